@@ -1,0 +1,7 @@
+//! Glassnet trains small convolutional networks with WGSL compute kernels and lets its user look inside.
+//!
+//! A network lowers once to a flat list of operations (a [`program::Program`]); three executors run that same list.
+
+pub mod error;
+
+pub use error::{Error, Result};
