@@ -2,6 +2,12 @@
 //!
 //! A network lowers once to a flat list of operations (a [`program::Program`]); three executors run that same list.
 
+pub mod data;
 pub mod error;
+pub mod exec;
+pub mod formats;
+pub mod kernels;
+pub mod net;
+pub mod program;
 
 pub use error::{Error, Result};

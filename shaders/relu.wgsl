@@ -1,0 +1,36 @@
+// Rectified linear unit: y = max(x, 0), elementwise over any shape; a NaN passes through, so that it shows.
+
+struct Params { count: u32, reserved0: u32, reserved1: u32, reserved2: u32 }
+
+@group(0) @binding(0) var<uniform> p: Params;
+
+@group(0) @binding(1) var<storage, read> forward_x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> forward_y: array<f32>;
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count { return; }
+    let x = forward_x[i];
+    forward_y[i] = select(x, 0.0, x <= 0.0);
+}
+
+// ---- backward: dx = dy where y > 0; the output alone tells, the input is not needed ----
+@group(0) @binding(1) var<storage, read> backward_y: array<f32>;
+@group(0) @binding(2) var<storage, read> backward_dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> backward_dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count { return; }
+    backward_dx[i] = select(0.0, backward_dy[i], backward_y[i] > 0.0);
+}

@@ -1,0 +1,107 @@
+// Softmax with cross-entropy against one label an example; logits [N,C].
+// Rows at and beyond header.valid belong to no example: their gradient is zero, their loss zero.
+
+struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
+
+@group(0) @binding(0) var<uniform> p: Params;
+
+// ---- forward: probabilities [N,C], logit gradient (p - onehot)/valid [N,C], loss [N], prediction [N] ----
+@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read> logits: array<f32>;
+@group(0) @binding(4) var<storage, read_write> probabilities: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dlogits: array<f32>;
+@group(0) @binding(6) var<storage, read_write> losses: array<f32>;
+@group(0) @binding(7) var<storage, read_write> predictions: array<u32>;
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = (group.y * groups.x + group.x) * 64u + lane;
+    if n >= p.n { return; }
+    let row = n * p.c;
+    var largest = logits[row];
+    var prediction = 0u;
+    for (var c = 1u; c < p.c; c++) {
+        let v = logits[row + c];
+        if v > largest {
+            largest = v;
+            prediction = c;
+        }
+    }
+    var sum = 0.0;
+    for (var c = 0u; c < p.c; c++) {
+        sum += exp(logits[row + c] - largest);
+    }
+    let valid = n < header[1];
+    let scale = 1.0 / f32(max(header[1], 1u));
+    let label = labels[n];
+    for (var c = 0u; c < p.c; c++) {
+        let probability = exp(logits[row + c] - largest) / sum;
+        probabilities[row + c] = probability;
+        let wanted = select(0.0, 1.0, c == label);
+        dlogits[row + c] = select(0.0, (probability - wanted) * scale, valid);
+    }
+    let loss = log(sum) + largest - logits[row + min(label, p.c - 1u)];
+    losses[n] = select(0.0, loss, valid);
+    predictions[n] = prediction;
+}
+
+// ---- summary: [sum of losses, correct predictions] over the valid rows; one workgroup ----
+@group(0) @binding(1) var<storage, read> summary_header: array<u32>;
+@group(0) @binding(2) var<storage, read> summary_labels: array<u32>;
+@group(0) @binding(3) var<storage, read> summary_losses: array<f32>;
+@group(0) @binding(4) var<storage, read> summary_predictions: array<u32>;
+@group(0) @binding(5) var<storage, read_write> summary_loss: array<f32>;
+@group(0) @binding(6) var<storage, read_write> summary_correct: array<u32>;
+
+var<workgroup> lane_loss: array<f32, 64>;
+var<workgroup> lane_correct: array<u32, 64>;
+
+@compute @workgroup_size(64)
+fn summary(@builtin(local_invocation_index) lane: u32) {
+    var loss = 0.0;
+    var correct = 0u;
+    for (var n = lane; n < min(summary_header[1], p.n); n += 64u) {
+        loss += summary_losses[n];
+        correct += select(0u, 1u, summary_predictions[n] == summary_labels[n]);
+    }
+    lane_loss[lane] = loss;
+    lane_correct[lane] = correct;
+    workgroupBarrier();
+    for (var half = 32u; half > 0u; half /= 2u) {
+        if lane < half {
+            lane_loss[lane] += lane_loss[lane + half];
+            lane_correct[lane] += lane_correct[lane + half];
+        }
+        workgroupBarrier();
+    }
+    if lane == 0u {
+        summary_loss[0] = lane_loss[0];
+        summary_correct[0] = lane_correct[0];
+    }
+}
+
+// ---- gradient: of the mean loss with respect to the probabilities themselves, -1/(valid * p[label]) [N,C] ----
+@group(0) @binding(1) var<storage, read> gradient_header: array<u32>;
+@group(0) @binding(2) var<storage, read> gradient_labels: array<u32>;
+@group(0) @binding(3) var<storage, read> gradient_probabilities: array<f32>;
+@group(0) @binding(4) var<storage, read_write> gradient_out: array<f32>;
+
+@compute @workgroup_size(64)
+fn gradient(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.n * p.c { return; }
+    let n = i / p.c;
+    let hit = n < gradient_header[1] && i - n * p.c == gradient_labels[n];
+    // A probability that underflowed to zero would give an infinity: the smallest normal f32 stands in.
+    let probability = max(gradient_probabilities[i], 1.17549435e-38);
+    gradient_out[i] = select(0.0, -1.0 / (probability * f32(gradient_header[1])), hit);
+}

@@ -1,0 +1,126 @@
+//! Where files are looked for: `--data-dir`, or else `GLASSNET_DATA` and then the user's cache folder.
+//! Each may hold the four files itself or in a subfolder named after the data set; a file may be gzipped or plain,
+//! and be called `train-images-idx3-ubyte` or, as some archives do, `train-images.idx3-ubyte`.
+
+use std::path::{Path, PathBuf};
+
+use super::{DatasetName, FILES, Request, verify};
+use crate::{Error, Result};
+
+/// The folder that the environment variable `GLASSNET_DATA` names; empty counts as unset.
+pub fn environment() -> Option<PathBuf> {
+    std::env::var_os("GLASSNET_DATA").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The user's cache folder for all data sets, such as `~/.cache/glassnet`; `None` where the system knows of none.
+pub fn cache_folder() -> Option<PathBuf> {
+    #[cfg(target_arch = "wasm32")]
+    return None;
+    #[cfg(not(target_arch = "wasm32"))]
+    dirs::cache_dir().map(|cache| cache.join("glassnet"))
+}
+
+/// Where a download of `name` goes: a subfolder named after it, in `data_dir` or else in the user's cache folder.
+pub fn download_folder(name: DatasetName, data_dir: Option<&Path>) -> Result<PathBuf> {
+    let parent = data_dir.map(Path::to_path_buf).or_else(cache_folder);
+    let parent = parent.ok_or_else(|| {
+        Error::Data("this system knows of no cache folder; set HOME, or name a folder with --data-dir".to_string())
+    })?;
+    Ok(parent.join(name.as_str()))
+}
+
+/// The places that a request allows to look in, in order.
+pub(super) fn places(request: &Request, cache: Option<PathBuf>) -> Vec<PathBuf> {
+    match &request.data_dir {
+        Some(folder) => vec![folder.clone()],
+        None => request.environment.iter().cloned().chain(cache).collect(),
+    }
+}
+
+/// The file called `file` or a variant of that name in `folder`.
+pub(super) fn file_in(folder: &Path, file: &str) -> Option<PathBuf> {
+    let dotted = file.replacen("-idx", ".idx", 1);
+    let variants = [format!("{file}.gz"), file.to_string(), format!("{dotted}.gz"), dotted];
+    variants.into_iter().map(|variant| folder.join(variant)).find(|path| path.is_file())
+}
+
+/// The entries of [`FILES`] that are not in `folder`.
+pub(super) fn missing_from(folder: &Path) -> Vec<&'static str> {
+    FILES.into_iter().filter(|file| file_in(folder, file).is_none()).collect()
+}
+
+/// The folder at `place` that holds all four files of `name`.
+pub(super) fn complete_folder(name: DatasetName, place: &Path) -> Option<PathBuf> {
+    candidates(name, place).into_iter().find(|folder| missing_from(folder).is_empty())
+}
+
+/// The folder at `place` that holds some but not all of the files: a copy that went wrong.
+pub(super) fn incomplete_folder(name: DatasetName, place: &Path) -> Option<PathBuf> {
+    candidates(name, place).into_iter().find(|folder| (1..FILES.len()).contains(&missing_from(folder).len()))
+}
+
+/// The folder at `place` to report on: a complete one, else an incomplete one, else the place itself.
+pub(super) fn best_folder(name: DatasetName, place: &Path) -> PathBuf {
+    complete_folder(name, place).or_else(|| incomplete_folder(name, place)).unwrap_or_else(|| place.to_path_buf())
+}
+
+/// The subfolder comes first. All sets share their file names, so files that lie in the place itself might be those
+/// of another set: their checksum tells, and then they do not count.
+fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![place.join(name.as_str())];
+    match another_set_in(name, place) {
+        None => folders.push(place.to_path_buf()),
+        Some(other) => log::info!("the files in {} are {other}, not {name}", place.display()),
+    }
+    folders
+}
+
+/// The published set that the files in `folder` itself belong to, where it is not `name`.
+pub(super) fn another_set_in(name: DatasetName, folder: &Path) -> Option<DatasetName> {
+    file_in(folder, FILES[1]).and_then(|labels| verify::owner_of_labels(&labels)).filter(|&owner| owner != name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_under_four_names() {
+        for variant in [
+            "t10k-images-idx3-ubyte",
+            "t10k-images-idx3-ubyte.gz",
+            "t10k-images.idx3-ubyte",
+            "t10k-images.idx3-ubyte.gz",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(variant), "").unwrap();
+            assert_eq!(file_in(folder.path(), FILES[2]), Some(folder.path().join(variant)));
+        }
+    }
+
+    #[test]
+    fn the_subfolder_comes_before_the_folder_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in FILES {
+            fs::write(folder.path().join(file), "").unwrap();
+        }
+        assert_eq!(complete_folder(DatasetName::Kmnist, folder.path()).unwrap(), folder.path());
+        let inner = folder.path().join("kmnist");
+        fs::create_dir(&inner).unwrap();
+        for file in FILES {
+            fs::write(inner.join(file), "").unwrap();
+        }
+        assert_eq!(complete_folder(DatasetName::Kmnist, folder.path()).unwrap(), inner);
+        assert_eq!(complete_folder(DatasetName::Mnist, folder.path()).unwrap(), folder.path());
+    }
+
+    #[test]
+    fn the_data_dir_hides_the_other_places() {
+        let request = Request { environment: Some("env".into()), ..Request::default() };
+        assert_eq!(places(&request, Some("cache".into())), [PathBuf::from("env"), PathBuf::from("cache")]);
+        let request = Request { data_dir: Some("dir".into()), ..request };
+        assert_eq!(places(&request, Some("cache".into())), [PathBuf::from("dir")]);
+    }
+}

@@ -1,0 +1,208 @@
+//! Data sets: images as bytes `[N,H,W,C]` with one label each, and the way they are chosen for training.
+//!
+//! [`obtain()`] finds the files, downloads them or draws the built-in digits; [`split()`] holds a tenth of the training
+//! set out for validation; a [`Sampler`] says which examples make up the batch of any step.
+//! Nothing here knows of networks: pixels stay bytes, and normalising them is a kernel's business.
+
+pub mod catalog;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod fetch;
+pub mod idx;
+pub mod locate;
+pub mod obtain;
+pub mod sampler;
+pub mod split;
+pub mod synthetic;
+#[cfg(not(target_arch = "wasm32"))]
+mod transfer;
+pub mod verify;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use catalog::{FILES, Published, Sources};
+#[cfg(not(target_arch = "wasm32"))]
+pub use fetch::fetch;
+pub use locate::{cache_folder, download_folder, environment};
+pub use obtain::obtain;
+pub use sampler::Sampler;
+pub use split::{Split, split};
+pub use verify::{FileReport, Listing, Verdict, list, verify};
+
+use crate::Error;
+
+/// Images `[N,H,W,C]` as bytes (0 is black), one label each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examples {
+    /// Height, width and channels of every image.
+    pub shape: [usize; 3],
+    /// Number of classes; every label is smaller.
+    pub classes: usize,
+    /// `len() * H * W * C` bytes, one image after the other.
+    pub pixels: Vec<u8>,
+    /// The class of each image.
+    pub labels: Vec<u8>,
+}
+
+impl Examples {
+    /// Number of examples, N.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no example at all.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The `H*W*C` bytes of image `index`; panics where there is no such image.
+    pub fn image(&self, index: usize) -> &[u8] {
+        assert!(index < self.len(), "image {index} of {}", self.len());
+        let size = self.shape.iter().product::<usize>();
+        &self.pixels[index * size..][..size]
+    }
+}
+
+/// The data sets that can be asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DatasetName {
+    /// Handwritten digits, LeCun, Cortes and Burges.
+    Mnist,
+    /// Articles of clothing, Xiao, Rasul and Vollgraf (2017).
+    FashionMnist,
+    /// Cursive hiragana, Clanuwat et al. (2018).
+    Kmnist,
+    /// The digits that [`synthetic`] draws; no file is needed.
+    Synthetic,
+}
+
+impl DatasetName {
+    /// Every name, in the order in which help texts show them.
+    pub const ALL: [DatasetName; 4] =
+        [DatasetName::Mnist, DatasetName::FashionMnist, DatasetName::Kmnist, DatasetName::Synthetic];
+
+    /// The name as users type it, and as folders are called.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DatasetName::Mnist => "mnist",
+            DatasetName::FashionMnist => "fashion-mnist",
+            DatasetName::Kmnist => "kmnist",
+            DatasetName::Synthetic => "synthetic",
+        }
+    }
+
+    /// What the labels 0 to 9 stand for.
+    pub fn class_names(self) -> [&'static str; 10] {
+        match self {
+            DatasetName::Mnist | DatasetName::Synthetic => ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+            DatasetName::FashionMnist => [
+                "T-shirt/top",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ],
+            DatasetName::Kmnist => ["お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を"],
+        }
+    }
+}
+
+impl fmt::Display for DatasetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for DatasetName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|name| name.as_str() == text).ok_or_else(|| {
+            let known = Self::ALL.map(DatasetName::as_str).join(", ");
+            Error::Settings(format!("there is no data set `{text}`; choose one of {known}"))
+        })
+    }
+}
+
+/// Where a data set came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Read from the four files in this folder.
+    Files(PathBuf),
+    /// Drawn by [`synthetic`]; the reason is there when nobody asked for it but nothing else could be had.
+    Synthetic { fallback_reason: Option<String> },
+}
+
+/// A training set, a test set of the same shape, and where they came from.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub name: DatasetName,
+    pub train: Examples,
+    pub test: Examples,
+    pub origin: Origin,
+}
+
+/// What a user asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// `None`: MNIST if it can be had, else the synthetic digits with the reason in [`Origin::Synthetic`].
+    pub name: Option<DatasetName>,
+    /// `--data-dir`: where given, the only folder that is looked in.
+    pub data_dir: Option<PathBuf>,
+    /// The folder that `GLASSNET_DATA` names, see [`environment`].
+    pub environment: Option<PathBuf>,
+    /// Whether missing files may be downloaded into the user's cache folder.
+    pub allow_download: bool,
+}
+
+/// What [`obtain()`] and [`fetch()`] are busy with; a progress bar's food.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Another process downloads into the same folder; its result will be used.
+    Waiting { folder: PathBuf },
+    /// A server is asked for a file.
+    Connecting { file: String, url: String },
+    /// Bytes are coming in; both counts include what an earlier attempt brought.
+    Downloading { file: String, received: u64, total: Option<u64> },
+    /// The file is there under its own name, its checksum verified.
+    Verified { file: String },
+    /// The synthetic digits are being drawn.
+    Drawing { examples: usize },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_text_and_serde() {
+        for name in DatasetName::ALL {
+            assert_eq!(name.to_string().parse::<DatasetName>().unwrap(), name);
+            let json = serde_json::to_string(&name).unwrap();
+            assert_eq!(json, format!("\"{name}\""));
+            assert_eq!(serde_json::from_str::<DatasetName>(&json).unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let message = "cifar".parse::<DatasetName>().unwrap_err().to_string();
+        assert_eq!(message, "there is no data set `cifar`; choose one of mnist, fashion-mnist, kmnist, synthetic");
+    }
+
+    #[test]
+    fn an_image_is_its_slice_of_the_pixels() {
+        let examples = Examples { shape: [1, 2, 1], classes: 10, pixels: vec![1, 2, 3, 4], labels: vec![7, 8] };
+        assert_eq!(examples.image(1), [3, 4]);
+        assert_eq!(examples.len(), 2);
+    }
+}

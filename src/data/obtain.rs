@@ -1,0 +1,261 @@
+//! From a user's request to a data set in memory: find the files, else download them, else draw digits.
+//!
+//! What was asked for by name is delivered or is an error that says where to put the files. What is found is read:
+//! damaged or incomplete files are an error, and nothing is ever used in their stead without being asked for.
+//! An explicit `--data-dir` is the only place looked in, and nothing is downloaded elsewhere behind its back.
+
+use std::path::{Path, PathBuf};
+
+use super::verify::{Verdict, verify_against};
+use super::{Dataset, DatasetName, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
+use crate::{Error, Result};
+
+/// Sizes of the synthetic set: those of MNIST.
+const SYNTHETIC_TRAIN: usize = 60_000;
+const SYNTHETIC_TEST: usize = 10_000;
+
+/// Constant, so that `synthetic` is one data set as `mnist` is, whatever the seed of a run.
+const SYNTHETIC_SEED: u64 = 1;
+
+/// All sets known have ten classes.
+const CLASSES: usize = 10;
+
+/// Finds, downloads or draws what `request` asks for.
+///
+/// Without a name, MNIST is used if it can be had, else the synthetic digits, with the reason in the
+/// [`Origin`]: the caller should say it loudly. Fails where a data set asked for by name cannot be had, and where
+/// files are there but damaged, incomplete or unreadable. Files whose checksum is not the published one are taken
+/// with a warning in the log: people train on data of their own in MNIST's format.
+pub fn obtain(request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Dataset> {
+    obtain_with(request, locate::cache_folder(), &Sources::published, progress)
+}
+
+/// [`obtain()`] with the cache folder and the servers as arguments.
+fn obtain_with(
+    request: &Request,
+    cache: Option<PathBuf>,
+    sources: &dyn Fn(DatasetName) -> Option<Sources>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Dataset> {
+    let name = request.name.unwrap_or(DatasetName::Mnist);
+    let Some(sources) = sources(name) else { return Ok(draw(None, progress)) };
+    if let Some(folder) = find(name, request, cache.clone())? {
+        return load(name, &folder, &sources);
+    }
+    let target = cache.map(|cache| cache.join(name.as_str()));
+    let reason = match (&request.data_dir, &target) {
+        (Some(folder), _) => not_in(name, folder),
+        (None, _) if !request.allow_download => "its files were not found, and downloading is switched off".to_string(),
+        (None, None) => "its files were not found, and this system knows of no cache folder to download to".to_string(),
+        (None, Some(target)) => match download(name, target, &sources, progress) {
+            Ok(()) => return load(name, target, &sources),
+            Err(error @ (Error::Download(_) | Error::Io { .. })) => error.to_string(),
+            Err(error) => return Err(error),
+        },
+    };
+    if request.name.is_none() {
+        return Ok(draw(Some(format!("{name} cannot be obtained: {reason}")), progress));
+    }
+    let folder = request.data_dir.clone().or(target).map_or("a folder".into(), |folder| folder.display().to_string());
+    let files = FILES.map(|file| format!("{file}.gz")).join(", ");
+    Err(Error::Data(format!(
+        "{name} cannot be obtained: {reason}; put {files} (gzipped or plain) into {folder}, or name the folder that \
+         has them with --data-dir, or train on the built-in digits with `--dataset synthetic`"
+    )))
+}
+
+/// The folder with all four files. Incomplete is an error, except in the cache, where a download completes it.
+fn find(name: DatasetName, request: &Request, cache: Option<PathBuf>) -> Result<Option<PathBuf>> {
+    if let Some(folder) = request.data_dir.as_deref().filter(|folder| !folder.is_dir()) {
+        return Err(Error::Data(format!("there is no folder {}; correct --data-dir or create it", folder.display())));
+    }
+    for place in locate::places(request, cache.clone()) {
+        if let Some(folder) = locate::complete_folder(name, &place) {
+            return Ok(Some(folder));
+        }
+        if Some(&place) == cache.as_ref() {
+            continue;
+        }
+        if let Some(folder) = locate::incomplete_folder(name, &place) {
+            let missing = locate::missing_from(&folder).join(", ");
+            let folder = folder.display();
+            return Err(Error::Data(format!(
+                "{name} is incomplete: {missing} (gzipped or plain) missing from {folder}; add what is missing"
+            )));
+        }
+        if request.data_dir.is_none() {
+            log::warn!("GLASSNET_DATA: {}", not_in(name, &place));
+        }
+    }
+    Ok(None)
+}
+
+fn not_in(name: DatasetName, folder: &Path) -> String {
+    match locate::another_set_in(name, folder) {
+        Some(other) => format!("the files in {} are {other}, not {name}", folder.display()),
+        None => format!("none of its files are in {0} or {0}{1}{name}", folder.display(), std::path::MAIN_SEPARATOR),
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn download(name: DatasetName, folder: &Path, sources: &Sources, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+    super::fetch(name, folder, sources, progress)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress)) -> Result<()> {
+    Err(Error::Download(format!("this build cannot download {name}")))
+}
+
+/// Reads the four files of `folder`.
+fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> {
+    // Paths of missing files never get this far; should one vanish just now, reading it says so.
+    let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
+    let train = idx::read_examples(&path(FILES[0]), &path(FILES[1]), CLASSES)?;
+    let test = idx::read_examples(&path(FILES[2]), &path(FILES[3]), CLASSES)?;
+    if train.shape != test.shape {
+        let ([h, w, _], [test_h, test_w, _]) = (train.shape, test.shape);
+        let folder = folder.display();
+        return Err(Error::Data(format!(
+            "{folder}: the training images are {h}x{w} but the test images {test_h}x{test_w}; take both from one set"
+        )));
+    }
+    for report in verify_against(sources, folder) {
+        if let (Verdict::Differs { .. }, Some(path)) = (&report.verdict, &report.path) {
+            log::warn!("{} is not the published file of {name}: its checksum differs", path.display());
+        }
+    }
+    Ok(Dataset { name, train, test, origin: Origin::Files(folder.to_path_buf()) })
+}
+
+fn draw(fallback_reason: Option<String>, progress: &mut dyn FnMut(Progress)) -> Dataset {
+    progress(Progress::Drawing { examples: SYNTHETIC_TRAIN + SYNTHETIC_TEST });
+    let (train, test) = synthetic::generate(SYNTHETIC_TRAIN, SYNTHETIC_TEST, SYNTHETIC_SEED);
+    Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+
+    /// A server address where nothing listens: port 1 is reserved, and refuses at once.
+    fn unreachable(name: DatasetName) -> Option<Sources> {
+        let sources = Sources::published(name)?;
+        Some(Sources { mirrors: vec!["http://127.0.0.1:1/".to_string()], ..sources })
+    }
+
+    fn obtain_here(request: &Request, cache: &TempDir) -> Result<Dataset> {
+        obtain_with(request, Some(cache.path().to_path_buf()), &unreachable, &mut |_| ())
+    }
+
+    fn put_files(folder: &Path, test_height: u8) {
+        fs::create_dir_all(folder).unwrap();
+        let images = |height: u8| {
+            [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, height, 0, 0, 0, 1], &vec![9; 2 * height as usize][..]].concat()
+        };
+        let labels = [0, 0, 8, 1, 0, 0, 0, 2, 3, 4];
+        fs::write(folder.join(FILES[0]), images(2)).unwrap();
+        fs::write(folder.join(FILES[1]), labels).unwrap();
+        fs::write(folder.join(FILES[2]), images(test_height)).unwrap();
+        fs::write(folder.join(FILES[3]), labels).unwrap();
+    }
+
+    fn request(name: Option<DatasetName>, data_dir: Option<&Path>) -> Request {
+        Request { name, data_dir: data_dir.map(Path::to_path_buf), environment: None, allow_download: true }
+    }
+
+    #[test]
+    fn files_in_the_data_dir_are_read() {
+        let (cache, dir) = (tempdir().unwrap(), tempdir().unwrap());
+        put_files(&dir.path().join("kmnist"), 2);
+        let dataset = obtain_here(&request(Some(DatasetName::Kmnist), Some(dir.path())), &cache).unwrap();
+        assert_eq!(dataset.origin, Origin::Files(dir.path().join("kmnist")));
+        assert_eq!((dataset.train.shape, dataset.train.labels), ([2, 1, 1], vec![3, 4]));
+    }
+
+    #[test]
+    fn the_environment_comes_before_the_cache() {
+        let (cache, dir) = (tempdir().unwrap(), tempdir().unwrap());
+        put_files(&cache.path().join("mnist"), 2);
+        let asked = request(None, None);
+        assert_eq!(obtain_here(&asked, &cache).unwrap().origin, Origin::Files(cache.path().join("mnist")));
+        put_files(dir.path(), 2);
+        let asked = Request { environment: Some(dir.path().to_path_buf()), ..asked };
+        assert_eq!(obtain_here(&asked, &cache).unwrap().origin, Origin::Files(dir.path().to_path_buf()));
+    }
+
+    #[test]
+    fn nothing_named_and_nothing_there_means_synthetic_digits_with_the_reason() {
+        let cache = tempdir().unwrap();
+        let dataset = obtain_here(&request(None, None), &cache).unwrap();
+        let Origin::Synthetic { fallback_reason: Some(reason) } = dataset.origin else {
+            panic!("{:?}", dataset.origin)
+        };
+        assert!(reason.starts_with("mnist cannot be obtained: cannot download"), "{reason}");
+        assert_eq!((dataset.name, dataset.train.len(), dataset.test.len()), (DatasetName::Synthetic, 60_000, 10_000));
+    }
+
+    #[test]
+    fn synthetic_digits_that_were_asked_for_need_no_reason() {
+        let dataset = obtain_here(&request(Some(DatasetName::Synthetic), None), &tempdir().unwrap()).unwrap();
+        assert_eq!(dataset.origin, Origin::Synthetic { fallback_reason: None });
+    }
+
+    #[test]
+    fn what_was_named_and_cannot_be_had_is_an_error_that_says_where_to_put_it() {
+        let cache = tempdir().unwrap();
+        let message = obtain_here(&request(Some(DatasetName::Mnist), None), &cache).unwrap_err().to_string();
+        let folder = cache.path().join("mnist").display().to_string();
+        for part in FILES.into_iter().chain([folder.as_str(), "--dataset synthetic", "127.0.0.1"]) {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn a_named_set_that_is_not_in_the_data_dir_is_not_taken_from_elsewhere() {
+        let (cache, dir) = (tempdir().unwrap(), tempdir().unwrap());
+        put_files(&cache.path().join("mnist"), 2);
+        let asked = request(Some(DatasetName::Mnist), Some(dir.path()));
+        let message = obtain_here(&asked, &cache).unwrap_err().to_string();
+        assert!(message.contains(&format!("into {}", dir.path().display())), "{message}");
+    }
+
+    #[test]
+    fn a_data_dir_that_does_not_exist_is_an_error() {
+        let asked = request(None, Some(Path::new("/no/such/folder")));
+        let message = obtain_here(&asked, &tempdir().unwrap()).unwrap_err().to_string();
+        assert_eq!(message, "there is no folder /no/such/folder; correct --data-dir or create it");
+    }
+
+    #[test]
+    fn an_incomplete_folder_is_an_error_that_names_what_is_missing() {
+        let dir = tempdir().unwrap();
+        put_files(dir.path(), 2);
+        fs::remove_file(dir.path().join(FILES[3])).unwrap();
+        let message = obtain_here(&request(None, Some(dir.path())), &tempdir().unwrap()).unwrap_err().to_string();
+        assert!(
+            message.contains("mnist is incomplete: t10k-labels-idx1-ubyte (gzipped or plain) missing"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_an_error_and_never_a_fallback() {
+        let cache = tempdir().unwrap();
+        put_files(&cache.path().join("mnist"), 2);
+        fs::write(cache.path().join("mnist").join(FILES[0]), "rubbish").unwrap();
+        assert!(matches!(obtain_here(&request(None, None), &cache), Err(Error::Data(_))));
+    }
+
+    #[test]
+    fn training_and_test_images_must_have_one_size() {
+        let dir = tempdir().unwrap();
+        put_files(dir.path(), 3);
+        let message = obtain_here(&request(None, Some(dir.path())), &tempdir().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("the training images are 2x1 but the test images 3x1"), "{message}");
+    }
+}

@@ -1,0 +1,186 @@
+//! The device: one connection to one adapter, its pipelines, and the errors that its driver reports.
+
+use super::adapters::{AdapterSummary, Choice, choose, instance};
+use crate::error::{Error, Result};
+use crate::exec::DeviceInfo;
+use crate::kernels::Kernel;
+use crate::program::Limits;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use wgpu::{Features, ShaderRuntimeChecks};
+
+/// Whether shaders check their indices, divisors and loops at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeChecks {
+    On,
+    Off,
+}
+
+/// A pipeline with the layout of its one bind group.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// A connection to an adapter; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    summary: AdapterSummary,
+    info: DeviceInfo,
+    checks: RuntimeChecks,
+    modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
+    pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
+    /// The first error that the driver reported outside of any call that could return it.
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// A poisoned lock means that another thread panicked; the data behind these locks stays usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens the adapter that `choice` means.
+    pub async fn open(choice: &Choice, checks: RuntimeChecks) -> Result<Gpu> {
+        let (adapter, summary) = choose(&instance(), choice).await?;
+        let features = adapter.features() & (Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("glassnet"),
+            required_features: features,
+            // All kernels work within the defaults; larger buffers are taken where there are some.
+            required_limits: wgpu::Limits { ..adapter.limits() },
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| {
+            Error::Adapter(format!("{} refused a device: {e}; try another --adapter or --device cpu", summary.name))
+        })?;
+        let failure = Arc::new(Mutex::new(None));
+        let record = |failure: &Arc<Mutex<Option<String>>>, message: String| {
+            log::error!("{message}");
+            lock(failure).get_or_insert(message);
+        };
+        let (on_error, on_loss) = (failure.clone(), failure.clone());
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            let message = match error {
+                wgpu::Error::OutOfMemory { .. } => "the device is out of memory: choose a smaller batch".to_string(),
+                error => format!("the driver reported an error: {error}"),
+            };
+            record(&on_error, message);
+        }));
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the device also ends here; that is no failure.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                record(&on_loss, format!("the device was lost: {message}"));
+            }
+        });
+        let info = DeviceInfo {
+            executor: "gpu",
+            name: summary.name.clone(),
+            driver: format!("{} {}", summary.driver, summary.driver_info).trim().to_string(),
+            backend: summary.backend.clone(),
+            threads: 0,
+        };
+        log::info!("opened {info}");
+        let (modules, pipelines) = (Mutex::default(), Mutex::default());
+        let inner = Inner { device, queue, summary, info, checks, modules, pipelines, failure };
+        Ok(Gpu { inner: Arc::new(inner) })
+    }
+
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.inner.summary
+    }
+
+    pub fn info(&self) -> &DeviceInfo {
+        &self.inner.info
+    }
+
+    pub(super) fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    pub(super) fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// wgpu does not tell how much memory is free; the driver's refusal becomes an error when buffers are made.
+    pub fn memory_limits(&self) -> Limits {
+        let limits = self.inner.device.limits();
+        let most = limits.max_storage_buffer_binding_size;
+        Limits { max_binding: most, max_buffer: limits.max_buffer_size, memory: None }
+    }
+
+    /// The driver's report, where there is one.
+    pub(super) fn check(&self) -> Result<()> {
+        match lock(&self.inner.failure).clone() {
+            Some(message) => Err(Error::Device(message)),
+            None => Ok(()),
+        }
+    }
+
+    /// The pipeline of a kernel, compiled at its first use.
+    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> Arc<Pipeline> {
+        let mut pipelines = lock(&self.inner.pipelines);
+        pipelines.entry(kernel.name).or_insert_with(|| Arc::new(self.compile(kernel))).clone()
+    }
+
+    fn compile(&self, kernel: &'static Kernel) -> Pipeline {
+        let device = &self.inner.device;
+        let module = lock(&self.inner.modules).entry(kernel.source).or_insert_with(|| self.module(kernel)).clone();
+        let entries: Vec<_> = (0..1 + kernel.inputs.len() + kernel.outputs.len())
+            .map(|binding| wgpu::BindGroupLayoutEntry {
+                binding: binding as u32,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: match binding {
+                        0 => wgpu::BufferBindingType::Uniform,
+                        b => wgpu::BufferBindingType::Storage { read_only: b <= kernel.inputs.len() },
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let label = Some(kernel.name);
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let compilation_options =
+            wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() };
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(kernel.entry),
+            compilation_options,
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    }
+
+    fn module(&self, kernel: &'static Kernel) -> wgpu::ShaderModule {
+        let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
+        match self.inner.checks {
+            RuntimeChecks::On => self.inner.device.create_shader_module(descriptor),
+            // SAFETY: the shaders are our own. The typed builders assert every dimension that an index is made of, all
+            // loops are bounded by those dimensions, and every kernel's cases run with guard words around its outputs.
+            RuntimeChecks::Off => unsafe {
+                let checks = ShaderRuntimeChecks::unchecked();
+                self.inner.device.create_shader_module_trusted(descriptor, checks)
+            },
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! Runs a program on a GPU. Buffers, pipelines and bind groups are made once; a step only encodes.
+//!
+//! Pairs of buffers that swap at a step's end have two sets of bind groups, one for each parity. Several steps go into
+//! one submission, bounded in GPU time so that no driver's watchdog fires.
+
+use super::context::{Gpu, Pipeline};
+use super::readback::{Flight, Region};
+use crate::error::{Error, Result};
+use crate::exec::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
+use crate::kernels::{BufferId, Op};
+use crate::program::Program;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use web_time::Instant;
+
+/// Uniform offsets must be multiples of this by WebGPU's defaults.
+const UNIFORM_ALIGNMENT: usize = 256;
+/// Steps whose inputs one submission can carry.
+const MAX_STEPS: usize = 64;
+/// GPU time that a submission should take: far below a watchdog's two seconds, far above the cost of submitting.
+const SUBMISSION_TIME: Duration = Duration::from_millis(50);
+/// Submissions under way before the host waits for the oldest.
+const MAX_IN_FLIGHT: usize = 3;
+/// Words of a staging buffer; a capture that needs more gets a buffer of its own size.
+const STAGING_WORDS: usize = 16 * 1024;
+/// Timed ranges of one submission.
+const MAX_TIMED: u32 = 1024;
+
+/// An operation ready to be encoded.
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    /// By parity.
+    bind_groups: [wgpu::BindGroup; 2],
+    workgroups: [u32; 3],
+}
+
+/// The timestamp queries of one device.
+#[derive(Debug)]
+struct Timestamps {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    /// Nanoseconds of a tick.
+    period: f64,
+}
+
+/// Work that is encoded and not yet submitted.
+#[derive(Debug)]
+struct Recording {
+    encoder: wgpu::CommandEncoder,
+    staging: wgpu::Buffer,
+    used_words: usize,
+    regions: Vec<Region>,
+    steps: usize,
+    inputs: usize,
+    queries: u32,
+}
+
+/// Runs a program's WGSL kernels.
+#[derive(Debug)]
+pub struct GpuExecutor {
+    gpu: Gpu,
+    program: Program,
+    /// By buffer id; slices have none.
+    buffers: Vec<Option<wgpu::Buffer>>,
+    /// Step inputs of a whole submission, copied to the program's inputs one step at a time.
+    upload: wgpu::Buffer,
+    dispatches: Vec<Dispatch>,
+    parity: usize,
+    timestamps: Option<Timestamps>,
+    recording: Option<Recording>,
+    flights: VecDeque<Flight>,
+    free_staging: Vec<wgpu::Buffer>,
+    arrived: Vec<Capture>,
+    steps_per_submission: usize,
+    last_done: Option<Instant>,
+}
+
+impl GpuExecutor {
+    /// Allocates all buffers and compiles all pipelines.
+    pub async fn new(gpu: &Gpu, program: Program) -> Result<GpuExecutor> {
+        let device = gpu.device();
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffers: Vec<Option<wgpu::Buffer>> = (program.buffers.iter())
+            .map(|b| b.parent.is_none().then(|| storage(device, &b.name, b.len + b.guard)))
+            .collect();
+        let upload = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("step inputs"),
+            size: (4 * MAX_STEPS * program.inputs.all.len) as u64,
+            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let params = params_buffer(gpu, &program);
+        let dispatches = (program.instructions.iter().enumerate())
+            .map(|(i, instruction)| {
+                let op = &instruction.op;
+                let pipeline = gpu.pipeline(op.kernel);
+                let bind = |parity| bind_group(gpu, &program, &buffers, &params, i, &pipeline, parity);
+                let bind_groups = [bind(0), bind(1)];
+                Dispatch { pipeline, bind_groups, workgroups: op.workgroups }
+            })
+            .collect();
+        let validation = validation.pop().await;
+        if let Some(error) = memory.pop().await.or(validation) {
+            let mib = program.memory() >> 20;
+            return Err(Error::Device(format!(
+                "{} cannot hold this program ({mib} MiB): choose a smaller batch ({error})",
+                gpu.summary().name
+            )));
+        }
+        let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
+        Ok(GpuExecutor {
+            gpu: gpu.clone(),
+            program,
+            buffers,
+            upload,
+            dispatches,
+            parity: 0,
+            timestamps,
+            recording: None,
+            flights: VecDeque::new(),
+            free_staging: Vec::new(),
+            arrived: Vec::new(),
+            steps_per_submission: 1,
+            last_done: None,
+        })
+    }
+
+    fn buffer(&self, id: BufferId) -> (&wgpu::Buffer, u64) {
+        let (root, offset) = physical(&self.program, id, self.parity);
+        (self.buffers[root.0 as usize].as_ref().expect("roots own a buffer"), 4 * offset as u64)
+    }
+
+    /// The recording under way, with room for `words` more of readback.
+    fn recording(&mut self, words: usize) -> &mut Recording {
+        let full = |r: &Recording| 4 * (r.used_words + words) as u64 > r.staging.size();
+        if self.recording.as_ref().is_some_and(full) {
+            self.submit();
+        }
+        if self.recording.is_none() {
+            let fits = |b: &wgpu::Buffer| b.size() >= 4 * words as u64;
+            let staging = match self.free_staging.iter().position(fits) {
+                Some(i) => self.free_staging.swap_remove(i),
+                None => staging(self.gpu.device(), words.max(STAGING_WORDS)),
+            };
+            let label = Some("steps");
+            let encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            let regions = Vec::new();
+            self.recording =
+                Some(Recording { encoder, staging, used_words: 0, regions, steps: 0, inputs: 0, queries: 0 });
+        }
+        self.recording.as_mut().expect("made above")
+    }
+
+    /// Hands the recording to the device.
+    fn submit(&mut self) {
+        let Some(recording) = self.recording.take() else { return };
+        let index = self.gpu.queue().submit([recording.encoder.finish()]);
+        let Recording { staging, regions, steps, .. } = recording;
+        self.flights.push_back(Flight::new(index, staging, regions, steps));
+    }
+
+    fn encode(&mut self, instructions: Range<usize>, queries: Option<u32>) {
+        self.recording(0);
+        let Self { recording, dispatches, timestamps, parity, .. } = self;
+        let recording = recording.as_mut().expect("made above");
+        let timestamp_writes = queries.zip(timestamps.as_ref()).map(|(first, t)| wgpu::ComputePassTimestampWrites {
+            query_set: &t.queries,
+            beginning_of_pass_write_index: Some(first),
+            end_of_pass_write_index: Some(first + 1),
+        });
+        let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+        let mut pass = recording.encoder.begin_compute_pass(&descriptor);
+        let mut current: Option<&Arc<Pipeline>> = None;
+        for dispatch in &dispatches[instructions] {
+            if !current.is_some_and(|c| Arc::ptr_eq(c, &dispatch.pipeline)) {
+                pass.set_pipeline(&dispatch.pipeline.pipeline);
+                current = Some(&dispatch.pipeline);
+            }
+            let [x, y, z] = dispatch.workgroups;
+            pass.set_bind_group(0, &dispatch.bind_groups[*parity], &[]);
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    /// Takes what has arrived from the front of the queue; adapts the length of submissions to the time they take.
+    fn collect(&mut self) -> Result<()> {
+        while let Some(flight) = self.flights.front() {
+            if !flight.is_done()? {
+                break;
+            }
+            let Some(mut flight) = self.flights.pop_front() else { break };
+            let period = self.timestamps.as_ref().map_or(1.0, |t| t.period);
+            let captures = flight.captures(period)?;
+            if captures.iter().any(|c| c.buffers.is_empty() && c.timings.is_none()) {
+                log::warn!("this driver's timestamps are unusable; the host's clock takes over");
+                self.timestamps = None;
+            }
+            self.arrived.extend(captures.into_iter().filter(|c| !c.buffers.is_empty() || c.timings.is_some()));
+            let now = Instant::now();
+            if flight.steps > 0 {
+                let since = self.last_done.map_or(flight.submitted, |last| last.max(flight.submitted));
+                let per_step = (now - since).as_secs_f64() / flight.steps as f64;
+                let wanted = SUBMISSION_TIME.as_secs_f64() / per_step.max(1e-6);
+                // Halfway to what the last one suggests: one odd measurement moves little.
+                let next = (self.steps_per_submission as f64 * wanted.max(1.0)).sqrt();
+                self.steps_per_submission = (next as usize).clamp(1, MAX_STEPS);
+            }
+            self.last_done = Some(now);
+            self.free_staging.push(flight.staging);
+        }
+        Ok(())
+    }
+
+    /// Waits until at most `left` submissions are under way.
+    async fn wait(&mut self, left: usize) -> Result<()> {
+        while self.flights.len() > left {
+            let flight = &self.flights[0];
+            self.block(Some(flight.index.clone()))?;
+            flight.done().await?;
+            self.collect()?;
+        }
+        self.gpu.check()
+    }
+
+    /// Natively callbacks run inside `poll`; in a browser they run by themselves.
+    fn block(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        if cfg!(not(target_arch = "wasm32")) {
+            let poll = wgpu::PollType::Wait { submission_index, timeout: Some(Duration::from_secs(300)) };
+            self.gpu.device().poll(poll).map_err(|e| {
+                let cause = self.gpu.check().err().map_or_else(|| e.to_string(), |e| e.to_string());
+                Error::Device(format!("the device did not finish its work: {cause}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits before, runs, waits after: the host's clock around each range.
+    async fn run_wall_clock(&mut self, tag: u64, ranges: Vec<Range<usize>>) -> Result<()> {
+        let mut nanoseconds = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            self.submit();
+            self.wait(0).await?;
+            let start = Instant::now();
+            self.encode(range, None);
+            self.submit();
+            self.wait(0).await?;
+            nanoseconds.push(start.elapsed().as_nanos() as f64);
+        }
+        let timings = Some(Timings { clock: Clock::WallClock, nanoseconds });
+        self.arrived.push(Capture { tag, buffers: Vec::new(), timings });
+        Ok(())
+    }
+
+    fn run_with_timestamps(&mut self, tag: u64, ranges: &[Range<usize>]) {
+        let words = 4 * ranges.len();
+        let first = match self.recording(words).queries {
+            used if used + 2 * ranges.len() as u32 > 2 * MAX_TIMED => {
+                self.submit();
+                self.recording(words).queries
+            }
+            used => used,
+        };
+        for (i, range) in ranges.iter().enumerate() {
+            self.encode(range.clone(), Some(first + 2 * i as u32));
+        }
+        let Self { recording, timestamps, .. } = self;
+        let (Some(recording), Some(timestamps)) = (recording.as_mut(), timestamps.as_ref()) else { return };
+        let (bytes, at) = (4 * words as u64, recording.used_words);
+        let queries = first..first + 2 * ranges.len() as u32;
+        // Resolving writes at multiples of 256 bytes; each resolve is copied away before the next.
+        recording.encoder.resolve_query_set(&timestamps.queries, queries.clone(), &timestamps.resolved, 0);
+        recording.encoder.copy_buffer_to_buffer(&timestamps.resolved, 0, &recording.staging, 4 * at as u64, bytes);
+        recording.used_words += words;
+        recording.queries = queries.end;
+        let region = Region { tag, buffers: Vec::new(), ticks: Some((at, ranges.len())) };
+        recording.regions.push(region);
+    }
+}
+
+/// Where a buffer lies while `parity` steps (mod 2) have swapped.
+fn physical(program: &Program, id: BufferId, parity: usize) -> (BufferId, usize) {
+    let (root, offset) = program.root(id);
+    if parity == 0 {
+        return (root, offset);
+    }
+    let partner = program.swaps.iter().find_map(|&(a, b)| match root {
+        root if root == a => Some(b),
+        root if root == b => Some(a),
+        _ => None,
+    });
+    (partner.unwrap_or(root), offset)
+}
+
+fn storage(device: &wgpu::Device, name: &str, words: usize) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(name),
+        size: 4 * words as u64,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+fn staging(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("readback"),
+        size: 4 * words as u64,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
+/// The `Params` of all operations, one after another.
+fn params_buffer(gpu: &Gpu, program: &Program) -> wgpu::Buffer {
+    let mut bytes = vec![0; UNIFORM_ALIGNMENT * program.instructions.len().max(1)];
+    for (i, instruction) in program.instructions.iter().enumerate() {
+        let params = &instruction.op.params;
+        bytes[UNIFORM_ALIGNMENT * i..][..params.len()].copy_from_slice(params);
+    }
+    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("params"),
+        size: bytes.len() as u64,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    gpu.queue().write_buffer(&buffer, 0, &bytes);
+    buffer
+}
+
+fn bind_group(
+    gpu: &Gpu,
+    program: &Program,
+    buffers: &[Option<wgpu::Buffer>],
+    params: &wgpu::Buffer,
+    index: usize,
+    pipeline: &Pipeline,
+    parity: usize,
+) -> wgpu::BindGroup {
+    let Op { inputs, outputs, params: own, .. } = &program.instructions[index].op;
+    let binding = |buffer, offset: usize, bytes: usize| {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer,
+            offset: offset as u64,
+            size: std::num::NonZeroU64::new(bytes as u64),
+        })
+    };
+    let resource = |id: &BufferId| {
+        let (root, offset) = physical(program, *id, parity);
+        let spec = program.buffer(*id);
+        let buffer = buffers[root.0 as usize].as_ref().expect("roots own a buffer");
+        binding(buffer, 4 * offset, 4 * (spec.len + spec.guard))
+    };
+    let first = binding(params, UNIFORM_ALIGNMENT * index, own.len().next_multiple_of(16));
+    let resources = std::iter::once(first).chain(inputs.iter().chain(outputs).map(resource));
+    let entries: Vec<_> = resources
+        .enumerate()
+        .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
+        .collect();
+    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(&program.instructions[index].name),
+        layout: &pipeline.layout,
+        entries: &entries,
+    })
+}
+
+fn timestamps(gpu: &Gpu) -> Timestamps {
+    let count = 2 * MAX_TIMED;
+    Timestamps {
+        queries: gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("timestamps"),
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        }),
+        resolved: gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("resolved timestamps"),
+            size: 8 * u64::from(count),
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        }),
+        period: f64::from(gpu.queue().get_timestamp_period()),
+    }
+}
+
+impl Executor for GpuExecutor {
+    fn device(&self) -> &DeviceInfo {
+        self.gpu.info()
+    }
+
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
+        let spec = self.program.buffer(buffer);
+        assert!(words.len() == spec.len || words.len() == spec.len + spec.guard, "{} words for {spec:?}", words.len());
+        // Writes take effect before the next submission: what is recorded must go first.
+        self.submit();
+        let (target, offset) = self.buffer(buffer);
+        self.gpu.queue().write_buffer(target, offset, bytemuck::cast_slice(words));
+        self.gpu.check()
+    }
+
+    fn begin_step(&mut self, words: &[u32]) -> Result<()> {
+        let inputs = self.program.inputs.all;
+        assert_eq!(words.len(), inputs.len, "a step's inputs");
+        if self.recording.as_ref().is_some_and(|r| r.inputs == MAX_STEPS) {
+            self.submit();
+        }
+        let slot = self.recording(0).inputs;
+        let (at, bytes) = ((4 * slot * inputs.len) as u64, 4 * inputs.len as u64);
+        // Every step of a submission has its own place, and a later submission's writes wait for this one.
+        self.gpu.queue().write_buffer(&self.upload, at, bytemuck::cast_slice(words));
+        let target = self.buffer(inputs.id).0.clone();
+        let upload = self.upload.clone();
+        let recording = self.recording(0);
+        recording.inputs += 1;
+        recording.encoder.copy_buffer_to_buffer(&upload, at, &target, 0, bytes);
+        Ok(())
+    }
+
+    fn run(&mut self, instructions: Range<usize>) -> Result<()> {
+        if !instructions.is_empty() {
+            self.encode(instructions, None);
+        }
+        Ok(())
+    }
+
+    fn run_timed(&mut self, tag: u64, ranges: &[Range<usize>]) -> Pending<'_, ()> {
+        assert!(ranges.len() <= MAX_TIMED as usize, "{} timed ranges", ranges.len());
+        if self.timestamps.is_some() {
+            self.run_with_timestamps(tag, ranges);
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        let ranges = ranges.to_vec();
+        Box::pin(self.run_wall_clock(tag, ranges))
+    }
+
+    fn capture(&mut self, tag: u64, buffers: &[BufferId]) -> Result<()> {
+        let lengths: Vec<usize> = buffers.iter().map(|b| self.program.buffer(*b)).map(|b| b.len + b.guard).collect();
+        let total = lengths.iter().sum();
+        self.recording(total);
+        let sources: Vec<_> = buffers.iter().map(|b| self.buffer(*b)).map(|(b, at)| (b.clone(), at)).collect();
+        let recording = self.recording(total);
+        let mut region = Region { tag, buffers: Vec::new(), ticks: None };
+        for ((source, offset), len) in sources.iter().zip(lengths) {
+            let at = recording.used_words;
+            let (to, bytes) = (4 * at as u64, 4 * len as u64);
+            recording.encoder.copy_buffer_to_buffer(source, *offset, &recording.staging, to, bytes);
+            region.buffers.push((at, len));
+            recording.used_words += len;
+        }
+        recording.regions.push(region);
+        Ok(())
+    }
+
+    fn end_step(&mut self, update: bool) -> Pending<'_, ()> {
+        if update && !self.program.swaps.is_empty() {
+            self.parity ^= 1;
+        }
+        let steps = {
+            let recording = self.recording(0);
+            recording.steps += 1;
+            recording.steps
+        };
+        Box::pin(async move {
+            if steps >= self.steps_per_submission {
+                self.submit();
+                self.wait(MAX_IN_FLIGHT - 1).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn captured(&mut self) -> Result<Vec<Capture>> {
+        if cfg!(not(target_arch = "wasm32")) {
+            // Runs the callbacks of what is done; an error here shows in the check below or at the next wait.
+            self.gpu.device().poll(wgpu::PollType::Poll).ok();
+        }
+        self.gpu.check()?;
+        self.collect()?;
+        Ok(std::mem::take(&mut self.arrived))
+    }
+
+    fn finish(&mut self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            self.submit();
+            self.wait(0).await
+        })
+    }
+
+    fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>> {
+        Box::pin(async move {
+            // A tag that no caller uses: the capture is taken out again right here.
+            const READ: u64 = u64::MAX;
+            self.capture(READ, &[buffer])?;
+            self.submit();
+            self.wait(0).await?;
+            let at = self.arrived.iter().rposition(|c| c.tag == READ);
+            let capture = at.map(|i| self.arrived.remove(i));
+            let words = capture.and_then(|c| c.buffers.into_iter().next());
+            words.ok_or_else(|| Error::Device("the device returned nothing on a read".into()))
+        })
+    }
+}

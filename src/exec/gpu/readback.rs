@@ -1,0 +1,130 @@
+//! Reading back without stalling: staging buffers that are mapped when their submission is done.
+
+use crate::error::{Error, Result};
+use crate::exec::{Capture, Clock, Timings};
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+use std::cell::Cell;
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
+/// What a region of a staging buffer holds.
+#[derive(Debug)]
+pub(super) struct Region {
+    pub tag: u64,
+    /// Start and length of each buffer, in words.
+    pub buffers: Vec<(usize, usize)>,
+    /// Start and count of timed ranges: two 64-bit ticks each.
+    pub ticks: Option<(usize, usize)>,
+}
+
+/// One submission under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub index: wgpu::SubmissionIndex,
+    pub staging: wgpu::Buffer,
+    pub regions: Vec<Region>,
+    pub steps: usize,
+    pub submitted: web_time::Instant,
+    /// Fires when the staging buffer is mapped, that is when the submission is done.
+    mapped: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    /// Set once the signal was received; a second receive would find an empty channel.
+    done: Cell<bool>,
+}
+
+impl Flight {
+    pub fn new(index: wgpu::SubmissionIndex, staging: wgpu::Buffer, regions: Vec<Region>, steps: usize) -> Flight {
+        let (sender, mapped) = oneshot_channel();
+        // A receiver that is gone no longer wants to know.
+        staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        Flight { index, staging, regions, steps, submitted: web_time::Instant::now(), mapped, done: Cell::new(false) }
+    }
+
+    /// Whether the submission is done; never waits.
+    pub fn is_done(&self) -> Result<bool> {
+        if self.done.get() {
+            return Ok(true);
+        }
+        let mut receive = std::pin::pin!(self.mapped.receive());
+        match receive.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(result) => {
+                finished(result)?;
+                self.done.set(true);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Waits for the submission. On native platforms the device must have been polled to its end before.
+    pub async fn done(&self) -> Result<()> {
+        if !self.done.get() {
+            finished(self.mapped.receive().await)?;
+            self.done.set(true);
+        }
+        Ok(())
+    }
+
+    /// Copies the captures out of the mapped buffer. `period` is the length of a tick in nanoseconds.
+    pub fn captures(&mut self, period: f64) -> Result<Vec<Capture>> {
+        if self.regions.is_empty() {
+            self.staging.unmap();
+            return Ok(Vec::new());
+        }
+        let view = self.staging.get_mapped_range(..).map_err(|e| Error::Device(format!("readback failed: {e:?}")))?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..]);
+        drop(view);
+        self.staging.unmap();
+        let captures = self.regions.drain(..).map(|region| {
+            let buffers = region.buffers.iter().map(|&(at, len)| words[at..at + len].to_vec()).collect();
+            let timings = region.ticks.and_then(|(at, count)| timings(&words[at..at + 4 * count], period));
+            Capture { tag: region.tag, buffers, timings }
+        });
+        Ok(captures.collect())
+    }
+}
+
+fn finished(result: Option<std::result::Result<(), wgpu::BufferAsyncError>>) -> Result<()> {
+    match result {
+        Some(Ok(())) => Ok(()),
+        _ => Err(Error::Device("the device was lost while it was read back".into())),
+    }
+}
+
+/// Durations from pairs of ticks; `None` where the driver wrote none, or in disorder.
+fn timings(words: &[u32], period: f64) -> Option<Timings> {
+    let tick = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
+    let mut nanoseconds = Vec::with_capacity(words.len() / 4);
+    let mut last = 0;
+    for pair in 0..words.len() / 4 {
+        let (start, end) = (tick(2 * pair), tick(2 * pair + 1));
+        if start == 0 || end <= start || start < last {
+            return None;
+        }
+        nanoseconds.push((end - start) as f64 * period);
+        last = end;
+    }
+    Some(Timings { clock: Clock::GpuTimestamps, nanoseconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timings;
+
+    fn words(ticks: &[u64]) -> Vec<u32> {
+        ticks.iter().flat_map(|t| [*t as u32, (*t >> 32) as u32]).collect()
+    }
+
+    #[test]
+    fn ticks_in_order_become_durations() {
+        let read = timings(&words(&[5, 15, 1 << 33, (1 << 33) + 4]), 2.0).expect("in order");
+        assert_eq!(read.nanoseconds, [20.0, 8.0]);
+    }
+
+    #[test]
+    fn zero_or_disordered_ticks_are_refused() {
+        for ticks in [[0, 0], [0, 9], [7, 7], [9, 7]] {
+            assert_eq!(timings(&words(&ticks), 1.0), None, "{ticks:?}");
+        }
+        assert_eq!(timings(&words(&[10, 20, 15, 30]), 1.0), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! The executors on the host: `reference` in f32 and f64, and `cpu`. They differ in the function they call.
+//!
+//! Operations run at once, in order. An operation's outputs never share a root with its inputs, so the roots that it
+//! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory.
+
+use super::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
+use crate::error::{Error, Result};
+use crate::kernels::{Args, BufferId, Element, Kernel, Scalar, Slot, SlotMut};
+use crate::program::{Limits, Program};
+use std::ops::Range;
+use web_time::Instant;
+
+/// Memory of one root buffer.
+#[derive(Debug)]
+enum Memory<S> {
+    Real(Vec<S>),
+    Words(Vec<u32>),
+}
+
+impl<S> Default for Memory<S> {
+    fn default() -> Self {
+        Memory::Words(Vec::new())
+    }
+}
+
+/// Runs a program on the host, with reals stored as `S`.
+#[derive(Debug)]
+pub struct HostExecutor<S> {
+    program: Program,
+    info: DeviceInfo,
+    /// By buffer id; slices have empty memory.
+    memory: Vec<Memory<S>>,
+    function: fn(&Kernel) -> fn(&mut Args<'_, S>),
+    captures: Vec<Capture>,
+}
+
+/// The reference with reals stored as f64: for gradient checks.
+pub type Reference64 = HostExecutor<f64>;
+
+impl HostExecutor<f32> {
+    /// The naive functions.
+    pub fn reference(program: Program) -> Result<Self> {
+        HostExecutor::new(program, "reference", |kernel| kernel.reference.single)
+    }
+
+    /// The fast functions where there are some.
+    pub fn cpu(program: Program) -> Result<Self> {
+        HostExecutor::new(program, "cpu", |kernel| kernel.cpu.unwrap_or(kernel.reference.single))
+    }
+}
+
+impl Reference64 {
+    /// The naive functions in f64 throughout.
+    pub fn new64(program: Program) -> Result<Self> {
+        HostExecutor::new(program, "reference", |kernel| kernel.reference.double)
+    }
+
+    /// A buffer's values at full precision.
+    pub fn values(&self, buffer: BufferId) -> &[f64] {
+        match self.slice(buffer) {
+            Slot::Real(values) => values,
+            Slot::Words(_) => panic!("{} holds words", self.program.buffer(buffer).name),
+        }
+    }
+
+    /// Overwrites one value at full precision.
+    pub fn set(&mut self, buffer: BufferId, index: usize, value: f64) {
+        let (root, offset) = self.program.root(buffer);
+        match &mut self.memory[root.0 as usize] {
+            Memory::Real(values) => values[offset + index] = value,
+            Memory::Words(_) => panic!("{} holds words", self.program.buffer(buffer).name),
+        }
+    }
+}
+
+impl<S: Scalar> HostExecutor<S> {
+    fn new(
+        program: Program,
+        executor: &'static str,
+        function: fn(&Kernel) -> fn(&mut Args<'_, S>),
+    ) -> Result<HostExecutor<S>> {
+        let mut memory = Vec::with_capacity(program.buffers.len());
+        for buffer in &program.buffers {
+            let len = if buffer.parent.is_some() { 0 } else { buffer.len + buffer.guard };
+            memory.push(match buffer.element {
+                Element::F32 => Memory::Real(allocate(len, S::of(0.0), &buffer.name)?),
+                Element::U32 => Memory::Words(allocate(len, 0, &buffer.name)?),
+            });
+        }
+        Ok(HostExecutor { program, info: info(executor), memory, function, captures: Vec::new() })
+    }
+
+    fn slice(&self, buffer: BufferId) -> Slot<'_, S> {
+        let (root, offset) = self.program.root(buffer);
+        let range = offset..offset + self.program.buffer(buffer).len;
+        match &self.memory[root.0 as usize] {
+            Memory::Real(values) => Slot::Real(&values[range]),
+            Memory::Words(words) => Slot::Words(&words[range]),
+        }
+    }
+
+    fn run_one(&mut self, index: usize) {
+        let op = &self.program.instructions[index].op;
+        let function = (self.function)(op.kernel);
+        let mut roots: Vec<BufferId> = op.outputs.iter().map(|b| self.program.root(*b).0).collect();
+        roots.sort();
+        roots.dedup();
+        let mut taken: Vec<Memory<S>> =
+            roots.iter().map(|r| std::mem::take(&mut self.memory[r.0 as usize])).collect();
+
+        let mut outputs: Vec<Option<SlotMut<'_, S>>> = op.outputs.iter().map(|_| None).collect();
+        for (root, memory) in roots.iter().zip(&mut taken) {
+            // The outputs inside this root, by place.
+            let mut pieces: Vec<(usize, usize, usize)> = (op.outputs.iter().enumerate())
+                .filter(|(_, b)| self.program.root(**b).0 == *root)
+                .map(|(i, b)| (self.program.root(*b).1, self.program.buffer(*b).len, i))
+                .collect();
+            pieces.sort();
+            match memory {
+                Memory::Real(values) => carve(values, &pieces, |i, piece| outputs[i] = Some(SlotMut::Real(piece))),
+                Memory::Words(words) => carve(words, &pieces, |i, piece| outputs[i] = Some(SlotMut::Words(piece))),
+            }
+        }
+        let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
+        let outputs = outputs.into_iter().map(|o| o.expect("every output lies in a taken root")).collect();
+        function(&mut Args { params: &op.params, inputs, outputs });
+        for (root, memory) in roots.iter().zip(taken) {
+            self.memory[root.0 as usize] = memory;
+        }
+    }
+
+    /// A buffer's words, its guard included.
+    fn words(&self, buffer: BufferId) -> Vec<u32> {
+        let (root, offset) = self.program.root(buffer);
+        let spec = self.program.buffer(buffer);
+        let range = offset..offset + spec.len + spec.guard;
+        match &self.memory[root.0 as usize] {
+            Memory::Real(values) => values[range].iter().map(|v| (v.get() as f32).to_bits()).collect(),
+            Memory::Words(words) => words[range].to_vec(),
+        }
+    }
+}
+
+/// Hands out disjoint pieces (start, length, index), which are sorted by start.
+fn carve<'a, T>(mut rest: &'a mut [T], pieces: &[(usize, usize, usize)], mut hand_out: impl FnMut(usize, &'a mut [T])) {
+    let mut position = 0;
+    for &(start, len, index) in pieces {
+        assert!(start >= position, "an operation's outputs overlap");
+        let (piece, left) = rest[start - position..].split_at_mut(len);
+        hand_out(index, piece);
+        (rest, position) = (left, start + len);
+    }
+}
+
+/// A vector, or an error of ours where the machine has not enough memory.
+fn allocate<T: Clone>(len: usize, value: T, name: &str) -> Result<Vec<T>> {
+    let mut vector = Vec::new();
+    vector.try_reserve_exact(len).map_err(|_| {
+        Error::TooLarge(format!("no memory for {name} ({} MiB): choose a smaller batch", (len * size_of::<T>()) >> 20))
+    })?;
+    vector.resize(len, value);
+    Ok(vector)
+}
+
+impl<S: Scalar> Executor for HostExecutor<S> {
+    fn device(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
+        let (root, offset) = self.program.root(buffer);
+        let spec = self.program.buffer(buffer);
+        assert!(words.len() == spec.len || words.len() == spec.len + spec.guard, "{} words for {spec:?}", words.len());
+        match &mut self.memory[root.0 as usize] {
+            Memory::Real(values) => {
+                for (value, word) in values[offset..].iter_mut().zip(words) {
+                    *value = S::of(f64::from(f32::from_bits(*word)));
+                }
+            }
+            Memory::Words(values) => values[offset..offset + words.len()].copy_from_slice(words),
+        }
+        Ok(())
+    }
+
+    fn begin_step(&mut self, words: &[u32]) -> Result<()> {
+        self.write(self.program.inputs.all.id, words)
+    }
+
+    fn run(&mut self, instructions: Range<usize>) -> Result<()> {
+        instructions.for_each(|i| self.run_one(i));
+        Ok(())
+    }
+
+    fn run_timed(&mut self, tag: u64, ranges: &[Range<usize>]) -> Pending<'_, ()> {
+        let timed = |range: &Range<usize>| {
+            let start = Instant::now();
+            range.clone().for_each(|i| self.run_one(i));
+            start.elapsed().as_nanos() as f64
+        };
+        let nanoseconds = ranges.iter().map(timed).collect();
+        let timings = Some(Timings { clock: Clock::WallClock, nanoseconds });
+        self.captures.push(Capture { tag, buffers: Vec::new(), timings });
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn capture(&mut self, tag: u64, buffers: &[BufferId]) -> Result<()> {
+        let buffers = buffers.iter().map(|b| self.words(*b)).collect();
+        self.captures.push(Capture { tag, buffers, timings: None });
+        Ok(())
+    }
+
+    fn end_step(&mut self, update: bool) -> Pending<'_, ()> {
+        if update {
+            for (a, b) in &self.program.swaps {
+                self.memory.swap(a.0 as usize, b.0 as usize);
+            }
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn captured(&mut self) -> Result<Vec<Capture>> {
+        Ok(std::mem::take(&mut self.captures))
+    }
+
+    fn finish(&mut self) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>> {
+        let words = self.words(buffer);
+        Box::pin(std::future::ready(Ok(words)))
+    }
+}
+
+/// The processor and its threads.
+pub(super) fn info(executor: &'static str) -> DeviceInfo {
+    let threads = if executor == "cpu" { rayon::current_num_threads() } else { 1 };
+    DeviceInfo { executor, name: processor(), driver: String::new(), backend: "host".into(), threads }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn processor() -> String {
+    let brand = sysinfo::System::new().ok().and_then(|mut system| {
+        system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+        system.cpus().first().map(|cpu| cpu.brand().trim().to_string())
+    });
+    brand.filter(|b| !b.is_empty()).unwrap_or_else(|| std::env::consts::ARCH.to_string())
+}
+
+#[cfg(target_arch = "wasm32")]
+fn processor() -> String {
+    "wasm32".into()
+}
+
+/// One buffer may be as large as its 32-bit indices allow; all of them as large as the memory that is free.
+pub(super) fn limits() -> Limits {
+    Limits { max_binding: 8 << 30, max_buffer: 8 << 30, memory: free_memory() }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn free_memory() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    Some(system.available_memory()).filter(|bytes| *bytes > 0)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn free_memory() -> Option<u64> {
+    None
+}

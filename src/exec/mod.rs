@@ -1,0 +1,155 @@
+//! Executors: three ways to run one and the same program.
+//!
+//! `reference` is naive and the truth; `cpu` is fast on the host's cores; `gpu` runs the WGSL kernels. A step is queued
+//! (`begin_step`, `run`, `capture`, `end_step`); nothing waits for the device unless it must.
+
+pub mod check;
+pub mod gpu;
+mod host;
+pub mod lockstep;
+
+pub use host::{HostExecutor, Reference64};
+
+use crate::error::Result;
+use crate::kernels::BufferId;
+use crate::program::{Limits, Program};
+use serde::Serialize;
+use std::ops::Range;
+use std::pin::Pin;
+
+/// A result that may have to wait for the device. `pollster::block_on` drives it on native platforms.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+/// What an executor runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceInfo {
+    /// `reference`, `cpu` or `gpu`.
+    pub executor: &'static str,
+    /// Adapter or processor.
+    pub name: String,
+    /// Driver and its version; empty on the host.
+    pub driver: String,
+    /// Graphics interface, as `vulkan`; `host` on the host.
+    pub backend: String,
+    /// Threads of the host executor; 0 on a GPU.
+    pub threads: usize,
+}
+
+impl std::fmt::Display for DeviceInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.executor {
+            "gpu" => write!(f, "gpu: {} ({}, {})", self.name, self.backend, self.driver),
+            executor => write!(f, "{executor}: {} ({} threads)", self.name, self.threads),
+        }
+    }
+}
+
+/// How a duration was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// Timestamps that the GPU wrote at the borders of its passes.
+    GpuTimestamps,
+    /// The host's clock around work that it waited for.
+    WallClock,
+}
+
+/// Durations of the ranges of one [`Executor::run_timed`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timings {
+    pub clock: Clock,
+    pub nanoseconds: Vec<f64>,
+}
+
+/// Buffers and timings copied aside, in the order of the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capture {
+    /// As given to [`Executor::capture`] or [`Executor::run_timed`].
+    pub tag: u64,
+    /// The captured buffers' words.
+    pub buffers: Vec<Vec<u32>>,
+    pub timings: Option<Timings>,
+}
+
+/// Runs a program. Buffers keep their contents from step to step; they start out as zeros.
+pub trait Executor {
+    /// What it runs on.
+    fn device(&self) -> &DeviceInfo;
+
+    /// What it runs.
+    fn program(&self) -> &Program;
+
+    /// Overwrites a whole buffer, before everything queued later.
+    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()>;
+
+    /// Queues a step's inputs, [`Program::input_words`].
+    fn begin_step(&mut self, words: &[u32]) -> Result<()>;
+
+    /// Queues instructions.
+    fn run(&mut self, instructions: Range<usize>) -> Result<()>;
+
+    /// Queues ranges of instructions, each timed; the durations come as a [`Capture`] with `tag`. On a device without
+    /// usable timestamps it waits before and after each range and reads the host's clock.
+    fn run_timed(&mut self, tag: u64, ranges: &[Range<usize>]) -> Pending<'_, ()>;
+
+    /// Queues a copy of these buffers; they come back through [`Executor::captured`].
+    fn capture(&mut self, tag: u64, buffers: &[BufferId]) -> Result<()>;
+
+    /// Ends a step; with `update`, the pairs in [`Program::swaps`] exchange their contents. Hands queued work to the
+    /// device now and then, and waits only where too much of it is under way.
+    fn end_step(&mut self, update: bool) -> Pending<'_, ()>;
+
+    /// The captures that have arrived, oldest first; waits for nothing.
+    fn captured(&mut self) -> Result<Vec<Capture>>;
+
+    /// Waits until everything queued is done.
+    fn finish(&mut self) -> Pending<'_, ()>;
+
+    /// Reads a whole buffer, its guard included, after everything queued.
+    fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>>;
+}
+
+/// Reads a buffer of reals.
+pub async fn read_reals(executor: &mut dyn Executor, buffer: BufferId) -> Result<Vec<f32>> {
+    Ok(executor.read(buffer).await?.into_iter().map(f32::from_bits).collect())
+}
+
+/// Writes a buffer of reals.
+pub fn write_reals(executor: &mut dyn Executor, buffer: BufferId, values: &[f32]) -> Result<()> {
+    executor.write(buffer, bytemuck::cast_slice(values))
+}
+
+/// Where to run.
+#[derive(Debug, Clone)]
+pub enum Device {
+    Reference,
+    Cpu,
+    Gpu(gpu::Gpu),
+}
+
+impl Device {
+    /// What this device can hold.
+    pub fn limits(&self) -> Limits {
+        match self {
+            Device::Gpu(gpu) => gpu.memory_limits(),
+            Device::Cpu | Device::Reference => host::limits(),
+        }
+    }
+
+    pub fn info(&self) -> DeviceInfo {
+        match self {
+            Device::Reference => host::info("reference"),
+            Device::Cpu => host::info("cpu"),
+            Device::Gpu(gpu) => gpu.info().clone(),
+        }
+    }
+
+    /// Allocates everything that `program` needs.
+    pub async fn executor(&self, program: Program) -> Result<Box<dyn Executor>> {
+        Ok(match self {
+            Device::Reference => Box::new(HostExecutor::reference(program)?),
+            Device::Cpu => Box::new(HostExecutor::cpu(program)?),
+            Device::Gpu(gpu) => Box::new(gpu::GpuExecutor::new(gpu, program).await?),
+        })
+    }
+}

@@ -1,0 +1,248 @@
+//! Models and checkpoints as safetensors files.
+//!
+//! Tensors are f32: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, and for a checkpoint `optimizer.NAME`,
+//! flat. Everything else is one JSON document in the metadata: format version, network description, step and seed.
+
+use super::atomic_write;
+use super::layout::{from_pytorch, pytorch_shape, to_pytorch};
+use super::safetensors::{Tensors, check_finite, read_file, serialize};
+use crate::net::{Network, Parameters};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Version of what [`Document`] means; a file with a higher one is refused.
+const FORMAT: u64 = 1;
+
+/// What precedes the name of an optimizer's tensor.
+const OPTIMIZER: &str = "optimizer.";
+
+/// A network with its weights: all that evaluation needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub network: Network,
+    /// In the order and layout of [`Network::parameters`].
+    pub parameters: Vec<Parameters>,
+    /// Whatever the program wants to remember, such as the data set's name; kept as it is.
+    pub extra: Value,
+}
+
+/// A model in the middle of training: all that continuing needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    pub model: Model,
+    /// The optimizer's state by name, in any order, which is kept.
+    pub optimizer: Vec<(String, Vec<f32>)>,
+    /// Updates made so far.
+    pub step: u64,
+    pub seed: u64,
+    /// Whatever else the training loop must remember; kept as it is.
+    pub extra: Value,
+}
+
+/// The metadata. The network comes as its canonical TOML.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u64,
+    network: String,
+    extra: Value,
+    /// Present in a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    training: Option<Training>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Training {
+    step: u64,
+    seed: u64,
+    /// Names of the optimizer's tensors, in order.
+    optimizer: Vec<String>,
+    extra: Value,
+}
+
+/// Writes a model, whole or not at all; the same model gives the same bytes.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Model`] when a weight is not finite, in which case an older file is kept.
+pub fn save_model(path: &Path, model: &Model) -> Result<()> {
+    atomic_write(path, &bytes_for(path, model.to_bytes())?)
+}
+
+/// Reads a model; a checkpoint serves too.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, otherwise as [`Model::from_bytes`].
+pub fn load_model(path: &Path) -> Result<Model> {
+    Model::from_bytes(&read_file(path)?, &path.display().to_string())
+}
+
+/// Writes a checkpoint, whole or not at all; the same checkpoint gives the same bytes.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Model`] when a value is not finite, in which case an older file is kept.
+pub fn save_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    atomic_write(path, &bytes_for(path, checkpoint.to_bytes())?)
+}
+
+/// Reads a checkpoint.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, otherwise as [`Checkpoint::from_bytes`].
+pub fn load_checkpoint(path: &Path) -> Result<Checkpoint> {
+    Checkpoint::from_bytes(&read_file(path)?, &path.display().to_string())
+}
+
+impl Model {
+    /// The model as the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::Model`] that names the tensor which is not finite.
+    ///
+    /// # Panics
+    /// When the parameters are not those of the network.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        write(self, &[], None)
+    }
+
+    /// Reads the bytes of a model or checkpoint; `source` is the file's name for messages.
+    ///
+    /// # Errors
+    /// [`Error::Model`]: not a safetensors file, damaged, no network in it, tensors that do not fit the network.
+    pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Model> {
+        read(bytes, source).map(|(_, model, _)| model)
+    }
+}
+
+impl Checkpoint {
+    /// The checkpoint as the bytes of a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::Model`] that names the tensor which is not finite.
+    ///
+    /// # Panics
+    /// When the parameters are not those of the network, or two optimizer tensors share a name.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let training = Training {
+            step: self.step,
+            seed: self.seed,
+            optimizer: self.optimizer.iter().map(|(name, _)| name.clone()).collect(),
+            extra: self.extra.clone(),
+        };
+        write(&self.model, &self.optimizer, Some(training))
+    }
+
+    /// Reads the bytes of a checkpoint; `source` is the file's name for messages.
+    ///
+    /// # Errors
+    /// [`Error::Model`] as [`Model::from_bytes`], and for a model without the state of its training.
+    pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Checkpoint> {
+        let (tensors, model, training) = read(bytes, source)?;
+        let training = training.ok_or_else(|| {
+            tensors.refuse("a model without the state of its training; to resume, give the checkpoint.safetensors")
+        })?;
+        let state = |name: String| Ok((name.clone(), tensors.values(&format!("{OPTIMIZER}{name}"), None)?));
+        let optimizer = training.optimizer.into_iter().map(state).collect::<Result<_>>()?;
+        Ok(Checkpoint { model, optimizer, step: training.step, seed: training.seed, extra: training.extra })
+    }
+}
+
+fn write(model: &Model, optimizer: &[(String, Vec<f32>)], training: Option<Training>) -> Result<Vec<u8>> {
+    let shapes = model.network.parameters();
+    assert_eq!(shapes.len(), model.parameters.len(), "parameters of network {}", model.network.name);
+    let mut tensors: Vec<(String, Vec<usize>, Cow<[f32]>)> = Vec::new();
+    for (shape, values) in shapes.iter().zip(&model.parameters) {
+        let layer = &shape.layer;
+        assert_eq!(
+            (layer, shape.weight_len(), shape.bias),
+            (&values.layer, values.weight.len(), values.bias.len()),
+            "parameters of network {}",
+            model.network.name
+        );
+        let node = &model.network.nodes[shape.node];
+        let weight_shape = pytorch_shape(node).unwrap_or_default();
+        tensors.push((weight_name(layer), weight_shape, to_pytorch(node, &values.weight).into()));
+        tensors.push((bias_name(layer), vec![shape.bias], Cow::from(&values.bias)));
+    }
+    for (name, values) in optimizer {
+        tensors.push((format!("{OPTIMIZER}{name}"), vec![values.len()], Cow::from(values)));
+    }
+    for (name, _, values) in &tensors {
+        check_finite(name, values).map_err(Error::Model)?;
+    }
+    let document = Document { format: FORMAT, network: model.network.to_toml(), extra: model.extra.clone(), training };
+    let document = serde_json::to_string(&document).map_err(|error| Error::Model(format!("metadata: {error}")))?;
+    let views: Vec<_> = tensors.iter().map(|(name, shape, values)| (&name[..], &shape[..], &values[..])).collect();
+    serialize(&views, &document)
+}
+
+/// Reads all but the optimizer's tensors. Nothing is allocated by the description's word: it is the tensors' own
+/// shapes, checked against the file's size, that must agree with it.
+fn read<'a>(bytes: &'a [u8], source: &'a str) -> Result<(Tensors<'a>, Model, Option<Training>)> {
+    let tensors = Tensors::parse(bytes, source)?;
+    let document = parse_document(&tensors)?;
+    let network = Network::from_toml(&document.network, "the network in it")
+        .map_err(|error| tensors.refuse(&error.to_string()))?;
+
+    let mut known = Vec::new();
+    let mut parameters = Vec::new();
+    for shape in network.parameters() {
+        let node = &network.nodes[shape.node];
+        let (weight, bias) = (weight_name(&shape.layer), bias_name(&shape.layer));
+        let values = tensors.values(&weight, Some(&pytorch_shape(node).unwrap_or_default()))?;
+        parameters.push(Parameters {
+            weight: from_pytorch(node, &values),
+            bias: tensors.values(&bias, Some(&[shape.bias]))?,
+            layer: shape.layer,
+        });
+        known.extend([weight, bias]);
+    }
+    if let Some(training) = &document.training {
+        known.extend(training.optimizer.iter().map(|name| format!("{OPTIMIZER}{name}")));
+    }
+    let count = known.len();
+    // A tensor that nothing reads means that the description is not that of the tensors.
+    let known: HashSet<String> = known.into_iter().collect();
+    if known.len() != count {
+        // Each mention would copy the tensor, so that a small file could fill the memory.
+        return Err(tensors.refuse("its metadata is damaged: an optimizer tensor is listed twice"));
+    }
+    if let Some(stranger) = tensors.names().into_iter().find(|name| !known.contains(name)) {
+        return Err(tensors.refuse(&format!("tensor `{stranger}` belongs to no layer of the network in the file")));
+    }
+    Ok((tensors, Model { network, parameters, extra: document.extra }, document.training))
+}
+
+fn parse_document(tensors: &Tensors) -> Result<Document> {
+    let text = tensors.document()?;
+    let damaged = |error: serde_json::Error| tensors.refuse(&format!("its metadata is damaged: {error}"));
+    // The version first: a newer document may differ in everything else.
+    let document: Value = serde_json::from_str(text).map_err(damaged)?;
+    let format = document.get("format").and_then(Value::as_u64).unwrap_or_default();
+    if format > FORMAT {
+        return Err(tensors.refuse(&format!(
+            "written by a newer Glassnet (format {format}, this one reads up to {FORMAT}); update Glassnet"
+        )));
+    }
+    serde_json::from_value(document).map_err(damaged)
+}
+
+fn weight_name(layer: &str) -> String {
+    format!("{layer}.weight")
+}
+
+fn bias_name(layer: &str) -> String {
+    format!("{layer}.bias")
+}
+
+/// Names the file that was to be written in an error about its content.
+fn bytes_for(path: &Path, bytes: Result<Vec<u8>>) -> Result<Vec<u8>> {
+    bytes.map_err(|error| match error {
+        Error::Model(why) => Error::Model(format!("{} not written: {why}", path.display())),
+        other => other,
+    })
+}

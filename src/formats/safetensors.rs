@@ -1,0 +1,197 @@
+//! The safetensors container: named f32 tensors behind a JSON header, and one metadata entry of ours.
+//!
+//! Reading trusts nothing: sizes are checked against the bytes at hand before anything is taken or allocated. Writing
+//! is a function of the content alone: tensors are sorted, and all metadata sits under one key, because the container
+//! keeps its keys in a hash map whose order differs from run to run.
+
+use super::atomic_write;
+use crate::net::MAX_ELEMENTS;
+use crate::{Error, Result};
+use safetensors::tensor::{Dtype, Metadata, View};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The one metadata key, whose value is a JSON document.
+const METADATA_KEY: &str = "glassnet";
+
+/// Bytes of the header's length at the beginning of the file.
+const LENGTH_BYTES: usize = 8;
+
+/// The largest header that is read; those of our own files are a few KiB.
+const MAX_HEADER: u64 = 1 << 24;
+
+/// The largest file that is read: the weights of the largest network and eight times as much of its optimizer's state.
+const MAX_FILE: u64 = (MAX_ELEMENTS as u64) * 4 * 9;
+
+/// What to do about a file that is not ours.
+const REMEDY: &str = "give a model.safetensors or checkpoint.safetensors that `glassnet train` wrote";
+
+/// Writes tensors, each with name, shape and values, and `metadata` as a JSON document under the key `glassnet`.
+/// The same content gives the same bytes.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be written; it is written whole or not at all.
+///
+/// # Panics
+/// When a shape does not have as many elements as there are values, or two tensors share a name.
+pub fn write_tensors(path: &Path, tensors: &[(&str, &[usize], &[f32])], metadata: &serde_json::Value) -> Result<()> {
+    atomic_write(path, &serialize(tensors, &metadata.to_string())?)
+}
+
+/// The bytes that [`write_tensors`] writes, with the JSON document already as text.
+pub(super) fn serialize(tensors: &[(&str, &[usize], &[f32])], document: &str) -> Result<Vec<u8>> {
+    let mut views: Vec<(&str, F32View)> = Vec::with_capacity(tensors.len());
+    for &(name, shape, values) in tensors {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "tensor {name} of shape {shape:?}");
+        views.push((name, F32View { shape, values }));
+    }
+    views.sort_by_key(|(name, _)| *name);
+    assert!(views.windows(2).all(|pair| pair[0].0 != pair[1].0), "two tensors share a name");
+    let metadata = HashMap::from([(METADATA_KEY.to_string(), document.to_string())]);
+    safetensors::serialize(views, Some(metadata))
+        .map_err(|error| Error::Model(format!("these tensors make no safetensors file: {error}")))
+}
+
+struct F32View<'a> {
+    shape: &'a [usize],
+    values: &'a [f32],
+}
+
+impl View for F32View<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}
+
+/// The bytes of the file at `path`, which must be a regular one: a device or a pipe may have no end.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(Error::Model(format!("{}: not a file; {REMEDY}", path.display())));
+    }
+    if metadata.len() > MAX_FILE {
+        let (path, size) = (path.display(), metadata.len());
+        return Err(Error::Model(format!("{path}: {size} bytes, more than any network of ours has; {REMEDY}")));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// A container whose header has been checked against its size.
+pub(super) struct Tensors<'a> {
+    /// The file's name, which begins every message.
+    source: &'a str,
+    header: Metadata,
+    data: &'a [u8],
+}
+
+impl<'a> Tensors<'a> {
+    /// Reads the header. The crate's own `SafeTensors::deserialize` is not used because it adds the header's sizes to
+    /// each other unchecked: a hostile header makes the sum wrap around, and later slices panic.
+    pub(super) fn parse(bytes: &'a [u8], source: &'a str) -> Result<Tensors<'a>> {
+        let refuse = |why: String| Error::Model(format!("{source}: {why}"));
+        let not_ours = |why: &str| refuse(format!("not a safetensors file ({why}); {REMEDY}"));
+        let (length, rest) = bytes
+            .split_first_chunk::<LENGTH_BYTES>()
+            .ok_or_else(|| not_ours(&format!("it has only {} bytes", bytes.len())))?;
+        let length = u64::from_le_bytes(*length);
+        if length > MAX_HEADER {
+            return Err(not_ours(&format!("its header would have {length} bytes")));
+        }
+        let (header, data) = rest.split_at_checked(length as usize).ok_or_else(|| {
+            refuse(format!(
+                "truncated, or not a safetensors file: {} bytes, but a header of {length}; copy it again, or {REMEDY}",
+                bytes.len()
+            ))
+        })?;
+        let header: Metadata =
+            serde_json::from_slice(header).map_err(|error| not_ours(&format!("bad header: {error}")))?;
+        let promised = header.data_len();
+        if promised != data.len() {
+            let what = if data.len() < promised { "truncated" } else { "damaged" };
+            return Err(refuse(format!(
+                "{what}: its header promises {promised} bytes of tensors, the file has {}; copy it again or take an \
+                 older checkpoint",
+                data.len()
+            )));
+        }
+        Ok(Tensors { source, header, data })
+    }
+
+    /// Names of all tensors, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.header.offset_keys();
+        names.sort();
+        names
+    }
+
+    /// Our JSON document.
+    pub(super) fn document(&self) -> Result<&str> {
+        let metadata = self.header.metadata().as_ref();
+        metadata.and_then(|metadata| metadata.get(METADATA_KEY)).map(String::as_str).ok_or_else(|| {
+            self.refuse(&format!(
+                "has no `{METADATA_KEY}` entry in its metadata, so it does not say what network its tensors belong to; \
+                 {REMEDY}"
+            ))
+        })
+    }
+
+    /// The values of tensor `name`, which must be f32, finite and of the given shape; none stands for a vector of any
+    /// length.
+    pub(super) fn values(&self, name: &str, shape: Option<&[usize]>) -> Result<Vec<f32>> {
+        let info = self
+            .header
+            .info(name)
+            .ok_or_else(|| self.refuse(&format!("tensor `{name}` is missing; the file is not whole, {REMEDY}")))?;
+        if info.dtype != Dtype::F32 {
+            return Err(self.refuse(&format!("tensor `{name}` is {:?}; only F32 is read", info.dtype)));
+        }
+        let fits = shape.map_or(info.shape.len() == 1, |shape| info.shape == shape);
+        if !fits {
+            let expected = shape.map_or("one dimension".to_string(), |shape| format!("{shape:?}"));
+            return Err(self.refuse(&format!(
+                "tensor `{name}` has shape {:?}, the network in the file needs {expected}; {REMEDY}",
+                info.shape
+            )));
+        }
+        // Offsets are contiguous and end where the data does, so they lie inside.
+        let (start, end) = info.data_offsets;
+        let bytes = self.data.get(start..end).ok_or_else(|| self.refuse(&format!("tensor `{name}` lies outside")))?;
+        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        check_finite(name, &values).map_err(|why| self.refuse(&why))?;
+        Ok(values)
+    }
+
+    /// An error that begins with the file's name.
+    pub(super) fn refuse(&self, why: &str) -> Error {
+        Error::Model(format!("{}: {why}", self.source))
+    }
+}
+
+/// Refuses infinities and NaN, which no training that is worth keeping holds.
+pub(super) fn check_finite(name: &str, values: &[f32]) -> std::result::Result<(), String> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(format!(
+            "tensor `{name}` holds {} at index {index}; take an older checkpoint, or train with a lower learning rate",
+            values[index]
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,211 @@
+//! Makes a batch: gathers examples out of the packed bytes of the data set, crops, normalises to x/255 - 0.5.
+//! images [SH,SW,C] bytes, four to a word, in up to four chunks; x [N,H,W,C]. `shaders/batch.wgsl`.
+
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::{
+    Args, Case,
+    Element::{F32, U32},
+    Kernel, Op, Reference, Scalar, Tensor,
+};
+use rayon::prelude::*;
+
+/// What changes from step to step; the first words of a step's inputs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Header {
+    /// Step of this run, from 0; with the seed it decides every draw of the device.
+    pub step: u32,
+    /// Examples in this batch; rows at and beyond it are masked.
+    pub valid: u32,
+    pub seed: u32,
+    /// Random crops where true, centred ones where false.
+    pub training: bool,
+    pub learning_rate: f32,
+    /// Adam's 1 - beta1^t, t counting updates from 1.
+    pub correction1: f32,
+    /// Adam's 1 - beta2^t.
+    pub correction2: f32,
+}
+
+impl Header {
+    /// Words of a header in a buffer.
+    pub const LEN: usize = 8;
+
+    /// As the shaders read it.
+    pub fn words(&self) -> [u32; Header::LEN] {
+        [
+            self.step,
+            self.valid,
+            self.seed,
+            u32::from(self.training),
+            self.learning_rate.to_bits(),
+            self.correction1.to_bits(),
+            self.correction2.to_bits(),
+            0,
+        ]
+    }
+
+    /// A header for evaluating `valid` examples.
+    pub fn evaluation(valid: u32) -> Header {
+        Header { step: 0, valid, seed: 0, training: false, learning_rate: 0.0, correction1: 1.0, correction2: 1.0 }
+    }
+}
+
+/// Chunks that one operation can bind.
+pub const CHUNKS: usize = 4;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub n: u32,
+    pub h: u32,
+    pub w: u32,
+    pub c: u32,
+    pub source_h: u32,
+    pub source_w: u32,
+    pub examples_per_chunk: u32,
+    pub reserved: u32,
+}
+
+/// Inputs: header, indices, four chunks. Outputs: x.
+pub static GATHER: Kernel = Kernel {
+    name: "batch.gather",
+    source: include_str!("../../shaders/batch.wgsl"),
+    entry: "gather",
+    inputs: &[U32, U32, U32, U32, U32, U32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: gather_reference, double: gather_reference },
+    cpu: Some(gather_cpu),
+};
+
+/// `batch` is [N,H,W,C], `source` [SH,SW] with SH >= H and SW >= W. Every index must lie within the chunks.
+pub fn gather(
+    batch: [usize; 4],
+    source: [usize; 2],
+    examples_per_chunk: usize,
+    header: Tensor,
+    indices: Tensor,
+    chunks: [Tensor; CHUNKS],
+    x: Tensor,
+) -> Op {
+    let [n, h, w, c] = batch.map(word);
+    assert!(source[0] >= batch[1] && source[1] >= batch[2], "batch.gather: {batch:?} out of {source:?}");
+    assert_eq!((x.len, indices.len), (batch.iter().product(), batch[0]), "batch.gather: x, indices");
+    let [source_h, source_w] = source.map(word);
+    let params =
+        Params { n, h, w, c, source_h, source_w, examples_per_chunk: word(examples_per_chunk), reserved: 0 };
+    let [c0, c1, c2, c3] = chunks;
+    let mut op = Op::new(&GATHER, params, &[header, indices, c0, c1, c2, c3], &[x], linear(x.len, 64), 2 * x.len);
+    // Only the batch's own bytes are read, not the whole data set.
+    op.work.bytes = (x.len * 5) as u64;
+    op
+}
+
+/// pcg3d of Jarzynski and Olano, "Hash Functions for GPU Rendering" (2020); `shaders/batch.wgsl` has the same.
+pub fn pcg3d(seed: [u32; 3]) -> [u32; 3] {
+    let [mut x, mut y, mut z] = seed.map(|v| v.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let mix = |x: &mut u32, y: &mut u32, z: &mut u32| {
+        *x = x.wrapping_add(y.wrapping_mul(*z));
+        *y = y.wrapping_add(z.wrapping_mul(*x));
+        *z = z.wrapping_add(x.wrapping_mul(*y));
+    };
+    mix(&mut x, &mut y, &mut z);
+    [x, y, z] = [x ^ (x >> 16), y ^ (y >> 16), z ^ (z >> 16)];
+    mix(&mut x, &mut y, &mut z);
+    [x, y, z]
+}
+
+/// Upper left corner of example `n`'s crop.
+fn crop(p: &Params, header: &[u32], n: usize) -> (usize, usize) {
+    let (spare_y, spare_x) = (p.source_h - p.h, p.source_w - p.w);
+    if header[3] == 0 {
+        return ((spare_y / 2) as usize, (spare_x / 2) as usize);
+    }
+    let [y, x, _] = pcg3d([header[2], header[0], n as u32]);
+    ((y % (spare_y + 1)) as usize, (x % (spare_x + 1)) as usize)
+}
+
+/// Hands each output value of example `n` its byte.
+fn copy_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, x: &mut [S], value: impl Fn(u32) -> S) {
+    let (header, indices, chunks) = (args[0], args[1], &args[2..]);
+    if n >= header[1] as usize {
+        return x.fill(S::of(0.0));
+    }
+    let (dy, dx) = crop(p, header, n);
+    let (per, index) = (p.examples_per_chunk as usize, indices[n] as usize);
+    let (words, row) = (chunks[index / per], (p.w * p.c) as usize);
+    for (y, x) in x.chunks_exact_mut(row).enumerate() {
+        let line = (index % per * p.source_h as usize + y + dy) * p.source_w as usize + dx;
+        for (i, x) in x.iter_mut().enumerate() {
+            let byte = line * p.c as usize + i;
+            *x = value(words[byte / 4] >> (8 * (byte % 4)) & 255);
+        }
+    }
+}
+
+fn gather_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
+    for (n, x) in args.out(0).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
+        copy_example(&p, &inputs, n, x, |v| S::of(f64::from(v) / 255.0 - 0.5));
+    }
+}
+
+fn gather_cpu(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
+    args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate().for_each(|(n, x)| {
+        copy_example(&p, &inputs, n, x, |v| v as f32 / 255.0 - 0.5);
+    });
+}
+
+pub fn cases() -> Vec<Case> {
+    // [N,H,W,C], [SH,SW], examples in a chunk, valid, training
+    let shapes = [
+        ([1, 1, 1, 1], [1, 1], 8, 1, false),
+        ([20, 24, 24, 1], [28, 28], 16, 20, true),
+        ([20, 24, 24, 1], [28, 28], 16, 13, true),
+        ([7, 24, 24, 1], [28, 28], 16, 7, false),
+        ([3, 5, 7, 3], [6, 11], 4, 2, true),
+        ([4, 9, 5, 2], [9, 5], 4, 4, true),
+        ([5, 3, 2, 3], [4, 5], 12, 5, false),
+        ([5000, 29, 29, 1], [31, 30], 4, 4999, true),
+    ];
+    let case = |(batch, source, per_chunk, valid, training): ([usize; 4], [usize; 2], usize, u32, bool)| {
+        let mut b = CaseBuilder::default();
+        let header =
+            Header { step: 41, seed: 7, training, ..Header::evaluation(valid) };
+        let header = b.header(header);
+        let indices = b.words((0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32)).collect());
+        let words = (per_chunk * source[0] * source[1] * batch[3]).div_ceil(4);
+        let chunks = [0; 4].map(|_| b.random_words(words));
+        let x = b.out(batch.iter().product());
+        let op = gather(batch, source, per_chunk, header, indices, chunks, x);
+        let shape = format!("{batch:?} of {source:?} valid {valid}{}", if training { " random crop" } else { "" });
+        // Bytes and places are exact; the division may be off by 2.5 ULP before the subtraction.
+        b.case(shape, op, Tolerance { atol: 2e-7, rtol: 0.0 })
+    };
+    shapes.into_iter().map(case).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_crops_reach_every_corner_evenly() {
+        let p = Params { n: 1, h: 24, w: 24, c: 1, source_h: 28, source_w: 28, examples_per_chunk: 4, reserved: 0 };
+        let mut counts = [[0u32; 5]; 5];
+        for step in 0..2500 {
+            let header = Header { step, seed: 3, training: true, ..Header::evaluation(10) }.words();
+            for n in 0..10 {
+                let (y, x) = crop(&p, &header, n);
+                counts[y][x] += 1;
+            }
+        }
+        // 25,000 draws over 25 corners: 1,000 each, σ about 31.
+        assert!(counts.iter().flatten().all(|c| (850..1150).contains(c)), "{counts:?}");
+    }
+}

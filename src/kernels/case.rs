@@ -1,0 +1,134 @@
+//! Cases: one operation with inputs and a tolerance. The same table serves `cargo test` and `glassnet check`.
+//!
+//! A case is data only; `exec::check` runs it. Outputs are prefilled with NaN and followed by guard words.
+
+use super::{BufferId, Element, Op, Tensor};
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+
+/// How far a result may lie from the reference: `|a - r| <= atol + rtol * |r|`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    pub atol: f64,
+    pub rtol: f64,
+}
+
+impl Tolerance {
+    /// Copies, selections, indices: not one bit may differ (a zero's sign apart).
+    pub const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0 };
+    /// A few rounded operations an element; WGSL grants division 2.5 ULP, and `exp` and `log` about 3e-7 near 1.
+    pub const ELEMENTWISE: Tolerance = Tolerance { atol: 2e-6, rtol: 4e-6 };
+
+    /// A sum of `k` products of magnitude about `scale`: rounding errors grow as sqrt(k), with the terms' magnitude and
+    /// with that of the running sum; several times what is expected, a thousandth of what one wrong term makes.
+    pub fn sum(k: usize, scale: f64) -> Tolerance {
+        let unit = (k as f64).sqrt() * f64::from(f32::EPSILON);
+        Tolerance { atol: 8.0 * unit * scale, rtol: 4.0 * unit }
+    }
+}
+
+/// What a case's input starts out as.
+#[derive(Debug, Clone)]
+pub enum Fill {
+    /// Uniform in [low, high), seeded by the case's name.
+    Uniform(f32, f32),
+    /// These values.
+    Reals(Vec<f32>),
+    /// These words.
+    Words(Vec<u32>),
+    /// Random words, every bit.
+    RandomWords,
+    /// An output: the operation must write every element.
+    Output,
+}
+
+/// One buffer of a case.
+#[derive(Debug, Clone)]
+pub struct CaseBuffer {
+    pub element: Element,
+    pub len: usize,
+    pub fill: Fill,
+}
+
+/// One operation with its data and tolerance.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Kernel and shape, as `conv.forward n=2 9x7x3 ...`; unique.
+    pub name: String,
+    pub op: Op,
+    pub buffers: Vec<CaseBuffer>,
+    pub tolerance: Tolerance,
+}
+
+impl Case {
+    /// The words that buffer `i` starts with; outputs are empty here.
+    pub fn contents(&self, i: usize) -> Vec<u32> {
+        let buffer = &self.buffers[i];
+        let seed = self.name.bytes().fold(i as u64, |h, b| h.wrapping_mul(0x100_0000_01b3) ^ u64::from(b));
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        match &buffer.fill {
+            Fill::Uniform(low, high) => (0..buffer.len).map(|_| rng.random_range(*low..*high).to_bits()).collect(),
+            Fill::Reals(values) => values.iter().map(|v| v.to_bits()).collect(),
+            Fill::Words(words) => words.clone(),
+            Fill::RandomWords => (0..buffer.len).map(|_| rng.random()).collect(),
+            Fill::Output => Vec::new(),
+        }
+    }
+}
+
+/// Collects a case's buffers and hands out tensors for the typed builders.
+#[derive(Debug, Default)]
+pub struct CaseBuilder {
+    buffers: Vec<CaseBuffer>,
+}
+
+impl CaseBuilder {
+    fn push(&mut self, element: Element, len: usize, fill: Fill) -> Tensor {
+        self.buffers.push(CaseBuffer { element, len, fill });
+        Tensor { id: BufferId(self.buffers.len() as u32 - 1), element, len }
+    }
+
+    /// An input of `len` reals in [-1, 1).
+    pub fn real(&mut self, len: usize) -> Tensor {
+        self.push(Element::F32, len, Fill::Uniform(-1.0, 1.0))
+    }
+
+    /// An input of `len` reals in [low, high).
+    pub fn between(&mut self, len: usize, low: f32, high: f32) -> Tensor {
+        self.push(Element::F32, len, Fill::Uniform(low, high))
+    }
+
+    /// An input of these reals.
+    pub fn reals(&mut self, values: Vec<f32>) -> Tensor {
+        self.push(Element::F32, values.len(), Fill::Reals(values))
+    }
+
+    /// An input of these words.
+    pub fn words(&mut self, words: Vec<u32>) -> Tensor {
+        self.push(Element::U32, words.len(), Fill::Words(words))
+    }
+
+    /// An input of `len` random words.
+    pub fn random_words(&mut self, len: usize) -> Tensor {
+        self.push(Element::U32, len, Fill::RandomWords)
+    }
+
+    /// An output of `len` reals.
+    pub fn out(&mut self, len: usize) -> Tensor {
+        self.push(Element::F32, len, Fill::Output)
+    }
+
+    /// An output of `len` words.
+    pub fn out_words(&mut self, len: usize) -> Tensor {
+        self.push(Element::U32, len, Fill::Output)
+    }
+
+    /// The step header with `valid` examples; other fields as a test sets them.
+    pub fn header(&mut self, header: super::batch::Header) -> Tensor {
+        self.words(header.words().to_vec())
+    }
+
+    /// The finished case.
+    pub fn case(self, shape: impl std::fmt::Display, op: Op, tolerance: Tolerance) -> Case {
+        Case { name: format!("{} {shape}", op.kernel.name), op, buffers: self.buffers, tolerance }
+    }
+}

@@ -1,0 +1,325 @@
+//! 2-D convolution, NHWC: x [N,H,W,C], weight [KH,KW,C,O], bias [O], y [N,OH,OW,O]; `shaders/conv.wgsl`.
+//!
+//! y[n,oy,ox,o] = bias[o] + sum over ky,kx,c of x[n, oy*s+ky-pad, ox*s+kx-pad, c] * weight[ky,kx,c,o], x being zero
+//! outside (cross-correlation, as in PyTorch and ConvNetJS). K = KH*KW*C is the length of an im2col row.
+
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, conv_cpu};
+
+/// Shape of one convolution: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub n: u32,
+    pub h: u32,
+    pub w: u32,
+    pub c: u32,
+    pub oh: u32,
+    pub ow: u32,
+    pub o: u32,
+    pub kh: u32,
+    pub kw: u32,
+    pub stride: [u32; 2],
+    pub pad: [u32; 2],
+    /// Examples that one partial sum of the weight gradient takes.
+    pub examples_per_split: u32,
+    pub reserved: [u32; 2],
+}
+
+/// Partial sums that the weight gradient is split into, at most: enough independent work for a GPU or sixteen threads,
+/// and few enough that adding them up is cheap.
+const MAX_SPLITS: usize = 16;
+
+impl Params {
+    /// `input` is [N,H,W,C]; `kernel`, `stride`, `pad` are [vertical, horizontal].
+    pub fn new(input: [usize; 4], filters: usize, kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Params {
+        let out = |i: usize| (input[1 + i] + 2 * pad[i] - kernel[i]) / stride[i] + 1;
+        let (oh, ow) = (word(out(0)), word(out(1)));
+        let examples_per_split = word(input[0].div_ceil(MAX_SPLITS));
+        let [n, h, w, c] = input.map(word);
+        let ([kh, kw], o) = (kernel.map(word), word(filters));
+        let (stride, pad) = (stride.map(word), pad.map(word));
+        Params { n, h, w, c, oh, ow, o, kh, kw, stride, pad, examples_per_split, reserved: [0; 2] }
+    }
+
+    /// Floats of one example's input.
+    pub fn example_in(&self) -> usize {
+        self.h as usize * self.w as usize * self.c as usize
+    }
+
+    /// Output pixels of one example.
+    pub fn rows(&self) -> usize {
+        self.oh as usize * self.ow as usize
+    }
+
+    /// K, the length of an im2col row.
+    pub fn k(&self) -> usize {
+        self.kh as usize * self.kw as usize * self.c as usize
+    }
+
+    /// Partial sums of the weight gradient.
+    pub fn splits(&self) -> usize {
+        self.n.div_ceil(self.examples_per_split) as usize
+    }
+
+    /// Length of `backward_weight`'s output, [splits, K+1, O].
+    pub fn partial_len(&self) -> usize {
+        self.splits() * (self.k() + 1) * self.o as usize
+    }
+
+    fn x_len(&self) -> usize {
+        self.n as usize * self.example_in()
+    }
+
+    fn y_len(&self) -> usize {
+        self.n as usize * self.rows() * self.o as usize
+    }
+
+    fn flops(&self) -> usize {
+        2 * self.y_len() * self.k()
+    }
+
+    /// The input row that output row `o` sees through tap `k`, where it lies inside.
+    fn source(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
+        let at = (o * self.stride[axis] as usize + k).checked_sub(self.pad[axis] as usize)?;
+        (at < [self.h, self.w][axis] as usize).then_some(at)
+    }
+
+    /// Calls `f(x index without channel, y index without channel, tap)` for every pixel pair that a kernel tap joins.
+    fn for_each_tap(&self, mut f: impl FnMut(usize, usize, usize)) {
+        for n in 0..self.n as usize {
+            for oy in 0..self.oh as usize {
+                for ox in 0..self.ow as usize {
+                    let y = (n * self.oh as usize + oy) * self.ow as usize + ox;
+                    for ky in 0..self.kh as usize {
+                        let Some(iy) = self.source(0, oy, ky) else { continue };
+                        for kx in 0..self.kw as usize {
+                            let Some(ix) = self.source(1, ox, kx) else { continue };
+                            let x = (n * self.h as usize + iy) * self.w as usize + ix;
+                            f(x, y, ky * self.kw as usize + kx);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+const SOURCE: &str = include_str!("../../shaders/conv.wgsl");
+
+/// Inputs: x, weight, bias. Outputs: y.
+pub static FORWARD: Kernel = Kernel {
+    name: "conv.forward",
+    source: SOURCE,
+    entry: "forward",
+    inputs: &[F32, F32, F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: forward_reference, double: forward_reference },
+    cpu: Some(conv_cpu::forward),
+};
+
+/// Inputs: dy, weight. Outputs: dx.
+pub static BACKWARD_INPUT: Kernel = Kernel {
+    name: "conv.backward_input",
+    source: SOURCE,
+    entry: "backward_input",
+    inputs: &[F32, F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: backward_input_reference, double: backward_input_reference },
+    cpu: Some(conv_cpu::backward_input),
+};
+
+/// Inputs: x, dy. Outputs: partial [splits, K+1, O], row K being the bias gradient.
+pub static BACKWARD_WEIGHT: Kernel = Kernel {
+    name: "conv.backward_weight",
+    source: SOURCE,
+    entry: "backward_weight",
+    inputs: &[F32, F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: backward_weight_reference, double: backward_weight_reference },
+    cpu: Some(conv_cpu::backward_weight),
+};
+
+/// Inputs: partial. Outputs: dweight, dbias.
+pub static SUM_SPLITS: Kernel = Kernel {
+    name: "conv.sum_splits",
+    source: SOURCE,
+    entry: "sum_splits",
+    inputs: &[F32],
+    outputs: &[F32, F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: sum_splits_reference, double: sum_splits_reference },
+    cpu: Some(conv_cpu::sum_splits),
+};
+
+pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
+    assert_eq!((x.len, y.len), (p.x_len(), p.y_len()), "conv.forward: x, y of {p:?}");
+    assert_eq!((weight.len, bias.len), (p.k() * p.o as usize, p.o as usize), "conv.forward: weight, bias of {p:?}");
+    let [gx, gy, _] = linear(p.n as usize * p.rows(), 512);
+    Op::new(&FORWARD, p, &[x, weight, bias], &[y], [gx, gy, p.o.div_ceil(4)], p.flops())
+}
+
+pub fn backward_input(p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
+    assert_eq!((dx.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_input: dx, dy of {p:?}");
+    assert_eq!(weight.len, p.k() * p.o as usize, "conv.backward_input: weight of {p:?}");
+    let [gx, gy, _] = linear((p.n * p.h * p.w) as usize, 256);
+    Op::new(&BACKWARD_INPUT, p, &[dy, weight], &[dx], [gx, gy, p.c.div_ceil(4)], p.flops())
+}
+
+pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op {
+    assert_eq!((x.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_weight: x, dy of {p:?}");
+    assert_eq!(partial.len, p.partial_len(), "conv.backward_weight: partial of {p:?}");
+    let groups = [word((p.k() + 1).div_ceil(64)), word(p.splits()), p.o.div_ceil(8)];
+    Op::new(&BACKWARD_WEIGHT, p, &[x, dy], &[partial], groups, p.flops())
+}
+
+pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
+    assert_eq!(partial.len, p.partial_len(), "conv.sum_splits: partial of {p:?}");
+    assert_eq!((dweight.len, dbias.len), (p.k() * p.o as usize, p.o as usize), "conv.sum_splits of {p:?}");
+    Op::new(&SUM_SPLITS, p, &[partial], &[dweight, dbias], linear((p.k() + 1) * p.o as usize, 64), partial.len)
+}
+
+fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    let (c, o) = (p.c as usize, p.o as usize);
+    let mut sums: Vec<f64> = (0..y.len()).map(|i| bias[i % o].get()).collect();
+    p.for_each_tap(|at_x, at_y, tap| {
+        for channel in 0..c {
+            for filter in 0..o {
+                let w = weight[(tap * c + channel) * o + filter].get();
+                sums[at_y * o + filter] += x[at_x * c + channel].get() * w;
+            }
+        }
+    });
+    store(y, &sums);
+}
+
+fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
+    let (c, o) = (p.c as usize, p.o as usize);
+    let mut sums = vec![0.0; dx.len()];
+    p.for_each_tap(|at_x, at_y, tap| {
+        for channel in 0..c {
+            for filter in 0..o {
+                let w = weight[(tap * c + channel) * o + filter].get();
+                sums[at_x * c + channel] += dy[at_y * o + filter].get() * w;
+            }
+        }
+    });
+    store(dx, &sums);
+}
+
+fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let (x, dy, partial) = (args.real(0), args.real(1), args.out(0));
+    let (c, o, split_rows) = (p.c as usize, p.o as usize, p.rows() * p.examples_per_split as usize);
+    let stride = (p.k() + 1) * o;
+    let mut sums = vec![0.0; partial.len()];
+    p.for_each_tap(|at_x, at_y, tap| {
+        let base = at_y / split_rows * stride;
+        for channel in 0..c {
+            for filter in 0..o {
+                let term = x[at_x * c + channel].get() * dy[at_y * o + filter].get();
+                sums[base + (tap * c + channel) * o + filter] += term;
+            }
+        }
+    });
+    for (i, dy) in dy.iter().enumerate() {
+        sums[i / o / split_rows * stride + p.k() * o + i % o] += dy.get();
+    }
+    store(partial, &sums);
+}
+
+fn sum_splits_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let (partial, dweight, dbias) = (args.real(0), args.out(0), args.out(1));
+    let stride = (p.k() + 1) * p.o as usize;
+    let sum = |i: usize| S::of(partial[i..].iter().step_by(stride).map(|v| v.get()).sum());
+    let weights = dweight.len();
+    for (i, out) in dweight.iter_mut().chain(dbias.iter_mut()).enumerate() {
+        *out = sum(i);
+    }
+    debug_assert_eq!(weights, p.k() * p.o as usize);
+}
+
+fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = S::of(*sum);
+    }
+}
+
+/// [N,H,W,C], filters, kernel, stride, pad.
+type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
+
+/// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel; 64±1 rows and channels.
+const SHAPES: &[Shape] = &[
+    ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
+    ([20, 24, 24, 1], 8, [5, 5], [1, 1], [2, 2]),
+    ([5, 12, 12, 8], 16, [5, 5], [1, 1], [2, 2]),
+    ([3, 14, 14, 32], 64, [3, 3], [1, 1], [1, 1]),
+    ([2, 13, 7, 3], 5, [3, 5], [2, 1], [1, 2]),
+    ([3, 11, 17, 2], 7, [4, 3], [3, 2], [0, 1]),
+    ([1, 9, 8, 5], 11, [2, 2], [3, 3], [0, 0]),
+    ([2, 5, 5, 1], 3, [5, 5], [1, 1], [4, 4]),
+    ([1, 3, 4, 2], 2, [3, 3], [2, 2], [5, 6]),
+    ([1, 9, 7, 63], 65, [1, 1], [1, 1], [0, 0]),
+    ([33, 3, 3, 4], 9, [3, 3], [1, 1], [0, 0]),
+    ([37, 4, 3, 7], 6, [2, 3], [1, 2], [1, 0]),
+];
+
+/// More than 65,535 workgroups, of 256 pixels. `forward` takes 512 rows each: as many need more than the 128 MiB that
+/// WebGPU lets a buffer have.
+const MANY_WORKGROUPS: Shape = ([1, 4100, 4100, 1], 1, [1, 1], [1, 1], [0, 0]);
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in SHAPES {
+        cases.extend([forward_case(shape), backward_input_case(shape)]);
+        cases.extend(weight_cases(shape));
+    }
+    cases.push(backward_input_case(&MANY_WORKGROUPS));
+    cases
+}
+
+fn describe((input, filters, kernel, stride, pad): &Shape) -> String {
+    format!("{input:?} filters {filters} kernel {kernel:?} stride {stride:?} pad {pad:?}")
+}
+
+fn params((input, filters, kernel, stride, pad): &Shape) -> Params {
+    Params::new(*input, *filters, *kernel, *stride, *pad)
+}
+
+fn forward_case(shape: &Shape) -> Case {
+    let (p, mut b) = (params(shape), CaseBuilder::default());
+    let (x, weight) = (b.real(p.x_len()), b.real(p.k() * p.o as usize));
+    let (bias, y) = (b.real(p.o as usize), b.out(p.y_len()));
+    b.case(describe(shape), forward(p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
+}
+
+fn backward_input_case(shape: &Shape) -> Case {
+    let (p, mut b) = (params(shape), CaseBuilder::default());
+    let (dy, weight, dx) = (b.real(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
+    let length = (p.kh * p.kw * p.o) as usize;
+    b.case(describe(shape), backward_input(p, dy, weight, dx), Tolerance::sum(length, 1.0))
+}
+
+fn weight_cases(shape: &Shape) -> [Case; 2] {
+    let (p, mut b) = (params(shape), CaseBuilder::default());
+    let (x, dy, partial) = (b.real(p.x_len()), b.real(p.y_len()), b.out(p.partial_len()));
+    let length = p.rows() * p.examples_per_split as usize;
+    let partial = b.case(describe(shape), backward_weight(p, x, dy, partial), Tolerance::sum(length, 1.0));
+    let mut b = CaseBuilder::default();
+    let (sums, dweight, dbias) = (b.real(p.partial_len()), b.out(p.k() * p.o as usize), b.out(p.o as usize));
+    let total = b.case(describe(shape), sum_splits(p, sums, dweight, dbias), Tolerance::sum(p.splits(), 1.0));
+    [partial, total]
+}

@@ -1,0 +1,193 @@
+//! Convolution on the CPU: im2col blocks that stay in a core's cache, and the `gemm` crate for the products.
+//!
+//! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
+//! results are the same bits whatever the number of threads.
+
+use super::{Args, conv::Params};
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+thread_local! {
+    /// This thread's im2col block.
+    static COLUMNS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Floats of an im2col block: 256 KiB, a fraction of a core's second-level cache.
+const BLOCK: usize = 65_536;
+
+/// A matrix in memory: where it starts, and the distance between rows and between columns.
+pub(super) struct Matrix<'a> {
+    pub data: &'a [f32],
+    pub row: usize,
+    pub column: usize,
+}
+
+/// c [m,n] (+)= a [m,k] * b [k,n]; `c` is row-major without gaps.
+pub(super) fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
+    let end = |rows: usize, columns: usize, x: &Matrix<'_>| (rows - 1) * x.row + (columns - 1) * x.column + 1;
+    assert!(a.data.len() >= end(m, k, &a) && b.data.len() >= end(k, n, &b) && c.len() == m * n);
+    // SAFETY: the assertion above keeps every element that gemm reads or writes inside the three slices, and the
+    // borrow rules keep c apart from a and b.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+fn row_major(data: &[f32], columns: usize) -> Matrix<'_> {
+    Matrix { data, row: columns, column: 1 }
+}
+
+fn transposed(data: &[f32], columns: usize) -> Matrix<'_> {
+    Matrix { data, row: 1, column: columns }
+}
+
+/// Calls `f(rows, columns)` with blocks of rows of one example's output and a buffer [rows, K] for them.
+fn for_blocks(p: &Params, mut f: impl FnMut(std::ops::Range<usize>, &mut [f32])) {
+    let rows_per_block = (BLOCK / p.k()).clamp(1, p.rows());
+    COLUMNS.with_borrow_mut(|columns| {
+        if columns.len() < rows_per_block * p.k() {
+            columns.resize(rows_per_block * p.k(), 0.0);
+        }
+        for first in (0..p.rows()).step_by(rows_per_block) {
+            let rows = first..(first + rows_per_block).min(p.rows());
+            f(rows.clone(), &mut columns[..rows.len() * p.k()]);
+        }
+    });
+}
+
+/// For output row `row` of an example: calls `f(column, pixel, count)` with the runs of `count` floats that lie side by
+/// side in the input from `pixel` on and in the im2col row from `column` on; the rest of the row is padding.
+fn for_runs(p: &Params, row: usize, mut f: impl FnMut(usize, usize, usize)) {
+    let (w, c, kw) = (p.w as usize, p.c as usize, p.kw as usize);
+    let (oy, ox) = (row / p.ow as usize, row % p.ow as usize);
+    let (x0, pad_x) = (ox * p.stride[1] as usize, p.pad[1] as usize);
+    // Taps [k0, k1) fall inside the image.
+    let k0 = pad_x.saturating_sub(x0).min(kw);
+    let k1 = (w + pad_x).saturating_sub(x0).min(kw).max(k0);
+    for ky in 0..p.kh as usize {
+        let y = oy * p.stride[0] as usize + ky;
+        let inside = y >= p.pad[0] as usize && y - (p.pad[0] as usize) < p.h as usize;
+        if inside && k1 > k0 {
+            let pixel = (y - p.pad[0] as usize) * w + x0 + k0 - pad_x;
+            f((ky * kw + k0) * c, pixel * c, (k1 - k0) * c);
+        }
+    }
+}
+
+/// Fills `columns` [rows, K] from one example `x` [H,W,C].
+fn im2col(p: &Params, x: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
+    for (row, columns) in rows.zip(columns.chunks_exact_mut(p.k())) {
+        let mut filled = 0;
+        for_runs(p, row, |column, pixel, count| {
+            columns[filled..column].fill(0.0);
+            copy_short(&mut columns[column..column + count], &x[pixel..pixel + count]);
+            filled = column + count;
+        });
+        columns[filled..].fill(0.0);
+    }
+}
+
+/// Runs are a few floats long: a loop beats the call to memcpy.
+#[inline(always)]
+fn copy_short(to: &mut [f32], from: &[f32]) {
+    if to.len() > 32 {
+        return to.copy_from_slice(from);
+    }
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+pub(super) fn forward(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    let (k, o) = (p.k(), p.o as usize);
+    y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in())).for_each(|(y, x)| {
+        for_blocks(&p, |rows, columns| {
+            let m = rows.len();
+            let y = &mut y[rows.start * o..rows.end * o];
+            im2col(&p, x, rows, columns);
+            for y in y.chunks_exact_mut(o) {
+                y.copy_from_slice(bias);
+            }
+            product([m, k, o], row_major(columns, k), row_major(weight, o), y, true);
+        });
+    });
+}
+
+pub(super) fn backward_input(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
+    let (k, o) = (p.k(), p.o as usize);
+    dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * o)).for_each(|(dx, dy)| {
+        dx.fill(0.0);
+        for_blocks(&p, |rows, columns| {
+            let dy = &dy[rows.start * o..rows.end * o];
+            product([rows.len(), o, k], row_major(dy, o), transposed(weight, o), columns, false);
+            for (row, columns) in rows.zip(columns.chunks_exact(k)) {
+                for_runs(&p, row, |column, pixel, count| {
+                    for (dx, v) in dx[pixel..pixel + count].iter_mut().zip(&columns[column..column + count]) {
+                        *dx += v;
+                    }
+                });
+            }
+        });
+    });
+}
+
+pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let (x, dy, partial) = (args.real(0), args.real(1), args.out(0));
+    let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
+    let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
+    partial.par_chunks_exact_mut((k + 1) * o).zip(examples).for_each(|(partial, (x, dy))| {
+        partial.fill(0.0);
+        let (dweight, dbias) = partial.split_at_mut(k * o);
+        for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * o)) {
+            for_blocks(&p, |rows, columns| {
+                let dy = &dy[rows.start * o..rows.end * o];
+                im2col(&p, x, rows.clone(), columns);
+                product([k, rows.len(), o], transposed(columns, k), row_major(dy, o), dweight, true);
+                for dy in dy.chunks_exact(o) {
+                    for (sum, dy) in dbias.iter_mut().zip(dy) {
+                        *sum += dy;
+                    }
+                }
+            });
+        }
+    });
+}
+
+pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let (partial, dweight, dbias) = (args.real(0), args.out(0), args.out(1));
+    let mut splits = partial.chunks_exact((p.k() + 1) * p.o as usize);
+    let first = splits.next().expect("there is at least one split");
+    dweight.copy_from_slice(&first[..dweight.len()]);
+    dbias.copy_from_slice(&first[dweight.len()..]);
+    for split in splits {
+        for (sum, v) in dweight.iter_mut().chain(dbias.iter_mut()).zip(split) {
+            *sum += v;
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Fully connected layer: x [N,K], weight [K,O], bias [O], y [N,O] = x*weight + bias; `shaders/fc.wgsl`.
+
+use super::case::{CaseBuilder, Tolerance};
+use super::conv_cpu::{Matrix, product};
+use super::op::word;
+use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use rayon::prelude::*;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub n: u32,
+    pub k: u32,
+    pub o: u32,
+    pub reserved: u32,
+}
+
+impl Params {
+    pub fn new(examples: usize, inputs: usize, outputs: usize) -> Params {
+        Params { n: word(examples), k: word(inputs), o: word(outputs), reserved: 0 }
+    }
+
+    fn sizes(&self) -> [usize; 3] {
+        [self.n as usize, self.k as usize, self.o as usize]
+    }
+
+    fn assert_shapes(&self, name: &str, x: Tensor, y: Tensor, weight: Tensor) {
+        let [n, k, o] = self.sizes();
+        assert_eq!((x.len, y.len, weight.len), (n * k, n * o, k * o), "{name}: x, y, weight of {self:?}");
+    }
+
+    fn flops(&self) -> usize {
+        2 * self.sizes().iter().product::<usize>()
+    }
+}
+
+const SOURCE: &str = include_str!("../../shaders/fc.wgsl");
+
+/// Inputs: x, weight, bias. Outputs: y.
+pub static FORWARD: Kernel = Kernel {
+    name: "fc.forward",
+    source: SOURCE,
+    entry: "forward",
+    inputs: &[F32, F32, F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: forward_reference, double: forward_reference },
+    cpu: Some(forward_cpu),
+};
+
+/// Inputs: dy, weight. Outputs: dx.
+pub static BACKWARD_INPUT: Kernel = Kernel {
+    name: "fc.backward_input",
+    source: SOURCE,
+    entry: "backward_input",
+    inputs: &[F32, F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: backward_input_reference, double: backward_input_reference },
+    cpu: Some(backward_input_cpu),
+};
+
+/// Inputs: x, dy. Outputs: dweight, dbias.
+pub static BACKWARD_WEIGHT: Kernel = Kernel {
+    name: "fc.backward_weight",
+    source: SOURCE,
+    entry: "backward_weight",
+    inputs: &[F32, F32],
+    outputs: &[F32, F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: backward_weight_reference, double: backward_weight_reference },
+    cpu: Some(backward_weight_cpu),
+};
+
+pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
+    p.assert_shapes("fc.forward", x, y, weight);
+    assert_eq!(bias.len, p.o as usize, "fc.forward: bias of {p:?}");
+    Op::new(&FORWARD, p, &[x, weight, bias], &[y], [p.o.div_ceil(64), p.n.div_ceil(4), 1], p.flops())
+}
+
+pub fn backward_input(p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
+    p.assert_shapes("fc.backward_input", dx, dy, weight);
+    Op::new(&BACKWARD_INPUT, p, &[dy, weight], &[dx], [p.k.div_ceil(64), p.n.div_ceil(4), 1], p.flops())
+}
+
+pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
+    p.assert_shapes("fc.backward_weight", x, dy, dweight);
+    assert_eq!(dbias.len, p.o as usize, "fc.backward_weight: dbias of {p:?}");
+    let groups = [(p.k + 1).div_ceil(64), p.o.div_ceil(4), 1];
+    Op::new(&BACKWARD_WEIGHT, p, &[x, dy], &[dweight, dbias], groups, p.flops())
+}
+
+fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let [_, k, o] = args.params::<Params>().sizes();
+    let (x, weight, bias) = (args.real(0), args.real(1), args.real(2));
+    for (i, y) in args.out(0).iter_mut().enumerate() {
+        let (n, o_at) = (i / o, i % o);
+        let sum: f64 = (0..k).map(|j| x[n * k + j].get() * weight[j * o + o_at].get()).sum();
+        *y = S::of(sum + bias[o_at].get());
+    }
+}
+
+fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let [_, k, o] = args.params::<Params>().sizes();
+    let (dy, weight) = (args.real(0), args.real(1));
+    for (i, dx) in args.out(0).iter_mut().enumerate() {
+        let (n, k_at) = (i / k, i % k);
+        *dx = S::of((0..o).map(|j| dy[n * o + j].get() * weight[k_at * o + j].get()).sum());
+    }
+}
+
+fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let [n, k, o] = args.params::<Params>().sizes();
+    let (x, dy) = (args.real(0), args.real(1));
+    for (i, dweight) in args.out(0).iter_mut().enumerate() {
+        let (k_at, o_at) = (i / o, i % o);
+        *dweight = S::of((0..n).map(|j| x[j * k + k_at].get() * dy[j * o + o_at].get()).sum());
+    }
+    for (i, dbias) in args.out(1).iter_mut().enumerate() {
+        *dbias = S::of((0..n).map(|j| dy[j * o + i].get()).sum());
+    }
+}
+
+/// Rows of a product that one task takes: fixed, so that the cut does not depend on the number of threads.
+const TASK_ROWS: usize = 32;
+
+fn forward_cpu(args: &mut Args<'_, f32>) {
+    let [_, k, o] = args.params::<Params>().sizes();
+    let (x, weight, bias) = (args.real(0), args.real(1), args.real(2));
+    args.out(0).par_chunks_mut(TASK_ROWS * o).zip(x.par_chunks(TASK_ROWS * k)).for_each(|(y, x)| {
+        for y in y.chunks_exact_mut(o) {
+            y.copy_from_slice(bias);
+        }
+        let (x, weight) = (Matrix { data: x, row: k, column: 1 }, Matrix { data: weight, row: o, column: 1 });
+        product([y.len() / o, k, o], x, weight, y, true);
+    });
+}
+
+fn backward_input_cpu(args: &mut Args<'_, f32>) {
+    let [_, k, o] = args.params::<Params>().sizes();
+    let (dy, weight) = (args.real(0), args.real(1));
+    args.out(0).par_chunks_mut(TASK_ROWS * k).zip(dy.par_chunks(TASK_ROWS * o)).for_each(|(dx, dy)| {
+        let (dy, weight) = (Matrix { data: dy, row: o, column: 1 }, Matrix { data: weight, row: 1, column: o });
+        product([dx.len() / k, o, k], dy, weight, dx, false);
+    });
+}
+
+fn backward_weight_cpu(args: &mut Args<'_, f32>) {
+    let [n, k, o] = args.params::<Params>().sizes();
+    let (x, dy) = (args.real(0), args.real(1));
+    let task = k.div_ceil(8).max(TASK_ROWS);
+    args.out(0).par_chunks_mut(task * o).enumerate().for_each(|(i, dweight)| {
+        let (x, dy) = (Matrix { data: &x[i * task..], row: 1, column: k }, Matrix { data: dy, row: o, column: 1 });
+        product([dweight.len() / o, n, o], x, dy, dweight, false);
+    });
+    let dbias = args.out(1);
+    dbias.fill(0.0);
+    for dy in dy.chunks_exact(o) {
+        for (sum, dy) in dbias.iter_mut().zip(dy) {
+            *sum += dy;
+        }
+    }
+}
+
+/// N, K, O: size 1, the presets, primes, a workgroup ±1, rows that fill no block of four.
+const SHAPES: &[[usize; 3]] = &[
+    [1, 1, 1],
+    [20, 256, 10],
+    [128, 3136, 128],
+    [7, 13, 11],
+    [1, 64, 64],
+    [5, 63, 65],
+    [3, 65, 63],
+    [257, 5, 3],
+    [33, 127, 2],
+];
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for &[n, k, o] in SHAPES {
+        let p = Params::new(n, k, o);
+        let shape = format!("[{n}, {k}] -> {o}");
+        let mut b = CaseBuilder::default();
+        let (x, weight, bias, y) = (b.real(n * k), b.real(k * o), b.real(o), b.out(n * o));
+        cases.push(b.case(&shape, forward(p, x, weight, bias, y), Tolerance::sum(k, 1.0)));
+        let mut b = CaseBuilder::default();
+        let (dy, weight, dx) = (b.real(n * o), b.real(k * o), b.out(n * k));
+        cases.push(b.case(&shape, backward_input(p, dy, weight, dx), Tolerance::sum(o, 1.0)));
+        let mut b = CaseBuilder::default();
+        let (x, dy, dweight, dbias) = (b.real(n * k), b.real(n * o), b.out(k * o), b.out(o));
+        cases.push(b.case(&shape, backward_weight(p, x, dy, dweight, dbias), Tolerance::sum(n, 1.0)));
+    }
+    cases
+}

@@ -1,0 +1,94 @@
+//! The kernels: one file a family, with its `Kernel` statics, `Params`, typed builders, reference functions and cases.
+//!
+//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem. [`ALL`] lists every kernel, [`cases`] every case that
+//! `cargo test` and `glassnet check` run.
+
+pub mod batch;
+pub mod case;
+pub mod conv;
+mod conv_cpu;
+pub mod fc;
+pub mod op;
+pub mod optimizer;
+pub mod pool;
+pub mod relu;
+pub mod softmax;
+pub mod statistics;
+
+pub use case::Case;
+pub use op::{Args, BufferId, Element, Op, Scalar, Slot, SlotMut, Tensor, Work};
+
+/// A computation that every executor knows: a WGSL entry point and the reference it must agree with.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Family and function, as `conv.forward`; unique.
+    pub name: &'static str,
+    /// The whole WGSL file.
+    pub source: &'static str,
+    /// Entry point in `source`.
+    pub entry: &'static str,
+    /// Element types of bindings 1.. (binding 0 is the uniform `Params`).
+    pub inputs: &'static [Element],
+    /// Element types of the bindings after the inputs.
+    pub outputs: &'static [Element],
+    /// Size in bytes of `Params`.
+    pub params: usize,
+    /// Invocations in one workgroup.
+    pub workgroup: u32,
+    /// The naive function, in f32 storage (sums in f64) and in f64 throughout.
+    pub reference: Reference,
+    /// The fast function of the `cpu` executor; without one it runs the reference.
+    pub cpu: Option<fn(&mut Args<'_, f32>)>,
+}
+
+/// The reference function at both precisions.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference {
+    pub single: fn(&mut Args<'_, f32>),
+    pub double: fn(&mut Args<'_, f64>),
+}
+
+/// Every kernel of the house.
+pub static ALL: &[&Kernel] = &[
+    &batch::GATHER,
+    &conv::FORWARD,
+    &conv::BACKWARD_INPUT,
+    &conv::BACKWARD_WEIGHT,
+    &conv::SUM_SPLITS,
+    &relu::FORWARD,
+    &relu::BACKWARD,
+    &pool::FORWARD,
+    &pool::BACKWARD,
+    &fc::FORWARD,
+    &fc::BACKWARD_INPUT,
+    &fc::BACKWARD_WEIGHT,
+    &softmax::FORWARD,
+    &softmax::SUMMARY,
+    &softmax::GRADIENT,
+    &optimizer::SGD,
+    &optimizer::MOMENTUM,
+    &optimizer::ADADELTA,
+    &optimizer::ADAM,
+    &statistics::PARTIAL,
+    &statistics::FINISH,
+    &statistics::CHANGE,
+    &statistics::CHANGE_TOTAL,
+    &statistics::DEAD,
+];
+
+/// Every case of every kernel.
+pub fn cases() -> Vec<Case> {
+    [
+        batch::cases(),
+        conv::cases(),
+        relu::cases(),
+        pool::cases(),
+        fc::cases(),
+        softmax::cases(),
+        optimizer::cases(),
+        statistics::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,110 @@
+//! ReLU: y = max(x, 0), and dx = dy where y > 0. Elementwise over any shape; `shaders/relu.wgsl`.
+//! At x = 0 the gradient is 0, as in PyTorch and ConvNetJS. A NaN passes through, so that it shows.
+
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use rayon::prelude::*;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub count: u32,
+    pub reserved: [u32; 3],
+}
+
+const SOURCE: &str = include_str!("../../shaders/relu.wgsl");
+
+/// Inputs: x. Outputs: y.
+pub static FORWARD: Kernel = Kernel {
+    name: "relu.forward",
+    source: SOURCE,
+    entry: "forward",
+    inputs: &[F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: forward_reference, double: forward_reference },
+    cpu: Some(forward_cpu),
+};
+
+/// Inputs: y, dy. Outputs: dx.
+pub static BACKWARD: Kernel = Kernel {
+    name: "relu.backward",
+    source: SOURCE,
+    entry: "backward",
+    inputs: &[F32, F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: backward_reference, double: backward_reference },
+    cpu: Some(backward_cpu),
+};
+
+/// Elements below which a second thread costs more than it brings.
+const PARALLEL_CHUNK: usize = 16_384;
+
+pub fn forward(x: Tensor, y: Tensor) -> Op {
+    assert_eq!(x.len, y.len, "relu.forward: x and y");
+    let params = Params { count: word(x.len), reserved: [0; 3] };
+    Op::new(&FORWARD, params, &[x], &[y], linear(x.len, 64), x.len)
+}
+
+pub fn backward(y: Tensor, dy: Tensor, dx: Tensor) -> Op {
+    assert_eq!((y.len, y.len), (dy.len, dx.len), "relu.backward: y, dy, dx");
+    let params = Params { count: word(y.len), reserved: [0; 3] };
+    Op::new(&BACKWARD, params, &[y, dy], &[dx], linear(y.len, 64), y.len)
+}
+
+fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    for (y, x) in args.out(0).iter_mut().zip(args.real(0)) {
+        *y = if x.get() <= 0.0 { S::of(0.0) } else { *x };
+    }
+}
+
+fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let (y, dy) = (args.real(0), args.real(1));
+    for (i, dx) in args.out(0).iter_mut().enumerate() {
+        *dx = if y[i].get() > 0.0 { dy[i] } else { S::of(0.0) };
+    }
+}
+
+fn forward_cpu(args: &mut Args<'_, f32>) {
+    let x = args.real(0);
+    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(x.par_chunks(PARALLEL_CHUNK)).for_each(|(y, x)| {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = if *x <= 0.0 { 0.0 } else { *x };
+        }
+    });
+}
+
+fn backward_cpu(args: &mut Args<'_, f32>) {
+    let (y, dy) = (args.real(0), args.real(1));
+    let chunks = y.par_chunks(PARALLEL_CHUNK).zip(dy.par_chunks(PARALLEL_CHUNK));
+    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).for_each(|(dx, (y, dy))| {
+        for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+            *dx = if *y > 0.0 { *dy } else { 0.0 };
+        }
+    });
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // The last one needs more than 65,535 workgroups.
+    for count in [1, 63, 64, 65, 127, 1009, 65_535 * 64 + 1] {
+        let mut b = CaseBuilder::default();
+        let (x, y) = (b.real(count), b.out(count));
+        cases.push(b.case(format_args!("count={count}"), forward(x, y), Tolerance::EXACT));
+        let mut b = CaseBuilder::default();
+        let (y, dy, dx) = (b.real(count), b.real(count), b.out(count));
+        cases.push(b.case(format_args!("count={count}"), backward(y, dy, dx), Tolerance::EXACT));
+    }
+    let special = vec![0.0, -0.0, 1.0e-38, -1.0e-38, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY];
+    let mut b = CaseBuilder::default();
+    let (x, y) = (b.reals(special.clone()), b.out(special.len()));
+    cases.push(b.case("zeros, extremes, infinities", forward(x, y), Tolerance::EXACT));
+    let mut b = CaseBuilder::default();
+    let (y, dy, dx) = (b.reals(special.clone()), b.real(special.len()), b.out(special.len()));
+    cases.push(b.case("zeros, extremes, infinities", backward(y, dy, dx), Tolerance::EXACT));
+    cases
+}

@@ -1,0 +1,186 @@
+//! Softmax with cross-entropy: logits [N,C] -> probabilities [N,C], gradient of the mean loss with respect to the logits
+//! (p - onehot)/valid [N,C], loss -log p[label] [N], prediction [N]; and their summary. `shaders/softmax.wgsl`.
+//! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
+
+use super::batch::Header;
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::{
+    Args, Case,
+    Element::{F32, U32},
+    Kernel, Op, Reference, Scalar, Tensor,
+};
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub n: u32,
+    pub c: u32,
+    pub reserved: [u32; 2],
+}
+
+const SOURCE: &str = include_str!("../../shaders/softmax.wgsl");
+
+/// Inputs: header, labels, logits. Outputs: probabilities, dlogits, losses, predictions.
+pub static FORWARD: Kernel = Kernel {
+    name: "softmax.forward",
+    source: SOURCE,
+    entry: "forward",
+    inputs: &[U32, U32, F32],
+    outputs: &[F32, F32, F32, U32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: forward_reference, double: forward_reference },
+    cpu: None,
+};
+
+/// Inputs: header, labels, losses, predictions. Outputs: sum of losses [1], correct predictions [1].
+pub static SUMMARY: Kernel = Kernel {
+    name: "softmax.summary",
+    source: SOURCE,
+    entry: "summary",
+    inputs: &[U32, U32, F32, U32],
+    outputs: &[F32, U32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: summary_reference, double: summary_reference },
+    cpu: None,
+};
+
+/// Inputs: header, labels, probabilities. Outputs: gradient of the mean loss with respect to the probabilities.
+pub static GRADIENT: Kernel = Kernel {
+    name: "softmax.gradient",
+    source: SOURCE,
+    entry: "gradient",
+    inputs: &[U32, U32, F32],
+    outputs: &[F32],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: gradient_reference, double: gradient_reference },
+    cpu: None,
+};
+
+/// What `forward` writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Outputs {
+    pub probabilities: Tensor,
+    pub dlogits: Tensor,
+    pub losses: Tensor,
+    pub predictions: Tensor,
+}
+
+pub fn forward([n, c]: [usize; 2], header: Tensor, labels: Tensor, logits: Tensor, out: Outputs) -> Op {
+    let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
+    assert_eq!((header.len, labels.len, logits.len), (Header::LEN, n, n * c), "softmax.forward: header, labels, logits");
+    assert_eq!((out.probabilities.len, out.dlogits.len), (n * c, n * c), "softmax.forward: probabilities, dlogits");
+    assert_eq!((out.losses.len, out.predictions.len), (n, n), "softmax.forward: losses, predictions");
+    let outputs = [out.probabilities, out.dlogits, out.losses, out.predictions];
+    Op::new(&FORWARD, params, &[header, labels, logits], &outputs, linear(n, 64), 8 * n * c)
+}
+
+/// `inputs` are header, labels, losses, predictions.
+pub fn summary(inputs: [Tensor; 4], loss: Tensor, correct: Tensor) -> Op {
+    let n = inputs[1].len;
+    assert_eq!((inputs[0].len, inputs[2].len, inputs[3].len), (Header::LEN, n, n), "softmax.summary: inputs");
+    assert_eq!((loss.len, correct.len), (1, 1), "softmax.summary: outputs");
+    let params = Params { n: word(n), c: 0, reserved: [0; 2] };
+    Op::new(&SUMMARY, params, &inputs, &[loss, correct], [1, 1, 1], 2 * n)
+}
+
+pub fn gradient([n, c]: [usize; 2], header: Tensor, labels: Tensor, probabilities: Tensor, out: Tensor) -> Op {
+    assert_eq!((header.len, labels.len), (Header::LEN, n), "softmax.gradient: header, labels");
+    assert_eq!((probabilities.len, out.len), (n * c, n * c), "softmax.gradient: probabilities, out");
+    let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
+    Op::new(&GRADIENT, params, &[header, labels, probabilities], &[out], linear(n * c, 64), n)
+}
+
+fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let c = args.params::<Params>().c as usize;
+    let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
+    let (probabilities, dlogits) = (args.out(0), args.out(1));
+    let (losses, predictions) = (args.out(2), args.out_words(3));
+    let valid = header[1] as usize;
+    for (n, logits) in logits.chunks_exact(c).enumerate() {
+        let (mut largest, mut prediction) = (logits[0].get(), 0);
+        for (i, v) in logits.iter().enumerate() {
+            if v.get() > largest {
+                (largest, prediction) = (v.get(), i);
+            }
+        }
+        let sum: f64 = logits.iter().map(|v| (v.get() - largest).exp()).sum();
+        let label = labels[n] as usize;
+        for (i, v) in logits.iter().enumerate() {
+            let probability = (v.get() - largest).exp() / sum;
+            let wanted = if i == label { 1.0 } else { 0.0 };
+            probabilities[n * c + i] = S::of(probability);
+            dlogits[n * c + i] = S::of(if n < valid { (probability - wanted) / valid as f64 } else { 0.0 });
+        }
+        losses[n] = S::of(if n < valid { sum.ln() + largest - logits[label.min(c - 1)].get() } else { 0.0 });
+        predictions[n] = prediction as u32;
+    }
+}
+
+fn summary_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let (header, labels, losses, predictions) = (args.words(0), args.words(1), args.real(2), args.words(3));
+    let valid = (header[1] as usize).min(losses.len());
+    args.out(0)[0] = S::of(losses[..valid].iter().map(|v| v.get()).sum());
+    let correct = predictions[..valid].iter().zip(labels).filter(|(p, l)| p == l).count();
+    args.out_words(1)[0] = correct as u32;
+}
+
+fn gradient_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let c = args.params::<Params>().c as usize;
+    let (header, labels, probabilities) = (args.words(0), args.words(1), args.real(2));
+    let valid = header[1] as usize;
+    for (i, out) in args.out(0).iter_mut().enumerate() {
+        let hit = i / c < valid && i % c == labels[i / c] as usize;
+        let probability = probabilities[i].get().max(f64::from(f32::MIN_POSITIVE));
+        *out = S::of(if hit { -1.0 / (probability * valid as f64) } else { 0.0 });
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // N, C, valid, largest logit
+    for (n, c, valid, size) in
+        [(1, 1, 1, 1.0), (20, 10, 20, 1.0), (20, 10, 13, 8.0), (63, 2, 63, 30.0), (65, 17, 64, 90.0), (300, 3, 1, 1.0)]
+    {
+        let shape = format!("[{n}, {c}] valid {valid} logits within {size}");
+        let header = Header::evaluation(valid);
+        let labels = |b: &mut CaseBuilder| b.words((0..n).map(|i| (i * 7 % c) as u32).collect());
+
+        let mut b = CaseBuilder::default();
+        let (header_in, labels_in) = (b.header(header), labels(&mut b));
+        let logits = b.between(n * c, -size, size);
+        let out = Outputs {
+            probabilities: b.out(n * c),
+            dlogits: b.out(n * c),
+            losses: b.out(n),
+            predictions: b.out_words(n),
+        };
+        let op = forward([n, c], header_in, labels_in, logits, out);
+        // exp's argument carries a rounding error of half an ULP of the logit, which becomes a relative error.
+        let rounding = f64::from(size * f32::EPSILON);
+        cases.push(b.case(&shape, op, Tolerance { atol: 2e-6 + 4.0 * rounding, rtol: 4e-6 + 4.0 * rounding }));
+
+        let mut b = CaseBuilder::default();
+        let inputs = [b.header(header), labels(&mut b), b.between(n, 0.0, 5.0), labels(&mut b)];
+        let (loss, correct) = (b.out(1), b.out_words(1));
+        cases.push(b.case(&shape, summary(inputs, loss, correct), Tolerance::sum(n, 5.0)));
+
+        let mut b = CaseBuilder::default();
+        let (header_in, labels_in) = (b.header(header), labels(&mut b));
+        let (probabilities, out) = (b.between(n * c, 1e-3, 1.0), b.out(n * c));
+        let op = gradient([n, c], header_in, labels_in, probabilities, out);
+        cases.push(b.case(&shape, op, Tolerance::ELEMENTWISE));
+    }
+    // Half of the predictions wrong; ties go to the first class.
+    let mut b = CaseBuilder::default();
+    let labels: Vec<u32> = (0..130).map(|i| i % 4).collect();
+    let predictions = labels.iter().map(|l| l % 2).collect();
+    let inputs =
+        [b.header(Header::evaluation(129)), b.words(labels), b.between(130, 0.0, 5.0), b.words(predictions)];
+    let (loss, correct) = (b.out(1), b.out_words(1));
+    cases.push(b.case("half wrong", summary(inputs, loss, correct), Tolerance::sum(129, 5.0)));
+    cases
+}

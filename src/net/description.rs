@@ -1,0 +1,250 @@
+//! Descriptions in TOML: reading them with an error that says where, and writing the canonical form.
+//!
+//! A description has `name`, `initializer`, `[[layers]]` tables and an optional `[training]` table. The canonical form
+//! states every size and has no shorthands; it is what model files carry, and reads back to the same network.
+
+use super::{Initializer, Layer, Network, Recipe};
+use crate::{Error, Result};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use std::fmt::{self, Write};
+use std::path::Path;
+use toml::Spanned;
+
+/// The longest description that is read: a thousand layers take a tenth of it.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The longest name, so that no canonical form grows past what is read.
+const MAX_NAME: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    name: Option<String>,
+    #[serde(default)]
+    initializer: Initializer,
+    layers: Vec<Spanned<toml::Table>>,
+    #[serde(default)]
+    training: Recipe,
+}
+
+/// The keys of one `[[layers]]` table. Variants without keys are written `{}` because serde would otherwise let
+/// unknown keys pass.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+enum LayerKeys {
+    Input {
+        height: usize,
+        width: usize,
+        channels: usize,
+        #[serde(default)]
+        crop: bool,
+    },
+    Conv {
+        filters: usize,
+        kernel: Pair,
+        #[serde(default = "Pair::one")]
+        stride: Pair,
+        #[serde(default)]
+        pad: Pair,
+        #[serde(default)]
+        bias: f32,
+        activation: Option<Activation>,
+    },
+    Relu {},
+    MaxPool {
+        size: Pair,
+        /// As large as the window when absent, so that windows tile the map.
+        stride: Option<Pair>,
+        #[serde(default)]
+        pad: Pair,
+    },
+    Fc {
+        outputs: usize,
+        #[serde(default)]
+        bias: f32,
+        activation: Option<Activation>,
+    },
+    Softmax {},
+}
+
+/// The shorthand that puts a layer of its own behind a conv or fc.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Activation {
+    Relu,
+}
+
+impl Activation {
+    fn layer(self) -> Layer {
+        match self {
+            Activation::Relu => Layer::Relu,
+        }
+    }
+}
+
+/// Height and width: `3` for both, or `[3, 5]`.
+#[derive(Clone, Copy, Default)]
+struct Pair([usize; 2]);
+
+impl Pair {
+    fn one() -> Pair {
+        Pair([1, 1])
+    }
+}
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pair, D::Error> {
+        struct PairVisitor;
+
+        impl<'de> Visitor<'de> for PairVisitor {
+            type Value = Pair;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number, or a pair [height, width] of them")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Pair, E> {
+                let unfit = |_| E::invalid_value(de::Unexpected::Signed(value), &self);
+                usize::try_from(value).map(|value| Pair([value; 2])).map_err(unfit)
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Pair, E> {
+                let unfit = |_| E::invalid_value(de::Unexpected::Unsigned(value), &self);
+                usize::try_from(value).map(|value| Pair([value; 2])).map_err(unfit)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Pair, A::Error> {
+                let mut read = [0; 2];
+                for (index, value) in read.iter_mut().enumerate() {
+                    *value = pair.next_element()?.ok_or_else(|| de::Error::invalid_length(index, &self))?;
+                }
+                match pair.next_element::<de::IgnoredAny>()? {
+                    None => Ok(Pair(read)),
+                    Some(_) => Err(de::Error::invalid_length(3, &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(PairVisitor)
+    }
+}
+
+impl Network {
+    /// Reads a description. `source_name`, a file name or the like, begins every message, and its stem names a network
+    /// that does not name itself.
+    ///
+    /// # Errors
+    /// [`Error::Network`]: not TOML, an unknown layer or key, a missing or unusable value, a rule of shapes broken.
+    pub fn from_toml(text: &str, source_name: &str) -> Result<Network> {
+        let within = |why: &dyn fmt::Display| Error::Network(format!("{source_name}: {why}"));
+        if text.len() as u64 > MAX_BYTES {
+            return Err(within(&format!("{} bytes; a network description has at most {MAX_BYTES}", text.len())));
+        }
+        let document: Document = toml::from_str(text).map_err(|error| within(&error.to_string().trim_end()))?;
+
+        let mut layers = Vec::new();
+        let mut cropped = false;
+        for (index, table) in document.layers.into_iter().enumerate() {
+            let line = line_of(text, table.span().start);
+            let table = table.into_inner();
+            let kind =
+                table.get("type").and_then(toml::Value::as_str).map_or(String::new(), |kind| format!(" ({kind})"));
+            let keys: LayerKeys = table.try_into().map_err(|error: toml::de::Error| {
+                within(&format!("layer {}{kind}, line {line}: {}", index + 1, in_plain_words(error.message())))
+            })?;
+            cropped |= matches!(keys, LayerKeys::Input { crop: true, .. });
+            keys.append_to(&mut layers);
+        }
+
+        let stem =
+            || Path::new(source_name).file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into_owned());
+        let name = document.name.unwrap_or_else(stem);
+        if name.len() > MAX_NAME {
+            return Err(within(&format!("name has {} bytes; rule: at most {MAX_NAME}", name.len())));
+        }
+        let mut network = Network::from_layers(&name, &layers, document.initializer).map_err(|error| within(&error))?;
+        document.training.check().map_err(|error| within(&error))?;
+        network.crop = cropped;
+        network.training = document.training;
+        Ok(network)
+    }
+
+    /// Reads a description from a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, otherwise as [`Network::from_toml`].
+    pub fn from_file(path: &Path) -> Result<Network> {
+        let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+        if size > MAX_BYTES {
+            let path = path.display();
+            return Err(Error::Network(format!("{path}: {size} bytes; a network description has at most {MAX_BYTES}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Network::from_toml(&text, &path.display().to_string())
+    }
+
+    /// The canonical description: [`Network::from_toml`] makes the same network of it.
+    pub fn to_toml(&self) -> String {
+        let name = toml::Value::from(self.name.as_str());
+        let mut text = format!("name = {name}\ninitializer = \"{}\"\n", self.initializer);
+        for node in &self.nodes {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "\n[[layers]]\ntype = \"{}\"", node.layer.kind());
+            let _ = match node.layer {
+                Layer::Input { height, width, channels } => {
+                    let crop = if self.crop { "crop = true\n" } else { "" };
+                    write!(text, "height = {height}\nwidth = {width}\nchannels = {channels}\n{crop}")
+                }
+                Layer::Conv { filters, kernel, stride, pad } => writeln!(
+                    text,
+                    "filters = {filters}\nkernel = {kernel:?}\nstride = {stride:?}\npad = {pad:?}\nbias = {:?}",
+                    node.bias_init
+                ),
+                Layer::MaxPool { size, stride, pad } => {
+                    writeln!(text, "size = {size:?}\nstride = {stride:?}\npad = {pad:?}")
+                }
+                Layer::Fc { outputs } => writeln!(text, "outputs = {outputs}\nbias = {:?}", node.bias_init),
+                Layer::Relu | Layer::Softmax => Ok(()),
+            };
+        }
+        text + &self.training.to_toml()
+    }
+}
+
+impl LayerKeys {
+    /// The layers that one table stands for, each with the initial value of its biases.
+    fn append_to(self, layers: &mut Vec<(Layer, f32)>) {
+        let (layer, bias, activation) = match self {
+            LayerKeys::Input { height, width, channels, .. } => (Layer::Input { height, width, channels }, 0.0, None),
+            LayerKeys::Conv { filters, kernel, stride, pad, bias, activation } => {
+                (Layer::Conv { filters, kernel: kernel.0, stride: stride.0, pad: pad.0 }, bias, activation)
+            }
+            LayerKeys::Relu {} => (Layer::Relu, 0.0, None),
+            LayerKeys::MaxPool { size, stride, pad } => {
+                let stride = stride.unwrap_or(size);
+                (Layer::MaxPool { size: size.0, stride: stride.0, pad: pad.0 }, 0.0, None)
+            }
+            LayerKeys::Fc { outputs, bias, activation } => (Layer::Fc { outputs }, bias, activation),
+            LayerKeys::Softmax {} => (Layer::Softmax, 0.0, None),
+        };
+        layers.push((layer, bias));
+        layers.extend(activation.map(|activation| (activation.layer(), 0.0)));
+    }
+}
+
+/// Number of the line in which byte `offset` lies, from 1.
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+}
+
+/// serde's message about a layer's keys without Rust's words in it.
+fn in_plain_words(message: &str) -> String {
+    let message = match message.strip_prefix("unknown variant") {
+        // The only other choice among words is `activation`, whose one word is not a layer's list.
+        Some(rest) if rest.contains("`max-pool`") => format!("unknown layer type{rest}"),
+        _ => message.to_string(),
+    };
+    message
+        .replace("expected usize", "expected a whole number, 0 or more")
+        .replace("variant identifier", "a layer type")
+}

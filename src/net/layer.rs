@@ -1,0 +1,246 @@
+//! Layers and shapes: what each layer makes of its input's shape, and which sizes are allowed.
+//!
+//! A rule that is broken comes back as a sentence; the network adds which layer broke it. Sizes are bounded here, so
+//! that nothing downstream (u32 indices in shaders, buffer sizes) can overflow.
+
+use std::fmt;
+
+/// The largest height, width, channel count, kernel, stride or padding: index arithmetic on it stays well inside u32.
+pub const MAX_DIMENSION: usize = 1 << 20;
+
+/// The most parameters a network may have, and the most activations of one example over all its layers (1 GiB of f32).
+pub const MAX_ELEMENTS: usize = 1 << 28;
+
+/// The most layers a network may have, activations counted.
+pub const MAX_LAYERS: usize = 1024;
+
+/// One layer as the user describes it. Pairs are `[height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Where the images enter.
+    Input { height: usize, width: usize, channels: usize },
+    /// Convolution with zero padding; weights `[KH, KW, I, O]`.
+    Conv { filters: usize, kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
+    /// max(0, x).
+    Relu,
+    /// The largest element of each window; padding is skipped, as if it were minus infinity.
+    MaxPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
+    /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
+    Fc { outputs: usize },
+    /// Softmax with the cross-entropy loss. It has no weights of its own: an `fc` before it makes the logits.
+    Softmax,
+}
+
+impl Layer {
+    /// The word that a description uses for `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Layer::Input { .. } => "input",
+            Layer::Conv { .. } => "conv",
+            Layer::Relu => "relu",
+            Layer::MaxPool { .. } => "max-pool",
+            Layer::Fc { .. } => "fc",
+            Layer::Softmax => "softmax",
+        }
+    }
+
+    /// What a layer's name begins with: `pool` in `pool1`.
+    pub(super) fn stem(&self) -> &'static str {
+        match self {
+            Layer::MaxPool { .. } => "pool",
+            _ => self.kind(),
+        }
+    }
+
+    /// Whether a network has exactly one of it, so that its name needs no number.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self, Layer::Input { .. } | Layer::Softmax)
+    }
+
+    /// The shape that leaves the layer when `input` enters it, or the rule that forbids it.
+    ///
+    /// Windows slide as in every framework: `floor((in + 2*pad - kernel) / stride) + 1` positions.
+    pub(super) fn output(&self, input: Shape) -> Result<Shape, String> {
+        match *self {
+            Layer::Input { height, width, channels } => {
+                for (what, value) in [("height", height), ("width", width), ("channels", channels)] {
+                    at_least_one(what, value)?;
+                }
+                Ok(Shape { height, width, channels })
+            }
+            Layer::Conv { filters, kernel, stride, pad } => {
+                at_least_one("filters", filters)?;
+                let [height, width] = slide("kernel", input, kernel, stride, pad)?;
+                Ok(Shape { height, width, channels: filters })
+            }
+            Layer::MaxPool { size, stride, pad } => {
+                let [height, width] = slide("size", input, size, stride, pad)?;
+                if pad[0] >= size[0] || pad[1] >= size[1] {
+                    let (pad, size) = (pair(pad), pair(size));
+                    return Err(format!(
+                        "pad {pad} with size {size} makes windows of padding only; rule: pad < size, both ways"
+                    ));
+                }
+                Ok(Shape { height, width, ..input })
+            }
+            Layer::Fc { outputs } => {
+                at_least_one("outputs", outputs)?;
+                Ok(Shape::vector(outputs))
+            }
+            Layer::Softmax => {
+                if input.height != 1 || input.width != 1 || input.channels < 2 {
+                    return Err("rule: softmax needs one value for each of at least 2 classes (1x1xC); \
+                                put an `fc` layer with that many outputs before it"
+                        .to_string());
+                }
+                Ok(input)
+            }
+            Layer::Relu => Ok(input),
+        }
+    }
+
+    /// Shape of the weights in our order and the number of outputs they serve, for a layer that has weights.
+    pub(super) fn weight_shape(&self, input: Shape) -> Option<Vec<usize>> {
+        match *self {
+            Layer::Conv { filters, kernel: [kh, kw], .. } => Some(vec![kh, kw, input.channels, filters]),
+            Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
+            Layer::Input { .. } | Layer::Relu | Layer::MaxPool { .. } | Layer::Softmax => None,
+        }
+    }
+}
+
+/// Positions of a window along height and width.
+fn slide(
+    window_name: &str,
+    input: Shape,
+    window: [usize; 2],
+    stride: [usize; 2],
+    pad: [usize; 2],
+) -> Result<[usize; 2], String> {
+    let mut positions = [0; 2];
+    for (axis, size) in [input.height, input.width].into_iter().enumerate() {
+        at_least_one(window_name, window[axis])?;
+        at_least_one("stride", stride[axis])?;
+        at_most("pad", pad[axis])?;
+        let padded = size + 2 * pad[axis];
+        if window[axis] > padded {
+            let direction = ["high", "wide"][axis];
+            return Err(format!(
+                "{window_name} {} is larger than its input, which with pad {} is {padded} {direction}; \
+                 rule: {window_name} <= input + 2*pad",
+                pair(window),
+                pair(pad)
+            ));
+        }
+        positions[axis] = (padded - window[axis]) / stride[axis] + 1;
+    }
+    Ok(positions)
+}
+
+fn at_least_one(what: &str, value: usize) -> Result<(), String> {
+    if value == 0 {
+        return Err(format!("{what} is 0; rule: {what} >= 1"));
+    }
+    at_most(what, value)
+}
+
+fn at_most(what: &str, value: usize) -> Result<(), String> {
+    if value > MAX_DIMENSION {
+        return Err(format!("{what} is {value}; rule: {what} <= {MAX_DIMENSION}"));
+    }
+    Ok(())
+}
+
+fn pair([height, width]: [usize; 2]) -> String {
+    format!("{height}x{width}")
+}
+
+/// Product of dimensions, as long as it stays within [`MAX_ELEMENTS`].
+pub(super) fn elements(dimensions: &[usize]) -> Option<usize> {
+    let product = dimensions.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension))?;
+    (product <= MAX_ELEMENTS).then_some(product)
+}
+
+/// Shape of one example's feature map; a vector is 1x1xC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Height, width, channels.
+    pub fn new(height: usize, width: usize, channels: usize) -> Shape {
+        Shape { height, width, channels }
+    }
+
+    /// 1x1xC: the shape of what an `fc` or `softmax` puts out.
+    pub fn vector(channels: usize) -> Shape {
+        Shape { height: 1, width: 1, channels }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Whether there is no element, which no layer of a [`Network`](super::Network) has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conv(kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Layer {
+        Layer::Conv { filters: 3, kernel, stride, pad }
+    }
+
+    #[test]
+    fn a_convolution_counts_its_window_positions() {
+        let image = Shape::new(28, 20, 1);
+        assert_eq!(conv([5, 5], [1, 1], [2, 2]).output(image), Ok(Shape::new(28, 20, 3)));
+        assert_eq!(conv([5, 3], [2, 3], [0, 1]).output(image), Ok(Shape::new(12, 7, 3)));
+        assert_eq!(conv([28, 20], [9, 9], [0, 0]).output(image), Ok(Shape::new(1, 1, 3)));
+    }
+
+    #[test]
+    fn a_window_that_does_not_divide_the_input_drops_the_rest() {
+        let pool = Layer::MaxPool { size: [2, 2], stride: [2, 2], pad: [0, 0] };
+        assert_eq!(pool.output(Shape::new(5, 7, 4)), Ok(Shape::new(2, 3, 4)));
+    }
+
+    #[test]
+    fn no_window_of_a_legal_pooling_is_padding_only() {
+        for size in 1..6 {
+            for pad in 0..8 {
+                for stride in 1..5 {
+                    for input in 1..10 {
+                        let pool = Layer::MaxPool { size: [size; 2], stride: [stride; 2], pad: [pad; 2] };
+                        let Ok(output) = pool.output(Shape::new(input, input, 1)) else { continue };
+                        for position in 0..output.height {
+                            let start = position * stride;
+                            assert!(start < input + pad && start + size > pad, "{size} {pad} {stride} {input}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn element_counts_do_not_overflow() {
+        assert_eq!(elements(&[usize::MAX, 2]), None);
+        assert_eq!(elements(&[MAX_DIMENSION; 4]), None);
+        assert_eq!(elements(&[1 << 14, 1 << 14]), Some(MAX_ELEMENTS));
+    }
+}

@@ -1,0 +1,242 @@
+//! What a user describes: a chain of layers from `input` to `softmax`, checked once, shapes and names inferred.
+//!
+//! Shapes are H, W, C of one example; the batch comes in later. A [`Network`] that exists obeys every rule, so whatever
+//! lowers it needs no checks of its own. Weights are kept as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
+
+mod description;
+mod initializer;
+mod layer;
+mod preset;
+mod recipe;
+
+pub use initializer::Initializer;
+pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape};
+pub use preset::PRESETS;
+pub use recipe::{Recipe, TrainerName};
+
+use crate::{Error, Result};
+use layer::elements;
+
+/// One layer in its place: named, with the shapes around it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// `input`, `conv1`, `relu1`, `pool1`, `conv2`, ..., `fc1`, `softmax`: numbered by kind, in order.
+    pub name: String,
+    pub layer: Layer,
+    /// What enters; an `input` layer's own shape.
+    pub input: Shape,
+    /// What leaves.
+    pub output: Shape,
+    /// Initial value of every bias; 0 for a layer without weights.
+    pub bias_init: f32,
+}
+
+/// A checked description. Node `i` reads the output of node `i - 1`; the first is `input`, the last `softmax`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    pub name: String,
+    pub nodes: Vec<Node>,
+    pub initializer: Initializer,
+    /// Whether larger images are cropped to the input: at a random place in training, in the centre in evaluation.
+    pub crop: bool,
+    /// What the description recommends for training.
+    pub training: Recipe,
+}
+
+/// Shapes of the parameters of one layer that has weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterShape {
+    /// Name of the layer.
+    pub layer: String,
+    /// Its index in [`Network::nodes`].
+    pub node: usize,
+    /// `[KH, KW, I, O]` for a convolution; `[I, O]` for an fc, I over the input's H, W, C with C fastest.
+    pub weight: Vec<usize>,
+    /// Number of biases: O.
+    pub bias: usize,
+    /// Inputs that one output sums: KH*KW*I, or I.
+    pub fan_in: usize,
+    /// Outputs that one input feeds: KH*KW*O, or O.
+    pub fan_out: usize,
+}
+
+impl ParameterShape {
+    /// Number of weights.
+    pub fn weight_len(&self) -> usize {
+        self.weight.iter().product()
+    }
+}
+
+/// Values of the parameters of one layer, in the order of its [`ParameterShape`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameters {
+    /// Name of the layer.
+    pub layer: String,
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+impl Network {
+    /// Chains `layers`, each with the initial value of its biases, and checks every rule.
+    ///
+    /// # Errors
+    /// [`Error::Network`] that names the layer, its input shape and the rule.
+    pub fn from_layers(name: &str, layers: &[(Layer, f32)], initializer: Initializer) -> Result<Network> {
+        check_order(layers)?;
+        let mut nodes: Vec<Node> = Vec::with_capacity(layers.len());
+        let mut activations = 0;
+        let mut parameters = 0;
+        for &(layer, bias_init) in layers {
+            let name = node_name(&nodes, &layer);
+            let before = nodes.last().map(|node| node.output);
+            let refuse = |rule: String| {
+                let entering = before.map_or(String::new(), |shape| format!(" with input {shape}"));
+                Error::Network(format!("layer {name}{entering}: {rule}"))
+            };
+            if !bias_init.is_finite() {
+                return Err(refuse(format!("bias is {bias_init}; rule: bias is a finite number")));
+            }
+            let output = layer.output(before.unwrap_or(Shape::new(0, 0, 0))).map_err(refuse)?;
+            let input = before.unwrap_or(output);
+            activations = add(activations, &[output.height, output.width, output.channels]).ok_or_else(|| {
+                refuse(format!(
+                    "its output is {output}; rule: at most {MAX_ELEMENTS} activations per example over all layers"
+                ))
+            })?;
+            if let Some(weight) = layer.weight_shape(input) {
+                parameters = add(parameters, &weight).ok_or_else(|| {
+                    refuse(format!("its weights are {weight:?}; rule: at most {MAX_ELEMENTS} weights over all layers"))
+                })?;
+            }
+            nodes.push(Node { name, layer, input, output, bias_init });
+        }
+        if parameters == 0 {
+            return Err(Error::Network("no layer has weights, so there is nothing to train; add an `fc` layer".into()));
+        }
+        Ok(Network { name: name.to_string(), nodes, initializer, crop: false, training: Recipe::default() })
+    }
+
+    /// Shapes of all parameters, in the order of the layers.
+    pub fn parameters(&self) -> Vec<ParameterShape> {
+        let with_weights = |(index, node): (usize, &Node)| {
+            let weight = node.layer.weight_shape(node.input)?;
+            let [window @ .., inputs, outputs] = &weight[..] else { return None };
+            let window: usize = window.iter().product();
+            Some(ParameterShape {
+                layer: node.name.clone(),
+                node: index,
+                bias: *outputs,
+                fan_in: window * inputs,
+                fan_out: window * outputs,
+                weight,
+            })
+        };
+        self.nodes.iter().enumerate().filter_map(with_weights).collect()
+    }
+
+    /// Number of weights and biases together.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|shape| shape.weight_len() + shape.bias).sum()
+    }
+
+    /// Initial weights and biases, the same for the same seed everywhere.
+    pub fn initial_parameters(&self, seed: u64) -> Vec<Parameters> {
+        let draw = |(index, shape): (usize, ParameterShape)| Parameters {
+            weight: self.initializer.draw(&shape, seed, index as u64),
+            bias: vec![self.nodes[shape.node].bias_init; shape.bias],
+            layer: shape.layer,
+        };
+        self.parameters().into_iter().enumerate().map(draw).collect()
+    }
+
+    /// Number of classes: the outputs of the softmax.
+    pub fn classes(&self) -> usize {
+        self.nodes.last().map_or(0, |node| node.output.channels)
+    }
+
+    /// Shape of one example as the first layer takes it, after cropping.
+    pub fn input_shape(&self) -> Shape {
+        self.nodes.first().map_or(Shape::new(0, 0, 0), |node| node.output)
+    }
+
+    /// Whether images of shape `data` with labels below `classes` can be fed to this network.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with both shapes, or both numbers of classes.
+    pub fn check_fits(&self, data: Shape, classes: usize) -> Result<()> {
+        let input = self.input_shape();
+        let name = &self.name;
+        let refuse =
+            |why: &str| Err(Error::Data(format!("network {name} takes {input} images, the data has {data}: {why}")));
+        if data.channels != input.channels {
+            return refuse("the number of channels must be the same");
+        }
+        if data.height < input.height || data.width < input.width {
+            return refuse("they are too small; take another data set or a network with a smaller input");
+        }
+        if data != input && !self.crop {
+            return refuse("they are larger; give the input layer `crop = true` to train on parts of them");
+        }
+        if classes != self.classes() {
+            return Err(Error::Data(format!(
+                "network {name} tells {} classes apart, the data has {classes}; give its last fc that many outputs",
+                self.classes()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Exactly one `input`, first; exactly one `softmax`, last; not too many in between.
+fn check_order(layers: &[(Layer, f32)]) -> Result<()> {
+    let refuse = |why: String| Err(Error::Network(why));
+    if layers.len() > MAX_LAYERS {
+        return refuse(format!("{} layers; rule: at most {MAX_LAYERS}", layers.len()));
+    }
+    let is_input = |layer: &Layer| matches!(layer, Layer::Input { .. });
+    let is_softmax = |layer: &Layer| matches!(layer, Layer::Softmax);
+    let (Some((first, _)), Some((last, _))) = (layers.first(), layers.last()) else {
+        return refuse("no layers; a network goes from `input` to `softmax`".to_string());
+    };
+    if !is_input(first) {
+        return refuse(format!("the first layer is `{}`; rule: the first is `input`", first.kind()));
+    }
+    if !is_softmax(last) {
+        return refuse(format!("the last layer is `{}`; rule: the last is `softmax`", last.kind()));
+    }
+    for (kind, is_kind) in [("input", &is_input as &dyn Fn(&Layer) -> bool), ("softmax", &is_softmax)] {
+        let count = layers.iter().filter(|(layer, _)| is_kind(layer)).count();
+        if count != 1 {
+            return refuse(format!("{count} layers are `{kind}`; rule: exactly one is"));
+        }
+    }
+    Ok(())
+}
+
+/// `conv2` for the second convolution; `input` and `softmax` need no number.
+fn node_name(before: &[Node], layer: &Layer) -> String {
+    let stem = layer.stem();
+    if layer.is_single() {
+        return stem.to_string();
+    }
+    format!("{stem}{}", 1 + before.iter().filter(|node| node.layer.stem() == stem).count())
+}
+
+/// `sum` plus the product of `dimensions`, as long as it stays within [`MAX_ELEMENTS`].
+fn add(sum: usize, dimensions: &[usize]) -> Option<usize> {
+    elements(&[sum.checked_add(elements(dimensions)?)?])
+}
+
+/// The name of `value` in a table that holds every value.
+fn name_of<T: PartialEq>(value: T, all: &[(T, &'static str)]) -> &'static str {
+    all.iter().find(|(known, _)| *known == value).map_or("", |(_, name)| name)
+}
+
+/// The value called `name` in a table, or an error that lists the names.
+fn by_name<T: Copy>(what: &str, name: &str, all: &[(T, &'static str)]) -> Result<T> {
+    if let Some((value, _)) = all.iter().find(|(_, known)| *known == name) {
+        return Ok(*value);
+    }
+    let known: Vec<&str> = all.iter().map(|(_, known)| *known).collect();
+    Err(Error::Network(format!("unknown {what} `{name}`; known are {}", known.join(", "))))
+}

@@ -1,0 +1,23 @@
+//! The networks that come with the program, each a description under `data/presets/`.
+
+use super::Network;
+use crate::{Error, Result};
+
+/// Name and description of every preset; the first is the default.
+pub const PRESETS: [(&str, &str); 2] = [
+    ("convnetjs-mnist", include_str!("../../data/presets/convnetjs-mnist.toml")),
+    ("vgg-mnist", include_str!("../../data/presets/vgg-mnist.toml")),
+];
+
+impl Network {
+    /// The preset called `name`. An unknown name is an [`Error::Network`] that lists the known ones.
+    pub fn preset(name: &str) -> Result<Network> {
+        match PRESETS.iter().find(|(known, _)| *known == name) {
+            Some((known, text)) => Network::from_toml(text, &format!("preset {known}")),
+            None => {
+                let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();
+                Err(Error::Network(format!("unknown preset `{name}`; known are {}", known.join(", "))))
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The `[training]` table of a description: how its author trains the network. Every entry may be absent, and whoever
+//! trains may override each one.
+
+use crate::{Error, Result};
+use serde::Deserialize;
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+/// The rule that turns a gradient into a weight update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainerName {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// Gradient descent with momentum.
+    Momentum,
+    /// Zeiler 2012.
+    Adadelta,
+    /// Kingma and Ba 2015.
+    Adam,
+}
+
+impl TrainerName {
+    /// Every trainer with the name that descriptions and options use.
+    pub const ALL: [(TrainerName, &str); 4] = [
+        (TrainerName::Sgd, "sgd"),
+        (TrainerName::Momentum, "momentum"),
+        (TrainerName::Adadelta, "adadelta"),
+        (TrainerName::Adam, "adam"),
+    ];
+}
+
+impl fmt::Display for TrainerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(super::name_of(*self, &TrainerName::ALL))
+    }
+}
+
+impl FromStr for TrainerName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<TrainerName> {
+        super::by_name("trainer", name, &TrainerName::ALL)
+    }
+}
+
+/// Settings that a description recommends for training.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    pub trainer: Option<TrainerName>,
+    /// Examples per update.
+    pub batch_size: Option<usize>,
+    /// Passes over the training set.
+    pub epochs: Option<usize>,
+    pub learning_rate: Option<f64>,
+    pub momentum: Option<f64>,
+    /// Adadelta's decay of both running means.
+    pub rho: Option<f64>,
+    /// Adadelta's and Adam's guard against division by zero.
+    pub epsilon: Option<f64>,
+    /// Adam's decay of the first moment.
+    pub beta1: Option<f64>,
+    /// Adam's decay of the second moment.
+    pub beta2: Option<f64>,
+    /// λ in `λ·Σ|w|`, weights only.
+    pub l1_decay: Option<f64>,
+    /// λ in `λ/2·Σw²`, weights only.
+    pub l2_decay: Option<f64>,
+}
+
+impl Recipe {
+    /// Refuses values that no trainer can use.
+    pub(super) fn check(&self) -> Result<()> {
+        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs)] {
+            if value.is_some_and(|value| value == 0 || value > super::MAX_DIMENSION) {
+                let value = value.unwrap_or_default();
+                return Err(refused(name, &value, &format!("between 1 and {}", super::MAX_DIMENSION)));
+            }
+        }
+        for (name, value) in self.numbers() {
+            let Some(value) = value else { continue };
+            let (legal, rule) = match name {
+                "learning_rate" | "epsilon" => (value > 0.0 && value.is_finite(), "above 0"),
+                "l1_decay" | "l2_decay" => (value >= 0.0 && value.is_finite(), "0 or above"),
+                _ => ((0.0..1.0).contains(&value), "at least 0 and below 1"),
+            };
+            if !legal {
+                return Err(refused(name, &value, rule));
+            }
+        }
+        Ok(())
+    }
+
+    /// The `[training]` table, or nothing when every entry is absent.
+    pub(super) fn to_toml(&self) -> String {
+        let mut lines = String::new();
+        // Writing to a String cannot fail.
+        if let Some(trainer) = self.trainer {
+            let _ = writeln!(lines, "trainer = \"{trainer}\"");
+        }
+        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs)] {
+            if let Some(value) = value {
+                let _ = writeln!(lines, "{name} = {value}");
+            }
+        }
+        for (name, value) in self.numbers() {
+            if let Some(value) = value {
+                let _ = writeln!(lines, "{name} = {value:?}");
+            }
+        }
+        if lines.is_empty() { lines } else { format!("\n[training]\n{lines}") }
+    }
+
+    fn numbers(&self) -> [(&'static str, Option<f64>); 8] {
+        [
+            ("learning_rate", self.learning_rate),
+            ("momentum", self.momentum),
+            ("rho", self.rho),
+            ("epsilon", self.epsilon),
+            ("beta1", self.beta1),
+            ("beta2", self.beta2),
+            ("l1_decay", self.l1_decay),
+            ("l2_decay", self.l2_decay),
+        ]
+    }
+}
+
+fn refused(name: &str, value: &dyn fmt::Display, rule: &str) -> Error {
+    Error::Network(format!("[training]: {name} is {value}; it must be {rule}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_cannot_train_are_refused() {
+        for (recipe, expected) in [
+            (Recipe { batch_size: Some(0), ..Recipe::default() }, "batch_size is 0; it must be between 1 and 1048576"),
+            (Recipe { learning_rate: Some(-1.0), ..Recipe::default() }, "learning_rate is -1; it must be above 0"),
+            (Recipe { l2_decay: Some(f64::NAN), ..Recipe::default() }, "l2_decay is NaN; it must be 0 or above"),
+            (Recipe { momentum: Some(1.0), ..Recipe::default() }, "momentum is 1; it must be at least 0 and below 1"),
+        ] {
+            let message = recipe.check().map_err(|error| error.to_string());
+            assert_eq!(message, Err(format!("[training]: {expected}")));
+        }
+    }
+
+    #[test]
+    fn an_empty_recipe_writes_nothing() {
+        assert_eq!(Recipe::default().to_toml(), "");
+    }
+}

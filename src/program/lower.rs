@@ -1,0 +1,400 @@
+//! Lowers a network to a program: batch, forward and loss, backward, update, statistics.
+//!
+//! Everything is allocated here, once; every operation overwrites its outputs. Gradients are of the mean loss over the
+//! valid examples; decay enters in the update alone.
+
+use super::planner::{Layout, Planner, aligned};
+use super::statistics::plan_statistics;
+use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable};
+use crate::error::{Error, Result};
+use crate::kernels::batch::{CHUNKS, Header};
+use crate::kernels::optimizer::{self, Rule};
+use crate::kernels::{Op, Tensor, batch, conv, fc, pool, relu, softmax};
+use crate::net::{Layer, Network, Node, Shape};
+
+/// The data set that batches are gathered from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub examples: usize,
+}
+
+/// What a program should be able to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    pub batch: usize,
+    pub source: Source,
+    /// Lower the backward pass.
+    pub backward: bool,
+    /// Lower the update (needs `backward`).
+    pub rule: Option<Rule>,
+    /// Also the gradients that training never needs: of the input, and of the probabilities.
+    pub inspect: bool,
+    /// The largest buffer that can be bound, in bytes; it cuts the data set into chunks.
+    pub max_binding: u64,
+}
+
+/// WebGPU's default limit for one storage buffer binding.
+pub const DEFAULT_MAX_BINDING: u64 = 128 << 20;
+
+/// The largest batch: a dimension of workgroups bounds it.
+const MAX_BATCH: usize = 65_535;
+/// The longest input of a fully connected layer, for the same reason.
+const MAX_FC_INPUTS: usize = 65_535 * 64 - 1;
+/// Elements in one buffer: shaders index with 32 bits.
+const MAX_LEN: u128 = 1 << 31;
+
+impl Options {
+    /// For training with `rule`.
+    pub fn training(batch: usize, source: Source, rule: Rule) -> Options {
+        Options { batch, source, backward: true, rule: Some(rule), inspect: false, max_binding: DEFAULT_MAX_BINDING }
+    }
+
+    /// For loss and predictions only.
+    pub fn evaluation(batch: usize, source: Source) -> Options {
+        Options { batch, source, backward: false, rule: None, inspect: false, max_binding: DEFAULT_MAX_BINDING }
+    }
+
+    /// For forward and backward with every gradient.
+    pub fn inspection(batch: usize, source: Source) -> Options {
+        Options { backward: true, inspect: true, ..Options::evaluation(batch, source) }
+    }
+}
+
+impl Program {
+    /// Lowers `network`. Fails on what cannot be indexed or dispatched at all; whether it fits a device is for
+    /// [`Program::check_limits`](super::Program::check_limits).
+    pub fn lower(network: &Network, options: &Options) -> Result<Program> {
+        check_sizes(network, options)?;
+        let mut planner = Planner::default();
+        let inputs = plan_inputs(&mut planner, options.batch);
+        let (chunks, examples_per_chunk) = plan_chunks(&mut planner, options)?;
+        let (parameters, trainable, parameter_tensors) = plan_parameters(&mut planner, network, options);
+        let nodes = plan_nodes(&mut planner, network, options, parameter_tensors);
+        let outputs = plan_outputs(&mut planner, options.batch);
+
+        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, winners: Vec::new() };
+        lowering.batch(chunks, examples_per_chunk);
+        lowering.forward();
+        if options.backward {
+            lowering.backward();
+        }
+        let Lowering { mut planner, nodes, .. } = lowering;
+        let swaps = plan_update(&mut planner, options, inputs, parameters, trainable.as_ref());
+        let statistics = plan_statistics(&mut planner, network, &nodes, inputs.header, options.batch);
+        let Planner { buffers, instructions } = planner;
+        let trainable = trainable.map(|t| t.trainable);
+        Ok(Program {
+            batch: options.batch,
+            buffers,
+            instructions,
+            swaps,
+            nodes,
+            inputs,
+            outputs,
+            chunks,
+            examples_per_chunk,
+            parameters,
+            trainable,
+            statistics,
+        })
+    }
+}
+
+fn check_sizes(network: &Network, options: &Options) -> Result<()> {
+    let Source { height, width, channels, examples } = options.source;
+    if options.batch == 0 || options.batch > MAX_BATCH {
+        return Err(Error::Settings(format!("a batch size of {} is not within 1 to {MAX_BATCH}", options.batch)));
+    }
+    if examples == 0 {
+        return Err(Error::Data("the data set holds no examples".into()));
+    }
+    network.check_fits(Shape::new(height, width, channels), network.classes())?;
+    for node in &network.nodes {
+        let values = (node.output.len() as u128).max(node.input.len() as u128) * options.batch as u128;
+        if values > MAX_LEN {
+            return Err(Error::TooLarge(format!(
+                "layer {} would hold {values} values at batch size {}; the limit is {MAX_LEN}: choose a smaller batch",
+                node.name, options.batch
+            )));
+        }
+        if matches!(node.layer, Layer::Fc { .. }) && node.input.len() > MAX_FC_INPUTS {
+            return Err(Error::Network(format!(
+                "layer {} has {} inputs; a fully connected layer takes at most {MAX_FC_INPUTS}",
+                node.name,
+                node.input.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn plan_inputs(planner: &mut Planner, batch: usize) -> Inputs {
+    let mut layout = Layout::default();
+    let places = [Header::LEN, batch, batch].map(|len| (layout.place(len), len));
+    let all = planner.words("inputs", layout.end);
+    let [header, indices, labels] = places;
+    let header = planner.slice("header", all, header.0, header.1);
+    let indices = planner.slice("indices", all, indices.0, indices.1);
+    let labels = planner.slice("labels", all, labels.0, labels.1);
+    Inputs { all, header, indices, labels }
+}
+
+/// Cuts the data set into chunks of whole examples that can be bound, on word borders.
+fn plan_chunks(planner: &mut Planner, options: &Options) -> Result<([Tensor; CHUNKS], usize)> {
+    let Source { height, width, channels, examples } = options.source;
+    let bytes = height * width * channels;
+    let per_chunk = (options.max_binding as usize / bytes).min(examples.next_multiple_of(4)) / 4 * 4;
+    if per_chunk == 0 || examples.div_ceil(per_chunk) > CHUNKS {
+        return Err(Error::TooLarge(format!(
+            "the data set takes {} MiB; this device holds at most {} MiB of it: use fewer examples or --device cpu",
+            (examples * bytes) >> 20,
+            (CHUNKS as u64 * options.max_binding) >> 20
+        )));
+    }
+    let mut left = examples;
+    let chunks = std::array::from_fn(|i| {
+        let held = left.min(per_chunk);
+        left -= held;
+        planner.words(format!("data.{i}"), (held * bytes).div_ceil(4).max(1))
+    });
+    Ok((chunks, per_chunk))
+}
+
+/// The flat buffers behind [`Trainable`], and those that take the update's results.
+struct FlatBuffers {
+    trainable: Trainable,
+    parameters_next: Tensor,
+    state_next: Option<Tensor>,
+}
+
+fn plan_parameters(
+    planner: &mut Planner,
+    network: &Network,
+    options: &Options,
+) -> (Tensor, Option<FlatBuffers>, Vec<Option<ParameterTensors>>) {
+    let mut layout = Layout::default();
+    let shapes = network.parameters();
+    let places: Vec<_> =
+        shapes.iter().map(|s| (s, layout.place(s.weight_len()), layout.place(s.bias))).collect();
+    let total = layout.end.max(aligned(1));
+    let parameters = planner.real("parameters", total);
+    let next = options.rule.map(|_| planner.real("parameters.next", total));
+    let gradients = options.backward.then(|| planner.real("gradients", total));
+    let mut tensors = vec![None; network.nodes.len()];
+    for (shape, weight_at, bias_at) in places {
+        let mut slice = |what: &str, parent: Option<Tensor>, at: usize, len: usize| {
+            parent.map(|parent| planner.slice(format!("{}.{what}", shape.layer), parent, at, len))
+        };
+        let (weight_len, bias_len) = (shape.weight_len(), shape.bias);
+        let weight = slice("weight", Some(parameters), weight_at, weight_len);
+        let bias = slice("bias", Some(parameters), bias_at, bias_len);
+        let weight_next = slice("weight.next", next, weight_at, weight_len);
+        let weight_gradient = slice("weight_gradient", gradients, weight_at, weight_len);
+        let bias_gradient = slice("bias_gradient", gradients, bias_at, bias_len);
+        tensors[shape.node] = weight.zip(bias).map(|(weight, bias)| ParameterTensors {
+            weight,
+            bias,
+            weight_next,
+            weight_gradient,
+            bias_gradient,
+        });
+    }
+    let flat = options.rule.zip(next).zip(gradients).map(|((rule, parameters_next), gradients)| {
+        let slots = rule.slots() * total;
+        let mut state = |name: &str| (slots > 0).then(|| planner.real(name, slots));
+        let (state, state_next) = (state("optimizer.state"), state("optimizer.state.next"));
+        let decay = planner.real("decay", 2 * (total / optimizer::BLOCK));
+        FlatBuffers { trainable: Trainable { decay, gradients, state }, parameters_next, state_next }
+    });
+    (parameters, flat, tensors)
+}
+
+fn plan_nodes(
+    planner: &mut Planner,
+    network: &Network,
+    options: &Options,
+    parameters: Vec<Option<ParameterTensors>>,
+) -> Vec<NodeTensors> {
+    let last = network.nodes.len() - 1;
+    let plan = |(i, (node, parameters)): (usize, (&Node, Option<ParameterTensors>))| {
+        let len = options.batch * node.output.len();
+        let activation = planner.real(format!("{}.activation", node.name), len);
+        // The loss makes the gradient of the logits in the forward pass, whether or not anyone goes on backward.
+        let wanted = i + 1 == last || (options.backward && i > 0 && i < last) || options.inspect;
+        let activation_gradient =
+            wanted.then(|| planner.real(format!("{}.activation_gradient", node.name), len));
+        NodeTensors { activation, activation_gradient, parameters }
+    };
+    network.nodes.iter().zip(parameters).enumerate().map(plan).collect()
+}
+
+fn plan_outputs(planner: &mut Planner, batch: usize) -> Outputs {
+    Outputs {
+        loss: planner.real("loss", 1),
+        correct: planner.words("correct", 1),
+        losses: planner.real("losses", batch),
+        predictions: planner.words("predictions", batch),
+    }
+}
+
+fn plan_update(
+    planner: &mut Planner,
+    options: &Options,
+    inputs: Inputs,
+    parameters: Tensor,
+    flat: Option<&FlatBuffers>,
+) -> Vec<(crate::kernels::BufferId, crate::kernels::BufferId)> {
+    let Some((rule, flat)) = options.rule.zip(flat) else { return Vec::new() };
+    let Trainable { decay, gradients, state } = flat.trainable;
+    let state = state.zip(flat.state_next);
+    let buffers = optimizer::Buffers {
+        header: inputs.header,
+        decay,
+        gradient: gradients,
+        w: parameters,
+        w_out: flat.parameters_next,
+        state,
+    };
+    planner.emit(Stage::Update, None, "update", optimizer::update(rule, buffers));
+    let mut swaps = vec![(parameters.id, flat.parameters_next.id)];
+    swaps.extend(state.map(|(before, after)| (before.id, after.id)));
+    swaps
+}
+
+struct Lowering<'a> {
+    planner: Planner,
+    network: &'a Network,
+    options: &'a Options,
+    inputs: Inputs,
+    nodes: Vec<NodeTensors>,
+    outputs: Outputs,
+    /// Each max-pool's winners, by node.
+    winners: Vec<(usize, Tensor)>,
+}
+
+impl Lowering<'_> {
+    fn shape(&self, shape: Shape) -> [usize; 4] {
+        [self.options.batch, shape.height, shape.width, shape.channels]
+    }
+
+    fn batch(&mut self, chunks: [Tensor; CHUNKS], examples_per_chunk: usize) {
+        let shape = self.shape(self.network.nodes[0].output);
+        let source = [self.options.source.height, self.options.source.width];
+        let Inputs { header, indices, .. } = self.inputs;
+        let op = batch::gather(shape, source, examples_per_chunk, header, indices, chunks, self.nodes[0].activation);
+        self.planner.emit(Stage::Batch, Some(0), "input.gather", op);
+    }
+
+    fn conv_params(&self, node: &Node) -> Option<conv::Params> {
+        let Layer::Conv { filters, kernel, stride, pad } = node.layer else { return None };
+        Some(conv::Params::new(self.shape(node.input), filters, kernel, stride, pad))
+    }
+
+    fn fc_params(&self, node: &Node) -> fc::Params {
+        fc::Params::new(self.options.batch, node.input.len(), node.output.len())
+    }
+
+    fn forward(&mut self) {
+        for i in 1..self.network.nodes.len() {
+            let node = &self.network.nodes[i];
+            let (x, y) = (self.nodes[i - 1].activation, self.nodes[i].activation);
+            let op = match &node.layer {
+                Layer::Input { .. } => unreachable!("only the first node is an input"),
+                Layer::Conv { .. } => {
+                    let (p, t) = (self.conv_params(node).expect("a convolution"), self.parameters(i));
+                    conv::forward(p, x, t.weight, t.bias, y)
+                }
+                Layer::Fc { .. } => {
+                    let t = self.parameters(i);
+                    fc::forward(self.fc_params(node), x, t.weight, t.bias, y)
+                }
+                Layer::Relu => relu::forward(x, y),
+                Layer::MaxPool { size, stride, pad } => {
+                    let p = pool::Params::new(self.shape(node.input), *size, *stride, *pad);
+                    let winner = self.planner.words(format!("{}.winner", node.name), y.len);
+                    self.winners.push((i, winner));
+                    pool::forward(p, x, y, winner)
+                }
+                Layer::Softmax => {
+                    let dlogits = self.gradient(i - 1);
+                    let Outputs { losses, predictions, .. } = self.outputs;
+                    let out = softmax::Outputs { probabilities: y, dlogits, losses, predictions };
+                    let size = [self.options.batch, node.output.len()];
+                    softmax::forward(size, self.inputs.header, self.inputs.labels, x, out)
+                }
+            };
+            self.planner.emit(Stage::Forward, Some(i), format!("{}.forward", node.name), op);
+        }
+        let Outputs { loss, correct, losses, predictions } = self.outputs;
+        let op = softmax::summary([self.inputs.header, self.inputs.labels, losses, predictions], loss, correct);
+        self.planner.emit(Stage::Forward, Some(self.nodes.len() - 1), "loss", op);
+    }
+
+    fn parameters(&self, i: usize) -> ParameterTensors {
+        self.nodes[i].parameters.expect("conv and fc nodes have parameters")
+    }
+
+    fn gradient(&self, i: usize) -> Tensor {
+        self.nodes[i].activation_gradient.expect("planned for every node that the backward pass reaches")
+    }
+
+    fn emit(&mut self, node: usize, what: &str, op: Op) {
+        let name = format!("{}.{what}", self.network.nodes[node].name);
+        self.planner.emit(Stage::Backward, Some(node), name, op);
+    }
+
+    /// From the logits back to the first layer; node i's gradient is made from node i+1's.
+    fn backward(&mut self) {
+        let last = self.nodes.len() - 1;
+        if self.options.inspect {
+            let size = [self.options.batch, self.network.nodes[last].output.len()];
+            let (Inputs { header, labels, .. }, probabilities) = (self.inputs, self.nodes[last].activation);
+            let op = softmax::gradient(size, header, labels, probabilities, self.gradient(last));
+            self.emit(last, "backward", op);
+        }
+        for i in (1..last).rev() {
+            let node = &self.network.nodes[i];
+            let (x, dy, dx) = (self.nodes[i - 1].activation, self.gradient(i), self.nodes[i - 1].activation_gradient);
+            match &node.layer {
+                Layer::Input { .. } | Layer::Softmax => unreachable!("the first and the last node only"),
+                Layer::Conv { .. } => self.conv_backward(i, x, dy, dx),
+                Layer::Fc { .. } => {
+                    let (p, t) = (self.fc_params(node), self.parameters(i));
+                    let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
+                    self.emit(i, "backward_weight", fc::backward_weight(p, x, dy, dweight, dbias));
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward_input", fc::backward_input(p, dy, t.weight, dx));
+                    }
+                }
+                Layer::Relu => {
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
+                    }
+                }
+                Layer::MaxPool { size, stride, pad } => {
+                    let p = pool::Params::new(self.shape(node.input), *size, *stride, *pad);
+                    let winner = self.winners.iter().find(|(at, _)| *at == i).expect("the forward pass made it").1;
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward", pool::backward(p, dy, winner, dx));
+                    }
+                }
+            }
+        }
+    }
+
+    fn conv_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {
+        let p = self.conv_params(&self.network.nodes[i]).expect("a convolution");
+        let t = self.parameters(i);
+        let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
+        let name = format!("{}.weight_gradient.partial", self.network.nodes[i].name);
+        let partial = self.planner.real(name, p.partial_len());
+        self.emit(i, "backward_weight", conv::backward_weight(p, x, dy, partial));
+        self.emit(i, "backward_weight.sum", conv::sum_splits(p, partial, dweight, dbias));
+        if let Some(dx) = dx {
+            self.emit(i, "backward_input", conv::backward_input(p, dy, t.weight, dx));
+        }
+    }
+}

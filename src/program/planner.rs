@@ -1,0 +1,80 @@
+//! Allocates a program's buffers: roots that own memory, and slices of them.
+
+use super::{Instruction, Stage};
+use crate::kernels::{BufferId, Element, Op, Tensor};
+
+/// A buffer by name, type and length. A slice has a parent and owns nothing.
+#[derive(Debug, Clone)]
+pub struct BufferSpec {
+    /// As `conv1.activation`.
+    pub name: String,
+    pub element: Element,
+    /// Elements, of 4 bytes each.
+    pub len: usize,
+    pub parent: Option<(BufferId, usize)>,
+    /// Extra elements after the end, for finding stray writes; 0 in training.
+    pub guard: usize,
+}
+
+/// Slices start on multiples of this many elements: 256 bytes, the offset alignment that WebGPU promises.
+pub const ALIGNMENT: usize = 64;
+
+/// Collects buffers and instructions.
+#[derive(Debug, Default)]
+pub struct Planner {
+    pub buffers: Vec<BufferSpec>,
+    pub instructions: Vec<Instruction>,
+}
+
+impl Planner {
+    fn push(&mut self, spec: BufferSpec) -> Tensor {
+        let tensor = Tensor { id: BufferId(self.buffers.len() as u32), element: spec.element, len: spec.len };
+        self.buffers.push(spec);
+        tensor
+    }
+
+    /// A buffer of its own.
+    pub fn root(&mut self, name: impl Into<String>, element: Element, len: usize) -> Tensor {
+        self.push(BufferSpec { name: name.into(), element, len, parent: None, guard: 0 })
+    }
+
+    pub fn real(&mut self, name: impl Into<String>, len: usize) -> Tensor {
+        self.root(name, Element::F32, len)
+    }
+
+    pub fn words(&mut self, name: impl Into<String>, len: usize) -> Tensor {
+        self.root(name, Element::U32, len)
+    }
+
+    /// `len` elements of `parent` from `offset` on.
+    pub fn slice(&mut self, name: impl Into<String>, parent: Tensor, offset: usize, len: usize) -> Tensor {
+        assert!(offset.is_multiple_of(ALIGNMENT) && offset + len <= parent.len, "slice {offset}+{len} of {parent:?}");
+        assert!(self.buffers[parent.id.0 as usize].parent.is_none(), "a slice of a slice");
+        let parent_at = Some((parent.id, offset));
+        self.push(BufferSpec { name: name.into(), element: parent.element, len, parent: parent_at, guard: 0 })
+    }
+
+    pub fn emit(&mut self, stage: Stage, node: Option<usize>, name: impl Into<String>, op: Op) {
+        self.instructions.push(Instruction { name: name.into(), stage, node, op });
+    }
+}
+
+/// Rounds a length up to the alignment of slices.
+pub fn aligned(len: usize) -> usize {
+    len.next_multiple_of(ALIGNMENT)
+}
+
+/// Lays tensors one after another on aligned offsets.
+#[derive(Debug, Default)]
+pub struct Layout {
+    pub end: usize,
+}
+
+impl Layout {
+    /// The offset of the next `len` elements.
+    pub fn place(&mut self, len: usize) -> usize {
+        let at = self.end;
+        self.end += aligned(len);
+        at
+    }
+}

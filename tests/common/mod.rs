@@ -1,0 +1,18 @@
+//! What several tests share: the adapter, or a loud word that there is none.
+
+#![allow(dead_code)]
+
+use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
+
+/// The adapter to test on. Without one the test is skipped with a loud line, unless `GLASSNET_REQUIRE_GPU` is set, as
+/// `tests/run.sh` sets it: then it fails.
+pub fn gpu() -> Option<Gpu> {
+    match pollster::block_on(Gpu::open(&Choice::Any, RuntimeChecks::On)) {
+        Ok(gpu) => Some(gpu),
+        Err(error) if std::env::var_os("GLASSNET_REQUIRE_GPU").is_some() => panic!("a GPU test needs an adapter: {error}"),
+        Err(error) => {
+            eprintln!("SKIPPED, NOT TESTED: a GPU test found no adapter: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,284 @@
+"""Makes the golden values that every executor must reproduce: PyTorch's, computed in float64.
+
+    pip install torch safetensors numpy
+    python tests/golden/make_golden.py
+
+Reads each NAME.toml beside this file and writes, beside it too, NAME.safetensors (one forward and
+backward pass) and NAME_training.safetensors (ten updates with each trainer). README.md describes
+the tensors. Needs Python 3.11 or newer; takes less than a minute and has no options.
+
+Images and first weights are rounded to float32 before anything is computed from them, so that an
+executor in f32 starts from the very same numbers. Seeds are tried in order until no ReLU input is
+near zero and no max-pool window is near a tie: an f32 executor cannot take another branch.
+"""
+
+import math
+import tomllib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+HERE = Path(__file__).parent
+BATCH_SIZES = [4, 4, 4, 4, 3, 4, 4, 4, 4, 4]  # the partial batch stands where later losses feel it
+MARGIN = 1e-5  # distance from a kink or a tie; ten times what rounding to f32 moves a sum here
+
+# network -> examples in the single pass, mean of each conv's bias, is the margin kept in training.
+# The first conv's bias is high, so that no pool window is all zeros after ReLU. The MNIST network
+# meets a million ReLU inputs while training: some come near zero, too small a share of any sum to show.
+NETWORKS = {
+    "small_a": (4, [0.5], True),
+    "small_b": (4, [0.1, -0.3], True),
+    "convnetjs_mnist": (2, [0.6, 0.3], False),
+}
+
+# trainer -> torch's optimiser, its arguments, l2 decay, l1 decay, updates.
+# Adadelta has the decay of the MNIST preset. The others have a larger one: 5e-5 would be too small
+# to see whether it is halved, forgotten, or applied to biases.
+TRAINERS = {
+    "adadelta": (torch.optim.Adadelta, dict(lr=1.0, rho=0.95, eps=1e-8), 5e-5, 0.0, 10),
+    "adam": (torch.optim.Adam, dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8), 1e-2, 0.0, 10),
+    "sgd": (torch.optim.SGD, dict(lr=0.01), 1e-2, 0.0, 10),
+    "momentum": (torch.optim.SGD, dict(lr=0.01, momentum=0.9), 1e-2, 0.0, 10),
+    "l1": (torch.optim.SGD, dict(lr=0.01), 0.0, 1e-3, 1),
+}
+
+
+# ---- networks -------------------------------------------------------------------------------
+
+def read_network(name):
+    """NAME.toml as a list of (layer name, table): shorthands spelled out, numbered per kind."""
+    layers, count = [], {}
+
+    def add(table):
+        kind = {"max-pool": "pool"}.get(table["type"], table["type"])
+        count[kind] = count.get(kind, 0) + 1
+        numbered = kind not in ("input", "softmax")
+        layers.append((f"{kind}{count[kind]}" if numbered else kind, table))
+
+    for table in tomllib.loads((HERE / f"{name}.toml").read_text())["layers"]:
+        add(table)
+        if "activation" in table:
+            add({"type": table["activation"]})
+    return layers
+
+
+def forward(layers, params, x):
+    """Every layer's output, in order, as PyTorch has them (NCHW)."""
+    outputs = {}
+    for name, t in layers:
+        weight, bias = params.get(f"{name}.weight"), params.get(f"{name}.bias")
+        match t["type"]:
+            case "conv": x = F.conv2d(x, weight, bias, t["stride"], t["pad"])
+            case "relu": x = F.relu(x)
+            case "max-pool": x = F.max_pool2d(x, t["size"], t["stride"], t["pad"])
+            case "fc": x = F.linear(x.flatten(1), weight, bias)
+            case "softmax": x = F.softmax(x, dim=1)
+        outputs[name] = x
+    return outputs
+
+
+def cross_entropy(outputs, labels):
+    """Mean over the batch of -log p[label], through the probabilities, so that they get a gradient."""
+    return -outputs["softmax"].gather(1, labels[:, None]).log().mean()
+
+
+def first_params(layers, conv_bias, rng):
+    """Random weights (normal, sqrt(2 / fan-in)) and biases, float32 values held as float64."""
+    t = layers[0][1]
+    shape, biases, params = (t["channels"], t["height"], t["width"]), iter(conv_bias), {}
+    for name, t in layers:
+        if t["type"] in ("conv", "fc"):
+            conv = t["type"] == "conv"
+            outs = t["filters"] if conv else t["outputs"]
+            ins = (shape[0], *t["kernel"]) if conv else (math.prod(shape),)
+            weight = torch.randn(outs, *ins, generator=rng) * math.sqrt(2 / math.prod(ins))
+            bias = 0.1 * torch.randn(outs, generator=rng) + (next(biases) if conv else 0.0)
+            params |= {f"{name}.weight": weight.double(), f"{name}.bias": bias.double()}
+        x = torch.zeros(1, *shape, dtype=torch.double)
+        shape = tuple(forward([(name, t)], params, x)[name].shape[1:])
+    return params, shape[0]
+
+
+def examples(layers, classes, n, rng):
+    """Noise: constant areas, which real digits have, would tie in every pool window."""
+    t = layers[0][1]
+    images = torch.randint(0, 256, (n, t["height"], t["width"], t["channels"]), generator=rng)
+    return images.to(torch.uint8), torch.randint(0, classes, (n,), generator=rng)
+
+
+def network_input(images, dtype=torch.double):
+    """[N,H,W,C] bytes -> x/255 - 0.5, rounded to float32, as NCHW."""
+    return (images.double() / 255 - 0.5).float().to(dtype).permute(0, 3, 1, 2).contiguous()
+
+
+def margin(layers, outputs, zeros_tie):
+    """Smallest |ReLU input| and smallest gap between the two largest values of a pool window.
+
+    A window of zeros is a tie only where `zeros_tie`: the ReLU below stops its gradient anyway.
+    """
+    smallest, below = math.inf, None
+    for name, t in layers:
+        if t["type"] == "relu":
+            smallest = min(smallest, below.abs().min().item())
+        if t["type"] == "max-pool":
+            padded = F.pad(below, [t["pad"]] * 4, value=-math.inf)
+            windows = padded.unfold(2, t["size"], t["stride"]).unfold(3, t["size"], t["stride"])
+            first, second = windows.flatten(4).topk(2).values.unbind(-1)
+            gap = (first - second)[(first != 0) | zeros_tie]
+            assert len(gap) > 0, f"nothing is left alive under {name}"
+            smallest = min(smallest, gap.min().item())
+        below = outputs[name].detach()
+    return smallest
+
+
+# ---- golden values --------------------------------------------------------------------------
+
+def nhwc(x):
+    return x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+
+
+def leaves(first, dtype):
+    """Copies: an optimiser writes into its parameters."""
+    return {k: v.to(dtype, copy=True).requires_grad_() for k, v in first.items()}
+
+
+def one_pass(layers, first, images, labels, dtype=torch.double):
+    """Everything one forward and backward pass makes, and its margin."""
+    params = leaves(first, dtype)
+    outputs = forward(layers, params, network_input(images, dtype).requires_grad_())
+    for x in outputs.values():
+        x.retain_grad()
+    loss = cross_entropy(outputs, labels)
+    loss.backward()
+    result = {"loss": loss.detach()}
+    for name, x in outputs.items():
+        result[f"{name}.activation"] = nhwc(x.detach())
+        result[f"{name}.activation_gradient"] = nhwc(x.grad)
+    for name, p in params.items():
+        result |= {name: p.detach(), f"{name}_gradient": p.grad}
+    return result, margin(layers, outputs, zeros_tie=True)
+
+
+def train(trainer, layers, first, images, labels, dtype=torch.double):
+    """Losses before each update, the weights after the last one, and the smallest margin met."""
+    optimiser, arguments, l2, l1, updates = TRAINERS[trainer]
+    params = leaves(first, dtype)
+    weights = [p for k, p in params.items() if k.endswith("weight")]
+    biases = [p for k, p in params.items() if k.endswith("bias")]
+    groups = [{"params": weights, "weight_decay": l2}, {"params": biases, "weight_decay": 0.0}]
+    optimiser = optimiser(groups, **arguments)
+    losses, decay_losses, smallest = [], [], math.inf
+    batches = zip(images.split(BATCH_SIZES), labels.split(BATCH_SIZES))
+    for _, (image, label) in zip(range(updates), batches):
+        optimiser.zero_grad()
+        outputs = forward(layers, params, network_input(image, dtype))
+        loss = cross_entropy(outputs, label)
+        loss.backward()
+        smallest = min(smallest, margin(layers, outputs, zeros_tie=False))
+        with torch.no_grad():
+            losses.append(loss.item())
+            decay_losses.append(sum((l2 / 2 * w.square() + l1 * w.abs()).sum().item() for w in weights))
+            for w in weights:
+                w.grad += l1 * w.sign()
+        optimiser.step()
+    result = {"losses": losses, "decay_losses": decay_losses, "l1_decay": l1, "l2_decay": l2}
+    result |= {"learning_rate": arguments["lr"]}
+    result = {k: torch.tensor(v, dtype=torch.double) for k, v in result.items()}
+    result |= {k: p.detach() for k, p in params.items()}
+    return {f"{trainer}.{k}": v for k, v in result.items()}, smallest
+
+
+def make(name):
+    n, conv_bias, strict = NETWORKS[name]
+    layers = read_network(name)
+    for seed in range(10_000):
+        rng = torch.Generator().manual_seed(seed)
+        first, classes = first_params(layers, conv_bias, rng)
+        images, labels = examples(layers, classes, n, rng)
+        single, single_margin = one_pass(layers, first, images, labels)
+        if single_margin < MARGIN:
+            continue
+        batches = examples(layers, classes, sum(BATCH_SIZES), rng)
+        runs = {t: train(t, layers, first, *batches) for t in TRAINERS}
+        training_margin = min(m for _, m in runs.values())
+        if training_margin >= MARGIN or not strict:
+            break
+    else:
+        raise SystemExit(f"{name}: no seed keeps a margin of {MARGIN}")
+    training = {k: v for values, _ in runs.values() for k, v in values.items()}
+    print(f"{name}: seed {seed}, margin {single_margin:.1e}, while training {training_margin:.1e}")
+    sanity(name, layers, single, training)
+    report_f32(layers, first, images, labels, batches, single, training)
+    save(name, single | {"images": images, "labels": labels})
+    sizes = torch.tensor(BATCH_SIZES)
+    save(f"{name}_training", training | dict(zip(("images", "labels"), batches)) | {"batch_sizes": sizes})
+
+
+def sanity(name, layers, single, training):
+    """Values that exercise nothing would prove nothing."""
+    for layer, t in layers:
+        if t["type"] == "relu":
+            zeros = (single[f"{layer}.activation"] == 0).double().mean().item()
+            print(f"  {layer}: {zeros:.0%} of the units are zero")
+            assert 0.03 < zeros < 0.97, (name, layer)
+    if name == "small_b":
+        border = single["pool1.activation"][:, 0]
+        assert (border < 0).any(), "padding with zero would not show"
+    for t in TRAINERS:
+        losses = training[f"{t}.losses"]
+        assert losses[0] == training["adam.losses"][0], "every trainer starts from the same weights"
+        print(f"  {t}: " + " ".join(f"{x:.6f}" for x in losses.tolist()))
+    for key, value in (single | training).items():
+        assert value.isfinite().all(), key
+
+
+def report_f32(layers, first, images, labels, batches, single, training):
+    """How far torch itself strays in float32: what an f32 executor may be held to."""
+    def worst(a, b, keys):
+        scale = lambda k: b[k].abs().max().clamp(min=1e-30)
+        return max(((a[k].double() - b[k]).abs().max() / scale(k)).item() for k in keys)
+
+    f32, _ = one_pass(layers, first, images, labels, torch.float)
+    gradients = [k for k in single if k.endswith("gradient")]
+    others = [k for k in single if k not in gradients]
+    print(f"  f32: activations {worst(f32, single, others):.1e}, "
+          f"gradients {worst(f32, single, gradients):.1e}", end="")
+    for t in TRAINERS:
+        f32, _ = train(t, layers, first, *batches, torch.float)
+        params = [f"{t}.{k}" for k in first]
+        print(f", {t} losses {worst(f32, training, [f'{t}.losses']):.1e} "
+              f"weights {worst(f32, training, params):.1e}", end="")
+    print("  (largest error / largest value, worst tensor)")
+
+
+def save(name, tensors):
+    """float32, but for bytes, integers and the scalars and losses of training."""
+    f64 = ("losses", "_decay", "learning_rate")
+    keep = lambda k, v: not v.is_floating_point() or k.endswith(f64)
+    tensors = {k: (v if keep(k, v) else v.float()).contiguous() for k, v in tensors.items()}
+    # One key only: safetensors does not order its metadata, and the file would differ every time.
+    made_by = {"made_by": f"make_golden.py, torch {torch.__version__.split('+')[0]}"}
+    save_file(tensors, HERE / f"{name}.safetensors", metadata=made_by)
+
+
+def lecture_example():
+    """Sharpening a 5x5 image, the worked example of a lecture on convolution."""
+    image = torch.tensor([[60, 113, 56, 139, 85], [73, 121, 54, 84, 128], [131, 99, 70, 129, 127],
+                          [80, 57, 115, 69, 134], [104, 126, 123, 95, 130]], dtype=torch.double)
+    kernel = torch.tensor([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], dtype=torch.double)
+    for stride in (1, 2):
+        out = F.conv2d(image[None, None], kernel[None, None], stride=stride, padding=1)[0, 0].long()
+        assert out[0, 0] == 114
+        print(f"sharpened, stride {stride}:")
+        print("\n".join(" ".join(f"{v:4}" for v in row) for row in out.tolist()))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    print(f"torch {torch.__version__}")
+    lecture_example()
+    for network in NETWORKS:
+        make(network)

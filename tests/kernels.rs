@@ -1,0 +1,42 @@
+//! Every case of every kernel, on the CPU executor and on the GPU, against the reference.
+
+mod common;
+
+use glassnet::exec::{Device, check::run_case};
+use glassnet::kernels;
+
+fn check_all(device: &Device) {
+    let mut failures = Vec::new();
+    for case in kernels::cases() {
+        let outcome = pollster::block_on(run_case(device, &case)).expect("the device runs");
+        if let Some(failure) = outcome.failure {
+            failures.push(format!("{}: {failure}", outcome.case));
+        }
+    }
+    assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_cpu_computes_what_the_reference_computes() {
+    check_all(&Device::Cpu);
+}
+
+#[test]
+fn the_gpu_computes_what_the_reference_computes() {
+    if let Some(gpu) = common::gpu() {
+        check_all(&Device::Gpu(gpu));
+    }
+}
+
+#[test]
+fn every_kernel_has_cases_and_case_names_are_unique() {
+    let cases = kernels::cases();
+    for kernel in kernels::ALL {
+        assert!(cases.iter().any(|c| c.op.kernel.name == kernel.name), "{} has no case", kernel.name);
+    }
+    let mut names: Vec<&str> = cases.iter().map(|c| c.name.as_str()).collect();
+    names.sort();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count, "two cases share a name");
+}
