@@ -63,10 +63,10 @@ fn backward_weight(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     let column = group.y * 4u;
     let o = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u), vec4u(p.o - 1u));
     let is_bias = k == p.k;
-    let from = min(k, p.k - 1u);
+    let inside = min(k, p.k - 1u);
     var sum = vec4f(0.0);
     for (var n = 0u; n < p.n; n++) {
-        let x = select(weight_x[n * p.k + from], 1.0, is_bias);
+        let x = select(weight_x[n * p.k + inside], 1.0, is_bias);
         let at = n * p.o;
         sum = fma(vec4f(x), vec4f(weight_dy[at + o.x], weight_dy[at + o.y], weight_dy[at + o.z], weight_dy[at + o.w]), sum);
     }

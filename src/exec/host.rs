@@ -105,8 +105,7 @@ impl<S: Scalar> HostExecutor<S> {
         let mut roots: Vec<BufferId> = op.outputs.iter().map(|b| self.program.root(*b).0).collect();
         roots.sort();
         roots.dedup();
-        let mut taken: Vec<Memory<S>> =
-            roots.iter().map(|r| std::mem::take(&mut self.memory[r.0 as usize])).collect();
+        let mut taken: Vec<Memory<S>> = roots.iter().map(|r| std::mem::take(&mut self.memory[r.0 as usize])).collect();
 
         let mut outputs: Vec<Option<SlotMut<'_, S>>> = op.outputs.iter().map(|_| None).collect();
         for (root, memory) in roots.iter().zip(&mut taken) {

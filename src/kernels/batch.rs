@@ -94,8 +94,7 @@ pub fn gather(
     assert!(source[0] >= batch[1] && source[1] >= batch[2], "batch.gather: {batch:?} out of {source:?}");
     assert_eq!((x.len, indices.len), (batch.iter().product(), batch[0]), "batch.gather: x, indices");
     let [source_h, source_w] = source.map(word);
-    let params =
-        Params { n, h, w, c, source_h, source_w, examples_per_chunk: word(examples_per_chunk), reserved: 0 };
+    let params = Params { n, h, w, c, source_h, source_w, examples_per_chunk: word(examples_per_chunk), reserved: 0 };
     let [c0, c1, c2, c3] = chunks;
     let mut op = Op::new(&GATHER, params, &[header, indices, c0, c1, c2, c3], &[x], linear(x.len, 64), 2 * x.len);
     // Only the batch's own bytes are read, not the whole data set.
@@ -175,10 +174,10 @@ pub fn cases() -> Vec<Case> {
     ];
     let case = |(batch, source, per_chunk, valid, training): ([usize; 4], [usize; 2], usize, u32, bool)| {
         let mut b = CaseBuilder::default();
-        let header =
-            Header { step: 41, seed: 7, training, ..Header::evaluation(valid) };
+        let header = Header { step: 41, seed: 7, training, ..Header::evaluation(valid) };
         let header = b.header(header);
-        let indices = b.words((0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32)).collect());
+        let indices =
+            b.words((0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32)).collect());
         let words = (per_chunk * source[0] * source[1] * batch[3]).div_ceil(4);
         let chunks = [0; 4].map(|_| b.random_words(words));
         let x = b.out(batch.iter().product());

@@ -202,7 +202,13 @@ fn unpack<'a, S: Scalar>(args: &Args<'a, S>) -> (Constants, &'a [S]) {
 fn one<S: Scalar, T: Step>(c: &Constants, i: usize, decay: &[S], w: &[S], g: &[S], state: &[S]) -> (f64, [f64; 2]) {
     let slot = |s: usize| state.get(s * w.len() + i).map_or(0.0, |v| v.get());
     let (l1, l2, value) = (decay[i / BLOCK * 2].get(), decay[i / BLOCK * 2 + 1].get(), w[i].get());
-    let sign = if value > 0.0 { 1.0 } else if value < 0.0 { -1.0 } else { 0.0 };
+    let sign = if value > 0.0 {
+        1.0
+    } else if value < 0.0 {
+        -1.0
+    } else {
+        0.0
+    };
     T::step(c, value, g[i].get() + l2 * value + l1 * sign, [slot(0), slot(1)])
 }
 
@@ -264,12 +270,8 @@ pub fn cases() -> Vec<Case> {
     for rule in rules {
         for blocks in [1, 2, 3, 67] {
             let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
-            let header = Header {
-                learning_rate: 0.37,
-                correction1: 0.271,
-                correction2: 0.002_997,
-                ..Header::evaluation(1)
-            };
+            let header =
+                Header { learning_rate: 0.37, correction1: 0.271, correction2: 0.002_997, ..Header::evaluation(1) };
             // Every other block decays, as weights and biases do.
             let decay = (0..2 * blocks).map(|i| if i / 2 % 2 == 0 { [0.01, 0.02][i % 2] } else { 0.0 }).collect();
             let (header, decay, w) = (b.header(header), b.reals(decay), b.real(count));

@@ -234,7 +234,20 @@ pub fn cases() -> Vec<Case> {
         cases.push(b.case(&shape, backward(p, dy, winner, dx), Tolerance::sum(overlap, 1.0)));
     }
     // Ties: the first one wins; values below ConvNetJS's start of -99999; infinities.
-    let values = vec![2.0, 2.0, -0.0, 0.0, -2e5, -2e5, f32::NEG_INFINITY, f32::NEG_INFINITY, f32::INFINITY, 1.0, 1.0, f32::INFINITY];
+    let values = vec![
+        2.0,
+        2.0,
+        -0.0,
+        0.0,
+        -2e5,
+        -2e5,
+        f32::NEG_INFINITY,
+        f32::NEG_INFINITY,
+        f32::INFINITY,
+        1.0,
+        1.0,
+        f32::INFINITY,
+    ];
     let p = Params::new([3, 2, 2, 1], [2, 2], [2, 2], [0, 0]);
     let mut b = CaseBuilder::default();
     let (x, y, winner) = (b.reals(values), b.out(3), b.out_words(3));

@@ -71,7 +71,11 @@ pub struct Outputs {
 
 pub fn forward([n, c]: [usize; 2], header: Tensor, labels: Tensor, logits: Tensor, out: Outputs) -> Op {
     let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
-    assert_eq!((header.len, labels.len, logits.len), (Header::LEN, n, n * c), "softmax.forward: header, labels, logits");
+    assert_eq!(
+        (header.len, labels.len, logits.len),
+        (Header::LEN, n, n * c),
+        "softmax.forward: header, labels, logits"
+    );
     assert_eq!((out.probabilities.len, out.dlogits.len), (n * c, n * c), "softmax.forward: probabilities, dlogits");
     assert_eq!((out.losses.len, out.predictions.len), (n, n), "softmax.forward: losses, predictions");
     let outputs = [out.probabilities, out.dlogits, out.losses, out.predictions];
@@ -178,8 +182,7 @@ pub fn cases() -> Vec<Case> {
     let mut b = CaseBuilder::default();
     let labels: Vec<u32> = (0..130).map(|i| i % 4).collect();
     let predictions = labels.iter().map(|l| l % 2).collect();
-    let inputs =
-        [b.header(Header::evaluation(129)), b.words(labels), b.between(130, 0.0, 5.0), b.words(predictions)];
+    let inputs = [b.header(Header::evaluation(129)), b.words(labels), b.between(130, 0.0, 5.0), b.words(predictions)];
     let (loss, correct) = (b.out(1), b.out_words(1));
     cases.push(b.case("half wrong", summary(inputs, loss, correct), Tolerance::sum(129, 5.0)));
     cases

@@ -177,8 +177,7 @@ fn plan_parameters(
 ) -> (Tensor, Option<FlatBuffers>, Vec<Option<ParameterTensors>>) {
     let mut layout = Layout::default();
     let shapes = network.parameters();
-    let places: Vec<_> =
-        shapes.iter().map(|s| (s, layout.place(s.weight_len()), layout.place(s.bias))).collect();
+    let places: Vec<_> = shapes.iter().map(|s| (s, layout.place(s.weight_len()), layout.place(s.bias))).collect();
     let total = layout.end.max(aligned(1));
     let parameters = planner.real("parameters", total);
     let next = options.rule.map(|_| planner.real("parameters.next", total));
@@ -224,8 +223,7 @@ fn plan_nodes(
         let activation = planner.real(format!("{}.activation", node.name), len);
         // The loss makes the gradient of the logits in the forward pass, whether or not anyone goes on backward.
         let wanted = i + 1 == last || (options.backward && i > 0 && i < last) || options.inspect;
-        let activation_gradient =
-            wanted.then(|| planner.real(format!("{}.activation_gradient", node.name), len));
+        let activation_gradient = wanted.then(|| planner.real(format!("{}.activation_gradient", node.name), len));
         NodeTensors { activation, activation_gradient, parameters }
     };
     network.nodes.iter().zip(parameters).enumerate().map(plan).collect()

@@ -165,9 +165,8 @@ impl StatisticsPlan {
 
     /// Reads the words of `counts` and `values` back.
     pub fn decode(&self, counts: &[u32], values: &[u32]) -> StepStatistics {
-        let real = |range: std::ops::Range<usize>| -> Vec<f32> {
-            values[range].iter().map(|w| f32::from_bits(*w)).collect()
-        };
+        let real =
+            |range: std::ops::Range<usize>| -> Vec<f32> { values[range].iter().map(|w| f32::from_bits(*w)).collect() };
         let layer = |name: &String| LayerStatistics { layer: name.clone(), ..LayerStatistics::default() };
         let mut layers: Vec<_> = self.names.iter().map(layer).collect();
         for entry in &self.entries {
@@ -214,8 +213,7 @@ pub(super) fn plan_statistics(
     batch: usize,
 ) -> StatisticsPlan {
     let tensors = summarised(nodes);
-    let relus: Vec<usize> =
-        (0..nodes.len()).filter(|i| matches!(network.nodes[*i].layer, Layer::Relu)).collect();
+    let relus: Vec<usize> = (0..nodes.len()).filter(|i| matches!(network.nodes[*i].layer, Layer::Relu)).collect();
     let moving: Vec<(usize, Tensor, Tensor)> = nodes
         .iter()
         .enumerate()

@@ -9,7 +9,9 @@ use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 pub fn gpu() -> Option<Gpu> {
     match pollster::block_on(Gpu::open(&Choice::Any, RuntimeChecks::On)) {
         Ok(gpu) => Some(gpu),
-        Err(error) if std::env::var_os("GLASSNET_REQUIRE_GPU").is_some() => panic!("a GPU test needs an adapter: {error}"),
+        Err(error) if std::env::var_os("GLASSNET_REQUIRE_GPU").is_some() => {
+            panic!("a GPU test needs an adapter: {error}")
+        }
         Err(error) => {
             eprintln!("SKIPPED, NOT TESTED: a GPU test found no adapter: {error}");
             None
