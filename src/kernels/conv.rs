@@ -5,7 +5,7 @@
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, conv_cpu};
+use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, conv_blocked, conv_cpu};
 
 /// Shape of one convolution: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
 #[repr(C)]
@@ -109,7 +109,9 @@ impl Params {
 const SOURCE: &str = include_str!("../../shaders/conv.wgsl");
 
 /// Inputs: x, weight, bias. Outputs: y.
-pub static FORWARD: Kernel = Kernel {
+pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+
+pub(super) const FORWARD_SIGNATURE: Kernel = Kernel {
     name: "conv.forward",
     source: SOURCE,
     entry: "forward",
@@ -122,7 +124,9 @@ pub static FORWARD: Kernel = Kernel {
 };
 
 /// Inputs: dy, weight. Outputs: dx.
-pub static BACKWARD_INPUT: Kernel = Kernel {
+pub static BACKWARD_INPUT: Kernel = BACKWARD_INPUT_SIGNATURE;
+
+pub(super) const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
     name: "conv.backward_input",
     source: SOURCE,
     entry: "backward_input",
@@ -135,7 +139,9 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
 };
 
 /// Inputs: x, dy. Outputs: partial [splits, K+1, O], row K being the bias gradient.
-pub static BACKWARD_WEIGHT: Kernel = Kernel {
+pub static BACKWARD_WEIGHT: Kernel = BACKWARD_WEIGHT_SIGNATURE;
+
+pub(super) const BACKWARD_WEIGHT_SIGNATURE: Kernel = Kernel {
     name: "conv.backward_weight",
     source: SOURCE,
     entry: "backward_weight",
@@ -160,25 +166,54 @@ pub static SUM_SPLITS: Kernel = Kernel {
     cpu: Some(conv_cpu::sum_splits),
 };
 
+/// The plain kernel, whatever the shape.
+const PLAIN: bool = false;
+/// The fastest kernel that takes the shape.
+const BLOCKED: bool = true;
+
 pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
-    assert_eq!((x.len, y.len), (p.x_len(), p.y_len()), "conv.forward: x, y of {p:?}");
-    assert_eq!((weight.len, bias.len), (p.k() * p.o as usize, p.o as usize), "conv.forward: weight, bias of {p:?}");
-    let [gx, gy, _] = linear(p.n as usize * p.rows(), 512);
-    Op::new(&FORWARD, p, &[x, weight, bias], &[y], [gx, gy, p.o.div_ceil(4)], p.flops())
+    forward_with(BLOCKED, p, x, weight, bias, y)
 }
 
 pub fn backward_input(p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
-    assert_eq!((dx.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_input: dx, dy of {p:?}");
-    assert_eq!(weight.len, p.k() * p.o as usize, "conv.backward_input: weight of {p:?}");
-    let [gx, gy, _] = linear((p.n * p.h * p.w) as usize, 256);
-    Op::new(&BACKWARD_INPUT, p, &[dy, weight], &[dx], [gx, gy, p.c.div_ceil(4)], p.flops())
+    backward_input_with(BLOCKED, p, dy, weight, dx)
 }
 
 pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op {
+    backward_weight_with(BLOCKED, p, x, dy, partial)
+}
+
+fn forward_with(blocked: bool, p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
+    assert_eq!((x.len, y.len), (p.x_len(), p.y_len()), "conv.forward: x, y of {p:?}");
+    assert_eq!((weight.len, bias.len), (p.k() * p.o as usize, p.o as usize), "conv.forward: weight, bias of {p:?}");
+    let kernel = if blocked { conv_blocked::forward_kernel(&p) } else { None };
+    let groups = match kernel {
+        Some(_) => conv_blocked::pixel_groups(p.n, p.oh, p.ow, p.o),
+        None => linear(y.len, 64),
+    };
+    Op::new(kernel.unwrap_or(&FORWARD), p, &[x, weight, bias], &[y], groups, p.flops())
+}
+
+fn backward_input_with(blocked: bool, p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
+    assert_eq!((dx.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_input: dx, dy of {p:?}");
+    assert_eq!(weight.len, p.k() * p.o as usize, "conv.backward_input: weight of {p:?}");
+    let kernel = if blocked { conv_blocked::backward_input_kernel(&p) } else { None };
+    let groups = match kernel {
+        Some(_) => conv_blocked::pixel_groups(p.n, p.h, p.w, p.c),
+        None => linear(dx.len, 64),
+    };
+    Op::new(kernel.unwrap_or(&BACKWARD_INPUT), p, &[dy, weight], &[dx], groups, p.flops())
+}
+
+fn backward_weight_with(blocked: bool, p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op {
     assert_eq!((x.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_weight: x, dy of {p:?}");
     assert_eq!(partial.len, p.partial_len(), "conv.backward_weight: partial of {p:?}");
-    let groups = [word((p.k() + 1).div_ceil(64)), word(p.splits()), p.o.div_ceil(8)];
-    Op::new(&BACKWARD_WEIGHT, p, &[x, dy], &[partial], groups, p.flops())
+    let kernel = if blocked { conv_blocked::backward_weight_kernel(&p) } else { None };
+    let groups = match kernel {
+        Some(kernel) => conv_blocked::tap_groups(&p, kernel),
+        None => linear(partial.len, 64),
+    };
+    Op::new(kernel.unwrap_or(&BACKWARD_WEIGHT), p, &[x, dy], &[partial], groups, p.flops())
 }
 
 pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
@@ -261,7 +296,8 @@ fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
 /// [N,H,W,C], filters, kernel, stride, pad.
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
 
-/// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel; 64±1 rows and channels.
+/// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel; 64±1 rows and channels;
+/// channels that fill half a block of eight.
 const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
     ([20, 24, 24, 1], 8, [5, 5], [1, 1], [2, 2]),
@@ -275,19 +311,35 @@ const SHAPES: &[Shape] = &[
     ([1, 9, 7, 63], 65, [1, 1], [1, 1], [0, 0]),
     ([33, 3, 3, 4], 9, [3, 3], [1, 1], [0, 0]),
     ([37, 4, 3, 7], 6, [2, 3], [1, 2], [1, 0]),
+    ([2, 13, 7, 4], 4, [3, 5], [2, 1], [1, 2]),
+    ([3, 11, 17, 12], 20, [4, 3], [3, 2], [0, 1]),
+    ([17, 5, 9, 4], 12, [2, 7], [1, 3], [1, 5]),
+    ([19, 6, 5, 3], 4, [3, 4], [1, 2], [2, 3]),
+    ([2, 5, 6, 2], 12, [3, 2], [2, 1], [1, 1]),
+    ([1, 1, 2, 8], 8, [1, 1], [1, 1], [0, 0]),
 ];
 
-/// More than 65,535 workgroups, of 256 pixels. `forward` takes 512 rows each: as many need more than the 128 MiB that
-/// WebGPU lets a buffer have.
-const MANY_WORKGROUPS: Shape = ([1, 4100, 4100, 1], 1, [1, 1], [1, 1], [0, 0]);
+/// More than 65,535 workgroups, of 64 results or of 64 blocks of four pixels: columns of one pixel make a block each.
+const MANY_PLAIN: Shape = ([1, 65_535 * 64 + 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]);
+const MANY_BLOCKED: Shape = ([1, 65_535 * 64 + 1, 1, 4], 4, [1, 1], [1, 1], [0, 0]);
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for shape in SHAPES {
-        cases.extend([forward_case(shape), backward_input_case(shape)]);
-        cases.extend(weight_cases(shape));
+        for blocked in [PLAIN, BLOCKED] {
+            if blocked && !params(shape).o.is_multiple_of(4) {
+                continue;
+            }
+            cases.extend([forward_case(blocked, shape), weight_case(blocked, shape)]);
+            if !blocked || params(shape).c.is_multiple_of(4) {
+                cases.push(backward_input_case(blocked, shape));
+            }
+        }
+        cases.push(sum_case(shape));
     }
-    cases.push(backward_input_case(&MANY_WORKGROUPS));
+    for (blocked, shape) in [(PLAIN, MANY_PLAIN), (BLOCKED, MANY_BLOCKED)] {
+        cases.extend([forward_case(blocked, &shape), backward_input_case(blocked, &shape)]);
+    }
     cases
 }
 
@@ -299,27 +351,29 @@ fn params((input, filters, kernel, stride, pad): &Shape) -> Params {
     Params::new(*input, *filters, *kernel, *stride, *pad)
 }
 
-fn forward_case(shape: &Shape) -> Case {
+fn forward_case(blocked: bool, shape: &Shape) -> Case {
     let (p, mut b) = (params(shape), CaseBuilder::default());
     let (x, weight) = (b.real(p.x_len()), b.real(p.k() * p.o as usize));
     let (bias, y) = (b.real(p.o as usize), b.out(p.y_len()));
-    b.case(describe(shape), forward(p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
+    b.case(describe(shape), forward_with(blocked, p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
 }
 
-fn backward_input_case(shape: &Shape) -> Case {
+fn backward_input_case(blocked: bool, shape: &Shape) -> Case {
     let (p, mut b) = (params(shape), CaseBuilder::default());
     let (dy, weight, dx) = (b.real(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
     let length = (p.kh * p.kw * p.o) as usize;
-    b.case(describe(shape), backward_input(p, dy, weight, dx), Tolerance::sum(length, 1.0))
+    b.case(describe(shape), backward_input_with(blocked, p, dy, weight, dx), Tolerance::sum(length, 1.0))
 }
 
-fn weight_cases(shape: &Shape) -> [Case; 2] {
+fn weight_case(blocked: bool, shape: &Shape) -> Case {
     let (p, mut b) = (params(shape), CaseBuilder::default());
     let (x, dy, partial) = (b.real(p.x_len()), b.real(p.y_len()), b.out(p.partial_len()));
     let length = p.rows() * p.examples_per_split as usize;
-    let partial = b.case(describe(shape), backward_weight(p, x, dy, partial), Tolerance::sum(length, 1.0));
-    let mut b = CaseBuilder::default();
+    b.case(describe(shape), backward_weight_with(blocked, p, x, dy, partial), Tolerance::sum(length, 1.0))
+}
+
+fn sum_case(shape: &Shape) -> Case {
+    let (p, mut b) = (params(shape), CaseBuilder::default());
     let (sums, dweight, dbias) = (b.real(p.partial_len()), b.out(p.k() * p.o as usize), b.out(p.o as usize));
-    let total = b.case(describe(shape), sum_splits(p, sums, dweight, dbias), Tolerance::sum(p.splits(), 1.0));
-    [partial, total]
+    b.case(describe(shape), sum_splits(p, sums, dweight, dbias), Tolerance::sum(p.splits(), 1.0))
 }

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod case;
 pub mod conv;
+pub mod conv_blocked;
 mod conv_cpu;
 pub mod fc;
 pub mod op;
@@ -55,6 +56,11 @@ pub static ALL: &[&Kernel] = &[
     &conv::BACKWARD_INPUT,
     &conv::BACKWARD_WEIGHT,
     &conv::SUM_SPLITS,
+    &conv_blocked::FORWARD,
+    &conv_blocked::FORWARD_NARROW,
+    &conv_blocked::BACKWARD_INPUT,
+    &conv_blocked::BACKWARD_WEIGHT,
+    &conv_blocked::BACKWARD_WEIGHT_NARROW,
     &relu::FORWARD,
     &relu::BACKWARD,
     &pool::FORWARD,

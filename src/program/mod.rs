@@ -5,6 +5,7 @@
 
 mod lower;
 mod memory;
+mod parameters;
 mod planner;
 mod statistics;
 

@@ -1,0 +1,338 @@
+//! `glassnet train`: resolves the settings, trains, shows progress and the layers' statistics, fills the run folder.
+
+use super::options::{self, DataArgs, DeviceArgs, DeviceName, NetworkArgs};
+use super::output::{Output, note};
+use super::train_view::View;
+use clap::Args;
+use glassnet::data::{Dataset, DatasetName, Examples};
+use glassnet::exec::Device;
+use glassnet::net::TrainerName;
+use glassnet::train::{self, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary};
+use glassnet::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Train a network
+///
+/// Trains, shows progress and statistics of every layer, tests once at the end, and saves a run folder with the model,
+/// a checkpoint to resume from, and all figures. Ctrl-C saves a checkpoint first.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Passes over the training set [default: 3]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Weight updates, instead of whole epochs
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    #[command(flatten)]
+    overrides: OverrideArgs,
+    /// Steps between two rows of statistics [default: 100]
+    #[arg(long, value_name = "STEPS")]
+    stats_every: Option<u64>,
+    /// Steps between two checkpoints; the end of an epoch is one too [default: 1000]
+    #[arg(long, value_name = "STEPS")]
+    checkpoint_every: Option<u64>,
+    /// The run folder to make [default: runs/NETWORK-TIME]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Continue the run in this folder, with its own settings; --epochs or --steps may set a later end
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Print the summary as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// What decides the result; a resumed run keeps what it began with.
+#[derive(Debug, Args)]
+struct OverrideArgs {
+    /// sgd, momentum, adadelta or adam
+    #[arg(long, value_name = "NAME")]
+    trainer: Option<TrainerName>,
+    /// Examples of one update
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    learning_rate: Option<f64>,
+    /// For --trainer momentum
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    momentum: Option<f64>,
+    /// The factor of the sum of |w| in the loss, over weights, not biases
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    l1_decay: Option<f64>,
+    /// The factor of half the sum of w² in the loss, over weights, not biases
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    l2_decay: Option<f64>,
+    /// Decides initial weights, the order of examples and all crops [default: 1]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl TrainArgs {
+    fn length(&self) -> Option<Length> {
+        self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps))
+    }
+
+    fn overrides(&self) -> Overrides {
+        let o = &self.overrides;
+        Overrides {
+            trainer: o.trainer,
+            batch_size: o.batch_size,
+            length: self.length(),
+            learning_rate: o.learning_rate,
+            momentum: o.momentum,
+            l1_decay: o.l1_decay,
+            l2_decay: o.l2_decay,
+            seed: o.seed,
+            stats_every: self.stats_every,
+            checkpoint_every: self.checkpoint_every,
+        }
+    }
+
+    /// A resumed run takes its settings from its folder: a flag that says otherwise is refused, not ignored.
+    fn refuse_with_resume(&self) -> Result<()> {
+        let o = &self.overrides;
+        let given = [
+            ("--preset", self.network.preset.is_some()),
+            ("--net", self.network.net.is_some()),
+            ("--dataset", self.data.dataset.is_some()),
+            ("--trainer", o.trainer.is_some()),
+            ("--batch-size", o.batch_size.is_some()),
+            ("--learning-rate", o.learning_rate.is_some()),
+            ("--momentum", o.momentum.is_some()),
+            ("--l1-decay", o.l1_decay.is_some()),
+            ("--l2-decay", o.l2_decay.is_some()),
+            ("--seed", o.seed.is_some()),
+            ("--stats-every", self.stats_every.is_some()),
+            ("--checkpoint-every", self.checkpoint_every.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::Settings(format!(
+                "{flag} cannot change a run that is resumed: leave it out, or start a new run without --resume"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A run that is ready to go.
+struct Ready {
+    settings: Settings,
+    dataset: Dataset,
+    device: Device,
+    folder: RunFolder,
+    state: Option<State>,
+}
+
+pub fn run(args: &TrainArgs) -> Result<ExitCode> {
+    let output = Output { json: args.json };
+    let ready = match &args.resume {
+        Some(folder) => resumed(args, folder, output)?,
+        None => Some(new(args, output)?),
+    };
+    let Some(ready) = ready else { return Ok(ExitCode::SUCCESS) };
+    let Ready { settings, dataset, device, folder, state } = ready;
+    let stop = stop_on_interrupt()?;
+    let mut reporter = Reporter {
+        view: View::new(&settings, output),
+        folder,
+        settings: &settings,
+        dataset: dataset.name.to_string(),
+        stop,
+    };
+    reporter.view.introduce(&dataset, &device.info(), reporter.folder.path(), state.as_ref().map(|s| s.step))?;
+    let result = pollster::block_on(train::train(&device, &dataset, &settings, state, &mut reporter));
+    reporter.view.clear();
+    match result {
+        Ok(outcome) => reporter.finish(&outcome, &device, output)?,
+        Err(error) => return reporter.explain(error),
+    }
+    options::stand_in_reminder(&dataset, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
+    let settings = Settings::resolve(options::network(&args.network)?, &args.overrides())?;
+    let dataset = options::dataset(&args.data, None, output)?;
+    let device = pollster::block_on(options::device(&args.device))?;
+    let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
+    let config = config(args, &settings, &dataset, &device);
+    let folder = RunFolder::create(&path, &config)?;
+    Ok(Ready { settings, dataset, device, folder, state: None })
+}
+
+/// `None` where the run has come to its end already.
+fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready>> {
+    args.refuse_with_resume()?;
+    let mut folder = RunFolder::open(path)?;
+    let mut config = folder.read_config()?;
+    config.length = args.length().unwrap_or(config.length);
+    let settings = config.settings()?;
+    let name: DatasetName = config.dataset.parse()?;
+    let data = DataArgs { dataset: Some(name), data_dir: args.data.data_dir.clone().or(config.data_dir.clone()) };
+    let dataset = options::dataset(&data, None, output)?;
+    if fingerprint(&dataset.train) != config.data_sha256 {
+        return Err(Error::Data(format!(
+            "the {name} data found now is not what this run was trained on; give the old folder with --data-dir"
+        )));
+    }
+    let state = folder.resume(&settings)?;
+    let steps_per_epoch = (glassnet::data::split(dataset.train.len()).train.len() as u64).div_ceil(settings.batch_size as u64);
+    if state.step >= settings.end(steps_per_epoch)
+        && let Some(summary) = folder.read_summary()?
+    {
+        note(format_args!("this run has come to its end; --epochs or --steps with a larger number lets it go on"));
+        output.result(&summary, format_args!("test accuracy {:.2} %", 100.0 * summary.test_accuracy))?;
+        return Ok(None);
+    }
+    let device = pollster::block_on(options::device(&resumed_device(args, &config)?))?;
+    if device.info().executor != config.device.executor || device.info().name != config.device.name {
+        note(format_args!(
+            "this run began on {} ({}): on another device it goes on, but not with the same bits",
+            config.device.name, config.device.executor
+        ));
+    }
+    config.device = (&device.info()).into();
+    folder.write_config(&config)?;
+    Ok(Some(Ready { settings, dataset, device, folder, state: Some(state) }))
+}
+
+/// The device that the run began on, unless the command line names one.
+fn resumed_device(args: &TrainArgs, config: &RunConfig) -> Result<DeviceArgs> {
+    if args.device.device.is_some() || args.device.adapter.is_some() {
+        return Ok(args.device.clone());
+    }
+    let (device, adapter) = match config.device.executor.as_str() {
+        "cpu" => (DeviceName::Cpu, None),
+        "reference" => (DeviceName::Reference, None),
+        "gpu" => (DeviceName::Gpu, Some(config.device.name.clone())),
+        other => return Err(Error::Settings(format!("config.toml names an unknown device {other:?}; give --device"))),
+    };
+    Ok(DeviceArgs { device: Some(device), adapter })
+}
+
+fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, device: &Device) -> RunConfig {
+    RunConfig {
+        version: env!("CARGO_PKG_VERSION").into(),
+        dataset: dataset.name.to_string(),
+        data_dir: args.data.data_dir.as_ref().map(|dir| std::path::absolute(dir).unwrap_or(dir.clone())),
+        data_sha256: fingerprint(&dataset.train),
+        seed: settings.seed,
+        batch_size: settings.batch_size,
+        l1_decay: settings.l1_decay,
+        l2_decay: settings.l2_decay,
+        stats_every: settings.stats_every,
+        checkpoint_every: settings.checkpoint_every,
+        network: settings.network.to_toml(),
+        length: settings.length,
+        trainer: settings.trainer,
+        device: (&device.info()).into(),
+    }
+}
+
+/// SHA-256 of pixels and labels, in hexadecimal.
+fn fingerprint(examples: &Examples) -> String {
+    let mut sum = Sha256::new();
+    sum.update(&examples.pixels);
+    sum.update(&examples.labels);
+    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `runs/NETWORK-SECONDS`, the first one that does not exist.
+fn default_folder(network: &str) -> PathBuf {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let name: String =
+        network.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let base = format!("{}-{seconds}", if name.trim_matches('.').is_empty() { "run" } else { &name });
+    let candidates = (2..).map(|i| format!("{base}-{i}"));
+    let mut paths = std::iter::once(base.clone()).chain(candidates).map(|name| Path::new("runs").join(name));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| Path::new("runs").join(base))
+}
+
+/// The flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let handler = move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        note("stopping after this step; a checkpoint is saved first (Ctrl-C again ends at once)");
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::Settings(format!("Ctrl-C cannot be handled: {e}")))?;
+    Ok(stop)
+}
+
+/// Shows what happens and writes it down.
+struct Reporter<'a> {
+    view: View,
+    folder: RunFolder,
+    settings: &'a Settings,
+    dataset: String,
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer for Reporter<'_> {
+    fn event(&mut self, event: Event<'_>) -> Result<()> {
+        match &event {
+            Event::Step(row) => self.folder.append_step(row)?,
+            Event::Epoch(row, _) => self.folder.append_epoch(row)?,
+            Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.dataset, state)?,
+            _ => {}
+        }
+        self.view.show(&event)
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+impl Reporter<'_> {
+    fn finish(&self, outcome: &Outcome, device: &Device, output: Output) -> Result<()> {
+        let Outcome { state, validation, test, examples_seen } = outcome;
+        self.folder.save_model(self.settings, &self.dataset, state)?;
+        let summary = Summary {
+            test_accuracy: test.accuracy,
+            test_loss: test.loss,
+            validation_accuracy: validation.validation_accuracy,
+            validation_loss: validation.validation_loss,
+            examples_seen: *examples_seen,
+            steps: state.step,
+            train_seconds: state.train_seconds,
+            images_per_second: *examples_seen as f64 / state.train_seconds.max(1e-9),
+            device: device.info().to_string(),
+            dataset: self.dataset.clone(),
+            network: self.settings.network.name.clone(),
+            trainer: self.settings.trainer.name().into(),
+            seed: self.settings.seed,
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        self.folder.save_summary(&summary)?;
+        self.view.conclude(&summary, self.folder.path(), output)
+    }
+
+    /// Says what is left after an error, and how to go on.
+    fn explain(&self, error: Error) -> Result<ExitCode> {
+        let path = self.folder.path().display();
+        let Some(step) = self.folder.checkpoint_step() else { return Err(error) };
+        if matches!(error, Error::Interrupted) {
+            note(format_args!("stopped; the checkpoint of step {step} is saved. Continue with: glassnet train --resume {path}"));
+            return Ok(ExitCode::from(130));
+        }
+        note(format_args!("the last good checkpoint, of step {step}, is in {path}"));
+        if !matches!(error, Error::NonFinite { .. }) {
+            note(format_args!("continue with: glassnet train --resume {path}"));
+        }
+        Err(error)
+    }
+}

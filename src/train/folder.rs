@@ -1,0 +1,289 @@
+//! The run folder: `config.toml`, `metrics.jsonl`, `summary.json`, `model.safetensors`, `checkpoint.safetensors`.
+//!
+//! Whole files are written atomically; rows of metrics are appended, and what lies beyond the checkpoint is cut off when
+//! a run is resumed, so a kill at any moment leaves a folder that can go on.
+
+use super::metrics::{EpochRow, StepRow, Summary};
+use super::run::State;
+use super::{Length, Settings, Trainer, Windows};
+use crate::error::{Error, Result};
+use crate::exec::DeviceInfo;
+use crate::formats::{self, Checkpoint, Model, atomic_write};
+use crate::net::Network;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// `config.toml`: every setting resolved, and what the run ran on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// Version of the program.
+    pub version: String,
+    pub dataset: String,
+    /// The folder given with `--data-dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// SHA-256 of the training set's pixels and labels: a run resumes on the data it began with.
+    pub data_sha256: String,
+    pub seed: u64,
+    pub batch_size: usize,
+    pub l1_decay: f64,
+    pub l2_decay: f64,
+    pub stats_every: u64,
+    pub checkpoint_every: u64,
+    /// The network's description, itself TOML.
+    pub network: String,
+    pub length: Length,
+    pub trainer: Trainer,
+    pub device: ConfigDevice,
+}
+
+/// The device in `config.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigDevice {
+    /// `reference`, `cpu` or `gpu`.
+    pub executor: String,
+    /// Adapter or processor.
+    pub name: String,
+    pub driver: String,
+    pub backend: String,
+}
+
+impl From<&DeviceInfo> for ConfigDevice {
+    fn from(info: &DeviceInfo) -> Self {
+        let DeviceInfo { executor, name, driver, backend, .. } = info.clone();
+        ConfigDevice { executor: executor.to_string(), name, driver, backend }
+    }
+}
+
+impl RunConfig {
+    /// The settings as they were resolved.
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(Settings {
+            network: Network::from_toml(&self.network, "the network in config.toml")?,
+            trainer: self.trainer,
+            batch_size: self.batch_size,
+            length: self.length,
+            l1_decay: self.l1_decay,
+            l2_decay: self.l2_decay,
+            seed: self.seed,
+            stats_every: self.stats_every,
+            checkpoint_every: self.checkpoint_every,
+        })
+    }
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Row<'a> {
+    Step(std::borrow::Cow<'a, StepRow>),
+    Epoch(std::borrow::Cow<'a, EpochRow>),
+}
+
+/// What a line of `metrics.jsonl` must have, whatever else it holds.
+#[derive(Deserialize)]
+struct RowPlace {
+    step: u64,
+    train_seconds: f64,
+}
+
+/// A folder that one process at a time writes to.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// The last checkpoint in it, so that messages can name it.
+    checkpoint_step: Option<u64>,
+    metrics: Option<File>,
+    /// Held as long as the folder is open.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes a new folder for a run; one that holds a run already is refused.
+    pub fn create(path: &Path, config: &RunConfig) -> Result<RunFolder> {
+        fs::create_dir_all(path).map_err(Error::io("create the run folder", path))?;
+        let mut folder = RunFolder::lock(path)?;
+        for name in ["config.toml", "checkpoint.safetensors", "model.safetensors", "metrics.jsonl"] {
+            if path.join(name).exists() {
+                return Err(Error::Settings(format!(
+                    "{} holds a run already ({name}): continue it with --resume {0}, or choose another --out",
+                    path.display()
+                )));
+            }
+        }
+        folder.write_config(config)?;
+        folder.open_metrics()?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of a run that is to go on.
+    pub fn open(path: &Path) -> Result<RunFolder> {
+        if !path.join("config.toml").is_file() {
+            let path = path.display();
+            return Err(Error::Settings(format!("{path} is no run folder: it has no config.toml; give the folder of a run")));
+        }
+        let folder = RunFolder::lock(path)?;
+        formats::remove_temporary_files(path)?;
+        Ok(folder)
+    }
+
+    fn lock(path: &Path) -> Result<RunFolder> {
+        let name = path.join(".lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
+        let lock = lock.map_err(Error::io("write to the run folder", &name))?;
+        match lock.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::Settings(format!("another process is training in {}: wait for it or stop it", path.display())))
+            }
+            // A file system without locks: the run goes on without.
+            Ok(()) | Err(fs::TryLockError::Error(_)) => {
+                Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: lock })
+            }
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The step of the newest checkpoint.
+    pub fn checkpoint_step(&self) -> Option<u64> {
+        self.checkpoint_step
+    }
+
+    /// Writes `config.toml`.
+    pub fn write_config(&mut self, config: &RunConfig) -> Result<()> {
+        let text = toml::to_string(config).map_err(|e| Error::Settings(format!("the settings cannot be written: {e}")))?;
+        atomic_write(&self.path.join("config.toml"), text.as_bytes())
+    }
+
+    /// Reads `config.toml`.
+    pub fn read_config(&self) -> Result<RunConfig> {
+        let path = self.path.join("config.toml");
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        toml::from_str(&text).map_err(|e| Error::Settings(format!("{} is damaged: {e}", path.display())))
+    }
+
+    /// Reads the checkpoint and cuts `metrics.jsonl` back to it.
+    pub fn resume(&mut self, settings: &Settings) -> Result<State> {
+        let path = self.path.join("checkpoint.safetensors");
+        if !path.is_file() {
+            let path = self.path.display();
+            return Err(Error::Settings(format!("{path} holds no checkpoint yet: nothing to resume, start the run anew")));
+        }
+        let checkpoint = formats::load_checkpoint(&path)?;
+        let damaged = |what: &str| Error::Model(format!("{}: {what} does not belong to this run", path.display()));
+        let nodes_match = checkpoint.model.network.nodes == settings.network.nodes;
+        if !nodes_match || checkpoint.seed != settings.seed {
+            return Err(damaged("the network or the seed"));
+        }
+        let windows: Windows =
+            serde_json::from_value(checkpoint.extra["windows"].clone()).map_err(|_| damaged("the windows' state"))?;
+        let optimizer = checkpoint.optimizer.into_iter().find(|(name, _)| name == "state").map(|(_, values)| values);
+        let train_seconds = self.cut_metrics(checkpoint.step)?;
+        self.checkpoint_step = Some(checkpoint.step);
+        self.open_metrics()?;
+        Ok(State {
+            step: checkpoint.step,
+            parameters: checkpoint.model.parameters,
+            optimizer: optimizer.unwrap_or_default(),
+            windows,
+            train_seconds,
+        })
+    }
+
+    /// Drops rows beyond `step` and a last line that was cut short; returns the training time of the last row left.
+    fn cut_metrics(&self, step: u64) -> Result<f64> {
+        let path = self.path.join("metrics.jsonl");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0.0),
+            Err(e) => return Err(Error::io("read", &path)(e)),
+        };
+        let (mut kept, mut seconds) = (Vec::with_capacity(bytes.len()), 0.0);
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            match serde_json::from_slice::<RowPlace>(line) {
+                Ok(row) if row.step <= step && line.ends_with(b"\n") => {
+                    kept.extend_from_slice(line);
+                    seconds = row.train_seconds;
+                }
+                _ => break,
+            }
+        }
+        if kept.len() < bytes.len() {
+            atomic_write(&path, &kept)?;
+        }
+        Ok(seconds)
+    }
+
+    fn open_metrics(&mut self) -> Result<()> {
+        let path = self.path.join("metrics.jsonl");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        self.metrics = Some(file.map_err(Error::io("write", &path))?);
+        Ok(())
+    }
+
+    fn append(&mut self, row: &Row<'_>) -> Result<()> {
+        let mut line = serde_json::to_vec(row).map_err(|e| Error::Settings(format!("a row cannot be written: {e}")))?;
+        line.push(b'\n');
+        let path = self.path.join("metrics.jsonl");
+        match &mut self.metrics {
+            Some(file) => file.write_all(&line).map_err(Error::io("write", &path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a row of statistics.
+    pub fn append_step(&mut self, row: &StepRow) -> Result<()> {
+        self.append(&Row::Step(std::borrow::Cow::Borrowed(row)))
+    }
+
+    /// Appends the row of a whole validation pass.
+    pub fn append_epoch(&mut self, row: &EpochRow) -> Result<()> {
+        self.append(&Row::Epoch(std::borrow::Cow::Borrowed(row)))
+    }
+
+    /// Writes `checkpoint.safetensors`.
+    pub fn save_checkpoint(&mut self, settings: &Settings, dataset: &str, state: &State) -> Result<()> {
+        let windows = serde_json::to_value(&state.windows).map_err(|e| Error::Model(e.to_string()))?;
+        let optimizer = vec![("state".to_string(), state.optimizer.clone())];
+        let checkpoint = Checkpoint {
+            model: model(settings, dataset, state),
+            optimizer: if state.optimizer.is_empty() { Vec::new() } else { optimizer },
+            step: state.step,
+            seed: settings.seed,
+            extra: serde_json::json!({ "windows": windows }),
+        };
+        formats::save_checkpoint(&self.path.join("checkpoint.safetensors"), &checkpoint)?;
+        self.checkpoint_step = Some(state.step);
+        Ok(())
+    }
+
+    /// Writes `model.safetensors`.
+    pub fn save_model(&self, settings: &Settings, dataset: &str, state: &State) -> Result<()> {
+        formats::save_model(&self.path.join("model.safetensors"), &model(settings, dataset, state))
+    }
+
+    /// Writes `summary.json`.
+    pub fn save_summary(&self, summary: &Summary) -> Result<()> {
+        let text = serde_json::to_string_pretty(summary).map_err(|e| Error::Settings(e.to_string()))?;
+        atomic_write(&self.path.join("summary.json"), format!("{text}\n").as_bytes())
+    }
+
+    /// Reads `summary.json` of a run that has ended.
+    pub fn read_summary(&self) -> Result<Option<Summary>> {
+        let path = self.path.join("summary.json");
+        match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", &path)(e)),
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        }
+    }
+}
+
+fn model(settings: &Settings, dataset: &str, state: &State) -> Model {
+    let extra = serde_json::json!({ "dataset": dataset, "step": state.step });
+    Model { network: settings.network.clone(), parameters: state.parameters.clone(), extra }
+}

@@ -1,0 +1,73 @@
+//! What training tells: rows of `metrics.jsonl` and `summary.json`.
+
+use crate::exec::Clock;
+use crate::program::LayerStatistics;
+use serde::{Deserialize, Serialize};
+
+/// Time that one step's phases took, per example of its batch, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    pub clock: Clock,
+    pub forward_ns: f64,
+    pub backward_ns: f64,
+    pub update_ns: f64,
+}
+
+/// One row of statistics, after `step` updates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepRow {
+    pub step: u64,
+    pub epoch: u64,
+    pub examples_seen: u64,
+    pub learning_rate: f64,
+    /// Mean cross-entropy over the last 1,000 training examples (at least; whole batches).
+    pub classification_loss: f64,
+    /// l2/2·Σw² + l1·Σ|w| over weights.
+    pub weight_decay_loss: f64,
+    /// Share of correct predictions over the same examples, each made before the step that learned from it.
+    pub training_accuracy: f64,
+    /// Over the last 2,000 validation examples, which are visited in turn; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+    /// Training time so far, over all sessions of the run.
+    pub train_seconds: f64,
+    /// Training examples a second since the last row.
+    pub images_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_per_example: Option<Phases>,
+    pub layers: Vec<LayerStatistics>,
+}
+
+/// The whole validation set, at an epoch's end and at the run's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRow {
+    pub step: u64,
+    /// Epochs completed; a run that stops inside an epoch says how many were begun.
+    pub epoch: u64,
+    pub examples_seen: u64,
+    pub validation_loss: f64,
+    pub validation_accuracy: f64,
+    pub train_seconds: f64,
+}
+
+/// `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub test_accuracy: f64,
+    pub test_loss: f64,
+    pub validation_accuracy: f64,
+    pub validation_loss: f64,
+    pub examples_seen: u64,
+    pub steps: u64,
+    /// Time in the training loop: statistics included; validation passes, checkpoints and the test left out.
+    pub train_seconds: f64,
+    pub images_per_second: f64,
+    pub device: String,
+    pub dataset: String,
+    pub network: String,
+    pub trainer: String,
+    pub seed: u64,
+    pub version: String,
+}

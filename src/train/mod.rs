@@ -1,0 +1,19 @@
+//! Training: settings, the loop, sliding windows, checkpoints, the run folder.
+//!
+//! [`train`] drives an executor step by step; what happens comes out as [`Event`]s, which reporters turn into terminal
+//! lines and files. Nothing here knows of GPUs.
+
+mod folder;
+mod metrics;
+mod nonfinite;
+mod run;
+mod session;
+mod settings;
+mod windows;
+
+pub use folder::{RunConfig, RunFolder};
+pub use metrics::{EpochRow, Phases, StepRow, Summary};
+pub use run::{Event, Observer, Outcome, Progress, State, train};
+pub use session::Session;
+pub use settings::{Length, Overrides, Settings, Trainer};
+pub use windows::{Window, Windows};

@@ -1,0 +1,60 @@
+//! Finds where a NaN or an infinity came from: training is reproducible, so the steps since the last checkpoint run
+//! again, with statistics on every step that has not been seen clean.
+
+use super::Settings;
+use super::run::header;
+use super::session::{Kind, Session, Snapshot};
+use crate::data::Sampler;
+use crate::error::{Error, Result};
+use crate::program::Stage;
+use std::ops::Range;
+
+/// The error that names step (counted from 1), layer and tensor. `from` is the last checkpoint, `suspects` the steps
+/// (from 0) among which the first bad one lies.
+pub(super) async fn explain(
+    session: &mut Session,
+    settings: &Settings,
+    sampler: &mut Sampler,
+    from: (u64, Snapshot),
+    suspects: Range<u64>,
+) -> Result<Error> {
+    log::warn!("a non-finite value showed by step {}; looking for its origin", suspects.end);
+    session.executor.finish().await?;
+    session.executor.captured()?;
+    session.restore(&from.1)?;
+    let program = session.executor.program();
+    let (plan, step_stages) = (program.statistics.clone(), program.stages(Stage::Batch, Stage::Update));
+    let statistics = program.stage(Stage::Statistics);
+    for step in from.0..suspects.end {
+        let indices = sampler.batch_at(step).to_vec();
+        session.begin(header(settings, step, indices.len()), &indices)?;
+        session.executor.run(step_stages.clone())?;
+        if step >= suspects.start {
+            session.executor.run(statistics.clone())?;
+            session.executor.capture(Kind::Statistics.tag(step), &[plan.counts.id, plan.values.id])?;
+            session.executor.finish().await?;
+            for capture in session.executor.captured()? {
+                let found = plan.decode(&capture.buffers[0], &capture.buffers[1]);
+                if let Some((layer, quantity, count)) = found.first_non_finite() {
+                    let (layer, tensor) = (layer.to_string(), quantity.name().to_string());
+                    return Ok(Error::NonFinite { step: step + 1, layer, tensor, count });
+                }
+            }
+        }
+        session.executor.end_step(true).await?;
+    }
+    // Weights or state overflowed in the very last update, after its statistics.
+    let snapshot = session.snapshot().await?;
+    let parameters = session.parameters(&settings.network, &snapshot.parameters);
+    let odd = |values: &[f32]| values.iter().filter(|v| !v.is_finite()).count() as u64;
+    for layer in parameters {
+        for (tensor, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
+            if odd(values) > 0 {
+                let (layer, tensor) = (layer.layer.clone(), tensor.to_string());
+                return Ok(Error::NonFinite { step: suspects.end, layer, tensor, count: odd(values) });
+            }
+        }
+    }
+    let count = odd(&snapshot.state).max(1);
+    Ok(Error::NonFinite { step: suspects.end, layer: "optimizer".into(), tensor: "state".into(), count })
+}

@@ -1,0 +1,146 @@
+//! One executor with its data: uploads once, then runs training steps and validation batches.
+
+use super::Settings;
+use crate::data::Examples;
+use crate::error::Result;
+use crate::exec::{Device, Executor, read_reals, upload_examples, write_reals};
+use crate::kernels::batch::Header;
+use crate::net::{Network, Parameters, Shape};
+use crate::program::{Options, Program, Source, Stage};
+
+/// Which captures belong to what; the low bits of a capture's tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Loss and correct predictions of a training step.
+    Step,
+    /// Phase timings of a training step.
+    Timing,
+    /// Layer statistics of a training step.
+    Statistics,
+    /// Loss and correct predictions of a batch of the validation window.
+    Window,
+    /// Loss and correct predictions of a batch of a whole validation pass.
+    Validation,
+}
+
+const KINDS: [Kind; 5] = [Kind::Step, Kind::Timing, Kind::Statistics, Kind::Window, Kind::Validation];
+
+impl Kind {
+    pub fn tag(self, step: u64) -> u64 {
+        step * 8 + self as u64
+    }
+
+    pub fn of(tag: u64) -> (Kind, u64) {
+        (KINDS[(tag % 8) as usize % KINDS.len()], tag / 8)
+    }
+}
+
+/// Weights and optimiser state on the host, flat, as the device holds them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub parameters: Vec<f32>,
+    pub state: Vec<f32>,
+}
+
+impl Snapshot {
+    /// Whether every value is finite.
+    pub fn is_finite(&self) -> bool {
+        self.parameters.iter().chain(&self.state).all(|v| v.is_finite())
+    }
+}
+
+/// An executor with a training set on it.
+pub struct Session {
+    pub executor: Box<dyn Executor>,
+    labels: Vec<u32>,
+    batch: usize,
+}
+
+impl Session {
+    /// Lowers the network for training, checks the memory plan, allocates, uploads `examples`.
+    pub async fn new(device: &Device, settings: &Settings, examples: &Examples) -> Result<Session> {
+        let [height, width, channels] = examples.shape;
+        settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
+        let source = Source { height, width, channels, examples: examples.len() };
+        let limits = device.limits();
+        let options = Options {
+            max_binding: limits.max_binding.min(limits.max_buffer),
+            ..Options::training(settings.batch_size, source, settings.trainer.rule())
+        };
+        let program = Program::lower(&settings.network, &options)?;
+        for (name, bytes) in program.memory_plan() {
+            log::debug!("memory plan: {bytes:>12} bytes  {name}");
+        }
+        log::debug!("memory plan: {:>12} bytes in all", program.memory());
+        program.check_limits(&settings.network, &options, &limits)?;
+        let decay = program.decay_blocks(settings.l1_decay as f32, settings.l2_decay as f32);
+        let mut executor = device.executor(program).await?;
+        upload_examples(executor.as_mut(), examples)?;
+        if let Some(trainable) = executor.program().trainable {
+            write_reals(executor.as_mut(), trainable.decay.id, &decay)?;
+        }
+        let labels = examples.labels.iter().map(|l| u32::from(*l)).collect();
+        Ok(Session { executor, labels, batch: settings.batch_size })
+    }
+
+    fn labels(&self, indices: &[u32]) -> Vec<u32> {
+        indices.iter().map(|i| self.labels[*i as usize]).collect()
+    }
+
+    /// Queues the inputs of one batch.
+    pub(super) fn begin(&mut self, header: Header, indices: &[u32]) -> Result<()> {
+        let words = self.executor.program().input_words(header, indices, &self.labels(indices));
+        self.executor.begin_step(&words)
+    }
+
+    /// Queues the forward passes of these validation examples, in batches; returns how many batches there are.
+    pub(super) async fn evaluate(&mut self, kind: Kind, step: u64, indices: &[u32]) -> Result<usize> {
+        let (stages, outputs) =
+            (self.executor.program().stages(Stage::Batch, Stage::Forward), self.executor.program().outputs);
+        for indices in indices.chunks(self.batch) {
+            self.begin(Header::evaluation(indices.len() as u32), indices)?;
+            self.executor.run(stages.clone())?;
+            self.executor.capture(kind.tag(step), &[outputs.loss.id, outputs.correct.id])?;
+            self.executor.end_step(false).await?;
+        }
+        Ok(indices.len().div_ceil(self.batch))
+    }
+
+    /// Length of the optimiser's flat state.
+    pub fn state_len(&self) -> usize {
+        self.executor.program().trainable.and_then(|t| t.state).map_or(0, |s| s.len)
+    }
+
+    /// Waits for the device and copies weights and state to the host.
+    pub async fn snapshot(&mut self) -> Result<Snapshot> {
+        let program = self.executor.program();
+        let (parameters, state) = (program.parameters.id, program.trainable.and_then(|t| t.state));
+        let parameters = read_reals(self.executor.as_mut(), parameters).await?;
+        let state = match state {
+            Some(state) => read_reals(self.executor.as_mut(), state.id).await?,
+            None => Vec::new(),
+        };
+        Ok(Snapshot { parameters, state })
+    }
+
+    /// Puts weights and state back.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let program = self.executor.program();
+        let (parameters, state) = (program.parameters.id, program.trainable.and_then(|t| t.state));
+        write_reals(self.executor.as_mut(), parameters, &snapshot.parameters)?;
+        if let Some(state) = state {
+            write_reals(self.executor.as_mut(), state.id, &snapshot.state)?;
+        }
+        Ok(())
+    }
+
+    /// The flat parameters cut into layers.
+    pub fn parameters(&self, network: &Network, flat: &[f32]) -> Vec<Parameters> {
+        self.executor.program().split_parameters(network, flat)
+    }
+
+    /// The layers' parameters as the device holds them.
+    pub fn flat(&self, parameters: &[Parameters]) -> Vec<f32> {
+        self.executor.program().join_parameters(parameters)
+    }
+}

@@ -1,0 +1,271 @@
+//! Everything that decides how a network is trained, resolved: a network's own recipe, overridden by flags.
+
+use crate::error::{Error, Result};
+use crate::kernels::optimizer::Rule;
+use crate::net::{Network, Recipe, TrainerName};
+use serde::{Deserialize, Serialize};
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
+    Epochs(u64),
+    Steps(u64),
+}
+
+/// Passes over the training set where neither the recipe nor the user says.
+const DEFAULT_EPOCHS: u64 = 3;
+const DEFAULT_BATCH: usize = 20;
+
+/// An update rule with all its constants.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum Trainer {
+    Sgd { learning_rate: f64 },
+    Momentum { learning_rate: f64, momentum: f64 },
+    Adadelta { learning_rate: f64, rho: f64, epsilon: f64 },
+    Adam { learning_rate: f64, beta1: f64, beta2: f64, epsilon: f64 },
+}
+
+impl Trainer {
+    fn new(name: TrainerName, recipe: &Recipe) -> Trainer {
+        let or = |value: Option<f64>, default: f64| value.unwrap_or(default);
+        match name {
+            TrainerName::Sgd => Trainer::Sgd { learning_rate: or(recipe.learning_rate, 0.01) },
+            TrainerName::Momentum => Trainer::Momentum {
+                learning_rate: or(recipe.learning_rate, 0.01),
+                momentum: or(recipe.momentum, 0.9),
+            },
+            TrainerName::Adadelta => Trainer::Adadelta {
+                learning_rate: or(recipe.learning_rate, 1.0),
+                rho: or(recipe.rho, 0.95),
+                epsilon: or(recipe.epsilon, 1e-8),
+            },
+            TrainerName::Adam => Trainer::Adam {
+                learning_rate: or(recipe.learning_rate, 1e-3),
+                beta1: or(recipe.beta1, 0.9),
+                beta2: or(recipe.beta2, 0.999),
+                epsilon: or(recipe.epsilon, 1e-8),
+            },
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Trainer::Sgd { .. } => "sgd",
+            Trainer::Momentum { .. } => "momentum",
+            Trainer::Adadelta { .. } => "adadelta",
+            Trainer::Adam { .. } => "adam",
+        }
+    }
+
+    pub fn learning_rate(&self) -> f64 {
+        match *self {
+            Trainer::Sgd { learning_rate }
+            | Trainer::Momentum { learning_rate, .. }
+            | Trainer::Adadelta { learning_rate, .. }
+            | Trainer::Adam { learning_rate, .. } => learning_rate,
+        }
+    }
+
+    /// The kernel's rule.
+    pub fn rule(&self) -> Rule {
+        match *self {
+            Trainer::Sgd { .. } => Rule::Sgd,
+            Trainer::Momentum { momentum, .. } => Rule::Momentum { momentum: momentum as f32 },
+            Trainer::Adadelta { rho, epsilon, .. } => Rule::Adadelta { rho: rho as f32, epsilon: epsilon as f32 },
+            Trainer::Adam { beta1, beta2, epsilon, .. } => {
+                Rule::Adam { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
+            }
+        }
+    }
+
+    /// Adam's 1 - beta^t for both moments at update `t`, counted from 1; 1 for the other trainers.
+    pub fn corrections(&self, t: u64) -> [f32; 2] {
+        match *self {
+            Trainer::Adam { beta1, beta2, .. } => {
+                let power = |beta: f64| (1.0 - beta.powf(t as f64)) as f32;
+                [power(beta1), power(beta2)]
+            }
+            _ => [1.0, 1.0],
+        }
+    }
+}
+
+/// Everything that decides how a network is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub network: Network,
+    pub trainer: Trainer,
+    pub batch_size: usize,
+    pub length: Length,
+    /// λ in λ·Σ|w|, over weights, not biases.
+    pub l1_decay: f64,
+    /// λ in λ/2·Σw².
+    pub l2_decay: f64,
+    pub seed: u64,
+    /// Steps between two rows of statistics.
+    pub stats_every: u64,
+    /// Steps between two checkpoints; the end of an epoch is one too.
+    pub checkpoint_every: u64,
+}
+
+/// What the user says over a network's recipe.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    pub trainer: Option<TrainerName>,
+    pub batch_size: Option<usize>,
+    pub length: Option<Length>,
+    pub learning_rate: Option<f64>,
+    pub momentum: Option<f64>,
+    pub l1_decay: Option<f64>,
+    pub l2_decay: Option<f64>,
+    pub seed: Option<u64>,
+    pub stats_every: Option<u64>,
+    pub checkpoint_every: Option<u64>,
+}
+
+impl Settings {
+    /// The network's recipe, overridden. A recipe's constants belong to its own trainer: with another trainer its
+    /// defaults hold.
+    pub fn resolve(mut network: Network, overrides: &Overrides) -> Result<Settings> {
+        let recipe = network.training.clone();
+        let own = recipe.trainer.unwrap_or(TrainerName::Adadelta);
+        let name = overrides.trainer.unwrap_or(own);
+        let mut constants = if name == own { recipe.clone() } else { Recipe::default() };
+        constants.learning_rate = overrides.learning_rate.or(constants.learning_rate);
+        constants.momentum = overrides.momentum.or(constants.momentum);
+        if overrides.momentum.is_some() && name != TrainerName::Momentum {
+            return Err(Error::Settings(format!("--momentum has no effect on the trainer {name}: use --trainer momentum")));
+        }
+        let trainer = Trainer::new(name, &constants);
+        let epochs = recipe.epochs.map_or(DEFAULT_EPOCHS, |e| e as u64);
+        let settings = Settings {
+            trainer,
+            batch_size: overrides.batch_size.or(recipe.batch_size).unwrap_or(DEFAULT_BATCH),
+            length: overrides.length.unwrap_or(Length::Epochs(epochs)),
+            l1_decay: overrides.l1_decay.or(recipe.l1_decay).unwrap_or(0.0),
+            l2_decay: overrides.l2_decay.or(recipe.l2_decay).unwrap_or(0.0),
+            seed: overrides.seed.unwrap_or(1),
+            stats_every: overrides.stats_every.unwrap_or(100),
+            checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
+            network: {
+                network.training = recorded(&recipe, name, &trainer);
+                network
+            },
+        };
+        settings.check()?;
+        Ok(settings.with_recorded_recipe())
+    }
+
+    fn with_recorded_recipe(mut self) -> Settings {
+        let training = &mut self.network.training;
+        training.batch_size = Some(self.batch_size);
+        (training.l1_decay, training.l2_decay) = (Some(self.l1_decay), Some(self.l2_decay));
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::Settings(what));
+        for (name, value) in [
+            ("--learning-rate", self.trainer.learning_rate()),
+            ("--l1-decay", self.l1_decay),
+            ("--l2-decay", self.l2_decay),
+        ] {
+            if !(value.is_finite() && value >= 0.0) {
+                return refuse(format!("{name} {value} is not a number of at least 0"));
+            }
+        }
+        if let Trainer::Momentum { momentum, .. } = self.trainer
+            && !(0.0..1.0).contains(&momentum)
+        {
+            return refuse(format!("--momentum {momentum} is not at least 0 and below 1"));
+        }
+        for (name, value) in [
+            ("--batch-size", self.batch_size as u64),
+            ("--stats-every", self.stats_every),
+            ("--checkpoint-every", self.checkpoint_every),
+            match self.length {
+                Length::Epochs(epochs) => ("--epochs", epochs),
+                Length::Steps(steps) => ("--steps", steps),
+            },
+        ] {
+            if value == 0 {
+                return refuse(format!("{name} must be at least 1"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The step after the last one.
+    pub fn end(&self, steps_per_epoch: u64) -> u64 {
+        match self.length {
+            Length::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch),
+            Length::Steps(steps) => steps,
+        }
+    }
+
+    /// The 32-bit seed of the device's draws.
+    pub fn device_seed(&self) -> u32 {
+        (self.seed ^ self.seed >> 32) as u32
+    }
+}
+
+/// The recipe that was really used, so that a model file tells how it was trained.
+fn recorded(recipe: &Recipe, name: TrainerName, trainer: &Trainer) -> Recipe {
+    let mut used = Recipe { epochs: recipe.epochs, trainer: Some(name), ..Recipe::default() };
+    used.learning_rate = Some(trainer.learning_rate());
+    match *trainer {
+        Trainer::Sgd { .. } => {}
+        Trainer::Momentum { momentum, .. } => used.momentum = Some(momentum),
+        Trainer::Adadelta { rho, epsilon, .. } => (used.rho, used.epsilon) = (Some(rho), Some(epsilon)),
+        Trainer::Adam { beta1, beta2, epsilon, .. } => {
+            (used.beta1, used.beta2, used.epsilon) = (Some(beta1), Some(beta2), Some(epsilon));
+        }
+    }
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(overrides: Overrides) -> Result<Settings> {
+        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &overrides)
+    }
+
+    #[test]
+    fn the_default_preset_trains_as_convnetjs_does() {
+        let settings = resolve(Overrides::default()).expect("the preset's own settings are valid");
+        assert_eq!(settings.trainer, Trainer::Adadelta { learning_rate: 1.0, rho: 0.95, epsilon: 1e-8 });
+        assert_eq!((settings.batch_size, settings.l2_decay, settings.l1_decay), (20, 5e-5, 0.0));
+    }
+
+    #[test]
+    fn another_trainer_takes_its_own_constants_and_keeps_the_rest() {
+        let settings = resolve(Overrides { trainer: Some(TrainerName::Adam), ..Overrides::default() });
+        let settings = settings.expect("valid");
+        assert_eq!(settings.trainer, Trainer::Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+        assert_eq!(settings.l2_decay, 5e-5);
+        assert_eq!(settings.network.training.trainer, Some(TrainerName::Adam));
+    }
+
+    #[test]
+    fn senseless_numbers_are_refused_by_name() {
+        let message = |overrides| resolve(overrides).expect_err("senseless").to_string();
+        let base = Overrides::default();
+        assert!(message(Overrides { learning_rate: Some(f64::NAN), ..base.clone() }).contains("--learning-rate"));
+        assert!(message(Overrides { l2_decay: Some(-1.0), ..base.clone() }).contains("--l2-decay"));
+        assert!(message(Overrides { batch_size: Some(0), ..base.clone() }).contains("--batch-size"));
+        assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
+        assert!(message(Overrides { momentum: Some(0.5), ..base }).contains("--trainer momentum"));
+    }
+
+    #[test]
+    fn adams_corrections_count_updates_from_one() {
+        let adam = Trainer::Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+        let [c1, c2] = adam.corrections(1);
+        assert!((c1 - 0.1).abs() < 1e-7 && (c2 - 0.001).abs() < 1e-9);
+        assert!((adam.corrections(2)[0] - 0.19).abs() < 1e-7);
+    }
+}

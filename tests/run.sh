@@ -1,0 +1,47 @@
+#!/bin/sh
+# Runs every test, GPU tests included. Where no adapter is found on Debian or Ubuntu it installs Mesa's software Vulkan.
+set -eu
+cd "$(dirname "$0")/.."
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "tests/run.sh: cargo is missing; install Rust from https://rustup.rs and run this again" >&2
+    exit 1
+fi
+
+# Exit code 0 where the program itself finds an adapter, hardware or software.
+has_adapter() {
+    cargo run --quiet --bin glassnet -- devices --json 2>/dev/null | grep -q '"backend"'
+}
+
+# As root, or through sudo.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null 2>&1; then
+        sudo "$@"
+    else
+        echo "tests/run.sh: installing needs root or sudo; as root run: $*" >&2
+        exit 1
+    fi
+}
+
+cargo build --quiet --bin glassnet
+if ! has_adapter; then
+    if command -v apt-get >/dev/null 2>&1; then
+        echo "tests/run.sh: no GPU adapter found; installing Mesa's software Vulkan (package mesa-vulkan-drivers)" >&2
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1
+    else
+        echo "tests/run.sh: no GPU adapter found. Install a Vulkan driver (Mesa's software one is called lavapipe:" >&2
+        echo "  Fedora: dnf install mesa-vulkan-drivers vulkan-loader; Arch: pacman -S vulkan-swrast vulkan-icd-loader)," >&2
+        echo "  then run this again. On macOS and Windows the system brings Metal and DX12." >&2
+        exit 1
+    fi
+    if ! has_adapter; then
+        echo "tests/run.sh: the software Vulkan is installed, and still no adapter is found; see: cargo run -- devices" >&2
+        exit 1
+    fi
+fi
+
+# Without an adapter every GPU test fails now, instead of being skipped.
+GLASSNET_REQUIRE_GPU=1 exec cargo test "$@"
