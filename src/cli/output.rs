@@ -104,7 +104,7 @@ impl Drop for Progress {
     }
 }
 
-/// A table for the terminal: the first column is left-aligned, the others right-aligned.
+/// A table for the terminal: columns of figures are right-aligned, except the first.
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -128,12 +128,19 @@ impl Display for Table {
         let cell_width = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| width(cell));
         let widths: Vec<usize> =
             (0..columns).map(|column| self.rows.iter().map(|row| cell_width(row, column)).max().unwrap_or(0)).collect();
+        let is_figure = |row: &Vec<String>, column: usize| {
+            row.get(column)
+                .is_none_or(|cell| cell == "NaN" || cell.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+        };
+        let right: Vec<bool> = (0..columns)
+            .map(|column| column > 0 && self.rows.iter().skip(1).all(|row| is_figure(row, column)))
+            .collect();
         for (i, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
                 let space = " ".repeat(widths[column] - width(cell));
                 let gap = if column == 0 { "" } else { "  " };
-                line += &if column == 0 { format!("{cell}{space}") } else { format!("{gap}{space}{cell}") };
+                line += &if right[column] { format!("{gap}{space}{cell}") } else { format!("{gap}{cell}{space}") };
             }
             write!(f, "{}{}", if i == 0 { "" } else { "\n" }, line.trim_end())?;
         }
@@ -170,10 +177,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut table = Table::new(&["layer", "n"]);
-        table.row(["fc1".to_string(), "10".to_string()]);
-        table.row(["お".to_string(), "5".to_string()]);
-        assert_eq!(table.to_string(), "layer   n\nfc1    10\nお      5");
+        let mut table = Table::new(&["layer", "n", "folder"]);
+        table.row(["fc1".to_string(), "10".to_string(), "-".to_string()]);
+        table.row(["お".to_string(), "5".to_string(), "data".to_string()]);
+        assert_eq!(table.to_string(), "layer   n  folder\nfc1    10  -\nお      5  data");
     }
 
     #[test]
