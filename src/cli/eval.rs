@@ -16,6 +16,8 @@ use std::process::ExitCode;
 const BATCH: usize = 250;
 
 /// Evaluate a model on the test set: loss, accuracy, confusion matrix
+///
+/// Without --dataset it is the data set that the model was trained on.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// The model.safetensors or checkpoint.safetensors of a run

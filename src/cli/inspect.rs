@@ -19,6 +19,8 @@ use std::process::ExitCode;
 const TOP: usize = 3;
 
 /// Send one example forward and backward, and show every layer's activations and gradients
+///
+/// Without --dataset the example is from the data set that the model was trained on.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
     /// The model.safetensors or checkpoint.safetensors of a run

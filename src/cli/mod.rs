@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 /// Trains convolutional networks with its own WGSL compute kernels and lets you look inside while they learn.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
