@@ -1,0 +1,428 @@
+//! The command line as a user meets it: what it prints, its exit codes, and what it says about bad input.
+
+mod common;
+
+use assert_cmd::Command;
+use glassnet::data::{Examples, FILES};
+use glassnet::evaluate::evaluate;
+use glassnet::exec::Device;
+use glassnet::formats::{Model, layout, save_model};
+use glassnet::net::Network;
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Images in the tests' own data set, 28x28 each.
+const TRAIN: usize = 100;
+const TEST: usize = 50;
+
+/// A folder with a model of the default network, untrained, and a small data set in MNIST's format.
+struct Folder {
+    folder: TempDir,
+}
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = Folder { folder: tempfile::tempdir().expect("a folder") };
+        for (files, count) in [(&FILES[..2], TRAIN), (&FILES[2..], TEST)] {
+            let examples = examples(count);
+            let count = [0, 0, 0, count as u8];
+            let images = [&[0, 0, 8, 3][..], &count, &[0, 0, 0, 28, 0, 0, 0, 28], &examples.pixels].concat();
+            fs::write(folder.path(files[0]), images).expect("the images");
+            fs::write(folder.path(files[1]), [&[0, 0, 8, 1][..], &count, &examples.labels].concat())
+                .expect("the labels");
+        }
+        folder.save("model.safetensors", network("convnetjs-mnist"), json!({"dataset": "mnist"}));
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn save(&self, name: &str, network: Network, extra: Value) {
+        let model = Model { parameters: network.initial_parameters(1), network, extra };
+        save_model(&self.path(name), &model).expect("a model");
+    }
+
+    /// `glassnet COMMAND --model model.safetensors --data-dir FOLDER --device cpu`.
+    fn command(&self, command: &str) -> Command {
+        let mut glassnet = glassnet(&[command, "--device", "cpu", "--model"]);
+        glassnet.arg(self.path("model.safetensors")).arg("--data-dir").arg(self.folder.path());
+        glassnet
+    }
+}
+
+fn network(preset: &str) -> Network {
+    Network::preset(preset).expect("a preset")
+}
+
+/// Noise, with labels in turn.
+fn examples(count: usize) -> Examples {
+    let pixels = (0..count * 784).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    Examples { shape: [28, 28, 1], classes: 10, pixels, labels: (0..count).map(|i| (i % 10) as u8).collect() }
+}
+
+fn glassnet(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
+    command.args(args).env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
+    command
+}
+
+/// The one JSON document that is all of stdout.
+fn document(command: &mut Command) -> Value {
+    let output = command.arg("--json").assert().success().get_output().stdout.clone();
+    serde_json::from_slice(&output).expect("stdout is one JSON document")
+}
+
+/// The message of a command that must fail with exit code 1, print nothing on stdout and not panic.
+fn failure(command: &mut Command) -> String {
+    let assert = command.assert().code(1).stdout("");
+    let stderr = String::from_utf8(assert.get_output().stderr.clone()).expect("UTF-8");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let message = stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert!(!message.is_empty(), "no error in: {stderr}");
+    message.to_string()
+}
+
+fn assert_fails_with(command: &mut Command, parts: &[&str]) {
+    let message = failure(command);
+    assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
+}
+
+#[test]
+fn devices_names_every_adapter_and_what_auto_takes() {
+    let document = document(&mut glassnet(&["devices"]));
+    for adapter in document["adapters"].as_array().expect("a list") {
+        for field in ["index", "name", "kind", "driver", "backend", "limits", "features"] {
+            assert!(!adapter[field].is_null(), "{field} of {adapter}");
+        }
+    }
+    assert!(document["cpu"]["threads"].as_u64() > Some(0));
+    assert!(document["auto"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
+    let device = document["auto"]["device"].as_str();
+    assert!(device == Some("cpu") || (device == Some("gpu") && document["auto"]["adapter"].is_u64()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_without_an_adapter_computes_on_the_cpu() {
+    let without_drivers = |args: &[&str]| {
+        let mut command = glassnet(args);
+        command.env("VK_DRIVER_FILES", "/nowhere").env("VK_ICD_FILENAMES", "/nowhere");
+        command
+    };
+    let document = document(&mut without_drivers(&["devices"]));
+    assert_eq!((&document["adapters"], &document["auto"]["device"]), (&json!([]), &json!("cpu")));
+    assert_fails_with(&mut without_drivers(&["check"]), &["no GPU adapter found", "--device cpu"]);
+}
+
+#[test]
+fn an_unknown_adapter_is_an_error() {
+    let message = failure(&mut glassnet(&["check", "--adapter", "no such adapter"]));
+    // Which of the two depends on the machine.
+    assert!(message.contains("no adapter \"no such adapter\"; there are") || message.contains("no GPU adapter found"));
+}
+
+#[test]
+fn an_adapter_is_no_choice_for_the_cpu() {
+    let folder = Folder::new();
+    for mut command in [glassnet(&["check", "--device", "cpu"]), folder.command("eval")] {
+        assert_fails_with(command.args(["--adapter", "0"]), &["--adapter names a GPU"]);
+    }
+}
+
+#[test]
+fn check_reports_each_kernel() {
+    let document = document(&mut glassnet(&["check", "--device", "cpu", "--filter", "relu"]));
+    let kernels: Vec<_> = document["kernels"].as_array().expect("a list").iter().map(|k| &k["kernel"]).collect();
+    assert_eq!(kernels, ["relu.forward", "relu.backward"]);
+    assert_eq!(
+        (&document["passed"], &document["failed"], &document["failures"]),
+        (&json!(true), &json!(0), &json!([]))
+    );
+    let output =
+        glassnet(&["check", "--device", "cpu", "--filter", "relu"]).assert().success().get_output().stdout.clone();
+    let text = String::from_utf8_lossy(&output);
+    assert!(text.contains("relu.backward") && text.contains("cases agree with the reference"), "{text}");
+}
+
+#[test]
+fn a_filter_that_matches_nothing_is_an_error() {
+    let mut command = glassnet(&["check", "--device", "cpu", "--filter", "no such case"]);
+    assert_fails_with(&mut command, &["\"no such case\"", "conv.forward"]);
+}
+
+#[test]
+fn lockstep_compares_every_operation_of_a_step() {
+    for size in ["1", "3"] {
+        let args = ["check", "--lockstep", "--device", "cpu", "--batch-size", size];
+        let document = document(&mut glassnet(&args));
+        assert_eq!((&document["passed"], &document["divergence"]), (&json!(true), &Value::Null));
+        assert!(document["operations"].as_u64() > Some(20), "{document}");
+    }
+}
+
+#[test]
+fn lockstep_refuses_what_cannot_be() {
+    let lockstep = |args: &[&str]| {
+        let mut command = glassnet(&["check", "--lockstep", "--device", "cpu"]);
+        command.args(args);
+        command
+    };
+    assert_fails_with(&mut lockstep(&["--preset", "lenet"]), &["unknown preset `lenet`", "convnetjs-mnist"]);
+    assert_fails_with(&mut lockstep(&["--net", "/nowhere/net.toml"]), &["cannot read /nowhere/net.toml"]);
+    for size in ["0", "18446744073709551615"] {
+        assert_fails_with(&mut lockstep(&["--batch-size", size]), &["not within 1 to 65535"]);
+    }
+    assert_fails_with(&mut glassnet(&["check", "--preset", "vgg-mnist"]), &["--lockstep"]);
+    lockstep(&["--preset", "vgg-mnist", "--net", "x.toml"]).assert().code(2);
+}
+
+#[test]
+fn eval_counts_what_the_library_counts() {
+    let document = document(&mut Folder::new().command("eval"));
+    let network = network("convnetjs-mnist");
+    let parameters = network.initial_parameters(1);
+    let examples = examples(TEST);
+    let expected = evaluate(&Device::Cpu, &network, &parameters, &examples, 7);
+    let expected = pollster::block_on(expected).expect("it evaluates");
+    assert_eq!(document["confusion_matrix"], json!(expected.confusion));
+    assert_eq!((&document["examples"], &document["correct"]), (&json!(TEST), &json!(expected.correct)));
+    assert_eq!(document["test_accuracy"], json!(expected.accuracy));
+    let loss = document["test_loss"].as_f64().expect("a loss");
+    assert!((loss - expected.loss).abs() < 1e-6, "{loss} and {}", expected.loss);
+    assert_eq!((&document["dataset"], &document["device"]["executor"]), (&json!("mnist"), &json!("cpu")));
+    let rows: u64 = document["classes"].as_array().expect("a list").iter().filter_map(|c| c["examples"].as_u64()).sum();
+    assert_eq!(rows, TEST as u64);
+}
+
+#[test]
+fn eval_prints_a_confusion_matrix_with_class_names() {
+    let folder = Folder::new();
+    let text = |args: &[&str]| {
+        let output = folder.command("eval").args(args).assert().success().get_output().stdout.clone();
+        String::from_utf8(output).expect("UTF-8")
+    };
+    assert!(text(&[]).contains("test loss "));
+    assert!(text(&["--dataset", "fashion-mnist"]).contains("\n9 Ankle boot "));
+    assert!(text(&["--dataset", "kmnist"]).contains("\nお"));
+}
+
+#[test]
+fn the_gpu_evaluates_and_inspects_as_the_cpu_does() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    for args in [&["eval"][..], &["inspect", "--index", "3"]] {
+        let run = |device: &str| {
+            let mut command = glassnet(args);
+            command.args(["--device", device]).arg("--model").arg(folder.path("model.safetensors"));
+            document(command.arg("--data-dir").arg(folder.folder.path()))
+        };
+        let (cpu, gpu) = (run("cpu"), run("gpu"));
+        let loss = |document: &Value| document["test_loss"].as_f64().or(document["loss"].as_f64()).expect("a loss");
+        assert_eq!(gpu["device"]["executor"], "gpu");
+        assert!((loss(&cpu) - loss(&gpu)).abs() < 1e-4, "{} and {}", loss(&cpu), loss(&gpu));
+    }
+}
+
+#[test]
+fn inspect_shows_every_layer() {
+    let document = document(Folder::new().command("inspect").args(["--index", "7", "--split", "train"]));
+    assert_eq!((&document["label"]["class"], &document["split"]), (&json!(7), &json!("train")));
+    let loss = -document["label"]["probability"].as_f64().expect("a probability").ln();
+    assert!((document["loss"].as_f64().expect("a loss") - loss).abs() < 1e-5);
+    assert_eq!(document["predictions"].as_array().map(Vec::len), Some(3));
+    let layers = document["layers"].as_array().expect("a list");
+    let names: Vec<&str> = layers.iter().filter_map(|layer| layer["layer"].as_str()).collect();
+    assert_eq!(names, ["input", "conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "softmax"]);
+    assert_eq!((&layers[1]["shape"], &layers[1]["parameters"]), (&json!([24, 24, 8]), &json!(208)));
+    for layer in layers {
+        for field in ["activation", "activation_gradient"] {
+            let figure = |name: &str| layer[field][name].as_f64().expect("a figure");
+            assert!(figure("min") <= figure("mean") && figure("mean") <= figure("max"), "{field} of {layer}");
+        }
+    }
+}
+
+#[test]
+fn a_dump_holds_every_tensor_in_its_promised_shape() {
+    let folder = Folder::new();
+    let path = folder.path("dump.safetensors");
+    folder.command("inspect").args(["--index", "3", "--dump"]).arg(&path).assert().success();
+    let bytes = fs::read(&path).expect("the dump");
+    let dump = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let values = |name: &str| -> Vec<f32> {
+        let data = dump.tensor(name).expect(name).data().as_chunks().0;
+        data.iter().map(|value| f32::from_le_bytes(*value)).collect()
+    };
+    let shape = |name: &str| dump.tensor(name).expect(name).shape().to_vec();
+    let shapes: [(&str, &[usize]); 9] = [
+        ("input", &[24, 24, 1]),
+        ("conv1", &[24, 24, 8]),
+        ("relu1", &[24, 24, 8]),
+        ("pool1", &[12, 12, 8]),
+        ("conv2", &[12, 12, 16]),
+        ("relu2", &[12, 12, 16]),
+        ("pool2", &[4, 4, 16]),
+        ("fc1", &[10]),
+        ("softmax", &[10]),
+    ];
+    for (layer, expected) in shapes {
+        assert_eq!(shape(&format!("{layer}.activation")), expected);
+        assert_eq!(shape(&format!("{layer}.activation_gradient")), expected);
+    }
+    let network = network("convnetjs-mnist");
+    for ((parameters, values_of), expected) in network.parameters().iter().zip(network.initial_parameters(1)).zip([
+        &[8, 1, 5, 5][..],
+        &[16, 8, 5, 5],
+        &[10, 256],
+    ]) {
+        let layer = &parameters.layer;
+        assert_eq!(
+            (shape(&format!("{layer}.weight")), shape(&format!("{layer}.weight_gradient"))),
+            (expected.to_vec(), expected.to_vec())
+        );
+        assert_eq!(
+            values(&format!("{layer}.weight")),
+            layout::to_pytorch(&network.nodes[parameters.node], &values_of.weight)
+        );
+        assert_eq!(values(&format!("{layer}.bias")), values_of.bias);
+        assert_eq!(shape(&format!("{layer}.bias_gradient")), [parameters.bias]);
+    }
+    assert_eq!(dump.len(), 2 * shapes.len() + 4 * 3);
+    // The centre crop begins two pixels from the image's border.
+    let corner = f32::from(examples(TEST).image(3)[2 * 28 + 2]) / 255.0 - 0.5;
+    assert!((values("input.activation")[0] - corner).abs() < 1e-6);
+    let (probabilities, gradient) = (values("softmax.activation"), values("fc1.activation_gradient"));
+    assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    for class in 0..10 {
+        let expected = probabilities[class] - f32::from(u8::from(class == 3));
+        assert!((gradient[class] - expected).abs() < 1e-5, "gradient of logit {class}");
+    }
+}
+
+#[test]
+fn a_dump_that_cannot_be_written_is_an_error() {
+    let folder = Folder::new();
+    let target = folder.path("missing/dump.safetensors");
+    assert_fails_with(folder.command("inspect").args(["--index", "0", "--dump"]).arg(&target), &["cannot write"]);
+    assert!(!folder.path("missing").exists());
+}
+
+#[test]
+fn an_example_that_does_not_exist_is_an_error_that_names_the_range() {
+    let folder = Folder::new();
+    assert_fails_with(folder.command("inspect").args(["--index", "50"]), &["no example 50", "0 to 49"]);
+    assert_fails_with(folder.command("inspect").args(["--index", "100", "--split", "train"]), &["0 to 99"]);
+}
+
+#[test]
+fn a_damaged_model_is_an_error_that_names_the_file() {
+    let folder = Folder::new();
+    let path = folder.path("model.safetensors");
+    let name = path.display().to_string();
+    let bytes = fs::read(&path).expect("the model");
+    for damaged in [&bytes[..bytes.len() - 5], &bytes[..40], b"rubbish that is longer than eight bytes", b""] {
+        fs::write(&path, damaged).expect("a damaged model");
+        assert_fails_with(&mut folder.command("eval"), &[&name]);
+        assert_fails_with(folder.command("inspect").args(["--index", "0"]), &[&name]);
+    }
+    fs::remove_file(&path).expect("no model");
+    assert_fails_with(&mut folder.command("eval"), &["cannot read", &name]);
+}
+
+#[test]
+fn a_model_whose_input_does_not_fit_the_data_is_an_error() {
+    let folder = Folder::new();
+    let text = network("convnetjs-mnist").to_toml().replace("24", "32");
+    let network = Network::from_toml(&text, "a test").expect("a network");
+    folder.save("model.safetensors", network, json!({}));
+    for command in ["eval", "inspect"] {
+        let mut command = folder.command(command);
+        command.args(["--dataset", "mnist"]);
+        if command.get_args().any(|arg| arg == "inspect") {
+            command.args(["--index", "0"]);
+        }
+        assert_fails_with(&mut command, &["takes 32x32x1 images, the data has 28x28x1", "too small"]);
+    }
+}
+
+#[test]
+fn data_that_is_damaged_or_missing_is_an_error() {
+    let folder = Folder::new();
+    let images = folder.path(FILES[2]);
+    fs::write(&images, &fs::read(&images).expect("images")[..1000]).expect("truncated images");
+    assert_fails_with(&mut folder.command("eval"), &[FILES[2]]);
+    fs::remove_file(&images).expect("no images");
+    assert_fails_with(&mut folder.command("eval"), &["mnist is incomplete", FILES[2]]);
+}
+
+#[test]
+fn an_unknown_data_set_in_the_model_can_be_overridden() {
+    let folder = Folder::new();
+    folder.save("model.safetensors", network("convnetjs-mnist"), json!({"dataset": "cifar-10"}));
+    assert_fails_with(&mut folder.command("eval"), &["cifar-10", "--dataset"]);
+    folder.command("eval").args(["--dataset", "mnist"]).assert().success();
+}
+
+#[test]
+fn synthetic_digits_that_stand_in_are_named_in_the_first_and_the_last_line() {
+    let folder = Folder::new();
+    folder.save("model.safetensors", network("convnetjs-mnist"), json!({}));
+    let mut command = glassnet(&["eval", "--device", "cpu", "--model"]);
+    // No files, and no way to a server.
+    let home = folder.path("home");
+    command.arg(folder.path("model.safetensors")).env("HOME", &home).env("XDG_CACHE_HOME", &home);
+    let proxies = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy"];
+    command.envs(proxies.map(|name| (name, "http://127.0.0.1:1")));
+    let output = command.assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(output).expect("UTF-8");
+    let first_and_last = [text.lines().next(), text.lines().last()].map(Option::unwrap_or_default);
+    assert!(first_and_last.iter().all(|line| line.contains("SYNTHETIC DIGITS")), "{text}");
+    let output = command.arg("--json").assert().success().get_output().stdout.clone();
+    let document: Value = serde_json::from_slice(&output).expect("stdout is one JSON document");
+    assert!(document["stand_in"].as_str().is_some_and(|reason| reason.contains("mnist cannot be obtained")));
+}
+
+#[test]
+fn data_sets_are_listed_and_verified() {
+    let folder = Folder::new();
+    let data = |args: &[&str], folder: &Path| {
+        let mut command = glassnet(&["data"]);
+        command.args(args).arg("--data-dir").arg(folder);
+        command
+    };
+    let listed = document(&mut data(&["list"], folder.folder.path()));
+    let state =
+        |name: &str| listed.as_array().and_then(|l| l.iter().find(|d| d["dataset"] == name)).map(|d| &d["state"]);
+    assert_eq!((state("mnist"), state("synthetic")), (Some(&json!("differs")), Some(&json!("built-in"))));
+    // Somebody's own data is no published data set.
+    let output = data(&["verify", "--dataset", "mnist", "--json"], folder.folder.path()).assert().code(1);
+    let reports: Value = serde_json::from_slice(&output.get_output().stdout).expect("stdout is one JSON document");
+    assert_eq!(reports[0]["files"][0]["verdict"], "differs");
+
+    let empty = tempfile::tempdir().expect("a folder");
+    assert_fails_with(&mut data(&["verify"], empty.path()), &["no complete copy", "glassnet data fetch"]);
+    assert_fails_with(&mut data(&["list"], &empty.path().join("missing")), &["there is no folder"]);
+    assert_fails_with(&mut data(&["fetch", "--dataset", "synthetic"], empty.path()), &["built in"]);
+}
+
+#[test]
+fn an_unknown_data_set_is_a_mistake_of_the_command_line() {
+    let assert = Folder::new().command("eval").args(["--dataset", "cifar"]).assert().code(2);
+    assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("choose one of mnist"));
+}
+
+#[test]
+fn a_reader_that_hangs_up_is_no_failure() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_glassnet"));
+    command.args(["check", "--device", "cpu", "--filter", "relu"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("it ends").success());
+}
