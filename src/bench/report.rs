@@ -149,6 +149,8 @@ pub struct LayerFigures {
     /// `None` where there is nothing to do.
     pub forward: Option<PassFigures>,
     pub backward: Option<PassFigures>,
+    /// Both together.
+    pub both: Option<PassFigures>,
 }
 
 /// One operation.
@@ -286,6 +288,9 @@ impl Passes<'_> {
     /// Nanoseconds of all chosen operations together; `None` where one of them was not timed soundly.
     fn spread(&self, chosen: &dyn Fn(&Instruction) -> bool) -> Option<Spread> {
         let mut sums = Vec::with_capacity(self.rounds.len());
+        if !self.instructions.iter().any(chosen) {
+            return None;
+        }
         for round in self.rounds {
             let durations = || self.instructions.iter().zip(round).filter(|(i, _)| chosen(i)).map(|(_, ns)| *ns);
             let sound = durations().all(|ns| ns > 0.0 && ns.is_finite());
@@ -317,6 +322,7 @@ impl Passes<'_> {
             output: [layer.output.height, layer.output.width, layer.output.channels],
             forward: self.figures(&|i| i.node == Some(node) && matches!(i.stage, Stage::Batch | Stage::Forward)),
             backward: self.figures(&|i| i.node == Some(node) && i.stage == Stage::Backward),
+            both: self.figures(&|i| i.node == Some(node)),
         };
         network.nodes.iter().enumerate().map(of).collect()
     }
