@@ -5,8 +5,10 @@
 pub mod bench;
 pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod exec;
 pub mod formats;
+pub mod inspect;
 pub mod kernels;
 pub mod net;
 pub mod program;

@@ -1,1 +1,21 @@
-fn main() {}
+//! The program: reads the command line, runs one command, and turns an error into a message and an exit code.
+//!
+//! Exit codes: 0 done, 1 failed or something checked was found wrong, 2 a command line that makes no sense.
+
+mod cli;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    match cli::run(cli::Cli::parse()) {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(error) if cli::output::is_hang_up(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::output::note(format_args!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -7,8 +7,10 @@ pub mod check;
 pub mod gpu;
 mod host;
 pub mod lockstep;
+mod transfer;
 
 pub use host::{HostExecutor, Reference64};
+pub use transfer::{download_parameters, upload_examples, upload_parameters};
 
 use crate::error::Result;
 use crate::kernels::BufferId;

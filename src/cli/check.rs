@@ -1,0 +1,145 @@
+//! `glassnet check`: every kernel's cases on this machine against the reference, or a whole step in lockstep.
+
+use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
+use super::output::{Output, Progress, Table, figure, note};
+use clap::{Args, ValueEnum};
+use glassnet::exec::check::{Outcome, run_case};
+use glassnet::exec::gpu::RuntimeChecks;
+use glassnet::exec::{Device, DeviceInfo};
+use glassnet::kernels::{self, Case};
+use glassnet::{Error, Result};
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Compare every kernel with the reference on this machine's own device
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What to check
+    #[arg(long, value_enum, default_value_t)]
+    device: Checked,
+    /// The GPU to check: a number from `glassnet devices`, or a part of its name
+    #[arg(long, value_name = "NAME_OR_INDEX")]
+    adapter: Option<String>,
+    /// Only the cases whose name contains this text, as `conv.backward` or `stride`
+    #[arg(long, value_name = "TEXT", conflicts_with = "lockstep")]
+    filter: Option<String>,
+    /// Run one whole training step operation by operation on the reference and on the device, and name the first
+    /// operation and index that differ
+    #[arg(long)]
+    pub(super) lockstep: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkArgs,
+    /// Examples in the step of --lockstep [default: 20]
+    #[arg(long, value_name = "N", requires = "lockstep")]
+    pub(super) batch_size: Option<usize>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Checked {
+    /// The WGSL kernels on a GPU; a software one counts too
+    #[default]
+    Gpu,
+    /// The fast functions on the processor
+    Cpu,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    device: DeviceInfo,
+    passed: bool,
+    cases: usize,
+    failed: usize,
+    kernels: Vec<KernelReport>,
+    failures: Vec<Outcome>,
+}
+
+#[derive(Debug, Serialize)]
+struct KernelReport {
+    kernel: &'static str,
+    cases: usize,
+    passed: usize,
+    /// The largest error in units of what the case allows; 1 is the limit.
+    worst: f64,
+}
+
+/// Checks and prints. [`ExitCode::FAILURE`] where something differs.
+pub fn run(args: &CheckArgs) -> Result<ExitCode> {
+    let output = Output { json: args.json };
+    if args.lockstep {
+        return pollster::block_on(super::lockstep::run(args, output));
+    }
+    if args.network.preset.is_some() || args.network.net.is_some() {
+        return Err(Error::Settings(
+            "--preset and --net choose a network for --lockstep: add it, or leave them out".into(),
+        ));
+    }
+    let report = pollster::block_on(check(args))?;
+    output.result(&report, text(&report))?;
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The device to check; its shaders check their indices, so that a fault shows as a wrong result and does no harm.
+pub(super) async fn device(args: &CheckArgs) -> Result<Device> {
+    let device = match args.device {
+        Checked::Gpu => DeviceName::Gpu,
+        Checked::Cpu => DeviceName::Cpu,
+    };
+    let args = DeviceArgs { device: Some(device), adapter: args.adapter.clone() };
+    options::device_with(&args, RuntimeChecks::On).await
+}
+
+async fn check(args: &CheckArgs) -> Result<Report> {
+    let cases = chosen_cases(args.filter.as_deref())?;
+    let device = device(args).await?;
+    note(format_args!("checking {} cases on {}", cases.len(), device.info()));
+    let mut progress = Progress::new(cases.len() as u64, "cases");
+    let mut outcomes = Vec::with_capacity(cases.len());
+    for case in &cases {
+        outcomes.push(run_case(&device, case).await?);
+        progress.step(&case.name);
+    }
+    drop(progress);
+    let kernels = kernels::ALL.iter().filter_map(|kernel| kernel_report(kernel.name, &outcomes)).collect();
+    let (cases, failures) = (outcomes.len(), outcomes.into_iter().filter(|o| !o.passed).collect::<Vec<_>>());
+    Ok(Report { device: device.info(), passed: failures.is_empty(), cases, failed: failures.len(), kernels, failures })
+}
+
+fn chosen_cases(filter: Option<&str>) -> Result<Vec<Case>> {
+    let mut cases = kernels::cases();
+    let Some(filter) = filter else { return Ok(cases) };
+    cases.retain(|case| case.name.contains(filter));
+    if cases.is_empty() {
+        let names: Vec<&str> = kernels::ALL.iter().map(|kernel| kernel.name).collect();
+        return Err(Error::Settings(format!(
+            "no case's name contains {filter:?}; they begin with the kernel's name, one of {}",
+            names.join(", ")
+        )));
+    }
+    Ok(cases)
+}
+
+fn kernel_report(kernel: &'static str, outcomes: &[Outcome]) -> Option<KernelReport> {
+    let own: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.kernel == kernel).collect();
+    let passed = own.iter().filter(|outcome| outcome.passed).count();
+    let worst = own.iter().map(|outcome| outcome.worst).fold(0.0, f64::max);
+    (!own.is_empty()).then_some(KernelReport { kernel, cases: own.len(), passed, worst })
+}
+
+fn text(report: &Report) -> String {
+    let mut table = Table::new(&["kernel", "cases", "passed", "worst error / tolerance"]);
+    for KernelReport { kernel, cases, passed, worst } in &report.kernels {
+        table.row([kernel.to_string(), cases.to_string(), passed.to_string(), figure(*worst)]);
+    }
+    let failure = |outcome: &Outcome| {
+        format!("\nFAILED {}: {}", outcome.case, outcome.failure.as_deref().unwrap_or("differs from the reference"))
+    };
+    let failures: String = report.failures.iter().map(failure).collect();
+    let verdict = match report.failed {
+        0 => format!("all {} cases agree with the reference", report.cases),
+        failed => format!("{failed} of {} cases FAIL: do not trust results of this device", report.cases),
+    };
+    format!("{}\n{table}{failures}\n{verdict}", report.device)
+}

@@ -1,0 +1,89 @@
+//! `glassnet devices`: the adapters of this machine, its processor, and which of them `--device auto` takes.
+
+use super::options::automatic_choice;
+use super::output::{Output, mib};
+use clap::Args;
+use glassnet::Result;
+use glassnet::exec::gpu::{AdapterSummary, list_adapters};
+use glassnet::exec::{Device, DeviceInfo};
+use serde::Serialize;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// List the GPU adapters and the processor, and say which one `--device auto` takes
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    adapters: &'a [AdapterSummary],
+    cpu: DeviceInfo,
+    auto: Automatic,
+}
+
+/// What `auto` takes.
+#[derive(Debug, Serialize)]
+struct Automatic {
+    /// `gpu` or `cpu`.
+    device: &'static str,
+    /// Index of the adapter.
+    adapter: Option<usize>,
+    reason: String,
+}
+
+/// Lists the devices. A machine without any adapter is no error here.
+pub fn run(args: &DevicesArgs) -> Result<ExitCode> {
+    let adapters = pollster::block_on(list_adapters());
+    let (chosen, reason) = automatic_choice(&adapters);
+    let device = if chosen.is_some() { "gpu" } else { "cpu" };
+    let auto = Automatic { device, adapter: chosen.map(|adapter| adapter.index), reason };
+    let report = Report { adapters: &adapters, cpu: Device::Cpu.info(), auto };
+    Output { json: args.json }.result(&report, text(&report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    if report.adapters.is_empty() {
+        text += "no GPU adapter: install a Vulkan, Metal or DX12 driver to compute on a GPU\n";
+    }
+    for adapter in report.adapters {
+        describe(adapter, &mut text);
+    }
+    let Automatic { device, adapter, reason } = &report.auto;
+    let adapter = adapter.map_or(String::new(), |index| format!(" {index}"));
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}", report.cpu);
+    let _ = write!(text, "--device auto takes the {device}{adapter}: {reason}");
+    text
+}
+
+fn describe(adapter: &AdapterSummary, text: &mut String) {
+    let AdapterSummary { index, name, kind, backend, driver, driver_info, limits, .. } = adapter;
+    let software = if adapter.software { ", computes on the processor" } else { "" };
+    let _ = writeln!(text, "gpu {index}: {name}");
+    let _ = writeln!(text, "  type      {kind}{software}");
+    let _ = writeln!(text, "  backend   {backend}");
+    let _ = writeln!(text, "  driver    {}", format!("{driver} {driver_info}").trim());
+    let _ = writeln!(
+        text,
+        "  limits    buffer {}, binding {}, {} storage buffers per stage, {} of workgroup memory,\n            \
+         {} invocations per workgroup, {} workgroups per dimension",
+        mib(limits.max_buffer_size),
+        mib(limits.max_storage_buffer_binding_size),
+        limits.max_storage_buffers_per_shader_stage,
+        format_args!("{} KiB", limits.max_compute_workgroup_storage_size >> 10),
+        limits.max_compute_invocations_per_workgroup,
+        limits.max_compute_workgroups_per_dimension,
+    );
+    // Those that kernels could make use of; --json has all of them.
+    let relevant = ["timestamp-query", "subgroup", "shader-f16", "cooperative-matrix"];
+    let is_relevant = |feature: &&String| relevant.iter().any(|name| feature.contains(name));
+    let features: Vec<&str> = adapter.features.iter().filter(is_relevant).map(String::as_str).collect();
+    let features = if features.is_empty() { "none that matters here".to_string() } else { features.join(", ") };
+    let _ = writeln!(text, "  features  {features}");
+}

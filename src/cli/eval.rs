@@ -1,0 +1,144 @@
+//! `glassnet eval`: how well a model does on a test set, with the confusion matrix.
+
+use super::options::{self, DataArgs, DeviceArgs};
+use super::output::{Output, Table};
+use clap::Args;
+use glassnet::data::DatasetName;
+use glassnet::evaluate::{Evaluation, evaluate};
+use glassnet::exec::DeviceInfo;
+use glassnet::formats::{Model, load_model};
+use glassnet::{Error, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Examples per step: enough to keep any device busy, and few enough for a small one.
+const BATCH: usize = 250;
+
+/// Evaluate a model on the test set: loss, accuracy, confusion matrix
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The model.safetensors or checkpoint.safetensors of a run
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    model: &'a Path,
+    network: &'a str,
+    dataset: DatasetName,
+    /// Why the synthetic digits stand in for the data set, where they do.
+    stand_in: Option<&'a str>,
+    device: DeviceInfo,
+    examples: u64,
+    correct: u64,
+    test_loss: f64,
+    test_accuracy: f64,
+    /// `confusion_matrix[label][prediction]`.
+    confusion_matrix: &'a [Vec<u64>],
+    classes: Vec<ClassReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ClassReport {
+    class: usize,
+    name: String,
+    examples: u64,
+    correct: u64,
+    /// Share of the class that is recognised; none where the class has no examples.
+    accuracy: Option<f64>,
+}
+
+/// Evaluates and prints.
+pub fn run(args: &EvalArgs) -> Result<ExitCode> {
+    let output = Output { json: args.json };
+    let model = load_model(&args.model)?;
+    let dataset = options::dataset(&args.data, trained_on(&model, &args.model, &args.data)?, output)?;
+    let (network, examples) = (&model.network, &dataset.test);
+    let (device, evaluation) = pollster::block_on(async {
+        let device = options::device(&args.device).await?;
+        let evaluation = evaluate(&device, network, &model.parameters, examples, BATCH).await?;
+        Ok::<_, Error>((device, evaluation))
+    })?;
+    let report = Report {
+        model: &args.model,
+        network: &network.name,
+        dataset: dataset.name,
+        stand_in: options::stand_in_reason(&dataset),
+        device: device.info(),
+        examples: evaluation.examples,
+        correct: evaluation.correct,
+        test_loss: evaluation.loss,
+        test_accuracy: evaluation.accuracy,
+        confusion_matrix: &evaluation.confusion,
+        classes: class_reports(&evaluation, dataset.name),
+    };
+    output.result(&report, text(&report))?;
+    options::stand_in_reminder(&dataset, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The data set that a model was trained on, which is what it is looked at with by default.
+///
+/// # Errors
+/// [`Error::Model`] where the model names a data set that does not exist, and no other was asked for.
+pub(super) fn trained_on(model: &Model, path: &Path, asked: &DataArgs) -> Result<Option<DatasetName>> {
+    if asked.dataset.is_some() {
+        return Ok(None);
+    }
+    let Some(name) = model.extra.get("dataset").and_then(|name| name.as_str()) else { return Ok(None) };
+    name.parse().map(Some).map_err(|error| {
+        Error::Model(format!("{}: its training data is not known here, choose by --dataset: {error}", path.display()))
+    })
+}
+
+fn class_reports(evaluation: &Evaluation, dataset: DatasetName) -> Vec<ClassReport> {
+    let report = |(class, row): (usize, &Vec<u64>)| {
+        let (examples, correct) = (row.iter().sum(), row[class]);
+        let name = dataset.class_names().get(class).map_or(class.to_string(), |name| name.to_string());
+        let accuracy = (examples > 0).then(|| correct as f64 / examples as f64);
+        ClassReport { class, name, examples, correct, accuracy }
+    };
+    evaluation.confusion.iter().enumerate().map(report).collect()
+}
+
+fn text(report: &Report) -> String {
+    let names: Vec<String> = report.classes.iter().map(|class| class.name.clone()).collect();
+    // Long names stand in the first column only, where they cost no width.
+    let short =
+        |class: &ClassReport| if class.name.chars().count() > 3 { class.class.to_string() } else { class.name.clone() };
+    let heads: Vec<String> = report.classes.iter().map(short).collect();
+    let mut header = vec!["label \\ predicted"];
+    header.extend(heads.iter().map(String::as_str));
+    header.push("accuracy");
+    let mut table = Table::new(&header);
+    for (class, row) in report.confusion_matrix.iter().enumerate() {
+        let name =
+            if heads[class] == names[class] { names[class].clone() } else { format!("{class} {}", names[class]) };
+        let counts = row.iter().map(u64::to_string);
+        let share = report.classes[class].accuracy.map_or("-".to_string(), percent);
+        table.row(std::iter::once(name).chain(counts).chain([share]));
+    }
+    format!(
+        "{} on the test set of {} ({})\n{table}\ntest loss {:.4}, accuracy {} ({} of {})",
+        report.model.display(),
+        report.dataset,
+        report.device,
+        report.test_loss,
+        percent(report.test_accuracy),
+        report.correct,
+        report.examples
+    )
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}

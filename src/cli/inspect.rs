@@ -1,0 +1,192 @@
+//! `glassnet inspect`: one example through forward and backward, layer by layer.
+
+use super::options::{self, DataArgs, DeviceArgs};
+use super::output::{Output, Table, figure};
+use clap::{Args, ValueEnum};
+use glassnet::data::{Dataset, DatasetName};
+use glassnet::exec::DeviceInfo;
+use glassnet::formats::load_model;
+use glassnet::inspect::{Inspection, inspect};
+use glassnet::kernels::statistics::Summary;
+use glassnet::net::{Network, Node, Shape};
+use glassnet::program::LayerStatistics;
+use glassnet::{Error, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Most probable classes that are shown.
+const TOP: usize = 3;
+
+/// Send one example forward and backward, and show every layer's activations and gradients
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The model.safetensors or checkpoint.safetensors of a run
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Which example, counted from 0
+    #[arg(long, value_name = "I")]
+    index: usize,
+    /// Where the example is from
+    #[arg(long, value_enum, default_value_t)]
+    split: Split,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Write every activation, weight, bias and gradient to this file, weights in PyTorch's order
+    #[arg(long, value_name = "FILE.safetensors")]
+    dump: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// A part of a data set.
+#[derive(Debug, Clone, Copy, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Split {
+    /// The training set
+    Train,
+    /// The test set
+    #[default]
+    Test,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    model: &'a Path,
+    network: &'a str,
+    dataset: DatasetName,
+    /// Why the synthetic digits stand in for the data set, where they do.
+    stand_in: Option<&'a str>,
+    split: Split,
+    index: usize,
+    device: DeviceInfo,
+    label: Class,
+    loss: f32,
+    /// The most probable classes, most probable first.
+    predictions: Vec<Class>,
+    layers: Vec<LayerReport<'a>>,
+    dump: Option<&'a Path>,
+}
+
+#[derive(Debug, Serialize)]
+struct Class {
+    class: usize,
+    name: String,
+    probability: f32,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerReport<'a> {
+    kind: &'static str,
+    /// Height, width, channels of what leaves the layer.
+    shape: [usize; 3],
+    parameters: usize,
+    #[serde(flatten)]
+    statistics: &'a LayerStatistics,
+}
+
+/// Inspects, dumps and prints.
+pub fn run(args: &InspectArgs) -> Result<ExitCode> {
+    let output = Output { json: args.json };
+    let model = load_model(&args.model)?;
+    let default = super::eval::trained_on(&model, &args.model, &args.data)?;
+    let dataset = options::dataset(&args.data, default, output)?;
+    let examples = match args.split {
+        Split::Train => &dataset.train,
+        Split::Test => &dataset.test,
+    };
+    let network = &model.network;
+    let (device, inspection) = pollster::block_on(async {
+        let device = options::device(&args.device).await?;
+        let inspection = inspect(&device, network, &model.parameters, examples, args.index).await?;
+        Ok::<_, Error>((device.info(), inspection))
+    })?;
+    let report = report(args, network, &dataset, device, &inspection);
+    if let Some(path) = &args.dump {
+        let metadata = serde_json::json!({
+            "network": network.to_toml(), "dataset": dataset.name, "split": args.split, "index": args.index,
+            "label": inspection.label, "loss": inspection.loss,
+        });
+        inspection.dump(path, &metadata)?;
+    }
+    output.result(&report, text(&report))?;
+    options::stand_in_reminder(&dataset, output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report<'a>(
+    args: &'a InspectArgs,
+    network: &'a Network,
+    dataset: &'a Dataset,
+    device: DeviceInfo,
+    inspection: &'a Inspection,
+) -> Report<'a> {
+    let name = |class: usize| dataset.name.class_names().get(class).map_or(class.to_string(), |n| n.to_string());
+    let class = |(class, probability): (usize, f32)| Class { class, name: name(class), probability };
+    let label = inspection.label;
+    let layer = |(node, statistics): (&'a Node, &'a LayerStatistics)| LayerReport {
+        kind: node.layer.kind(),
+        shape: [node.output.height, node.output.width, node.output.channels],
+        parameters: parameter_count(network, node),
+        statistics,
+    };
+    Report {
+        model: &args.model,
+        network: &network.name,
+        dataset: dataset.name,
+        stand_in: options::stand_in_reason(dataset),
+        split: args.split,
+        index: args.index,
+        device,
+        label: class((label, inspection.probabilities[label])),
+        loss: inspection.loss,
+        predictions: inspection.top(TOP).into_iter().map(class).collect(),
+        layers: network.nodes.iter().zip(&inspection.layers).map(layer).collect(),
+        dump: args.dump.as_deref(),
+    }
+}
+
+fn parameter_count(network: &Network, node: &Node) -> usize {
+    let of_node = network.parameters().into_iter().filter(|shape| shape.layer == node.name);
+    of_node.map(|shape| shape.weight_len() + shape.bias).sum()
+}
+
+fn text(report: &Report) -> String {
+    let split = match report.split {
+        Split::Train => "training",
+        Split::Test => "test",
+    };
+    let mut table =
+        Table::new(&["layer", "shape", "parameters", "activation: min", "max", "mean", "gradient: min", "max", "mean"]);
+    for layer in &report.layers {
+        let [height, width, channels] = layer.shape;
+        let cells = [layer.statistics.layer.clone(), Shape::new(height, width, channels).to_string()];
+        let count = if layer.parameters == 0 { "-".to_string() } else { layer.parameters.to_string() };
+        let summaries = [layer.statistics.activation, layer.statistics.activation_gradient];
+        table.row(cells.into_iter().chain([count]).chain(summaries.into_iter().flat_map(extremes)));
+    }
+    let predictions: Vec<String> =
+        report.predictions.iter().map(|p| format!("{} ({:.2} %)", p.name, 100.0 * p.probability)).collect();
+    let dump = report.dump.map_or(String::new(), |path| format!("\nevery tensor is in {}", path.display()));
+    format!(
+        "{split} example {} of {} through {} ({})\n{table}\nlabel {}, predicted {}; loss {}{dump}",
+        report.index,
+        report.dataset,
+        report.model.display(),
+        report.device,
+        report.label.name,
+        predictions.join(", "),
+        figure(f64::from(report.loss))
+    )
+}
+
+/// Smallest, largest and mean value.
+fn extremes(summary: Option<Summary>) -> [String; 3] {
+    match summary {
+        Some(summary) => [summary.min, summary.max, summary.mean].map(|value| figure(f64::from(value))),
+        None => ["-".to_string(), "-".to_string(), "-".to_string()],
+    }
+}

@@ -1,0 +1,155 @@
+//! `glassnet check --lockstep`: one whole training step on the reference and on a device, operation by operation.
+//!
+//! Images, weights and the optimizer's state are random with a fixed seed; the last row of the batch is masked, so that
+//! masking takes part.
+
+use super::check::{CheckArgs, device};
+use super::options;
+use super::output::{Output, note};
+use glassnet::Result;
+use glassnet::data::Examples;
+use glassnet::exec::lockstep::{Report, lockstep};
+use glassnet::exec::{Device, DeviceInfo, Executor, upload_examples, upload_parameters, write_reals};
+use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::Rule;
+use glassnet::net::{Network, Recipe, TrainerName};
+use glassnet::program::{Options, Program, Source};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Examples in the step where no batch size is given.
+const BATCH: usize = 20;
+
+/// Of everything that is drawn.
+const SEED: u64 = 1;
+
+/// Pixels that images are larger than a network that crops.
+const SPARE: usize = 4;
+
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    reference: DeviceInfo,
+    device: DeviceInfo,
+    network: &'a str,
+    batch_size: usize,
+    passed: bool,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+/// Compares and prints. [`ExitCode::FAILURE`] where an operation differs.
+pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
+    let network = options::network(&args.network)?;
+    let device = device(args).await?;
+    let batch = args.batch_size.unwrap_or(BATCH);
+    let shape @ [height, width, channels] = image_shape(&network);
+    let source = Source { height, width, channels, examples: batch };
+    let limits = device.limits();
+    let options =
+        Options { max_binding: limits.max_binding, ..Options::training(batch, source, rule(&network.training)) };
+    let program = Program::lower(&network, &options)?;
+    program.check_limits(&network, &options, &limits)?;
+    program.check_limits(&network, &options, &Device::Reference.limits())?;
+
+    let operations = program.instructions.len();
+    note(format_args!("{operations} operations of one step of {} on reference and {}", network.name, device.info()));
+    let examples = random_examples(&network, shape, batch);
+    let inputs = step_inputs(&program, &examples);
+    let mut first = prepared(&Device::Reference, &program, &network, &examples).await?;
+    let mut second = prepared(&device, &program, &network, &examples).await?;
+    let report = lockstep(&mut *first, &mut *second, &inputs).await?;
+    let document = Document {
+        reference: Device::Reference.info(),
+        device: device.info(),
+        network: &network.name,
+        batch_size: batch,
+        passed: report.divergence.is_none(),
+        report: &report,
+    };
+    output.result(&document, text(&document))?;
+    Ok(if document.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(document: &Document) -> String {
+    let Document { device, network, batch_size, report, .. } = document;
+    let step = format!("a training step of {network} with batch size {batch_size} on {device}");
+    match &report.divergence {
+        None => format!("{step}: all {} operations agree with the reference", report.operations),
+        Some(d) => format!(
+            "{step}: operation {} differs from the reference\n{} ({}), buffer {}, index {}: {}",
+            report.operations, d.operation, d.kernel, d.buffer, d.index, d.problem
+        ),
+    }
+}
+
+/// Images a little larger than the network's input where it crops.
+fn image_shape(network: &Network) -> [usize; 3] {
+    let (shape, spare) = (network.input_shape(), if network.crop { SPARE } else { 0 });
+    [shape.height + spare, shape.width + spare, shape.channels]
+}
+
+/// As many images as the batch has rows.
+fn random_examples(network: &Network, shape: [usize; 3], count: usize) -> Examples {
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let pixels = (0..count * shape.iter().product::<usize>()).map(|_| random.random()).collect();
+    let classes = network.classes();
+    // Labels are bytes; a network may tell more classes apart.
+    let labels = (0..count).map(|_| random.random_range(0..classes.min(256)) as u8).collect();
+    Examples { shape, classes, pixels, labels }
+}
+
+/// An executor with the data set, initial weights, decay factors and a state as if it had trained for a while.
+async fn prepared(
+    device: &Device,
+    program: &Program,
+    network: &Network,
+    examples: &Examples,
+) -> Result<Box<dyn Executor>> {
+    let mut executor = device.executor(program.clone()).await?;
+    upload_examples(&mut *executor, examples)?;
+    upload_parameters(&mut *executor, network, &network.initial_parameters(SEED))?;
+    if let Some(trainable) = program.trainable {
+        let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
+        for tensor in [Some(trainable.decay), trainable.state].into_iter().flatten() {
+            // Small, and none negative: squares are among them.
+            let values: Vec<f32> = (0..tensor.len).map(|_| random.random_range(0.0..1e-3)).collect();
+            write_reals(&mut *executor, tensor.id, &values)?;
+        }
+    }
+    Ok(executor)
+}
+
+/// Random crops, all rows but the last valid; a batch of one is whole.
+fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
+    let valid = (program.batch - 1).max(1);
+    let header = Header {
+        step: 7,
+        seed: SEED as u32,
+        training: true,
+        learning_rate: 0.01,
+        // Adam's, at the tenth update.
+        correction1: 0.651_321_56,
+        correction2: 0.009_955_12,
+        ..Header::evaluation(valid as u32)
+    };
+    // Backwards, so that the place in the batch is not the index.
+    let indices: Vec<u32> = (0..valid as u32).rev().collect();
+    let labels: Vec<u32> = indices.iter().map(|index| u32::from(examples.labels[*index as usize])).collect();
+    program.input_words(header, &indices, &labels)
+}
+
+/// The rule that the description recommends, with the published constants where it says nothing.
+fn rule(recipe: &Recipe) -> Rule {
+    let constant = |value: Option<f64>, published: f64| value.unwrap_or(published) as f32;
+    let epsilon = constant(recipe.epsilon, 1e-8);
+    match recipe.trainer.unwrap_or(TrainerName::Adam) {
+        TrainerName::Sgd => Rule::Sgd,
+        TrainerName::Momentum => Rule::Momentum { momentum: constant(recipe.momentum, 0.9) },
+        TrainerName::Adadelta => Rule::Adadelta { rho: constant(recipe.rho, 0.95), epsilon },
+        TrainerName::Adam => {
+            Rule::Adam { beta1: constant(recipe.beta1, 0.9), beta2: constant(recipe.beta2, 0.999), epsilon }
+        }
+    }
+}

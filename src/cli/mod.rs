@@ -1,0 +1,43 @@
+//! The command line: one file per command, which parses, calls the library and prints.
+
+pub mod options;
+pub mod output;
+
+mod check;
+mod data;
+mod devices;
+mod eval;
+mod inspect;
+mod lockstep;
+
+use clap::{Parser, Subcommand};
+use glassnet::Result;
+use std::process::ExitCode;
+
+/// Trains convolutional networks with its own WGSL compute kernels and lets you look inside while they learn.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Eval(eval::EvalArgs),
+    Inspect(inspect::InspectArgs),
+    Check(check::CheckArgs),
+    Devices(devices::DevicesArgs),
+    Data(data::DataCommand),
+}
+
+/// Runs a command to its end. [`ExitCode::FAILURE`] stands for a finding that has already been printed.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Eval(args) => eval::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Data(args) => data::run(&args),
+    }
+}

@@ -1,0 +1,218 @@
+//! Options that several commands share, and what they stand for: a device, a data set, a network.
+
+use super::output::{Output, note};
+use clap::{Args, ValueEnum};
+use glassnet::data::{self, Dataset, DatasetName, Origin, Progress, Request};
+use glassnet::exec::Device;
+use glassnet::exec::gpu::{AdapterSummary, Choice, Gpu, RuntimeChecks, list_adapters};
+use glassnet::net::Network;
+use glassnet::{Error, Result};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+/// Where to compute, as users say it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// A hardware GPU where there is one, else the processor
+    #[default]
+    Auto,
+    /// The WGSL kernels on a GPU; a software one counts too
+    Gpu,
+    /// All cores of the processor
+    Cpu,
+    /// Naive loops on one core: slow, and the truth that the others are checked against
+    Reference,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeviceArgs {
+    /// Where to compute [default: auto, or gpu where --adapter is given]
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceName>,
+    /// The GPU to take: a number from `glassnet devices`, or a part of its name
+    #[arg(long, value_name = "NAME_OR_INDEX")]
+    pub adapter: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct DataArgs {
+    /// The data set: mnist, fashion-mnist, kmnist, or synthetic, which is built in
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<DatasetName>,
+    /// Folder with the data set's four files, or with a subfolder named after it that has them
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct NetworkArgs {
+    /// A network that comes with the program: convnetjs-mnist (the default) or vgg-mnist
+    #[arg(long, value_name = "NAME", conflicts_with = "net")]
+    pub preset: Option<String>,
+    /// A network of your own, described in TOML
+    #[arg(long, value_name = "FILE.toml")]
+    pub net: Option<PathBuf>,
+}
+
+/// Opens the device that was asked for, and says on stderr why where that was left to `auto`.
+///
+/// # Errors
+/// [`Error::Settings`] for an adapter without a GPU to be, [`Error::Adapter`] where there is no such adapter.
+pub async fn device(args: &DeviceArgs) -> Result<Device> {
+    device_with(args, RuntimeChecks::Off).await
+}
+
+/// [`device`] with a say on the checks that shaders make at run time.
+pub async fn device_with(args: &DeviceArgs, checks: RuntimeChecks) -> Result<Device> {
+    let open = async |choice: Choice| Gpu::open(&choice, checks).await.map(Device::Gpu);
+    match (args.device.unwrap_or_default(), &args.adapter) {
+        (DeviceName::Auto | DeviceName::Gpu, Some(adapter)) => open(Choice::Named(adapter.clone())).await,
+        (DeviceName::Gpu, None) => open(Choice::Any).await,
+        (DeviceName::Auto, None) => match automatic_choice(&list_adapters().await) {
+            (Some(_), _) => open(Choice::Hardware).await,
+            (None, reason) => {
+                note(format_args!("computing on the cpu: {reason}"));
+                Ok(Device::Cpu)
+            }
+        },
+        (DeviceName::Cpu, None) => Ok(Device::Cpu),
+        (DeviceName::Reference, None) => Ok(Device::Reference),
+        (DeviceName::Cpu | DeviceName::Reference, Some(_)) => {
+            Err(Error::Settings("--adapter names a GPU: leave it out, or use --device gpu".into()))
+        }
+    }
+}
+
+/// The adapter that `auto` takes, and the reason for it or for taking none.
+pub fn automatic_choice(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
+    match adapters.iter().find(|adapter| !adapter.software) {
+        Some(adapter) => (Some(adapter), format!("{} is a hardware adapter", adapter.name)),
+        None if adapters.is_empty() => (None, "there is no GPU adapter".into()),
+        None => (None, "there are only software adapters, and software GPUs are slower than our CPU path".into()),
+    }
+}
+
+/// Finds, downloads or draws the data set; progress goes to stderr. `default` is taken where no name is given; without
+/// both it is MNIST, or the synthetic digits where MNIST cannot be had. When those stand in, this says so loudly: call
+/// it before anything else is printed, and call [`stand_in_reminder`] at the end.
+///
+/// # Errors
+/// As [`data::obtain`]: what was asked for cannot be had, or is damaged.
+pub fn dataset(args: &DataArgs, default: Option<DatasetName>, output: Output) -> Result<Dataset> {
+    let name = args.dataset.or(default);
+    if name == Some(DatasetName::Synthetic) && args.dataset.is_none() && args.data_dir.is_some() {
+        return Err(Error::Settings(
+            "the model was trained on the synthetic digits, which have no files: leave --data-dir out, or name the data \
+             set in it with --dataset"
+                .into(),
+        ));
+    }
+    let request =
+        Request { name, data_dir: args.data_dir.clone(), environment: data::environment(), allow_download: true };
+    let mut progress = DownloadProgress::new();
+    let dataset = data::obtain(&request, &mut |event| progress.show(event))?;
+    progress.clear();
+    if let Some(reason) = stand_in_reason(&dataset) {
+        output.say(format_args!("*** SYNTHETIC DIGITS STAND IN FOR MNIST: {reason} ***"))?;
+    }
+    Ok(dataset)
+}
+
+/// Why the synthetic digits stand in for a data set that could not be had; none where they were asked for.
+pub fn stand_in_reason(dataset: &Dataset) -> Option<&str> {
+    match &dataset.origin {
+        Origin::Synthetic { fallback_reason } => fallback_reason.as_deref(),
+        Origin::Files(_) => None,
+    }
+}
+
+/// The last line of a command's output where the synthetic digits stand in; nothing otherwise.
+pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
+    match stand_in_reason(dataset) {
+        Some(_) => output.say(
+            "*** THESE FIGURES ARE FOR SYNTHETIC DIGITS, NOT FOR MNIST; `glassnet data fetch` downloads the real ones ***",
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The network that was asked for; the first preset by default.
+///
+/// # Errors
+/// [`Error::Network`] for an unknown preset or a wrong description, [`Error::Io`] for a file that cannot be read.
+pub fn network(args: &NetworkArgs) -> Result<Network> {
+    match (&args.net, &args.preset) {
+        (Some(file), _) => Network::from_file(file),
+        (None, Some(preset)) => Network::preset(preset),
+        (None, None) => Network::preset(glassnet::net::PRESETS[0].0),
+    }
+}
+
+/// A download on stderr: a bar on a terminal, elsewhere a line per file. Nothing is shown before bytes arrive, so that
+/// a notice about the synthetic digits can be the first line.
+pub struct DownloadProgress {
+    bar: ProgressBar,
+    plain: bool,
+    /// The file under way.
+    file: String,
+}
+
+impl Default for DownloadProgress {
+    fn default() -> Self {
+        DownloadProgress::new()
+    }
+}
+
+impl DownloadProgress {
+    pub fn new() -> DownloadProgress {
+        let plain = !io::stderr().is_terminal();
+        let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+        DownloadProgress { bar, plain, file: String::new() }
+    }
+
+    /// Shows one event.
+    pub fn show(&mut self, event: Progress) {
+        match event {
+            Progress::Waiting { folder } => {
+                self.message(format!("another process downloads into {}; waiting for it", folder.display()));
+            }
+            Progress::Connecting { url, .. } => self.bar.set_message(format!("asking {url}")),
+            Progress::Downloading { file, received, total } => self.bytes(file, received, total),
+            Progress::Verified { file } => log::info!("{file}: verified"),
+            Progress::Drawing { examples } => self.bar.set_message(format!("drawing {examples} synthetic digits")),
+        }
+        self.bar.tick();
+    }
+
+    fn bytes(&mut self, file: String, received: u64, total: Option<u64>) {
+        if self.file != file {
+            if self.plain {
+                let size = total.map_or(String::new(), |total| format!(" ({})", HumanBytes(total)));
+                note(format_args!("downloading {file}{size}"));
+            }
+            let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+            if let Some(style) = total.and(ProgressStyle::with_template(template).ok()) {
+                self.bar.set_style(style);
+            }
+            self.bar.set_message(file.clone());
+            self.file = file;
+        }
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(received);
+    }
+
+    fn message(&self, text: String) {
+        if self.plain {
+            note(&text);
+        }
+        self.bar.set_message(text);
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

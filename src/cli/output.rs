@@ -1,0 +1,184 @@
+//! What a command writes: results to stdout, everything else to stderr.
+//!
+//! With `--json` stdout carries exactly one JSON document. Nothing here panics when a reader hangs up: a closed stdout
+//! becomes an error that `main` recognises, a closed stderr is ignored.
+
+use glassnet::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Names stdout in an [`Error::Io`].
+const STDOUT: &str = "standard output";
+
+/// Where the words of a command go.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// Whether stdout is kept for one JSON document.
+    pub json: bool,
+}
+
+impl Output {
+    /// A line or more for people: on stdout, or on stderr where stdout is kept for JSON.
+    pub fn say(self, text: impl Display) -> Result<()> {
+        if self.json {
+            note(text);
+            return Ok(());
+        }
+        print(text)
+    }
+
+    /// The result: `document` with `--json`, else the text.
+    pub fn result(self, document: &impl Serialize, text: impl Display) -> Result<()> {
+        if !self.json {
+            return print(text);
+        }
+        let document = serde_json::to_string_pretty(document).map_err(|error| Error::Io {
+            action: "write",
+            path: STDOUT.into(),
+            source: error.into(),
+        })?;
+        print(document)
+    }
+}
+
+fn print(text: impl Display) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Error::io("write", STDOUT))
+}
+
+/// A line on stderr. `eprintln!` would panic where stderr is closed.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Whether `error` says that whoever read our stdout has hung up, as `glassnet devices | head -1` does.
+pub fn is_hang_up(error: &Error) -> bool {
+    matches!(error, Error::Io { path, source, .. }
+        if path.as_os_str() == STDOUT && source.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Progress of countable work on stderr: a bar on a terminal, elsewhere a plain line now and then.
+pub struct Progress {
+    bar: ProgressBar,
+    what: &'static str,
+    plain: bool,
+    total: u64,
+    done: u64,
+    last_line: Instant,
+}
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+impl Progress {
+    /// For `total` pieces of `what`, as "cases".
+    pub fn new(total: u64, what: &'static str) -> Progress {
+        let plain = !io::stderr().is_terminal();
+        let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(total) };
+        // A template that does not parse would only cost the looks.
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {prefix} {elapsed} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(what);
+        Progress { bar, what, plain, total, done: 0, last_line: Instant::now() }
+    }
+
+    /// One more is done; `message` says what is next.
+    pub fn step(&mut self, message: &str) {
+        self.done += 1;
+        self.bar.set_message(message.to_string());
+        self.bar.inc(1);
+        if self.plain && self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            note(format_args!("{} of {} {} {message}", self.done, self.total, self.what));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A table for the terminal: the first column is left-aligned, the others right-aligned.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With the names of its columns.
+    pub fn new(header: &[&str]) -> Table {
+        Table { rows: vec![header.iter().map(|cell| cell.to_string()).collect()] }
+    }
+
+    /// Adds a row; missing cells stay empty.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let cell_width = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| width(cell));
+        let widths: Vec<usize> =
+            (0..columns).map(|column| self.rows.iter().map(|row| cell_width(row, column)).max().unwrap_or(0)).collect();
+        for (i, row) in self.rows.iter().enumerate() {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let space = " ".repeat(widths[column] - width(cell));
+                let gap = if column == 0 { "" } else { "  " };
+                line += &if column == 0 { format!("{cell}{space}") } else { format!("{gap}{space}{cell}") };
+            }
+            write!(f, "{}{}", if i == 0 { "" } else { "\n" }, line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Columns on a terminal: Japanese characters take two.
+fn width(text: &str) -> usize {
+    text.chars().map(|c| if c >= '\u{1100}' { 2 } else { 1 }).sum()
+}
+
+/// Four significant digits, short: `0.1235`, `-12.35`, `1.235e-7`.
+pub fn figure(value: f64) -> String {
+    let magnitude = value.abs();
+    match magnitude {
+        m if m == 0.0 || !m.is_finite() => format!("{value}"),
+        m if (1e-3..1e5).contains(&m) => {
+            let decimals = 3 - m.log10().floor() as i32;
+            format!("{value:.*}", decimals.max(0) as usize)
+        }
+        _ => format!("{value:.3e}"),
+    }
+}
+
+/// Bytes for people.
+pub fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new(&["layer", "n"]);
+        table.row(["fc1".to_string(), "10".to_string()]);
+        table.row(["お".to_string(), "5".to_string()]);
+        assert_eq!(table.to_string(), "layer   n\nfc1    10\nお      5");
+    }
+
+    #[test]
+    fn figures_have_four_digits() {
+        let shown: Vec<String> = [0.0, 0.123456, -12.3456, 1234.56, 1.23456e-7, f64::NAN].map(figure).into();
+        assert_eq!(shown, ["0", "0.1235", "-12.35", "1235", "1.235e-7", "NaN"]);
+    }
+}

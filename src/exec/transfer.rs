@@ -1,0 +1,122 @@
+//! Moves data sets and weights between the host and an executor.
+//!
+//! Images `[N,H,W,C]` of bytes go four to a word, little endian, into the program's chunks; weights and biases go to
+//! their places in the flat buffer of all parameters, in the order and layout of [`Network::parameters`].
+
+use super::Executor;
+use crate::data::Examples;
+use crate::error::Result;
+use crate::net::{Network, ParameterShape, Parameters};
+use crate::program::{ParameterTensors, Program};
+
+/// Fills the chunks of the program's data set. `examples` must be as many as the program was lowered for, and of the
+/// same shape.
+pub fn upload_examples(executor: &mut dyn Executor, examples: &Examples) -> Result<()> {
+    let image = examples.shape.iter().product::<usize>();
+    let (per_chunk, chunks) = (executor.program().examples_per_chunk, executor.program().chunks);
+    let mut rest = &examples.pixels[..];
+    for chunk in chunks {
+        let (held, left) = rest.split_at(rest.len().min(per_chunk * image));
+        let words = pack(held);
+        assert_eq!(words.len(), chunk.len, "words of {} examples of {:?}", held.len() / image, examples.shape);
+        executor.write(chunk.id, &words)?;
+        rest = left;
+    }
+    assert!(rest.is_empty(), "{} bytes more than the program's chunks hold", rest.len());
+    Ok(())
+}
+
+/// Four bytes to a word, the first one lowest; at least one word, as no buffer is empty.
+fn pack(bytes: &[u8]) -> Vec<u32> {
+    let (words, tail) = bytes.as_chunks::<4>();
+    let mut packed: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    if !tail.is_empty() || packed.is_empty() {
+        let mut last = [0; 4];
+        last[..tail.len()].copy_from_slice(tail);
+        packed.push(u32::from_le_bytes(last));
+    }
+    packed
+}
+
+/// Writes all weights and biases; the gaps between tensors become zeros.
+pub fn upload_parameters(executor: &mut dyn Executor, network: &Network, parameters: &[Parameters]) -> Result<()> {
+    let program = executor.program();
+    let mut flat = vec![0.0f32; program.parameters.len];
+    let tensors = tensors(program, network);
+    assert_eq!(tensors.len(), parameters.len(), "layers with parameters");
+    for ((shape, place), values) in tensors.iter().zip(parameters) {
+        assert_eq!(shape.layer, values.layer, "the order of layers");
+        for (tensor, values) in [(place.weight, &values.weight), (place.bias, &values.bias)] {
+            assert_eq!(tensor.len, values.len(), "values of {}", program.buffer(tensor.id).name);
+            flat[program.root(tensor.id).1..][..tensor.len].copy_from_slice(values);
+        }
+    }
+    let target = program.parameters.id;
+    super::write_reals(executor, target, &flat)
+}
+
+/// Reads all weights and biases, after everything queued.
+pub async fn download_parameters(executor: &mut dyn Executor, network: &Network) -> Result<Vec<Parameters>> {
+    let source = executor.program().parameters.id;
+    let flat = super::read_reals(executor, source).await?;
+    let program = executor.program();
+    let values = |tensor: crate::kernels::Tensor| flat[program.root(tensor.id).1..][..tensor.len].to_vec();
+    let read = |(shape, place): (ParameterShape, ParameterTensors)| Parameters {
+        layer: shape.layer,
+        weight: values(place.weight),
+        bias: values(place.bias),
+    };
+    Ok(tensors(program, network).into_iter().map(read).collect())
+}
+
+/// Each layer's parameters with their places.
+fn tensors(program: &Program, network: &Network) -> Vec<(ParameterShape, ParameterTensors)> {
+    let place = |shape: ParameterShape| program.nodes[shape.node].parameters.map(|place| (shape, place));
+    network.parameters().into_iter().filter_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Device;
+    use crate::program::{Options, Source};
+
+    #[test]
+    fn bytes_are_packed_little_endian() {
+        assert_eq!(pack(&[1, 2, 3, 4, 5]), [0x0403_0201, 5]);
+        assert_eq!(pack(&[]), [0]);
+    }
+
+    #[test]
+    fn parameters_come_back_as_they_went() {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let source = Source { height: 28, width: 28, channels: 1, examples: 3 };
+        let program = Program::lower(&network, &Options::evaluation(1, source)).expect("it lowers");
+        let parameters = network.initial_parameters(3);
+        let back = pollster::block_on(async {
+            let mut executor = Device::Cpu.executor(program).await?;
+            upload_parameters(&mut *executor, &network, &parameters)?;
+            download_parameters(&mut *executor, &network).await
+        });
+        assert_eq!(back.expect("the executor reads"), parameters);
+    }
+
+    #[test]
+    fn a_data_set_is_spread_over_chunks_of_whole_examples() {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let (source, image) = (Source { height: 28, width: 28, channels: 1, examples: 10 }, 784);
+        // Room for four examples in a chunk: ten take three chunks.
+        let options = Options { max_binding: 4 * image as u64, ..Options::evaluation(1, source) };
+        let program = Program::lower(&network, &options).expect("it lowers");
+        let chunks = program.chunks;
+        let pixels = (0..10 * image).map(|i| (i / image) as u8).collect();
+        let examples = Examples { shape: [28, 28, 1], classes: 10, pixels, labels: vec![0; 10] };
+        let read = pollster::block_on(async {
+            let mut executor = Device::Cpu.executor(program).await?;
+            upload_examples(&mut *executor, &examples)?;
+            executor.read(chunks[2].id).await
+        });
+        let words = read.expect("the executor reads");
+        assert_eq!((words.len(), words[0], words[196]), (2 * 196, 0x0808_0808, 0x0909_0909));
+    }
+}
