@@ -108,7 +108,7 @@ pub async fn run(
         take_turns(batch_size, &mut seats, settings.rounds, &mut turns, progress).await?;
         batches.push(report::batch(network, batch_size, &turns.labels, seats).await?);
     }
-    Ok(report::report(network, &trainer, workload.source.examples, settings, devices, batches))
+    Ok(report::report(network, &trainer, workload.examples.len(), settings, devices, batches))
 }
 
 /// Every seat measures one round, then every seat the next.

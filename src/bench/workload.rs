@@ -2,9 +2,10 @@
 //!
 //! Every batch is full: a partial one would do the work of a full one for fewer examples.
 
+use crate::data::Examples;
 use crate::error::Result;
-use crate::exec::{Device, Executor, write_reals};
-use crate::kernels::batch::{CHUNKS, Header};
+use crate::exec::{Device, Executor, upload_examples, upload_parameters, write_reals};
+use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{BLOCK, Rule};
 use crate::net::{Network, Recipe, TrainerName};
 use crate::program::{Options, Program, Source, Stage};
@@ -14,7 +15,7 @@ use std::ops::Range;
 
 /// Seed of the images, the labels, the order and the initial weights.
 pub const SEED: u64 = 1;
-/// Examples in the data set: more than fit a processor's first caches, few enough to be drawn at once.
+/// Images in the data set: more than fit a processor's first caches, few enough to be drawn at once.
 const EXAMPLES: usize = 4096;
 /// Bytes that the data set may take; networks with large inputs get fewer examples.
 const DATA_BYTES: usize = 64 << 20;
@@ -71,10 +72,7 @@ impl Trainer {
 /// Random images with random labels.
 #[derive(Debug)]
 pub struct Workload {
-    pub source: Source,
-    /// The bytes of all images, four to a word.
-    words: Vec<u32>,
-    labels: Vec<u32>,
+    pub examples: Examples,
     trainer: Trainer,
 }
 
@@ -83,20 +81,27 @@ impl Workload {
     pub fn new(network: &Network, trainer: Trainer) -> Workload {
         let shape = network.input_shape();
         let margin = if network.crop { CROP_MARGIN } else { 0 };
-        let (height, width, channels) = (shape.height + margin, shape.width + margin, shape.channels);
-        let bytes = height * width * channels;
-        // Chunks hold multiples of four examples, so that they end on word borders.
-        let examples = (DATA_BYTES / bytes).clamp(4, EXAMPLES) / 4 * 4;
+        let shape = [shape.height + margin, shape.width + margin, shape.channels];
+        let bytes = shape.iter().product::<usize>();
+        let count = (DATA_BYTES / bytes).clamp(1, EXAMPLES);
         let mut random = ChaCha8Rng::seed_from_u64(SEED);
-        let words = (0..examples * bytes / 4).map(|_| random.next_u32()).collect();
-        let classes = network.classes() as u32;
-        let labels = (0..examples).map(|_| random.next_u32() % classes).collect();
-        Workload { source: Source { height, width, channels, examples }, words, labels, trainer }
+        let mut pixels = vec![0; count * bytes];
+        random.fill_bytes(&mut pixels);
+        let classes = network.classes();
+        // Labels are bytes; a network with more classes is timed on the first 256.
+        let labels = (0..count).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
+        Workload { examples: Examples { shape, classes, pixels, labels }, trainer }
+    }
+
+    /// Where batches come from.
+    fn source(&self) -> Source {
+        let [height, width, channels] = self.examples.shape;
+        Source { height, width, channels, examples: self.examples.len() }
     }
 
     /// Training with batches of `batch` examples.
     pub fn options(&self, batch: usize) -> Options {
-        Options::training(batch, self.source, self.trainer.rule)
+        Options::training(batch, self.source(), self.trainer.rule)
     }
 
     /// The executor of `device`, filled and ready to step.
@@ -107,35 +112,25 @@ impl Workload {
         let mut executor = device.executor(program).await?;
         self.fill(network, executor.as_mut())?;
         let instructions = executor.program().stages(Stage::Batch, Stage::Update);
-        Ok(Runner { executor, instructions, labels: self.labels.clone(), trainer: self.trainer, step: 0 })
+        let labels = self.examples.labels.iter().map(|label| u32::from(*label)).collect();
+        Ok(Runner { executor, instructions, labels, trainer: self.trainer, step: 0 })
     }
 
     /// Writes images, initial weights and decay.
     fn fill(&self, network: &Network, executor: &mut dyn Executor) -> Result<()> {
+        upload_examples(executor, &self.examples)?;
+        upload_parameters(executor, network, &network.initial_parameters(SEED))?;
         let program = executor.program();
-        let (chunks, nodes, parameters) = (program.chunks, program.nodes.clone(), program.parameters);
-        let decay = program.trainable.map(|t| t.decay);
-        let offsets: Vec<_> = nodes.iter().map(|n| n.parameters.map(|p| program.root(p.weight.id).1)).collect();
-
-        let mut rest = self.words.as_slice();
-        for chunk in chunks.iter().take(CHUNKS) {
-            let (own, left) = rest.split_at(chunk.len.min(rest.len()));
-            if own.len() == chunk.len {
-                executor.write(chunk.id, own)?;
-            }
-            rest = left;
-        }
-        let mut decays = vec![0.0; 2 * parameters.len / BLOCK];
-        for (shape, values) in network.parameters().iter().zip(network.initial_parameters(SEED)) {
-            let (Some(tensors), Some(offset)) = (nodes[shape.node].parameters, offsets[shape.node]) else { continue };
-            write_reals(executor, tensors.weight.id, &values.weight)?;
-            write_reals(executor, tensors.bias.id, &values.bias)?;
-            for block in offset / BLOCK..(offset + shape.weight_len()).div_ceil(BLOCK) {
-                decays[2 * block] = self.trainer.l1_decay;
-                decays[2 * block + 1] = self.trainer.l2_decay;
+        let Some(decay) = program.trainable.map(|t| t.decay) else { return Ok(()) };
+        let mut decays = vec![0.0; decay.len];
+        // Weights decay, biases do not.
+        for weight in program.nodes.iter().filter_map(|n| n.parameters).map(|p| p.weight) {
+            let first = program.root(weight.id).1 / BLOCK;
+            for block in first..first + weight.len.div_ceil(BLOCK) {
+                decays[2 * block..][..2].copy_from_slice(&[self.trainer.l1_decay, self.trainer.l2_decay]);
             }
         }
-        decay.map_or(Ok(()), |decay| write_reals(executor, decay.id, &decays))
+        write_reals(executor, decay.id, &decays)
     }
 }
 

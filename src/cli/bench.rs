@@ -2,7 +2,7 @@
 
 mod tables;
 
-use super::options::{NetworkArgs, network};
+use super::options::{self, NetworkArgs};
 use super::output::{Output, note};
 use clap::{Args, ValueEnum};
 use glassnet::bench::{self, Progress, Report, Settings};
@@ -11,8 +11,9 @@ use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
+use std::process::ExitCode;
 
-/// Times training on the GPU and on the CPU
+/// Time training on the GPU and on the CPU, whole steps and single layers
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(flatten)]
@@ -27,7 +28,7 @@ pub struct BenchArgs {
     /// The GPU to time: a number from `glassnet devices`, or a part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
-    /// Print one JSON document on stdout
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
@@ -49,8 +50,8 @@ fn batch_size(text: &str) -> std::result::Result<usize, String> {
 ///
 /// # Errors
 /// A device that was asked for and is not there, a network or a batch size that cannot be.
-pub fn run(args: &BenchArgs) -> Result<()> {
-    let network = network(&args.network)?;
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let network = options::network(&args.network)?;
     let settings = Settings { batch_sizes: args.batch_sizes.clone(), ..Settings::default() };
     let mut notes = Vec::new();
     let devices = pollster::block_on(devices(args, &mut notes))?;
@@ -59,7 +60,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     bar.clear();
     let mut report: Report = report?;
     report.notes = notes;
-    Output { json: args.json }.result(&report, tables::render(&report))
+    Output { json: args.json }.result(&report, tables::render(&report))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Opens what was asked for; by default what there is.
