@@ -90,7 +90,7 @@ fn verdict(report: &Report) -> String {
     let sizes = sizes.join(", ");
     match report.gpu_wins {
         Crossover::From { batch_size } => format!("The GPU wins from batch size {batch_size} on (compared: {sizes})."),
-        Crossover::Never => format!("The GPU never wins at the largest batch sizes (compared: {sizes})."),
+        Crossover::Never => format!("The GPU does not win at the largest batch size compared ({sizes})."),
         Crossover::NotCompared => "There is no comparison of GPU and CPU: only one of them ran.".into(),
     }
 }
