@@ -3,6 +3,7 @@
 pub mod options;
 pub mod output;
 
+mod bench;
 mod check;
 mod data;
 mod devices;
@@ -26,6 +27,7 @@ pub struct Cli {
 enum Command {
     Eval(eval::EvalArgs),
     Inspect(inspect::InspectArgs),
+    Bench(bench::BenchArgs),
     Check(check::CheckArgs),
     Devices(devices::DevicesArgs),
     Data(data::DataCommand),
@@ -36,6 +38,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Eval(args) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Data(args) => data::run(&args),

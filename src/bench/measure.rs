@@ -1,0 +1,172 @@
+//! One device at one batch size: warmed up, then measured a round at a time, so that devices can take turns.
+
+use super::Settings;
+use super::workload::Runner;
+use crate::error::{Error, Result};
+use crate::exec::{Clock, read_reals};
+use std::time::Duration;
+use web_time::Instant;
+
+/// Timed ranges of one [`crate::exec::Executor::run_timed`]; a longer program takes several.
+const RANGES: usize = 512;
+
+/// Mean nanoseconds of every operation over one round's steps.
+type OperationRound = Vec<f64>;
+
+/// A runner with what was measured of it so far.
+pub struct Subject {
+    pub runner: Runner,
+    /// Rounds that fit the time that one device may take.
+    pub rounds: usize,
+    /// Steps of a round, for whole steps and for single operations.
+    pub steps: usize,
+    pub timed_steps: usize,
+    /// Seconds a step, by round.
+    pub step_seconds: Vec<f64>,
+    /// Seconds of the host's time that queueing a step took, by round.
+    pub queueing_seconds: Vec<f64>,
+    /// How operations were timed; all rounds the same.
+    pub clock: Option<Clock>,
+    pub operations: Vec<OperationRound>,
+}
+
+impl Subject {
+    /// Warms up (pipelines, caches, the length of submissions) and chooses how many steps a round takes.
+    pub async fn new(mut runner: Runner, settings: &Settings) -> Result<Subject> {
+        let per_step = warm_up(&mut runner, settings.round).await?;
+        let mut subject = Subject {
+            runner,
+            rounds: 1,
+            steps: steps_in(settings.round, per_step),
+            timed_steps: 1,
+            step_seconds: Vec::new(),
+            queueing_seconds: Vec::new(),
+            clock: None,
+            operations: Vec::new(),
+        };
+        // The first finds out whether the clock is usable; the second is as long as all that follow.
+        subject.operations_round().await?;
+        let start = Instant::now();
+        subject.operations_round().await?;
+        let per_timed_step = start.elapsed().as_secs_f64();
+        subject.timed_steps = steps_in(settings.round, per_timed_step);
+        subject.operations.clear();
+        let per_round = subject.steps as f64 * per_step + subject.timed_steps as f64 * per_timed_step;
+        let affordable = settings.budget.as_secs_f64() / per_round;
+        subject.rounds = (affordable as usize).clamp(1, settings.rounds);
+        Ok(subject)
+    }
+
+    /// Measures one round of whole steps and one of single operations.
+    pub async fn round(&mut self) -> Result<()> {
+        self.steps_round().await?;
+        self.operations_round().await
+    }
+
+    async fn steps_round(&mut self) -> Result<()> {
+        self.runner.executor.finish().await?;
+        let mut queueing = Duration::ZERO;
+        let start = Instant::now();
+        for _ in 0..self.steps {
+            let before = Instant::now();
+            self.runner.queue_step()?;
+            queueing += before.elapsed();
+            self.runner.executor.end_step(true).await?;
+        }
+        self.runner.executor.finish().await?;
+        self.step_seconds.push(start.elapsed().as_secs_f64() / self.steps as f64);
+        self.queueing_seconds.push(queueing.as_secs_f64() / self.steps as f64);
+        Ok(())
+    }
+
+    async fn operations_round(&mut self) -> Result<()> {
+        let mut means = Means::new(self.runner.instructions.len(), self.clock);
+        self.runner.executor.finish().await?;
+        for _ in 0..self.timed_steps {
+            self.runner.begin_step()?;
+            let instructions = self.runner.instructions.clone();
+            let ranges: Vec<_> = instructions.map(|i| i..i + 1).collect();
+            for (part, ranges) in ranges.chunks(RANGES).enumerate() {
+                self.runner.executor.run_timed((part * RANGES) as u64, ranges).await?;
+            }
+            self.runner.executor.end_step(true).await?;
+            means.add(&mut self.runner)?;
+        }
+        self.runner.executor.finish().await?;
+        means.add(&mut self.runner)?;
+        if means.clock != self.clock {
+            self.operations.clear();
+            self.clock = means.clock;
+        }
+        self.operations.extend(means.finish());
+        Ok(())
+    }
+
+    /// Whether the loss is still a number: arithmetic on infinities and NaN may take another time than training.
+    pub async fn loss_is_finite(&mut self) -> Result<bool> {
+        let loss = self.runner.executor.program().outputs.loss.id;
+        Ok(read_reals(self.runner.executor.as_mut(), loss).await?.iter().all(|v| v.is_finite()))
+    }
+}
+
+/// Seconds a step takes when it is warm.
+async fn warm_up(runner: &mut Runner, at_least: Duration) -> Result<f64> {
+    // The first step may still compile, allocate and fetch; it says nothing about the others.
+    runner.step().await?;
+    runner.executor.finish().await?;
+    let begin = Instant::now();
+    let mut steps = 1;
+    loop {
+        let start = Instant::now();
+        for _ in 0..steps {
+            runner.step().await?;
+        }
+        runner.executor.finish().await?;
+        let taken = start.elapsed();
+        if begin.elapsed() >= at_least {
+            return Ok(taken.as_secs_f64() / steps as f64);
+        }
+        steps *= 2;
+    }
+}
+
+/// Steps of `per_step` seconds that fill `round`.
+fn steps_in(round: Duration, per_step: f64) -> usize {
+    // A clock too coarse to see a step would ask for endlessly many.
+    (round.as_secs_f64() / per_step.max(1e-7)).ceil().max(1.0) as usize
+}
+
+/// Sums durations by operation, over the steps of a round.
+struct Means {
+    clock: Option<Clock>,
+    nanoseconds: Vec<f64>,
+    counts: Vec<usize>,
+}
+
+impl Means {
+    fn new(operations: usize, clock: Option<Clock>) -> Means {
+        Means { clock, nanoseconds: vec![0.0; operations], counts: vec![0; operations] }
+    }
+
+    /// Takes what the executor has captured. When it changes its clock, what the old one said is dropped.
+    fn add(&mut self, runner: &mut Runner) -> Result<()> {
+        for capture in runner.executor.captured()? {
+            let Some(timings) = capture.timings else { continue };
+            if self.clock != Some(timings.clock) {
+                *self = Means::new(self.counts.len(), Some(timings.clock));
+            }
+            let first = usize::try_from(capture.tag).map_err(|_| Error::Device("a capture nobody asked for".into()))?;
+            for (i, nanoseconds) in timings.nanoseconds.iter().enumerate() {
+                self.nanoseconds[first + i] += nanoseconds;
+                self.counts[first + i] += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The means, where every operation was timed at least once.
+    fn finish(self) -> Option<OperationRound> {
+        let mean = |(sum, count): (f64, usize)| (count > 0).then(|| sum / count as f64);
+        self.nanoseconds.into_iter().zip(self.counts).map(mean).collect()
+    }
+}

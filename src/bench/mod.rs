@@ -1,0 +1,169 @@
+//! Times whole training steps and single operations, on several devices in the same run.
+//!
+//! What is timed is training itself: gather, forward, loss, backward, update, on random images that are drawn once from
+//! a fixed seed, with weights that change at every step. Machines get warm, slow down and do other things, so all
+//! devices take turns (A, B, A, B, ...), and the median over the rounds counts, with its range beside it. A measurement
+//! begins and ends with an idle device. There are two, and they never overlap:
+//! - whole steps, queued as training queues them, by the host's clock around all of them: images/s and the speed-up;
+//! - single operations, each timed by itself, by the GPU's own clock where it has a usable one: the time of each layer.
+//!   Between two of them the device waits for the clock, so they may add up to more than a step.
+
+mod measure;
+mod report;
+mod summary;
+mod workload;
+
+pub use report::{
+    BatchReport, DeviceReport, DeviceResult, LayerFigures, Machine, Measured, Method, OperationFigures, PassFigures,
+    Report, StageFigures, StepFigures,
+};
+pub use summary::{Crossover, Spread, crossover};
+pub use workload::{SEED, Trainer};
+
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::net::Network;
+use crate::program::Program;
+use measure::Subject;
+use std::time::Duration;
+use workload::Workload;
+
+/// How long and how often to measure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub batch_sizes: Vec<usize>,
+    /// Rounds of each device and batch size, at most.
+    pub rounds: usize,
+    /// What one measurement of a round should take; a single step may take longer.
+    pub round: Duration,
+    /// What all rounds of one device and batch size may take together: fewer rounds where steps are long.
+    pub budget: Duration,
+}
+
+impl Settings {
+    /// Batch sizes of the default run: a single image, ConvNetJS's batch, and two that fill a GPU.
+    pub const BATCH_SIZES: [usize; 4] = [1, 20, 128, 512];
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            batch_sizes: Settings::BATCH_SIZES.to_vec(),
+            rounds: 7,
+            round: Duration::from_millis(300),
+            budget: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress<'a> {
+    pub batch_size: usize,
+    /// `cpu`, `gpu` or `reference`.
+    pub device: &'a str,
+    /// Turns taken and turns planned, over all devices and batch sizes; the plan may shrink.
+    pub done: usize,
+    pub planned: usize,
+}
+
+/// A device in its turn, or the reason why it has none.
+type Seat = std::result::Result<Subject, String>;
+
+/// Times training of `network` on all `devices`, one batch size after the other.
+///
+/// # Errors
+/// [`Error::Settings`] and [`Error::Network`] for what cannot be lowered on any device. What one device cannot hold or
+/// run is part of the report.
+pub async fn run(
+    network: &Network,
+    devices: &[Device],
+    settings: &Settings,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Report> {
+    let trainer = Trainer::of(&network.training);
+    let workload = Workload::new(network, trainer);
+    let mut batch_sizes = settings.batch_sizes.clone();
+    batch_sizes.sort_unstable();
+    batch_sizes.dedup();
+    for batch_size in &batch_sizes {
+        check(network, &workload, *batch_size)?;
+    }
+    let labels: Vec<&str> = devices.iter().map(|d| d.info().executor).collect();
+    let mut turns = Turns { labels, done: 0, planned: batch_sizes.len() * devices.len() * (1 + settings.rounds) };
+    let mut batches = Vec::with_capacity(batch_sizes.len());
+    for batch_size in batch_sizes {
+        let mut seats = Vec::with_capacity(devices.len());
+        for (place, device) in devices.iter().enumerate() {
+            turns.report(batch_size, place, progress);
+            let seat = match workload.runner(device, network, batch_size).await {
+                Ok(runner) => Subject::new(runner, settings).await,
+                Err(error) => Err(error),
+            };
+            turns.done += 1;
+            let rounds = seat.as_ref().map_or(0, |subject| subject.rounds);
+            turns.planned -= settings.rounds - rounds;
+            seats.push(seated(seat)?);
+        }
+        take_turns(batch_size, &mut seats, settings.rounds, &mut turns, progress).await?;
+        batches.push(report::batch(network, batch_size, &turns.labels, seats).await?);
+    }
+    Ok(report::report(network, &trainer, workload.examples.len(), settings, devices, batches))
+}
+
+/// Every seat measures one round, then every seat the next.
+async fn take_turns(
+    batch_size: usize,
+    seats: &mut [Seat],
+    rounds: usize,
+    turns: &mut Turns<'_>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<()> {
+    for round in 0..rounds {
+        for (place, seat) in seats.iter_mut().enumerate() {
+            let Ok(subject) = seat else { continue };
+            if round >= subject.rounds {
+                continue;
+            }
+            turns.report(batch_size, place, progress);
+            turns.done += 1;
+            if let Err(error) = subject.round().await {
+                turns.planned -= subject.rounds - round - 1;
+                *seat = seated(Err(error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether any device could run this batch size.
+fn check(network: &Network, workload: &Workload, batch_size: usize) -> Result<()> {
+    match Program::lower(network, &workload.options(batch_size)) {
+        Err(Error::TooLarge(_)) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a device cannot hold or run is a finding; everything else is an error.
+fn seated(subject: Result<Subject>) -> Result<Seat> {
+    match subject {
+        Ok(subject) => Ok(Ok(subject)),
+        Err(Error::TooLarge(reason) | Error::Device(reason)) => Ok(Err(reason)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Counts turns for whoever watches.
+struct Turns<'a> {
+    /// By device.
+    labels: Vec<&'a str>,
+    done: usize,
+    planned: usize,
+}
+
+impl Turns<'_> {
+    fn report(&self, batch_size: usize, place: usize, progress: &mut dyn FnMut(Progress<'_>)) {
+        let (device, done, planned) = (self.labels[place], self.done, self.planned);
+        progress(Progress { batch_size, device, done, planned });
+    }
+}

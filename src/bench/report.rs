@@ -1,0 +1,338 @@
+//! The report: what was measured, in units that compare across batch sizes. One JSON document holds all of it.
+
+use super::measure::Subject;
+use super::summary::{Crossover, Spread, crossover};
+use super::workload::{SEED, Trainer};
+use super::{Seat, Settings};
+use crate::error::Result;
+use crate::exec::{Clock, Device, DeviceInfo};
+use crate::net::Network;
+use crate::program::{Instruction, Stage};
+use serde::Serialize;
+
+/// A deviation between rounds that calls for a word of warning.
+const RESTLESS: f64 = 0.2;
+
+/// A whole run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub version: &'static str,
+    pub network: String,
+    /// Weights and biases.
+    pub parameters: usize,
+    pub trainer: String,
+    pub machine: Machine,
+    pub method: Method,
+    pub devices: Vec<DeviceReport>,
+    /// By batch size, the smallest first.
+    pub batches: Vec<BatchReport>,
+    pub gpu_wins: Crossover,
+    /// What a reader should know, as: a device was left out.
+    pub notes: Vec<String>,
+}
+
+/// The host.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    pub cpu: String,
+    /// Threads that the CPU executor runs.
+    pub threads: usize,
+    pub os: &'static str,
+    pub arch: &'static str,
+}
+
+/// How it was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Method {
+    /// Rounds, at most.
+    pub rounds: usize,
+    /// What one measurement of a round should take.
+    pub round_seconds: f64,
+    /// Random images in the data set.
+    pub examples: usize,
+    pub seed: u64,
+}
+
+/// One device.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceReport {
+    #[serde(flatten)]
+    pub info: DeviceInfo,
+    /// A GPU that computes on the processor.
+    pub software: bool,
+}
+
+/// One batch size.
+#[derive(Debug, Clone, Serialize)]
+pub struct BatchReport {
+    pub batch_size: usize,
+    /// In the order of [`Report::devices`].
+    pub results: Vec<DeviceResult>,
+    /// Median step of the CPU over median step of the GPU, where both ran.
+    pub speed_up: Option<f64>,
+}
+
+/// One device at one batch size.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceResult {
+    /// `cpu`, `gpu` or `reference`.
+    pub device: String,
+    /// Why nothing was measured.
+    pub unavailable: Option<String>,
+    pub measured: Option<Measured>,
+}
+
+/// What was measured of one device at one batch size.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    pub rounds: usize,
+    /// All buffers, in bytes.
+    pub memory_bytes: u64,
+    /// `None` where the clock gave nothing usable.
+    pub step: Option<StepFigures>,
+    /// The clock of everything below.
+    pub clock: Option<Clock>,
+    /// All operations together over a step by itself: near 1 where single timing costs little.
+    pub operations_over_step: Option<f64>,
+    pub stages: Vec<StageFigures>,
+    pub layers: Vec<LayerFigures>,
+    /// In the order in which they run.
+    pub operations: Vec<OperationFigures>,
+    /// Signs that a figure should not be trusted.
+    pub warnings: Vec<String>,
+}
+
+/// Whole steps, by the host's clock.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepFigures {
+    /// Steps of one round.
+    pub steps: usize,
+    pub milliseconds: Spread,
+    pub us_per_example: f64,
+    pub images_per_second: Spread,
+    /// 10^9 floating-point operations a second, by definition of the operations: a multiply-add counts two, what a
+    /// kernel computes twice counts once.
+    pub gflops: f64,
+    /// Operations of a step.
+    pub dispatches: usize,
+    /// Host time that queueing a step takes, without handing it to the driver; `None` on the host, which computes there.
+    pub queueing_us: Option<Spread>,
+}
+
+/// Some operations of a step, together.
+#[derive(Debug, Clone, Serialize)]
+pub struct PassFigures {
+    pub us_per_step: Spread,
+    pub us_per_example: f64,
+    /// Share of the time of all operations, from 0 to 1.
+    pub share: f64,
+    /// As in [`StepFigures`].
+    pub gflops: f64,
+    /// 10^9 bytes a second, all inputs and outputs counted once.
+    pub gigabytes_per_second: f64,
+}
+
+/// One stage of a step.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageFigures {
+    pub stage: Stage,
+    #[serde(flatten)]
+    pub figures: PassFigures,
+}
+
+/// One layer. The input's forward pass gathers, crops and normalises; the softmax's includes the loss.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerFigures {
+    pub layer: String,
+    /// Height, width, channels of what leaves it.
+    pub output: [usize; 3],
+    /// `None` where there is nothing to do.
+    pub forward: Option<PassFigures>,
+    pub backward: Option<PassFigures>,
+    /// Both together.
+    pub both: Option<PassFigures>,
+}
+
+/// One operation.
+#[derive(Debug, Clone, Serialize)]
+pub struct OperationFigures {
+    /// Layer and direction, as `conv1.forward`.
+    pub operation: String,
+    pub kernel: &'static str,
+    pub stage: Stage,
+    #[serde(flatten)]
+    pub figures: PassFigures,
+}
+
+/// Puts a run together.
+pub(super) fn report(
+    network: &Network,
+    trainer: &Trainer,
+    examples: usize,
+    settings: &Settings,
+    devices: &[Device],
+    batches: Vec<BatchReport>,
+) -> Report {
+    let describe = |device: &Device| DeviceReport {
+        info: device.info(),
+        software: matches!(device, Device::Gpu(gpu) if gpu.summary().software),
+    };
+    let host = Device::Cpu.info();
+    let speed_ups: Vec<_> = batches.iter().map(|b| (b.batch_size, b.speed_up)).collect();
+    Report {
+        version: env!("CARGO_PKG_VERSION"),
+        network: network.name.clone(),
+        parameters: network.parameter_count(),
+        trainer: trainer.name.to_string(),
+        machine: Machine {
+            cpu: host.name,
+            threads: host.threads,
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+        },
+        method: Method { rounds: settings.rounds, round_seconds: settings.round.as_secs_f64(), examples, seed: SEED },
+        devices: devices.iter().map(describe).collect(),
+        batches,
+        gpu_wins: crossover(&speed_ups),
+        notes: Vec::new(),
+    }
+}
+
+/// Puts the results of one batch size together.
+pub(super) async fn batch(
+    network: &Network,
+    batch_size: usize,
+    labels: &[&str],
+    seats: Vec<Seat>,
+) -> Result<BatchReport> {
+    let mut results = Vec::with_capacity(seats.len());
+    for (label, seat) in labels.iter().zip(seats) {
+        let (measured, unavailable) = match seat {
+            Ok(subject) => (Some(measured(network, subject).await?), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        results.push(DeviceResult { device: label.to_string(), unavailable, measured });
+    }
+    let step = |device: &str| {
+        let result = results.iter().find(|r| r.device == device)?;
+        Some(result.measured.as_ref()?.step.as_ref()?.milliseconds.median)
+    };
+    let speed_up = step("cpu").zip(step("gpu")).map(|(cpu, gpu)| cpu / gpu);
+    Ok(BatchReport { batch_size, results, speed_up })
+}
+
+async fn measured(network: &Network, mut subject: Subject) -> Result<Measured> {
+    let finite = subject.loss_is_finite().await?;
+    let program = subject.runner.executor.program();
+    let instructions = &program.instructions[subject.runner.instructions.clone()];
+    let on_gpu = subject.runner.executor.device().executor == "gpu";
+    let mut warnings = Vec::new();
+    if !finite {
+        warnings.push("the loss is no longer a finite number; lower the learning rate".to_string());
+    }
+    let step = step_figures(&subject, instructions, on_gpu, &mut warnings);
+    let passes = Passes { instructions, rounds: &subject.operations, batch: program.batch };
+    let total = passes.spread(&|_| true).map(|s| s.median);
+    if total.is_none() {
+        warnings.push("the clock of single operations gave nothing usable; there are no times of layers".to_string());
+    }
+    let operations_over_step = total.zip(step.as_ref()).map(|(total, s)| total / (s.milliseconds.median * 1e6));
+    Ok(Measured {
+        rounds: subject.step_seconds.len(),
+        memory_bytes: program.memory(),
+        step,
+        clock: subject.clock,
+        operations_over_step,
+        stages: passes.stages(),
+        layers: passes.layers(network),
+        operations: passes.operations(),
+        warnings,
+    })
+}
+
+fn step_figures(
+    subject: &Subject,
+    instructions: &[Instruction],
+    on_gpu: bool,
+    warnings: &mut Vec<String>,
+) -> Option<StepFigures> {
+    let Some(seconds) = Spread::of(&subject.step_seconds) else {
+        warnings.push("the host's clock gave durations of zero or less; there are no times of steps".to_string());
+        return None;
+    };
+    if seconds.deviation() > RESTLESS {
+        let percent = 100.0 * seconds.deviation();
+        warnings.push(format!("rounds differ by ±{percent:.0} %: something else may be using this machine"));
+    }
+    let batch = subject.runner.batch() as f64;
+    let flops: u64 = instructions.iter().map(|i| i.op.work.flops).sum();
+    Some(StepFigures {
+        steps: subject.steps,
+        milliseconds: seconds.scaled(1e3),
+        us_per_example: seconds.median * 1e6 / batch,
+        images_per_second: seconds.rate(batch),
+        gflops: flops as f64 / seconds.median / 1e9,
+        dispatches: instructions.len(),
+        queueing_us: Spread::of(&subject.queueing_seconds).filter(|_| on_gpu).map(|s| s.scaled(1e6)),
+    })
+}
+
+/// Durations of single operations, in nanoseconds, by round.
+struct Passes<'a> {
+    instructions: &'a [Instruction],
+    rounds: &'a [Vec<f64>],
+    batch: usize,
+}
+
+impl Passes<'_> {
+    /// Nanoseconds of all chosen operations together; `None` where one of them was not timed soundly.
+    fn spread(&self, chosen: &dyn Fn(&Instruction) -> bool) -> Option<Spread> {
+        let mut sums = Vec::with_capacity(self.rounds.len());
+        if !self.instructions.iter().any(chosen) {
+            return None;
+        }
+        for round in self.rounds {
+            let durations = || self.instructions.iter().zip(round).filter(|(i, _)| chosen(i)).map(|(_, ns)| *ns);
+            let sound = durations().all(|ns| ns > 0.0 && ns.is_finite());
+            sums.push(if sound { durations().sum() } else { f64::NAN });
+        }
+        Spread::of(&sums)
+    }
+
+    fn figures(&self, chosen: &dyn Fn(&Instruction) -> bool) -> Option<PassFigures> {
+        let (nanoseconds, total) = (self.spread(chosen)?, self.spread(&|_| true)?);
+        let work = || self.instructions.iter().filter(|i| chosen(i)).map(|i| i.op.work);
+        Some(PassFigures {
+            us_per_step: nanoseconds.scaled(1e-3),
+            us_per_example: nanoseconds.median * 1e-3 / self.batch as f64,
+            share: nanoseconds.median / total.median,
+            gflops: work().map(|w| w.flops).sum::<u64>() as f64 / nanoseconds.median,
+            gigabytes_per_second: work().map(|w| w.bytes).sum::<u64>() as f64 / nanoseconds.median,
+        })
+    }
+
+    fn stages(&self) -> Vec<StageFigures> {
+        let of = |stage: Stage| self.figures(&|i| i.stage == stage).map(|figures| StageFigures { stage, figures });
+        Stage::ALL.into_iter().filter_map(of).collect()
+    }
+
+    fn layers(&self, network: &Network) -> Vec<LayerFigures> {
+        let of = |(node, layer): (usize, &crate::net::Node)| LayerFigures {
+            layer: layer.name.clone(),
+            output: [layer.output.height, layer.output.width, layer.output.channels],
+            forward: self.figures(&|i| i.node == Some(node) && matches!(i.stage, Stage::Batch | Stage::Forward)),
+            backward: self.figures(&|i| i.node == Some(node) && i.stage == Stage::Backward),
+            both: self.figures(&|i| i.node == Some(node)),
+        };
+        network.nodes.iter().enumerate().map(of).collect()
+    }
+
+    fn operations(&self) -> Vec<OperationFigures> {
+        let of = |instruction: &Instruction| {
+            let figures = self.figures(&|i| std::ptr::eq(i, instruction))?;
+            let (operation, kernel) = (instruction.name.clone(), instruction.op.kernel.name);
+            Some(OperationFigures { operation, kernel, stage: instruction.stage, figures })
+        };
+        self.instructions.iter().filter_map(of).collect()
+    }
+}

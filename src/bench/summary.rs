@@ -1,0 +1,109 @@
+//! From samples to figures: medians with their range, rates that never divide by zero, and where the GPU starts to win.
+
+use serde::Serialize;
+
+/// The median of some rounds and their range.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of all samples; `None` where there is none, or where one is not a positive, finite number: a clock that stood
+    /// still or ran backwards says nothing that could be averaged away.
+    pub fn of(samples: &[f64]) -> Option<Spread> {
+        let usable = |sample: &f64| *sample > 0.0 && sample.is_finite();
+        if samples.is_empty() || !samples.iter().all(usable) {
+            return None;
+        }
+        let mut sorted = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+        Some(Spread { median, min: sorted[0], max: sorted[sorted.len() - 1] })
+    }
+
+    /// In another unit.
+    pub fn scaled(self, factor: f64) -> Spread {
+        Spread { median: self.median * factor, min: self.min * factor, max: self.max * factor }
+    }
+
+    /// `amount` for each of these durations: the longest makes the smallest rate.
+    pub fn rate(self, amount: f64) -> Spread {
+        Spread { median: amount / self.median, min: amount / self.max, max: amount / self.min }
+    }
+
+    /// Half the range, as a share of the median.
+    pub fn deviation(&self) -> f64 {
+        (self.max - self.min) / (2.0 * self.median)
+    }
+}
+
+/// From which batch size on the GPU is faster than the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Crossover {
+    /// At this batch size and at all larger ones that were compared.
+    From { batch_size: usize },
+    /// Not at the largest batch size that was compared.
+    Never,
+    /// No batch size ran on both.
+    NotCompared,
+}
+
+/// Batch sizes with the GPU's speed-up over the CPU, where both ran.
+pub fn crossover(speed_ups: &[(usize, Option<f64>)]) -> Crossover {
+    let mut compared: Vec<(usize, f64)> = speed_ups.iter().filter_map(|(b, s)| s.map(|s| (*b, s))).collect();
+    compared.sort_by_key(|(batch_size, _)| *batch_size);
+    if compared.is_empty() {
+        return Crossover::NotCompared;
+    }
+    let wins = compared.iter().rev().take_while(|(_, speed_up)| *speed_up > 1.0);
+    wins.last().map_or(Crossover::Never, |&(batch_size, _)| Crossover::From { batch_size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_odd_count_is_the_middle_and_of_an_even_one_the_mean_of_two() {
+        assert_eq!(Spread::of(&[9.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 9.0 }));
+        assert_eq!(Spread::of(&[9.0, 1.0, 2.0, 4.0]), Some(Spread { median: 3.0, min: 1.0, max: 9.0 }));
+        assert_eq!(Spread::of(&[5.0]), Some(Spread { median: 5.0, min: 5.0, max: 5.0 }));
+    }
+
+    #[test]
+    fn a_duration_that_cannot_be_is_no_sample() {
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(Spread::of(&[1.0, bad, 3.0]), None, "{bad}");
+        }
+        assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn the_longest_duration_makes_the_smallest_rate() {
+        let durations = Spread { median: 2.0, min: 1.0, max: 4.0 };
+        assert_eq!(durations.rate(8.0), Spread { median: 4.0, min: 2.0, max: 8.0 });
+    }
+
+    #[test]
+    fn the_gpu_wins_from_the_batch_size_after_its_last_defeat() {
+        let from = |speed_ups: &[f64]| {
+            let sized: Vec<_> = speed_ups.iter().zip([1, 20, 128, 512]).map(|(s, b)| (b, Some(*s))).collect();
+            crossover(&sized)
+        };
+        assert_eq!(from(&[0.1, 0.9, 1.5, 3.0]), Crossover::From { batch_size: 128 });
+        assert_eq!(from(&[1.5, 0.9, 0.8, 3.0]), Crossover::From { batch_size: 512 });
+        assert_eq!(from(&[1.1, 1.2, 1.3, 1.4]), Crossover::From { batch_size: 1 });
+        assert_eq!(from(&[2.0, 2.0, 2.0, 1.0]), Crossover::Never);
+    }
+
+    #[test]
+    fn batch_sizes_that_only_one_device_ran_are_left_out() {
+        assert_eq!(crossover(&[(1, None), (8, None)]), Crossover::NotCompared);
+        assert_eq!(crossover(&[(512, None), (20, Some(2.0)), (1, Some(0.5))]), Crossover::From { batch_size: 20 });
+    }
+}

@@ -1,0 +1,187 @@
+//! What is timed: training steps over random images that are drawn once, from a fixed seed.
+//!
+//! Every batch is full: a partial one would do the work of a full one for fewer examples.
+
+use crate::data::Examples;
+use crate::error::Result;
+use crate::exec::{Device, Executor, upload_examples, upload_parameters, write_reals};
+use crate::kernels::batch::Header;
+use crate::kernels::optimizer::{BLOCK, Rule};
+use crate::net::{Network, Recipe, TrainerName};
+use crate::program::{Options, Program, Source, Stage};
+use rand::rngs::ChaCha8Rng;
+use rand::{Rng, SeedableRng};
+use std::ops::Range;
+
+/// Seed of the images, the labels, the order and the initial weights.
+pub const SEED: u64 = 1;
+/// Images in the data set: more than fit a processor's first caches, few enough to be drawn at once.
+const EXAMPLES: usize = 4096;
+/// Bytes that the data set may take; networks with large inputs get fewer examples.
+const DATA_BYTES: usize = 64 << 20;
+/// How much larger than the input the images are where the network crops: 28x28 for 24x24, as with MNIST.
+const CROP_MARGIN: usize = 4;
+/// Larger than any data set here.
+const PRIME: u64 = 2_654_435_761;
+
+/// The trainer that a network recommends, with every number filled in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Trainer {
+    pub name: TrainerName,
+    pub rule: Rule,
+    pub learning_rate: f32,
+    l1_decay: f32,
+    l2_decay: f32,
+}
+
+impl Trainer {
+    /// From a recipe; what it leaves open gets the value that is usual for the rule.
+    pub fn of(recipe: &Recipe) -> Trainer {
+        let number = |value: Option<f64>, usual: f64| value.unwrap_or(usual) as f32;
+        let name = recipe.trainer.unwrap_or(TrainerName::Adam);
+        let epsilon = number(recipe.epsilon, 1e-8);
+        let (rule, usual_rate) = match name {
+            TrainerName::Sgd => (Rule::Sgd, 0.01),
+            TrainerName::Momentum => (Rule::Momentum { momentum: number(recipe.momentum, 0.9) }, 0.01),
+            TrainerName::Adadelta => (Rule::Adadelta { rho: number(recipe.rho, 0.95), epsilon }, 1.0),
+            TrainerName::Adam => {
+                let (beta1, beta2) = (number(recipe.beta1, 0.9), number(recipe.beta2, 0.999));
+                (Rule::Adam { beta1, beta2, epsilon }, 1e-3)
+            }
+        };
+        Trainer {
+            name,
+            rule,
+            learning_rate: number(recipe.learning_rate, usual_rate),
+            l1_decay: number(recipe.l1_decay, 0.0),
+            l2_decay: number(recipe.l2_decay, 0.0),
+        }
+    }
+
+    /// Adam's 1 - beta^t of the update that step `step`, from 0, makes.
+    fn corrections(&self, step: u32) -> [f32; 2] {
+        match self.rule {
+            Rule::Adam { beta1, beta2, .. } => {
+                [beta1, beta2].map(|beta| (1.0 - f64::from(beta).powf(f64::from(step) + 1.0)) as f32)
+            }
+            _ => [1.0, 1.0],
+        }
+    }
+}
+
+/// Random images with random labels.
+#[derive(Debug)]
+pub struct Workload {
+    pub examples: Examples,
+    trainer: Trainer,
+}
+
+impl Workload {
+    /// Draws as many images as `network` can be timed on.
+    pub fn new(network: &Network, trainer: Trainer) -> Workload {
+        let shape = network.input_shape();
+        let margin = if network.crop { CROP_MARGIN } else { 0 };
+        let shape = [shape.height + margin, shape.width + margin, shape.channels];
+        let bytes = shape.iter().product::<usize>();
+        let count = (DATA_BYTES / bytes).clamp(1, EXAMPLES);
+        let mut random = ChaCha8Rng::seed_from_u64(SEED);
+        let mut pixels = vec![0; count * bytes];
+        random.fill_bytes(&mut pixels);
+        let classes = network.classes();
+        // Labels are bytes; a network with more classes is timed on the first 256.
+        let labels = (0..count).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
+        Workload { examples: Examples { shape, classes, pixels, labels }, trainer }
+    }
+
+    /// Where batches come from.
+    fn source(&self) -> Source {
+        let [height, width, channels] = self.examples.shape;
+        Source { height, width, channels, examples: self.examples.len() }
+    }
+
+    /// Training with batches of `batch` examples.
+    pub fn options(&self, batch: usize) -> Options {
+        Options::training(batch, self.source(), self.trainer.rule)
+    }
+
+    /// The executor of `device`, filled and ready to step.
+    pub async fn runner(&self, device: &Device, network: &Network, batch: usize) -> Result<Runner> {
+        let options = self.options(batch);
+        let program = Program::lower(network, &options)?;
+        program.check_limits(network, &options, &device.limits())?;
+        let mut executor = device.executor(program).await?;
+        self.fill(network, executor.as_mut())?;
+        let instructions = executor.program().stages(Stage::Batch, Stage::Update);
+        let labels = self.examples.labels.iter().map(|label| u32::from(*label)).collect();
+        Ok(Runner { executor, instructions, labels, trainer: self.trainer, step: 0 })
+    }
+
+    /// Writes images, initial weights and decay.
+    fn fill(&self, network: &Network, executor: &mut dyn Executor) -> Result<()> {
+        upload_examples(executor, &self.examples)?;
+        upload_parameters(executor, network, &network.initial_parameters(SEED))?;
+        let program = executor.program();
+        let Some(decay) = program.trainable.map(|t| t.decay) else { return Ok(()) };
+        let mut decays = vec![0.0; decay.len];
+        // Weights decay, biases do not.
+        for weight in program.nodes.iter().filter_map(|n| n.parameters).map(|p| p.weight) {
+            let first = program.root(weight.id).1 / BLOCK;
+            for block in first..first + weight.len.div_ceil(BLOCK) {
+                decays[2 * block..][..2].copy_from_slice(&[self.trainer.l1_decay, self.trainer.l2_decay]);
+            }
+        }
+        write_reals(executor, decay.id, &decays)
+    }
+}
+
+/// An executor that trains, step by step.
+pub struct Runner {
+    pub executor: Box<dyn Executor>,
+    /// Gather to update.
+    pub instructions: Range<usize>,
+    labels: Vec<u32>,
+    trainer: Trainer,
+    step: u32,
+}
+
+impl Runner {
+    /// Examples in a step.
+    pub fn batch(&self) -> usize {
+        self.executor.program().batch
+    }
+
+    /// Queues the inputs of the next step, made on the host as training makes them.
+    pub fn begin_step(&mut self) -> Result<()> {
+        let batch = self.batch();
+        let first = u64::from(self.step) * batch as u64;
+        let examples = self.labels.len() as u64;
+        // A prime that no data set has as a factor: every example in turn, in no order that a cache could follow.
+        let indices: Vec<u32> = (0..batch as u64).map(|i| ((first + i) % examples * PRIME % examples) as u32).collect();
+        let labels: Vec<u32> = indices.iter().map(|i| self.labels[*i as usize]).collect();
+        let [correction1, correction2] = self.trainer.corrections(self.step);
+        let header = Header {
+            step: self.step,
+            valid: batch as u32,
+            seed: SEED as u32,
+            training: true,
+            learning_rate: self.trainer.learning_rate,
+            correction1,
+            correction2,
+        };
+        self.step = self.step.wrapping_add(1);
+        let words = self.executor.program().input_words(header, &indices, &labels);
+        self.executor.begin_step(&words)
+    }
+
+    /// Queues inputs and operations of one step, all but its end.
+    pub fn queue_step(&mut self) -> Result<()> {
+        self.begin_step()?;
+        self.executor.run(self.instructions.clone())
+    }
+
+    /// Queues one step.
+    pub async fn step(&mut self) -> Result<()> {
+        self.queue_step()?;
+        self.executor.end_step(true).await
+    }
+}

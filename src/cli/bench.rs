@@ -1,0 +1,130 @@
+//! `glassnet bench`: GPU against CPU, whole steps and single layers.
+
+mod tables;
+
+use super::options::{self, NetworkArgs};
+use super::output::{Output, note};
+use clap::{Args, ValueEnum};
+use glassnet::bench::{self, Progress, Report, Settings};
+use glassnet::exec::Device;
+use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
+use glassnet::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+/// Time training on the GPU and on the CPU, whole steps and single layers
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// What to compare, separated by commas [default: gpu,cpu, the GPU only where there is one]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "DEVICES")]
+    devices: Vec<BenchDevice>,
+    /// Examples of a step, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "SIZES", value_parser = batch_size)]
+    #[arg(default_values_t = Settings::BATCH_SIZES)]
+    batch_sizes: Vec<usize>,
+    /// The GPU to time: a number from `glassnet devices`, or a part of its name
+    #[arg(long, value_name = "NAME_OR_INDEX")]
+    adapter: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BenchDevice {
+    /// The WGSL kernels on a GPU; a software one counts too
+    Gpu,
+    /// All cores of the processor
+    Cpu,
+}
+
+fn batch_size(text: &str) -> std::result::Result<usize, String> {
+    text.trim().parse().map_err(|_| "a batch size is a whole number, 1 or more".to_string())
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// A device that was asked for and is not there, a network or a batch size that cannot be.
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    let network = options::network(&args.network)?;
+    let settings = Settings { batch_sizes: args.batch_sizes.clone(), ..Settings::default() };
+    let mut notes = Vec::new();
+    let devices = pollster::block_on(devices(args, &mut notes))?;
+    let mut bar = Bar::new();
+    let report = pollster::block_on(bench::run(&network, &devices, &settings, &mut |progress| bar.show(progress)));
+    bar.clear();
+    let mut report: Report = report?;
+    report.notes = notes;
+    Output { json: args.json }.result(&report, tables::render(&report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens what was asked for; by default what there is.
+async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device>> {
+    let wanted: &[BenchDevice] =
+        if args.devices.is_empty() { &[BenchDevice::Gpu, BenchDevice::Cpu] } else { &args.devices };
+    if args.adapter.is_some() && !wanted.contains(&BenchDevice::Gpu) {
+        return Err(Error::Settings("--adapter names a GPU: leave it out, or add gpu to --devices".into()));
+    }
+    let mut devices = Vec::new();
+    for (i, device) in wanted.iter().enumerate() {
+        if wanted[..i].contains(device) {
+            continue;
+        }
+        match device {
+            BenchDevice::Cpu => devices.push(Device::Cpu),
+            BenchDevice::Gpu => {
+                let choice = args.adapter.clone().map_or(Choice::Any, Choice::Named);
+                match Gpu::open(&choice, RuntimeChecks::Off).await {
+                    Ok(gpu) => devices.push(Device::Gpu(gpu)),
+                    Err(Error::Adapter(why)) if args.devices.is_empty() && args.adapter.is_none() => {
+                        notes.push(format!("the GPU is left out: {why}"));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(devices)
+}
+
+/// Progress on stderr: a bar on a terminal, elsewhere a line per device and batch size.
+struct Bar {
+    bar: ProgressBar,
+    plain: bool,
+    /// What the last line was about.
+    last: String,
+}
+
+impl Bar {
+    fn new() -> Bar {
+        let plain = !io::stderr().is_terminal();
+        let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        // A template that does not parse would only cost the looks.
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} of about {duration} {wide_msg}") {
+            bar.set_style(style);
+        }
+        Bar { bar, plain, last: String::new() }
+    }
+
+    fn show(&mut self, progress: Progress<'_>) {
+        let Progress { batch_size, device, done, planned } = progress;
+        self.bar.set_length(planned as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message(format!("batch size {batch_size} on {device}"));
+        let line = format!("timing batch size {batch_size}");
+        if self.plain && self.last != line {
+            note(&line);
+            self.last = line;
+        }
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,185 @@
+//! The report as tables: what ran, whole steps, layers by batch size, what to be wary of.
+
+use crate::cli::output::{Table, figure};
+use glassnet::bench::{BatchReport, Crossover, DeviceResult, LayerFigures, Measured, PassFigures, Report, StepFigures};
+use glassnet::exec::Clock;
+use glassnet::program::Stage;
+use std::fmt::Write;
+
+/// What stands where there is no figure.
+const NONE: &str = "-";
+
+/// The whole report for a terminal.
+pub fn render(report: &Report) -> String {
+    let mut text = head(report);
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\n{}\n{}\n", steps(report), verdict(report));
+    for batch in &report.batches {
+        if batch.results.iter().any(|r| r.measured.as_ref().is_some_and(|m| !m.stages.is_empty())) {
+            let _ = write!(text, "\n{}\n", layers(batch));
+        }
+    }
+    for line in remarks(report) {
+        let _ = write!(text, "\n{line}");
+    }
+    text.trim_end().to_string()
+}
+
+fn head(report: &Report) -> String {
+    let Report { network, parameters, trainer, method, version, .. } = report;
+    let mut text = format!("glassnet {version}: {network}, {parameters} parameters, {trainer}, ");
+    let _ = writeln!(text, "{} random images", method.examples);
+    for device in &report.devices {
+        let software = if device.software { "; software: it computes on the processor" } else { "" };
+        let _ = writeln!(text, "{}{software}", device.info);
+    }
+    let _ = writeln!(
+        text,
+        "Training steps: gather, forward, loss, backward, update. Devices take turns; medians of up to {} rounds,\n\
+         ± half the range; speed-up is CPU time over GPU time.",
+        method.rounds
+    );
+    text
+}
+
+fn steps(report: &Report) -> Table {
+    let mut table = Table::new(&[
+        "batch",
+        "device",
+        "ms/step",
+        "±%",
+        "us/example",
+        "images/s",
+        "GFLOP/s",
+        "ops/step",
+        "queue us",
+        "speed-up",
+    ]);
+    for batch in &report.batches {
+        for result in &batch.results {
+            let mut cells = vec![batch.batch_size.to_string(), result.device.clone()];
+            match result.measured.as_ref().and_then(|m| m.step.as_ref()) {
+                Some(step) => cells.extend(step_cells(step)),
+                None => cells.push(NONE.to_string()),
+            }
+            if result.device == "gpu" {
+                cells.resize(9, String::new());
+                cells.push(batch.speed_up.map_or(NONE.into(), |s| format!("{}x", figure(s))));
+            }
+            table.row(cells);
+        }
+    }
+    table
+}
+
+fn step_cells(step: &StepFigures) -> [String; 7] {
+    [
+        figure(step.milliseconds.median),
+        format!("{:.0}", 100.0 * step.milliseconds.deviation()),
+        figure(step.us_per_example),
+        format!("{:.0}", step.images_per_second.median),
+        figure(step.gflops),
+        step.dispatches.to_string(),
+        step.queueing_us.map_or(NONE.into(), |s| figure(s.median)),
+    ]
+}
+
+fn verdict(report: &Report) -> String {
+    let both = |b: &&BatchReport| b.speed_up.is_some();
+    let sizes: Vec<String> = report.batches.iter().filter(both).map(|b| b.batch_size.to_string()).collect();
+    let sizes = sizes.join(", ");
+    match report.gpu_wins {
+        Crossover::From { batch_size } => format!("The GPU wins from batch size {batch_size} on (compared: {sizes})."),
+        Crossover::Never => format!("The GPU does not win at the largest batch size compared ({sizes})."),
+        Crossover::NotCompared => "There is no comparison of GPU and CPU: only one of them ran.".into(),
+    }
+}
+
+/// One table for a batch size: a row for each layer, five columns for each device.
+fn layers(batch: &BatchReport) -> String {
+    let measured: Vec<(&DeviceResult, &Measured)> =
+        batch.results.iter().filter_map(|r| r.measured.as_ref().map(|m| (r, m))).collect();
+    let mut header = vec!["layer".to_string()];
+    for (result, _) in &measured {
+        let forward = format!("{}: forward", result.device);
+        header.extend([forward, "backward".into(), "both".into(), "GFLOP/s".into(), "GB/s".into()]);
+    }
+    let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    let count = measured.iter().map(|(_, m)| m.layers.len()).max().unwrap_or(0);
+    for i in 0..count {
+        let named = measured.iter().find_map(|(_, m)| m.layers.get(i));
+        let mut cells = vec![named.map_or(String::new(), |layer| layer.layer.clone())];
+        for (_, m) in &measured {
+            cells.extend(m.layers.get(i).map_or([NONE; 5].map(String::from), layer_cells));
+        }
+        table.row(cells);
+    }
+    let mut update = vec!["update".to_string()];
+    let mut sum = vec!["sum".to_string()];
+    for (_, m) in &measured {
+        let stage = m.stages.iter().find(|s| s.stage == Stage::Update).map(|s| &s.figures);
+        update.extend(pass_cells([None, None], stage));
+        let sums =
+            [&[Stage::Batch, Stage::Forward][..], &[Stage::Backward], &Stage::ALL].map(|stages| total(m, stages));
+        sum.extend(sums.map(|time| time.map_or(NONE.into(), figure)));
+        sum.extend([String::new(), String::new()]);
+    }
+    table.row(update);
+    table.row(sum);
+    let clocks: Vec<String> = measured.iter().map(|(r, m)| format!("{}: {}", r.device, clock(m))).collect();
+    let title = format!("Batch size {}: us per example in each layer", batch.batch_size);
+    format!("{title} ({})\n{table}", clocks.join("; "))
+}
+
+fn layer_cells(layer: &LayerFigures) -> [String; 5] {
+    pass_cells([layer.forward.as_ref().map(time), layer.backward.as_ref().map(time)], layer.both.as_ref())
+}
+
+fn pass_cells(times: [Option<f64>; 2], both: Option<&PassFigures>) -> [String; 5] {
+    let [forward, backward] = times.map(|time| time.map_or(NONE.to_string(), figure));
+    let of = |value: &dyn Fn(&PassFigures) -> String| both.map_or(NONE.to_string(), value);
+    [
+        forward,
+        backward,
+        of(&|f| figure(f.us_per_example)),
+        of(&|f| figure(f.gflops)),
+        of(&|f| figure(f.gigabytes_per_second)),
+    ]
+}
+
+fn time(figures: &PassFigures) -> f64 {
+    figures.us_per_example
+}
+
+/// Microseconds per example of some stages together.
+fn total(measured: &Measured, wanted: &[Stage]) -> Option<f64> {
+    let times = measured.stages.iter().filter(|s| wanted.contains(&s.stage)).map(|s| s.figures.us_per_example);
+    times.reduce(|a, b| a + b)
+}
+
+fn clock(measured: &Measured) -> String {
+    let name = match measured.clock {
+        Some(Clock::GpuTimestamps) => "gpu-timestamps",
+        Some(Clock::WallClock) => "wall-clock",
+        None => return "not timed".into(),
+    };
+    match measured.operations_over_step {
+        Some(ratio) => format!("{name}, adds up to {:.0} % of a step", 100.0 * ratio),
+        None => name.into(),
+    }
+}
+
+/// What did not run, what did not go well, what was left out.
+fn remarks(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for BatchReport { batch_size, results, .. } in &report.batches {
+        for DeviceResult { device, unavailable, measured } in results {
+            let at = format!("{device}, batch size {batch_size}");
+            lines.extend(unavailable.iter().map(|why| format!("not measured: {at}: {why}")));
+            let warnings = measured.iter().flat_map(|m| &m.warnings);
+            lines.extend(warnings.map(|warning| format!("warning: {at}: {warning}")));
+        }
+    }
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}

@@ -1,0 +1,156 @@
+//! The benchmark: what its report holds, and what it says about bad input. No test depends on how fast anything is.
+
+use assert_cmd::Command;
+use glassnet::Error;
+use glassnet::bench::{self, Report, Settings};
+use glassnet::exec::Device;
+use glassnet::net::Network;
+use serde_json::Value;
+use std::time::Duration;
+
+const TINY: &str = r#"
+name = "tiny"
+layers = [
+    { type = "input", height = 6, width = 5, channels = 1, crop = true },
+    { type = "conv", filters = 3, kernel = 3, pad = 1, activation = "relu" },
+    { type = "max-pool", size = 2 },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]
+[training]
+trainer = "momentum"
+l2_decay = 1e-3
+"#;
+
+fn tiny() -> Network {
+    Network::from_toml(TINY, "tiny.toml").expect("a network")
+}
+
+fn settings(batch_sizes: &[usize]) -> Settings {
+    let (round, budget) = (Duration::from_millis(5), Duration::from_secs(1));
+    Settings { batch_sizes: batch_sizes.to_vec(), rounds: 3, round, budget }
+}
+
+fn run(batch_sizes: &[usize]) -> glassnet::Result<Report> {
+    let devices = [Device::Cpu, Device::Reference];
+    pollster::block_on(bench::run(&tiny(), &devices, &settings(batch_sizes), &mut |_| {}))
+}
+
+fn glassnet(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("glassnet").expect("the program");
+    command.arg("bench").args(arguments);
+    command
+}
+
+fn stderr(command: &mut Command) -> String {
+    let output = command.assert().failure().get_output().clone();
+    assert!(output.stdout.is_empty(), "nothing on stdout where there is no result");
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+/// Whether every figure of a pass is a positive number.
+fn sound(pass: &Value) -> bool {
+    let positive = |value: &Value| value.as_f64().is_some_and(|v| v > 0.0 && v.is_finite());
+    let spread = &pass["us_per_step"];
+    let ordered = spread["min"].as_f64() <= spread["median"].as_f64();
+    ordered && ["us_per_example", "share", "gigabytes_per_second"].iter().all(|key| positive(&pass[*key]))
+}
+
+#[test]
+fn every_device_reports_every_batch_size_once_and_in_order() {
+    let report = run(&[3, 1, 3]).expect("both devices run");
+    let sizes: Vec<usize> = report.batches.iter().map(|b| b.batch_size).collect();
+    assert_eq!(sizes, [1, 3]);
+    for batch in &report.batches {
+        let devices: Vec<&str> = batch.results.iter().map(|r| r.device.as_str()).collect();
+        assert_eq!(devices, ["cpu", "reference"]);
+        assert_eq!(batch.speed_up, None, "there is no GPU to compare with");
+    }
+}
+
+#[test]
+fn every_operation_layer_and_stage_has_sound_figures() {
+    let report = serde_json::to_value(run(&[2]).expect("both devices run")).expect("JSON");
+    for result in report["batches"][0]["results"].as_array().expect("a list") {
+        let measured = &result["measured"];
+        assert_eq!(measured["clock"], "wall-clock");
+        let list = |key: &str| measured[key].as_array().expect("a list").clone();
+        let stages: Vec<Value> = list("stages").iter().map(|s| s["stage"].clone()).collect();
+        assert_eq!(stages, ["batch", "forward", "backward", "update"]);
+        let layers: Vec<Value> = list("layers").iter().map(|l| l["layer"].clone()).collect();
+        assert_eq!(layers, ["input", "conv1", "relu1", "pool1", "fc1", "softmax"]);
+        assert!(list("stages").iter().chain(&list("operations")).all(sound), "{measured}");
+        assert!(list("layers").iter().all(|l| sound(&l["forward"]) && sound(&l["both"])), "{measured}");
+        assert!(sound(&list("layers")[1]["backward"]) && list("layers")[0]["backward"].is_null(), "{measured}");
+        let operations = list("operations");
+        assert_eq!(measured["step"]["dispatches"], operations.len());
+        let shares: f64 = operations.iter().filter_map(|o| o["share"].as_f64()).sum();
+        // Medians of parts need not add up to the median of the whole.
+        assert!((0.2..5.0).contains(&shares), "shares add up to {shares}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_reported_and_the_rest_is_measured() {
+    // 65,535 examples of a map with 2,000,000 values are more than any buffer indexes.
+    let wide = TINY.replace("height = 6", "height = 1000").replace("width = 5", "width = 667");
+    let network = Network::from_toml(&wide, "wide.toml").expect("a network");
+    let report = pollster::block_on(bench::run(&network, &[Device::Cpu], &settings(&[1, 65_535]), &mut |_| {}));
+    let report = report.expect("one batch size fits");
+    assert!(report.batches[0].results[0].measured.is_some());
+    let reason = report.batches[1].results[0].unavailable.clone().expect("it does not fit");
+    assert!(reason.contains("choose a smaller batch"), "{reason}");
+}
+
+#[test]
+fn batch_sizes_beyond_every_device_are_refused() {
+    for size in [0, 65_536] {
+        let Err(Error::Settings(message)) = run(&[1, size]) else { panic!("{size} is refused") };
+        assert!(message.contains(&format!("a batch size of {size} is not within 1 to 65535")), "{message}");
+    }
+}
+
+#[test]
+fn progress_ends_where_it_was_planned_to() {
+    let mut last = (0, 0);
+    let watch = &mut |p: bench::Progress<'_>| {
+        assert!(p.done < p.planned && p.done >= last.0);
+        last = (p.done, p.planned);
+    };
+    pollster::block_on(bench::run(&tiny(), &[Device::Cpu], &settings(&[1, 2]), watch)).expect("the CPU runs");
+    assert_eq!(last.0 + 1, last.1);
+}
+
+#[test]
+fn the_command_prints_one_json_document() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tiny.toml");
+    std::fs::write(&file, TINY).expect("a file");
+    let net = file.to_str().expect("UTF-8");
+    let output = glassnet(&["--net", net, "--devices", "cpu", "--batch-sizes", "2", "--json"]).assert().success();
+    let report: Value = serde_json::from_slice(&output.get_output().stdout).expect("one JSON document");
+    assert_eq!(report["network"], "tiny");
+    assert_eq!(report["trainer"], "momentum");
+    assert_eq!(report["devices"][0]["executor"], "cpu");
+    assert_eq!(report["gpu_wins"]["verdict"], "not-compared");
+    let measured = &report["batches"][0]["results"][0]["measured"];
+    assert!(measured["step"]["images_per_second"]["median"].as_f64() > Some(0.0));
+    let ratio = measured["operations_over_step"].as_f64().expect("layers and steps were timed");
+    assert!((0.02..50.0).contains(&ratio), "operations take {ratio} of a step");
+}
+
+#[test]
+fn the_command_says_what_is_wrong_with_its_options() {
+    let refused = |arguments: &[&str], expected: &str| {
+        let message = stderr(&mut glassnet(arguments));
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    };
+    refused(&["--devices", "cpu", "--batch-sizes", "0"], "a batch size of 0 is not within 1 to 65535");
+    refused(&["--devices", "cpu", "--batch-sizes", "20,99999999"], "a batch size of 99999999 is not within");
+    refused(&["--batch-sizes", "many"], "a batch size is a whole number, 1 or more");
+    refused(&["--batch-sizes", "99999999999999999999999"], "a batch size is a whole number, 1 or more");
+    refused(&["--devices", "tpu"], "possible values: gpu, cpu");
+    refused(&["--devices", "cpu", "--adapter", "0"], "--adapter names a GPU");
+    refused(&["--adapter", "no such adapter"], "adapter");
+    refused(&["--preset", "no-such"], "unknown preset `no-such`");
+}
