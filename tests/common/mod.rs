@@ -1,6 +1,8 @@
-//! What several tests share: the adapter, or a loud word that there is none.
+//! What several tests share: the adapter, or a loud word that there is none; and networks set up to run.
 
 #![allow(dead_code)]
+
+pub mod rig;
 
 use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 

@@ -1,0 +1,88 @@
+//! Same seed, same device: the same bits, whatever the number of threads.
+
+mod common;
+
+use common::rig::{Examples, devices, executor, load_decay, parameters, run_to, step_inputs, words};
+use glassnet::exec::Device;
+use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::Rule;
+use glassnet::net::Network;
+use glassnet::program::{Options, Stage};
+use pollster::block_on;
+
+const BATCH: usize = 20;
+const STEPS: u32 = 20;
+const RULE: Rule = Rule::Adadelta { rho: 0.95, epsilon: 1e-8 };
+
+/// Bits of every step's loss and statistics, and in the end of parameters and optimiser state.
+#[derive(PartialEq)]
+struct Trace {
+    steps: Vec<Vec<Vec<u32>>>,
+    parameters: Vec<u32>,
+    state: Vec<u32>,
+}
+
+/// Trains the default preset on noise, random crops included; every fifth batch is partial.
+fn train(device: &Device, seed: u32) -> Trace {
+    let network = Network::preset("convnetjs-mnist").expect("a preset");
+    let examples = Examples::noise([28, 28, 1], 90, network.classes());
+    let options = Options::training(BATCH, examples.source(), RULE);
+    let mut executor = executor(device, &network, &options, &examples, &parameters(&network, 3));
+    load_decay(&mut *executor, 0.0, 5e-5);
+    let program = executor.program().clone();
+    let captured = [program.outputs.loss.id, program.statistics.counts.id, program.statistics.values.id];
+    for step in 0..STEPS {
+        let first = step % 5 * BATCH as u32;
+        let indices: Vec<u32> = (first..(first + BATCH as u32).min(90)).collect();
+        let header = Header { step, seed, training: true, learning_rate: 1.0, ..Header::evaluation(0) };
+        let inputs = step_inputs(&program, header, &examples, &indices);
+        run_to(&mut *executor, Stage::Statistics, &inputs);
+        executor.capture(u64::from(step), &captured).expect("the figures are captured");
+        block_on(executor.end_step(true)).expect("the step ends");
+    }
+    block_on(executor.finish()).expect("the device finishes");
+    let steps = executor.captured().expect("the captures arrive").into_iter().map(|c| c.buffers).collect();
+    let state = program.trainable.and_then(|t| t.state).expect("adadelta has state");
+    let (parameters, state) = (words(&mut *executor, program.parameters.id), words(&mut *executor, state.id));
+    Trace { steps, parameters, state }
+}
+
+/// `assert_eq` would print a million words.
+fn assert_same(what: &str, a: &Trace, b: &Trace) {
+    assert_eq!((a.steps.len(), b.steps.len()), (STEPS as usize, STEPS as usize), "{what}: steps");
+    if let Some(step) = a.steps.iter().zip(&b.steps).position(|(a, b)| a != b) {
+        panic!("{what}: step {step} differs");
+    }
+    assert!(a == b, "{what}: the final state differs");
+}
+
+#[test]
+fn two_runs_are_bit_identical_on_every_executor() {
+    for device in devices() {
+        assert_same(device.info().executor, &train(&device, 7), &train(&device, 7));
+    }
+}
+
+#[test]
+fn another_seed_crops_otherwise_and_gives_another_result() {
+    assert!(train(&Device::Cpu, 7).parameters != train(&Device::Cpu, 8).parameters);
+}
+
+#[test]
+fn training_moves_the_parameters_and_stays_finite() {
+    let trace = train(&Device::Cpu, 7);
+    assert!(trace.steps.first() != trace.steps.last());
+    assert!(trace.parameters.iter().chain(&trace.state).all(|word| f32::from_bits(*word).is_finite()));
+}
+
+#[test]
+fn the_cpu_gives_the_same_bits_with_any_number_of_threads() {
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+        pool.install(|| train(&Device::Cpu, 7))
+    };
+    let one = with(1);
+    for threads in [2, 3, 7] {
+        assert_same(&format!("{threads} threads"), &one, &with(threads));
+    }
+}

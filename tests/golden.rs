@@ -1,0 +1,271 @@
+//! PyTorch's numbers on every executor: activations, gradients, losses, and ten updates with each trainer.
+//! `tests/golden/README.md` describes the files.
+
+mod common;
+
+use common::rig::{Examples, devices, executor, load_decay, reals, run_to, step_inputs};
+use glassnet::exec::{Device, Executor};
+use glassnet::formats::layout::{from_pytorch, pytorch_shape, to_pytorch};
+use glassnet::kernels::Tensor;
+use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::Rule;
+use glassnet::net::{Network, Node, Parameters};
+use glassnet::program::{Options, Stage};
+use pollster::block_on;
+use safetensors::{Dtype, SafeTensors};
+use std::path::PathBuf;
+
+/// Largest error over a tensor's largest value. Torch itself, in f32, strays by up to 7e-7 from these values, which it
+/// computed in f64: ten times that leaves room for other orders of summation. Every slip tried in a formula or an
+/// update rule (the README lists them) shows above it.
+const SHARE: f64 = 1e-5;
+
+/// A safetensors file of golden values.
+struct Golden {
+    bytes: Vec<u8>,
+}
+
+impl Golden {
+    fn open(name: &str) -> Golden {
+        let path = folder().join(format!("{name}.safetensors"));
+        Golden { bytes: std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())) }
+    }
+
+    /// Shape and values of a tensor of any type.
+    fn get(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
+        let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
+        let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let bytes = view.data();
+        let values = match view.dtype() {
+            Dtype::U8 => bytes.iter().map(|b| f64::from(*b)).collect(),
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            other => panic!("{name} is {other:?}"),
+        };
+        (view.shape().to_vec(), values)
+    }
+
+    fn values(&self, name: &str) -> Vec<f64> {
+        self.get(name).1
+    }
+
+    fn scalar(&self, name: &str) -> f64 {
+        self.values(name)[0]
+    }
+
+    fn examples(&self) -> Examples {
+        let (shape, pixels) = self.get("images");
+        let pixels = pixels.into_iter().map(|v| v as u8).collect();
+        let labels = self.values("labels").into_iter().map(|v| v as u32).collect();
+        Examples { shape: [shape[1], shape[2], shape[3]], pixels, labels }
+    }
+
+    fn parameters(&self, network: &Network) -> Vec<Parameters> {
+        let read = |layer: String, node: &Node| {
+            let single = |name: &str| self.values(name).into_iter().map(|v| v as f32).collect::<Vec<_>>();
+            let weight = from_pytorch(node, &single(&format!("{layer}.weight")));
+            Parameters { bias: single(&format!("{layer}.bias")), weight, layer }
+        };
+        network.parameters().into_iter().map(|shape| read(shape.layer, &network.nodes[shape.node])).collect()
+    }
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn network(name: &str) -> Network {
+    Network::from_file(&folder().join(format!("{name}.toml"))).expect("a valid network")
+}
+
+/// Holds every value against PyTorch's; written so that a NaN fails.
+fn compare(what: &str, got: &[f64], want: &[f64]) {
+    assert_eq!(got.len(), want.len(), "{what}: number of values");
+    let allowed = SHARE * want.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
+    assert!(allowed > 0.0, "{what} is all zeros and proves nothing");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= allowed, "{what} [{i}]: {got:e} instead of {want:e}, {allowed:.1e} allowed");
+    }
+}
+
+/// One forward and backward pass on a device, to be read.
+struct Pass {
+    what: String,
+    network: Network,
+    golden: Golden,
+    executor: Box<dyn Executor>,
+}
+
+impl Pass {
+    fn run(name: &str, device: &Device) -> Pass {
+        let (network, golden) = (network(name), Golden::open(name));
+        let examples = golden.examples();
+        let batch = examples.labels.len();
+        let options = Options::inspection(batch, examples.source());
+        let mut executor = executor(device, &network, &options, &examples, &golden.parameters(&network));
+        let indices: Vec<u32> = (0..batch as u32).collect();
+        let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
+        run_to(&mut *executor, Stage::Backward, &inputs);
+        Pass { what: format!("{name} on {}", device.info().executor), network, golden, executor }
+    }
+
+    fn compare(&mut self, name: &str, tensor: Tensor, arrange: impl Fn(&[f32]) -> Vec<f32>) {
+        let got: Vec<f64> = arrange(&reals(&mut *self.executor, tensor)).into_iter().map(f64::from).collect();
+        compare(&format!("{}: {name}", self.what), &got, &self.golden.values(name));
+    }
+}
+
+fn for_each_pass(name: &str, check: impl Fn(&mut Pass)) {
+    for device in devices() {
+        check(&mut Pass::run(name, &device));
+    }
+}
+
+fn activations_and_their_gradients(name: &str) {
+    for_each_pass(name, |pass| {
+        for (i, node) in pass.network.nodes.clone().iter().enumerate() {
+            let tensors = pass.executor.program().nodes[i];
+            let gradient = tensors.activation_gradient.expect("inspection plans every gradient");
+            pass.compare(&format!("{}.activation", node.name), tensors.activation, <[f32]>::to_vec);
+            pass.compare(&format!("{}.activation_gradient", node.name), gradient, <[f32]>::to_vec);
+        }
+    });
+}
+
+fn parameter_gradients_in_pytorchs_order(name: &str) {
+    for_each_pass(name, |pass| {
+        for (i, node) in pass.network.nodes.clone().iter().enumerate() {
+            let Some(p) = pass.executor.program().nodes[i].parameters else { continue };
+            let weight = p.weight_gradient.expect("planned with backward");
+            let bias = p.bias_gradient.expect("planned with backward");
+            let shape = pass.golden.get(&format!("{}.weight_gradient", node.name)).0;
+            assert_eq!(Some(shape), pytorch_shape(node));
+            pass.compare(&format!("{}.weight_gradient", node.name), weight, |values| to_pytorch(node, values));
+            pass.compare(&format!("{}.bias_gradient", node.name), bias, <[f32]>::to_vec);
+        }
+    });
+}
+
+fn mean_loss(name: &str) {
+    for_each_pass(name, |pass| {
+        let (loss, batch) = (pass.executor.program().outputs.loss, pass.executor.program().batch);
+        pass.compare("loss", loss, |sum| vec![sum[0] / batch as f32]);
+    });
+}
+
+/// The trainers of `make_golden.py`. Its `l1` is one step of SGD.
+fn rule(trainer: &str) -> Rule {
+    match trainer {
+        "adadelta" => Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
+        "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        "momentum" => Rule::Momentum { momentum: 0.9 },
+        "sgd" | "l1" => Rule::Sgd,
+        other => panic!("{other} is no trainer"),
+    }
+}
+
+/// Trains over the ten batches, the fifth partial; compares losses before each update, and the weights after the last.
+fn successive_losses_and_weights(name: &str, trainer: &str) {
+    let (network, golden) = (network(name), Golden::open(&format!("{name}_training")));
+    let (examples, first) = (golden.examples(), Golden::open(name).parameters(&network));
+    let sizes = golden.values("batch_sizes");
+    let options = Options::training(4, examples.source(), rule(trainer));
+    let scalar = |what: &str| golden.scalar(&format!("{trainer}.{what}"));
+    let (rate, l1, l2) = (scalar("learning_rate"), scalar("l1_decay"), scalar("l2_decay"));
+    let (losses, decay_losses) =
+        (golden.values(&format!("{trainer}.losses")), golden.values(&format!("{trainer}.decay_losses")));
+    for device in devices() {
+        let what = format!("{name} with {trainer} on {}", device.info().executor);
+        let mut executor = executor(&device, &network, &options, &examples, &first);
+        load_decay(&mut *executor, l1 as f32, l2 as f32);
+        let program = executor.program().clone();
+        let plan = &program.statistics;
+        let mut start = 0;
+        for (step, size) in sizes.iter().take(losses.len()).enumerate() {
+            let indices: Vec<u32> = (start..start + *size as u32).collect();
+            start += *size as u32;
+            let correction = |beta: f64| (1.0 - beta.powi(step as i32 + 1)) as f32;
+            let header = Header {
+                learning_rate: rate as f32,
+                correction1: correction(0.9),
+                correction2: correction(0.999),
+                ..Header::evaluation(0)
+            };
+            let inputs = step_inputs(&program, header, &examples, &indices);
+            run_to(&mut *executor, Stage::Statistics, &inputs);
+            let captured = [program.outputs.loss.id, plan.counts.id, plan.values.id];
+            executor.capture(step as u64, &captured).expect("the figures are captured");
+            block_on(executor.end_step(true)).expect("the step ends");
+        }
+        block_on(executor.finish()).expect("the device finishes");
+
+        let captures = executor.captured().expect("every capture arrives");
+        assert!(captures.iter().map(|c| c.tag).eq(0..losses.len() as u64), "{what}: captures come in order");
+        let mean = |(c, size): (&glassnet::exec::Capture, &f64)| f64::from(f32::from_bits(c.buffers[0][0])) / size;
+        compare(&format!("{what}: losses"), &captures.iter().zip(&sizes).map(mean).collect::<Vec<_>>(), &losses);
+        let decay = |c: &glassnet::exec::Capture| plan.decode(&c.buffers[1], &c.buffers[2]).decay_loss(l1, l2);
+        compare(&format!("{what}: decay losses"), &captures.iter().map(decay).collect::<Vec<_>>(), &decay_losses);
+        for (node, tensors) in network.nodes.iter().zip(&program.nodes) {
+            let Some(p) = tensors.parameters else { continue };
+            let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+            let weight = double(to_pytorch(node, &reals(&mut *executor, p.weight)));
+            let bias = double(reals(&mut *executor, p.bias));
+            for (kind, values) in [("weight", weight), ("bias", bias)] {
+                let want = golden.values(&format!("{trainer}.{}.{kind}", node.name));
+                compare(&format!("{what}: {}.{kind}", node.name), &values, &want);
+            }
+        }
+    }
+}
+
+/// A test for each network of the golden files.
+macro_rules! on_every_network {
+    ($($network:ident)*) => {$(
+        mod $network {
+            const NAME: &str = stringify!($network);
+
+            #[test]
+            fn activations_and_their_gradients() {
+                super::activations_and_their_gradients(NAME);
+            }
+
+            #[test]
+            fn parameter_gradients_in_pytorchs_order() {
+                super::parameter_gradients_in_pytorchs_order(NAME);
+            }
+
+            #[test]
+            fn mean_loss() {
+                super::mean_loss(NAME);
+            }
+
+            #[test]
+            fn ten_updates_with_adadelta() {
+                super::successive_losses_and_weights(NAME, "adadelta");
+            }
+
+            #[test]
+            fn ten_updates_with_adam() {
+                super::successive_losses_and_weights(NAME, "adam");
+            }
+
+            #[test]
+            fn ten_updates_with_momentum() {
+                super::successive_losses_and_weights(NAME, "momentum");
+            }
+
+            #[test]
+            fn ten_updates_with_sgd() {
+                super::successive_losses_and_weights(NAME, "sgd");
+            }
+
+            #[test]
+            fn one_update_with_l1_decay() {
+                super::successive_losses_and_weights(NAME, "l1");
+            }
+        }
+    )*};
+}
+
+on_every_network!(small_a small_b convnetjs_mnist);

@@ -1,0 +1,298 @@
+//! Every gradient against central finite differences of the mean loss, in f64 throughout, on shapes that are odd in
+//! every way: the oracle that a wrong lowering cannot deceive.
+
+mod common;
+
+use common::rig::{Examples, load, load_decay, network, noise, parameters, run_to, step_inputs};
+use glassnet::exec::{Executor, Reference64};
+use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::Rule;
+use glassnet::kernels::{BufferId, Tensor};
+use glassnet::net::{Layer, Network};
+use glassnet::program::{Options, Program, Stage};
+use pollster::block_on;
+
+/// Non-square input, kernel, stride and padding, each unlike the others.
+const STRIDED: &str = r#"
+layers = [
+    { type = "input", height = 7, width = 10, channels = 2 },
+    { type = "conv", filters = 3, kernel = [4, 3], stride = [2, 3], pad = [1, 2], bias = 0.3, activation = "relu" },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]"#;
+
+/// Padding that reaches beyond the kernel, so that some outputs see nothing but padding.
+const PADDED_BEYOND: &str = r#"
+layers = [
+    { type = "input", height = 3, width = 4, channels = 1 },
+    { type = "conv", filters = 2, kernel = [3, 2], stride = [1, 2], pad = [4, 3] },
+    { type = "conv", filters = 3, kernel = [2, 5], stride = [3, 1], pad = [0, 1] },
+    { type = "fc", outputs = 3 },
+    { type = "softmax" },
+]"#;
+
+/// Overlapping padded pooling over values of both signs, then pooling that leaves a row over. The convolution between
+/// them parts the equal values that overlapping windows hand on.
+const POOLED: &str = r#"
+layers = [
+    { type = "input", height = 9, width = 8, channels = 2 },
+    { type = "conv", filters = 3, kernel = [3, 2], pad = [1, 0] },
+    { type = "max-pool", size = [3, 4], stride = [2, 1], pad = [1, 2] },
+    { type = "relu" },
+    { type = "conv", filters = 2, kernel = 2 },
+    { type = "max-pool", size = [3, 2], stride = [3, 2] },
+    { type = "fc", outputs = 5 },
+    { type = "softmax" },
+]"#;
+
+/// Pooling with strides larger than its window, straight on the input.
+const SKIPPING_POOL: &str = r#"
+layers = [
+    { type = "input", height = 8, width = 11, channels = 3 },
+    { type = "max-pool", size = [2, 3], stride = [3, 4] },
+    { type = "conv", filters = 4, kernel = 1, activation = "relu" },
+    { type = "fc", outputs = 2 },
+    { type = "softmax" },
+]"#;
+
+/// Fully connected layers on each other and nothing else.
+const DENSE: &str = r#"
+layers = [
+    { type = "input", height = 3, width = 5, channels = 2 },
+    { type = "fc", outputs = 9, activation = "relu" },
+    { type = "fc", outputs = 6 },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]"#;
+
+/// The shape of network that people train: two blocks of convolution, ReLU and pooling.
+const DEEP: &str = r#"
+layers = [
+    { type = "input", height = 11, width = 9, channels = 1 },
+    { type = "conv", filters = 3, kernel = [5, 3], pad = [2, 1], bias = 0.4, activation = "relu" },
+    { type = "max-pool", size = 2, stride = 2 },
+    { type = "conv", filters = 4, kernel = 3, stride = [1, 2], pad = 2, bias = 0.4, activation = "relu" },
+    { type = "max-pool", size = 3, stride = 2, pad = 1 },
+    { type = "fc", outputs = 7, bias = 0.2, activation = "relu" },
+    { type = "fc", outputs = 3 },
+    { type = "softmax" },
+]"#;
+
+const BATCH: usize = 3;
+
+/// Step of the differences: its square, and the rounding of the loss over it, are both far below the tolerance.
+const H: f64 = 1e-6;
+/// Rounding of a loss near 1 over `H`, with room for sums; a wrong term shows at 1e-4 and more.
+const ABSOLUTE: f64 = 1e-8;
+const RELATIVE: f64 = 1e-6;
+
+struct Check {
+    network: Network,
+    executor: Reference64,
+    valid: usize,
+    labels: Vec<u32>,
+}
+
+impl Check {
+    /// A batch of `valid` examples that has been forward and backward.
+    fn new(toml: &str, valid: usize) -> Check {
+        let network = network(toml);
+        let input = network.input_shape();
+        let examples = Examples::noise([input.height, input.width, input.channels], BATCH, network.classes());
+        let program =
+            Program::lower(&network, &Options::inspection(BATCH, examples.source())).expect("the network lowers");
+        let mut executor = Reference64::new64(program).expect("small networks fit");
+        load(&mut executor, &examples, &parameters(&network, 5));
+        let indices: Vec<u32> = (0..valid as u32).collect();
+        let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
+        run_to(&mut executor, Stage::Batch, &inputs);
+        let mut check = Check { network, executor, valid, labels: examples.labels };
+        check.part_equal_pixels();
+        let range = check.executor.program().stages(Stage::Forward, Stage::Backward);
+        check.executor.run(range).expect("the reference runs");
+        check
+    }
+
+    /// Bytes repeat and would tie in a pooling window, where there is no derivative.
+    fn part_equal_pixels(&mut self) {
+        let (input, mut draw) = (self.executor.program().nodes[0].activation, noise(9));
+        for i in 0..input.len {
+            let value = self.executor.values(input.id)[i];
+            self.executor.set(input.id, i, value + 1e-3 * draw());
+        }
+    }
+
+    /// Mean loss after running the forward pass again from behind `node` on.
+    fn loss_from(&mut self, node: usize) -> f64 {
+        let program = self.executor.program();
+        let (forward, loss) = (program.stage(Stage::Forward), program.outputs.loss.id);
+        let first = forward.clone().find(|i| program.instructions[*i].node > Some(node)).unwrap_or(forward.end);
+        self.executor.run(first..forward.end).expect("the reference runs");
+        self.executor.values(loss)[0] / self.valid as f64
+    }
+
+    /// Holds `gradient` against the differences of `loss` around every value of `tensor`.
+    ///
+    /// At a kink (ReLU at 0, a tie in a pool) the slopes to the left and to the right differ, and any value between
+    /// them is a gradient; elsewhere they differ by H times the curvature. So one rule serves both.
+    fn differences(&mut self, what: &str, tensor: Tensor, gradient: &[f64], mut loss: impl FnMut(&mut Check) -> f64) {
+        assert_eq!(gradient.len(), tensor.len, "{what}");
+        let here = loss(self);
+        let mut kinks = 0;
+        for (i, gradient) in gradient.iter().enumerate() {
+            let value = self.executor.values(tensor.id)[i];
+            let mut at = |offset: f64| {
+                self.executor.set(tensor.id, i, value + offset);
+                loss(self)
+            };
+            let (above, below) = (at(H), at(-H));
+            at(0.0);
+            let (right, left) = ((above - here) / H, (here - below) / H);
+            let central = (right + left) / 2.0;
+            let allowed = (right - left).abs() / 2.0 + ABSOLUTE + RELATIVE * central.abs();
+            assert!(
+                (gradient - central).abs() <= allowed,
+                "{what} [{i}]: gradient {gradient:e}, differences {central:e} (left {left:e}, right {right:e})"
+            );
+            kinks += usize::from((right - left).abs() > 1e-4);
+        }
+        assert!(10 * kinks <= tensor.len, "{what}: {kinks} of {} values sit at a kink and prove little", tensor.len);
+    }
+
+    fn values(&self, tensor: Option<Tensor>) -> Vec<f64> {
+        self.executor.values(tensor.expect("inspection plans every gradient").id).to_vec()
+    }
+
+    /// Weights and biases of every layer.
+    fn parameters(&mut self) {
+        for (i, node) in self.executor.program().nodes.clone().iter().enumerate() {
+            let Some(p) = node.parameters else { continue };
+            let name = self.network.nodes[i].name.clone();
+            let (weight, bias) = (self.values(p.weight_gradient), self.values(p.bias_gradient));
+            self.differences(&format!("{name}.weight"), p.weight, &weight, |check| check.loss_from(i - 1));
+            self.differences(&format!("{name}.bias"), p.bias, &bias, |check| check.loss_from(i - 1));
+        }
+    }
+
+    /// Activations of every layer, the input's pixels and the softmax's probabilities among them.
+    fn activations(&mut self) {
+        let nodes = self.executor.program().nodes.clone();
+        for (i, (node, description)) in nodes.iter().zip(self.network.nodes.clone()).enumerate() {
+            let gradient = self.values(node.activation_gradient);
+            let tensor = node.activation;
+            match description.layer {
+                // No operation goes on from the probabilities: the loss is made from the logits.
+                Layer::Softmax => {
+                    let (id, classes) = (tensor.id, description.output.channels);
+                    self.differences("softmax", tensor, &gradient, |check| check.loss_of_probabilities(id, classes));
+                }
+                _ => self.differences(&description.name, tensor, &gradient, |check| check.loss_from(i)),
+            }
+        }
+    }
+
+    fn loss_of_probabilities(&self, probabilities: BufferId, classes: usize) -> f64 {
+        let rows = self.executor.values(probabilities).chunks_exact(classes).take(self.valid);
+        rows.zip(&self.labels).map(|(row, label)| -row[*label as usize].ln()).sum::<f64>() / self.valid as f64
+    }
+}
+
+/// Whole and partial batches.
+fn check(toml: &str) {
+    for valid in [BATCH, BATCH - 1] {
+        let mut check = Check::new(toml, valid);
+        check.parameters();
+        check.activations();
+    }
+}
+
+#[test]
+fn strides_and_kernels_unlike_each_other() {
+    check(STRIDED);
+}
+
+#[test]
+fn padding_beyond_the_kernel() {
+    check(PADDED_BEYOND);
+}
+
+#[test]
+fn overlapping_padded_pooling_and_relu() {
+    check(POOLED);
+}
+
+#[test]
+fn pooling_that_skips_pixels() {
+    check(SKIPPING_POOL);
+}
+
+#[test]
+fn fully_connected_on_fully_connected() {
+    check(DENSE);
+}
+
+#[test]
+fn two_blocks_as_people_train_them() {
+    check(DEEP);
+}
+
+#[test]
+fn rows_beyond_the_valid_examples_have_no_gradient() {
+    let check = Check::new(DEEP, 1);
+    for node in &check.executor.program().nodes {
+        let gradient = check.values(node.activation_gradient);
+        let (valid, beyond) = gradient.split_at(gradient.len() / BATCH);
+        assert!(valid.iter().any(|g| *g != 0.0) && beyond.iter().all(|g| *g == 0.0));
+    }
+}
+
+/// Loss with decay, as its definition says: l2/2 * sum of w² + l1 * sum of |w| over weights, not biases.
+fn decayed_loss(executor: &mut Reference64, l1: f64, l2: f64, valid: usize) -> f64 {
+    let forward = executor.program().stage(Stage::Forward);
+    executor.run(forward).expect("the reference runs");
+    let program = executor.program();
+    let weights = program.nodes.iter().filter_map(|n| n.parameters).flat_map(|p| executor.values(p.weight.id));
+    let decay: f64 = weights.map(|w| l2 / 2.0 * w * w + l1 * w.abs()).sum();
+    executor.values(program.outputs.loss.id)[0] / valid as f64 + decay
+}
+
+#[test]
+fn a_plain_step_descends_the_loss_with_decay_of_weights_and_not_of_biases() {
+    // Exact in f32, as the header and the decay hold them; large, so that a missing one cannot hide.
+    let (l1, l2, learning_rate) = (0.125, 0.25, 0.5);
+    let network = network(STRIDED);
+    let examples = Examples::noise([7, 10, 2], BATCH, network.classes());
+    let options = Options::training(BATCH, examples.source(), Rule::Sgd);
+    let mut executor =
+        Reference64::new64(Program::lower(&network, &options).expect("the network lowers")).expect("it fits");
+    load(&mut executor, &examples, &parameters(&network, 5));
+    load_decay(&mut executor, l1 as f32, l2 as f32);
+    let header = Header { learning_rate: learning_rate as f32, ..Header::evaluation(0) };
+    let inputs = step_inputs(executor.program(), header, &examples, &[0, 1]);
+    run_to(&mut executor, Stage::Update, &inputs);
+
+    let all = executor.program().parameters.id;
+    let before = executor.values(all).to_vec();
+    block_on(executor.end_step(true)).expect("the step ends");
+    let after = executor.values(all).to_vec();
+    // The same exchange brings the parameters before the step back.
+    block_on(executor.end_step(true)).expect("the step ends");
+    executor.program().nodes.clone().iter().filter_map(|n| n.parameters).for_each(|p| {
+        for tensor in [p.weight, p.bias] {
+            let start = executor.program().root(tensor.id).1;
+            for i in start..start + tensor.len {
+                let mut loss = |offset: f64| {
+                    executor.set(all, i, before[i] + offset);
+                    decayed_loss(&mut executor, l1, l2, 2)
+                };
+                let slope = (loss(H) - loss(-H)) / (2.0 * H);
+                executor.set(all, i, before[i]);
+                let step = after[i] - before[i];
+                assert!(
+                    (step + learning_rate * slope).abs() <= ABSOLUTE + RELATIVE * slope.abs(),
+                    "parameter {i} moved by {step:e}, the slope is {slope:e}"
+                );
+            }
+        }
+    });
+}

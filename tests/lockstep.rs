@@ -1,0 +1,230 @@
+//! Two executors over the same step, operation by operation: they agree, and where one does not, it is named.
+
+mod common;
+
+use common::rig::{Examples, executor, load_decay, network, parameters, step_inputs};
+use glassnet::error::Result;
+use glassnet::exec::lockstep::{Divergence, Report, lockstep};
+use glassnet::exec::{Capture, Device, DeviceInfo, Executor, Pending};
+use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::Rule;
+use glassnet::kernels::{BufferId, Element};
+use glassnet::net::Network;
+use glassnet::program::{Options, Program};
+use pollster::block_on;
+use std::ops::Range;
+
+const BATCH: usize = 5;
+const ADAM: Rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+/// A network, examples for it, and the inputs of a training step with two rows of the batch left empty.
+struct Step {
+    network: Network,
+    examples: Examples,
+    rule: Rule,
+}
+
+impl Step {
+    fn new(network: Network, shape: [usize; 3], rule: Rule) -> Step {
+        let examples = Examples::noise(shape, 9, network.classes());
+        Step { network, examples, rule }
+    }
+
+    fn preset(name: &str, rule: Rule) -> Step {
+        Step::new(Network::preset(name).expect("a preset"), [28, 28, 1], rule)
+    }
+
+    /// One of every layer, small enough to run many times.
+    fn small() -> Step {
+        let layers = r#"layers = [
+            { type = "input", height = 6, width = 7, channels = 1 },
+            { type = "conv", filters = 3, kernel = 3, pad = 1, activation = "relu" },
+            { type = "max-pool", size = 2, stride = 2 },
+            { type = "conv", filters = 2, kernel = 2 },
+            { type = "fc", outputs = 4, activation = "relu" },
+            { type = "fc", outputs = 3 },
+            { type = "softmax" },
+        ]"#;
+        Step::new(network(layers), [6, 7, 1], ADAM)
+    }
+
+    fn executor(&self, device: &Device) -> Box<dyn Executor> {
+        let options = Options::training(BATCH, self.examples.source(), self.rule);
+        let mut executor = executor(device, &self.network, &options, &self.examples, &parameters(&self.network, 2));
+        load_decay(&mut *executor, 1e-4, 1e-3);
+        executor
+    }
+
+    fn run(&self, first: &mut dyn Executor, second: &mut dyn Executor) -> Report {
+        let header = Header {
+            step: 3,
+            seed: 11,
+            training: true,
+            learning_rate: 0.01,
+            correction1: 0.1,
+            correction2: 0.001,
+            ..Header::evaluation(0)
+        };
+        let inputs = step_inputs(first.program(), header, &self.examples, &[8, 1, 4]);
+        block_on(lockstep(first, second, &inputs)).expect("both devices run")
+    }
+
+    /// The reference and `device` agree about every operation.
+    fn assert_agrees(&self, device: &Device) {
+        let (mut reference, mut other) = (self.executor(&Device::Reference), self.executor(device));
+        let report = self.run(&mut *reference, &mut *other);
+        assert_eq!(report.divergence, None, "{} on {}", self.network.name, device.info().executor);
+        assert_eq!(report.operations, reference.program().instructions.len());
+    }
+
+    fn divergence(&self, first: &mut dyn Executor, second: &mut dyn Executor) -> Divergence {
+        self.run(first, second).divergence.expect("the fault is found")
+    }
+}
+
+const ADADELTA: Rule = Rule::Adadelta { rho: 0.95, epsilon: 1e-8 };
+
+#[test]
+fn cpu_and_reference_agree_over_a_step_of_the_default_preset() {
+    Step::preset("convnetjs-mnist", ADADELTA).assert_agrees(&Device::Cpu);
+}
+
+#[test]
+fn gpu_and_reference_agree_over_a_step_of_the_default_preset() {
+    if let Some(gpu) = common::gpu() {
+        Step::preset("convnetjs-mnist", ADADELTA).assert_agrees(&Device::Gpu(gpu));
+    }
+}
+
+#[test]
+fn cpu_and_reference_agree_over_a_step_of_vgg() {
+    Step::preset("vgg-mnist", ADAM).assert_agrees(&Device::Cpu);
+}
+
+#[test]
+fn gpu_and_reference_agree_over_a_step_of_vgg() {
+    if let Some(gpu) = common::gpu() {
+        Step::preset("vgg-mnist", ADAM).assert_agrees(&Device::Gpu(gpu));
+    }
+}
+
+#[test]
+fn gpu_and_reference_agree_with_plain_and_with_momentum_descent() {
+    if let Some(gpu) = common::gpu() {
+        for rule in [Rule::Sgd, Rule::Momentum { momentum: 0.9 }] {
+            Step { rule, ..Step::small() }.assert_agrees(&Device::Gpu(gpu.clone()));
+        }
+    }
+}
+
+#[test]
+fn one_changed_weight_is_found_at_the_convolution_that_uses_it() {
+    let step = Step::small();
+    let (mut first, mut second) = (step.executor(&Device::Reference), step.executor(&Device::Cpu));
+    let conv2 = step.network.nodes.iter().position(|n| n.name == "conv2").expect("there is a conv2");
+    let weight = second.program().nodes[conv2].parameters.expect("a convolution has weights").weight;
+    let mut words = block_on(second.read(weight.id)).expect("the weights are read");
+    words[0] = (f32::from_bits(words[0]) + 0.5).to_bits();
+    second.write(weight.id, &words).expect("the weights are written");
+    let found = step.divergence(&mut *first, &mut *second);
+    assert_eq!((found.operation.as_str(), found.kernel), ("conv2.forward", "conv.forward"));
+    // Filter 0 alone differs: every second value, NHWC.
+    assert_eq!((found.buffer.as_str(), found.index % 2), ("conv2.activation", 0));
+}
+
+/// What a broken operation does to the last value of one of its outputs.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Off by a thousandth of the largest value.
+    Shift,
+    Nan,
+}
+
+/// An executor whose operation `broken` gets one output wrong.
+struct Broken {
+    inner: Box<dyn Executor>,
+    broken: usize,
+    output: usize,
+    fault: Fault,
+}
+
+impl Broken {
+    fn spoil(&mut self) -> Result<()> {
+        let id = self.inner.program().instructions[self.broken].op.outputs[self.output];
+        let mut words = block_on(self.inner.read(id))?;
+        let last = words.len() - 1;
+        words[last] = match (self.inner.program().buffer(id).element, self.fault) {
+            (Element::U32, _) => words[last] + 1,
+            (Element::F32, Fault::Nan) => f32::NAN.to_bits(),
+            (Element::F32, Fault::Shift) => {
+                let sizes = words.iter().map(|w| f32::from_bits(*w).abs());
+                let largest = sizes.filter(|v| *v < f32::MAX).fold(0.0, f32::max);
+                (f32::from_bits(words[last]) + 1e-3 * largest + 1e-6).to_bits()
+            }
+        };
+        self.inner.write(id, &words)
+    }
+}
+
+impl Executor for Broken {
+    fn device(&self) -> &DeviceInfo {
+        self.inner.device()
+    }
+    fn program(&self) -> &Program {
+        self.inner.program()
+    }
+    fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
+        self.inner.write(buffer, words)
+    }
+    fn begin_step(&mut self, words: &[u32]) -> Result<()> {
+        self.inner.begin_step(words)
+    }
+    fn run(&mut self, instructions: Range<usize>) -> Result<()> {
+        self.inner.run(instructions.clone())?;
+        if instructions.contains(&self.broken) { self.spoil() } else { Ok(()) }
+    }
+    fn run_timed(&mut self, tag: u64, ranges: &[Range<usize>]) -> Pending<'_, ()> {
+        self.inner.run_timed(tag, ranges)
+    }
+    fn capture(&mut self, tag: u64, buffers: &[BufferId]) -> Result<()> {
+        self.inner.capture(tag, buffers)
+    }
+    fn end_step(&mut self, update: bool) -> Pending<'_, ()> {
+        self.inner.end_step(update)
+    }
+    fn captured(&mut self) -> Result<Vec<Capture>> {
+        self.inner.captured()
+    }
+    fn finish(&mut self) -> Pending<'_, ()> {
+        self.inner.finish()
+    }
+    fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>> {
+        self.inner.read(buffer)
+    }
+}
+
+/// Breaks every output of every operation in turn, and expects each to be named.
+fn every_fault_is_named(fault: Fault) {
+    let step = Step::small();
+    let instructions = step.executor(&Device::Reference).program().instructions.clone();
+    for (broken, instruction) in instructions.iter().enumerate() {
+        for (output, id) in instruction.op.outputs.iter().enumerate() {
+            let mut first = step.executor(&Device::Reference);
+            let mut second = Broken { inner: step.executor(&Device::Reference), broken, output, fault };
+            let found = step.divergence(&mut *first, &mut second);
+            let spec = first.program().buffer(*id);
+            assert_eq!(found.operation, instruction.name);
+            assert_eq!((&found.buffer, found.index), (&spec.name, spec.len - 1), "{}", instruction.name);
+        }
+    }
+}
+
+#[test]
+fn a_slightly_wrong_value_is_named_in_whatever_operation_it_arises() {
+    every_fault_is_named(Fault::Shift);
+}
+
+#[test]
+fn a_nan_is_named_in_whatever_operation_it_arises() {
+    every_fault_is_named(Fault::Nan);
+}

@@ -1,0 +1,170 @@
+//! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default limits.
+
+use glassnet::kernels::{self, Element, Kernel};
+use naga::proc::Layouter;
+use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, GlobalVariable, Handle, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+
+/// WebGPU's default limits.
+const MAX_STORAGE_BUFFERS: usize = 8;
+const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
+const MAX_INVOCATIONS: u32 = 256;
+const MAX_UNIFORM_BYTES: u32 = 64 << 10;
+
+/// A kernel's shader, parsed and valid.
+struct Shader {
+    kernel: &'static Kernel,
+    module: Module,
+    info: ModuleInfo,
+    layouter: Layouter,
+}
+
+impl Shader {
+    fn of(kernel: &'static Kernel) -> Shader {
+        let module = naga::front::wgsl::parse_str(kernel.source)
+            .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(kernel.source)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(kernel.source)));
+        let mut layouter = Layouter::default();
+        layouter.update(module.to_ctx()).expect("every type has a layout");
+        Shader { kernel, module, info, layouter }
+    }
+
+    fn entry(&self) -> (usize, &naga::EntryPoint) {
+        let mut entries = self.module.entry_points.iter().enumerate();
+        entries.find(|(_, e)| e.name == self.kernel.entry).unwrap_or_else(|| panic!("no {}", self.kernel.entry))
+    }
+
+    fn uses(&self) -> &FunctionInfo {
+        self.info.get_entry_point(self.entry().0)
+    }
+
+    /// The variables that the entry point touches, itself or through what it calls.
+    fn globals(&self) -> impl Iterator<Item = (Handle<GlobalVariable>, &GlobalVariable)> {
+        self.module.global_variables.iter().filter(|(handle, _)| !self.uses()[*handle].is_empty())
+    }
+
+    /// Those with a place in the bind group, by that place.
+    fn bindings(&self) -> Vec<(u32, &GlobalVariable)> {
+        let placed = self.globals().filter_map(|(_, global)| {
+            let place = global.binding.as_ref()?;
+            assert_eq!(place.group, 0, "{:?}", global.name);
+            Some((place.binding, global))
+        });
+        let mut bindings: Vec<_> = placed.collect();
+        bindings.sort_by_key(|(place, _)| *place);
+        bindings
+    }
+
+    /// Access and element type of a storage buffer.
+    fn storage(&self, global: &GlobalVariable) -> (StorageAccess, Element) {
+        let AddressSpace::Storage { access } = global.space else { panic!("{global:?} is no storage buffer") };
+        let TypeInner::Array { base, .. } = self.module.types[global.ty].inner else {
+            panic!("{global:?} is no array")
+        };
+        let scalar = match self.module.types[base].inner {
+            TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => scalar,
+            ref other => panic!("{global:?} holds {other:?}"),
+        };
+        let element = match (scalar.kind, scalar.width) {
+            (ScalarKind::Float, 4) => Element::F32,
+            (ScalarKind::Uint, 4) => Element::U32,
+            other => panic!("{global:?} holds {other:?}"),
+        };
+        (access, element)
+    }
+}
+
+fn for_each_shader(check: impl Fn(&Shader)) {
+    for kernel in kernels::ALL {
+        println!("{}", kernel.name);
+        check(&Shader::of(kernel));
+    }
+}
+
+#[test]
+fn every_shader_is_valid_without_optional_features() {
+    for_each_shader(|shader| assert!(!shader.module.entry_points.is_empty()));
+}
+
+#[test]
+fn entry_points_are_compute_with_the_kernels_workgroup_within_the_limits() {
+    for_each_shader(|shader| {
+        let (_, entry) = shader.entry();
+        assert_eq!(entry.stage, ShaderStage::Compute);
+        assert_eq!(entry.workgroup_size, [shader.kernel.workgroup, 1, 1]);
+        assert!(shader.kernel.workgroup <= MAX_INVOCATIONS);
+    });
+}
+
+#[test]
+fn params_are_the_uniform_at_binding_0_and_have_the_kernels_size() {
+    for_each_shader(|shader| {
+        // An entry point may ignore its parameters, but the file declares them.
+        let (_, uniform) = (shader.module.global_variables.iter())
+            .find(|(_, global)| global.space == AddressSpace::Uniform)
+            .expect("a uniform variable");
+        assert_eq!(uniform.binding.as_ref().map(|b| (b.group, b.binding)), Some((0, 0)));
+        let ty = &shader.module.types[uniform.ty];
+        assert_eq!(ty.name.as_deref(), Some("Params"));
+        let layout = shader.layouter[uniform.ty];
+        let params = u32::try_from(shader.kernel.params).expect("a small struct");
+        assert_eq!(layout.size, layout.alignment.round_up(params), "{}: Params", shader.kernel.name);
+        assert!(layout.size <= MAX_UNIFORM_BYTES);
+    });
+}
+
+#[test]
+fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
+    for_each_shader(|shader| {
+        let kernel = shader.kernel;
+        let bindings: Vec<_> =
+            shader.bindings().into_iter().filter(|(_, global)| global.space != AddressSpace::Uniform).collect();
+        let inputs = kernel.inputs.iter().map(|element| (StorageAccess::LOAD, *element));
+        let outputs = kernel.outputs.iter().map(|element| (StorageAccess::LOAD | StorageAccess::STORE, *element));
+        let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
+        let actual: Vec<_> = bindings.iter().map(|(place, global)| (*place, shader.storage(global))).collect();
+        assert_eq!(actual, expected, "{}", kernel.name);
+        assert!(bindings.len() <= MAX_STORAGE_BUFFERS);
+    });
+}
+
+#[test]
+fn inputs_are_read_and_outputs_are_written_and_never_read() {
+    for_each_shader(|shader| {
+        for (handle, global) in shader.globals().filter(|(_, global)| global.binding.is_some()) {
+            let uses = shader.uses()[handle];
+            let place = global.binding.as_ref().map_or(0, |b| b.binding) as usize;
+            let output = place > shader.kernel.inputs.len();
+            assert_eq!(uses.contains(GlobalUse::WRITE), output, "{}: {:?}", shader.kernel.name, global.name);
+            assert_eq!(uses.contains(GlobalUse::READ), !output, "{}: {:?}", shader.kernel.name, global.name);
+        }
+    });
+}
+
+#[test]
+fn workgroup_memory_stays_within_the_limit() {
+    for_each_shader(|shader| {
+        let shared = shader.globals().filter(|(_, global)| global.space == AddressSpace::WorkGroup);
+        let bytes: u32 = shared.map(|(_, global)| shader.layouter[global.ty].size).sum();
+        assert!(bytes <= MAX_WORKGROUP_BYTES, "{}: {bytes} bytes", shader.kernel.name);
+    });
+}
+
+#[test]
+fn every_entry_point_in_the_shaders_folder_belongs_to_exactly_one_kernel() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    let mut in_files = Vec::new();
+    for file in std::fs::read_dir(folder).expect("the shaders folder") {
+        let path = file.expect("a file").path();
+        let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let source = std::fs::read_to_string(&path).expect("a readable shader");
+        let module = naga::front::wgsl::parse_str(&source).expect("valid WGSL");
+        in_files.extend(module.entry_points.iter().map(|entry| format!("{stem}.{}", entry.name)));
+    }
+    in_files.sort();
+    let mut in_table: Vec<String> = kernels::ALL.iter().map(|kernel| kernel.name.to_string()).collect();
+    in_table.sort();
+    assert_eq!(in_files, in_table);
+}
