@@ -54,7 +54,7 @@ pub async fn evaluate(
     let stages = program.stages(Stage::Batch, Stage::Forward);
 
     let mut executor = device.executor(program).await?;
-    upload_parameters(&mut *executor, network, parameters)?;
+    upload_parameters(&mut *executor, parameters)?;
     upload_examples(&mut *executor, examples)?;
     let mut tally = Tally::new(examples);
     for start in (0..examples.len()).step_by(batch) {

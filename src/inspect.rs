@@ -87,7 +87,7 @@ pub async fn inspect(
     let (all, outputs) = (0..program.instructions.len(), program.outputs);
     let mut executor = device.executor(program).await?;
     let executor = &mut *executor;
-    upload_parameters(executor, network, parameters)?;
+    upload_parameters(executor, parameters)?;
     upload_examples(executor, &example)?;
     executor.begin_step(&words)?;
     executor.run(all)?;

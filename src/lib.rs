@@ -12,5 +12,6 @@ pub mod inspect;
 pub mod kernels;
 pub mod net;
 pub mod program;
+pub mod train;
 
 pub use error::{Error, Result};

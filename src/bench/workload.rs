@@ -119,7 +119,7 @@ impl Workload {
     /// Writes images, initial weights and decay.
     fn fill(&self, network: &Network, executor: &mut dyn Executor) -> Result<()> {
         upload_examples(executor, &self.examples)?;
-        upload_parameters(executor, network, &network.initial_parameters(SEED))?;
+        upload_parameters(executor, &network.initial_parameters(SEED))?;
         let program = executor.program();
         let Some(decay) = program.trainable.map(|t| t.decay) else { return Ok(()) };
         let mut decays = vec![0.0; decay.len];

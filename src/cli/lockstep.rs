@@ -11,9 +11,9 @@ use glassnet::data::Examples;
 use glassnet::exec::lockstep::{Report, lockstep};
 use glassnet::exec::{Device, DeviceInfo, Executor, upload_examples, upload_parameters, write_reals};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::Rule;
-use glassnet::net::{Network, Recipe, TrainerName};
+use glassnet::net::Network;
 use glassnet::program::{Options, Program, Source};
+use glassnet::train::{Overrides, Settings};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
@@ -44,11 +44,12 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let network = options::network(&args.network)?;
     let device = device(args).await?;
     let batch = args.batch_size.unwrap_or(BATCH);
+    let overrides = Overrides { batch_size: Some(batch), ..Overrides::default() };
+    let rule = Settings::resolve(network.clone(), &overrides)?.trainer.rule();
     let shape @ [height, width, channels] = image_shape(&network);
     let source = Source { height, width, channels, examples: batch };
     let limits = device.limits();
-    let options =
-        Options { max_binding: limits.max_binding, ..Options::training(batch, source, rule(&network.training)) };
+    let options = Options { max_binding: limits.max_binding, ..Options::training(batch, source, rule) };
     let program = Program::lower(&network, &options)?;
     program.check_limits(&network, &options, &limits)?;
     program.check_limits(&network, &options, &Device::Reference.limits())?;
@@ -109,7 +110,7 @@ async fn prepared(
 ) -> Result<Box<dyn Executor>> {
     let mut executor = device.executor(program.clone()).await?;
     upload_examples(&mut *executor, examples)?;
-    upload_parameters(&mut *executor, network, &network.initial_parameters(SEED))?;
+    upload_parameters(&mut *executor, &network.initial_parameters(SEED))?;
     if let Some(trainable) = program.trainable {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
         for tensor in [Some(trainable.decay), trainable.state].into_iter().flatten() {
@@ -138,18 +139,4 @@ fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
     let indices: Vec<u32> = (0..valid as u32).rev().collect();
     let labels: Vec<u32> = indices.iter().map(|index| u32::from(examples.labels[*index as usize])).collect();
     program.input_words(header, &indices, &labels)
-}
-
-/// The rule that the description recommends, with the published constants where it says nothing.
-fn rule(recipe: &Recipe) -> Rule {
-    let constant = |value: Option<f64>, published: f64| value.unwrap_or(published) as f32;
-    let epsilon = constant(recipe.epsilon, 1e-8);
-    match recipe.trainer.unwrap_or(TrainerName::Adam) {
-        TrainerName::Sgd => Rule::Sgd,
-        TrainerName::Momentum => Rule::Momentum { momentum: constant(recipe.momentum, 0.9) },
-        TrainerName::Adadelta => Rule::Adadelta { rho: constant(recipe.rho, 0.95), epsilon },
-        TrainerName::Adam => {
-            Rule::Adam { beta1: constant(recipe.beta1, 0.9), beta2: constant(recipe.beta2, 0.999), epsilon }
-        }
-    }
 }

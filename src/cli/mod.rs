@@ -10,6 +10,8 @@ mod devices;
 mod eval;
 mod inspect;
 mod lockstep;
+mod train;
+mod train_view;
 
 use clap::{Parser, Subcommand};
 use glassnet::Result;
@@ -25,6 +27,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Train(train::TrainArgs),
     Eval(eval::EvalArgs),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
@@ -36,6 +39,7 @@ enum Command {
 /// Runs a command to its end. [`ExitCode::FAILURE`] stands for a finding that has already been printed.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -7,7 +7,9 @@ use clap::Args;
 use glassnet::data::{Dataset, DatasetName, Examples};
 use glassnet::exec::Device;
 use glassnet::net::TrainerName;
-use glassnet::train::{self, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary};
+use glassnet::train::{
+    self, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary,
+};
 use glassnet::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -186,7 +188,8 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
         )));
     }
     let state = folder.resume(&settings)?;
-    let steps_per_epoch = (glassnet::data::split(dataset.train.len()).train.len() as u64).div_ceil(settings.batch_size as u64);
+    let steps_per_epoch =
+        (glassnet::data::split(dataset.train.len()).train.len() as u64).div_ceil(settings.batch_size as u64);
     if state.step >= settings.end(steps_per_epoch)
         && let Some(summary) = folder.read_summary()?
     {
@@ -326,7 +329,9 @@ impl Reporter<'_> {
         let path = self.folder.path().display();
         let Some(step) = self.folder.checkpoint_step() else { return Err(error) };
         if matches!(error, Error::Interrupted) {
-            note(format_args!("stopped; the checkpoint of step {step} is saved. Continue with: glassnet train --resume {path}"));
+            note(format_args!(
+                "stopped; the checkpoint of step {step} is saved. Continue with: glassnet train --resume {path}"
+            ));
             return Ok(ExitCode::from(130));
         }
         note(format_args!("the last good checkpoint, of step {step}, is in {path}"));

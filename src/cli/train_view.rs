@@ -27,7 +27,8 @@ impl View {
     pub fn new(settings: &Settings, output: Output) -> View {
         let plain = !io::stderr().is_terminal();
         let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3}% step {pos}/{len} {wide_msg} {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3}% step {pos}/{len} {wide_msg} {eta} left")
+        {
             bar.set_style(style);
         }
         let network = &settings.network;

@@ -6,8 +6,7 @@
 use super::Executor;
 use crate::data::Examples;
 use crate::error::Result;
-use crate::net::{Network, ParameterShape, Parameters};
-use crate::program::{ParameterTensors, Program};
+use crate::net::{Network, Parameters};
 
 /// Fills the chunks of the program's data set. `examples` must be as many as the program was lowered for, and of the
 /// same shape.
@@ -39,19 +38,9 @@ fn pack(bytes: &[u8]) -> Vec<u32> {
 }
 
 /// Writes all weights and biases; the gaps between tensors become zeros.
-pub fn upload_parameters(executor: &mut dyn Executor, network: &Network, parameters: &[Parameters]) -> Result<()> {
+pub fn upload_parameters(executor: &mut dyn Executor, parameters: &[Parameters]) -> Result<()> {
     let program = executor.program();
-    let mut flat = vec![0.0f32; program.parameters.len];
-    let tensors = tensors(program, network);
-    assert_eq!(tensors.len(), parameters.len(), "layers with parameters");
-    for ((shape, place), values) in tensors.iter().zip(parameters) {
-        assert_eq!(shape.layer, values.layer, "the order of layers");
-        for (tensor, values) in [(place.weight, &values.weight), (place.bias, &values.bias)] {
-            assert_eq!(tensor.len, values.len(), "values of {}", program.buffer(tensor.id).name);
-            flat[program.root(tensor.id).1..][..tensor.len].copy_from_slice(values);
-        }
-    }
-    let target = program.parameters.id;
+    let (target, flat) = (program.parameters.id, program.join_parameters(parameters));
     super::write_reals(executor, target, &flat)
 }
 
@@ -59,27 +48,14 @@ pub fn upload_parameters(executor: &mut dyn Executor, network: &Network, paramet
 pub async fn download_parameters(executor: &mut dyn Executor, network: &Network) -> Result<Vec<Parameters>> {
     let source = executor.program().parameters.id;
     let flat = super::read_reals(executor, source).await?;
-    let program = executor.program();
-    let values = |tensor: crate::kernels::Tensor| flat[program.root(tensor.id).1..][..tensor.len].to_vec();
-    let read = |(shape, place): (ParameterShape, ParameterTensors)| Parameters {
-        layer: shape.layer,
-        weight: values(place.weight),
-        bias: values(place.bias),
-    };
-    Ok(tensors(program, network).into_iter().map(read).collect())
-}
-
-/// Each layer's parameters with their places.
-fn tensors(program: &Program, network: &Network) -> Vec<(ParameterShape, ParameterTensors)> {
-    let place = |shape: ParameterShape| program.nodes[shape.node].parameters.map(|place| (shape, place));
-    network.parameters().into_iter().filter_map(place).collect()
+    Ok(executor.program().split_parameters(network, &flat))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exec::Device;
-    use crate::program::{Options, Source};
+    use crate::program::{Options, Program, Source};
 
     #[test]
     fn bytes_are_packed_little_endian() {
@@ -95,7 +71,7 @@ mod tests {
         let parameters = network.initial_parameters(3);
         let back = pollster::block_on(async {
             let mut executor = Device::Cpu.executor(program).await?;
-            upload_parameters(&mut *executor, &network, &parameters)?;
+            upload_parameters(&mut *executor, &parameters)?;
             download_parameters(&mut *executor, &network).await
         });
         assert_eq!(back.expect("the executor reads"), parameters);

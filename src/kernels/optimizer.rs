@@ -232,22 +232,13 @@ fn parallel<T: Step>(args: &mut Args<'_, f32>) {
     let (decay, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
     let state_out: &mut [f32] = if args.outputs.len() > 1 { args.out(1) } else { &mut [] };
     let (first, second) = state_out.split_at_mut(if state.is_empty() { 0 } else { w.len() });
-    // Missing slots are handed out as empty pieces.
-    let pieces = |slot: usize, piece: usize| -> usize { if state.len() > slot * w.len() { piece } else { 0 } };
-    let tasks = w.len().div_ceil(TASK);
-    let mut work: Vec<(usize, &mut [f32], &mut [f32], &mut [f32])> = Vec::with_capacity(tasks);
-    let (mut w_rest, mut first_rest, mut second_rest) = (w_out, first, second);
-    for task in 0..tasks {
-        let size = TASK.min(w.len() - task * TASK);
-        let (a, b, d);
-        (a, w_rest) = w_rest.split_at_mut(size);
-        (b, first_rest) = first_rest.split_at_mut(pieces(0, size));
-        (d, second_rest) = second_rest.split_at_mut(pieces(1, size));
-        work.push((task * TASK, a, b, d));
-    }
-    work.into_par_iter().for_each(|(start, w_out, first, second)| {
+    // Slots that the rule does not have come as empty pieces.
+    let (mut first, mut second) = (first.chunks_mut(TASK), second.chunks_mut(TASK));
+    let piece = |w| (w, first.next().unwrap_or_default(), second.next().unwrap_or_default());
+    let work: Vec<_> = w_out.chunks_mut(TASK).map(piece).collect();
+    work.into_par_iter().enumerate().for_each(|(task, (w_out, first, second))| {
         for (j, out) in w_out.iter_mut().enumerate() {
-            let (value, slots) = one::<f32, T>(&c, start + j, decay, w, g, state);
+            let (value, slots) = one::<f32, T>(&c, task * TASK + j, decay, w, g, state);
             *out = value as f32;
             if let Some(slot) = first.get_mut(j) {
                 *slot = slots[0] as f32;

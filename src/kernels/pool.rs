@@ -199,7 +199,9 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
 }
 
 /// [N,H,W,C], window, stride, pad.
-const SHAPES: &[([usize; 4], [usize; 2], [usize; 2], [usize; 2])] = &[
+type Shape = ([usize; 4], [usize; 2], [usize; 2], [usize; 2]);
+
+const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], [1, 1], [1, 1], [0, 0]),
     ([20, 24, 24, 8], [2, 2], [2, 2], [0, 0]),
     ([3, 12, 12, 16], [3, 3], [3, 3], [0, 0]),

@@ -15,7 +15,6 @@ pub use planner::BufferSpec;
 pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStatistics};
 
 use crate::kernels::batch::{CHUNKS, Header};
-use crate::kernels::optimizer::BLOCK;
 use crate::kernels::{BufferId, Case, Op, Tensor};
 use std::ops::Range;
 
@@ -169,18 +168,6 @@ impl Program {
             trainable: None,
             statistics: StatisticsPlan::empty(none),
         }
-    }
-
-    /// The contents of [`Trainable::decay`]: weights decay, biases do not.
-    pub fn decay_blocks(&self, l1: f32, l2: f32) -> Vec<f32> {
-        let mut blocks = vec![0.0; 2 * (self.parameters.len / BLOCK)];
-        for weight in self.nodes.iter().filter_map(|n| n.parameters).map(|p| p.weight) {
-            let first = self.root(weight.id).1 / BLOCK;
-            for block in blocks[2 * first..][..2 * weight.len.div_ceil(BLOCK)].chunks_exact_mut(2) {
-                block.copy_from_slice(&[l1, l2]);
-            }
-        }
-        blocks
     }
 
     /// The words of [`Inputs::all`] for one step; `indices` and `labels` hold the valid examples only.

@@ -122,7 +122,9 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<RunFolder> {
         if !path.join("config.toml").is_file() {
             let path = path.display();
-            return Err(Error::Settings(format!("{path} is no run folder: it has no config.toml; give the folder of a run")));
+            return Err(Error::Settings(format!(
+                "{path} is no run folder: it has no config.toml; give the folder of a run"
+            )));
         }
         let folder = RunFolder::lock(path)?;
         formats::remove_temporary_files(path)?;
@@ -134,9 +136,10 @@ impl RunFolder {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
         let lock = lock.map_err(Error::io("write to the run folder", &name))?;
         match lock.try_lock() {
-            Err(fs::TryLockError::WouldBlock) => {
-                Err(Error::Settings(format!("another process is training in {}: wait for it or stop it", path.display())))
-            }
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Settings(format!(
+                "another process is training in {}: wait for it or stop it",
+                path.display()
+            ))),
             // A file system without locks: the run goes on without.
             Ok(()) | Err(fs::TryLockError::Error(_)) => {
                 Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: lock })
@@ -155,7 +158,8 @@ impl RunFolder {
 
     /// Writes `config.toml`.
     pub fn write_config(&mut self, config: &RunConfig) -> Result<()> {
-        let text = toml::to_string(config).map_err(|e| Error::Settings(format!("the settings cannot be written: {e}")))?;
+        let text =
+            toml::to_string(config).map_err(|e| Error::Settings(format!("the settings cannot be written: {e}")))?;
         atomic_write(&self.path.join("config.toml"), text.as_bytes())
     }
 
@@ -171,7 +175,9 @@ impl RunFolder {
         let path = self.path.join("checkpoint.safetensors");
         if !path.is_file() {
             let path = self.path.display();
-            return Err(Error::Settings(format!("{path} holds no checkpoint yet: nothing to resume, start the run anew")));
+            return Err(Error::Settings(format!(
+                "{path} holds no checkpoint yet: nothing to resume, start the run anew"
+            )));
         }
         let checkpoint = formats::load_checkpoint(&path)?;
         let damaged = |what: &str| Error::Model(format!("{}: {what} does not belong to this run", path.display()));

@@ -47,7 +47,13 @@ pub struct Progress {
 /// What happens in a run.
 #[derive(Debug)]
 pub enum Event<'a> {
-    Started { first_step: u64, end: u64, steps_per_epoch: u64, train_examples: usize, validation_examples: usize },
+    Started {
+        first_step: u64,
+        end: u64,
+        steps_per_epoch: u64,
+        train_examples: usize,
+        validation_examples: usize,
+    },
     Progress(Progress),
     Step(&'a StepRow),
     /// The last row of statistics comes along, for a table.
@@ -459,10 +465,5 @@ pub(super) fn header(settings: &Settings, step: u64, valid: usize) -> Header {
 
 fn phases(timings: &Timings, examples: u64) -> Phases {
     let per_example = |i: usize| timings.nanoseconds.get(i).copied().unwrap_or(0.0) / examples.max(1) as f64;
-    Phases {
-        clock: timings.clock,
-        forward_ns: per_example(0),
-        backward_ns: per_example(1),
-        update_ns: per_example(2),
-    }
+    Phases { clock: timings.clock, forward_ns: per_example(0), backward_ns: per_example(1), update_ns: per_example(2) }
 }

@@ -32,10 +32,9 @@ impl Trainer {
         let or = |value: Option<f64>, default: f64| value.unwrap_or(default);
         match name {
             TrainerName::Sgd => Trainer::Sgd { learning_rate: or(recipe.learning_rate, 0.01) },
-            TrainerName::Momentum => Trainer::Momentum {
-                learning_rate: or(recipe.learning_rate, 0.01),
-                momentum: or(recipe.momentum, 0.9),
-            },
+            TrainerName::Momentum => {
+                Trainer::Momentum { learning_rate: or(recipe.learning_rate, 0.01), momentum: or(recipe.momentum, 0.9) }
+            }
             TrainerName::Adadelta => Trainer::Adadelta {
                 learning_rate: or(recipe.learning_rate, 1.0),
                 rho: or(recipe.rho, 0.95),
@@ -136,7 +135,9 @@ impl Settings {
         constants.learning_rate = overrides.learning_rate.or(constants.learning_rate);
         constants.momentum = overrides.momentum.or(constants.momentum);
         if overrides.momentum.is_some() && name != TrainerName::Momentum {
-            return Err(Error::Settings(format!("--momentum has no effect on the trainer {name}: use --trainer momentum")));
+            return Err(Error::Settings(format!(
+                "--momentum has no effect on the trainer {name}: use --trainer momentum"
+            )));
         }
         let trainer = Trainer::new(name, &constants);
         let epochs = recipe.epochs.map_or(DEFAULT_EPOCHS, |e| e as u64);
