@@ -18,7 +18,7 @@ pub use report::{
     Report, StageFigures, StepFigures,
 };
 pub use summary::{Crossover, Spread, crossover};
-pub use workload::{SEED, Trainer};
+pub use workload::SEED;
 
 use crate::error::{Error, Result};
 use crate::exec::Device;
@@ -81,8 +81,9 @@ pub async fn run(
     settings: &Settings,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report> {
-    let trainer = Trainer::of(&network.training);
-    let workload = Workload::new(network, trainer);
+    let training = crate::train::Settings::resolve(network.clone(), &crate::train::Overrides::default())?;
+    let trainer = training.trainer.name();
+    let workload = Workload::new(training);
     let mut batch_sizes = settings.batch_sizes.clone();
     batch_sizes.sort_unstable();
     batch_sizes.dedup();
@@ -108,7 +109,7 @@ pub async fn run(
         take_turns(batch_size, &mut seats, settings.rounds, &mut turns, progress).await?;
         batches.push(report::batch(network, batch_size, &turns.labels, seats).await?);
     }
-    Ok(report::report(network, &trainer, workload.examples.len(), settings, devices, batches))
+    Ok(report::report(network, trainer, workload.examples.len(), settings, devices, batches))
 }
 
 /// Every seat measures one round, then every seat the next.

@@ -2,7 +2,7 @@
 
 use super::measure::Subject;
 use super::summary::{Crossover, Spread, crossover};
-use super::workload::{SEED, Trainer};
+use super::workload::SEED;
 use super::{Seat, Settings};
 use crate::error::Result;
 use crate::exec::{Clock, Device, DeviceInfo};
@@ -167,7 +167,7 @@ pub struct OperationFigures {
 /// Puts a run together.
 pub(super) fn report(
     network: &Network,
-    trainer: &Trainer,
+    trainer: &str,
     examples: usize,
     settings: &Settings,
     devices: &[Device],
@@ -183,7 +183,7 @@ pub(super) fn report(
         version: env!("CARGO_PKG_VERSION"),
         network: network.name.clone(),
         parameters: network.parameter_count(),
-        trainer: trainer.name.to_string(),
+        trainer: trainer.to_string(),
         machine: Machine {
             cpu: host.name,
             threads: host.threads,

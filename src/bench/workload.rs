@@ -5,10 +5,9 @@
 use crate::data::Examples;
 use crate::error::Result;
 use crate::exec::{Device, Executor, upload_examples, upload_parameters, write_reals};
-use crate::kernels::batch::Header;
-use crate::kernels::optimizer::{BLOCK, Rule};
-use crate::net::{Network, Recipe, TrainerName};
+use crate::net::Network;
 use crate::program::{Options, Program, Source, Stage};
+use crate::train::Settings;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use std::ops::Range;
@@ -24,61 +23,17 @@ const CROP_MARGIN: usize = 4;
 /// Larger than any data set here.
 const PRIME: u64 = 2_654_435_761;
 
-/// The trainer that a network recommends, with every number filled in.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Trainer {
-    pub name: TrainerName,
-    pub rule: Rule,
-    pub learning_rate: f32,
-    l1_decay: f32,
-    l2_decay: f32,
-}
-
-impl Trainer {
-    /// From a recipe; what it leaves open gets the value that is usual for the rule.
-    pub fn of(recipe: &Recipe) -> Trainer {
-        let number = |value: Option<f64>, usual: f64| value.unwrap_or(usual) as f32;
-        let name = recipe.trainer.unwrap_or(TrainerName::Adam);
-        let epsilon = number(recipe.epsilon, 1e-8);
-        let (rule, usual_rate) = match name {
-            TrainerName::Sgd => (Rule::Sgd, 0.01),
-            TrainerName::Momentum => (Rule::Momentum { momentum: number(recipe.momentum, 0.9) }, 0.01),
-            TrainerName::Adadelta => (Rule::Adadelta { rho: number(recipe.rho, 0.95), epsilon }, 1.0),
-            TrainerName::Adam => {
-                let (beta1, beta2) = (number(recipe.beta1, 0.9), number(recipe.beta2, 0.999));
-                (Rule::Adam { beta1, beta2, epsilon }, 1e-3)
-            }
-        };
-        Trainer {
-            name,
-            rule,
-            learning_rate: number(recipe.learning_rate, usual_rate),
-            l1_decay: number(recipe.l1_decay, 0.0),
-            l2_decay: number(recipe.l2_decay, 0.0),
-        }
-    }
-
-    /// Adam's 1 - beta^t of the update that step `step`, from 0, makes.
-    fn corrections(&self, step: u32) -> [f32; 2] {
-        match self.rule {
-            Rule::Adam { beta1, beta2, .. } => {
-                [beta1, beta2].map(|beta| (1.0 - f64::from(beta).powf(f64::from(step) + 1.0)) as f32)
-            }
-            _ => [1.0, 1.0],
-        }
-    }
-}
-
 /// Random images with random labels.
 #[derive(Debug)]
 pub struct Workload {
     pub examples: Examples,
-    trainer: Trainer,
+    settings: Settings,
 }
 
 impl Workload {
     /// Draws as many images as `network` can be timed on.
-    pub fn new(network: &Network, trainer: Trainer) -> Workload {
+    pub fn new(settings: Settings) -> Workload {
+        let network = &settings.network;
         let shape = network.input_shape();
         let margin = if network.crop { CROP_MARGIN } else { 0 };
         let shape = [shape.height + margin, shape.width + margin, shape.channels];
@@ -90,7 +45,7 @@ impl Workload {
         let classes = network.classes();
         // Labels are bytes; a network with more classes is timed on the first 256.
         let labels = (0..count).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
-        Workload { examples: Examples { shape, classes, pixels, labels }, trainer }
+        Workload { examples: Examples { shape, classes, pixels, labels }, settings }
     }
 
     /// Where batches come from.
@@ -101,7 +56,7 @@ impl Workload {
 
     /// Training with batches of `batch` examples.
     pub fn options(&self, batch: usize) -> Options {
-        Options::training(batch, self.source(), self.trainer.rule)
+        Options::training(batch, self.source(), self.settings.trainer.rule())
     }
 
     /// The executor of `device`, filled and ready to step.
@@ -113,7 +68,7 @@ impl Workload {
         self.fill(network, executor.as_mut())?;
         let instructions = executor.program().stages(Stage::Batch, Stage::Update);
         let labels = self.examples.labels.iter().map(|label| u32::from(*label)).collect();
-        Ok(Runner { executor, instructions, labels, trainer: self.trainer, step: 0 })
+        Ok(Runner { executor, instructions, labels, settings: self.settings.clone(), step: 0 })
     }
 
     /// Writes images, initial weights and decay.
@@ -122,14 +77,7 @@ impl Workload {
         upload_parameters(executor, &network.initial_parameters(SEED))?;
         let program = executor.program();
         let Some(decay) = program.trainable.map(|t| t.decay) else { return Ok(()) };
-        let mut decays = vec![0.0; decay.len];
-        // Weights decay, biases do not.
-        for weight in program.nodes.iter().filter_map(|n| n.parameters).map(|p| p.weight) {
-            let first = program.root(weight.id).1 / BLOCK;
-            for block in first..first + weight.len.div_ceil(BLOCK) {
-                decays[2 * block..][..2].copy_from_slice(&[self.trainer.l1_decay, self.trainer.l2_decay]);
-            }
-        }
+        let decays = program.decay_blocks(self.settings.l1_decay as f32, self.settings.l2_decay as f32);
         write_reals(executor, decay.id, &decays)
     }
 }
@@ -140,8 +88,8 @@ pub struct Runner {
     /// Gather to update.
     pub instructions: Range<usize>,
     labels: Vec<u32>,
-    trainer: Trainer,
-    step: u32,
+    settings: Settings,
+    step: u64,
 }
 
 impl Runner {
@@ -153,22 +101,13 @@ impl Runner {
     /// Queues the inputs of the next step, made on the host as training makes them.
     pub fn begin_step(&mut self) -> Result<()> {
         let batch = self.batch();
-        let first = u64::from(self.step) * batch as u64;
+        let first = self.step * batch as u64;
         let examples = self.labels.len() as u64;
         // A prime that no data set has as a factor: every example in turn, in no order that a cache could follow.
         let indices: Vec<u32> = (0..batch as u64).map(|i| ((first + i) % examples * PRIME % examples) as u32).collect();
         let labels: Vec<u32> = indices.iter().map(|i| self.labels[*i as usize]).collect();
-        let [correction1, correction2] = self.trainer.corrections(self.step);
-        let header = Header {
-            step: self.step,
-            valid: batch as u32,
-            seed: SEED as u32,
-            training: true,
-            learning_rate: self.trainer.learning_rate,
-            correction1,
-            correction2,
-        };
-        self.step = self.step.wrapping_add(1);
+        let header = self.settings.header(self.step, batch);
+        self.step += 1;
         let words = self.executor.program().input_words(header, &indices, &labels);
         self.executor.begin_step(&words)
     }

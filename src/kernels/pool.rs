@@ -171,9 +171,11 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
                     for place in iy * w + columns.start..iy * w + columns.end {
                         let x = &x[place * c..place * c + c];
                         for ((y, winner), x) in y.iter_mut().zip(winner.iter_mut()).zip(x) {
-                            let wins = *x > *y || (x.is_nan() && !y.is_nan());
-                            *y = if wins { *x } else { *y };
-                            *winner = if wins { place as u32 } else { *winner };
+                            // Bitwise and by mask: branches would be mispredicted, and keep the loop scalar.
+                            let wins = (*x > *y) | (x.is_nan() & !y.is_nan());
+                            let mask = 0u32.wrapping_sub(u32::from(wins));
+                            *y = f32::from_bits(x.to_bits() & mask | y.to_bits() & !mask);
+                            *winner = place as u32 & mask | *winner & !mask;
                         }
                     }
                 }

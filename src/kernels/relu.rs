@@ -83,7 +83,9 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
     let chunks = y.par_chunks(PARALLEL_CHUNK).zip(dy.par_chunks(PARALLEL_CHUNK));
     args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).for_each(|(dx, (y, dy))| {
         for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-            *dx = if *y > 0.0 { *dy } else { 0.0 };
+            // A mask instead of a branch, which would be mispredicted half of the time.
+            let mask = 0u32.wrapping_sub(u32::from(*y > 0.0));
+            *dx = f32::from_bits(dy.to_bits() & mask);
         }
     });
 }

@@ -40,7 +40,7 @@ pub struct Options {
 pub const DEFAULT_MAX_BINDING: u64 = 128 << 20;
 
 /// The largest batch: a dimension of workgroups bounds it.
-const MAX_BATCH: usize = 65_535;
+pub const MAX_BATCH: usize = 65_535;
 /// The longest input of a fully connected layer, for the same reason.
 const MAX_FC_INPUTS: usize = 65_535 * 64 - 1;
 /// Elements in one buffer: shaders index with 32 bits.

@@ -9,7 +9,7 @@ mod parameters;
 mod planner;
 mod statistics;
 
-pub use lower::{Options, Source};
+pub use lower::{MAX_BATCH, Options, Source};
 pub use memory::{Limits, largest_batch};
 pub use planner::BufferSpec;
 pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStatistics};

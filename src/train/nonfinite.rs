@@ -2,7 +2,6 @@
 //! again, with statistics on every step that has not been seen clean.
 
 use super::Settings;
-use super::run::header;
 use super::session::{Kind, Session, Snapshot};
 use crate::data::Sampler;
 use crate::error::{Error, Result};
@@ -27,7 +26,7 @@ pub(super) async fn explain(
     let statistics = program.stage(Stage::Statistics);
     for step in from.0..suspects.end {
         let indices = sampler.batch_at(step).to_vec();
-        session.begin(header(settings, step, indices.len()), &indices)?;
+        session.begin(settings.header(step, indices.len()), &indices)?;
         session.executor.run(step_stages.clone())?;
         if step >= suspects.start {
             session.executor.run(statistics.clone())?;

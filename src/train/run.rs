@@ -11,7 +11,6 @@ use crate::data::{Dataset, Sampler, split};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::exec::{Capture, Device, Timings};
-use crate::kernels::batch::Header;
 use crate::net::Parameters;
 use crate::program::{Stage, StepStatistics};
 use std::collections::BTreeMap;
@@ -234,7 +233,7 @@ impl Run<'_> {
     /// Queues training step `step`, with a row of statistics where `measured`.
     async fn step(&mut self, step: u64, measured: bool) -> Result<()> {
         let indices = self.sampler.batch_at(step).to_vec();
-        let header = header(self.settings, step, indices.len());
+        let header = self.settings.header(step, indices.len());
         self.session.begin(header, &indices)?;
         let program = self.session.executor.program();
         let (outputs, counts, values) = (program.outputs, program.statistics.counts, program.statistics.values);
@@ -446,20 +445,6 @@ impl Run<'_> {
         let per_epoch = self.sampler.steps_per_epoch();
         let within = (steps % per_epoch) * self.settings.batch_size as u64;
         steps / per_epoch * self.train_examples as u64 + within
-    }
-}
-
-/// The header of training step `step`.
-pub(super) fn header(settings: &Settings, step: u64, valid: usize) -> Header {
-    let [correction1, correction2] = settings.trainer.corrections(step + 1);
-    Header {
-        step: step as u32,
-        valid: valid as u32,
-        seed: settings.device_seed(),
-        training: true,
-        learning_rate: settings.trainer.learning_rate() as f32,
-        correction1,
-        correction2,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Everything that decides how a network is trained, resolved: a network's own recipe, overridden by flags.
 
 use crate::error::{Error, Result};
+use crate::kernels::batch::Header;
 use crate::kernels::optimizer::Rule;
 use crate::net::{Network, Recipe, TrainerName};
+use crate::program::MAX_BATCH;
 use serde::{Deserialize, Serialize};
 
 /// How long to train.
@@ -182,8 +184,10 @@ impl Settings {
         {
             return refuse(format!("--momentum {momentum} is not at least 0 and below 1"));
         }
+        if !(1..=MAX_BATCH).contains(&self.batch_size) {
+            return refuse(format!("--batch-size {} is not within 1 to {MAX_BATCH}", self.batch_size));
+        }
         for (name, value) in [
-            ("--batch-size", self.batch_size as u64),
             ("--stats-every", self.stats_every),
             ("--checkpoint-every", self.checkpoint_every),
             match self.length {
@@ -206,9 +210,19 @@ impl Settings {
         }
     }
 
-    /// The 32-bit seed of the device's draws.
-    pub fn device_seed(&self) -> u32 {
-        (self.seed ^ self.seed >> 32) as u32
+    /// The header of training step `step` (from 0) with `valid` examples.
+    pub fn header(&self, step: u64, valid: usize) -> Header {
+        let [correction1, correction2] = self.trainer.corrections(step + 1);
+        Header {
+            step: step as u32,
+            valid: valid as u32,
+            // The device's draws have 32 bits of seed.
+            seed: (self.seed ^ self.seed >> 32) as u32,
+            training: true,
+            learning_rate: self.trainer.learning_rate() as f32,
+            correction1,
+            correction2,
+        }
     }
 }
 
