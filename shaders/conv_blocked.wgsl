@@ -14,6 +14,10 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
+// Whether weights are read through a uniform binding of 64 KiB, beside the storage binding: for small layers only.
+// Hardware reads uniform addresses from a constant cache; llvmpipe gathers them some eight times as fast.
+override UNIFORM_WEIGHTS: bool = false;
+
 // Where a block of four output (or input) pixels lies.
 struct Block { n: u32, y: u32, x: u32, exists: bool }
 
@@ -28,6 +32,12 @@ fn block_at(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> 
 @group(0) @binding(2) var<storage, read> forward_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read> forward_bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> forward_y: array<vec4f>;
+@group(0) @binding(5) var<uniform> forward_window: array<vec4f, 4096>;
+
+fn load_weight(i: u32) -> vec4f {
+    if UNIFORM_WEIGHTS { return forward_window[i]; }
+    return forward_weight[i];
+}
 
 // Channels 4*c4.. of pixel x in the image row that starts at pixel `row`; zero outside.
 fn load_x(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
@@ -74,20 +84,20 @@ fn forward(
                     v3 = load_x(row, inside, x + 3 * step, c4);
                 }
                 let k = ((ky * p.kw + kx) * p.c + c4 * 4u) * o4;
-                var wl = forward_weight[k + lo];
-                var wh = forward_weight[k + hi];
+                var wl = load_weight(k + lo);
+                var wh = load_weight(k + hi);
                 l0 += v0.x * wl; l1 += v1.x * wl; l2 += v2.x * wl; l3 += v3.x * wl;
                 h0 += v0.x * wh; h1 += v1.x * wh; h2 += v2.x * wh; h3 += v3.x * wh;
-                wl = forward_weight[k + o4 + lo];
-                wh = forward_weight[k + o4 + hi];
+                wl = load_weight(k + o4 + lo);
+                wh = load_weight(k + o4 + hi);
                 l0 += v0.y * wl; l1 += v1.y * wl; l2 += v2.y * wl; l3 += v3.y * wl;
                 h0 += v0.y * wh; h1 += v1.y * wh; h2 += v2.y * wh; h3 += v3.y * wh;
-                wl = forward_weight[k + 2u * o4 + lo];
-                wh = forward_weight[k + 2u * o4 + hi];
+                wl = load_weight(k + 2u * o4 + lo);
+                wh = load_weight(k + 2u * o4 + hi);
                 l0 += v0.z * wl; l1 += v1.z * wl; l2 += v2.z * wl; l3 += v3.z * wl;
                 h0 += v0.z * wh; h1 += v1.z * wh; h2 += v2.z * wh; h3 += v3.z * wh;
-                wl = forward_weight[k + 3u * o4 + lo];
-                wh = forward_weight[k + 3u * o4 + hi];
+                wl = load_weight(k + 3u * o4 + lo);
+                wh = load_weight(k + 3u * o4 + hi);
                 l0 += v0.w * wl; l1 += v1.w * wl; l2 += v2.w * wl; l3 += v3.w * wl;
                 h0 += v0.w * wh; h1 += v1.w * wh; h2 += v2.w * wh; h3 += v3.w * wh;
             }
@@ -149,8 +159,8 @@ fn forward_narrow(
                         load_narrow(row, inside, x + 2 * step, c), load_narrow(row, inside, x + 3 * step, c));
                 }
                 let k = ((ky * p.kw + kx) * p.c + c) * o4;
-                let wl = forward_weight[k + lo];
-                let wh = forward_weight[k + hi];
+                let wl = load_weight(k + lo);
+                let wh = load_weight(k + hi);
                 l0 += v.x * wl; l1 += v.y * wl; l2 += v.z * wl; l3 += v.w * wl;
                 h0 += v.x * wh; h1 += v.y * wh; h2 += v.z * wh; h3 += v.w * wh;
             }
@@ -167,6 +177,12 @@ fn forward_narrow(
 @group(0) @binding(1) var<storage, read> input_dy: array<vec4f>;
 @group(0) @binding(2) var<storage, read> input_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> input_dx: array<vec4f>;
+@group(0) @binding(4) var<uniform> input_window: array<vec4f, 4096>;
+
+fn load_input_weight(i: u32) -> vec4f {
+    if UNIFORM_WEIGHTS { return input_window[i]; }
+    return input_weight[i];
+}
 
 // Gradients 4*o4.. of the output pixel whose window starts at input column `at` (padding counted in), in the output row
 // that starts at pixel `row`; zero where there is no such pixel.
@@ -218,19 +234,19 @@ fn backward_input(
                 }
                 let k = (ky * p.kw + kx) * p.c * row4 + o4;
                 let kl = k + lo * 4u * row4;
-                let a0 = input_weight[kl];
-                let a1 = input_weight[kl + row4];
-                let a2 = input_weight[kl + 2u * row4];
-                let a3 = input_weight[kl + 3u * row4];
+                let a0 = load_input_weight(kl);
+                let a1 = load_input_weight(kl + row4);
+                let a2 = load_input_weight(kl + 2u * row4);
+                let a3 = load_input_weight(kl + 3u * row4);
                 l0 += vec4f(dot(v0, a0), dot(v0, a1), dot(v0, a2), dot(v0, a3));
                 l1 += vec4f(dot(v1, a0), dot(v1, a1), dot(v1, a2), dot(v1, a3));
                 l2 += vec4f(dot(v2, a0), dot(v2, a1), dot(v2, a2), dot(v2, a3));
                 l3 += vec4f(dot(v3, a0), dot(v3, a1), dot(v3, a2), dot(v3, a3));
                 let kh = k + hi * 4u * row4;
-                let b0 = input_weight[kh];
-                let b1 = input_weight[kh + row4];
-                let b2 = input_weight[kh + 2u * row4];
-                let b3 = input_weight[kh + 3u * row4];
+                let b0 = load_input_weight(kh);
+                let b1 = load_input_weight(kh + row4);
+                let b2 = load_input_weight(kh + 2u * row4);
+                let b3 = load_input_weight(kh + 3u * row4);
                 h0 += vec4f(dot(v0, b0), dot(v0, b1), dot(v0, b2), dot(v0, b3));
                 h1 += vec4f(dot(v1, b0), dot(v1, b1), dot(v1, b2), dot(v1, b3));
                 h2 += vec4f(dot(v2, b0), dot(v2, b1), dot(v2, b2), dot(v2, b3));

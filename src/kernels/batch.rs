@@ -74,6 +74,8 @@ pub static GATHER: Kernel = Kernel {
     entry: "gather",
     inputs: &[U32, U32, U32, U32, U32, U32],
     outputs: &[F32],
+    window: None,
+    constants: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: gather_reference, double: gather_reference },

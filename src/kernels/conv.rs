@@ -117,6 +117,8 @@ pub(super) const FORWARD_SIGNATURE: Kernel = Kernel {
     entry: "forward",
     inputs: &[F32, F32, F32],
     outputs: &[F32],
+    window: None,
+    constants: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: forward_reference, double: forward_reference },
@@ -132,6 +134,8 @@ pub(super) const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
     entry: "backward_input",
     inputs: &[F32, F32],
     outputs: &[F32],
+    window: None,
+    constants: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: backward_input_reference, double: backward_input_reference },
@@ -147,6 +151,8 @@ pub(super) const BACKWARD_WEIGHT_SIGNATURE: Kernel = Kernel {
     entry: "backward_weight",
     inputs: &[F32, F32],
     outputs: &[F32],
+    window: None,
+    constants: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: backward_weight_reference, double: backward_weight_reference },
@@ -160,6 +166,8 @@ pub static SUM_SPLITS: Kernel = Kernel {
     entry: "sum_splits",
     inputs: &[F32],
     outputs: &[F32, F32],
+    window: None,
+    constants: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: sum_splits_reference, double: sum_splits_reference },
@@ -297,7 +305,8 @@ fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
 
 /// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel; 64±1 rows and channels;
-/// channels that fill half a block of eight.
+/// channels that fill half a block of
+/// eight; weights just within and beyond a uniform window.
 const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
     ([20, 24, 24, 1], 8, [5, 5], [1, 1], [2, 2]),
@@ -317,6 +326,7 @@ const SHAPES: &[Shape] = &[
     ([19, 6, 5, 3], 4, [3, 4], [1, 2], [2, 3]),
     ([2, 5, 6, 2], 12, [3, 2], [2, 1], [1, 1]),
     ([1, 1, 2, 8], 8, [1, 1], [1, 1], [0, 0]),
+    ([1, 5, 6, 48], 44, [3, 3], [1, 1], [1, 1]),
 ];
 
 /// More than 65,535 workgroups, of 64 results or of 64 blocks of four pixels: columns of one pixel make a block each.

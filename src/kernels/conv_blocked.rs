@@ -1,22 +1,35 @@
 //! The fast convolution kernels for common shapes; `shaders/conv_blocked.wgsl`. Same tensors, same parameters, same
 //! reference and same CPU functions as the plain ones in `conv`, which builds their operations and holds their cases.
 
-use super::Kernel;
 use super::conv::{self, Params};
 use super::op::linear;
+use super::{Kernel, WINDOW};
 
 const SOURCE: &str = include_str!("../../shaders/conv_blocked.wgsl");
 
 /// C and O multiples of 4.
-pub static FORWARD: Kernel = Kernel { name: "conv_blocked.forward", source: SOURCE, ..conv::FORWARD_SIGNATURE };
+pub static FORWARD: Kernel = Kernel { name: "conv_blocked.forward", ..FORWARD_COPY };
 
-/// O a multiple of 4, any C.
+/// The same for weights that fit a uniform window.
+pub static FORWARD_UNIFORM: Kernel =
+    Kernel { name: "conv_blocked.forward_uniform", constants: UNIFORM_WEIGHTS, ..FORWARD_COPY };
+
+/// O a multiple of 4, any C, weights within a uniform window.
 pub static FORWARD_NARROW: Kernel =
-    Kernel { name: "conv_blocked.forward_narrow", source: SOURCE, entry: "forward_narrow", ..conv::FORWARD_SIGNATURE };
+    Kernel { name: "conv_blocked.forward_narrow", entry: "forward_narrow", constants: UNIFORM_WEIGHTS, ..FORWARD_COPY };
 
 /// C and O multiples of 4.
 pub static BACKWARD_INPUT: Kernel =
-    Kernel { name: "conv_blocked.backward_input", source: SOURCE, ..conv::BACKWARD_INPUT_SIGNATURE };
+    Kernel { name: "conv_blocked.backward_input", source: SOURCE, window: Some(1), ..conv::BACKWARD_INPUT_SIGNATURE };
+
+/// The same for weights that fit a uniform window.
+pub static BACKWARD_INPUT_UNIFORM: Kernel = Kernel {
+    name: "conv_blocked.backward_input_uniform",
+    source: SOURCE,
+    window: Some(1),
+    constants: UNIFORM_WEIGHTS,
+    ..conv::BACKWARD_INPUT_SIGNATURE
+};
 
 /// C and O multiples of 4.
 pub static BACKWARD_WEIGHT: Kernel =
@@ -30,16 +43,28 @@ pub static BACKWARD_WEIGHT_NARROW: Kernel = Kernel {
     ..conv::BACKWARD_WEIGHT_SIGNATURE
 };
 
+const UNIFORM_WEIGHTS: &[(&str, f64)] = &[("UNIFORM_WEIGHTS", 1.0)];
+const FORWARD_COPY: Kernel = Kernel { source: SOURCE, window: Some(1), ..conv::FORWARD_SIGNATURE };
+
 fn fits(p: &Params) -> bool {
     p.c.is_multiple_of(4) && p.o.is_multiple_of(4)
 }
 
+fn fits_window(p: &Params) -> bool {
+    4 * p.k() * p.o as usize <= WINDOW
+}
+
 pub(super) fn forward_kernel(p: &Params) -> Option<&'static Kernel> {
-    if fits(p) { Some(&FORWARD) } else { p.o.is_multiple_of(4).then_some(&FORWARD_NARROW) }
+    match (fits(p), fits_window(p)) {
+        (true, true) => Some(&FORWARD_UNIFORM),
+        (true, false) => Some(&FORWARD),
+        (false, true) => p.o.is_multiple_of(4).then_some(&FORWARD_NARROW),
+        (false, false) => None,
+    }
 }
 
 pub(super) fn backward_input_kernel(p: &Params) -> Option<&'static Kernel> {
-    fits(p).then_some(&BACKWARD_INPUT)
+    fits(p).then_some(if fits_window(p) { &BACKWARD_INPUT_UNIFORM } else { &BACKWARD_INPUT })
 }
 
 pub(super) fn backward_weight_kernel(p: &Params) -> Option<&'static Kernel> {

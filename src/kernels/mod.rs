@@ -32,6 +32,10 @@ pub struct Kernel {
     pub inputs: &'static [Element],
     /// Element types of the bindings after the inputs.
     pub outputs: &'static [Element],
+    /// An input that is bound a second time, after the outputs, as a uniform window of [`WINDOW`] bytes.
+    pub window: Option<usize>,
+    /// Pipeline-overridable constants.
+    pub constants: &'static [(&'static str, f64)],
     /// Size in bytes of `Params`.
     pub params: usize,
     /// Invocations in one workgroup.
@@ -41,6 +45,10 @@ pub struct Kernel {
     /// The fast function of the `cpu` executor; without one it runs the reference.
     pub cpu: Option<fn(&mut Args<'_, f32>)>,
 }
+
+/// Bytes of a uniform window: the largest uniform binding that WebGPU promises. What lies in it beyond the input itself is
+/// never read.
+pub const WINDOW: usize = 64 << 10;
 
 /// The reference function at both precisions.
 #[derive(Debug, Clone, Copy)]
@@ -57,8 +65,10 @@ pub static ALL: &[&Kernel] = &[
     &conv::BACKWARD_WEIGHT,
     &conv::SUM_SPLITS,
     &conv_blocked::FORWARD,
+    &conv_blocked::FORWARD_UNIFORM,
     &conv_blocked::FORWARD_NARROW,
     &conv_blocked::BACKWARD_INPUT,
+    &conv_blocked::BACKWARD_INPUT_UNIFORM,
     &conv_blocked::BACKWARD_WEIGHT,
     &conv_blocked::BACKWARD_WEIGHT_NARROW,
     &relu::FORWARD,

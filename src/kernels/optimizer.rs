@@ -80,6 +80,8 @@ const fn kernel(name: &'static str, entry: &'static str, reference: Reference, c
         entry,
         inputs: &[U32, F32, F32, F32, F32],
         outputs: &[F32, F32],
+        window: None,
+        constants: &[],
         params: size_of::<Params>(),
         workgroup: 64,
         reference,

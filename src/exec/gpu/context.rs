@@ -134,21 +134,23 @@ impl Gpu {
     fn compile(&self, kernel: &'static Kernel) -> Pipeline {
         let device = &self.inner.device;
         let module = lock(&self.inner.modules).entry(kernel.source).or_insert_with(|| self.module(kernel)).clone();
-        let entries: Vec<_> = (0..1 + kernel.inputs.len() + kernel.outputs.len())
-            .map(|binding| wgpu::BindGroupLayoutEntry {
-                binding: binding as u32,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: match binding {
-                        0 => wgpu::BufferBindingType::Uniform,
-                        b => wgpu::BufferBindingType::Storage { read_only: b <= kernel.inputs.len() },
+        let entries: Vec<_> =
+            (0..1 + kernel.inputs.len() + kernel.outputs.len() + usize::from(kernel.window.is_some()))
+                .map(|binding| wgpu::BindGroupLayoutEntry {
+                    binding: binding as u32,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer {
+                        ty: match binding {
+                            0 => wgpu::BufferBindingType::Uniform,
+                            b if b > kernel.inputs.len() + kernel.outputs.len() => wgpu::BufferBindingType::Uniform,
+                            b => wgpu::BufferBindingType::Storage { read_only: b <= kernel.inputs.len() },
+                        },
+                        has_dynamic_offset: false,
+                        min_binding_size: None,
                     },
-                    has_dynamic_offset: false,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
+                    count: None,
+                })
+                .collect();
         let label = Some(kernel.name);
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -157,7 +159,7 @@ impl Gpu {
             immediate_size: 0,
         });
         let compilation_options =
-            wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() };
+            wgpu::PipelineCompilationOptions { constants: kernel.constants, zero_initialize_workgroup_memory: false };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
             layout: Some(&pipeline_layout),

@@ -7,7 +7,7 @@ use super::context::{Gpu, Pipeline};
 use super::readback::{Flight, Region};
 use crate::error::{Error, Result};
 use crate::exec::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
-use crate::kernels::{BufferId, Op};
+use crate::kernels::{BufferId, Op, WINDOW};
 use crate::program::Program;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -85,7 +85,8 @@ impl GpuExecutor {
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let buffers: Vec<Option<wgpu::Buffer>> = (program.buffers.iter())
-            .map(|b| b.parent.is_none().then(|| storage(device, &b.name, b.len + b.guard)))
+            .zip(windowed_lengths(&program))
+            .map(|(b, window)| b.parent.is_none().then(|| storage(device, &b.name, (b.len + b.guard).max(window))))
             .collect();
         let upload = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step inputs"),
@@ -295,11 +296,28 @@ fn physical(program: &Program, id: BufferId, parity: usize) -> (BufferId, usize)
     (partner.unwrap_or(root), offset)
 }
 
+/// How many words each root needs so that every uniform window into it lies inside.
+fn windowed_lengths(program: &Program) -> Vec<usize> {
+    let mut lengths = vec![0; program.buffers.len()];
+    for op in program.instructions.iter().map(|i| &i.op) {
+        let Some(input) = op.kernel.window else { continue };
+        for parity in [0, 1] {
+            let (root, offset) = physical(program, op.inputs[input], parity);
+            let length = &mut lengths[root.0 as usize];
+            *length = (*length).max(offset + WINDOW / 4);
+        }
+    }
+    lengths
+}
+
 fn storage(device: &wgpu::Device, name: &str, words: usize) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(name),
         size: 4 * words as u64,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        usage: wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::UNIFORM
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: false,
     })
 }
@@ -339,7 +357,7 @@ fn bind_group(
     pipeline: &Pipeline,
     parity: usize,
 ) -> wgpu::BindGroup {
-    let Op { inputs, outputs, params: own, .. } = &program.instructions[index].op;
+    let Op { kernel, inputs, outputs, params: own, .. } = &program.instructions[index].op;
     let binding = |buffer, offset: usize, bytes: usize| {
         wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer,
@@ -354,7 +372,11 @@ fn bind_group(
         binding(buffer, 4 * offset, 4 * (spec.len + spec.guard))
     };
     let first = binding(params, UNIFORM_ALIGNMENT * index, own.len().next_multiple_of(16));
-    let resources = std::iter::once(first).chain(inputs.iter().chain(outputs).map(resource));
+    let window = kernel.window.map(|input| {
+        let (root, offset) = physical(program, inputs[input], parity);
+        binding(buffers[root.0 as usize].as_ref().expect("roots own a buffer"), 4 * offset, WINDOW)
+    });
+    let resources = std::iter::once(first).chain(inputs.iter().chain(outputs).map(resource)).chain(window);
     let entries: Vec<_> = resources
         .enumerate()
         .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
