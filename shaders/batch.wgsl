@@ -30,20 +30,25 @@ fn pcg3d(seed: vec3u) -> vec3u {
     return v;
 }
 
+// Four values of one image row an invocation: the index arithmetic, full of divisions, is done once for them.
 @compute @workgroup_size(64)
 fn gather(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    let values = p.w * p.c;
+    let blocks = (values + 3u) / 4u;
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.n * p.h * p.w * p.c { return; }
-    let c = i % p.c;
-    let x = (i / p.c) % p.w;
-    let y = (i / (p.c * p.w)) % p.h;
-    let n = i / (p.c * p.w * p.h);
+    let row = i / blocks;
+    let n = row / p.h;
+    if n >= p.n { return; }
+    let y = row - n * p.h;
+    let first = (i - row * blocks) * 4u;
+    let end = min(first + 4u, values);
+    let out = row * values;
     if n >= header[1] {
-        x_out[i] = 0.0;
+        for (var j = first; j < end; j++) { x_out[out + j] = 0.0; }
         return;
     }
     var dy = (p.source_h - p.h) / 2u;
@@ -56,17 +61,20 @@ fn gather(
     let example = indices[n];
     let chunk = example / p.examples_per_chunk;
     let within = example - chunk * p.examples_per_chunk;
-    let byte = ((within * p.source_h + y + dy) * p.source_w + x + dx) * p.c + c;
-    var word = 0u;
-    if chunk == 0u {
-        word = chunk0[byte / 4u];
-    } else if chunk == 1u {
-        word = chunk1[byte / 4u];
-    } else if chunk == 2u {
-        word = chunk2[byte / 4u];
-    } else {
-        word = chunk3[byte / 4u];
+    let line = ((within * p.source_h + y + dy) * p.source_w + dx) * p.c;
+    for (var j = first; j < end; j++) {
+        let byte = line + j;
+        var word = 0u;
+        if chunk == 0u {
+            word = chunk0[byte / 4u];
+        } else if chunk == 1u {
+            word = chunk1[byte / 4u];
+        } else if chunk == 2u {
+            word = chunk2[byte / 4u];
+        } else {
+            word = chunk3[byte / 4u];
+        }
+        let value = (word >> (8u * (byte % 4u))) & 255u;
+        x_out[out + j] = f32(value) / 255.0 - 0.5;
     }
-    let value = (word >> (8u * (byte % 4u))) & 255u;
-    x_out[i] = f32(value) / 255.0 - 0.5;
 }

@@ -1,7 +1,7 @@
 // The convolution of conv.wgsl for O a multiple of 4 (and C too, where the name does not say `narrow`), read in vec4.
 //
 // x [N,H,W,C], weight [KH,KW,C,O], bias [O], y [N,OH,OW,O]. Every invocation keeps a block of results in registers:
-// four pixels side by side x 8 channels, or three taps of a kernel row x 4 input x 8 output channels. No barrier, no
+// six pixels side by side x 8 channels, or five taps of a kernel row x 4 input x 8 output channels. No barrier, no
 // workgroup memory. At stride 1 the taps of a kernel row slide over a window in registers, so that one load a tap
 // serves all pixels of the block. Software drivers pay for a load by the instruction, not by the byte: hence vec4.
 
@@ -18,16 +18,16 @@ struct Params {
 // Hardware reads uniform addresses from a constant cache; llvmpipe gathers them some eight times as fast.
 override UNIFORM_WEIGHTS: bool = false;
 
-// Where a block of four output (or input) pixels lies.
+// Where a block of six output (or input) pixels lies.
 struct Block { n: u32, y: u32, x: u32, exists: bool }
 
 fn block_at(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Block {
-    let blocks = (width + 3u) / 4u;
+    let blocks = (width + 5u) / 6u;
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    return Block(i / (blocks * height), (i / blocks) % height, (i % blocks) * 4u, i < p.n * height * blocks);
+    return Block(i / (blocks * height), (i / blocks) % height, (i % blocks) * 6u, i < p.n * height * blocks);
 }
 
-// ---- forward: y = im2col(x) * weight + bias; 4 pixels x 8 output channels ----
+// ---- forward: y = im2col(x) * weight + bias; 6 pixels x 8 output channels ----
 @group(0) @binding(1) var<storage, read> forward_x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> forward_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read> forward_bias: array<vec4f>;
@@ -59,47 +59,52 @@ fn forward(
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    var l0 = forward_bias[lo]; var l1 = l0; var l2 = l0; var l3 = l0;
-    var h0 = forward_bias[hi]; var h1 = h0; var h2 = h0; var h3 = h0;
+    var l0 = forward_bias[lo]; var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
+    var h0 = forward_bias[hi]; var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
     for (var ky = 0u; ky < p.kh; ky++) {
         let y = i32(b.y * p.stride_y + ky) - i32(p.pad_y);
         let inside = y >= 0 && y < i32(p.h);
         let row = (b.n * p.h + select(0u, u32(y), inside)) * p.w;
         for (var c4 = 0u; c4 < p.c / 4u; c4++) {
-            var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0); var v3 = vec4f(0.0);
+            var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0);
+            var v3 = vec4f(0.0); var v4 = vec4f(0.0); var v5 = vec4f(0.0);
             if step == 1 {
                 v1 = load_x(row, inside, x0, c4);
                 v2 = load_x(row, inside, x0 + 1, c4);
                 v3 = load_x(row, inside, x0 + 2, c4);
+                v4 = load_x(row, inside, x0 + 3, c4);
+                v5 = load_x(row, inside, x0 + 4, c4);
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let x = x0 + i32(kx);
                 if step == 1 {
-                    v0 = v1; v1 = v2; v2 = v3;
-                    v3 = load_x(row, inside, x + 3, c4);
+                    v0 = v1; v1 = v2; v2 = v3; v3 = v4; v4 = v5;
+                    v5 = load_x(row, inside, x + 5, c4);
                 } else {
                     v0 = load_x(row, inside, x, c4);
                     v1 = load_x(row, inside, x + step, c4);
                     v2 = load_x(row, inside, x + 2 * step, c4);
                     v3 = load_x(row, inside, x + 3 * step, c4);
+                    v4 = load_x(row, inside, x + 4 * step, c4);
+                    v5 = load_x(row, inside, x + 5 * step, c4);
                 }
                 let k = ((ky * p.kw + kx) * p.c + c4 * 4u) * o4;
                 var wl = load_weight(k + lo);
                 var wh = load_weight(k + hi);
-                l0 += v0.x * wl; l1 += v1.x * wl; l2 += v2.x * wl; l3 += v3.x * wl;
-                h0 += v0.x * wh; h1 += v1.x * wh; h2 += v2.x * wh; h3 += v3.x * wh;
+                l0 += v0.x * wl; l1 += v1.x * wl; l2 += v2.x * wl; l3 += v3.x * wl; l4 += v4.x * wl; l5 += v5.x * wl;
+                h0 += v0.x * wh; h1 += v1.x * wh; h2 += v2.x * wh; h3 += v3.x * wh; h4 += v4.x * wh; h5 += v5.x * wh;
                 wl = load_weight(k + o4 + lo);
                 wh = load_weight(k + o4 + hi);
-                l0 += v0.y * wl; l1 += v1.y * wl; l2 += v2.y * wl; l3 += v3.y * wl;
-                h0 += v0.y * wh; h1 += v1.y * wh; h2 += v2.y * wh; h3 += v3.y * wh;
+                l0 += v0.y * wl; l1 += v1.y * wl; l2 += v2.y * wl; l3 += v3.y * wl; l4 += v4.y * wl; l5 += v5.y * wl;
+                h0 += v0.y * wh; h1 += v1.y * wh; h2 += v2.y * wh; h3 += v3.y * wh; h4 += v4.y * wh; h5 += v5.y * wh;
                 wl = load_weight(k + 2u * o4 + lo);
                 wh = load_weight(k + 2u * o4 + hi);
-                l0 += v0.z * wl; l1 += v1.z * wl; l2 += v2.z * wl; l3 += v3.z * wl;
-                h0 += v0.z * wh; h1 += v1.z * wh; h2 += v2.z * wh; h3 += v3.z * wh;
+                l0 += v0.z * wl; l1 += v1.z * wl; l2 += v2.z * wl; l3 += v3.z * wl; l4 += v4.z * wl; l5 += v5.z * wl;
+                h0 += v0.z * wh; h1 += v1.z * wh; h2 += v2.z * wh; h3 += v3.z * wh; h4 += v4.z * wh; h5 += v5.z * wh;
                 wl = load_weight(k + 3u * o4 + lo);
                 wh = load_weight(k + 3u * o4 + hi);
-                l0 += v0.w * wl; l1 += v1.w * wl; l2 += v2.w * wl; l3 += v3.w * wl;
-                h0 += v0.w * wh; h1 += v1.w * wh; h2 += v2.w * wh; h3 += v3.w * wh;
+                l0 += v0.w * wl; l1 += v1.w * wl; l2 += v2.w * wl; l3 += v3.w * wl; l4 += v4.w * wl; l5 += v5.w * wl;
+                h0 += v0.w * wh; h1 += v1.w * wh; h2 += v2.w * wh; h3 += v3.w * wh; h4 += v4.w * wh; h5 += v5.w * wh;
             }
         }
     }
@@ -108,6 +113,8 @@ fn forward(
     store_y(pixel + 1u, b.x + 1u < p.ow, lo, l1, h1);
     store_y(pixel + 2u, b.x + 2u < p.ow, lo, l2, h2);
     store_y(pixel + 3u, b.x + 3u < p.ow, lo, l3, h3);
+    store_y(pixel + 4u, b.x + 4u < p.ow, lo, l4, h4);
+    store_y(pixel + 5u, b.x + 5u < p.ow, lo, l5, h5);
 }
 
 fn store_y(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
@@ -138,31 +145,39 @@ fn forward_narrow(
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    var l0 = forward_bias[lo]; var l1 = l0; var l2 = l0; var l3 = l0;
-    var h0 = forward_bias[hi]; var h1 = h0; var h2 = h0; var h3 = h0;
+    var l0 = forward_bias[lo]; var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
+    var h0 = forward_bias[hi]; var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
     for (var ky = 0u; ky < p.kh; ky++) {
         let y = i32(b.y * p.stride_y + ky) - i32(p.pad_y);
         let inside = y >= 0 && y < i32(p.h);
         let row = (b.n * p.h + select(0u, u32(y), inside)) * p.w;
         for (var c = 0u; c < p.c; c++) {
-            var v = vec4f(0.0);
+            var v0 = 0.0; var v1 = 0.0; var v2 = 0.0; var v3 = 0.0; var v4 = 0.0; var v5 = 0.0;
             if step == 1 {
-                v = vec4f(0.0, load_narrow(row, inside, x0, c), load_narrow(row, inside, x0 + 1, c),
-                    load_narrow(row, inside, x0 + 2, c));
+                v1 = load_narrow(row, inside, x0, c);
+                v2 = load_narrow(row, inside, x0 + 1, c);
+                v3 = load_narrow(row, inside, x0 + 2, c);
+                v4 = load_narrow(row, inside, x0 + 3, c);
+                v5 = load_narrow(row, inside, x0 + 4, c);
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let x = x0 + i32(kx);
                 if step == 1 {
-                    v = vec4f(v.yzw, load_narrow(row, inside, x + 3, c));
+                    v0 = v1; v1 = v2; v2 = v3; v3 = v4; v4 = v5;
+                    v5 = load_narrow(row, inside, x + 5, c);
                 } else {
-                    v = vec4f(load_narrow(row, inside, x, c), load_narrow(row, inside, x + step, c),
-                        load_narrow(row, inside, x + 2 * step, c), load_narrow(row, inside, x + 3 * step, c));
+                    v0 = load_narrow(row, inside, x, c);
+                    v1 = load_narrow(row, inside, x + step, c);
+                    v2 = load_narrow(row, inside, x + 2 * step, c);
+                    v3 = load_narrow(row, inside, x + 3 * step, c);
+                    v4 = load_narrow(row, inside, x + 4 * step, c);
+                    v5 = load_narrow(row, inside, x + 5 * step, c);
                 }
                 let k = ((ky * p.kw + kx) * p.c + c) * o4;
                 let wl = load_weight(k + lo);
                 let wh = load_weight(k + hi);
-                l0 += v.x * wl; l1 += v.y * wl; l2 += v.z * wl; l3 += v.w * wl;
-                h0 += v.x * wh; h1 += v.y * wh; h2 += v.z * wh; h3 += v.w * wh;
+                l0 += v0 * wl; l1 += v1 * wl; l2 += v2 * wl; l3 += v3 * wl; l4 += v4 * wl; l5 += v5 * wl;
+                h0 += v0 * wh; h1 += v1 * wh; h2 += v2 * wh; h3 += v3 * wh; h4 += v4 * wh; h5 += v5 * wh;
             }
         }
     }
@@ -171,9 +186,11 @@ fn forward_narrow(
     store_y(pixel + 1u, b.x + 1u < p.ow, lo, l1, h1);
     store_y(pixel + 2u, b.x + 2u < p.ow, lo, l2, h2);
     store_y(pixel + 3u, b.x + 3u < p.ow, lo, l3, h3);
+    store_y(pixel + 4u, b.x + 4u < p.ow, lo, l4, h4);
+    store_y(pixel + 5u, b.x + 5u < p.ow, lo, l5, h5);
 }
 
-// ---- backward_input: dx gathers from every output whose window covers it; 4 pixels x 8 input channels ----
+// ---- backward_input: dx gathers from every output whose window covers it; 6 pixels x 8 input channels ----
 @group(0) @binding(1) var<storage, read> input_dy: array<vec4f>;
 @group(0) @binding(2) var<storage, read> input_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> input_dx: array<vec4f>;
@@ -206,8 +223,8 @@ fn backward_input(
     let c4 = p.c / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, c4 - 1u);
-    var l0 = vec4f(0.0); var l1 = l0; var l2 = l0; var l3 = l0;
-    var h0 = l0; var h1 = l0; var h2 = l0; var h3 = l0;
+    var l0 = vec4f(0.0); var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
+    var h0 = l0; var h1 = l0; var h2 = l0; var h3 = l0; var h4 = l0; var h5 = l0;
     for (var ky = 0u; ky < p.kh; ky++) {
         // The window at oy covers y through tap ky where oy * stride = y + pad - ky.
         let ty = i32(b.y + p.pad_y) - i32(ky);
@@ -215,22 +232,27 @@ fn backward_input(
         let inside = ty >= 0 && oy * i32(p.stride_y) == ty && oy < i32(p.oh);
         let row = (b.n * p.oh + select(0u, u32(oy), inside)) * p.ow;
         for (var o4 = 0u; o4 < row4; o4++) {
-            var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0); var v3 = vec4f(0.0);
+            var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0);
+            var v3 = vec4f(0.0); var v4 = vec4f(0.0); var v5 = vec4f(0.0);
             if p.stride_x == 1u {
                 v0 = load_dy(row, inside, x0 + 1, o4);
                 v1 = load_dy(row, inside, x0 + 2, o4);
                 v2 = load_dy(row, inside, x0 + 3, o4);
+                v3 = load_dy(row, inside, x0 + 4, o4);
+                v4 = load_dy(row, inside, x0 + 5, o4);
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let at = x0 - i32(kx);
                 if p.stride_x == 1u {
-                    v3 = v2; v2 = v1; v1 = v0;
+                    v5 = v4; v4 = v3; v3 = v2; v2 = v1; v1 = v0;
                     v0 = load_dy(row, inside, at, o4);
                 } else {
                     v0 = load_dy(row, inside, at, o4);
                     v1 = load_dy(row, inside, at + 1, o4);
                     v2 = load_dy(row, inside, at + 2, o4);
                     v3 = load_dy(row, inside, at + 3, o4);
+                    v4 = load_dy(row, inside, at + 4, o4);
+                    v5 = load_dy(row, inside, at + 5, o4);
                 }
                 let k = (ky * p.kw + kx) * p.c * row4 + o4;
                 let kl = k + lo * 4u * row4;
@@ -242,6 +264,8 @@ fn backward_input(
                 l1 += vec4f(dot(v1, a0), dot(v1, a1), dot(v1, a2), dot(v1, a3));
                 l2 += vec4f(dot(v2, a0), dot(v2, a1), dot(v2, a2), dot(v2, a3));
                 l3 += vec4f(dot(v3, a0), dot(v3, a1), dot(v3, a2), dot(v3, a3));
+                l4 += vec4f(dot(v4, a0), dot(v4, a1), dot(v4, a2), dot(v4, a3));
+                l5 += vec4f(dot(v5, a0), dot(v5, a1), dot(v5, a2), dot(v5, a3));
                 let kh = k + hi * 4u * row4;
                 let b0 = load_input_weight(kh);
                 let b1 = load_input_weight(kh + row4);
@@ -251,6 +275,8 @@ fn backward_input(
                 h1 += vec4f(dot(v1, b0), dot(v1, b1), dot(v1, b2), dot(v1, b3));
                 h2 += vec4f(dot(v2, b0), dot(v2, b1), dot(v2, b2), dot(v2, b3));
                 h3 += vec4f(dot(v3, b0), dot(v3, b1), dot(v3, b2), dot(v3, b3));
+                h4 += vec4f(dot(v4, b0), dot(v4, b1), dot(v4, b2), dot(v4, b3));
+                h5 += vec4f(dot(v5, b0), dot(v5, b1), dot(v5, b2), dot(v5, b3));
             }
         }
     }
@@ -259,6 +285,8 @@ fn backward_input(
     store_dx(pixel + 1u, b.x + 1u < p.w, lo, l1, h1);
     store_dx(pixel + 2u, b.x + 2u < p.w, lo, l2, h2);
     store_dx(pixel + 3u, b.x + 3u < p.w, lo, l3, h3);
+    store_dx(pixel + 4u, b.x + 4u < p.w, lo, l4, h4);
+    store_dx(pixel + 5u, b.x + 5u < p.w, lo, l5, h5);
 }
 
 fn store_dx(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
@@ -269,7 +297,7 @@ fn store_dx(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 }
 
 // ---- backward_weight: partial sums over a split of the examples: [splits, K+1, O], row K being the bias gradient.
-// 3 taps side by side x 4 input channels x 8 output channels; the last invocation takes the bias. ----
+// 5 taps side by side x 4 input channels x 8 output channels; the last invocation of a split takes the bias. ----
 @group(0) @binding(1) var<storage, read> weight_x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weight_dy: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> weight_partial: array<vec4f>;
@@ -280,55 +308,72 @@ fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     return select(vec4f(0.0), weight_x[at], inside);
 }
 
-@compute @workgroup_size(64)
-fn backward_weight(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let triples = (p.kw + 2u) / 3u;
-    let c_blocks = p.c / 4u;
-    let index = group.x * 64u + lane;
-    let bias_index = p.kh * triples * c_blocks;
-    if index > bias_index { return; }
-    let is_bias = index == bias_index;
-    let c4 = index % c_blocks;
-    let kx = ((index / c_blocks) % triples) * 3u;
-    let ky = index / (c_blocks * triples);
+// What one invocation of backward_weight sums up: a run of taps of kernel row ky, from kx on, for one block of input
+// channels, over the examples [first, end) of split `split`.
+struct TapBlock { split: u32, ky: u32, kx: u32, c: u32, first: u32, end: u32, is_bias: bool, exists: bool }
+
+fn tap_block(group: vec3u, groups: vec3u, lane: u32, channel_blocks: u32) -> TapBlock {
+    let runs = (p.kw + 4u) / 5u;
+    let bias = p.kh * runs * channel_blocks;
+    let i = (group.y * groups.x + group.x) * 32u + lane;
+    let split = i / (bias + 1u);
+    let index = i - split * (bias + 1u);
+    let pixel = index / channel_blocks;
+    let ky = pixel / runs;
+    let first = split * p.examples_per_split;
+    return TapBlock(split, ky, (pixel - ky * runs) * 5u, index - pixel * channel_blocks, first,
+        min(first + p.examples_per_split, p.n), index == bias, first < p.n);
+}
+
+@compute @workgroup_size(32)
+fn backward_weight(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let b = tap_block(group, groups, lane, p.c / 4u);
+    if !b.exists { return; }
     let step = i32(p.stride_x);
-    let x_first = i32(kx) - i32(p.pad_x);
+    let x_first = i32(b.kx) - i32(p.pad_x);
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    let n_first = group.y * p.examples_per_split;
-    let n_end = min(n_first + p.examples_per_split, p.n);
 
     // By tap and input channel; l and h are the lower and the higher four output channels.
-    var l00 = vec4f(0.0); var l01 = l00; var l02 = l00; var l03 = l00;
-    var l10 = l00; var l11 = l00; var l12 = l00; var l13 = l00;
-    var l20 = l00; var l21 = l00; var l22 = l00; var l23 = l00;
-    var h00 = l00; var h01 = l00; var h02 = l00; var h03 = l00;
-    var h10 = l00; var h11 = l00; var h12 = l00; var h13 = l00;
-    var h20 = l00; var h21 = l00; var h22 = l00; var h23 = l00;
-    var at = n_first * p.oh * p.ow * o4;
-    for (var n = n_first; n < n_end; n++) {
+    var l00 = vec4f(0.0); var l01 = vec4f(0.0); var l02 = vec4f(0.0); var l03 = vec4f(0.0);
+    var h00 = vec4f(0.0); var h01 = vec4f(0.0); var h02 = vec4f(0.0); var h03 = vec4f(0.0);
+    var l10 = vec4f(0.0); var l11 = vec4f(0.0); var l12 = vec4f(0.0); var l13 = vec4f(0.0);
+    var h10 = vec4f(0.0); var h11 = vec4f(0.0); var h12 = vec4f(0.0); var h13 = vec4f(0.0);
+    var l20 = vec4f(0.0); var l21 = vec4f(0.0); var l22 = vec4f(0.0); var l23 = vec4f(0.0);
+    var h20 = vec4f(0.0); var h21 = vec4f(0.0); var h22 = vec4f(0.0); var h23 = vec4f(0.0);
+    var l30 = vec4f(0.0); var l31 = vec4f(0.0); var l32 = vec4f(0.0); var l33 = vec4f(0.0);
+    var h30 = vec4f(0.0); var h31 = vec4f(0.0); var h32 = vec4f(0.0); var h33 = vec4f(0.0);
+    var l40 = vec4f(0.0); var l41 = vec4f(0.0); var l42 = vec4f(0.0); var l43 = vec4f(0.0);
+    var h40 = vec4f(0.0); var h41 = vec4f(0.0); var h42 = vec4f(0.0); var h43 = vec4f(0.0);
+    var at = b.first * p.oh * p.ow * o4;
+    for (var n = b.first; n < b.end; n++) {
         for (var oy = 0u; oy < p.oh; oy++) {
-            let y = i32(oy * p.stride_y + ky) - i32(p.pad_y);
-            let inside = y >= 0 && y < i32(p.h) && !is_bias;
+            let y = i32(oy * p.stride_y + b.ky) - i32(p.pad_y);
+            let inside = y >= 0 && y < i32(p.h) && !b.is_bias;
             let row = (n * p.h + select(0u, u32(y), inside)) * p.w;
-            // For the bias every pixel counts as 1.
-            var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0);
-            if step == 1 {
-                v1 = load_tap(row, inside, x_first, c4);
-                v2 = load_tap(row, inside, x_first + 1, c4);
-            }
+            var v0 = vec4f(0.0);
+            var v1 = load_tap(row, inside, x_first, b.c);
+            var v2 = load_tap(row, inside, x_first + 1, b.c);
+            var v3 = load_tap(row, inside, x_first + 2, b.c);
+            var v4 = load_tap(row, inside, x_first + 3, b.c);
             for (var ox = 0u; ox < p.ow; ox++) {
                 let x = x_first + i32(ox) * step;
-                if step == 1 {
-                    v0 = v1; v1 = v2;
-                    v2 = load_tap(row, inside, x + 2, c4);
+                if step == 1 || ox == 0u {
+                    v0 = v1; v1 = v2; v2 = v3; v3 = v4;
                 } else {
-                    v0 = load_tap(row, inside, x, c4);
-                    v1 = load_tap(row, inside, x + 1, c4);
-                    v2 = load_tap(row, inside, x + 2, c4);
+                    v0 = load_tap(row, inside, x, b.c);
+                    v1 = load_tap(row, inside, x + 1, b.c);
+                    v2 = load_tap(row, inside, x + 2, b.c);
+                    v3 = load_tap(row, inside, x + 3, b.c);
                 }
-                let t = select(v0, vec4f(1.0, 0.0, 0.0, 0.0), is_bias);
+                v4 = load_tap(row, inside, x + 4, b.c);
+                // For the bias every pixel counts as 1.
+                let t = select(v0, vec4f(1.0, 0.0, 0.0, 0.0), b.is_bias);
                 let dl = weight_dy[at + lo];
                 let dh = weight_dy[at + hi];
                 l00 += t.x * dl; l01 += t.y * dl; l02 += t.z * dl; l03 += t.w * dl;
@@ -337,31 +382,41 @@ fn backward_weight(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
                 h10 += v1.x * dh; h11 += v1.y * dh; h12 += v1.z * dh; h13 += v1.w * dh;
                 l20 += v2.x * dl; l21 += v2.y * dl; l22 += v2.z * dl; l23 += v2.w * dl;
                 h20 += v2.x * dh; h21 += v2.y * dh; h22 += v2.z * dh; h23 += v2.w * dh;
+                l30 += v3.x * dl; l31 += v3.y * dl; l32 += v3.z * dl; l33 += v3.w * dl;
+                h30 += v3.x * dh; h31 += v3.y * dh; h32 += v3.z * dh; h33 += v3.w * dh;
+                l40 += v4.x * dl; l41 += v4.y * dl; l42 += v4.z * dl; l43 += v4.w * dl;
+                h40 += v4.x * dh; h41 += v4.y * dh; h42 += v4.z * dh; h43 += v4.w * dh;
                 at += o4;
             }
         }
     }
     let taps = p.kh * p.kw * p.c;
-    let base = group.y * (taps + 1u);
-    if is_bias {
+    let base = b.split * (taps + 1u);
+    if b.is_bias {
         store_partial(base + taps, true, lo, l00, h00);
         return;
     }
-    let k = base + (ky * p.kw + kx) * p.c + c4 * 4u;
+    let k = base + (b.ky * p.kw + b.kx) * p.c + b.c * 4u;
     store_partial(k, true, lo, l00, h00);
     store_partial(k + 1u, true, lo, l01, h01);
     store_partial(k + 2u, true, lo, l02, h02);
     store_partial(k + 3u, true, lo, l03, h03);
-    let second = kx + 1u < p.kw;
-    store_partial(k + p.c, second, lo, l10, h10);
-    store_partial(k + p.c + 1u, second, lo, l11, h11);
-    store_partial(k + p.c + 2u, second, lo, l12, h12);
-    store_partial(k + p.c + 3u, second, lo, l13, h13);
-    let third = kx + 2u < p.kw;
-    store_partial(k + 2u * p.c, third, lo, l20, h20);
-    store_partial(k + 2u * p.c + 1u, third, lo, l21, h21);
-    store_partial(k + 2u * p.c + 2u, third, lo, l22, h22);
-    store_partial(k + 2u * p.c + 3u, third, lo, l23, h23);
+    store_partial(k + 1u * p.c, b.kx + 1u < p.kw, lo, l10, h10);
+    store_partial(k + 1u * p.c + 1u, b.kx + 1u < p.kw, lo, l11, h11);
+    store_partial(k + 1u * p.c + 2u, b.kx + 1u < p.kw, lo, l12, h12);
+    store_partial(k + 1u * p.c + 3u, b.kx + 1u < p.kw, lo, l13, h13);
+    store_partial(k + 2u * p.c, b.kx + 2u < p.kw, lo, l20, h20);
+    store_partial(k + 2u * p.c + 1u, b.kx + 2u < p.kw, lo, l21, h21);
+    store_partial(k + 2u * p.c + 2u, b.kx + 2u < p.kw, lo, l22, h22);
+    store_partial(k + 2u * p.c + 3u, b.kx + 2u < p.kw, lo, l23, h23);
+    store_partial(k + 3u * p.c, b.kx + 3u < p.kw, lo, l30, h30);
+    store_partial(k + 3u * p.c + 1u, b.kx + 3u < p.kw, lo, l31, h31);
+    store_partial(k + 3u * p.c + 2u, b.kx + 3u < p.kw, lo, l32, h32);
+    store_partial(k + 3u * p.c + 3u, b.kx + 3u < p.kw, lo, l33, h33);
+    store_partial(k + 4u * p.c, b.kx + 4u < p.kw, lo, l40, h40);
+    store_partial(k + 4u * p.c + 1u, b.kx + 4u < p.kw, lo, l41, h41);
+    store_partial(k + 4u * p.c + 2u, b.kx + 4u < p.kw, lo, l42, h42);
+    store_partial(k + 4u * p.c + 3u, b.kx + 4u < p.kw, lo, l43, h43);
 }
 
 fn store_partial(row: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
@@ -372,61 +427,67 @@ fn store_partial(row: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 }
 
 // ---- backward_weight_narrow: the same for any C, one input channel an invocation ----
-@compute @workgroup_size(64)
-fn backward_weight_narrow(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let triples = (p.kw + 2u) / 3u;
-    let index = group.x * 64u + lane;
-    let bias_index = p.kh * triples * p.c;
-    if index > bias_index { return; }
-    let is_bias = index == bias_index;
-    let c = index % p.c;
-    let kx = ((index / p.c) % triples) * 3u;
-    let ky = index / (p.c * triples);
+@compute @workgroup_size(32)
+fn backward_weight_narrow(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let b = tap_block(group, groups, lane, p.c);
+    if !b.exists { return; }
     let step = i32(p.stride_x);
-    let x_first = i32(kx) - i32(p.pad_x);
+    let x_first = i32(b.kx) - i32(p.pad_x);
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    let n_first = group.y * p.examples_per_split;
-    let n_end = min(n_first + p.examples_per_split, p.n);
 
-    var l0 = vec4f(0.0); var l1 = l0; var l2 = l0;
-    var h0 = l0; var h1 = l0; var h2 = l0;
-    var at = n_first * p.oh * p.ow * o4;
-    for (var n = n_first; n < n_end; n++) {
+    var l0 = vec4f(0.0); var h0 = vec4f(0.0);
+    var l1 = vec4f(0.0); var h1 = vec4f(0.0);
+    var l2 = vec4f(0.0); var h2 = vec4f(0.0);
+    var l3 = vec4f(0.0); var h3 = vec4f(0.0);
+    var l4 = vec4f(0.0); var h4 = vec4f(0.0);
+    var at = b.first * p.oh * p.ow * o4;
+    for (var n = b.first; n < b.end; n++) {
         for (var oy = 0u; oy < p.oh; oy++) {
-            let y = i32(oy * p.stride_y + ky) - i32(p.pad_y);
-            let inside = y >= 0 && y < i32(p.h) && !is_bias;
+            let y = i32(oy * p.stride_y + b.ky) - i32(p.pad_y);
+            let inside = y >= 0 && y < i32(p.h) && !b.is_bias;
             let row = (n * p.h + select(0u, u32(y), inside)) * p.w;
-            var v = vec3f(0.0);
-            if step == 1 {
-                v = vec3f(0.0, load_narrow(row, inside, x_first, c), load_narrow(row, inside, x_first + 1, c));
-            }
+            var v0 = 0.0;
+            var v1 = load_narrow(row, inside, x_first, b.c);
+            var v2 = load_narrow(row, inside, x_first + 1, b.c);
+            var v3 = load_narrow(row, inside, x_first + 2, b.c);
+            var v4 = load_narrow(row, inside, x_first + 3, b.c);
             for (var ox = 0u; ox < p.ow; ox++) {
                 let x = x_first + i32(ox) * step;
-                if step == 1 {
-                    v = vec3f(v.yz, load_narrow(row, inside, x + 2, c));
+                if step == 1 || ox == 0u {
+                    v0 = v1; v1 = v2; v2 = v3; v3 = v4;
                 } else {
-                    v = vec3f(load_narrow(row, inside, x, c), load_narrow(row, inside, x + 1, c),
-                        load_narrow(row, inside, x + 2, c));
+                    v0 = load_narrow(row, inside, x, b.c);
+                    v1 = load_narrow(row, inside, x + 1, b.c);
+                    v2 = load_narrow(row, inside, x + 2, b.c);
+                    v3 = load_narrow(row, inside, x + 3, b.c);
                 }
-                let t = select(v, vec3f(1.0, 0.0, 0.0), is_bias);
+                v4 = load_narrow(row, inside, x + 4, b.c);
+                // For the bias every pixel counts as 1.
+                let t = select(v0, 1.0, b.is_bias);
                 let dl = weight_dy[at + lo];
                 let dh = weight_dy[at + hi];
-                l0 += t.x * dl; l1 += t.y * dl; l2 += t.z * dl;
-                h0 += t.x * dh; h1 += t.y * dh; h2 += t.z * dh;
+                l0 += t * dl; l1 += v1 * dl; l2 += v2 * dl; l3 += v3 * dl; l4 += v4 * dl;
+                h0 += t * dh; h1 += v1 * dh; h2 += v2 * dh; h3 += v3 * dh; h4 += v4 * dh;
                 at += o4;
             }
         }
     }
     let taps = p.kh * p.kw * p.c;
-    let base = group.y * (taps + 1u);
-    if is_bias {
+    let base = b.split * (taps + 1u);
+    if b.is_bias {
         store_partial(base + taps, true, lo, l0, h0);
         return;
     }
-    let k = base + (ky * p.kw + kx) * p.c + c;
+    let k = base + (b.ky * p.kw + b.kx) * p.c + b.c;
     store_partial(k, true, lo, l0, h0);
-    store_partial(k + p.c, kx + 1u < p.kw, lo, l1, h1);
-    store_partial(k + 2u * p.c, kx + 2u < p.kw, lo, l2, h2);
+    store_partial(k + p.c, b.kx + 1u < p.kw, lo, l1, h1);
+    store_partial(k + 2u * p.c, b.kx + 2u < p.kw, lo, l2, h2);
+    store_partial(k + 3u * p.c, b.kx + 3u < p.kw, lo, l3, h3);
+    store_partial(k + 4u * p.c, b.kx + 4u < p.kw, lo, l4, h4);
 }

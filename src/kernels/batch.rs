@@ -98,7 +98,8 @@ pub fn gather(
     let [source_h, source_w] = source.map(word);
     let params = Params { n, h, w, c, source_h, source_w, examples_per_chunk: word(examples_per_chunk), reserved: 0 };
     let [c0, c1, c2, c3] = chunks;
-    let mut op = Op::new(&GATHER, params, &[header, indices, c0, c1, c2, c3], &[x], linear(x.len, 64), 2 * x.len);
+    let groups = linear(batch[0] * batch[1] * (batch[2] * batch[3]).div_ceil(4), 64);
+    let mut op = Op::new(&GATHER, params, &[header, indices, c0, c1, c2, c3], &[x], groups, 2 * x.len);
     // Only the batch's own bytes are read, not the whole data set.
     op.work.bytes = (x.len * 5) as u64;
     op

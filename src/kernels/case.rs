@@ -22,7 +22,7 @@ impl Tolerance {
     /// with that of the running sum; several times what is expected, a thousandth of what one wrong term makes.
     pub fn sum(k: usize, scale: f64) -> Tolerance {
         let unit = (k as f64).sqrt() * f64::from(f32::EPSILON);
-        Tolerance { atol: 8.0 * unit * scale, rtol: 4.0 * unit }
+        Tolerance { atol: 16.0 * unit * scale, rtol: 4.0 * unit }
     }
 }
 

@@ -329,7 +329,7 @@ const SHAPES: &[Shape] = &[
     ([1, 5, 6, 48], 44, [3, 3], [1, 1], [1, 1]),
 ];
 
-/// More than 65,535 workgroups, of 64 results or of 64 blocks of four pixels: columns of one pixel make a block each.
+/// More than 65,535 workgroups, of 64 results or of 64 blocks of six pixels: columns of one pixel make a block each.
 const MANY_PLAIN: Shape = ([1, 65_535 * 64 + 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]);
 const MANY_BLOCKED: Shape = ([1, 65_535 * 64 + 1, 1, 4], 4, [1, 1], [1, 1], [0, 0]);
 

@@ -33,12 +33,13 @@ pub static BACKWARD_INPUT_UNIFORM: Kernel = Kernel {
 
 /// C and O multiples of 4.
 pub static BACKWARD_WEIGHT: Kernel =
-    Kernel { name: "conv_blocked.backward_weight", source: SOURCE, ..conv::BACKWARD_WEIGHT_SIGNATURE };
+    Kernel { name: "conv_blocked.backward_weight", source: SOURCE, workgroup: 32, ..conv::BACKWARD_WEIGHT_SIGNATURE };
 
 /// O a multiple of 4, any C.
 pub static BACKWARD_WEIGHT_NARROW: Kernel = Kernel {
     name: "conv_blocked.backward_weight_narrow",
     source: SOURCE,
+    workgroup: 32,
     entry: "backward_weight_narrow",
     ..conv::BACKWARD_WEIGHT_SIGNATURE
 };
@@ -71,15 +72,16 @@ pub(super) fn backward_weight_kernel(p: &Params) -> Option<&'static Kernel> {
     if fits(p) { Some(&BACKWARD_WEIGHT) } else { p.o.is_multiple_of(4).then_some(&BACKWARD_WEIGHT_NARROW) }
 }
 
-/// Blocks of four pixels x eight channels over [n, height, width, channels].
+/// Blocks of six pixels x eight channels over [n, height, width, channels].
 pub(super) fn pixel_groups(n: u32, height: u32, width: u32, channels: u32) -> [u32; 3] {
-    let [x, y, _] = linear(n as usize * height as usize * width.div_ceil(4) as usize, 64);
+    let [x, y, _] = linear(n as usize * height as usize * width.div_ceil(6) as usize, 64);
     [x, y, channels.div_ceil(8)]
 }
 
-/// Three taps x one or four input channels, and one more for the bias; a group of y a split.
+/// Five taps x one or four input channels, and one more for the bias, in every split; 32 invocations a group.
 pub(super) fn tap_groups(p: &Params, kernel: &'static Kernel) -> [u32; 3] {
-    let channels = if std::ptr::eq(kernel, &BACKWARD_WEIGHT) { p.c / 4 } else { p.c };
-    let invocations = p.kh * p.kw.div_ceil(3) * channels + 1;
-    [invocations.div_ceil(64), p.splits() as u32, p.o.div_ceil(8)]
+    let channels = if kernel.name == BACKWARD_WEIGHT.name { p.c / 4 } else { p.c };
+    let invocations = (p.kh * p.kw.div_ceil(5) * channels + 1) as usize * p.splits();
+    let [x, y, _] = linear(invocations, BACKWARD_WEIGHT.workgroup);
+    [x, y, p.o.div_ceil(8)]
 }

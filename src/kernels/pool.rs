@@ -37,6 +37,11 @@ impl Params {
         Params { n, h, w, c, oh, ow, kh, kw, stride: stride.map(word), pad: pad.map(word) }
     }
 
+    /// Workgroups for `pixels` in each example, four channels an invocation.
+    fn groups(&self, pixels: u32) -> [u32; 3] {
+        linear(self.n as usize * pixels as usize * self.c.div_ceil(4) as usize, 64)
+    }
+
     fn input_len(&self) -> usize {
         self.n as usize * self.example_in()
     }
@@ -104,13 +109,13 @@ pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     assert_eq!(x.len, p.input_len(), "pool.forward: x of {p:?}");
     assert_eq!((y.len, winner.len), (p.output_len(), p.output_len()), "pool.forward: y, winner of {p:?}");
     let flops = y.len * (p.kh * p.kw) as usize;
-    Op::new(&FORWARD, p, &[x], &[y, winner], linear(y.len, 64), flops)
+    Op::new(&FORWARD, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops)
 }
 
 pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     assert_eq!(dx.len, p.input_len(), "pool.backward: dx of {p:?}");
     assert_eq!((dy.len, winner.len), (p.output_len(), p.output_len()), "pool.backward: dy, winner of {p:?}");
-    Op::new(&BACKWARD, p, &[dy, winner], &[dx], linear(dx.len, 64), dy.len)
+    Op::new(&BACKWARD, p, &[dy, winner], &[dx], p.groups(p.h * p.w), dy.len)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {

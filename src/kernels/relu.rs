@@ -16,7 +16,18 @@ pub struct Params {
 const SOURCE: &str = include_str!("../../shaders/relu.wgsl");
 
 /// Inputs: x. Outputs: y.
-pub static FORWARD: Kernel = Kernel {
+pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+
+/// The same, four values an invocation; for a count that is a multiple of 4.
+pub static FORWARD_VEC4: Kernel = Kernel { name: "relu.forward_vec4", entry: "forward_vec4", ..FORWARD_SIGNATURE };
+
+/// Inputs: y, dy. Outputs: dx.
+pub static BACKWARD: Kernel = BACKWARD_SIGNATURE;
+
+/// The same, four values an invocation; for a count that is a multiple of 4.
+pub static BACKWARD_VEC4: Kernel = Kernel { name: "relu.backward_vec4", entry: "backward_vec4", ..BACKWARD_SIGNATURE };
+
+const FORWARD_SIGNATURE: Kernel = Kernel {
     name: "relu.forward",
     source: SOURCE,
     entry: "forward",
@@ -30,8 +41,7 @@ pub static FORWARD: Kernel = Kernel {
     cpu: Some(forward_cpu),
 };
 
-/// Inputs: y, dy. Outputs: dx.
-pub static BACKWARD: Kernel = Kernel {
+const BACKWARD_SIGNATURE: Kernel = Kernel {
     name: "relu.backward",
     source: SOURCE,
     entry: "backward",
@@ -51,13 +61,19 @@ const PARALLEL_CHUNK: usize = 16_384;
 pub fn forward(x: Tensor, y: Tensor) -> Op {
     assert_eq!(x.len, y.len, "relu.forward: x and y");
     let params = Params { count: word(x.len), reserved: [0; 3] };
-    Op::new(&FORWARD, params, &[x], &[y], linear(x.len, 64), x.len)
+    match x.len.is_multiple_of(4) {
+        true => Op::new(&FORWARD_VEC4, params, &[x], &[y], linear(x.len / 4, 64), x.len),
+        false => Op::new(&FORWARD, params, &[x], &[y], linear(x.len, 64), x.len),
+    }
 }
 
 pub fn backward(y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((y.len, y.len), (dy.len, dx.len), "relu.backward: y, dy, dx");
     let params = Params { count: word(y.len), reserved: [0; 3] };
-    Op::new(&BACKWARD, params, &[y, dy], &[dx], linear(y.len, 64), y.len)
+    match y.len.is_multiple_of(4) {
+        true => Op::new(&BACKWARD_VEC4, params, &[y, dy], &[dx], linear(y.len / 4, 64), y.len),
+        false => Op::new(&BACKWARD, params, &[y, dy], &[dx], linear(y.len, 64), y.len),
+    }
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -96,8 +112,8 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // The last one needs more than 65,535 workgroups.
-    for count in [1, 63, 64, 65, 127, 1009, 65_535 * 64 + 1] {
+    // The last two need more than 65,535 workgroups.
+    for count in [1, 63, 64, 65, 127, 252, 256, 260, 1009, 65_535 * 64 + 1, 65_535 * 256 + 4] {
         let mut b = CaseBuilder::default();
         let (x, y) = (b.real(count), b.out(count));
         cases.push(b.case(format_args!("count={count}"), forward(x, y), Tolerance::EXACT));
