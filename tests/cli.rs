@@ -138,7 +138,7 @@ fn an_adapter_is_no_choice_for_the_cpu() {
 fn check_reports_each_kernel() {
     let document = document(&mut glassnet(&["check", "--device", "cpu", "--filter", "relu"]));
     let kernels: Vec<_> = document["kernels"].as_array().expect("a list").iter().map(|k| &k["kernel"]).collect();
-    assert_eq!(kernels, ["relu.forward", "relu.backward"]);
+    assert_eq!(kernels, ["relu.forward", "relu.forward_vec4", "relu.backward", "relu.backward_vec4"]);
     assert_eq!(
         (&document["passed"], &document["failed"], &document["failures"]),
         (&json!(true), &json!(0), &json!([]))
