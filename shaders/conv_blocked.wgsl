@@ -308,20 +308,20 @@ fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     return select(vec4f(0.0), weight_x[at], inside);
 }
 
-// What one invocation of backward_weight sums up: a run of taps of kernel row ky, from kx on, for one block of input
-// channels, over the examples [first, end) of split `split`.
+// What one invocation of backward_weight sums up: a run of taps of kernel row ky (or of `rows` rows from ky on), from kx
+// on, for one block of input channels, over the examples [first, end) of split `split`.
 struct TapBlock { split: u32, ky: u32, kx: u32, c: u32, first: u32, end: u32, is_bias: bool, exists: bool }
 
-fn tap_block(group: vec3u, groups: vec3u, lane: u32, channel_blocks: u32) -> TapBlock {
+fn tap_block(group: vec3u, groups: vec3u, lane: u32, channel_blocks: u32, rows: u32) -> TapBlock {
     let runs = (p.kw + 4u) / 5u;
-    let bias = p.kh * runs * channel_blocks;
+    let bias = (p.kh + rows - 1u) / rows * runs * channel_blocks;
     let i = (group.y * groups.x + group.x) * 32u + lane;
     let split = i / (bias + 1u);
     let index = i - split * (bias + 1u);
     let pixel = index / channel_blocks;
-    let ky = pixel / runs;
+    let row = pixel / runs;
     let first = split * p.examples_per_split;
-    return TapBlock(split, ky, (pixel - ky * runs) * 5u, index - pixel * channel_blocks, first,
+    return TapBlock(split, row * rows, (pixel - row * runs) * 5u, index - pixel * channel_blocks, first,
         min(first + p.examples_per_split, p.n), index == bias, first < p.n);
 }
 
@@ -331,7 +331,7 @@ fn backward_weight(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let b = tap_block(group, groups, lane, p.c / 4u);
+    let b = tap_block(group, groups, lane, p.c / 4u, 1u);
     if !b.exists { return; }
     let step = i32(p.stride_x);
     let x_first = i32(b.kx) - i32(p.pad_x);
@@ -426,14 +426,14 @@ fn store_partial(row: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
     if lo + 1u < o4 { weight_partial[row * o4 + lo + 1u] = high; }
 }
 
-// ---- backward_weight_narrow: the same for any C, one input channel an invocation ----
+// ---- backward_weight_narrow: the same for any C: two rows of 5 taps x one input channel an invocation ----
 @compute @workgroup_size(32)
 fn backward_weight_narrow(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let b = tap_block(group, groups, lane, p.c);
+    let b = tap_block(group, groups, lane, p.c, 2u);
     if !b.exists { return; }
     let step = i32(p.stride_x);
     let x_first = i32(b.kx) - i32(p.pad_x);
@@ -441,17 +441,25 @@ fn backward_weight_narrow(
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
 
-    var l0 = vec4f(0.0); var h0 = vec4f(0.0);
-    var l1 = vec4f(0.0); var h1 = vec4f(0.0);
-    var l2 = vec4f(0.0); var h2 = vec4f(0.0);
-    var l3 = vec4f(0.0); var h3 = vec4f(0.0);
-    var l4 = vec4f(0.0); var h4 = vec4f(0.0);
+    // l and h: lower and higher four output channels for row ky; m and i the same for row ky + 1.
+    var l0 = vec4f(0.0); var h0 = vec4f(0.0); var m0 = vec4f(0.0); var i0 = vec4f(0.0);
+    var l1 = vec4f(0.0); var h1 = vec4f(0.0); var m1 = vec4f(0.0); var i1 = vec4f(0.0);
+    var l2 = vec4f(0.0); var h2 = vec4f(0.0); var m2 = vec4f(0.0); var i2 = vec4f(0.0);
+    var l3 = vec4f(0.0); var h3 = vec4f(0.0); var m3 = vec4f(0.0); var i3 = vec4f(0.0);
+    var l4 = vec4f(0.0); var h4 = vec4f(0.0); var m4 = vec4f(0.0); var i4 = vec4f(0.0);
     var at = b.first * p.oh * p.ow * o4;
     for (var n = b.first; n < b.end; n++) {
         for (var oy = 0u; oy < p.oh; oy++) {
             let y = i32(oy * p.stride_y + b.ky) - i32(p.pad_y);
             let inside = y >= 0 && y < i32(p.h) && !b.is_bias;
             let row = (n * p.h + select(0u, u32(y), inside)) * p.w;
+            let below = y + 1 >= 0 && y + 1 < i32(p.h) && !b.is_bias;
+            let row_below = (n * p.h + select(0u, u32(y + 1), below)) * p.w;
+            var u0 = 0.0;
+            var u1 = load_narrow(row_below, below, x_first, b.c);
+            var u2 = load_narrow(row_below, below, x_first + 1, b.c);
+            var u3 = load_narrow(row_below, below, x_first + 2, b.c);
+            var u4 = load_narrow(row_below, below, x_first + 3, b.c);
             var v0 = 0.0;
             var v1 = load_narrow(row, inside, x_first, b.c);
             var v2 = load_narrow(row, inside, x_first + 1, b.c);
@@ -461,19 +469,27 @@ fn backward_weight_narrow(
                 let x = x_first + i32(ox) * step;
                 if step == 1 || ox == 0u {
                     v0 = v1; v1 = v2; v2 = v3; v3 = v4;
+                    u0 = u1; u1 = u2; u2 = u3; u3 = u4;
                 } else {
                     v0 = load_narrow(row, inside, x, b.c);
                     v1 = load_narrow(row, inside, x + 1, b.c);
                     v2 = load_narrow(row, inside, x + 2, b.c);
                     v3 = load_narrow(row, inside, x + 3, b.c);
+                    u0 = load_narrow(row_below, below, x, b.c);
+                    u1 = load_narrow(row_below, below, x + 1, b.c);
+                    u2 = load_narrow(row_below, below, x + 2, b.c);
+                    u3 = load_narrow(row_below, below, x + 3, b.c);
                 }
                 v4 = load_narrow(row, inside, x + 4, b.c);
+                u4 = load_narrow(row_below, below, x + 4, b.c);
                 // For the bias every pixel counts as 1.
                 let t = select(v0, 1.0, b.is_bias);
                 let dl = weight_dy[at + lo];
                 let dh = weight_dy[at + hi];
                 l0 += t * dl; l1 += v1 * dl; l2 += v2 * dl; l3 += v3 * dl; l4 += v4 * dl;
                 h0 += t * dh; h1 += v1 * dh; h2 += v2 * dh; h3 += v3 * dh; h4 += v4 * dh;
+                m0 += u0 * dl; m1 += u1 * dl; m2 += u2 * dl; m3 += u3 * dl; m4 += u4 * dl;
+                i0 += u0 * dh; i1 += u1 * dh; i2 += u2 * dh; i3 += u3 * dh; i4 += u4 * dh;
                 at += o4;
             }
         }
@@ -490,4 +506,11 @@ fn backward_weight_narrow(
     store_partial(k + 2u * p.c, b.kx + 2u < p.kw, lo, l2, h2);
     store_partial(k + 3u * p.c, b.kx + 3u < p.kw, lo, l3, h3);
     store_partial(k + 4u * p.c, b.kx + 4u < p.kw, lo, l4, h4);
+    let second = b.ky + 1u < p.kh;
+    let j = k + p.kw * p.c;
+    store_partial(j, second, lo, m0, i0);
+    store_partial(j + p.c, second && b.kx + 1u < p.kw, lo, m1, i1);
+    store_partial(j + 2u * p.c, second && b.kx + 2u < p.kw, lo, m2, i2);
+    store_partial(j + 3u * p.c, second && b.kx + 3u < p.kw, lo, m3, i3);
+    store_partial(j + 4u * p.c, second && b.kx + 4u < p.kw, lo, m4, i4);
 }

@@ -63,6 +63,7 @@ struct OverrideArgs {
     /// Examples of one update
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// [default: the network's own, else 0.01 for sgd and momentum, 1 for adadelta, 0.001 for adam]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// For --trainer momentum

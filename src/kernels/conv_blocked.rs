@@ -78,10 +78,11 @@ pub(super) fn pixel_groups(n: u32, height: u32, width: u32, channels: u32) -> [u
     [x, y, channels.div_ceil(8)]
 }
 
-/// Five taps x one or four input channels, and one more for the bias, in every split; 32 invocations a group.
+/// Five taps x four input channels, or two rows of five taps x one channel, and one more for the bias, in every split;
+/// 32 invocations a group.
 pub(super) fn tap_groups(p: &Params, kernel: &'static Kernel) -> [u32; 3] {
-    let channels = if kernel.name == BACKWARD_WEIGHT.name { p.c / 4 } else { p.c };
-    let invocations = (p.kh * p.kw.div_ceil(5) * channels + 1) as usize * p.splits();
+    let blocks = if kernel.name == BACKWARD_WEIGHT.name { p.kh * (p.c / 4) } else { p.kh.div_ceil(2) * p.c };
+    let invocations = (p.kw.div_ceil(5) * blocks + 1) as usize * p.splits();
     let [x, y, _] = linear(invocations, BACKWARD_WEIGHT.workgroup);
     [x, y, p.o.div_ceil(8)]
 }

@@ -1,0 +1,592 @@
+//! `glassnet train` as a user meets it: the run folder, repeating, stopping and resuming a run, and what it says about
+//! bad input.
+
+mod common;
+
+use assert_cmd::Command;
+use common::command::{assert_fails_with, document, failing, glassnet, text, without_data, write_data};
+use glassnet::formats::load_checkpoint;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Images in the tests' own data set; a tenth of the first is held out.
+const TRAIN: usize = 250;
+const TEST: usize = 50;
+const LEARNED_FROM: usize = 225;
+
+const LAYERS: [&str; 9] = ["input", "conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "softmax"];
+
+/// A folder with a small data set in MNIST's format, and room for runs.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        fs::create_dir(&data).expect("a folder for the data");
+        write_data(&data, TRAIN, TEST);
+        Place { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        fs::write(self.path(name), text).expect("a file");
+        self.path(name)
+    }
+
+    /// `glassnet train --device cpu --data-dir DATA ARGS`.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = glassnet(&["train", "--device", "cpu", "--data-dir"]);
+        command.arg(self.path("data")).args(args);
+        command
+    }
+
+    /// A new run on the data, into the folder `run`.
+    fn train(&self, run: &str, args: &[&str]) -> Command {
+        let mut command = self.command(&["--dataset", "mnist"]);
+        command.args(args).arg("--out").arg(self.path(run));
+        command
+    }
+
+    fn resume(&self, run: &str, args: &[&str]) -> Command {
+        let mut command = self.command(args);
+        command.arg("--resume").arg(self.path(run));
+        command
+    }
+
+    /// `train`, started and left alone.
+    fn start(&self, mut command: Command) -> Running {
+        let mut child = std::process::Command::new(command.get_program());
+        child.args(command.arg("--json").get_args()).env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
+        Running { child: child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts") }
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        let path = self.path(name);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&self.bytes(name)).expect("one JSON document")
+    }
+
+    /// The rows of a run's `metrics.jsonl`.
+    fn metrics(&self, run: &str) -> Vec<Value> {
+        let text = String::from_utf8(self.bytes(&format!("{run}/metrics.jsonl"))).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("every line is a JSON document")).collect()
+    }
+
+    /// Waits until `metrics.jsonl` of a run under way has more than `rows` whole rows.
+    fn wait_for_rows(&self, run: &str, rows: usize) {
+        let path = self.path(&format!("{run}/metrics.jsonl"));
+        let lines = || fs::read(&path).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+        let begin = Instant::now();
+        while lines() <= rows {
+            assert!(begin.elapsed() < Duration::from_secs(120), "{} rows in {}", lines(), path.display());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// A `train` under way; it ends with the test.
+struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Ends it as a power cut would; panics where it has ended before.
+    fn kill(mut self) {
+        assert!(self.child.try_wait().expect("its state").is_none(), "the run ended before it was killed");
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Every entry of a folder, hidden ones left out.
+fn entries(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with('.') || name.ends_with("-tmp"));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_run_folder_has_five_files() {
+    let place = Place::new();
+    place.train("run", &["--steps", "3"]).assert().success();
+    let expected = ["checkpoint.safetensors", "config.toml", "metrics.jsonl", "model.safetensors", "summary.json"];
+    assert_eq!(entries(&place.path("run")), expected);
+}
+
+#[test]
+fn the_summary_has_the_promised_fields_and_is_what_json_prints() {
+    let place = Place::new();
+    let printed = document(&mut place.train("run", &["--epochs", "2"]));
+    let summary = place.json("run/summary.json");
+    assert_eq!(printed, summary);
+    for field in ["test_accuracy", "test_loss", "validation_accuracy", "train_seconds", "images_per_second"] {
+        assert!(summary[field].as_f64().is_some_and(|value| value >= 0.0), "{field} of {summary}");
+    }
+    assert_eq!(summary["examples_seen"], 2 * LEARNED_FROM);
+    assert_eq!(summary["dataset"], "mnist");
+    assert!(summary["device"].as_str().is_some_and(|device| device.starts_with("cpu: ")), "{summary}");
+}
+
+#[test]
+fn the_configuration_has_every_setting_resolved() {
+    let place = Place::new();
+    let args = ["--steps", "3", "--trainer", "momentum", "--momentum", "0.8", "--seed", "7", "--l1-decay", "1e-4"];
+    place.train("run", &args).assert().success();
+    let text = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
+    let config: toml::Table = text.parse().expect("TOML");
+    let expected = [
+        ("version", toml::Value::from(env!("CARGO_PKG_VERSION"))),
+        ("dataset", "mnist".into()),
+        ("seed", 7.into()),
+        ("batch_size", 20.into()),
+        ("l1_decay", 1e-4.into()),
+        ("l2_decay", 5e-5.into()),
+        ("stats_every", 100.into()),
+        ("checkpoint_every", 1000.into()),
+    ];
+    for (key, value) in expected {
+        assert_eq!(config.get(key), Some(&value), "{key}");
+    }
+    let entry = |table: &str, key: &str| config[table].get(key).cloned();
+    assert_eq!(entry("length", "steps"), Some(3.into()));
+    assert_eq!((entry("trainer", "name"), entry("trainer", "momentum")), (Some("momentum".into()), Some(0.8.into())));
+    assert_eq!(entry("trainer", "learning_rate"), Some(0.01.into()));
+    assert_eq!(entry("device", "executor"), Some("cpu".into()));
+    for key in ["name", "driver", "backend"] {
+        assert!(entry("device", key).is_some(), "{key} of the device");
+    }
+}
+
+#[test]
+fn rows_of_metrics_have_the_promised_figures() {
+    let place = Place::new();
+    // 12 steps an epoch: rows at 5 and 10, at 12 as an epoch ends, and so on.
+    place.train("run", &["--epochs", "2", "--stats-every", "5"]).assert().success();
+    let rows = place.metrics("run");
+    let kinds = |kind: &str| rows.iter().filter(|row| row["kind"] == kind).collect::<Vec<_>>();
+    let steps: Vec<u64> = kinds("step").iter().filter_map(|row| row["step"].as_u64()).collect();
+    assert_eq!(steps, [5, 10, 12, 15, 20, 24]);
+    for row in kinds("step") {
+        let figures = ["learning_rate", "classification_loss", "weight_decay_loss", "training_accuracy"];
+        let more = ["validation_accuracy", "train_seconds", "images_per_second", "examples_seen", "epoch"];
+        for field in figures.into_iter().chain(more) {
+            assert!(row[field].as_f64().is_some_and(|value| value >= 0.0), "{field} of {row}");
+        }
+        let time = &row["time_per_example"];
+        assert_eq!(time["clock"], "wall-clock");
+        for phase in ["forward_ns", "backward_ns", "update_ns"] {
+            assert!(time[phase].as_f64() > Some(0.0), "{phase} of {time}");
+        }
+    }
+    let epochs: Vec<u64> = kinds("epoch").iter().filter_map(|row| row["examples_seen"].as_u64()).collect();
+    assert_eq!(epochs, [LEARNED_FROM as u64, 2 * LEARNED_FROM as u64]);
+    for row in kinds("epoch") {
+        assert!(row["validation_accuracy"].is_f64() && row["validation_loss"].is_f64(), "{row}");
+    }
+}
+
+#[test]
+fn rows_of_metrics_have_the_statistics_of_every_layer() {
+    let place = Place::new();
+    place.train("run", &["--steps", "2"]).assert().success();
+    let rows = place.metrics("run");
+    let layers = rows[0]["layers"].as_array().expect("a list");
+    let names: Vec<&str> = layers.iter().filter_map(|layer| layer["layer"].as_str()).collect();
+    assert_eq!(names, LAYERS);
+    for layer in layers {
+        let name = layer["layer"].as_str().unwrap_or_default();
+        let has_weights = name.starts_with("conv") || name == "fc1";
+        let inner = !["input", "softmax"].contains(&name);
+        let expected = [
+            ("activation", true),
+            ("activation_gradient", inner),
+            ("weight", has_weights),
+            ("weight_gradient", has_weights),
+            ("bias", has_weights),
+            ("bias_gradient", has_weights),
+        ];
+        for (tensor, present) in expected {
+            let figure = |figure: &str| layer[tensor][figure].as_f64();
+            let summary = ["min", "max", "mean", "std", "non_finite"].map(figure);
+            assert!(summary.iter().all(|value| value.is_some() == present), "{tensor} of {layer}");
+        }
+        assert_eq!(layer["update_ratio"].is_f64(), has_weights, "{layer}");
+        assert_eq!(layer["dead_units"].is_f64(), name.starts_with("relu"), "{layer}");
+        assert_eq!(layer["non_finite"], 0);
+    }
+}
+
+#[test]
+fn the_terminal_shows_data_network_device_folder_layers_and_result() {
+    let place = Place::new();
+    let shown = text(&mut place.train("run", &["--epochs", "1"]));
+    for part in ["data     mnist", "network  convnetjs-mnist: 5994 parameters", "device   cpu: ", "folder   "] {
+        assert!(shown.lines().any(|line| line.starts_with(part)), "{part:?} not in: {shown}");
+    }
+    assert!(shown.contains("epoch 1: 225 examples seen"), "{shown}");
+    assert!(LAYERS.iter().all(|layer| shown.contains(&format!("\n{layer} "))), "{shown}");
+    assert!(shown.contains("test accuracy ") && shown.contains("saved in "), "{shown}");
+}
+
+#[test]
+fn without_out_the_run_folder_is_named_after_the_network() {
+    let place = Place::new();
+    place.command(&["--steps", "1"]).current_dir(place.folder.path()).assert().success();
+    let runs = entries(&place.path("runs"));
+    assert!(runs.len() == 1 && runs[0].starts_with("convnetjs-mnist-"), "{runs:?}");
+}
+
+#[test]
+fn the_environment_names_the_folder_of_the_data() {
+    let place = Place::new();
+    let mut command = glassnet(&["train", "--device", "cpu", "--steps", "1", "--dataset", "mnist", "--out"]);
+    command.arg(place.path("run")).env("GLASSNET_DATA", place.path("data")).assert().success();
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_whatever_the_number_of_threads() {
+    let place = Place::new();
+    place.train("all", &["--epochs", "1"]).assert().success();
+    place.train("one", &["--epochs", "1"]).env("RAYON_NUM_THREADS", "1").assert().success();
+    place.train("other", &["--epochs", "1", "--seed", "2"]).assert().success();
+    let model = |run: &str| place.bytes(&format!("{run}/model.safetensors"));
+    assert!(model("all") == model("one"), "the number of threads changes the model");
+    assert!(model("all") != model("other"), "the seed changes nothing");
+}
+
+/// A row without what a clock says.
+fn timeless(mut row: Value) -> Value {
+    if let Some(row) = row.as_object_mut() {
+        row.retain(|key, _| !["train_seconds", "images_per_second", "time_per_example"].contains(&key.as_str()));
+    }
+    row
+}
+
+#[test]
+fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
+    let place = Place::new();
+    // 45 steps an epoch; checkpoints at epochs' ends and at neither multiple of the rows' steps.
+    let args = ["--steps", "600", "--batch-size", "5", "--stats-every", "7", "--checkpoint-every", "20"];
+    place.train("whole", &args).assert().success();
+    let first = place.start(place.train("killed", &args));
+    place.wait_for_rows("killed", 3);
+    first.kill();
+    for _ in 0..3 {
+        let checkpoint = load_checkpoint(&place.path("killed/checkpoint.safetensors")).expect("a whole checkpoint");
+        assert!(checkpoint.step < 600, "the run was over");
+        let rows = place.metrics_up_to("killed", checkpoint.step);
+        let next = place.start(place.resume("killed", &[]));
+        place.wait_for_rows("killed", rows + 8);
+        next.kill();
+    }
+    place.resume("killed", &[]).assert().success();
+    let same = |name: &str| place.bytes(&format!("whole/{name}")) == place.bytes(&format!("killed/{name}"));
+    assert!(same("model.safetensors") && same("checkpoint.safetensors"));
+    let rows = |run: &str| place.metrics(run).into_iter().map(timeless).collect::<Vec<_>>();
+    assert_eq!(rows("killed"), rows("whole"));
+    assert_eq!(timeless(place.json("killed/summary.json")), timeless(place.json("whole/summary.json")));
+    let expected = ["checkpoint.safetensors", "config.toml", "metrics.jsonl", "model.safetensors", "summary.json"];
+    assert_eq!(entries(&place.path("killed")), expected, "something was left behind");
+}
+
+impl Place {
+    /// How many rows a resumed run keeps: whole ones, up to the checkpoint.
+    fn metrics_up_to(&self, run: &str, step: u64) -> usize {
+        let text = String::from_utf8(self.bytes(&format!("{run}/metrics.jsonl"))).expect("UTF-8");
+        let rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        rows.filter(|row| row["step"].as_u64() <= Some(step)).count()
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_a_checkpoint_and_says_how_to_resume() {
+    use std::io::Read;
+
+    let place = Place::new();
+    let mut running = place.start(place.train("run", &["--steps", "1000000", "--stats-every", "5"]));
+    place.wait_for_rows("run", 2);
+    // The shell has `kill` built in, also where no such program is installed.
+    let signal = format!("kill -INT {}", running.child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &signal]).status().expect("a shell").success());
+    let mut stderr = String::new();
+    running.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("UTF-8");
+    assert_eq!(running.child.wait().expect("it ends").code(), Some(130), "{stderr}");
+
+    let remedy = format!("glassnet train --resume {}", place.path("run").display());
+    assert!(stderr.contains(&remedy), "{stderr}");
+    let step = load_checkpoint(&place.path("run/checkpoint.safetensors")).expect("a checkpoint").step;
+    assert!(step >= 10 && stderr.contains(&format!("the checkpoint of step {step} is saved")), "{step}; {stderr}");
+    assert!(!place.path("run/model.safetensors").exists(), "a run that was stopped is not tested");
+
+    let summary = document(&mut place.resume("run", &["--steps", &(step + 3).to_string()]));
+    assert_eq!(summary["steps"], step + 3);
+}
+
+#[test]
+fn a_run_on_the_gpu_goes_on_there_and_ends_with_the_same_bytes() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let place = Place::new();
+    let train = |run: &str, steps: &str| {
+        let mut command = glassnet(&["train", "--device", "gpu", "--steps", steps, "--dataset", "mnist", "--data-dir"]);
+        document(command.arg(place.path("data")).arg("--out").arg(place.path(run)))
+    };
+    let summary = train("whole", "20");
+    assert!(summary["device"].as_str().is_some_and(|device| device.starts_with("gpu: ")), "{summary}");
+    train("run", "10");
+    let mut resume = glassnet(&["train", "--steps", "20", "--resume"]);
+    let resumed = document(resume.arg(place.path("run")));
+    assert_eq!(resumed["device"], summary["device"]);
+    assert!(place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"), "the models differ");
+}
+
+#[test]
+fn a_run_that_has_ended_says_so_and_can_be_given_a_later_end() {
+    let place = Place::new();
+    place.train("whole", &["--epochs", "2"]).assert().success();
+    let first = document(&mut place.train("run", &["--epochs", "1"]));
+    let again = place.resume("run", &["--json"]).assert().success();
+    let again = again.get_output();
+    assert_eq!(serde_json::from_slice::<Value>(&again.stdout).expect("one JSON document"), first);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("has come to its end"));
+    place.resume("run", &["--epochs", "2"]).assert().success();
+    assert!(place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"), "the models differ");
+}
+
+#[test]
+fn a_checkpoint_evaluates_as_the_finished_model_does() {
+    let place = Place::new();
+    let summary = document(&mut place.train("run", &["--epochs", "1"]));
+    for file in ["run/model.safetensors", "run/checkpoint.safetensors"] {
+        let mut eval = glassnet(&["eval", "--device", "cpu", "--model"]);
+        let report = document(eval.arg(place.path(file)).arg("--data-dir").arg(place.path("data")));
+        assert_eq!(report["test_accuracy"], summary["test_accuracy"], "{file}");
+        assert_eq!(report["test_loss"], summary["test_loss"], "{file}");
+    }
+}
+
+#[test]
+fn a_learning_rate_that_explodes_is_named_by_step_layer_and_tensor_and_leaves_a_good_checkpoint() {
+    let place = Place::new();
+    let stderr = failing(&mut place.train("run", &["--trainer", "sgd", "--learning-rate", "1e20", "--json"]));
+    let message = stderr.lines().rfind(|line| line.starts_with("error: step ")).unwrap_or_default();
+    let tensors = ["activation", "activation gradient", "weight", "weight gradient", "bias", "bias gradient"];
+    let named = LAYERS.iter().any(|layer| {
+        tensors.iter().any(|tensor| message.contains(&format!("non-finite value(s) in the {tensor} of layer {layer};")))
+    });
+    assert!(named, "{stderr}");
+    assert!(stderr.contains("the last good checkpoint, of step 0, is in "), "{stderr}");
+    assert!(!place.path("run/model.safetensors").exists(), "an exploded model was saved");
+    let mut eval = glassnet(&["eval", "--device", "cpu", "--model"]);
+    eval.arg(place.path("run/checkpoint.safetensors")).arg("--data-dir").arg(place.path("data")).assert().success();
+}
+
+#[test]
+fn a_folder_that_holds_a_run_is_refused_and_left_as_it_is() {
+    let place = Place::new();
+    place.train("run", &["--steps", "1"]).assert().success();
+    let before = place.bytes("run/model.safetensors");
+    let mut again = place.train("run", &["--steps", "2"]);
+    assert_fails_with(&mut again, &["holds a run already", "--resume", "another --out"]);
+    assert!(place.bytes("run/model.safetensors") == before, "the run was touched");
+}
+
+#[test]
+fn somebody_elses_folder_is_refused_and_left_as_it_is() {
+    let place = Place::new();
+    fs::create_dir(place.path("project")).expect("a folder");
+    place.file("project/config.toml", "[build]\njobs = 2\n");
+    assert_fails_with(&mut place.train("project", &["--steps", "1"]), &["config.toml", "another --out"]);
+    assert_eq!(place.bytes("project/config.toml"), b"[build]\njobs = 2\n");
+}
+
+#[test]
+fn a_run_that_could_not_begin_leaves_its_folder_free() {
+    let place = Place::new();
+    let net = place.file("deep.toml", &deep_network());
+    place.train("run", &["--batch-size", "65535"]).arg("--net").arg(net).assert().code(1);
+    place.train("run", &["--steps", "1"]).assert().success();
+}
+
+#[test]
+fn two_processes_do_not_train_in_one_folder() {
+    let place = Place::new();
+    let running = place.start(place.train("run", &["--steps", "1000000", "--stats-every", "5"]));
+    place.wait_for_rows("run", 0);
+    assert_fails_with(&mut place.resume("run", &[]), &["another process is training in "]);
+    running.kill();
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_made_is_an_error() {
+    let place = Place::new();
+    place.file("file", "not a folder");
+    let mut command = place.train("file/run", &["--steps", "1"]);
+    assert_fails_with(&mut command, &["cannot create the run folder", &place.path("file/run").display().to_string()]);
+}
+
+#[test]
+fn what_is_no_run_cannot_be_resumed() {
+    let place = Place::new();
+    let path = place.path("data").display().to_string();
+    assert_fails_with(&mut place.resume("data", &[]), &[&path, "is no run folder"]);
+    assert_fails_with(&mut place.resume("missing", &[]), &["is no run folder"]);
+    assert!(!place.path("missing").exists() && !place.path("data/.lock").exists());
+}
+
+#[test]
+fn a_run_without_its_checkpoint_or_with_a_damaged_one_cannot_be_resumed() {
+    let place = Place::new();
+    place.train("run", &["--steps", "2"]).assert().success();
+    let checkpoint = place.path("run/checkpoint.safetensors");
+    let whole = place.bytes("run/checkpoint.safetensors");
+    fs::write(&checkpoint, &whole[..whole.len() / 2]).expect("half a checkpoint");
+    assert_fails_with(&mut place.resume("run", &[]), &[&checkpoint.display().to_string()]);
+    fs::remove_file(&checkpoint).expect("no checkpoint");
+    assert_fails_with(&mut place.resume("run", &[]), &["holds no checkpoint"]);
+}
+
+#[test]
+fn what_decides_the_result_cannot_change_when_a_run_is_resumed() {
+    let place = Place::new();
+    place.train("run", &["--steps", "1"]).assert().success();
+    for (flag, value) in [("--batch-size", "10"), ("--seed", "2"), ("--preset", "vgg-mnist"), ("--trainer", "sgd")] {
+        assert_fails_with(&mut place.resume("run", &[flag, value]), &[flag, "cannot change a run that is resumed"]);
+    }
+    place.resume("run", &["--out", "elsewhere"]).assert().code(2);
+}
+
+#[test]
+fn a_run_resumes_only_on_the_data_that_it_began_with() {
+    let place = Place::new();
+    place.train("run", &["--steps", "1"]).assert().success();
+    write_data(&place.path("data"), TRAIN - 10, TEST);
+    assert_fails_with(&mut place.resume("run", &["--steps", "2"]), &["not what this run was trained on", "--data-dir"]);
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_by_name() {
+    let place = Place::new();
+    let cases = [
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "-0.1"),
+        ("--learning-rate", "inf"),
+        ("--l1-decay", "-1"),
+        ("--l2-decay", "nan"),
+        ("--batch-size", "0"),
+        ("--batch-size", "65536"),
+        ("--epochs", "0"),
+        ("--steps", "0"),
+        ("--stats-every", "0"),
+        ("--checkpoint-every", "0"),
+    ];
+    for (flag, value) in cases {
+        assert_fails_with(&mut place.train("run", &[flag, value]), &[flag]);
+    }
+    assert_fails_with(&mut place.train("run", &["--momentum", "0.5"]), &["--momentum", "--trainer momentum"]);
+    assert!(!place.path("run").exists(), "a run that was refused left a folder");
+}
+
+#[test]
+fn options_that_contradict_each_other_are_mistakes_of_the_command_line() {
+    let place = Place::new();
+    place.train("run", &["--epochs", "1", "--steps", "1"]).assert().code(2);
+    place.train("run", &["--preset", "vgg-mnist", "--net", "net.toml"]).assert().code(2);
+    let assert = place.train("run", &["--trainer", "nonsense"]).assert().code(2);
+    let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(["nonsense", "sgd", "momentum", "adadelta", "adam"].iter().all(|name| stderr.contains(name)), "{stderr}");
+}
+
+#[test]
+fn a_network_that_cannot_be_is_an_error_that_names_file_and_layer() {
+    let place = Place::new();
+    let input = "[[layers]]\ntype = \"input\"\nheight = 28\nwidth = 28\nchannels = 1\n";
+    let end = "[[layers]]\ntype = \"softmax\"\n";
+    for (layer, parts) in [
+        ("type = \"dropout\"", ["unknown layer type", "dropout"]),
+        ("type = \"conv\"\nfilters = 0\nkernel = 3", ["conv1", "filters"]),
+        ("type = \"conv\"\nfilters = 8\nkernel = 99", ["conv1", "28x28x1"]),
+        ("type = \"fc\"\noutputs = 4611686018427387904", ["fc1", "rule"]),
+        ("type = ", ["net.toml", "line 7"]),
+    ] {
+        let net = place.file("net.toml", &format!("{input}[[layers]]\n{layer}\n{end}"));
+        let stderr = failing(place.train("run", &["--steps", "1"]).arg("--net").arg(net));
+        assert!(stderr.contains("net.toml") && parts.iter().all(|part| stderr.contains(part)), "{parts:?}: {stderr}");
+    }
+    assert!(!place.path("run").exists(), "a run that was refused left a folder");
+}
+
+/// So many maps that no machine holds them for 65,535 examples, although each alone could be indexed.
+fn deep_network() -> String {
+    let conv = "[[layers]]\ntype = \"conv\"\nfilters = 32\nkernel = 1\nactivation = \"relu\"\n";
+    let input = "[[layers]]\ntype = \"input\"\nheight = 28\nwidth = 28\nchannels = 1\n";
+    format!("{input}{}[[layers]]\ntype = \"fc\"\noutputs = 10\n[[layers]]\ntype = \"softmax\"\n", conv.repeat(60))
+}
+
+#[test]
+fn a_batch_that_cannot_fit_is_an_error_with_the_largest_that_would() {
+    let place = Place::new();
+    let net = place.file("deep.toml", &deep_network());
+    let mut command = place.train("run", &["--batch-size", "65535", "--json"]);
+    assert_fails_with(
+        command.arg("--net").arg(net),
+        &["batch size 65535 does not fit", "MiB", "largest batch size that fits is "],
+    );
+}
+
+#[test]
+fn an_adapter_that_does_not_exist_is_an_error() {
+    let place = Place::new();
+    let mut command = glassnet(&["train", "--dataset", "mnist", "--adapter", "no such adapter", "--data-dir"]);
+    let stderr = failing(command.arg(place.path("data")).arg("--out").arg(place.path("run")));
+    // Which of the two depends on the machine.
+    let named = stderr.contains("no adapter \"no such adapter\"; there are") || stderr.contains("no GPU adapter found");
+    assert!(named, "{stderr}");
+    assert_fails_with(&mut place.train("run", &["--adapter", "0"]), &["--adapter names a GPU"]);
+}
+
+#[test]
+fn a_data_set_asked_for_and_not_there_is_an_error_that_names_the_folder() {
+    let place = Place::new();
+    let empty = place.path("empty");
+    fs::create_dir(&empty).expect("a folder");
+    let mut command = glassnet(&["train", "--device", "cpu", "--dataset", "mnist", "--data-dir"]);
+    command.arg(&empty).arg("--out").arg(place.path("run"));
+    assert_fails_with(&mut command, &["mnist cannot be obtained", &empty.display().to_string(), "--data-dir"]);
+    assert!(!place.path("run").exists(), "a run that was refused left a folder");
+}
+
+#[test]
+fn synthetic_digits_that_stand_in_are_named_in_the_first_and_the_last_line() {
+    let place = Place::new();
+    let mut command = glassnet(&["train", "--device", "cpu", "--steps", "1", "--out"]);
+    let shown = text(without_data(command.arg(place.path("run")), &place.path("home")));
+    let first_and_last = [shown.lines().next(), shown.lines().last()].map(Option::unwrap_or_default);
+    assert!(first_and_last.iter().all(|line| line.contains("SYNTHETIC DIGITS")), "{shown}");
+    assert_eq!(place.json("run/summary.json")["dataset"], "synthetic");
+}
