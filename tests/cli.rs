@@ -3,7 +3,8 @@
 mod common;
 
 use assert_cmd::Command;
-use glassnet::data::{Examples, FILES};
+use common::command::{assert_fails_with, document, examples, failure, glassnet, without_data, write_data};
+use glassnet::data::FILES;
 use glassnet::evaluate::evaluate;
 use glassnet::exec::Device;
 use glassnet::formats::{Model, layout, save_model};
@@ -26,14 +27,7 @@ struct Folder {
 impl Folder {
     fn new() -> Folder {
         let folder = Folder { folder: tempfile::tempdir().expect("a folder") };
-        for (files, count) in [(&FILES[..2], TRAIN), (&FILES[2..], TEST)] {
-            let examples = examples(count);
-            let count = [0, 0, 0, count as u8];
-            let images = [&[0, 0, 8, 3][..], &count, &[0, 0, 0, 28, 0, 0, 0, 28], &examples.pixels].concat();
-            fs::write(folder.path(files[0]), images).expect("the images");
-            fs::write(folder.path(files[1]), [&[0, 0, 8, 1][..], &count, &examples.labels].concat())
-                .expect("the labels");
-        }
+        write_data(folder.folder.path(), TRAIN, TEST);
         folder.save("model.safetensors", network("convnetjs-mnist"), json!({"dataset": "mnist"}));
         folder
     }
@@ -57,39 +51,6 @@ impl Folder {
 
 fn network(preset: &str) -> Network {
     Network::preset(preset).expect("a preset")
-}
-
-/// Noise, with labels in turn.
-fn examples(count: usize) -> Examples {
-    let pixels = (0..count * 784).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    Examples { shape: [28, 28, 1], classes: 10, pixels, labels: (0..count).map(|i| (i % 10) as u8).collect() }
-}
-
-fn glassnet(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
-    command.args(args).env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
-    command
-}
-
-/// The one JSON document that is all of stdout.
-fn document(command: &mut Command) -> Value {
-    let output = command.arg("--json").assert().success().get_output().stdout.clone();
-    serde_json::from_slice(&output).expect("stdout is one JSON document")
-}
-
-/// The message of a command that must fail with exit code 1, print nothing on stdout and not panic.
-fn failure(command: &mut Command) -> String {
-    let assert = command.assert().code(1).stdout("");
-    let stderr = String::from_utf8(assert.get_output().stderr.clone()).expect("UTF-8");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let message = stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
-    assert!(!message.is_empty(), "no error in: {stderr}");
-    message.to_string()
-}
-
-fn assert_fails_with(command: &mut Command, parts: &[&str]) {
-    let message = failure(command);
-    assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
 }
 
 #[test]
@@ -375,11 +336,8 @@ fn synthetic_digits_that_stand_in_are_named_in_the_first_and_the_last_line() {
     let folder = Folder::new();
     folder.save("model.safetensors", network("convnetjs-mnist"), json!({}));
     let mut command = glassnet(&["eval", "--device", "cpu", "--model"]);
-    // No files, and no way to a server.
-    let home = folder.path("home");
-    command.arg(folder.path("model.safetensors")).env("HOME", &home).env("XDG_CACHE_HOME", &home);
-    let proxies = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy"];
-    command.envs(proxies.map(|name| (name, "http://127.0.0.1:1")));
+    command.arg(folder.path("model.safetensors"));
+    without_data(&mut command, &folder.path("home"));
     let output = command.assert().success().get_output().stdout.clone();
     let text = String::from_utf8(output).expect("UTF-8");
     let first_and_last = [text.lines().next(), text.lines().last()].map(Option::unwrap_or_default);

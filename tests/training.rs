@@ -191,7 +191,7 @@ fn the_real_mnist_is_read() {
         ..data::Request::default()
     };
     let Ok(data) = data::obtain(&request, &mut |_| ()) else {
-        eprintln!("SKIPPED, NOT TESTED: the real MNIST; set GLASSNET_DATA to a folder that has it");
+        common::skipped("no real MNIST; set GLASSNET_DATA to a folder that has it");
         return;
     };
     let overrides = Overrides { length: Some(Length::Epochs(1)), ..Overrides::default() };

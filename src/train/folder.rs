@@ -105,17 +105,30 @@ impl RunFolder {
     pub fn create(path: &Path, config: &RunConfig) -> Result<RunFolder> {
         fs::create_dir_all(path).map_err(Error::io("create the run folder", path))?;
         let mut folder = RunFolder::lock(path)?;
-        for name in ["config.toml", "checkpoint.safetensors", "model.safetensors", "metrics.jsonl"] {
-            if path.join(name).exists() {
-                return Err(Error::Settings(format!(
-                    "{} holds a run already ({name}): continue it with --resume {0}, or choose another --out",
-                    path.display()
-                )));
-            }
+        if let Some(name) = folder.content() {
+            return Err(Error::Settings(format!(
+                "{} holds a run already ({name}): continue it with --resume {0}, or choose another --out",
+                path.display()
+            )));
         }
+        formats::remove_temporary_files(path)?;
         folder.write_config(config)?;
         folder.open_metrics()?;
         Ok(folder)
+    }
+
+    /// A file that a new run would overwrite. The traces of a run that ended before its first checkpoint, as where the
+    /// batch was too large, are none: nothing can go on from them.
+    fn content(&self) -> Option<&'static str> {
+        let results = ["checkpoint.safetensors", "model.safetensors", "summary.json"];
+        if let Some(name) = results.into_iter().find(|name| self.path.join(name).exists()) {
+            return Some(name);
+        }
+        if fs::metadata(self.path.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0) {
+            return Some("metrics.jsonl");
+        }
+        // Other programs have files of this name too.
+        (self.path.join("config.toml").exists() && self.read_config().is_err()).then_some("config.toml")
     }
 
     /// Opens the folder of a run that is to go on.

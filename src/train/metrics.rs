@@ -17,6 +17,7 @@ pub struct Phases {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepRow {
     pub step: u64,
+    /// The epoch that the step belongs to, from 0.
     pub epoch: u64,
     pub examples_seen: u64,
     pub learning_rate: f64,

@@ -36,6 +36,7 @@ pub struct Progress {
     pub step: u64,
     /// The step after the last one.
     pub end: u64,
+    /// Epoch of the last step, from 0.
     pub epoch: u64,
     pub loss: Option<f64>,
     pub accuracy: Option<f64>,
@@ -265,7 +266,9 @@ impl Run<'_> {
     /// The validation examples whose turn it is after `step`: rows visit the validation set in order.
     fn window_indices(&self, step: u64) -> Vec<u32> {
         let count = WINDOW_EXAMPLES.min(self.validation.len());
-        let first = (step / self.settings.stats_every) as usize % self.validation.len() * count;
+        // Every row advances by its examples; steps between rows are whole numbers of `stats_every` but at an epoch's end.
+        let rows = (step + 1).div_ceil(self.settings.stats_every) + self.sampler.epoch_at(step);
+        let first = rows as usize % self.validation.len() * count;
         (0..count).map(|i| self.validation[(first + i) % self.validation.len()]).collect()
     }
 
@@ -280,7 +283,7 @@ impl Run<'_> {
             let progress = Progress {
                 step: self.arrived,
                 end,
-                epoch: self.sampler.epoch_at(self.arrived),
+                epoch: self.sampler.epoch_at(self.arrived - 1),
                 loss: self.windows.training.loss(),
                 accuracy: self.windows.training.accuracy(),
                 validation_accuracy: self.windows.validation.accuracy(),

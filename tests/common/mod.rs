@@ -2,9 +2,11 @@
 
 #![allow(dead_code)]
 
+pub mod command;
 pub mod rig;
 
 use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
+use std::io::Write;
 
 /// The adapter to test on. Without one the test is skipped with a loud line, unless `GLASSNET_REQUIRE_GPU` is set, as
 /// `tests/run.sh` sets it: then it fails.
@@ -15,8 +17,14 @@ pub fn gpu() -> Option<Gpu> {
             panic!("a GPU test needs an adapter: {error}")
         }
         Err(error) => {
-            eprintln!("SKIPPED, NOT TESTED: a GPU test found no adapter: {error}");
+            skipped(format_args!("a GPU test found no adapter: {error}"));
             None
         }
     }
+}
+
+/// A loud line about a test that is left out. Not `eprintln!`, whose lines cargo keeps back where the test passes.
+pub fn skipped(why: impl std::fmt::Display) {
+    let test = std::thread::current().name().unwrap_or("a test").to_string();
+    writeln!(std::io::stderr(), "SKIPPED, NOT TESTED: {test}: {why}").expect("stderr is open");
 }
