@@ -82,9 +82,13 @@ fn a_machine_without_an_adapter_computes_on_the_cpu() {
 
 #[test]
 fn an_unknown_adapter_is_an_error() {
-    let message = failure(&mut glassnet(&["check", "--adapter", "no such adapter"]));
-    // Which of the two depends on the machine.
-    assert!(message.contains("no adapter \"no such adapter\"; there are") || message.contains("no GPU adapter found"));
+    // A number is an index and nothing else, though names hold numbers too.
+    for name in ["no such adapter", "15"] {
+        let message = failure(&mut glassnet(&["check", "--adapter", name]));
+        // Which of the two depends on the machine.
+        let expected = format!("no adapter {name:?}; there are");
+        assert!(message.contains(&expected) || message.contains("no GPU adapter found"), "{message}");
+    }
 }
 
 #[test]

@@ -213,7 +213,8 @@ fn rows_of_metrics_have_the_statistics_of_every_layer() {
     let place = Place::new();
     place.train("run", &["--steps", "2"]).assert().success();
     let rows = place.metrics("run");
-    let layers = rows[0]["layers"].as_array().expect("a list");
+    let row = rows.iter().find(|row| row["kind"] == "step").expect("a row of statistics");
+    let layers = row["layers"].as_array().expect("a list");
     let names: Vec<&str> = layers.iter().filter_map(|layer| layer["layer"].as_str()).collect();
     assert_eq!(names, LAYERS);
     for layer in layers {
@@ -468,7 +469,88 @@ fn a_run_without_its_checkpoint_or_with_a_damaged_one_cannot_be_resumed() {
     fs::write(&checkpoint, &whole[..whole.len() / 2]).expect("half a checkpoint");
     assert_fails_with(&mut place.resume("run", &[]), &[&checkpoint.display().to_string()]);
     fs::remove_file(&checkpoint).expect("no checkpoint");
-    assert_fails_with(&mut place.resume("run", &[]), &["holds no checkpoint"]);
+    assert_fails_with(&mut place.resume("run", &[]), &["checkpoint.safetensors is missing"]);
+}
+
+#[test]
+fn a_run_stopped_before_its_first_checkpoint_begins_anew_when_resumed() {
+    let place = Place::new();
+    place.train("whole", &["--steps", "6"]).assert().success();
+    place.train("run", &["--steps", "6"]).assert().success();
+    for name in ["checkpoint.safetensors", "model.safetensors", "summary.json", "metrics.jsonl"] {
+        fs::remove_file(place.path("run").join(name)).expect("a file of a run");
+    }
+    place.resume("run", &[]).assert().success();
+    assert_eq!(place.bytes("run/model.safetensors"), place.bytes("whole/model.safetensors"));
+}
+
+#[test]
+fn a_run_killed_at_its_very_end_does_not_keep_an_older_model() {
+    let place = Place::new();
+    place.train("run", &["--steps", "4"]).assert().success();
+    let old = ["model.safetensors", "summary.json"].map(|name| (name, place.bytes(&format!("run/{name}"))));
+    place.resume("run", &["--steps", "8"]).assert().success();
+    let model = place.bytes("run/model.safetensors");
+    for (name, bytes) in old {
+        fs::write(place.path("run").join(name), bytes).expect("the older file");
+    }
+    place.resume("run", &[]).assert().success();
+    assert_eq!(place.bytes("run/model.safetensors"), model);
+    assert_eq!(place.json("run/summary.json")["steps"], 8);
+    let epochs = place.metrics("run").into_iter().filter(|row| row["kind"] == "epoch" && row["step"] == 8);
+    assert_eq!(epochs.count(), 1);
+}
+
+#[test]
+fn a_changed_config_is_refused() {
+    let place = Place::new();
+    place.train("run", &["--steps", "2"]).assert().success();
+    let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
+    let edits = [
+        ("\nbatch_size = 20", "\nbatch_size = 0", "--batch-size 0"),
+        ("\nbatch_size = 20", "\nbatch_size = 10", "config.toml was changed"),
+        ("\nstats_every = 100", "\nstats_every = 0", "--stats-every"),
+        ("name = \"adadelta\"\nlearning_rate = 1.0", "name = \"sgd\"\nlearning_rate = 1.0", "config.toml was changed"),
+    ];
+    for (old, new, message) in edits {
+        assert!(config.contains(old), "{config}");
+        fs::write(place.path("run/config.toml"), config.replacen(old, new, 1)).expect("a changed config");
+        assert_fails_with(&mut place.resume("run", &["--steps", "3"]), &[message]);
+    }
+}
+
+#[test]
+fn an_end_that_lies_behind_is_refused() {
+    let place = Place::new();
+    place.train("run", &["--steps", "6"]).assert().success();
+    fs::remove_file(place.path("run/summary.json")).expect("the summary");
+    assert_fails_with(&mut place.resume("run", &["--steps", "5"]), &["at step 6 already", "--steps"]);
+}
+
+#[test]
+fn a_reader_who_hangs_up_does_not_end_the_training() {
+    let place = Place::new();
+    let command = place.train("run", &["--steps", "3"]);
+    let mut child = std::process::Command::new(command.get_program())
+        .args(command.get_args())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("it ends").success());
+    assert!(place.path("run/model.safetensors").exists());
+}
+
+#[test]
+fn the_clock_goes_on_from_the_checkpoint() {
+    let place = Place::new();
+    place.train("run", &["--steps", "4"]).assert().success();
+    let clock = |row: &Value| row["train_seconds"].as_f64();
+    let rows = place.metrics("run");
+    let before = rows.iter().rfind(|row| row["kind"] == "checkpoint").and_then(clock);
+    place.resume("run", &["--steps", "5"]).assert().success();
+    assert!(clock(&place.json("run/summary.json")) > before && before > Some(0.0));
 }
 
 #[test]

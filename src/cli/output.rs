@@ -21,13 +21,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// A line or more for people: on stdout, or on stderr where stdout is kept for JSON.
+    /// A line or more for people: on stdout, or on stderr where stdout is kept for JSON. A reader who has hung up ends no
+    /// work that is under way.
     pub fn say(self, text: impl Display) -> Result<()> {
         if self.json {
             note(text);
             return Ok(());
         }
-        print(text)
+        print(text).or_else(|error| if is_hang_up(&error) { Ok(()) } else { Err(error) })
     }
 
     /// The result: `document` with `--json`, else the text.

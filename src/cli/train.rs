@@ -191,8 +191,10 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let state = folder.resume(&settings)?;
     let steps_per_epoch =
         (glassnet::data::split(dataset.train.len()).train.len() as u64).div_ceil(settings.batch_size as u64);
-    if state.step >= settings.end(steps_per_epoch)
-        && let Some(summary) = folder.read_summary()?
+    let step = state.as_ref().map_or(0, |s| s.step);
+    // The summary is the last thing that a run writes; an older one is of an earlier, shorter run in this folder.
+    if step == settings.end_after(step, steps_per_epoch)?
+        && let Some(summary) = folder.read_summary()?.filter(|summary| summary.steps == step)
     {
         note(format_args!("this run has come to its end; --epochs or --steps with a larger number lets it go on"));
         output.result(&summary, format_args!("test accuracy {:.2} %", 100.0 * summary.test_accuracy))?;
@@ -207,7 +209,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     }
     config.device = (&device.info()).into();
     folder.write_config(&config)?;
-    Ok(Some(Ready { settings, dataset, device, folder, state: Some(state) }))
+    Ok(Some(Ready { settings, dataset, device, folder, state }))
 }
 
 /// The device that the run began on, unless the command line names one.
@@ -291,6 +293,7 @@ impl Observer for Reporter<'_> {
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
             Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.dataset, state)?,
+            Event::Trained(state) => self.folder.save_model(self.settings, &self.dataset, state)?,
             _ => {}
         }
         self.view.show(&event)
@@ -303,8 +306,7 @@ impl Observer for Reporter<'_> {
 
 impl Reporter<'_> {
     fn finish(&self, outcome: &Outcome, device: &Device, output: Output) -> Result<()> {
-        let Outcome { state, validation, test, examples_seen } = outcome;
-        self.folder.save_model(self.settings, &self.dataset, state)?;
+        let Outcome { state, validation, test, examples_seen, images_per_second } = outcome;
         let summary = Summary {
             test_accuracy: test.accuracy,
             test_loss: test.loss,
@@ -313,7 +315,7 @@ impl Reporter<'_> {
             examples_seen: *examples_seen,
             steps: state.step,
             train_seconds: state.train_seconds,
-            images_per_second: *examples_seen as f64 / state.train_seconds.max(1e-9),
+            images_per_second: *images_per_second,
             device: device.info().to_string(),
             dataset: self.dataset.clone(),
             network: self.settings.network.name.clone(),

@@ -116,8 +116,11 @@ fn check_sizes(network: &Network, options: &Options) -> Result<()> {
         let values = (node.output.len() as u128).max(node.input.len() as u128) * options.batch as u128;
         if values > MAX_LEN {
             return Err(Error::TooLarge(format!(
-                "layer {} would hold {values} values at batch size {}; the limit is {MAX_LEN}: choose a smaller batch",
-                node.name, options.batch
+                "layer {} would hold {values} values at batch size {}; the limit is {MAX_LEN}: the largest batch size \
+                 within it is {}",
+                node.name,
+                options.batch,
+                MAX_LEN * options.batch as u128 / values
             )));
         }
         if matches!(node.layer, Layer::Fc { .. }) && node.input.len() > MAX_FC_INPUTS {

@@ -5,7 +5,7 @@
 
 use super::metrics::{EpochRow, StepRow, Summary};
 use super::run::State;
-use super::{Length, Settings, Trainer, Windows};
+use super::{Length, Overrides, Settings, Trainer, Windows};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
@@ -60,7 +60,7 @@ impl From<&DeviceInfo> for ConfigDevice {
 impl RunConfig {
     /// The settings as they were resolved.
     pub fn settings(&self) -> Result<Settings> {
-        Ok(Settings {
+        let settings = Settings {
             network: Network::from_toml(&self.network, "the network in config.toml")?,
             trainer: self.trainer,
             batch_size: self.batch_size,
@@ -70,7 +70,20 @@ impl RunConfig {
             seed: self.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,
-        })
+        };
+        settings.check()?;
+        // The network's own [training] table records how the run began: an edit of one without the other would train on
+        // with another rule from a state that is not its own.
+        let recorded = Settings::resolve(settings.network.clone(), &Overrides::default())?;
+        let what = |s: &Settings| (s.trainer, s.batch_size, s.l1_decay, s.l2_decay);
+        if what(&recorded) != what(&settings) {
+            return Err(Error::Settings(
+                "config.toml was changed: its trainer, batch size or decay is not what its network was trained with; \
+                 start a new run for other settings"
+                    .into(),
+            ));
+        }
+        Ok(settings)
     }
 }
 
@@ -80,6 +93,11 @@ impl RunConfig {
 enum Row<'a> {
     Step(std::borrow::Cow<'a, StepRow>),
     Epoch(std::borrow::Cow<'a, EpochRow>),
+    /// Keeps the clock for a run that is resumed: the checkpoint itself holds nothing that differs between equal runs.
+    Checkpoint {
+        step: u64,
+        train_seconds: f64,
+    },
 }
 
 /// What a line of `metrics.jsonl` must have, whatever else it holds.
@@ -183,34 +201,40 @@ impl RunFolder {
         toml::from_str(&text).map_err(|e| Error::Settings(format!("{} is damaged: {e}", path.display())))
     }
 
-    /// Reads the checkpoint and cuts `metrics.jsonl` back to it.
-    pub fn resume(&mut self, settings: &Settings) -> Result<State> {
+    /// Reads the checkpoint and cuts `metrics.jsonl` back to it; `None` where the run was stopped before its first one.
+    pub fn resume(&mut self, settings: &Settings) -> Result<Option<State>> {
         let path = self.path.join("checkpoint.safetensors");
         if !path.is_file() {
-            let path = self.path.display();
-            return Err(Error::Settings(format!(
-                "{path} holds no checkpoint yet: nothing to resume, start the run anew"
-            )));
+            if self.path.join("summary.json").is_file() || self.path.join("model.safetensors").is_file() {
+                return Err(Error::Settings(format!("{} is missing: this run cannot go on", path.display())));
+            }
+            self.cut_metrics(0)?;
+            self.open_metrics()?;
+            return Ok(None);
         }
         let checkpoint = formats::load_checkpoint(&path)?;
-        let damaged = |what: &str| Error::Model(format!("{}: {what} does not belong to this run", path.display()));
-        let nodes_match = checkpoint.model.network.nodes == settings.network.nodes;
-        if !nodes_match || checkpoint.seed != settings.seed {
-            return Err(damaged("the network or the seed"));
+        let foreign = |what: &str| {
+            Error::Model(format!("{}: {what} is not that of config.toml; one of the two was changed", path.display()))
+        };
+        if checkpoint.model.network != settings.network {
+            return Err(foreign("the network or the way it is trained"));
+        }
+        if checkpoint.seed != settings.seed {
+            return Err(foreign("the seed"));
         }
         let windows: Windows =
-            serde_json::from_value(checkpoint.extra["windows"].clone()).map_err(|_| damaged("the windows' state"))?;
+            serde_json::from_value(checkpoint.extra["windows"].clone()).map_err(|_| foreign("the windows' state"))?;
         let optimizer = checkpoint.optimizer.into_iter().find(|(name, _)| name == "state").map(|(_, values)| values);
         let train_seconds = self.cut_metrics(checkpoint.step)?;
         self.checkpoint_step = Some(checkpoint.step);
         self.open_metrics()?;
-        Ok(State {
+        Ok(Some(State {
             step: checkpoint.step,
             parameters: checkpoint.model.parameters,
             optimizer: optimizer.unwrap_or_default(),
             windows,
             train_seconds,
-        })
+        }))
     }
 
     /// Drops rows beyond `step` and a last line that was cut short; returns the training time of the last row left.
@@ -266,6 +290,7 @@ impl RunFolder {
 
     /// Writes `checkpoint.safetensors`.
     pub fn save_checkpoint(&mut self, settings: &Settings, dataset: &str, state: &State) -> Result<()> {
+        self.append(&Row::Checkpoint { step: state.step, train_seconds: state.train_seconds })?;
         let windows = serde_json::to_value(&state.windows).map_err(|e| Error::Model(e.to_string()))?;
         let optimizer = vec![("state".to_string(), state.optimizer.clone())];
         let checkpoint = Checkpoint {

@@ -64,6 +64,7 @@ pub struct Summary {
     pub steps: u64,
     /// Time in the training loop: statistics included; validation passes, checkpoints and the test left out.
     pub train_seconds: f64,
+    /// In the run's last session, if it was resumed.
     pub images_per_second: f64,
     pub device: String,
     pub dataset: String,

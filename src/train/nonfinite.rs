@@ -41,19 +41,37 @@ pub(super) async fn explain(
             }
         }
         session.executor.end_step(true).await?;
-    }
-    // Weights or state overflowed in the very last update, after its statistics.
-    let snapshot = session.snapshot().await?;
-    let parameters = session.parameters(&settings.network, &snapshot.parameters);
-    let odd = |values: &[f32]| values.iter().filter(|v| !v.is_finite()).count() as u64;
-    for layer in parameters {
-        for (tensor, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
-            if odd(values) > 0 {
-                let (layer, tensor) = (layer.layer.clone(), tensor.to_string());
-                return Ok(Error::NonFinite { step: suspects.end, layer, tensor, count: odd(values) });
+        if step >= suspects.start {
+            // The update comes after the step's statistics.
+            let snapshot = session.snapshot().await?;
+            if let Some(error) = in_snapshot(session, settings, &snapshot, step + 1) {
+                return Ok(error);
             }
         }
     }
-    let count = odd(&snapshot.state).max(1);
-    Ok(Error::NonFinite { step: suspects.end, layer: "optimizer".into(), tensor: "state".into(), count })
+    Ok(Error::NonFinite { step: suspects.end, layer: "softmax".into(), tensor: "loss".into(), count: 1 })
+}
+
+/// The error for the first non-finite weight, bias or optimiser state after `step` updates.
+fn in_snapshot(session: &Session, settings: &Settings, snapshot: &Snapshot, step: u64) -> Option<Error> {
+    let odd = |values: &[f32]| values.iter().filter(|v| !v.is_finite()).count() as u64;
+    for layer in session.parameters(&settings.network, &snapshot.parameters) {
+        for (tensor, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
+            if odd(values) > 0 {
+                let (layer, tensor) = (layer.layer.clone(), tensor.to_string());
+                return Some(Error::NonFinite { step, layer, tensor, count: odd(values) });
+            }
+        }
+    }
+    // Each slot of the state is laid out like the parameters.
+    for slot in snapshot.state.chunks_exact(snapshot.parameters.len()) {
+        for layer in session.parameters(&settings.network, slot) {
+            let count = odd(&layer.weight) + odd(&layer.bias);
+            if count > 0 {
+                let tensor = "optimiser state".to_string();
+                return Some(Error::NonFinite { step, layer: layer.layer, tensor, count });
+            }
+        }
+    }
+    None
 }

@@ -59,7 +59,8 @@ pub enum Event<'a> {
     /// The last row of statistics comes along, for a table.
     Epoch(&'a EpochRow, Option<&'a StepRow>),
     Checkpoint(&'a State),
-    Testing,
+    /// Training is over; the test comes next, and may still fail.
+    Trained(&'a State),
 }
 
 /// Receives the events of a run; an error ends it.
@@ -77,6 +78,8 @@ pub struct Outcome {
     pub validation: EpochRow,
     pub test: Evaluation,
     pub examples_seen: u64,
+    /// Training examples a second in this session of the run; 0 where it made no step.
+    pub images_per_second: f64,
 }
 
 /// Time in the training loop, with the pauses left out.
@@ -135,6 +138,9 @@ pub async fn train(
         windows: Windows::default(),
         train_seconds: 0.0,
     });
+    if state.optimizer.len() != session.state_len() {
+        return Err(Error::Model("the checkpoint's optimiser state is not that of this trainer".into()));
+    }
     let parameters = session.flat(&state.parameters);
     let good = Snapshot { parameters, state: state.optimizer };
     session.restore(&good)?;
@@ -189,7 +195,8 @@ struct Run<'a> {
 impl Run<'_> {
     async fn train(mut self, device: &Device, dataset: &Dataset, first: u64) -> Result<Outcome> {
         let steps_per_epoch = self.sampler.steps_per_epoch();
-        let end = self.settings.end(steps_per_epoch);
+        let end = self.settings.end_after(first, steps_per_epoch)?;
+        let before = self.stopwatch.elapsed();
         self.observer.event(Event::Started {
             first_step: first,
             end,
@@ -219,16 +226,21 @@ impl Run<'_> {
             }
         }
         self.stopwatch.pause();
+        // A run that was stopped between its last checkpoint and its end has its row already.
         let validation = match validation {
             Some(row) => row,
-            None => self.end_epoch(first.max(end), end).await?,
+            None => self.validate(end, end).await?,
         };
-        self.observer.event(Event::Testing)?;
-        let state = self.state(first.max(end)).await?;
-        let batch = self.settings.batch_size.max(100);
-        let test = evaluate(device, &self.settings.network, &state.parameters, &dataset.test, batch).await?;
-        let examples_seen = self.examples_seen(state.step);
-        Ok(Outcome { state, validation, test, examples_seen })
+        let state = self.state(end).await?;
+        let (examples_seen, session) = (self.examples_seen(end), self.examples_seen(end) - self.examples_seen(first));
+        let images_per_second = session as f64 / (state.train_seconds - before).max(1e-9);
+        let Run { session, observer, settings, .. } = self;
+        observer.event(Event::Trained(&state))?;
+        // The test has the device's memory to itself.
+        drop(session);
+        let batch = settings.batch_size.max(100);
+        let test = evaluate(device, &settings.network, &state.parameters, &dataset.test, batch).await?;
+        Ok(Outcome { state, validation, test, examples_seen, images_per_second })
     }
 
     /// Queues training step `step`, with a row of statistics where `measured`.
@@ -398,8 +410,14 @@ impl Run<'_> {
         self.collect(end).await
     }
 
-    /// The whole validation set.
     async fn end_epoch(&mut self, done: u64, end: u64) -> Result<EpochRow> {
+        let row = self.validate(done, end).await?;
+        self.observer.event(Event::Epoch(&row, self.last_row.as_ref()))?;
+        Ok(row)
+    }
+
+    /// The whole validation set.
+    async fn validate(&mut self, done: u64, end: u64) -> Result<EpochRow> {
         self.drain(end).await?;
         self.stopwatch.pause();
         self.whole = (0.0, 0, self.validation.len() as u64);
@@ -407,16 +425,14 @@ impl Run<'_> {
         self.session.evaluate(Kind::Validation, done, &indices).await?;
         self.drain(end).await?;
         let (loss, correct, examples) = self.whole;
-        let row = EpochRow {
+        Ok(EpochRow {
             step: done,
             epoch: done.div_ceil(self.sampler.steps_per_epoch()),
             examples_seen: self.examples_seen(done),
             validation_loss: loss / examples as f64,
             validation_accuracy: correct as f64 / examples as f64,
             train_seconds: self.stopwatch.elapsed(),
-        };
-        self.observer.event(Event::Epoch(&row, self.last_row.as_ref()))?;
-        Ok(row)
+        })
     }
 
     async fn checkpoint(&mut self, done: u64) -> Result<()> {
@@ -425,7 +441,7 @@ impl Run<'_> {
         self.stopwatch.pause();
         let snapshot = self.session.snapshot().await?;
         if !snapshot.is_finite() {
-            return Err(self.explain_non_finite(done - 1).await?);
+            return Err(self.explain_non_finite(done.saturating_sub(1)).await?);
         }
         self.good = (done, snapshot);
         let state = self.state(done).await?;

@@ -168,7 +168,8 @@ impl Settings {
         self
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses what no training can use.
+    pub(super) fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::Settings(what));
         for (name, value) in [
             ("--learning-rate", self.trainer.learning_rate()),
@@ -208,6 +209,17 @@ impl Settings {
             Length::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch),
             Length::Steps(steps) => steps,
         }
+    }
+
+    /// The step after the last one, for a run that has made `done` steps; an end that lies behind is an error.
+    pub fn end_after(&self, done: u64, steps_per_epoch: u64) -> Result<u64> {
+        let end = self.end(steps_per_epoch);
+        if done <= end {
+            return Ok(end);
+        }
+        Err(Error::Settings(format!(
+            "the run is at step {done} already, beyond the end asked for at step {end}: give a larger --epochs or --steps"
+        )))
     }
 
     /// The header of training step `step` (from 0) with `valid` examples.

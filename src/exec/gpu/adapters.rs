@@ -140,9 +140,13 @@ pub(super) async fn choose(instance: &Instance, choice: &Choice) -> Result<(Adap
 }
 
 fn named(wanted: &str, summaries: &[AdapterSummary]) -> Result<Option<usize>> {
-    let by_index = wanted.parse().ok().filter(|i: &usize| *i < summaries.len());
-    let by_name = || summaries.iter().position(|s| s.name.to_lowercase().contains(&wanted.to_lowercase()));
-    let found = by_index.or_else(|| if wanted.is_empty() { None } else { by_name() });
+    let by_name = |name: &str| summaries.iter().position(|s| s.name.to_lowercase().contains(&name.to_lowercase()));
+    // A number is an index and nothing else: names hold version numbers.
+    let found = match wanted.parse::<usize>() {
+        Ok(index) => Some(index).filter(|i| *i < summaries.len()),
+        Err(_) if wanted.is_empty() => None,
+        Err(_) => by_name(wanted),
+    };
     if found.is_some() {
         return Ok(found);
     }

@@ -51,12 +51,16 @@ impl Gpu {
     /// Opens the adapter that `choice` means.
     pub async fn open(choice: &Choice, checks: RuntimeChecks) -> Result<Gpu> {
         let (adapter, summary) = choose(&instance(), choice).await?;
-        let features = adapter.features() & (Features::TIMESTAMP_QUERY | Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+        let (features, best) = (adapter.features() & Features::TIMESTAMP_QUERY, adapter.limits());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glassnet"),
             required_features: features,
-            // All kernels work within the defaults; larger buffers are taken where there are some.
-            required_limits: wgpu::Limits { ..adapter.limits() },
+            // WebGPU's defaults, which the driver thus enforces; only larger buffers are taken where there are some.
+            required_limits: wgpu::Limits {
+                max_buffer_size: best.max_buffer_size,
+                max_storage_buffer_binding_size: best.max_storage_buffer_binding_size,
+                ..wgpu::Limits::default()
+            },
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| {

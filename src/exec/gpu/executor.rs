@@ -42,8 +42,6 @@ struct Dispatch {
 struct Timestamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
-    /// Nanoseconds of a tick.
-    period: f64,
 }
 
 /// Work that is encoded and not yet submitted.
@@ -194,7 +192,7 @@ impl GpuExecutor {
                 break;
             }
             let Some(mut flight) = self.flights.pop_front() else { break };
-            let period = self.timestamps.as_ref().map_or(1.0, |t| t.period);
+            let period = f64::from(self.gpu.queue().get_timestamp_period());
             let captures = flight.captures(period)?;
             if captures.iter().any(|c| c.buffers.is_empty() && c.timings.is_none()) {
                 log::warn!("this driver's timestamps are unusable; the host's clock takes over");
@@ -402,7 +400,6 @@ fn timestamps(gpu: &Gpu) -> Timestamps {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         }),
-        period: f64::from(gpu.queue().get_timestamp_period()),
     }
 }
 
