@@ -1,6 +1,7 @@
 //! The program: reads the command line, runs one command, and turns an error into a message and an exit code.
 //!
-//! Exit codes: 0 done, 1 failed or something checked was found wrong, 2 a command line that makes no sense.
+//! Exit codes: 0 done, 1 failed or something checked was found wrong, 2 a command line that makes no sense, 130 stopped by
+//! Ctrl-C.
 
 mod cli;
 

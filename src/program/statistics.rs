@@ -97,23 +97,16 @@ impl StepStatistics {
     /// then gradients backward, then parameters.
     pub fn first_non_finite(&self) -> Option<(&str, Quantity, u64)> {
         use Quantity::*;
-        let find = |layers: &mut dyn Iterator<Item = &LayerStatistics>, order: &[Quantity]| {
-            for layer in layers {
-                for &quantity in order {
-                    let count = layer.get(quantity).map_or(0, |s| s.non_finite);
-                    if count > 0 {
-                        // The borrow is of self, not of the iterator.
-                        return Some((layer.layer.clone(), quantity, count));
-                    }
-                }
-            }
-            None
-        };
-        let found = find(&mut self.layers.iter(), &[Activation])
-            .or_else(|| find(&mut self.layers.iter().rev(), &[ActivationGradient, WeightGradient, BiasGradient]))
-            .or_else(|| find(&mut self.layers.iter(), &[Weight, Bias]))?;
-        let layer = self.layers.iter().find(|l| l.layer == found.0)?;
-        Some((&layer.layer, found.1, found.2))
+        let forward = self.layers.iter().map(|layer| (layer, &[Activation][..]));
+        let gradients = &[ActivationGradient, WeightGradient, BiasGradient][..];
+        let backward = self.layers.iter().rev().map(|layer| (layer, gradients));
+        let parameters = self.layers.iter().map(|layer| (layer, &[Weight, Bias][..]));
+        let tensors = forward.chain(backward).chain(parameters);
+        let mut counts = tensors.flat_map(|(layer, quantities)| {
+            let count = |q: &Quantity| (layer.layer.as_str(), *q, layer.get(*q).map_or(0, |s| s.non_finite));
+            quantities.iter().map(count)
+        });
+        counts.find(|(_, _, count)| *count > 0)
     }
 
     /// l2/2 * sum of w² + l1 * sum of |w|, over weights, not biases.
