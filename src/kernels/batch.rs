@@ -1,5 +1,5 @@
 //! Makes a batch: gathers examples out of the packed bytes of the data set, crops, normalises to x/255 - 0.5.
-//! images [SH,SW,C] bytes, four to a word, in up to four chunks; x [N,H,W,C]. `shaders/batch.wgsl`.
+//! images `[SH,SW,C]` bytes, four to a word, in up to four chunks; x `[N,H,W,C]`. `shaders/batch.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
@@ -82,7 +82,7 @@ pub static GATHER: Kernel = Kernel {
     cpu: Some(gather_cpu),
 };
 
-/// `batch` is [N,H,W,C], `source` [SH,SW] with SH >= H and SW >= W. Every index must lie within the chunks.
+/// `batch` is `[N,H,W,C]`, `source` `[SH,SW]` with SH >= H and SW >= W. Every index must lie within the chunks.
 pub fn gather(
     batch: [usize; 4],
     source: [usize; 2],

@@ -1,6 +1,6 @@
-//! 2-D convolution, NHWC: x [N,H,W,C], weight [KH,KW,C,O], bias [O], y [N,OH,OW,O]; `shaders/conv.wgsl`.
+//! 2-D convolution, NHWC: x `[N,H,W,C]`, weight `[KH,KW,C,O]`, bias `[O]`, y `[N,OH,OW,O]`; `shaders/conv.wgsl`.
 //!
-//! y[n,oy,ox,o] = bias[o] + sum over ky,kx,c of x[n, oy*s+ky-pad, ox*s+kx-pad, c] * weight[ky,kx,c,o], x being zero
+//! y`[n,oy,ox,o]` = bias`[o]` + sum over ky,kx,c of x[n, oy*s+ky-pad, ox*s+kx-pad, c] * weight`[ky,kx,c,o]`, x being zero
 //! outside (cross-correlation, as in PyTorch and ConvNetJS). K = KH*KW*C is the length of an im2col row.
 
 use super::case::{CaseBuilder, Tolerance};
@@ -32,7 +32,7 @@ pub struct Params {
 const MAX_SPLITS: usize = 16;
 
 impl Params {
-    /// `input` is [N,H,W,C]; `kernel`, `stride`, `pad` are [vertical, horizontal].
+    /// `input` is `[N,H,W,C]`; `kernel`, `stride`, `pad` are `[vertical, horizontal]`.
     pub fn new(input: [usize; 4], filters: usize, kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Params {
         let out = |i: usize| (input[1 + i] + 2 * pad[i] - kernel[i]) / stride[i] + 1;
         let (oh, ow) = (word(out(0)), word(out(1)));
@@ -63,7 +63,7 @@ impl Params {
         self.n.div_ceil(self.examples_per_split) as usize
     }
 
-    /// Length of `backward_weight`'s output, [splits, K+1, O].
+    /// Length of `backward_weight`'s output, `[splits, K+1, O]`.
     pub fn partial_len(&self) -> usize {
         self.splits() * (self.k() + 1) * self.o as usize
     }
@@ -142,7 +142,7 @@ pub(super) const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
     cpu: Some(conv_cpu::backward_input),
 };
 
-/// Inputs: x, dy. Outputs: partial [splits, K+1, O], row K being the bias gradient.
+/// Inputs: x, dy. Outputs: partial `[splits, K+1, O]`, row K being the bias gradient.
 pub static BACKWARD_WEIGHT: Kernel = BACKWARD_WEIGHT_SIGNATURE;
 
 pub(super) const BACKWARD_WEIGHT_SIGNATURE: Kernel = Kernel {
@@ -301,7 +301,7 @@ fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
     }
 }
 
-/// [N,H,W,C], filters, kernel, stride, pad.
+/// `[N,H,W,C]`, filters, kernel, stride, pad.
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
 
 /// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel; 64±1 rows and channels;

@@ -72,7 +72,7 @@ pub(super) fn backward_weight_kernel(p: &Params) -> Option<&'static Kernel> {
     if fits(p) { Some(&BACKWARD_WEIGHT) } else { p.o.is_multiple_of(4).then_some(&BACKWARD_WEIGHT_NARROW) }
 }
 
-/// Blocks of six pixels x eight channels over [n, height, width, channels].
+/// Blocks of six pixels x eight channels over `[n, height, width, channels]`.
 pub(super) fn pixel_groups(n: u32, height: u32, width: u32, channels: u32) -> [u32; 3] {
     let [x, y, _] = linear(n as usize * height as usize * width.div_ceil(6) as usize, 64);
     [x, y, channels.div_ceil(8)]

@@ -22,7 +22,7 @@ pub(super) struct Matrix<'a> {
     pub column: usize,
 }
 
-/// c [m,n] (+)= a [m,k] * b [k,n]; `c` is row-major without gaps.
+/// c `[m,n]` (+)= a `[m,k]` * b `[k,n]`; `c` is row-major without gaps.
 pub(super) fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
     let end = |rows: usize, columns: usize, x: &Matrix<'_>| (rows - 1) * x.row + (columns - 1) * x.column + 1;
     assert!(a.data.len() >= end(m, k, &a) && b.data.len() >= end(k, n, &b) && c.len() == m * n);
@@ -61,7 +61,7 @@ fn transposed(data: &[f32], columns: usize) -> Matrix<'_> {
     Matrix { data, row: 1, column: columns }
 }
 
-/// Calls `f(rows, columns)` with blocks of rows of one example's output and a buffer [rows, K] for them.
+/// Calls `f(rows, columns)` with blocks of rows of one example's output and a buffer `[rows, K]` for them.
 fn for_blocks(p: &Params, mut f: impl FnMut(std::ops::Range<usize>, &mut [f32])) {
     let rows_per_block = (BLOCK / p.k()).clamp(1, p.rows());
     COLUMNS.with_borrow_mut(|columns| {
@@ -94,7 +94,7 @@ fn for_runs(p: &Params, row: usize, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// Fills `columns` [rows, K] from one example `x` [H,W,C].
+/// Fills `columns` `[rows, K]` from one example `x` `[H,W,C]`.
 fn im2col(p: &Params, x: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
     for (row, columns) in rows.zip(columns.chunks_exact_mut(p.k())) {
         let mut filled = 0;

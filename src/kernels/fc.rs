@@ -1,4 +1,4 @@
-//! Fully connected layer: x [N,K], weight [K,O], bias [O], y [N,O] = x*weight + bias; `shaders/fc.wgsl`.
+//! Fully connected layer: x `[N,K]`, weight `[K,O]`, bias `[O]`, y `[N,O]` = x*weight + bias; `shaders/fc.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance};
 use super::conv_cpu::{Matrix, product};

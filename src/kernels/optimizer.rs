@@ -106,11 +106,11 @@ pub static SGD: Kernel = Kernel {
     outputs: &[F32],
     ..kernel("optimizer.sgd", "sgd", SGD_FUNCTIONS.0, SGD_FUNCTIONS.1)
 };
-/// State v [count].
+/// State v `[count]`.
 pub static MOMENTUM: Kernel = kernel("optimizer.momentum", "momentum", MOMENTUM_FUNCTIONS.0, MOMENTUM_FUNCTIONS.1);
-/// State s, u [2, count].
+/// State s, u `[2, count]`.
 pub static ADADELTA: Kernel = kernel("optimizer.adadelta", "adadelta", ADADELTA_FUNCTIONS.0, ADADELTA_FUNCTIONS.1);
-/// State m, v [2, count].
+/// State m, v `[2, count]`.
 pub static ADAM: Kernel = kernel("optimizer.adam", "adam", ADAM_FUNCTIONS.0, ADAM_FUNCTIONS.1);
 
 /// What an update reads and writes. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.

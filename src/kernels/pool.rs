@@ -1,4 +1,4 @@
-//! Max-pooling, NHWC: x [N,H,W,C] -> y [N,OH,OW,C] and the winner's place iy*W+ix; `shaders/pool.wgsl`.
+//! Max-pooling, NHWC: x `[N,H,W,C]` -> y `[N,OH,OW,C]` and the winner's place iy*W+ix; `shaders/pool.wgsl`.
 //! Padding is skipped, the first maximum in row-major order wins (PyTorch's rule), and a NaN beats every number.
 
 use super::case::{CaseBuilder, Tolerance};
@@ -27,7 +27,7 @@ pub struct Params {
 }
 
 impl Params {
-    /// `input` is [N,H,W,C]; `kernel`, `stride`, `pad` are [vertical, horizontal].
+    /// `input` is `[N,H,W,C]`; `kernel`, `stride`, `pad` are `[vertical, horizontal]`.
     pub fn new(input: [usize; 4], kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Params {
         let [n, h, w, c] = input.map(word);
         let out = |i: usize| (input[1 + i] + 2 * pad[i] - kernel[i]) / stride[i] + 1;
@@ -209,7 +209,7 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
     });
 }
 
-/// [N,H,W,C], window, stride, pad.
+/// `[N,H,W,C]`, window, stride, pad.
 type Shape = ([usize; 4], [usize; 2], [usize; 2], [usize; 2]);
 
 const SHAPES: &[Shape] = &[

@@ -1,5 +1,5 @@
-//! Softmax with cross-entropy: logits [N,C] -> probabilities [N,C], gradient of the mean loss with respect to the logits
-//! (p - onehot)/valid [N,C], loss -log p[label] [N], prediction [N]; and their summary. `shaders/softmax.wgsl`.
+//! Softmax with cross-entropy: logits `[N,C]` -> probabilities `[N,C]`, gradient of the mean loss with respect to the logits
+//! (p - onehot)/valid `[N,C]`, loss -log p`[label]` `[N]`, prediction `[N]`; and their summary. `shaders/softmax.wgsl`.
 //! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
 
 use super::batch::Header;
@@ -36,7 +36,7 @@ pub static FORWARD: Kernel = Kernel {
     cpu: None,
 };
 
-/// Inputs: header, labels, losses, predictions. Outputs: sum of losses [1], correct predictions [1].
+/// Inputs: header, labels, losses, predictions. Outputs: sum of losses `[1]`, correct predictions `[1]`.
 pub static SUMMARY: Kernel = Kernel {
     name: "softmax.summary",
     source: SOURCE,

@@ -54,7 +54,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// From the outputs of [`finish`].
+    /// From the outputs of [`FINISH`].
     pub fn new(counts: &[u32], values: &[f32]) -> Summary {
         let count = u64::from(counts[0]);
         let empty = |v: f32| if count == 0 { 0.0 } else { v };
@@ -74,7 +74,7 @@ impl Summary {
 
 const SOURCE: &str = include_str!("../../shaders/statistics.wgsl");
 
-/// Inputs: header, tensor. Outputs: counts [lanes, 4], values [lanes, 8].
+/// Inputs: header, tensor. Outputs: counts `[lanes, 4]`, values `[lanes, 8]`.
 pub static PARTIAL: Kernel = Kernel {
     name: "statistics.partial",
     source: SOURCE,
@@ -89,7 +89,7 @@ pub static PARTIAL: Kernel = Kernel {
     cpu: None,
 };
 
-/// Inputs: counts [lanes, 4], values [lanes, 8]. Outputs: counts [4], values [8].
+/// Inputs: counts `[lanes, 4]`, values `[lanes, 8]`. Outputs: counts `[4]`, values `[8]`.
 pub static FINISH: Kernel = Kernel {
     name: "statistics.finish",
     source: SOURCE,
@@ -104,7 +104,7 @@ pub static FINISH: Kernel = Kernel {
     cpu: None,
 };
 
-/// Inputs: before, after. Outputs: [lanes, 2], sums of (after - before)² and of before².
+/// Inputs: before, after. Outputs: `[lanes, 2]`, sums of (after - before)² and of before².
 pub static CHANGE: Kernel = Kernel {
     name: "statistics.change",
     source: SOURCE,
@@ -119,7 +119,7 @@ pub static CHANGE: Kernel = Kernel {
     cpu: None,
 };
 
-/// Inputs: [lanes, 2]. Outputs: [2].
+/// Inputs: `[lanes, 2]`. Outputs: `[2]`.
 pub static CHANGE_TOTAL: Kernel = Kernel {
     name: "statistics.change_total",
     source: SOURCE,
@@ -134,7 +134,7 @@ pub static CHANGE_TOTAL: Kernel = Kernel {
     cpu: None,
 };
 
-/// Inputs: header, y [N, ..., channels]. Outputs: [channels], 1 where a channel is positive nowhere in the batch.
+/// Inputs: header, y [N, ..., channels]. Outputs: `[channels]`, 1 where a channel is positive nowhere in the batch.
 pub static DEAD: Kernel = Kernel {
     name: "statistics.dead",
     source: SOURCE,
@@ -175,7 +175,7 @@ fn finish(lanes: (Tensor, Tensor), out: (Tensor, Tensor)) -> Op {
     Op::new(&FINISH, params, &[lanes.0, lanes.1], &[out.0, out.1], [1, 1, 1], 12 * count)
 }
 
-/// The two operations that measure how far `after` lies from `before`; `out` is [2].
+/// The two operations that measure how far `after` lies from `before`; `out` is `[2]`.
 pub fn change(before: Tensor, after: Tensor, scratch: Tensor, out: Tensor) -> [Op; 2] {
     [change_partial(before, after, scratch), change_total(scratch, out)]
 }

@@ -78,13 +78,13 @@ pub struct Inputs {
 /// What a step says about itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Outputs {
-    /// Sum of the valid examples' losses [1].
+    /// Sum of the valid examples' losses `[1]`.
     pub loss: Tensor,
-    /// Correct predictions among the valid examples [1].
+    /// Correct predictions among the valid examples `[1]`.
     pub correct: Tensor,
-    /// Each example's loss [N].
+    /// Each example's loss `[N]`.
     pub losses: Tensor,
-    /// Each example's predicted class [N].
+    /// Each example's predicted class `[N]`.
     pub predictions: Tensor,
 }
 
