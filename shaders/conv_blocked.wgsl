@@ -312,12 +312,11 @@ fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
 // on, for one block of input channels, over the examples [first, end) of split `split`.
 struct TapBlock { split: u32, ky: u32, kx: u32, c: u32, first: u32, end: u32, is_bias: bool, exists: bool }
 
-fn tap_block(group: vec3u, groups: vec3u, lane: u32, channel_blocks: u32, rows: u32) -> TapBlock {
+fn tap_block(invocation: u32, channel_blocks: u32, rows: u32) -> TapBlock {
     let runs = (p.kw + 4u) / 5u;
     let bias = (p.kh + rows - 1u) / rows * runs * channel_blocks;
-    let i = (group.y * groups.x + group.x) * 32u + lane;
-    let split = i / (bias + 1u);
-    let index = i - split * (bias + 1u);
+    let split = invocation / (bias + 1u);
+    let index = invocation - split * (bias + 1u);
     let pixel = index / channel_blocks;
     let row = pixel / runs;
     let first = split * p.examples_per_split;
@@ -331,7 +330,7 @@ fn backward_weight(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let b = tap_block(group, groups, lane, p.c / 4u, 1u);
+    let b = tap_block((group.y * groups.x + group.x) * 32u + lane, p.c / 4u, 1u);
     if !b.exists { return; }
     let step = i32(p.stride_x);
     let x_first = i32(b.kx) - i32(p.pad_x);
@@ -426,14 +425,15 @@ fn store_partial(row: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
     if lo + 1u < o4 { weight_partial[row * o4 + lo + 1u] = high; }
 }
 
-// ---- backward_weight_narrow: the same for any C: two rows of 5 taps x one input channel an invocation ----
-@compute @workgroup_size(32)
+// ---- backward_weight_narrow: the same for any C: two rows of 5 taps x one input channel an invocation.
+// Few invocations with much work each: small workgroups spread them evenly. ----
+@compute @workgroup_size(8)
 fn backward_weight_narrow(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let b = tap_block(group, groups, lane, p.c, 2u);
+    let b = tap_block((group.y * groups.x + group.x) * 8u + lane, p.c, 2u);
     if !b.exists { return; }
     let step = i32(p.stride_x);
     let x_first = i32(b.kx) - i32(p.pad_x);

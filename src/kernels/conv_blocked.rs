@@ -39,7 +39,7 @@ pub static BACKWARD_WEIGHT: Kernel =
 pub static BACKWARD_WEIGHT_NARROW: Kernel = Kernel {
     name: "conv_blocked.backward_weight_narrow",
     source: SOURCE,
-    workgroup: 32,
+    workgroup: 8,
     entry: "backward_weight_narrow",
     ..conv::BACKWARD_WEIGHT_SIGNATURE
 };
@@ -78,11 +78,10 @@ pub(super) fn pixel_groups(n: u32, height: u32, width: u32, channels: u32) -> [u
     [x, y, channels.div_ceil(8)]
 }
 
-/// Five taps x four input channels, or two rows of five taps x one channel, and one more for the bias, in every split;
-/// 32 invocations a group.
+/// Five taps x four input channels, or two rows of five taps x one channel, and one more for the bias, in every split.
 pub(super) fn tap_groups(p: &Params, kernel: &'static Kernel) -> [u32; 3] {
     let blocks = if kernel.name == BACKWARD_WEIGHT.name { p.kh * (p.c / 4) } else { p.kh.div_ceil(2) * p.c };
     let invocations = (p.kw.div_ceil(5) * blocks + 1) as usize * p.splits();
-    let [x, y, _] = linear(invocations, BACKWARD_WEIGHT.workgroup);
+    let [x, y, _] = linear(invocations, kernel.workgroup);
     [x, y, p.o.div_ceil(8)]
 }
