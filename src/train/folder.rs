@@ -208,7 +208,8 @@ impl RunFolder {
             if self.path.join("summary.json").is_file() || self.path.join("model.safetensors").is_file() {
                 return Err(Error::Settings(format!("{} is missing: this run cannot go on", path.display())));
             }
-            self.cut_metrics(0)?;
+            // The run begins anew, and so do its rows.
+            atomic_write(&self.path.join("metrics.jsonl"), b"")?;
             self.open_metrics()?;
             return Ok(None);
         }

@@ -131,6 +131,7 @@ pub async fn train(
     if parts.validation.is_empty() || parts.train.is_empty() {
         return Err(Error::Data(format!("{} training examples are too few to hold some out", dataset.train.len())));
     }
+    let begins = resume.is_none();
     let state = resume.unwrap_or_else(|| State {
         step: 0,
         parameters: settings.network.initial_parameters(settings.seed),
@@ -163,7 +164,7 @@ pub async fn train(
         shown: (state.step, Instant::now()),
         row_mark: (state.step, state.train_seconds),
     };
-    run.train(device, dataset, state.step).await
+    run.train(device, dataset, state.step, begins).await
 }
 
 struct Run<'a> {
@@ -193,7 +194,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn train(mut self, device: &Device, dataset: &Dataset, first: u64) -> Result<Outcome> {
+    async fn train(mut self, device: &Device, dataset: &Dataset, first: u64, begins: bool) -> Result<Outcome> {
         let steps_per_epoch = self.sampler.steps_per_epoch();
         let end = self.settings.end_after(first, steps_per_epoch)?;
         let before = self.stopwatch.elapsed();
@@ -204,7 +205,7 @@ impl Run<'_> {
             train_examples: self.train_examples,
             validation_examples: self.validation.len(),
         })?;
-        if first == 0 {
+        if begins {
             self.checkpoint(0).await?;
         }
         let mut validation = None;
