@@ -10,7 +10,7 @@ pub mod lockstep;
 mod transfer;
 
 pub use host::{HostExecutor, Reference64};
-pub use transfer::{download_parameters, upload_examples, upload_parameters};
+pub use transfer::{upload_examples, upload_parameters};
 
 use crate::error::Result;
 use crate::kernels::BufferId;

@@ -1,12 +1,12 @@
 //! Moves data sets and weights between the host and an executor.
 //!
 //! Images `[N,H,W,C]` of bytes go four to a word, little endian, into the program's chunks; weights and biases go to
-//! their places in the flat buffer of all parameters, in the order and layout of [`Network::parameters`].
+//! their places in the flat buffer of all parameters, in the order and layout of [`crate::net::Network::parameters`].
 
 use super::Executor;
 use crate::data::Examples;
 use crate::error::Result;
-use crate::net::{Network, Parameters};
+use crate::net::Parameters;
 
 /// Fills the chunks of the program's data set. `examples` must be as many as the program was lowered for, and of the
 /// same shape.
@@ -44,17 +44,11 @@ pub fn upload_parameters(executor: &mut dyn Executor, parameters: &[Parameters])
     super::write_reals(executor, target, &flat)
 }
 
-/// Reads all weights and biases, after everything queued.
-pub async fn download_parameters(executor: &mut dyn Executor, network: &Network) -> Result<Vec<Parameters>> {
-    let source = executor.program().parameters.id;
-    let flat = super::read_reals(executor, source).await?;
-    Ok(executor.program().split_parameters(network, &flat))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exec::Device;
+    use crate::net::Network;
     use crate::program::{Options, Program, Source};
 
     #[test]
@@ -72,7 +66,9 @@ mod tests {
         let back = pollster::block_on(async {
             let mut executor = Device::Cpu.executor(program).await?;
             upload_parameters(&mut *executor, &parameters)?;
-            download_parameters(&mut *executor, &network).await
+            let source = executor.program().parameters.id;
+            let flat = crate::exec::read_reals(&mut *executor, source).await?;
+            Ok::<_, crate::Error>(executor.program().split_parameters(&network, &flat))
         });
         assert_eq!(back.expect("the executor reads"), parameters);
     }
