@@ -86,3 +86,23 @@ fn the_cpu_gives_the_same_bits_with_any_number_of_threads() {
         assert_same(&format!("{threads} threads"), &one, &with(threads));
     }
 }
+
+#[test]
+fn finish_waits_for_steps_that_copy_nothing_back() {
+    let Some(gpu) = common::gpu() else { return };
+    let network = Network::preset("convnetjs-mnist").expect("a preset");
+    let examples = Examples::noise([28, 28, 1], 256, network.classes());
+    let options = Options::training(256, examples.source(), RULE);
+    let mut executor = executor(&Device::Gpu(gpu.clone()), &network, &options, &examples, &parameters(&network, 3));
+    let indices = Vec::from_iter(0..256);
+    for round in 0..3 {
+        // Each step is long enough to be a submission of its own; finish must wait for the last.
+        for _ in 0..3 {
+            let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
+            run_to(&mut *executor, Stage::Update, &inputs);
+            block_on(executor.end_step(true)).expect("the step ends");
+        }
+        block_on(executor.finish()).expect("the device finishes");
+        assert!(gpu.is_idle(), "round {round}: finish came back while the device was at work");
+    }
+}

@@ -114,6 +114,12 @@ impl Gpu {
         &self.inner.queue
     }
 
+    /// Whether all that was submitted is done; waits for nothing. In a browser nothing is known, and it says no.
+    pub fn is_idle(&self) -> bool {
+        let status = self.inner.device.poll(wgpu::PollType::Poll);
+        cfg!(not(target_arch = "wasm32")) && status.is_ok_and(|status| status.is_queue_empty())
+    }
+
     /// wgpu does not tell how much memory is free; the driver's refusal becomes an error when buffers are made.
     pub fn memory_limits(&self) -> Limits {
         let limits = self.inner.device.limits();

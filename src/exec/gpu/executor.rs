@@ -159,7 +159,7 @@ impl GpuExecutor {
         let Some(recording) = self.recording.take() else { return };
         let index = self.gpu.queue().submit([recording.encoder.finish()]);
         let Recording { staging, regions, steps, .. } = recording;
-        self.flights.push_back(Flight::new(index, staging, regions, steps));
+        self.flights.push_back(Flight::new(self.gpu.queue(), index, staging, regions, steps));
     }
 
     fn encode(&mut self, instructions: Range<usize>, queries: Option<u32>) {

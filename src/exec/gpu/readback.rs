@@ -25,18 +25,30 @@ pub(super) struct Flight {
     pub regions: Vec<Region>,
     pub steps: usize,
     pub submitted: web_time::Instant,
-    /// Fires when the staging buffer is mapped, that is when the submission is done.
-    mapped: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    /// Fires when the submission is done and, where it copied something to the staging buffer, that is mapped.
+    ended: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
     /// Set once the signal was received; a second receive would find an empty channel.
     done: Cell<bool>,
 }
 
 impl Flight {
-    pub fn new(index: wgpu::SubmissionIndex, staging: wgpu::Buffer, regions: Vec<Region>, steps: usize) -> Flight {
-        let (sender, mapped) = oneshot_channel();
+    /// Follows what `queue` was given last.
+    pub fn new(
+        queue: &wgpu::Queue,
+        index: wgpu::SubmissionIndex,
+        staging: wgpu::Buffer,
+        regions: Vec<Region>,
+        steps: usize,
+    ) -> Flight {
+        let (sender, ended) = oneshot_channel();
         // A receiver that is gone no longer wants to know.
-        staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-        Flight { index, staging, regions, steps, submitted: web_time::Instant::now(), mapped, done: Cell::new(false) }
+        if regions.is_empty() {
+            // A buffer that the submission does not use would be mapped at once, and say nothing about it.
+            queue.on_submitted_work_done(move || drop(sender.send(Ok(()))));
+        } else {
+            staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        }
+        Flight { index, staging, regions, steps, submitted: web_time::Instant::now(), ended, done: Cell::new(false) }
     }
 
     /// Whether the submission is done; never waits.
@@ -44,7 +56,7 @@ impl Flight {
         if self.done.get() {
             return Ok(true);
         }
-        let mut receive = std::pin::pin!(self.mapped.receive());
+        let mut receive = std::pin::pin!(self.ended.receive());
         match receive.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => Ok(false),
             Poll::Ready(result) => {
@@ -58,7 +70,7 @@ impl Flight {
     /// Waits for the submission. On native platforms the device must have been polled to its end before.
     pub async fn done(&self) -> Result<()> {
         if !self.done.get() {
-            finished(self.mapped.receive().await)?;
+            finished(self.ended.receive().await)?;
             self.done.set(true);
         }
         Ok(())
@@ -67,7 +79,6 @@ impl Flight {
     /// Copies the captures out of the mapped buffer. `period` is the length of a tick in nanoseconds.
     pub fn captures(&mut self, period: f64) -> Result<Vec<Capture>> {
         if self.regions.is_empty() {
-            self.staging.unmap();
             return Ok(Vec::new());
         }
         let view = self.staging.get_mapped_range(..).map_err(|e| Error::Device(format!("readback failed: {e:?}")))?;
