@@ -14,9 +14,16 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Whether weights are read through a uniform binding of 64 KiB, beside the storage binding: for small layers only.
-// Hardware reads uniform addresses from a constant cache; llvmpipe gathers them some eight times as fast.
-override UNIFORM_WEIGHTS: bool = false;
+// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
+override TEXTURES: bool = false;
+
+// Whether both strides are 1: software drivers run both sides of a branch that they cannot decide beforehand.
+override UNIT_STRIDE: bool = false;
+
+fn stride_y() -> u32 { return select(p.stride_y, 1u, UNIT_STRIDE); }
+fn stride_x() -> u32 { return select(p.stride_x, 1u, UNIT_STRIDE); }
+
+fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 
 // Where a block of six output (or input) pixels lies.
 struct Block { n: u32, y: u32, x: u32, exists: bool }
@@ -32,17 +39,25 @@ fn block_at(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> 
 @group(0) @binding(2) var<storage, read> forward_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read> forward_bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> forward_y: array<vec4f>;
-@group(0) @binding(5) var<uniform> forward_window: array<vec4f, 4096>;
+@group(0) @binding(5) var forward_x_texture: texture_2d<f32>;
+@group(0) @binding(6) var forward_weight_texture: texture_2d<f32>;
+@group(0) @binding(7) var forward_bias_texture: texture_2d<f32>;
 
 fn load_weight(i: u32) -> vec4f {
-    if UNIFORM_WEIGHTS { return forward_window[i]; }
+    if TEXTURES { return textureLoad(forward_weight_texture, texel(i), 0); }
     return forward_weight[i];
+}
+
+fn load_bias(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(forward_bias_texture, texel(i), 0); }
+    return forward_bias[i];
 }
 
 // Channels 4*c4.. of pixel x in the image row that starts at pixel `row`; zero outside.
 fn load_x(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     let inside = row_inside && x >= 0 && x < i32(p.w);
     let at = (row + select(0u, u32(x), inside)) * (p.c / 4u) + c4;
+    if TEXTURES { return select(vec4f(0.0), textureLoad(forward_x_texture, texel(at), 0), inside); }
     return select(vec4f(0.0), forward_x[at], inside);
 }
 
@@ -54,21 +69,21 @@ fn forward(
 ) {
     let b = block_at(group, groups, lane, p.oh, p.ow);
     if !b.exists { return; }
-    let x0 = i32(b.x * p.stride_x) - i32(p.pad_x);
-    let step = i32(p.stride_x);
+    let x0 = i32(b.x * stride_x()) - i32(p.pad_x);
+    let step = i32(stride_x());
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    var l0 = forward_bias[lo]; var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
-    var h0 = forward_bias[hi]; var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
+    var l0 = load_bias(lo); var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
+    var h0 = load_bias(hi); var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
     for (var ky = 0u; ky < p.kh; ky++) {
-        let y = i32(b.y * p.stride_y + ky) - i32(p.pad_y);
+        let y = i32(b.y * stride_y() + ky) - i32(p.pad_y);
         let inside = y >= 0 && y < i32(p.h);
         let row = (b.n * p.h + select(0u, u32(y), inside)) * p.w;
         for (var c4 = 0u; c4 < p.c / 4u; c4++) {
             var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0);
             var v3 = vec4f(0.0); var v4 = vec4f(0.0); var v5 = vec4f(0.0);
-            if step == 1 {
+            if UNIT_STRIDE {
                 v1 = load_x(row, inside, x0, c4);
                 v2 = load_x(row, inside, x0 + 1, c4);
                 v3 = load_x(row, inside, x0 + 2, c4);
@@ -77,7 +92,7 @@ fn forward(
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let x = x0 + i32(kx);
-                if step == 1 {
+                if UNIT_STRIDE {
                     v0 = v1; v1 = v2; v2 = v3; v3 = v4; v4 = v5;
                     v5 = load_x(row, inside, x + 5, c4);
                 } else {
@@ -126,10 +141,13 @@ fn store_y(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 
 // ---- forward_narrow: the same for any C, x read one channel at a time ----
 @group(0) @binding(1) var<storage, read> narrow_x: array<f32>;
+@group(0) @binding(5) var narrow_x_texture: texture_2d<f32>;
 
 fn load_narrow(row: u32, row_inside: bool, x: i32, c: u32) -> f32 {
     let inside = row_inside && x >= 0 && x < i32(p.w);
-    return select(0.0, narrow_x[(row + select(0u, u32(x), inside)) * p.c + c], inside);
+    let at = (row + select(0u, u32(x), inside)) * p.c + c;
+    if TEXTURES { return select(0.0, textureLoad(narrow_x_texture, texel(at), 0).x, inside); }
+    return select(0.0, narrow_x[at], inside);
 }
 
 @compute @workgroup_size(64)
@@ -140,20 +158,20 @@ fn forward_narrow(
 ) {
     let b = block_at(group, groups, lane, p.oh, p.ow);
     if !b.exists { return; }
-    let x0 = i32(b.x * p.stride_x) - i32(p.pad_x);
-    let step = i32(p.stride_x);
+    let x0 = i32(b.x * stride_x()) - i32(p.pad_x);
+    let step = i32(stride_x());
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    var l0 = forward_bias[lo]; var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
-    var h0 = forward_bias[hi]; var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
+    var l0 = load_bias(lo); var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
+    var h0 = load_bias(hi); var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
     for (var ky = 0u; ky < p.kh; ky++) {
-        let y = i32(b.y * p.stride_y + ky) - i32(p.pad_y);
+        let y = i32(b.y * stride_y() + ky) - i32(p.pad_y);
         let inside = y >= 0 && y < i32(p.h);
         let row = (b.n * p.h + select(0u, u32(y), inside)) * p.w;
         for (var c = 0u; c < p.c; c++) {
             var v0 = 0.0; var v1 = 0.0; var v2 = 0.0; var v3 = 0.0; var v4 = 0.0; var v5 = 0.0;
-            if step == 1 {
+            if UNIT_STRIDE {
                 v1 = load_narrow(row, inside, x0, c);
                 v2 = load_narrow(row, inside, x0 + 1, c);
                 v3 = load_narrow(row, inside, x0 + 2, c);
@@ -162,7 +180,7 @@ fn forward_narrow(
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let x = x0 + i32(kx);
-                if step == 1 {
+                if UNIT_STRIDE {
                     v0 = v1; v1 = v2; v2 = v3; v3 = v4; v4 = v5;
                     v5 = load_narrow(row, inside, x + 5, c);
                 } else {
@@ -194,20 +212,23 @@ fn forward_narrow(
 @group(0) @binding(1) var<storage, read> input_dy: array<vec4f>;
 @group(0) @binding(2) var<storage, read> input_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> input_dx: array<vec4f>;
-@group(0) @binding(4) var<uniform> input_window: array<vec4f, 4096>;
+@group(0) @binding(4) var input_dy_texture: texture_2d<f32>;
+@group(0) @binding(5) var input_weight_texture: texture_2d<f32>;
 
 fn load_input_weight(i: u32) -> vec4f {
-    if UNIFORM_WEIGHTS { return input_window[i]; }
+    if TEXTURES { return textureLoad(input_weight_texture, texel(i), 0); }
     return input_weight[i];
 }
 
 // Gradients 4*o4.. of the output pixel whose window starts at input column `at` (padding counted in), in the output row
 // that starts at pixel `row`; zero where there is no such pixel.
 fn load_dy(row: u32, row_inside: bool, at: i32, o4: u32) -> vec4f {
-    let step = i32(p.stride_x);
+    let step = i32(stride_x());
     let ox = at / step;
     let inside = row_inside && at >= 0 && ox * step == at && ox < i32(p.ow);
-    return select(vec4f(0.0), input_dy[(row + select(0u, u32(ox), inside)) * (p.o / 4u) + o4], inside);
+    let i = (row + select(0u, u32(ox), inside)) * (p.o / 4u) + o4;
+    if TEXTURES { return select(vec4f(0.0), textureLoad(input_dy_texture, texel(i), 0), inside); }
+    return select(vec4f(0.0), input_dy[i], inside);
 }
 
 @compute @workgroup_size(64)
@@ -228,13 +249,13 @@ fn backward_input(
     for (var ky = 0u; ky < p.kh; ky++) {
         // The window at oy covers y through tap ky where oy * stride = y + pad - ky.
         let ty = i32(b.y + p.pad_y) - i32(ky);
-        let oy = ty / i32(p.stride_y);
-        let inside = ty >= 0 && oy * i32(p.stride_y) == ty && oy < i32(p.oh);
+        let oy = ty / i32(stride_y());
+        let inside = ty >= 0 && oy * i32(stride_y()) == ty && oy < i32(p.oh);
         let row = (b.n * p.oh + select(0u, u32(oy), inside)) * p.ow;
         for (var o4 = 0u; o4 < row4; o4++) {
             var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0);
             var v3 = vec4f(0.0); var v4 = vec4f(0.0); var v5 = vec4f(0.0);
-            if p.stride_x == 1u {
+            if UNIT_STRIDE {
                 v0 = load_dy(row, inside, x0 + 1, o4);
                 v1 = load_dy(row, inside, x0 + 2, o4);
                 v2 = load_dy(row, inside, x0 + 3, o4);
@@ -243,7 +264,7 @@ fn backward_input(
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let at = x0 - i32(kx);
-                if p.stride_x == 1u {
+                if UNIT_STRIDE {
                     v5 = v4; v4 = v3; v3 = v2; v2 = v1; v1 = v0;
                     v0 = load_dy(row, inside, at, o4);
                 } else {
@@ -301,10 +322,18 @@ fn store_dx(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 @group(0) @binding(1) var<storage, read> weight_x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> weight_dy: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> weight_partial: array<vec4f>;
+@group(0) @binding(4) var weight_x_texture: texture_2d<f32>;
+@group(0) @binding(5) var weight_dy_texture: texture_2d<f32>;
+
+fn load_gradient(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(weight_dy_texture, texel(i), 0); }
+    return weight_dy[i];
+}
 
 fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     let inside = row_inside && x >= 0 && x < i32(p.w);
     let at = (row + select(0u, u32(x), inside)) * (p.c / 4u) + c4;
+    if TEXTURES { return select(vec4f(0.0), textureLoad(weight_x_texture, texel(at), 0), inside); }
     return select(vec4f(0.0), weight_x[at], inside);
 }
 
@@ -332,7 +361,7 @@ fn backward_weight(
 ) {
     let b = tap_block((group.y * groups.x + group.x) * 32u + lane, p.c / 4u, 1u);
     if !b.exists { return; }
-    let step = i32(p.stride_x);
+    let step = i32(stride_x());
     let x_first = i32(b.kx) - i32(p.pad_x);
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
@@ -352,7 +381,7 @@ fn backward_weight(
     var at = b.first * p.oh * p.ow * o4;
     for (var n = b.first; n < b.end; n++) {
         for (var oy = 0u; oy < p.oh; oy++) {
-            let y = i32(oy * p.stride_y + b.ky) - i32(p.pad_y);
+            let y = i32(oy * stride_y() + b.ky) - i32(p.pad_y);
             let inside = y >= 0 && y < i32(p.h) && !b.is_bias;
             let row = (n * p.h + select(0u, u32(y), inside)) * p.w;
             var v0 = vec4f(0.0);
@@ -362,7 +391,7 @@ fn backward_weight(
             var v4 = load_tap(row, inside, x_first + 3, b.c);
             for (var ox = 0u; ox < p.ow; ox++) {
                 let x = x_first + i32(ox) * step;
-                if step == 1 || ox == 0u {
+                if UNIT_STRIDE || ox == 0u {
                     v0 = v1; v1 = v2; v2 = v3; v3 = v4;
                 } else {
                     v0 = load_tap(row, inside, x, b.c);
@@ -373,8 +402,8 @@ fn backward_weight(
                 v4 = load_tap(row, inside, x + 4, b.c);
                 // For the bias every pixel counts as 1.
                 let t = select(v0, vec4f(1.0, 0.0, 0.0, 0.0), b.is_bias);
-                let dl = weight_dy[at + lo];
-                let dh = weight_dy[at + hi];
+                let dl = load_gradient(at + lo);
+                let dh = load_gradient(at + hi);
                 l00 += t.x * dl; l01 += t.y * dl; l02 += t.z * dl; l03 += t.w * dl;
                 h00 += t.x * dh; h01 += t.y * dh; h02 += t.z * dh; h03 += t.w * dh;
                 l10 += v1.x * dl; l11 += v1.y * dl; l12 += v1.z * dl; l13 += v1.w * dl;
@@ -427,6 +456,13 @@ fn store_partial(row: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 
 // ---- backward_weight_narrow: the same for any C: two rows of 5 taps x one input channel an invocation.
 // Few invocations with much work each: small workgroups spread them evenly. ----
+fn load_narrow_tap(row: u32, row_inside: bool, x: i32, c: u32) -> f32 {
+    let inside = row_inside && x >= 0 && x < i32(p.w);
+    let at = (row + select(0u, u32(x), inside)) * p.c + c;
+    if TEXTURES { return select(0.0, textureLoad(weight_x_texture, texel(at), 0).x, inside); }
+    return select(0.0, narrow_x[at], inside);
+}
+
 @compute @workgroup_size(8)
 fn backward_weight_narrow(
     @builtin(workgroup_id) group: vec3u,
@@ -435,7 +471,7 @@ fn backward_weight_narrow(
 ) {
     let b = tap_block((group.y * groups.x + group.x) * 8u + lane, p.c, 2u);
     if !b.exists { return; }
-    let step = i32(p.stride_x);
+    let step = i32(stride_x());
     let x_first = i32(b.kx) - i32(p.pad_x);
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
@@ -450,42 +486,42 @@ fn backward_weight_narrow(
     var at = b.first * p.oh * p.ow * o4;
     for (var n = b.first; n < b.end; n++) {
         for (var oy = 0u; oy < p.oh; oy++) {
-            let y = i32(oy * p.stride_y + b.ky) - i32(p.pad_y);
+            let y = i32(oy * stride_y() + b.ky) - i32(p.pad_y);
             let inside = y >= 0 && y < i32(p.h) && !b.is_bias;
             let row = (n * p.h + select(0u, u32(y), inside)) * p.w;
             let below = y + 1 >= 0 && y + 1 < i32(p.h) && !b.is_bias;
             let row_below = (n * p.h + select(0u, u32(y + 1), below)) * p.w;
             var u0 = 0.0;
-            var u1 = load_narrow(row_below, below, x_first, b.c);
-            var u2 = load_narrow(row_below, below, x_first + 1, b.c);
-            var u3 = load_narrow(row_below, below, x_first + 2, b.c);
-            var u4 = load_narrow(row_below, below, x_first + 3, b.c);
+            var u1 = load_narrow_tap(row_below, below, x_first, b.c);
+            var u2 = load_narrow_tap(row_below, below, x_first + 1, b.c);
+            var u3 = load_narrow_tap(row_below, below, x_first + 2, b.c);
+            var u4 = load_narrow_tap(row_below, below, x_first + 3, b.c);
             var v0 = 0.0;
-            var v1 = load_narrow(row, inside, x_first, b.c);
-            var v2 = load_narrow(row, inside, x_first + 1, b.c);
-            var v3 = load_narrow(row, inside, x_first + 2, b.c);
-            var v4 = load_narrow(row, inside, x_first + 3, b.c);
+            var v1 = load_narrow_tap(row, inside, x_first, b.c);
+            var v2 = load_narrow_tap(row, inside, x_first + 1, b.c);
+            var v3 = load_narrow_tap(row, inside, x_first + 2, b.c);
+            var v4 = load_narrow_tap(row, inside, x_first + 3, b.c);
             for (var ox = 0u; ox < p.ow; ox++) {
                 let x = x_first + i32(ox) * step;
-                if step == 1 || ox == 0u {
+                if UNIT_STRIDE || ox == 0u {
                     v0 = v1; v1 = v2; v2 = v3; v3 = v4;
                     u0 = u1; u1 = u2; u2 = u3; u3 = u4;
                 } else {
-                    v0 = load_narrow(row, inside, x, b.c);
-                    v1 = load_narrow(row, inside, x + 1, b.c);
-                    v2 = load_narrow(row, inside, x + 2, b.c);
-                    v3 = load_narrow(row, inside, x + 3, b.c);
-                    u0 = load_narrow(row_below, below, x, b.c);
-                    u1 = load_narrow(row_below, below, x + 1, b.c);
-                    u2 = load_narrow(row_below, below, x + 2, b.c);
-                    u3 = load_narrow(row_below, below, x + 3, b.c);
+                    v0 = load_narrow_tap(row, inside, x, b.c);
+                    v1 = load_narrow_tap(row, inside, x + 1, b.c);
+                    v2 = load_narrow_tap(row, inside, x + 2, b.c);
+                    v3 = load_narrow_tap(row, inside, x + 3, b.c);
+                    u0 = load_narrow_tap(row_below, below, x, b.c);
+                    u1 = load_narrow_tap(row_below, below, x + 1, b.c);
+                    u2 = load_narrow_tap(row_below, below, x + 2, b.c);
+                    u3 = load_narrow_tap(row_below, below, x + 3, b.c);
                 }
-                v4 = load_narrow(row, inside, x + 4, b.c);
-                u4 = load_narrow(row_below, below, x + 4, b.c);
+                v4 = load_narrow_tap(row, inside, x + 4, b.c);
+                u4 = load_narrow_tap(row_below, below, x + 4, b.c);
                 // For the bias every pixel counts as 1.
                 let t = select(v0, 1.0, b.is_bias);
-                let dl = weight_dy[at + lo];
-                let dh = weight_dy[at + hi];
+                let dl = load_gradient(at + lo);
+                let dh = load_gradient(at + hi);
                 l0 += t * dl; l1 += v1 * dl; l2 += v2 * dl; l3 += v3 * dl; l4 += v4 * dl;
                 h0 += t * dh; h1 += v1 * dh; h2 += v2 * dh; h3 += v3 * dh; h4 += v4 * dh;
                 m0 += u0 * dl; m1 += u1 * dl; m2 += u2 * dl; m3 += u3 * dl; m4 += u4 * dl;

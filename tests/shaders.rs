@@ -3,7 +3,10 @@
 use glassnet::kernels::{self, Element, Kernel};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, GlobalVariable, Handle, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
+use naga::{
+    AddressSpace, GlobalVariable, Handle, ImageClass, ImageDimension, Module, ScalarKind, ShaderStage, StorageAccess,
+    TypeInner,
+};
 
 /// WebGPU's default limits.
 const MAX_STORAGE_BUFFERS: usize = 8;
@@ -74,6 +77,19 @@ impl Shader {
         };
         (access, element)
     }
+
+    /// Element type of a texture.
+    fn texture(&self, global: &GlobalVariable) -> Element {
+        let TypeInner::Image { dim, arrayed, class } = self.module.types[global.ty].inner else {
+            panic!("{global:?} is no texture")
+        };
+        assert_eq!((dim, arrayed), (ImageDimension::D2, false), "{global:?}");
+        match class {
+            ImageClass::Sampled { kind: ScalarKind::Float, multi: false } => Element::F32,
+            ImageClass::Sampled { kind: ScalarKind::Uint, multi: false } => Element::U32,
+            other => panic!("{global:?} holds {other:?}"),
+        }
+    }
 }
 
 fn for_each_shader(check: impl Fn(&Shader)) {
@@ -120,7 +136,7 @@ fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
     for_each_shader(|shader| {
         let kernel = shader.kernel;
         let bindings: Vec<_> =
-            shader.bindings().into_iter().filter(|(_, global)| global.space != AddressSpace::Uniform).collect();
+            shader.bindings().into_iter().filter(|(_, g)| matches!(g.space, AddressSpace::Storage { .. })).collect();
         let inputs = kernel.inputs.iter().map(|element| (StorageAccess::LOAD, *element));
         let outputs = kernel.outputs.iter().map(|element| (StorageAccess::LOAD | StorageAccess::STORE, *element));
         let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
@@ -131,26 +147,30 @@ fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
 }
 
 #[test]
-fn a_window_is_the_last_binding_and_as_large_as_the_kernel_says() {
+fn textures_follow_the_outputs_and_hold_what_their_inputs_hold() {
     for_each_shader(|shader| {
         let kernel = shader.kernel;
-        let mut uniforms = shader.bindings();
-        uniforms.retain(|(place, global)| *place > 0 && global.space == AddressSpace::Uniform);
-        let sizes: Vec<_> = uniforms.iter().map(|(place, global)| (*place, shader.layouter[global.ty].size)).collect();
-        let last = (1 + kernel.inputs.len() + kernel.outputs.len()) as u32;
-        let expected = kernel.window.map(|_| (last, kernels::WINDOW as u32));
-        assert_eq!(sizes, Vec::from_iter(expected), "{}", kernel.name);
+        let mut textures = shader.bindings();
+        textures.retain(|(_, global)| global.space == AddressSpace::Handle);
+        let first = (1 + kernel.inputs.len() + kernel.outputs.len()) as u32;
+        let expected: Vec<_> = (first..).zip(kernel.textures.iter().map(|t| kernel.inputs[t.input])).collect();
+        let actual: Vec<_> = textures.iter().map(|(place, global)| (*place, shader.texture(global))).collect();
+        assert_eq!(actual, expected, "{}", kernel.name);
+        let texels = [1, 4];
+        assert!(kernel.textures.iter().all(|t| texels.contains(&t.texel)), "{}", kernel.name);
     });
 }
 
 #[test]
 fn every_constant_is_one_that_the_shader_declares() {
-    for_each_shader(|shader| {
-        for (name, _) in shader.kernel.constants {
-            let declared = shader.module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
-            assert!(declared, "{}: {name}", shader.kernel.name);
+    for case in kernels::cases() {
+        let shader = Shader::of(case.op.kernel);
+        let declares = |name: &str| shader.module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
+        for (name, _) in &case.op.constants {
+            assert!(declares(name), "{}: {name}", shader.kernel.name);
         }
-    });
+        assert!(shader.kernel.textures.is_empty() || declares("TEXTURES"), "{}", shader.kernel.name);
+    }
 }
 
 #[test]
@@ -188,11 +208,7 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_kernel_of_its_name() {
         in_files.extend(module.entry_points.iter().map(|entry| format!("{stem}.{}", entry.name)));
     }
     in_files.sort();
-    // Kernels that differ in constants alone share an entry point and have a name of their own.
-    let family = |kernel: &Kernel| kernel.name.split('.').next().unwrap_or_default().to_string();
-    let entry = |kernel: &&Kernel| format!("{}.{}", family(kernel), kernel.entry);
-    let mut in_table: Vec<String> = kernels::ALL.iter().map(entry).collect();
+    let mut in_table: Vec<String> = kernels::ALL.iter().map(|kernel| kernel.name.to_string()).collect();
     in_table.sort();
-    in_table.dedup();
     assert_eq!(in_files, in_table);
 }

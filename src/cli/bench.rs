@@ -7,7 +7,7 @@ use super::output::{Output, note};
 use clap::{Args, ValueEnum};
 use glassnet::bench::{self, Progress, Report, Settings};
 use glassnet::exec::Device;
-use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
+use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -80,7 +80,7 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
             BenchDevice::Cpu => devices.push(Device::Cpu),
             BenchDevice::Gpu => {
                 let choice = args.adapter.clone().map_or(Choice::Any, Choice::Named);
-                match Gpu::open(&choice, RuntimeChecks::Off).await {
+                match Gpu::open(&choice, RuntimeChecks::Off, Reads::Fastest).await {
                     Ok(gpu) => devices.push(Device::Gpu(gpu)),
                     Err(Error::Adapter(why)) if args.devices.is_empty() && args.adapter.is_none() => {
                         notes.push(format!("the GPU is left out: {why}"));

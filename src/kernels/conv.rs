@@ -117,8 +117,7 @@ pub(super) const FORWARD_SIGNATURE: Kernel = Kernel {
     entry: "forward",
     inputs: &[F32, F32, F32],
     outputs: &[F32],
-    window: None,
-    constants: &[],
+    textures: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: forward_reference, double: forward_reference },
@@ -134,8 +133,7 @@ pub(super) const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
     entry: "backward_input",
     inputs: &[F32, F32],
     outputs: &[F32],
-    window: None,
-    constants: &[],
+    textures: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: backward_input_reference, double: backward_input_reference },
@@ -151,8 +149,7 @@ pub(super) const BACKWARD_WEIGHT_SIGNATURE: Kernel = Kernel {
     entry: "backward_weight",
     inputs: &[F32, F32],
     outputs: &[F32],
-    window: None,
-    constants: &[],
+    textures: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: backward_weight_reference, double: backward_weight_reference },
@@ -166,8 +163,7 @@ pub static SUM_SPLITS: Kernel = Kernel {
     entry: "sum_splits",
     inputs: &[F32],
     outputs: &[F32, F32],
-    window: None,
-    constants: &[],
+    textures: &[],
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: sum_splits_reference, double: sum_splits_reference },
@@ -199,7 +195,8 @@ fn forward_with(blocked: bool, p: Params, x: Tensor, weight: Tensor, bias: Tenso
         Some(_) => conv_blocked::pixel_groups(p.n, p.oh, p.ow, p.o),
         None => linear(y.len, 64),
     };
-    Op::new(kernel.unwrap_or(&FORWARD), p, &[x, weight, bias], &[y], groups, p.flops())
+    let op = Op::new(kernel.unwrap_or(&FORWARD), p, &[x, weight, bias], &[y], groups, p.flops());
+    specialise(op, kernel, &p)
 }
 
 fn backward_input_with(blocked: bool, p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
@@ -210,7 +207,8 @@ fn backward_input_with(blocked: bool, p: Params, dy: Tensor, weight: Tensor, dx:
         Some(_) => conv_blocked::pixel_groups(p.n, p.h, p.w, p.c),
         None => linear(dx.len, 64),
     };
-    Op::new(kernel.unwrap_or(&BACKWARD_INPUT), p, &[dy, weight], &[dx], groups, p.flops())
+    let op = Op::new(kernel.unwrap_or(&BACKWARD_INPUT), p, &[dy, weight], &[dx], groups, p.flops());
+    specialise(op, kernel, &p)
 }
 
 fn backward_weight_with(blocked: bool, p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op {
@@ -221,7 +219,13 @@ fn backward_weight_with(blocked: bool, p: Params, x: Tensor, dy: Tensor, partial
         Some(kernel) => conv_blocked::tap_groups(&p, kernel),
         None => linear(partial.len, 64),
     };
-    Op::new(kernel.unwrap_or(&BACKWARD_WEIGHT), p, &[x, dy], &[partial], groups, p.flops())
+    let op = Op::new(kernel.unwrap_or(&BACKWARD_WEIGHT), p, &[x, dy], &[partial], groups, p.flops());
+    specialise(op, kernel, &p)
+}
+
+/// The constants of a blocked kernel; the plain ones have none.
+fn specialise(op: Op, blocked: Option<&'static Kernel>, p: &Params) -> Op {
+    if blocked.is_some() { op.with_constants(&conv_blocked::constants(p)) } else { op }
 }
 
 pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
@@ -305,8 +309,7 @@ fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
 
 /// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel; 64±1 rows and channels;
-/// channels that fill half a block of
-/// eight; weights just within and beyond a uniform window.
+/// channels that fill half a block of eight.
 const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
     ([20, 24, 24, 1], 8, [5, 5], [1, 1], [2, 2]),

@@ -3,37 +3,43 @@
 
 use super::conv::{self, Params};
 use super::op::linear;
-use super::{Kernel, WINDOW};
+use super::{Kernel, Texture};
 
 const SOURCE: &str = include_str!("../../shaders/conv_blocked.wgsl");
 
 /// C and O multiples of 4.
-pub static FORWARD: Kernel = Kernel { name: "conv_blocked.forward", ..FORWARD_COPY };
+pub static FORWARD: Kernel = Kernel {
+    name: "conv_blocked.forward",
+    source: SOURCE,
+    textures: &[Texture::vectors(0), Texture::vectors(1), Texture::vectors(2)],
+    ..conv::FORWARD_SIGNATURE
+};
 
-/// The same for weights that fit a uniform window.
-pub static FORWARD_UNIFORM: Kernel =
-    Kernel { name: "conv_blocked.forward_uniform", constants: UNIFORM_WEIGHTS, ..FORWARD_COPY };
-
-/// O a multiple of 4, any C, weights within a uniform window.
-pub static FORWARD_NARROW: Kernel =
-    Kernel { name: "conv_blocked.forward_narrow", entry: "forward_narrow", constants: UNIFORM_WEIGHTS, ..FORWARD_COPY };
+/// O a multiple of 4, any C.
+pub static FORWARD_NARROW: Kernel = Kernel {
+    name: "conv_blocked.forward_narrow",
+    source: SOURCE,
+    entry: "forward_narrow",
+    textures: &[Texture::scalars(0), Texture::vectors(1), Texture::vectors(2)],
+    ..conv::FORWARD_SIGNATURE
+};
 
 /// C and O multiples of 4.
-pub static BACKWARD_INPUT: Kernel =
-    Kernel { name: "conv_blocked.backward_input", source: SOURCE, window: Some(1), ..conv::BACKWARD_INPUT_SIGNATURE };
-
-/// The same for weights that fit a uniform window.
-pub static BACKWARD_INPUT_UNIFORM: Kernel = Kernel {
-    name: "conv_blocked.backward_input_uniform",
+pub static BACKWARD_INPUT: Kernel = Kernel {
+    name: "conv_blocked.backward_input",
     source: SOURCE,
-    window: Some(1),
-    constants: UNIFORM_WEIGHTS,
+    textures: &[Texture::vectors(0), Texture::vectors(1)],
     ..conv::BACKWARD_INPUT_SIGNATURE
 };
 
 /// C and O multiples of 4.
-pub static BACKWARD_WEIGHT: Kernel =
-    Kernel { name: "conv_blocked.backward_weight", source: SOURCE, workgroup: 32, ..conv::BACKWARD_WEIGHT_SIGNATURE };
+pub static BACKWARD_WEIGHT: Kernel = Kernel {
+    name: "conv_blocked.backward_weight",
+    source: SOURCE,
+    workgroup: 32,
+    textures: &[Texture::vectors(0), Texture::vectors(1)],
+    ..conv::BACKWARD_WEIGHT_SIGNATURE
+};
 
 /// O a multiple of 4, any C.
 pub static BACKWARD_WEIGHT_NARROW: Kernel = Kernel {
@@ -41,35 +47,29 @@ pub static BACKWARD_WEIGHT_NARROW: Kernel = Kernel {
     source: SOURCE,
     workgroup: 8,
     entry: "backward_weight_narrow",
+    textures: &[Texture::scalars(0), Texture::vectors(1)],
     ..conv::BACKWARD_WEIGHT_SIGNATURE
 };
-
-const UNIFORM_WEIGHTS: &[(&str, f64)] = &[("UNIFORM_WEIGHTS", 1.0)];
-const FORWARD_COPY: Kernel = Kernel { source: SOURCE, window: Some(1), ..conv::FORWARD_SIGNATURE };
 
 fn fits(p: &Params) -> bool {
     p.c.is_multiple_of(4) && p.o.is_multiple_of(4)
 }
 
-fn fits_window(p: &Params) -> bool {
-    4 * p.k() * p.o as usize <= WINDOW
-}
-
 pub(super) fn forward_kernel(p: &Params) -> Option<&'static Kernel> {
-    match (fits(p), fits_window(p)) {
-        (true, true) => Some(&FORWARD_UNIFORM),
-        (true, false) => Some(&FORWARD),
-        (false, true) => p.o.is_multiple_of(4).then_some(&FORWARD_NARROW),
-        (false, false) => None,
-    }
+    if fits(p) { Some(&FORWARD) } else { p.o.is_multiple_of(4).then_some(&FORWARD_NARROW) }
 }
 
 pub(super) fn backward_input_kernel(p: &Params) -> Option<&'static Kernel> {
-    fits(p).then_some(if fits_window(p) { &BACKWARD_INPUT_UNIFORM } else { &BACKWARD_INPUT })
+    fits(p).then_some(&BACKWARD_INPUT)
 }
 
 pub(super) fn backward_weight_kernel(p: &Params) -> Option<&'static Kernel> {
     if fits(p) { Some(&BACKWARD_WEIGHT) } else { p.o.is_multiple_of(4).then_some(&BACKWARD_WEIGHT_NARROW) }
+}
+
+/// What the shader is compiled for.
+pub(super) fn constants(p: &Params) -> [(&'static str, u32); 1] {
+    [("UNIT_STRIDE", u32::from(p.stride == [1, 1]))]
 }
 
 /// Blocks of six pixels x eight channels over `[n, height, width, channels]`.

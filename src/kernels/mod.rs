@@ -32,10 +32,9 @@ pub struct Kernel {
     pub inputs: &'static [Element],
     /// Element types of the bindings after the inputs.
     pub outputs: &'static [Element],
-    /// An input that is bound a second time, after the outputs, as a uniform window of [`WINDOW`] bytes.
-    pub window: Option<usize>,
-    /// Pipeline-overridable constants.
-    pub constants: &'static [(&'static str, f64)],
+    /// Inputs that it can also read from textures, which are bound after the outputs in this order. The override
+    /// constant `TEXTURES` says which of the two it reads.
+    pub textures: &'static [Texture],
     /// Size in bytes of `Params`.
     pub params: usize,
     /// Invocations in one workgroup.
@@ -46,9 +45,32 @@ pub struct Kernel {
     pub cpu: Option<fn(&mut Args<'_, f32>)>,
 }
 
-/// Bytes of a uniform window: the largest uniform binding that WebGPU promises. What lies in it beyond the input itself is
-/// never read.
-pub const WINDOW: usize = 64 << 10;
+/// An input as a texture: what it holds, row by row, [`TEXTURE_WIDTH`] texels in each.
+///
+/// A software adapter copies the input there and reads it some nine times as fast as a storage buffer, whose loads it
+/// runs lane by lane behind a bounds check; a hardware adapter reads the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Texture {
+    /// Which input.
+    pub input: usize,
+    /// Elements in a texel: 1, or 4 where the shader reads vectors.
+    pub texel: usize,
+}
+
+impl Texture {
+    /// One element a texel.
+    pub const fn scalars(input: usize) -> Texture {
+        Texture { input, texel: 1 }
+    }
+
+    /// Four elements a texel; the input's length is a multiple of 4.
+    pub const fn vectors(input: usize) -> Texture {
+        Texture { input, texel: 4 }
+    }
+}
+
+/// Texels in a row of a texture, and the most rows: what WebGPU promises.
+pub const TEXTURE_WIDTH: usize = 8192;
 
 /// The reference function at both precisions.
 #[derive(Debug, Clone, Copy)]
@@ -65,10 +87,8 @@ pub static ALL: &[&Kernel] = &[
     &conv::BACKWARD_WEIGHT,
     &conv::SUM_SPLITS,
     &conv_blocked::FORWARD,
-    &conv_blocked::FORWARD_UNIFORM,
     &conv_blocked::FORWARD_NARROW,
     &conv_blocked::BACKWARD_INPUT,
-    &conv_blocked::BACKWARD_INPUT_UNIFORM,
     &conv_blocked::BACKWARD_WEIGHT,
     &conv_blocked::BACKWARD_WEIGHT_NARROW,
     &relu::FORWARD,

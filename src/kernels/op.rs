@@ -122,6 +122,8 @@ pub struct Work {
 pub struct Op {
     pub kernel: &'static Kernel,
     pub params: Vec<u8>,
+    /// Pipeline-overridable constants of the shader: what the compiler should know, and not read from `params`.
+    pub constants: Vec<(&'static str, u32)>,
     pub inputs: Vec<BufferId>,
     pub outputs: Vec<BufferId>,
     /// Workgroups in x, y, z, each at most 65,535.
@@ -151,11 +153,17 @@ impl Op {
         Op {
             kernel,
             params: bytemuck::bytes_of(&params).to_vec(),
+            constants: Vec::new(),
             inputs: inputs.iter().map(|t| t.id).collect(),
             outputs: outputs.iter().map(|t| t.id).collect(),
             workgroups,
             work: Work { flops: flops as u64, bytes: 4 * words as u64 },
         }
+    }
+
+    /// The same, compiled with these constants.
+    pub(super) fn with_constants(self, constants: &[(&'static str, u32)]) -> Op {
+        Op { constants: constants.to_vec(), ..self }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::adapters::{AdapterSummary, Choice, choose, instance};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
-use crate::kernels::Kernel;
+use crate::kernels::{Element, Kernel, Op};
 use crate::program::Limits;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,12 +16,24 @@ pub enum RuntimeChecks {
     Off,
 }
 
+/// Where kernels that can read their inputs from textures read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Whichever is faster there: textures on a software adapter, buffers on hardware.
+    Fastest,
+    Buffers,
+    Textures,
+}
+
 /// A pipeline with the layout of its one bind group.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
 }
+
+type Constants = Vec<(&'static str, u32)>;
+type PipelineKey = (&'static str, Constants);
 
 /// A connection to an adapter; cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,8 +48,10 @@ struct Inner {
     summary: AdapterSummary,
     info: DeviceInfo,
     checks: RuntimeChecks,
+    reads_textures: bool,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
-    pipelines: Mutex<HashMap<&'static str, Arc<Pipeline>>>,
+    /// By kernel and constants.
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     /// The first error that the driver reported outside of any call that could return it.
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -49,7 +63,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Gpu {
     /// Opens the adapter that `choice` means.
-    pub async fn open(choice: &Choice, checks: RuntimeChecks) -> Result<Gpu> {
+    pub async fn open(choice: &Choice, checks: RuntimeChecks, reads: Reads) -> Result<Gpu> {
         let (adapter, summary) = choose(&instance(), choice).await?;
         let (features, best) = (adapter.features() & Features::TIMESTAMP_QUERY, adapter.limits());
         let descriptor = wgpu::DeviceDescriptor {
@@ -94,7 +108,12 @@ impl Gpu {
         };
         log::info!("opened {info}");
         let (modules, pipelines) = (Mutex::default(), Mutex::default());
-        let inner = Inner { device, queue, summary, info, checks, modules, pipelines, failure };
+        let reads_textures = match reads {
+            Reads::Fastest => summary.software,
+            Reads::Buffers => false,
+            Reads::Textures => true,
+        };
+        let inner = Inner { device, queue, summary, info, checks, reads_textures, modules, pipelines, failure };
         Ok(Gpu { inner: Arc::new(inner) })
     }
 
@@ -112,6 +131,11 @@ impl Gpu {
 
     pub(super) fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
+    }
+
+    /// Whether kernels that can read their inputs from textures do so.
+    pub fn reads_textures(&self) -> bool {
+        self.inner.reads_textures
     }
 
     /// Whether all that was submitted is done; waits for nothing. In a browser nothing is known, and it says no.
@@ -135,32 +159,29 @@ impl Gpu {
         }
     }
 
-    /// The pipeline of a kernel, compiled at its first use.
-    pub(super) fn pipeline(&self, kernel: &'static Kernel) -> Arc<Pipeline> {
+    /// The pipeline of an operation, compiled at its first use.
+    pub(super) fn pipeline(&self, op: &Op, textures: bool) -> Arc<Pipeline> {
+        let mut constants = op.constants.clone();
+        if !op.kernel.textures.is_empty() {
+            constants.push(("TEXTURES", u32::from(textures)));
+        }
         let mut pipelines = lock(&self.inner.pipelines);
-        pipelines.entry(kernel.name).or_insert_with(|| Arc::new(self.compile(kernel))).clone()
+        let compile = |(_, constants): &PipelineKey| Arc::new(self.compile(op.kernel, constants));
+        pipelines.entry((op.kernel.name, constants)).or_insert_with_key(compile).clone()
     }
 
-    fn compile(&self, kernel: &'static Kernel) -> Pipeline {
+    fn compile(&self, kernel: &'static Kernel, constants: &Constants) -> Pipeline {
         let device = &self.inner.device;
         let module = lock(&self.inner.modules).entry(kernel.source).or_insert_with(|| self.module(kernel)).clone();
-        let entries: Vec<_> =
-            (0..1 + kernel.inputs.len() + kernel.outputs.len() + usize::from(kernel.window.is_some()))
-                .map(|binding| wgpu::BindGroupLayoutEntry {
-                    binding: binding as u32,
-                    visibility: wgpu::ShaderStages::COMPUTE,
-                    ty: wgpu::BindingType::Buffer {
-                        ty: match binding {
-                            0 => wgpu::BufferBindingType::Uniform,
-                            b if b > kernel.inputs.len() + kernel.outputs.len() => wgpu::BufferBindingType::Uniform,
-                            b => wgpu::BufferBindingType::Storage { read_only: b <= kernel.inputs.len() },
-                        },
-                        has_dynamic_offset: false,
-                        min_binding_size: None,
-                    },
-                    count: None,
-                })
-                .collect();
+        let entries: Vec<_> = (0..)
+            .zip(binding_types(kernel))
+            .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty,
+                count: None,
+            })
+            .collect();
         let label = Some(kernel.name);
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -168,8 +189,9 @@ impl Gpu {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
+        let constants: Vec<_> = constants.iter().map(|(name, value)| (*name, f64::from(*value))).collect();
         let compilation_options =
-            wgpu::PipelineCompilationOptions { constants: kernel.constants, zero_initialize_workgroup_memory: false };
+            wgpu::PipelineCompilationOptions { constants: &constants, zero_initialize_workgroup_memory: false };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
             layout: Some(&pipeline_layout),
@@ -194,4 +216,21 @@ impl Gpu {
             },
         }
     }
+}
+
+/// `Params`, inputs, outputs, textures: the order in which every kernel binds.
+fn binding_types(kernel: &Kernel) -> impl Iterator<Item = wgpu::BindingType> {
+    let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+    let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
+    let inputs = kernel.inputs.iter().map(move |_| storage(true));
+    let outputs = kernel.outputs.iter().map(move |_| storage(false));
+    let textures = kernel.textures.iter().map(|texture| wgpu::BindingType::Texture {
+        sample_type: match kernel.inputs[texture.input] {
+            Element::F32 => wgpu::TextureSampleType::Float { filterable: false },
+            Element::U32 => wgpu::TextureSampleType::Uint,
+        },
+        view_dimension: wgpu::TextureViewDimension::D2,
+        multisampled: false,
+    });
+    std::iter::once(buffer(wgpu::BufferBindingType::Uniform)).chain(inputs).chain(outputs).chain(textures)
 }

@@ -5,9 +5,10 @@
 
 use super::context::{Gpu, Pipeline};
 use super::readback::{Flight, Region};
+use super::textures::{Segment, Textures};
 use crate::error::{Error, Result};
 use crate::exec::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
-use crate::kernels::{BufferId, Op, WINDOW};
+use crate::kernels::{BufferId, Op};
 use crate::program::Program;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -66,6 +67,7 @@ pub struct GpuExecutor {
     /// Step inputs of a whole submission, copied to the program's inputs one step at a time.
     upload: wgpu::Buffer,
     dispatches: Vec<Dispatch>,
+    textures: Textures,
     parity: usize,
     timestamps: Option<Timestamps>,
     recording: Option<Recording>,
@@ -83,9 +85,10 @@ impl GpuExecutor {
         let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let buffers: Vec<Option<wgpu::Buffer>> = (program.buffers.iter())
-            .zip(windowed_lengths(&program))
-            .map(|(b, window)| b.parent.is_none().then(|| storage(device, &b.name, (b.len + b.guard).max(window))))
+            .map(|b| b.parent.is_none().then(|| storage(device, &b.name, b.len + b.guard)))
             .collect();
+        let textures = Textures::new(gpu, &program);
+        log::debug!("memory plan: {:>12} bytes  copies in textures", textures.memory());
         let upload = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step inputs"),
             size: (4 * MAX_STEPS * program.inputs.all.len) as u64,
@@ -93,15 +96,8 @@ impl GpuExecutor {
             mapped_at_creation: false,
         });
         let params = params_buffer(gpu, &program);
-        let dispatches = (program.instructions.iter().enumerate())
-            .map(|(i, instruction)| {
-                let op = &instruction.op;
-                let pipeline = gpu.pipeline(op.kernel);
-                let bind = |parity| bind_group(gpu, &program, &buffers, &params, i, &pipeline, parity);
-                let bind_groups = [bind(0), bind(1)];
-                Dispatch { pipeline, bind_groups, workgroups: op.workgroups }
-            })
-            .collect();
+        let binder = Binder { gpu, program: &program, buffers: &buffers, textures: &textures, params: &params };
+        let dispatches = (0..program.instructions.len()).map(|i| binder.dispatch(i)).collect();
         let validation = validation.pop().await;
         if let Some(error) = memory.pop().await.or(validation) {
             let mib = program.memory() >> 20;
@@ -117,6 +113,7 @@ impl GpuExecutor {
             buffers,
             upload,
             dispatches,
+            textures,
             parity: 0,
             timestamps,
             recording: None,
@@ -129,8 +126,7 @@ impl GpuExecutor {
     }
 
     fn buffer(&self, id: BufferId) -> (&wgpu::Buffer, u64) {
-        let (root, offset) = physical(&self.program, id, self.parity);
-        (self.buffers[root.0 as usize].as_ref().expect("roots own a buffer"), 4 * offset as u64)
+        located(&self.program, &self.buffers, id, self.parity)
     }
 
     /// The recording under way, with room for `words` more of readback.
@@ -162,26 +158,42 @@ impl GpuExecutor {
         self.flights.push_back(Flight::new(self.gpu.queue(), index, staging, regions, steps));
     }
 
+    /// Records instructions; with `queries`, its first and last moment too.
     fn encode(&mut self, instructions: Range<usize>, queries: Option<u32>) {
         self.recording(0);
-        let Self { recording, dispatches, timestamps, parity, .. } = self;
-        let recording = recording.as_mut().expect("made above");
-        let timestamp_writes = queries.zip(timestamps.as_ref()).map(|(first, t)| wgpu::ComputePassTimestampWrites {
-            query_set: &t.queries,
-            beginning_of_pass_write_index: Some(first),
-            end_of_pass_write_index: Some(first + 1),
-        });
-        let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-        let mut pass = recording.encoder.begin_compute_pass(&descriptor);
-        let mut current: Option<&Arc<Pipeline>> = None;
-        for dispatch in &dispatches[instructions] {
-            if !current.is_some_and(|c| Arc::ptr_eq(c, &dispatch.pipeline)) {
-                pass.set_pipeline(&dispatch.pipeline.pipeline);
-                current = Some(&dispatch.pipeline);
+        let Self { recording, dispatches, textures, timestamps, parity, program, buffers, .. } = self;
+        let encoder = &mut recording.as_mut().expect("made above").encoder;
+        let mut segments = textures.segments(instructions);
+        if queries.is_some() && segments.first().is_some_and(|s| !s.copies.is_empty()) {
+            // Copies lie outside of passes, and only passes tell the time: an empty one comes before.
+            let start = segments[0].instructions.start;
+            segments.insert(0, Segment { copies: Vec::new(), instructions: start..start });
+        }
+        let last = segments.len().saturating_sub(1);
+        for (i, Segment { copies, instructions }) in segments.into_iter().enumerate() {
+            for image in copies {
+                textures.copy(encoder, image, |id| located(program, buffers, id, *parity));
             }
-            let [x, y, z] = dispatch.workgroups;
-            pass.set_bind_group(0, &dispatch.bind_groups[*parity], &[]);
-            pass.dispatch_workgroups(x, y, z);
+            let (begins, ends) = (queries.filter(|_| i == 0), queries.filter(|_| i == last));
+            let timestamp_writes = timestamps.as_ref().filter(|_| begins.or(ends).is_some()).map(|timestamps| {
+                wgpu::ComputePassTimestampWrites {
+                    query_set: &timestamps.queries,
+                    beginning_of_pass_write_index: begins,
+                    end_of_pass_write_index: ends.map(|first| first + 1),
+                }
+            });
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let mut pass = encoder.begin_compute_pass(&descriptor);
+            let mut current: Option<&Arc<Pipeline>> = None;
+            for dispatch in &dispatches[instructions] {
+                if !current.is_some_and(|c| Arc::ptr_eq(c, &dispatch.pipeline)) {
+                    pass.set_pipeline(&dispatch.pipeline.pipeline);
+                    current = Some(&dispatch.pipeline);
+                }
+                let [x, y, z] = dispatch.workgroups;
+                pass.set_bind_group(0, &dispatch.bind_groups[*parity], &[]);
+                pass.dispatch_workgroups(x, y, z);
+            }
         }
     }
 
@@ -294,28 +306,22 @@ fn physical(program: &Program, id: BufferId, parity: usize) -> (BufferId, usize)
     (partner.unwrap_or(root), offset)
 }
 
-/// How many words each root needs so that every uniform window into it lies inside.
-fn windowed_lengths(program: &Program) -> Vec<usize> {
-    let mut lengths = vec![0; program.buffers.len()];
-    for op in program.instructions.iter().map(|i| &i.op) {
-        let Some(input) = op.kernel.window else { continue };
-        for parity in [0, 1] {
-            let (root, offset) = physical(program, op.inputs[input], parity);
-            let length = &mut lengths[root.0 as usize];
-            *length = (*length).max(offset + WINDOW / 4);
-        }
-    }
-    lengths
+/// The buffer behind an id, and where in it the id starts, in bytes.
+fn located<'a>(
+    program: &Program,
+    buffers: &'a [Option<wgpu::Buffer>],
+    id: BufferId,
+    parity: usize,
+) -> (&'a wgpu::Buffer, u64) {
+    let (root, offset) = physical(program, id, parity);
+    (buffers[root.0 as usize].as_ref().expect("roots own a buffer"), 4 * offset as u64)
 }
 
 fn storage(device: &wgpu::Device, name: &str, words: usize) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(name),
         size: 4 * words as u64,
-        usage: wgpu::BufferUsages::STORAGE
-            | wgpu::BufferUsages::UNIFORM
-            | wgpu::BufferUsages::COPY_SRC
-            | wgpu::BufferUsages::COPY_DST,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: false,
     })
 }
@@ -346,44 +352,46 @@ fn params_buffer(gpu: &Gpu, program: &Program) -> wgpu::Buffer {
     buffer
 }
 
-fn bind_group(
-    gpu: &Gpu,
-    program: &Program,
-    buffers: &[Option<wgpu::Buffer>],
-    params: &wgpu::Buffer,
-    index: usize,
-    pipeline: &Pipeline,
-    parity: usize,
-) -> wgpu::BindGroup {
-    let Op { kernel, inputs, outputs, params: own, .. } = &program.instructions[index].op;
-    let binding = |buffer, offset: usize, bytes: usize| {
-        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer,
-            offset: offset as u64,
-            size: std::num::NonZeroU64::new(bytes as u64),
+/// What bind groups are made of.
+struct Binder<'a> {
+    gpu: &'a Gpu,
+    program: &'a Program,
+    buffers: &'a [Option<wgpu::Buffer>],
+    textures: &'a Textures,
+    params: &'a wgpu::Buffer,
+}
+
+impl Binder<'_> {
+    fn dispatch(&self, index: usize) -> Dispatch {
+        let op = &self.program.instructions[index].op;
+        let pipeline = self.gpu.pipeline(op, self.textures.serve(index));
+        let bind_groups = [0, 1].map(|parity| self.bind_group(index, &pipeline, parity));
+        Dispatch { pipeline, bind_groups, workgroups: op.workgroups }
+    }
+
+    fn bind_group(&self, index: usize, pipeline: &Pipeline, parity: usize) -> wgpu::BindGroup {
+        let instruction = &self.program.instructions[index];
+        let Op { inputs, outputs, params: own, .. } = &instruction.op;
+        let binding = |buffer, offset, bytes: usize| {
+            let size = std::num::NonZeroU64::new(bytes as u64);
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
+        };
+        let params = binding(self.params, (UNIFORM_ALIGNMENT * index) as u64, own.len().next_multiple_of(16));
+        let tensors = inputs.iter().chain(outputs).map(|id| {
+            let (buffer, offset) = located(self.program, self.buffers, *id, parity);
+            let spec = self.program.buffer(*id);
+            binding(buffer, offset, 4 * (spec.len + spec.guard))
+        });
+        let textures = self.textures.views(self.program, index).map(wgpu::BindingResource::TextureView);
+        let resources = std::iter::once(params).chain(tensors).chain(textures);
+        let entries: Vec<_> =
+            (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+        self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&instruction.name),
+            layout: &pipeline.layout,
+            entries: &entries,
         })
-    };
-    let resource = |id: &BufferId| {
-        let (root, offset) = physical(program, *id, parity);
-        let spec = program.buffer(*id);
-        let buffer = buffers[root.0 as usize].as_ref().expect("roots own a buffer");
-        binding(buffer, 4 * offset, 4 * (spec.len + spec.guard))
-    };
-    let first = binding(params, UNIFORM_ALIGNMENT * index, own.len().next_multiple_of(16));
-    let window = kernel.window.map(|input| {
-        let (root, offset) = physical(program, inputs[input], parity);
-        binding(buffers[root.0 as usize].as_ref().expect("roots own a buffer"), 4 * offset, WINDOW)
-    });
-    let resources = std::iter::once(first).chain(inputs.iter().chain(outputs).map(resource)).chain(window);
-    let entries: Vec<_> = resources
-        .enumerate()
-        .map(|(binding, resource)| wgpu::BindGroupEntry { binding: binding as u32, resource })
-        .collect();
-    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some(&program.instructions[index].name),
-        layout: &pipeline.layout,
-        entries: &entries,
-    })
+    }
 }
 
 fn timestamps(gpu: &Gpu) -> Timestamps {
@@ -419,6 +427,7 @@ impl Executor for GpuExecutor {
         self.submit();
         let (target, offset) = self.buffer(buffer);
         self.gpu.queue().write_buffer(target, offset, bytemuck::cast_slice(words));
+        self.textures.outdate(&self.program, self.program.root(buffer).0);
         self.gpu.check()
     }
 
@@ -437,6 +446,7 @@ impl Executor for GpuExecutor {
         let recording = self.recording(0);
         recording.inputs += 1;
         recording.encoder.copy_buffer_to_buffer(&upload, at, &target, 0, bytes);
+        self.textures.outdate(&self.program, inputs.id);
         Ok(())
     }
 
@@ -478,6 +488,10 @@ impl Executor for GpuExecutor {
     fn end_step(&mut self, update: bool) -> Pending<'_, ()> {
         if update && !self.program.swaps.is_empty() {
             self.parity ^= 1;
+            for (now, next) in &self.program.swaps {
+                self.textures.outdate(&self.program, *now);
+                self.textures.outdate(&self.program, *next);
+            }
         }
         let steps = {
             let recording = self.recording(0);

@@ -1,10 +1,12 @@
-//! The GPU through wgpu: adapters and the device (`context`), the queue and its buffers (`executor`), readback.
+//! The GPU through wgpu: adapters and the device (`context`), the queue and its buffers (`executor`), copies of buffers in
+//! textures, readback.
 
 mod adapters;
 mod context;
 mod executor;
 mod readback;
+mod textures;
 
 pub use adapters::{AdapterSummary, Choice, list_adapters};
-pub use context::{Gpu, RuntimeChecks};
+pub use context::{Gpu, Reads, RuntimeChecks};
 pub use executor::GpuExecutor;

@@ -1,0 +1,198 @@
+//! Copies of buffers in textures, for adapters that read textures faster than storage buffers.
+//!
+//! A copy is made before the first operation that reads it, and anew only after its buffer was written.
+
+use super::context::Gpu;
+use crate::kernels::{BufferId, Element, Op, TEXTURE_WIDTH};
+use crate::program::{BufferSpec, Program};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// One buffer's copy.
+#[derive(Debug)]
+struct Image {
+    source: BufferId,
+    texture: wgpu::Texture,
+    view: wgpu::TextureView,
+    texels: usize,
+    /// Bytes of a texel.
+    texel: usize,
+    /// Whether the buffer was written since.
+    stale: bool,
+}
+
+/// Operations that one compute pass can run after these copies.
+#[derive(Debug, PartialEq)]
+pub(super) struct Segment {
+    pub copies: Vec<usize>,
+    pub instructions: Range<usize>,
+}
+
+/// The images of a program, and which operations read and outdate them.
+#[derive(Debug)]
+pub(super) struct Textures {
+    images: Vec<Image>,
+    /// By buffer and elements in a texel.
+    places: HashMap<(BufferId, usize), usize>,
+    /// By instruction.
+    reads: Vec<Vec<usize>>,
+    writes: Vec<Vec<usize>>,
+    /// What an operation that reads buffers has bound in place of an image.
+    blank: HashMap<wgpu::TextureFormat, wgpu::TextureView>,
+}
+
+fn format(element: Element, texel: usize) -> wgpu::TextureFormat {
+    match (element, texel) {
+        (Element::F32, 1) => wgpu::TextureFormat::R32Float,
+        (Element::F32, 4) => wgpu::TextureFormat::Rgba32Float,
+        (Element::U32, 1) => wgpu::TextureFormat::R32Uint,
+        (Element::U32, 4) => wgpu::TextureFormat::Rgba32Uint,
+        (element, texel) => panic!("no texture holds {texel} elements of {element:?} in a texel"),
+    }
+}
+
+fn fits(spec: &BufferSpec, texel: usize) -> bool {
+    spec.len.is_multiple_of(texel) && spec.len / texel <= TEXTURE_WIDTH * TEXTURE_WIDTH
+}
+
+fn texture(gpu: &Gpu, label: &str, format: wgpu::TextureFormat, texels: usize) -> wgpu::Texture {
+    gpu.device().create_texture(&wgpu::TextureDescriptor {
+        label: Some(label),
+        size: wgpu::Extent3d {
+            width: texels.clamp(1, TEXTURE_WIDTH) as u32,
+            height: texels.div_ceil(TEXTURE_WIDTH).max(1) as u32,
+            depth_or_array_layers: 1,
+        },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    })
+}
+
+impl Textures {
+    /// Makes the images that this program's operations read on this device: none where it reads buffers.
+    pub fn new(gpu: &Gpu, program: &Program) -> Textures {
+        let instructions = program.instructions.len();
+        let (reads, writes) = (vec![Vec::new(); instructions], vec![Vec::new(); instructions]);
+        let mut textures =
+            Textures { images: Vec::new(), places: HashMap::new(), reads, writes, blank: HashMap::new() };
+        for (i, instruction) in program.instructions.iter().enumerate() {
+            textures.add_reads(gpu, program, i, &instruction.op);
+        }
+        for (i, instruction) in program.instructions.iter().enumerate() {
+            let written = |image: &Image| {
+                let root = program.root(image.source).0;
+                instruction.op.outputs.iter().any(|output| program.root(*output).0 == root)
+            };
+            textures.writes[i] = (0..textures.images.len()).filter(|at| written(&textures.images[*at])).collect();
+        }
+        textures
+    }
+
+    fn add_reads(&mut self, gpu: &Gpu, program: &Program, i: usize, op: &Op) {
+        let inputs = || op.kernel.textures.iter().map(|t| (op.inputs[t.input], t.texel));
+        for (id, texel) in inputs() {
+            let format = format(program.buffer(id).element, texel);
+            self.blank
+                .entry(format)
+                .or_insert_with(|| texture(gpu, "blank", format, 1).create_view(&Default::default()));
+        }
+        if !gpu.reads_textures() || !inputs().all(|(id, texel)| fits(program.buffer(id), texel)) {
+            return;
+        }
+        for (source, texel) in inputs() {
+            let images = &mut self.images;
+            let place = *self.places.entry((source, texel)).or_insert_with(|| {
+                let spec = program.buffer(source);
+                let texels = spec.len / texel;
+                let texture = texture(gpu, &spec.name, format(spec.element, texel), texels);
+                let view = texture.create_view(&Default::default());
+                images.push(Image { source, texture, view, texels, texel: 4 * texel, stale: true });
+                images.len() - 1
+            });
+            self.reads[i].push(place);
+        }
+    }
+
+    /// Whether an instruction reads textures.
+    pub fn serve(&self, instruction: usize) -> bool {
+        !self.reads[instruction].is_empty()
+    }
+
+    /// The views to bind for an instruction, in the order of its kernel's `textures`.
+    pub fn views<'a>(
+        &'a self,
+        program: &'a Program,
+        instruction: usize,
+    ) -> impl Iterator<Item = &'a wgpu::TextureView> {
+        let op = &program.instructions[instruction].op;
+        op.kernel.textures.iter().enumerate().map(move |(i, t)| match self.reads[instruction].get(i) {
+            Some(image) => &self.images[*image].view,
+            None => &self.blank[&format(program.buffer(op.inputs[t.input]).element, t.texel)],
+        })
+    }
+
+    /// Bytes of all images.
+    pub fn memory(&self) -> u64 {
+        self.images.iter().map(|image| (image.texels * image.texel) as u64).sum()
+    }
+
+    /// Notes that `root` was written by other means than an instruction.
+    pub fn outdate(&mut self, program: &Program, root: BufferId) {
+        for image in self.images.iter_mut().filter(|image| program.root(image.source).0 == root) {
+            image.stale = true;
+        }
+    }
+
+    /// Cuts instructions where images must be copied first, and counts on all of it being run.
+    pub fn segments(&mut self, instructions: Range<usize>) -> Vec<Segment> {
+        let mut segments: Vec<Segment> = Vec::new();
+        for i in instructions {
+            let mut copies = self.reads[i].clone();
+            copies.retain(|image| std::mem::take(&mut self.images[*image].stale));
+            match segments.last_mut() {
+                Some(segment) if copies.is_empty() => segment.instructions.end = i + 1,
+                _ => segments.push(Segment { copies, instructions: i..i + 1 }),
+            }
+            for image in &self.writes[i] {
+                self.images[*image].stale = true;
+            }
+        }
+        segments
+    }
+
+    /// Records the copy of an image; `locate` tells where a buffer lies now, in bytes.
+    pub fn copy<'a>(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        image: usize,
+        locate: impl Fn(BufferId) -> (&'a wgpu::Buffer, u64),
+    ) {
+        let image = &self.images[image];
+        let (buffer, start) = locate(image.source);
+        let (rows, rest) = (image.texels / TEXTURE_WIDTH, image.texels % TEXTURE_WIDTH);
+        let row_bytes = TEXTURE_WIDTH * image.texel;
+        // Whole rows, then what the last row holds.
+        for (y, width, height) in [(0, TEXTURE_WIDTH, rows), (rows, rest, 1)] {
+            if width * height == 0 {
+                continue;
+            }
+            let layout = wgpu::TexelCopyBufferLayout {
+                offset: start + (y * row_bytes) as u64,
+                bytes_per_row: Some(row_bytes as u32),
+                rows_per_image: None,
+            };
+            let target = wgpu::TexelCopyTextureInfo {
+                texture: &image.texture,
+                mip_level: 0,
+                origin: wgpu::Origin3d { x: 0, y: y as u32, z: 0 },
+                aspect: wgpu::TextureAspect::All,
+            };
+            let size = wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 };
+            encoder.copy_buffer_to_texture(wgpu::TexelCopyBufferInfo { buffer, layout }, target, size);
+        }
+    }
+}
