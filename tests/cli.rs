@@ -101,7 +101,7 @@ fn an_adapter_is_no_choice_for_the_cpu() {
 
 #[test]
 fn check_reports_each_kernel() {
-    let document = document(&mut glassnet(&["check", "--device", "cpu", "--filter", "relu"]));
+    let document = document(&mut glassnet(&["check", "--device", "cpu", "--filter", "relu."]));
     let kernels: Vec<_> = document["kernels"].as_array().expect("a list").iter().map(|k| &k["kernel"]).collect();
     assert_eq!(kernels, ["relu.forward", "relu.forward_vec4", "relu.backward", "relu.backward_vec4"]);
     assert_eq!(
@@ -109,7 +109,7 @@ fn check_reports_each_kernel() {
         (&json!(true), &json!(0), &json!([]))
     );
     let output =
-        glassnet(&["check", "--device", "cpu", "--filter", "relu"]).assert().success().get_output().stdout.clone();
+        glassnet(&["check", "--device", "cpu", "--filter", "relu."]).assert().success().get_output().stdout.clone();
     let text = String::from_utf8_lossy(&output);
     assert!(text.contains("relu.backward") && text.contains("cases agree with the reference"), "{text}");
 }
@@ -383,7 +383,7 @@ fn an_unknown_data_set_is_a_mistake_of_the_command_line() {
 #[test]
 fn a_reader_that_hangs_up_is_no_failure() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_glassnet"));
-    command.args(["check", "--device", "cpu", "--filter", "relu"]);
+    command.args(["check", "--device", "cpu", "--filter", "relu."]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
     drop(child.stdout.take());
     assert!(child.wait().expect("it ends").success());

@@ -106,7 +106,7 @@ impl Pass {
         let mut executor = executor(device, &network, &options, &examples, &golden.parameters(&network));
         let indices: Vec<u32> = (0..batch as u32).collect();
         let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
-        run_to(&mut *executor, Stage::Backward, &inputs);
+        run_to(&mut *executor, Stage::Unfused, &inputs);
         Pass { what: format!("{name} on {}", device.info().executor), network, golden, executor }
     }
 

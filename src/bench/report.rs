@@ -144,6 +144,8 @@ pub struct StageFigures {
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerFigures {
     pub layer: String,
+    /// The layer whose operations compute this one too, where it has none of its own.
+    pub computed_by: Option<String>,
     /// Height, width, channels of what leaves it.
     pub output: [usize; 3],
     /// `None` where there is nothing to do.
@@ -231,7 +233,7 @@ async fn measured(network: &Network, mut subject: Subject) -> Result<Measured> {
         warnings.push("the loss is no longer a finite number; lower the learning rate".to_string());
     }
     let step = step_figures(&subject, instructions, on_gpu, &mut warnings);
-    let passes = Passes { instructions, rounds: &subject.operations, batch: program.batch };
+    let passes = Passes { instructions, fused: &program.fused, rounds: &subject.operations, batch: program.batch };
     let total = passes.spread(&|_| true).map(|s| s.median);
     if total.is_none() {
         warnings.push("the clock of single operations gave nothing usable; there are no times of layers".to_string());
@@ -280,6 +282,8 @@ fn step_figures(
 /// Durations of single operations, in nanoseconds, by round.
 struct Passes<'a> {
     instructions: &'a [Instruction],
+    /// As in [`Program::fused`].
+    fused: &'a [(usize, usize)],
     rounds: &'a [Vec<f64>],
     batch: usize,
 }
@@ -319,6 +323,7 @@ impl Passes<'_> {
     fn layers(&self, network: &Network) -> Vec<LayerFigures> {
         let of = |(node, layer): (usize, &crate::net::Node)| LayerFigures {
             layer: layer.name.clone(),
+            computed_by: self.fused.iter().find(|(at, _)| *at == node).map(|(_, by)| network.nodes[*by].name.clone()),
             output: [layer.output.height, layer.output.width, layer.output.channels],
             forward: self.figures(&|i| i.node == Some(node) && matches!(i.stage, Stage::Batch | Stage::Forward)),
             backward: self.figures(&|i| i.node == Some(node) && i.stage == Stage::Backward),

@@ -1,12 +1,15 @@
 //! Max-pooling, NHWC: x `[N,H,W,C]` -> y `[N,OH,OW,C]` and the winner's place iy*W+ix; `shaders/pool.wgsl`.
 //! Padding is skipped, the first maximum in row-major order wins (PyTorch's rule), and a NaN beats every number.
+//!
+//! With `relu`, x is what a ReLU before the pooling takes: y is the pooling of max(x, 0), and the gradient is x's. A winner
+//! that the ReLU passes no gradient to carries [`BLOCKED`]; a pooling's backward pass without `relu` ignores that mark.
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
 use super::{
     Args, Case,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Kernel, Op, Reference, Scalar, Tensor, Texture,
 };
 use rayon::prelude::*;
 
@@ -24,7 +27,13 @@ pub struct Params {
     pub kw: u32,
     pub stride: [u32; 2],
     pub pad: [u32; 2],
+    /// 1 where a ReLU before the pooling is computed along with it.
+    pub relu: u32,
+    pub reserved: [u32; 3],
 }
+
+/// The mark of a winner that the ReLU before the pooling passes no gradient to.
+pub const BLOCKED: u32 = 1 << 31;
 
 impl Params {
     /// `input` is `[N,H,W,C]`; `kernel`, `stride`, `pad` are `[vertical, horizontal]`.
@@ -34,7 +43,18 @@ impl Params {
         let (oh, ow) = (word(out(0)), word(out(1)));
         let [kh, kw] = kernel.map(word);
         assert!(pad[0] < kernel[0] && pad[1] < kernel[1], "pad {pad:?} must be smaller than the window {kernel:?}");
-        Params { n, h, w, c, oh, ow, kh, kw, stride: stride.map(word), pad: pad.map(word) }
+        let (stride, pad) = (stride.map(word), pad.map(word));
+        Params { n, h, w, c, oh, ow, kh, kw, stride, pad, relu: 0, reserved: [0; 3] }
+    }
+
+    /// The same with the ReLU that stands before the pooling.
+    pub fn with_relu(self) -> Params {
+        Params { relu: 1, ..self }
+    }
+
+    /// Which bits of a winner name its place, and no other winner than with these bits gets a gradient.
+    fn place_bits(&self) -> u32 {
+        if self.relu == 1 { u32::MAX } else { !BLOCKED }
     }
 
     /// Workgroups for `pixels` in each example, four channels an invocation.
@@ -76,7 +96,24 @@ fn clip(o: usize, stride: u32, pad: u32, k: u32, size: u32) -> std::ops::Range<u
 const SOURCE: &str = include_str!("../../shaders/pool.wgsl");
 
 /// Inputs: x. Outputs: y, winner.
-pub static FORWARD: Kernel = Kernel {
+pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+
+/// The same for C a multiple of 4.
+pub static FORWARD_VEC4: Kernel =
+    Kernel { name: "pool.forward_vec4", entry: "forward_vec4", textures: &[Texture::vectors(0)], ..FORWARD_SIGNATURE };
+
+/// Inputs: dy, winner. Outputs: dx.
+pub static BACKWARD: Kernel = BACKWARD_SIGNATURE;
+
+/// The same for C a multiple of 4.
+pub static BACKWARD_VEC4: Kernel = Kernel {
+    name: "pool.backward_vec4",
+    entry: "backward_vec4",
+    textures: &[Texture::vectors(0), Texture::vectors(1)],
+    ..BACKWARD_SIGNATURE
+};
+
+const FORWARD_SIGNATURE: Kernel = Kernel {
     name: "pool.forward",
     source: SOURCE,
     entry: "forward",
@@ -89,8 +126,7 @@ pub static FORWARD: Kernel = Kernel {
     cpu: Some(forward_cpu),
 };
 
-/// Inputs: dy, winner. Outputs: dx.
-pub static BACKWARD: Kernel = Kernel {
+const BACKWARD_SIGNATURE: Kernel = Kernel {
     name: "pool.backward",
     source: SOURCE,
     entry: "backward",
@@ -107,13 +143,15 @@ pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     assert_eq!(x.len, p.input_len(), "pool.forward: x of {p:?}");
     assert_eq!((y.len, winner.len), (p.output_len(), p.output_len()), "pool.forward: y, winner of {p:?}");
     let flops = y.len * (p.kh * p.kw) as usize;
-    Op::new(&FORWARD, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops)
+    let kernel = if p.c.is_multiple_of(4) { &FORWARD_VEC4 } else { &FORWARD };
+    Op::new(kernel, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops)
 }
 
 pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     assert_eq!(dx.len, p.input_len(), "pool.backward: dx of {p:?}");
     assert_eq!((dy.len, winner.len), (p.output_len(), p.output_len()), "pool.backward: dy, winner of {p:?}");
-    Op::new(&BACKWARD, p, &[dy, winner], &[dx], p.groups(p.h * p.w), dy.len)
+    let kernel = if p.c.is_multiple_of(4) { &BACKWARD_VEC4 } else { &BACKWARD };
+    Op::new(kernel, p, &[dy, winner], &[dx], p.groups(p.h * p.w), dy.len)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -136,12 +174,26 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
                         }
                     }
                     let (value, place) = best.expect("a window holds at least one real element");
+                    let (value, place) =
+                        if p.relu == 1 { rectified(&p, oy, ox, value, place) } else { (value, place as u32) };
                     y[at] = S::of(value);
-                    winner[at] = place as u32;
+                    winner[at] = place;
                     at += 1;
                 }
             }
         }
+    }
+}
+
+/// What a window's largest value and its place become when a ReLU comes first: of zeros the first one wins.
+fn rectified(p: &Params, oy: usize, ox: usize, value: f64, place: usize) -> (f64, u32) {
+    let first = p.rows(oy).start * p.w as usize + p.columns(ox).start;
+    if value > 0.0 {
+        (value, place as u32)
+    } else if value <= 0.0 {
+        (0.0, first as u32 | BLOCKED)
+    } else {
+        (value, place as u32 | BLOCKED)
     }
 }
 
@@ -151,12 +203,19 @@ fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let c = p.c as usize;
     let mut sums = vec![0.0; dx.len()];
     for (o, (dy, winner)) in dy.iter().zip(winner).enumerate() {
-        let n = o / p.example_out();
-        sums[n * p.example_in() + *winner as usize * c + o % c] += dy.get();
+        let (n, place) = (o / p.example_out(), winner & p.place_bits());
+        if place & BLOCKED == 0 {
+            sums[n * p.example_in() + place as usize * c + o % c] += dy.get();
+        }
     }
     for (dx, sum) in dx.iter_mut().zip(sums) {
         *dx = S::of(sum);
     }
+}
+
+/// All bits set, or none.
+fn mask(bits: bool) -> u32 {
+    0u32.wrapping_sub(u32::from(bits))
 }
 
 /// An example a task; the innermost loop runs over channels, which lie side by side.
@@ -180,10 +239,17 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
                         for ((y, winner), x) in y.iter_mut().zip(winner.iter_mut()).zip(x) {
                             // Bitwise and by mask: branches would be mispredicted, and keep the loop scalar.
                             let wins = (*x > *y) | (x.is_nan() & !y.is_nan());
-                            let mask = 0u32.wrapping_sub(u32::from(wins));
+                            let mask = mask(wins);
                             *y = f32::from_bits(x.to_bits() & mask | y.to_bits() & !mask);
                             *winner = place as u32 & mask | *winner & !mask;
                         }
+                    }
+                }
+                if p.relu == 1 {
+                    for (y, winner) in y.iter_mut().zip(winner) {
+                        let (zero, blocked) = (mask(*y <= 0.0), mask(!(*y > 0.0)));
+                        *y = f32::from_bits(y.to_bits() & !zero);
+                        *winner = first as u32 & zero | *winner & !zero | BLOCKED & blocked;
                     }
                 }
             }
@@ -201,7 +267,8 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
         dx.fill(0.0);
         for (dy, winner) in dy.chunks_exact(c).zip(winner.chunks_exact(c)) {
             for (channel, (dy, winner)) in dy.iter().zip(winner).enumerate() {
-                dx[*winner as usize * c + channel] += dy;
+                let passes = mask(winner & p.place_bits() & BLOCKED == 0);
+                dx[(winner & !BLOCKED) as usize * c + channel] += f32::from_bits(dy.to_bits() & passes);
             }
         }
     });
@@ -223,9 +290,12 @@ const SHAPES: &[Shape] = &[
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for &(input, kernel, stride, pad) in SHAPES {
+    let all = SHAPES.iter().flat_map(|shape| [(shape, false), (shape, true)]);
+    for (&(input, kernel, stride, pad), relu) in all {
         let p = Params::new(input, kernel, stride, pad);
-        let shape = format!("{input:?} window {kernel:?} stride {stride:?} pad {pad:?}");
+        let p = if relu { p.with_relu() } else { p };
+        let before = if relu { " after a ReLU" } else { "" };
+        let shape = format!("{input:?} window {kernel:?} stride {stride:?} pad {pad:?}{before}");
         let mut b = CaseBuilder::default();
         let (x, y, winner) = (b.real(p.input_len()), b.out(p.output_len()), b.out_words(p.output_len()));
         cases.push(b.case(&shape, forward(p, x, y, winner), Tolerance::EXACT));
@@ -237,7 +307,8 @@ pub fn cases() -> Vec<Case> {
             // Any element of the window may have won: a hash of the place picks one.
             let pick = i.wrapping_mul(2_654_435_761) >> 8;
             let (y, x) = (rows.start + pick % rows.len(), columns.start + pick / 7 % columns.len());
-            (y * p.w as usize + x) as u32
+            let blocked = if pick % 3 == 0 { BLOCKED } else { 0 };
+            (y * p.w as usize + x) as u32 | blocked
         });
         let winner = places.collect();
         let (dy, winner, dx) = (b.real(p.output_len()), b.words(winner), b.out(p.input_len()));
@@ -259,9 +330,16 @@ pub fn cases() -> Vec<Case> {
         1.0,
         f32::INFINITY,
     ];
-    let p = Params::new([3, 2, 2, 1], [2, 2], [2, 2], [0, 0]);
-    let mut b = CaseBuilder::default();
-    let (x, y, winner) = (b.reals(values), b.out(3), b.out_words(3));
-    cases.push(b.case("ties, very negative values, infinities", forward(p, x, y, winner), Tolerance::EXACT));
+    let plain = Params::new([3, 2, 2, 1], [2, 2], [2, 2], [0, 0]);
+    // One channel, then the same as four: the vector kernels.
+    for channels in [1, 4] {
+        for p in [Params { c: channels, ..plain }, Params { c: channels, ..plain }.with_relu()] {
+            let values = values.iter().flat_map(|v| vec![*v; channels as usize]).collect();
+            let mut b = CaseBuilder::default();
+            let (x, y, winner) = (b.reals(values), b.out(p.output_len()), b.out_words(p.output_len()));
+            let what = format!("ties, very negative values, infinities x{channels}, relu {}", p.relu);
+            cases.push(b.case(what, forward(p, x, y, winner), Tolerance::EXACT));
+        }
+    }
     cases
 }

@@ -2,10 +2,13 @@
 //!
 //! Everything is allocated here, once; every operation overwrites its outputs. Gradients are of the mean loss over the
 //! valid examples; decay enters in the update alone.
+//!
+//! A ReLU before a max-pooling is computed by the pooling, forward and backward. Its own activation and gradient come in a
+//! stage of their own, for those who look inside.
 
 use super::planner::{Layout, Planner, aligned};
 use super::statistics::plan_statistics;
-use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable};
+use super::{Inputs, Instruction, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable};
 use crate::error::{Error, Result};
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::optimizer::{self, Rule};
@@ -75,14 +78,17 @@ impl Program {
         let nodes = plan_nodes(&mut planner, network, options, parameter_tensors);
         let outputs = plan_outputs(&mut planner, options.batch);
 
-        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, winners: Vec::new() };
+        let (winners, unfused) = (Vec::new(), Vec::new());
+        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, winners, unfused };
         lowering.batch(chunks, examples_per_chunk);
         lowering.forward();
         if options.backward {
             lowering.backward();
         }
-        let Lowering { mut planner, nodes, .. } = lowering;
+        let fused = (0..network.nodes.len()).filter(|i| lowering.is_fused(*i)).map(|i| (i, i + 1)).collect();
+        let Lowering { mut planner, nodes, unfused, .. } = lowering;
         let swaps = plan_update(&mut planner, options, inputs, parameters, trainable.as_ref());
+        planner.instructions.extend(unfused);
         let statistics = plan_statistics(&mut planner, network, &nodes, inputs.header, options.batch);
         let Planner { buffers, instructions } = planner;
         let trainable = trainable.map(|t| t.trainable);
@@ -92,6 +98,7 @@ impl Program {
             instructions,
             swaps,
             nodes,
+            fused,
             inputs,
             outputs,
             chunks,
@@ -274,6 +281,8 @@ struct Lowering<'a> {
     outputs: Outputs,
     /// Each max-pool's winners, by node.
     winners: Vec<(usize, Tensor)>,
+    /// What goes into [`Stage::Unfused`].
+    unfused: Vec<Instruction>,
 }
 
 impl Lowering<'_> {
@@ -298,6 +307,20 @@ impl Lowering<'_> {
         fc::Params::new(self.options.batch, node.input.len(), node.output.len())
     }
 
+    /// Whether node `i` is a ReLU that the max-pooling behind it computes.
+    fn is_fused(&self, i: usize) -> bool {
+        let is = |i: usize, wanted: fn(&Layer) -> bool| self.network.nodes.get(i).is_some_and(|n| wanted(&n.layer));
+        is(i, |layer| matches!(layer, Layer::Relu)) && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
+    }
+
+    /// The node that a max-pooling reads, and its shape.
+    fn pool_params(&self, i: usize) -> (usize, pool::Params) {
+        let node = &self.network.nodes[i];
+        let Layer::MaxPool { size, stride, pad } = node.layer else { unreachable!("asked of max-poolings only") };
+        let p = pool::Params::new(self.shape(node.input), size, stride, pad);
+        if self.is_fused(i - 1) { (i - 2, p.with_relu()) } else { (i - 1, p) }
+    }
+
     fn forward(&mut self) {
         for i in 1..self.network.nodes.len() {
             let node = &self.network.nodes[i];
@@ -313,11 +336,11 @@ impl Lowering<'_> {
                     fc::forward(self.fc_params(node), x, t.weight, t.bias, y)
                 }
                 Layer::Relu => relu::forward(x, y),
-                Layer::MaxPool { size, stride, pad } => {
-                    let p = pool::Params::new(self.shape(node.input), *size, *stride, *pad);
+                Layer::MaxPool { .. } => {
+                    let (from, p) = self.pool_params(i);
                     let winner = self.planner.words(format!("{}.winner", node.name), y.len);
                     self.winners.push((i, winner));
-                    pool::forward(p, x, y, winner)
+                    pool::forward(p, self.nodes[from].activation, y, winner)
                 }
                 Layer::Softmax => {
                     let dlogits = self.gradient(i - 1);
@@ -327,7 +350,11 @@ impl Lowering<'_> {
                     softmax::forward(size, self.inputs.header, self.inputs.labels, x, out)
                 }
             };
-            self.planner.emit(Stage::Forward, Some(i), format!("{}.forward", node.name), op);
+            if self.is_fused(i) {
+                self.emit_unfused(i, "forward", op);
+            } else {
+                self.planner.emit(Stage::Forward, Some(i), format!("{}.forward", node.name), op);
+            }
         }
         let Outputs { loss, correct, losses, predictions } = self.outputs;
         let op = softmax::summary([self.inputs.header, self.inputs.labels, losses, predictions], loss, correct);
@@ -345,6 +372,11 @@ impl Lowering<'_> {
     fn emit(&mut self, node: usize, what: &str, op: Op) {
         let name = format!("{}.{what}", self.network.nodes[node].name);
         self.planner.emit(Stage::Backward, Some(node), name, op);
+    }
+
+    fn emit_unfused(&mut self, node: usize, what: &str, op: Op) {
+        let name = format!("{}.{what}", self.network.nodes[node].name);
+        self.unfused.push(Instruction { name, stage: Stage::Unfused, node: Some(node), op });
     }
 
     /// From the logits back to the first layer; node i's gradient is made from node i+1's.
@@ -371,15 +403,20 @@ impl Lowering<'_> {
                     }
                 }
                 Layer::Relu => {
-                    if let Some(dx) = dx {
+                    // The pooling's backward pass gave this gradient already, where it computes the ReLU.
+                    if let Some(dx) = dx.filter(|_| !self.is_fused(i)) {
                         self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
                     }
                 }
-                Layer::MaxPool { size, stride, pad } => {
-                    let p = pool::Params::new(self.shape(node.input), *size, *stride, *pad);
+                Layer::MaxPool { .. } => {
+                    let (from, p) = self.pool_params(i);
                     let winner = self.winners.iter().find(|(at, _)| *at == i).expect("the forward pass made it").1;
-                    if let Some(dx) = dx {
+                    if let Some(dx) = self.nodes[from].activation_gradient {
                         self.emit(i, "backward", pool::backward(p, dy, winner, dx));
+                    }
+                    if let Some(dx) = dx.filter(|_| self.is_fused(i - 1)) {
+                        let p = pool::Params { relu: 0, ..p };
+                        self.emit_unfused(i - 1, "activation_gradient", pool::backward(p, dy, winner, dx));
                     }
                 }
             }

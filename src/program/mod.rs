@@ -26,11 +26,14 @@ pub enum Stage {
     Forward,
     Backward,
     Update,
+    /// What fused operations pass over: tensors that nobody but the statistics and people reads.
+    Unfused,
     Statistics,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 5] = [Stage::Batch, Stage::Forward, Stage::Backward, Stage::Update, Stage::Statistics];
+    pub const ALL: [Stage; 6] =
+        [Stage::Batch, Stage::Forward, Stage::Backward, Stage::Update, Stage::Unfused, Stage::Statistics];
 }
 
 /// One operation with its place in the house.
@@ -106,6 +109,8 @@ pub struct Program {
     /// Pairs that exchange their contents at the end of a step that updated.
     pub swaps: Vec<(BufferId, BufferId)>,
     pub nodes: Vec<NodeTensors>,
+    /// Nodes without operations of their own outside of [`Stage::Unfused`], each with the node that computes it.
+    pub fused: Vec<(usize, usize)>,
     pub inputs: Inputs,
     pub outputs: Outputs,
     pub chunks: [Tensor; CHUNKS],
@@ -160,6 +165,7 @@ impl Program {
             instructions: vec![instruction],
             swaps: Vec::new(),
             nodes: Vec::new(),
+            fused: Vec::new(),
             inputs: Inputs { all: none, header: none, indices: none, labels: none },
             outputs: Outputs { loss: none, correct: none, losses: none, predictions: none },
             chunks: [none; CHUNKS],

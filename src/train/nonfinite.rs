@@ -23,7 +23,7 @@ pub(super) async fn explain(
     session.restore(&from.1)?;
     let program = session.executor.program();
     let (plan, step_stages) = (program.statistics.clone(), program.stages(Stage::Batch, Stage::Update));
-    let statistics = program.stage(Stage::Statistics);
+    let statistics = program.stages(Stage::Unfused, Stage::Statistics);
     for step in from.0..suspects.end {
         let indices = sampler.batch_at(step).to_vec();
         session.begin(settings.header(step, indices.len()), &indices)?;

@@ -252,7 +252,7 @@ impl Run<'_> {
         let program = self.session.executor.program();
         let (outputs, counts, values) = (program.outputs, program.statistics.counts, program.statistics.values);
         let stage = |stage| program.stage(stage);
-        let (batch, statistics) = (stage(Stage::Batch), stage(Stage::Statistics));
+        let (batch, statistics) = (stage(Stage::Batch), program.stages(Stage::Unfused, Stage::Statistics));
         let phases = [stage(Stage::Forward), stage(Stage::Backward), stage(Stage::Update)];
         let whole = program.stages(Stage::Batch, Stage::Update);
         let executor = self.session.executor.as_mut();

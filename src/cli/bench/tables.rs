@@ -108,7 +108,7 @@ fn layers(batch: &BatchReport) -> String {
     let count = measured.iter().map(|(_, m)| m.layers.len()).max().unwrap_or(0);
     for i in 0..count {
         let named = measured.iter().find_map(|(_, m)| m.layers.get(i));
-        let mut cells = vec![named.map_or(String::new(), |layer| layer.layer.clone())];
+        let mut cells = vec![named.map_or(String::new(), layer_name)];
         for (_, m) in &measured {
             cells.extend(m.layers.get(i).map_or([NONE; 5].map(String::from), layer_cells));
         }
@@ -129,6 +129,11 @@ fn layers(batch: &BatchReport) -> String {
     let clocks: Vec<String> = measured.iter().map(|(r, m)| format!("{}: {}", r.device, clock(m))).collect();
     let title = format!("Batch size {}: us per example in each layer", batch.batch_size);
     format!("{title} ({})\n{table}", clocks.join("; "))
+}
+
+fn layer_name(layer: &LayerFigures) -> String {
+    let name = &layer.layer;
+    layer.computed_by.as_ref().map_or(name.clone(), |by| format!("{name} (in {by})"))
 }
 
 fn layer_cells(layer: &LayerFigures) -> [String; 5] {
