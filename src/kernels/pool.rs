@@ -247,9 +247,9 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
                 }
                 if p.relu == 1 {
                     for (y, winner) in y.iter_mut().zip(winner) {
-                        let (zero, blocked) = (mask(*y <= 0.0), mask(!(*y > 0.0)));
+                        let (zero, passes) = (mask(*y <= 0.0), mask(*y > 0.0));
                         *y = f32::from_bits(y.to_bits() & !zero);
-                        *winner = first as u32 & zero | *winner & !zero | BLOCKED & blocked;
+                        *winner = first as u32 & zero | *winner & !zero | BLOCKED & !passes;
                     }
                 }
             }
