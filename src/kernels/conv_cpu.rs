@@ -1,15 +1,18 @@
-//! Convolution on the CPU: im2col blocks that stay in a core's cache, and the `gemm` crate for the products.
+//! Convolution on the CPU: direct where the shape suits it (`conv_direct`), else im2col blocks that stay in a core's cache
+//! and the `gemm` crate for the products.
 //!
 //! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
 //! results are the same bits whatever the number of threads.
 
-use super::{Args, conv::Params};
+use super::{Args, conv::Params, conv_direct};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
 thread_local! {
     /// This thread's im2col block.
     static COLUMNS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Weights as the direct convolution reads them, for the operation that this thread runs.
+    static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Floats of an im2col block: 256 KiB, a fraction of a core's second-level cache.
@@ -122,7 +125,14 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
     let (k, o) = (p.k(), p.o as usize);
-    y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in())).for_each(|(y, x)| {
+    let examples = y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in()));
+    if conv_direct::takes(o) {
+        return with_packed(
+            |packed| conv_direct::pack(weight, o, packed),
+            |packed| examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y)),
+        );
+    }
+    examples.for_each(|(y, x)| {
         for_blocks(&p, |rows, columns| {
             let m = rows.len();
             let y = &mut y[rows.start * o..rows.end * o];
@@ -135,11 +145,27 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
     });
 }
 
+/// Calls `run` with what `pack` makes. A thread that waits for others may run another operation's tasks in between, so
+/// the buffer is taken out of its place.
+fn with_packed(pack: impl FnOnce(&mut Vec<f32>), run: impl FnOnce(&[f32])) {
+    let mut packed = PACKED.take();
+    pack(&mut packed);
+    run(&packed);
+    PACKED.set(packed);
+}
+
 pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
     let (k, o) = (p.k(), p.o as usize);
-    dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * o)).for_each(|(dx, dy)| {
+    let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * o));
+    if let Some(reversed) = conv_direct::reversed(&p).filter(|_| conv_direct::takes(p.c as usize)) {
+        return with_packed(
+            |packed| conv_direct::pack_reversed(&p, weight, packed),
+            |packed| examples.for_each(|(dx, dy)| conv_direct::forward(&reversed, dy, packed, None, dx)),
+        );
+    }
+    examples.for_each(|(dx, dy)| {
         dx.fill(0.0);
         for_blocks(&p, |rows, columns| {
             let dy = &dy[rows.start * o..rows.end * o];
@@ -164,18 +190,28 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
         partial.fill(0.0);
         let (dweight, dbias) = partial.split_at_mut(k * o);
         for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * o)) {
+            if conv_direct::takes_weight(&p) {
+                conv_direct::backward_weight(&p, x, dy, dweight);
+                add_rows(dy, dbias);
+                continue;
+            }
             for_blocks(&p, |rows, columns| {
                 let dy = &dy[rows.start * o..rows.end * o];
                 im2col(&p, x, rows.clone(), columns);
                 product([k, rows.len(), o], transposed(columns, k), row_major(dy, o), dweight, true);
-                for dy in dy.chunks_exact(o) {
-                    for (sum, dy) in dbias.iter_mut().zip(dy) {
-                        *sum += dy;
-                    }
-                }
+                add_rows(dy, dbias);
             });
         }
     });
+}
+
+/// Adds every row of `rows` `[M, O]` to `sums` `[O]`.
+fn add_rows(rows: &[f32], sums: &mut [f32]) {
+    for row in rows.chunks_exact(sums.len()) {
+        for (sum, v) in sums.iter_mut().zip(row) {
+            *sum += v;
+        }
+    }
 }
 
 pub(super) fn sum_splits(args: &mut Args<'_, f32>) {

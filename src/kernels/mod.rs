@@ -8,6 +8,7 @@ pub mod case;
 pub mod conv;
 pub mod conv_blocked;
 mod conv_cpu;
+mod conv_direct;
 pub mod fc;
 pub mod op;
 pub mod optimizer;

@@ -1,0 +1,349 @@
+//! Direct convolution on the CPU for channel counts that fill SIMD vectors: no im2col, blocks of results in registers.
+//!
+//! Forward and backward to the input keep P pixels x N vectors of output channels; every tap broadcasts one input value
+//! to each pixel. Backward to the weights keeps P rows of the weight matrix x N vectors and runs over the pixels. Sums run
+//! in one fixed order. Each function answers `false` where the shape or the processor does not suit it: then the caller
+//! takes the matrix product.
+
+use super::conv::Params;
+use pulp::{Simd, WithSimd};
+use std::cell::RefCell;
+
+thread_local! {
+    /// This thread's padded example.
+    static PADDED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `op` with the widest vectors that `channels` fills; on processors without AVX2 not at all.
+fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if channels.is_multiple_of(16)
+            && let Some(simd) = pulp::x86::V4::try_new()
+        {
+            Simd::vectorize(simd, op);
+            return true;
+        }
+        if channels.is_multiple_of(8)
+            && let Some(simd) = pulp::x86::V3::try_new()
+        {
+            Simd::vectorize(simd, op);
+            return true;
+        }
+    }
+    let _ = (channels, op);
+    false
+}
+
+/// Whether [`forward`] takes this many output channels here.
+pub(super) fn takes(channels: usize) -> bool {
+    struct Nothing;
+    impl WithSimd for Nothing {
+        type Output = ();
+        fn with_simd<S: Simd>(self, _: S) {}
+    }
+    vectorize(channels, Nothing)
+}
+
+/// The sizes that the inner loops need: an image `[height, width, c]` already padded, and its output `[oh, ow, o]`.
+#[derive(Clone, Copy)]
+struct Frame {
+    width: usize,
+    c: usize,
+    oh: usize,
+    ow: usize,
+    o: usize,
+    kh: usize,
+    kw: usize,
+    stride: [usize; 2],
+}
+
+impl Frame {
+    fn new(p: &Params) -> Frame {
+        Frame {
+            width: (p.w + 2 * p.pad[1]) as usize,
+            c: p.c as usize,
+            oh: p.oh as usize,
+            ow: p.ow as usize,
+            o: p.o as usize,
+            kh: p.kh as usize,
+            kw: p.kw as usize,
+            stride: p.stride.map(|s| s as usize),
+        }
+    }
+}
+
+/// Calls `f` with one example `[H,W,C]` surrounded by its padding.
+fn with_padding(p: &Params, x: &[f32], f: impl FnOnce(&[f32])) {
+    if p.pad == [0, 0] {
+        return f(x);
+    }
+    let (c, [above, left]) = (p.c as usize, p.pad.map(|pad| pad as usize));
+    let (row, padded_row) = (p.w as usize * c, (p.w as usize + 2 * left) * c);
+    PADDED.with_borrow_mut(|padded| {
+        padded.clear();
+        padded.resize((p.h as usize + 2 * above) * padded_row, 0.0);
+        for (to, from) in padded[above * padded_row..].chunks_exact_mut(padded_row).zip(x.chunks_exact(row)) {
+            to[left * c..left * c + row].copy_from_slice(from);
+        }
+        f(padded);
+    });
+}
+
+/// Weights `[K, O]` as `[O / block, K, block]`, so that the inner loop reads them one after another.
+pub(super) fn pack(weight: &[f32], o: usize, packed: &mut Vec<f32>) {
+    let block = block_channels(o);
+    packed.clear();
+    packed.reserve(weight.len());
+    for first in (0..o).step_by(block) {
+        packed.extend(weight.chunks_exact(o).flat_map(|row| &row[first..first + block]));
+    }
+}
+
+/// Weights `[KH, KW, C, O]` as the packed ones of the convolution that takes gradients back: taps reversed, O and C
+/// exchanged.
+pub(super) fn pack_reversed(p: &Params, weight: &[f32], packed: &mut Vec<f32>) {
+    let (c, o, taps) = (p.c as usize, p.o as usize, (p.kh * p.kw) as usize);
+    let block = block_channels(c);
+    packed.clear();
+    packed.reserve(weight.len());
+    for first in (0..c).step_by(block) {
+        for tap in (0..taps).rev() {
+            for filter in 0..o {
+                packed.extend((first..first + block).map(|channel| weight[(tap * c + channel) * o + filter]));
+            }
+        }
+    }
+}
+
+/// Output channels of a block: two vectors where they fill two, else one.
+fn block_channels(o: usize) -> usize {
+    struct Lanes<'a>(&'a mut usize);
+    impl WithSimd for Lanes<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            *self.0 = S::F32_LANES;
+        }
+    }
+    let mut lanes = o;
+    vectorize(o, Lanes(&mut lanes));
+    if o.is_multiple_of(2 * lanes) { 2 * lanes } else { lanes }
+}
+
+/// The convolution that gives the gradient of the input from that of the output, at stride 1 and with at most a whole
+/// kernel's padding.
+pub(super) fn reversed(p: &Params) -> Option<Params> {
+    let pad = [p.kh.checked_sub(p.pad[0] + 1)?, p.kw.checked_sub(p.pad[1] + 1)?];
+    let swapped = Params { h: p.oh, w: p.ow, c: p.o, oh: p.h, ow: p.w, o: p.c, pad, ..*p };
+    (p.stride == [1, 1]).then_some(swapped)
+}
+
+/// One example: y `[OH,OW,O]` from x `[H,W,C]`, packed weights and bias `[O]`.
+pub(super) fn forward(p: &Params, x: &[f32], packed: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    with_padding(p, x, |x| {
+        let done = vectorize(p.o as usize, Forward { frame: Frame::new(p), x, packed, bias, y });
+        assert!(done, "asked before");
+    });
+}
+
+struct Forward<'a> {
+    frame: Frame,
+    x: &'a [f32],
+    packed: &'a [f32],
+    bias: Option<&'a [f32]>,
+    y: &'a mut [f32],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.frame.o.is_multiple_of(2 * S::F32_LANES) {
+            self.run::<S, 6, 2>(simd);
+        } else {
+            self.run::<S, 8, 1>(simd);
+        }
+    }
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const P: usize, const N: usize>(self, simd: S) {
+        let Frame { ow, o, kh, kw, c, .. } = self.frame;
+        let pixels = self.frame.oh * ow;
+        let vectors = o / S::F32_LANES;
+        let y: &mut [S::f32s] = bytemuck::cast_slice_mut(self.y);
+        let weights: &[S::f32s] = bytemuck::cast_slice(self.packed);
+        let bias: Option<&[S::f32s]> = self.bias.map(bytemuck::cast_slice);
+        for (block, weights) in weights.chunks_exact(kh * kw * c * N).enumerate() {
+            let at = block * N;
+            let start: [S::f32s; N] = std::array::from_fn(|n| bias.map_or(simd.splat_f32s(0.0), |bias| bias[at + n]));
+            let mut first = 0;
+            while first < pixels {
+                // The last block starts early and computes some pixels twice; a small image goes pixel by pixel.
+                if pixels >= P {
+                    first = first.min(pixels - P);
+                    let sums = pixel_block::<S, P, N>(simd, &self.frame, self.x, weights, start, first);
+                    for (i, sums) in sums.iter().enumerate() {
+                        y[(first + i) * vectors + at..][..N].copy_from_slice(sums);
+                    }
+                    first += P;
+                } else {
+                    let [sums] = pixel_block::<S, 1, N>(simd, &self.frame, self.x, weights, start, first);
+                    y[first * vectors + at..][..N].copy_from_slice(&sums);
+                    first += 1;
+                }
+            }
+        }
+    }
+}
+
+/// `start` plus the sums over all taps of the P pixels from `first` on.
+#[inline(always)]
+fn pixel_block<S: Simd, const P: usize, const N: usize>(
+    simd: S,
+    frame: &Frame,
+    x: &[f32],
+    weights: &[S::f32s],
+    start: [S::f32s; N],
+    first: usize,
+) -> [[S::f32s; N]; P] {
+    let row = frame.width * frame.c;
+    let run = frame.kw * frame.c;
+    let (mut oy, mut ox) = (first / frame.ow, first % frame.ow);
+    let at: [usize; P] = std::array::from_fn(|_| {
+        let at = oy * frame.stride[0] * row + ox * frame.stride[1] * frame.c;
+        ox += 1;
+        if ox == frame.ow {
+            (oy, ox) = (oy + 1, 0);
+        }
+        at
+    });
+    let mut sums = [start; P];
+    for (ky, weights) in weights.chunks_exact(run * N).enumerate() {
+        let runs: [&[f32]; P] = std::array::from_fn(|i| &x[at[i] + ky * row..][..run]);
+        for (k, weights) in weights.chunks_exact(N).enumerate() {
+            for i in 0..P {
+                let value = simd.splat_f32s(runs[i][k]);
+                for n in 0..N {
+                    sums[i][n] = simd.mul_add_e_f32s(value, weights[n], sums[i][n]);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Whether [`backward_weight`] takes this shape here.
+pub(super) fn takes_weight(p: &Params) -> bool {
+    p.stride == [1, 1] && takes(p.o as usize)
+}
+
+/// One example: adds to dweight `[K,O]` the products of x `[H,W,C]` and dy `[OH,OW,O]`.
+pub(super) fn backward_weight(p: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    with_planes(p, x, |planes| {
+        let frame = Frame::new(p);
+        let height = (p.h + 2 * p.pad[0]) as usize;
+        let done = vectorize(p.o as usize, Weight { frame, plane: height * frame.width, planes, dy, dweight });
+        assert!(done, "asked before");
+    });
+}
+
+/// Calls `f` with one example `[H,W,C]` as planes `[C,H,W]`, surrounded by their padding: along a row the values of one
+/// channel lie side by side.
+fn with_planes(p: &Params, x: &[f32], f: impl FnOnce(&[f32])) {
+    let (w, c, [above, left]) = (p.w as usize, p.c as usize, p.pad.map(|pad| pad as usize));
+    let (height, width) = (p.h as usize + 2 * above, w + 2 * left);
+    PADDED.with_borrow_mut(|planes| {
+        planes.clear();
+        planes.resize(c * height * width, 0.0);
+        for (y, row) in x.chunks_exact(w * c).enumerate() {
+            for channel in 0..c {
+                let to = &mut planes[(channel * height + y + above) * width + left..][..w];
+                for (to, from) in to.iter_mut().zip(row[channel..].iter().step_by(c)) {
+                    *to = *from;
+                }
+            }
+        }
+        f(planes);
+    });
+}
+
+struct Weight<'a> {
+    frame: Frame,
+    /// Values of a plane.
+    plane: usize,
+    planes: &'a [f32],
+    dy: &'a [f32],
+    dweight: &'a mut [f32],
+}
+
+impl WithSimd for Weight<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.frame.o.is_multiple_of(2 * S::F32_LANES) {
+            self.run::<S, 6, 2>(simd);
+        } else {
+            self.run::<S, 8, 1>(simd);
+        }
+    }
+}
+
+impl Weight<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const P: usize, const N: usize>(self, simd: S) {
+        let Frame { width, c, o, kh, kw, .. } = self.frame;
+        let vectors = o / S::F32_LANES;
+        let rows = kh * kw * c;
+        let dy: &[S::f32s] = bytemuck::cast_slice(self.dy);
+        let dweight: &mut [S::f32s] = bytemuck::cast_slice_mut(self.dweight);
+        for first in (0..rows).step_by(P) {
+            // Where the row's first value lies in the planes; beyond the last row some are summed for nothing.
+            let at: [usize; P] = std::array::from_fn(|i| {
+                let row = (first + i).min(rows - 1);
+                let (tap, channel) = (row / c, row % c);
+                channel * self.plane + tap / kw * width + tap % kw
+            });
+            for block in (0..vectors).step_by(N) {
+                let sums = row_block::<S, P, N>(simd, &self.frame, self.planes, &dy[block..], vectors, at);
+                for (sums, row) in sums.iter().zip(first..rows) {
+                    for (n, sum) in sums.iter().enumerate() {
+                        let to = &mut dweight[row * vectors + block + n];
+                        *to = simd.add_f32s(*to, *sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sums over all pixels: for P rows of the weight matrix, which start at `at` in the planes, and N vectors of `dy`.
+#[inline(always)]
+fn row_block<S: Simd, const P: usize, const N: usize>(
+    simd: S,
+    frame: &Frame,
+    planes: &[f32],
+    dy: &[S::f32s],
+    vectors: usize,
+    at: [usize; P],
+) -> [[S::f32s; N]; P] {
+    let mut sums = [[simd.splat_f32s(0.0); N]; P];
+    for oy in 0..frame.oh {
+        let dy = &dy[oy * frame.ow * vectors..];
+        let rows: [&[f32]; P] = std::array::from_fn(|i| &planes[at[i] + oy * frame.width..][..frame.ow]);
+        for ox in 0..frame.ow {
+            let dy: &[S::f32s] = &dy[ox * vectors..][..N];
+            for i in 0..P {
+                let value = simd.splat_f32s(rows[i][ox]);
+                for n in 0..N {
+                    sums[i][n] = simd.mul_add_e_f32s(value, dy[n], sums[i][n]);
+                }
+            }
+        }
+    }
+    sums
+}
