@@ -4,7 +4,7 @@
 //! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
 //! results are the same bits whatever the number of threads.
 
-use super::{Args, conv::Params, conv_direct};
+use super::{Args, conv::Params, conv_direct, simd::widest};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -207,11 +207,7 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
 
 /// Adds every row of `rows` `[M, O]` to `sums` `[O]`.
 fn add_rows(rows: &[f32], sums: &mut [f32]) {
-    for row in rows.chunks_exact(sums.len()) {
-        for (sum, v) in sums.iter_mut().zip(row) {
-            *sum += v;
-        }
-    }
+    rows.chunks_exact(sums.len()).for_each(|row| add_all(row, sums));
 }
 
 pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
@@ -221,9 +217,18 @@ pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
     let first = splits.next().expect("there is at least one split");
     dweight.copy_from_slice(&first[..dweight.len()]);
     dbias.copy_from_slice(&first[dweight.len()..]);
-    for split in splits {
-        for (sum, v) in dweight.iter_mut().chain(dbias.iter_mut()).zip(split) {
-            *sum += v;
+    widest(|| {
+        for split in splits {
+            let (weights, biases) = split.split_at(dweight.len());
+            add_all(weights, dweight);
+            add_all(biases, dbias);
         }
+    });
+}
+
+#[inline(always)]
+fn add_all(values: &[f32], sums: &mut [f32]) {
+    for (sum, v) in sums.iter_mut().zip(values) {
+        *sum += v;
     }
 }

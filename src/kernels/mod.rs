@@ -14,6 +14,7 @@ pub mod op;
 pub mod optimizer;
 pub mod pool;
 pub mod relu;
+mod simd;
 pub mod softmax;
 pub mod statistics;
 

@@ -7,12 +7,14 @@
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
+use super::simd::widest;
 use super::{
     Args, Case,
     Element::{F32, U32},
     Kernel, Op, Reference, Scalar, Tensor,
 };
 use rayon::prelude::*;
+use std::ops::{Add, Div, Mul, Sub};
 
 /// Parameters that share one pair of decay factors; the alignment of tensors in the flat buffer.
 pub const BLOCK: usize = 64;
@@ -140,18 +142,63 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
     Op::new(rule.kernel(), params, &inputs, &outputs, linear(count, 64), count * (5 + 6 * rule.slots()))
 }
 
-/// Constants of one step, as f64.
-struct Constants {
-    a: f64,
-    b: f64,
-    epsilon: f64,
-    learning_rate: f64,
-    corrections: [f64; 2],
+/// The numbers that a step computes with: f64 in the reference, f32 on the CPU.
+trait Number:
+    Copy + PartialOrd + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+    const ZERO: Self;
+    const ONE: Self;
+    fn from_f32(value: f32) -> Self;
+    fn root(self) -> Self;
+}
+
+impl Number for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+    #[inline(always)]
+    fn from_f32(value: f32) -> f32 {
+        value
+    }
+    #[inline(always)]
+    fn root(self) -> f32 {
+        self.sqrt()
+    }
+}
+
+impl Number for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+    fn from_f32(value: f32) -> f64 {
+        f64::from(value)
+    }
+    fn root(self) -> f64 {
+        self.sqrt()
+    }
+}
+
+/// Constants of one step.
+struct Constants<N> {
+    a: N,
+    b: N,
+    epsilon: N,
+    learning_rate: N,
+    corrections: [N; 2],
+}
+
+impl<N: Number> Constants<N> {
+    fn of<S: Scalar>(args: &Args<'_, S>) -> Constants<N> {
+        let (p, header): (Params, &[u32]) = (args.params(), args.words(0));
+        let real = |i: usize| N::from_f32(f32::from_bits(header[i]));
+        let [a, b, epsilon] = [p.a, p.b, p.epsilon].map(N::from_f32);
+        Constants { a, b, epsilon, learning_rate: real(4), corrections: [real(5), real(6)] }
+    }
 }
 
 /// One parameter's update: weight, effective gradient, state -> weight, state.
 trait Step {
-    fn step(c: &Constants, w: f64, g: f64, state: [f64; 2]) -> (f64, [f64; 2]);
+    /// State values a parameter.
+    const SLOTS: usize;
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, state: [N; 2]) -> (N, [N; 2]);
 }
 
 struct Sgd;
@@ -160,95 +207,122 @@ struct Adadelta;
 struct Adam;
 
 impl Step for Sgd {
-    fn step(c: &Constants, w: f64, g: f64, state: [f64; 2]) -> (f64, [f64; 2]) {
+    const SLOTS: usize = 0;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, state: [N; 2]) -> (N, [N; 2]) {
         (w - c.learning_rate * g, state)
     }
 }
 
 impl Step for Momentum {
-    fn step(c: &Constants, w: f64, g: f64, [v, _]: [f64; 2]) -> (f64, [f64; 2]) {
+    const SLOTS: usize = 1;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, [v, unused]: [N; 2]) -> (N, [N; 2]) {
         let v = c.a * v - c.learning_rate * g;
-        (w + v, [v, 0.0])
+        (w + v, [v, unused])
     }
 }
 
 impl Step for Adadelta {
-    fn step(c: &Constants, w: f64, g: f64, [s, u]: [f64; 2]) -> (f64, [f64; 2]) {
-        let s = c.a * s + (1.0 - c.a) * g * g;
-        let d = ((u + c.epsilon) / (s + c.epsilon)).sqrt() * g;
-        (w - c.learning_rate * d, [s, c.a * u + (1.0 - c.a) * d * d])
+    const SLOTS: usize = 2;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, u]: [N; 2]) -> (N, [N; 2]) {
+        let s = c.a * s + (N::ONE - c.a) * g * g;
+        let d = ((u + c.epsilon) / (s + c.epsilon)).root() * g;
+        (w - c.learning_rate * d, [s, c.a * u + (N::ONE - c.a) * d * d])
     }
 }
 
 impl Step for Adam {
-    fn step(c: &Constants, w: f64, g: f64, [m, v]: [f64; 2]) -> (f64, [f64; 2]) {
-        let m = c.a * m + (1.0 - c.a) * g;
-        let v = c.b * v + (1.0 - c.b) * g * g;
-        let root = (v / c.corrections[1]).sqrt() + c.epsilon;
+    const SLOTS: usize = 2;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, [m, v]: [N; 2]) -> (N, [N; 2]) {
+        let m = c.a * m + (N::ONE - c.a) * g;
+        let v = c.b * v + (N::ONE - c.b) * g * g;
+        let root = (v / c.corrections[1]).root() + c.epsilon;
         (w - c.learning_rate * (m / c.corrections[0]) / root, [m, v])
     }
 }
 
-/// The constants and the state's input, which SGD lacks.
-fn unpack<'a, S: Scalar>(args: &Args<'a, S>) -> (Constants, &'a [S]) {
-    let (p, header): (Params, &[u32]) = (args.params(), args.words(0));
-    let real = |i: usize| f64::from(f32::from_bits(header[i]));
-    let (learning_rate, corrections) = (real(4), [real(5), real(6)]);
-    let [a, b, epsilon] = [p.a, p.b, p.epsilon].map(f64::from);
-    let state = if args.inputs.len() > 4 { args.real(4) } else { &[] };
-    (Constants { a, b, epsilon, learning_rate, corrections }, state)
-}
-
-/// Updates parameter `i`, reading from the whole buffers; returns w' and state'.
-fn one<S: Scalar, T: Step>(c: &Constants, i: usize, decay: &[S], w: &[S], g: &[S], state: &[S]) -> (f64, [f64; 2]) {
-    let slot = |s: usize| state.get(s * w.len() + i).map_or(0.0, |v| v.get());
-    let (l1, l2, value) = (decay[i / BLOCK * 2].get(), decay[i / BLOCK * 2 + 1].get(), w[i].get());
-    let sign = if value > 0.0 {
-        1.0
-    } else if value < 0.0 {
-        -1.0
+/// The gradient with the decay's: g + l2*w + l1*sign(w).
+#[inline(always)]
+fn effective<N: Number>(w: N, g: N, l1: N, l2: N) -> N {
+    let sign = if w > N::ZERO {
+        N::ONE
+    } else if w < N::ZERO {
+        N::ZERO - N::ONE
     } else {
-        0.0
+        N::ZERO
     };
-    T::step(c, value, g[i].get() + l2 * value + l1 * sign, [slot(0), slot(1)])
+    g + l2 * w + l1 * sign
 }
 
 fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
-    let (c, state) = unpack(args);
+    let c = Constants::<f64>::of(args);
     let (decay, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
-    let state_out = if args.outputs.len() > 1 { args.out(1) } else { &mut [] };
+    let (state, state_out) = if T::SLOTS > 0 { (args.real(4), args.out(1)) } else { (&[][..], &mut [][..]) };
     for i in 0..w.len() {
-        let (value, slots) = one::<S, T>(&c, i, decay, w, g, state);
+        let at = |s: usize| s * w.len() + i;
+        let slots = [0, 1].map(|s| state.get(at(s)).map_or(0.0, |v| v.get()));
+        let (l1, l2) = (decay[i / BLOCK * 2].get(), decay[i / BLOCK * 2 + 1].get());
+        let (value, slots) = T::step(&c, w[i].get(), effective(w[i].get(), g[i].get(), l1, l2), slots);
         w_out[i] = S::of(value);
-        for s in 0..state.len() / w.len() {
-            state_out[s * w.len() + i] = S::of(slots[s]);
+        for s in 0..T::SLOTS {
+            state_out[at(s)] = S::of(slots[s]);
         }
     }
 }
 
-/// The same in f64, cut into tasks; the update is a small share of a step.
+/// In f32, cut into tasks.
 fn parallel<T: Step>(args: &mut Args<'_, f32>) {
-    const TASK: usize = 4096;
-    let (c, state) = unpack(args);
+    const TASK: usize = 64 * BLOCK;
+    let c = Constants::<f32>::of(args);
     let (decay, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
-    let state_out: &mut [f32] = if args.outputs.len() > 1 { args.out(1) } else { &mut [] };
-    let (first, second) = state_out.split_at_mut(if state.is_empty() { 0 } else { w.len() });
+    let (state, state_out) = if T::SLOTS > 0 { (args.real(4), args.out(1)) } else { (&[][..], &mut [][..]) };
+    let (first, second) = state_out.split_at_mut(w.len().min(state.len()));
     // Slots that the rule does not have come as empty pieces.
     let (mut first, mut second) = (first.chunks_mut(TASK), second.chunks_mut(TASK));
-    let piece = |w| (w, first.next().unwrap_or_default(), second.next().unwrap_or_default());
+    let piece = |w_out| (w_out, [first.next().unwrap_or_default(), second.next().unwrap_or_default()]);
     let work: Vec<_> = w_out.chunks_mut(TASK).map(piece).collect();
-    work.into_par_iter().enumerate().for_each(|(task, (w_out, first, second))| {
-        for (j, out) in w_out.iter_mut().enumerate() {
-            let (value, slots) = one::<f32, T>(&c, task * TASK + j, decay, w, g, state);
-            *out = value as f32;
-            if let Some(slot) = first.get_mut(j) {
-                *slot = slots[0] as f32;
-            }
-            if let Some(slot) = second.get_mut(j) {
-                *slot = slots[1] as f32;
-            }
-        }
+    work.into_par_iter().enumerate().for_each(|(task, (w_out, state_out))| {
+        widest(|| update_from::<T>(&c, task * TASK, decay, w, g, state, w_out, state_out));
     });
+}
+
+/// Updates the parameters from `from` on, as many as `w_out` takes; the other buffers are whole.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn update_from<T: Step>(
+    c: &Constants<f32>,
+    from: usize,
+    decay: &[f32],
+    w: &[f32],
+    g: &[f32],
+    state: &[f32],
+    w_out: &mut [f32],
+    [first_out, second_out]: [&mut [f32]; 2],
+) {
+    for (block, w_out) in w_out.chunks_exact_mut(BLOCK).enumerate() {
+        let (at, own) = (from + block * BLOCK, block * BLOCK..(block + 1) * BLOCK);
+        let (l1, l2) = (decay[at / BLOCK * 2], decay[at / BLOCK * 2 + 1]);
+        // The weights stand in for slots that the rule does not have, and whose results nobody keeps.
+        let slot = |s: usize| if s < T::SLOTS { &state[s * w.len() + at..][..BLOCK] } else { &w[at..][..BLOCK] };
+        let (w, g, first, second) = (&w[at..][..BLOCK], &g[at..][..BLOCK], slot(0), slot(1));
+        let mut results = [[0.0; BLOCK]; 3];
+        for i in 0..BLOCK {
+            let (value, slots) = T::step(c, w[i], effective(w[i], g[i], l1, l2), [first[i], second[i]]);
+            results[0][i] = value;
+            results[1][i] = slots[0];
+            results[2][i] = slots[1];
+        }
+        w_out.copy_from_slice(&results[0]);
+        if T::SLOTS > 0 {
+            first_out[own.clone()].copy_from_slice(&results[1]);
+        }
+        if T::SLOTS > 1 {
+            second_out[own].copy_from_slice(&results[2]);
+        }
+    }
 }
 
 pub fn cases() -> Vec<Case> {

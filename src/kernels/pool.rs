@@ -6,6 +6,7 @@
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
+use super::simd::widest;
 use super::{
     Args, Case,
     Element::{F32, U32},
@@ -142,7 +143,7 @@ const BACKWARD_SIGNATURE: Kernel = Kernel {
 pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     assert_eq!(x.len, p.input_len(), "pool.forward: x of {p:?}");
     assert_eq!((y.len, winner.len), (p.output_len(), p.output_len()), "pool.forward: y, winner of {p:?}");
-    let flops = y.len * (p.kh * p.kw) as usize;
+    let flops = y.len * (p.kh * p.kw) as usize + x.len * p.relu as usize;
     let kernel = if p.c.is_multiple_of(4) { &FORWARD_VEC4 } else { &FORWARD };
     Op::new(kernel, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops)
 }
@@ -151,7 +152,7 @@ pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     assert_eq!(dx.len, p.input_len(), "pool.backward: dx of {p:?}");
     assert_eq!((dy.len, winner.len), (p.output_len(), p.output_len()), "pool.backward: dy, winner of {p:?}");
     let kernel = if p.c.is_multiple_of(4) { &BACKWARD_VEC4 } else { &BACKWARD };
-    Op::new(kernel, p, &[dy, winner], &[dx], p.groups(p.h * p.w), dy.len)
+    Op::new(kernel, p, &[dy, winner], &[dx], p.groups(p.h * p.w), dy.len + dx.len * p.relu as usize)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -222,39 +223,42 @@ fn mask(bits: bool) -> u32 {
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, y, winner) = (args.real(0), args.out(0), args.out_words(1));
-    let (w, c, ow) = (p.w as usize, p.c as usize, p.ow as usize);
     let outputs = y.par_chunks_mut(p.example_out()).zip(winner.par_chunks_mut(p.example_out()));
-    outputs.zip(x.par_chunks(p.example_in())).for_each(|((y, winner), x)| {
-        for oy in 0..p.oh as usize {
-            for ox in 0..ow {
-                let at = (oy * ow + ox) * c;
-                let (y, winner) = (&mut y[at..at + c], &mut winner[at..at + c]);
-                let (rows, columns) = (p.rows(oy), p.columns(ox));
-                let first = rows.start * w + columns.start;
-                y.copy_from_slice(&x[first * c..first * c + c]);
-                winner.fill(first as u32);
-                for iy in rows {
-                    for place in iy * w + columns.start..iy * w + columns.end {
-                        let x = &x[place * c..place * c + c];
-                        for ((y, winner), x) in y.iter_mut().zip(winner.iter_mut()).zip(x) {
-                            // Bitwise and by mask: branches would be mispredicted, and keep the loop scalar.
-                            let wins = (*x > *y) | (x.is_nan() & !y.is_nan());
-                            let mask = mask(wins);
-                            *y = f32::from_bits(x.to_bits() & mask | y.to_bits() & !mask);
-                            *winner = place as u32 & mask | *winner & !mask;
-                        }
-                    }
-                }
-                if p.relu == 1 {
-                    for (y, winner) in y.iter_mut().zip(winner) {
-                        let (zero, passes) = (mask(*y <= 0.0), mask(*y > 0.0));
-                        *y = f32::from_bits(y.to_bits() & !zero);
-                        *winner = first as u32 & zero | *winner & !zero | BLOCKED & !passes;
+    outputs.zip(x.par_chunks(p.example_in())).for_each(|((y, winner), x)| widest(|| forward_example(&p, x, y, winner)));
+}
+
+#[inline(always)]
+fn forward_example(p: &Params, x: &[f32], y: &mut [f32], winner: &mut [u32]) {
+    let (w, c, ow) = (p.w as usize, p.c as usize, p.ow as usize);
+    for oy in 0..p.oh as usize {
+        for ox in 0..ow {
+            let at = (oy * ow + ox) * c;
+            let (y, winner) = (&mut y[at..at + c], &mut winner[at..at + c]);
+            let (rows, columns) = (p.rows(oy), p.columns(ox));
+            let first = rows.start * w + columns.start;
+            y.copy_from_slice(&x[first * c..first * c + c]);
+            winner.fill(first as u32);
+            for iy in rows {
+                for place in iy * w + columns.start..iy * w + columns.end {
+                    let x = &x[place * c..place * c + c];
+                    for ((y, winner), x) in y.iter_mut().zip(winner.iter_mut()).zip(x) {
+                        // Bitwise and by mask: branches would be mispredicted, and keep the loop scalar.
+                        let wins = (*x > *y) | (x.is_nan() & !y.is_nan());
+                        let mask = mask(wins);
+                        *y = f32::from_bits(x.to_bits() & mask | y.to_bits() & !mask);
+                        *winner = place as u32 & mask | *winner & !mask;
                     }
                 }
             }
+            if p.relu == 1 {
+                for (y, winner) in y.iter_mut().zip(winner) {
+                    let (zero, passes) = (mask(*y <= 0.0), mask(*y > 0.0));
+                    *y = f32::from_bits(y.to_bits() & !zero);
+                    *winner = first as u32 & zero | *winner & !zero | BLOCKED & !passes;
+                }
+            }
         }
-    });
+    }
 }
 
 /// Scatters within one example, which one task owns: the order of the sums is that of the outputs.
@@ -315,7 +319,7 @@ pub fn cases() -> Vec<Case> {
         let overlap = (p.kh * p.kw) as usize;
         cases.push(b.case(&shape, backward(p, dy, winner, dx), Tolerance::sum(overlap, 1.0)));
     }
-    // Ties: the first one wins; values below ConvNetJS's start of -99999; infinities.
+    // Ties: the first one wins; values below ConvNetJS's start of -99999; infinities; NaN, first and later.
     let values = vec![
         2.0,
         2.0,
@@ -329,15 +333,27 @@ pub fn cases() -> Vec<Case> {
         1.0,
         1.0,
         f32::INFINITY,
+        f32::NAN,
+        3.0,
+        f32::INFINITY,
+        3.0,
+        -1.0,
+        -2.0,
+        f32::NAN,
+        f32::NAN,
+        -1.0,
+        -0.0,
+        0.0,
+        -1.0,
     ];
-    let plain = Params::new([3, 2, 2, 1], [2, 2], [2, 2], [0, 0]);
+    let plain = Params::new([6, 2, 2, 1], [2, 2], [2, 2], [0, 0]);
     // One channel, then the same as four: the vector kernels.
     for channels in [1, 4] {
         for p in [Params { c: channels, ..plain }, Params { c: channels, ..plain }.with_relu()] {
             let values = values.iter().flat_map(|v| vec![*v; channels as usize]).collect();
             let mut b = CaseBuilder::default();
             let (x, y, winner) = (b.reals(values), b.out(p.output_len()), b.out_words(p.output_len()));
-            let what = format!("ties, very negative values, infinities x{channels}, relu {}", p.relu);
+            let what = format!("ties, very negative values, infinities, NaN x{channels}, relu {}", p.relu);
             cases.push(b.case(what, forward(p, x, y, winner), Tolerance::EXACT));
         }
     }
