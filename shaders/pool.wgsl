@@ -81,14 +81,18 @@ fn forward(
             }
         }
         if p.relu == 1u {
-            winner = select(winner, first, best <= 0.0) | select(BLOCKED, 0u, best > 0.0);
-            best = select(best, 0.0, best <= 0.0);
+            let bits = bitcast<u32>(best);
+            let positive = bits - 1u < 0x7f800000u;
+            let zero = !positive && !is_nan(best);
+            winner = select(winner, first, zero) | select(BLOCKED, 0u, positive);
+            best = select(best, 0.0, zero);
         }
         forward_y[out + c] = best;
         forward_winner[out + c] = winner;
     }
 }
 
+// By bit pattern, here as below: a driver may assume that no float is a NaN.
 fn is_nan(v: f32) -> bool {
     return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
 }
@@ -128,9 +132,10 @@ fn forward_vec4(
         }
     }
     if p.relu == 1u {
-        let blocked = select(vec4u(BLOCKED), vec4u(0u), best > vec4f(0.0));
-        winner = select(winner, vec4u(first), best <= vec4f(0.0)) | blocked;
-        best = select(best, vec4f(0.0), best <= vec4f(0.0));
+        let positive = bitcast<vec4u>(best) - vec4u(1u) < vec4u(0x7f800000u);
+        let zero = !positive & !are_nan(best);
+        winner = select(winner, vec4u(first), zero) | select(vec4u(BLOCKED), vec4u(0u), positive);
+        best = select(best, vec4f(0.0), zero);
     }
     let out = ((o.n * p.oh + o.y) * p.ow + o.x) * c4 + o.c / 4u;
     forward_y4[out] = best;

@@ -1,4 +1,5 @@
 // Rectified linear unit: y = max(x, 0), elementwise over any shape; a NaN passes through, so that it shows.
+// Comparisons are of bit patterns: a driver may assume that no float is a NaN.
 
 struct Params { count: u32, reserved0: u32, reserved1: u32, reserved2: u32 }
 
@@ -16,8 +17,14 @@ fn forward(
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count { return; }
     let x = forward_x[i];
-    forward_y[i] = select(x, 0.0, x <= 0.0);
+    forward_y[i] = select(x, 0.0, is_negative(bitcast<u32>(x)));
 }
+
+// Below zero or -0, and no NaN.
+fn is_negative(bits: u32) -> bool { return bits - 0x80000000u <= 0x7f800000u; }
+
+// Above zero, and no NaN.
+fn is_positive(bits: u32) -> bool { return bits - 1u < 0x7f800000u; }
 
 // ---- backward: dx = dy where y > 0; the output alone tells, the input is not needed ----
 @group(0) @binding(1) var<storage, read> backward_y: array<f32>;
@@ -32,7 +39,7 @@ fn backward(
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count { return; }
-    backward_dx[i] = select(0.0, backward_dy[i], backward_y[i] > 0.0);
+    backward_dx[i] = select(0.0, backward_dy[i], is_positive(bitcast<u32>(backward_y[i])));
 }
 
 // ---- forward_vec4, backward_vec4: the same for a count that is a multiple of 4, read as vectors ----
@@ -48,7 +55,8 @@ fn forward_vec4(
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
     let x = forward_x4[i];
-    forward_y4[i] = select(x, vec4f(0.0), x <= vec4f(0.0));
+    let negative = bitcast<vec4u>(x) - vec4u(0x80000000u) <= vec4u(0x7f800000u);
+    forward_y4[i] = select(x, vec4f(0.0), negative);
 }
 
 @group(0) @binding(1) var<storage, read> backward_y4: array<vec4f>;
@@ -63,5 +71,6 @@ fn backward_vec4(
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
-    backward_dx4[i] = select(vec4f(0.0), backward_dy4[i], backward_y4[i] > vec4f(0.0));
+    let positive = bitcast<vec4u>(backward_y4[i]) - vec4u(1u) < vec4u(0x7f800000u);
+    backward_dx4[i] = select(vec4f(0.0), backward_dy4[i], positive);
 }

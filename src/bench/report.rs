@@ -86,7 +86,7 @@ pub struct DeviceResult {
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
     pub rounds: usize,
-    /// All buffers, in bytes.
+    /// All buffers and their copies in textures, in bytes.
     pub memory_bytes: u64,
     /// `None` where the clock gave nothing usable.
     pub step: Option<StepFigures>,
@@ -241,7 +241,7 @@ async fn measured(network: &Network, mut subject: Subject) -> Result<Measured> {
     let operations_over_step = total.zip(step.as_ref()).map(|(total, s)| total / (s.milliseconds.median * 1e6));
     Ok(Measured {
         rounds: subject.step_seconds.len(),
-        memory_bytes: program.memory(),
+        memory_bytes: subject.runner.executor.memory(),
         step,
         clock: subject.clock,
         operations_over_step,

@@ -81,6 +81,11 @@ pub trait Executor {
     /// What it runs.
     fn program(&self) -> &Program;
 
+    /// Bytes that it holds.
+    fn memory(&self) -> u64 {
+        self.program().memory()
+    }
+
     /// Overwrites a whole buffer, before everything queued later.
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()>;
 

@@ -119,12 +119,17 @@ pub fn cases() -> Vec<Case> {
         let (y, dy, dx) = (b.real(count), b.real(count), b.out(count));
         cases.push(b.case(format_args!("count={count}"), backward(y, dy, dx), Tolerance::EXACT));
     }
-    let special = vec![0.0, -0.0, 1.0e-38, -1.0e-38, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY];
-    let mut b = CaseBuilder::default();
-    let (x, y) = (b.reals(special.clone()), b.out(special.len()));
-    cases.push(b.case("zeros, extremes, infinities", forward(x, y), Tolerance::EXACT));
-    let mut b = CaseBuilder::default();
-    let (y, dy, dx) = (b.reals(special.clone()), b.real(special.len()), b.out(special.len()));
-    cases.push(b.case("zeros, extremes, infinities", backward(y, dy, dx), Tolerance::EXACT));
+    let special =
+        [0.0, -0.0, 1.0e-38, -1.0e-38, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN];
+    // An odd and a whole number of vectors.
+    for values in [special.repeat(2), [&special[..], &[1.0]].concat()] {
+        let what = format!("zeros, extremes, infinities, NaN, {} of them", values.len());
+        let mut b = CaseBuilder::default();
+        let (x, y) = (b.reals(values.clone()), b.out(values.len()));
+        cases.push(b.case(&what, forward(x, y), Tolerance::EXACT));
+        let mut b = CaseBuilder::default();
+        let (y, dy, dx) = (b.reals(values.clone()), b.real(values.len()), b.out(values.len()));
+        cases.push(b.case(&what, backward(y, dy, dx), Tolerance::EXACT));
+    }
     cases
 }

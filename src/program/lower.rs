@@ -35,6 +35,8 @@ pub struct Options {
     pub rule: Option<Rule>,
     /// Also the gradients that training never needs: of the input, and of the probabilities.
     pub inspect: bool,
+    /// Let operations compute neighbouring layers along with their own where they can.
+    pub fuse: bool,
     /// The largest buffer that can be bound, in bytes; it cuts the data set into chunks.
     pub max_binding: u64,
 }
@@ -52,12 +54,13 @@ const MAX_LEN: u128 = 1 << 31;
 impl Options {
     /// For training with `rule`.
     pub fn training(batch: usize, source: Source, rule: Rule) -> Options {
-        Options { batch, source, backward: true, rule: Some(rule), inspect: false, max_binding: DEFAULT_MAX_BINDING }
+        Options { backward: true, rule: Some(rule), ..Options::evaluation(batch, source) }
     }
 
     /// For loss and predictions only.
     pub fn evaluation(batch: usize, source: Source) -> Options {
-        Options { batch, source, backward: false, rule: None, inspect: false, max_binding: DEFAULT_MAX_BINDING }
+        let (backward, rule, inspect, fuse) = (false, None, false, true);
+        Options { batch, source, backward, rule, inspect, fuse, max_binding: DEFAULT_MAX_BINDING }
     }
 
     /// For forward and backward with every gradient.
@@ -310,7 +313,9 @@ impl Lowering<'_> {
     /// Whether node `i` is a ReLU that the max-pooling behind it computes.
     fn is_fused(&self, i: usize) -> bool {
         let is = |i: usize, wanted: fn(&Layer) -> bool| self.network.nodes.get(i).is_some_and(|n| wanted(&n.layer));
-        is(i, |layer| matches!(layer, Layer::Relu)) && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
+        self.options.fuse
+            && is(i, |layer| matches!(layer, Layer::Relu))
+            && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
     }
 
     /// The node that a max-pooling reads, and its shape.

@@ -1,6 +1,6 @@
 //! A network lowered to a flat list of operations over named buffers: what every executor runs.
 //!
-//! `inputs (header, indices, labels) -> batch -> forward -> backward -> update -> statistics`. One program serves
+//! `inputs (header, indices, labels) -> batch -> forward -> backward -> update -> unfused -> statistics`. One program serves
 //! training and evaluation: the header says which crop, and how many rows of the batch hold examples.
 
 mod lower;
@@ -109,7 +109,7 @@ pub struct Program {
     /// Pairs that exchange their contents at the end of a step that updated.
     pub swaps: Vec<(BufferId, BufferId)>,
     pub nodes: Vec<NodeTensors>,
-    /// Nodes without operations of their own outside of [`Stage::Unfused`], each with the node that computes it.
+    /// Nodes that another node's operations compute, with that node. Their own operations wait in [`Stage::Unfused`].
     pub fused: Vec<(usize, usize)>,
     pub inputs: Inputs,
     pub outputs: Outputs,

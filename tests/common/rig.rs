@@ -1,5 +1,6 @@
 //! A network set up on an executor: examples, parameters, decay written; steps to run; tensors to read.
 
+use glassnet::exec::gpu::Reads;
 use glassnet::exec::{Device, Executor, read_reals, write_reals};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::{BufferId, Tensor};
@@ -57,10 +58,13 @@ pub fn parameters(network: &Network, seed: u64) -> Vec<Parameters> {
     parameters
 }
 
-/// `reference`, `cpu`, and `gpu` where there is an adapter.
+/// `reference`, `cpu`, and `gpu` where there is an adapter: reading textures, and reading buffers.
 pub fn devices() -> Vec<Device> {
     let mut devices = vec![Device::Reference, Device::Cpu];
-    devices.extend(super::gpu().map(Device::Gpu));
+    if let Some(gpu) = super::gpu_reading(Reads::Textures) {
+        let other = super::gpu_reading(Reads::Buffers).expect("opened before");
+        devices.extend([gpu, other].map(Device::Gpu));
+    }
     devices
 }
 

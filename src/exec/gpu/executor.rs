@@ -100,7 +100,7 @@ impl GpuExecutor {
         let dispatches = (0..program.instructions.len()).map(|i| binder.dispatch(i)).collect();
         let validation = validation.pop().await;
         if let Some(error) = memory.pop().await.or(validation) {
-            let mib = program.memory() >> 20;
+            let mib = (program.memory() + textures.memory()) >> 20;
             return Err(Error::Device(format!(
                 "{} cannot hold this program ({mib} MiB): choose a smaller batch ({error})",
                 gpu.summary().name
@@ -231,6 +231,10 @@ impl GpuExecutor {
         while self.flights.len() > left {
             let flight = &self.flights[0];
             self.block(Some(flight.index.clone()))?;
+            if cfg!(not(target_arch = "wasm32")) && flight.regions.is_empty() {
+                // Its signal waits for whatever else was submitted since, perhaps by others.
+                flight.mark_done();
+            }
             flight.done().await?;
             self.collect()?;
         }
@@ -418,6 +422,10 @@ impl Executor for GpuExecutor {
 
     fn program(&self) -> &Program {
         &self.program
+    }
+
+    fn memory(&self) -> u64 {
+        self.program.memory() + self.textures.memory()
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
