@@ -99,6 +99,11 @@ impl<S: Scalar> HostExecutor<S> {
         }
     }
 
+    /// On a thread of the pool, so that it is handed over once and not with every operation.
+    fn run_all(&mut self, instructions: Range<usize>) {
+        rayon::scope(|_| instructions.for_each(|i| self.run_one(i)));
+    }
+
     fn run_one(&mut self, index: usize) {
         let op = &self.program.instructions[index].op;
         let function = (self.function)(op.kernel);
@@ -190,14 +195,14 @@ impl<S: Scalar> Executor for HostExecutor<S> {
     }
 
     fn run(&mut self, instructions: Range<usize>) -> Result<()> {
-        instructions.for_each(|i| self.run_one(i));
+        self.run_all(instructions);
         Ok(())
     }
 
     fn run_timed(&mut self, tag: u64, ranges: &[Range<usize>]) -> Pending<'_, ()> {
         let timed = |range: &Range<usize>| {
             let start = Instant::now();
-            range.clone().for_each(|i| self.run_one(i));
+            self.run_all(range.clone());
             start.elapsed().as_nanos() as f64
         };
         let nanoseconds = ranges.iter().map(timed).collect();

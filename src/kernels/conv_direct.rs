@@ -8,11 +8,17 @@
 use super::conv::Params;
 use pulp::{Simd, WithSimd};
 use std::cell::RefCell;
+use std::ops::Range;
 
 thread_local! {
     /// This thread's padded example.
     static PADDED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Where in a window its values lie.
+    static OFFSETS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
+
+/// Floats of dy that the weight gradient goes through again and again: half of a core's first-level cache.
+const BAND: usize = 4096;
 
 /// Runs `op` with the widest vectors that `channels` fills; on processors without AVX2 not at all.
 fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool {
@@ -56,12 +62,16 @@ struct Frame {
     kh: usize,
     kw: usize,
     stride: [usize; 2],
+    /// Values from the first that a window sees to the last, and one more.
+    reach: usize,
 }
 
 impl Frame {
     fn new(p: &Params) -> Frame {
+        let width = (p.w + 2 * p.pad[1]) as usize;
         Frame {
-            width: (p.w + 2 * p.pad[1]) as usize,
+            width,
+            reach: ((p.kh as usize - 1) * width + p.kw as usize) * p.c as usize,
             c: p.c as usize,
             oh: p.oh as usize,
             ow: p.ow as usize,
@@ -70,6 +80,15 @@ impl Frame {
             kw: p.kw as usize,
             stride: p.stride.map(|s| s as usize),
         }
+    }
+
+    /// Where in a window its K values lie, from its first on; each is below `reach`.
+    fn offsets(&self, offsets: &mut Vec<usize>) {
+        offsets.clear();
+        for ky in 0..self.kh {
+            offsets.extend((0..self.kw * self.c).map(|i| ky * self.width * self.c + i));
+        }
+        assert!(offsets.iter().all(|offset| *offset < self.reach));
     }
 }
 
@@ -141,15 +160,20 @@ pub(super) fn reversed(p: &Params) -> Option<Params> {
 
 /// One example: y `[OH,OW,O]` from x `[H,W,C]`, packed weights and bias `[O]`.
 pub(super) fn forward(p: &Params, x: &[f32], packed: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    with_padding(p, x, |x| {
-        let done = vectorize(p.o as usize, Forward { frame: Frame::new(p), x, packed, bias, y });
-        assert!(done, "asked before");
+    let frame = Frame::new(p);
+    OFFSETS.with_borrow_mut(|offsets| {
+        frame.offsets(offsets);
+        with_padding(p, x, |x| {
+            let done = vectorize(p.o as usize, Forward { frame, x, offsets, packed, bias, y });
+            assert!(done, "asked before");
+        });
     });
 }
 
 struct Forward<'a> {
     frame: Frame,
     x: &'a [f32],
+    offsets: &'a [usize],
     packed: &'a [f32],
     bias: Option<&'a [f32]>,
     y: &'a mut [f32],
@@ -185,13 +209,13 @@ impl Forward<'_> {
                 // The last block starts early and computes some pixels twice; a small image goes pixel by pixel.
                 if pixels >= P {
                     first = first.min(pixels - P);
-                    let sums = pixel_block::<S, P, N>(simd, &self.frame, self.x, weights, start, first);
+                    let sums = pixel_block::<S, P, N>(simd, &self.frame, self.x, self.offsets, weights, start, first);
                     for (i, sums) in sums.iter().enumerate() {
                         y[(first + i) * vectors + at..][..N].copy_from_slice(sums);
                     }
                     first += P;
                 } else {
-                    let [sums] = pixel_block::<S, 1, N>(simd, &self.frame, self.x, weights, start, first);
+                    let [sums] = pixel_block::<S, 1, N>(simd, &self.frame, self.x, self.offsets, weights, start, first);
                     y[first * vectors + at..][..N].copy_from_slice(&sums);
                     first += 1;
                 }
@@ -206,12 +230,12 @@ fn pixel_block<S: Simd, const P: usize, const N: usize>(
     simd: S,
     frame: &Frame,
     x: &[f32],
+    offsets: &[usize],
     weights: &[S::f32s],
     start: [S::f32s; N],
     first: usize,
 ) -> [[S::f32s; N]; P] {
     let row = frame.width * frame.c;
-    let run = frame.kw * frame.c;
     let (mut oy, mut ox) = (first / frame.ow, first % frame.ow);
     let at: [usize; P] = std::array::from_fn(|_| {
         let at = oy * frame.stride[0] * row + ox * frame.stride[1] * frame.c;
@@ -221,15 +245,14 @@ fn pixel_block<S: Simd, const P: usize, const N: usize>(
         }
         at
     });
+    let values = at.map(|at| &x[at..at + frame.reach]);
     let mut sums = [start; P];
-    for (ky, weights) in weights.chunks_exact(run * N).enumerate() {
-        let runs: [&[f32]; P] = std::array::from_fn(|i| &x[at[i] + ky * row..][..run]);
-        for (k, weights) in weights.chunks_exact(N).enumerate() {
-            for i in 0..P {
-                let value = simd.splat_f32s(runs[i][k]);
-                for n in 0..N {
-                    sums[i][n] = simd.mul_add_e_f32s(value, weights[n], sums[i][n]);
-                }
+    for (offset, weights) in offsets.iter().zip(weights.chunks_exact(N)) {
+        for i in 0..P {
+            // SAFETY: every offset is below `reach`, the length of these slices. A check would take longer than the sum.
+            let value = simd.splat_f32s(unsafe { *values[i].get_unchecked(*offset) });
+            for n in 0..N {
+                sums[i][n] = simd.mul_add_e_f32s(value, weights[n], sums[i][n]);
             }
         }
     }
@@ -288,7 +311,7 @@ impl WithSimd for Weight<'_> {
         if self.frame.o.is_multiple_of(2 * S::F32_LANES) {
             self.run::<S, 6, 2>(simd);
         } else {
-            self.run::<S, 8, 1>(simd);
+            self.run::<S, 9, 1>(simd);
         }
     }
 }
@@ -296,24 +319,29 @@ impl WithSimd for Weight<'_> {
 impl Weight<'_> {
     #[inline(always)]
     fn run<S: Simd, const P: usize, const N: usize>(self, simd: S) {
-        let Frame { width, c, o, kh, kw, .. } = self.frame;
+        let frame = self.frame;
+        let o = frame.o;
         let vectors = o / S::F32_LANES;
-        let rows = kh * kw * c;
+        let rows = frame.kh * frame.kw * frame.c;
         let dy: &[S::f32s] = bytemuck::cast_slice(self.dy);
         let dweight: &mut [S::f32s] = bytemuck::cast_slice_mut(self.dweight);
-        for first in (0..rows).step_by(P) {
-            // Where the row's first value lies in the planes; beyond the last row some are summed for nothing.
-            let at: [usize; P] = std::array::from_fn(|i| {
-                let row = (first + i).min(rows - 1);
-                let (tap, channel) = (row / c, row % c);
-                channel * self.plane + tap / kw * width + tap % kw
-            });
-            for block in (0..vectors).step_by(N) {
-                let sums = row_block::<S, P, N>(simd, &self.frame, self.planes, &dy[block..], vectors, at);
-                for (sums, row) in sums.iter().zip(first..rows) {
-                    for (n, sum) in sums.iter().enumerate() {
-                        let to = &mut dweight[row * vectors + block + n];
-                        *to = simd.add_f32s(*to, *sum);
+        let band = (BAND / (frame.ow * o)).clamp(1, frame.oh);
+        for band in (0..frame.oh).step_by(band).map(|first| first..(first + band).min(frame.oh)) {
+            for first in (0..rows).step_by(P) {
+                // Where the row's first value lies in the planes; beyond the last row some are summed for nothing.
+                let at: [usize; P] = std::array::from_fn(|i| {
+                    let row = (first + i).min(rows - 1);
+                    let (tap, channel) = (row / frame.c, row % frame.c);
+                    channel * self.plane + tap / frame.kw * frame.width + tap % frame.kw
+                });
+                for block in (0..vectors).step_by(N) {
+                    let dy = &dy[block..];
+                    let sums = row_block::<S, P, N>(simd, &frame, self.planes, dy, vectors, at, band.clone());
+                    for (sums, row) in sums.iter().zip(first..rows) {
+                        for (n, sum) in sums.iter().enumerate() {
+                            let to = &mut dweight[row * vectors + block + n];
+                            *to = simd.add_f32s(*to, *sum);
+                        }
                     }
                 }
             }
@@ -321,7 +349,8 @@ impl Weight<'_> {
     }
 }
 
-/// Sums over all pixels: for P rows of the weight matrix, which start at `at` in the planes, and N vectors of `dy`.
+/// Sums over the pixels of a band of rows: for P rows of the weight matrix, which start at `at` in the planes, and N vectors
+/// of `dy`.
 #[inline(always)]
 fn row_block<S: Simd, const P: usize, const N: usize>(
     simd: S,
@@ -330,15 +359,21 @@ fn row_block<S: Simd, const P: usize, const N: usize>(
     dy: &[S::f32s],
     vectors: usize,
     at: [usize; P],
+    band: Range<usize>,
 ) -> [[S::f32s; N]; P] {
     let mut sums = [[simd.splat_f32s(0.0); N]; P];
-    for oy in 0..frame.oh {
-        let dy = &dy[oy * frame.ow * vectors..];
+    for oy in band {
+        let dy = &dy[oy * frame.ow * vectors..][..(frame.ow - 1) * vectors + N];
         let rows: [&[f32]; P] = std::array::from_fn(|i| &planes[at[i] + oy * frame.width..][..frame.ow]);
         for ox in 0..frame.ow {
-            let dy: &[S::f32s] = &dy[ox * vectors..][..N];
+            // SAFETY: ox is below ow, the length of every row, and ox * vectors + N at most that of dy, as cut above.
+            // Checks in this loop would push the sums out of their registers.
+            let (dy, values) = unsafe {
+                let dy: [S::f32s; N] = std::array::from_fn(|n| *dy.get_unchecked(ox * vectors + n));
+                (dy, rows.map(|row| *row.get_unchecked(ox)))
+            };
             for i in 0..P {
-                let value = simd.splat_f32s(rows[i][ox]);
+                let value = simd.splat_f32s(values[i]);
                 for n in 0..N {
                     sums[i][n] = simd.mul_add_e_f32s(value, dy[n], sums[i][n]);
                 }

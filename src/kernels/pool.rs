@@ -13,6 +13,7 @@ use super::{
     Kernel, Op, Reference, Scalar, Tensor, Texture,
 };
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Shape of one pooling: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
 #[repr(C)]
@@ -80,16 +81,16 @@ impl Params {
     }
 
     /// Rows of the image that output row `oy` sees, padding clipped away.
-    fn rows(&self, oy: usize) -> std::ops::Range<usize> {
+    fn rows(&self, oy: usize) -> Range<usize> {
         clip(oy, self.stride[0], self.pad[0], self.kh, self.h)
     }
 
-    fn columns(&self, ox: usize) -> std::ops::Range<usize> {
+    fn columns(&self, ox: usize) -> Range<usize> {
         clip(ox, self.stride[1], self.pad[1], self.kw, self.w)
     }
 }
 
-fn clip(o: usize, stride: u32, pad: u32, k: u32, size: u32) -> std::ops::Range<usize> {
+fn clip(o: usize, stride: u32, pad: u32, k: u32, size: u32) -> Range<usize> {
     let first = o * stride as usize;
     first.saturating_sub(pad as usize)..(first + k as usize - pad as usize).min(size as usize)
 }
@@ -227,38 +228,59 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     outputs.zip(x.par_chunks(p.example_in())).for_each(|((y, winner), x)| widest(|| forward_example(&p, x, y, winner)));
 }
 
+/// Channels that go through a window together.
+const LANES: usize = 8;
+
 #[inline(always)]
 fn forward_example(p: &Params, x: &[f32], y: &mut [f32], winner: &mut [u32]) {
-    let (w, c, ow) = (p.w as usize, p.c as usize, p.ow as usize);
-    for oy in 0..p.oh as usize {
-        for ox in 0..ow {
-            let at = (oy * ow + ox) * c;
-            let (y, winner) = (&mut y[at..at + c], &mut winner[at..at + c]);
-            let (rows, columns) = (p.rows(oy), p.columns(ox));
-            let first = rows.start * w + columns.start;
-            y.copy_from_slice(&x[first * c..first * c + c]);
-            winner.fill(first as u32);
-            for iy in rows {
-                for place in iy * w + columns.start..iy * w + columns.end {
-                    let x = &x[place * c..place * c + c];
-                    for ((y, winner), x) in y.iter_mut().zip(winner.iter_mut()).zip(x) {
-                        // Bitwise and by mask: branches would be mispredicted, and keep the loop scalar.
-                        let wins = (*x > *y) | (x.is_nan() & !y.is_nan());
-                        let mask = mask(wins);
-                        *y = f32::from_bits(x.to_bits() & mask | y.to_bits() & !mask);
-                        *winner = place as u32 & mask | *winner & !mask;
-                    }
-                }
-            }
-            if p.relu == 1 {
-                for (y, winner) in y.iter_mut().zip(winner) {
-                    let (zero, passes) = (mask(*y <= 0.0), mask(*y > 0.0));
-                    *y = f32::from_bits(y.to_bits() & !zero);
-                    *winner = first as u32 & zero | *winner & !zero | BLOCKED & !passes;
-                }
+    let c = p.c as usize;
+    let whole = c / LANES * LANES;
+    let pixels = y.chunks_exact_mut(c).zip(winner.chunks_exact_mut(c));
+    for (pixel, (y, winner)) in pixels.enumerate() {
+        let (oy, ox) = (pixel / p.ow as usize, pixel % p.ow as usize);
+        let window = (p.rows(oy), p.columns(ox));
+        for (i, (y, winner)) in y[..whole].as_chunks_mut().0.iter_mut().zip(winner.as_chunks_mut().0).enumerate() {
+            forward_window::<LANES>(p, x, i * LANES, window.clone(), y, winner);
+        }
+        for (i, (y, winner)) in y.as_chunks_mut().0.iter_mut().zip(winner.as_chunks_mut().0).enumerate().skip(whole) {
+            forward_window::<1>(p, x, i, window.clone(), y, winner);
+        }
+    }
+}
+
+/// The L channels from `channel` on of one window. Bitwise and by mask: branches would be mispredicted, and keep the loops
+/// scalar.
+#[inline(always)]
+fn forward_window<const L: usize>(
+    p: &Params,
+    x: &[f32],
+    channel: usize,
+    (rows, columns): (Range<usize>, Range<usize>),
+    y: &mut [f32; L],
+    winner: &mut [u32; L],
+) {
+    let (w, c) = (p.w as usize, p.c as usize);
+    let at = |place: usize| -> &[f32; L] { x[place * c + channel..].first_chunk().expect("places lie in the image") };
+    let first = rows.start * w + columns.start;
+    let (mut best, mut places) = (*at(first), [first as u32; L]);
+    for iy in rows {
+        for place in iy * w + columns.start..iy * w + columns.end {
+            let x = at(place);
+            for i in 0..L {
+                let wins = mask((x[i] > best[i]) | (x[i].is_nan() & !best[i].is_nan()));
+                best[i] = f32::from_bits(x[i].to_bits() & wins | best[i].to_bits() & !wins);
+                places[i] = place as u32 & wins | places[i] & !wins;
             }
         }
     }
+    if p.relu == 1 {
+        for i in 0..L {
+            let (zero, passes) = (mask(best[i] <= 0.0), mask(best[i] > 0.0));
+            best[i] = f32::from_bits(best[i].to_bits() & !zero);
+            places[i] = first as u32 & zero | places[i] & !zero | BLOCKED & !passes;
+        }
+    }
+    (*y, *winner) = (best, places);
 }
 
 /// Scatters within one example, which one task owns: the order of the sums is that of the outputs.
