@@ -106,7 +106,7 @@ impl Runner {
         // A prime that no data set has as a factor: every example in turn, in no order that a cache could follow.
         let indices: Vec<u32> = (0..batch as u64).map(|i| ((first + i) % examples * PRIME % examples) as u32).collect();
         let labels: Vec<u32> = indices.iter().map(|i| self.labels[*i as usize]).collect();
-        let header = self.settings.header(self.step, batch);
+        let header = self.settings.header(self.step, u64::MAX, batch);
         self.step += 1;
         let words = self.executor.program().input_words(header, &indices, &labels);
         self.executor.begin_step(&words)

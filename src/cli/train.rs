@@ -6,7 +6,7 @@ use super::train_view::View;
 use clap::Args;
 use glassnet::data::{Dataset, DatasetName, Examples};
 use glassnet::exec::Device;
-use glassnet::net::TrainerName;
+use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::train::{
     self, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary,
 };
@@ -66,6 +66,14 @@ struct OverrideArgs {
     /// [default: the network's own, else 0.01 for sgd and momentum, 1 for adadelta, 0.001 for adam]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
+    /// constant, step, cosine or one-cycle: how the learning rate changes over the run [default: the network's own, else
+    /// constant]
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<ScheduleName>,
+    /// The share of the run in which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0 for
+    /// the others]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    warm_up: Option<f64>,
     /// For --trainer momentum
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<f64>,
@@ -92,6 +100,8 @@ impl TrainArgs {
             batch_size: o.batch_size,
             length: self.length(),
             learning_rate: o.learning_rate,
+            schedule: o.schedule,
+            warm_up: o.warm_up,
             momentum: o.momentum,
             l1_decay: o.l1_decay,
             l2_decay: o.l2_decay,
@@ -111,6 +121,8 @@ impl TrainArgs {
             ("--trainer", o.trainer.is_some()),
             ("--batch-size", o.batch_size.is_some()),
             ("--learning-rate", o.learning_rate.is_some()),
+            ("--schedule", o.schedule.is_some()),
+            ("--warm-up", o.warm_up.is_some()),
             ("--momentum", o.momentum.is_some()),
             ("--l1-decay", o.l1_decay.is_some()),
             ("--l2-decay", o.l2_decay.is_some()),
@@ -241,6 +253,7 @@ fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, device: &Dev
         network: settings.network.to_toml(),
         length: settings.length,
         trainer: settings.trainer,
+        schedule: settings.schedule,
         device: (&device.info()).into(),
     }
 }

@@ -33,11 +33,12 @@ impl View {
         }
         let network = &settings.network;
         let description = format!(
-            "{}: {} parameters; {} at learning rate {}, batch {}, L1 decay {}, L2 decay {}, seed {}",
+            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}, seed {}",
             network.name,
             network.parameter_count(),
             settings.trainer.name(),
             settings.trainer.learning_rate(),
+            settings.schedule.name(),
             settings.batch_size,
             settings.l1_decay,
             settings.l2_decay,

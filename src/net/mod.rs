@@ -12,7 +12,7 @@ mod recipe;
 pub use initializer::Initializer;
 pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape};
 pub use preset::PRESETS;
-pub use recipe::{Recipe, TrainerName};
+pub use recipe::{Recipe, ScheduleName, TrainerName};
 
 use crate::{Error, Result};
 use layer::elements;

@@ -44,6 +44,44 @@ impl FromStr for TrainerName {
     }
 }
 
+/// How the learning rate changes over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// Not at all.
+    Constant,
+    /// By a factor, now and then.
+    Step,
+    /// Down along half a cosine wave.
+    Cosine,
+    /// Up along half a wave, down along another.
+    OneCycle,
+}
+
+impl ScheduleName {
+    /// Every schedule with the name that descriptions and options use.
+    pub const ALL: [(ScheduleName, &str); 4] = [
+        (ScheduleName::Constant, "constant"),
+        (ScheduleName::Step, "step"),
+        (ScheduleName::Cosine, "cosine"),
+        (ScheduleName::OneCycle, "one-cycle"),
+    ];
+}
+
+impl fmt::Display for ScheduleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(super::name_of(*self, &ScheduleName::ALL))
+    }
+}
+
+impl FromStr for ScheduleName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<ScheduleName> {
+        super::by_name("schedule", name, &ScheduleName::ALL)
+    }
+}
+
 /// Settings that a description recommends for training.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +92,15 @@ pub struct Recipe {
     /// Passes over the training set.
     pub epochs: Option<usize>,
     pub learning_rate: Option<f64>,
+    pub schedule: Option<ScheduleName>,
+    /// Share of the run in which the learning rate rises.
+    pub warm_up: Option<f64>,
+    /// What is left of the learning rate at the end of `cosine` and `one-cycle`.
+    pub final_rate: Option<f64>,
+    /// Share of the run after which `step` multiplies the learning rate, again and again.
+    pub step_every: Option<f64>,
+    /// By what it does.
+    pub step_factor: Option<f64>,
     pub momentum: Option<f64>,
     /// Adadelta's decay of both running means.
     pub rho: Option<f64>,
@@ -81,7 +128,9 @@ impl Recipe {
         for (name, value) in self.numbers() {
             let Some(value) = value else { continue };
             let (legal, rule) = match name {
-                "learning_rate" | "epsilon" => (value > 0.0 && value.is_finite(), "above 0"),
+                "learning_rate" | "epsilon" | "step_every" | "step_factor" => {
+                    (value > 0.0 && value.is_finite(), "above 0")
+                }
                 "l1_decay" | "l2_decay" => (value >= 0.0 && value.is_finite(), "0 or above"),
                 _ => ((0.0..1.0).contains(&value), "at least 0 and below 1"),
             };
@@ -99,6 +148,9 @@ impl Recipe {
         if let Some(trainer) = self.trainer {
             let _ = writeln!(lines, "trainer = \"{trainer}\"");
         }
+        if let Some(schedule) = self.schedule {
+            let _ = writeln!(lines, "schedule = \"{schedule}\"");
+        }
         for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs)] {
             if let Some(value) = value {
                 let _ = writeln!(lines, "{name} = {value}");
@@ -112,9 +164,13 @@ impl Recipe {
         if lines.is_empty() { lines } else { format!("\n[training]\n{lines}") }
     }
 
-    fn numbers(&self) -> [(&'static str, Option<f64>); 8] {
+    fn numbers(&self) -> [(&'static str, Option<f64>); 12] {
         [
             ("learning_rate", self.learning_rate),
+            ("warm_up", self.warm_up),
+            ("final_rate", self.final_rate),
+            ("step_every", self.step_every),
+            ("step_factor", self.step_factor),
             ("momentum", self.momentum),
             ("rho", self.rho),
             ("epsilon", self.epsilon),

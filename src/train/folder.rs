@@ -5,7 +5,7 @@
 
 use super::metrics::{EpochRow, StepRow, Summary};
 use super::run::State;
-use super::{Length, Overrides, Settings, Trainer, Windows};
+use super::{Length, Overrides, Schedule, Settings, Trainer, Windows};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
@@ -36,6 +36,8 @@ pub struct RunConfig {
     pub network: String,
     pub length: Length,
     pub trainer: Trainer,
+    #[serde(default)]
+    pub schedule: Schedule,
     pub device: ConfigDevice,
 }
 
@@ -63,6 +65,7 @@ impl RunConfig {
         let settings = Settings {
             network: Network::from_toml(&self.network, "the network in config.toml")?,
             trainer: self.trainer,
+            schedule: self.schedule,
             batch_size: self.batch_size,
             length: self.length,
             l1_decay: self.l1_decay,
@@ -75,10 +78,10 @@ impl RunConfig {
         // The network's own [training] table records how the run began: an edit of one without the other would train on
         // with another rule from a state that is not its own.
         let recorded = Settings::resolve(settings.network.clone(), &Overrides::default())?;
-        let what = |s: &Settings| (s.trainer, s.batch_size, s.l1_decay, s.l2_decay);
+        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, s.l1_decay, s.l2_decay);
         if what(&recorded) != what(&settings) {
             return Err(Error::Settings(
-                "config.toml was changed: its trainer, batch size or decay is not what its network was trained with; \
+                "config.toml was changed: its trainer, schedule, batch size or decay is not what its network was trained with; \
                  start a new run for other settings"
                     .into(),
             ));

@@ -13,6 +13,7 @@ use std::ops::Range;
 pub(super) async fn explain(
     session: &mut Session,
     settings: &Settings,
+    end: u64,
     sampler: &mut Sampler,
     from: (u64, Snapshot),
     suspects: Range<u64>,
@@ -26,7 +27,7 @@ pub(super) async fn explain(
     let statistics = program.stages(Stage::Unfused, Stage::Statistics);
     for step in from.0..suspects.end {
         let indices = sampler.batch_at(step).to_vec();
-        session.begin(settings.header(step, indices.len()), &indices)?;
+        session.begin(settings.header(step, end, indices.len()), &indices)?;
         session.executor.run(step_stages.clone())?;
         if step >= suspects.start {
             session.executor.run(statistics.clone())?;

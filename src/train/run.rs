@@ -146,10 +146,12 @@ pub async fn train(
     let good = Snapshot { parameters, state: state.optimizer };
     session.restore(&good)?;
     let train_examples = parts.train.len();
+    let sampler = Sampler::new(parts.train, settings.batch_size, settings.seed);
     let run = Run {
         session,
         settings,
-        sampler: Sampler::new(parts.train, settings.batch_size, settings.seed),
+        end: settings.end_after(state.step, sampler.steps_per_epoch())?,
+        sampler,
         train_examples,
         validation: parts.validation,
         observer,
@@ -171,6 +173,8 @@ struct Run<'a> {
     session: Session,
     settings: &'a Settings,
     sampler: Sampler,
+    /// The step after the last one.
+    end: u64,
     train_examples: usize,
     validation: Vec<u32>,
     observer: &'a mut dyn Observer,
@@ -196,7 +200,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn train(mut self, device: &Device, dataset: &Dataset, first: u64, begins: bool) -> Result<Outcome> {
         let steps_per_epoch = self.sampler.steps_per_epoch();
-        let end = self.settings.end_after(first, steps_per_epoch)?;
+        let end = self.end;
         let before = self.stopwatch.elapsed();
         self.observer.event(Event::Started {
             first_step: first,
@@ -214,9 +218,9 @@ impl Run<'_> {
             let done = step + 1;
             let epoch_ends = done.is_multiple_of(steps_per_epoch) || done == end;
             self.step(step, done.is_multiple_of(self.settings.stats_every) || epoch_ends).await?;
-            self.collect(end).await?;
+            self.collect().await?;
             if epoch_ends {
-                validation = Some(self.end_epoch(done, end).await?);
+                validation = Some(self.end_epoch(done).await?);
             }
             if epoch_ends || done.is_multiple_of(self.settings.checkpoint_every) {
                 self.checkpoint(done).await?;
@@ -230,7 +234,7 @@ impl Run<'_> {
         // A run that was stopped between its last checkpoint and its end has its row already.
         let validation = match validation {
             Some(row) => row,
-            None => self.validate(end, end).await?,
+            None => self.validate(end).await?,
         };
         let state = self.state(end).await?;
         let (examples_seen, session) = (self.examples_seen(end), self.examples_seen(end) - self.examples_seen(first));
@@ -247,7 +251,7 @@ impl Run<'_> {
     /// Queues training step `step`, with a row of statistics where `measured`.
     async fn step(&mut self, step: u64, measured: bool) -> Result<()> {
         let indices = self.sampler.batch_at(step).to_vec();
-        let header = self.settings.header(step, indices.len());
+        let header = self.settings.header(step, self.end, indices.len());
         self.session.begin(header, &indices)?;
         let program = self.session.executor.program();
         let (outputs, counts, values) = (program.outputs, program.statistics.counts, program.statistics.values);
@@ -286,7 +290,7 @@ impl Run<'_> {
     }
 
     /// Handles what has come back, and shows progress now and then.
-    async fn collect(&mut self, end: u64) -> Result<()> {
+    async fn collect(&mut self) -> Result<()> {
         for capture in self.session.executor.captured()? {
             self.handle(capture).await?;
         }
@@ -295,7 +299,7 @@ impl Run<'_> {
             let examples = self.examples_seen(self.arrived) - self.examples_seen(step);
             let progress = Progress {
                 step: self.arrived,
-                end,
+                end: self.end,
                 epoch: self.sampler.epoch_at(self.arrived - 1),
                 loss: self.windows.training.loss(),
                 accuracy: self.windows.training.accuracy(),
@@ -382,7 +386,7 @@ impl Run<'_> {
             step: step + 1,
             epoch: self.sampler.epoch_at(step),
             examples_seen: self.examples_seen(step + 1),
-            learning_rate: self.settings.trainer.learning_rate(),
+            learning_rate: self.settings.learning_rate(step, self.end),
             classification_loss: training.loss().unwrap_or_default(),
             weight_decay_loss: statistics.decay_loss(self.settings.l1_decay, self.settings.l2_decay),
             training_accuracy: training.accuracy().unwrap_or_default(),
@@ -402,29 +406,29 @@ impl Run<'_> {
     async fn explain_non_finite(&mut self, seen: u64) -> Result<Error> {
         let from = self.good.clone();
         let Range { start, end } = self.clean..seen + 1;
-        nonfinite::explain(&mut self.session, self.settings, &mut self.sampler, from, start..end).await
+        nonfinite::explain(&mut self.session, self.settings, self.end, &mut self.sampler, from, start..end).await
     }
 
     /// Waits for all that is queued and handles it.
-    async fn drain(&mut self, end: u64) -> Result<()> {
+    async fn drain(&mut self) -> Result<()> {
         self.session.executor.finish().await?;
-        self.collect(end).await
+        self.collect().await
     }
 
-    async fn end_epoch(&mut self, done: u64, end: u64) -> Result<EpochRow> {
-        let row = self.validate(done, end).await?;
+    async fn end_epoch(&mut self, done: u64) -> Result<EpochRow> {
+        let row = self.validate(done).await?;
         self.observer.event(Event::Epoch(&row, self.last_row.as_ref()))?;
         Ok(row)
     }
 
     /// The whole validation set.
-    async fn validate(&mut self, done: u64, end: u64) -> Result<EpochRow> {
-        self.drain(end).await?;
+    async fn validate(&mut self, done: u64) -> Result<EpochRow> {
+        self.drain().await?;
         self.stopwatch.pause();
         self.whole = (0.0, 0, self.validation.len() as u64);
         let indices = self.validation.clone();
         self.session.evaluate(Kind::Validation, done, &indices).await?;
-        self.drain(end).await?;
+        self.drain().await?;
         let (loss, correct, examples) = self.whole;
         Ok(EpochRow {
             step: done,
@@ -438,7 +442,7 @@ impl Run<'_> {
 
     async fn checkpoint(&mut self, done: u64) -> Result<()> {
         // Rows of statistics still under way belong before the checkpoint.
-        self.drain(u64::MAX).await?;
+        self.drain().await?;
         self.stopwatch.pause();
         let snapshot = self.session.snapshot().await?;
         if !snapshot.is_finite() {

@@ -1,9 +1,10 @@
 //! Everything that decides how a network is trained, resolved: a network's own recipe, overridden by flags.
 
+use super::Schedule;
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::Rule;
-use crate::net::{Network, Recipe, TrainerName};
+use crate::net::{Network, Recipe, ScheduleName, TrainerName};
 use crate::program::MAX_BATCH;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +99,7 @@ impl Trainer {
 pub struct Settings {
     pub network: Network,
     pub trainer: Trainer,
+    pub schedule: Schedule,
     pub batch_size: usize,
     pub length: Length,
     /// λ in λ·Σ|w|, over weights, not biases.
@@ -118,6 +120,8 @@ pub struct Overrides {
     pub batch_size: Option<usize>,
     pub length: Option<Length>,
     pub learning_rate: Option<f64>,
+    pub schedule: Option<ScheduleName>,
+    pub warm_up: Option<f64>,
     pub momentum: Option<f64>,
     pub l1_decay: Option<f64>,
     pub l2_decay: Option<f64>,
@@ -142,9 +146,15 @@ impl Settings {
             )));
         }
         let trainer = Trainer::new(name, &constants);
+        let schedule = overrides.schedule.or(recipe.schedule).unwrap_or(ScheduleName::Constant);
+        // A warm-up belongs to the schedule that it was chosen for.
+        let own_warm_up = recipe.warm_up.filter(|_| recipe.schedule.is_none_or(|own| own == schedule));
+        let schedule =
+            Schedule::new(schedule, &Recipe { warm_up: overrides.warm_up.or(own_warm_up), ..recipe.clone() });
         let epochs = recipe.epochs.map_or(DEFAULT_EPOCHS, |e| e as u64);
         let settings = Settings {
             trainer,
+            schedule,
             batch_size: overrides.batch_size.or(recipe.batch_size).unwrap_or(DEFAULT_BATCH),
             length: overrides.length.unwrap_or(Length::Epochs(epochs)),
             l1_decay: overrides.l1_decay.or(recipe.l1_decay).unwrap_or(0.0),
@@ -163,6 +173,7 @@ impl Settings {
 
     fn with_recorded_recipe(mut self) -> Settings {
         let training = &mut self.network.training;
+        self.schedule.record(training);
         training.batch_size = Some(self.batch_size);
         (training.l1_decay, training.l2_decay) = (Some(self.l1_decay), Some(self.l2_decay));
         self
@@ -180,6 +191,7 @@ impl Settings {
                 return refuse(format!("{name} {value} is not a number of at least 0"));
             }
         }
+        self.schedule.check()?;
         if let Trainer::Momentum { momentum, .. } = self.trainer
             && !(0.0..1.0).contains(&momentum)
         {
@@ -222,8 +234,13 @@ impl Settings {
         )))
     }
 
-    /// The header of training step `step` (from 0) with `valid` examples.
-    pub fn header(&self, step: u64, valid: usize) -> Header {
+    /// The learning rate of step `step` (from 0) of a run that ends before step `end`.
+    pub fn learning_rate(&self, step: u64, end: u64) -> f64 {
+        self.trainer.learning_rate() * self.schedule.factor(step, end)
+    }
+
+    /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end`.
+    pub fn header(&self, step: u64, end: u64, valid: usize) -> Header {
         let [correction1, correction2] = self.trainer.corrections(step + 1);
         Header {
             step: step as u32,
@@ -231,7 +248,7 @@ impl Settings {
             // The device's draws have 32 bits of seed.
             seed: (self.seed ^ self.seed >> 32) as u32,
             training: true,
-            learning_rate: self.trainer.learning_rate() as f32,
+            learning_rate: self.learning_rate(step, end) as f32,
             correction1,
             correction2,
         }

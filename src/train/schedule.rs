@@ -1,0 +1,166 @@
+//! Learning-rate schedules: the factor on the trainer's learning rate over the course of a run.
+//!
+//! Everything is in shares of the run, so a schedule means the same for one epoch and for twenty. A run that is resumed
+//! with a later end goes on along the schedule of the longer run.
+
+use crate::error::{Error, Result};
+use crate::net::{Recipe, ScheduleName};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
+
+/// How the learning rate changes. `warm_up` is the share of the run in which it rises; `final_rate` is what is left of it
+/// in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum Schedule {
+    /// 1 after a linear warm-up.
+    Constant { warm_up: f64 },
+    /// Multiplied by `factor` after every share `every` of the run, from 1 after a linear warm-up.
+    Step { warm_up: f64, every: f64, factor: f64 },
+    /// Half a cosine wave from 1 down to `final_rate`, after a linear warm-up (Loshchilov and Hutter, "SGDR", 2017,
+    /// without restarts).
+    Cosine { warm_up: f64, final_rate: f64 },
+    /// Half a cosine wave up from 1/25 to 1, another down to `final_rate` (Smith and Topin, "Super-convergence", 2018, in
+    /// PyTorch's form; momentum stays as it is).
+    OneCycle { warm_up: f64, final_rate: f64 },
+}
+
+/// What a one-cycle schedule begins with.
+const CYCLE_START: f64 = 1.0 / 25.0;
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule::Constant { warm_up: 0.0 }
+    }
+}
+
+impl Schedule {
+    /// The schedule of this name, with the recipe's entries where it has some.
+    pub fn new(name: ScheduleName, recipe: &Recipe) -> Schedule {
+        let warm_up = |default: f64| recipe.warm_up.unwrap_or(default);
+        let final_rate = recipe.final_rate.unwrap_or(0.0);
+        match name {
+            ScheduleName::Constant => Schedule::Constant { warm_up: warm_up(0.0) },
+            ScheduleName::Step => Schedule::Step {
+                warm_up: warm_up(0.0),
+                every: recipe.step_every.unwrap_or(1.0 / 3.0),
+                factor: recipe.step_factor.unwrap_or(0.1),
+            },
+            ScheduleName::Cosine => Schedule::Cosine { warm_up: warm_up(0.0), final_rate },
+            ScheduleName::OneCycle => Schedule::OneCycle { warm_up: warm_up(0.3), final_rate },
+        }
+    }
+
+    pub fn name(&self) -> ScheduleName {
+        match self {
+            Schedule::Constant { .. } => ScheduleName::Constant,
+            Schedule::Step { .. } => ScheduleName::Step,
+            Schedule::Cosine { .. } => ScheduleName::Cosine,
+            Schedule::OneCycle { .. } => ScheduleName::OneCycle,
+        }
+    }
+
+    /// Enters the schedule into a recipe.
+    pub(super) fn record(&self, recipe: &mut Recipe) {
+        recipe.schedule = Some(self.name());
+        recipe.warm_up = Some(self.warm_up());
+        match *self {
+            Schedule::Constant { .. } => {}
+            Schedule::Step { every, factor, .. } => {
+                (recipe.step_every, recipe.step_factor) = (Some(every), Some(factor));
+            }
+            Schedule::Cosine { final_rate, .. } | Schedule::OneCycle { final_rate, .. } => {
+                recipe.final_rate = Some(final_rate);
+            }
+        }
+    }
+
+    fn warm_up(&self) -> f64 {
+        match *self {
+            Schedule::Constant { warm_up }
+            | Schedule::Step { warm_up, .. }
+            | Schedule::Cosine { warm_up, .. }
+            | Schedule::OneCycle { warm_up, .. } => warm_up,
+        }
+    }
+
+    /// Refuses shares that are none.
+    pub(super) fn check(&self) -> Result<()> {
+        let warm_up = self.warm_up();
+        if !(0.0..1.0).contains(&warm_up) {
+            return Err(Error::Settings(format!(
+                "--warm-up {warm_up} is no share of the run: it must be at least 0 and below 1"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The factor for update `step` (from 0) of `end`.
+    pub fn factor(&self, step: u64, end: u64) -> f64 {
+        let progress = step as f64 / end.max(1) as f64;
+        let warm_up = self.warm_up();
+        if progress < warm_up {
+            let share = progress / warm_up;
+            return match self {
+                Schedule::OneCycle { .. } => half_wave(CYCLE_START, 1.0, share),
+                // The first step takes a step, too.
+                _ => (step + 1) as f64 / (warm_up * end as f64).ceil(),
+            };
+        }
+        let share = (progress - warm_up) / (1.0 - warm_up);
+        match *self {
+            Schedule::Constant { .. } => 1.0,
+            Schedule::Step { every, factor, .. } => factor.powf((progress / every).floor()),
+            Schedule::Cosine { final_rate, .. } | Schedule::OneCycle { final_rate, .. } => {
+                half_wave(1.0, final_rate, share)
+            }
+        }
+    }
+}
+
+/// From `a` to `b` along half a cosine wave; `share` runs from 0 to 1.
+fn half_wave(a: f64, b: f64, share: f64) -> f64 {
+    b + (a - b) * (1.0 + (PI * share).cos()) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn factors(schedule: Schedule, end: u64) -> Vec<f64> {
+        (0..end).map(|step| (schedule.factor(step, end) * 1e4).round() / 1e4).collect()
+    }
+
+    #[test]
+    fn constant_is_one_after_a_linear_rise() {
+        assert_eq!(factors(Schedule::default(), 3), [1.0; 3]);
+        assert_eq!(factors(Schedule::Constant { warm_up: 0.5 }, 8), [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn steps_fall_at_equal_shares() {
+        let schedule = Schedule::Step { warm_up: 0.0, every: 0.25, factor: 0.5 };
+        assert_eq!(factors(schedule, 8), [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]);
+    }
+
+    #[test]
+    fn cosine_falls_from_one_to_the_final_rate() {
+        let schedule = Schedule::Cosine { warm_up: 0.0, final_rate: 0.2 };
+        assert_eq!(factors(schedule, 4), [1.0, 0.8828, 0.6, 0.3172]);
+        assert!((schedule.factor(999_999, 1_000_000) - 0.2).abs() < 1e-6);
+    }
+
+    /// PyTorch 2.x: `OneCycleLR(max_lr=1, total_steps=11, pct_start=0.3, final_div_factor=inf-like)` has its peak and its
+    /// end one step earlier, for it counts from the first to the last step.
+    #[test]
+    fn one_cycle_rises_to_one_and_falls_to_nothing() {
+        let schedule = Schedule::OneCycle { warm_up: 0.3, final_rate: 0.0 };
+        assert_eq!(factors(schedule, 10), [0.04, 0.28, 0.76, 1.0, 0.9505, 0.8117, 0.6113, 0.3887, 0.1883, 0.0495]);
+    }
+
+    #[test]
+    fn a_warm_up_longer_than_the_run_is_refused() {
+        let message = Schedule::Cosine { warm_up: 1.5, final_rate: 0.0 }.check().map_err(|e| e.to_string());
+        assert!(message.is_err_and(|m| m.contains("--warm-up 1.5 is no share of the run")));
+    }
+}
