@@ -10,6 +10,7 @@
 
 mod measure;
 mod report;
+mod steps;
 mod summary;
 mod workload;
 
@@ -17,6 +18,7 @@ pub use report::{
     BatchReport, DeviceReport, DeviceResult, LayerFigures, Machine, Measured, Method, OperationFigures, PassFigures,
     Report, StageFigures, StepFigures,
 };
+pub use steps::Steps;
 pub use summary::{Crossover, Spread, crossover};
 pub use workload::SEED;
 

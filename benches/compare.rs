@@ -1,0 +1,135 @@
+//! Training steps of Glassnet and of its peers, side by side: `cargo bench --bench compare -- --help`.
+//!
+//! The same network, the same batch, float32, weights updated every batch, both sides idle before and after. Contestants
+//! take turns, round by round; medians over the rounds count, with the range beside them.
+
+use clap::{Parser, ValueEnum};
+use glassnet::bench::Steps;
+use glassnet::exec::Device;
+use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
+use glassnet::net::Network;
+use pollster::block_on;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// Times training steps of Glassnet and of PyTorch in turns.
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: Place,
+    #[arg(long, value_delimiter = ',', default_value = "convnetjs-mnist,vgg-mnist")]
+    presets: Vec<String>,
+    #[arg(long, value_delimiter = ',', default_value = "20,128,512")]
+    batch_sizes: Vec<usize>,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// What one contestant's round takes at least, in seconds
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// A Python with PyTorch
+    #[arg(long, default_value = "python3")]
+    python: String,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Place {
+    /// Glassnet's cpu executor and PyTorch on the processor
+    Cpu,
+    /// Glassnet's gpu executor and PyTorch with CUDA
+    Gpu,
+}
+
+/// A process that answers every line with a round's images per second.
+struct Peer {
+    process: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    fn start(arguments: &Arguments, preset: &str, batch: usize) -> Result<Peer, Box<dyn Error>> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/pytorch.py");
+        let device = if arguments.device == Place::Cpu { "cpu" } else { "cuda" };
+        let mut process = Command::new(&arguments.python)
+            .args([script, "--preset", preset, "--device", device, "--batch-size"])
+            .args([batch.to_string(), "--seconds".into(), arguments.seconds.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| {
+                format!("{} does not start ({e}): name a Python with PyTorch with --python", arguments.python)
+            })?;
+        let requests = process.stdin.take().expect("piped");
+        let mut answers = BufReader::new(process.stdout.take().expect("piped"));
+        let mut greeting = String::new();
+        if answers.read_line(&mut greeting)? == 0 {
+            return Err(format!("{} cannot run {script}: see above", arguments.python).into());
+        }
+        eprint!("PyTorch: {greeting}");
+        Ok(Peer { process, requests, answers })
+    }
+
+    fn round(&mut self) -> Result<BTreeMap<String, f64>, Box<dyn Error>> {
+        writeln!(self.requests, "round")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let device = match arguments.device {
+        Place::Cpu => Device::Cpu,
+        Place::Gpu => Device::Gpu(block_on(Gpu::open(&Choice::Any, RuntimeChecks::Off, Reads::Fastest))?),
+    };
+    println!("{}", device.info());
+    println!("{:16} {:>5}  {:24} {:>9} {:>19}  Glassnet is", "network", "batch", "contestant", "images/s", "range");
+    for preset in &arguments.presets {
+        for batch in &arguments.batch_sizes {
+            compare(&arguments, &device, preset, *batch)?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(arguments: &Arguments, device: &Device, preset: &str, batch: usize) -> Result<(), Box<dyn Error>> {
+    let network = Network::preset(preset)?;
+    let mut peer = Peer::start(arguments, preset, batch)?;
+    let mut own = block_on(Steps::new(device, &network, batch))?;
+    let mut results: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    // The first round of each is for warming up.
+    for round in 0..=arguments.rounds {
+        let mut all = peer.round()?;
+        all.insert("Glassnet".into(), block_on(own.round(Duration::from_secs_f64(arguments.seconds)))?);
+        if round > 0 {
+            all.into_iter().for_each(|(name, speed)| results.entry(name).or_default().push(speed));
+        }
+    }
+    let glassnet = median(results.get_mut("Glassnet").expect("inserted every round"));
+    for (name, speeds) in &mut results {
+        let middle = median(speeds);
+        let range = format!("{:.0}-{:.0}", speeds[0], speeds[speeds.len() - 1]);
+        let ratio = if name == "Glassnet" { String::new() } else { format!("{:.2}x as fast", glassnet / middle) };
+        println!("{preset:16} {batch:5}  {name:24} {middle:9.0} {range:>19}  {ratio}");
+    }
+    Ok(())
+}

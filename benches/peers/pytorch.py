@@ -1,0 +1,156 @@
+"""Times training steps of Glassnet's presets in PyTorch; `cargo bench --bench compare` runs it beside Glassnet.
+
+    pip install torch
+    python benches/peers/pytorch.py --preset convnetjs-mnist --batch-size 20 [--device cpu|cuda] [--threads N]
+
+A contestant is one way to run the same training: memory layout on a processor; eager, CUDA graph on a GPU. Reads lines
+from stdin: each asks for one round and gets one line of JSON on stdout, images per second by contestant. Weights are
+updated every batch; data lies on the device; a round ends with the device idle.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+EXAMPLES = 4096
+
+
+def convnetjs_mnist():
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3),
+        nn.Flatten(), nn.Linear(256, 10))
+    return net, 24
+
+
+def vgg_mnist():
+    net = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, 10))
+    return net, 28
+
+
+PRESETS = {"convnetjs-mnist": convnetjs_mnist, "vgg-mnist": vgg_mnist}
+
+
+def trainer(preset, net, graph):
+    if preset == "vgg-mnist":
+        return torch.optim.Adam(net.parameters(), lr=1e-3, capturable=graph)
+    weights = [p for p in net.parameters() if p.dim() > 1]
+    biases = [p for p in net.parameters() if p.dim() == 1]
+    groups = [{"params": weights, "weight_decay": 5e-5}, {"params": biases, "weight_decay": 0.0}]
+    return torch.optim.Adadelta(groups, lr=1.0, rho=0.95, eps=1e-8, capturable=graph)
+
+
+class Contestant:
+    """One network with its data, ready to step."""
+
+    def __init__(self, name, preset, batch, device, channels_last=False, graph=False):
+        torch.manual_seed(1)
+        self.name, self.batch, self.device = name, batch, device
+        net, size = PRESETS[preset]()
+        self.net = net.to(device)
+        images = torch.rand(EXAMPLES, 1, size, size, device=device) - 0.5
+        if channels_last:
+            self.net = self.net.to(memory_format=torch.channels_last)
+            images = images.contiguous(memory_format=torch.channels_last)
+        self.images, self.labels = images, torch.randint(0, 10, (EXAMPLES,), device=device)
+        self.optimizer = trainer(preset, self.net, graph)
+        self.at, self.graph = 0, None
+        if graph:
+            self.capture()
+
+    def next_batch(self):
+        # A batch larger than the data takes it several times.
+        first = self.at % max(1, EXAMPLES - self.batch + 1)
+        self.at += self.batch
+        if self.batch > EXAMPLES:
+            places = torch.arange(self.batch, device=self.device) % EXAMPLES
+            return self.images[places], self.labels[places]
+        return self.images[first:first + self.batch], self.labels[first:first + self.batch]
+
+    def train(self, images, labels):
+        loss = F.cross_entropy(self.net(images), labels)
+        self.optimizer.zero_grad(set_to_none=self.graph is None)
+        loss.backward()
+        self.optimizer.step()
+
+    def capture(self):
+        self.held = tuple(t.clone() for t in self.next_batch())
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self.train(*self.held)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(graph):
+            F.cross_entropy(self.net(self.held[0]), self.held[1]).backward()
+            self.optimizer.step()
+        self.graph = graph
+
+    def step(self):
+        images, labels = self.next_batch()
+        if self.graph is None:
+            return self.train(images, labels)
+        self.held[0].copy_(images)
+        self.held[1].copy_(labels)
+        self.graph.replay()
+
+    def finish(self):
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def round(self, seconds):
+        self.step()
+        self.finish()
+        steps, start = 1, time.perf_counter()
+        while True:
+            begin = time.perf_counter()
+            for _ in range(steps):
+                self.step()
+            self.finish()
+            now = time.perf_counter()
+            if now - start >= seconds:
+                return self.batch * steps / (now - begin)
+            steps *= 2
+
+
+def contestants(preset, batch, device):
+    if device == "cpu":
+        yield Contestant("PyTorch, NCHW", preset, batch, device)
+        yield Contestant("PyTorch, channels_last", preset, batch, device, channels_last=True)
+    else:
+        yield Contestant("PyTorch, eager", preset, batch, device)
+        yield Contestant("PyTorch, CUDA graph", preset, batch, device, graph=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="convnetjs-mnist")
+    parser.add_argument("--batch-size", type=int, default=20)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    # float32 throughout, as Glassnet computes.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    group = list(contestants(args.preset, args.batch_size, args.device))
+    print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps({c.name: c.round(args.seconds) for c in group}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

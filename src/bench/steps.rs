@@ -1,0 +1,50 @@
+//! Whole training steps of one device, round by round, for those who take turns with others.
+
+use super::workload::{Runner, Workload};
+use crate::error::Result;
+use crate::exec::Device;
+use crate::net::Network;
+use crate::train::{Overrides, Settings};
+use std::time::Duration;
+use web_time::Instant;
+
+/// A device that trains on random images.
+pub struct Steps {
+    runner: Runner,
+}
+
+impl Steps {
+    /// Lowers, allocates and fills.
+    ///
+    /// # Errors
+    /// As [`run`](super::run), and what the device cannot hold.
+    pub async fn new(device: &Device, network: &Network, batch: usize) -> Result<Steps> {
+        let workload = Workload::new(Settings::resolve(network.clone(), &Overrides::default())?);
+        Ok(Steps { runner: workload.runner(device, network, batch).await? })
+    }
+
+    /// Bytes that the device holds.
+    pub fn memory(&self) -> u64 {
+        self.runner.executor.memory()
+    }
+
+    /// Images per second over at least `round`, the device idle before and after. The last measurement counts, which is
+    /// about half of the round.
+    pub async fn round(&mut self, round: Duration) -> Result<f64> {
+        self.runner.step().await?;
+        self.runner.executor.finish().await?;
+        let start = Instant::now();
+        let mut steps = 1;
+        loop {
+            let begin = Instant::now();
+            for _ in 0..steps {
+                self.runner.step().await?;
+            }
+            self.runner.executor.finish().await?;
+            if start.elapsed() >= round {
+                return Ok((steps * self.runner.batch()) as f64 / begin.elapsed().as_secs_f64());
+            }
+            steps *= 2;
+        }
+    }
+}
