@@ -209,6 +209,30 @@ fn rows_of_metrics_have_the_promised_figures() {
 }
 
 #[test]
+fn rows_of_metrics_follow_the_schedule_of_the_learning_rate() {
+    let place = Place::new();
+    let args = ["--steps", "20", "--stats-every", "5", "--learning-rate", "0.5", "--trainer", "sgd"];
+    place.train("run", &[&args[..], &["--schedule", "cosine", "--warm-up", "0.5"]].concat()).assert().success();
+    let rows = place.metrics("run");
+    // A linear rise over ten steps, then half a cosine wave over ten.
+    let expected = |step: f64| match step {
+        step if step <= 10.0 => 0.05 * step,
+        step => 0.25 * (1.0 + (std::f64::consts::PI * (step - 11.0) / 10.0).cos()),
+    };
+    let steps: Vec<_> = rows.iter().filter(|row| row["kind"] == "step").collect();
+    assert!(steps.len() >= 4);
+    for row in steps {
+        let [step, rate] = ["step", "learning_rate"].map(|key| row[key].as_f64().expect("a number"));
+        assert!((rate - expected(step)).abs() < 1e-9, "step {step}: {rate} instead of {}", expected(step));
+    }
+    let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
+    assert!(config.contains("[schedule]\nname = \"cosine\"\nwarm_up = 0.5\nfinal_rate = 0.0"), "{config}");
+    let message = place.train("other", &["--schedule", "nonsense"]).assert().code(2);
+    let message = String::from_utf8_lossy(&message.get_output().stderr).into_owned();
+    assert!(["nonsense", "constant", "step", "cosine", "one-cycle"].iter().all(|n| message.contains(n)), "{message}");
+}
+
+#[test]
 fn rows_of_metrics_have_the_statistics_of_every_layer() {
     let place = Place::new();
     place.train("run", &["--steps", "2"]).assert().success();
@@ -290,7 +314,8 @@ fn timeless(mut row: Value) -> Value {
 fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
     let place = Place::new();
     // 45 steps an epoch; checkpoints at epochs' ends and at neither multiple of the rows' steps.
-    let args = ["--steps", "600", "--batch-size", "5", "--stats-every", "7", "--checkpoint-every", "20"];
+    let mut args = vec!["--steps", "600", "--batch-size", "5", "--stats-every", "7", "--checkpoint-every", "20"];
+    args.extend(["--schedule", "one-cycle"]);
     place.train("whole", &args).assert().success();
     let first = place.start(place.train("killed", &args));
     place.wait_for_rows("killed", 3);
@@ -578,6 +603,9 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
         ("--learning-rate", "nan"),
         ("--learning-rate", "-0.1"),
         ("--learning-rate", "inf"),
+        ("--warm-up", "1"),
+        ("--warm-up", "-0.5"),
+        ("--warm-up", "nan"),
         ("--l1-decay", "-1"),
         ("--l2-decay", "nan"),
         ("--batch-size", "0"),

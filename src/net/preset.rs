@@ -4,8 +4,9 @@ use super::Network;
 use crate::{Error, Result};
 
 /// Name and description of every preset; the first is the default.
-pub const PRESETS: [(&str, &str); 2] = [
+pub const PRESETS: [(&str, &str); 3] = [
     ("convnetjs-mnist", include_str!("../../data/presets/convnetjs-mnist.toml")),
+    ("fast-mnist", include_str!("../../data/presets/fast-mnist.toml")),
     ("vgg-mnist", include_str!("../../data/presets/vgg-mnist.toml")),
 ];
 
