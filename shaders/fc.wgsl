@@ -5,6 +5,11 @@ struct Params { n: u32, k: u32, o: u32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
+// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
+override TEXTURES: bool = false;
+
+fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
+
 // ---- forward: y = x * weight + bias; 4 examples x 1 output an invocation, neighbours in O side by side ----
 @group(0) @binding(1) var<storage, read> forward_x: array<f32>;
 @group(0) @binding(2) var<storage, read> forward_weight: array<f32>;
@@ -77,4 +82,155 @@ fn backward_weight(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
             weight_dweight[k * p.o + column + i] = sum[i];
         }
     }
+}
+
+// ---- forward_vec4, backward_input_vec4, backward_weight_vec4: the same for K and O multiples of 4, read in vec4 ----
+@group(0) @binding(1) var<storage, read> forward_x4: array<vec4f>;
+@group(0) @binding(2) var<storage, read> forward_weight4: array<vec4f>;
+@group(0) @binding(3) var<storage, read> forward_bias4: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> forward_y4: array<vec4f>;
+@group(0) @binding(5) var forward_x4_texture: texture_2d<f32>;
+@group(0) @binding(6) var forward_weight4_texture: texture_2d<f32>;
+@group(0) @binding(7) var forward_bias4_texture: texture_2d<f32>;
+
+fn load_x(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(forward_x4_texture, texel(i), 0); }
+    return forward_x4[i];
+}
+
+fn load_weight(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(forward_weight4_texture, texel(i), 0); }
+    return forward_weight4[i];
+}
+
+fn load_bias(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(forward_bias4_texture, texel(i), 0); }
+    return forward_bias4[i];
+}
+
+// 4 examples x 4 outputs an invocation; few of them have much work each, so workgroups are small.
+@compute @workgroup_size(16)
+fn forward_vec4(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let o = group.x * 16u + lane;
+    let o4 = p.o / 4u;
+    let k4 = p.k / 4u;
+    if o >= o4 { return; }
+    let n = group.y * 4u;
+    let row = min(vec4u(n) + vec4u(0u, 1u, 2u, 3u), vec4u(p.n - 1u)) * k4;
+    var s0 = load_bias(o); var s1 = s0; var s2 = s0; var s3 = s0;
+    for (var k = 0u; k < k4; k++) {
+        let x0 = load_x(row.x + k); let x1 = load_x(row.y + k);
+        let x2 = load_x(row.z + k); let x3 = load_x(row.w + k);
+        let at = k * 4u * o4 + o;
+        let w0 = load_weight(at); let w1 = load_weight(at + o4);
+        let w2 = load_weight(at + 2u * o4); let w3 = load_weight(at + 3u * o4);
+        s0 += x0.x * w0 + x0.y * w1 + x0.z * w2 + x0.w * w3;
+        s1 += x1.x * w0 + x1.y * w1 + x1.z * w2 + x1.w * w3;
+        s2 += x2.x * w0 + x2.y * w1 + x2.z * w2 + x2.w * w3;
+        s3 += x3.x * w0 + x3.y * w1 + x3.z * w2 + x3.w * w3;
+    }
+    let at = n * o4 + o;
+    forward_y4[at] = s0;
+    if n + 1u < p.n { forward_y4[at + o4] = s1; }
+    if n + 2u < p.n { forward_y4[at + 2u * o4] = s2; }
+    if n + 3u < p.n { forward_y4[at + 3u * o4] = s3; }
+}
+
+@group(0) @binding(1) var<storage, read> input_dy4: array<vec4f>;
+@group(0) @binding(2) var<storage, read> input_weight4: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> input_dx4: array<vec4f>;
+@group(0) @binding(4) var input_dy4_texture: texture_2d<f32>;
+@group(0) @binding(5) var input_weight4_texture: texture_2d<f32>;
+
+fn load_dy(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(input_dy4_texture, texel(i), 0); }
+    return input_dy4[i];
+}
+
+fn load_row(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(input_weight4_texture, texel(i), 0); }
+    return input_weight4[i];
+}
+
+// 4 examples x 4 inputs an invocation.
+@compute @workgroup_size(64)
+fn backward_input_vec4(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let k = group.x * 64u + lane;
+    let o4 = p.o / 4u;
+    let k4 = p.k / 4u;
+    if k >= k4 { return; }
+    let n = group.y * 4u;
+    let row = min(vec4u(n) + vec4u(0u, 1u, 2u, 3u), vec4u(p.n - 1u)) * o4;
+    var s0 = vec4f(0.0); var s1 = s0; var s2 = s0; var s3 = s0;
+    for (var o = 0u; o < o4; o++) {
+        let d0 = load_dy(row.x + o); let d1 = load_dy(row.y + o);
+        let d2 = load_dy(row.z + o); let d3 = load_dy(row.w + o);
+        let at = k * 4u * o4 + o;
+        let w0 = load_row(at); let w1 = load_row(at + o4);
+        let w2 = load_row(at + 2u * o4); let w3 = load_row(at + 3u * o4);
+        s0 += vec4f(dot(d0, w0), dot(d0, w1), dot(d0, w2), dot(d0, w3));
+        s1 += vec4f(dot(d1, w0), dot(d1, w1), dot(d1, w2), dot(d1, w3));
+        s2 += vec4f(dot(d2, w0), dot(d2, w1), dot(d2, w2), dot(d2, w3));
+        s3 += vec4f(dot(d3, w0), dot(d3, w1), dot(d3, w2), dot(d3, w3));
+    }
+    let at = n * k4 + k;
+    input_dx4[at] = s0;
+    if n + 1u < p.n { input_dx4[at + k4] = s1; }
+    if n + 2u < p.n { input_dx4[at + 2u * k4] = s2; }
+    if n + 3u < p.n { input_dx4[at + 3u * k4] = s3; }
+}
+
+@group(0) @binding(1) var<storage, read> weight_x4: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weight_dy4: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> weight_dweight4: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> weight_dbias4: array<vec4f>;
+@group(0) @binding(5) var weight_x4_texture: texture_2d<f32>;
+@group(0) @binding(6) var weight_dy4_texture: texture_2d<f32>;
+
+fn load_inputs(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(weight_x4_texture, texel(i), 0); }
+    return weight_x4[i];
+}
+
+fn load_gradient(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(weight_dy4_texture, texel(i), 0); }
+    return weight_dy4[i];
+}
+
+// 4 inputs x 8 outputs an invocation; the one after the last inputs takes the bias, where x counts as (1, 0, 0, 0).
+@compute @workgroup_size(64)
+fn backward_weight_vec4(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+    let k = group.x * 64u + lane;
+    let o4 = p.o / 4u;
+    let k4 = p.k / 4u;
+    if k > k4 { return; }
+    let lo = group.y * 2u;
+    let hi = min(lo + 1u, o4 - 1u);
+    let is_bias = k == k4;
+    let inside = min(k, k4 - 1u);
+    var l0 = vec4f(0.0); var l1 = l0; var l2 = l0; var l3 = l0;
+    var h0 = l0; var h1 = l0; var h2 = l0; var h3 = l0;
+    for (var n = 0u; n < p.n; n++) {
+        let x = select(load_inputs(n * k4 + inside), vec4f(1.0, 0.0, 0.0, 0.0), is_bias);
+        let dl = load_gradient(n * o4 + lo);
+        let dh = load_gradient(n * o4 + hi);
+        l0 += x.x * dl; l1 += x.y * dl; l2 += x.z * dl; l3 += x.w * dl;
+        h0 += x.x * dh; h1 += x.y * dh; h2 += x.z * dh; h3 += x.w * dh;
+    }
+    let both = lo + 1u < o4;
+    if is_bias {
+        weight_dbias4[lo] = l0;
+        if both { weight_dbias4[hi] = h0; }
+        return;
+    }
+    let at = k * 4u * o4;
+    weight_dweight4[at + lo] = l0;
+    weight_dweight4[at + o4 + lo] = l1;
+    weight_dweight4[at + 2u * o4 + lo] = l2;
+    weight_dweight4[at + 3u * o4 + lo] = l3;
+    if !both { return; }
+    weight_dweight4[at + hi] = h0;
+    weight_dweight4[at + o4 + hi] = h1;
+    weight_dweight4[at + 2u * o4 + hi] = h2;
+    weight_dweight4[at + 3u * o4 + hi] = h3;
 }

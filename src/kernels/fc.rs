@@ -3,7 +3,7 @@
 use super::case::{CaseBuilder, Tolerance};
 use super::conv_cpu::{Matrix, product};
 use super::op::word;
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
 use rayon::prelude::*;
 
 #[repr(C)]
@@ -29,6 +29,11 @@ impl Params {
         assert_eq!((x.len, y.len, weight.len), (n * k, n * o, k * o), "{name}: x, y, weight of {self:?}");
     }
 
+    /// Whether the kernels that read four values at a time take this shape.
+    fn fits(&self) -> bool {
+        self.k.is_multiple_of(4) && self.o.is_multiple_of(4)
+    }
+
     fn flops(&self) -> usize {
         2 * self.sizes().iter().product::<usize>()
     }
@@ -37,7 +42,18 @@ impl Params {
 const SOURCE: &str = include_str!("../../shaders/fc.wgsl");
 
 /// Inputs: x, weight, bias. Outputs: y.
-pub static FORWARD: Kernel = Kernel {
+pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+
+/// The same for K and O multiples of 4.
+pub static FORWARD_VEC4: Kernel = Kernel {
+    name: "fc.forward_vec4",
+    entry: "forward_vec4",
+    textures: &[Texture::vectors(0), Texture::vectors(1), Texture::vectors(2)],
+    workgroup: 16,
+    ..FORWARD_SIGNATURE
+};
+
+const FORWARD_SIGNATURE: Kernel = Kernel {
     name: "fc.forward",
     source: SOURCE,
     entry: "forward",
@@ -51,7 +67,17 @@ pub static FORWARD: Kernel = Kernel {
 };
 
 /// Inputs: dy, weight. Outputs: dx.
-pub static BACKWARD_INPUT: Kernel = Kernel {
+pub static BACKWARD_INPUT: Kernel = BACKWARD_INPUT_SIGNATURE;
+
+/// The same for K and O multiples of 4.
+pub static BACKWARD_INPUT_VEC4: Kernel = Kernel {
+    name: "fc.backward_input_vec4",
+    entry: "backward_input_vec4",
+    textures: &[Texture::vectors(0), Texture::vectors(1)],
+    ..BACKWARD_INPUT_SIGNATURE
+};
+
+const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
     name: "fc.backward_input",
     source: SOURCE,
     entry: "backward_input",
@@ -65,7 +91,17 @@ pub static BACKWARD_INPUT: Kernel = Kernel {
 };
 
 /// Inputs: x, dy. Outputs: dweight, dbias.
-pub static BACKWARD_WEIGHT: Kernel = Kernel {
+pub static BACKWARD_WEIGHT: Kernel = BACKWARD_WEIGHT_SIGNATURE;
+
+/// The same for K and O multiples of 4.
+pub static BACKWARD_WEIGHT_VEC4: Kernel = Kernel {
+    name: "fc.backward_weight_vec4",
+    entry: "backward_weight_vec4",
+    textures: &[Texture::vectors(0), Texture::vectors(1)],
+    ..BACKWARD_WEIGHT_SIGNATURE
+};
+
+const BACKWARD_WEIGHT_SIGNATURE: Kernel = Kernel {
     name: "fc.backward_weight",
     source: SOURCE,
     entry: "backward_weight",
@@ -81,19 +117,26 @@ pub static BACKWARD_WEIGHT: Kernel = Kernel {
 pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
     p.assert_shapes("fc.forward", x, y, weight);
     assert_eq!(bias.len, p.o as usize, "fc.forward: bias of {p:?}");
-    Op::new(&FORWARD, p, &[x, weight, bias], &[y], [p.o.div_ceil(64), p.n.div_ceil(4), 1], p.flops())
+    let (kernel, columns) = if p.fits() { (&FORWARD_VEC4, p.o / 4) } else { (&FORWARD, p.o) };
+    let groups = [columns.div_ceil(kernel.workgroup), p.n.div_ceil(4), 1];
+    Op::new(kernel, p, &[x, weight, bias], &[y], groups, p.flops())
 }
 
 pub fn backward_input(p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
     p.assert_shapes("fc.backward_input", dx, dy, weight);
-    Op::new(&BACKWARD_INPUT, p, &[dy, weight], &[dx], [p.k.div_ceil(64), p.n.div_ceil(4), 1], p.flops())
+    let (kernel, columns) = if p.fits() { (&BACKWARD_INPUT_VEC4, p.k / 4) } else { (&BACKWARD_INPUT, p.k) };
+    let groups = [columns.div_ceil(kernel.workgroup), p.n.div_ceil(4), 1];
+    Op::new(kernel, p, &[dy, weight], &[dx], groups, p.flops())
 }
 
 pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
     p.assert_shapes("fc.backward_weight", x, dy, dweight);
     assert_eq!(dbias.len, p.o as usize, "fc.backward_weight: dbias of {p:?}");
-    let groups = [(p.k + 1).div_ceil(64), p.o.div_ceil(4), 1];
-    Op::new(&BACKWARD_WEIGHT, p, &[x, dy], &[dweight, dbias], groups, p.flops())
+    // One more column for the bias.
+    let (kernel, columns, outputs) =
+        if p.fits() { (&BACKWARD_WEIGHT_VEC4, p.k / 4, 8) } else { (&BACKWARD_WEIGHT, p.k, 4) };
+    let groups = [(columns + 1).div_ceil(kernel.workgroup), p.o.div_ceil(outputs), 1];
+    Op::new(kernel, p, &[x, dy], &[dweight, dbias], groups, p.flops())
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -168,7 +211,7 @@ fn backward_weight_cpu(args: &mut Args<'_, f32>) {
     }
 }
 
-/// N, K, O: size 1, the presets, primes, a workgroup ±1, rows that fill no block of four.
+/// N, K, O: size 1, the presets, primes, a workgroup ±1, rows and outputs that fill no block.
 const SHAPES: &[[usize; 3]] = &[
     [1, 1, 1],
     [20, 256, 10],
@@ -179,6 +222,11 @@ const SHAPES: &[[usize; 3]] = &[
     [3, 65, 63],
     [257, 5, 3],
     [33, 127, 2],
+    [1, 4, 4],
+    [5, 60, 12],
+    [6, 252, 68],
+    [3, 260, 60],
+    [21, 12, 20],
 ];
 
 pub fn cases() -> Vec<Case> {
