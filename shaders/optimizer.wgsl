@@ -3,18 +3,25 @@
 // decay holds (l1, l2) for each block of 64 parameters: tensors start on block borders, so weights decay and biases do
 // not. The effective gradient is g + l2*w + l1*sign(w). Two-slot state is [2, count]. header: 4 = learning rate,
 // 5 and 6 = Adam's 1-beta1^t and 1-beta2^t, all as f32 bits. The rules are those of kernels/optimizer.rs.
+// Four parameters an invocation; the count is a multiple of 64.
 
 struct Params { count: u32, a: f32, b: f32, epsilon: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: array<u32>;
 @group(0) @binding(2) var<storage, read> decay: array<vec2f>;
-@group(0) @binding(3) var<storage, read> w_in: array<f32>;
-@group(0) @binding(4) var<storage, read> gradient: array<f32>;
+@group(0) @binding(3) var<storage, read> w_in: array<vec4f>;
+@group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
 
-fn effective_gradient(i: u32, w: f32) -> f32 {
-    let l = decay[i / 64u];
-    return gradient[i] + l.y * w + l.x * sign(w);
+// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
+override TEXTURES: bool = false;
+
+fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
+
+// With decay; i counts in fours.
+fn effective_gradient(i: u32, g: vec4f, w: vec4f) -> vec4f {
+    let l = decay[i / 16u];
+    return g + l.y * w + l.x * sign(w);
 }
 
 fn learning_rate() -> f32 {
@@ -22,7 +29,9 @@ fn learning_rate() -> f32 {
 }
 
 // ---- sgd: w' = w - lr*g ----
-@group(0) @binding(5) var<storage, read_write> sgd_w: array<f32>;
+@group(0) @binding(5) var<storage, read_write> sgd_w: array<vec4f>;
+@group(0) @binding(6) var sgd_w_texture: texture_2d<f32>;
+@group(0) @binding(7) var sgd_gradient_texture: texture_2d<f32>;
 
 @compute @workgroup_size(64)
 fn sgd(
@@ -31,14 +40,39 @@ fn sgd(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.count { return; }
-    let w = w_in[i];
-    sgd_w[i] = w - learning_rate() * effective_gradient(i, w);
+    if i >= p.count / 4u { return; }
+    var w: vec4f; var g: vec4f;
+    if TEXTURES {
+        w = textureLoad(sgd_w_texture, texel(i), 0);
+        g = textureLoad(sgd_gradient_texture, texel(i), 0);
+    } else {
+        w = w_in[i];
+        g = gradient[i];
+    }
+    sgd_w[i] = w - learning_rate() * effective_gradient(i, g, w);
 }
 
-@group(0) @binding(5) var<storage, read> state: array<f32>;
-@group(0) @binding(6) var<storage, read_write> w_out: array<f32>;
-@group(0) @binding(7) var<storage, read_write> state_out: array<f32>;
+@group(0) @binding(5) var<storage, read> state: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> w_out: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> state_out: array<vec4f>;
+@group(0) @binding(8) var w_texture: texture_2d<f32>;
+@group(0) @binding(9) var gradient_texture: texture_2d<f32>;
+@group(0) @binding(10) var state_texture: texture_2d<f32>;
+
+fn load_w(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(w_texture, texel(i), 0); }
+    return w_in[i];
+}
+
+fn load_gradient(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(gradient_texture, texel(i), 0); }
+    return gradient[i];
+}
+
+fn load_state(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(state_texture, texel(i), 0); }
+    return state[i];
+}
 
 // ---- momentum: v' = momentum*v - lr*g; w' = w + v' ----
 @compute @workgroup_size(64)
@@ -48,9 +82,9 @@ fn momentum(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.count { return; }
-    let w = w_in[i];
-    let v = p.a * state[i] - learning_rate() * effective_gradient(i, w);
+    if i >= p.count / 4u { return; }
+    let w = load_w(i);
+    let v = p.a * load_state(i) - learning_rate() * effective_gradient(i, load_gradient(i), w);
     state_out[i] = v;
     w_out[i] = w + v;
 }
@@ -63,14 +97,15 @@ fn adadelta(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.count { return; }
-    let w = w_in[i];
-    let g = effective_gradient(i, w);
-    let s = p.a * state[i] + (1.0 - p.a) * g * g;
-    let u = state[p.count + i];
+    if i >= p.count / 4u { return; }
+    let second = p.count / 4u + i;
+    let w = load_w(i);
+    let g = effective_gradient(i, load_gradient(i), w);
+    let s = p.a * load_state(i) + (1.0 - p.a) * g * g;
+    let u = load_state(second);
     let d = sqrt((u + p.epsilon) / (s + p.epsilon)) * g;
     state_out[i] = s;
-    state_out[p.count + i] = p.a * u + (1.0 - p.a) * d * d;
+    state_out[second] = p.a * u + (1.0 - p.a) * d * d;
     w_out[i] = w - learning_rate() * d;
 }
 
@@ -82,13 +117,14 @@ fn adam(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    if i >= p.count { return; }
-    let w = w_in[i];
-    let g = effective_gradient(i, w);
-    let m = p.a * state[i] + (1.0 - p.a) * g;
-    let v = p.b * state[p.count + i] + (1.0 - p.b) * g * g;
+    if i >= p.count / 4u { return; }
+    let second = p.count / 4u + i;
+    let w = load_w(i);
+    let g = effective_gradient(i, load_gradient(i), w);
+    let m = p.a * load_state(i) + (1.0 - p.a) * g;
+    let v = p.b * load_state(second) + (1.0 - p.b) * g * g;
     state_out[i] = m;
-    state_out[p.count + i] = v;
+    state_out[second] = v;
     let corrected = sqrt(v / bitcast<f32>(header[6])) + p.epsilon;
     w_out[i] = w - learning_rate() * (m / bitcast<f32>(header[5])) / corrected;
 }

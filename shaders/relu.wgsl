@@ -5,6 +5,11 @@ struct Params { count: u32, reserved0: u32, reserved1: u32, reserved2: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
+// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
+override TEXTURES: bool = false;
+
+fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
+
 @group(0) @binding(1) var<storage, read> forward_x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> forward_y: array<f32>;
 
@@ -45,6 +50,12 @@ fn backward(
 // ---- forward_vec4, backward_vec4: the same for a count that is a multiple of 4, read as vectors ----
 @group(0) @binding(1) var<storage, read> forward_x4: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> forward_y4: array<vec4f>;
+@group(0) @binding(3) var forward_x4_texture: texture_2d<f32>;
+
+fn load_x(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(forward_x4_texture, texel(i), 0); }
+    return forward_x4[i];
+}
 
 @compute @workgroup_size(64)
 fn forward_vec4(
@@ -54,7 +65,7 @@ fn forward_vec4(
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
-    let x = forward_x4[i];
+    let x = load_x(i);
     let negative = bitcast<vec4u>(x) - vec4u(0x80000000u) <= vec4u(0x7f800000u);
     forward_y4[i] = select(x, vec4f(0.0), negative);
 }
@@ -62,6 +73,18 @@ fn forward_vec4(
 @group(0) @binding(1) var<storage, read> backward_y4: array<vec4f>;
 @group(0) @binding(2) var<storage, read> backward_dy4: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> backward_dx4: array<vec4f>;
+@group(0) @binding(4) var backward_y4_texture: texture_2d<f32>;
+@group(0) @binding(5) var backward_dy4_texture: texture_2d<f32>;
+
+fn load_y(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(backward_y4_texture, texel(i), 0); }
+    return backward_y4[i];
+}
+
+fn load_dy(i: u32) -> vec4f {
+    if TEXTURES { return textureLoad(backward_dy4_texture, texel(i), 0); }
+    return backward_dy4[i];
+}
 
 @compute @workgroup_size(64)
 fn backward_vec4(
@@ -71,6 +94,6 @@ fn backward_vec4(
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
-    let positive = bitcast<vec4u>(backward_y4[i]) - vec4u(1u) < vec4u(0x7f800000u);
-    backward_dx4[i] = select(vec4f(0.0), backward_dy4[i], positive);
+    let positive = bitcast<vec4u>(load_y(i)) - vec4u(1u) < vec4u(0x7f800000u);
+    backward_dx4[i] = select(vec4f(0.0), load_dy(i), positive);
 }

@@ -11,7 +11,7 @@ use super::simd::widest;
 use super::{
     Args, Case,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Kernel, Op, Reference, Scalar, Tensor, Texture,
 };
 use rayon::prelude::*;
 use std::ops::{Add, Div, Mul, Sub};
@@ -75,6 +75,9 @@ impl Rule {
 }
 
 /// Inputs: header, decay, w, gradient (and state). Outputs: w' (and state').
+/// w, gradient and state.
+const STATEFUL: &[Texture] = &[Texture::vectors(2), Texture::vectors(3), Texture::vectors(4)];
+
 const fn kernel(name: &'static str, entry: &'static str, reference: Reference, cpu: fn(&mut Args<'_, f32>)) -> Kernel {
     Kernel {
         name,
@@ -82,7 +85,7 @@ const fn kernel(name: &'static str, entry: &'static str, reference: Reference, c
         entry,
         inputs: &[U32, F32, F32, F32, F32],
         outputs: &[F32, F32],
-        textures: &[],
+        textures: STATEFUL,
         params: size_of::<Params>(),
         workgroup: 64,
         reference,
@@ -105,6 +108,7 @@ const ADAM_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Adam);
 pub static SGD: Kernel = Kernel {
     inputs: &[U32, F32, F32, F32],
     outputs: &[F32],
+    textures: &[Texture::vectors(2), Texture::vectors(3)],
     ..kernel("optimizer.sgd", "sgd", SGD_FUNCTIONS.0, SGD_FUNCTIONS.1)
 };
 /// State v `[count]`.
@@ -139,7 +143,7 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
         inputs.push(before);
         outputs.push(after);
     }
-    Op::new(rule.kernel(), params, &inputs, &outputs, linear(count, 64), count * (5 + 6 * rule.slots()))
+    Op::new(rule.kernel(), params, &inputs, &outputs, linear(count / 4, 64), count * (5 + 6 * rule.slots()))
 }
 
 /// The numbers that a step computes with: f64 in the reference, f32 on the CPU.

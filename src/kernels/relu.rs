@@ -3,7 +3,7 @@
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
 use rayon::prelude::*;
 
 #[repr(C)]
@@ -19,13 +19,19 @@ const SOURCE: &str = include_str!("../../shaders/relu.wgsl");
 pub static FORWARD: Kernel = FORWARD_SIGNATURE;
 
 /// The same, four values an invocation; for a count that is a multiple of 4.
-pub static FORWARD_VEC4: Kernel = Kernel { name: "relu.forward_vec4", entry: "forward_vec4", ..FORWARD_SIGNATURE };
+pub static FORWARD_VEC4: Kernel =
+    Kernel { name: "relu.forward_vec4", entry: "forward_vec4", textures: &[Texture::vectors(0)], ..FORWARD_SIGNATURE };
 
 /// Inputs: y, dy. Outputs: dx.
 pub static BACKWARD: Kernel = BACKWARD_SIGNATURE;
 
 /// The same, four values an invocation; for a count that is a multiple of 4.
-pub static BACKWARD_VEC4: Kernel = Kernel { name: "relu.backward_vec4", entry: "backward_vec4", ..BACKWARD_SIGNATURE };
+pub static BACKWARD_VEC4: Kernel = Kernel {
+    name: "relu.backward_vec4",
+    entry: "backward_vec4",
+    textures: &[Texture::vectors(0), Texture::vectors(1)],
+    ..BACKWARD_SIGNATURE
+};
 
 const FORWARD_SIGNATURE: Kernel = Kernel {
     name: "relu.forward",
