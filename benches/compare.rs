@@ -59,6 +59,7 @@ impl Peer {
         let mut process = Command::new(&arguments.python)
             .args([script, "--preset", preset, "--device", device, "--batch-size"])
             .args([batch.to_string(), "--seconds".into(), arguments.seconds.to_string()])
+            .args(["--threads".to_string(), std::thread::available_parallelism()?.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -78,7 +79,9 @@ impl Peer {
     fn round(&mut self) -> Result<BTreeMap<String, f64>, Box<dyn Error>> {
         writeln!(self.requests, "round")?;
         let mut line = String::new();
-        self.answers.read_line(&mut line)?;
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err("PyTorch ended in the middle: see above".into());
+        }
         Ok(serde_json::from_str(&line)?)
     }
 }

@@ -602,6 +602,7 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
     let cases = [
         ("--learning-rate", "nan"),
         ("--learning-rate", "-0.1"),
+        ("--learning-rate", "0"),
         ("--learning-rate", "inf"),
         ("--warm-up", "1"),
         ("--warm-up", "-0.5"),

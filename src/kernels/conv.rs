@@ -308,7 +308,7 @@ fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
 /// `[N,H,W,C]`, filters, kernel, stride, pad.
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
 
-/// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel; 64±1 rows and channels;
+/// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel, and far beyond; 64±1 rows and channels;
 /// channels that fill half a block of eight.
 const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
@@ -330,6 +330,7 @@ const SHAPES: &[Shape] = &[
     ([2, 5, 6, 2], 12, [3, 2], [2, 1], [1, 1]),
     ([1, 1, 2, 8], 8, [1, 1], [1, 1], [0, 0]),
     ([1, 5, 6, 48], 44, [3, 3], [1, 1], [1, 1]),
+    ([1, 3, 4, 2], 8, [3, 3], [2000, 1500], [3000, 2000]),
 ];
 
 /// More than 65,535 workgroups, of 64 results or of 64 blocks of six pixels: columns of one pixel make a block each.

@@ -126,7 +126,7 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
     let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
     let (k, o) = (p.k(), p.o as usize);
     let examples = y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in()));
-    if conv_direct::takes(o) {
+    if conv_direct::takes(&p) {
         return with_packed(
             |packed| conv_direct::pack(weight, o, packed),
             |packed| examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y)),
@@ -159,7 +159,7 @@ pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
     let (k, o) = (p.k(), p.o as usize);
     let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * o));
-    if let Some(reversed) = conv_direct::reversed(&p).filter(|_| conv_direct::takes(p.c as usize)) {
+    if let Some(reversed) = conv_direct::reversed(&p).filter(conv_direct::takes) {
         return with_packed(
             |packed| conv_direct::pack_reversed(&p, weight, packed),
             |packed| examples.for_each(|(dx, dy)| conv_direct::forward(&reversed, dy, packed, None, dx)),

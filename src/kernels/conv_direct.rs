@@ -41,8 +41,18 @@ fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool {
     false
 }
 
-/// Whether [`forward`] takes this many output channels here.
-pub(super) fn takes(channels: usize) -> bool {
+/// Whether [`forward`] takes this shape here.
+pub(super) fn takes(p: &Params) -> bool {
+    // It copies the image with all its padding, which a network may make as large as it likes.
+    let padded = (p.h + 2 * p.pad[0]) as usize * (p.w + 2 * p.pad[1]) as usize * p.c as usize;
+    padded <= 4 * (p.example_in() + p.rows() * p.o as usize) + MOST_PADDING && fills_vectors(p.o as usize)
+}
+
+/// Floats of padding that are no matter.
+const MOST_PADDING: usize = 1 << 16;
+
+/// Whether this many channels fill vectors that this processor has.
+fn fills_vectors(channels: usize) -> bool {
     struct Nothing;
     impl WithSimd for Nothing {
         type Output = ();
@@ -261,7 +271,7 @@ fn pixel_block<S: Simd, const P: usize, const N: usize>(
 
 /// Whether [`backward_weight`] takes this shape here.
 pub(super) fn takes_weight(p: &Params) -> bool {
-    p.stride == [1, 1] && takes(p.o as usize)
+    p.stride == [1, 1] && takes(p)
 }
 
 /// One example: adds to dweight `[K,O]` the products of x `[H,W,C]` and dy `[OH,OW,O]`.

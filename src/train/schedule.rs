@@ -15,7 +15,7 @@ use std::f64::consts::PI;
 pub enum Schedule {
     /// 1 after a linear warm-up.
     Constant { warm_up: f64 },
-    /// Multiplied by `factor` after every share `every` of the run, from 1 after a linear warm-up.
+    /// Multiplied by `factor` after every share `every` of the run; a linear warm-up comes before, to 1.
     Step { warm_up: f64, every: f64, factor: f64 },
     /// Half a cosine wave from 1 down to `final_rate`, after a linear warm-up (Loshchilov and Hutter, "SGDR", 2017,
     /// without restarts).
@@ -25,6 +25,8 @@ pub enum Schedule {
     OneCycle { warm_up: f64, final_rate: f64 },
 }
 
+/// What products and quotients of shares may be off.
+const ROUNDING: f64 = 1e-9;
 /// What a one-cycle schedule begins with.
 const CYCLE_START: f64 = 1.0 / 25.0;
 
@@ -99,18 +101,19 @@ impl Schedule {
     pub fn factor(&self, step: u64, end: u64) -> f64 {
         let progress = step as f64 / end.max(1) as f64;
         let warm_up = self.warm_up();
-        if progress < warm_up {
-            let share = progress / warm_up;
+        // Steps of the warm-up; a share such as 0.07 of 100 steps is a hair more than seven in binary.
+        let rising = (warm_up * end as f64 * (1.0 - ROUNDING)).ceil();
+        if (step as f64) < rising {
             return match self {
-                Schedule::OneCycle { .. } => half_wave(CYCLE_START, 1.0, share),
+                Schedule::OneCycle { .. } => half_wave(CYCLE_START, 1.0, progress / warm_up),
                 // The first step takes a step, too.
-                _ => (step + 1) as f64 / (warm_up * end as f64).ceil(),
+                _ => (step + 1) as f64 / rising,
             };
         }
-        let share = (progress - warm_up) / (1.0 - warm_up);
+        let share = ((progress - warm_up) / (1.0 - warm_up)).max(0.0);
         match *self {
             Schedule::Constant { .. } => 1.0,
-            Schedule::Step { every, factor, .. } => factor.powf((progress / every).floor()),
+            Schedule::Step { every, factor, .. } => factor.powf((progress / every * (1.0 + ROUNDING)).floor()),
             Schedule::Cosine { final_rate, .. } | Schedule::OneCycle { final_rate, .. } => {
                 half_wave(1.0, final_rate, share)
             }
@@ -141,6 +144,14 @@ mod tests {
     fn steps_fall_at_equal_shares() {
         let schedule = Schedule::Step { warm_up: 0.0, every: 0.25, factor: 0.5 };
         assert_eq!(factors(schedule, 8), [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]);
+    }
+
+    #[test]
+    fn shares_that_binary_fractions_miss_come_in_time() {
+        let falls = factors(Schedule::Step { warm_up: 0.0, every: 0.1, factor: 0.5 }, 10);
+        assert_eq!(falls, [1.0, 0.5, 0.25, 0.125, 0.0625, 0.0313, 0.0156, 0.0078, 0.0039, 0.002]);
+        let rises = factors(Schedule::Constant { warm_up: 0.07 }, 100);
+        assert_eq!(rises[..8], [0.1429, 0.2857, 0.4286, 0.5714, 0.7143, 0.8571, 1.0, 1.0]);
     }
 
     #[test]

@@ -147,10 +147,10 @@ impl Settings {
         }
         let trainer = Trainer::new(name, &constants);
         let schedule = overrides.schedule.or(recipe.schedule).unwrap_or(ScheduleName::Constant);
-        // A warm-up belongs to the schedule that it was chosen for.
-        let own_warm_up = recipe.warm_up.filter(|_| recipe.schedule.is_none_or(|own| own == schedule));
-        let schedule =
-            Schedule::new(schedule, &Recipe { warm_up: overrides.warm_up.or(own_warm_up), ..recipe.clone() });
+        // The recipe's shares belong to its own schedule.
+        let own = recipe.schedule.is_none_or(|own| own == schedule);
+        let shares = if own { recipe.clone() } else { Recipe::default() };
+        let schedule = Schedule::new(schedule, &Recipe { warm_up: overrides.warm_up.or(shares.warm_up), ..shares });
         let epochs = recipe.epochs.map_or(DEFAULT_EPOCHS, |e| e as u64);
         let settings = Settings {
             trainer,
@@ -182,11 +182,11 @@ impl Settings {
     /// Refuses what no training can use.
     pub(super) fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::Settings(what));
-        for (name, value) in [
-            ("--learning-rate", self.trainer.learning_rate()),
-            ("--l1-decay", self.l1_decay),
-            ("--l2-decay", self.l2_decay),
-        ] {
+        let rate = self.trainer.learning_rate();
+        if !(rate.is_finite() && rate > 0.0) {
+            return refuse(format!("--learning-rate {rate} is not a number above 0"));
+        }
+        for (name, value) in [("--l1-decay", self.l1_decay), ("--l2-decay", self.l2_decay)] {
             if !(value.is_finite() && value >= 0.0) {
                 return refuse(format!("{name} {value} is not a number of at least 0"));
             }
