@@ -33,7 +33,7 @@ pub struct Subject {
 impl Subject {
     /// Warms up (pipelines, caches, the length of submissions) and chooses how many steps a round takes.
     pub async fn new(mut runner: Runner, settings: &Settings) -> Result<Subject> {
-        let per_step = warm_up(&mut runner, settings.round).await?;
+        let per_step = seconds_per_step(&mut runner, settings.round).await?;
         let mut subject = Subject {
             runner,
             rounds: 1,
@@ -110,7 +110,7 @@ impl Subject {
 }
 
 /// Seconds a step takes when it is warm.
-async fn warm_up(runner: &mut Runner, at_least: Duration) -> Result<f64> {
+pub(super) async fn seconds_per_step(runner: &mut Runner, at_least: Duration) -> Result<f64> {
     // The first step may still compile, allocate and fetch; it says nothing about the others.
     runner.step().await?;
     runner.executor.finish().await?;

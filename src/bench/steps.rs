@@ -1,12 +1,12 @@
 //! Whole training steps of one device, round by round, for those who take turns with others.
 
+use super::measure::seconds_per_step;
 use super::workload::{Runner, Workload};
 use crate::error::Result;
 use crate::exec::Device;
 use crate::net::Network;
 use crate::train::{Overrides, Settings};
 use std::time::Duration;
-use web_time::Instant;
 
 /// A device that trains on random images.
 pub struct Steps {
@@ -23,28 +23,9 @@ impl Steps {
         Ok(Steps { runner: workload.runner(device, network, batch).await? })
     }
 
-    /// Bytes that the device holds.
-    pub fn memory(&self) -> u64 {
-        self.runner.executor.memory()
-    }
-
     /// Images per second over at least `round`, the device idle before and after. The last measurement counts, which is
     /// about half of the round.
     pub async fn round(&mut self, round: Duration) -> Result<f64> {
-        self.runner.step().await?;
-        self.runner.executor.finish().await?;
-        let start = Instant::now();
-        let mut steps = 1;
-        loop {
-            let begin = Instant::now();
-            for _ in 0..steps {
-                self.runner.step().await?;
-            }
-            self.runner.executor.finish().await?;
-            if start.elapsed() >= round {
-                return Ok((steps * self.runner.batch()) as f64 / begin.elapsed().as_secs_f64());
-            }
-            steps *= 2;
-        }
+        Ok(self.runner.batch() as f64 / seconds_per_step(&mut self.runner, round).await?)
     }
 }
