@@ -151,8 +151,10 @@ impl Textures {
     pub fn segments(&mut self, instructions: Range<usize>) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
         for i in instructions {
-            let mut copies = self.reads[i].clone();
-            copies.retain(|image| std::mem::take(&mut self.images[*image].stale));
+            let Self { reads, images, .. } = self;
+            // Allocates only where there is something to copy.
+            let copies: Vec<usize> =
+                reads[i].iter().copied().filter(|image| std::mem::take(&mut images[*image].stale)).collect();
             match segments.last_mut() {
                 Some(segment) if copies.is_empty() => segment.instructions.end = i + 1,
                 _ => segments.push(Segment { copies, instructions: i..i + 1 }),
