@@ -1,7 +1,7 @@
 // The convolution of conv.wgsl for O a multiple of 4 (and C too, where the name does not say `narrow`), read in vec4.
 //
 // x [N,H,W,C], weight [KH,KW,C,O], bias [O], y [N,OH,OW,O]. Every invocation keeps a block of results in registers:
-// six pixels side by side x 8 channels, or five taps of a kernel row x 4 input x 8 output channels. No barrier, no
+// PIXELS pixels side by side x 8 channels, or five taps of a kernel row x 4 input x 8 output channels. No barrier, no
 // workgroup memory. At stride 1 the taps of a kernel row slide over a window in registers, so that one load a tap
 // serves all pixels of the block. Software drivers pay for a load by the instruction, not by the byte: hence vec4.
 
@@ -23,18 +23,23 @@ override UNIT_STRIDE: bool = false;
 fn stride_y() -> u32 { return select(p.stride_y, 1u, UNIT_STRIDE); }
 fn stride_x() -> u32 { return select(p.stride_x, 1u, UNIT_STRIDE); }
 
+// Pixels side by side that a block has, and how many it can have. Loops over them have constant bounds, which compilers
+// unroll, so that arrays of that length live in registers.
+override PIXELS: u32 = 6;
+const MOST = 14u;
+
 fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 
-// Where a block of six output (or input) pixels lies.
+// Where a block of output (or input) pixels lies.
 struct Block { n: u32, y: u32, x: u32, exists: bool }
 
 fn block_at(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Block {
-    let blocks = (width + 5u) / 6u;
+    let blocks = (width + PIXELS - 1u) / PIXELS;
     let i = (group.y * groups.x + group.x) * 64u + lane;
-    return Block(i / (blocks * height), (i / blocks) % height, (i % blocks) * 6u, i < p.n * height * blocks);
+    return Block(i / (blocks * height), (i / blocks) % height, (i % blocks) * PIXELS, i < p.n * height * blocks);
 }
 
-// ---- forward: y = im2col(x) * weight + bias; 6 pixels x 8 output channels ----
+// ---- forward: y = im2col(x) * weight + bias; PIXELS x 8 output channels ----
 @group(0) @binding(1) var<storage, read> forward_x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> forward_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read> forward_bias: array<vec4f>;
@@ -74,62 +79,45 @@ fn forward(
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    var l0 = load_bias(lo); var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
-    var h0 = load_bias(hi); var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
+    var low: array<vec4f, MOST>;
+    var high: array<vec4f, MOST>;
+    for (var i = 0u; i < PIXELS; i++) {
+        low[i] = load_bias(lo);
+        high[i] = load_bias(hi);
+    }
     for (var ky = 0u; ky < p.kh; ky++) {
         let y = i32(b.y * stride_y() + ky) - i32(p.pad_y);
         let inside = y >= 0 && y < i32(p.h);
         let row = (b.n * p.h + select(0u, u32(y), inside)) * p.w;
         for (var c4 = 0u; c4 < p.c / 4u; c4++) {
-            var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0);
-            var v3 = vec4f(0.0); var v4 = vec4f(0.0); var v5 = vec4f(0.0);
+            var v: array<vec4f, MOST>;
             if UNIT_STRIDE {
-                v1 = load_x(row, inside, x0, c4);
-                v2 = load_x(row, inside, x0 + 1, c4);
-                v3 = load_x(row, inside, x0 + 2, c4);
-                v4 = load_x(row, inside, x0 + 3, c4);
-                v5 = load_x(row, inside, x0 + 4, c4);
+                for (var i = 1u; i < PIXELS; i++) { v[i] = load_x(row, inside, x0 + i32(i) - 1, c4); }
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let x = x0 + i32(kx);
                 if UNIT_STRIDE {
-                    v0 = v1; v1 = v2; v2 = v3; v3 = v4; v4 = v5;
-                    v5 = load_x(row, inside, x + 5, c4);
+                    for (var i = 1u; i < PIXELS; i++) { v[i - 1u] = v[i]; }
+                    v[PIXELS - 1u] = load_x(row, inside, x + i32(PIXELS) - 1, c4);
                 } else {
-                    v0 = load_x(row, inside, x, c4);
-                    v1 = load_x(row, inside, x + step, c4);
-                    v2 = load_x(row, inside, x + 2 * step, c4);
-                    v3 = load_x(row, inside, x + 3 * step, c4);
-                    v4 = load_x(row, inside, x + 4 * step, c4);
-                    v5 = load_x(row, inside, x + 5 * step, c4);
+                    for (var i = 0u; i < PIXELS; i++) { v[i] = load_x(row, inside, x + i32(i) * step, c4); }
                 }
                 let k = ((ky * p.kw + kx) * p.c + c4 * 4u) * o4;
-                var wl = load_weight(k + lo);
-                var wh = load_weight(k + hi);
-                l0 += v0.x * wl; l1 += v1.x * wl; l2 += v2.x * wl; l3 += v3.x * wl; l4 += v4.x * wl; l5 += v5.x * wl;
-                h0 += v0.x * wh; h1 += v1.x * wh; h2 += v2.x * wh; h3 += v3.x * wh; h4 += v4.x * wh; h5 += v5.x * wh;
-                wl = load_weight(k + o4 + lo);
-                wh = load_weight(k + o4 + hi);
-                l0 += v0.y * wl; l1 += v1.y * wl; l2 += v2.y * wl; l3 += v3.y * wl; l4 += v4.y * wl; l5 += v5.y * wl;
-                h0 += v0.y * wh; h1 += v1.y * wh; h2 += v2.y * wh; h3 += v3.y * wh; h4 += v4.y * wh; h5 += v5.y * wh;
-                wl = load_weight(k + 2u * o4 + lo);
-                wh = load_weight(k + 2u * o4 + hi);
-                l0 += v0.z * wl; l1 += v1.z * wl; l2 += v2.z * wl; l3 += v3.z * wl; l4 += v4.z * wl; l5 += v5.z * wl;
-                h0 += v0.z * wh; h1 += v1.z * wh; h2 += v2.z * wh; h3 += v3.z * wh; h4 += v4.z * wh; h5 += v5.z * wh;
-                wl = load_weight(k + 3u * o4 + lo);
-                wh = load_weight(k + 3u * o4 + hi);
-                l0 += v0.w * wl; l1 += v1.w * wl; l2 += v2.w * wl; l3 += v3.w * wl; l4 += v4.w * wl; l5 += v5.w * wl;
-                h0 += v0.w * wh; h1 += v1.w * wh; h2 += v2.w * wh; h3 += v3.w * wh; h4 += v4.w * wh; h5 += v5.w * wh;
+                for (var j = 0u; j < 4u; j++) {
+                    let wl = load_weight(k + j * o4 + lo);
+                    let wh = load_weight(k + j * o4 + hi);
+                    for (var i = 0u; i < PIXELS; i++) {
+                        low[i] += v[i][j] * wl;
+                        high[i] += v[i][j] * wh;
+                    }
+                }
             }
         }
     }
     let pixel = (b.n * p.oh + b.y) * p.ow + b.x;
-    store_y(pixel, b.x < p.ow, lo, l0, h0);
-    store_y(pixel + 1u, b.x + 1u < p.ow, lo, l1, h1);
-    store_y(pixel + 2u, b.x + 2u < p.ow, lo, l2, h2);
-    store_y(pixel + 3u, b.x + 3u < p.ow, lo, l3, h3);
-    store_y(pixel + 4u, b.x + 4u < p.ow, lo, l4, h4);
-    store_y(pixel + 5u, b.x + 5u < p.ow, lo, l5, h5);
+    for (var i = 0u; i < PIXELS; i++) {
+        store_y(pixel + i, b.x + i < p.ow, lo, low[i], high[i]);
+    }
 }
 
 fn store_y(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
@@ -163,52 +151,46 @@ fn forward_narrow(
     let o4 = p.o / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
-    var l0 = load_bias(lo); var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
-    var h0 = load_bias(hi); var h1 = h0; var h2 = h0; var h3 = h0; var h4 = h0; var h5 = h0;
+    var low: array<vec4f, MOST>;
+    var high: array<vec4f, MOST>;
+    for (var i = 0u; i < PIXELS; i++) {
+        low[i] = load_bias(lo);
+        high[i] = load_bias(hi);
+    }
     for (var ky = 0u; ky < p.kh; ky++) {
         let y = i32(b.y * stride_y() + ky) - i32(p.pad_y);
         let inside = y >= 0 && y < i32(p.h);
         let row = (b.n * p.h + select(0u, u32(y), inside)) * p.w;
         for (var c = 0u; c < p.c; c++) {
-            var v0 = 0.0; var v1 = 0.0; var v2 = 0.0; var v3 = 0.0; var v4 = 0.0; var v5 = 0.0;
+            var v: array<f32, MOST>;
             if UNIT_STRIDE {
-                v1 = load_narrow(row, inside, x0, c);
-                v2 = load_narrow(row, inside, x0 + 1, c);
-                v3 = load_narrow(row, inside, x0 + 2, c);
-                v4 = load_narrow(row, inside, x0 + 3, c);
-                v5 = load_narrow(row, inside, x0 + 4, c);
+                for (var i = 1u; i < PIXELS; i++) { v[i] = load_narrow(row, inside, x0 + i32(i) - 1, c); }
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let x = x0 + i32(kx);
                 if UNIT_STRIDE {
-                    v0 = v1; v1 = v2; v2 = v3; v3 = v4; v4 = v5;
-                    v5 = load_narrow(row, inside, x + 5, c);
+                    for (var i = 1u; i < PIXELS; i++) { v[i - 1u] = v[i]; }
+                    v[PIXELS - 1u] = load_narrow(row, inside, x + i32(PIXELS) - 1, c);
                 } else {
-                    v0 = load_narrow(row, inside, x, c);
-                    v1 = load_narrow(row, inside, x + step, c);
-                    v2 = load_narrow(row, inside, x + 2 * step, c);
-                    v3 = load_narrow(row, inside, x + 3 * step, c);
-                    v4 = load_narrow(row, inside, x + 4 * step, c);
-                    v5 = load_narrow(row, inside, x + 5 * step, c);
+                    for (var i = 0u; i < PIXELS; i++) { v[i] = load_narrow(row, inside, x + i32(i) * step, c); }
                 }
                 let k = ((ky * p.kw + kx) * p.c + c) * o4;
                 let wl = load_weight(k + lo);
                 let wh = load_weight(k + hi);
-                l0 += v0 * wl; l1 += v1 * wl; l2 += v2 * wl; l3 += v3 * wl; l4 += v4 * wl; l5 += v5 * wl;
-                h0 += v0 * wh; h1 += v1 * wh; h2 += v2 * wh; h3 += v3 * wh; h4 += v4 * wh; h5 += v5 * wh;
+                for (var i = 0u; i < PIXELS; i++) {
+                    low[i] += v[i] * wl;
+                    high[i] += v[i] * wh;
+                }
             }
         }
     }
     let pixel = (b.n * p.oh + b.y) * p.ow + b.x;
-    store_y(pixel, b.x < p.ow, lo, l0, h0);
-    store_y(pixel + 1u, b.x + 1u < p.ow, lo, l1, h1);
-    store_y(pixel + 2u, b.x + 2u < p.ow, lo, l2, h2);
-    store_y(pixel + 3u, b.x + 3u < p.ow, lo, l3, h3);
-    store_y(pixel + 4u, b.x + 4u < p.ow, lo, l4, h4);
-    store_y(pixel + 5u, b.x + 5u < p.ow, lo, l5, h5);
+    for (var i = 0u; i < PIXELS; i++) {
+        store_y(pixel + i, b.x + i < p.ow, lo, low[i], high[i]);
+    }
 }
 
-// ---- backward_input: dx gathers from every output whose window covers it; 6 pixels x 8 input channels ----
+// ---- backward_input: dx gathers from every output whose window covers it; PIXELS x 8 input channels ----
 @group(0) @binding(1) var<storage, read> input_dy: array<vec4f>;
 @group(0) @binding(2) var<storage, read> input_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> input_dx: array<vec4f>;
@@ -218,6 +200,12 @@ fn forward_narrow(
 fn load_input_weight(i: u32) -> vec4f {
     if TEXTURES { return textureLoad(input_weight_texture, texel(i), 0); }
     return input_weight[i];
+}
+
+// Four output channels of four input channels' weights: rows `row4` apart, as columns.
+fn load_input_weights(i: u32, row4: u32) -> mat4x4f {
+    return mat4x4f(load_input_weight(i), load_input_weight(i + row4), load_input_weight(i + 2u * row4),
+        load_input_weight(i + 3u * row4));
 }
 
 // Gradients 4*o4.. of the output pixel whose window starts at input column `at` (padding counted in), in the output row
@@ -244,8 +232,8 @@ fn backward_input(
     let c4 = p.c / 4u;
     let lo = group.z * 2u;
     let hi = min(lo + 1u, c4 - 1u);
-    var l0 = vec4f(0.0); var l1 = l0; var l2 = l0; var l3 = l0; var l4 = l0; var l5 = l0;
-    var h0 = l0; var h1 = l0; var h2 = l0; var h3 = l0; var h4 = l0; var h5 = l0;
+    var low: array<vec4f, MOST>;
+    var high: array<vec4f, MOST>;
     for (var ky = 0u; ky < p.kh; ky++) {
         // The window at oy covers y through tap ky where oy * stride = y + pad - ky.
         let ty = i32(b.y + p.pad_y) - i32(ky);
@@ -253,61 +241,35 @@ fn backward_input(
         let inside = ty >= 0 && oy * i32(stride_y()) == ty && oy < i32(p.oh);
         let row = (b.n * p.oh + select(0u, u32(oy), inside)) * p.ow;
         for (var o4 = 0u; o4 < row4; o4++) {
-            var v0 = vec4f(0.0); var v1 = vec4f(0.0); var v2 = vec4f(0.0);
-            var v3 = vec4f(0.0); var v4 = vec4f(0.0); var v5 = vec4f(0.0);
+            // From the last pixel to the first, as the window slides to the left.
+            var v: array<vec4f, MOST>;
             if UNIT_STRIDE {
-                v0 = load_dy(row, inside, x0 + 1, o4);
-                v1 = load_dy(row, inside, x0 + 2, o4);
-                v2 = load_dy(row, inside, x0 + 3, o4);
-                v3 = load_dy(row, inside, x0 + 4, o4);
-                v4 = load_dy(row, inside, x0 + 5, o4);
+                for (var i = 1u; i < PIXELS; i++) { v[i] = load_dy(row, inside, x0 + i32(PIXELS - i), o4); }
             }
             for (var kx = 0u; kx < p.kw; kx++) {
                 let at = x0 - i32(kx);
                 if UNIT_STRIDE {
-                    v5 = v4; v4 = v3; v3 = v2; v2 = v1; v1 = v0;
-                    v0 = load_dy(row, inside, at, o4);
+                    for (var i = 1u; i < PIXELS; i++) { v[i - 1u] = v[i]; }
+                    v[PIXELS - 1u] = load_dy(row, inside, at, o4);
                 } else {
-                    v0 = load_dy(row, inside, at, o4);
-                    v1 = load_dy(row, inside, at + 1, o4);
-                    v2 = load_dy(row, inside, at + 2, o4);
-                    v3 = load_dy(row, inside, at + 3, o4);
-                    v4 = load_dy(row, inside, at + 4, o4);
-                    v5 = load_dy(row, inside, at + 5, o4);
+                    for (var i = 0u; i < PIXELS; i++) {
+                        v[i] = load_dy(row, inside, at + i32(PIXELS - 1u - i), o4);
+                    }
                 }
                 let k = (ky * p.kw + kx) * p.c * row4 + o4;
-                let kl = k + lo * 4u * row4;
-                let a0 = load_input_weight(kl);
-                let a1 = load_input_weight(kl + row4);
-                let a2 = load_input_weight(kl + 2u * row4);
-                let a3 = load_input_weight(kl + 3u * row4);
-                l0 += vec4f(dot(v0, a0), dot(v0, a1), dot(v0, a2), dot(v0, a3));
-                l1 += vec4f(dot(v1, a0), dot(v1, a1), dot(v1, a2), dot(v1, a3));
-                l2 += vec4f(dot(v2, a0), dot(v2, a1), dot(v2, a2), dot(v2, a3));
-                l3 += vec4f(dot(v3, a0), dot(v3, a1), dot(v3, a2), dot(v3, a3));
-                l4 += vec4f(dot(v4, a0), dot(v4, a1), dot(v4, a2), dot(v4, a3));
-                l5 += vec4f(dot(v5, a0), dot(v5, a1), dot(v5, a2), dot(v5, a3));
-                let kh = k + hi * 4u * row4;
-                let b0 = load_input_weight(kh);
-                let b1 = load_input_weight(kh + row4);
-                let b2 = load_input_weight(kh + 2u * row4);
-                let b3 = load_input_weight(kh + 3u * row4);
-                h0 += vec4f(dot(v0, b0), dot(v0, b1), dot(v0, b2), dot(v0, b3));
-                h1 += vec4f(dot(v1, b0), dot(v1, b1), dot(v1, b2), dot(v1, b3));
-                h2 += vec4f(dot(v2, b0), dot(v2, b1), dot(v2, b2), dot(v2, b3));
-                h3 += vec4f(dot(v3, b0), dot(v3, b1), dot(v3, b2), dot(v3, b3));
-                h4 += vec4f(dot(v4, b0), dot(v4, b1), dot(v4, b2), dot(v4, b3));
-                h5 += vec4f(dot(v5, b0), dot(v5, b1), dot(v5, b2), dot(v5, b3));
+                let wl = load_input_weights(k + lo * 4u * row4, row4);
+                let wh = load_input_weights(k + hi * 4u * row4, row4);
+                for (var i = 0u; i < PIXELS; i++) {
+                    low[i] += v[PIXELS - 1u - i] * wl;
+                    high[i] += v[PIXELS - 1u - i] * wh;
+                }
             }
         }
     }
     let pixel = (b.n * p.h + b.y) * p.w + b.x;
-    store_dx(pixel, b.x < p.w, lo, l0, h0);
-    store_dx(pixel + 1u, b.x + 1u < p.w, lo, l1, h1);
-    store_dx(pixel + 2u, b.x + 2u < p.w, lo, l2, h2);
-    store_dx(pixel + 3u, b.x + 3u < p.w, lo, l3, h3);
-    store_dx(pixel + 4u, b.x + 4u < p.w, lo, l4, h4);
-    store_dx(pixel + 5u, b.x + 5u < p.w, lo, l5, h5);
+    for (var i = 0u; i < PIXELS; i++) {
+        store_dx(pixel + i, b.x + i < p.w, lo, low[i], high[i]);
+    }
 }
 
 fn store_dx(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {

@@ -196,7 +196,8 @@ fn forward_with(blocked: bool, p: Params, x: Tensor, weight: Tensor, bias: Tenso
         None => linear(y.len, 64),
     };
     let op = Op::new(kernel.unwrap_or(&FORWARD), p, &[x, weight, bias], &[y], groups, p.flops());
-    specialise(op, kernel, &p)
+    // The plain kernels have no constants.
+    op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::pixel_constants(&p, p.ow)))
 }
 
 fn backward_input_with(blocked: bool, p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
@@ -208,7 +209,8 @@ fn backward_input_with(blocked: bool, p: Params, dy: Tensor, weight: Tensor, dx:
         None => linear(dx.len, 64),
     };
     let op = Op::new(kernel.unwrap_or(&BACKWARD_INPUT), p, &[dy, weight], &[dx], groups, p.flops());
-    specialise(op, kernel, &p)
+    // The plain kernels have no constants.
+    op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::pixel_constants(&p, p.w)))
 }
 
 fn backward_weight_with(blocked: bool, p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op {
@@ -220,12 +222,8 @@ fn backward_weight_with(blocked: bool, p: Params, x: Tensor, dy: Tensor, partial
         None => linear(partial.len, 64),
     };
     let op = Op::new(kernel.unwrap_or(&BACKWARD_WEIGHT), p, &[x, dy], &[partial], groups, p.flops());
-    specialise(op, kernel, &p)
-}
-
-/// The constants of a blocked kernel; the plain ones have none.
-fn specialise(op: Op, blocked: Option<&'static Kernel>, p: &Params) -> Op {
-    if blocked.is_some() { op.with_constants(&conv_blocked::constants(p)) } else { op }
+    // The plain kernels have no constants.
+    op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::tap_constants(&p)))
 }
 
 pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
@@ -334,7 +332,7 @@ const SHAPES: &[Shape] = &[
     ([1, 3, 4, 2], 8, [3, 3], [2000, 1500], [3000, 2000]),
 ];
 
-/// More than 65,535 workgroups, of 64 results or of 64 blocks of six pixels: columns of one pixel make a block each.
+/// More than 65,535 workgroups, of 64 results or of 64 blocks of pixels: columns of one pixel make a block each.
 const MANY_PLAIN: Shape = ([1, 65_535 * 64 + 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]);
 const MANY_BLOCKED: Shape = ([1, 65_535 * 64 + 1, 1, 4], 4, [1, 1], [1, 1], [0, 0]);
 

@@ -67,14 +67,27 @@ pub(super) fn backward_weight_kernel(p: &Params) -> Option<&'static Kernel> {
     if fits(p) { Some(&BACKWARD_WEIGHT) } else { p.o.is_multiple_of(4).then_some(&BACKWARD_WEIGHT_NARROW) }
 }
 
-/// What the shader is compiled for.
-pub(super) fn constants(p: &Params) -> [(&'static str, u32); 1] {
-    [("UNIT_STRIDE", u32::from(p.stride == [1, 1]))]
+/// Pixels side by side that a block has, at most: as the shader's `MOST`.
+const MOST: u32 = 14;
+
+/// Pixels of a block in rows of `width`: few blocks, and as few pixels as possible beyond the row's end.
+fn pixels(width: u32) -> u32 {
+    width.div_ceil(width.div_ceil(MOST))
 }
 
-/// Blocks of six pixels x eight channels over `[n, height, width, channels]`.
+/// What the shader is compiled for, where blocks of pixels go along rows of `width`.
+pub(super) fn pixel_constants(p: &Params, width: u32) -> Vec<(&'static str, u32)> {
+    vec![("UNIT_STRIDE", u32::from(p.stride == [1, 1])), ("PIXELS", pixels(width))]
+}
+
+/// What the shader is compiled for, where blocks are of taps.
+pub(super) fn tap_constants(p: &Params) -> Vec<(&'static str, u32)> {
+    vec![("UNIT_STRIDE", u32::from(p.stride == [1, 1]))]
+}
+
+/// Blocks of pixels x eight channels over `[n, height, width, channels]`.
 pub(super) fn pixel_groups(n: u32, height: u32, width: u32, channels: u32) -> [u32; 3] {
-    let [x, y, _] = linear(n as usize * height as usize * width.div_ceil(6) as usize, 64);
+    let [x, y, _] = linear(n as usize * height as usize * width.div_ceil(pixels(width)) as usize, 64);
     [x, y, channels.div_ceil(8)]
 }
 

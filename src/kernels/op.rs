@@ -162,8 +162,8 @@ impl Op {
     }
 
     /// The same, compiled with these constants.
-    pub(super) fn with_constants(self, constants: &[(&'static str, u32)]) -> Op {
-        Op { constants: constants.to_vec(), ..self }
+    pub(super) fn with_constants(self, constants: Vec<(&'static str, u32)>) -> Op {
+        Op { constants, ..self }
     }
 }
 
