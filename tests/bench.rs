@@ -27,8 +27,8 @@ fn tiny() -> Network {
 }
 
 fn settings(batch_sizes: &[usize]) -> Settings {
-    let (round, budget) = (Duration::from_millis(5), Duration::from_secs(1));
-    Settings { batch_sizes: batch_sizes.to_vec(), rounds: 3, round, budget }
+    let (round, budget, probe) = (Duration::from_millis(5), Duration::from_secs(1), Duration::from_millis(1));
+    Settings { batch_sizes: batch_sizes.to_vec(), rounds: 3, round, budget, probe }
 }
 
 fn run(batch_sizes: &[usize]) -> glassnet::Result<Report> {
@@ -94,6 +94,20 @@ fn every_operation_layer_and_stage_has_sound_figures() {
 }
 
 #[test]
+fn every_time_is_judged_by_the_devices_peaks_where_it_has_some() {
+    let report = serde_json::to_value(run(&[2]).expect("both devices run")).expect("JSON");
+    let [cpu, reference] = [0, 1].map(|device| report["batches"][0]["results"][device]["measured"].clone());
+    let passes = |measured: &Value| [measured["stages"].clone(), measured["operations"].clone()];
+    for pass in passes(&cpu).iter().flat_map(|list| list.as_array().expect("a list")) {
+        assert!(pass["of_peak"]["share"].as_f64() > Some(0.0), "{pass}");
+        assert!(["compute", "memory"].map(Value::from).contains(&pass["of_peak"]["bound"]), "{pass}");
+    }
+    assert_eq!(reference["step"]["of_peak"], Value::Null);
+    let failures = report["devices"][1]["peaks"]["failures"].clone();
+    assert!(failures[0].as_str().is_some_and(|why| why.contains("the reference")), "{failures}");
+}
+
+#[test]
 fn what_does_not_fit_is_reported_and_the_rest_is_measured() {
     // 65,535 examples of a map with 2,000,000 values are more than any buffer indexes.
     let wide = TINY.replace("height = 6", "height = 1000").replace("width = 5", "width = 667");
@@ -136,8 +150,15 @@ fn the_command_prints_one_json_document() {
     assert_eq!(report["trainer"], "momentum");
     assert_eq!(report["devices"][0]["executor"], "cpu");
     assert_eq!(report["gpu_wins"]["verdict"], "not-compared");
+    let peaks = &report["devices"][0]["peaks"];
+    for (peak, probe) in [("compute", "12 chains of SIMD vectors"), ("memory", "a memory copy on every thread")] {
+        assert!(peaks[peak]["best"].as_f64() > Some(0.0), "{peaks}");
+        assert!(peaks[peak]["way"].as_str().is_some_and(|way| way.starts_with(probe)), "{peaks}");
+    }
+    assert_eq!(peaks["failures"], json!([]));
     let measured = &report["batches"][0]["results"][0]["measured"];
     assert!(measured["step"]["images_per_second"]["median"].as_f64() > Some(0.0));
+    assert!(measured["step"]["of_peak"]["share"].as_f64() > Some(0.0));
     let ratio = measured["operations_over_step"].as_f64().expect("layers and steps were timed");
     assert!((0.01..100.0).contains(&ratio), "operations take {ratio} of a step");
 }

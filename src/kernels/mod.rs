@@ -13,6 +13,7 @@ pub mod fc;
 pub mod op;
 pub mod optimizer;
 pub mod pool;
+pub mod probe;
 pub mod relu;
 mod simd;
 pub mod softmax;
@@ -119,6 +120,8 @@ pub static ALL: &[&Kernel] = &[
     &statistics::CHANGE,
     &statistics::CHANGE_TOTAL,
     &statistics::DEAD,
+    &probe::MULTIPLY_ADD,
+    &probe::COPY,
 ];
 
 /// Every case of every kernel.
@@ -132,6 +135,7 @@ pub fn cases() -> Vec<Case> {
         softmax::cases(),
         optimizer::cases(),
         statistics::cases(),
+        probe::cases(),
     ]
     .into_iter()
     .flatten()
