@@ -2,7 +2,7 @@
 
 use assert_cmd::Command;
 use glassnet::Error;
-use glassnet::bench::{self, Report, Settings};
+use glassnet::bench::{self, Growth, GrowthResult, GrowthSettings, Report, Settings};
 use glassnet::exec::Device;
 use glassnet::net::Network;
 use serde_json::{Value, json};
@@ -136,6 +136,60 @@ fn progress_ends_where_it_was_planned_to() {
     };
     pollster::block_on(bench::run(&tiny(), &[Device::Cpu], &settings(&[1, 2]), watch)).expect("the CPU runs");
     assert_eq!(last.0 + 1, last.1);
+}
+
+fn growth(devices: &[Device], longest_step: Duration) -> Growth {
+    let (batch_sizes, widths, round) = (vec![1, 4], vec![1, 3], Duration::from_millis(2));
+    let settings = GrowthSettings { batch_sizes, widths, rounds: 2, round, longest_step };
+    let mut named = Vec::new();
+    let mut progress = |size: &str| named.push(size.to_string());
+    let growth = pollster::block_on(bench::growth(&tiny(), devices, &settings, &mut progress)).expect("it grows");
+    assert_eq!(named, ["batch size 1", "batch size 4", "width x1", "width x3"]);
+    growth
+}
+
+fn results(growth: &Growth) -> impl Iterator<Item = &GrowthResult> {
+    growth.by_batch_size.iter().chain(&growth.by_width).flat_map(|point| &point.results)
+}
+
+#[test]
+fn speed_and_memory_are_measured_over_batch_sizes_and_widths() {
+    let growth = growth(&[Device::Cpu, Device::Reference], Duration::from_secs(9));
+    assert!(results(&growth).all(|r| r.images_per_second.is_some_and(|s| s.median > 0.0) && r.left_out.is_none()));
+    let memory = |results: &[GrowthResult]| results[0].memory_bytes.expect("measured");
+    for curve in [&growth.by_batch_size, &growth.by_width] {
+        assert!(memory(&curve[0].results) < memory(&curve[1].results), "{curve:?}");
+        assert_eq!(curve[1].results.iter().map(|r| r.device.as_str()).collect::<Vec<_>>(), ["cpu", "reference"]);
+    }
+    let parameters: Vec<_> = growth.by_width.iter().map(|point| point.parameters).collect();
+    // Three filters of 3x3 and their biases, then 3x2 pixels of three channels to four classes; nine in place of three.
+    assert_eq!(parameters, [Some(27 + 3 + 18 * 4 + 4), Some(81 + 9 + 54 * 4 + 4)]);
+}
+
+#[test]
+fn sizes_that_would_take_too_long_are_left_out_with_the_reason() {
+    let growth = growth(&[Device::Cpu], Duration::ZERO);
+    let left_out: Vec<_> = results(&growth).map(|r| r.left_out.clone()).collect();
+    // The first size has nothing before it to judge it by.
+    assert_eq!((&left_out[0], &left_out[2]), (&None, &None));
+    for reason in [&left_out[1], &left_out[3]] {
+        assert!(reason.as_ref().is_some_and(|why| why.contains("a step would take about")), "{reason:?}");
+    }
+}
+
+#[test]
+fn the_command_draws_growth_only_as_svg_and_only_where_it_can_be_written() {
+    let refused = |file: &str, expected: &str| {
+        let message = stderr(&mut glassnet(&["--devices", "cpu", "--batch-sizes", "1", "--growth", file]));
+        assert!(message.contains(expected), "{file}: {message}");
+    };
+    refused("growth.png", "the picture is an SVG");
+    refused("growth", "the picture is an SVG");
+    refused("no/such/folder/growth.svg", "a folder that does not exist");
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = folder.path().join("taken.svg");
+    std::fs::create_dir(&taken).expect("a folder");
+    refused(taken.to_str().expect("UTF-8"), "is a folder");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //!
 //! Before both, each device shows what it does at best ([`Peaks`]), so that a time can be judged and not only compared.
 
+mod growth;
 mod measure;
 mod peaks;
 mod report;
@@ -17,6 +18,7 @@ mod steps;
 mod summary;
 mod workload;
 
+pub use growth::{Growth, GrowthPoint, GrowthResult, GrowthSettings, growth};
 pub use peaks::{Bound, Peak, PeakShare, Peaks, peaks, time_case};
 pub use report::{
     BatchReport, DeviceReport, DeviceResult, LayerFigures, Machine, Measured, Method, OperationFigures, PassFigures,

@@ -1,5 +1,6 @@
 //! The report: what was measured, in units that compare across batch sizes. One JSON document holds all of it.
 
+use super::growth::Growth;
 use super::measure::Subject;
 use super::peaks::{PeakShare, Peaks};
 use super::summary::{Crossover, Spread, crossover};
@@ -28,6 +29,8 @@ pub struct Report {
     /// By batch size, the smallest first.
     pub batches: Vec<BatchReport>,
     pub gpu_wins: Crossover,
+    /// Over batch size and width, where that was asked for.
+    pub growth: Option<Growth>,
     /// What a reader should know, as: a device was left out.
     pub notes: Vec<String>,
 }
@@ -205,6 +208,7 @@ pub(super) fn report(
         devices: devices.iter().zip(peaks).map(describe).collect(),
         batches,
         gpu_wins: crossover(&speed_ups),
+        growth: None,
         notes: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! The report as tables: what ran, whole steps, layers by batch size, what to be wary of.
 
+use super::growth;
 use crate::cli::output::{Table, figure};
 use glassnet::bench::{
     BatchReport, Bound, Crossover, DeviceReport, DeviceResult, LayerFigures, Measured, PassFigures, Peak, PeakShare,
@@ -21,6 +22,9 @@ pub fn render(report: &Report) -> String {
         if batch.results.iter().any(|r| r.measured.as_ref().is_some_and(|m| !m.stages.is_empty())) {
             let _ = write!(text, "\n{}\n", layers(batch));
         }
+    }
+    if let Some(growth) = &report.growth {
+        let _ = write!(text, "\n{}\n", growth::tables(growth));
     }
     for line in remarks(report) {
         let _ = write!(text, "\n{line}");
