@@ -10,6 +10,7 @@ pub mod conv_blocked;
 mod conv_cpu;
 mod conv_direct;
 pub mod fc;
+pub mod matmul;
 pub mod op;
 pub mod optimizer;
 pub mod pool;
@@ -122,6 +123,9 @@ pub static ALL: &[&Kernel] = &[
     &statistics::DEAD,
     &probe::MULTIPLY_ADD,
     &probe::COPY,
+    &matmul::REGISTERS,
+    &matmul::TILES64,
+    &matmul::TILES128,
 ];
 
 /// Every case of every kernel.
@@ -136,6 +140,7 @@ pub fn cases() -> Vec<Case> {
         optimizer::cases(),
         statistics::cases(),
         probe::cases(),
+        matmul::cases(),
     ]
     .into_iter()
     .flatten()
