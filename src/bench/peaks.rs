@@ -19,7 +19,7 @@ const REPETITIONS: usize = 5;
 const HARDWARE_BYTES: usize = 128 << 20;
 /// The same where the processor computes: twice a large third-level cache.
 const HOST_BYTES: usize = 64 << 20;
-/// Values that the compute probe works on: sixteen invocations for each lane of the largest GPUs.
+/// Values that the compute probe works on, four an invocation: some thirty for every lane of the largest GPUs.
 const HARDWARE_VALUES: usize = 4 << 19;
 /// The same where the processor computes: enough tasks for every thread.
 const HOST_VALUES: usize = 4 << 14;
