@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// Times training steps of Glassnet and of PyTorch in turns.
+/// Times training steps of Glassnet and of its peers in turns.
 #[derive(Parser)]
 struct Arguments {
     #[arg(long, value_enum, default_value = "cpu")]
@@ -29,6 +29,9 @@ struct Arguments {
     /// What one contestant's round takes at least, in seconds
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// Whom to compare with
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "pytorch")]
+    peers: Vec<Rival>,
     /// A Python with PyTorch
     #[arg(long, default_value = "python3")]
     python: String,
@@ -39,48 +42,108 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Place {
-    /// Glassnet's cpu executor and PyTorch on the processor
+    /// Glassnet's cpu executor, PyTorch on the processor, Burn's flex
     Cpu,
-    /// Glassnet's gpu executor and PyTorch with CUDA
+    /// Glassnet's gpu executor, PyTorch with CUDA, Burn's wgpu
     Gpu,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Rival {
+    /// `benches/peers/pytorch.py`
+    Pytorch,
+    /// `benches/peers/burn`, which is built first: it takes long
+    Burn,
+    /// `benches/peers/convnetjs.js` under node, on the processor whatever the device; convnetjs-mnist alone
+    Convnetjs,
+}
+
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers");
+
+impl Rival {
+    fn name(self) -> &'static str {
+        match self {
+            Rival::Pytorch => "PyTorch",
+            Rival::Burn => "Burn",
+            Rival::Convnetjs => "ConvNetJS",
+        }
+    }
+
+    fn has(self, preset: &str) -> bool {
+        self != Rival::Convnetjs || preset == "convnetjs-mnist"
+    }
+
+    /// What starts it, without the options that all of them know.
+    fn command(self, arguments: &Arguments) -> Result<Command, Box<dyn Error>> {
+        let on_cpu = arguments.device == Place::Cpu;
+        match self {
+            Rival::Pytorch => {
+                let mut command = Command::new(&arguments.python);
+                command.arg(format!("{PEERS}/pytorch.py"));
+                command.args(["--device", if on_cpu { "cpu" } else { "cuda" }]);
+                command.args(["--threads".to_string(), std::thread::available_parallelism()?.to_string()]);
+                Ok(command)
+            }
+            Rival::Burn => {
+                let mut command = Command::new(format!("{PEERS}/burn/target/release/burn-peer"));
+                command.args(["--device", if on_cpu { "cpu" } else { "gpu" }]);
+                Ok(command)
+            }
+            Rival::Convnetjs => {
+                let mut command = Command::new("node");
+                command.arg(format!("{PEERS}/convnetjs.js"));
+                Ok(command)
+            }
+        }
+    }
+
+    /// What has to be done once, before it can start.
+    fn prepare(self) -> Result<(), Box<dyn Error>> {
+        if self != Rival::Burn {
+            return Ok(());
+        }
+        let manifest = format!("{PEERS}/burn/Cargo.toml");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--release", "--locked", "--manifest-path", &manifest])
+            .status()?;
+        if built.success() { Ok(()) } else { Err(format!("{manifest} does not build: see above").into()) }
+    }
 }
 
 /// A process that answers every line with a round's images per second.
 struct Peer {
+    name: &'static str,
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Peer {
-    fn start(arguments: &Arguments, preset: &str, batch: usize) -> Result<Peer, Box<dyn Error>> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/pytorch.py");
-        let device = if arguments.device == Place::Cpu { "cpu" } else { "cuda" };
-        let mut process = Command::new(&arguments.python)
-            .args([script, "--preset", preset, "--device", device, "--batch-size"])
-            .args([batch.to_string(), "--seconds".into(), arguments.seconds.to_string()])
-            .args(["--threads".to_string(), std::thread::available_parallelism()?.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| {
-                format!("{} does not start ({e}): name a Python with PyTorch with --python", arguments.python)
-            })?;
+    fn start(rival: Rival, arguments: &Arguments, preset: &str, batch: usize) -> Result<Peer, Box<dyn Error>> {
+        let name = rival.name();
+        let mut command = rival.command(arguments)?;
+        command.args(["--preset", preset, "--batch-size", &batch.to_string()]);
+        command.args(["--seconds".to_string(), arguments.seconds.to_string()]);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| {
+            let remedy = if rival == Rival::Pytorch { ": name a Python with PyTorch with --python" } else { "" };
+            format!("{name}: {program} does not start ({e}){remedy}")
+        })?;
         let requests = process.stdin.take().expect("piped");
         let mut answers = BufReader::new(process.stdout.take().expect("piped"));
         let mut greeting = String::new();
         if answers.read_line(&mut greeting)? == 0 {
-            return Err(format!("{} cannot run {script}: see above", arguments.python).into());
+            return Err(format!("{name} does not run: see above").into());
         }
-        eprint!("PyTorch: {greeting}");
-        Ok(Peer { process, requests, answers })
+        eprint!("{name}: {greeting}");
+        Ok(Peer { name, process, requests, answers })
     }
 
     fn round(&mut self) -> Result<BTreeMap<String, f64>, Box<dyn Error>> {
         writeln!(self.requests, "round")?;
         let mut line = String::new();
         if self.answers.read_line(&mut line)? == 0 {
-            return Err("PyTorch ended in the middle: see above".into());
+            return Err(format!("{} ended in the middle: see above", self.name).into());
         }
         Ok(serde_json::from_str(&line)?)
     }
@@ -104,6 +167,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Place::Cpu => Device::Cpu,
         Place::Gpu => Device::Gpu(block_on(Gpu::open(&Choice::Any, RuntimeChecks::Off, Reads::Fastest))?),
     };
+    for rival in &arguments.peers {
+        rival.prepare()?;
+    }
     println!("{}", device.info());
     println!("{:16} {:>5}  {:24} {:>9} {:>19}  Glassnet is", "network", "batch", "contestant", "images/s", "range");
     for preset in &arguments.presets {
@@ -116,12 +182,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn compare(arguments: &Arguments, device: &Device, preset: &str, batch: usize) -> Result<(), Box<dyn Error>> {
     let network = Network::preset(preset)?;
-    let mut peer = Peer::start(arguments, preset, batch)?;
+    let rivals = arguments.peers.iter().filter(|rival| rival.has(preset));
+    let mut peers = rivals.map(|rival| Peer::start(*rival, arguments, preset, batch)).collect::<Result<Vec<_>, _>>()?;
     let mut own = block_on(Steps::new(device, &network, batch))?;
     let mut results: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     // The first round of each is for warming up.
     for round in 0..=arguments.rounds {
-        let mut all = peer.round()?;
+        let mut all = BTreeMap::new();
+        for peer in &mut peers {
+            all.extend(peer.round()?);
+        }
         all.insert("Glassnet".into(), block_on(own.round(Duration::from_secs_f64(arguments.seconds)))?);
         if round > 0 {
             all.into_iter().for_each(|(name, speed)| results.entry(name).or_default().push(speed));

@@ -2,7 +2,7 @@
 
 use assert_cmd::Command;
 use glassnet::Error;
-use glassnet::bench::{self, Report, Settings};
+use glassnet::bench::{self, Growth, GrowthResult, GrowthSettings, Report, Settings};
 use glassnet::exec::Device;
 use glassnet::net::Network;
 use serde_json::{Value, json};
@@ -27,8 +27,8 @@ fn tiny() -> Network {
 }
 
 fn settings(batch_sizes: &[usize]) -> Settings {
-    let (round, budget) = (Duration::from_millis(5), Duration::from_secs(1));
-    Settings { batch_sizes: batch_sizes.to_vec(), rounds: 3, round, budget }
+    let (round, budget, probe) = (Duration::from_millis(5), Duration::from_secs(1), Duration::from_millis(1));
+    Settings { batch_sizes: batch_sizes.to_vec(), rounds: 3, round, budget, probe }
 }
 
 fn run(batch_sizes: &[usize]) -> glassnet::Result<Report> {
@@ -94,6 +94,20 @@ fn every_operation_layer_and_stage_has_sound_figures() {
 }
 
 #[test]
+fn every_time_is_judged_by_the_devices_peaks_where_it_has_some() {
+    let report = serde_json::to_value(run(&[2]).expect("both devices run")).expect("JSON");
+    let [cpu, reference] = [0, 1].map(|device| report["batches"][0]["results"][device]["measured"].clone());
+    let passes = |measured: &Value| [measured["stages"].clone(), measured["operations"].clone()];
+    for pass in passes(&cpu).iter().flat_map(|list| list.as_array().expect("a list")) {
+        assert!(pass["of_peak"]["share"].as_f64() > Some(0.0), "{pass}");
+        assert!(["compute", "memory"].map(Value::from).contains(&pass["of_peak"]["bound"]), "{pass}");
+    }
+    assert_eq!(reference["step"]["of_peak"], Value::Null);
+    let failures = report["devices"][1]["peaks"]["failures"].clone();
+    assert!(failures[0].as_str().is_some_and(|why| why.contains("the reference")), "{failures}");
+}
+
+#[test]
 fn what_does_not_fit_is_reported_and_the_rest_is_measured() {
     // 65,535 examples of a map with 2,000,000 values are more than any buffer indexes.
     let wide = TINY.replace("height = 6", "height = 1000").replace("width = 5", "width = 667");
@@ -124,6 +138,60 @@ fn progress_ends_where_it_was_planned_to() {
     assert_eq!(last.0 + 1, last.1);
 }
 
+fn growth(devices: &[Device], longest_step: Duration) -> Growth {
+    let (batch_sizes, widths, round) = (vec![1, 4], vec![1, 3], Duration::from_millis(2));
+    let settings = GrowthSettings { batch_sizes, widths, rounds: 2, round, longest_step };
+    let mut named = Vec::new();
+    let mut progress = |size: &str| named.push(size.to_string());
+    let growth = pollster::block_on(bench::growth(&tiny(), devices, &settings, &mut progress)).expect("it grows");
+    assert_eq!(named, ["batch size 1", "batch size 4", "width x1", "width x3"]);
+    growth
+}
+
+fn results(growth: &Growth) -> impl Iterator<Item = &GrowthResult> {
+    growth.by_batch_size.iter().chain(&growth.by_width).flat_map(|point| &point.results)
+}
+
+#[test]
+fn speed_and_memory_are_measured_over_batch_sizes_and_widths() {
+    let growth = growth(&[Device::Cpu, Device::Reference], Duration::from_secs(9));
+    assert!(results(&growth).all(|r| r.images_per_second.is_some_and(|s| s.median > 0.0) && r.left_out.is_none()));
+    let memory = |results: &[GrowthResult]| results[0].memory_bytes.expect("measured");
+    for curve in [&growth.by_batch_size, &growth.by_width] {
+        assert!(memory(&curve[0].results) < memory(&curve[1].results), "{curve:?}");
+        assert_eq!(curve[1].results.iter().map(|r| r.device.as_str()).collect::<Vec<_>>(), ["cpu", "reference"]);
+    }
+    let parameters: Vec<_> = growth.by_width.iter().map(|point| point.parameters).collect();
+    // Three filters of 3x3 and their biases, then 3x2 pixels of three channels to four classes; nine in place of three.
+    assert_eq!(parameters, [Some(27 + 3 + 18 * 4 + 4), Some(81 + 9 + 54 * 4 + 4)]);
+}
+
+#[test]
+fn sizes_that_would_take_too_long_are_left_out_with_the_reason() {
+    let growth = growth(&[Device::Cpu], Duration::ZERO);
+    let left_out: Vec<_> = results(&growth).map(|r| r.left_out.clone()).collect();
+    // The first size has nothing before it to judge it by.
+    assert_eq!((&left_out[0], &left_out[2]), (&None, &None));
+    for reason in [&left_out[1], &left_out[3]] {
+        assert!(reason.as_ref().is_some_and(|why| why.contains("a step would take about")), "{reason:?}");
+    }
+}
+
+#[test]
+fn the_command_draws_growth_only_as_svg_and_only_where_it_can_be_written() {
+    let refused = |file: &str, expected: &str| {
+        let message = stderr(&mut glassnet(&["--devices", "cpu", "--batch-sizes", "1", "--growth", file]));
+        assert!(message.contains(expected), "{file}: {message}");
+    };
+    refused("growth.png", "the picture is an SVG");
+    refused("growth", "the picture is an SVG");
+    refused("no/such/folder/growth.svg", "a folder that does not exist");
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = folder.path().join("taken.svg");
+    std::fs::create_dir(&taken).expect("a folder");
+    refused(taken.to_str().expect("UTF-8"), "is a folder");
+}
+
 #[test]
 fn the_command_prints_one_json_document() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -136,8 +204,15 @@ fn the_command_prints_one_json_document() {
     assert_eq!(report["trainer"], "momentum");
     assert_eq!(report["devices"][0]["executor"], "cpu");
     assert_eq!(report["gpu_wins"]["verdict"], "not-compared");
+    let peaks = &report["devices"][0]["peaks"];
+    for (peak, probe) in [("compute", "12 chains of SIMD vectors"), ("memory", "a memory copy on every thread")] {
+        assert!(peaks[peak]["best"].as_f64() > Some(0.0), "{peaks}");
+        assert!(peaks[peak]["way"].as_str().is_some_and(|way| way.starts_with(probe)), "{peaks}");
+    }
+    assert_eq!(peaks["failures"], json!([]));
     let measured = &report["batches"][0]["results"][0]["measured"];
     assert!(measured["step"]["images_per_second"]["median"].as_f64() > Some(0.0));
+    assert!(measured["step"]["of_peak"]["share"].as_f64() > Some(0.0));
     let ratio = measured["operations_over_step"].as_f64().expect("layers and steps were timed");
     assert!((0.01..100.0).contains(&ratio), "operations take {ratio} of a step");
 }

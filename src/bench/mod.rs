@@ -7,13 +7,19 @@
 //! - whole steps, queued as training queues them, by the host's clock around all of them: images/s and the speed-up;
 //! - single operations, each timed by itself, by the GPU's own clock where it has a usable one: the time of each layer.
 //!   Between two of them the device waits for the clock, so they may add up to more than a step.
+//!
+//! Before both, each device shows what it does at best ([`Peaks`]), so that a time can be judged and not only compared.
 
+mod growth;
 mod measure;
+mod peaks;
 mod report;
 mod steps;
 mod summary;
 mod workload;
 
+pub use growth::{Growth, GrowthPoint, GrowthResult, GrowthSettings, growth};
+pub use peaks::{Bound, Peak, PeakShare, Peaks, peaks, time_case};
 pub use report::{
     BatchReport, DeviceReport, DeviceResult, LayerFigures, Machine, Measured, Method, OperationFigures, PassFigures,
     Report, StageFigures, StepFigures,
@@ -40,6 +46,8 @@ pub struct Settings {
     pub round: Duration,
     /// What all rounds of one device and batch size may take together: fewer rounds where steps are long.
     pub budget: Duration,
+    /// What a repetition of the compute probe should take; every way of it has six, and a short one before.
+    pub probe: Duration,
 }
 
 impl Settings {
@@ -54,6 +62,7 @@ impl Default for Settings {
             rounds: 7,
             round: Duration::from_millis(300),
             budget: Duration::from_secs(10),
+            probe: Duration::from_millis(10),
         }
     }
 }
@@ -93,6 +102,10 @@ pub async fn run(
         check(network, &workload, *batch_size)?;
     }
     let labels: Vec<&str> = devices.iter().map(|d| d.info().executor).collect();
+    let mut peaks = Vec::with_capacity(devices.len());
+    for device in devices {
+        peaks.push(peaks::peaks(device, settings.probe).await);
+    }
     let mut turns = Turns { labels, done: 0, planned: batch_sizes.len() * devices.len() * (1 + settings.rounds) };
     let mut batches = Vec::with_capacity(batch_sizes.len());
     for batch_size in batch_sizes {
@@ -109,9 +122,9 @@ pub async fn run(
             seats.push(seated(seat)?);
         }
         take_turns(batch_size, &mut seats, settings.rounds, &mut turns, progress).await?;
-        batches.push(report::batch(network, batch_size, &turns.labels, seats).await?);
+        batches.push(report::batch(network, batch_size, &turns.labels, &peaks, seats).await?);
     }
-    Ok(report::report(network, trainer, workload.examples.len(), settings, devices, batches))
+    Ok(report::report(network, trainer, workload.examples.len(), settings, devices, peaks, batches))
 }
 
 /// Every seat measures one round, then every seat the next.

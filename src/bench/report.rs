@@ -1,6 +1,8 @@
 //! The report: what was measured, in units that compare across batch sizes. One JSON document holds all of it.
 
+use super::growth::Growth;
 use super::measure::Subject;
+use super::peaks::{PeakShare, Peaks};
 use super::summary::{Crossover, Spread, crossover};
 use super::workload::SEED;
 use super::{Seat, Settings};
@@ -27,6 +29,8 @@ pub struct Report {
     /// By batch size, the smallest first.
     pub batches: Vec<BatchReport>,
     pub gpu_wins: Crossover,
+    /// Over batch size and width, where that was asked for.
+    pub growth: Option<Growth>,
     /// What a reader should know, as: a device was left out.
     pub notes: Vec<String>,
 }
@@ -60,6 +64,8 @@ pub struct DeviceReport {
     pub info: DeviceInfo,
     /// A GPU that computes on the processor.
     pub software: bool,
+    /// What it does at best, measured before everything else.
+    pub peaks: Peaks,
 }
 
 /// One batch size.
@@ -113,6 +119,8 @@ pub struct StepFigures {
     /// 10^9 floating-point operations a second, by definition of the operations: a multiply-add counts two, what a
     /// kernel computes twice counts once.
     pub gflops: f64,
+    /// How close the step comes to the device's peaks.
+    pub of_peak: Option<PeakShare>,
     /// Operations of a step.
     pub dispatches: usize,
     /// Host time that queueing a step takes, without handing it to the driver; `None` on the host, which computes there.
@@ -130,6 +138,8 @@ pub struct PassFigures {
     pub gflops: f64,
     /// 10^9 bytes a second, all inputs and outputs counted once.
     pub gigabytes_per_second: f64,
+    /// How close they come to the device's peaks.
+    pub of_peak: Option<PeakShare>,
 }
 
 /// One stage of a step.
@@ -173,11 +183,13 @@ pub(super) fn report(
     examples: usize,
     settings: &Settings,
     devices: &[Device],
+    peaks: Vec<Peaks>,
     batches: Vec<BatchReport>,
 ) -> Report {
-    let describe = |device: &Device| DeviceReport {
+    let describe = |(device, peaks): (&Device, Peaks)| DeviceReport {
         info: device.info(),
         software: matches!(device, Device::Gpu(gpu) if gpu.summary().software),
+        peaks,
     };
     let host = Device::Cpu.info();
     let speed_ups: Vec<_> = batches.iter().map(|b| (b.batch_size, b.speed_up)).collect();
@@ -193,9 +205,10 @@ pub(super) fn report(
             arch: std::env::consts::ARCH,
         },
         method: Method { rounds: settings.rounds, round_seconds: settings.round.as_secs_f64(), examples, seed: SEED },
-        devices: devices.iter().map(describe).collect(),
+        devices: devices.iter().zip(peaks).map(describe).collect(),
         batches,
         gpu_wins: crossover(&speed_ups),
+        growth: None,
         notes: Vec::new(),
     }
 }
@@ -205,12 +218,13 @@ pub(super) async fn batch(
     network: &Network,
     batch_size: usize,
     labels: &[&str],
+    peaks: &[Peaks],
     seats: Vec<Seat>,
 ) -> Result<BatchReport> {
     let mut results = Vec::with_capacity(seats.len());
-    for (label, seat) in labels.iter().zip(seats) {
+    for ((label, peaks), seat) in labels.iter().zip(peaks).zip(seats) {
         let (measured, unavailable) = match seat {
-            Ok(subject) => (Some(measured(network, subject).await?), None),
+            Ok(subject) => (Some(measured(network, subject, peaks).await?), None),
             Err(reason) => (None, Some(reason)),
         };
         results.push(DeviceResult { device: label.to_string(), unavailable, measured });
@@ -223,7 +237,7 @@ pub(super) async fn batch(
     Ok(BatchReport { batch_size, results, speed_up })
 }
 
-async fn measured(network: &Network, mut subject: Subject) -> Result<Measured> {
+async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Result<Measured> {
     let finite = subject.loss_is_finite().await?;
     let program = subject.runner.executor.program();
     let instructions = &program.instructions[subject.runner.instructions.clone()];
@@ -232,8 +246,9 @@ async fn measured(network: &Network, mut subject: Subject) -> Result<Measured> {
     if !finite {
         warnings.push("the loss is no longer a finite number; lower the learning rate".to_string());
     }
-    let step = step_figures(&subject, instructions, on_gpu, &mut warnings);
-    let passes = Passes { instructions, fused: &program.fused, rounds: &subject.operations, batch: program.batch };
+    let step = step_figures(&subject, instructions, peaks, on_gpu, &mut warnings);
+    let rounds = &subject.operations;
+    let passes = Passes { instructions, fused: &program.fused, rounds, batch: program.batch, peaks };
     let total = passes.spread(&|_| true).map(|s| s.median);
     if total.is_none() {
         warnings.push("the clock of single operations gave nothing usable; there are no times of layers".to_string());
@@ -255,6 +270,7 @@ async fn measured(network: &Network, mut subject: Subject) -> Result<Measured> {
 fn step_figures(
     subject: &Subject,
     instructions: &[Instruction],
+    peaks: &Peaks,
     on_gpu: bool,
     warnings: &mut Vec<String>,
 ) -> Option<StepFigures> {
@@ -274,6 +290,7 @@ fn step_figures(
         us_per_example: seconds.median * 1e6 / batch,
         images_per_second: seconds.rate(batch),
         gflops: flops as f64 / seconds.median / 1e9,
+        of_peak: peaks.share(instructions.iter().map(|i| i.op.work), seconds.median * 1e9),
         dispatches: instructions.len(),
         queueing_us: Spread::of(&subject.queueing_seconds).filter(|_| on_gpu).map(|s| s.scaled(1e6)),
     })
@@ -286,6 +303,7 @@ struct Passes<'a> {
     fused: &'a [(usize, usize)],
     rounds: &'a [Vec<f64>],
     batch: usize,
+    peaks: &'a Peaks,
 }
 
 impl Passes<'_> {
@@ -312,6 +330,7 @@ impl Passes<'_> {
             share: nanoseconds.median / total.median,
             gflops: work().map(|w| w.flops).sum::<u64>() as f64 / nanoseconds.median,
             gigabytes_per_second: work().map(|w| w.bytes).sum::<u64>() as f64 / nanoseconds.median,
+            of_peak: self.peaks.share(work(), nanoseconds.median),
         })
     }
 

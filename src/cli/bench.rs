@@ -1,16 +1,20 @@
 //! `glassnet bench`: GPU against CPU, whole steps and single layers.
 
+mod chart;
+mod growth;
 mod tables;
 
 use super::options::{self, NetworkArgs};
 use super::output::{Output, note};
 use clap::{Args, ValueEnum};
-use glassnet::bench::{self, Progress, Report, Settings};
+use glassnet::bench::{self, GrowthSettings, Progress, Report, Settings};
 use glassnet::exec::Device;
 use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
+use glassnet::formats::atomic_write;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Time training on the GPU and on the CPU, whole steps and single layers
@@ -28,6 +32,9 @@ pub struct BenchArgs {
     /// The GPU to time: a number from `glassnet devices`, or a part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    /// Also time growing batches and widths, and draw images/s and memory over them
+    #[arg(long, value_name = "FILE.svg", value_parser = svg_path)]
+    growth: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -46,6 +53,15 @@ fn batch_size(text: &str) -> std::result::Result<usize, String> {
     text.trim().parse().map_err(|_| "a batch size is a whole number, 1 or more".to_string())
 }
 
+/// Only vectors: what they show needs no fonts here.
+fn svg_path(text: &str) -> std::result::Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(extension) if extension.eq_ignore_ascii_case("svg") => Ok(path),
+        _ => Err("the picture is an SVG: give it a name that ends in .svg".into()),
+    }
+}
+
 /// Measures and prints.
 ///
 /// # Errors
@@ -55,13 +71,36 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let settings = Settings { batch_sizes: args.batch_sizes.clone(), ..Settings::default() };
     let mut notes = Vec::new();
     let devices = pollster::block_on(devices(args, &mut notes))?;
+    if let Some(path) = &args.growth {
+        check_folder(path)?;
+    }
     let mut bar = Bar::new();
     let report = pollster::block_on(bench::run(&network, &devices, &settings, &mut |progress| bar.show(progress)));
     bar.clear();
     let mut report: Report = report?;
     report.notes = notes;
+    if let Some(path) = &args.growth {
+        let settings = GrowthSettings::default();
+        let progress = &mut |size: &str| note(format_args!("timing {size}"));
+        let curves = pollster::block_on(bench::growth(&network, &devices, &settings, progress))?;
+        let picture = chart::svg(&report, &curves)
+            .map_err(|error| Error::Settings(format!("{} cannot be drawn: {error}", path.display())))?;
+        atomic_write(path, picture.as_bytes())?;
+        report.growth = Some(curves);
+        note(format_args!("drew {}", path.display()));
+    }
     Output { json: args.json }.result(&report, tables::render(&report))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a picture could be written there: known before the minutes that measuring takes.
+fn check_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || !folder.is_dir() {
+        let what = if path.is_dir() { "is a folder" } else { "lies in a folder that does not exist" };
+        return Err(Error::Settings(format!("--growth: {} {what}", path.display())));
+    }
+    Ok(())
 }
 
 /// Opens what was asked for; by default what there is.

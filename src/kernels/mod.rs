@@ -11,10 +11,12 @@ mod conv_cpu;
 mod conv_direct;
 mod conv_sparse;
 pub mod fc;
+pub mod matmul;
 mod nonzero;
 pub mod op;
 pub mod optimizer;
 pub mod pool;
+pub mod probe;
 pub mod relu;
 pub mod softmax;
 pub mod statistics;
@@ -120,6 +122,11 @@ pub static ALL: &[&Kernel] = &[
     &statistics::CHANGE,
     &statistics::CHANGE_TOTAL,
     &statistics::DEAD,
+    &probe::MULTIPLY_ADD,
+    &probe::COPY,
+    &matmul::REGISTERS,
+    &matmul::TILES64,
+    &matmul::TILES128,
 ];
 
 /// Every case of every kernel.
@@ -133,6 +140,8 @@ pub fn cases() -> Vec<Case> {
         softmax::cases(),
         optimizer::cases(),
         statistics::cases(),
+        probe::cases(),
+        matmul::cases(),
     ]
     .into_iter()
     .flatten()

@@ -1,7 +1,11 @@
 //! The report as tables: what ran, whole steps, layers by batch size, what to be wary of.
 
+use super::growth;
 use crate::cli::output::{Table, figure};
-use glassnet::bench::{BatchReport, Crossover, DeviceResult, LayerFigures, Measured, PassFigures, Report, StepFigures};
+use glassnet::bench::{
+    BatchReport, Bound, Crossover, DeviceReport, DeviceResult, LayerFigures, Measured, PassFigures, Peak, PeakShare,
+    Report, StepFigures,
+};
 use glassnet::exec::Clock;
 use glassnet::program::Stage;
 use std::fmt::Write;
@@ -19,6 +23,9 @@ pub fn render(report: &Report) -> String {
             let _ = write!(text, "\n{}\n", layers(batch));
         }
     }
+    if let Some(growth) = &report.growth {
+        let _ = write!(text, "\n{}\n", growth::tables(growth));
+    }
     for line in remarks(report) {
         let _ = write!(text, "\n{line}");
     }
@@ -32,14 +39,34 @@ fn head(report: &Report) -> String {
     for device in &report.devices {
         let software = if device.software { "; software: it computes on the processor" } else { "" };
         let _ = writeln!(text, "{}{software}", device.info);
+        let _ = writeln!(text, "{}", peaks(device));
     }
     let _ = writeln!(
         text,
         "Training steps: gather, forward, loss, backward, update. Devices take turns; medians of up to {} rounds,\n\
-         ± half the range; speed-up is CPU time over GPU time.",
+         ± half the range; speed-up is CPU time over GPU time. % of peak: the least time that the measured peaks allow for\n\
+         an operation's arithmetic (c) or for its memory (m), whichever is longer, over the time it took.",
         method.rounds
     );
     text
+}
+
+/// What a device did at best.
+fn peaks(device: &DeviceReport) -> String {
+    let peak = |peak: &Option<Peak>, unit: &str| match peak {
+        Some(peak) => format!("{} {unit} ({})", figure(peak.best), peak.way),
+        None => format!("no {unit}"),
+    };
+    let (compute, memory) = (&device.peaks.compute, &device.peaks.memory);
+    format!("  at best {}, {}", peak(compute, "GFLOP/s"), peak(memory, "GB/s read and written"))
+}
+
+/// As `41 c`: percent, and what bounds it.
+fn share(of_peak: Option<PeakShare>) -> String {
+    of_peak.map_or(NONE.into(), |PeakShare { share, bound }| {
+        let letter = if bound == Bound::Compute { 'c' } else { 'm' };
+        format!("{:.0} {letter}", 100.0 * share)
+    })
 }
 
 fn steps(report: &Report) -> Table {
@@ -51,6 +78,7 @@ fn steps(report: &Report) -> Table {
         "us/example",
         "images/s",
         "GFLOP/s",
+        "% of peak",
         "ops/step",
         "queue us",
         "speed-up",
@@ -63,7 +91,7 @@ fn steps(report: &Report) -> Table {
                 None => cells.push(NONE.to_string()),
             }
             if result.device == "gpu" {
-                cells.resize(9, String::new());
+                cells.resize(10, String::new());
                 cells.push(batch.speed_up.map_or(NONE.into(), |s| format!("{}x", figure(s))));
             }
             table.row(cells);
@@ -72,13 +100,14 @@ fn steps(report: &Report) -> Table {
     table
 }
 
-fn step_cells(step: &StepFigures) -> [String; 7] {
+fn step_cells(step: &StepFigures) -> [String; 8] {
     [
         figure(step.milliseconds.median),
         format!("{:.0}", 100.0 * step.milliseconds.deviation()),
         figure(step.us_per_example),
         format!("{:.0}", step.images_per_second.median),
         figure(step.gflops),
+        share(step.of_peak),
         step.dispatches.to_string(),
         step.queueing_us.map_or(NONE.into(), |s| figure(s.median)),
     ]
@@ -95,14 +124,15 @@ fn verdict(report: &Report) -> String {
     }
 }
 
-/// One table for a batch size: a row for each layer, five columns for each device.
+/// One table for a batch size: a row for each layer, six columns for each device.
 fn layers(batch: &BatchReport) -> String {
     let measured: Vec<(&DeviceResult, &Measured)> =
         batch.results.iter().filter_map(|r| r.measured.as_ref().map(|m| (r, m))).collect();
     let mut header = vec!["layer".to_string()];
     for (result, _) in &measured {
         let forward = format!("{}: forward", result.device);
-        header.extend([forward, "backward".into(), "both".into(), "GFLOP/s".into(), "GB/s".into()]);
+        let others = ["backward", "both", "GFLOP/s", "GB/s", "% of peak"].map(String::from);
+        header.extend([forward].into_iter().chain(others));
     }
     let mut table = Table::new(&header.iter().map(String::as_str).collect::<Vec<_>>());
     let count = measured.iter().map(|(_, m)| m.layers.len()).max().unwrap_or(0);
@@ -110,7 +140,7 @@ fn layers(batch: &BatchReport) -> String {
         let named = measured.iter().find_map(|(_, m)| m.layers.get(i));
         let mut cells = vec![named.map_or(String::new(), layer_name)];
         for (_, m) in &measured {
-            cells.extend(m.layers.get(i).map_or([NONE; 5].map(String::from), layer_cells));
+            cells.extend(m.layers.get(i).map_or([NONE; 6].map(String::from), layer_cells));
         }
         table.row(cells);
     }
@@ -122,7 +152,7 @@ fn layers(batch: &BatchReport) -> String {
         let sums =
             [&[Stage::Batch, Stage::Forward][..], &[Stage::Backward], &Stage::ALL].map(|stages| total(m, stages));
         sum.extend(sums.map(|time| time.map_or(NONE.into(), figure)));
-        sum.extend([String::new(), String::new()]);
+        sum.extend([const { String::new() }; 3]);
     }
     table.row(update);
     table.row(sum);
@@ -136,11 +166,11 @@ fn layer_name(layer: &LayerFigures) -> String {
     layer.computed_by.as_ref().map_or(name.clone(), |by| format!("{name} (in {by})"))
 }
 
-fn layer_cells(layer: &LayerFigures) -> [String; 5] {
+fn layer_cells(layer: &LayerFigures) -> [String; 6] {
     pass_cells([layer.forward.as_ref().map(time), layer.backward.as_ref().map(time)], layer.both.as_ref())
 }
 
-fn pass_cells(times: [Option<f64>; 2], both: Option<&PassFigures>) -> [String; 5] {
+fn pass_cells(times: [Option<f64>; 2], both: Option<&PassFigures>) -> [String; 6] {
     let [forward, backward] = times.map(|time| time.map_or(NONE.to_string(), figure));
     let of = |value: &dyn Fn(&PassFigures) -> String| both.map_or(NONE.to_string(), value);
     [
@@ -149,6 +179,7 @@ fn pass_cells(times: [Option<f64>; 2], both: Option<&PassFigures>) -> [String; 5
         of(&|f| figure(f.us_per_example)),
         of(&|f| figure(f.gflops)),
         of(&|f| figure(f.gigabytes_per_second)),
+        of(&|f| share(f.of_peak)),
     ]
 }
 
@@ -177,6 +208,10 @@ fn clock(measured: &Measured) -> String {
 /// What did not run, what did not go well, what was left out.
 fn remarks(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
+    for DeviceReport { info, peaks, .. } in &report.devices {
+        lines.extend(peaks.failures.iter().map(|why| format!("warning: {}: {why}", info.executor)));
+    }
+    lines.extend(above_peak(report));
     for BatchReport { batch_size, results, .. } in &report.batches {
         for DeviceResult { device, unavailable, measured } in results {
             let at = format!("{device}, batch size {batch_size}");
@@ -187,4 +222,14 @@ fn remarks(report: &Report) -> Vec<String> {
     }
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     lines
+}
+
+/// A word on shares above 100 %, where there are some.
+fn above_peak(report: &Report) -> Option<String> {
+    let measured = || report.batches.iter().flat_map(|b| &b.results).filter_map(|r| r.measured.as_ref());
+    let shares = measured().flat_map(|m| &m.operations).filter_map(|o| o.figures.of_peak);
+    shares.into_iter().any(|s| s.share > 1.0).then(|| {
+        "note: more than 100 % of peak: data stayed in caches, which the copy behind the peak goes beyond, or the probe \
+         was disturbed".into()
+    })
 }

@@ -1,8 +1,9 @@
 //! The GPU through wgpu: adapters and the device (`context`), the queue and its buffers (`executor`), copies of buffers in
-//! textures, readback.
+//! textures, readback, the driver's copy (`copy`).
 
 mod adapters;
 mod context;
+mod copy;
 mod executor;
 mod readback;
 mod textures;

@@ -1,0 +1,254 @@
+//! How training grows: images a second and memory over the batch size, and over the network's width.
+//!
+//! At every size all devices measure whole steps in turns. A size whose step would take too long, judged by the one before
+//! and by the operations of both, is left out with the reason, and so is one that a device cannot hold.
+
+use super::Spread;
+use super::measure::seconds_per_step;
+use super::workload::{Runner, Workload};
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::net::{Layer, Network};
+use crate::program::Program;
+use crate::train::{Overrides, Settings};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Which sizes, and how long to measure each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrowthSettings {
+    pub batch_sizes: Vec<usize>,
+    /// What channel counts are multiplied by, at the network's own batch size.
+    pub widths: Vec<usize>,
+    /// Rounds of each device and size, at most: fewer where steps are long.
+    pub rounds: usize,
+    /// What a round should take.
+    pub round: Duration,
+    /// The longest step that is still measured.
+    pub longest_step: Duration,
+}
+
+impl Default for GrowthSettings {
+    fn default() -> GrowthSettings {
+        GrowthSettings {
+            batch_sizes: vec![1, 4, 16, 64, 256, 1024, 4096],
+            widths: vec![1, 2, 4, 8],
+            rounds: 3,
+            round: Duration::from_millis(200),
+            longest_step: Duration::from_secs(4),
+        }
+    }
+}
+
+/// Both curves of every device.
+#[derive(Debug, Clone, Serialize)]
+pub struct Growth {
+    /// The network as it is, the smallest batch first.
+    pub by_batch_size: Vec<GrowthPoint>,
+    /// Channels of convolutions and outputs of hidden layers multiplied, the narrowest first.
+    pub by_width: Vec<GrowthPoint>,
+    /// Examples of a step in `by_width`.
+    pub width_batch_size: usize,
+}
+
+/// One size.
+#[derive(Debug, Clone, Serialize)]
+pub struct GrowthPoint {
+    /// Examples of a step, or what the widths are multiplied by.
+    pub size: usize,
+    /// Weights and biases, where such a network can be.
+    pub parameters: Option<usize>,
+    /// In the order of the devices.
+    pub results: Vec<GrowthResult>,
+}
+
+/// One device at one size.
+#[derive(Debug, Clone, Serialize)]
+pub struct GrowthResult {
+    /// `cpu`, `gpu` or `reference`.
+    pub device: String,
+    pub images_per_second: Option<Spread>,
+    /// All buffers and their copies in textures.
+    pub memory_bytes: Option<u64>,
+    /// Why nothing was measured.
+    pub left_out: Option<String>,
+}
+
+/// Measures both curves. `progress` hears of every size before it is measured, as `batch size 16`.
+///
+/// # Errors
+/// What would fail on every device: a batch size that cannot be, a network whose data cannot be drawn.
+pub async fn growth(
+    network: &Network,
+    devices: &[Device],
+    settings: &GrowthSettings,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Growth> {
+    let training = Settings::resolve(network.clone(), &Overrides::default())?;
+    let width_batch_size = training.batch_size;
+    let mut curve = Curve::new(devices, settings, Workload::new(training.clone()));
+    let mut by_batch_size = Vec::with_capacity(settings.batch_sizes.len());
+    for &size in &settings.batch_sizes {
+        progress(&format!("batch size {size}"));
+        by_batch_size.push(curve.point(size, Ok(network.clone()), size).await?);
+    }
+    let mut curve = Curve::new(devices, settings, Workload::new(training));
+    let mut by_width = Vec::with_capacity(settings.widths.len());
+    for &size in &settings.widths {
+        progress(&format!("width x{size}"));
+        by_width.push(curve.point(size, widened(network, size), width_batch_size).await?);
+    }
+    Ok(Growth { by_batch_size, by_width, width_batch_size })
+}
+
+/// The network with `factor` times the channels in every layer that has weights; the last one, whose outputs are the
+/// classes, keeps them.
+fn widened(network: &Network, factor: usize) -> Result<Network> {
+    let mut layers: Vec<(Layer, f32)> = network.nodes.iter().map(|node| (node.layer, node.bias_init)).collect();
+    let last = network.parameters().last().map(|shape| shape.node);
+    for (i, (layer, _)) in layers.iter_mut().enumerate().filter(|(i, _)| Some(*i) != last) {
+        match layer {
+            Layer::Conv { filters: channels, .. } | Layer::Fc { outputs: channels } => {
+                *channels = channels.checked_mul(factor).ok_or_else(|| {
+                    Error::Network(format!(
+                        "layer {}: {factor} times as wide is beyond counting",
+                        network.nodes[i].name
+                    ))
+                })?;
+            }
+            Layer::Input { .. } | Layer::Relu | Layer::MaxPool { .. } | Layer::Softmax => {}
+        }
+    }
+    let wide = Network::from_layers(&network.name, &layers, network.initializer)?;
+    Ok(Network { crop: network.crop, training: network.training.clone(), ..wide })
+}
+
+/// Devices along growing sizes.
+struct Curve<'a> {
+    devices: &'a [Device],
+    settings: &'a GrowthSettings,
+    workload: Workload,
+    /// Seconds and operations of the last step that was measured, by device.
+    last: Vec<Option<(f64, u64)>>,
+}
+
+/// A runner with its rounds' seconds per step, or why there is none.
+type Seat = std::result::Result<(Runner, Vec<f64>), String>;
+
+impl Curve<'_> {
+    fn new<'a>(devices: &'a [Device], settings: &'a GrowthSettings, workload: Workload) -> Curve<'a> {
+        Curve { devices, settings, workload, last: vec![None; devices.len()] }
+    }
+
+    async fn point(&mut self, size: usize, network: Result<Network>, batch: usize) -> Result<GrowthPoint> {
+        let lowered = network.and_then(|network| {
+            let program = Program::lower(&network, &self.workload.options(batch))?;
+            Ok((network, program.instructions.iter().map(|i| i.op.work.flops).sum::<u64>()))
+        });
+        let (network, flops) = match lowered {
+            Ok(both) => both,
+            Err(Error::TooLarge(why) | Error::Network(why)) => return Ok(self.left_out(size, &why)),
+            Err(error) => return Err(error),
+        };
+        let mut seats: Vec<Seat> = Vec::with_capacity(self.devices.len());
+        for place in 0..self.devices.len() {
+            seats.push(self.seat(place, &network, batch, flops).await?);
+        }
+        for round in 1..self.settings.rounds {
+            for seat in &mut seats {
+                self.round(seat, round).await?;
+            }
+        }
+        let results = seats.into_iter().enumerate().map(|(place, seat)| self.result(place, batch, flops, seat));
+        let results = results.collect();
+        Ok(GrowthPoint { size, parameters: Some(network.parameter_count()), results })
+    }
+
+    /// Fills and warms up a device, which is its first round too.
+    async fn seat(&mut self, place: usize, network: &Network, batch: usize, flops: u64) -> Result<Seat> {
+        let longest = self.settings.longest_step.as_secs_f64();
+        if let Some((seconds, before)) = self.last[place] {
+            let expected = seconds * flops as f64 / before.max(1) as f64;
+            if expected > longest {
+                let why = format!("a step would take about {expected:.1} s, and {longest} s is the limit");
+                return Ok(Err(why));
+            }
+        }
+        let runner = self.workload.runner(&self.devices[place], network, batch).await;
+        let measured = match runner {
+            Ok(mut runner) => seconds_per_step(&mut runner, self.settings.round).await.map(|s| (runner, vec![s])),
+            Err(error) => Err(error),
+        };
+        found(measured)
+    }
+
+    async fn round(&self, seat: &mut Seat, round: usize) -> Result<()> {
+        let Ok((runner, seconds)) = seat else { return Ok(()) };
+        // What is slow is measured less often: a round has two steps at least.
+        let spent = 2.0 * seconds[0] * round as f64;
+        if spent > self.settings.longest_step.as_secs_f64() {
+            return Ok(());
+        }
+        match seconds_per_step(runner, self.settings.round).await {
+            Ok(more) => seconds.push(more),
+            Err(error) => *seat = found(Err(error))?,
+        }
+        Ok(())
+    }
+
+    fn result(&mut self, place: usize, batch: usize, flops: u64, seat: Seat) -> GrowthResult {
+        let device = self.devices[place].info().executor.to_string();
+        let (runner, seconds) = match seat {
+            Ok(measured) => measured,
+            Err(why) => return GrowthResult::left_out(device, why),
+        };
+        let Some(spread) = Spread::of(&seconds) else {
+            return GrowthResult::left_out(device, "the clock gave durations of zero or less".into());
+        };
+        self.last[place] = Some((spread.median, flops));
+        GrowthResult {
+            device,
+            images_per_second: Some(spread.rate(batch as f64)),
+            memory_bytes: Some(runner.executor.memory()),
+            left_out: None,
+        }
+    }
+
+    fn left_out(&self, size: usize, why: &str) -> GrowthPoint {
+        let device = |device: &Device| device.info().executor.to_string();
+        let results = self.devices.iter().map(|d| GrowthResult::left_out(device(d), why.to_string()));
+        GrowthPoint { size, parameters: None, results: results.collect() }
+    }
+}
+
+impl GrowthResult {
+    fn left_out(device: String, why: String) -> GrowthResult {
+        GrowthResult { device, images_per_second: None, memory_bytes: None, left_out: Some(why) }
+    }
+}
+
+/// What a device cannot hold or run is a finding; everything else is an error.
+fn found(measured: Result<(Runner, Vec<f64>)>) -> Result<Seat> {
+    match measured {
+        Ok(measured) => Ok(Ok(measured)),
+        Err(Error::TooLarge(reason) | Error::Device(reason)) => Ok(Err(reason)),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wider_network_has_more_channels_everywhere_but_in_its_classes() {
+        let network = Network::preset("vgg-mnist").expect("a preset");
+        let wide = widened(&network, 4).expect("four times as wide");
+        let outputs: Vec<usize> = wide.parameters().iter().map(|shape| shape.bias).collect();
+        assert_eq!(outputs, [128, 128, 256, 256, 512, 10]);
+        assert_eq!((wide.crop, wide.classes(), &wide.training), (network.crop, 10, &network.training));
+        assert_eq!(widened(&network, 1).expect("as it is").nodes, network.nodes);
+        assert!(widened(&network, 1 << 20).is_err());
+        assert!(widened(&network, usize::MAX).is_err());
+    }
+}

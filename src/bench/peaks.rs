@@ -1,0 +1,295 @@
+//! What a device does at best, measured in the same run: multiply-adds in registers, and a copy larger than its caches.
+//!
+//! A probe has several ways; the fastest one counts, by its best repetition: whatever disturbs a probe makes it slower. A
+//! share of these peaks is that of a roofline: operations and bytes, by their definition, say how long an operation takes
+//! at least, and that time over the measured one is the share. What stays in caches can go faster than any copy through
+//! memory does, so a share may exceed 1; it is told as it is.
+
+use super::Spread;
+use crate::error::{Error, Result};
+use crate::exec::{Clock, Device, Executor};
+use crate::kernels::{BufferId, Case, Work, case, probe};
+use crate::program::Program;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Repetitions of each way.
+const REPETITIONS: usize = 5;
+/// Bytes of each of the copy's two buffers: more than caches hold, no more than any WebGPU adapter binds.
+const HARDWARE_BYTES: usize = 128 << 20;
+/// The same where the processor computes: twice a large third-level cache.
+const HOST_BYTES: usize = 64 << 20;
+/// Values that the compute probe works on, four an invocation: some thirty for every lane of the largest GPUs.
+const HARDWARE_VALUES: usize = 4 << 19;
+/// The same where the processor computes: enough tasks for every thread.
+const HOST_VALUES: usize = 4 << 14;
+/// Steps of the first, short run. From its time follows how many a repetition takes.
+const FIRST_ROUNDS: usize = 64;
+/// The most steps: llvmpipe leaves a loop after 65,535 passes, and each makes four.
+const MOST_ROUNDS: usize = 200_000;
+
+/// A device's peaks; `None` where a probe failed.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Peaks {
+    /// In GFLOP/s, a multiply-add counting two.
+    pub compute: Option<Peak>,
+    /// In GB/s, reading and writing both counted.
+    pub memory: Option<Peak>,
+    /// What failed, and why.
+    pub failures: Vec<String>,
+}
+
+/// One measured peak.
+#[derive(Debug, Clone, Serialize)]
+pub struct Peak {
+    /// 10^9 operations or bytes a second in the best repetition.
+    pub best: f64,
+    /// The same over the repetitions.
+    pub spread: Spread,
+    /// The way that was fastest.
+    pub way: String,
+    pub clock: Clock,
+}
+
+/// What limits an operation on this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    Compute,
+    Memory,
+}
+
+/// How close a measured time comes to what the peaks allow.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PeakShare {
+    /// The least time that the peaks allow over the time measured; above 1 where caches beat the copy.
+    pub share: f64,
+    pub bound: Bound,
+}
+
+impl Peaks {
+    /// The share that some operations reach which together took `nanoseconds`: each has its own bound, and the one that
+    /// takes most of the least time is named. `None` without both peaks.
+    pub fn share(&self, work: impl Iterator<Item = Work>, nanoseconds: f64) -> Option<PeakShare> {
+        let (compute, memory) = (self.compute.as_ref()?.best, self.memory.as_ref()?.best);
+        let mut least = [0.0; 2];
+        for work in work {
+            // GFLOP/s are operations a nanosecond.
+            let times = [work.flops as f64 / compute, work.bytes as f64 / memory];
+            let slower = usize::from(times[1] > times[0]);
+            least[slower] += times[slower];
+        }
+        let bound = if least[0] > least[1] { Bound::Compute } else { Bound::Memory };
+        Some(PeakShare { share: (least[0] + least[1]) / nanoseconds, bound })
+    }
+}
+
+/// One way of a probe, timed.
+struct Way {
+    name: String,
+    /// Operations or bytes of a repetition.
+    amount: f64,
+    clock: Clock,
+    nanoseconds: Vec<f64>,
+}
+
+/// Probes a device; `repetition` is what one repetition of the compute probe should take.
+///
+/// # Errors
+/// None for what the device fails at: that is part of the result.
+pub async fn peaks(device: &Device, repetition: Duration) -> Peaks {
+    let mut peaks = Peaks::default();
+    if matches!(device, Device::Reference) {
+        peaks.failures.push("the reference is not made to be fast; it has no peaks".into());
+        return peaks;
+    }
+    let compute = compute_ways(device, repetition).await;
+    peaks.compute = peaks.best("compute", compute);
+    let memory = memory_ways(device).await;
+    peaks.memory = peaks.best("copy", memory);
+    peaks
+}
+
+impl Peaks {
+    /// The fastest way; what failed is noted.
+    fn best(&mut self, probe: &str, ways: Vec<Result<Way>>) -> Option<Peak> {
+        let mut best: Option<Peak> = None;
+        for way in ways {
+            let peak = way.and_then(|way| {
+                let spread = Spread::of(&way.nanoseconds)
+                    .ok_or_else(|| Error::Device(format!("{}: the clock gave durations of zero or less", way.name)))?;
+                let spread = spread.rate(way.amount);
+                Ok(Peak { best: spread.max, spread, way: way.name, clock: way.clock })
+            });
+            match peak {
+                Ok(peak) if best.as_ref().is_none_or(|b| peak.best > b.best) => best = Some(peak),
+                Ok(_) => {}
+                Err(error) => self.failures.push(format!("{probe} probe: {error}")),
+            }
+        }
+        best
+    }
+}
+
+/// Chains of multiply-adds: as many as registers hold differs, and so does how a driver compiles a step.
+async fn compute_ways(device: &Device, repetition: Duration) -> Vec<Result<Way>> {
+    let (ways, values): (&[(usize, bool)], _) = match device {
+        Device::Gpu(gpu) if !gpu.summary().software => (&[(4, true), (8, true), (8, false)], HARDWARE_VALUES),
+        Device::Gpu(_) => (&[(4, true), (4, false), (8, true), (8, false)], HOST_VALUES),
+        Device::Cpu | Device::Reference => (&[(probe::CPU_CHAINS, true)], HOST_VALUES),
+    };
+    let mut timed = Vec::with_capacity(ways.len());
+    for &(chains, fused) in ways {
+        timed.push(multiply_adds(device, chains, fused, values, repetition).await);
+    }
+    timed
+}
+
+async fn multiply_adds(
+    device: &Device,
+    chains: usize,
+    fused: bool,
+    values: usize,
+    repetition: Duration,
+) -> Result<Way> {
+    let case = |rounds: usize| {
+        let mut b = case::CaseBuilder::default();
+        let y = b.out(values);
+        b.case("", probe::multiply_add(chains, rounds, fused, y), case::Tolerance::EXACT)
+    };
+    let (_, first) = time_case(device, &case(FIRST_ROUNDS)).await?;
+    let shortest = first.iter().copied().fold(f64::INFINITY, f64::min).max(1.0);
+    let wanted = FIRST_ROUNDS as f64 * repetition.as_nanos() as f64 / shortest;
+    let rounds = (wanted as usize).clamp(FIRST_ROUNDS, MOST_ROUNDS).next_multiple_of(probe::UNROLLED);
+    let case = case(rounds);
+    let (clock, nanoseconds) = time_case(device, &case).await?;
+    let step = if fused { "fused multiply-add" } else { "multiply, then add" };
+    // On the processor, a chain is as wide as its vectors.
+    let width = if matches!(device, Device::Cpu) { "SIMD vectors" } else { "vec4" };
+    let name = format!("{chains} chains of {width}, {step}");
+    Ok(Way { name, amount: case.op.work.flops as f64, clock, nanoseconds })
+}
+
+/// Copies from a buffer to another: by our kernel, and by the driver's command.
+async fn memory_ways(device: &Device) -> Vec<Result<Way>> {
+    let gpu = if let Device::Gpu(gpu) = device { Some(gpu) } else { None };
+    let hardware = gpu.is_some_and(|gpu| !gpu.summary().software);
+    let bytes = if hardware { HARDWARE_BYTES } else { HOST_BYTES };
+    let bytes = gpu.map_or(bytes, |gpu| bytes.min(gpu.memory_limits().max_binding as usize / 16 * 16));
+    let mut ways = vec![copy(device, bytes).await];
+    if let Some(gpu) = gpu {
+        ways.push(gpu.time_copy(bytes as u64, REPETITIONS).await.map(|seconds| Way {
+            name: "the driver's copy of a buffer".into(),
+            amount: 2.0 * bytes as f64,
+            clock: Clock::WallClock,
+            nanoseconds: seconds.iter().map(|s| s * 1e9).collect(),
+        }));
+    }
+    ways
+}
+
+async fn copy(device: &Device, bytes: usize) -> Result<Way> {
+    let mut b = case::CaseBuilder::default();
+    let values = bytes / 16 * 4;
+    // Memory that nobody wrote may be one page of zeros, many times over.
+    let (x, y) = (b.reals((0..values).map(|i| i as f32).collect()), b.out(values));
+    let case = b.case("", probe::copy(x, y), case::Tolerance::EXACT);
+    let (clock, nanoseconds) = time_case(device, &case).await?;
+    let name = match device {
+        Device::Gpu(gpu) if gpu.reads_textures() => "a kernel from a texture to a buffer",
+        Device::Gpu(_) => "a kernel from buffer to buffer",
+        Device::Cpu | Device::Reference => "a memory copy on every thread",
+    };
+    Ok(Way { name: name.into(), amount: case.op.work.bytes as f64, clock, nanoseconds })
+}
+
+/// Nanoseconds of the case's operation in each of five repetitions, after one that warms up.
+///
+/// # Errors
+/// [`Error::Device`] and [`Error::TooLarge`] where the device cannot hold or run it, or gives no times.
+pub async fn time_case(device: &Device, case: &Case) -> Result<(Clock, Vec<f64>)> {
+    let guards = vec![0; case.buffers.len()];
+    let mut executor = device.executor(Program::of_case(case, &guards)).await?;
+    for (i, buffer) in case.buffers.iter().enumerate() {
+        if !matches!(buffer.fill, case::Fill::Output) {
+            executor.write(BufferId(i as u32), &case.contents(i))?;
+        }
+    }
+    // A clock that proves unusable says nothing; the executor then takes the host's.
+    for _ in 0..2 {
+        executor.run(0..1)?;
+        if let Some((clock, nanoseconds)) = timed(executor.as_mut(), REPETITIONS).await? {
+            return Ok((clock, nanoseconds));
+        }
+    }
+    Err(Error::Device(format!("{}: the device gave no times", case.op.kernel.name)))
+}
+
+async fn timed(executor: &mut dyn Executor, times: usize) -> Result<Option<(Clock, Vec<f64>)>> {
+    executor.finish().await?;
+    executor.run_timed(0, &vec![0..1; times]).await?;
+    executor.finish().await?;
+    let timings = executor.captured()?.into_iter().find_map(|capture| capture.timings);
+    Ok(timings.map(|timings| (timings.clock, timings.nanoseconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peak(best: f64) -> Option<Peak> {
+        let spread = Spread { median: best, min: best, max: best };
+        Some(Peak { best, spread, way: "a test".into(), clock: Clock::WallClock })
+    }
+
+    fn peaks() -> Peaks {
+        Peaks { compute: peak(100.0), memory: peak(10.0), failures: Vec::new() }
+    }
+
+    const BUSY: Work = Work { flops: 1000, bytes: 10 };
+    const WIDE: Work = Work { flops: 10, bytes: 400 };
+
+    #[test]
+    fn the_tighter_bound_makes_the_share() {
+        let share = |work: Work, ns: f64| peaks().share([work].into_iter(), ns).expect("both peaks");
+        // 1000 operations at 100 a nanosecond; 400 bytes at 10.
+        assert_eq!(share(BUSY, 20.0), PeakShare { share: 0.5, bound: Bound::Compute });
+        assert_eq!(share(WIDE, 160.0), PeakShare { share: 0.25, bound: Bound::Memory });
+    }
+
+    #[test]
+    fn operations_together_have_the_sum_of_their_own_bounds() {
+        let share = peaks().share([BUSY, WIDE].into_iter(), 100.0);
+        assert_eq!(share, Some(PeakShare { share: 0.5, bound: Bound::Memory }));
+    }
+
+    #[test]
+    fn a_share_above_the_peak_is_told_and_one_without_a_peak_is_not() {
+        assert_eq!(peaks().share([BUSY].into_iter(), 5.0).map(|s| s.share), Some(2.0));
+        assert_eq!(Peaks { memory: None, ..peaks() }.share([BUSY].into_iter(), 5.0), None);
+    }
+
+    #[test]
+    fn the_fastest_way_counts_and_a_failure_is_kept() {
+        let way = |name: &str, nanoseconds: &[f64]| {
+            Ok(Way { name: name.into(), amount: 8.0, clock: Clock::WallClock, nanoseconds: nanoseconds.to_vec() })
+        };
+        let mut peaks = Peaks::default();
+        let failed = Err(Error::Device("out of memory".into()));
+        let best =
+            peaks.best("copy", vec![way("slow", &[4.0, 2.0]), failed, way("fast", &[1.0, 3.0]), way("odd", &[0.0])]);
+        let best = best.expect("two ways have times");
+        assert_eq!((best.way.as_str(), best.best, best.spread.median), ("fast", 8.0, 4.0));
+        assert_eq!(peaks.failures.len(), 2);
+        assert_eq!(peaks.failures[0], "copy probe: out of memory");
+        assert!(peaks.failures[1].contains("odd: the clock gave durations of zero"), "{:?}", peaks.failures);
+    }
+
+    #[test]
+    fn the_processor_has_both_peaks() {
+        let peaks = pollster::block_on(super::peaks(&Device::Cpu, Duration::from_millis(1)));
+        assert_eq!(peaks.failures, [""; 0]);
+        let (compute, memory) = (peaks.compute.expect("computes"), peaks.memory.expect("copies"));
+        assert!(compute.best > 0.0 && memory.best > 0.0 && compute.best >= compute.spread.median);
+    }
+}

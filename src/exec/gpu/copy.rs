@@ -1,0 +1,55 @@
+//! The driver's own copy from buffer to buffer, timed: on some adapters the fastest way through memory.
+
+use super::context::Gpu;
+use crate::error::{Error, Result};
+use std::time::Duration;
+use web_time::Instant;
+
+/// Copies in a submission, so that handing it over counts little.
+const COPIES: usize = 4;
+/// Longer than any copy takes; a driver that hangs becomes an error.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Gpu {
+    /// Seconds of a copy of `bytes` (a multiple of 4) between two buffers, by the host's clock, in each of some rounds.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for buffers that the device cannot hold, and where it does not finish.
+    pub async fn time_copy(&self, bytes: u64, rounds: usize) -> Result<Vec<f64>> {
+        if cfg!(target_arch = "wasm32") {
+            return Err(Error::Device("a browser's queue cannot be waited for".into()));
+        }
+        let device = self.device();
+        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = |label, usage| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size: bytes,
+                usage,
+                mapped_at_creation: false,
+            })
+        };
+        let from = buffer("copied from", wgpu::BufferUsages::COPY_SRC);
+        let to = buffer("copied to", wgpu::BufferUsages::COPY_DST);
+        if let Some(error) = scope.pop().await {
+            return Err(Error::Device(format!("no room for two buffers of {bytes} bytes ({error})")));
+        }
+        let mut seconds = Vec::with_capacity(rounds);
+        // The first touches the memory.
+        for round in 0..=rounds {
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copies") });
+            for _ in 0..COPIES {
+                encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes);
+            }
+            let start = Instant::now();
+            let index = self.queue().submit([encoder.finish()]);
+            let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(TIMEOUT) };
+            device.poll(poll).map_err(|e| Error::Device(format!("the copy did not end: {e}")))?;
+            self.check()?;
+            if round > 0 {
+                seconds.push(start.elapsed().as_secs_f64() / COPIES as f64);
+            }
+        }
+        Ok(seconds)
+    }
+}
