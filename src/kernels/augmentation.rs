@@ -88,6 +88,7 @@ impl Map {
         Map { y: [middle_y + yy * from_y + yx * from_x, yy, yx], x: [middle_x + xy * from_y + xx * from_x, xy, xx] }
     }
 
+    /// Of example `n` in this step.
     fn of(p: &Params, header: &[u32], n: usize) -> Map {
         Map::new(p, crop(p, header, n), Draw::of(&p.limits, header, n))
     }
