@@ -1,7 +1,7 @@
 //! Network descriptions as a user meets them: the presets, the shorthands, and a message for all that can be wrong.
 
 use glassnet::Error;
-use glassnet::net::{Initializer, Layer, MAX_LAYERS, Network, PRESETS, Shape, TrainerName};
+use glassnet::net::{Augmentation, Initializer, Layer, MAX_LAYERS, Network, PRESETS, Shape, TrainerName};
 
 /// A description whose layers are written one per line: `conv filters = 8; kernel = 5`.
 fn describe(layers: &[&str]) -> String {
@@ -127,6 +127,7 @@ fn canonical_toml_reads_back_to_the_same_network() {
         "fc outputs = 4; bias = 16777216",
         "softmax",
     ]);
+    odd.augmentation = Augmentation { rotation: 12.5, scale: 0.1, shear: 0.0, shift: 1e-3 };
     odd.name = "quote \" and \\ and \n newline".to_string();
     assert_eq!(Network::from_toml(&odd.to_toml(), "again.toml").expect("our own description"), odd);
 }
@@ -243,6 +244,26 @@ fn a_wrong_key_is_named() {
     assert_contains(&message_of("layers = []\n[training]\ntrainer = \"lion\""), &["line 3", "`lion`", "`adadelta`"]);
     assert_contains(&message_of("layers = []\n[training]\nlr = 1"), &["line 3", "unknown field `lr`"]);
     assert_contains(&message_of("name = \"x\""), &["missing field `layers`"]);
+}
+
+#[test]
+fn an_augmentation_that_cannot_be_is_refused_with_its_range() {
+    let message = |entry: &str| {
+        let layers = describe(&["input height = 8; width = 6; channels = 3", "fc outputs = 10", "softmax"]);
+        message_of(&format!("{layers}[augmentation]\n{entry}"))
+    };
+    assert_eq!(
+        message("rotation = 120"),
+        "net.toml: [augmentation]: rotation is 120; it must be from 0 (off) to 90 degrees"
+    );
+    assert_contains(&message("shear = -1"), &["shear is -1; it must be from 0 (off) to 45 degrees"]);
+    assert_contains(&message("scale = nan"), &["scale is NaN; it must be from 0 (off) to 0.9"]);
+    assert_contains(
+        &message("shift = 7"),
+        &["shift is 7; it must be from 0 (off) to 6 pixels, the input's shorter side"],
+    );
+    assert_contains(&message("rotate = 10"), &["line 16", "unknown field `rotate`", "`rotation`"]);
+    assert_contains(&message("rotation = \"10\""), &["line 16", "invalid type"]);
 }
 
 #[test]

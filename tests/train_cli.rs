@@ -20,6 +20,17 @@ const LEARNED_FROM: usize = 225;
 
 const LAYERS: [&str; 9] = ["input", "conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "softmax"];
 
+/// A small network of one's own.
+const NET: &str = r#"
+name = "small"
+layers = [
+    { type = "input", height = 28, width = 28, channels = 1 },
+    { type = "max-pool", size = 4 },
+    { type = "fc", outputs = 10 },
+    { type = "softmax" },
+]
+"#;
+
 /// A folder with a small data set in MNIST's format, and room for runs.
 struct Place {
     folder: TempDir,
@@ -402,6 +413,31 @@ fn a_run_that_has_ended_says_so_and_can_be_given_a_later_end() {
     assert!(String::from_utf8_lossy(&again.stderr).contains("has come to its end"));
     place.resume("run", &["--epochs", "2"]).assert().success();
     assert!(place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"), "the models differ");
+}
+
+#[test]
+fn augmentation_changes_a_run_and_can_be_switched_off() {
+    let place = Place::new();
+    let bare = place.file("bare.toml", NET);
+    let augmented = place.file("augmented.toml", &format!("{NET}\n[augmentation]\nrotation = 15\n"));
+    let run = |name: &str, net: &Path, args: &[&str]| {
+        let mut command = place.train(name, args);
+        let output = command.arg("--net").arg(net).assert().success();
+        String::from_utf8_lossy(&output.get_output().stdout).into_owned()
+    };
+    let weights =
+        |name: &str| load_checkpoint(&place.path(name).join("checkpoint.safetensors")).expect("one").model.parameters;
+    run("bare", &bare, &["--steps", "9"]);
+    let said = run("augmented", &augmented, &["--steps", "9"]);
+    assert!(said.contains("augmentation (rotation 15°)"), "{said}");
+    assert!(weights("augmented") != weights("bare"), "augmentation changes nothing");
+    let said = run("off", &augmented, &["--steps", "9", "--no-augmentation"]);
+    assert!(!said.contains("augmentation") && weights("off") == weights("bare"), "{said}");
+    // Resuming takes it from the run folder, and refuses to be told.
+    place.resume("augmented", &["--steps", "12"]).assert().success();
+    run("whole", &augmented, &["--steps", "12"]);
+    assert!(weights("augmented") == weights("whole"), "resuming forgets the augmentation");
+    assert_fails_with(&mut place.resume("whole", &["--no-augmentation"]), &["--no-augmentation cannot change a run"]);
 }
 
 #[test]

@@ -83,7 +83,10 @@ struct OverrideArgs {
     /// The factor of half the sum of w² in the loss, over weights, not biases
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     l2_decay: Option<f64>,
-    /// Decides initial weights, the order of examples and all crops [default: 1]
+    /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
+    #[arg(long)]
+    no_augmentation: bool,
+    /// Decides initial weights, the order of examples, all crops and all augmentation [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
@@ -105,6 +108,7 @@ impl TrainArgs {
             momentum: o.momentum,
             l1_decay: o.l1_decay,
             l2_decay: o.l2_decay,
+            no_augmentation: o.no_augmentation,
             seed: o.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,
@@ -126,6 +130,7 @@ impl TrainArgs {
             ("--momentum", o.momentum.is_some()),
             ("--l1-decay", o.l1_decay.is_some()),
             ("--l2-decay", o.l2_decay.is_some()),
+            ("--no-augmentation", o.no_augmentation),
             ("--seed", o.seed.is_some()),
             ("--stats-every", self.stats_every.is_some()),
             ("--checkpoint-every", self.checkpoint_every.is_some()),

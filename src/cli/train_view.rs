@@ -32,8 +32,12 @@ impl View {
             bar.set_style(style);
         }
         let network = &settings.network;
+        let augmentation = match network.augmentation {
+            none if none.is_none() => String::new(),
+            some => format!(", augmentation ({some})"),
+        };
         let description = format!(
-            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}, seed {}",
+            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{augmentation}, seed {}",
             network.name,
             network.parameter_count(),
             settings.trainer.name(),

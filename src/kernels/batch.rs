@@ -1,6 +1,8 @@
 //! Makes a batch: gathers examples out of the packed bytes of the data set, crops, normalises to x/255 - 0.5.
 //! images `[SH,SW,C]` bytes, four to a word, in up to four chunks; x `[N,H,W,C]`. `shaders/batch.wgsl`.
+//! [`GATHER_AUGMENTED`] also varies training examples (`augmentation.rs`).
 
+use super::augmentation::{self, Limits, MAX_ANGLE};
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
 use super::{
@@ -66,6 +68,8 @@ pub struct Params {
     pub source_w: u32,
     pub examples_per_chunk: u32,
     pub reserved: u32,
+    /// For [`GATHER_AUGMENTED`].
+    pub limits: Limits,
 }
 
 /// Inputs: header, indices, four chunks. Outputs: x.
@@ -82,7 +86,18 @@ pub static GATHER: Kernel = Kernel {
     cpu: Some(gather_cpu),
 };
 
-/// `batch` is `[N,H,W,C]`, `source` `[SH,SW]` with SH >= H and SW >= W. Every index must lie within the chunks.
+/// The same, but what is learned from goes through a random affine map; evaluation gets the same bits as from [`GATHER`].
+pub static GATHER_AUGMENTED: Kernel = Kernel {
+    name: "batch.gather_augmented",
+    entry: "gather_augmented",
+    reference: Reference { single: augmentation::reference, double: augmentation::reference },
+    cpu: Some(augmentation::cpu),
+    ..GATHER
+};
+
+/// `batch` is `[N,H,W,C]`, `source` `[SH,SW]` with SH >= H and SW >= W. Every index must lie within the chunks. Examples
+/// are augmented where `limits` leave room for it.
+#[allow(clippy::too_many_arguments)]
 pub fn gather(
     batch: [usize; 4],
     source: [usize; 2],
@@ -91,15 +106,21 @@ pub fn gather(
     indices: Tensor,
     chunks: [Tensor; CHUNKS],
     x: Tensor,
+    limits: Limits,
 ) -> Op {
     let [n, h, w, c] = batch.map(word);
     assert!(source[0] >= batch[1] && source[1] >= batch[2], "batch.gather: {batch:?} out of {source:?}");
     assert_eq!((x.len, indices.len), (batch.iter().product(), batch[0]), "batch.gather: x, indices");
     let [source_h, source_w] = source.map(word);
-    let params = Params { n, h, w, c, source_h, source_w, examples_per_chunk: word(examples_per_chunk), reserved: 0 };
+    let Limits { rotation, scale, shear, shift } = limits;
+    let legal = (0.0..=MAX_ANGLE).contains(&rotation) && (0.0..=MAX_ANGLE / 2.0).contains(&shear);
+    assert!(legal && (0.0..1.0).contains(&scale) && shift >= 0.0 && shift.is_finite(), "batch.gather: {limits:?}");
+    let examples_per_chunk = word(examples_per_chunk);
+    let params = Params { n, h, w, c, source_h, source_w, examples_per_chunk, reserved: 0, limits };
     let [c0, c1, c2, c3] = chunks;
     let groups = linear(batch[0] * batch[1] * (batch[2] * batch[3]).div_ceil(4), 64);
-    let mut op = Op::new(&GATHER, params, &[header, indices, c0, c1, c2, c3], &[x], groups, 2 * x.len);
+    let (kernel, flops) = if limits == Limits::default() { (&GATHER, 2) } else { (&GATHER_AUGMENTED, 16) };
+    let mut op = Op::new(kernel, params, &[header, indices, c0, c1, c2, c3], &[x], groups, flops * x.len);
     // Only the batch's own bytes are read, not the whole data set.
     op.work.bytes = (x.len * 5) as u64;
     op
@@ -120,7 +141,7 @@ pub fn pcg3d(seed: [u32; 3]) -> [u32; 3] {
 }
 
 /// Upper left corner of example `n`'s crop.
-fn crop(p: &Params, header: &[u32], n: usize) -> (usize, usize) {
+pub(super) fn crop(p: &Params, header: &[u32], n: usize) -> (usize, usize) {
     let (spare_y, spare_x) = (p.source_h - p.h, p.source_w - p.w);
     if header[3] == 0 {
         return ((spare_y / 2) as usize, (spare_x / 2) as usize);
@@ -129,19 +150,25 @@ fn crop(p: &Params, header: &[u32], n: usize) -> (usize, usize) {
     ((y % (spare_y + 1)) as usize, (x % (spare_x + 1)) as usize)
 }
 
+/// The chunk that row `n`'s example is in, and its first byte there.
+#[inline(always)]
+pub(super) fn stored_bytes<'a>(p: &Params, args: &[&'a [u32]], n: usize) -> (&'a [u32], usize) {
+    let (per, index) = (p.examples_per_chunk as usize, args[1][n] as usize);
+    (args[2 + index / per], index % per * (p.source_h * p.source_w * p.c) as usize)
+}
+
 /// Hands each output value of example `n` its byte.
-fn copy_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, x: &mut [S], value: impl Fn(u32) -> S) {
-    let (header, indices, chunks) = (args[0], args[1], &args[2..]);
+pub(super) fn copy_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, x: &mut [S], value: impl Fn(u32) -> S) {
+    let header = args[0];
     if n >= header[1] as usize {
         return x.fill(S::of(0.0));
     }
     let (dy, dx) = crop(p, header, n);
-    let (per, index) = (p.examples_per_chunk as usize, indices[n] as usize);
-    let (words, row) = (chunks[index / per], (p.w * p.c) as usize);
+    let ((words, first), row) = (stored_bytes(p, args, n), (p.w * p.c) as usize);
     for (y, x) in x.chunks_exact_mut(row).enumerate() {
-        let line = (index % per * p.source_h as usize + y + dy) * p.source_w as usize + dx;
+        let line = (y + dy) * p.source_w as usize + dx;
         for (i, x) in x.iter_mut().enumerate() {
-            let byte = line * p.c as usize + i;
+            let byte = first + line * p.c as usize + i;
             *x = value(words[byte / 4] >> (8 * (byte % 4)) & 255);
         }
     }
@@ -175,17 +202,17 @@ fn normalised(byte: u32) -> f32 {
 
 /// [`copy_example`], a line of bytes at a time.
 #[multiversion(targets("x86_64+avx2+fma"))]
-fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
-    let (header, indices, chunks) = (args[0], args[1], &args[2..]);
+pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
+    let header = args[0];
     if n >= header[1] as usize {
         return x.fill(0.0);
     }
     let (dy, dx) = crop(p, header, n);
-    let (per, index, c) = (p.examples_per_chunk as usize, indices[n] as usize, p.c as usize);
-    let bytes: &[u8] = bytemuck::cast_slice(chunks[index / per]);
+    let (words, first) = stored_bytes(p, args, n);
+    let (bytes, c) = (&bytemuck::cast_slice::<u32, u8>(words)[first..], p.c as usize);
     let row = p.w as usize * c;
     for (y, x) in x.chunks_exact_mut(row).enumerate() {
-        let line = (index % per * p.source_h as usize + y + dy) * p.source_w as usize + dx;
+        let line = (y + dy) * p.source_w as usize + dx;
         for (x, byte) in x.iter_mut().zip(&bytes[line * c..][..row]) {
             *x = normalised(u32::from(*byte));
         }
@@ -193,6 +220,9 @@ fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
 }
 
 pub fn cases() -> Vec<Case> {
+    let still = Limits::default();
+    let moving = Limits { rotation: 0.3, scale: 0.2, shear: 0.2, shift: 2.5 };
+    let widest = Limits { rotation: MAX_ANGLE, scale: 0.9, shear: MAX_ANGLE / 2.0, shift: 28.0 };
     // [N,H,W,C], [SH,SW], examples in a chunk, valid, training
     let shapes = [
         ([1, 1, 1, 1], [1, 1], 8, 1, false),
@@ -204,21 +234,28 @@ pub fn cases() -> Vec<Case> {
         ([5, 3, 2, 3], [4, 5], 12, 5, false),
         ([5000, 29, 29, 1], [31, 30], 4, 4999, true),
     ];
-    let case = |(batch, source, per_chunk, valid, training): ([usize; 4], [usize; 2], usize, u32, bool)| {
-        let mut b = CaseBuilder::default();
-        let header = Header { step: 41, seed: 7, training, ..Header::evaluation(valid) };
-        let header = b.header(header);
-        let indices =
-            b.words((0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32)).collect());
-        let words = (per_chunk * source[0] * source[1] * batch[3]).div_ceil(4);
-        let chunks = [0; 4].map(|_| b.random_words(words));
-        let x = b.out(batch.iter().product());
-        let op = gather(batch, source, per_chunk, header, indices, chunks, x);
-        let shape = format!("{batch:?} of {source:?} valid {valid}{}", if training { " random crop" } else { "" });
-        // Bytes and places are exact; the division may be off by 2.5 ULP before the subtraction.
-        b.case(shape, op, Tolerance { atol: 2e-7, rtol: 0.0 })
-    };
-    shapes.into_iter().map(case).collect()
+    let case =
+        |limits: Limits, (batch, source, per_chunk, valid, training): ([usize; 4], [usize; 2], usize, u32, bool)| {
+            let mut b = CaseBuilder::default();
+            let header = Header { step: 41, seed: 7, training, ..Header::evaluation(valid) };
+            let header = b.header(header);
+            let indices =
+                b.words((0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32)).collect());
+            let words = (per_chunk * source[0] * source[1] * batch[3]).div_ceil(4);
+            let chunks = [0; 4].map(|_| b.random_words(words));
+            let x = b.out(batch.iter().product());
+            let op = gather(batch, source, per_chunk, header, indices, chunks, x, limits);
+            let shape = format!("{batch:?} of {source:?} valid {valid}{}", if training { " random crop" } else { "" });
+            if limits == still {
+                // Bytes and places are exact; the division may be off by 2.5 ULP before the subtraction.
+                return b.case(shape, op, Tolerance { atol: 2e-7, rtol: 0.0 });
+            }
+            // Rounding errors of coordinates, which noise turns into values: neighbouring pixels are up to 1 apart.
+            let farthest = (source[0] + source[1]) as f64 / f64::from(1.0 - limits.scale);
+            let shape = format!("{shape} up to {} rad", limits.rotation);
+            b.case(shape, op, Tolerance { atol: 1e-6 * farthest, rtol: 0.0 })
+        };
+    shapes.into_iter().flat_map(|shape| [still, moving, widest].map(|limits| case(limits, shape))).collect()
 }
 
 #[cfg(test)]
@@ -227,7 +264,8 @@ mod tests {
 
     #[test]
     fn random_crops_reach_every_corner_evenly() {
-        let p = Params { n: 1, h: 24, w: 24, c: 1, source_h: 28, source_w: 28, examples_per_chunk: 4, reserved: 0 };
+        let (source_h, source_w, limits) = (28, 28, Limits::default());
+        let p = Params { n: 1, h: 24, w: 24, c: 1, source_h, source_w, examples_per_chunk: 4, reserved: 0, limits };
         let mut counts = [[0u32; 5]; 5];
         for step in 0..2500 {
             let header = Header { step, seed: 3, training: true, ..Header::evaluation(10) }.words();

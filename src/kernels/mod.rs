@@ -3,6 +3,7 @@
 //! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem. [`ALL`] lists every kernel, [`cases`] every case that
 //! `cargo test` and `glassnet check` run.
 
+pub mod augmentation;
 pub mod batch;
 pub mod case;
 pub mod conv;
@@ -87,6 +88,7 @@ pub struct Reference {
 /// Every kernel of the house.
 pub static ALL: &[&Kernel] = &[
     &batch::GATHER,
+    &batch::GATHER_AUGMENTED,
     &conv::FORWARD,
     &conv::BACKWARD_INPUT,
     &conv::BACKWARD_WEIGHT,

@@ -66,7 +66,7 @@ pub fn multiply_add(chains: usize, rounds: usize, fused: bool, y: Tensor) -> Op 
     let (count, rounds32, chains32) = (word(y.len / 4), word(rounds), word(chains));
     let p = Params { count, rounds: rounds32, chains: chains32, scale: 0.75, shift: 0.5, reserved: [0; 3] };
     Op::new(&MULTIPLY_ADD, p, &[], &[y], groups(y.len), 2 * y.len * chains * rounds)
-        .with_constants(&[("CHAINS", chains32), ("FUSED", u32::from(fused))])
+        .with_constants(vec![("CHAINS", chains32), ("FUSED", u32::from(fused))])
 }
 
 /// The most elements: a workgroup for every 256 vec4, all in one dimension.

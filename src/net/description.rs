@@ -1,9 +1,9 @@
 //! Descriptions in TOML: reading them with an error that says where, and writing the canonical form.
 //!
-//! A description has `name`, `initializer`, `[[layers]]` tables and an optional `[training]` table. The canonical form
-//! states every size and has no shorthands; it is what model files carry, and reads back to the same network.
+//! A description has `name`, `initializer`, `[[layers]]` tables and optional tables `[augmentation]` and `[training]`. The
+//! canonical form states every size and has no shorthands; it is what model files carry, and reads back to the same network.
 
-use super::{Initializer, Layer, Network, Recipe};
+use super::{Augmentation, Initializer, Layer, Network, Recipe};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -24,6 +24,8 @@ struct Document {
     #[serde(default)]
     initializer: Initializer,
     layers: Vec<Spanned<toml::Table>>,
+    #[serde(default)]
+    augmentation: Augmentation,
     #[serde(default)]
     training: Recipe,
 }
@@ -163,8 +165,10 @@ impl Network {
             return Err(within(&format!("name has {} bytes; rule: at most {MAX_NAME}", name.len())));
         }
         let mut network = Network::from_layers(&name, &layers, document.initializer).map_err(|error| within(&error))?;
+        document.augmentation.check(network.input_shape()).map_err(|error| within(&error))?;
         document.training.check().map_err(|error| within(&error))?;
         network.crop = cropped;
+        network.augmentation = document.augmentation;
         network.training = document.training;
         Ok(network)
     }
@@ -207,7 +211,7 @@ impl Network {
                 Layer::Relu | Layer::Softmax => Ok(()),
             };
         }
-        text + &self.training.to_toml()
+        text + &self.augmentation.to_toml() + &self.training.to_toml()
     }
 }
 

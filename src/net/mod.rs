@@ -3,12 +3,14 @@
 //! Shapes are H, W, C of one example; the batch comes in later. A [`Network`] that exists obeys every rule, so whatever
 //! lowers it needs no checks of its own. Weights are kept as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
 
+mod augmentation;
 mod description;
 mod initializer;
 mod layer;
 mod preset;
 mod recipe;
 
+pub use augmentation::Augmentation;
 pub use initializer::Initializer;
 pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape};
 pub use preset::PRESETS;
@@ -39,6 +41,8 @@ pub struct Network {
     pub initializer: Initializer,
     /// Whether larger images are cropped to the input: at a random place in training, in the centre in evaluation.
     pub crop: bool,
+    /// How training examples are varied beyond that.
+    pub augmentation: Augmentation,
     /// What the description recommends for training.
     pub training: Recipe,
 }
@@ -113,7 +117,8 @@ impl Network {
         if parameters == 0 {
             return Err(Error::Network("no layer has weights, so there is nothing to train; add an `fc` layer".into()));
         }
-        Ok(Network { name: name.to_string(), nodes, initializer, crop: false, training: Recipe::default() })
+        let (crop, augmentation, training) = (false, Augmentation::default(), Recipe::default());
+        Ok(Network { name: name.to_string(), nodes, initializer, crop, augmentation, training })
     }
 
     /// Shapes of all parameters, in the order of the layers.

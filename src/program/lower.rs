@@ -10,10 +10,11 @@ use super::planner::{Layout, Planner, aligned};
 use super::statistics::plan_statistics;
 use super::{Inputs, Instruction, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable};
 use crate::error::{Error, Result};
+use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::optimizer::{self, Rule};
 use crate::kernels::{Op, Tensor, batch, conv, fc, pool, relu, softmax};
-use crate::net::{Layer, Network, Node, Shape};
+use crate::net::{Augmentation, Layer, Network, Node, Shape};
 
 /// The data set that batches are gathered from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +143,13 @@ fn check_sizes(network: &Network, options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As the kernel takes them.
+fn limits(augmentation: &Augmentation) -> Limits {
+    let Augmentation { rotation, scale, shear, shift } = *augmentation;
+    let radians = |degrees: f64| degrees.to_radians() as f32;
+    Limits { rotation: radians(rotation), scale: scale as f32, shear: radians(shear), shift: shift as f32 }
 }
 
 fn plan_inputs(planner: &mut Planner, batch: usize) -> Inputs {
@@ -297,7 +305,9 @@ impl Lowering<'_> {
         let shape = self.shape(self.network.nodes[0].output);
         let source = [self.options.source.height, self.options.source.width];
         let Inputs { header, indices, .. } = self.inputs;
-        let op = batch::gather(shape, source, examples_per_chunk, header, indices, chunks, self.nodes[0].activation);
+        let x = self.nodes[0].activation;
+        let limits = limits(&self.network.augmentation);
+        let op = batch::gather(shape, source, examples_per_chunk, header, indices, chunks, x, limits);
         self.planner.emit(Stage::Batch, Some(0), "input.gather", op);
     }
 

@@ -4,7 +4,7 @@ use super::Schedule;
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::Rule;
-use crate::net::{Network, Recipe, ScheduleName, TrainerName};
+use crate::net::{Augmentation, Network, Recipe, ScheduleName, TrainerName};
 use crate::program::MAX_BATCH;
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,8 @@ pub struct Overrides {
     pub momentum: Option<f64>,
     pub l1_decay: Option<f64>,
     pub l2_decay: Option<f64>,
+    /// Training examples as they are, but for crops, whatever the network's description says.
+    pub no_augmentation: bool,
     pub seed: Option<u64>,
     pub stats_every: Option<u64>,
     pub checkpoint_every: Option<u64>,
@@ -164,6 +166,9 @@ impl Settings {
             checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
             network: {
                 network.training = recorded(&recipe, name, &trainer);
+                if overrides.no_augmentation {
+                    network.augmentation = Augmentation::default();
+                }
                 network
             },
         };
@@ -303,6 +308,18 @@ mod tests {
         assert!(message(Overrides { batch_size: Some(0), ..base.clone() }).contains("--batch-size"));
         assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
         assert!(message(Overrides { momentum: Some(0.5), ..base }).contains("--trainer momentum"));
+    }
+
+    #[test]
+    fn augmentation_can_be_switched_off_and_the_network_then_says_so() {
+        let mut network = Network::preset("convnetjs-mnist").expect("a preset");
+        network.augmentation.rotation = 10.0;
+        let kept = Settings::resolve(network.clone(), &Overrides::default()).expect("valid");
+        assert_eq!(kept.network.augmentation, network.augmentation);
+        let off = Overrides { no_augmentation: true, ..Overrides::default() };
+        let settings = Settings::resolve(network, &off).expect("valid");
+        assert!(settings.network.augmentation.is_none());
+        assert!(!settings.network.to_toml().contains("[augmentation]"));
     }
 
     #[test]

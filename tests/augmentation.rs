@@ -1,0 +1,71 @@
+//! Augmented batches as the executors gather them: varied in training, left alone in evaluation.
+
+mod common;
+
+use common::rig::{self, Examples, devices, network, parameters, reals, step_inputs};
+use glassnet::exec::Device;
+use glassnet::kernels::batch::Header;
+use glassnet::net::Network;
+use glassnet::program::{Options, Stage};
+
+const LAYERS: &str = r#"
+layers = [
+    { type = "input", height = 12, width = 10, channels = 2, crop = true },
+    { type = "fc", outputs = 3 },
+    { type = "softmax" },
+]
+"#;
+const TABLE: &str = "[augmentation]\nrotation = 20\nscale = 0.2\nshear = 10\nshift = 1.5\n";
+
+fn augmented() -> Network {
+    network(&format!("{LAYERS}{TABLE}"))
+}
+
+/// The input of the first layer in one step.
+fn batch(device: &Device, network: &Network, header: Header) -> Vec<f32> {
+    let examples = Examples::noise([14, 14, 2], 50, network.classes());
+    let options = Options::evaluation(8, examples.source());
+    let mut executor = rig::executor(device, network, &options, &examples, &parameters(network, 1));
+    let inputs = step_inputs(executor.program(), header, &examples, &[3, 1, 4, 15, 9, 2]);
+    rig::run_to(&mut *executor, Stage::Batch, &inputs);
+    let input = executor.program().nodes[0].activation;
+    reals(&mut *executor, input)
+}
+
+fn training(step: u32, seed: u32) -> Header {
+    Header { step, seed, training: true, ..Header::evaluation(0) }
+}
+
+#[test]
+fn evaluation_gets_the_same_bits_with_and_without_augmentation() {
+    for device in devices() {
+        let batches = [augmented(), network(LAYERS)].map(|network| batch(&device, &network, Header::evaluation(0)));
+        assert_eq!(batches[0], batches[1], "on {}", device.info());
+    }
+}
+
+#[test]
+fn training_examples_vary_with_step_seed_and_row() {
+    for device in devices() {
+        let network = augmented();
+        let first = batch(&device, &network, training(1, 1));
+        assert_eq!(first, batch(&device, &network, training(1, 1)));
+        for (step, seed) in [(2, 1), (1, 2)] {
+            assert_ne!(first, batch(&device, &network, training(step, seed)), "step {step}, seed {seed}");
+        }
+        assert_ne!(first, batch(&device, &self::network(LAYERS), training(1, 1)), "on {}", device.info());
+        // Six of eight rows hold examples.
+        assert!(first[6 * 240..].iter().all(|v| *v == 0.0), "on {}", device.info());
+    }
+}
+
+#[test]
+fn every_executor_draws_the_same() {
+    let header = training(5, 9);
+    let truth = batch(&Device::Reference, &augmented(), header);
+    for device in devices() {
+        let values = batch(&device, &augmented(), header);
+        let worst = truth.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-4, "{worst} on {}", device.info());
+    }
+}
