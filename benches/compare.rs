@@ -12,6 +12,7 @@ use pollster::block_on;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -58,7 +59,12 @@ enum Rival {
     Convnetjs,
 }
 
-const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers");
+/// Where the peers' programs are: in the checkout that this was built from, or, carried to another machine, in the one
+/// that it is run in.
+fn peers() -> PathBuf {
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+    if built_from.exists() { built_from } else { "benches/peers".into() }
+}
 
 impl Rival {
     fn name(self) -> &'static str {
@@ -79,19 +85,19 @@ impl Rival {
         match self {
             Rival::Pytorch => {
                 let mut command = Command::new(&arguments.python);
-                command.arg(format!("{PEERS}/pytorch.py"));
+                command.arg(peers().join("pytorch.py"));
                 command.args(["--device", if on_cpu { "cpu" } else { "cuda" }]);
                 command.args(["--threads".to_string(), std::thread::available_parallelism()?.to_string()]);
                 Ok(command)
             }
             Rival::Burn => {
-                let mut command = Command::new(format!("{PEERS}/burn/target/release/burn-peer"));
+                let mut command = Command::new(peers().join("burn/target/release/burn-peer"));
                 command.args(["--device", if on_cpu { "cpu" } else { "gpu" }]);
                 Ok(command)
             }
             Rival::Convnetjs => {
                 let mut command = Command::new("node");
-                command.arg(format!("{PEERS}/convnetjs.js"));
+                command.arg(peers().join("convnetjs.js"));
                 Ok(command)
             }
         }
@@ -102,11 +108,12 @@ impl Rival {
         if self != Rival::Burn {
             return Ok(());
         }
-        let manifest = format!("{PEERS}/burn/Cargo.toml");
+        let manifest = peers().join("burn/Cargo.toml");
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--release", "--locked", "--manifest-path", &manifest])
+            .args(["build", "--release", "--locked", "--manifest-path"])
+            .arg(&manifest)
             .status()?;
-        if built.success() { Ok(()) } else { Err(format!("{manifest} does not build: see above").into()) }
+        if built.success() { Ok(()) } else { Err(format!("{} does not build: see above", manifest.display()).into()) }
     }
 }
 
