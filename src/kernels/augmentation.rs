@@ -5,9 +5,8 @@
 //! the shader; bilinear sampling is continuous, so that a coordinate's rounding error stays one in the value.
 
 use super::batch::{Params, copy_example, copy_lines, crop, pcg3d, stored_bytes};
-use super::simd::widest;
 use super::{Args, Scalar};
-use pulp::NullaryFnOnce;
+use multiversion::multiversion;
 use rayon::prelude::*;
 use std::array;
 
@@ -143,33 +142,18 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
     let examples = args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate();
     examples.for_each_init(Scratch::default, |scratch, (n, x)| {
         if varied(inputs[0], n) {
-            let map = Map::of(&p, inputs[0], n);
-            widest(Example { p: &p, args: &inputs, n, row: &row, map, scratch, x });
+            augment(&p, &inputs, n, &row, &Map::of(&p, inputs[0], n), scratch, x);
         } else {
-            widest(|| copy_lines(&p, &inputs, n, x));
+            copy_lines(&p, &inputs, n, x);
         }
     });
 }
 
-/// The work on one example.
-struct Example<'a> {
-    p: &'a Params,
-    args: &'a [&'a [u32]],
-    n: usize,
-    row: &'a Row,
-    map: Map,
-    scratch: &'a mut Scratch,
-    x: &'a mut [f32],
-}
-
-impl NullaryFnOnce for Example<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        self.scratch.read(self.p, self.args, self.n);
-        self.scratch.sample(self.p, self.row, &self.map, self.x);
-    }
+/// One example, through the map.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn augment(p: &Params, args: &[&[u32]], n: usize, row: &Row, map: &Map, scratch: &mut Scratch, x: &mut [f32]) {
+    scratch.read(p, args, n);
+    scratch.sample(p, row, map, x);
 }
 
 /// Values of a row that are computed at once, for vectors of any width.

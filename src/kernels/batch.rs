@@ -5,12 +5,12 @@
 use super::augmentation::{self, Limits, MAX_ANGLE};
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
-use super::simd::widest;
 use super::{
     Args, Case,
     Element::{F32, U32},
     Kernel, Op, Reference, Scalar, Tensor,
 };
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// What changes from step to step; the first words of a step's inputs.
@@ -188,7 +188,7 @@ fn gather_cpu(args: &mut Args<'_, f32>) {
     args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate().for_each(|(n, x)| {
         // Words hold their first byte lowest, as these processors do.
         if cfg!(target_endian = "little") {
-            widest(|| copy_lines(&p, &inputs, n, x));
+            copy_lines(&p, &inputs, n, x);
         } else {
             copy_example(&p, &inputs, n, x, normalised);
         }
@@ -201,7 +201,7 @@ fn normalised(byte: u32) -> f32 {
 }
 
 /// [`copy_example`], a line of bytes at a time.
-#[inline(always)]
+#[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
     let header = args[0];
     if n >= header[1] as usize {

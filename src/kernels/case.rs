@@ -33,6 +33,8 @@ pub enum Fill {
     Uniform(f32, f32),
     /// These values.
     Reals(Vec<f32>),
+    /// As reals in [-1, 1), three in four of which are zero instead.
+    Sparse,
     /// These words.
     Words(Vec<u32>),
     /// Random words, every bit.
@@ -67,12 +69,19 @@ impl Case {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         match &buffer.fill {
             Fill::Uniform(low, high) => (0..buffer.len).map(|_| rng.random_range(*low..*high).to_bits()).collect(),
+            Fill::Sparse => (0..buffer.len).map(|_| sparse(&mut rng).to_bits()).collect(),
             Fill::Reals(values) => values.iter().map(|v| v.to_bits()).collect(),
             Fill::Words(words) => words.clone(),
             Fill::RandomWords => (0..buffer.len).map(|_| rng.random()).collect(),
             Fill::Output => Vec::new(),
         }
     }
+}
+
+/// Three in four times zero, else a real in [-1, 1).
+fn sparse(rng: &mut ChaCha8Rng) -> f32 {
+    let value = rng.random_range(-1.0..1.0);
+    if rng.random_range(0..4) == 0 { value } else { 0.0 }
 }
 
 /// Collects a case's buffers and hands out tensors for the typed builders.
@@ -95,6 +104,11 @@ impl CaseBuilder {
     /// An input of `len` reals in [low, high).
     pub fn between(&mut self, len: usize, low: f32, high: f32) -> Tensor {
         self.push(Element::F32, len, Fill::Uniform(low, high))
+    }
+
+    /// An input of `len` reals in [-1, 1), three in four of which are zero.
+    pub fn sparse(&mut self, len: usize) -> Tensor {
+        self.push(Element::F32, len, Fill::Sparse)
     }
 
     /// An input of these reals.

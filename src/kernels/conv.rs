@@ -330,6 +330,7 @@ const SHAPES: &[Shape] = &[
     ([2, 5, 6, 2], 12, [3, 2], [2, 1], [1, 1]),
     ([1, 1, 2, 8], 8, [1, 1], [1, 1], [0, 0]),
     ([1, 5, 6, 48], 44, [3, 3], [1, 1], [1, 1]),
+    ([2, 28, 28, 32], 32, [3, 3], [1, 1], [1, 1]),
     ([1, 3, 4, 2], 8, [3, 3], [2000, 1500], [3000, 2000]),
 ];
 
@@ -349,7 +350,7 @@ pub fn cases() -> Vec<Case> {
                 cases.push(backward_input_case(blocked, shape));
             }
         }
-        cases.push(sum_case(shape));
+        cases.extend([sparse_input_case(shape), sparse_weight_case(shape), sum_case(shape)]);
     }
     for (blocked, shape) in [(PLAIN, MANY_PLAIN), (BLOCKED, MANY_BLOCKED)] {
         cases.extend([forward_case(blocked, &shape), backward_input_case(blocked, &shape)]);
@@ -384,6 +385,21 @@ fn weight_case(blocked: bool, shape: &Shape) -> Case {
     let (x, dy, partial) = (b.real(p.x_len()), b.real(p.y_len()), b.out(p.partial_len()));
     let length = p.rows() * p.examples_per_split as usize;
     b.case(describe(shape), backward_weight_with(blocked, p, x, dy, partial), Tolerance::sum(length, 1.0))
+}
+
+/// What a max-pooling leaves of dy, which the CPU has a way of its own for.
+fn sparse_input_case(shape: &Shape) -> Case {
+    let (p, mut b) = (params(shape), CaseBuilder::default());
+    let (dy, weight, dx) = (b.sparse(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
+    let tolerance = Tolerance::sum((p.kh * p.kw * p.o) as usize, 1.0);
+    b.case(format!("{} sparse dy", describe(shape)), backward_input_with(PLAIN, p, dy, weight, dx), tolerance)
+}
+
+fn sparse_weight_case(shape: &Shape) -> Case {
+    let (p, mut b) = (params(shape), CaseBuilder::default());
+    let (x, dy, partial) = (b.real(p.x_len()), b.sparse(p.y_len()), b.out(p.partial_len()));
+    let tolerance = Tolerance::sum(p.rows() * p.examples_per_split as usize, 1.0);
+    b.case(format!("{} sparse dy", describe(shape)), backward_weight_with(PLAIN, p, x, dy, partial), tolerance)
 }
 
 fn sum_case(shape: &Shape) -> Case {

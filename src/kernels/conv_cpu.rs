@@ -1,18 +1,22 @@
-//! Convolution on the CPU: direct where the shape suits it (`conv_direct`), else im2col blocks that stay in a core's cache
-//! and the `gemm` crate for the products.
+//! Convolution on the CPU: backward through the nonzero gradients where they are few (`conv_sparse`), direct where the
+//! shape suits it (`conv_direct`), else im2col blocks that stay in a core's cache and the `gemm` crate for the products.
 //!
 //! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
 //! results are the same bits whatever the number of threads.
 
-use super::{Args, conv::Params, conv_direct, simd::widest};
+use super::conv_sparse::{self, Frame};
+use super::{Args, conv::Params, conv_direct};
+use multiversion::multiversion;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
 thread_local! {
     /// This thread's im2col block.
     static COLUMNS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    /// Weights as the direct convolution reads them, for the operation that this thread runs.
-    static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Weights as the operation that this thread runs reads them, in up to two ways.
+    static PACKED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    /// A gradient of the weights as `conv_sparse` adds it up.
+    static FILTERS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Floats of an im2col block: 256 KiB, a fraction of a core's second-level cache.
@@ -128,8 +132,8 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
     let examples = y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in()));
     if conv_direct::takes(&p) {
         return with_packed(
-            |packed| conv_direct::pack(weight, o, packed),
-            |packed| examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y)),
+            |packed, _| conv_direct::pack(weight, o, packed),
+            |packed, _| examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y)),
         );
     }
     examples.for_each(|(y, x)| {
@@ -146,38 +150,51 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
 }
 
 /// Calls `run` with what `pack` makes. A thread that waits for others may run another operation's tasks in between, so
-/// the buffer is taken out of its place.
-fn with_packed(pack: impl FnOnce(&mut Vec<f32>), run: impl FnOnce(&[f32])) {
-    let mut packed = PACKED.take();
-    pack(&mut packed);
-    run(&packed);
-    PACKED.set(packed);
+/// the buffers are taken out of their place.
+fn with_packed(pack: impl FnOnce(&mut Vec<f32>, &mut Vec<f32>), run: impl FnOnce(&[f32], &[f32])) {
+    let [mut one, mut two] = PACKED.take();
+    pack(&mut one, &mut two);
+    run(&one, &two);
+    PACKED.set([one, two]);
 }
 
 pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
-    let (k, o) = (p.k(), p.o as usize);
-    let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * o));
-    if let Some(reversed) = conv_direct::reversed(&p).filter(conv_direct::takes) {
-        return with_packed(
-            |packed| conv_direct::pack_reversed(&p, weight, packed),
-            |packed| examples.for_each(|(dx, dy)| conv_direct::forward(&reversed, dy, packed, None, dx)),
-        );
-    }
-    examples.for_each(|(dx, dy)| {
-        dx.fill(0.0);
-        for_blocks(&p, |rows, columns| {
-            let dy = &dy[rows.start * o..rows.end * o];
-            product([rows.len(), o, k], row_major(dy, o), transposed(weight, o), columns, false);
-            for (row, columns) in rows.zip(columns.chunks_exact(k)) {
-                for_runs(&p, row, |column, pixel, count| {
-                    for (dx, v) in dx[pixel..pixel + count].iter_mut().zip(&columns[column..column + count]) {
-                        *dx += v;
-                    }
-                });
-            }
+    let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * p.o as usize));
+    let sparse = Frame::new(&p);
+    let reversed = conv_direct::reversed(&p).filter(conv_direct::takes);
+    let pack = |filters: &mut Vec<f32>, packed: &mut Vec<f32>| {
+        if let Some(frame) = &sparse {
+            conv_sparse::pack(frame, weight, filters);
+        }
+        if reversed.is_some() {
+            conv_direct::pack_reversed(&p, weight, packed);
+        }
+    };
+    with_packed(pack, |filters, packed| {
+        examples.for_each(|(dx, dy)| match (&sparse, &reversed) {
+            (Some(frame), _) if frame.suits(dy) => conv_sparse::backward_input(frame, dy, filters, dx),
+            (_, Some(reversed)) => conv_direct::forward(reversed, dy, packed, None, dx),
+            _ => product_backward_input(&p, dy, weight, dx),
         });
+    });
+}
+
+/// One example: the gradients of all im2col rows by a matrix product, added up where they came from.
+fn product_backward_input(p: &Params, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+    let (k, o) = (p.k(), p.o as usize);
+    dx.fill(0.0);
+    for_blocks(p, |rows, columns| {
+        let dy = &dy[rows.start * o..rows.end * o];
+        product([rows.len(), o, k], row_major(dy, o), transposed(weight, o), columns, false);
+        for (row, columns) in rows.zip(columns.chunks_exact(k)) {
+            for_runs(p, row, |column, pixel, count| {
+                for (dx, v) in dx[pixel..pixel + count].iter_mut().zip(&columns[column..column + count]) {
+                    *dx += v;
+                }
+            });
+        }
     });
 }
 
@@ -186,28 +203,65 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     let (x, dy, partial) = (args.real(0), args.real(1), args.out(0));
     let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
     let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
+    let sparse = Frame::new(&p);
     partial.par_chunks_exact_mut((k + 1) * o).zip(examples).for_each(|(partial, (x, dy))| {
         partial.fill(0.0);
         let (dweight, dbias) = partial.split_at_mut(k * o);
-        for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * o)) {
-            if conv_direct::takes_weight(&p) {
-                conv_direct::backward_weight(&p, x, dy, dweight);
+        with_filters(sparse.as_ref(), dweight, |filters, dweight| {
+            for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * o)) {
+                match &sparse {
+                    Some(frame) if frame.suits(dy) => conv_sparse::backward_weight(frame, x, dy, filters),
+                    _ if conv_direct::takes_weight(&p) => conv_direct::backward_weight(&p, x, dy, dweight),
+                    _ => product_backward_weight(&p, x, dy, dweight),
+                }
                 add_rows(dy, dbias);
-                continue;
             }
-            for_blocks(&p, |rows, columns| {
-                let dy = &dy[rows.start * o..rows.end * o];
-                im2col(&p, x, rows.clone(), columns);
-                product([k, rows.len(), o], transposed(columns, k), row_major(dy, o), dweight, true);
-                add_rows(dy, dbias);
-            });
-        }
+        });
+    });
+}
+
+/// Calls `f` with a gradient as the sparse way adds it up, and adds it to `dweight` afterwards.
+fn with_filters(frame: Option<&Frame>, dweight: &mut [f32], f: impl FnOnce(&mut [f32], &mut [f32])) {
+    let Some(frame) = frame else { return f(&mut [], dweight) };
+    FILTERS.with_borrow_mut(|filters| {
+        filters.clear();
+        filters.resize(frame.filters(), 0.0);
+        f(filters, dweight);
+        conv_sparse::unpack(frame, filters, dweight);
+    });
+}
+
+/// One example: adds to dweight `[K,O]` the product of its im2col columns and dy.
+fn product_backward_weight(p: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    let (k, o) = (p.k(), p.o as usize);
+    for_blocks(p, |rows, columns| {
+        let dy = &dy[rows.start * o..rows.end * o];
+        im2col(p, x, rows.clone(), columns);
+        product([k, rows.len(), o], transposed(columns, k), row_major(dy, o), dweight, true);
     });
 }
 
 /// Adds every row of `rows` `[M, O]` to `sums` `[O]`.
+#[multiversion(targets("x86_64+avx2+fma"))]
 fn add_rows(rows: &[f32], sums: &mut [f32]) {
-    rows.chunks_exact(sums.len()).for_each(|row| add_all(row, sums));
+    /// Sums beside each other: one addition need not wait for the one before.
+    const ROWS: usize = 4;
+    let columns = sums.len();
+    let (blocks, rest) = sums.as_chunks_mut::<8>();
+    for (block, sums) in blocks.iter_mut().enumerate() {
+        let mut beside = [[0.0; 8]; ROWS];
+        for rows in rows.chunks(ROWS * columns) {
+            for (row, sums) in rows.chunks_exact(columns).zip(&mut beside) {
+                let row: &[f32; 8] = row[block * 8..].first_chunk().expect("a block of the row");
+                (0..8).for_each(|i| sums[i] += row[i]);
+            }
+        }
+        (0..8).for_each(|i| sums[i] += (beside[0][i] + beside[1][i]) + (beside[2][i] + beside[3][i]));
+    }
+    let first = columns - rest.len();
+    for row in rows.chunks_exact(columns) {
+        rest.iter_mut().zip(&row[first..]).for_each(|(sum, v)| *sum += v);
+    }
 }
 
 pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
@@ -217,16 +271,14 @@ pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
     let first = splits.next().expect("there is at least one split");
     dweight.copy_from_slice(&first[..dweight.len()]);
     dbias.copy_from_slice(&first[dweight.len()..]);
-    widest(|| {
-        for split in splits {
-            let (weights, biases) = split.split_at(dweight.len());
-            add_all(weights, dweight);
-            add_all(biases, dbias);
-        }
-    });
+    for split in splits {
+        let (weights, biases) = split.split_at(dweight.len());
+        add_all(weights, dweight);
+        add_all(biases, dbias);
+    }
 }
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx2+fma"))]
 fn add_all(values: &[f32], sums: &mut [f32]) {
     for (sum, v) in sums.iter_mut().zip(values) {
         *sum += v;

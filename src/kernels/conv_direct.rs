@@ -21,7 +21,7 @@ thread_local! {
 const BAND: usize = 4096;
 
 /// Runs `op` with the widest vectors that `channels` fills; on processors without AVX2 not at all.
-fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool {
+pub(super) fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         if channels.is_multiple_of(16)
@@ -49,7 +49,7 @@ pub(super) fn takes(p: &Params) -> bool {
 }
 
 /// Floats of padding that are no matter.
-const MOST_PADDING: usize = 1 << 16;
+pub(super) const MOST_PADDING: usize = 1 << 16;
 
 /// Whether this many channels fill vectors that this processor has.
 fn fills_vectors(channels: usize) -> bool {
@@ -245,22 +245,23 @@ fn pixel_block<S: Simd, const P: usize, const N: usize>(
     start: [S::f32s; N],
     first: usize,
 ) -> [[S::f32s; N]; P] {
-    let row = frame.width * frame.c;
-    let (mut oy, mut ox) = (first / frame.ow, first % frame.ow);
-    let at: [usize; P] = std::array::from_fn(|_| {
-        let at = oy * frame.stride[0] * row + ox * frame.stride[1] * frame.c;
-        ox += 1;
-        if ox == frame.ow {
-            (oy, ox) = (oy + 1, 0);
-        }
-        at
-    });
-    let values = at.map(|at| &x[at..at + frame.reach]);
+    let (row, step) = (frame.stride[0] * frame.width * frame.c, frame.stride[1] * frame.c);
+    let (oy, ox) = (first / frame.ow, first % frame.ow);
+    // Windows start further and further on, so that the last one's end decides.
+    let mut at = [oy * row + ox * step; P];
+    if ox + P <= frame.ow {
+        (0..P).for_each(|i| at[i] += i * step);
+    } else {
+        (0..P).for_each(|i| at[i] = (first + i) / frame.ow * row + (first + i) % frame.ow * step);
+    }
+    assert!(at[P - 1] + frame.reach <= x.len());
+    // SAFETY: no at[i] is above at[P - 1].
+    let windows: [*const f32; P] = std::array::from_fn(|i| unsafe { x.as_ptr().add(at[i]) });
     let mut sums = [start; P];
     for (offset, weights) in offsets.iter().zip(weights.chunks_exact(N)) {
         for i in 0..P {
-            // SAFETY: every offset is below `reach`, the length of these slices. A check would take longer than the sum.
-            let value = simd.splat_f32s(unsafe { *values[i].get_unchecked(*offset) });
+            // SAFETY: every offset is below `reach`, and so inside of x. A check would take longer than the sum.
+            let value = simd.splat_f32s(unsafe { *windows[i].add(*offset) });
             for n in 0..N {
                 sums[i][n] = simd.mul_add_e_f32s(value, weights[n], sums[i][n]);
             }

@@ -10,12 +10,13 @@ pub mod conv;
 pub mod conv_blocked;
 mod conv_cpu;
 mod conv_direct;
+mod conv_sparse;
 pub mod fc;
+mod nonzero;
 pub mod op;
 pub mod optimizer;
 pub mod pool;
 pub mod relu;
-mod simd;
 pub mod softmax;
 pub mod statistics;
 

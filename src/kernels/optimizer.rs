@@ -7,12 +7,12 @@
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
-use super::simd::widest;
 use super::{
     Args, Case,
     Element::{F32, U32},
     Kernel, Op, Reference, Scalar, Tensor, Texture,
 };
+use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -289,12 +289,12 @@ fn parallel<T: Step>(args: &mut Args<'_, f32>) {
     let piece = |w_out| (w_out, [first.next().unwrap_or_default(), second.next().unwrap_or_default()]);
     let work: Vec<_> = w_out.chunks_mut(TASK).map(piece).collect();
     work.into_par_iter().enumerate().for_each(|(task, (w_out, state_out))| {
-        widest(|| update_from::<T>(&c, task * TASK, decay, w, g, state, w_out, state_out));
+        update_from::<T>(&c, task * TASK, decay, w, g, state, w_out, state_out);
     });
 }
 
 /// Updates the parameters from `from` on, as many as `w_out` takes; the other buffers are whole.
-#[inline(always)]
+#[multiversion(targets("x86_64+avx2+fma"))]
 #[allow(clippy::too_many_arguments)]
 fn update_from<T: Step>(
     c: &Constants<f32>,

@@ -6,12 +6,12 @@
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
-use super::simd::widest;
 use super::{
     Args, Case,
     Element::{F32, U32},
     Kernel, Op, Reference, Scalar, Tensor, Texture,
 };
+use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -225,27 +225,37 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, y, winner) = (args.real(0), args.out(0), args.out_words(1));
     let outputs = y.par_chunks_mut(p.example_out()).zip(winner.par_chunks_mut(p.example_out()));
-    outputs.zip(x.par_chunks(p.example_in())).for_each(|((y, winner), x)| widest(|| forward_example(&p, x, y, winner)));
+    outputs.zip(x.par_chunks(p.example_in())).for_each(|((y, winner), x)| forward_example(&p, x, y, winner));
 }
 
 /// Channels that go through a window together.
 const LANES: usize = 8;
 
-#[inline(always)]
+#[multiversion(targets("x86_64+avx2+fma"))]
 fn forward_example(p: &Params, x: &[f32], y: &mut [f32], winner: &mut [u32]) {
-    let c = p.c as usize;
-    let whole = c / LANES * LANES;
-    let pixels = y.chunks_exact_mut(c).zip(winner.chunks_exact_mut(c));
-    for (pixel, (y, winner)) in pixels.enumerate() {
-        let (oy, ox) = (pixel / p.ow as usize, pixel % p.ow as usize);
-        let window = (p.rows(oy), p.columns(ox));
-        for (i, (y, winner)) in y[..whole].as_chunks_mut().0.iter_mut().zip(winner.as_chunks_mut().0).enumerate() {
-            forward_window::<LANES>(p, x, i * LANES, window.clone(), y, winner);
-        }
-        for (i, (y, winner)) in y.as_chunks_mut().0.iter_mut().zip(winner.as_chunks_mut().0).enumerate().skip(whole) {
-            forward_window::<1>(p, x, i, window.clone(), y, winner);
+    let (c, row) = (p.c as usize, (p.ow * p.c) as usize);
+    for (oy, (y, winner)) in y.chunks_exact_mut(row).zip(winner.chunks_exact_mut(row)).enumerate() {
+        let rows = p.rows(oy);
+        for (ox, (y, winner)) in y.chunks_exact_mut(c).zip(winner.chunks_exact_mut(c)).enumerate() {
+            let window = Window { rows: rows.clone(), columns: p.columns(ox) };
+            let (y, y_rest) = y.as_chunks_mut();
+            let (winner, winner_rest) = winner.as_chunks_mut();
+            let whole = y.len() * LANES;
+            for (i, (y, winner)) in y.iter_mut().zip(winner).enumerate() {
+                forward_window::<LANES>(p, x, i * LANES, &window, y, winner);
+            }
+            let rest = y_rest.as_chunks_mut().0.iter_mut().zip(winner_rest.as_chunks_mut().0);
+            for (i, (y, winner)) in rest.enumerate() {
+                forward_window::<1>(p, x, whole + i, &window, y, winner);
+            }
         }
     }
+}
+
+/// Rows and columns of the image that an output sees.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
 }
 
 /// The L channels from `channel` on of one window. Bitwise and by mask: branches would be mispredicted, and keep the loops
@@ -255,21 +265,25 @@ fn forward_window<const L: usize>(
     p: &Params,
     x: &[f32],
     channel: usize,
-    (rows, columns): (Range<usize>, Range<usize>),
+    window: &Window,
     y: &mut [f32; L],
     winner: &mut [u32; L],
 ) {
     let (w, c) = (p.w as usize, p.c as usize);
-    let at = |place: usize| -> &[f32; L] { x[place * c + channel..].first_chunk().expect("places lie in the image") };
-    let first = rows.start * w + columns.start;
-    let (mut best, mut places) = (*at(first), [first as u32; L]);
-    for iy in rows {
-        for place in iy * w + columns.start..iy * w + columns.end {
-            let x = at(place);
+    let first = window.rows.start * w + window.columns.start;
+    let start: &[f32; L] = x[first * c + channel..].first_chunk().expect("a window lies in the image");
+    let (mut best, mut places) = (*start, [first as u32; L]);
+    for iy in window.rows.clone() {
+        let place = iy * w + window.columns.start;
+        // One check for a row of the window.
+        let row = &x[place * c + channel..][..(window.columns.len() - 1) * c + L];
+        for (ix, x) in row.chunks(c).enumerate() {
+            let x: &[f32; L] = x.first_chunk().expect("as long as cut");
+            let place = (place + ix) as u32;
             for i in 0..L {
                 let wins = mask((x[i] > best[i]) | (x[i].is_nan() & !best[i].is_nan()));
                 best[i] = f32::from_bits(x[i].to_bits() & wins | best[i].to_bits() & !wins);
-                places[i] = place as u32 & wins | places[i] & !wins;
+                places[i] = place & wins | places[i] & !wins;
             }
         }
     }
@@ -287,17 +301,53 @@ fn forward_window<const L: usize>(
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, winner, dx) = (args.real(0), args.words(1), args.out(0));
-    let c = p.c as usize;
     let inputs = dy.par_chunks(p.example_out()).zip(winner.par_chunks(p.example_out()));
-    dx.par_chunks_mut(p.example_in()).zip(inputs).for_each(|(dx, (dy, winner))| {
+    let examples = dx.par_chunks_mut(p.example_in()).zip(inputs);
+    examples.for_each(|(dx, (dy, winner))| backward_example(&p, dy, winner, dx));
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn backward_example(p: &Params, dy: &[f32], winner: &[u32], dx: &mut [f32]) {
+    let c = p.c as usize;
+    if p.stride == [p.kh, p.kw] && p.pad == [0, 0] && c.is_multiple_of(LANES) {
+        return backward_apart(p, dy, winner, dx);
+    }
+    dx.fill(0.0);
+    for (dy, winner) in dy.chunks_exact(c).zip(winner.chunks_exact(c)) {
+        for (channel, (dy, winner)) in dy.iter().zip(winner).enumerate() {
+            let passes = mask(winner & p.place_bits() & BLOCKED == 0);
+            dx[(winner & !BLOCKED) as usize * c + channel] += f32::from_bits(dy.to_bits() & passes);
+        }
+    }
+}
+
+/// One example whose windows lie side by side: each place of a window is written once, with its gradient or with zero.
+#[inline(always)]
+fn backward_apart(p: &Params, dy: &[f32], winner: &[u32], dx: &mut [f32]) {
+    let (w, c) = (p.w as usize, p.c as usize);
+    let bits = p.place_bits();
+    if p.oh * p.kh != p.h || p.ow * p.kw != p.w {
+        // Rows and columns at the end that no window sees.
         dx.fill(0.0);
-        for (dy, winner) in dy.chunks_exact(c).zip(winner.chunks_exact(c)) {
-            for (channel, (dy, winner)) in dy.iter().zip(winner).enumerate() {
-                let passes = mask(winner & p.place_bits() & BLOCKED == 0);
-                dx[(winner & !BLOCKED) as usize * c + channel] += f32::from_bits(dy.to_bits() & passes);
+    }
+    let mut windows = dy.chunks_exact(c).zip(winner.chunks_exact(c));
+    for oy in 0..p.oh as usize {
+        for (ox, (dy, winner)) in windows.by_ref().take(p.ow as usize).enumerate() {
+            for iy in 0..p.kh as usize {
+                let first = (oy * p.kh as usize + iy) * w + ox * p.kw as usize;
+                let row = &mut dx[first * c..(first + p.kw as usize) * c];
+                for (ix, dx) in row.chunks_exact_mut(c).enumerate() {
+                    let place = (first + ix) as u32;
+                    let blocks = dy.as_chunks::<LANES>().0.iter().zip(winner.as_chunks::<LANES>().0);
+                    for (dx, (dy, winner)) in dx.as_chunks_mut::<LANES>().0.iter_mut().zip(blocks) {
+                        for i in 0..LANES {
+                            dx[i] = f32::from_bits(dy[i].to_bits() & mask(winner[i] & bits == place));
+                        }
+                    }
+                }
             }
         }
-    });
+    }
 }
 
 /// `[N,H,W,C]`, window, stride, pad.

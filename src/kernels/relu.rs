@@ -4,6 +4,7 @@
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, word};
 use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 #[repr(C)]
@@ -95,23 +96,29 @@ fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let x = args.real(0);
-    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(x.par_chunks(PARALLEL_CHUNK)).for_each(|(y, x)| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = if *x <= 0.0 { 0.0 } else { *x };
-        }
-    });
+    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(x.par_chunks(PARALLEL_CHUNK)).for_each(|(y, x)| rectify(x, y));
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn rectify(x: &[f32], y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = if *x <= 0.0 { 0.0 } else { *x };
+    }
 }
 
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let (y, dy) = (args.real(0), args.real(1));
     let chunks = y.par_chunks(PARALLEL_CHUNK).zip(dy.par_chunks(PARALLEL_CHUNK));
-    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).for_each(|(dx, (y, dy))| {
-        for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-            // A mask instead of a branch, which would be mispredicted half of the time.
-            let mask = 0u32.wrapping_sub(u32::from(*y > 0.0));
-            *dx = f32::from_bits(dy.to_bits() & mask);
-        }
-    });
+    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).for_each(|(dx, (y, dy))| pass(y, dy, dx));
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn pass(y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
+        // A mask instead of a branch, which would be mispredicted half of the time.
+        let mask = 0u32.wrapping_sub(u32::from(*y > 0.0));
+        *dx = f32::from_bits(dy.to_bits() & mask);
+    }
 }
 
 pub fn cases() -> Vec<Case> {
