@@ -106,7 +106,7 @@ fn a_checkpoint_reads_back_exactly_and_serves_as_a_model() {
 
 #[test]
 fn every_preset_survives_its_file() {
-    for name in ["convnetjs-mnist", "fast-mnist", "vgg-mnist"] {
+    for name in ["convnetjs-mnist", "fast-mnist", "best-mnist", "vgg-mnist"] {
         let network = Network::preset(name).expect("a preset");
         let model = Model { parameters: network.initial_parameters(2), network, extra: Value::Null };
         let bytes = model.to_bytes().expect("bytes");

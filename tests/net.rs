@@ -108,7 +108,7 @@ fn the_vgg_preset_halves_its_maps_twice() {
 #[test]
 fn an_unknown_preset_lists_the_known_ones() {
     let message = Network::preset("lenet").expect_err("no such preset").to_string();
-    assert_eq!(message, "unknown preset `lenet`; known are convnetjs-mnist, fast-mnist, vgg-mnist");
+    assert_eq!(message, "unknown preset `lenet`; known are convnetjs-mnist, fast-mnist, best-mnist, vgg-mnist");
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub struct DataArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct NetworkArgs {
-    /// A network that comes with the program: convnetjs-mnist (the default), fast-mnist or vgg-mnist
+    /// A network that comes with the program: convnetjs-mnist (the default), fast-mnist, best-mnist or vgg-mnist
     #[arg(long, value_name = "NAME", conflicts_with = "net")]
     pub preset: Option<String>,
     /// A network of your own, described in TOML

@@ -142,17 +142,16 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
     let examples = args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate();
     examples.for_each_init(Scratch::default, |scratch, (n, x)| {
         if varied(inputs[0], n) {
-            let map = Map::of(&p, inputs[0], n);
-            vary(&p, &inputs, n, &row, &map, scratch, x);
+            augment(&p, &inputs, n, &row, &Map::of(&p, inputs[0], n), scratch, x);
         } else {
             copy_lines(&p, &inputs, n, x);
         }
     });
 }
 
-/// Varies example `n`.
+/// One example, through the map.
 #[multiversion(targets("x86_64+avx2+fma"))]
-fn vary(p: &Params, args: &[&[u32]], n: usize, row: &Row, map: &Map, scratch: &mut Scratch, x: &mut [f32]) {
+fn augment(p: &Params, args: &[&[u32]], n: usize, row: &Row, map: &Map, scratch: &mut Scratch, x: &mut [f32]) {
     scratch.read(p, args, n);
     scratch.sample(p, row, map, x);
 }
