@@ -25,10 +25,10 @@ struct Arguments {
     presets: Vec<String>,
     #[arg(long, value_delimiter = ',', default_value = "20,128,512")]
     batch_sizes: Vec<usize>,
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = rounds)]
     rounds: usize,
     /// What one contestant's round takes at least, in seconds
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
     /// Whom to compare with
     #[arg(long, value_enum, value_delimiter = ',', default_value = "pytorch")]
@@ -39,6 +39,15 @@ struct Arguments {
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+fn rounds(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|rounds| *rounds > 0).ok_or_else(|| "a whole number, 1 or more".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let in_range = |seconds: &f64| (0.01..=3600.0).contains(seconds);
+    text.parse().ok().filter(in_range).ok_or_else(|| "a number from 0.01 to 3600".into())
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]

@@ -6,6 +6,7 @@
 #   BIN=FOLDER sh benches/hardware.sh ...  with FOLDER/glassnet, FOLDER/compare and FOLDER/matmul, built elsewhere by
 #                                          `cargo build --release` and `cargo bench --no-run`
 set -eu
+[ -z "${BIN:-}" ] || BIN=$(cd "$BIN" && pwd)
 cd "$(dirname "$0")/.."
 python=${1:-python3}
 
@@ -23,7 +24,7 @@ program() {
 
 program glassnet devices
 program glassnet check --device gpu
-program compare --device gpu --python "$python"
 program matmul
 program glassnet bench --devices gpu,cpu
 program glassnet bench --devices gpu --preset vgg-mnist
+program compare --device gpu --python "$python"

@@ -120,7 +120,8 @@ fn widened(network: &Network, factor: usize) -> Result<Network> {
         }
     }
     let wide = Network::from_layers(&network.name, &layers, network.initializer)?;
-    Ok(Network { crop: network.crop, training: network.training.clone(), ..wide })
+    let Network { crop, augmentation, .. } = *network;
+    Ok(Network { crop, augmentation, training: network.training.clone(), ..wide })
 }
 
 /// Devices along growing sizes.

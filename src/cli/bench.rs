@@ -100,7 +100,10 @@ fn check_folder(path: &Path) -> Result<()> {
         let what = if path.is_dir() { "is a folder" } else { "lies in a folder that does not exist" };
         return Err(Error::Settings(format!("--growth: {} {what}", path.display())));
     }
-    Ok(())
+    // As writing it will: a file beside it first.
+    tempfile::NamedTempFile::new_in(folder)
+        .map(drop)
+        .map_err(|error| Error::Settings(format!("--growth: {} cannot be written: {error}", path.display())))
 }
 
 /// Opens what was asked for; by default what there is.

@@ -307,7 +307,7 @@ fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
 
 /// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel, and far beyond; 64±1 rows and channels;
-/// channels that fill half a block of eight.
+/// channels that fill half a block of eight; kernels as wide as the image, bands of strided rows, runs of 13 and of 30 vectors.
 const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
     ([20, 24, 24, 1], 8, [5, 5], [1, 1], [2, 2]),
@@ -329,6 +329,10 @@ const SHAPES: &[Shape] = &[
     ([1, 1, 2, 8], 8, [1, 1], [1, 1], [0, 0]),
     ([1, 5, 6, 48], 44, [3, 3], [1, 1], [1, 1]),
     ([2, 28, 28, 32], 32, [3, 3], [1, 1], [1, 1]),
+    ([2, 5, 3, 3], 8, [2, 3], [1, 1], [0, 0]),
+    ([1, 40, 40, 16], 8, [3, 3], [2, 2], [1, 1]),
+    ([1, 6, 5, 104], 8, [1, 1], [1, 1], [0, 0]),
+    ([1, 6, 7, 80], 16, [3, 3], [1, 1], [1, 1]),
     ([1, 3, 4, 2], 8, [3, 3], [2000, 1500], [3000, 2000]),
 ];
 

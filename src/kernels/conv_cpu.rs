@@ -162,7 +162,7 @@ pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
     let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * p.o as usize));
-    let sparse = Frame::new(&p);
+    let sparse = Frame::new(&p).filter(|_| conv_sparse::all_finite(weight));
     let reversed = conv_direct::reversed(&p).filter(conv_direct::takes);
     let pack = |filters: &mut Vec<f32>, packed: &mut Vec<f32>| {
         if let Some(frame) = &sparse {
@@ -210,7 +210,9 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
         with_filters(sparse.as_ref(), dweight, |filters, dweight| {
             for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * o)) {
                 match &sparse {
-                    Some(frame) if frame.suits(dy) => conv_sparse::backward_weight(frame, x, dy, filters),
+                    Some(frame) if frame.suits(dy) && conv_sparse::all_finite(x) => {
+                        conv_sparse::backward_weight(frame, x, dy, filters)
+                    }
                     _ if conv_direct::takes_weight(&p) => conv_direct::backward_weight(&p, x, dy, dweight),
                     _ => product_backward_weight(&p, x, dy, dweight),
                 }

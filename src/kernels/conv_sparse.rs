@@ -4,8 +4,8 @@
 //! A run is what one kernel row sees of the image, KW*C values that lie side by side, rounded up to whole vectors. The
 //! gradient of the input adds, pixel by pixel, each value of dy times its filter to the runs under the pixel; that of the
 //! weights adds, filter by filter, each value of dy times the runs under it. Blocks of R kernel rows x V vectors stay in
-//! registers. A zero adds nothing here even where it meets an infinity. Whether an example goes this way depends on its
-//! values alone, and sums run in one fixed order.
+//! registers. Whether an example goes this way depends on its values alone, and sums run in one fixed order. All of them must
+//! be finite: zero times infinity is not nothing.
 
 use super::conv::Params;
 use super::conv_direct::vectorize;
@@ -19,6 +19,9 @@ const DENSE: usize = 60;
 
 /// Vectors that a block keeps in registers, at most.
 const BLOCK: usize = 12;
+
+/// Floats of filters that a thread may hold beside the network's own: 64 MiB.
+const MOST_FILTERS: usize = 1 << 24;
 
 /// Floats of the image that the weight gradient goes through again and again: they stay in a core's first-level cache.
 const BAND: usize = 5120;
@@ -59,8 +62,9 @@ impl Frame {
         let image = (p.h as usize + 2 * p.pad[0] as usize) * pitch + run;
         let frame = Frame { p: *p, run, pitch, image, places: Vec::new() };
         let short = image <= 4 * (p.example_in() + p.rows() * p.o as usize) + super::conv_direct::MOST_PADDING;
-        let addressable = image.max(frame.filters()) <= u32::MAX as usize;
-        (short && addressable && vectorize(run, Nothing)).then(|| Frame { places: frame.places(), ..frame })
+        let slim = run <= 4 * (p.kw as usize * c) && frame.filters() <= MOST_FILTERS;
+        (short && slim && image <= u32::MAX as usize && vectorize(run, Nothing))
+            .then(|| Frame { places: frame.places(), ..frame })
     }
 
     /// Length of all filters, `[O, KH, run]`.
@@ -149,6 +153,11 @@ struct Nothing;
 impl WithSimd for Nothing {
     type Output = ();
     fn with_simd<S: Simd>(self, _: S) {}
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(super) fn all_finite(values: &[f32]) -> bool {
+    values.iter().fold(0, |special, v| special | u32::from(!v.is_finite())) == 0
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]

@@ -224,7 +224,7 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// Two of three values are zero, one of them negative.
+    /// Three of four values are zero, one of them negative.
     fn matrix(rows: usize, columns: usize) -> Vec<f32> {
         let value = |i: usize| match i.wrapping_mul(2_654_435_761) >> 7 & 3 {
             0 => i as f32 + 1.0,

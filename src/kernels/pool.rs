@@ -357,6 +357,7 @@ const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], [1, 1], [1, 1], [0, 0]),
     ([20, 24, 24, 8], [2, 2], [2, 2], [0, 0]),
     ([3, 12, 12, 16], [3, 3], [3, 3], [0, 0]),
+    ([2, 13, 11, 8], [3, 2], [3, 2], [0, 0]),
     ([2, 13, 7, 5], [3, 2], [2, 3], [1, 1]),
     ([1, 11, 17, 3], [5, 3], [2, 1], [4, 2]),
     ([2, 8, 9, 1], [2, 3], [3, 5], [0, 0]),
@@ -419,8 +420,8 @@ pub fn cases() -> Vec<Case> {
         -1.0,
     ];
     let plain = Params::new([6, 2, 2, 1], [2, 2], [2, 2], [0, 0]);
-    // One channel, then the same as four: the vector kernels.
-    for channels in [1, 4] {
+    // One channel, then the same as four and as nine: the vector kernels, whole vectors of the processor and a rest.
+    for channels in [1, 4, 9] {
         for p in [Params { c: channels, ..plain }, Params { c: channels, ..plain }.with_relu()] {
             let values = values.iter().flat_map(|v| vec![*v; channels as usize]).collect();
             let mut b = CaseBuilder::default();
