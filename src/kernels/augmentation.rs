@@ -24,7 +24,7 @@ pub struct Limits {
     pub shift: f32,
 }
 
-/// As far as [`sin_cos`] goes.
+/// As far as `sin_cos` goes.
 pub const MAX_ANGLE: f32 = std::f32::consts::FRAC_PI_2;
 
 /// Flipped in the seed, so that these draws are neither those of the crops nor each other.
