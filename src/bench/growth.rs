@@ -243,11 +243,13 @@ mod tests {
 
     #[test]
     fn a_wider_network_has_more_channels_everywhere_but_in_its_classes() {
-        let network = Network::preset("vgg-mnist").expect("a preset");
+        let mut network = Network::preset("vgg-mnist").expect("a preset");
+        network.augmentation.rotation = 5.0;
         let wide = widened(&network, 4).expect("four times as wide");
         let outputs: Vec<usize> = wide.parameters().iter().map(|shape| shape.bias).collect();
         assert_eq!(outputs, [128, 128, 256, 256, 512, 10]);
         assert_eq!((wide.crop, wide.classes(), &wide.training), (network.crop, 10, &network.training));
+        assert_eq!(wide.augmentation, network.augmentation);
         assert_eq!(widened(&network, 1).expect("as it is").nodes, network.nodes);
         assert!(widened(&network, 1 << 20).is_err());
         assert!(widened(&network, usize::MAX).is_err());

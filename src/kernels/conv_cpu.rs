@@ -286,3 +286,36 @@ fn add_all(values: &[f32], sums: &mut [f32]) {
         *sum += v;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kernel, Slot, SlotMut, conv};
+    use super::*;
+
+    /// Both backward passes of one example, most of whose dy is zero, by `function`: which of their results are NaN.
+    fn nans(x: &[f32], weight: &[f32], function: fn(&Kernel) -> fn(&mut Args<'_, f32>)) -> [Vec<bool>; 2] {
+        let p = Params::new([1, 4, 4, 8], 8, [3, 3], [1, 1], [1, 1]);
+        let dy: Vec<f32> = (0..128).map(|i| if i % 9 == 0 { 1.0 } else { 0.0 }).collect();
+        let run = |kernel: &Kernel, first: &[f32], second: &[f32], len: usize| {
+            let mut out = vec![0.0; len];
+            let inputs = vec![Slot::Real(first), Slot::Real(second)];
+            let outputs = vec![SlotMut::Real(&mut out)];
+            function(kernel)(&mut Args { params: bytemuck::bytes_of(&p), inputs, outputs });
+            out.iter().map(|v| v.is_nan()).collect()
+        };
+        [run(&conv::BACKWARD_INPUT, &dy, weight, 128), run(&conv::BACKWARD_WEIGHT, x, &dy, p.partial_len())]
+    }
+
+    #[test]
+    fn zero_gradients_do_not_hide_an_infinity() {
+        let (mut x, mut weight) = (vec![1.0; 128], vec![1.0; 576]);
+        (x[50], weight[100]) = (f32::INFINITY, f32::NEG_INFINITY);
+        let truth = nans(&x, &weight, |kernel| kernel.reference.single);
+        assert!(truth.iter().all(|nans| nans.contains(&true)));
+        // Where the reference has a NaN; the direct way may have more, as it multiplies padding too.
+        let fast = nans(&x, &weight, |kernel| kernel.cpu.expect("a fast function"));
+        for (truth, fast) in truth.iter().flatten().zip(fast.iter().flatten()) {
+            assert!(*fast || !*truth);
+        }
+    }
+}

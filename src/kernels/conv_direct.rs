@@ -52,7 +52,7 @@ pub(super) fn takes(p: &Params) -> bool {
 pub(super) const MOST_PADDING: usize = 1 << 16;
 
 /// Whether this many channels fill vectors that this processor has.
-fn fills_vectors(channels: usize) -> bool {
+pub(super) fn fills_vectors(channels: usize) -> bool {
     struct Nothing;
     impl WithSimd for Nothing {
         type Output = ();
