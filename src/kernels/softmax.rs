@@ -32,7 +32,7 @@ pub static FORWARD: Kernel = Kernel {
     params: size_of::<Params>(),
     workgroup: 64,
     reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: None,
+    cpu: Some(forward_cpu),
 };
 
 /// Inputs: header, labels, losses, predictions. Outputs: sum of losses `[1]`, correct predictions `[1]`.
@@ -124,6 +124,44 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
         }
         losses[n] = S::of(if n < valid { sum.ln() + largest - logits[label.min(c - 1)].get() } else { 0.0 });
         predictions[n] = prediction as u32;
+    }
+}
+
+/// One exponential in f32 for each logit, where the reference takes two in f64; the sums stay f64.
+fn forward_cpu(args: &mut Args<'_, f32>) {
+    let c = args.params::<Params>().c as usize;
+    let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
+    let (probabilities, dlogits) = (args.out(0), args.out(1));
+    let (losses, predictions) = (args.out(2), args.out_words(3));
+    let valid = header[1] as usize;
+    let rows = logits.chunks_exact(c).zip(probabilities.chunks_exact_mut(c)).zip(dlogits.chunks_exact_mut(c));
+    for (n, ((logits, probabilities), dlogits)) in rows.enumerate() {
+        let (mut largest, mut prediction) = (logits[0], 0);
+        for (i, v) in logits.iter().enumerate() {
+            if *v > largest {
+                (largest, prediction) = (*v, i);
+            }
+        }
+        predictions[n] = prediction as u32;
+        let mut sum = 0.0;
+        for (probability, v) in probabilities.iter_mut().zip(logits) {
+            *probability = (*v - largest).exp();
+            sum += f64::from(*probability);
+        }
+        let share = (1.0 / sum) as f32;
+        probabilities.iter_mut().for_each(|probability| *probability *= share);
+        if n >= valid {
+            dlogits.fill(0.0);
+            losses[n] = 0.0;
+            continue;
+        }
+        let label = labels[n] as usize;
+        let weight = 1.0 / valid as f32;
+        dlogits.iter_mut().zip(&*probabilities).for_each(|(d, probability)| *d = *probability * weight);
+        if let Some(d) = dlogits.get_mut(label) {
+            *d = (probabilities[label] - 1.0) * weight;
+        }
+        losses[n] = (sum.ln() + f64::from(largest) - f64::from(logits[label.min(c - 1)])) as f32;
     }
 }
 
