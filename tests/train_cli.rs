@@ -153,7 +153,14 @@ fn the_summary_has_the_promised_fields_and_is_what_json_prints() {
     let printed = document(&mut place.train("run", &["--epochs", "2"]));
     let summary = place.json("run/summary.json");
     assert_eq!(printed, summary);
-    for field in ["test_accuracy", "test_loss", "validation_accuracy", "train_seconds", "images_per_second"] {
+    for field in [
+        "test_accuracy",
+        "test_loss",
+        "validation_accuracy",
+        "train_seconds",
+        "images_per_second",
+        "first_step_seconds",
+    ] {
         assert!(summary[field].as_f64().is_some_and(|value| value >= 0.0), "{field} of {summary}");
     }
     assert_eq!(summary["examples_seen"], 2 * LEARNED_FROM);

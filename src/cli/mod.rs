@@ -16,6 +16,8 @@ mod train_view;
 use clap::{Parser, Subcommand};
 use glassnet::Result;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 /// Trains convolutional networks with its own WGSL compute kernels and lets you look inside while they learn.
 #[derive(Debug, Parser)]
@@ -34,6 +36,13 @@ enum Command {
     Check(check::CheckArgs),
     Devices(devices::DevicesArgs),
     Data(data::DataCommand),
+}
+
+static LAUNCHED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Time since the first call, which `main` makes before anything else.
+pub fn since_launch() -> Duration {
+    LAUNCHED.elapsed()
 }
 
 /// Runs a command to its end. [`ExitCode::FAILURE`] stands for a finding that has already been printed.

@@ -167,6 +167,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         folder,
         settings: &settings,
         dataset: dataset.name.to_string(),
+        first_step_seconds: None,
         stop,
     };
     reporter.view.introduce(&dataset, &device.info(), reporter.folder.path(), state.as_ref().map(|s| s.step))?;
@@ -302,12 +303,14 @@ struct Reporter<'a> {
     folder: RunFolder,
     settings: &'a Settings,
     dataset: String,
+    first_step_seconds: Option<f64>,
     stop: Arc<AtomicBool>,
 }
 
 impl Observer for Reporter<'_> {
     fn event(&mut self, event: Event<'_>) -> Result<()> {
         match &event {
+            Event::FirstStep => self.first_step_seconds = Some(super::since_launch().as_secs_f64()),
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
             Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.dataset, state)?,
@@ -334,6 +337,7 @@ impl Reporter<'_> {
             steps: state.step,
             train_seconds: state.train_seconds,
             images_per_second: *images_per_second,
+            first_step_seconds: self.first_step_seconds,
             device: device.info().to_string(),
             dataset: self.dataset.clone(),
             network: self.settings.network.name.clone(),

@@ -79,7 +79,7 @@ impl View {
             Event::Progress(progress) => self.progress(progress),
             Event::Epoch(row, statistics) => self.epoch(row, *statistics)?,
             Event::Trained(_) => self.bar.set_message("testing"),
-            Event::Step(_) | Event::Checkpoint(_) => {}
+            Event::FirstStep | Event::Step(_) | Event::Checkpoint(_) => {}
         }
         Ok(())
     }

@@ -66,6 +66,9 @@ pub struct Summary {
     pub train_seconds: f64,
     /// In the run's last session, if it was resumed.
     pub images_per_second: f64,
+    /// From the program's launch until the results of the first step were back, in the run's last session.
+    #[serde(default)]
+    pub first_step_seconds: Option<f64>,
     pub device: String,
     pub dataset: String,
     pub network: String,

@@ -54,6 +54,8 @@ pub enum Event<'a> {
         train_examples: usize,
         validation_examples: usize,
     },
+    /// The results of this session's first step are back.
+    FirstStep,
     Progress(Progress),
     Step(&'a StepRow),
     /// The last row of statistics comes along, for a table.
@@ -162,6 +164,7 @@ pub async fn train(
         last_row: None,
         good: (state.step, good),
         clean: state.step,
+        first: state.step,
         arrived: state.step,
         shown: (state.step, Instant::now()),
         row_mark: (state.step, state.train_seconds),
@@ -189,6 +192,8 @@ struct Run<'a> {
     good: (u64, Snapshot),
     /// The last step whose statistics held nothing but finite values.
     clean: u64,
+    /// Updates made before this session.
+    first: u64,
     /// Updates whose results have come back.
     arrived: u64,
     /// Step and time of the last progress event.
@@ -349,6 +354,9 @@ impl Run<'_> {
                 let examples = self.examples_seen(step + 1) - self.examples_seen(step);
                 self.windows.training.push(examples, loss, correct);
                 self.arrived = step + 1;
+                if step == self.first {
+                    self.observer.event(Event::FirstStep)?;
+                }
             }
             Kind::Window => {
                 if let Some(row) = self.pending.get_mut(&step) {
