@@ -2,13 +2,13 @@
 //
 // images are [SH,SW,C] bytes, four to a word, whole examples in up to four chunks; batch x is [N,H,W,C].
 // Rows at and beyond header.valid are zero. Crops: random while training (header.training = 1), else centred.
-// gather_augmented also sends each training example through a random affine map (kernels/augmentation.rs).
+// gather_augmented also bends each training example and sends it through a random affine map (kernels/augmentation.rs).
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
-    source_h: u32, source_w: u32, examples_per_chunk: u32, reserved: u32,
-    // Limits of the map: radians, a share, radians, pixels.
-    rotation: f32, scale: f32, shear: f32, shift: f32,
+    source_h: u32, source_w: u32, examples_per_chunk: u32,
+    // Limits of the map, then of the field: radians, a share, radians, pixels; pixels.
+    rotation: f32, scale: f32, shear: f32, shift: f32, elastic: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -124,6 +124,32 @@ fn even(words: vec3u) -> vec3f {
     return vec3f(words >> vec3u(8u)) / 8388608.0 - 1.0;
 }
 
+// Cells of the grid of control points along each side of the image, and control points.
+const CELLS = 4u;
+const POINTS = 7u;
+
+// Shares of the four control points from cell `at * CELLS / size` on; cubic B-splines.
+fn spline(at: u32, size: u32) -> vec4f {
+    let t = f32(at * CELLS % size) / f32(size);
+    let s = 1.0 - t;
+    let ends = vec2f(s, t);
+    let middle = (4.0 - 3.0 * ends.yx * ends.yx * (2.0 - ends.yx)) / 6.0;
+    let outer = ends * ends * ends / 6.0;
+    return vec4f(outer.x, middle.x, middle.y, outer.y);
+}
+
+// How far the control points of a column move the image's row `row`: (down, right).
+fn moved(n: u32, row: u32, column: u32) -> vec2f {
+    let first = row * CELLS / p.source_h;
+    let shares = spline(row, p.source_h);
+    var sum = vec2f();
+    for (var i = 0u; i < 4u; i++) {
+        let point = (n * POINTS + first + i) * POINTS + column;
+        sum += shares[i] * even(pcg3d(vec3u(header[2] ^ 0x85ebca6bu, header[0], point))).xy;
+    }
+    return sum * p.elastic;
+}
+
 // A pixel of the image, 0 outside.
 fn pixel(at: Place, row: i32, column: i32, channel: u32) -> f32 {
     if row < 0 || row >= i32(p.source_h) || column < 0 || column >= i32(p.source_w) { return 0.0; }
@@ -155,10 +181,22 @@ fn gather_augmented(
     let middle = vec2f(f32(p.source_h - 1u), f32(p.source_w - 1u)) / 2.0;
     let start = vec2f(at.crop) - middle - second.yz * p.shift;
 
+    // Displacements by each control column that the pixel at hand lies between; they change from cell to cell only.
+    var columns: array<vec2f, 4>;
+    var cell = 0xffffffffu;
     for (var j = at.first; j < at.end; j++) {
         let column = j / p.c;
         let channel = j - column * p.c;
-        let v = start + vec2f(f32(at.y), f32(column));
+        var v = start + vec2f(f32(at.y), f32(column));
+        if p.elastic > 0.0 {
+            let place = at.crop.y + column;
+            if place * CELLS / p.source_w != cell {
+                cell = place * CELLS / p.source_w;
+                for (var i = 0u; i < 4u; i++) { columns[i] = moved(at.n, at.crop.x + at.y, cell + i); }
+            }
+            let shares = spline(place, p.source_w);
+            for (var i = 0u; i < 4u; i++) { v += shares[i] * columns[i]; }
+        }
         let source = middle + vec2f(dot(row_y, v), dot(row_x, v));
         let corner = floor(source);
         let share = source - corner;

@@ -15,7 +15,7 @@ layers = [
     { type = "softmax" },
 ]
 "#;
-const TABLE: &str = "[augmentation]\nrotation = 20\nscale = 0.2\nshear = 10\nshift = 1.5\n";
+const TABLE: &str = "[augmentation]\nrotation = 20\nscale = 0.2\nshear = 10\nshift = 1.5\nelastic = 2\n";
 
 fn augmented() -> Network {
     network(&format!("{LAYERS}{TABLE}"))

@@ -127,7 +127,7 @@ fn canonical_toml_reads_back_to_the_same_network() {
         "fc outputs = 4; bias = 16777216",
         "softmax",
     ]);
-    odd.augmentation = Augmentation { rotation: 12.5, scale: 0.1, shear: 0.0, shift: 1e-3 };
+    odd.augmentation = Augmentation { rotation: 12.5, scale: 0.1, shear: 0.0, shift: 1e-3, elastic: 4.0 };
     odd.name = "quote \" and \\ and \n newline".to_string();
     assert_eq!(Network::from_toml(&odd.to_toml(), "again.toml").expect("our own description"), odd);
 }

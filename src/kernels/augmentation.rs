@@ -1,8 +1,10 @@
-//! Augmented examples: each training example goes through a random affine map around the image's centre, sampled
-//! bilinearly in byte units; outside the image is 0. Images `[SH,SW,C]` -> x `[H,W,C]`; `shaders/batch.wgsl`.
+//! Augmented examples: each training example is bent by a random smooth field and goes through a random affine map around
+//! the image's centre, sampled bilinearly in byte units; outside the image is 0. Images `[SH,SW,C]` -> x `[H,W,C]`;
+//! `shaders/batch.wgsl`.
 //!
-//! The draws depend on (seed, step, n) alone and are the same everywhere. The map is computed in f64 here and in f32 in
-//! the shader; bilinear sampling is continuous, so that a coordinate's rounding error stays one in the value.
+//! The draws depend on (seed, step, n) alone and are the same everywhere. Map and field are computed in f64 here and in
+//! f32 in the shader; both and bilinear sampling are continuous, so that a coordinate's rounding error stays one in the
+//! value.
 
 use super::batch::{Params, copy_example, copy_lines, crop, pcg3d, stored_bytes};
 use super::{Args, Scalar};
@@ -22,6 +24,8 @@ pub struct Limits {
     pub shear: f32,
     /// Pixels.
     pub shift: f32,
+    /// Pixels that each of the control points is moved by ([`Bend`]).
+    pub elastic: f32,
 }
 
 /// As far as `sin_cos` goes.
@@ -29,6 +33,19 @@ pub const MAX_ANGLE: f32 = std::f32::consts::FRAC_PI_2;
 
 /// Flipped in the seed, so that these draws are neither those of the crops nor each other.
 const STREAMS: [u32; 2] = [0x5bd1_e995, 0x9e37_79b9];
+/// The same for the control points.
+const POINTS_STREAM: u32 = 0x85eb_ca6b;
+
+/// Cells of the grid of control points along each side of the image. On 28 pixels a cubic B-spline over cells of 7 is as
+/// smooth as a Gaussian of σ 4, the width that Simard, Steinkraus and Platt (2003) found best for MNIST.
+const CELLS: usize = 4;
+/// Control points along each side: a cubic B-spline takes four for every cell.
+const POINTS: usize = CELLS + 3;
+
+/// The upper 24 bits, evenly over [-1, 1), times the limit.
+fn even(word: u32, limit: f32) -> f64 {
+    (f64::from(word >> 8) / f64::from(1 << 23) - 1.0) * f64::from(limit)
+}
 
 /// Taylor's polynomials, off by at most 6e-8 up to [`MAX_ANGLE`]. WGSL promises its own sine to 5e-4 only.
 fn sin_cos(angle: f64) -> (f64, f64) {
@@ -52,8 +69,6 @@ struct Draw {
 impl Draw {
     fn of(limits: &Limits, header: &[u32], n: usize) -> Draw {
         let [first, second] = STREAMS.map(|stream| pcg3d([header[2] ^ stream, header[0], n as u32]));
-        // The upper 24 bits, evenly over [-1, 1).
-        let even = |word: u32, limit: f32| (f64::from(word >> 8) / f64::from(1 << 23) - 1.0) * f64::from(limit);
         Draw {
             rotation: even(first[0], limits.rotation),
             shear: even(first[1], limits.shear),
@@ -86,10 +101,64 @@ impl Map {
         let from_x = corner.1 as f64 - middle_x - draw.shift[1];
         Map { y: [middle_y + yy * from_y + yx * from_x, yy, yx], x: [middle_x + xy * from_y + xx * from_x, xy, xx] }
     }
+}
 
+/// A smooth field of displacements (down, right) over the image: every control point of a grid is moved by a random
+/// amount, and cubic B-splines carry that to the pixels between.
+#[derive(Debug, Clone, Copy)]
+struct Bend([[[f64; 2]; POINTS]; POINTS]);
+
+impl Bend {
+    fn of(limits: &Limits, header: &[u32], n: usize) -> Bend {
+        let point = |i: usize| {
+            let words = pcg3d([header[2] ^ POINTS_STREAM, header[0], (n * POINTS * POINTS + i) as u32]);
+            [even(words[0], limits.elastic), even(words[1], limits.elastic)]
+        };
+        Bend(array::from_fn(|row| array::from_fn(|column| point(row * POINTS + column))))
+    }
+
+    /// The displacement of the image's pixel in this row and column.
+    fn at(&self, p: &Params, row: usize, column: usize) -> [f64; 2] {
+        let (rows, columns) = (spline(row, p.source_h), spline(column, p.source_w));
+        let mut sum = [0.0; 2];
+        for (points, down) in self.0.iter().zip(rows) {
+            for (point, right) in points.iter().zip(columns) {
+                (0..2).for_each(|i| sum[i] += down * right * point[i]);
+            }
+        }
+        sum
+    }
+}
+
+/// The share of each control point in the displacement of pixel `at` of `size`; four of them are not zero.
+fn spline(at: usize, size: u32) -> [f64; POINTS] {
+    // at < size, so that the cell is one of the CELLS.
+    let (cell, rest) = (at * CELLS / size as usize, at * CELLS % size as usize);
+    let t = rest as f64 / f64::from(size);
+    let s = 1.0 - t;
+    let mut shares = [0.0; POINTS];
+    shares[cell] = s * s * s / 6.0;
+    shares[cell + 1] = (4.0 - 3.0 * t * t * (2.0 - t)) / 6.0;
+    shares[cell + 2] = (4.0 - 3.0 * s * s * (2.0 - s)) / 6.0;
+    shares[cell + 3] = t * t * t / 6.0;
+    shares
+}
+
+/// How one example is varied.
+#[derive(Debug, Clone, Copy)]
+struct Variation {
+    /// Upper left corner of its crop.
+    corner: (usize, usize),
+    map: Map,
+    bend: Option<Bend>,
+}
+
+impl Variation {
     /// Of example `n` in this step.
-    fn of(p: &Params, header: &[u32], n: usize) -> Map {
-        Map::new(p, crop(p, header, n), Draw::of(&p.limits, header, n))
+    fn of(p: &Params, header: &[u32], n: usize) -> Variation {
+        let corner = crop(p, header, n);
+        let map = Map::new(p, corner, Draw::of(&p.limits, header, n));
+        Variation { corner, map, bend: (p.limits.elastic > 0.0).then(|| Bend::of(&p.limits, header, n)) }
     }
 }
 
@@ -98,7 +167,7 @@ pub(super) fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
     for (n, x) in args.out(0).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
         if varied(inputs[0], n) {
-            sample_example(&p, &inputs, n, &Map::of(&p, inputs[0], n), x);
+            sample_example(&p, &inputs, n, &Variation::of(&p, inputs[0], n), x);
         } else {
             copy_example(&p, &inputs, n, x, |v| S::of(f64::from(v) / 255.0 - 0.5));
         }
@@ -110,7 +179,7 @@ fn varied(header: &[u32], n: usize) -> bool {
     header[3] != 0 && n < header[1] as usize
 }
 
-fn sample_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, map: &Map, x: &mut [S]) {
+fn sample_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, variation: &Variation, x: &mut [S]) {
     let (words, first) = stored_bytes(p, args, n);
     let [height, width, channels] = [p.source_h, p.source_w, p.c].map(i64::from);
     let pixel = |row: i64, column: i64, channel: i64| {
@@ -122,8 +191,10 @@ fn sample_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, map: &Map, x
     };
     let (row, c) = ((p.w * p.c) as usize, p.c as usize);
     for (i, x) in x.iter_mut().enumerate() {
-        let (v, u, channel) = ((i / row) as f64, (i % row / c) as f64, (i % c) as i64);
-        let [at_y, at_x] = [map.y, map.x].map(|m| m[0] + m[1] * v + m[2] * u);
+        let (v, u, channel) = (i / row, i % row / c, (i % c) as i64);
+        let Variation { corner, map, bend } = variation;
+        let [down, right] = bend.map_or([0.0; 2], |bend| bend.at(p, corner.0 + v, corner.1 + u));
+        let [at_y, at_x] = [map.y, map.x].map(|m| m[0] + m[1] * (v as f64 + down) + m[2] * (u as f64 + right));
         let (top, left) = (at_y.floor() as i64, at_x.floor() as i64);
         let (down, right) = (at_y - at_y.floor(), at_x - at_x.floor());
         let line = |row: i64| pixel(row, left, channel) * (1.0 - right) + pixel(row, left + 1, channel) * right;
@@ -142,25 +213,39 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
     let examples = args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate();
     examples.for_each_init(Scratch::default, |scratch, (n, x)| {
         if varied(inputs[0], n) {
-            augment(&p, &inputs, n, &row, &Map::of(&p, inputs[0], n), scratch, x);
+            augment(&p, &inputs, n, &row, &Variation::of(&p, inputs[0], n), scratch, x);
         } else {
             copy_lines(&p, &inputs, n, x);
         }
     });
 }
 
-/// One example, through the map.
+/// One example, varied.
 #[multiversion(targets("x86_64+avx2+fma"))]
-fn augment(p: &Params, args: &[&[u32]], n: usize, row: &Row, map: &Map, scratch: &mut Scratch, x: &mut [f32]) {
+fn augment(
+    p: &Params,
+    args: &[&[u32]],
+    n: usize,
+    row: &Row,
+    variation: &Variation,
+    scratch: &mut Scratch,
+    x: &mut [f32],
+) {
     scratch.read(p, args, n);
-    scratch.sample(p, row, map, x);
+    scratch.sample(p, row, variation, x);
 }
 
 /// Values of a row that are computed at once, for vectors of any width.
 const BLOCK: usize = 32;
 
-/// Of each value in a row of x, in blocks of which the last may be cut short: its column and its channel.
-struct Row(Vec<([f32; BLOCK], [i32; BLOCK])>);
+/// What all rows have in common.
+struct Row {
+    /// Of each value in a row of x, in blocks of which the last may be cut short: its column and its channel.
+    blocks: Vec<([f32; BLOCK], [i32; BLOCK])>,
+    /// Of each control point its share in each value of an image's row, and zeros for a block more. Empty where nothing
+    /// bends.
+    shares: [Vec<f32>; POINTS],
+}
 
 impl Row {
     fn new(p: &Params) -> Row {
@@ -168,8 +253,30 @@ impl Row {
             let value = |i: usize| (b * BLOCK + i) as u32;
             (array::from_fn(|i| (value(i) / p.c) as f32), array::from_fn(|i| (value(i) % p.c) as i32))
         };
-        Row((0..(p.w * p.c) as usize).step_by(BLOCK).map(|first| block(first / BLOCK)).collect())
+        let blocks = (0..(p.w * p.c) as usize).step_by(BLOCK).map(|first| block(first / BLOCK)).collect();
+        let mut shares = [const { Vec::new() }; POINTS];
+        if p.limits.elastic > 0.0 {
+            for value in 0..(p.source_w * p.c) as usize {
+                let spline = spline(value / p.c as usize, p.source_w);
+                shares.iter_mut().zip(spline).for_each(|(shares, share)| shares.push(share as f32));
+            }
+            shares.iter_mut().for_each(|shares| shares.resize(shares.len() + BLOCK, 0.0));
+        }
+        Row { blocks, shares }
     }
+}
+
+/// Where the control points move one row of an image to, seen from each of them: (down, right) in the image.
+fn moved_row(p: &Params, map: &Map, bend: &Bend, row: usize) -> [[f32; POINTS]; 2] {
+    let mut moved = [[0.0; POINTS]; 2];
+    let shares = spline(row, p.source_h);
+    for column in 0..POINTS {
+        let sum = |i: usize| bend.0.iter().zip(shares).map(|(points, share)| share * points[column][i]).sum::<f64>();
+        let (down, right) = (sum(0), sum(1));
+        moved[0][column] = (map.y[1] * down + map.y[2] * right) as f32;
+        moved[1][column] = (map.x[1] * down + map.x[2] * right) as f32;
+    }
+    moved
 }
 
 /// What one thread needs for an example, allocated once.
@@ -205,35 +312,44 @@ impl Scratch {
 
     /// Samples them.
     #[inline(always)]
-    fn sample(&self, p: &Params, row: &Row, map: &Map, x: &mut [f32]) {
-        let (step_y, step_x) = (map.y[2] as f32, map.x[2] as f32);
+    fn sample(&self, p: &Params, row: &Row, variation: &Variation, x: &mut [f32]) {
+        let Variation { corner, map, bend } = variation;
+        let step = [map.y[2] as f32, map.x[2] as f32];
         for (v, x) in x.chunks_exact_mut((p.w * p.c) as usize).enumerate() {
             // Counted from the border, so that no place in it is negative.
             let from = [map.y, map.x].map(|m| (m[0] + m[1] * v as f64 + 1.0) as f32);
-            for (x, (columns, channels)) in x.chunks_mut(BLOCK).zip(&row.0) {
-                let values = self.sample_block(p, from, [step_y, step_x], columns, channels);
+            let moved = bend.as_ref().map(|bend| moved_row(p, map, bend, corner.0 + v));
+            for (block, (x, (columns, channels))) in x.chunks_mut(BLOCK).zip(&row.blocks).enumerate() {
+                let mut at = from.map(|from| [from; BLOCK]);
+                for (at, step) in at.iter_mut().zip(step) {
+                    (0..BLOCK).for_each(|i| at[i] += step * columns[i]);
+                }
+                if let Some(moved) = &moved {
+                    let first = corner.1 * p.c as usize + block * BLOCK;
+                    for (at, moved) in at.iter_mut().zip(moved) {
+                        for (moved, shares) in moved.iter().zip(&row.shares) {
+                            let shares: &[f32; BLOCK] = shares[first..].first_chunk().expect("a block more than a row");
+                            (0..BLOCK).for_each(|i| at[i] += moved * shares[i]);
+                        }
+                    }
+                }
+                let values = self.sample_block(p, &at, channels);
                 x.copy_from_slice(&values[..x.len()]);
             }
         }
     }
 
-    /// One loop each for coordinates, loads and interpolation: the first and the last run in vectors.
+    /// The values at these coordinates. One loop each for splitting them, loads and interpolation: the first and the last
+    /// run in vectors.
     #[inline(always)]
-    fn sample_block(
-        &self,
-        p: &Params,
-        from: [f32; 2],
-        step: [f32; 2],
-        columns: &[f32; BLOCK],
-        channels: &[i32; BLOCK],
-    ) -> [f32; BLOCK] {
+    fn sample_block(&self, p: &Params, at: &[[f32; BLOCK]; 2], channels: &[i32; BLOCK]) -> [f32; BLOCK] {
         let (height, width) = ((p.source_h + 1) as f32, (p.source_w + 1) as f32);
         let (line, c) = (((p.source_w + 3) * p.c) as i32, p.c as i32);
         let (mut places, mut quads) = ([0; BLOCK], [0; BLOCK]);
         let (mut down, mut right, mut values) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
         for i in 0..BLOCK {
-            let (top, y_share) = split(from[0] + step[0] * columns[i], height);
-            let (left, x_share) = split(from[1] + step[1] * columns[i], width);
+            let (top, y_share) = split(at[0][i], height);
+            let (left, x_share) = split(at[1][i], width);
             (down[i], right[i]) = (y_share, x_share);
             places[i] = top * line + left * c + channels[i];
         }
@@ -271,29 +387,34 @@ mod tests {
     /// Whole images of one example in one chunk.
     fn whole(height: u32, width: u32, limits: Limits) -> Params {
         let (source_h, source_w) = (height, width);
-        Params { n: 1, h: height, w: width, c: 1, source_h, source_w, examples_per_chunk: 1, reserved: 0, limits }
+        Params { n: 1, h: height, w: width, c: 1, source_h, source_w, examples_per_chunk: 1, limits }
     }
 
     /// A picture as both ways of sampling turn it out, in bytes.
-    fn turned_out(picture: &[u8], p: &Params, draw: Draw) -> [Vec<f32>; 2] {
+    fn turned_out(picture: &[u8], p: &Params, draw: Draw, bend: Option<Bend>) -> [Vec<f32>; 2] {
         let words: Vec<u32> =
             picture.chunks(4).map(|b| (0..b.len()).map(|i| u32::from(b[i]) << (8 * i)).sum()).collect();
         let header = Header { training: true, ..Header::evaluation(1) }.words();
         let args: [&[u32]; 6] = [&header, &[0], &words, &[], &[], &[]];
-        let map = Map::new(p, (0, 0), draw);
+        let variation = Variation { corner: (0, 0), map: Map::new(p, (0, 0), draw), bend };
         let mut results = [vec![0.0; picture.len()], vec![0.0; picture.len()]];
-        sample_example(p, &args, 0, &map, &mut results[0]);
+        sample_example(p, &args, 0, &variation, &mut results[0]);
         let mut scratch = Scratch::default();
         scratch.read(p, &args, 0);
-        scratch.sample(p, &Row::new(p), &map, &mut results[1]);
+        scratch.sample(p, &Row::new(p), &variation, &mut results[1]);
         results.map(|values| values.into_iter().map(|v| (v + 0.5) * 255.0).collect())
     }
 
     /// Holds both ways against `expected`.
     fn assert_turns_out(picture: &[u8], size: [u32; 2], draw: Draw, expected: &[u8]) {
-        for values in turned_out(picture, &whole(size[0], size[1], Limits::default()), draw) {
-            let near = values.iter().zip(expected).all(|(v, e)| (v - f32::from(*e)).abs() < 0.01);
-            assert!(near, "{draw:?}: {values:?} instead of {expected:?}");
+        let values = turned_out(picture, &whole(size[0], size[1], Limits::default()), draw, None);
+        assert_near(values, &expected.iter().map(|byte| f64::from(*byte)).collect::<Vec<_>>());
+    }
+
+    fn assert_near(both: [Vec<f32>; 2], expected: &[f64]) {
+        for values in both {
+            let near = values.iter().zip(expected).all(|(v, e)| (f64::from(*v) - e).abs() < 0.01);
+            assert!(near && values.len() == expected.len(), "{values:?} instead of {expected:?}");
         }
     }
 
@@ -330,6 +451,81 @@ mod tests {
         assert_turns_out(&[0, 8, 0, 0, 8, 0], [2, 3], draw, &[4, 8, 4, 4, 8, 4]);
     }
 
+    /// A grid of control points of which those that `moved` names are at (down, right) from their places.
+    fn bend(moved: impl Fn(usize, usize) -> [f64; 2]) -> Option<Bend> {
+        Some(Bend(array::from_fn(|row| array::from_fn(|column| moved(row, column)))))
+    }
+
+    /// Bending as far as whole pixels go, so that `Row` makes its table.
+    fn bending(height: u32, width: u32) -> Params {
+        whole(height, width, Limits { elastic: 1.0, ..Limits::default() })
+    }
+
+    #[test]
+    fn control_points_that_all_move_alike_move_the_picture() {
+        let picture: Vec<u8> = (1..=36).collect();
+        // Every pixel shows what lies one row below and half a column to the left.
+        let values = turned_out(&picture, &bending(6, 6), STILL, bend(|_, _| [1.0, -0.5]));
+        let pixel = |row: usize, column: usize| if row < 6 { f64::from(picture[row * 6 + column]) } else { 0.0 };
+        let left = |row: usize, column: usize| if column > 0 { pixel(row, column - 1) } else { 0.0 };
+        let expected = (0..36).map(|i| (pixel(i / 6 + 1, i % 6) + left(i / 6 + 1, i % 6)) / 2.0);
+        assert_near(values, &expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_control_point_moves_its_neighbourhood_by_the_spline_and_nothing_else() {
+        // A ramp of 10 a column, so that a move by one column to the right shows as 10 more.
+        let ramp = |column: f64| 10.0 * column;
+        let picture: Vec<u8> = (0..12 * 12).map(|i| ramp((i % 12) as f64) as u8).collect();
+        let values = turned_out(
+            &picture,
+            &bending(12, 12),
+            STILL,
+            bend(|row, column| match (row, column) {
+                (2, 2) => [0.0, 1.0],
+                _ => [0.0; 2],
+            }),
+        );
+        // Cells are three pixels wide, and the point lies at row 3 and column 3: B-spline values at 0, 1/3, 2/3, 1,
+        // 4/3 and 5/3 cells from it (de Boor).
+        let share = |pixels: usize| match pixels {
+            0 => 4.0 / 6.0,
+            1 => (4.0 - 3.0 / 9.0 * (2.0 - 1.0 / 3.0)) / 6.0,
+            2 => (4.0 - 3.0 * 4.0 / 9.0 * (2.0 - 2.0 / 3.0)) / 6.0,
+            3..6 => (2.0 - pixels as f64 / 3.0).powi(3) / 6.0,
+            _ => 0.0,
+        };
+        let expected = (0..144).map(|i| {
+            let (row, column): (usize, usize) = (i / 12, i % 12);
+            ramp(column as f64 + share(row.abs_diff(3)) * share(column.abs_diff(3)))
+        });
+        assert_near(values, &expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn control_points_cover_their_range_evenly_and_apart_from_each_other() {
+        const DRAWS: usize = 2000;
+        let limits = Limits { elastic: 2.0, ..Limits::default() };
+        let mut counts = [0; 10];
+        let (mut neighbours, mut halves) = (0.0, 0.0);
+        for n in 0..DRAWS {
+            let header = Header { step: 3, seed: 8, training: true, ..Header::evaluation(DRAWS as u32) }.words();
+            let points = Bend::of(&limits, &header, n).0;
+            for [down, right] in points.as_flattened() {
+                counts[((down / 2.0 + 1.0) * 5.0) as usize] += 1;
+                halves += 3.0 * down * right / 4.0;
+            }
+            let next = Bend::of(&limits, &header, n + 1).0;
+            neighbours += 3.0 * points[6][6][0] * next[0][0][0] / 4.0;
+        }
+        // 9,800 in each tenth, σ about 94; correlations have a σ of 1/√n.
+        assert!(counts.iter().all(|count| (9300..10_300).contains(count)), "{counts:?}");
+        let all = (DRAWS * POINTS * POINTS) as f64;
+        assert!(
+            (halves / all).abs() < 5.0 / all.sqrt() && (neighbours / DRAWS as f64).abs() < 5.0 / (DRAWS as f64).sqrt()
+        );
+    }
+
     #[test]
     fn sine_and_cosine_are_right_as_far_as_they_are_used() {
         for i in -1000..=1000 {
@@ -342,7 +538,7 @@ mod tests {
     #[test]
     fn draws_cover_their_ranges_evenly_and_apart_from_each_other() {
         const DRAWS: usize = 20_000;
-        let limits = Limits { rotation: 1.0, scale: 0.5, shear: 0.5, shift: 4.0 };
+        let limits = Limits { rotation: 1.0, scale: 0.5, shear: 0.5, shift: 4.0, elastic: 0.0 };
         let mut counts = [[0; 10]; 6];
         let mut products = [[0.0; 6]; 6];
         for i in 0..DRAWS {

@@ -67,7 +67,6 @@ pub struct Params {
     pub source_h: u32,
     pub source_w: u32,
     pub examples_per_chunk: u32,
-    pub reserved: u32,
     /// For [`GATHER_AUGMENTED`].
     pub limits: Limits,
 }
@@ -86,7 +85,7 @@ pub static GATHER: Kernel = Kernel {
     cpu: Some(gather_cpu),
 };
 
-/// The same, but what is learned from goes through a random affine map; evaluation gets the same bits as from [`GATHER`].
+/// The same, but what is learned from goes through a random field and map; evaluation gets the same bits as from [`GATHER`].
 pub static GATHER_AUGMENTED: Kernel = Kernel {
     name: "batch.gather_augmented",
     entry: "gather_augmented",
@@ -112,11 +111,12 @@ pub fn gather(
     assert!(source[0] >= batch[1] && source[1] >= batch[2], "batch.gather: {batch:?} out of {source:?}");
     assert_eq!((x.len, indices.len), (batch.iter().product(), batch[0]), "batch.gather: x, indices");
     let [source_h, source_w] = source.map(word);
-    let Limits { rotation, scale, shear, shift } = limits;
+    let Limits { rotation, scale, shear, shift, elastic } = limits;
     let legal = (0.0..=MAX_ANGLE).contains(&rotation) && (0.0..=MAX_ANGLE / 2.0).contains(&shear);
-    assert!(legal && (0.0..1.0).contains(&scale) && shift >= 0.0 && shift.is_finite(), "batch.gather: {limits:?}");
+    let finite = [shift, elastic].iter().all(|pixels| *pixels >= 0.0 && pixels.is_finite());
+    assert!(legal && (0.0..1.0).contains(&scale) && finite, "batch.gather: {limits:?}");
     let examples_per_chunk = word(examples_per_chunk);
-    let params = Params { n, h, w, c, source_h, source_w, examples_per_chunk, reserved: 0, limits };
+    let params = Params { n, h, w, c, source_h, source_w, examples_per_chunk, limits };
     let [c0, c1, c2, c3] = chunks;
     let groups = linear(batch[0] * batch[1] * (batch[2] * batch[3]).div_ceil(4), 64);
     let (kernel, flops) = if limits == Limits::default() { (&GATHER, 2) } else { (&GATHER_AUGMENTED, 16) };
@@ -221,8 +221,9 @@ pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
 
 pub fn cases() -> Vec<Case> {
     let still = Limits::default();
-    let moving = Limits { rotation: 0.3, scale: 0.2, shear: 0.2, shift: 2.5 };
-    let widest = Limits { rotation: MAX_ANGLE, scale: 0.9, shear: MAX_ANGLE / 2.0, shift: 28.0 };
+    let moving = Limits { rotation: 0.3, scale: 0.2, shear: 0.2, shift: 2.5, elastic: 0.0 };
+    let bending = Limits { elastic: 4.0, ..moving };
+    let widest = Limits { rotation: MAX_ANGLE, scale: 0.9, shear: MAX_ANGLE / 2.0, shift: 28.0, elastic: 28.0 };
     // [N,H,W,C], [SH,SW], examples in a chunk, valid, training
     let shapes = [
         ([1, 1, 1, 1], [1, 1], 8, 1, false),
@@ -251,11 +252,12 @@ pub fn cases() -> Vec<Case> {
                 return b.case(shape, op, Tolerance { atol: 2e-7, rtol: 0.0 });
             }
             // Rounding errors of coordinates, which noise turns into values: neighbouring pixels are up to 1 apart.
-            let farthest = (source[0] + source[1]) as f64 / f64::from(1.0 - limits.scale);
-            let shape = format!("{shape} up to {} rad", limits.rotation);
+            let pixels = (source[0] + source[1]) as f64 + 2.0 * f64::from(limits.elastic);
+            let farthest = pixels / f64::from(1.0 - limits.scale);
+            let shape = format!("{shape} up to {} rad, bent by {}", limits.rotation, limits.elastic);
             b.case(shape, op, Tolerance { atol: 1e-6 * farthest, rtol: 0.0 })
         };
-    shapes.into_iter().flat_map(|shape| [still, moving, widest].map(|limits| case(limits, shape))).collect()
+    shapes.into_iter().flat_map(|shape| [still, moving, bending, widest].map(|limits| case(limits, shape))).collect()
 }
 
 #[cfg(test)]
@@ -265,7 +267,7 @@ mod tests {
     #[test]
     fn random_crops_reach_every_corner_evenly() {
         let (source_h, source_w, limits) = (28, 28, Limits::default());
-        let p = Params { n: 1, h: 24, w: 24, c: 1, source_h, source_w, examples_per_chunk: 4, reserved: 0, limits };
+        let p = Params { n: 1, h: 24, w: 24, c: 1, source_h, source_w, examples_per_chunk: 4, limits };
         let mut counts = [[0u32; 5]; 5];
         for step in 0..2500 {
             let header = Header { step, seed: 3, training: true, ..Header::evaluation(10) }.words();

@@ -6,8 +6,8 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use std::fmt::{self, Write};
 
-/// Limits of the random affine map that each training example goes through, around its centre. Every figure is drawn
-/// evenly from its range for each example of each step; 0 leaves it alone.
+/// Limits of the random field that bends each training example and of the random affine map that it then goes through,
+/// around its centre. Every figure is drawn evenly from its range for each example of each step; 0 leaves it alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
@@ -19,6 +19,9 @@ pub struct Augmentation {
     pub shear: f64,
     /// Pixels, up or down and left or right; fractions count.
     pub shift: f64,
+    /// Pixels that each of 7 x 7 control points is moved by, up or down and left or right. They lie a quarter of the image
+    /// apart, and cubic B-splines carry their moves to the pixels between.
+    pub elastic: f64,
 }
 
 impl Augmentation {
@@ -42,6 +45,7 @@ impl Augmentation {
             (Augmentation::MAX_SCALE, "of the size"),
             (Augmentation::MAX_SHEAR, "degrees"),
             (size, "pixels, the input's shorter side"),
+            (size, "pixels, the input's shorter side"),
         ];
         for ((name, value), (limit, unit)) in self.entries().into_iter().zip(limits) {
             if !(0.0..=limit).contains(&value) {
@@ -64,15 +68,16 @@ impl Augmentation {
         if lines.is_empty() { lines } else { format!("\n[augmentation]\n{lines}") }
     }
 
-    fn entries(&self) -> [(&'static str, f64); 4] {
-        [("rotation", self.rotation), ("scale", self.scale), ("shear", self.shear), ("shift", self.shift)]
+    fn entries(&self) -> [(&'static str, f64); 5] {
+        let Augmentation { rotation, scale, shear, shift, elastic } = *self;
+        [("rotation", rotation), ("scale", scale), ("shear", shear), ("shift", shift), ("elastic", elastic)]
     }
 }
 
 /// `rotation 10°, scale 0.1`, or `none`.
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = ["°", "", "°", " px"];
+        let units = ["°", "", "°", " px", " px"];
         let given = self.entries().into_iter().zip(units).filter(|((_, value), _)| *value != 0.0);
         let words: Vec<String> = given.map(|((name, value), unit)| format!("{name} {value}{unit}")).collect();
         f.write_str(if words.is_empty() { "none" } else { "" })?;
@@ -97,6 +102,7 @@ mod tests {
             (Augmentation { shear: -3.0, ..base }, "shear is -3; it must be from 0 (off) to 45 degrees"),
             (Augmentation { shear: f64::NAN, ..base }, "shear is NaN; it must be from 0 (off) to 45 degrees"),
             (Augmentation { shift: 20.5, ..base }, "shift is 20.5; it must be from 0 (off) to 20 pixels"),
+            (Augmentation { elastic: -1.0, ..base }, "elastic is -1; it must be from 0 (off) to 20 pixels"),
         ] {
             assert!(message(augmentation).starts_with(&format!("[augmentation]: {expected}")));
         }
@@ -104,7 +110,7 @@ mod tests {
 
     #[test]
     fn limits_themselves_are_legal() {
-        let widest = Augmentation { rotation: 90.0, scale: 0.9, shear: 45.0, shift: 20.0 };
+        let widest = Augmentation { rotation: 90.0, scale: 0.9, shear: 45.0, shift: 20.0, elastic: 20.0 };
         assert!(widest.check(Shape::new(24, 20, 1)).is_ok());
     }
 

@@ -147,9 +147,10 @@ fn check_sizes(network: &Network, options: &Options) -> Result<()> {
 
 /// As the kernel takes them.
 fn limits(augmentation: &Augmentation) -> Limits {
-    let Augmentation { rotation, scale, shear, shift } = *augmentation;
+    let Augmentation { rotation, scale, shear, shift, elastic } = *augmentation;
     let radians = |degrees: f64| degrees.to_radians() as f32;
-    Limits { rotation: radians(rotation), scale: scale as f32, shear: radians(shear), shift: shift as f32 }
+    let [scale, shift, elastic] = [scale, shift, elastic].map(|value| value as f32);
+    Limits { rotation: radians(rotation), scale, shear: radians(shear), shift, elastic }
 }
 
 fn plan_inputs(planner: &mut Planner, batch: usize) -> Inputs {
