@@ -258,10 +258,14 @@ fn backward_input(
                 }
                 let k = (ky * p.kw + kx) * p.c * row4 + o4;
                 let wl = load_input_weights(k + lo * 4u * row4, row4);
+                for (var j = 0u; j < 4u; j++) {
+                    let w = vec4f(wl[0][j], wl[1][j], wl[2][j], wl[3][j]);
+                    for (var i = 0u; i < PIXELS; i++) { low[i] += v[PIXELS - 1u - i][j] * w; }
+                }
                 let wh = load_input_weights(k + hi * 4u * row4, row4);
-                for (var i = 0u; i < PIXELS; i++) {
-                    low[i] += v[PIXELS - 1u - i] * wl;
-                    high[i] += v[PIXELS - 1u - i] * wh;
+                for (var j = 0u; j < 4u; j++) {
+                    let w = vec4f(wh[0][j], wh[1][j], wh[2][j], wh[3][j]);
+                    for (var i = 0u; i < PIXELS; i++) { high[i] += v[PIXELS - 1u - i][j] * w; }
                 }
             }
         }
