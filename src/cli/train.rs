@@ -183,10 +183,14 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
 
 fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     let settings = Settings::resolve(options::network(&args.network)?, &args.overrides())?;
-    let dataset = options::dataset(&args.data, None, output)?;
-    let device = pollster::block_on(options::device(&args.device))?;
+    // Opening a device takes as long as unpacking some of the data.
+    let (data, device) = rayon::join(
+        || options::dataset(&args.data, None, output).map(|dataset| (fingerprint(&dataset.train), dataset)),
+        || pollster::block_on(options::device(&args.device)),
+    );
+    let ((sum, dataset), device) = (data?, device?);
     let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
-    let config = config(args, &settings, &dataset, &device);
+    let config = config(args, &settings, &dataset, sum, &device);
     let folder = RunFolder::create(&path, &config)?;
     Ok(Ready { settings, dataset, device, folder, state: None })
 }
@@ -244,12 +248,12 @@ fn resumed_device(args: &TrainArgs, config: &RunConfig) -> Result<DeviceArgs> {
     Ok(DeviceArgs { device: Some(device), adapter })
 }
 
-fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, device: &Device) -> RunConfig {
+fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String, device: &Device) -> RunConfig {
     RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         dataset: dataset.name.to_string(),
         data_dir: args.data.data_dir.as_ref().map(|dir| std::path::absolute(dir).unwrap_or(dir.clone())),
-        data_sha256: fingerprint(&dataset.train),
+        data_sha256: sum,
         seed: settings.seed,
         batch_size: settings.batch_size,
         l1_decay: settings.l1_decay,

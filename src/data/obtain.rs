@@ -111,8 +111,13 @@ fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress
 fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> {
     // Paths of missing files never get this far; should one vanish just now, reading it says so.
     let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
-    let train = idx::read_examples(&path(FILES[0]), &path(FILES[1]), CLASSES)?;
-    let test = idx::read_examples(&path(FILES[2]), &path(FILES[3]), CLASSES)?;
+    let read = |images: &str, labels: &str| idx::read_examples(&path(images), &path(labels), CLASSES);
+    // Unpacking and checksums take most of a short run's start.
+    let (train, (test, reports)) = rayon::join(
+        || read(FILES[0], FILES[1]),
+        || (read(FILES[2], FILES[3]), verify_against(sources, folder)),
+    );
+    let (train, test) = (train?, test?);
     if train.shape != test.shape {
         let ([h, w, _], [test_h, test_w, _]) = (train.shape, test.shape);
         let folder = folder.display();
@@ -120,7 +125,7 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
             "{folder}: the training images are {h}x{w} but the test images {test_h}x{test_w}; take both from one set"
         )));
     }
-    for report in verify_against(sources, folder) {
+    for report in reports {
         if let (Verdict::Differs { .. }, Some(path)) = (&report.verdict, &report.path) {
             log::warn!("{} is not the published file of {name}: its checksum differs", path.display());
         }
