@@ -113,10 +113,8 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
     let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
     let read = |images: &str, labels: &str| idx::read_examples(&path(images), &path(labels), CLASSES);
     // Unpacking and checksums take most of a short run's start.
-    let (train, (test, reports)) = rayon::join(
-        || read(FILES[0], FILES[1]),
-        || (read(FILES[2], FILES[3]), verify_against(sources, folder)),
-    );
+    let (train, (test, reports)) =
+        rayon::join(|| read(FILES[0], FILES[1]), || (read(FILES[2], FILES[3]), verify_against(sources, folder)));
     let (train, test) = (train?, test?);
     if train.shape != test.shape {
         let ([h, w, _], [test_h, test_w, _]) = (train.shape, test.shape);
