@@ -5,6 +5,7 @@
 //! results are the same bits whatever the number of threads.
 
 use super::conv_sparse::{self, Frame};
+use super::product::{product, row_major, transposed};
 use super::{Args, conv::Params, conv_direct};
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -21,52 +22,6 @@ thread_local! {
 
 /// Floats of an im2col block: 256 KiB, a fraction of a core's second-level cache.
 const BLOCK: usize = 65_536;
-
-/// A matrix in memory: where it starts, and the distance between rows and between columns.
-pub(super) struct Matrix<'a> {
-    pub data: &'a [f32],
-    pub row: usize,
-    pub column: usize,
-}
-
-/// c `[m,n]` (+)= a `[m,k]` * b `[k,n]`; `c` is row-major without gaps.
-pub(super) fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
-    let end = |rows: usize, columns: usize, x: &Matrix<'_>| (rows - 1) * x.row + (columns - 1) * x.column + 1;
-    assert!(a.data.len() >= end(m, k, &a) && b.data.len() >= end(k, n, &b) && c.len() == m * n);
-    // SAFETY: the assertion above keeps every element that gemm reads or writes inside the three slices, and the
-    // borrow rules keep c apart from a and b.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.data.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-fn row_major(data: &[f32], columns: usize) -> Matrix<'_> {
-    Matrix { data, row: columns, column: 1 }
-}
-
-fn transposed(data: &[f32], columns: usize) -> Matrix<'_> {
-    Matrix { data, row: 1, column: columns }
-}
 
 /// Calls `f(rows, columns)` with blocks of rows of one example's output and a buffer `[rows, K]` for them.
 fn for_blocks(p: &Params, mut f: impl FnMut(std::ops::Range<usize>, &mut [f32])) {
@@ -269,15 +224,19 @@ fn add_rows(rows: &[f32], sums: &mut [f32]) {
 pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (partial, dweight, dbias) = (args.real(0), args.out(0), args.out(1));
-    let mut splits = partial.chunks_exact((p.k() + 1) * p.o as usize);
-    let first = splits.next().expect("there is at least one split");
-    dweight.copy_from_slice(&first[..dweight.len()]);
-    dbias.copy_from_slice(&first[dweight.len()..]);
-    for split in splits {
-        let (weights, biases) = split.split_at(dweight.len());
-        add_all(weights, dweight);
-        add_all(biases, dbias);
-    }
+    let (split, biases) = ((p.k() + 1) * p.o as usize, dweight.len());
+    dweight.par_chunks_mut(SUMS).enumerate().for_each(|(i, sums)| add_splits(&partial[i * SUMS..], split, sums));
+    add_splits(&partial[biases..], split, dbias);
+}
+
+/// Sums that one task of [`sum_splits`] takes: they stay in a core's first-level cache.
+const SUMS: usize = 4096;
+
+/// The sums of what lies at the same place in every split, `split` floats apart.
+fn add_splits(partial: &[f32], split: usize, sums: &mut [f32]) {
+    let mut splits = partial.chunks(split);
+    sums.copy_from_slice(&splits.next().expect("there is at least one split")[..sums.len()]);
+    splits.for_each(|split| add_all(&split[..sums.len()], sums));
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]

@@ -7,6 +7,7 @@
 
 use super::conv::Params;
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -122,11 +123,22 @@ fn with_padding(p: &Params, x: &[f32], f: impl FnOnce(&[f32])) {
 /// Weights `[K, O]` as `[O / block, K, block]`, so that the inner loop reads them one after another.
 pub(super) fn pack(weight: &[f32], o: usize, packed: &mut Vec<f32>) {
     let block = block_channels(o);
-    packed.clear();
-    packed.reserve(weight.len());
-    for first in (0..o).step_by(block) {
-        packed.extend(weight.chunks_exact(o).flat_map(|row| &row[first..first + block]));
-    }
+    packed.resize(weight.len(), 0.0);
+    in_tasks(packed, weight.len() / o * block, |first, packed| {
+        for (to, row) in packed.chunks_exact_mut(block).zip(weight.chunks_exact(o)) {
+            to.copy_from_slice(&row[first * block..][..block]);
+        }
+    });
+}
+
+/// Floats whose packing is worth a task of its own.
+const TASK: usize = 8192;
+
+/// Calls `f(index, part)` with all parts of so many floats, the last of which may be shorter, on all threads where there
+/// are many floats.
+pub(super) fn in_tasks(floats: &mut [f32], part: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let parts = floats.par_chunks_mut(part).enumerate();
+    parts.with_min_len(TASK.div_ceil(part)).for_each(|(i, part)| f(i, part));
 }
 
 /// Weights `[KH, KW, C, O]` as the packed ones of the convolution that takes gradients back: taps reversed, O and C
@@ -134,15 +146,15 @@ pub(super) fn pack(weight: &[f32], o: usize, packed: &mut Vec<f32>) {
 pub(super) fn pack_reversed(p: &Params, weight: &[f32], packed: &mut Vec<f32>) {
     let (c, o, taps) = (p.c as usize, p.o as usize, (p.kh * p.kw) as usize);
     let block = block_channels(c);
-    packed.clear();
-    packed.reserve(weight.len());
-    for first in (0..c).step_by(block) {
-        for tap in (0..taps).rev() {
-            for filter in 0..o {
-                packed.extend((first..first + block).map(|channel| weight[(tap * c + channel) * o + filter]));
-            }
+    packed.resize(weight.len(), 0.0);
+    // A tap of a block of channels is a matrix `[block, O]` that is transposed.
+    in_tasks(packed, o * block, |i, packed| {
+        let (first, tap) = (i / taps * block, taps - 1 - i % taps);
+        let channels = &weight[(tap * c + first) * o..][..block * o];
+        for (filter, packed) in packed.chunks_exact_mut(block).enumerate() {
+            packed.iter_mut().zip(channels[filter..].iter().step_by(o)).for_each(|(to, from)| *to = *from);
         }
-    }
+    });
 }
 
 /// Output channels of a block: two vectors where they fill two, else one.

@@ -8,11 +8,12 @@
 //! be finite: zero times infinity is not nothing.
 
 use super::conv::Params;
-use super::conv_direct::{MOST_PADDING, fills_vectors, vectorize};
+use super::conv_direct::{MOST_PADDING, fills_vectors, in_tasks, vectorize};
 use super::nonzero::Nonzero;
 use multiversion::multiversion;
 use pulp::{Simd, WithSimd};
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Share of dy that is nonzero, in percent, above which an example goes the dense way. At one half, behind a ReLU, this way
 /// was the faster one; the share at which both are equally fast was not measured.
@@ -166,29 +167,36 @@ fn few_nonzero(values: &[f32], most: usize) -> bool {
 
 /// Weights `[KH, KW, C, O]` as filters `[O, KH, run]`, the rest of a run being zero.
 pub(super) fn pack(frame: &Frame, weight: &[f32], filters: &mut Vec<f32>) {
-    filters.clear();
     filters.resize(frame.filters(), 0.0);
-    for_transposed(frame, filters.len(), |at, to| filters[to] = weight[at]);
+    let o = frame.p.o as usize;
+    in_tasks(filters, SIDE * frame.filter(), |task, filters| {
+        filters.fill(0.0);
+        for_transposed(frame, task * SIDE..o.min((task + 1) * SIDE), |at, to| filters[to] = weight[at]);
+    });
 }
 
 /// Adds filters `[O, KH, run]` to dweight `[KH, KW, C, O]`.
 pub(super) fn unpack(frame: &Frame, filters: &[f32], dweight: &mut [f32]) {
-    for_transposed(frame, filters.len(), |at, from| dweight[at] += filters[from]);
+    assert_eq!(filters.len(), frame.filters());
+    for first in (0..frame.p.o as usize).step_by(SIDE) {
+        let of_first = first * frame.filter();
+        let some = first..(first + SIDE).min(frame.p.o as usize);
+        for_transposed(frame, some, |at, from| dweight[at] += filters[of_first + from]);
+    }
 }
 
-/// Calls `f(index in [KH, KW, C, O], index in [O, KH, run])`, a square of sixteen at a time, which caches like.
+/// Filters that are transposed together, a square of sixteen at a time, which caches like.
+const SIDE: usize = 16;
+
+/// Calls `f(index in [KH, KW, C, O], index in [filters, KH, run])` for some of the filters.
 #[inline(always)]
-fn for_transposed(frame: &Frame, len: usize, mut f: impl FnMut(usize, usize)) {
-    const SIDE: usize = 16;
+fn for_transposed(frame: &Frame, filters: Range<usize>, mut f: impl FnMut(usize, usize)) {
     let (o, row) = (frame.p.o as usize, (frame.p.kw * frame.p.c) as usize);
-    assert_eq!(len, frame.filters());
     for ky in 0..frame.p.kh as usize {
         for first in (0..row).step_by(SIDE) {
-            for filters in (0..o).step_by(SIDE) {
-                for filter in filters..(filters + SIDE).min(o) {
-                    for i in first..(first + SIDE).min(row) {
-                        f((ky * row + i) * o + filter, filter * frame.filter() + ky * frame.run + i);
-                    }
+            for (i_filter, filter) in filters.clone().enumerate() {
+                for i in first..(first + SIDE).min(row) {
+                    f((ky * row + i) * o + filter, i_filter * frame.filter() + ky * frame.run + i);
                 }
             }
         }

@@ -1,10 +1,9 @@
 //! Fully connected layer: x `[N,K]`, weight `[K,O]`, bias `[O]`, y `[N,O]` = x*weight + bias; `shaders/fc.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance};
-use super::conv_cpu::{Matrix, product};
 use super::op::word;
+use super::product::{product_tasks, row_major, transposed};
 use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
-use rayon::prelude::*;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -170,38 +169,25 @@ fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Rows of a product that one task takes: fixed, so that the cut does not depend on the number of threads.
-const TASK_ROWS: usize = 32;
-
 fn forward_cpu(args: &mut Args<'_, f32>) {
-    let [_, k, o] = args.params::<Params>().sizes();
-    let (x, weight, bias) = (args.real(0), args.real(1), args.real(2));
-    args.out(0).par_chunks_mut(TASK_ROWS * o).zip(x.par_chunks(TASK_ROWS * k)).for_each(|(y, x)| {
-        for y in y.chunks_exact_mut(o) {
-            y.copy_from_slice(bias);
-        }
-        let (x, weight) = (Matrix { data: x, row: k, column: 1 }, Matrix { data: weight, row: o, column: 1 });
-        product([y.len() / o, k, o], x, weight, y, true);
-    });
+    let [n, k, o] = args.params::<Params>().sizes();
+    let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    for y in y.chunks_exact_mut(o) {
+        y.copy_from_slice(bias);
+    }
+    product_tasks([n, k, o], row_major(x, k), row_major(weight, o), y, true);
 }
 
 fn backward_input_cpu(args: &mut Args<'_, f32>) {
-    let [_, k, o] = args.params::<Params>().sizes();
+    let [n, k, o] = args.params::<Params>().sizes();
     let (dy, weight) = (args.real(0), args.real(1));
-    args.out(0).par_chunks_mut(TASK_ROWS * k).zip(dy.par_chunks(TASK_ROWS * o)).for_each(|(dx, dy)| {
-        let (dy, weight) = (Matrix { data: dy, row: o, column: 1 }, Matrix { data: weight, row: 1, column: o });
-        product([dx.len() / k, o, k], dy, weight, dx, false);
-    });
+    product_tasks([n, o, k], row_major(dy, o), transposed(weight, o), args.out(0), false);
 }
 
 fn backward_weight_cpu(args: &mut Args<'_, f32>) {
     let [n, k, o] = args.params::<Params>().sizes();
     let (x, dy) = (args.real(0), args.real(1));
-    let task = k.div_ceil(8).max(TASK_ROWS);
-    args.out(0).par_chunks_mut(task * o).enumerate().for_each(|(i, dweight)| {
-        let (x, dy) = (Matrix { data: &x[i * task..], row: 1, column: k }, Matrix { data: dy, row: o, column: 1 });
-        product([dweight.len() / o, n, o], x, dy, dweight, false);
-    });
+    product_tasks([k, n, o], transposed(x, k), row_major(dy, o), args.out(0), false);
     let dbias = args.out(1);
     dbias.fill(0.0);
     for dy in dy.chunks_exact(o) {

@@ -2,10 +2,9 @@
 //! matmul` measures the convolutions by it.
 
 use super::case::{CaseBuilder, Tolerance};
-use super::conv_cpu::{Matrix, product};
 use super::op::word;
+use super::product::{product_tasks, row_major};
 use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
-use rayon::prelude::*;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -116,16 +115,9 @@ fn matmul_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Rows of a task.
-const TASK_ROWS: usize = 32;
-
 fn matmul_cpu(args: &mut Args<'_, f32>) {
-    let [_, n, k] = sizes(args);
-    let (a, b) = (args.real(0), args.real(1));
-    args.out(0).par_chunks_mut(TASK_ROWS * n).zip(a.par_chunks(TASK_ROWS * k)).for_each(|(c, a)| {
-        let (a, b) = (Matrix { data: a, row: k, column: 1 }, Matrix { data: b, row: n, column: 1 });
-        product([c.len() / n, k, n], a, b, c, false);
-    });
+    let [m, n, k] = sizes(args);
+    product_tasks([m, k, n], row_major(args.real(0), k), row_major(args.real(1), n), args.out(0), false);
 }
 
 pub fn cases() -> Vec<Case> {

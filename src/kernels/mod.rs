@@ -18,6 +18,7 @@ pub mod op;
 pub mod optimizer;
 pub mod pool;
 pub mod probe;
+mod product;
 pub mod relu;
 pub mod softmax;
 pub mod statistics;

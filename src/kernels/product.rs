@@ -1,0 +1,89 @@
+//! Matrix products on the CPU, by the `gemm` crate: on the thread that asks, or cut into tasks for all of them.
+
+use rayon::prelude::*;
+
+/// A matrix in memory: where it starts, and the distance between rows and between columns.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub data: &'a [f32],
+    pub row: usize,
+    pub column: usize,
+}
+
+/// c `[m,n]` (+)= a `[m,k]` * b `[k,n]`; `c` is row-major without gaps.
+pub(super) fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
+    assert_eq!(c.len(), m * n);
+    // SAFETY: c holds m rows of n without gaps, and the borrow rules keep it apart from a and b.
+    unsafe { product_at([m, k, n], a, b, c.as_mut_ptr(), n, accumulate) }
+}
+
+/// Multiply-adds that are not worth being cut: about what handing out tasks takes.
+const TASK_PRODUCTS: usize = 1 << 16;
+/// Rows of c that one task of [`product_tasks`] takes, at least.
+const TASK_ROWS: usize = 32;
+/// Columns of c that one task takes, at least: cutting b makes its packing cheaper, cutting a does not.
+const TASK_COLUMNS: usize = 64;
+
+/// [`product`] on all threads. The cut depends on the sizes alone.
+pub(super) fn product_tasks([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
+    /// A pointer that tasks may share.
+    struct Shared(*mut f32);
+    // SAFETY: each task writes a block of its own.
+    unsafe impl Sync for Shared {}
+
+    if m * k * n <= TASK_PRODUCTS {
+        return product([m, k, n], a, b, c, accumulate);
+    }
+    assert_eq!(c.len(), m * n);
+    let rows = m.div_ceil(8).max(TASK_ROWS);
+    let columns = n.div_ceil(8).next_multiple_of(16).max(TASK_COLUMNS);
+    let (across, shared) = (n.div_ceil(columns), Shared(c.as_mut_ptr()));
+    let shared = &shared;
+    (0..m.div_ceil(rows) * across).into_par_iter().for_each(|task| {
+        let (row, column) = (task / across * rows, task % across * columns);
+        let size = [rows.min(m - row), k, columns.min(n - column)];
+        let a = Matrix { data: &a.data[row * a.row..], ..a };
+        let b = Matrix { data: &b.data[column * b.column..], ..b };
+        // SAFETY: rows x columns from (row, column) on lie in c, rows n apart; no other task has any of them.
+        unsafe { product_at(size, a, b, shared.0.add(row * n + column), n, accumulate) }
+    });
+}
+
+/// # Safety
+/// m rows of n floats, `c_row` apart, may be written from `c` on.
+unsafe fn product_at([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: *mut f32, c_row: usize, accumulate: bool) {
+    let end = |rows: usize, columns: usize, x: &Matrix<'_>| (rows - 1) * x.row + (columns - 1) * x.column + 1;
+    assert!(a.data.len() >= end(m, k, &a) && b.data.len() >= end(k, n, &b));
+    // SAFETY: the assertion keeps every element that gemm reads inside a and b, the caller what it writes.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c,
+            1,
+            c_row as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+pub(super) fn row_major(data: &[f32], columns: usize) -> Matrix<'_> {
+    Matrix { data, row: columns, column: 1 }
+}
+
+pub(super) fn transposed(data: &[f32], columns: usize) -> Matrix<'_> {
+    Matrix { data, row: 1, column: columns }
+}
