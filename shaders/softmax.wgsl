@@ -1,11 +1,12 @@
 // Softmax with cross-entropy against one label an example; logits [N,C].
+// While training (header.training = 1), targets are (1 - smoothing) onehot + smoothing/C.
 // Rows at and beyond header.valid belong to no example: their gradient is zero, their loss zero.
 
-struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
+struct Params { n: u32, c: u32, smoothing: f32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// ---- forward: probabilities [N,C], logit gradient (p - onehot)/valid [N,C], loss [N], prediction [N] ----
+// ---- forward: probabilities [N,C], logit gradient (p - target)/valid [N,C], loss [N], prediction [N] ----
 @group(0) @binding(1) var<storage, read> header: array<u32>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> logits: array<f32>;
@@ -33,19 +34,25 @@ fn forward(
         }
     }
     var sum = 0.0;
+    var logit_sum = 0.0;
     for (var c = 0u; c < p.c; c++) {
-        sum += exp(logits[row + c] - largest);
+        let v = logits[row + c];
+        sum += exp(v - largest);
+        logit_sum += v;
     }
+    let smoothing = select(p.smoothing, 0.0, header[3] == 0u);
+    let spread = smoothing / f32(p.c);
     let valid = n < header[1];
     let scale = 1.0 / f32(max(header[1], 1u));
     let label = labels[n];
     for (var c = 0u; c < p.c; c++) {
         let probability = exp(logits[row + c] - largest) / sum;
         probabilities[row + c] = probability;
-        let wanted = select(0.0, 1.0, c == label);
+        let wanted = select(spread, 1.0 - smoothing + spread, c == label);
         dlogits[row + c] = select(0.0, (probability - wanted) * scale, valid);
     }
-    let loss = log(sum) + largest - logits[row + min(label, p.c - 1u)];
+    let wanted = (1.0 - smoothing) * logits[row + min(label, p.c - 1u)] + spread * logit_sum;
+    let loss = log(sum) + largest - wanted;
     losses[n] = select(0.0, loss, valid);
     predictions[n] = prediction;
 }

@@ -121,7 +121,7 @@ async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<
     let mut tensors = Vec::new();
     let mut flat = false;
     for (node, places) in network.nodes.iter().zip(nodes) {
-        flat |= matches!(node.layer, Layer::Fc { .. } | Layer::Softmax);
+        flat |= matches!(node.layer, Layer::Fc { .. } | Layer::Softmax { .. });
         let activations =
             [("activation", Some(places.activation)), ("activation_gradient", places.activation_gradient)];
         for (what, place) in activations {

@@ -8,7 +8,7 @@ use glassnet::exec::{Executor, Reference64};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::Rule;
 use glassnet::kernels::{BufferId, Tensor};
-use glassnet::net::{Layer, Network};
+use glassnet::net::Network;
 use glassnet::program::{Options, Program, Stage};
 use pollster::block_on;
 
@@ -88,6 +88,19 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// What evaluation knows nothing of: values dropped in maps and in vectors, smoothed targets.
+const REGULARISED: &str = r#"
+layers = [
+    { type = "input", height = 6, width = 7, channels = 1 },
+    { type = "conv", filters = 4, kernel = 3, bias = 0.4, activation = "relu" },
+    { type = "max-pool", size = 2 },
+    { type = "dropout", rate = 0.25 },
+    { type = "fc", outputs = 7, bias = 0.2, activation = "relu" },
+    { type = "dropout", rate = 0.5 },
+    { type = "fc", outputs = 4 },
+    { type = "softmax", label_smoothing = 0.2 },
+]"#;
+
 const BATCH: usize = 3;
 
 /// Step of the differences: its square, and the rounding of the loss over it, are both far below the tolerance.
@@ -107,10 +120,10 @@ impl Check {
     /// A batch of `valid` examples that has been forward and backward.
     /// Unfused: nothing goes on from the tensors of a layer that another one computes.
     fn new(toml: &str, valid: usize) -> Check {
-        Check::lowered(toml, valid, false)
+        Check::lowered(toml, valid, false, Header::evaluation(0))
     }
 
-    fn lowered(toml: &str, valid: usize, fuse: bool) -> Check {
+    fn lowered(toml: &str, valid: usize, fuse: bool, header: Header) -> Check {
         let network = network(toml);
         let input = network.input_shape();
         let examples = Examples::noise([input.height, input.width, input.channels], BATCH, network.classes());
@@ -119,7 +132,7 @@ impl Check {
         let mut executor = Reference64::new64(program).expect("small networks fit");
         load(&mut executor, &examples, &parameters(&network, 5));
         let indices: Vec<u32> = (0..valid as u32).collect();
-        let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
+        let inputs = step_inputs(executor.program(), header, &examples, &indices);
         run_to(&mut executor, Stage::Batch, &inputs);
         let mut check = Check { network, executor, valid, labels: examples.labels };
         check.part_equal_pixels();
@@ -191,18 +204,23 @@ impl Check {
 
     /// Activations of every layer, the input's pixels and the softmax's probabilities among them.
     fn activations(&mut self) {
+        self.activations_to_logits();
+        let (probabilities, node) = {
+            let last = self.executor.program().nodes.last().expect("a network ends in a softmax");
+            (last.activation, self.values(last.activation_gradient))
+        };
+        // No operation goes on from the probabilities: the loss is made from the logits.
+        let classes = self.network.classes();
+        self.differences("softmax", probabilities, &node, |check| {
+            check.loss_of_probabilities(probabilities.id, classes)
+        });
+    }
+
+    fn activations_to_logits(&mut self) {
         let nodes = self.executor.program().nodes.clone();
-        for (i, (node, description)) in nodes.iter().zip(self.network.nodes.clone()).enumerate() {
-            let gradient = self.values(node.activation_gradient);
-            let tensor = node.activation;
-            match description.layer {
-                // No operation goes on from the probabilities: the loss is made from the logits.
-                Layer::Softmax => {
-                    let (id, classes) = (tensor.id, description.output.channels);
-                    self.differences("softmax", tensor, &gradient, |check| check.loss_of_probabilities(id, classes));
-                }
-                _ => self.differences(&description.name, tensor, &gradient, |check| check.loss_from(i)),
-            }
+        for (i, node) in nodes[..nodes.len() - 1].iter().enumerate() {
+            let (name, gradient) = (self.network.nodes[i].name.clone(), self.values(node.activation_gradient));
+            self.differences(&name, node.activation, &gradient, |check| check.loss_from(i));
         }
     }
 
@@ -257,16 +275,31 @@ fn two_blocks_as_people_train_them() {
 }
 
 #[test]
+fn dropout_and_smoothed_targets_in_training_and_in_evaluation() {
+    let training = |step| Header { step, seed: 3, training: true, ..Header::evaluation(0) };
+    let mut losses = Vec::new();
+    for header in [training(4), training(5), Header::evaluation(0)] {
+        let mut check = Check::lowered(REGULARISED, BATCH, false, header);
+        check.parameters();
+        check.activations_to_logits();
+        losses.push(check.loss_from(0));
+    }
+    let [one, other, plain] = losses[..] else { unreachable!("three headers") };
+    assert!(one != other && one != plain && other != plain, "{losses:?}: what was dropped?");
+}
+
+#[test]
 fn fused_layers_have_the_tensors_of_unfused_ones() {
     for toml in [DEEP, RECTIFIED] {
-        let (fused, plain) = (Check::lowered(toml, BATCH, true), Check::lowered(toml, BATCH, false));
+        let (fused, plain) =
+            ([true, false]).map(|fuse| Check::lowered(toml, BATCH, fuse, Header::evaluation(0))).into();
         let (own, other) = (fused.executor.program(), plain.executor.program());
         assert!(!own.fused.is_empty() && other.fused.is_empty(), "{toml}");
         for (own, other) in own.nodes.iter().zip(&other.nodes) {
             assert_eq!(fused.values(Some(own.activation)), plain.values(Some(other.activation)));
             assert_eq!(fused.values(own.activation_gradient), plain.values(other.activation_gradient));
         }
-        Check::lowered(toml, BATCH, true).parameters();
+        Check::lowered(toml, BATCH, true, Header::evaluation(0)).parameters();
     }
 }
 

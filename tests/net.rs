@@ -124,8 +124,9 @@ fn canonical_toml_reads_back_to_the_same_network() {
         "input height = 9; width = 7; channels = 2",
         "conv filters = 3; kernel = [3, 2]; stride = [1, 2]; pad = [0, 1]; bias = -1e-7; activation = \"relu\"",
         "max-pool size = [3, 2]; stride = [2, 1]; pad = [1, 0]",
+        "dropout rate = 0.3",
         "fc outputs = 4; bias = 16777216",
-        "softmax",
+        "softmax label_smoothing = 0.1",
     ]);
     odd.augmentation = Augmentation { rotation: 12.5, scale: 0.1, shear: 0.0, shift: 1e-3, elastic: 4.0 };
     odd.name = "quote \" and \\ and \n newline".to_string();
@@ -233,6 +234,14 @@ fn a_wrong_key_is_named() {
         &["layer 2 (conv)", "unknown field `filtres`"],
     );
     assert_contains(&message_between(&["relu slope = 1"]), &["layer 2 (relu)", "unknown field `slope`"]);
+    for (layer, rule) in [
+        ("dropout rate = 1.0", "rate is 1; rule: 0 <= rate < 1"),
+        ("dropout rate = -0.5", "rate is -0.5; rule: 0 <= rate < 1"),
+        ("dropout rate = nan", "rate is NaN; rule: 0 <= rate < 1"),
+    ] {
+        assert_contains(&message_between(&[layer]), &["dropout1 with input", rule]);
+    }
+    assert_contains(&message_between(&["dropout"]), &["layer 2 (dropout)", "missing field `rate`"]);
     assert_contains(&message_between(&["conv filters = 8"]), &["layer 2 (conv)", "missing field `kernel`"]);
     assert_contains(
         &message_between(&["fc outputs = 8; activation = \"tanh\""]),

@@ -116,7 +116,11 @@ fn widened(network: &Network, factor: usize) -> Result<Network> {
                     ))
                 })?;
             }
-            Layer::Input { .. } | Layer::Relu | Layer::MaxPool { .. } | Layer::Softmax => {}
+            Layer::Input { .. }
+            | Layer::Relu
+            | Layer::MaxPool { .. }
+            | Layer::Dropout { .. }
+            | Layer::Softmax { .. } => {}
         }
     }
     let wide = Network::from_layers(&network.name, &layers, network.initializer)?;

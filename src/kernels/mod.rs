@@ -11,6 +11,7 @@ pub mod conv_blocked;
 mod conv_cpu;
 mod conv_direct;
 mod conv_sparse;
+pub mod dropout;
 pub mod fc;
 pub mod matmul;
 mod nonzero;
@@ -103,6 +104,7 @@ pub static ALL: &[&Kernel] = &[
     &relu::FORWARD_VEC4,
     &relu::BACKWARD,
     &relu::BACKWARD_VEC4,
+    &dropout::APPLY,
     &pool::FORWARD,
     &pool::FORWARD_VEC4,
     &pool::BACKWARD,
@@ -138,6 +140,7 @@ pub fn cases() -> Vec<Case> {
         batch::cases(),
         conv::cases(),
         relu::cases(),
+        dropout::cases(),
         pool::cases(),
         fc::cases(),
         softmax::cases(),

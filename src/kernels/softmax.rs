@@ -1,5 +1,6 @@
 //! Softmax with cross-entropy: logits `[N,C]` -> probabilities `[N,C]`, gradient of the mean loss with respect to the logits
 //! (p - onehot)/valid `[N,C]`, loss -log p`[label]` `[N]`, prediction `[N]`; and their summary. `shaders/softmax.wgsl`.
+//! While training, targets may be smoothed: (1 - ε) onehot + ε/C, the loss being their cross-entropy (Szegedy et al. 2016).
 //! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
 
 use super::batch::Header;
@@ -16,7 +17,15 @@ use super::{
 pub struct Params {
     pub n: u32,
     pub c: u32,
-    pub reserved: [u32; 2],
+    /// ε below; 0 but in [`FORWARD`].
+    pub smoothing: f32,
+    pub reserved: u32,
+}
+
+impl Params {
+    fn new(n: usize, c: usize) -> Params {
+        Params { n: word(n), c: word(c), smoothing: 0.0, reserved: 0 }
+    }
 }
 
 const SOURCE: &str = include_str!("../../shaders/softmax.wgsl");
@@ -72,8 +81,10 @@ pub struct Outputs {
     pub predictions: Tensor,
 }
 
-pub fn forward([n, c]: [usize; 2], header: Tensor, labels: Tensor, logits: Tensor, out: Outputs) -> Op {
-    let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
+/// `smoothing` is at least 0 and below 1.
+pub fn forward([n, c]: [usize; 2], smoothing: f32, header: Tensor, labels: Tensor, logits: Tensor, out: Outputs) -> Op {
+    assert!((0.0..1.0).contains(&smoothing), "softmax.forward: label smoothing {smoothing}");
+    let params = Params { smoothing, ..Params::new(n, c) };
     assert_eq!(
         (header.len, labels.len, logits.len),
         (Header::LEN, n, n * c),
@@ -90,23 +101,28 @@ pub fn summary(inputs: [Tensor; 4], loss: Tensor, correct: Tensor) -> Op {
     let n = inputs[1].len;
     assert_eq!((inputs[0].len, inputs[2].len, inputs[3].len), (Header::LEN, n, n), "softmax.summary: inputs");
     assert_eq!((loss.len, correct.len), (1, 1), "softmax.summary: outputs");
-    let params = Params { n: word(n), c: 0, reserved: [0; 2] };
+    let params = Params::new(n, 0);
     Op::new(&SUMMARY, params, &inputs, &[loss, correct], [1, 1, 1], 2 * n)
 }
 
 pub fn gradient([n, c]: [usize; 2], header: Tensor, labels: Tensor, probabilities: Tensor, out: Tensor) -> Op {
     assert_eq!((header.len, labels.len), (Header::LEN, n), "softmax.gradient: header, labels");
     assert_eq!((probabilities.len, out.len), (n * c, n * c), "softmax.gradient: probabilities, out");
-    let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
+    let params = Params::new(n, c);
     Op::new(&GRADIENT, params, &[header, labels, probabilities], &[out], linear(n * c, 64), n)
 }
 
+/// The ε of this step.
+fn smoothing(p: &Params, header: &[u32]) -> f32 {
+    if header[3] == 0 { 0.0 } else { p.smoothing }
+}
+
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let c = args.params::<Params>().c as usize;
+    let p: Params = args.params();
     let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
     let (probabilities, dlogits) = (args.out(0), args.out(1));
     let (losses, predictions) = (args.out(2), args.out_words(3));
-    let valid = header[1] as usize;
+    let (valid, c, smoothing) = (header[1] as usize, p.c as usize, f64::from(smoothing(&p, header)));
     for (n, logits) in logits.chunks_exact(c).enumerate() {
         let (mut largest, mut prediction) = (logits[0].get(), 0);
         for (i, v) in logits.iter().enumerate() {
@@ -118,22 +134,24 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
         let label = labels[n] as usize;
         for (i, v) in logits.iter().enumerate() {
             let probability = (v.get() - largest).exp() / sum;
-            let wanted = if i == label { 1.0 } else { 0.0 };
+            let wanted = smoothing / c as f64 + if i == label { 1.0 - smoothing } else { 0.0 };
             probabilities[n * c + i] = S::of(probability);
             dlogits[n * c + i] = S::of(if n < valid { (probability - wanted) / valid as f64 } else { 0.0 });
         }
-        losses[n] = S::of(if n < valid { sum.ln() + largest - logits[label.min(c - 1)].get() } else { 0.0 });
+        let mean = logits.iter().map(|v| v.get()).sum::<f64>() / c as f64;
+        let wanted = (1.0 - smoothing) * logits[label.min(c - 1)].get() + smoothing * mean;
+        losses[n] = S::of(if n < valid { sum.ln() + largest - wanted } else { 0.0 });
         predictions[n] = prediction as u32;
     }
 }
 
 /// One exponential in f32 for each logit, where the reference takes two in f64; the sums stay f64.
 fn forward_cpu(args: &mut Args<'_, f32>) {
-    let c = args.params::<Params>().c as usize;
+    let p: Params = args.params();
     let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
     let (probabilities, dlogits) = (args.out(0), args.out(1));
     let (losses, predictions) = (args.out(2), args.out_words(3));
-    let valid = header[1] as usize;
+    let (valid, c, smoothing) = (header[1] as usize, p.c as usize, smoothing(&p, header));
     let rows = logits.chunks_exact(c).zip(probabilities.chunks_exact_mut(c)).zip(dlogits.chunks_exact_mut(c));
     for (n, ((logits, probabilities), dlogits)) in rows.enumerate() {
         let (mut largest, mut prediction) = (logits[0], 0);
@@ -156,12 +174,19 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
             continue;
         }
         let label = labels[n] as usize;
-        let weight = 1.0 / valid as f32;
-        dlogits.iter_mut().zip(&*probabilities).for_each(|(d, probability)| *d = *probability * weight);
-        if let Some(d) = dlogits.get_mut(label) {
-            *d = (probabilities[label] - 1.0) * weight;
+        let (weight, spread) = (1.0 / valid as f32, smoothing / c as f32);
+        for (d, probability) in dlogits.iter_mut().zip(&*probabilities) {
+            *d = (*probability - spread) * weight;
         }
-        losses[n] = (sum.ln() + f64::from(largest) - f64::from(logits[label.min(c - 1)])) as f32;
+        if let Some(d) = dlogits.get_mut(label) {
+            *d = (probabilities[label] - (1.0 - smoothing + spread)) * weight;
+        }
+        let mut wanted = f64::from(logits[label.min(c - 1)]);
+        if smoothing > 0.0 {
+            let mean = logits.iter().map(|v| f64::from(*v)).sum::<f64>() / c as f64;
+            wanted += f64::from(smoothing) * (mean - wanted);
+        }
+        losses[n] = (sum.ln() + f64::from(largest) - wanted) as f32;
     }
 }
 
@@ -186,12 +211,20 @@ fn gradient_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // N, C, valid, largest logit
-    for (n, c, valid, size) in
-        [(1, 1, 1, 1.0), (20, 10, 20, 1.0), (20, 10, 13, 8.0), (63, 2, 63, 30.0), (65, 17, 64, 90.0), (300, 3, 1, 1.0)]
-    {
+    // N, C, valid, largest logit, label smoothing, training
+    for (n, c, valid, size, smoothing, training) in [
+        (1, 1, 1, 1.0, 0.0, false),
+        (20, 10, 20, 1.0, 0.0, true),
+        (20, 10, 13, 8.0, 0.0, false),
+        (63, 2, 63, 30.0, 0.0, false),
+        (65, 17, 64, 90.0, 0.0, true),
+        (300, 3, 1, 1.0, 0.0, false),
+        (20, 10, 13, 8.0, 0.1, true),
+        (20, 10, 20, 8.0, 0.1, false),
+        (65, 17, 64, 90.0, 0.75, true),
+    ] {
         let shape = format!("[{n}, {c}] valid {valid} logits within {size}");
-        let header = Header::evaluation(valid);
+        let header = Header { training, ..Header::evaluation(valid) };
         let labels = |b: &mut CaseBuilder| b.words((0..n).map(|i| (i * 7 % c) as u32).collect());
 
         let mut b = CaseBuilder::default();
@@ -203,10 +236,13 @@ pub fn cases() -> Vec<Case> {
             losses: b.out(n),
             predictions: b.out_words(n),
         };
-        let op = forward([n, c], header_in, labels_in, logits, out);
+        let op = forward([n, c], smoothing, header_in, labels_in, logits, out);
         // exp's argument carries a rounding error of half an ULP of the logit, which becomes a relative error.
         let rounding = f64::from(size * f32::EPSILON);
-        cases.push(b.case(&shape, op, Tolerance { atol: 2e-6 + 4.0 * rounding, rtol: 4e-6 + 4.0 * rounding }));
+        let smooth = if smoothing > 0.0 { format!(" smoothing {smoothing}") } else { String::new() };
+        let mode = if training { "training" } else { "evaluation" };
+        let tolerance = Tolerance { atol: 2e-6 + 4.0 * rounding, rtol: 4e-6 + 4.0 * rounding };
+        cases.push(b.case(format!("{shape}{smooth} {mode}"), op, tolerance));
 
         let mut b = CaseBuilder::default();
         let inputs = [b.header(header), labels(&mut b), b.between(n, 0.0, 5.0), labels(&mut b)];

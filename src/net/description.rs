@@ -67,7 +67,13 @@ enum LayerKeys {
         bias: f32,
         activation: Option<Activation>,
     },
-    Softmax {},
+    Dropout {
+        rate: f32,
+    },
+    Softmax {
+        #[serde(default)]
+        label_smoothing: f32,
+    },
 }
 
 /// The shorthand that puts a layer of its own behind a conv or fc.
@@ -208,7 +214,11 @@ impl Network {
                     writeln!(text, "size = {size:?}\nstride = {stride:?}\npad = {pad:?}")
                 }
                 Layer::Fc { outputs } => writeln!(text, "outputs = {outputs}\nbias = {:?}", node.bias_init),
-                Layer::Relu | Layer::Softmax => Ok(()),
+                Layer::Dropout { rate } => writeln!(text, "rate = {rate:?}"),
+                Layer::Softmax { label_smoothing } if label_smoothing > 0.0 => {
+                    writeln!(text, "label_smoothing = {label_smoothing:?}")
+                }
+                Layer::Relu | Layer::Softmax { .. } => Ok(()),
             };
         }
         text + &self.augmentation.to_toml() + &self.training.to_toml()
@@ -229,7 +239,8 @@ impl LayerKeys {
                 (Layer::MaxPool { size: size.0, stride: stride.0, pad: pad.0 }, 0.0, None)
             }
             LayerKeys::Fc { outputs, bias, activation } => (Layer::Fc { outputs }, bias, activation),
-            LayerKeys::Softmax {} => (Layer::Softmax, 0.0, None),
+            LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),
+            LayerKeys::Softmax { label_smoothing } => (Layer::Softmax { label_smoothing }, 0.0, None),
         };
         layers.push((layer, bias));
         layers.extend(activation.map(|activation| (activation.layer(), 0.0)));

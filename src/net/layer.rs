@@ -15,7 +15,7 @@ pub const MAX_ELEMENTS: usize = 1 << 28;
 pub const MAX_LAYERS: usize = 1024;
 
 /// One layer as the user describes it. Pairs are `[height, width]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layer {
     /// Where the images enter.
     Input { height: usize, width: usize, channels: usize },
@@ -27,8 +27,11 @@ pub enum Layer {
     MaxPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
     Fc { outputs: usize },
-    /// Softmax with the cross-entropy loss. It has no weights of its own: an `fc` before it makes the logits.
-    Softmax,
+    /// While training, each value becomes 0 with probability `rate`, and what stays is divided by 1 - rate.
+    Dropout { rate: f32 },
+    /// Softmax with the cross-entropy loss. It has no weights of its own: an `fc` before it makes the logits. While
+    /// training, the share `label_smoothing` of every target is spread evenly over all classes.
+    Softmax { label_smoothing: f32 },
 }
 
 impl Layer {
@@ -40,7 +43,8 @@ impl Layer {
             Layer::Relu => "relu",
             Layer::MaxPool { .. } => "max-pool",
             Layer::Fc { .. } => "fc",
-            Layer::Softmax => "softmax",
+            Layer::Dropout { .. } => "dropout",
+            Layer::Softmax { .. } => "softmax",
         }
     }
 
@@ -54,7 +58,7 @@ impl Layer {
 
     /// Whether a network has exactly one of it, so that its name needs no number.
     pub(super) fn is_single(&self) -> bool {
-        matches!(self, Layer::Input { .. } | Layer::Softmax)
+        matches!(self, Layer::Input { .. } | Layer::Softmax { .. })
     }
 
     /// The shape that leaves the layer when `input` enters it, or the rule that forbids it.
@@ -87,7 +91,12 @@ impl Layer {
                 at_least_one("outputs", outputs)?;
                 Ok(Shape::vector(outputs))
             }
-            Layer::Softmax => {
+            Layer::Dropout { rate } => {
+                below_one("rate", rate)?;
+                Ok(input)
+            }
+            Layer::Softmax { label_smoothing } => {
+                below_one("label_smoothing", label_smoothing)?;
                 if input.height != 1 || input.width != 1 || input.channels < 2 {
                     return Err("rule: softmax needs one value for each of at least 2 classes (1x1xC); \
                                 put an `fc` layer with that many outputs before it"
@@ -104,7 +113,11 @@ impl Layer {
         match *self {
             Layer::Conv { filters, kernel: [kh, kw], .. } => Some(vec![kh, kw, input.channels, filters]),
             Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
-            Layer::Input { .. } | Layer::Relu | Layer::MaxPool { .. } | Layer::Softmax => None,
+            Layer::Input { .. }
+            | Layer::Relu
+            | Layer::MaxPool { .. }
+            | Layer::Dropout { .. }
+            | Layer::Softmax { .. } => None,
         }
     }
 }
@@ -149,6 +162,11 @@ fn at_most(what: &str, value: usize) -> Result<(), String> {
         return Err(format!("{what} is {value}; rule: {what} <= {MAX_DIMENSION}"));
     }
     Ok(())
+}
+
+/// A share of something that must not take all of it.
+fn below_one(what: &str, value: f32) -> Result<(), String> {
+    if (0.0..1.0).contains(&value) { Ok(()) } else { Err(format!("{what} is {value}; rule: 0 <= {what} < 1")) }
 }
 
 fn pair([height, width]: [usize; 2]) -> String {

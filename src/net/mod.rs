@@ -199,7 +199,7 @@ fn check_order(layers: &[(Layer, f32)]) -> Result<()> {
         return refuse(format!("{} layers; rule: at most {MAX_LAYERS}", layers.len()));
     }
     let is_input = |layer: &Layer| matches!(layer, Layer::Input { .. });
-    let is_softmax = |layer: &Layer| matches!(layer, Layer::Softmax);
+    let is_softmax = |layer: &Layer| matches!(layer, Layer::Softmax { .. });
     let (Some((first, _)), Some((last, _))) = (layers.first(), layers.last()) else {
         return refuse("no layers; a network goes from `input` to `softmax`".to_string());
     };

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::optimizer::{self, Rule};
-use crate::kernels::{Op, Tensor, batch, conv, fc, pool, relu, softmax};
+use crate::kernels::{Op, Tensor, batch, conv, dropout, fc, pool, relu, softmax};
 use crate::net::{Augmentation, Layer, Network, Node, Shape};
 
 /// The data set that batches are gathered from.
@@ -358,12 +358,15 @@ impl Lowering<'_> {
                     self.winners.push((i, winner));
                     pool::forward(p, self.nodes[from].activation, y, winner)
                 }
-                Layer::Softmax => {
+                Layer::Dropout { rate } => {
+                    dropout::apply(dropout::Params::new(y.len, *rate, i), self.inputs.header, x, y)
+                }
+                Layer::Softmax { label_smoothing } => {
                     let dlogits = self.gradient(i - 1);
                     let Outputs { losses, predictions, .. } = self.outputs;
                     let out = softmax::Outputs { probabilities: y, dlogits, losses, predictions };
                     let size = [self.options.batch, node.output.len()];
-                    softmax::forward(size, self.inputs.header, self.inputs.labels, x, out)
+                    softmax::forward(size, *label_smoothing, self.inputs.header, self.inputs.labels, x, out)
                 }
             };
             if self.is_fused(i) {
@@ -408,7 +411,7 @@ impl Lowering<'_> {
             let node = &self.network.nodes[i];
             let (x, dy, dx) = (self.nodes[i - 1].activation, self.gradient(i), self.nodes[i - 1].activation_gradient);
             match &node.layer {
-                Layer::Input { .. } | Layer::Softmax => unreachable!("the first and the last node only"),
+                Layer::Input { .. } | Layer::Softmax { .. } => unreachable!("the first and the last node only"),
                 Layer::Conv { .. } => self.conv_backward(i, x, dy, dx),
                 Layer::Fc { .. } => {
                     let (p, t) = (self.fc_params(node), self.parameters(i));
@@ -422,6 +425,12 @@ impl Lowering<'_> {
                     // The pooling's backward pass gave this gradient already, where it computes the ReLU.
                     if let Some(dx) = dx.filter(|_| !self.is_fused(i)) {
                         self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
+                    }
+                }
+                Layer::Dropout { rate } => {
+                    let p = dropout::Params::new(dy.len, *rate, i);
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward", dropout::apply(p, self.inputs.header, dy, dx));
                     }
                 }
                 Layer::MaxPool { .. } => {

@@ -1,0 +1,39 @@
+// Dropout, inverted: while training (header.training = 1), values whose draw lies below the threshold become zero and the
+// others grow by 1 / (1 - rate); else all stay. The same for values and their gradients, elementwise over any shape.
+
+struct Params { count: u32, stream: u32, threshold: u32, scale: f32 }
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+// As in batch.wgsl.
+fn pcg3d(seed: vec3u) -> vec3u {
+    var v = seed * 1664525u + 1013904223u;
+    v.x += v.y * v.z;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    v ^= v >> vec3u(16u);
+    v.x += v.y * v.z;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    return v;
+}
+
+@compute @workgroup_size(64)
+fn apply(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count { return; }
+    let value = x[i];
+    if header[3] == 0u {
+        y[i] = value;
+        return;
+    }
+    let draw = pcg3d(vec3u(header[2] ^ p.stream, header[0], i)).x >> 8u;
+    y[i] = select(value * p.scale, 0.0, draw < p.threshold);
+}

@@ -1,0 +1,171 @@
+//! Dropout, inverted: while training, each value is dropped with probability `rate` and what stays is divided by 1 - rate, so
+//! that evaluation has nothing to do (Srivastava et al. 2014). The gradient goes the same way as the values. Elementwise
+//! over any shape; `shaders/dropout.wgsl`.
+//!
+//! What is dropped depends on (seed, step, layer, place) alone and is the same everywhere.
+
+use super::batch::{Header, pcg3d};
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::{
+    Args, Case,
+    Element::{F32, U32},
+    Kernel, Op, Reference, Scalar, Tensor,
+};
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub count: u32,
+    /// Flipped in the seed: one for each layer.
+    pub stream: u32,
+    /// Draws of 24 bits below it drop the value.
+    pub threshold: u32,
+    /// 1 / (1 - rate).
+    pub scale: f32,
+}
+
+impl Params {
+    /// Of layer `layer`, for `count` values; `rate` is at least 0 and below 1.
+    pub fn new(count: usize, rate: f32, layer: usize) -> Params {
+        assert!((0.0..1.0).contains(&rate), "dropout: rate {rate}");
+        // Odd, so that every layer has another; the first is none of the streams of `batch`.
+        let stream = 0xc2b2_ae35 ^ (layer as u32).wrapping_mul(0x9e37_79b1);
+        let threshold = (f64::from(rate) * f64::from(1 << 24)) as u32;
+        Params { count: word(count), stream, threshold, scale: (1.0 / (1.0 - f64::from(rate))) as f32 }
+    }
+
+    fn drops(&self, header: &[u32], i: usize) -> bool {
+        pcg3d([header[2] ^ self.stream, header[0], i as u32])[0] >> 8 < self.threshold
+    }
+}
+
+/// Inputs: header, x (or dy). Outputs: y (or dx).
+pub static APPLY: Kernel = Kernel {
+    name: "dropout.apply",
+    source: include_str!("../../shaders/dropout.wgsl"),
+    entry: "apply",
+    inputs: &[U32, F32],
+    outputs: &[F32],
+    textures: &[],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: reference, double: reference },
+    cpu: Some(cpu),
+};
+
+/// The values forward, or their gradient backward: with the same `params` the same places are dropped.
+pub fn apply(params: Params, header: Tensor, x: Tensor, y: Tensor) -> Op {
+    let count = params.count as usize;
+    assert_eq!((header.len, x.len, y.len), (Header::LEN, count, count), "dropout.apply: header, x, y");
+    Op::new(&APPLY, params, &[header, x], &[y], linear(count, 64), count)
+}
+
+fn reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let (header, x) = (args.words(0), args.real(1));
+    for (i, y) in args.out(0).iter_mut().enumerate() {
+        *y = match header[3] {
+            0 => x[i],
+            _ if p.drops(header, i) => S::of(0.0),
+            _ => S::of(x[i].get() * f64::from(p.scale)),
+        };
+    }
+}
+
+/// Elements below which a second thread costs more than it brings.
+const CHUNK: usize = 4096;
+
+fn cpu(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let (header, x) = (args.words(0), args.real(1));
+    let chunks = args.out(0).par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
+    chunks.for_each(|(i, (y, x))| match header[3] {
+        0 => y.copy_from_slice(x),
+        _ => thin(&p, header, i * CHUNK, x, y),
+    });
+}
+
+/// The values from place `first` on.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
+fn thin(p: &Params, header: &[u32], first: usize, x: &[f32], y: &mut [f32]) {
+    for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
+        // A mask instead of a branch, which nothing could predict.
+        let mask = u32::from(p.drops(header, first + i)).wrapping_sub(1);
+        *y = f32::from_bits((x * p.scale).to_bits() & mask);
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // The last one needs more than 65,535 workgroups.
+    for (count, rate, training) in [
+        (1, 0.5, true),
+        (63, 0.5, false),
+        (64, 0.0, true),
+        (65, 0.25, true),
+        (1009, 0.9, true),
+        (4097, 0.1, true),
+        (65_535 * 64 + 1, 0.5, true),
+    ] {
+        let mut b = CaseBuilder::default();
+        let header = b.header(Header { step: 41, seed: 7, training, ..Header::evaluation(1) });
+        let (x, y) = (b.real(count), b.out(count));
+        let mode = if training { "training" } else { "evaluation" };
+        let op = apply(Params::new(count, rate, 3), header, x, y);
+        // One rounded product.
+        let tolerance = Tolerance { atol: 0.0, rtol: 1.2e-7 };
+        cases.push(b.case(format_args!("count={count} rate={rate} {mode}"), op, tolerance));
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: usize = 50_000;
+
+    fn dropped(rate: f32, layer: usize, step: u32, seed: u32) -> Vec<bool> {
+        let header = Header { step, seed, training: true, ..Header::evaluation(1) }.words();
+        let p = Params::new(COUNT, rate, layer);
+        (0..COUNT).map(|i| p.drops(&header, i)).collect()
+    }
+
+    fn share(values: impl Iterator<Item = bool>) -> f64 {
+        values.map(|hit| f64::from(u8::from(hit))).sum::<f64>() / COUNT as f64
+    }
+
+    #[test]
+    fn the_rate_is_the_share_that_is_dropped() {
+        for rate in [0.0, 0.1, 0.5, 0.9] {
+            let found = share(dropped(rate, 2, 5, 6).into_iter());
+            // Five standard deviations.
+            let slack = 5.0 * (f64::from(rate * (1.0 - rate)) / COUNT as f64).sqrt();
+            assert!((found - f64::from(rate)).abs() <= slack + 1e-9, "{found} of {rate}");
+        }
+    }
+
+    #[test]
+    fn steps_seeds_layers_and_neighbours_draw_apart_from_each_other() {
+        let first = dropped(0.5, 2, 5, 6);
+        let shifted: Vec<bool> = first[1..].iter().chain(&first[..1]).copied().collect();
+        for other in [dropped(0.5, 3, 5, 6), dropped(0.5, 2, 6, 6), dropped(0.5, 2, 5, 7), shifted] {
+            let equal = share(first.iter().zip(&other).map(|(a, b)| a == b));
+            assert!((equal - 0.5).abs() < 5.0 * 0.5 / (COUNT as f64).sqrt(), "{equal}");
+        }
+        assert_eq!(first, dropped(0.5, 2, 5, 6));
+    }
+
+    #[test]
+    fn what_stays_keeps_the_mean() {
+        let p = Params::new(COUNT, 0.75, 1);
+        let header = Header { training: true, ..Header::evaluation(1) }.words();
+        let mut y = vec![0.0; COUNT];
+        thin(&p, &header, 0, &vec![1.0; COUNT], &mut y);
+        let mean = y.iter().map(|v| f64::from(*v)).sum::<f64>() / COUNT as f64;
+        assert!(y.iter().all(|v| *v == 0.0 || *v == 4.0) && (mean - 1.0).abs() < 0.04, "{mean}");
+    }
+}
