@@ -227,9 +227,12 @@ fn remarks(report: &Report) -> Vec<String> {
 /// A word on shares above 100 %, where there are some.
 fn above_peak(report: &Report) -> Option<String> {
     let measured = || report.batches.iter().flat_map(|b| &b.results).filter_map(|r| r.measured.as_ref());
-    let shares = measured().flat_map(|m| &m.operations).filter_map(|o| o.figures.of_peak);
-    shares.into_iter().any(|s| s.share > 1.0).then(|| {
-        "note: more than 100 % of peak: data stayed in caches, which the copy behind the peak goes beyond, or the probe \
-         was disturbed".into()
+    let operations = measured().flat_map(|m| &m.operations).filter_map(|o| o.figures.of_peak);
+    let steps = measured().filter_map(|m| m.step.as_ref()?.of_peak);
+    let mut shares = operations.chain(steps);
+    shares.any(|s| s.share > 1.0).then(|| {
+        "note: more than 100 % of peak: data stayed in caches, which the copy behind the peak goes beyond, zeros were \
+         passed over, which the processor's convolutions do on their way back, or the probe was disturbed"
+            .into()
     })
 }
