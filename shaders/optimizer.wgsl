@@ -1,7 +1,7 @@
 // One optimiser step over the flat buffer of all parameters; w' and the state' are written, w and state are read.
 //
 // decay holds (l1, l2) for each block of 64 parameters: tensors start on block borders, so weights decay and biases do
-// not. The effective gradient is g + l2*w + l1*sign(w). Two-slot state is [2, count]. header: 4 = learning rate,
+// not. The effective gradient is g + l2*w + l1*sign(w), but for adamw, whose decay stands beside the step. Two-slot state is [2, count]. header: 4 = learning rate,
 // 5 and 6 = Adam's 1-beta1^t and 1-beta2^t, all as f32 bits. The rules are those of kernels/optimizer.rs.
 // Four parameters an invocation; the count is a multiple of 64.
 
@@ -18,10 +18,14 @@ override TEXTURES: bool = false;
 
 fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 
-// With decay; i counts in fours.
-fn effective_gradient(i: u32, g: vec4f, w: vec4f) -> vec4f {
+// The decay's part of the gradient; i counts in fours.
+fn decay_gradient(i: u32, w: vec4f) -> vec4f {
     let l = decay[i / 16u];
-    return g + l.y * w + l.x * sign(w);
+    return l.y * w + l.x * sign(w);
+}
+
+fn effective_gradient(i: u32, g: vec4f, w: vec4f) -> vec4f {
+    return g + decay_gradient(i, w);
 }
 
 fn learning_rate() -> f32 {
@@ -89,6 +93,54 @@ fn momentum(
     w_out[i] = w + v;
 }
 
+// ---- nesterov: v' = momentum*v - lr*g; w' = w + momentum*v' - lr*g ----
+@compute @workgroup_size(64)
+fn nesterov(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count / 4u { return; }
+    let w = load_w(i);
+    let step = learning_rate() * effective_gradient(i, load_gradient(i), w);
+    let v = p.a * load_state(i) - step;
+    state_out[i] = v;
+    w_out[i] = w + p.a * v - step;
+}
+
+// ---- adagrad: s' = s + g²; w' = w - lr*g / (sqrt(s') + eps) ----
+@compute @workgroup_size(64)
+fn adagrad(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count / 4u { return; }
+    let w = load_w(i);
+    let g = effective_gradient(i, load_gradient(i), w);
+    let s = load_state(i) + g * g;
+    state_out[i] = s;
+    w_out[i] = w - learning_rate() * g / (sqrt(s) + p.epsilon);
+}
+
+// ---- windowgrad: s' = rho*s + (1-rho)g²; w' = w - lr*g / (sqrt(s') + eps) ----
+@compute @workgroup_size(64)
+fn windowgrad(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count / 4u { return; }
+    let w = load_w(i);
+    let g = effective_gradient(i, load_gradient(i), w);
+    let s = p.a * load_state(i) + (1.0 - p.a) * g * g;
+    state_out[i] = s;
+    w_out[i] = w - learning_rate() * g / (sqrt(s) + p.epsilon);
+}
+
 // ---- adadelta: s' = rho*s + (1-rho)g²; d = -lr*sqrt((u+eps)/(s'+eps))*g; u' = rho*u + (1-rho)(d/lr)²; w' = w + d ----
 @compute @workgroup_size(64)
 fn adadelta(
@@ -110,6 +162,17 @@ fn adadelta(
 }
 
 // ---- adam: m' = b1*m + (1-b1)g; v' = b2*v + (1-b2)g²; w' = w - lr * (m'/c1) / (sqrt(v'/c2) + eps) ----
+// Writes the moments and returns the step.
+fn adam_step(i: u32, g: vec4f) -> vec4f {
+    let second = p.count / 4u + i;
+    let m = p.a * load_state(i) + (1.0 - p.a) * g;
+    let v = p.b * load_state(second) + (1.0 - p.b) * g * g;
+    state_out[i] = m;
+    state_out[second] = v;
+    let corrected = sqrt(v / bitcast<f32>(header[6])) + p.epsilon;
+    return learning_rate() * (m / bitcast<f32>(header[5])) / corrected;
+}
+
 @compute @workgroup_size(64)
 fn adam(
     @builtin(workgroup_id) group: vec3u,
@@ -118,13 +181,19 @@ fn adam(
 ) {
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
-    let second = p.count / 4u + i;
     let w = load_w(i);
-    let g = effective_gradient(i, load_gradient(i), w);
-    let m = p.a * load_state(i) + (1.0 - p.a) * g;
-    let v = p.b * load_state(second) + (1.0 - p.b) * g * g;
-    state_out[i] = m;
-    state_out[second] = v;
-    let corrected = sqrt(v / bitcast<f32>(header[6])) + p.epsilon;
-    w_out[i] = w - learning_rate() * (m / bitcast<f32>(header[5])) / corrected;
+    w_out[i] = w - adam_step(i, effective_gradient(i, load_gradient(i), w));
+}
+
+// ---- adamw: adam's step of g alone; w' less lr * (l2*w + l1*sign(w)) ----
+@compute @workgroup_size(64)
+fn adamw(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count / 4u { return; }
+    let w = load_w(i);
+    w_out[i] = w - adam_step(i, load_gradient(i)) - learning_rate() * decay_gradient(i, w);
 }

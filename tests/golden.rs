@@ -159,7 +159,11 @@ fn rule(trainer: &str) -> Rule {
     match trainer {
         "adadelta" => Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
         "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         "momentum" => Rule::Momentum { momentum: 0.9 },
+        "nesterov" => Rule::Nesterov { momentum: 0.9 },
+        "adagrad" => Rule::Adagrad { epsilon: 1e-10 },
+        "windowgrad" => Rule::Windowgrad { rho: 0.9, epsilon: 1e-8 },
         "sgd" | "l1" => Rule::Sgd,
         other => panic!("{other} is no trainer"),
     }
@@ -248,6 +252,26 @@ macro_rules! on_every_network {
             #[test]
             fn ten_updates_with_adam() {
                 super::successive_losses_and_weights(NAME, "adam");
+            }
+
+            #[test]
+            fn ten_updates_with_adamw() {
+                super::successive_losses_and_weights(NAME, "adamw");
+            }
+
+            #[test]
+            fn ten_updates_with_nesterov() {
+                super::successive_losses_and_weights(NAME, "nesterov");
+            }
+
+            #[test]
+            fn ten_updates_with_adagrad() {
+                super::successive_losses_and_weights(NAME, "adagrad");
+            }
+
+            #[test]
+            fn ten_updates_with_windowgrad() {
+                super::successive_losses_and_weights(NAME, "windowgrad");
             }
 
             #[test]

@@ -57,13 +57,13 @@ pub struct TrainArgs {
 /// What decides the result; a resumed run keeps what it began with.
 #[derive(Debug, Args)]
 struct OverrideArgs {
-    /// sgd, momentum, adadelta or adam
+    /// sgd, momentum, nesterov, adagrad, windowgrad, adadelta, adam or adamw
     #[arg(long, value_name = "NAME")]
     trainer: Option<TrainerName>,
     /// Examples of one update
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// [default: the network's own, else 0.01 for sgd and momentum, 1 for adadelta, 0.001 for adam]
+    /// [default: the network's own, else 1 for adadelta, 0.001 for adam and adamw, 0.01 for the others]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// constant, step, cosine or one-cycle: how the learning rate changes over the run [default: the network's own, else
@@ -74,7 +74,7 @@ struct OverrideArgs {
     /// the others]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     warm_up: Option<f64>,
-    /// For --trainer momentum
+    /// For --trainer momentum and nesterov
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     momentum: Option<f64>,
     /// The factor of the sum of |w| in the loss, over weights, not biases

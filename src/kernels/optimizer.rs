@@ -30,19 +30,28 @@ pub struct Params {
     pub epsilon: f32,
 }
 
-/// An update rule with its constants.
+/// An update rule with its constants. g is the gradient with the decay's, but for AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
     /// w' = w - lr*g.
     Sgd,
     /// v' = momentum*v - lr*g, w' = w + v' (ConvNetJS; PyTorch's is the same while lr is constant).
     Momentum { momentum: f32 },
+    /// v' = momentum*v - lr*g, w' = w + momentum*v' - lr*g (PyTorch's and ConvNetJS's while lr is constant; Sutskever et al.
+    /// 2013).
+    Nesterov { momentum: f32 },
+    /// Duchi, Hazan and Singer (2011), as PyTorch has it: s' = s + g², w' = w - lr*g/(sqrt(s') + eps).
+    Adagrad { epsilon: f32 },
+    /// Adagrad with a window, which PyTorch calls RMSprop: s' = rho*s + (1-rho)g², w' = w - lr*g/(sqrt(s') + eps).
+    Windowgrad { rho: f32, epsilon: f32 },
     /// Zeiler, "ADADELTA" (2012), with PyTorch's factor: s' = rho*s + (1-rho)g², d = sqrt((u+eps)/(s'+eps))*g,
     /// u' = rho*u + (1-rho)d², w' = w - lr*d.
     Adadelta { rho: f32, epsilon: f32 },
     /// Kingma and Ba, "Adam" (2014): m' = b1*m + (1-b1)g, v' = b2*v + (1-b2)g², with bias corrections
     /// c1 = 1-b1^t, c2 = 1-b2^t: w' = w - lr*(m'/c1)/(sqrt(v'/c2) + eps).
     Adam { beta1: f32, beta2: f32, epsilon: f32 },
+    /// Loshchilov and Hutter (2019): Adam on the gradient without decay, and w' less lr*(l2*w + l1*sign(w)).
+    AdamW { beta1: f32, beta2: f32, epsilon: f32 },
 }
 
 impl Rule {
@@ -50,8 +59,8 @@ impl Rule {
     pub fn slots(&self) -> usize {
         match self {
             Rule::Sgd => 0,
-            Rule::Momentum { .. } => 1,
-            Rule::Adadelta { .. } | Rule::Adam { .. } => 2,
+            Rule::Momentum { .. } | Rule::Nesterov { .. } | Rule::Adagrad { .. } | Rule::Windowgrad { .. } => 1,
+            Rule::Adadelta { .. } | Rule::Adam { .. } | Rule::AdamW { .. } => 2,
         }
     }
 
@@ -59,17 +68,22 @@ impl Rule {
         match self {
             Rule::Sgd => &SGD,
             Rule::Momentum { .. } => &MOMENTUM,
+            Rule::Nesterov { .. } => &NESTEROV,
+            Rule::Adagrad { .. } => &ADAGRAD,
+            Rule::Windowgrad { .. } => &WINDOWGRAD,
             Rule::Adadelta { .. } => &ADADELTA,
             Rule::Adam { .. } => &ADAM,
+            Rule::AdamW { .. } => &ADAMW,
         }
     }
 
     fn constants(&self) -> [f32; 3] {
         match *self {
             Rule::Sgd => [0.0, 0.0, 0.0],
-            Rule::Momentum { momentum } => [momentum, 0.0, 0.0],
-            Rule::Adadelta { rho, epsilon } => [rho, 0.0, epsilon],
-            Rule::Adam { beta1, beta2, epsilon } => [beta1, beta2, epsilon],
+            Rule::Momentum { momentum } | Rule::Nesterov { momentum } => [momentum, 0.0, 0.0],
+            Rule::Adagrad { epsilon } => [0.0, 0.0, epsilon],
+            Rule::Adadelta { rho, epsilon } | Rule::Windowgrad { rho, epsilon } => [rho, 0.0, epsilon],
+            Rule::Adam { beta1, beta2, epsilon } | Rule::AdamW { beta1, beta2, epsilon } => [beta1, beta2, epsilon],
         }
     }
 }
@@ -101,8 +115,12 @@ macro_rules! rule {
 
 const SGD_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Sgd);
 const MOMENTUM_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Momentum);
+const NESTEROV_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Nesterov);
+const ADAGRAD_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Adagrad);
+const WINDOWGRAD_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Windowgrad);
 const ADADELTA_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Adadelta);
 const ADAM_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Adam);
+const ADAMW_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(AdamW);
 
 /// Without state.
 pub static SGD: Kernel = Kernel {
@@ -113,10 +131,19 @@ pub static SGD: Kernel = Kernel {
 };
 /// State v `[count]`.
 pub static MOMENTUM: Kernel = kernel("optimizer.momentum", "momentum", MOMENTUM_FUNCTIONS.0, MOMENTUM_FUNCTIONS.1);
+/// State v `[count]`.
+pub static NESTEROV: Kernel = kernel("optimizer.nesterov", "nesterov", NESTEROV_FUNCTIONS.0, NESTEROV_FUNCTIONS.1);
+/// State s `[count]`.
+pub static ADAGRAD: Kernel = kernel("optimizer.adagrad", "adagrad", ADAGRAD_FUNCTIONS.0, ADAGRAD_FUNCTIONS.1);
+/// State s `[count]`.
+pub static WINDOWGRAD: Kernel =
+    kernel("optimizer.windowgrad", "windowgrad", WINDOWGRAD_FUNCTIONS.0, WINDOWGRAD_FUNCTIONS.1);
 /// State s, u `[2, count]`.
 pub static ADADELTA: Kernel = kernel("optimizer.adadelta", "adadelta", ADADELTA_FUNCTIONS.0, ADADELTA_FUNCTIONS.1);
 /// State m, v `[2, count]`.
 pub static ADAM: Kernel = kernel("optimizer.adam", "adam", ADAM_FUNCTIONS.0, ADAM_FUNCTIONS.1);
+/// State m, v `[2, count]`.
+pub static ADAMW: Kernel = kernel("optimizer.adamw", "adamw", ADAMW_FUNCTIONS.0, ADAMW_FUNCTIONS.1);
 
 /// What an update reads and writes. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.
 #[derive(Debug, Clone, Copy)]
@@ -198,17 +225,23 @@ impl<N: Number> Constants<N> {
     }
 }
 
-/// One parameter's update: weight, effective gradient, state -> weight, state.
+/// One parameter's update: weight, gradient, state -> weight, state.
 trait Step {
     /// State values a parameter.
     const SLOTS: usize;
+    /// Whether decay shrinks the weight beside the step, instead of being part of the gradient.
+    const DECOUPLED: bool = false;
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, state: [N; 2]) -> (N, [N; 2]);
 }
 
 struct Sgd;
 struct Momentum;
+struct Nesterov;
+struct Adagrad;
+struct Windowgrad;
 struct Adadelta;
 struct Adam;
+struct AdamW;
 
 impl Step for Sgd {
     const SLOTS: usize = 0;
@@ -224,6 +257,34 @@ impl Step for Momentum {
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [v, unused]: [N; 2]) -> (N, [N; 2]) {
         let v = c.a * v - c.learning_rate * g;
         (w + v, [v, unused])
+    }
+}
+
+impl Step for Nesterov {
+    const SLOTS: usize = 1;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, [v, unused]: [N; 2]) -> (N, [N; 2]) {
+        let step = c.learning_rate * g;
+        let v = c.a * v - step;
+        (w + c.a * v - step, [v, unused])
+    }
+}
+
+impl Step for Adagrad {
+    const SLOTS: usize = 1;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
+        let s = s + g * g;
+        (w - c.learning_rate * g / (s.root() + c.epsilon), [s, unused])
+    }
+}
+
+impl Step for Windowgrad {
+    const SLOTS: usize = 1;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
+        let s = c.a * s + (N::ONE - c.a) * g * g;
+        (w - c.learning_rate * g / (s.root() + c.epsilon), [s, unused])
     }
 }
 
@@ -248,9 +309,18 @@ impl Step for Adam {
     }
 }
 
-/// The gradient with the decay's: g + l2*w + l1*sign(w).
+impl Step for AdamW {
+    const SLOTS: usize = 2;
+    const DECOUPLED: bool = true;
+    #[inline(always)]
+    fn step<N: Number>(c: &Constants<N>, w: N, g: N, state: [N; 2]) -> (N, [N; 2]) {
+        Adam::step(c, w, g, state)
+    }
+}
+
+/// The step with decay: of the gradient g + l2*w + l1*sign(w), or of g and the same decay beside it.
 #[inline(always)]
-fn effective<N: Number>(w: N, g: N, l1: N, l2: N) -> N {
+fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], state: [N; 2]) -> (N, [N; 2]) {
     let sign = if w > N::ZERO {
         N::ONE
     } else if w < N::ZERO {
@@ -258,7 +328,13 @@ fn effective<N: Number>(w: N, g: N, l1: N, l2: N) -> N {
     } else {
         N::ZERO
     };
-    g + l2 * w + l1 * sign
+    let decay = l2 * w + l1 * sign;
+    if T::DECOUPLED {
+        let (value, state) = T::step(c, w, g, state);
+        (value - c.learning_rate * decay, state)
+    } else {
+        T::step(c, w, g + decay, state)
+    }
 }
 
 fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
@@ -268,8 +344,8 @@ fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
     for i in 0..w.len() {
         let at = |s: usize| s * w.len() + i;
         let slots = [0, 1].map(|s| state.get(at(s)).map_or(0.0, |v| v.get()));
-        let (l1, l2) = (decay[i / BLOCK * 2].get(), decay[i / BLOCK * 2 + 1].get());
-        let (value, slots) = T::step(&c, w[i].get(), effective(w[i].get(), g[i].get(), l1, l2), slots);
+        let decay = [decay[i / BLOCK * 2].get(), decay[i / BLOCK * 2 + 1].get()];
+        let (value, slots) = decayed::<f64, T>(&c, w[i].get(), g[i].get(), decay, slots);
         w_out[i] = S::of(value);
         for s in 0..T::SLOTS {
             state_out[at(s)] = S::of(slots[s]);
@@ -308,13 +384,13 @@ fn update_from<T: Step>(
 ) {
     for (block, w_out) in w_out.chunks_exact_mut(BLOCK).enumerate() {
         let (at, own) = (from + block * BLOCK, block * BLOCK..(block + 1) * BLOCK);
-        let (l1, l2) = (decay[at / BLOCK * 2], decay[at / BLOCK * 2 + 1]);
+        let decay = [decay[at / BLOCK * 2], decay[at / BLOCK * 2 + 1]];
         // The weights stand in for slots that the rule does not have, and whose results nobody keeps.
         let slot = |s: usize| if s < T::SLOTS { &state[s * w.len() + at..][..BLOCK] } else { &w[at..][..BLOCK] };
         let (w, g, first, second) = (&w[at..][..BLOCK], &g[at..][..BLOCK], slot(0), slot(1));
         let mut results = [[0.0; BLOCK]; 3];
         for i in 0..BLOCK {
-            let (value, slots) = T::step(c, w[i], effective(w[i], g[i], l1, l2), [first[i], second[i]]);
+            let (value, slots) = decayed::<f32, T>(c, w[i], g[i], decay, [first[i], second[i]]);
             results[0][i] = value;
             results[1][i] = slots[0];
             results[2][i] = slots[1];
@@ -333,8 +409,12 @@ pub fn cases() -> Vec<Case> {
     let rules = [
         Rule::Sgd,
         Rule::Momentum { momentum: 0.9 },
+        Rule::Nesterov { momentum: 0.9 },
+        Rule::Adagrad { epsilon: 1e-10 },
+        Rule::Windowgrad { rho: 0.99, epsilon: 1e-8 },
         Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
         Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     ];
     let mut cases = Vec::new();
     for rule in rules {

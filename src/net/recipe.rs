@@ -14,19 +14,32 @@ pub enum TrainerName {
     Sgd,
     /// Gradient descent with momentum.
     Momentum,
+    /// With momentum that looks ahead; Sutskever et al. 2013.
+    Nesterov,
+    /// Duchi, Hazan and Singer 2011.
+    Adagrad,
+    /// ConvNetJS's name for Adagrad over a window, which others call RMSprop.
+    Windowgrad,
     /// Zeiler 2012.
     Adadelta,
     /// Kingma and Ba 2015.
     Adam,
+    /// Loshchilov and Hutter 2019: Adam with decoupled decay.
+    #[serde(rename = "adamw")]
+    AdamW,
 }
 
 impl TrainerName {
     /// Every trainer with the name that descriptions and options use.
-    pub const ALL: [(TrainerName, &str); 4] = [
+    pub const ALL: [(TrainerName, &str); 8] = [
         (TrainerName::Sgd, "sgd"),
         (TrainerName::Momentum, "momentum"),
+        (TrainerName::Nesterov, "nesterov"),
+        (TrainerName::Adagrad, "adagrad"),
+        (TrainerName::Windowgrad, "windowgrad"),
         (TrainerName::Adadelta, "adadelta"),
         (TrainerName::Adam, "adam"),
+        (TrainerName::AdamW, "adamw"),
     ];
 }
 

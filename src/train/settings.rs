@@ -26,47 +26,68 @@ const DEFAULT_BATCH: usize = 20;
 pub enum Trainer {
     Sgd { learning_rate: f64 },
     Momentum { learning_rate: f64, momentum: f64 },
+    Nesterov { learning_rate: f64, momentum: f64 },
+    Adagrad { learning_rate: f64, epsilon: f64 },
+    Windowgrad { learning_rate: f64, rho: f64, epsilon: f64 },
     Adadelta { learning_rate: f64, rho: f64, epsilon: f64 },
     Adam { learning_rate: f64, beta1: f64, beta2: f64, epsilon: f64 },
+    AdamW { learning_rate: f64, beta1: f64, beta2: f64, epsilon: f64 },
 }
 
 impl Trainer {
     fn new(name: TrainerName, recipe: &Recipe) -> Trainer {
         let or = |value: Option<f64>, default: f64| value.unwrap_or(default);
+        // PyTorch's defaults, but for the rate of nesterov and momentum, which PyTorch leaves open.
+        let rate = |default: f64| or(recipe.learning_rate, default);
+        let momentum = or(recipe.momentum, 0.9);
+        let epsilon = |default: f64| or(recipe.epsilon, default);
+        let [beta1, beta2] = [or(recipe.beta1, 0.9), or(recipe.beta2, 0.999)];
         match name {
-            TrainerName::Sgd => Trainer::Sgd { learning_rate: or(recipe.learning_rate, 0.01) },
-            TrainerName::Momentum => {
-                Trainer::Momentum { learning_rate: or(recipe.learning_rate, 0.01), momentum: or(recipe.momentum, 0.9) }
+            TrainerName::Sgd => Trainer::Sgd { learning_rate: rate(0.01) },
+            TrainerName::Momentum => Trainer::Momentum { learning_rate: rate(0.01), momentum },
+            TrainerName::Nesterov => Trainer::Nesterov { learning_rate: rate(0.01), momentum },
+            TrainerName::Adagrad => Trainer::Adagrad { learning_rate: rate(0.01), epsilon: epsilon(1e-10) },
+            TrainerName::Windowgrad => {
+                let rho = or(recipe.rho, 0.99);
+                Trainer::Windowgrad { learning_rate: rate(0.01), rho, epsilon: epsilon(1e-8) }
             }
-            TrainerName::Adadelta => Trainer::Adadelta {
-                learning_rate: or(recipe.learning_rate, 1.0),
-                rho: or(recipe.rho, 0.95),
-                epsilon: or(recipe.epsilon, 1e-8),
-            },
-            TrainerName::Adam => Trainer::Adam {
-                learning_rate: or(recipe.learning_rate, 1e-3),
-                beta1: or(recipe.beta1, 0.9),
-                beta2: or(recipe.beta2, 0.999),
-                epsilon: or(recipe.epsilon, 1e-8),
-            },
+            TrainerName::Adadelta => {
+                let rho = or(recipe.rho, 0.95);
+                Trainer::Adadelta { learning_rate: rate(1.0), rho, epsilon: epsilon(1e-8) }
+            }
+            TrainerName::Adam => Trainer::Adam { learning_rate: rate(1e-3), beta1, beta2, epsilon: epsilon(1e-8) },
+            TrainerName::AdamW => Trainer::AdamW { learning_rate: rate(1e-3), beta1, beta2, epsilon: epsilon(1e-8) },
+        }
+    }
+
+    /// As descriptions and options name it.
+    pub fn kind(&self) -> TrainerName {
+        match self {
+            Trainer::Sgd { .. } => TrainerName::Sgd,
+            Trainer::Momentum { .. } => TrainerName::Momentum,
+            Trainer::Nesterov { .. } => TrainerName::Nesterov,
+            Trainer::Adagrad { .. } => TrainerName::Adagrad,
+            Trainer::Windowgrad { .. } => TrainerName::Windowgrad,
+            Trainer::Adadelta { .. } => TrainerName::Adadelta,
+            Trainer::Adam { .. } => TrainerName::Adam,
+            Trainer::AdamW { .. } => TrainerName::AdamW,
         }
     }
 
     pub fn name(&self) -> &'static str {
-        match self {
-            Trainer::Sgd { .. } => "sgd",
-            Trainer::Momentum { .. } => "momentum",
-            Trainer::Adadelta { .. } => "adadelta",
-            Trainer::Adam { .. } => "adam",
-        }
+        TrainerName::ALL.iter().find(|(name, _)| *name == self.kind()).map_or("", |(_, text)| text)
     }
 
     pub fn learning_rate(&self) -> f64 {
         match *self {
             Trainer::Sgd { learning_rate }
             | Trainer::Momentum { learning_rate, .. }
+            | Trainer::Nesterov { learning_rate, .. }
+            | Trainer::Adagrad { learning_rate, .. }
+            | Trainer::Windowgrad { learning_rate, .. }
             | Trainer::Adadelta { learning_rate, .. }
-            | Trainer::Adam { learning_rate, .. } => learning_rate,
+            | Trainer::Adam { learning_rate, .. }
+            | Trainer::AdamW { learning_rate, .. } => learning_rate,
         }
     }
 
@@ -75,9 +96,15 @@ impl Trainer {
         match *self {
             Trainer::Sgd { .. } => Rule::Sgd,
             Trainer::Momentum { momentum, .. } => Rule::Momentum { momentum: momentum as f32 },
+            Trainer::Nesterov { momentum, .. } => Rule::Nesterov { momentum: momentum as f32 },
+            Trainer::Adagrad { epsilon, .. } => Rule::Adagrad { epsilon: epsilon as f32 },
+            Trainer::Windowgrad { rho, epsilon, .. } => Rule::Windowgrad { rho: rho as f32, epsilon: epsilon as f32 },
             Trainer::Adadelta { rho, epsilon, .. } => Rule::Adadelta { rho: rho as f32, epsilon: epsilon as f32 },
             Trainer::Adam { beta1, beta2, epsilon, .. } => {
                 Rule::Adam { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
+            }
+            Trainer::AdamW { beta1, beta2, epsilon, .. } => {
+                Rule::AdamW { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
             }
         }
     }
@@ -85,7 +112,7 @@ impl Trainer {
     /// Adam's 1 - beta^t for both moments at update `t`, counted from 1; 1 for the other trainers.
     pub fn corrections(&self, t: u64) -> [f32; 2] {
         match *self {
-            Trainer::Adam { beta1, beta2, .. } => {
+            Trainer::Adam { beta1, beta2, .. } | Trainer::AdamW { beta1, beta2, .. } => {
                 let power = |beta: f64| (1.0 - beta.powf(t as f64)) as f32;
                 [power(beta1), power(beta2)]
             }
@@ -142,9 +169,9 @@ impl Settings {
         let mut constants = if name == own { recipe.clone() } else { Recipe::default() };
         constants.learning_rate = overrides.learning_rate.or(constants.learning_rate);
         constants.momentum = overrides.momentum.or(constants.momentum);
-        if overrides.momentum.is_some() && name != TrainerName::Momentum {
+        if overrides.momentum.is_some() && !matches!(name, TrainerName::Momentum | TrainerName::Nesterov) {
             return Err(Error::Settings(format!(
-                "--momentum has no effect on the trainer {name}: use --trainer momentum"
+                "--momentum has no effect on the trainer {name}: use --trainer momentum or nesterov"
             )));
         }
         let trainer = Trainer::new(name, &constants);
@@ -197,7 +224,7 @@ impl Settings {
             }
         }
         self.schedule.check()?;
-        if let Trainer::Momentum { momentum, .. } = self.trainer
+        if let Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } = self.trainer
             && !(0.0..1.0).contains(&momentum)
         {
             return refuse(format!("--momentum {momentum} is not at least 0 and below 1"));
@@ -266,9 +293,12 @@ fn recorded(recipe: &Recipe, name: TrainerName, trainer: &Trainer) -> Recipe {
     used.learning_rate = Some(trainer.learning_rate());
     match *trainer {
         Trainer::Sgd { .. } => {}
-        Trainer::Momentum { momentum, .. } => used.momentum = Some(momentum),
-        Trainer::Adadelta { rho, epsilon, .. } => (used.rho, used.epsilon) = (Some(rho), Some(epsilon)),
-        Trainer::Adam { beta1, beta2, epsilon, .. } => {
+        Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => used.momentum = Some(momentum),
+        Trainer::Adagrad { epsilon, .. } => used.epsilon = Some(epsilon),
+        Trainer::Windowgrad { rho, epsilon, .. } | Trainer::Adadelta { rho, epsilon, .. } => {
+            (used.rho, used.epsilon) = (Some(rho), Some(epsilon))
+        }
+        Trainer::Adam { beta1, beta2, epsilon, .. } | Trainer::AdamW { beta1, beta2, epsilon, .. } => {
             (used.beta1, used.beta2, used.epsilon) = (Some(beta1), Some(beta2), Some(epsilon));
         }
     }

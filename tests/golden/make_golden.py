@@ -35,12 +35,16 @@ NETWORKS = {
 
 # trainer -> torch's optimiser, its arguments, l2 decay, l1 decay, updates.
 # Adadelta has the decay of the MNIST preset. The others have a larger one: 5e-5 would be too small
-# to see whether it is halved, forgotten, or applied to biases.
+# to see whether it is halved, forgotten, or applied to biases. AdamW multiplies it by the rate.
 TRAINERS = {
     "adadelta": (torch.optim.Adadelta, dict(lr=1.0, rho=0.95, eps=1e-8), 5e-5, 0.0, 10),
     "adam": (torch.optim.Adam, dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8), 1e-2, 0.0, 10),
     "sgd": (torch.optim.SGD, dict(lr=0.01), 1e-2, 0.0, 10),
     "momentum": (torch.optim.SGD, dict(lr=0.01, momentum=0.9), 1e-2, 0.0, 10),
+    "nesterov": (torch.optim.SGD, dict(lr=0.003, momentum=0.9, nesterov=True), 1e-2, 0.0, 10),
+    "adagrad": (torch.optim.Adagrad, dict(lr=0.01, eps=1e-10), 1e-2, 0.0, 10),
+    "windowgrad": (torch.optim.RMSprop, dict(lr=1e-3, alpha=0.9, eps=1e-8), 1e-2, 0.0, 10),
+    "adamw": (torch.optim.AdamW, dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8), 0.5, 0.0, 10),
     "l1": (torch.optim.SGD, dict(lr=0.01), 0.0, 1e-3, 1),
 }
 
