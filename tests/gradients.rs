@@ -88,6 +88,18 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// Every activation that is not a plain ReLU, in maps and in vectors.
+const ACTIVATIONS: &str = r#"
+layers = [
+    { type = "input", height = 6, width = 7, channels = 2 },
+    { type = "conv", filters = 3, kernel = 3, activation = "tanh" },
+    { type = "conv", filters = 4, kernel = 2, activation = "leaky-relu" },
+    { type = "leaky-relu", slope = 0.3 },
+    { type = "fc", outputs = 7, activation = "sigmoid" },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]"#;
+
 /// What evaluation knows nothing of: values dropped in maps and in vectors, smoothed targets.
 const REGULARISED: &str = r#"
 layers = [
@@ -272,6 +284,11 @@ fn fully_connected_on_fully_connected() {
 #[test]
 fn two_blocks_as_people_train_them() {
     check(DEEP);
+}
+
+#[test]
+fn leaky_and_smooth_activations() {
+    check(ACTIVATIONS);
 }
 
 #[test]

@@ -124,6 +124,9 @@ fn canonical_toml_reads_back_to_the_same_network() {
         "input height = 9; width = 7; channels = 2",
         "conv filters = 3; kernel = [3, 2]; stride = [1, 2]; pad = [0, 1]; bias = -1e-7; activation = \"relu\"",
         "max-pool size = [3, 2]; stride = [2, 1]; pad = [1, 0]",
+        "leaky-relu slope = 0.2",
+        "sigmoid",
+        "tanh",
         "dropout rate = 0.3",
         "fc outputs = 4; bias = 16777216",
         "softmax label_smoothing = 0.1",
@@ -238,14 +241,16 @@ fn a_wrong_key_is_named() {
         ("dropout rate = 1.0", "rate is 1; rule: 0 <= rate < 1"),
         ("dropout rate = -0.5", "rate is -0.5; rule: 0 <= rate < 1"),
         ("dropout rate = nan", "rate is NaN; rule: 0 <= rate < 1"),
+        ("leaky-relu slope = 0", "slope is 0; rule: 0 < slope < 1"),
+        ("leaky-relu slope = 2", "slope is 2; rule: 0 < slope < 1"),
     ] {
-        assert_contains(&message_between(&[layer]), &["dropout1 with input", rule]);
+        assert_contains(&message_between(&[layer]), &["1 with input", rule]);
     }
     assert_contains(&message_between(&["dropout"]), &["layer 2 (dropout)", "missing field `rate`"]);
     assert_contains(&message_between(&["conv filters = 8"]), &["layer 2 (conv)", "missing field `kernel`"]);
     assert_contains(
-        &message_between(&["fc outputs = 8; activation = \"tanh\""]),
-        &["layer 2 (fc)", "`tanh`", "`relu`"],
+        &message_between(&["fc outputs = 8; activation = \"swish\""]),
+        &["layer 2 (fc)", "`swish`", "`relu`"],
     );
     assert_contains(&message_of("[[layers]]\nheight = 3"), &["layer 1, line 1", "missing field `type`"]);
     assert_contains(&message_of("nmae = \"x\"\nlayers = []"), &["net.toml: ", "line 1", "unknown field `nmae`"]);

@@ -116,11 +116,7 @@ fn widened(network: &Network, factor: usize) -> Result<Network> {
                     ))
                 })?;
             }
-            Layer::Input { .. }
-            | Layer::Relu
-            | Layer::MaxPool { .. }
-            | Layer::Dropout { .. }
-            | Layer::Softmax { .. } => {}
+            _ => {}
         }
     }
     let wide = Network::from_layers(&network.name, &layers, network.initializer)?;

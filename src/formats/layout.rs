@@ -10,9 +10,7 @@ pub fn pytorch_shape(node: &Node) -> Option<Vec<usize>> {
     match node.layer {
         Layer::Conv { filters, kernel: [kh, kw], .. } => Some(vec![filters, node.input.channels, kh, kw]),
         Layer::Fc { outputs } => Some(vec![outputs, node.input.len()]),
-        Layer::Input { .. } | Layer::Relu | Layer::MaxPool { .. } | Layer::Dropout { .. } | Layer::Softmax { .. } => {
-            None
-        }
+        _ => None,
     }
 }
 
@@ -31,9 +29,7 @@ fn window(node: &Node) -> Option<[usize; 4]> {
     match node.layer {
         Layer::Conv { filters, kernel: [kh, kw], .. } => Some([kh, kw, node.input.channels, filters]),
         Layer::Fc { outputs } => Some([node.input.height, node.input.width, node.input.channels, outputs]),
-        Layer::Input { .. } | Layer::Relu | Layer::MaxPool { .. } | Layer::Dropout { .. } | Layer::Softmax { .. } => {
-            None
-        }
+        _ => None,
     }
 }
 

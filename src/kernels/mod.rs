@@ -3,6 +3,7 @@
 //! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem. [`ALL`] lists every kernel, [`cases`] every case that
 //! `cargo test` and `glassnet check` run.
 
+pub mod activation;
 pub mod augmentation;
 pub mod batch;
 pub mod case;
@@ -104,6 +105,12 @@ pub static ALL: &[&Kernel] = &[
     &relu::FORWARD_VEC4,
     &relu::BACKWARD,
     &relu::BACKWARD_VEC4,
+    &activation::LEAKY_RELU,
+    &activation::SIGMOID,
+    &activation::TANH,
+    &activation::LEAKY_RELU_BACKWARD,
+    &activation::SIGMOID_BACKWARD,
+    &activation::TANH_BACKWARD,
     &dropout::APPLY,
     &pool::FORWARD,
     &pool::FORWARD_VEC4,
@@ -144,6 +151,7 @@ pub fn cases() -> Vec<Case> {
         batch::cases(),
         conv::cases(),
         relu::cases(),
+        activation::cases(),
         dropout::cases(),
         pool::cases(),
         fc::cases(),

@@ -54,6 +54,12 @@ enum LayerKeys {
         activation: Option<Activation>,
     },
     Relu {},
+    LeakyRelu {
+        #[serde(default = "default_slope")]
+        slope: f32,
+    },
+    Sigmoid {},
+    Tanh {},
     MaxPool {
         size: Pair,
         /// As large as the window when absent, so that windows tile the map.
@@ -81,12 +87,23 @@ enum LayerKeys {
 #[serde(rename_all = "kebab-case")]
 enum Activation {
     Relu,
+    LeakyRelu,
+    Sigmoid,
+    Tanh,
+}
+
+/// As in PyTorch.
+fn default_slope() -> f32 {
+    0.01
 }
 
 impl Activation {
     fn layer(self) -> Layer {
         match self {
             Activation::Relu => Layer::Relu,
+            Activation::LeakyRelu => Layer::LeakyRelu { slope: default_slope() },
+            Activation::Sigmoid => Layer::Sigmoid,
+            Activation::Tanh => Layer::Tanh,
         }
     }
 }
@@ -218,7 +235,8 @@ impl Network {
                 Layer::Softmax { label_smoothing } if label_smoothing > 0.0 => {
                     writeln!(text, "label_smoothing = {label_smoothing:?}")
                 }
-                Layer::Relu | Layer::Softmax { .. } => Ok(()),
+                Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
+                Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Softmax { .. } => Ok(()),
             };
         }
         text + &self.augmentation.to_toml() + &self.training.to_toml()
@@ -234,6 +252,9 @@ impl LayerKeys {
                 (Layer::Conv { filters, kernel: kernel.0, stride: stride.0, pad: pad.0 }, bias, activation)
             }
             LayerKeys::Relu {} => (Layer::Relu, 0.0, None),
+            LayerKeys::LeakyRelu { slope } => (Layer::LeakyRelu { slope }, 0.0, None),
+            LayerKeys::Sigmoid {} => (Layer::Sigmoid, 0.0, None),
+            LayerKeys::Tanh {} => (Layer::Tanh, 0.0, None),
             LayerKeys::MaxPool { size, stride, pad } => {
                 let stride = stride.unwrap_or(size);
                 (Layer::MaxPool { size: size.0, stride: stride.0, pad: pad.0 }, 0.0, None)

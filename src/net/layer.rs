@@ -23,6 +23,12 @@ pub enum Layer {
     Conv { filters: usize, kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// max(0, x).
     Relu,
+    /// x, or `slope` times x below 0; `slope` is above 0 and below 1.
+    LeakyRelu { slope: f32 },
+    /// 1/(1 + e^-x).
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
     /// The largest element of each window; padding is skipped, as if it were minus infinity.
     MaxPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
@@ -41,6 +47,9 @@ impl Layer {
             Layer::Input { .. } => "input",
             Layer::Conv { .. } => "conv",
             Layer::Relu => "relu",
+            Layer::LeakyRelu { .. } => "leaky-relu",
+            Layer::Sigmoid => "sigmoid",
+            Layer::Tanh => "tanh",
             Layer::MaxPool { .. } => "max-pool",
             Layer::Fc { .. } => "fc",
             Layer::Dropout { .. } => "dropout",
@@ -52,6 +61,7 @@ impl Layer {
     pub(super) fn stem(&self) -> &'static str {
         match self {
             Layer::MaxPool { .. } => "pool",
+            Layer::LeakyRelu { .. } => "leaky",
             _ => self.kind(),
         }
     }
@@ -104,7 +114,13 @@ impl Layer {
                 }
                 Ok(input)
             }
-            Layer::Relu => Ok(input),
+            Layer::LeakyRelu { slope } => {
+                if slope > 0.0 && slope < 1.0 {
+                    return Ok(input);
+                }
+                Err(format!("slope is {slope}; rule: 0 < slope < 1"))
+            }
+            Layer::Relu | Layer::Sigmoid | Layer::Tanh => Ok(input),
         }
     }
 
@@ -115,6 +131,9 @@ impl Layer {
             Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
             Layer::Input { .. }
             | Layer::Relu
+            | Layer::LeakyRelu { .. }
+            | Layer::Sigmoid
+            | Layer::Tanh
             | Layer::MaxPool { .. }
             | Layer::Dropout { .. }
             | Layer::Softmax { .. } => None,

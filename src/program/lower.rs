@@ -10,10 +10,11 @@ use super::planner::{Layout, Planner, aligned};
 use super::statistics::plan_statistics;
 use super::{Inputs, Instruction, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable};
 use crate::error::{Error, Result};
+use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::optimizer::{self, Rule};
-use crate::kernels::{Op, Tensor, batch, conv, dropout, fc, pool, relu, softmax};
+use crate::kernels::{Op, Tensor, activation, batch, conv, dropout, fc, pool, relu, softmax};
 use crate::net::{Augmentation, Layer, Network, Node, Shape};
 
 /// The data set that batches are gathered from.
@@ -284,6 +285,16 @@ fn plan_update(
     swaps
 }
 
+/// Which function a smooth or leaky activation computes.
+fn function(layer: &Layer) -> Function {
+    match *layer {
+        Layer::LeakyRelu { slope } => Function::LeakyRelu { slope },
+        Layer::Sigmoid => Function::Sigmoid,
+        Layer::Tanh => Function::Tanh,
+        _ => unreachable!("asked of activations only"),
+    }
+}
+
 struct Lowering<'a> {
     planner: Planner,
     network: &'a Network,
@@ -352,6 +363,9 @@ impl Lowering<'_> {
                     fc::forward(self.fc_params(node), x, t.weight, t.bias, y)
                 }
                 Layer::Relu => relu::forward(x, y),
+                Layer::LeakyRelu { .. } | Layer::Sigmoid | Layer::Tanh => {
+                    activation::forward(function(&node.layer), x, y)
+                }
                 Layer::MaxPool { .. } => {
                     let (from, p) = self.pool_params(i);
                     let winner = self.planner.words(format!("{}.winner", node.name), y.len);
@@ -419,6 +433,12 @@ impl Lowering<'_> {
                     self.emit(i, "backward_weight", fc::backward_weight(p, x, dy, dweight, dbias));
                     if let Some(dx) = dx {
                         self.emit(i, "backward_input", fc::backward_input(p, dy, t.weight, dx));
+                    }
+                }
+                Layer::LeakyRelu { .. } | Layer::Sigmoid | Layer::Tanh => {
+                    if let Some(dx) = dx {
+                        let op = activation::backward(function(&node.layer), self.nodes[i].activation, dy, dx);
+                        self.emit(i, "backward", op);
                     }
                 }
                 Layer::Relu => {

@@ -1,0 +1,89 @@
+// Activations, elementwise over any shape: leaky ReLU, sigmoid, tanh. Backward they read their outputs. A NaN passes through.
+
+struct Params { count: u32, slope: f32, reserved0: u32, reserved1: u32 }
+
+@group(0) @binding(0) var<uniform> p: Params;
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+fn index(group: vec3u, groups: vec3u, lane: u32) -> u32 {
+    return (group.y * groups.x + group.x) * 64u + lane;
+}
+
+// 1 where the value is positive, else the slope, for a NaN too. Bits are compared: a driver may assume that no float is a NaN.
+fn leak(value: f32) -> f32 {
+    return select(p.slope, 1.0, bitcast<u32>(value) - 1u < 0x7f800000u);
+}
+
+@compute @workgroup_size(64)
+fn leaky_relu(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = index(group, groups, lane);
+    if i >= p.count { return; }
+    y[i] = x[i] * leak(x[i]);
+}
+
+@compute @workgroup_size(64)
+fn sigmoid(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = index(group, groups, lane);
+    if i >= p.count { return; }
+    y[i] = 1.0 / (1.0 + exp(-x[i]));
+}
+
+// By the exponential: the built-in function may overflow on its way.
+@compute @workgroup_size(64)
+fn tanh_forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = index(group, groups, lane);
+    if i >= p.count { return; }
+    y[i] = 1.0 - 2.0 / (exp(2.0 * x[i]) + 1.0);
+}
+
+// ---- backward: dx = dy times the derivative, which the output tells ----
+@group(0) @binding(1) var<storage, read> output: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn leaky_relu_backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = index(group, groups, lane);
+    if i >= p.count { return; }
+    dx[i] = dy[i] * leak(output[i]);
+}
+
+@compute @workgroup_size(64)
+fn sigmoid_backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = index(group, groups, lane);
+    if i >= p.count { return; }
+    dx[i] = dy[i] * (output[i] * (1.0 - output[i]));
+}
+
+@compute @workgroup_size(64)
+fn tanh_backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = index(group, groups, lane);
+    if i >= p.count { return; }
+    dx[i] = dy[i] * (1.0 - output[i] * output[i]);
+}
