@@ -88,6 +88,19 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// Average pooling that overlaps and pads, then over whole channels.
+const AVERAGED: &str = r#"
+layers = [
+    { type = "input", height = 9, width = 8, channels = 2 },
+    { type = "avg-pool", size = [3, 4], stride = [2, 1], pad = [1, 2] },
+    { type = "conv", filters = 3, kernel = [3, 2], activation = "relu" },
+    { type = "avg-pool", size = 2, stride = 3 },
+    { type = "conv", filters = 5, kernel = 1 },
+    { type = "global-avg-pool" },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]"#;
+
 /// Every activation that is not a plain ReLU, in maps and in vectors.
 const ACTIVATIONS: &str = r#"
 layers = [
@@ -284,6 +297,11 @@ fn fully_connected_on_fully_connected() {
 #[test]
 fn two_blocks_as_people_train_them() {
     check(DEEP);
+}
+
+#[test]
+fn average_pooling_of_windows_and_of_whole_channels() {
+    check(AVERAGED);
 }
 
 #[test]

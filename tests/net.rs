@@ -125,6 +125,8 @@ fn canonical_toml_reads_back_to_the_same_network() {
         "conv filters = 3; kernel = [3, 2]; stride = [1, 2]; pad = [0, 1]; bias = -1e-7; activation = \"relu\"",
         "max-pool size = [3, 2]; stride = [2, 1]; pad = [1, 0]",
         "leaky-relu slope = 0.2",
+        "avg-pool size = [1, 2]; stride = [2, 1]; pad = [0, 1]",
+        "global-avg-pool",
         "sigmoid",
         "tanh",
         "dropout rate = 0.3",

@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod augmentation;
+pub mod avg_pool;
 pub mod batch;
 pub mod case;
 pub mod conv;
@@ -116,6 +117,8 @@ pub static ALL: &[&Kernel] = &[
     &pool::FORWARD_VEC4,
     &pool::BACKWARD,
     &pool::BACKWARD_VEC4,
+    &avg_pool::FORWARD,
+    &avg_pool::BACKWARD,
     &fc::FORWARD,
     &fc::FORWARD_VEC4,
     &fc::BACKWARD_INPUT,
@@ -154,6 +157,7 @@ pub fn cases() -> Vec<Case> {
         activation::cases(),
         dropout::cases(),
         pool::cases(),
+        avg_pool::cases(),
         fc::cases(),
         softmax::cases(),
         optimizer::cases(),

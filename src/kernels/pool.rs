@@ -60,32 +60,32 @@ impl Params {
     }
 
     /// Workgroups for `pixels` in each example, four channels an invocation.
-    fn groups(&self, pixels: u32) -> [u32; 3] {
+    pub(super) fn groups(&self, pixels: u32) -> [u32; 3] {
         linear(self.n as usize * pixels as usize * self.c.div_ceil(4) as usize, 64)
     }
 
-    fn input_len(&self) -> usize {
+    pub(super) fn input_len(&self) -> usize {
         self.n as usize * self.example_in()
     }
 
-    fn output_len(&self) -> usize {
+    pub(super) fn output_len(&self) -> usize {
         self.n as usize * self.example_out()
     }
 
-    fn example_in(&self) -> usize {
+    pub(super) fn example_in(&self) -> usize {
         self.h as usize * self.w as usize * self.c as usize
     }
 
-    fn example_out(&self) -> usize {
+    pub(super) fn example_out(&self) -> usize {
         self.oh as usize * self.ow as usize * self.c as usize
     }
 
     /// Rows of the image that output row `oy` sees, padding clipped away.
-    fn rows(&self, oy: usize) -> Range<usize> {
+    pub(super) fn rows(&self, oy: usize) -> Range<usize> {
         clip(oy, self.stride[0], self.pad[0], self.kh, self.h)
     }
 
-    fn columns(&self, ox: usize) -> Range<usize> {
+    pub(super) fn columns(&self, ox: usize) -> Range<usize> {
         clip(ox, self.stride[1], self.pad[1], self.kw, self.w)
     }
 }

@@ -264,3 +264,35 @@ pub fn cases() -> Vec<Case> {
     cases.push(b.case("half wrong", summary(inputs, loss, correct), Tolerance::sum(129, 5.0)));
     cases
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Slot, SlotMut};
+    use super::*;
+
+    #[test]
+    fn smoothed_targets_give_pytorchs_losses_and_gradients() {
+        // torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.25), in f64; the gradient is the mean's.
+        let logits = [1.0, 2.0, -1.0, 0.5, -3.0, 4.0];
+        let (header, labels) = (Header { training: true, ..Header::evaluation(2) }.words(), [0, 2]);
+        let losses: &[f32] = &[1.432_345_6, 0.905_635_2];
+        let gradient: &[f32] = &[-0.286_918_4, 0.311_025_6, -0.024_107_2, -0.027_023_5, -0.041_224_5, 0.068_248];
+        let expected = [losses, gradient];
+        let params = Params { smoothing: 0.25, ..Params::new(2, 3) };
+        for function in [FORWARD.reference.single, FORWARD.cpu.expect("a fast function")] {
+            let (mut probabilities, mut dlogits, mut losses, mut predictions) = ([0.0; 6], [0.0; 6], [0.0; 2], [0; 2]);
+            let inputs = vec![Slot::Words(&header), Slot::Words(&labels), Slot::Real(&logits)];
+            let outputs = vec![
+                SlotMut::Real(&mut probabilities),
+                SlotMut::Real(&mut dlogits),
+                SlotMut::Real(&mut losses),
+                SlotMut::Words(&mut predictions),
+            ];
+            function(&mut Args { params: bytemuck::bytes_of(&params), inputs, outputs });
+            for (got, want) in [&losses[..], &dlogits[..]].into_iter().zip(expected) {
+                let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6);
+                assert!(near && got.len() == want.len(), "{got:?} instead of {want:?}");
+            }
+        }
+    }
+}

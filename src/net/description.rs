@@ -67,6 +67,14 @@ enum LayerKeys {
         #[serde(default)]
         pad: Pair,
     },
+    AvgPool {
+        size: Pair,
+        /// As `MaxPool`'s.
+        stride: Option<Pair>,
+        #[serde(default)]
+        pad: Pair,
+    },
+    GlobalAvgPool {},
     Fc {
         outputs: usize,
         #[serde(default)]
@@ -227,7 +235,7 @@ impl Network {
                     "filters = {filters}\nkernel = {kernel:?}\nstride = {stride:?}\npad = {pad:?}\nbias = {:?}",
                     node.bias_init
                 ),
-                Layer::MaxPool { size, stride, pad } => {
+                Layer::MaxPool { size, stride, pad } | Layer::AvgPool { size, stride, pad } => {
                     writeln!(text, "size = {size:?}\nstride = {stride:?}\npad = {pad:?}")
                 }
                 Layer::Fc { outputs } => writeln!(text, "outputs = {outputs}\nbias = {:?}", node.bias_init),
@@ -236,7 +244,7 @@ impl Network {
                     writeln!(text, "label_smoothing = {label_smoothing:?}")
                 }
                 Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
-                Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Softmax { .. } => Ok(()),
+                Layer::GlobalAvgPool | Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Softmax { .. } => Ok(()),
             };
         }
         text + &self.augmentation.to_toml() + &self.training.to_toml()
@@ -259,6 +267,11 @@ impl LayerKeys {
                 let stride = stride.unwrap_or(size);
                 (Layer::MaxPool { size: size.0, stride: stride.0, pad: pad.0 }, 0.0, None)
             }
+            LayerKeys::AvgPool { size, stride, pad } => {
+                let stride = stride.unwrap_or(size);
+                (Layer::AvgPool { size: size.0, stride: stride.0, pad: pad.0 }, 0.0, None)
+            }
+            LayerKeys::GlobalAvgPool {} => (Layer::GlobalAvgPool, 0.0, None),
             LayerKeys::Fc { outputs, bias, activation } => (Layer::Fc { outputs }, bias, activation),
             LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),
             LayerKeys::Softmax { label_smoothing } => (Layer::Softmax { label_smoothing }, 0.0, None),

@@ -31,6 +31,10 @@ pub enum Layer {
     Tanh,
     /// The largest element of each window; padding is skipped, as if it were minus infinity.
     MaxPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
+    /// The mean of each window's elements; padding does not count.
+    AvgPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
+    /// The mean of each whole channel.
+    GlobalAvgPool,
     /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
     Fc { outputs: usize },
     /// While training, each value becomes 0 with probability `rate`, and what stays is divided by 1 - rate.
@@ -51,6 +55,8 @@ impl Layer {
             Layer::Sigmoid => "sigmoid",
             Layer::Tanh => "tanh",
             Layer::MaxPool { .. } => "max-pool",
+            Layer::AvgPool { .. } => "avg-pool",
+            Layer::GlobalAvgPool => "global-avg-pool",
             Layer::Fc { .. } => "fc",
             Layer::Dropout { .. } => "dropout",
             Layer::Softmax { .. } => "softmax",
@@ -60,7 +66,7 @@ impl Layer {
     /// What a layer's name begins with: `pool` in `pool1`.
     pub(super) fn stem(&self) -> &'static str {
         match self {
-            Layer::MaxPool { .. } => "pool",
+            Layer::MaxPool { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool => "pool",
             Layer::LeakyRelu { .. } => "leaky",
             _ => self.kind(),
         }
@@ -87,7 +93,7 @@ impl Layer {
                 let [height, width] = slide("kernel", input, kernel, stride, pad)?;
                 Ok(Shape { height, width, channels: filters })
             }
-            Layer::MaxPool { size, stride, pad } => {
+            Layer::MaxPool { size, stride, pad } | Layer::AvgPool { size, stride, pad } => {
                 let [height, width] = slide("size", input, size, stride, pad)?;
                 if pad[0] >= size[0] || pad[1] >= size[1] {
                     let (pad, size) = (pair(pad), pair(size));
@@ -97,6 +103,7 @@ impl Layer {
                 }
                 Ok(Shape { height, width, ..input })
             }
+            Layer::GlobalAvgPool => Ok(Shape::vector(input.channels)),
             Layer::Fc { outputs } => {
                 at_least_one("outputs", outputs)?;
                 Ok(Shape::vector(outputs))
@@ -135,6 +142,8 @@ impl Layer {
             | Layer::Sigmoid
             | Layer::Tanh
             | Layer::MaxPool { .. }
+            | Layer::AvgPool { .. }
+            | Layer::GlobalAvgPool
             | Layer::Dropout { .. }
             | Layer::Softmax { .. } => None,
         }

@@ -14,7 +14,7 @@ use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::optimizer::{self, Rule};
-use crate::kernels::{Op, Tensor, activation, batch, conv, dropout, fc, pool, relu, softmax};
+use crate::kernels::{Op, Tensor, activation, avg_pool, batch, conv, dropout, fc, pool, relu, softmax};
 use crate::net::{Augmentation, Layer, Network, Node, Shape};
 
 /// The data set that batches are gathered from.
@@ -340,6 +340,15 @@ impl Lowering<'_> {
             && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
     }
 
+    fn avg_pool_params(&self, node: &Node) -> pool::Params {
+        let input = self.shape(node.input);
+        match node.layer {
+            Layer::AvgPool { size, stride, pad } => pool::Params::new(input, size, stride, pad),
+            Layer::GlobalAvgPool => pool::Params::new(input, [input[1], input[2]], [1, 1], [0, 0]),
+            _ => unreachable!("asked of average poolings only"),
+        }
+    }
+
     /// The node that a max-pooling reads, and its shape.
     fn pool_params(&self, i: usize) -> (usize, pool::Params) {
         let node = &self.network.nodes[i];
@@ -372,6 +381,7 @@ impl Lowering<'_> {
                     self.winners.push((i, winner));
                     pool::forward(p, self.nodes[from].activation, y, winner)
                 }
+                Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
                 Layer::Dropout { rate } => {
                     dropout::apply(dropout::Params::new(y.len, *rate, i), self.inputs.header, x, y)
                 }
@@ -445,6 +455,12 @@ impl Lowering<'_> {
                     // The pooling's backward pass gave this gradient already, where it computes the ReLU.
                     if let Some(dx) = dx.filter(|_| !self.is_fused(i)) {
                         self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
+                    }
+                }
+                Layer::AvgPool { .. } | Layer::GlobalAvgPool => {
+                    let p = self.avg_pool_params(node);
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward", avg_pool::backward(p, dy, dx));
                     }
                 }
                 Layer::Dropout { rate } => {

@@ -30,6 +30,7 @@ MARGIN = 1e-5  # distance from a kink or a tie; ten times what rounding to f32 m
 NETWORKS = {
     "small_a": (4, [0.5], True),
     "small_b": (4, [0.1, -0.3], True),
+    "zoo": (4, [0.1, 0.1], True),
     "convnetjs_mnist": (2, [0.6, 0.3], False),
 }
 
@@ -56,7 +57,8 @@ def read_network(name):
     layers, count = [], {}
 
     def add(table):
-        kind = {"max-pool": "pool"}.get(table["type"], table["type"])
+        stems = {"max-pool": "pool", "avg-pool": "pool", "global-avg-pool": "pool", "leaky-relu": "leaky"}
+        kind = stems.get(table["type"], table["type"])
         count[kind] = count.get(kind, 0) + 1
         numbered = kind not in ("input", "softmax")
         layers.append((f"{kind}{count[kind]}" if numbered else kind, table))
@@ -76,6 +78,11 @@ def forward(layers, params, x):
         match t["type"]:
             case "conv": x = F.conv2d(x, weight, bias, t["stride"], t["pad"])
             case "relu": x = F.relu(x)
+            case "leaky-relu": x = F.leaky_relu(x, t.get("slope", 0.01))
+            case "sigmoid": x = F.sigmoid(x)
+            case "tanh": x = F.tanh(x)
+            case "avg-pool": x = F.avg_pool2d(x, t["size"], t["stride"], t["pad"], count_include_pad=False)
+            case "global-avg-pool": x = x.mean((2, 3), keepdim=True)
             case "max-pool": x = F.max_pool2d(x, t["size"], t["stride"], t["pad"])
             case "fc": x = F.linear(x.flatten(1), weight, bias)
             case "softmax": x = F.softmax(x, dim=1)
@@ -124,7 +131,7 @@ def margin(layers, outputs, zeros_tie):
     """
     smallest, below = math.inf, None
     for name, t in layers:
-        if t["type"] == "relu":
+        if t["type"] in ("relu", "leaky-relu"):
             smallest = min(smallest, below.abs().min().item())
         if t["type"] == "max-pool":
             padded = F.pad(below, [t["pad"]] * 4, value=-math.inf)

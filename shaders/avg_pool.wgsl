@@ -1,0 +1,86 @@
+// Average pooling, NHWC: x [N,H,W,C] -> y [N,OH,OW,C], the mean of a window's elements inside the image.
+// A window always holds at least one of them (the network's shape rules see to it).
+
+struct Params {
+    n: u32, h: u32, w: u32, c: u32,
+    oh: u32, ow: u32, kh: u32, kw: u32,
+    stride_y: u32, stride_x: u32, pad_y: u32, pad_x: u32,
+    reserved0: u32, reserved1: u32, reserved2: u32, reserved3: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> source: array<f32>;
+@group(0) @binding(2) var<storage, read_write> result: array<f32>;
+
+// Four channels an invocation: the index arithmetic, full of divisions, is done once for them.
+struct Place { n: u32, y: u32, x: u32, c: u32, exists: bool }
+
+fn place(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Place {
+    let blocks = (p.c + 3u) / 4u;
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let pixel = i / blocks;
+    let row = pixel / width;
+    let n = row / height;
+    return Place(n, row - n * height, pixel - row * width, (i - pixel * blocks) * 4u, n < p.n);
+}
+
+// Elements [first, end) of a window along one axis, clipped to the image.
+fn window(o: u32, stride: u32, pad: u32, k: u32, size: u32) -> vec2u {
+    return vec2u(u32(max(i32(o * stride) - i32(pad), 0)), min(o * stride + k - pad, size));
+}
+
+// Windows [first, end) that cover element i of one axis: o*stride <= i+pad < o*stride+k.
+fn windows_over(i: u32, stride: u32, pad: u32, k: u32, outputs: u32) -> vec2u {
+    let last = i + pad;
+    let first = select(0u, (last - k) / stride + 1u, last >= k);
+    return vec2u(first, min(last / stride + 1u, outputs));
+}
+
+@compute @workgroup_size(64)
+fn forward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let o = place(group, groups, lane, p.oh, p.ow);
+    if !o.exists { return; }
+    let rows = window(o.y, p.stride_y, p.pad_y, p.kh, p.h);
+    let columns = window(o.x, p.stride_x, p.pad_x, p.kw, p.w);
+    let count = f32((rows.y - rows.x) * (columns.y - columns.x));
+    let out = ((o.n * p.oh + o.y) * p.ow + o.x) * p.c;
+    for (var c = o.c; c < min(o.c + 4u, p.c); c++) {
+        var sum = 0.0;
+        for (var y = rows.x; y < rows.y; y++) {
+            for (var x = columns.x; x < columns.y; x++) {
+                sum += source[((o.n * p.h + y) * p.w + x) * p.c + c];
+            }
+        }
+        result[out + c] = sum / count;
+    }
+}
+
+// Every element gathers from the windows that cover it.
+@compute @workgroup_size(64)
+fn backward(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = place(group, groups, lane, p.h, p.w);
+    if !i.exists { return; }
+    let down = windows_over(i.y, p.stride_y, p.pad_y, p.kh, p.oh);
+    let across = windows_over(i.x, p.stride_x, p.pad_x, p.kw, p.ow);
+    let out = ((i.n * p.h + i.y) * p.w + i.x) * p.c;
+    for (var c = i.c; c < min(i.c + 4u, p.c); c++) {
+        var sum = 0.0;
+        for (var oy = down.x; oy < down.y; oy++) {
+            let rows = window(oy, p.stride_y, p.pad_y, p.kh, p.h);
+            for (var ox = across.x; ox < across.y; ox++) {
+                let columns = window(ox, p.stride_x, p.pad_x, p.kw, p.w);
+                let count = f32((rows.y - rows.x) * (columns.y - columns.x));
+                sum += source[((i.n * p.oh + oy) * p.ow + ox) * p.c + c] / count;
+            }
+        }
+        result[out + c] = sum;
+    }
+}

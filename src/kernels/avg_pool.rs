@@ -1,0 +1,188 @@
+//! Average pooling, NHWC: x `[N,H,W,C]` -> y `[N,OH,OW,C]`, the mean of each window's elements inside the image: padding does
+//! not count (PyTorch's `count_include_pad=False`). With a window as large as the image it is global average pooling.
+//! `shaders/avg_pool.wgsl`. Shapes are those of max-pooling (`pool`).
+
+use super::case::{CaseBuilder, Tolerance};
+use super::pool::Params;
+use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+/// Inputs: x. Outputs: y.
+pub static FORWARD: Kernel = Kernel {
+    name: "avg_pool.forward",
+    source: include_str!("../../shaders/avg_pool.wgsl"),
+    entry: "forward",
+    inputs: &[F32],
+    outputs: &[F32],
+    textures: &[],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: forward_reference, double: forward_reference },
+    cpu: Some(forward_cpu),
+};
+
+/// Inputs: dy. Outputs: dx.
+pub static BACKWARD: Kernel = Kernel {
+    name: "avg_pool.backward",
+    entry: "backward",
+    reference: Reference { single: backward_reference, double: backward_reference },
+    cpu: Some(backward_cpu),
+    ..FORWARD
+};
+
+pub fn forward(p: Params, x: Tensor, y: Tensor) -> Op {
+    assert_eq!((x.len, y.len), (p.input_len(), p.output_len()), "avg_pool.forward: x and y of {p:?}");
+    let flops = y.len * (p.kh * p.kw) as usize;
+    Op::new(&FORWARD, p, &[x], &[y], p.groups(p.oh * p.ow), flops)
+}
+
+pub fn backward(p: Params, dy: Tensor, dx: Tensor) -> Op {
+    assert_eq!((dx.len, dy.len), (p.input_len(), p.output_len()), "avg_pool.backward: dx and dy of {p:?}");
+    let flops = dy.len * (p.kh * p.kw) as usize;
+    Op::new(&BACKWARD, p, &[dy], &[dx], p.groups(p.h * p.w), flops)
+}
+
+/// Calls `f(output pixel, its elements' pixels)` for every window of an image.
+#[inline(always)]
+fn for_windows(p: &Params, mut f: impl FnMut(usize, usize, usize)) {
+    for oy in 0..p.oh as usize {
+        for ox in 0..p.ow as usize {
+            for y in p.rows(oy) {
+                for x in p.columns(ox) {
+                    f(oy * p.ow as usize + ox, y * p.w as usize + x, p.rows(oy).len() * p.columns(ox).len());
+                }
+            }
+        }
+    }
+}
+
+fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let c = p.c as usize;
+    let examples = args.out(0).chunks_exact_mut(p.example_out()).zip(args.real(0).chunks_exact(p.example_in()));
+    for (y, x) in examples {
+        let mut sums = vec![0.0; y.len()];
+        for_windows(&p, |to, from, count| {
+            (0..c).for_each(|i| sums[to * c + i] += x[from * c + i].get() / count as f64);
+        });
+        y.iter_mut().zip(sums).for_each(|(y, sum)| *y = S::of(sum));
+    }
+}
+
+fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let c = p.c as usize;
+    let examples = args.out(0).chunks_exact_mut(p.example_in()).zip(args.real(0).chunks_exact(p.example_out()));
+    for (dx, dy) in examples {
+        let mut sums = vec![0.0; dx.len()];
+        for_windows(&p, |from, to, count| {
+            (0..c).for_each(|i| sums[to * c + i] += dy[from * c + i].get() / count as f64);
+        });
+        dx.iter_mut().zip(sums).for_each(|(dx, sum)| *dx = S::of(sum));
+    }
+}
+
+fn forward_cpu(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let examples = args.out(0).par_chunks_exact_mut(p.example_out()).zip(args.real(0).par_chunks_exact(p.example_in()));
+    examples.for_each(|(y, x)| forward_example(&p, x, y));
+}
+
+/// Sums first and divides once.
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn forward_example(p: &Params, x: &[f32], y: &mut [f32]) {
+    let c = p.c as usize;
+    for (pixel, y) in y.chunks_exact_mut(c).enumerate() {
+        let (rows, columns) = (p.rows(pixel / p.ow as usize), p.columns(pixel % p.ow as usize));
+        y.fill(0.0);
+        for row in rows.clone() {
+            let line = &x[(row * p.w as usize + columns.start) * c..][..columns.len() * c];
+            for x in line.chunks_exact(c) {
+                y.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        let count = (rows.len() * columns.len()) as f32;
+        y.iter_mut().for_each(|sum| *sum /= count);
+    }
+}
+
+fn backward_cpu(args: &mut Args<'_, f32>) {
+    let p: Params = args.params();
+    let examples = args.out(0).par_chunks_exact_mut(p.example_in()).zip(args.real(0).par_chunks_exact(p.example_out()));
+    examples.for_each(|(dx, dy)| backward_example(&p, dy, dx));
+}
+
+#[multiversion(targets("x86_64+avx2+fma"))]
+fn backward_example(p: &Params, dy: &[f32], dx: &mut [f32]) {
+    let c = p.c as usize;
+    dx.fill(0.0);
+    for (pixel, dy) in dy.chunks_exact(c).enumerate() {
+        let (rows, columns) = (p.rows(pixel / p.ow as usize), p.columns(pixel % p.ow as usize));
+        let share = 1.0 / (rows.len() * columns.len()) as f32;
+        for row in rows {
+            let line = &mut dx[(row * p.w as usize + columns.start) * c..][..columns.len() * c];
+            for dx in line.chunks_exact_mut(c) {
+                dx.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy * share);
+            }
+        }
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    // [N,H,W,C], window, stride, pad
+    let shapes = [
+        ([1, 1, 1, 1], [1, 1], [1, 1], [0, 0]),
+        ([2, 24, 24, 8], [2, 2], [2, 2], [0, 0]),
+        ([3, 9, 7, 5], [3, 2], [2, 1], [1, 0]),
+        ([2, 5, 6, 3], [4, 5], [1, 3], [3, 4]),
+        ([2, 8, 11, 6], [2, 3], [3, 4], [0, 0]),
+        ([5, 7, 7, 16], [7, 7], [1, 1], [0, 0]),
+        ([1, 13, 5, 65], [13, 5], [1, 1], [0, 0]),
+        // More than 65,535 workgroups of 64 invocations, four channels each.
+        ([1, 2050, 2050, 1], [1, 1], [1, 1], [0, 0]),
+    ];
+    let mut cases = Vec::new();
+    for (input, window, stride, pad) in shapes {
+        let p = Params::new(input, window, stride, pad);
+        let shape = format!("{input:?} window {window:?} stride {stride:?} pad {pad:?}");
+        let (inputs, outputs) = (p.input_len(), p.output_len());
+        // A mean is no larger than its largest term.
+        let tolerance = Tolerance::sum((p.kh * p.kw) as usize, 1.0 / (p.kh * p.kw) as f64);
+        let mut b = CaseBuilder::default();
+        let (x, y) = (b.real(inputs), b.out(outputs));
+        cases.push(b.case(&shape, forward(p, x, y), tolerance));
+        let mut b = CaseBuilder::default();
+        let (dy, dx) = (b.real(outputs), b.out(inputs));
+        cases.push(b.case(&shape, backward(p, dy, dx), Tolerance::sum((p.kh * p.kw) as usize, 1.0)));
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Slot, SlotMut};
+    use super::*;
+
+    /// Both functions of a kernel on one input.
+    fn run(kernel: &Kernel, p: Params, input: &[f32], len: usize) -> [Vec<f32>; 2] {
+        [kernel.reference.single, kernel.cpu.expect("a fast function")].map(|function| {
+            let mut out = vec![f32::NAN; len];
+            let (inputs, outputs) = (vec![Slot::Real(input)], vec![SlotMut::Real(&mut out)]);
+            function(&mut Args { params: bytemuck::bytes_of(&p), inputs, outputs });
+            out
+        })
+    }
+
+    #[test]
+    fn padding_does_not_count() {
+        let p = Params::new([1, 2, 2, 1], [2, 2], [1, 1], [1, 1]);
+        for y in run(&FORWARD, p, &[1.0, 3.0, 5.0, 7.0], 9) {
+            assert_eq!(y, [1.0, 2.0, 3.0, 3.0, 4.0, 5.0, 5.0, 6.0, 7.0]);
+        }
+        for dx in run(&BACKWARD, p, &[4.0; 9], 4) {
+            // A corner's own window, two of two elements, the one of four.
+            assert_eq!(dx, [4.0 + 2.0 + 2.0 + 1.0; 4]);
+        }
+    }
+}
