@@ -1,4 +1,5 @@
-// Activations, elementwise over any shape: leaky ReLU, sigmoid, tanh. Backward they read their outputs. A NaN passes through.
+// Activations, elementwise over any shape: leaky ReLU, sigmoid, tanh. Backward they read their outputs. A NaN passes
+// through, but for that of an output of the leaky ReLU, which only says whether the gradient leaks.
 
 struct Params { count: u32, slope: f32, reserved0: u32, reserved1: u32 }
 
@@ -38,7 +39,8 @@ fn sigmoid(
     y[i] = 1.0 / (1.0 + exp(-x[i]));
 }
 
-// By the exponential: the built-in function may overflow on its way.
+// By the exponential: the built-in function may overflow on its way. Near 0 its error is one of the 1, 6e-8, so that it is
+// a series there: x - x³/3 + 2x⁵/15 - 17x⁷/315, off by 2e-10 of x at 0.1.
 @compute @workgroup_size(64)
 fn tanh_forward(
     @builtin(workgroup_id) group: vec3u,
@@ -47,7 +49,10 @@ fn tanh_forward(
 ) {
     let i = index(group, groups, lane);
     if i >= p.count { return; }
-    y[i] = 1.0 - 2.0 / (exp(2.0 * x[i]) + 1.0);
+    let v = x[i];
+    let s = v * v;
+    let series = v * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 - s * (17.0 / 315.0))));
+    y[i] = select(1.0 - 2.0 / (exp(2.0 * v) + 1.0), series, abs(v) < 0.1);
 }
 
 // ---- backward: dx = dy times the derivative, which the output tells ----

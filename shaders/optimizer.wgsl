@@ -1,8 +1,9 @@
 // One optimiser step over the flat buffer of all parameters; w' and the state' are written, w and state are read.
 //
 // decay holds (l1, l2) for each block of 64 parameters: tensors start on block borders, so weights decay and biases do
-// not. The effective gradient is g + l2*w + l1*sign(w), but for adamw, whose decay stands beside the step. Two-slot state is [2, count]. header: 4 = learning rate,
-// 5 and 6 = Adam's 1-beta1^t and 1-beta2^t, all as f32 bits. The rules are those of kernels/optimizer.rs.
+// not. The effective gradient is g + l2*w + l1*sign(w), but for adamw, whose decay stands beside the step. Two-slot state
+// is [2, count]. header: 4 = learning rate, 5 and 6 = Adam's 1-beta1^t and 1-beta2^t, all as f32 bits. The rules are those
+// of kernels/optimizer.rs.
 // Four parameters an invocation; the count is a multiple of 64.
 
 struct Params { count: u32, a: f32, b: f32, epsilon: f32 }

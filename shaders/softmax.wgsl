@@ -33,12 +33,13 @@ fn forward(
             prediction = c;
         }
     }
+    // Of logits less the largest, which neither overflows nor cancels.
     var sum = 0.0;
-    var logit_sum = 0.0;
+    var distances = 0.0;
     for (var c = 0u; c < p.c; c++) {
-        let v = logits[row + c];
-        sum += exp(v - largest);
-        logit_sum += v;
+        let distance = largest - logits[row + c];
+        sum += exp(-distance);
+        distances += distance;
     }
     let smoothing = select(p.smoothing, 0.0, header[3] == 0u);
     let spread = smoothing / f32(p.c);
@@ -51,8 +52,9 @@ fn forward(
         let wanted = select(spread, 1.0 - smoothing + spread, c == label);
         dlogits[row + c] = select(0.0, (probability - wanted) * scale, valid);
     }
-    let wanted = (1.0 - smoothing) * logits[row + min(label, p.c - 1u)] + spread * logit_sum;
-    let loss = log(sum) + largest - wanted;
+    let distance = largest - logits[row + min(label, p.c - 1u)];
+    var loss = log(sum) + distance;
+    if smoothing > 0.0 { loss += smoothing * (distances / f32(p.c) - distance); }
     losses[n] = select(0.0, loss, valid);
     predictions[n] = prediction;
 }

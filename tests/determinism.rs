@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::rig::{Examples, devices, executor, load_decay, parameters, run_to, step_inputs, words};
+use common::rig::{Examples, devices, executor, load_decay, network, parameters, run_to, step_inputs, words};
 use glassnet::exec::Device;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::Rule;
@@ -22,12 +22,39 @@ struct Trace {
     state: Vec<u32>,
 }
 
-/// Trains the default preset on noise, random crops included; every fifth batch is partial.
-fn train(device: &Device, seed: u32) -> Trace {
-    let network = Network::preset("convnetjs-mnist").expect("a preset");
+/// Every layer and every random draw, with weights so large that their packing, their products and their sums are cut.
+const VARIED: &str = r#"
+layers = [
+    { type = "input", height = 20, width = 18, channels = 1, crop = true },
+    { type = "conv", filters = 32, kernel = 3, activation = "relu" },
+    { type = "max-pool", size = 2 },
+    { type = "dropout", rate = 0.25 },
+    { type = "conv", filters = 64, kernel = 3, activation = "leaky-relu" },
+    { type = "lrn", size = 5, alpha = 0.5 },
+    { type = "maxout" },
+    { type = "avg-pool", size = 2 },
+    { type = "fc", outputs = 150, activation = "tanh" },
+    { type = "fc", outputs = 100, activation = "sigmoid" },
+    { type = "fc", outputs = 10 },
+    { type = "softmax", label_smoothing = 0.1 },
+]
+[augmentation]
+rotation = 10
+scale = 0.1
+shear = 10
+shift = 1
+elastic = 2
+"#;
+
+fn preset() -> Network {
+    Network::preset("convnetjs-mnist").expect("a preset")
+}
+
+/// Trains on noise, random crops included; every fifth batch is partial.
+fn train(network: &Network, device: &Device, seed: u32) -> Trace {
     let examples = Examples::noise([28, 28, 1], 90, network.classes());
     let options = Options::training(BATCH, examples.source(), RULE);
-    let mut executor = executor(device, &network, &options, &examples, &parameters(&network, 3));
+    let mut executor = executor(device, network, &options, &examples, &parameters(network, 3));
     load_decay(&mut *executor, 0.0, 5e-5);
     let program = executor.program().clone();
     let captured = [program.outputs.loss.id, program.statistics.counts.id, program.statistics.values.id];
@@ -58,39 +85,45 @@ fn assert_same(what: &str, a: &Trace, b: &Trace) {
 
 #[test]
 fn two_runs_are_bit_identical_on_every_executor() {
-    for device in devices() {
-        assert_same(device.info().executor, &train(&device, 7), &train(&device, 7));
+    for network in [preset(), network(VARIED)] {
+        for device in devices().into_iter().filter(|device| !matches!(device, Device::Reference)) {
+            assert_same(device.info().executor, &train(&network, &device, 7), &train(&network, &device, 7));
+        }
     }
+    assert_same("reference", &train(&preset(), &Device::Reference, 7), &train(&preset(), &Device::Reference, 7));
 }
 
 #[test]
 fn another_seed_crops_otherwise_and_gives_another_result() {
-    assert!(train(&Device::Cpu, 7).parameters != train(&Device::Cpu, 8).parameters);
+    let parameters = |seed| train(&preset(), &Device::Cpu, seed).parameters;
+    assert!(parameters(7) != parameters(8));
 }
 
 #[test]
 fn training_moves_the_parameters_and_stays_finite() {
-    let trace = train(&Device::Cpu, 7);
+    let trace = train(&preset(), &Device::Cpu, 7);
     assert!(trace.steps.first() != trace.steps.last());
     assert!(trace.parameters.iter().chain(&trace.state).all(|word| f32::from_bits(*word).is_finite()));
 }
 
 #[test]
 fn the_cpu_gives_the_same_bits_with_any_number_of_threads() {
-    let with = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-        pool.install(|| train(&Device::Cpu, 7))
-    };
-    let one = with(1);
-    for threads in [2, 3, 7] {
-        assert_same(&format!("{threads} threads"), &one, &with(threads));
+    for network in [preset(), network(VARIED)] {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+            pool.install(|| train(&network, &Device::Cpu, 7))
+        };
+        let one = with(1);
+        for threads in [2, 3, 7] {
+            assert_same(&format!("{threads} threads"), &one, &with(threads));
+        }
     }
 }
 
 #[test]
 fn finish_waits_for_steps_that_copy_nothing_back() {
     let Some(gpu) = common::gpu() else { return };
-    let network = Network::preset("convnetjs-mnist").expect("a preset");
+    let network = preset();
     let examples = Examples::noise([28, 28, 1], 256, network.classes());
     let options = Options::training(256, examples.source(), RULE);
     let mut executor = executor(&Device::Gpu(gpu.clone()), &network, &options, &examples, &parameters(&network, 3));

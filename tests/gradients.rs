@@ -88,6 +88,22 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// Normalisation over windows of even and odd size, wider than the channels too, and the largest of groups.
+const ACROSS_CHANNELS: &str = r#"
+layers = [
+    { type = "input", height = 5, width = 6, channels = 2 },
+    { type = "conv", filters = 6, kernel = 2, activation = "relu" },
+    { type = "lrn", size = 4, k = 0.5, alpha = 2.0, beta = 0.75 },
+    { type = "conv", filters = 9, kernel = [2, 3] },
+    { type = "maxout", group = 3 },
+    { type = "lrn", size = 9, alpha = 3.0, beta = 0.5 },
+    { type = "fc", outputs = 8 },
+    { type = "maxout" },
+    { type = "lrn", size = 3, alpha = 1.0 },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]"#;
+
 /// Average pooling that overlaps and pads, then over whole channels.
 const AVERAGED: &str = r#"
 layers = [
@@ -297,6 +313,11 @@ fn fully_connected_on_fully_connected() {
 #[test]
 fn two_blocks_as_people_train_them() {
     check(DEEP);
+}
+
+#[test]
+fn normalisation_and_maxima_across_channels() {
+    check(ACROSS_CHANNELS);
 }
 
 #[test]

@@ -40,10 +40,18 @@ impl Step {
             { type = "input", height = 6, width = 7, channels = 1 },
             { type = "conv", filters = 3, kernel = 3, pad = 1, activation = "relu" },
             { type = "max-pool", size = 2, stride = 2 },
+            { type = "conv", filters = 6, kernel = 2, pad = 1, activation = "leaky-relu" },
+            { type = "lrn", size = 3, alpha = 0.5 },
+            { type = "maxout" },
+            { type = "avg-pool", size = [2, 3], stride = 1, pad = [1, 0] },
             { type = "conv", filters = 2, kernel = 2 },
+            { type = "tanh" },
+            { type = "dropout", rate = 0.25 },
+            { type = "global-avg-pool" },
+            { type = "fc", outputs = 4, activation = "sigmoid" },
             { type = "fc", outputs = 4, activation = "relu" },
             { type = "fc", outputs = 3 },
-            { type = "softmax" },
+            { type = "softmax", label_smoothing = 0.1 },
         ]"#;
         Step::new(network(layers), [6, 7, 1], ADAM)
     }

@@ -126,6 +126,8 @@ fn canonical_toml_reads_back_to_the_same_network() {
         "max-pool size = [3, 2]; stride = [2, 1]; pad = [1, 0]",
         "leaky-relu slope = 0.2",
         "avg-pool size = [1, 2]; stride = [2, 1]; pad = [0, 1]",
+        "maxout group = 3",
+        "lrn size = 5; beta = 0.5",
         "global-avg-pool",
         "sigmoid",
         "tanh",
@@ -244,6 +246,10 @@ fn a_wrong_key_is_named() {
         ("dropout rate = -0.5", "rate is -0.5; rule: 0 <= rate < 1"),
         ("dropout rate = nan", "rate is NaN; rule: 0 <= rate < 1"),
         ("leaky-relu slope = 0", "slope is 0; rule: 0 < slope < 1"),
+        ("maxout group = 2", "group is 2; rule: it divides the 3 channels"),
+        ("lrn size = 0", "size is 0; rule: size >= 1"),
+        ("lrn size = 3; k = 0", "k is 0; rule: k > 0"),
+        ("lrn size = 3; alpha = nan", "alpha is NaN; rule: alpha >= 0"),
         ("leaky-relu slope = 2", "slope is 2; rule: 0 < slope < 1"),
     ] {
         assert_contains(&message_between(&[layer]), &["1 with input", rule]);

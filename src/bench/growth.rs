@@ -116,6 +116,7 @@ fn widened(network: &Network, factor: usize) -> Result<Network> {
                     ))
                 })?;
             }
+            // Maxout and what has no weights go along with the layer before them.
             _ => {}
         }
     }

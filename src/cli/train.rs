@@ -86,7 +86,7 @@ struct OverrideArgs {
     /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
     #[arg(long)]
     no_augmentation: bool,
-    /// Decides initial weights, the order of examples, all crops and all augmentation [default: 1]
+    /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }

@@ -7,11 +7,11 @@ use crate::net::{Layer, Node};
 
 /// PyTorch's shape of a layer's weights: `[O, I, KH, KW]` or `[O, I]`; none for a layer without weights.
 pub fn pytorch_shape(node: &Node) -> Option<Vec<usize>> {
-    match node.layer {
-        Layer::Conv { filters, kernel: [kh, kw], .. } => Some(vec![filters, node.input.channels, kh, kw]),
-        Layer::Fc { outputs } => Some(vec![outputs, node.input.len()]),
-        _ => None,
-    }
+    let [height, width, inputs, outputs] = window(node)?;
+    Some(match node.layer {
+        Layer::Fc { .. } => vec![outputs, node.input.len()],
+        _ => vec![outputs, inputs, height, width],
+    })
 }
 
 /// `weight` (or its gradient) of `node` in PyTorch's order. A layer without weights gives none.
@@ -29,7 +29,18 @@ fn window(node: &Node) -> Option<[usize; 4]> {
     match node.layer {
         Layer::Conv { filters, kernel: [kh, kw], .. } => Some([kh, kw, node.input.channels, filters]),
         Layer::Fc { outputs } => Some([node.input.height, node.input.width, node.input.channels, outputs]),
-        _ => None,
+        Layer::Input { .. }
+        | Layer::Relu
+        | Layer::LeakyRelu { .. }
+        | Layer::Sigmoid
+        | Layer::Tanh
+        | Layer::MaxPool { .. }
+        | Layer::AvgPool { .. }
+        | Layer::GlobalAvgPool
+        | Layer::Maxout { .. }
+        | Layer::Lrn { .. }
+        | Layer::Dropout { .. }
+        | Layer::Softmax { .. } => None,
     }
 }
 

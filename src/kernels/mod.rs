@@ -15,7 +15,9 @@ mod conv_direct;
 mod conv_sparse;
 pub mod dropout;
 pub mod fc;
+pub mod lrn;
 pub mod matmul;
+pub mod maxout;
 mod nonzero;
 pub mod op;
 pub mod optimizer;
@@ -119,6 +121,10 @@ pub static ALL: &[&Kernel] = &[
     &pool::BACKWARD_VEC4,
     &avg_pool::FORWARD,
     &avg_pool::BACKWARD,
+    &lrn::FORWARD,
+    &lrn::BACKWARD,
+    &maxout::FORWARD,
+    &maxout::BACKWARD,
     &fc::FORWARD,
     &fc::FORWARD_VEC4,
     &fc::BACKWARD_INPUT,
@@ -158,6 +164,8 @@ pub fn cases() -> Vec<Case> {
         dropout::cases(),
         pool::cases(),
         avg_pool::cases(),
+        lrn::cases(),
+        maxout::cases(),
         fc::cases(),
         softmax::cases(),
         optimizer::cases(),

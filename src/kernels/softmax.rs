@@ -138,9 +138,13 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
             probabilities[n * c + i] = S::of(probability);
             dlogits[n * c + i] = S::of(if n < valid { (probability - wanted) / valid as f64 } else { 0.0 });
         }
-        let mean = logits.iter().map(|v| v.get()).sum::<f64>() / c as f64;
-        let wanted = (1.0 - smoothing) * logits[label.min(c - 1)].get() + smoothing * mean;
-        losses[n] = S::of(if n < valid { sum.ln() + largest - wanted } else { 0.0 });
+        let distance = largest - logits[label.min(c - 1)].get();
+        let mut loss = sum.ln() + distance;
+        if smoothing > 0.0 {
+            let mean = logits.iter().map(|v| largest - v.get()).sum::<f64>() / c as f64;
+            loss += smoothing * (mean - distance);
+        }
+        losses[n] = S::of(if n < valid { loss } else { 0.0 });
         predictions[n] = prediction as u32;
     }
 }
@@ -181,12 +185,13 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
         if let Some(d) = dlogits.get_mut(label) {
             *d = (probabilities[label] - (1.0 - smoothing + spread)) * weight;
         }
-        let mut wanted = f64::from(logits[label.min(c - 1)]);
+        let distance = f64::from(largest) - f64::from(logits[label.min(c - 1)]);
+        let mut loss = sum.ln() + distance;
         if smoothing > 0.0 {
-            let mean = logits.iter().map(|v| f64::from(*v)).sum::<f64>() / c as f64;
-            wanted += f64::from(smoothing) * (mean - wanted);
+            let mean = logits.iter().map(|v| f64::from(largest) - f64::from(*v)).sum::<f64>() / c as f64;
+            loss += f64::from(smoothing) * (mean - distance);
         }
-        losses[n] = (sum.ln() + f64::from(largest) - wanted) as f32;
+        losses[n] = loss as f32;
     }
 }
 
@@ -255,6 +260,14 @@ pub fn cases() -> Vec<Case> {
         let op = gradient([n, c], header_in, labels_in, probabilities, out);
         cases.push(b.case(&shape, op, Tolerance::ELEMENTWISE));
     }
+    // Logits whose sum overflows, and one far from the others.
+    let mut b = CaseBuilder::default();
+    let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![1, 0, 3]));
+    let huge = [[-1e38; 4], [1e38, -1e38, 1e38, 1e38], [1e4, 1e4 - 2.0, 1e4 - 5.0, 1e4 - 1.0]];
+    let logits = b.reals(huge.concat());
+    let out = Outputs { probabilities: b.out(12), dlogits: b.out(12), losses: b.out(3), predictions: b.out_words(3) };
+    let op = forward([3, 4], 0.0, header, labels, logits, out);
+    cases.push(b.case("huge logits", op, Tolerance::ELEMENTWISE));
     // Half of the predictions wrong; ties go to the first class.
     let mut b = CaseBuilder::default();
     let labels: Vec<u32> = (0..130).map(|i| i % 4).collect();

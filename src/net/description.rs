@@ -75,6 +75,19 @@ enum LayerKeys {
         pad: Pair,
     },
     GlobalAvgPool {},
+    Maxout {
+        #[serde(default = "default_group")]
+        group: usize,
+    },
+    Lrn {
+        size: usize,
+        #[serde(default = "default_k")]
+        k: f32,
+        #[serde(default = "default_alpha")]
+        alpha: f32,
+        #[serde(default = "default_beta")]
+        beta: f32,
+    },
     Fc {
         outputs: usize,
         #[serde(default)]
@@ -98,6 +111,24 @@ enum Activation {
     LeakyRelu,
     Sigmoid,
     Tanh,
+}
+
+/// As in ConvNetJS.
+fn default_group() -> usize {
+    2
+}
+
+/// This and the next two as in PyTorch.
+fn default_k() -> f32 {
+    1.0
+}
+
+fn default_alpha() -> f32 {
+    1e-4
+}
+
+fn default_beta() -> f32 {
+    0.75
 }
 
 /// As in PyTorch.
@@ -243,6 +274,10 @@ impl Network {
                 Layer::Softmax { label_smoothing } if label_smoothing > 0.0 => {
                     writeln!(text, "label_smoothing = {label_smoothing:?}")
                 }
+                Layer::Maxout { group } => writeln!(text, "group = {group}"),
+                Layer::Lrn { size, k, alpha, beta } => {
+                    writeln!(text, "size = {size}\nk = {k:?}\nalpha = {alpha:?}\nbeta = {beta:?}")
+                }
                 Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
                 Layer::GlobalAvgPool | Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Softmax { .. } => Ok(()),
             };
@@ -271,6 +306,8 @@ impl LayerKeys {
                 let stride = stride.unwrap_or(size);
                 (Layer::AvgPool { size: size.0, stride: stride.0, pad: pad.0 }, 0.0, None)
             }
+            LayerKeys::Maxout { group } => (Layer::Maxout { group }, 0.0, None),
+            LayerKeys::Lrn { size, k, alpha, beta } => (Layer::Lrn { size, k, alpha, beta }, 0.0, None),
             LayerKeys::GlobalAvgPool {} => (Layer::GlobalAvgPool, 0.0, None),
             LayerKeys::Fc { outputs, bias, activation } => (Layer::Fc { outputs }, bias, activation),
             LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),
@@ -289,9 +326,10 @@ fn line_of(text: &str, offset: usize) -> usize {
 /// serde's message about a layer's keys without Rust's words in it.
 fn in_plain_words(message: &str) -> String {
     let message = match message.strip_prefix("unknown variant") {
-        // The only other choice among words is `activation`, whose one word is not a layer's list.
+        // The only other choice among words is `activation`, whose list has no pooling.
         Some(rest) if rest.contains("`max-pool`") => format!("unknown layer type{rest}"),
-        _ => message.to_string(),
+        Some(rest) => format!("unknown activation{rest}"),
+        None => message.to_string(),
     };
     message
         .replace("expected usize", "expected a whole number, 0 or more")

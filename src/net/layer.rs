@@ -35,6 +35,10 @@ pub enum Layer {
     AvgPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// The mean of each whole channel.
     GlobalAvgPool,
+    /// The largest of every `group` channels that lie side by side.
+    Maxout { group: usize },
+    /// Local response normalisation across `size` channels: x * (k + alpha/size * sum of x²)^-beta.
+    Lrn { size: usize, k: f32, alpha: f32, beta: f32 },
     /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
     Fc { outputs: usize },
     /// While training, each value becomes 0 with probability `rate`, and what stays is divided by 1 - rate.
@@ -58,6 +62,8 @@ impl Layer {
             Layer::AvgPool { .. } => "avg-pool",
             Layer::GlobalAvgPool => "global-avg-pool",
             Layer::Fc { .. } => "fc",
+            Layer::Maxout { .. } => "maxout",
+            Layer::Lrn { .. } => "lrn",
             Layer::Dropout { .. } => "dropout",
             Layer::Softmax { .. } => "softmax",
         }
@@ -104,6 +110,22 @@ impl Layer {
                 Ok(Shape { height, width, ..input })
             }
             Layer::GlobalAvgPool => Ok(Shape::vector(input.channels)),
+            Layer::Maxout { group } => {
+                at_least_one("group", group)?;
+                if !input.channels.is_multiple_of(group) {
+                    return Err(format!("group is {group}; rule: it divides the {} channels", input.channels));
+                }
+                Ok(Shape { channels: input.channels / group, ..input })
+            }
+            Layer::Lrn { size, k, alpha, beta } => {
+                at_least_one("size", size)?;
+                for (what, value) in [("alpha", alpha), ("beta", beta)] {
+                    if !(value >= 0.0 && value.is_finite()) {
+                        return Err(format!("{what} is {value}; rule: {what} >= 0"));
+                    }
+                }
+                if k > 0.0 && k.is_finite() { Ok(input) } else { Err(format!("k is {k}; rule: k > 0")) }
+            }
             Layer::Fc { outputs } => {
                 at_least_one("outputs", outputs)?;
                 Ok(Shape::vector(outputs))
@@ -144,6 +166,8 @@ impl Layer {
             | Layer::MaxPool { .. }
             | Layer::AvgPool { .. }
             | Layer::GlobalAvgPool
+            | Layer::Maxout { .. }
+            | Layer::Lrn { .. }
             | Layer::Dropout { .. }
             | Layer::Softmax { .. } => None,
         }

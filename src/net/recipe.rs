@@ -141,10 +141,14 @@ impl Recipe {
         for (name, value) in self.numbers() {
             let Some(value) = value else { continue };
             let (legal, rule) = match name {
-                "learning_rate" | "epsilon" | "step_every" | "step_factor" => {
-                    (value > 0.0 && value.is_finite(), "above 0")
-                }
+                // Kernels compute in f32, where a smaller one is 0 and guards nothing.
+                "epsilon" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38"),
+                "learning_rate" | "step_every" | "step_factor" => (value > 0.0 && value.is_finite(), "above 0"),
                 "l1_decay" | "l2_decay" => (value >= 0.0 && value.is_finite(), "0 or above"),
+                // 0.99999999 is 1 in f32.
+                "momentum" | "rho" | "beta1" | "beta2" => {
+                    ((0.0..1.0).contains(&value) && (value as f32) < 1.0, "at least 0 and below 1, by 1e-7 or more")
+                }
                 _ => ((0.0..1.0).contains(&value), "at least 0 and below 1"),
             };
             if !legal {
@@ -209,7 +213,15 @@ mod tests {
             (Recipe { batch_size: Some(0), ..Recipe::default() }, "batch_size is 0; it must be between 1 and 1048576"),
             (Recipe { learning_rate: Some(-1.0), ..Recipe::default() }, "learning_rate is -1; it must be above 0"),
             (Recipe { l2_decay: Some(f64::NAN), ..Recipe::default() }, "l2_decay is NaN; it must be 0 or above"),
-            (Recipe { momentum: Some(1.0), ..Recipe::default() }, "momentum is 1; it must be at least 0 and below 1"),
+            (
+                Recipe { momentum: Some(1.0), ..Recipe::default() },
+                "momentum is 1; it must be at least 0 and below 1, by 1e-7 or more",
+            ),
+            (Recipe { epsilon: Some(0.0), ..Recipe::default() }, "epsilon is 0; it must be above 1.2e-38"),
+            (
+                Recipe { beta2: Some(0.999_999_99), ..Recipe::default() },
+                "beta2 is 0.99999999; it must be at least 0 and below 1, by 1e-7 or more",
+            ),
         ] {
             let message = recipe.check().map_err(|error| error.to_string());
             assert_eq!(message, Err(format!("[training]: {expected}")));

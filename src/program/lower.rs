@@ -14,7 +14,7 @@ use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::optimizer::{self, Rule};
-use crate::kernels::{Op, Tensor, activation, avg_pool, batch, conv, dropout, fc, pool, relu, softmax};
+use crate::kernels::{Op, Tensor, activation, avg_pool, batch, conv, dropout, fc, lrn, maxout, pool, relu, softmax};
 use crate::net::{Augmentation, Layer, Network, Node, Shape};
 
 /// The data set that batches are gathered from.
@@ -83,8 +83,8 @@ impl Program {
         let nodes = plan_nodes(&mut planner, network, options, parameter_tensors);
         let outputs = plan_outputs(&mut planner, options.batch);
 
-        let (winners, unfused) = (Vec::new(), Vec::new());
-        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, winners, unfused };
+        let (kept, unfused) = (Vec::new(), Vec::new());
+        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, kept, unfused };
         lowering.batch(chunks, examples_per_chunk);
         lowering.forward();
         if options.backward {
@@ -302,8 +302,8 @@ struct Lowering<'a> {
     inputs: Inputs,
     nodes: Vec<NodeTensors>,
     outputs: Outputs,
-    /// Each max-pool's winners, by node.
-    winners: Vec<(usize, Tensor)>,
+    /// What the forward pass keeps for the backward pass, by node: winners of max-pooling and maxout, LRN's sums.
+    kept: Vec<(usize, Tensor)>,
     /// What goes into [`Stage::Unfused`].
     unfused: Vec<Instruction>,
 }
@@ -338,6 +338,16 @@ impl Lowering<'_> {
         self.options.fuse
             && is(i, |layer| matches!(layer, Layer::Relu))
             && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
+    }
+
+    fn lrn_params(&self, node: &Node) -> lrn::Params {
+        let Layer::Lrn { size, k, alpha, beta } = node.layer else { unreachable!("asked of LRN only") };
+        lrn::Params::new(self.options.batch * node.input.len(), node.input.channels, size, [k, alpha, beta])
+    }
+
+    /// What the forward pass of node `i` kept.
+    fn kept(&self, i: usize) -> Tensor {
+        self.kept.iter().find(|(at, _)| *at == i).expect("the forward pass made it").1
     }
 
     fn avg_pool_params(&self, node: &Node) -> pool::Params {
@@ -378,8 +388,18 @@ impl Lowering<'_> {
                 Layer::MaxPool { .. } => {
                     let (from, p) = self.pool_params(i);
                     let winner = self.planner.words(format!("{}.winner", node.name), y.len);
-                    self.winners.push((i, winner));
+                    self.kept.push((i, winner));
                     pool::forward(p, self.nodes[from].activation, y, winner)
+                }
+                Layer::Maxout { group } => {
+                    let winner = self.planner.words(format!("{}.winner", node.name), y.len);
+                    self.kept.push((i, winner));
+                    maxout::forward(maxout::Params::new(x.len, *group), x, y, winner)
+                }
+                Layer::Lrn { .. } => {
+                    let sums = self.planner.real(format!("{}.sums", node.name), y.len);
+                    self.kept.push((i, sums));
+                    lrn::forward(self.lrn_params(node), x, y, sums)
                 }
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
                 Layer::Dropout { rate } => {
@@ -457,6 +477,18 @@ impl Lowering<'_> {
                         self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
                     }
                 }
+                Layer::Maxout { group } => {
+                    if let Some(dx) = dx {
+                        let p = maxout::Params::new(dx.len, *group);
+                        self.emit(i, "backward", maxout::backward(p, dy, self.kept(i), dx));
+                    }
+                }
+                Layer::Lrn { .. } => {
+                    if let Some(dx) = dx {
+                        let op = lrn::backward(self.lrn_params(node), x, self.kept(i), dy, dx);
+                        self.emit(i, "backward", op);
+                    }
+                }
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => {
                     let p = self.avg_pool_params(node);
                     if let Some(dx) = dx {
@@ -471,7 +503,7 @@ impl Lowering<'_> {
                 }
                 Layer::MaxPool { .. } => {
                     let (from, p) = self.pool_params(i);
-                    let winner = self.winners.iter().find(|(at, _)| *at == i).expect("the forward pass made it").1;
+                    let winner = self.kept(i);
                     if let Some(dx) = self.nodes[from].activation_gradient {
                         self.emit(i, "backward", pool::backward(p, dy, winner, dx));
                     }

@@ -83,6 +83,8 @@ def forward(layers, params, x):
             case "tanh": x = F.tanh(x)
             case "avg-pool": x = F.avg_pool2d(x, t["size"], t["stride"], t["pad"], count_include_pad=False)
             case "global-avg-pool": x = x.mean((2, 3), keepdim=True)
+            case "lrn": x = F.local_response_norm(x, t["size"], t["alpha"], t["beta"], t["k"])
+            case "maxout": x = x.unflatten(1, (-1, t["group"])).max(2).values
             case "max-pool": x = F.max_pool2d(x, t["size"], t["stride"], t["pad"])
             case "fc": x = F.linear(x.flatten(1), weight, bias)
             case "softmax": x = F.softmax(x, dim=1)
@@ -133,6 +135,9 @@ def margin(layers, outputs, zeros_tie):
     for name, t in layers:
         if t["type"] in ("relu", "leaky-relu"):
             smallest = min(smallest, below.abs().min().item())
+        if t["type"] == "maxout":
+            first, second = below.unflatten(1, (-1, t["group"])).topk(2, 2).values.unbind(2)
+            smallest = min(smallest, (first - second).min().item())
         if t["type"] == "max-pool":
             padded = F.pad(below, [t["pad"]] * 4, value=-math.inf)
             windows = padded.unfold(2, t["size"], t["stride"]).unfold(3, t["size"], t["stride"])

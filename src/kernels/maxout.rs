@@ -1,0 +1,141 @@
+//! Maxout: of every group of channels that lie side by side the largest, `[M,C]` -> `[M,C/group]`, and its channel (Goodfellow
+//! et al. 2013). The first maximum wins, as in max-pooling and ConvNetJS, and a NaN beats every number. `shaders/maxout.wgsl`.
+
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::{
+    Args, Case,
+    Element::{F32, U32},
+    Kernel, Op, Reference, Scalar, Tensor,
+};
+use rayon::prelude::*;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Outputs: M * C / group.
+    pub count: u32,
+    pub group: u32,
+    pub reserved: [u32; 2],
+}
+
+impl Params {
+    /// Of `inputs` values, `group` of which make one.
+    pub fn new(inputs: usize, group: usize) -> Params {
+        assert!(group > 0 && inputs.is_multiple_of(group), "maxout: {inputs} values in groups of {group}");
+        Params { count: word(inputs / group), group: word(group), reserved: [0; 2] }
+    }
+
+    fn inputs(&self) -> usize {
+        self.count as usize * self.group as usize
+    }
+}
+
+/// Inputs: x. Outputs: y, winner within its group.
+pub static FORWARD: Kernel = Kernel {
+    name: "maxout.forward",
+    source: include_str!("../../shaders/maxout.wgsl"),
+    entry: "forward",
+    inputs: &[F32],
+    outputs: &[F32, U32],
+    textures: &[],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: forward_reference, double: forward_reference },
+    cpu: Some(forward_cpu),
+};
+
+/// Inputs: dy, winner. Outputs: dx.
+pub static BACKWARD: Kernel = Kernel {
+    name: "maxout.backward",
+    entry: "backward",
+    inputs: &[F32, U32],
+    outputs: &[F32],
+    reference: Reference { single: backward_reference, double: backward_reference },
+    cpu: Some(backward_cpu),
+    ..FORWARD
+};
+
+pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
+    let count = p.count as usize;
+    assert_eq!((x.len, y.len, winner.len), (p.inputs(), count, count), "maxout.forward: x, y, winner of {p:?}");
+    Op::new(&FORWARD, p, &[x], &[y, winner], linear(count, 64), p.inputs())
+}
+
+pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
+    let count = p.count as usize;
+    assert_eq!((dy.len, winner.len, dx.len), (count, count, p.inputs()), "maxout.backward: dy, winner, dx of {p:?}");
+    Op::new(&BACKWARD, p, &[dy, winner], &[dx], linear(p.inputs(), 64), p.inputs())
+}
+
+/// The first of the largest values; a NaN is larger than all others.
+fn largest<S: Scalar>(group: &[S]) -> usize {
+    let mut best = 0;
+    for (i, v) in group.iter().enumerate().skip(1) {
+        let (v, so_far) = (v.get(), group[best].get());
+        if v > so_far || v.is_nan() && !so_far.is_nan() {
+            best = i;
+        }
+    }
+    best
+}
+
+fn forward_group<S: Scalar>(x: &[S], y: &mut S, winner: &mut u32) {
+    let best = largest(x);
+    (*y, *winner) = (x[best], best as u32);
+}
+
+fn backward_group<S: Scalar>(dy: S, winner: u32, dx: &mut [S]) {
+    dx.fill(S::of(0.0));
+    dx[winner as usize] = dy;
+}
+
+fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let group = args.params::<Params>().group as usize;
+    let outputs = args.out(0).iter_mut().zip(args.out_words(1));
+    args.real(0).chunks_exact(group).zip(outputs).for_each(|(x, (y, winner))| forward_group(x, y, winner));
+}
+
+fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let group = args.params::<Params>().group as usize;
+    let inputs = args.real(0).iter().zip(args.words(1));
+    args.out(0).chunks_exact_mut(group).zip(inputs).for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
+}
+
+/// Groups below which a second thread costs more than it brings.
+const TASK: usize = 2048;
+
+fn forward_cpu(args: &mut Args<'_, f32>) {
+    let group = args.params::<Params>().group as usize;
+    let outputs = args.out(0).par_iter_mut().zip(args.out_words(1).par_iter_mut());
+    let groups = args.real(0).par_chunks_exact(group).zip(outputs).with_min_len(TASK);
+    groups.for_each(|(x, (y, winner))| forward_group(x, y, winner));
+}
+
+fn backward_cpu(args: &mut Args<'_, f32>) {
+    let group = args.params::<Params>().group as usize;
+    let inputs = args.real(0).par_iter().zip(args.words(1).par_iter());
+    let groups = args.out(0).par_chunks_exact_mut(group).zip(inputs).with_min_len(TASK);
+    groups.for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // The last one needs more than 65,535 workgroups both ways.
+    for (count, group) in [(1, 1), (1, 7), (63, 2), (64, 3), (65, 2), (1009, 5), (65_535 * 64 + 1, 2)] {
+        let (p, shape) = (Params::new(count * group, group), format!("{count} groups of {group}"));
+        let mut b = CaseBuilder::default();
+        let (x, y, winner) = (b.real(count * group), b.out(count), b.out_words(count));
+        cases.push(b.case(&shape, forward(p, x, y, winner), Tolerance::EXACT));
+        let mut b = CaseBuilder::default();
+        let winners = (0..count as u32).map(|i| i.wrapping_mul(2_654_435_761) % group as u32).collect();
+        let (dy, winner, dx) = (b.real(count), b.words(winners), b.out(count * group));
+        cases.push(b.case(&shape, backward(p, dy, winner, dx), Tolerance::EXACT));
+    }
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let special = vec![0.0, 0.0, 1.0, nan, nan, 1.0, -inf, -3e38, inf, nan, -0.0, 0.0];
+    let mut b = CaseBuilder::default();
+    let (x, y, winner) = (b.reals(special.clone()), b.out(6), b.out_words(6));
+    cases.push(b.case("ties, NaN, infinities", forward(Params::new(12, 2), x, y, winner), Tolerance::EXACT));
+    cases
+}
