@@ -27,10 +27,10 @@ pub struct NamedTensor {
 pub struct Inspection {
     /// The example's class.
     pub label: usize,
-    /// Cross-entropy of this example, in nats.
+    /// The network's loss for this example: with softmax its cross-entropy, in nats.
     pub loss: f32,
-    /// Probability of each class.
-    pub probabilities: Vec<f32>,
+    /// Of each class what the last layer gives: with softmax its probability, else its score.
+    pub scores: Vec<f32>,
     /// Extremes, means and deviations, in the order of the network's nodes.
     pub layers: Vec<LayerStatistics>,
     /// For every layer `LAYER.activation` and `LAYER.activation_gradient`, `[H,W,C]`, or `[C]` from the first fully
@@ -39,9 +39,9 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// The `count` most probable classes, most probable first; the lower class first where two are equal.
+    /// The `count` classes with the largest scores, the largest first; the lower class first where two are equal.
     pub fn top(&self, count: usize) -> Vec<(usize, f32)> {
-        let mut classes: Vec<(usize, f32)> = self.probabilities.iter().copied().enumerate().collect();
+        let mut classes: Vec<(usize, f32)> = self.scores.iter().copied().enumerate().collect();
         classes.sort_by(|a, b| b.1.total_cmp(&a.1));
         classes.truncate(count);
         classes
@@ -99,9 +99,9 @@ pub async fn inspect(
     let layers = executor.program().statistics.decode(&counts, &values).layers;
     let tensors = read_tensors(executor, network).await?;
     let last = executor.program().nodes.len() - 1;
-    let softmax = executor.program().nodes[last].activation.id;
-    let probabilities = read_reals(executor, softmax).await?;
-    Ok(Inspection { label: usize::from(label), loss, probabilities, layers, tensors })
+    let scores = executor.program().nodes[last].activation.id;
+    let scores = read_reals(executor, scores).await?;
+    Ok(Inspection { label: usize::from(label), loss, scores, layers, tensors })
 }
 
 /// The one example, as a data set.
@@ -121,7 +121,7 @@ async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<
     let mut tensors = Vec::new();
     let mut flat = false;
     for (node, places) in network.nodes.iter().zip(nodes) {
-        flat |= matches!(node.layer, Layer::Fc { .. } | Layer::Softmax { .. });
+        flat |= matches!(node.layer, Layer::Fc { .. }) || node.layer.is_loss();
         let activations =
             [("activation", Some(places.activation)), ("activation_gradient", places.activation_gradient)];
         for (what, place) in activations {

@@ -104,6 +104,9 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// Losses that are no softmax's; the rest is small.
+const LOSSES: [&str; 2] = ["hinge", "mse"];
+
 /// Average pooling that overlaps and pads, then over whole channels.
 const AVERAGED: &str = r#"
 layers = [
@@ -313,6 +316,23 @@ fn fully_connected_on_fully_connected() {
 #[test]
 fn two_blocks_as_people_train_them() {
     check(DEEP);
+}
+
+#[test]
+fn losses_of_scores() {
+    for loss in LOSSES {
+        let toml = DENSE.replace("softmax", loss);
+        for valid in [BATCH, BATCH - 1] {
+            let mut check = Check::new(&toml, valid);
+            check.parameters();
+            check.activations_to_logits();
+            // The scores leave the loss as they came, and their gradient with them.
+            let nodes = check.executor.program().nodes.clone();
+            let [scores, end] = nodes[nodes.len() - 2..] else { unreachable!("a loss has a layer before it") };
+            assert_eq!(check.values(Some(scores.activation)), check.values(Some(end.activation)));
+            assert_eq!(check.values(scores.activation_gradient), check.values(end.activation_gradient));
+        }
+    }
 }
 
 #[test]

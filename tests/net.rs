@@ -396,9 +396,9 @@ fn a_network_goes_from_one_input_to_one_softmax() {
     let image = "input height = 4; width = 4; channels = 3";
     let cases: [(&[&str], &str); 7] = [
         (&["fc outputs = 3", "softmax"], "the first layer is `fc`; rule: the first is `input`"),
-        (&[image, "fc outputs = 3"], "the last layer is `fc`; rule: the last is `softmax`"),
+        (&[image, "fc outputs = 3"], "the last layer is `fc`; rule: the last is `softmax`, `hinge` or `mse`"),
         (&[image, image, "fc outputs = 3", "softmax"], "2 layers are `input`; rule: exactly one is"),
-        (&[image, "softmax", "fc outputs = 3", "softmax"], "2 layers are `softmax`; rule: exactly one is"),
+        (&[image, "softmax", "fc outputs = 3", "softmax"], "2 layers are a loss; rule: exactly one is"),
         (
             &[image, "conv filters = 3; kernel = 3", "softmax"],
             "layer softmax with input 2x2x3: rule: softmax needs one value",

@@ -8,10 +8,11 @@ use glassnet::exec::DeviceInfo;
 use glassnet::formats::load_model;
 use glassnet::inspect::{Inspection, inspect};
 use glassnet::kernels::statistics::Summary;
-use glassnet::net::{Network, Node, Shape};
+use glassnet::net::{Layer, Network, Node, Shape};
 use glassnet::program::LayerStatistics;
 use glassnet::{Error, Result};
 use serde::Serialize;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -67,7 +68,7 @@ struct Report<'a> {
     device: DeviceInfo,
     label: Class,
     loss: f32,
-    /// The most probable classes, most probable first.
+    /// The classes with the largest scores, the largest first.
     predictions: Vec<Class>,
     layers: Vec<LayerReport<'a>>,
     dump: Option<&'a Path>,
@@ -77,7 +78,22 @@ struct Report<'a> {
 struct Class {
     class: usize,
     name: String,
-    probability: f32,
+    /// With softmax.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<f32>,
+    /// With another loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f32>,
+}
+
+/// `7 (99.12 %)`, or `7 (score 1.25)`.
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.probability, self.score) {
+            (Some(probability), _) => write!(f, "{} ({:.2} %)", self.name, 100.0 * probability),
+            (_, score) => write!(f, "{} (score {})", self.name, figure(f64::from(score.unwrap_or_default()))),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -127,7 +143,11 @@ fn report<'a>(
     inspection: &'a Inspection,
 ) -> Report<'a> {
     let name = |class: usize| dataset.name.class_names().get(class).map_or(class.to_string(), |n| n.to_string());
-    let class = |(class, probability): (usize, f32)| Class { class, name: name(class), probability };
+    let softmax = network.nodes.last().is_some_and(|node| matches!(node.layer, Layer::Softmax { .. }));
+    let class = |(class, value): (usize, f32)| {
+        let (probability, score) = if softmax { (Some(value), None) } else { (None, Some(value)) };
+        Class { class, name: name(class), probability, score }
+    };
     let label = inspection.label;
     let layer = |(node, statistics): (&'a Node, &'a LayerStatistics)| LayerReport {
         kind: node.layer.kind(),
@@ -143,7 +163,7 @@ fn report<'a>(
         split: args.split,
         index: args.index,
         device,
-        label: class((label, inspection.probabilities[label])),
+        label: class((label, inspection.scores[label])),
         loss: inspection.loss,
         predictions: inspection.top(TOP).into_iter().map(class).collect(),
         layers: network.nodes.iter().zip(&inspection.layers).map(layer).collect(),
@@ -170,8 +190,7 @@ fn text(report: &Report) -> String {
         let summaries = [layer.statistics.activation, layer.statistics.activation_gradient];
         table.row(cells.into_iter().chain([count]).chain(summaries.into_iter().flat_map(extremes)));
     }
-    let predictions: Vec<String> =
-        report.predictions.iter().map(|p| format!("{} ({:.2} %)", p.name, 100.0 * p.probability)).collect();
+    let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).collect();
     let dump = report.dump.map_or(String::new(), |path| format!("\nevery tensor is in {}", path.display()));
     format!(
         "{split} example {} of {} through {} ({})\n{table}\nlabel {}, predicted {}; loss {}{dump}",

@@ -40,7 +40,9 @@ fn window(node: &Node) -> Option<[usize; 4]> {
         | Layer::Maxout { .. }
         | Layer::Lrn { .. }
         | Layer::Dropout { .. }
-        | Layer::Softmax { .. } => None,
+        | Layer::Softmax { .. }
+        | Layer::Hinge
+        | Layer::Mse => None,
     }
 }
 

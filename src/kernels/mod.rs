@@ -15,6 +15,7 @@ mod conv_direct;
 mod conv_sparse;
 pub mod dropout;
 pub mod fc;
+pub mod loss;
 pub mod lrn;
 pub mod matmul;
 pub mod maxout;
@@ -131,6 +132,8 @@ pub static ALL: &[&Kernel] = &[
     &fc::BACKWARD_INPUT_VEC4,
     &fc::BACKWARD_WEIGHT,
     &fc::BACKWARD_WEIGHT_VEC4,
+    &loss::HINGE,
+    &loss::MSE,
     &softmax::FORWARD,
     &softmax::SUMMARY,
     &softmax::GRADIENT,
@@ -167,6 +170,7 @@ pub fn cases() -> Vec<Case> {
         lrn::cases(),
         maxout::cases(),
         fc::cases(),
+        loss::cases(),
         softmax::cases(),
         optimizer::cases(),
         statistics::cases(),

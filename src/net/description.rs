@@ -101,6 +101,8 @@ enum LayerKeys {
         #[serde(default)]
         label_smoothing: f32,
     },
+    Hinge {},
+    Mse {},
 }
 
 /// The shorthand that puts a layer of its own behind a conv or fc.
@@ -279,7 +281,13 @@ impl Network {
                     writeln!(text, "size = {size}\nk = {k:?}\nalpha = {alpha:?}\nbeta = {beta:?}")
                 }
                 Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
-                Layer::GlobalAvgPool | Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Softmax { .. } => Ok(()),
+                Layer::GlobalAvgPool
+                | Layer::Relu
+                | Layer::Sigmoid
+                | Layer::Tanh
+                | Layer::Softmax { .. }
+                | Layer::Hinge
+                | Layer::Mse => Ok(()),
             };
         }
         text + &self.augmentation.to_toml() + &self.training.to_toml()
@@ -311,6 +319,8 @@ impl LayerKeys {
             LayerKeys::GlobalAvgPool {} => (Layer::GlobalAvgPool, 0.0, None),
             LayerKeys::Fc { outputs, bias, activation } => (Layer::Fc { outputs }, bias, activation),
             LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),
+            LayerKeys::Hinge {} => (Layer::Hinge, 0.0, None),
+            LayerKeys::Mse {} => (Layer::Mse, 0.0, None),
             LayerKeys::Softmax { label_smoothing } => (Layer::Softmax { label_smoothing }, 0.0, None),
         };
         layers.push((layer, bias));

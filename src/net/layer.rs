@@ -46,6 +46,10 @@ pub enum Layer {
     /// Softmax with the cross-entropy loss. It has no weights of its own: an `fc` before it makes the logits. While
     /// training, the share `label_smoothing` of every target is spread evenly over all classes.
     Softmax { label_smoothing: f32 },
+    /// Multi-class hinge loss of the scores: the sum of max(0, s_j - s_label + 1) over the other classes.
+    Hinge,
+    /// Half the squared distance of the scores from 1 for the label and 0 for the others.
+    Mse,
 }
 
 impl Layer {
@@ -66,6 +70,8 @@ impl Layer {
             Layer::Lrn { .. } => "lrn",
             Layer::Dropout { .. } => "dropout",
             Layer::Softmax { .. } => "softmax",
+            Layer::Hinge => "hinge",
+            Layer::Mse => "mse",
         }
     }
 
@@ -78,9 +84,14 @@ impl Layer {
         }
     }
 
+    /// Whether it ends a network: it makes a loss of the scores before it.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Layer::Softmax { .. } | Layer::Hinge | Layer::Mse)
+    }
+
     /// Whether a network has exactly one of it, so that its name needs no number.
     pub(super) fn is_single(&self) -> bool {
-        matches!(self, Layer::Input { .. } | Layer::Softmax { .. })
+        self.is_loss() || matches!(self, Layer::Input { .. })
     }
 
     /// The shape that leaves the layer when `input` enters it, or the rule that forbids it.
@@ -136,13 +147,9 @@ impl Layer {
             }
             Layer::Softmax { label_smoothing } => {
                 below_one("label_smoothing", label_smoothing)?;
-                if input.height != 1 || input.width != 1 || input.channels < 2 {
-                    return Err("rule: softmax needs one value for each of at least 2 classes (1x1xC); \
-                                put an `fc` layer with that many outputs before it"
-                        .to_string());
-                }
-                Ok(input)
+                self.scores(input)
             }
+            Layer::Hinge | Layer::Mse => self.scores(input),
             Layer::LeakyRelu { slope } => {
                 if slope > 0.0 && slope < 1.0 {
                     return Ok(input);
@@ -151,6 +158,18 @@ impl Layer {
             }
             Layer::Relu | Layer::Sigmoid | Layer::Tanh => Ok(input),
         }
+    }
+
+    /// What a loss makes of its input: the same shape, one value for each class.
+    fn scores(&self, input: Shape) -> Result<Shape, String> {
+        if input.height != 1 || input.width != 1 || input.channels < 2 {
+            return Err(format!(
+                "rule: {} needs one value for each of at least 2 classes (1x1xC); \
+                 put an `fc` layer with that many outputs before it",
+                self.kind()
+            ));
+        }
+        Ok(input)
     }
 
     /// Shape of the weights in our order and the number of outputs they serve, for a layer that has weights.
@@ -169,7 +188,9 @@ impl Layer {
             | Layer::Maxout { .. }
             | Layer::Lrn { .. }
             | Layer::Dropout { .. }
-            | Layer::Softmax { .. } => None,
+            | Layer::Softmax { .. }
+            | Layer::Hinge
+            | Layer::Mse => None,
         }
     }
 }

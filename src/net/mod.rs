@@ -1,4 +1,4 @@
-//! What a user describes: a chain of layers from `input` to `softmax`, checked once, shapes and names inferred.
+//! What a user describes: a chain of layers from `input` to a loss, as `softmax`, checked once, shapes and names inferred.
 //!
 //! Shapes are H, W, C of one example; the batch comes in later. A [`Network`] that exists obeys every rule, so whatever
 //! lowers it needs no checks of its own. Weights are kept as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
@@ -33,7 +33,7 @@ pub struct Node {
     pub bias_init: f32,
 }
 
-/// A checked description. Node `i` reads the output of node `i - 1`; the first is `input`, the last `softmax`.
+/// A checked description. Node `i` reads the output of node `i - 1`; the first is `input`, the last a loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     pub name: String,
@@ -154,7 +154,7 @@ impl Network {
         self.parameters().into_iter().enumerate().map(draw).collect()
     }
 
-    /// Number of classes: the outputs of the softmax.
+    /// Number of classes: the scores that the loss takes.
     pub fn classes(&self) -> usize {
         self.nodes.last().map_or(0, |node| node.output.channels)
     }
@@ -192,33 +192,32 @@ impl Network {
     }
 }
 
-/// Exactly one `input`, first; exactly one `softmax`, last; not too many in between.
+/// Exactly one `input`, first; exactly one loss, last; not too many in between.
 fn check_order(layers: &[(Layer, f32)]) -> Result<()> {
     let refuse = |why: String| Err(Error::Network(why));
     if layers.len() > MAX_LAYERS {
         return refuse(format!("{} layers; rule: at most {MAX_LAYERS}", layers.len()));
     }
     let is_input = |layer: &Layer| matches!(layer, Layer::Input { .. });
-    let is_softmax = |layer: &Layer| matches!(layer, Layer::Softmax { .. });
     let (Some((first, _)), Some((last, _))) = (layers.first(), layers.last()) else {
-        return refuse("no layers; a network goes from `input` to `softmax`".to_string());
+        return refuse("no layers; a network goes from `input` to `softmax`, `hinge` or `mse`".to_string());
     };
     if !is_input(first) {
         return refuse(format!("the first layer is `{}`; rule: the first is `input`", first.kind()));
     }
-    if !is_softmax(last) {
-        return refuse(format!("the last layer is `{}`; rule: the last is `softmax`", last.kind()));
+    if !last.is_loss() {
+        return refuse(format!("the last layer is `{}`; rule: the last is `softmax`, `hinge` or `mse`", last.kind()));
     }
-    for (kind, is_kind) in [("input", &is_input as &dyn Fn(&Layer) -> bool), ("softmax", &is_softmax)] {
+    for (kind, is_kind) in [("`input`", &is_input as &dyn Fn(&Layer) -> bool), ("a loss", &Layer::is_loss)] {
         let count = layers.iter().filter(|(layer, _)| is_kind(layer)).count();
         if count != 1 {
-            return refuse(format!("{count} layers are `{kind}`; rule: exactly one is"));
+            return refuse(format!("{count} layers are {kind}; rule: exactly one is"));
         }
     }
     Ok(())
 }
 
-/// `conv2` for the second convolution; `input` and `softmax` need no number.
+/// `conv2` for the second convolution; `input` and losses need no number.
 fn node_name(before: &[Node], layer: &Layer) -> String {
     let stem = layer.stem();
     if layer.is_single() {

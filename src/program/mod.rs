@@ -3,6 +3,7 @@
 //! `inputs (header, indices, labels) -> batch -> forward -> backward -> update -> unfused -> statistics`. One program serves
 //! training and evaluation: the header says which crop, and how many rows of the batch hold examples.
 
+mod layers;
 mod lower;
 mod memory;
 mod parameters;

@@ -50,7 +50,8 @@ pub(super) async fn explain(
             }
         }
     }
-    Ok(Error::NonFinite { step: suspects.end, layer: "softmax".into(), tensor: "loss".into(), count: 1 })
+    let layer = settings.network.nodes.last().map_or(String::new(), |node| node.name.clone());
+    Ok(Error::NonFinite { step: suspects.end, layer, tensor: "loss".into(), count: 1 })
 }
 
 /// The error for the first non-finite weight, bias or optimiser state after `step` updates.

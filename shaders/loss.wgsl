@@ -1,0 +1,84 @@
+// Losses over scores [N,C] against one label an example: hinge, the sum of max(0, s_j - s_label + 1) over the other classes;
+// mse, half the squared distance from the one-hot target. Each writes the scores again [N,C], the gradient of the mean loss
+// with respect to them [N,C], losses [N] and predictions [N].
+// Rows at and beyond header.valid belong to no example: their gradient is zero, their loss zero.
+
+struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read> scores: array<f32>;
+@group(0) @binding(4) var<storage, read_write> scores_out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dscores: array<f32>;
+@group(0) @binding(6) var<storage, read_write> losses: array<f32>;
+@group(0) @binding(7) var<storage, read_write> predictions: array<u32>;
+
+// The scores again, and the class of the largest.
+fn predict(n: u32) {
+    let row = n * p.c;
+    var largest = scores[row];
+    var prediction = 0u;
+    for (var c = 0u; c < p.c; c++) {
+        let v = scores[row + c];
+        scores_out[row + c] = v;
+        if v > largest {
+            largest = v;
+            prediction = c;
+        }
+    }
+    predictions[n] = prediction;
+}
+
+// 1 / valid for an example, 0 for a row without one.
+fn share(n: u32) -> f32 {
+    return select(0.0, 1.0 / f32(max(header[1], 1u)), n < header[1]);
+}
+
+@compute @workgroup_size(64)
+fn hinge(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = (group.y * groups.x + group.x) * 64u + lane;
+    if n >= p.n { return; }
+    predict(n);
+    let row = n * p.c;
+    let label = min(labels[n], p.c - 1u);
+    let own = scores[row + label];
+    let each = share(n);
+    var loss = 0.0;
+    var violations = 0.0;
+    for (var c = 0u; c < p.c; c++) {
+        if c == label { continue; }
+        let margin = scores[row + c] - own + 1.0;
+        // Written so that a NaN counts and shows.
+        let kept = margin <= 0.0;
+        loss += select(margin, 0.0, kept);
+        violations += select(1.0, 0.0, kept);
+        dscores[row + c] = select(each, 0.0, kept);
+    }
+    dscores[row + label] = -violations * each;
+    losses[n] = select(0.0, loss, n < header[1]);
+}
+
+@compute @workgroup_size(64)
+fn mse(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = (group.y * groups.x + group.x) * 64u + lane;
+    if n >= p.n { return; }
+    predict(n);
+    let row = n * p.c;
+    let label = min(labels[n], p.c - 1u);
+    var loss = 0.0;
+    for (var c = 0u; c < p.c; c++) {
+        let distance = scores[row + c] - select(0.0, 1.0, c == label);
+        loss += 0.5 * distance * distance;
+        dscores[row + c] = select(0.0, distance * share(n), n < header[1]);
+    }
+    losses[n] = select(0.0, loss, n < header[1]);
+}

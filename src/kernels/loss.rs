@@ -1,0 +1,200 @@
+//! Losses over scores `[N,C]` against one label an example, beside the softmax's: `hinge`, the multi-class one of support vector
+//! machines (Weston and Watkins 1999, as in ConvNetJS: the sum of max(0, s_j - s_label + 1) over the other classes), and `mse`,
+//! half the squared distance from the one-hot target (ConvNetJS's regression). Each gives the scores again, the gradient of
+//! the mean loss with respect to them, every example's loss, and the class with the largest score. `shaders/loss.wgsl`.
+//! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
+
+use super::batch::Header;
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::softmax::Outputs;
+use super::{
+    Args, Case,
+    Element::{F32, U32},
+    Kernel, Op, Reference, Scalar, Tensor,
+};
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub n: u32,
+    pub c: u32,
+    pub reserved: [u32; 2],
+}
+
+/// Inputs: header, labels, scores. Outputs: scores, dscores, losses, predictions.
+pub static HINGE: Kernel =
+    kernel("loss.hinge", "hinge", Reference { single: reference::<f32, Hinge>, double: reference::<f64, Hinge> });
+
+/// Inputs: header, labels, scores. Outputs: scores, dscores, losses, predictions.
+pub static MSE: Kernel =
+    kernel("loss.mse", "mse", Reference { single: reference::<f32, Mse>, double: reference::<f64, Mse> });
+
+const fn kernel(name: &'static str, entry: &'static str, reference: Reference) -> Kernel {
+    Kernel {
+        name,
+        source: include_str!("../../shaders/loss.wgsl"),
+        entry,
+        inputs: &[U32, U32, F32],
+        outputs: &[F32, F32, F32, U32],
+        textures: &[],
+        params: size_of::<Params>(),
+        workgroup: 64,
+        reference,
+        // A few products for each score.
+        cpu: None,
+    }
+}
+
+pub fn hinge(size: [usize; 2], header: Tensor, labels: Tensor, scores: Tensor, out: Outputs) -> Op {
+    loss(&HINGE, size, header, labels, scores, out)
+}
+
+pub fn mse(size: [usize; 2], header: Tensor, labels: Tensor, scores: Tensor, out: Outputs) -> Op {
+    loss(&MSE, size, header, labels, scores, out)
+}
+
+/// `out.probabilities` takes the scores.
+fn loss(
+    kernel: &'static Kernel,
+    [n, c]: [usize; 2],
+    header: Tensor,
+    labels: Tensor,
+    scores: Tensor,
+    out: Outputs,
+) -> Op {
+    let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
+    assert_eq!(
+        (header.len, labels.len, scores.len),
+        (Header::LEN, n, n * c),
+        "{}: header, labels, scores",
+        kernel.name
+    );
+    assert_eq!((out.probabilities.len, out.dlogits.len), (n * c, n * c), "{}: scores, dscores", kernel.name);
+    assert_eq!((out.losses.len, out.predictions.len), (n, n), "{}: losses, predictions", kernel.name);
+    let outputs = [out.probabilities, out.dlogits, out.losses, out.predictions];
+    Op::new(kernel, params, &[header, labels, scores], &outputs, linear(n, 64), 4 * n * c)
+}
+
+/// A loss of one example.
+trait Loss {
+    /// The loss; `gradient` takes the gradient with respect to the scores.
+    fn of<S: Scalar>(scores: &[S], label: usize, gradient: &mut [f64]) -> f64;
+}
+
+struct Hinge;
+struct Mse;
+
+impl Loss for Hinge {
+    fn of<S: Scalar>(scores: &[S], label: usize, gradient: &mut [f64]) -> f64 {
+        let (own, mut loss) = (scores[label].get(), 0.0);
+        for (i, score) in scores.iter().enumerate().filter(|(i, _)| *i != label) {
+            let margin = score.get() - own + 1.0;
+            // A NaN is no margin that is kept.
+            if margin > 0.0 || margin.is_nan() {
+                loss += margin;
+                gradient[i] += 1.0;
+                gradient[label] -= 1.0;
+            }
+        }
+        loss
+    }
+}
+
+impl Loss for Mse {
+    fn of<S: Scalar>(scores: &[S], label: usize, gradient: &mut [f64]) -> f64 {
+        for (i, score) in scores.iter().enumerate() {
+            gradient[i] = score.get() - if i == label { 1.0 } else { 0.0 };
+        }
+        gradient.iter().map(|d| d * d / 2.0).sum()
+    }
+}
+
+fn reference<S: Scalar, L: Loss>(args: &mut Args<'_, S>) {
+    let c = args.params::<Params>().c as usize;
+    let (header, labels, scores) = (args.words(0), args.words(1), args.real(2));
+    let (out, dscores, losses, predictions) = (args.out(0), args.out(1), args.out(2), args.out_words(3));
+    out.copy_from_slice(scores);
+    let valid = header[1] as usize;
+    for (n, scores) in scores.chunks_exact(c).enumerate() {
+        let mut gradient = vec![0.0; c];
+        let loss = L::of(scores, (labels[n] as usize).min(c - 1), &mut gradient);
+        losses[n] = S::of(if n < valid { loss } else { 0.0 });
+        for (to, gradient) in dscores[n * c..][..c].iter_mut().zip(gradient) {
+            *to = S::of(if n < valid { gradient / valid as f64 } else { 0.0 });
+        }
+        let mut prediction = 0;
+        for (i, score) in scores.iter().enumerate() {
+            if score.get() > scores[prediction].get() {
+                prediction = i;
+            }
+        }
+        predictions[n] = prediction as u32;
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // N, C, valid, largest score
+    for (n, c, valid, size) in
+        [(1, 2, 1, 1.0), (20, 10, 20, 1.0), (20, 10, 13, 8.0), (63, 2, 63, 30.0), (65, 17, 64, 3.0), (300, 3, 1, 1.0)]
+    {
+        for build in [hinge, mse] {
+            let mut b = CaseBuilder::default();
+            let header = b.header(Header::evaluation(valid));
+            let labels = b.words((0..n).map(|i| (i * 7 % c) as u32).collect());
+            let scores = b.between(n * c, -size, size);
+            let out = Outputs {
+                probabilities: b.out(n * c),
+                dlogits: b.out(n * c),
+                losses: b.out(n),
+                predictions: b.out_words(n),
+            };
+            let op = build([n, c], header, labels, scores, out);
+            let shape = format!("[{n}, {c}] valid {valid} scores within {size}");
+            cases.push(b.case(shape, op, Tolerance::sum(c, f64::from(size * size).max(1.0))));
+        }
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Slot, SlotMut};
+    use super::*;
+
+    /// Losses and gradients of two examples.
+    fn run(kernel: &Kernel, scores: &[f32; 6], labels: &[u32; 2]) -> ([f32; 2], [f32; 6]) {
+        let header = Header::evaluation(2).words();
+        let (mut out, mut dscores, mut losses, mut predictions) = ([0.0; 6], [0.0; 6], [0.0; 2], [0; 2]);
+        let inputs = vec![Slot::Words(&header), Slot::Words(labels), Slot::Real(scores)];
+        let outputs = vec![
+            SlotMut::Real(&mut out),
+            SlotMut::Real(&mut dscores),
+            SlotMut::Real(&mut losses),
+            SlotMut::Words(&mut predictions),
+        ];
+        let params = Params { n: 2, c: 3, reserved: [0; 2] };
+        (kernel.reference.single)(&mut Args { params: bytemuck::bytes_of(&params), inputs, outputs });
+        assert_eq!((out, predictions), (*scores, [1, 2]));
+        (losses, dscores)
+    }
+
+    const SCORES: [f32; 6] = [1.0, 2.0, -1.0, 0.5, -3.0, 4.0];
+
+    #[test]
+    fn hinge_is_pytorchs_multi_margin_loss_times_the_classes() {
+        // 3 * torch.nn.functional.multi_margin_loss(scores, labels), labels 0 and 0; the gradient is the mean's.
+        let (losses, dscores) = run(&HINGE, &SCORES, &[0, 0]);
+        assert_eq!(losses, [2.0, 4.5]);
+        assert_eq!(dscores, [-0.5, 0.5, 0.0, -0.5, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn mse_is_half_of_pytorchs_summed_squares() {
+        // 0.5 * torch.nn.functional.mse_loss(scores, one_hot, reduction="sum") of each row.
+        let (losses, dscores) = run(&MSE, &SCORES, &[0, 2]);
+        assert_eq!(losses, [2.5, 9.125]);
+        assert_eq!(dscores, [0.0, 1.0, -0.5, 0.25, -1.5, 1.5]);
+    }
+}

@@ -1,0 +1,280 @@
+//! The operations of every layer: batch, forward and loss, backward.
+//!
+//! A ReLU before a max-pooling is computed by the pooling, forward and backward. Its own activation and gradient come in a
+//! stage of their own, for those who look inside.
+
+use super::lower::Options;
+use super::planner::Planner;
+use super::{Inputs, Instruction, NodeTensors, Outputs, ParameterTensors, Stage};
+use crate::kernels::activation::Function;
+use crate::kernels::augmentation::Limits;
+use crate::kernels::batch::CHUNKS;
+use crate::kernels::{
+    Op, Tensor, activation, avg_pool, batch, conv, dropout, fc, loss, lrn, maxout, pool, relu, softmax,
+};
+use crate::net::{Augmentation, Layer, Network, Node, Shape};
+
+/// What operations are made from, and where they go.
+pub(super) struct Lowering<'a> {
+    pub planner: Planner,
+    pub network: &'a Network,
+    pub options: &'a Options,
+    pub inputs: Inputs,
+    pub nodes: Vec<NodeTensors>,
+    pub outputs: Outputs,
+    /// What the forward pass keeps for the backward pass, by node: winners of max-pooling and maxout, LRN's sums.
+    pub kept: Vec<(usize, Tensor)>,
+    /// What goes into [`Stage::Unfused`].
+    pub unfused: Vec<Instruction>,
+}
+
+impl Lowering<'_> {
+    fn shape(&self, shape: Shape) -> [usize; 4] {
+        [self.options.batch, shape.height, shape.width, shape.channels]
+    }
+
+    pub fn batch(&mut self, chunks: [Tensor; CHUNKS], examples_per_chunk: usize) {
+        let shape = self.shape(self.network.nodes[0].output);
+        let source = [self.options.source.height, self.options.source.width];
+        let Inputs { header, indices, .. } = self.inputs;
+        let x = self.nodes[0].activation;
+        let limits = limits(&self.network.augmentation);
+        let op = batch::gather(shape, source, examples_per_chunk, header, indices, chunks, x, limits);
+        self.planner.emit(Stage::Batch, Some(0), "input.gather", op);
+    }
+
+    fn conv_params(&self, node: &Node) -> Option<conv::Params> {
+        let Layer::Conv { filters, kernel, stride, pad } = node.layer else { return None };
+        Some(conv::Params::new(self.shape(node.input), filters, kernel, stride, pad))
+    }
+
+    fn fc_params(&self, node: &Node) -> fc::Params {
+        fc::Params::new(self.options.batch, node.input.len(), node.output.len())
+    }
+
+    /// Whether node `i` is a ReLU that the max-pooling behind it computes.
+    pub fn is_fused(&self, i: usize) -> bool {
+        let is = |i: usize, wanted: fn(&Layer) -> bool| self.network.nodes.get(i).is_some_and(|n| wanted(&n.layer));
+        self.options.fuse
+            && is(i, |layer| matches!(layer, Layer::Relu))
+            && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
+    }
+
+    fn lrn_params(&self, node: &Node) -> lrn::Params {
+        let Layer::Lrn { size, k, alpha, beta } = node.layer else { unreachable!("asked of LRN only") };
+        lrn::Params::new(self.options.batch * node.input.len(), node.input.channels, size, [k, alpha, beta])
+    }
+
+    /// What the forward pass of node `i` kept.
+    fn kept(&self, i: usize) -> Tensor {
+        self.kept.iter().find(|(at, _)| *at == i).expect("the forward pass made it").1
+    }
+
+    fn avg_pool_params(&self, node: &Node) -> pool::Params {
+        let input = self.shape(node.input);
+        match node.layer {
+            Layer::AvgPool { size, stride, pad } => pool::Params::new(input, size, stride, pad),
+            Layer::GlobalAvgPool => pool::Params::new(input, [input[1], input[2]], [1, 1], [0, 0]),
+            _ => unreachable!("asked of average poolings only"),
+        }
+    }
+
+    /// The node that a max-pooling reads, and its shape.
+    fn pool_params(&self, i: usize) -> (usize, pool::Params) {
+        let node = &self.network.nodes[i];
+        let Layer::MaxPool { size, stride, pad } = node.layer else { unreachable!("asked of max-poolings only") };
+        let p = pool::Params::new(self.shape(node.input), size, stride, pad);
+        if self.is_fused(i - 1) { (i - 2, p.with_relu()) } else { (i - 1, p) }
+    }
+
+    pub fn forward(&mut self) {
+        for i in 1..self.network.nodes.len() {
+            let node = &self.network.nodes[i];
+            let (x, y) = (self.nodes[i - 1].activation, self.nodes[i].activation);
+            let op = match &node.layer {
+                Layer::Input { .. } => unreachable!("only the first node is an input"),
+                Layer::Conv { .. } => {
+                    let (p, t) = (self.conv_params(node).expect("a convolution"), self.parameters(i));
+                    conv::forward(p, x, t.weight, t.bias, y)
+                }
+                Layer::Fc { .. } => {
+                    let t = self.parameters(i);
+                    fc::forward(self.fc_params(node), x, t.weight, t.bias, y)
+                }
+                Layer::Relu => relu::forward(x, y),
+                Layer::LeakyRelu { slope } => activation::forward(Function::LeakyRelu { slope: *slope }, x, y),
+                Layer::Sigmoid => activation::forward(Function::Sigmoid, x, y),
+                Layer::Tanh => activation::forward(Function::Tanh, x, y),
+                Layer::MaxPool { .. } => {
+                    let (from, p) = self.pool_params(i);
+                    let winner = self.planner.words(format!("{}.winner", node.name), y.len);
+                    self.kept.push((i, winner));
+                    pool::forward(p, self.nodes[from].activation, y, winner)
+                }
+                Layer::Maxout { group } => {
+                    let winner = self.planner.words(format!("{}.winner", node.name), y.len);
+                    self.kept.push((i, winner));
+                    maxout::forward(maxout::Params::new(x.len, *group), x, y, winner)
+                }
+                Layer::Lrn { .. } => {
+                    let sums = self.planner.real(format!("{}.sums", node.name), y.len);
+                    self.kept.push((i, sums));
+                    lrn::forward(self.lrn_params(node), x, y, sums)
+                }
+                Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
+                Layer::Dropout { rate } => {
+                    dropout::apply(dropout::Params::new(y.len, *rate, i), self.inputs.header, x, y)
+                }
+                Layer::Softmax { .. } | Layer::Hinge | Layer::Mse => self.loss(i, self.gradient(i - 1)),
+            };
+            if self.is_fused(i) {
+                self.emit_unfused(i, "forward", op);
+            } else {
+                self.planner.emit(Stage::Forward, Some(i), format!("{}.forward", node.name), op);
+            }
+        }
+        let Outputs { loss, correct, losses, predictions } = self.outputs;
+        let op = softmax::summary([self.inputs.header, self.inputs.labels, losses, predictions], loss, correct);
+        self.planner.emit(Stage::Forward, Some(self.nodes.len() - 1), "loss", op);
+    }
+
+    /// The last node's operation: the loss of its input, whose gradient goes to `dscores`.
+    fn loss(&self, i: usize, dscores: Tensor) -> Op {
+        let (node, x, y) = (&self.network.nodes[i], self.nodes[i - 1].activation, self.nodes[i].activation);
+        let (Outputs { losses, predictions, .. }, Inputs { header, labels, .. }) = (self.outputs, self.inputs);
+        let out = softmax::Outputs { probabilities: y, dlogits: dscores, losses, predictions };
+        let size = [self.options.batch, node.output.len()];
+        match node.layer {
+            Layer::Softmax { label_smoothing } => softmax::forward(size, label_smoothing, header, labels, x, out),
+            Layer::Hinge => loss::hinge(size, header, labels, x, out),
+            Layer::Mse => loss::mse(size, header, labels, x, out),
+            _ => unreachable!("asked of losses only"),
+        }
+    }
+
+    fn parameters(&self, i: usize) -> ParameterTensors {
+        self.nodes[i].parameters.expect("conv and fc nodes have parameters")
+    }
+
+    fn gradient(&self, i: usize) -> Tensor {
+        self.nodes[i].activation_gradient.expect("planned for every node that the backward pass reaches")
+    }
+
+    fn emit(&mut self, node: usize, what: &str, op: Op) {
+        let name = format!("{}.{what}", self.network.nodes[node].name);
+        self.planner.emit(Stage::Backward, Some(node), name, op);
+    }
+
+    fn emit_unfused(&mut self, node: usize, what: &str, op: Op) {
+        let name = format!("{}.{what}", self.network.nodes[node].name);
+        self.unfused.push(Instruction { name, stage: Stage::Unfused, node: Some(node), op });
+    }
+
+    /// From the logits back to the first layer; node i's gradient is made from node i+1's.
+    pub fn backward(&mut self) {
+        let last = self.nodes.len() - 1;
+        if self.options.inspect {
+            let size = [self.options.batch, self.network.nodes[last].output.len()];
+            let (Inputs { header, labels, .. }, probabilities) = (self.inputs, self.nodes[last].activation);
+            let gradient = self.gradient(last);
+            let op = match self.network.nodes[last].layer {
+                Layer::Softmax { .. } => softmax::gradient(size, header, labels, probabilities, gradient),
+                // Scores are what the loss is of: the same operation again, with another place for the gradient.
+                _ => self.loss(last, gradient),
+            };
+            self.emit(last, "backward", op);
+        }
+        for i in (1..last).rev() {
+            let node = &self.network.nodes[i];
+            let (x, dy, dx) = (self.nodes[i - 1].activation, self.gradient(i), self.nodes[i - 1].activation_gradient);
+            match &node.layer {
+                Layer::Input { .. } | Layer::Softmax { .. } | Layer::Hinge | Layer::Mse => {
+                    unreachable!("the first and the last node only")
+                }
+                Layer::Conv { .. } => self.conv_backward(i, x, dy, dx),
+                Layer::Fc { .. } => {
+                    let (p, t) = (self.fc_params(node), self.parameters(i));
+                    let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
+                    self.emit(i, "backward_weight", fc::backward_weight(p, x, dy, dweight, dbias));
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward_input", fc::backward_input(p, dy, t.weight, dx));
+                    }
+                }
+                Layer::LeakyRelu { slope } => {
+                    self.activation_backward(i, Function::LeakyRelu { slope: *slope }, dy, dx)
+                }
+                Layer::Sigmoid => self.activation_backward(i, Function::Sigmoid, dy, dx),
+                Layer::Tanh => self.activation_backward(i, Function::Tanh, dy, dx),
+                Layer::Relu => {
+                    // The pooling's backward pass gave this gradient already, where it computes the ReLU.
+                    if let Some(dx) = dx.filter(|_| !self.is_fused(i)) {
+                        self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
+                    }
+                }
+                Layer::Maxout { group } => {
+                    if let Some(dx) = dx {
+                        let p = maxout::Params::new(dx.len, *group);
+                        self.emit(i, "backward", maxout::backward(p, dy, self.kept(i), dx));
+                    }
+                }
+                Layer::Lrn { .. } => {
+                    if let Some(dx) = dx {
+                        let op = lrn::backward(self.lrn_params(node), x, self.kept(i), dy, dx);
+                        self.emit(i, "backward", op);
+                    }
+                }
+                Layer::AvgPool { .. } | Layer::GlobalAvgPool => {
+                    let p = self.avg_pool_params(node);
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward", avg_pool::backward(p, dy, dx));
+                    }
+                }
+                Layer::Dropout { rate } => {
+                    let p = dropout::Params::new(dy.len, *rate, i);
+                    if let Some(dx) = dx {
+                        self.emit(i, "backward", dropout::apply(p, self.inputs.header, dy, dx));
+                    }
+                }
+                Layer::MaxPool { .. } => {
+                    let (from, p) = self.pool_params(i);
+                    let winner = self.kept(i);
+                    if let Some(dx) = self.nodes[from].activation_gradient {
+                        self.emit(i, "backward", pool::backward(p, dy, winner, dx));
+                    }
+                    if let Some(dx) = dx.filter(|_| self.is_fused(i - 1)) {
+                        let p = pool::Params { relu: 0, ..p };
+                        self.emit_unfused(i - 1, "activation_gradient", pool::backward(p, dy, winner, dx));
+                    }
+                }
+            }
+        }
+    }
+
+    fn activation_backward(&mut self, i: usize, function: Function, dy: Tensor, dx: Option<Tensor>) {
+        if let Some(dx) = dx {
+            let op = activation::backward(function, self.nodes[i].activation, dy, dx);
+            self.emit(i, "backward", op);
+        }
+    }
+
+    fn conv_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {
+        let p = self.conv_params(&self.network.nodes[i]).expect("a convolution");
+        let t = self.parameters(i);
+        let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
+        let name = format!("{}.weight_gradient.partial", self.network.nodes[i].name);
+        let partial = self.planner.real(name, p.partial_len());
+        self.emit(i, "backward_weight", conv::backward_weight(p, x, dy, partial));
+        self.emit(i, "backward_weight.sum", conv::sum_splits(p, partial, dweight, dbias));
+        if let Some(dx) = dx {
+            self.emit(i, "backward_input", conv::backward_input(p, dy, t.weight, dx));
+        }
+    }
+}
+
+/// As the kernel takes them.
+fn limits(augmentation: &Augmentation) -> Limits {
+    let Augmentation { rotation, scale, shear, shift, elastic } = *augmentation;
+    let radians = |degrees: f64| degrees.to_radians() as f32;
+    let [scale, shift, elastic] = [scale, shift, elastic].map(|value| value as f32);
+    Limits { rotation: radians(rotation), scale, shear: radians(shear), shift, elastic }
+}
