@@ -53,8 +53,9 @@ fn hinge(
     for (var c = 0u; c < p.c; c++) {
         if c == label { continue; }
         let margin = scores[row + c] - own + 1.0;
-        // Written so that a NaN counts and shows.
-        let kept = margin <= 0.0;
+        // Zero or below, by its bits: a NaN counts and shows, though a driver may assume that no float is one.
+        let bits = bitcast<u32>(margin);
+        let kept = bits == 0u || bits - 0x80000000u <= 0x7f800000u;
         loss += select(margin, 0.0, kept);
         violations += select(1.0, 0.0, kept);
         dscores[row + c] = select(each, 0.0, kept);

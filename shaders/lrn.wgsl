@@ -56,7 +56,8 @@ fn backward(
     var sum = 0.0;
     for (var j = window.x; j < window.y; j++) {
         let at = i - c + j;
-        sum += backward_dy[at] * backward_x[at] * pow(backward_s[at], -p.beta - 1.0);
+        // s^(-beta-1) alone would underflow where s is large.
+        sum += backward_dy[at] * backward_x[at] * pow(backward_s[at], -p.beta) / backward_s[at];
     }
     backward_dx[i] = backward_dy[i] * pow(backward_s[i], -p.beta) - 2.0 * p.share * p.beta * backward_x[i] * sum;
 }

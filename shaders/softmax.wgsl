@@ -33,13 +33,13 @@ fn forward(
             prediction = c;
         }
     }
-    // Of logits less the largest, which neither overflows nor cancels.
+    // Of logits less the largest: large logits cost no digits.
     var sum = 0.0;
-    var distances = 0.0;
+    var mean_distance = 0.0;
     for (var c = 0u; c < p.c; c++) {
         let distance = largest - logits[row + c];
         sum += exp(-distance);
-        distances += distance;
+        mean_distance += distance / f32(p.c);
     }
     let smoothing = select(p.smoothing, 0.0, header[3] == 0u);
     let spread = smoothing / f32(p.c);
@@ -54,7 +54,7 @@ fn forward(
     }
     let distance = largest - logits[row + min(label, p.c - 1u)];
     var loss = log(sum) + distance;
-    if smoothing > 0.0 { loss += smoothing * (distances / f32(p.c) - distance); }
+    if smoothing > 0.0 { loss += smoothing * (mean_distance - distance); }
     losses[n] = select(0.0, loss, valid);
     predictions[n] = prediction;
 }

@@ -13,7 +13,7 @@ use crate::program::{Options, Program, Source, Stage, largest_batch};
 /// How well a network does on some examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Mean cross-entropy, in nats; weight decay not included.
+    /// The mean of the network's loss: with softmax the cross-entropy, in nats; weight decay not included.
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,

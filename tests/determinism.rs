@@ -22,7 +22,7 @@ struct Trace {
     state: Vec<u32>,
 }
 
-/// Every layer and every random draw, with weights so large that their packing, their products and their sums are cut.
+/// Most layers and every random draw, with weights so large that their packing, their products and their sums are cut.
 const VARIED: &str = r#"
 layers = [
     { type = "input", height = 20, width = 18, channels = 1, crop = true },

@@ -77,6 +77,19 @@ impl Step {
         block_on(lockstep(first, second, &inputs)).expect("both devices run")
     }
 
+    /// The same with another loss.
+    fn small_with(loss: &str) -> Step {
+        let layers = format!(
+            r#"layers = [
+                {{ type = "input", height = 6, width = 7, channels = 1 }},
+                {{ type = "fc", outputs = 5, activation = "relu" }},
+                {{ type = "fc", outputs = 3 }},
+                {{ type = "{loss}" }},
+            ]"#
+        );
+        Step::new(network(&layers), [6, 7, 1], ADAM)
+    }
+
     /// The reference and `device` agree about every operation.
     fn assert_agrees(&self, device: &Device) {
         let (mut reference, mut other) = (self.executor(&Device::Reference), self.executor(device));
@@ -117,9 +130,28 @@ fn gpu_and_reference_agree_over_a_step_of_vgg() {
 }
 
 #[test]
-fn gpu_and_reference_agree_with_plain_and_with_momentum_descent() {
+fn every_loss_agrees_with_the_reference_on_every_device() {
+    let devices = [Device::Cpu].into_iter().chain(common::gpu().map(Device::Gpu));
+    for device in devices {
+        for loss in ["hinge", "mse"] {
+            Step::small_with(loss).assert_agrees(&device);
+        }
+        Step::small().assert_agrees(&device);
+    }
+}
+
+#[test]
+fn gpu_and_reference_agree_with_other_trainers() {
     if let Some(gpu) = common::gpu() {
-        for rule in [Rule::Sgd, Rule::Momentum { momentum: 0.9 }] {
+        let rules = [
+            Rule::Sgd,
+            Rule::Momentum { momentum: 0.9 },
+            Rule::Nesterov { momentum: 0.9 },
+            Rule::Adagrad { epsilon: 1e-10 },
+            Rule::Windowgrad { rho: 0.99, epsilon: 1e-8 },
+            Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        ];
+        for rule in rules {
             Step { rule, ..Step::small() }.assert_agrees(&Device::Gpu(gpu.clone()));
         }
     }

@@ -248,8 +248,8 @@ fn a_wrong_key_is_named() {
         ("leaky-relu slope = 0", "slope is 0; rule: 0 < slope < 1"),
         ("maxout group = 2", "group is 2; rule: it divides the 3 channels"),
         ("lrn size = 0", "size is 0; rule: size >= 1"),
-        ("lrn size = 3; k = 0", "k is 0; rule: k > 0"),
-        ("lrn size = 3; alpha = nan", "alpha is NaN; rule: alpha >= 0"),
+        ("lrn size = 3; k = 0", "k is 0; rule: a finite number of at least 1.2e-38"),
+        ("lrn size = 3; alpha = nan", "alpha is NaN; rule: a finite number of at least 0"),
         ("leaky-relu slope = 2", "slope is 2; rule: 0 < slope < 1"),
     ] {
         assert_contains(&message_between(&[layer]), &["1 with input", rule]);
@@ -392,9 +392,10 @@ fn too_many_layers_are_refused() {
 }
 
 #[test]
-fn a_network_goes_from_one_input_to_one_softmax() {
+fn a_network_goes_from_one_input_to_one_loss() {
     let image = "input height = 4; width = 4; channels = 3";
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
+        (&[image, "fc outputs = 3", "hinge", "mse"], "2 layers are a loss; rule: exactly one is"),
         (&["fc outputs = 3", "softmax"], "the first layer is `fc`; rule: the first is `input`"),
         (&[image, "fc outputs = 3"], "the last layer is `fc`; rule: the last is `softmax`, `hinge` or `mse`"),
         (&[image, image, "fc outputs = 3", "softmax"], "2 layers are `input`; rule: exactly one is"),

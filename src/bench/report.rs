@@ -150,7 +150,7 @@ pub struct StageFigures {
     pub figures: PassFigures,
 }
 
-/// One layer. The input's forward pass gathers, crops and normalises; the softmax's includes the loss.
+/// One layer. The input's forward pass gathers, crops and normalises; the last one's includes the sum of the losses.
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerFigures {
     pub layer: String,

@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Most probable classes that are shown.
+/// Classes that are shown.
 const TOP: usize = 3;
 
 /// Send one example forward and backward, and show every layer's activations and gradients

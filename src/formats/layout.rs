@@ -3,7 +3,7 @@
 //! Our fc inputs run over the feature map's H, W, C; PyTorch flattens it as C, H, W. An fc is a convolution whose
 //! kernel covers the whole map, `[H,W,C,O]` <-> `[O,C,H,W]`, so one permutation serves both.
 
-use crate::net::{Layer, Node};
+use crate::net::{Layer, Node, Shape};
 
 /// PyTorch's shape of a layer's weights: `[O, I, KH, KW]` or `[O, I]`; none for a layer without weights.
 pub fn pytorch_shape(node: &Node) -> Option<Vec<usize>> {
@@ -24,25 +24,13 @@ pub fn from_pytorch(node: &Node, weight: &[f32]) -> Vec<f32> {
     window(node).map_or(Vec::new(), |dimensions| oihw_to_hwio(weight, dimensions))
 }
 
-/// Height, width, inputs and outputs of the window of which a layer's weights are made.
+/// Height, width, inputs and outputs of the window of which a layer's weights are made; none for a layer without weights.
 fn window(node: &Node) -> Option<[usize; 4]> {
-    match node.layer {
-        Layer::Conv { filters, kernel: [kh, kw], .. } => Some([kh, kw, node.input.channels, filters]),
-        Layer::Fc { outputs } => Some([node.input.height, node.input.width, node.input.channels, outputs]),
-        Layer::Input { .. }
-        | Layer::Relu
-        | Layer::LeakyRelu { .. }
-        | Layer::Sigmoid
-        | Layer::Tanh
-        | Layer::MaxPool { .. }
-        | Layer::AvgPool { .. }
-        | Layer::GlobalAvgPool
-        | Layer::Maxout { .. }
-        | Layer::Lrn { .. }
-        | Layer::Dropout { .. }
-        | Layer::Softmax { .. }
-        | Layer::Hinge
-        | Layer::Mse => None,
+    let Shape { height, width, channels } = node.input;
+    match node.layer.weight_shape(node.input)?[..] {
+        [kh, kw, inputs, outputs] => Some([kh, kw, inputs, outputs]),
+        [_, outputs] => Some([height, width, channels, outputs]),
+        ref other => unreachable!("weights of {other:?}"),
     }
 }
 
@@ -71,7 +59,6 @@ fn oihw_to_hwio(weight: &[f32], [height, width, inputs, outputs]: [usize; 4]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Shape;
 
     fn node(layer: Layer, input: Shape) -> Node {
         Node { name: "layer".to_string(), layer, input, output: Shape::vector(1), bias_init: 0.0 }

@@ -89,7 +89,8 @@ impl Loss for Hinge {
     fn of<S: Scalar>(scores: &[S], label: usize, gradient: &mut [f64]) -> f64 {
         let (own, mut loss) = (scores[label].get(), 0.0);
         for (i, score) in scores.iter().enumerate().filter(|(i, _)| *i != label) {
-            let margin = score.get() - own + 1.0;
+            // Rounded as f32 rounds it, so that all executors agree on which side of 0 it lies.
+            let margin = S::of(S::of(score.get() - own).get() + 1.0).get();
             // A NaN is no margin that is kept.
             if margin > 0.0 || margin.is_nan() {
                 loss += margin;
@@ -154,6 +155,16 @@ pub fn cases() -> Vec<Case> {
             let shape = format!("[{n}, {c}] valid {valid} scores within {size}");
             cases.push(b.case(shape, op, Tolerance::sum(c, f64::from(size * size).max(1.0))));
         }
+    }
+    // Margins of exactly 0 are kept, and ties go to the first class.
+    for build in [hinge, mse] {
+        let mut b = CaseBuilder::default();
+        let header = b.header(Header::evaluation(2));
+        let labels = b.words(vec![0, 2]);
+        let scores = b.reals(vec![1.0, 0.0, 1.0, 0.0, -2.0, 3.0, 4.0, 4.0]);
+        let out = Outputs { probabilities: b.out(8), dlogits: b.out(8), losses: b.out(2), predictions: b.out_words(2) };
+        let op = build([2, 4], header, labels, scores, out);
+        cases.push(b.case("margins of 0 and ties", op, Tolerance::EXACT));
     }
     cases
 }

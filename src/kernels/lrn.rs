@@ -147,7 +147,7 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
     let inputs = args.real(0).par_chunks(task).zip(args.real(1).par_chunks(task)).zip(args.real(2).par_chunks(task));
     args.out(0).par_chunks_mut(task).zip(inputs).for_each_init(Vec::new, |terms, (dx, ((x, s), dy))| {
         terms.clear();
-        terms.extend(dy.iter().zip(x).zip(s).map(|((dy, x), s)| dy * x * s.powf(-p.beta - 1.0)));
+        terms.extend(dy.iter().zip(x).zip(s).map(|((dy, x), s)| dy * x * s.powf(-p.beta) / s));
         let c = p.channels as usize;
         for (pixel, terms) in terms.chunks_exact(c).enumerate() {
             for i in 0..c {

@@ -132,10 +132,12 @@ impl Layer {
                 at_least_one("size", size)?;
                 for (what, value) in [("alpha", alpha), ("beta", beta)] {
                     if !(value >= 0.0 && value.is_finite()) {
-                        return Err(format!("{what} is {value}; rule: {what} >= 0"));
+                        return Err(format!("{what} is {value}; rule: a finite number of at least 0"));
                     }
                 }
-                if k > 0.0 && k.is_finite() { Ok(input) } else { Err(format!("k is {k}; rule: k > 0")) }
+                // A denormal one is 0 to some devices.
+                let legal = k > 0.0 && k.is_normal();
+                if legal { Ok(input) } else { Err(format!("k is {k}; rule: a finite number of at least 1.2e-38")) }
             }
             Layer::Fc { outputs } => {
                 at_least_one("outputs", outputs)?;
@@ -165,7 +167,7 @@ impl Layer {
         if input.height != 1 || input.width != 1 || input.channels < 2 {
             return Err(format!(
                 "rule: {} needs one value for each of at least 2 classes (1x1xC); \
-                 put an `fc` layer with that many outputs before it",
+                 put an `fc` layer with that many outputs, or `global-avg-pool`, before it",
                 self.kind()
             ));
         }
@@ -173,7 +175,7 @@ impl Layer {
     }
 
     /// Shape of the weights in our order and the number of outputs they serve, for a layer that has weights.
-    pub(super) fn weight_shape(&self, input: Shape) -> Option<Vec<usize>> {
+    pub(crate) fn weight_shape(&self, input: Shape) -> Option<Vec<usize>> {
         match *self {
             Layer::Conv { filters, kernel: [kh, kw], .. } => Some(vec![kh, kw, input.channels, filters]),
             Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
@@ -266,7 +268,7 @@ impl Shape {
         Shape { height, width, channels }
     }
 
-    /// 1x1xC: the shape of what an `fc` or `softmax` puts out.
+    /// 1x1xC: the shape of what an `fc` or a loss puts out.
     pub fn vector(channels: usize) -> Shape {
         Shape { height: 1, width: 1, channels }
     }

@@ -184,7 +184,7 @@ impl Network {
         }
         if classes != self.classes() {
             return Err(Error::Data(format!(
-                "network {name} tells {} classes apart, the data has {classes}; give its last fc that many outputs",
+                "network {name} tells {} classes apart, the data has {classes}; let the layer before its loss give that many values",
                 self.classes()
             )));
         }

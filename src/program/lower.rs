@@ -32,7 +32,7 @@ pub struct Options {
     pub backward: bool,
     /// Lower the update (needs `backward`).
     pub rule: Option<Rule>,
-    /// Also the gradients that training never needs: of the input, and of the probabilities.
+    /// Also the gradients that training never needs: of the input, and of what the loss puts out.
     pub inspect: bool,
     /// Let operations compute neighbouring layers along with their own where they can.
     pub fuse: bool,

@@ -112,7 +112,9 @@ impl StepStatistics {
     /// l2/2 * sum of w² + l1 * sum of |w|, over weights, not biases.
     pub fn decay_loss(&self, l1: f64, l2: f64) -> f64 {
         let weights = self.layers.iter().filter_map(|l| l.weight.as_ref());
-        weights.map(|w| l2 / 2.0 * f64::from(w.square_sum) + l1 * f64::from(w.abs_sum)).sum()
+        // A sum that overflowed to infinity, times a decay of 0, is no loss either.
+        let term = |factor: f64, sum: f32| if factor == 0.0 { 0.0 } else { factor * f64::from(sum) };
+        weights.map(|w| term(l2 / 2.0, w.square_sum) + term(l1, w.abs_sum)).sum()
     }
 }
 

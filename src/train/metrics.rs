@@ -21,7 +21,7 @@ pub struct StepRow {
     pub epoch: u64,
     pub examples_seen: u64,
     pub learning_rate: f64,
-    /// Mean cross-entropy over the last 1,000 training examples (at least; whole batches).
+    /// The mean of the network's loss over the last 1,000 training examples (at least; whole batches).
     pub classification_loss: f64,
     /// l2/2·Σw² + l1·Σ|w| over weights.
     pub weight_decay_loss: f64,
