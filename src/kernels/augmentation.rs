@@ -24,7 +24,7 @@ pub struct Limits {
     pub shear: f32,
     /// Pixels.
     pub shift: f32,
-    /// Pixels that each of the control points is moved by ([`Bend`]).
+    /// Pixels that each of 7 x 7 control points is moved by.
     pub elastic: f32,
 }
 
