@@ -43,7 +43,7 @@ pub enum Layer {
     Fc { outputs: usize },
     /// While training, each value becomes 0 with probability `rate`, and what stays is divided by 1 - rate.
     Dropout { rate: f32 },
-    /// Softmax with the cross-entropy loss. It has no weights of its own: an `fc` before it makes the logits. While
+    /// Softmax with the cross-entropy loss. It has no weights of its own: the layer before it makes the logits. While
     /// training, the share `label_smoothing` of every target is spread evenly over all classes.
     Softmax { label_smoothing: f32 },
     /// Multi-class hinge loss of the scores: the sum of max(0, s_j - s_label + 1) over the other classes.
