@@ -3,7 +3,7 @@
 mod common;
 
 use common::rig::{Examples, devices, executor, load_decay, network, parameters, run_to, step_inputs, words};
-use glassnet::exec::Device;
+use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::Rule;
 use glassnet::net::Network;
@@ -50,20 +50,31 @@ fn preset() -> Network {
     Network::preset("convnetjs-mnist").expect("a preset")
 }
 
-/// Trains on noise, random crops included; every fifth batch is partial.
+/// Trains on noise, random crops included; batches at the end are partial.
 fn train(network: &Network, device: &Device, seed: u32) -> Trace {
+    train_by(network, device, seed, BATCH, |executor, inputs| run_to(executor, Stage::Statistics, inputs))
+}
+
+/// The same, with another batch size and another way to run a step.
+fn train_by(
+    network: &Network,
+    device: &Device,
+    seed: u32,
+    batch: usize,
+    run: impl Fn(&mut dyn Executor, &[u32]),
+) -> Trace {
     let examples = Examples::noise([28, 28, 1], 90, network.classes());
-    let options = Options::training(BATCH, examples.source(), RULE);
+    let options = Options::training(batch, examples.source(), RULE);
     let mut executor = executor(device, network, &options, &examples, &parameters(network, 3));
     load_decay(&mut *executor, 0.0, 5e-5);
     let program = executor.program().clone();
     let captured = [program.outputs.loss.id, program.statistics.counts.id, program.statistics.values.id];
     for step in 0..STEPS {
-        let first = step % 5 * BATCH as u32;
-        let indices: Vec<u32> = (first..(first + BATCH as u32).min(90)).collect();
+        let first = step * batch as u32 % 90;
+        let indices: Vec<u32> = (first..(first + batch as u32).min(90)).collect();
         let header = Header { step, seed, training: true, learning_rate: 1.0, ..Header::evaluation(0) };
         let inputs = step_inputs(&program, header, &examples, &indices);
-        run_to(&mut *executor, Stage::Statistics, &inputs);
+        run(&mut *executor, &inputs);
         executor.capture(u64::from(step), &captured).expect("the figures are captured");
         block_on(executor.end_step(true)).expect("the step ends");
     }
@@ -117,6 +128,23 @@ fn the_cpu_gives_the_same_bits_with_any_number_of_threads() {
         for threads in [2, 3, 7] {
             assert_same(&format!("{threads} threads"), &one, &with(threads));
         }
+    }
+}
+
+#[test]
+fn the_cpu_gives_the_same_bits_piece_by_piece_and_operation_by_operation() {
+    let one_by_one = |executor: &mut dyn Executor, inputs: &[u32]| {
+        executor.begin_step(inputs).expect("the step begins");
+        for i in 0..executor.program().instructions.len() {
+            executor.run(i..i + 1).expect("the operation runs");
+        }
+    };
+    // In the second batch size, the last sum over some examples has fewer than the others.
+    for (network, batch) in [(preset(), 20), (network(VARIED), 20), (network(VARIED), 37)] {
+        let pieces = |executor: &mut dyn Executor, inputs: &[u32]| run_to(executor, Stage::Statistics, inputs);
+        let pieces = train_by(&network, &Device::Cpu, 7, batch, pieces);
+        let operations = train_by(&network, &Device::Cpu, 7, batch, one_by_one);
+        assert_same(&format!("batch size {batch}"), &pieces, &operations);
     }
 }
 

@@ -3,16 +3,18 @@
 //! Operations run at once, in order. An operation's outputs never share a root with its inputs, so the roots that it
 //! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory.
 
+use super::pieces::{self, Chain, Step};
 use super::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
 use crate::error::{Error, Result};
-use crate::kernels::{Args, BufferId, Element, Kernel, Scalar, Slot, SlotMut};
+use crate::kernels::{Args, BufferId, Element, Kernel, Op, Prepare, Prepared, Scalar, Slot, SlotMut};
 use crate::program::{Limits, Program};
+use rayon::prelude::*;
 use std::ops::Range;
 use web_time::Instant;
 
 /// Memory of one root buffer.
 #[derive(Debug)]
-enum Memory<S> {
+pub(super) enum Memory<S> {
     Real(Vec<S>),
     Words(Vec<u32>),
 }
@@ -30,8 +32,27 @@ pub struct HostExecutor<S> {
     info: DeviceInfo,
     /// By buffer id; slices have empty memory.
     memory: Vec<Memory<S>>,
-    function: fn(&Kernel) -> fn(&mut Args<'_, S>),
+    functions: Functions<S>,
+    /// What all examples of an operation share, by instruction.
+    prepared: Vec<Prepared>,
+    /// What is run at once, for the ranges of instructions that were run.
+    schedules: Vec<(Range<usize>, Vec<Step>)>,
     captures: Vec<Capture>,
+}
+
+/// What runs an operation.
+#[derive(Debug)]
+struct Functions<S> {
+    prepare: fn(&Op) -> Option<Prepare<S>>,
+    run: fn(&Kernel) -> fn(&mut Args<'_, S>),
+    schedule: fn(&Program, Range<usize>) -> Vec<Step>,
+}
+
+impl<S> Functions<S> {
+    /// The naive functions, one after the other.
+    fn naive(run: fn(&Kernel) -> fn(&mut Args<'_, S>)) -> Functions<S> {
+        Functions { prepare: |_| None, run, schedule: |_, instructions| instructions.map(Step::One).collect() }
+    }
 }
 
 /// The reference with reals stored as f64: for gradient checks.
@@ -40,19 +61,24 @@ pub type Reference64 = HostExecutor<f64>;
 impl HostExecutor<f32> {
     /// The naive functions.
     pub fn reference(program: Program) -> Result<Self> {
-        HostExecutor::new(program, "reference", |kernel| kernel.reference.single)
+        HostExecutor::new(program, "reference", Functions::naive(|kernel| kernel.reference.single))
     }
 
     /// The fast functions where there are some.
     pub fn cpu(program: Program) -> Result<Self> {
-        HostExecutor::new(program, "cpu", |kernel| kernel.cpu.unwrap_or(kernel.reference.single))
+        let functions = Functions {
+            prepare: |op| op.pieces.and_then(|pieces| pieces.prepare),
+            run: |kernel| kernel.cpu.unwrap_or(kernel.reference.single),
+            schedule: pieces::schedule,
+        };
+        HostExecutor::new(program, "cpu", functions)
     }
 }
 
 impl Reference64 {
     /// The naive functions in f64 throughout.
     pub fn new64(program: Program) -> Result<Self> {
-        HostExecutor::new(program, "reference", |kernel| kernel.reference.double)
+        HostExecutor::new(program, "reference", Functions::naive(|kernel| kernel.reference.double))
     }
 
     /// A buffer's values at full precision.
@@ -74,11 +100,7 @@ impl Reference64 {
 }
 
 impl<S: Scalar> HostExecutor<S> {
-    fn new(
-        program: Program,
-        executor: &'static str,
-        function: fn(&Kernel) -> fn(&mut Args<'_, S>),
-    ) -> Result<HostExecutor<S>> {
+    fn new(program: Program, executor: &'static str, functions: Functions<S>) -> Result<HostExecutor<S>> {
         let mut memory = Vec::with_capacity(program.buffers.len());
         for buffer in &program.buffers {
             let len = if buffer.parent.is_some() { 0 } else { buffer.len + buffer.guard };
@@ -87,7 +109,9 @@ impl<S: Scalar> HostExecutor<S> {
                 Element::U32 => Memory::Words(allocate(len, 0, &buffer.name)?),
             });
         }
-        Ok(HostExecutor { program, info: info(executor), memory, function, captures: Vec::new() })
+        let prepared = program.instructions.iter().map(|_| Prepared::default()).collect();
+        let (info, schedules, captures) = (info(executor), Vec::new(), Vec::new());
+        Ok(HostExecutor { program, info, memory, functions, prepared, schedules, captures })
     }
 
     fn slice(&self, buffer: BufferId) -> Slot<'_, S> {
@@ -101,12 +125,61 @@ impl<S: Scalar> HostExecutor<S> {
 
     /// On a thread of the pool, so that it is handed over once and not with every operation.
     fn run_all(&mut self, instructions: Range<usize>) {
-        rayon::scope(|_| instructions.for_each(|i| self.run_one(i)));
+        let place = self.schedules.iter().position(|(range, _)| *range == instructions).unwrap_or_else(|| {
+            let steps = (self.functions.schedule)(&self.program, instructions.clone());
+            self.schedules.push((instructions, steps));
+            self.schedules.len() - 1
+        });
+        let steps = std::mem::take(&mut self.schedules[place].1);
+        rayon::scope(|scope| {
+            for step in &steps {
+                match step {
+                    Step::Chain(chain) => self.run_chain(chain),
+                    Step::One(i) => {
+                        self.run_one(*i);
+                        // Something to do, every few microseconds: a thread that finds nothing falls asleep, and takes
+                        // longer to wake than a small operation takes.
+                        scope.spawn(|_| ());
+                    }
+                }
+            }
+        });
+        self.schedules[place].1 = steps;
+    }
+
+    fn run_chain(&mut self, chain: &Chain) {
+        self.prepare(&chain.instructions);
+        let memory = &mut self.memory;
+        let mut taken: Vec<Memory<S>> =
+            chain.written.iter().map(|written| std::mem::take(&mut memory[written.buffer.0 as usize])).collect();
+        let (program, prepared, function) = (&self.program, &self.prepared, self.functions.run);
+        let read = |buffer| self.slice(buffer);
+        pieces::Work { program, chain, function, read: &read, prepared }.run(&mut taken);
+        for (written, memory) in chain.written.iter().zip(taken) {
+            self.memory[written.buffer.0 as usize] = memory;
+        }
+    }
+
+    /// Makes what the examples of these instructions share.
+    fn prepare(&mut self, instructions: &[usize]) {
+        let functions = instructions.iter().filter_map(|i| {
+            let prepare = (self.functions.prepare)(&self.program.instructions[*i].op)?;
+            Some((*i, prepare, std::mem::take(&mut self.prepared[*i])))
+        });
+        let mut prepared: Vec<(usize, Prepare<S>, Prepared)> = functions.collect();
+        prepared.par_iter_mut().for_each(|(i, prepare, prepared)| {
+            let op = &self.program.instructions[*i].op;
+            let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
+            prepare(&Args::new(&op.params, inputs, Vec::new()), prepared);
+        });
+        for (i, _, prepared) in prepared {
+            self.prepared[i] = prepared;
+        }
     }
 
     fn run_one(&mut self, index: usize) {
+        self.prepare(&[index]);
         let op = &self.program.instructions[index].op;
-        let function = (self.function)(op.kernel);
         let mut roots: Vec<BufferId> = op.outputs.iter().map(|b| self.program.root(*b).0).collect();
         roots.sort();
         roots.dedup();
@@ -127,7 +200,8 @@ impl<S: Scalar> HostExecutor<S> {
         }
         let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
         let outputs = outputs.into_iter().map(|o| o.expect("every output lies in a taken root")).collect();
-        function(&mut Args { params: &op.params, inputs, outputs });
+        let args = Args::new(&op.params, inputs, outputs);
+        (self.functions.run)(op.kernel)(&mut Args { prepared: &self.prepared[index], ..args });
         for (root, memory) in roots.iter().zip(taken) {
             self.memory[root.0 as usize] = memory;
         }

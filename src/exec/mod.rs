@@ -7,6 +7,7 @@ pub mod check;
 pub mod gpu;
 mod host;
 pub mod lockstep;
+mod pieces;
 mod transfer;
 
 pub use host::{HostExecutor, Reference64};

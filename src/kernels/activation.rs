@@ -95,12 +95,13 @@ pub static TANH_BACKWARD: Kernel = backward!("activation.tanh_backward", "tanh_b
 pub fn forward(function: Function, x: Tensor, y: Tensor) -> Op {
     assert_eq!(x.len, y.len, "activation: x and y");
     let flops = x.len * if matches!(function, Function::LeakyRelu { .. }) { 1 } else { 4 };
-    Op::new(function.kernels()[0], function.params(x.len), &[x], &[y], linear(x.len, 64), flops)
+    Op::new(function.kernels()[0], function.params(x.len), &[x], &[y], linear(x.len, 64), flops).in_pieces(&[], 1)
 }
 
 pub fn backward(function: Function, y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((y.len, y.len), (dy.len, dx.len), "activation: y, dy, dx");
     Op::new(function.kernels()[1], function.params(y.len), &[y, dy], &[dx], linear(y.len, 64), 3 * y.len)
+        .in_pieces(&[], 1)
 }
 
 /// A function and its derivative, told from its value.
@@ -187,7 +188,8 @@ const TASK: usize = 4096;
 
 fn parallel<F: Elementwise>(args: &mut Args<'_, f32>) {
     let (slope, x) = (args.params::<Params>().slope, args.real(0));
-    args.out(0).par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(y, x)| {
+    let tasks = args.out(0).par_chunks_mut(TASK).zip(x.par_chunks(TASK)).with_min_len(args.least_items());
+    tasks.for_each(|(y, x)| {
         y.iter_mut().zip(x).for_each(|(y, x)| *y = F::fast_value(*x, slope));
     });
 }
@@ -195,7 +197,7 @@ fn parallel<F: Elementwise>(args: &mut Args<'_, f32>) {
 fn backward_parallel<F: Elementwise>(args: &mut Args<'_, f32>) {
     let (slope, y, dy) = (args.params::<Params>().slope, args.real(0), args.real(1));
     let chunks = args.out(0).par_chunks_mut(TASK).zip(y.par_chunks(TASK).zip(dy.par_chunks(TASK)));
-    chunks.for_each(|(dx, (y, dy))| times_derivative::<F>(slope, y, dy, dx));
+    chunks.with_min_len(args.least_items()).for_each(|(dx, (y, dy))| times_derivative::<F>(slope, y, dy, dx));
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -252,7 +254,7 @@ mod tests {
             let (params, input, mut y) = (function.params(1), [x], [f32::NAN]);
             let inputs = vec![super::super::Slot::Real(&input[..])];
             let outputs = vec![super::super::SlotMut::Real(&mut y[..])];
-            run(&mut Args { params: bytemuck::bytes_of(&params), inputs, outputs });
+            run(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
             y[0]
         })
     }

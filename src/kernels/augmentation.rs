@@ -165,7 +165,9 @@ impl Variation {
 pub(super) fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
-    for (n, x) in args.out(0).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
+    let first = args.first_example();
+    for (i, x) in args.out(0).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
+        let n = first + i;
         if varied(inputs[0], n) {
             sample_example(&p, &inputs, n, &Variation::of(&p, inputs[0], n), x);
         } else {
@@ -210,8 +212,9 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
     let row = Row::new(&p);
-    let examples = args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate();
-    examples.for_each_init(Scratch::default, |scratch, (n, x)| {
+    let (first, examples) = (args.first_example(), args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize));
+    examples.with_min_len(args.least_items()).enumerate().for_each_init(Scratch::default, |scratch, (i, x)| {
+        let n = first + i;
         if varied(inputs[0], n) {
             augment(&p, &inputs, n, &row, &Variation::of(&p, inputs[0], n), scratch, x);
         } else {

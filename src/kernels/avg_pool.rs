@@ -34,13 +34,13 @@ pub static BACKWARD: Kernel = Kernel {
 pub fn forward(p: Params, x: Tensor, y: Tensor) -> Op {
     assert_eq!((x.len, y.len), (p.input_len(), p.output_len()), "avg_pool.forward: x and y of {p:?}");
     let flops = y.len * (p.kh * p.kw) as usize;
-    Op::new(&FORWARD, p, &[x], &[y], p.groups(p.oh * p.ow), flops)
+    Op::new(&FORWARD, p, &[x], &[y], p.groups(p.oh * p.ow), flops).in_pieces(&[], 1)
 }
 
 pub fn backward(p: Params, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((dx.len, dy.len), (p.input_len(), p.output_len()), "avg_pool.backward: dx and dy of {p:?}");
     let flops = dy.len * (p.kh * p.kw) as usize;
-    Op::new(&BACKWARD, p, &[dy], &[dx], p.groups(p.h * p.w), flops)
+    Op::new(&BACKWARD, p, &[dy], &[dx], p.groups(p.h * p.w), flops).in_pieces(&[], 1)
 }
 
 /// Calls `f(output pixel, its elements' pixels)` for every window of an image.
@@ -86,7 +86,7 @@ fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let examples = args.out(0).par_chunks_exact_mut(p.example_out()).zip(args.real(0).par_chunks_exact(p.example_in()));
-    examples.for_each(|(y, x)| forward_example(&p, x, y));
+    examples.with_min_len(args.least_items()).for_each(|(y, x)| forward_example(&p, x, y));
 }
 
 /// Sums first and divides once.
@@ -110,7 +110,7 @@ fn forward_example(p: &Params, x: &[f32], y: &mut [f32]) {
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let examples = args.out(0).par_chunks_exact_mut(p.example_in()).zip(args.real(0).par_chunks_exact(p.example_out()));
-    examples.for_each(|(dx, dy)| backward_example(&p, dy, dx));
+    examples.with_min_len(args.least_items()).for_each(|(dx, dy)| backward_example(&p, dy, dx));
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -169,7 +169,7 @@ mod tests {
         [kernel.reference.single, kernel.cpu.expect("a fast function")].map(|function| {
             let mut out = vec![f32::NAN; len];
             let (inputs, outputs) = (vec![Slot::Real(input)], vec![SlotMut::Real(&mut out)]);
-            function(&mut Args { params: bytemuck::bytes_of(&p), inputs, outputs });
+            function(&mut Args::new(bytemuck::bytes_of(&p), inputs, outputs));
             out
         })
     }

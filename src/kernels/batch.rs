@@ -120,7 +120,8 @@ pub fn gather(
     let [c0, c1, c2, c3] = chunks;
     let groups = linear(batch[0] * batch[1] * (batch[2] * batch[3]).div_ceil(4), 64);
     let (kernel, flops) = if limits == Limits::default() { (&GATHER, 2) } else { (&GATHER_AUGMENTED, 16) };
-    let mut op = Op::new(kernel, params, &[header, indices, c0, c1, c2, c3], &[x], groups, flops * x.len);
+    let inputs = [header, indices, c0, c1, c2, c3];
+    let mut op = Op::new(kernel, params, &inputs, &[x], groups, flops * x.len).in_pieces(&[0, 1, 2, 3, 4, 5], 1);
     // Only the batch's own bytes are read, not the whole data set.
     op.work.bytes = (x.len * 5) as u64;
     op
@@ -185,7 +186,9 @@ fn gather_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn gather_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
-    args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate().for_each(|(n, x)| {
+    let (first, examples) = (args.first_example(), args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize));
+    examples.with_min_len(args.least_items()).enumerate().for_each(|(i, x)| {
+        let n = first + i;
         // Words hold their first byte lowest, as these processors do.
         if cfg!(target_endian = "little") {
             copy_lines(&p, &inputs, n, x);

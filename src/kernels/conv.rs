@@ -4,7 +4,7 @@
 //! outside (cross-correlation, as in PyTorch and ConvNetJS). K = KH*KW*C is the length of an im2col row.
 
 use super::case::{CaseBuilder, Tolerance};
-use super::op::{linear, word};
+use super::op::{linear, unit, word};
 use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, conv_blocked, conv_cpu};
 
 /// Shape of one convolution: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
@@ -27,16 +27,12 @@ pub struct Params {
     pub reserved: [u32; 2],
 }
 
-/// Partial sums that the weight gradient is split into, at most: enough independent work for a GPU or sixteen threads,
-/// and few enough that adding them up is cheap.
-const MAX_SPLITS: usize = 16;
-
 impl Params {
     /// `input` is `[N,H,W,C]`; `kernel`, `stride`, `pad` are `[vertical, horizontal]`.
     pub fn new(input: [usize; 4], filters: usize, kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Params {
         let out = |i: usize| (input[1 + i] + 2 * pad[i] - kernel[i]) / stride[i] + 1;
         let (oh, ow) = (word(out(0)), word(out(1)));
-        let examples_per_split = word(input[0].div_ceil(MAX_SPLITS));
+        let examples_per_split = word(unit(input[0]));
         let [n, h, w, c] = input.map(word);
         let ([kh, kw], o) = (kernel.map(word), word(filters));
         let (stride, pad) = (stride.map(word), pad.map(word));
@@ -195,7 +191,8 @@ fn forward_with(blocked: bool, p: Params, x: Tensor, weight: Tensor, bias: Tenso
         Some(_) => conv_blocked::pixel_groups(p.n, p.oh, p.ow, p.o),
         None => linear(y.len, 64),
     };
-    let op = Op::new(kernel.unwrap_or(&FORWARD), p, &[x, weight, bias], &[y], groups, p.flops());
+    let op = Op::new(kernel.unwrap_or(&FORWARD), p, &[x, weight, bias], &[y], groups, p.flops()).in_pieces(&[1, 2], 1);
+    let op = op.prepared_by(conv_cpu::prepare_forward);
     // The plain kernels have no constants.
     op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::pixel_constants(&p, p.ow)))
 }
@@ -208,7 +205,9 @@ fn backward_input_with(blocked: bool, p: Params, dy: Tensor, weight: Tensor, dx:
         Some(_) => conv_blocked::pixel_groups(p.n, p.h, p.w, p.c),
         None => linear(dx.len, 64),
     };
-    let op = Op::new(kernel.unwrap_or(&BACKWARD_INPUT), p, &[dy, weight], &[dx], groups, p.flops());
+    let kernel_or_plain = kernel.unwrap_or(&BACKWARD_INPUT);
+    let op = Op::new(kernel_or_plain, p, &[dy, weight], &[dx], groups, p.flops()).in_pieces(&[1], 1);
+    let op = op.prepared_by(conv_cpu::prepare_backward_input);
     // The plain kernels have no constants.
     op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::pixel_constants(&p, p.w)))
 }
@@ -221,7 +220,10 @@ fn backward_weight_with(blocked: bool, p: Params, x: Tensor, dy: Tensor, partial
         Some(kernel) => conv_blocked::tap_groups(&p, kernel),
         None => linear(partial.len, 64),
     };
-    let op = Op::new(kernel.unwrap_or(&BACKWARD_WEIGHT), p, &[x, dy], &[partial], groups, p.flops());
+    let split = p.examples_per_split as usize;
+    let kernel_or_plain = kernel.unwrap_or(&BACKWARD_WEIGHT);
+    let op = Op::new(kernel_or_plain, p, &[x, dy], &[partial], groups, p.flops()).in_pieces(&[], split);
+    let op = op.summing().prepared_by(conv_cpu::prepare_backward_weight);
     // The plain kernels have no constants.
     op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::tap_constants(&p)))
 }

@@ -6,7 +6,7 @@
 
 use super::conv_sparse::{self, Frame};
 use super::product::{product, row_major, transposed};
-use super::{Args, conv::Params, conv_direct};
+use super::{Args, Prepared, conv::Params, conv_direct};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -14,8 +14,6 @@ use std::cell::RefCell;
 thread_local! {
     /// This thread's im2col block.
     static COLUMNS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    /// Weights as the operation that this thread runs reads them, in up to two ways.
-    static PACKED: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
     /// A gradient of the weights as `conv_sparse` adds it up.
     static FILTERS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
@@ -80,16 +78,23 @@ fn copy_short(to: &mut [f32], from: &[f32]) {
     }
 }
 
+pub(super) fn prepare_forward(args: &Args<'_, f32>, prepared: &mut Prepared) {
+    let p: Params = args.params();
+    let packed = prepared.get_or_insert_with(Vec::new);
+    if conv_direct::takes(&p) {
+        conv_direct::pack(args.real(1), p.o as usize, packed);
+    }
+}
+
 pub(super) fn forward(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
     let (k, o) = (p.k(), p.o as usize);
     let examples = y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in()));
+    let examples = examples.with_min_len(args.least_items());
     if conv_direct::takes(&p) {
-        return with_packed(
-            |packed, _| conv_direct::pack(weight, o, packed),
-            |packed, _| examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y)),
-        );
+        let packed: &Vec<f32> = args.prepared.get();
+        return examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y));
     }
     examples.for_each(|(y, x)| {
         for_blocks(&p, |rows, columns| {
@@ -104,35 +109,43 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
     });
 }
 
-/// Calls `run` with what `pack` makes. A thread that waits for others may run another operation's tasks in between, so
-/// the buffers are taken out of their place.
-fn with_packed(pack: impl FnOnce(&mut Vec<f32>, &mut Vec<f32>), run: impl FnOnce(&[f32], &[f32])) {
-    let [mut one, mut two] = PACKED.take();
-    pack(&mut one, &mut two);
-    run(&one, &two);
-    PACKED.set([one, two]);
+/// The ways back to the input, and the weights as each of them reads them.
+struct Backward {
+    sparse: Option<Frame>,
+    filters: Vec<f32>,
+    /// Zeros in dy hide nothing.
+    finite: bool,
+    direct: Option<Params>,
+    packed: Vec<f32>,
+}
+
+pub(super) fn prepare_backward_input(args: &Args<'_, f32>, prepared: &mut Prepared) {
+    let (p, weight) = (args.params::<Params>(), args.real(1));
+    let ways = prepared.get_or_insert_with(|| Backward {
+        sparse: Frame::new(&p),
+        filters: Vec::new(),
+        finite: true,
+        direct: conv_direct::reversed(&p).filter(conv_direct::takes),
+        packed: Vec::new(),
+    });
+    ways.finite = conv_sparse::all_finite(weight);
+    if let Some(frame) = ways.sparse.as_ref().filter(|_| ways.finite) {
+        conv_sparse::pack(frame, weight, &mut ways.filters);
+    }
+    if ways.direct.is_some() {
+        conv_direct::pack_reversed(&p, weight, &mut ways.packed);
+    }
 }
 
 pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
     let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * p.o as usize));
-    let sparse = Frame::new(&p).filter(|_| conv_sparse::all_finite(weight));
-    let reversed = conv_direct::reversed(&p).filter(conv_direct::takes);
-    let pack = |filters: &mut Vec<f32>, packed: &mut Vec<f32>| {
-        if let Some(frame) = &sparse {
-            conv_sparse::pack(frame, weight, filters);
-        }
-        if reversed.is_some() {
-            conv_direct::pack_reversed(&p, weight, packed);
-        }
-    };
-    with_packed(pack, |filters, packed| {
-        examples.for_each(|(dx, dy)| match (&sparse, &reversed) {
-            (Some(frame), _) if frame.suits(dy) => conv_sparse::backward_input(frame, dy, filters, dx),
-            (_, Some(reversed)) => conv_direct::forward(reversed, dy, packed, None, dx),
-            _ => product_backward_input(&p, dy, weight, dx),
-        });
+    let Backward { sparse, filters, finite, direct, packed } = args.prepared.get();
+    examples.with_min_len(args.least_items()).for_each(|(dx, dy)| match (sparse, direct) {
+        (Some(frame), _) if *finite && frame.suits(dy) => conv_sparse::backward_input(frame, dy, filters, dx),
+        (_, Some(reversed)) => conv_direct::forward(reversed, dy, packed, None, dx),
+        _ => product_backward_input(&p, dy, weight, dx),
     });
 }
 
@@ -153,18 +166,23 @@ fn product_backward_input(p: &Params, dy: &[f32], weight: &[f32], dx: &mut [f32]
     });
 }
 
+pub(super) fn prepare_backward_weight(args: &Args<'_, f32>, prepared: &mut Prepared) {
+    prepared.get_or_insert_with(|| Frame::new(&args.params()));
+}
+
 pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, dy, partial) = (args.real(0), args.real(1), args.out(0));
     let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
     let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
-    let sparse = Frame::new(&p);
-    partial.par_chunks_exact_mut((k + 1) * o).zip(examples).for_each(|(partial, (x, dy))| {
+    let sparse: &Option<Frame> = args.prepared.get();
+    let splits = partial.par_chunks_exact_mut((k + 1) * o).zip(examples).with_min_len(args.least_items());
+    splits.for_each(|(partial, (x, dy))| {
         partial.fill(0.0);
         let (dweight, dbias) = partial.split_at_mut(k * o);
         with_filters(sparse.as_ref(), dweight, |filters, dweight| {
             for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * o)) {
-                match &sparse {
+                match sparse {
                     Some(frame) if frame.suits(dy) && conv_sparse::all_finite(x) => {
                         conv_sparse::backward_weight(frame, x, dy, filters)
                     }
@@ -248,21 +266,26 @@ fn add_all(values: &[f32], sums: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kernel, Slot, SlotMut, conv};
+    use super::super::{Kernel, Prepare, Slot, SlotMut, conv};
     use super::*;
 
     /// Both backward passes of one example, most of whose dy is zero, by `function`: which of their results are NaN.
     fn nans(x: &[f32], weight: &[f32], function: fn(&Kernel) -> fn(&mut Args<'_, f32>)) -> [Vec<bool>; 2] {
         let p = Params::new([1, 4, 4, 8], 8, [3, 3], [1, 1], [1, 1]);
         let dy: Vec<f32> = (0..128).map(|i| if i % 9 == 0 { 1.0 } else { 0.0 }).collect();
-        let run = |kernel: &Kernel, first: &[f32], second: &[f32], len: usize| {
-            let mut out = vec![0.0; len];
+        let run = |kernel: &Kernel, prepare: Prepare<f32>, first: &[f32], second: &[f32], len: usize| {
+            let (mut out, mut prepared) = (vec![0.0; len], Prepared::default());
             let inputs = vec![Slot::Real(first), Slot::Real(second)];
-            let outputs = vec![SlotMut::Real(&mut out)];
-            function(kernel)(&mut Args { params: bytemuck::bytes_of(&p), inputs, outputs });
+            let mut args = Args::new(bytemuck::bytes_of(&p), inputs, vec![SlotMut::Real(&mut out)]);
+            prepare(&args, &mut prepared);
+            args.prepared = &prepared;
+            function(kernel)(&mut args);
             out.iter().map(|v| v.is_nan()).collect()
         };
-        [run(&conv::BACKWARD_INPUT, &dy, weight, 128), run(&conv::BACKWARD_WEIGHT, x, &dy, p.partial_len())]
+        [
+            run(&conv::BACKWARD_INPUT, prepare_backward_input, &dy, weight, 128),
+            run(&conv::BACKWARD_WEIGHT, prepare_backward_weight, x, &dy, p.partial_len()),
+        ]
     }
 
     #[test]

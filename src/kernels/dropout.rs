@@ -60,7 +60,7 @@ pub static APPLY: Kernel = Kernel {
 pub fn apply(params: Params, header: Tensor, x: Tensor, y: Tensor) -> Op {
     let count = params.count as usize;
     assert_eq!((header.len, x.len, y.len), (Header::LEN, count, count), "dropout.apply: header, x, y");
-    Op::new(&APPLY, params, &[header, x], &[y], linear(count, 64), count)
+    Op::new(&APPLY, params, &[header, x], &[y], linear(count, 64), count).in_pieces(&[0], 1)
 }
 
 fn reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -81,10 +81,11 @@ const CHUNK: usize = 4096;
 fn cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (header, x) = (args.words(0), args.real(1));
+    let first = args.offset(x.len());
     let chunks = args.out(0).par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
-    chunks.for_each(|(i, (y, x))| match header[3] {
+    chunks.with_min_len(args.least_items()).for_each(|(i, (y, x))| match header[3] {
         0 => y.copy_from_slice(x),
-        _ => thin(&p, header, i * CHUNK, x, y),
+        _ => thin(&p, header, first + i * CHUNK, x, y),
     });
 }
 

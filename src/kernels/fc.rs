@@ -3,7 +3,9 @@
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
 use super::product::{product_tasks, row_major, transposed};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
+use super::{Args, Case, Element::F32, Kernel, Op, Prepared, Reference, Scalar, Tensor, Texture};
+use multiversion::multiversion;
+use rayon::prelude::*;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -33,10 +35,18 @@ impl Params {
         self.k.is_multiple_of(4) && self.o.is_multiple_of(4)
     }
 
+    /// Whether the processor goes example by example: the weights are few enough to be read again and again.
+    fn is_small(&self) -> bool {
+        self.k as usize * self.o as usize <= SMALL
+    }
+
     fn flops(&self) -> usize {
         2 * self.sizes().iter().product::<usize>()
     }
 }
+
+/// Weights that stay in a core's first-level cache.
+const SMALL: usize = 8192;
 
 const SOURCE: &str = include_str!("../../shaders/fc.wgsl");
 
@@ -118,14 +128,18 @@ pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) ->
     assert_eq!(bias.len, p.o as usize, "fc.forward: bias of {p:?}");
     let (kernel, columns) = if p.fits() { (&FORWARD_VEC4, p.o / 4) } else { (&FORWARD, p.o) };
     let groups = [columns.div_ceil(kernel.workgroup), p.n.div_ceil(4), 1];
-    Op::new(kernel, p, &[x, weight, bias], &[y], groups, p.flops())
+    by_example(p, &[1, 2], Op::new(kernel, p, &[x, weight, bias], &[y], groups, p.flops()))
 }
 
 pub fn backward_input(p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
     p.assert_shapes("fc.backward_input", dx, dy, weight);
     let (kernel, columns) = if p.fits() { (&BACKWARD_INPUT_VEC4, p.k / 4) } else { (&BACKWARD_INPUT, p.k) };
     let groups = [columns.div_ceil(kernel.workgroup), p.n.div_ceil(4), 1];
-    Op::new(kernel, p, &[dy, weight], &[dx], groups, p.flops())
+    by_example(p, &[1], Op::new(kernel, p, &[dy, weight], &[dx], groups, p.flops()))
+}
+
+fn by_example(p: Params, whole: &'static [usize], op: Op) -> Op {
+    if p.is_small() { op.in_pieces(whole, 1).prepared_by(prepare) } else { op }
 }
 
 pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
@@ -169,19 +183,76 @@ fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
+/// The weights `[O,K]`: along a row the inputs lie side by side.
+fn prepare(args: &Args<'_, f32>, prepared: &mut Prepared) {
+    let [_, k, o] = args.params::<Params>().sizes();
+    let rows: &mut Vec<f32> = prepared.get_or_insert_with(|| vec![0.0; k * o]);
+    for (output, row) in rows.chunks_exact_mut(k).enumerate() {
+        row.iter_mut().zip(args.real(1)[output..].iter().step_by(o)).for_each(|(to, from)| *to = *from);
+    }
+}
+
 fn forward_cpu(args: &mut Args<'_, f32>) {
-    let [n, k, o] = args.params::<Params>().sizes();
+    let p: Params = args.params();
     let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    let [n, k, o] = p.sizes();
+    if p.is_small() {
+        let rows: &Vec<f32> = args.prepared.get();
+        let examples = y.par_chunks_exact_mut(o).zip(x.par_chunks_exact(k)).with_min_len(args.least_items().max(TASK));
+        return examples.for_each(|(y, x)| forward_example(x, rows, bias, y));
+    }
     for y in y.chunks_exact_mut(o) {
         y.copy_from_slice(bias);
     }
     product_tasks([n, k, o], row_major(x, k), row_major(weight, o), y, true);
 }
 
+/// Examples below which a second thread costs more than it brings.
+const TASK: usize = 32;
+
+/// Sums beside each other: whole vectors, and none waits for the one before.
+const LANES: usize = 64;
+
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
+fn forward_example(x: &[f32], rows: &[f32], bias: &[f32], y: &mut [f32]) {
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for ((y, row), bias) in y.iter_mut().zip(rows.chunks_exact(x.len())).zip(bias) {
+        let (row, row_rest) = row.as_chunks::<LANES>();
+        let mut sums = [0.0f32; LANES];
+        for (x, w) in blocks.iter().zip(row) {
+            (0..LANES).for_each(|i| sums[i] += x[i] * w[i]);
+        }
+        for ((sum, x), w) in sums.iter_mut().zip(rest).zip(row_rest) {
+            *sum += x * w;
+        }
+        let mut width = LANES / 2;
+        while width > 0 {
+            (0..width).for_each(|i| sums[i] += sums[i + width]);
+            width /= 2;
+        }
+        *y = sums[0] + bias;
+    }
+}
+
 fn backward_input_cpu(args: &mut Args<'_, f32>) {
-    let [n, k, o] = args.params::<Params>().sizes();
-    let (dy, weight) = (args.real(0), args.real(1));
-    product_tasks([n, o, k], row_major(dy, o), transposed(weight, o), args.out(0), false);
+    let p: Params = args.params();
+    let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
+    let [n, k, o] = p.sizes();
+    if p.is_small() {
+        let rows: &Vec<f32> = args.prepared.get();
+        let examples = dx.par_chunks_exact_mut(k).zip(dy.par_chunks_exact(o));
+        let examples = examples.with_min_len(args.least_items().max(TASK));
+        return examples.for_each(|(dx, dy)| backward_example(dy, rows, dx));
+    }
+    product_tasks([n, o, k], row_major(dy, o), transposed(weight, o), dx, false);
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
+fn backward_example(dy: &[f32], rows: &[f32], dx: &mut [f32]) {
+    dx.fill(0.0);
+    for (dy, row) in dy.iter().zip(rows.chunks_exact(dx.len())) {
+        dx.iter_mut().zip(row).for_each(|(dx, w)| *dx += dy * w);
+    }
 }
 
 fn backward_weight_cpu(args: &mut Args<'_, f32>) {

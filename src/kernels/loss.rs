@@ -73,7 +73,7 @@ fn loss(
     assert_eq!((out.probabilities.len, out.dlogits.len), (n * c, n * c), "{}: scores, dscores", kernel.name);
     assert_eq!((out.losses.len, out.predictions.len), (n, n), "{}: losses, predictions", kernel.name);
     let outputs = [out.probabilities, out.dlogits, out.losses, out.predictions];
-    Op::new(kernel, params, &[header, labels, scores], &outputs, linear(n, 64), 4 * n * c)
+    Op::new(kernel, params, &[header, labels, scores], &outputs, linear(n, 64), 4 * n * c).in_pieces(&[0], 1)
 }
 
 /// A loss of one example.
@@ -116,13 +116,13 @@ fn reference<S: Scalar, L: Loss>(args: &mut Args<'_, S>) {
     let (header, labels, scores) = (args.words(0), args.words(1), args.real(2));
     let (out, dscores, losses, predictions) = (args.out(0), args.out(1), args.out(2), args.out_words(3));
     out.copy_from_slice(scores);
-    let valid = header[1] as usize;
+    let (valid, all_valid) = (args.valid(header), f64::from(header[1]));
     for (n, scores) in scores.chunks_exact(c).enumerate() {
         let mut gradient = vec![0.0; c];
         let loss = L::of(scores, (labels[n] as usize).min(c - 1), &mut gradient);
         losses[n] = S::of(if n < valid { loss } else { 0.0 });
         for (to, gradient) in dscores[n * c..][..c].iter_mut().zip(gradient) {
-            *to = S::of(if n < valid { gradient / valid as f64 } else { 0.0 });
+            *to = S::of(if n < valid { gradient / all_valid } else { 0.0 });
         }
         let mut prediction = 0;
         for (i, score) in scores.iter().enumerate() {
@@ -186,7 +186,7 @@ mod tests {
             SlotMut::Words(&mut predictions),
         ];
         let params = Params { n: 2, c: 3, reserved: [0; 2] };
-        (kernel.reference.single)(&mut Args { params: bytemuck::bytes_of(&params), inputs, outputs });
+        (kernel.reference.single)(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
         assert_eq!((out, predictions), (*scores, [1, 2]));
         (losses, dscores)
     }

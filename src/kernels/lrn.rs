@@ -80,13 +80,13 @@ pub static BACKWARD: Kernel = Kernel {
 pub fn forward(p: Params, x: Tensor, y: Tensor, s: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((x.len, y.len, s.len), (count, count, count), "lrn.forward: x, y, s");
-    Op::new(&FORWARD, p, &[x], &[y, s], linear(count, 64), p.flops())
+    Op::new(&FORWARD, p, &[x], &[y, s], linear(count, 64), p.flops()).in_pieces(&[], 1)
 }
 
 pub fn backward(p: Params, x: Tensor, s: Tensor, dy: Tensor, dx: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((x.len, s.len, dy.len, dx.len), (count, count, count, count), "lrn.backward: x, s, dy, dx");
-    Op::new(&BACKWARD, p, &[x, s, dy], &[dx], linear(count, 64), 2 * p.flops())
+    Op::new(&BACKWARD, p, &[x, s, dy], &[dx], linear(count, 64), 2 * p.flops()).in_pieces(&[], 1)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -125,7 +125,7 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (task, x) = (task(&p), args.real(0));
     let outputs = args.out(0).par_chunks_mut(task).zip(args.out(1).par_chunks_mut(task));
-    outputs.zip(x.par_chunks(task)).for_each(|((y, s), x)| normalise(&p, x, y, s));
+    outputs.zip(x.par_chunks(task)).with_min_len(args.least_items()).for_each(|((y, s), x)| normalise(&p, x, y, s));
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -145,7 +145,8 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let task = task(&p);
     let inputs = args.real(0).par_chunks(task).zip(args.real(1).par_chunks(task)).zip(args.real(2).par_chunks(task));
-    args.out(0).par_chunks_mut(task).zip(inputs).for_each_init(Vec::new, |terms, (dx, ((x, s), dy))| {
+    let tasks = args.out(0).par_chunks_mut(task).zip(inputs).with_min_len(args.least_items());
+    tasks.for_each_init(Vec::new, |terms, (dx, ((x, s), dy))| {
         terms.clear();
         terms.extend(dy.iter().zip(x).zip(s).map(|((dy, x), s)| dy * x * s.powf(-p.beta) / s));
         let c = p.channels as usize;

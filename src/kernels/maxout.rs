@@ -59,13 +59,13 @@ pub static BACKWARD: Kernel = Kernel {
 pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((x.len, y.len, winner.len), (p.inputs(), count, count), "maxout.forward: x, y, winner of {p:?}");
-    Op::new(&FORWARD, p, &[x], &[y, winner], linear(count, 64), p.inputs())
+    Op::new(&FORWARD, p, &[x], &[y, winner], linear(count, 64), p.inputs()).in_pieces(&[], 1)
 }
 
 pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((dy.len, winner.len, dx.len), (count, count, p.inputs()), "maxout.backward: dy, winner, dx of {p:?}");
-    Op::new(&BACKWARD, p, &[dy, winner], &[dx], linear(p.inputs(), 64), p.inputs())
+    Op::new(&BACKWARD, p, &[dy, winner], &[dx], linear(p.inputs(), 64), p.inputs()).in_pieces(&[], 1)
 }
 
 /// The first of the largest values; a NaN is larger than all others.
@@ -108,14 +108,14 @@ const TASK: usize = 2048;
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let group = args.params::<Params>().group as usize;
     let outputs = args.out(0).par_iter_mut().zip(args.out_words(1).par_iter_mut());
-    let groups = args.real(0).par_chunks_exact(group).zip(outputs).with_min_len(TASK);
+    let groups = args.real(0).par_chunks_exact(group).zip(outputs).with_min_len(TASK.max(args.least_items()));
     groups.for_each(|(x, (y, winner))| forward_group(x, y, winner));
 }
 
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let group = args.params::<Params>().group as usize;
     let inputs = args.real(0).par_iter().zip(args.words(1).par_iter());
-    let groups = args.out(0).par_chunks_exact_mut(group).zip(inputs).with_min_len(TASK);
+    let groups = args.out(0).par_chunks_exact_mut(group).zip(inputs).with_min_len(TASK.max(args.least_items()));
     groups.for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
 }
 

@@ -30,7 +30,7 @@ pub mod softmax;
 pub mod statistics;
 
 pub use case::Case;
-pub use op::{Args, BufferId, Element, Op, Scalar, Slot, SlotMut, Tensor, Work};
+pub use op::{Args, BufferId, Element, Op, Pieces, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
 
 /// A computation that every executor knows: a WGSL entry point and the reference it must agree with.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 //! Buffers hold 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
 
 use super::Kernel;
+use std::any::Any;
+use std::ops::Range;
 
 /// A real number type that the reference functions are written over.
 pub trait Scalar: Copy + Send + Sync + std::fmt::Debug + 'static {
@@ -61,15 +63,83 @@ pub enum SlotMut<'a, S> {
     Words(&'a mut [u32]),
 }
 
+impl<S> SlotMut<'_, S> {
+    /// The same output, lent.
+    pub fn again(&mut self) -> SlotMut<'_, S> {
+        match self {
+            SlotMut::Real(values) => SlotMut::Real(values),
+            SlotMut::Words(words) => SlotMut::Words(words),
+        }
+    }
+
+    /// What was written, as an input.
+    pub fn read(&self) -> Slot<'_, S> {
+        match self {
+            SlotMut::Real(values) => Slot::Real(values),
+            SlotMut::Words(words) => Slot::Words(words),
+        }
+    }
+}
+
+/// What all examples of an operation share, made on the processor before them: packed weights, tables. It stays with the
+/// operation, so that the next step finds the memory.
+#[derive(Debug, Default)]
+pub struct Prepared(Option<Box<dyn Any + Send + Sync>>);
+
+impl Prepared {
+    /// What was made for an earlier step, or a new one.
+    pub fn get_or_insert_with<T: Any + Send + Sync>(&mut self, new: impl FnOnce() -> T) -> &mut T {
+        let kept = self.0.get_or_insert_with(|| Box::new(new()));
+        kept.downcast_mut().expect("an operation prepares one type")
+    }
+
+    pub fn get<T: Any>(&self) -> &T {
+        self.0.as_ref().and_then(|kept| kept.downcast_ref()).expect("the executor prepares an operation first")
+    }
+}
+
+/// Makes what all examples share, from the inputs that [`Pieces::whole`] names.
+pub type Prepare<S> = fn(&Args<'_, S>, &mut Prepared);
+
 /// Everything a kernel's function sees. Which input is which stands in the kernel's file.
 #[derive(Debug)]
 pub struct Args<'a, S> {
     pub params: &'a [u8],
     pub inputs: Vec<Slot<'a, S>>,
     pub outputs: Vec<SlotMut<'a, S>>,
+    /// The examples that the operands hold, where an operation with [`Op::pieces`] is called for some of them only.
+    pub piece: Option<Range<usize>>,
+    /// What [`Pieces::prepare`] made; empty where there is nothing to prepare.
+    pub prepared: &'a Prepared,
 }
 
 impl<'a, S: Scalar> Args<'a, S> {
+    /// For the whole operation, with nothing prepared.
+    pub fn new(params: &'a [u8], inputs: Vec<Slot<'a, S>>, outputs: Vec<SlotMut<'a, S>>) -> Args<'a, S> {
+        Args { params, inputs, outputs, piece: None, prepared: &Prepared(None) }
+    }
+
+    /// The fewest items of a parallel loop that are worth a task: a piece stays on the thread that has it.
+    pub fn least_items(&self) -> usize {
+        if self.piece.is_some() { usize::MAX } else { 1 }
+    }
+
+    /// The number that the first example of the operands has in the batch.
+    pub fn first_example(&self) -> usize {
+        self.piece.as_ref().map_or(0, |piece| piece.start)
+    }
+
+    /// How many of the operands' examples the batch's header calls valid.
+    pub fn valid(&self, header: &[u32]) -> usize {
+        let valid = (header[1] as usize).saturating_sub(self.first_example());
+        self.piece.as_ref().map_or(valid, |piece| valid.min(piece.len()))
+    }
+
+    /// Where in the whole operand this operand of `len` elements starts.
+    pub fn offset(&self, len: usize) -> usize {
+        self.piece.as_ref().map_or(0, |piece| piece.start * (len / piece.len()))
+    }
+
     /// The kernel's `Params`.
     pub fn params<P: bytemuck::AnyBitPattern>(&self) -> P {
         bytemuck::pod_read_unaligned(self.params)
@@ -117,6 +187,19 @@ pub struct Work {
     pub bytes: u64,
 }
 
+/// How an operation is computed for some examples at a time: each operand holds the examples one after another.
+#[derive(Debug, Clone, Copy)]
+pub struct Pieces {
+    /// Inputs that every piece needs whole, such as weights.
+    pub whole: &'static [usize],
+    /// Examples that are computed together, the last of the batch being fewer: pieces start at multiples of it.
+    pub unit: usize,
+    /// Whether the outputs hold one item for each unit, such as a partial sum, and not one for each example.
+    pub sums: bool,
+    /// What the `cpu` executor calls before the kernel's fast function.
+    pub prepare: Option<Prepare<f32>>,
+}
+
 /// One operation of a program: a kernel, its parameters and its buffers.
 #[derive(Debug, Clone)]
 pub struct Op {
@@ -129,6 +212,8 @@ pub struct Op {
     /// Workgroups in x, y, z, each at most 65,535.
     pub workgroups: [u32; 3],
     pub work: Work,
+    /// Whether the kernel's functions on the processor can be called for a piece of the batch, and how.
+    pub pieces: Option<Pieces>,
 }
 
 /// The most workgroups in one dimension that WebGPU promises.
@@ -158,13 +243,35 @@ impl Op {
             outputs: outputs.iter().map(|t| t.id).collect(),
             workgroups,
             work: Work { flops: flops as u64, bytes: 4 * words as u64 },
+            pieces: None,
         }
+    }
+
+    /// The same, computed in pieces where that pays.
+    pub(super) fn in_pieces(self, whole: &'static [usize], unit: usize) -> Op {
+        Op { pieces: Some(Pieces { whole, unit, sums: false, prepare: None }), ..self }
+    }
+
+    /// The same, with outputs that hold a sum for each unit.
+    pub(super) fn summing(self) -> Op {
+        Op { pieces: self.pieces.map(|pieces| Pieces { sums: true, ..pieces }), ..self }
+    }
+
+    /// The same, prepared by this function.
+    pub(super) fn prepared_by(self, prepare: Prepare<f32>) -> Op {
+        Op { pieces: self.pieces.map(|pieces| Pieces { prepare: Some(prepare), ..pieces }), ..self }
     }
 
     /// The same, compiled with these constants.
     pub(super) fn with_constants(self, constants: Vec<(&'static str, u32)>) -> Op {
         Op { constants, ..self }
     }
+}
+
+/// The unit of sums over the batch: of a batch up to 128 there are at most 16, of a larger one at most 32, which is enough
+/// independent work for a GPU or for threads that must end together, and so few that adding them up is cheap.
+pub(super) fn unit(examples: usize) -> usize {
+    examples.div_ceil(16).min(8).max(examples.div_ceil(32))
 }
 
 /// `total` invocations in workgroups of `size`, split over x and y where one dimension is too short for them.

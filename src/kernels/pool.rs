@@ -146,14 +146,15 @@ pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     assert_eq!((y.len, winner.len), (p.output_len(), p.output_len()), "pool.forward: y, winner of {p:?}");
     let flops = y.len * (p.kh * p.kw) as usize + x.len * p.relu as usize;
     let kernel = if p.c.is_multiple_of(4) { &FORWARD_VEC4 } else { &FORWARD };
-    Op::new(kernel, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops)
+    Op::new(kernel, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops).in_pieces(&[], 1)
 }
 
 pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     assert_eq!(dx.len, p.input_len(), "pool.backward: dx of {p:?}");
     assert_eq!((dy.len, winner.len), (p.output_len(), p.output_len()), "pool.backward: dy, winner of {p:?}");
     let kernel = if p.c.is_multiple_of(4) { &BACKWARD_VEC4 } else { &BACKWARD };
-    Op::new(kernel, p, &[dy, winner], &[dx], p.groups(p.h * p.w), dy.len + dx.len * p.relu as usize)
+    let flops = dy.len + dx.len * p.relu as usize;
+    Op::new(kernel, p, &[dy, winner], &[dx], p.groups(p.h * p.w), flops).in_pieces(&[], 1)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -225,7 +226,8 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, y, winner) = (args.real(0), args.out(0), args.out_words(1));
     let outputs = y.par_chunks_mut(p.example_out()).zip(winner.par_chunks_mut(p.example_out()));
-    outputs.zip(x.par_chunks(p.example_in())).for_each(|((y, winner), x)| forward_example(&p, x, y, winner));
+    let examples = outputs.zip(x.par_chunks(p.example_in())).with_min_len(args.least_items());
+    examples.for_each(|((y, winner), x)| forward_example(&p, x, y, winner));
 }
 
 /// Channels that go through a window together.
@@ -302,7 +304,7 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, winner, dx) = (args.real(0), args.words(1), args.out(0));
     let inputs = dy.par_chunks(p.example_out()).zip(winner.par_chunks(p.example_out()));
-    let examples = dx.par_chunks_mut(p.example_in()).zip(inputs);
+    let examples = dx.par_chunks_mut(p.example_in()).zip(inputs).with_min_len(args.least_items());
     examples.for_each(|(dx, (dy, winner))| backward_example(&p, dy, winner, dx));
 }
 

@@ -66,19 +66,15 @@ const PARALLEL_CHUNK: usize = 16_384;
 pub fn forward(x: Tensor, y: Tensor) -> Op {
     assert_eq!(x.len, y.len, "relu.forward: x and y");
     let params = Params { count: word(x.len), reserved: [0; 3] };
-    match x.len.is_multiple_of(4) {
-        true => Op::new(&FORWARD_VEC4, params, &[x], &[y], linear(x.len / 4, 64), x.len),
-        false => Op::new(&FORWARD, params, &[x], &[y], linear(x.len, 64), x.len),
-    }
+    let (kernel, vector) = if x.len.is_multiple_of(4) { (&FORWARD_VEC4, 4) } else { (&FORWARD, 1) };
+    Op::new(kernel, params, &[x], &[y], linear(x.len / vector, 64), x.len).in_pieces(&[], 1)
 }
 
 pub fn backward(y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((y.len, y.len), (dy.len, dx.len), "relu.backward: y, dy, dx");
     let params = Params { count: word(y.len), reserved: [0; 3] };
-    match y.len.is_multiple_of(4) {
-        true => Op::new(&BACKWARD_VEC4, params, &[y, dy], &[dx], linear(y.len / 4, 64), y.len),
-        false => Op::new(&BACKWARD, params, &[y, dy], &[dx], linear(y.len, 64), y.len),
-    }
+    let (kernel, vector) = if y.len.is_multiple_of(4) { (&BACKWARD_VEC4, 4) } else { (&BACKWARD, 1) };
+    Op::new(kernel, params, &[y, dy], &[dx], linear(y.len / vector, 64), y.len).in_pieces(&[], 1)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -96,7 +92,8 @@ fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let x = args.real(0);
-    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(x.par_chunks(PARALLEL_CHUNK)).for_each(|(y, x)| rectify(x, y));
+    let chunks = args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(x.par_chunks(PARALLEL_CHUNK));
+    chunks.with_min_len(args.least_items()).for_each(|(y, x)| rectify(x, y));
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -109,7 +106,8 @@ fn rectify(x: &[f32], y: &mut [f32]) {
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let (y, dy) = (args.real(0), args.real(1));
     let chunks = y.par_chunks(PARALLEL_CHUNK).zip(dy.par_chunks(PARALLEL_CHUNK));
-    args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).for_each(|(dx, (y, dy))| pass(y, dy, dx));
+    let chunks = args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).with_min_len(args.least_items());
+    chunks.for_each(|(dx, (y, dy))| pass(y, dy, dx));
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]

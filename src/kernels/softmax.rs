@@ -93,7 +93,7 @@ pub fn forward([n, c]: [usize; 2], smoothing: f32, header: Tensor, labels: Tenso
     assert_eq!((out.probabilities.len, out.dlogits.len), (n * c, n * c), "softmax.forward: probabilities, dlogits");
     assert_eq!((out.losses.len, out.predictions.len), (n, n), "softmax.forward: losses, predictions");
     let outputs = [out.probabilities, out.dlogits, out.losses, out.predictions];
-    Op::new(&FORWARD, params, &[header, labels, logits], &outputs, linear(n, 64), 8 * n * c)
+    Op::new(&FORWARD, params, &[header, labels, logits], &outputs, linear(n, 64), 8 * n * c).in_pieces(&[0], 1)
 }
 
 /// `inputs` are header, labels, losses, predictions.
@@ -155,7 +155,8 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
     let (probabilities, dlogits) = (args.out(0), args.out(1));
     let (losses, predictions) = (args.out(2), args.out_words(3));
-    let (valid, c, smoothing) = (header[1] as usize, p.c as usize, smoothing(&p, header));
+    let (c, smoothing, all_valid) = (p.c as usize, smoothing(&p, header), header[1]);
+    let valid = args.valid(header);
     let rows = logits.chunks_exact(c).zip(probabilities.chunks_exact_mut(c)).zip(dlogits.chunks_exact_mut(c));
     for (n, ((logits, probabilities), dlogits)) in rows.enumerate() {
         let (mut largest, mut prediction) = (logits[0], 0);
@@ -178,7 +179,7 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
             continue;
         }
         let label = labels[n] as usize;
-        let (weight, spread) = (1.0 / valid as f32, smoothing / c as f32);
+        let (weight, spread) = (1.0 / all_valid as f32, smoothing / c as f32);
         for (d, probability) in dlogits.iter_mut().zip(&*probabilities) {
             *d = (*probability - spread) * weight;
         }
@@ -311,7 +312,7 @@ mod tests {
                 SlotMut::Real(&mut losses),
                 SlotMut::Words(&mut predictions),
             ];
-            function(&mut Args { params: bytemuck::bytes_of(&params), inputs, outputs });
+            function(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
             for (got, want) in [&losses[..], &dlogits[..]].into_iter().zip(expected) {
                 let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6);
                 assert!(near && got.len() == want.len(), "{got:?} instead of {want:?}");

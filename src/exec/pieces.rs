@@ -1,0 +1,224 @@
+//! Chains: operations one after another that each compute example by example, run piece of the batch by piece.
+//!
+//! A piece goes through the whole chain on one thread, so that threads meet once for each chain and not once for each
+//! operation, and an example's values are still in the thread's cache when the next operation reads them. No result
+//! depends on the pieces: every example (and every partial sum over a unit of examples) is computed by itself either way.
+
+use super::host::Memory;
+use crate::kernels::{Args, BufferId, Kernel, Op, Prepared, Scalar, Slot, SlotMut};
+use crate::program::Program;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// What is run at once.
+#[derive(Debug)]
+pub(super) enum Step {
+    One(usize),
+    Chain(Chain),
+}
+
+/// Operations that go piece by piece, in order.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub instructions: Vec<usize>,
+    /// What they write, by buffer; all of them own their memory.
+    pub written: Vec<Written>,
+    /// Pieces start at multiples of so many examples.
+    unit: usize,
+}
+
+/// A buffer that a chain writes: one item of `len` elements for every `unit` examples.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    pub buffer: BufferId,
+    unit: usize,
+    len: usize,
+}
+
+impl Written {
+    /// What belongs to these examples, in elements.
+    fn elements(&self, examples: &Range<usize>) -> Range<usize> {
+        examples.start / self.unit * self.len..examples.end.div_ceil(self.unit) * self.len
+    }
+}
+
+/// Puts instructions into chains that are as long as possible. An instruction that cannot join waits until the chain is
+/// through; those behind it that need nothing of it, and leave what it needs, go before it.
+pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Step> {
+    let (mut steps, mut left) = (Vec::new(), Vec::from_iter(instructions));
+    while let Some(first) = left.first() {
+        let mut chain = Chain { instructions: Vec::new(), written: Vec::new(), unit: 1 };
+        let mut later: Vec<usize> = Vec::new();
+        for i in &left {
+            let waits = later.iter().any(|before| conflict(program, *before, *i));
+            if waits || !chain.take(program, *i) {
+                later.push(*i);
+            }
+        }
+        // One operation alone finds its own way to cut itself.
+        if chain.instructions.len() > 1 {
+            steps.push(Step::Chain(chain));
+            left = later;
+        } else {
+            steps.push(Step::One(*first));
+            left.remove(0);
+        }
+    }
+    steps
+}
+
+/// Whether two instructions must stay in this order.
+fn conflict(program: &Program, before: usize, after: usize) -> bool {
+    let [before, after] = [before, after].map(|i| &program.instructions[i].op);
+    let shares = |some: &[BufferId], others: &[BufferId]| {
+        some.iter().any(|a| others.iter().any(|b| program.root(*a).0 == program.root(*b).0))
+    };
+    shares(&before.outputs, &after.inputs)
+        || shares(&before.outputs, &after.outputs)
+        || shares(&before.inputs, &after.outputs)
+}
+
+impl Chain {
+    /// Takes an instruction behind its last one, if it can.
+    fn take(&mut self, program: &Program, instruction: usize) -> bool {
+        let op = &program.instructions[instruction].op;
+        let Some(pieces) = op.pieces else { return false };
+        let same_units = self.unit == 1 || pieces.unit == 1 || self.unit == pieces.unit;
+        let unit = if pieces.sums { pieces.unit } else { 1 };
+        let items = program.batch.div_ceil(unit);
+        let written = op.outputs.iter().map(|b| Written { buffer: *b, unit, len: program.buffer(*b).len / items });
+        let written: Vec<Written> = written.collect();
+        let fits = same_units
+            && written.iter().all(|written| self.may_write(program, written, items))
+            && op.inputs.iter().enumerate().all(|(i, b)| self.may_read(program, *b, pieces.whole.contains(&i)));
+        if fits {
+            self.instructions.push(instruction);
+            self.unit = self.unit.max(pieces.unit);
+            self.written.extend(written);
+        }
+        fits
+    }
+
+    /// A buffer with memory of its own, that no piece needs as it was before.
+    fn may_write(&self, program: &Program, written: &Written, items: usize) -> bool {
+        let spec = program.buffer(written.buffer);
+        let touches = |op: &Op| op.inputs.iter().chain(&op.outputs).any(|b| program.root(*b).0 == written.buffer);
+        let free = !self.instructions.iter().any(|i| touches(&program.instructions[*i].op));
+        free && spec.parent.is_none() && spec.len == written.len * items
+    }
+
+    /// What this chain does not write, or writes example by example.
+    fn may_read(&self, program: &Program, buffer: BufferId, whole: bool) -> bool {
+        let root = program.root(buffer).0;
+        match self.written.iter().find(|written| written.buffer == root) {
+            Some(written) => buffer == root && written.unit == 1 && !whole,
+            None => whole || program.buffer(buffer).len.is_multiple_of(program.batch),
+        }
+    }
+
+    fn place(&self, buffer: BufferId) -> Option<usize> {
+        self.written.iter().position(|written| written.buffer == buffer)
+    }
+}
+
+/// A chain, to be run.
+pub(super) struct Work<'a, S> {
+    pub program: &'a Program,
+    pub chain: &'a Chain,
+    pub function: fn(&Kernel) -> fn(&mut Args<'_, S>),
+    /// Buffers that the chain does not write.
+    pub read: &'a (dyn Fn(BufferId) -> Slot<'a, S> + Sync),
+    /// By instruction.
+    pub prepared: &'a [Prepared],
+}
+
+/// Some examples, and what the chain's operations write about them: as [`Chain::written`].
+struct Piece<'a, S> {
+    examples: Range<usize>,
+    written: Vec<SlotMut<'a, S>>,
+}
+
+/// Pieces for each thread, at least: with fewer, threads would wait for the last piece.
+const PIECES_PER_THREAD: usize = 8;
+/// Arithmetic that makes a piece worth having, some 20 us of it.
+const PIECE_FLOPS: u64 = 2_000_000;
+
+impl<S: Scalar> Work<'_, S> {
+    /// `memory` is that of [`Chain::written`].
+    pub fn run(&self, memory: &mut [Memory<S>]) {
+        let batch = self.program.batch;
+        let ops = self.chain.instructions.iter().map(|i| &self.program.instructions[*i].op);
+        let flops = ops.map(|op| op.work.flops).sum::<u64>() / batch as u64;
+        let worth = PIECE_FLOPS.div_ceil(flops.max(1)).min(batch as u64) as usize;
+        let most = batch.div_ceil(PIECES_PER_THREAD * rayon::current_num_threads());
+        let size = worth.min(most).next_multiple_of(self.chain.unit);
+        let piece = |first: usize| Piece {
+            examples: first..(first + size).min(batch),
+            written: Vec::with_capacity(self.chain.written.len()),
+        };
+        let mut pieces: Vec<Piece<'_, S>> = (0..batch).step_by(size).map(piece).collect();
+        for (written, memory) in self.chain.written.iter().zip(memory) {
+            match memory {
+                Memory::Real(values) => deal(written, values, &mut pieces, SlotMut::Real),
+                Memory::Words(words) => deal(written, words, &mut pieces, SlotMut::Words),
+            }
+        }
+        pieces.into_par_iter().with_max_len(1).for_each(|piece| self.run_piece(piece));
+    }
+
+    fn run_piece(&self, Piece { examples, mut written }: Piece<'_, S>) {
+        for i in &self.chain.instructions {
+            let op = &self.program.instructions[*i].op;
+            let places = op.outputs.iter().map(|b| self.chain.place(*b).expect("the chain took this instruction"));
+            let places: Vec<usize> = places.collect();
+            let nothing = || SlotMut::Words(&mut []);
+            let mut taken: Vec<SlotMut<'_, S>> =
+                places.iter().map(|i| std::mem::replace(&mut written[*i], nothing())).collect();
+            let inputs =
+                op.inputs.iter().enumerate().map(|(i, b)| self.input(op, i, *b, &examples, &written)).collect();
+            let mut args = Args::new(&op.params, inputs, taken.iter_mut().map(SlotMut::again).collect());
+            (args.piece, args.prepared) = (Some(examples.clone()), &self.prepared[*i]);
+            (self.function)(op.kernel)(&mut args);
+            for (place, slot) in places.into_iter().zip(taken) {
+                written[place] = slot;
+            }
+        }
+    }
+
+    fn input<'b>(
+        &'b self,
+        op: &Op,
+        i: usize,
+        buffer: BufferId,
+        examples: &Range<usize>,
+        written: &'b [SlotMut<'_, S>],
+    ) -> Slot<'b, S> {
+        if let Some(place) = self.chain.place(buffer) {
+            return written[place].read();
+        }
+        let slot = (self.read)(buffer);
+        if op.pieces.is_some_and(|pieces| pieces.whole.contains(&i)) {
+            return slot;
+        }
+        let len = self.program.buffer(buffer).len / self.program.batch;
+        let elements = examples.start * len..examples.end * len;
+        match slot {
+            Slot::Real(values) => Slot::Real(&values[elements]),
+            Slot::Words(words) => Slot::Words(&words[elements]),
+        }
+    }
+}
+
+/// Hands each piece its part of a buffer.
+fn deal<'a, T, S>(
+    written: &Written,
+    mut rest: &'a mut [T],
+    pieces: &mut [Piece<'a, S>],
+    slot: fn(&'a mut [T]) -> SlotMut<'a, S>,
+) {
+    for piece in pieces {
+        let (part, left) = rest.split_at_mut(written.elements(&piece.examples).len());
+        piece.written.push(slot(part));
+        rest = left;
+    }
+}
