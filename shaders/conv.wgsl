@@ -1,13 +1,15 @@
 // 2-D convolution, NHWC, as an implicit im2col matrix product: nothing is materialised, the gather happens on load.
 //
-// x [N,H,W,C], weight [KH,KW,C,O], bias [O], y [N,OH,OW,O]; im2col row m = (n,oy,ox), column k = (ky,kx,c).
+// x [N,H,W,C], weight [KH,KW,C/G,O], bias [O], y [N,OH,OW,O]; im2col row m = (n,oy,ox), column k = (ky,kx,c), c running
+// over the channels of the output's group.
 // These kernels take any shape, one result an invocation; conv_blocked.wgsl has the fast ones for the common shapes.
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
     oh: u32, ow: u32, o: u32, kh: u32,
     kw: u32, stride_y: u32, stride_x: u32, pad_y: u32,
-    pad_x: u32, examples_per_split: u32, reserved0: u32, reserved1: u32,
+    pad_x: u32, examples_per_split: u32, dilation_y: u32, dilation_x: u32,
+    groups: u32, reserved0: u32, reserved1: u32, reserved2: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -30,16 +32,18 @@ fn forward(
     let ox = (i / p.o) % p.ow;
     let oy = (i / (p.o * p.ow)) % p.oh;
     let n = i / (p.o * p.ow * p.oh);
+    let inputs = p.c / p.groups;
+    let first = o / (p.o / p.groups) * inputs;
     var sum = forward_bias[o];
     for (var ky = 0u; ky < p.kh; ky++) {
-        let y = i32(oy * p.stride_y + ky) - i32(p.pad_y);
+        let y = i32(oy * p.stride_y + ky * p.dilation_y) - i32(p.pad_y);
         if y < 0 || y >= i32(p.h) { continue; }
         for (var kx = 0u; kx < p.kw; kx++) {
-            let x = i32(ox * p.stride_x + kx) - i32(p.pad_x);
+            let x = i32(ox * p.stride_x + kx * p.dilation_x) - i32(p.pad_x);
             if x < 0 || x >= i32(p.w) { continue; }
-            let pixel = ((n * p.h + u32(y)) * p.w + u32(x)) * p.c;
-            let k = (ky * p.kw + kx) * p.c;
-            for (var c = 0u; c < p.c; c++) {
+            let pixel = ((n * p.h + u32(y)) * p.w + u32(x)) * p.c + first;
+            let k = (ky * p.kw + kx) * inputs;
+            for (var c = 0u; c < inputs; c++) {
                 sum += forward_x[pixel + c] * forward_weight[(k + c) * p.o + o];
             }
         }
@@ -64,19 +68,22 @@ fn backward_input(
     let x = (i / p.c) % p.w;
     let y = (i / (p.c * p.w)) % p.h;
     let n = i / (p.c * p.w * p.h);
+    let inputs = p.c / p.groups;
+    let outputs = p.o / p.groups;
+    let first = c / inputs * outputs;
     var sum = 0.0;
     for (var ky = 0u; ky < p.kh; ky++) {
-        // The window at oy covers y through tap ky where oy * stride = y + pad - ky.
-        let ty = i32(y + p.pad_y) - i32(ky);
+        // The window at oy covers y through tap ky where oy * stride = y + pad - ky * dilation.
+        let ty = i32(y + p.pad_y) - i32(ky * p.dilation_y);
         let oy = ty / i32(p.stride_y);
         if ty < 0 || oy * i32(p.stride_y) != ty || oy >= i32(p.oh) { continue; }
         for (var kx = 0u; kx < p.kw; kx++) {
-            let tx = i32(x + p.pad_x) - i32(kx);
+            let tx = i32(x + p.pad_x) - i32(kx * p.dilation_x);
             let ox = tx / i32(p.stride_x);
             if tx < 0 || ox * i32(p.stride_x) != tx || ox >= i32(p.ow) { continue; }
-            let pixel = ((n * p.oh + u32(oy)) * p.ow + u32(ox)) * p.o;
-            let k = ((ky * p.kw + kx) * p.c + c) * p.o;
-            for (var o = 0u; o < p.o; o++) {
+            let pixel = ((n * p.oh + u32(oy)) * p.ow + u32(ox)) * p.o + first;
+            let k = ((ky * p.kw + kx) * inputs + c % inputs) * p.o + first;
+            for (var o = 0u; o < outputs; o++) {
                 sum += input_dy[pixel + o] * input_weight[k + o];
             }
         }
@@ -96,27 +103,28 @@ fn backward_weight(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let taps = p.kh * p.kw * p.c;
+    let inputs = p.c / p.groups;
+    let taps = p.kh * p.kw * inputs;
     let i = (group.y * groups.x + group.x) * 64u + lane;
     let splits = (p.n + p.examples_per_split - 1u) / p.examples_per_split;
     if i >= splits * (taps + 1u) * p.o { return; }
     let o = i % p.o;
     let k = (i / p.o) % (taps + 1u);
     let is_bias = k == taps;
-    let c = k % p.c;
-    let kx = (k / p.c) % p.kw;
-    let ky = k / (p.c * p.kw);
+    let c = k % inputs + o / (p.o / p.groups) * inputs;
+    let kx = (k / inputs) % p.kw;
+    let ky = k / (inputs * p.kw);
     let first = i / (p.o * (taps + 1u)) * p.examples_per_split;
     let end = min(first + p.examples_per_split, p.n);
     var sum = 0.0;
     for (var n = first; n < end; n++) {
         for (var oy = 0u; oy < p.oh; oy++) {
-            let y = i32(oy * p.stride_y + ky) - i32(p.pad_y);
+            let y = i32(oy * p.stride_y + ky * p.dilation_y) - i32(p.pad_y);
             let row_inside = y >= 0 && y < i32(p.h);
             if !row_inside && !is_bias { continue; }
             for (var ox = 0u; ox < p.ow; ox++) {
                 let dy = weight_dy[((n * p.oh + oy) * p.ow + ox) * p.o + o];
-                let x = i32(ox * p.stride_x + kx) - i32(p.pad_x);
+                let x = i32(ox * p.stride_x + kx * p.dilation_x) - i32(p.pad_x);
                 if is_bias {
                     sum += dy;
                 } else if x >= 0 && x < i32(p.w) {
@@ -139,7 +147,7 @@ fn sum_splits(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let weights = p.kh * p.kw * p.c * p.o;
+    let weights = p.kh * p.kw * (p.c / p.groups) * p.o;
     let total = weights + p.o;
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= total { return; }

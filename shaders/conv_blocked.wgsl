@@ -9,7 +9,8 @@ struct Params {
     n: u32, h: u32, w: u32, c: u32,
     oh: u32, ow: u32, o: u32, kh: u32,
     kw: u32, stride_y: u32, stride_x: u32, pad_y: u32,
-    pad_x: u32, examples_per_split: u32, reserved0: u32, reserved1: u32,
+    pad_x: u32, examples_per_split: u32, dilation_y: u32, dilation_x: u32,
+    groups: u32, reserved0: u32, reserved1: u32, reserved2: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -292,4 +292,4 @@ macro_rules! on_every_network {
     )*};
 }
 
-on_every_network!(small_a small_b zoo convnetjs_mnist);
+on_every_network!(small_a small_b zoo spread convnetjs_mnist);

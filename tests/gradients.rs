@@ -120,6 +120,17 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// Convolutions with taps apart, in groups, and with one channel a filter.
+const SPREAD: &str = r#"
+layers = [
+    { type = "input", height = 7, width = 9, channels = 4 },
+    { type = "conv", filters = 6, kernel = [3, 2], stride = [1, 2], pad = [2, 1], dilation = [2, 3], groups = 2, activation = "tanh" },
+    { type = "conv", filters = 12, kernel = [2, 3], stride = [2, 1], pad = [0, 2], dilation = [1, 2], groups = 6 },
+    { type = "conv", filters = 12, kernel = 2, groups = 12 },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]"#;
+
 /// Every activation that is not a plain ReLU, in maps and in vectors.
 const ACTIVATIONS: &str = r#"
 layers = [
@@ -343,6 +354,11 @@ fn normalisation_and_maxima_across_channels() {
 #[test]
 fn average_pooling_of_windows_and_of_whole_channels() {
     check(AVERAGED);
+}
+
+#[test]
+fn convolutions_with_taps_apart_and_in_groups() {
+    check(SPREAD);
 }
 
 #[test]

@@ -172,7 +172,10 @@ fn omitted_keys_take_their_defaults() {
     ]);
     assert_eq!(network.name, "net");
     assert_eq!(network.initializer, Initializer::Kaiming);
-    assert_eq!(network.nodes[1].layer, Layer::Conv { filters: 2, kernel: [3, 3], stride: [1, 1], pad: [0, 0] });
+    assert_eq!(
+        network.nodes[1].layer,
+        Layer::Conv { filters: 2, kernel: [3, 3], stride: [1, 1], pad: [0, 0], dilation: [1, 1], groups: 1 }
+    );
     assert_eq!(network.nodes[2].layer, Layer::MaxPool { size: [2, 3], stride: [2, 3], pad: [0, 0] });
     assert_eq!(network.nodes[1].bias_init, 0.0);
 }

@@ -65,7 +65,10 @@ mod tests {
     }
 
     fn conv(kernel: [usize; 2], inputs: usize, filters: usize) -> Node {
-        node(Layer::Conv { filters, kernel, stride: [1, 1], pad: [0, 0] }, Shape::new(9, 9, inputs))
+        node(
+            Layer::Conv { filters, kernel, stride: [1, 1], pad: [0, 0], dilation: [1, 1], groups: 1 },
+            Shape::new(9, 9, inputs),
+        )
     }
 
     fn fc(input: Shape, outputs: usize) -> Node {

@@ -2,6 +2,8 @@
 //!
 //! y`[n,oy,ox,o]` = bias`[o]` + sum over ky,kx,c of x[n, oy*s+ky-pad, ox*s+kx-pad, c] * weight`[ky,kx,c,o]`, x being zero
 //! outside (cross-correlation, as in PyTorch and ConvNetJS). K = KH*KW*C is the length of an im2col row.
+//! With dilation d the tap is at oy*s+ky*d-pad. With G groups the weight is `[KH,KW,C/G,O]`, and filter o sees the C/G
+//! channels from floor(o/(O/G))*(C/G) on.
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, unit, word};
@@ -24,7 +26,10 @@ pub struct Params {
     pub pad: [u32; 2],
     /// Examples that one partial sum of the weight gradient takes.
     pub examples_per_split: u32,
-    pub reserved: [u32; 2],
+    pub dilation: [u32; 2],
+    /// C and O are cut into so many groups; filters of a group see the channels of that group.
+    pub groups: u32,
+    pub reserved: [u32; 3],
 }
 
 impl Params {
@@ -36,7 +41,31 @@ impl Params {
         let [n, h, w, c] = input.map(word);
         let ([kh, kw], o) = (kernel.map(word), word(filters));
         let (stride, pad) = (stride.map(word), pad.map(word));
-        Params { n, h, w, c, oh, ow, o, kh, kw, stride, pad, examples_per_split, reserved: [0; 2] }
+        let (dilation, groups, reserved) = ([1, 1], 1, [0; 3]);
+        Params { n, h, w, c, oh, ow, o, kh, kw, stride, pad, examples_per_split, dilation, groups, reserved }
+    }
+
+    /// The same with taps `dilation` pixels apart, and in `groups`, which divide C and O.
+    pub fn with(self, dilation: [usize; 2], groups: usize) -> Params {
+        let p = Params { dilation: dilation.map(word), groups: word(groups), ..self };
+        assert!(p.c.is_multiple_of(p.groups) && p.o.is_multiple_of(p.groups), "groups of {p:?}");
+        let out = |size: u32, i: usize, k: u32| (size + 2 * p.pad[i] - (k - 1) * p.dilation[i] - 1) / p.stride[i] + 1;
+        Params { oh: out(p.h, 0, p.kh), ow: out(p.w, 1, p.kw), ..p }
+    }
+
+    /// Whether taps are neighbours and every filter sees every channel.
+    pub(super) fn is_plain(&self) -> bool {
+        self.dilation == [1, 1] && self.groups == 1
+    }
+
+    /// Channels that a filter sees.
+    pub(super) fn group_inputs(&self) -> usize {
+        (self.c / self.groups) as usize
+    }
+
+    /// Filters of a group.
+    pub(super) fn group_outputs(&self) -> usize {
+        (self.o / self.groups) as usize
     }
 
     /// Floats of one example's input.
@@ -49,9 +78,9 @@ impl Params {
         self.oh as usize * self.ow as usize
     }
 
-    /// K, the length of an im2col row.
+    /// K, the length of a group's im2col row.
     pub fn k(&self) -> usize {
-        self.kh as usize * self.kw as usize * self.c as usize
+        self.kh as usize * self.kw as usize * self.group_inputs()
     }
 
     /// Partial sums of the weight gradient.
@@ -77,8 +106,9 @@ impl Params {
     }
 
     /// The input row that output row `o` sees through tap `k`, where it lies inside.
-    fn source(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
-        let at = (o * self.stride[axis] as usize + k).checked_sub(self.pad[axis] as usize)?;
+    pub(super) fn source(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
+        let tap = o * self.stride[axis] as usize + k * self.dilation[axis] as usize;
+        let at = tap.checked_sub(self.pad[axis] as usize)?;
         (at < [self.h, self.w][axis] as usize).then_some(at)
     }
 
@@ -97,6 +127,16 @@ impl Params {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Calls `f(channel, filter, place in the tap's weights)` for every channel that a filter sees.
+    fn for_each_weight(&self, mut f: impl FnMut(usize, usize, usize)) {
+        let (inputs, outputs) = (self.group_inputs(), self.group_outputs());
+        for channel in 0..inputs {
+            for filter in 0..self.o as usize {
+                f(filter / outputs * inputs + channel, filter, channel * self.o as usize + filter);
             }
         }
     }
@@ -237,15 +277,12 @@ pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) ->
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
-    let (c, o) = (p.c as usize, p.o as usize);
+    let (c, o, per_tap) = (p.c as usize, p.o as usize, p.group_inputs() * p.o as usize);
     let mut sums: Vec<f64> = (0..y.len()).map(|i| bias[i % o].get()).collect();
     p.for_each_tap(|at_x, at_y, tap| {
-        for channel in 0..c {
-            for filter in 0..o {
-                let w = weight[(tap * c + channel) * o + filter].get();
-                sums[at_y * o + filter] += x[at_x * c + channel].get() * w;
-            }
-        }
+        p.for_each_weight(|channel, filter, at| {
+            sums[at_y * o + filter] += x[at_x * c + channel].get() * weight[tap * per_tap + at].get();
+        });
     });
     store(y, &sums);
 }
@@ -253,15 +290,12 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
-    let (c, o) = (p.c as usize, p.o as usize);
+    let (c, o, per_tap) = (p.c as usize, p.o as usize, p.group_inputs() * p.o as usize);
     let mut sums = vec![0.0; dx.len()];
     p.for_each_tap(|at_x, at_y, tap| {
-        for channel in 0..c {
-            for filter in 0..o {
-                let w = weight[(tap * c + channel) * o + filter].get();
-                sums[at_x * c + channel] += dy[at_y * o + filter].get() * w;
-            }
-        }
+        p.for_each_weight(|channel, filter, at| {
+            sums[at_x * c + channel] += dy[at_y * o + filter].get() * weight[tap * per_tap + at].get();
+        });
     });
     store(dx, &sums);
 }
@@ -270,16 +304,13 @@ fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (x, dy, partial) = (args.real(0), args.real(1), args.out(0));
     let (c, o, split_rows) = (p.c as usize, p.o as usize, p.rows() * p.examples_per_split as usize);
-    let stride = (p.k() + 1) * o;
+    let (stride, per_tap) = ((p.k() + 1) * o, p.group_inputs() * o);
     let mut sums = vec![0.0; partial.len()];
     p.for_each_tap(|at_x, at_y, tap| {
         let base = at_y / split_rows * stride;
-        for channel in 0..c {
-            for filter in 0..o {
-                let term = x[at_x * c + channel].get() * dy[at_y * o + filter].get();
-                sums[base + (tap * c + channel) * o + filter] += term;
-            }
-        }
+        p.for_each_weight(|channel, filter, at| {
+            sums[base + tap * per_tap + at] += x[at_x * c + channel].get() * dy[at_y * o + filter].get();
+        });
     });
     for (i, dy) in dy.iter().enumerate() {
         sums[i / o / split_rows * stride + p.k() * o + i % o] += dy.get();
@@ -338,6 +369,21 @@ const SHAPES: &[Shape] = &[
     ([1, 3, 4, 2], 8, [3, 3], [2000, 1500], [3000, 2000]),
 ];
 
+/// Dilation and groups: one of them, both; depthwise, with one filter a channel and with more; channels that fill vectors
+/// and that do not; padding beyond the window.
+const SPREAD: &[(Shape, [usize; 2], usize)] = &[
+    (([2, 9, 8, 3], 5, [3, 3], [1, 1], [2, 2]), [2, 2], 1),
+    (([3, 11, 7, 4], 8, [3, 2], [2, 1], [1, 3]), [1, 3], 1),
+    (([2, 6, 5, 6], 9, [3, 3], [1, 1], [1, 1]), [1, 1], 3),
+    (([19, 5, 6, 16], 16, [3, 3], [1, 1], [1, 1]), [1, 1], 16),
+    (([2, 7, 9, 5], 15, [3, 4], [2, 3], [2, 1]), [1, 1], 5),
+    (([2, 12, 10, 24], 24, [3, 3], [1, 1], [2, 2]), [2, 2], 24),
+    (([2, 8, 8, 16], 32, [3, 3], [2, 2], [1, 1]), [1, 1], 2),
+    (([5, 9, 12, 8], 12, [2, 3], [1, 2], [3, 4]), [3, 2], 4),
+    (([1, 3, 4, 2], 2, [3, 3], [1, 1], [5, 6]), [4, 3], 2),
+    (([2, 6, 6, 8], 8, [1, 1], [1, 1], [0, 0]), [7, 7], 8),
+];
+
 /// More than 65,535 workgroups, of 64 results or of 64 blocks of pixels: columns of one pixel make a block each.
 const MANY_PLAIN: Shape = ([1, 65_535 * 64 + 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]);
 const MANY_BLOCKED: Shape = ([1, 65_535 * 64 + 1, 1, 4], 4, [1, 1], [1, 1], [0, 0]);
@@ -356,6 +402,18 @@ pub fn cases() -> Vec<Case> {
         }
         cases.extend([sparse_input_case(shape), sparse_weight_case(shape), sum_case(shape)]);
     }
+    for (shape, dilation, groups) in SPREAD {
+        let p = params(shape).with(*dilation, *groups);
+        let what = format!("{} dilation {dilation:?} groups {groups}", describe(shape));
+        for blocked in [PLAIN, BLOCKED] {
+            // No fast kernel takes them: the same operation twice would be the same case twice.
+            if blocked && conv_blocked::forward_kernel(&p).is_none() {
+                continue;
+            }
+            cases.extend([forward_of(blocked, p, &what), weight_of(blocked, p, &what), input_of(blocked, p, &what)]);
+        }
+        cases.push(sum_of(p, &what));
+    }
     for (blocked, shape) in [(PLAIN, MANY_PLAIN), (BLOCKED, MANY_BLOCKED)] {
         cases.extend([forward_case(blocked, &shape), backward_input_case(blocked, &shape)]);
     }
@@ -371,24 +429,36 @@ fn params((input, filters, kernel, stride, pad): &Shape) -> Params {
 }
 
 fn forward_case(blocked: bool, shape: &Shape) -> Case {
-    let (p, mut b) = (params(shape), CaseBuilder::default());
+    forward_of(blocked, params(shape), &describe(shape))
+}
+
+fn forward_of(blocked: bool, p: Params, what: &str) -> Case {
+    let mut b = CaseBuilder::default();
     let (x, weight) = (b.real(p.x_len()), b.real(p.k() * p.o as usize));
     let (bias, y) = (b.real(p.o as usize), b.out(p.y_len()));
-    b.case(describe(shape), forward_with(blocked, p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
+    b.case(what, forward_with(blocked, p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
 }
 
 fn backward_input_case(blocked: bool, shape: &Shape) -> Case {
-    let (p, mut b) = (params(shape), CaseBuilder::default());
+    input_of(blocked, params(shape), &describe(shape))
+}
+
+fn input_of(blocked: bool, p: Params, what: &str) -> Case {
+    let mut b = CaseBuilder::default();
     let (dy, weight, dx) = (b.real(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
-    let length = (p.kh * p.kw * p.o) as usize;
-    b.case(describe(shape), backward_input_with(blocked, p, dy, weight, dx), Tolerance::sum(length, 1.0))
+    let length = (p.kh * p.kw) as usize * p.group_outputs();
+    b.case(what, backward_input_with(blocked, p, dy, weight, dx), Tolerance::sum(length, 1.0))
 }
 
 fn weight_case(blocked: bool, shape: &Shape) -> Case {
-    let (p, mut b) = (params(shape), CaseBuilder::default());
+    weight_of(blocked, params(shape), &describe(shape))
+}
+
+fn weight_of(blocked: bool, p: Params, what: &str) -> Case {
+    let mut b = CaseBuilder::default();
     let (x, dy, partial) = (b.real(p.x_len()), b.real(p.y_len()), b.out(p.partial_len()));
     let length = p.rows() * p.examples_per_split as usize;
-    b.case(describe(shape), backward_weight_with(blocked, p, x, dy, partial), Tolerance::sum(length, 1.0))
+    b.case(what, backward_weight_with(blocked, p, x, dy, partial), Tolerance::sum(length, 1.0))
 }
 
 /// What a max-pooling leaves of dy, which the CPU has a way of its own for.
@@ -407,7 +477,11 @@ fn sparse_weight_case(shape: &Shape) -> Case {
 }
 
 fn sum_case(shape: &Shape) -> Case {
-    let (p, mut b) = (params(shape), CaseBuilder::default());
+    sum_of(params(shape), &describe(shape))
+}
+
+fn sum_of(p: Params, what: &str) -> Case {
+    let mut b = CaseBuilder::default();
     let (sums, dweight, dbias) = (b.real(p.partial_len()), b.out(p.k() * p.o as usize), b.out(p.o as usize));
-    b.case(describe(shape), sum_splits(p, sums, dweight, dbias), Tolerance::sum(p.splits(), 1.0))
+    b.case(what, sum_splits(p, sums, dweight, dbias), Tolerance::sum(p.splits(), 1.0))
 }

@@ -7,7 +7,7 @@ use super::{Kernel, Texture};
 
 const SOURCE: &str = include_str!("../../shaders/conv_blocked.wgsl");
 
-/// C and O multiples of 4.
+/// C and O multiples of 4; none of these kernels takes dilation or groups.
 pub static FORWARD: Kernel = Kernel {
     name: "conv_blocked.forward",
     source: SOURCE,
@@ -52,11 +52,15 @@ pub static BACKWARD_WEIGHT_NARROW: Kernel = Kernel {
 };
 
 fn fits(p: &Params) -> bool {
-    p.c.is_multiple_of(4) && p.o.is_multiple_of(4)
+    p.c.is_multiple_of(4) && fits_narrow(p)
+}
+
+fn fits_narrow(p: &Params) -> bool {
+    p.o.is_multiple_of(4) && p.is_plain()
 }
 
 pub(super) fn forward_kernel(p: &Params) -> Option<&'static Kernel> {
-    if fits(p) { Some(&FORWARD) } else { p.o.is_multiple_of(4).then_some(&FORWARD_NARROW) }
+    if fits(p) { Some(&FORWARD) } else { fits_narrow(p).then_some(&FORWARD_NARROW) }
 }
 
 pub(super) fn backward_input_kernel(p: &Params) -> Option<&'static Kernel> {
@@ -64,7 +68,7 @@ pub(super) fn backward_input_kernel(p: &Params) -> Option<&'static Kernel> {
 }
 
 pub(super) fn backward_weight_kernel(p: &Params) -> Option<&'static Kernel> {
-    if fits(p) { Some(&BACKWARD_WEIGHT) } else { p.o.is_multiple_of(4).then_some(&BACKWARD_WEIGHT_NARROW) }
+    if fits(p) { Some(&BACKWARD_WEIGHT) } else { fits_narrow(p).then_some(&BACKWARD_WEIGHT_NARROW) }
 }
 
 /// Pixels side by side that a block has, at most: as the shader's `MOST`.

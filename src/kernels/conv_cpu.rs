@@ -1,12 +1,12 @@
 //! Convolution on the CPU: backward through the nonzero gradients where they are few (`conv_sparse`), direct where the
-//! shape suits it (`conv_direct`), else im2col blocks that stay in a core's cache and the `gemm` crate for the products.
+//! shape suits it (`conv_direct`), channel by channel where filters see only one (`conv_depthwise`), else im2col blocks that stay in a core's cache and the `gemm` crate for the products.
 //!
 //! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
 //! results are the same bits whatever the number of threads.
 
 use super::conv_sparse::{self, Frame};
-use super::product::{product, row_major, transposed};
-use super::{Args, Prepared, conv::Params, conv_direct};
+use super::product::{product, product_columns, row_major, transposed};
+use super::{Args, Prepared, conv::Params, conv_depthwise, conv_direct};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -35,9 +35,16 @@ fn for_blocks(p: &Params, mut f: impl FnMut(std::ops::Range<usize>, &mut [f32]))
     });
 }
 
-/// For output row `row` of an example: calls `f(column, pixel, count)` with the runs of `count` floats that lie side by
-/// side in the input from `pixel` on and in the im2col row from `column` on; the rest of the row is padding.
-fn for_runs(p: &Params, row: usize, mut f: impl FnMut(usize, usize, usize)) {
+/// For output row `row` of an example and a group of channels: calls `f(column, pixel, count)` with the runs of `count`
+/// floats that lie side by side in the input from `pixel` on and in the im2col row from `column` on; the rest of the row is
+/// padding.
+fn for_runs(p: &Params, group: usize, row: usize, mut f: impl FnMut(usize, usize, usize)) {
+    if !p.is_plain() {
+        return for_taps(p, row, |tap, pixel| {
+            let inputs = p.group_inputs();
+            f(tap * inputs, pixel * p.c as usize + group * inputs, inputs);
+        });
+    }
     let (w, c, kw) = (p.w as usize, p.c as usize, p.kw as usize);
     let (oy, ox) = (row / p.ow as usize, row % p.ow as usize);
     let (x0, pad_x) = (ox * p.stride[1] as usize, p.pad[1] as usize);
@@ -54,11 +61,24 @@ fn for_runs(p: &Params, row: usize, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// Fills `columns` `[rows, K]` from one example `x` `[H,W,C]`.
-fn im2col(p: &Params, x: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
+/// For output row `row` of an example: calls `f(tap, pixel)` with the taps that see a pixel of the image.
+pub(super) fn for_taps(p: &Params, row: usize, mut f: impl FnMut(usize, usize)) {
+    let (oy, ox) = (row / p.ow as usize, row % p.ow as usize);
+    for ky in 0..p.kh as usize {
+        let Some(y) = p.source(0, oy, ky) else { continue };
+        for kx in 0..p.kw as usize {
+            if let Some(x) = p.source(1, ox, kx) {
+                f(ky * p.kw as usize + kx, y * p.w as usize + x);
+            }
+        }
+    }
+}
+
+/// Fills `columns` `[rows, K]` with a group's channels of one example `x` `[H,W,C]`.
+fn im2col(p: &Params, group: usize, x: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
     for (row, columns) in rows.zip(columns.chunks_exact_mut(p.k())) {
         let mut filled = 0;
-        for_runs(p, row, |column, pixel, count| {
+        for_runs(p, group, row, |column, pixel, count| {
             columns[filled..column].fill(0.0);
             copy_short(&mut columns[column..column + count], &x[pixel..pixel + count]);
             filled = column + count;
@@ -97,15 +117,21 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
         return examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y));
     }
     examples.for_each(|(y, x)| {
-        for_blocks(&p, |rows, columns| {
-            let m = rows.len();
-            let y = &mut y[rows.start * o..rows.end * o];
-            im2col(&p, x, rows, columns);
-            for y in y.chunks_exact_mut(o) {
-                y.copy_from_slice(bias);
-            }
-            product([m, k, o], row_major(columns, k), row_major(weight, o), y, true);
-        });
+        for y in y.chunks_exact_mut(o) {
+            y.copy_from_slice(bias);
+        }
+        if conv_depthwise::takes(&p) {
+            return conv_depthwise::forward(&p, x, weight, y);
+        }
+        let outputs = p.group_outputs();
+        for group in 0..p.groups as usize {
+            for_blocks(&p, |rows, columns| {
+                let (m, y) = (rows.len(), &mut y[rows.start * o..rows.end * o]);
+                im2col(&p, group, x, rows, columns);
+                let weight = row_major(weight, o).from_column(group * outputs);
+                product_columns([m, k, outputs], row_major(columns, k), weight, &mut y[group * outputs..], o);
+            });
+        }
     });
 }
 
@@ -145,25 +171,29 @@ pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     examples.with_min_len(args.least_items()).for_each(|(dx, dy)| match (sparse, direct) {
         (Some(frame), _) if *finite && frame.suits(dy) => conv_sparse::backward_input(frame, dy, filters, dx),
         (_, Some(reversed)) => conv_direct::forward(reversed, dy, packed, None, dx),
+        _ if conv_depthwise::takes(&p) => conv_depthwise::backward_input(&p, dy, weight, dx),
         _ => product_backward_input(&p, dy, weight, dx),
     });
 }
 
 /// One example: the gradients of all im2col rows by a matrix product, added up where they came from.
 fn product_backward_input(p: &Params, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
-    let (k, o) = (p.k(), p.o as usize);
+    let (k, o, outputs) = (p.k(), p.o as usize, p.group_outputs());
     dx.fill(0.0);
-    for_blocks(p, |rows, columns| {
-        let dy = &dy[rows.start * o..rows.end * o];
-        product([rows.len(), o, k], row_major(dy, o), transposed(weight, o), columns, false);
-        for (row, columns) in rows.zip(columns.chunks_exact(k)) {
-            for_runs(p, row, |column, pixel, count| {
-                for (dx, v) in dx[pixel..pixel + count].iter_mut().zip(&columns[column..column + count]) {
-                    *dx += v;
-                }
-            });
-        }
-    });
+    for group in 0..p.groups as usize {
+        for_blocks(p, |rows, columns| {
+            let dy = row_major(&dy[rows.start * o..rows.end * o], o).from_column(group * outputs);
+            let weight = transposed(&weight[group * outputs..], o);
+            product([rows.len(), outputs, k], dy, weight, columns, false);
+            for (row, columns) in rows.zip(columns.chunks_exact(k)) {
+                for_runs(p, group, row, |column, pixel, count| {
+                    for (dx, v) in dx[pixel..pixel + count].iter_mut().zip(&columns[column..column + count]) {
+                        *dx += v;
+                    }
+                });
+            }
+        });
+    }
 }
 
 pub(super) fn prepare_backward_weight(args: &Args<'_, f32>, prepared: &mut Prepared) {
@@ -186,6 +216,7 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
                     Some(frame) if frame.suits(dy) && conv_sparse::all_finite(x) => {
                         conv_sparse::backward_weight(frame, x, dy, filters)
                     }
+                    _ if conv_depthwise::takes(&p) => conv_depthwise::backward_weight(&p, x, dy, dweight),
                     _ if conv_direct::takes_weight(&p) => conv_direct::backward_weight(&p, x, dy, dweight),
                     _ => product_backward_weight(&p, x, dy, dweight),
                 }
@@ -208,12 +239,15 @@ fn with_filters(frame: Option<&Frame>, dweight: &mut [f32], f: impl FnOnce(&mut 
 
 /// One example: adds to dweight `[K,O]` the product of its im2col columns and dy.
 fn product_backward_weight(p: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
-    let (k, o) = (p.k(), p.o as usize);
-    for_blocks(p, |rows, columns| {
-        let dy = &dy[rows.start * o..rows.end * o];
-        im2col(p, x, rows.clone(), columns);
-        product([k, rows.len(), o], transposed(columns, k), row_major(dy, o), dweight, true);
-    });
+    let (k, o, outputs) = (p.k(), p.o as usize, p.group_outputs());
+    for group in 0..p.groups as usize {
+        for_blocks(p, |rows, columns| {
+            im2col(p, group, x, rows.clone(), columns);
+            let dy = row_major(&dy[rows.start * o..rows.end * o], o).from_column(group * outputs);
+            let size = [k, rows.len(), outputs];
+            product_columns(size, transposed(columns, k), dy, &mut dweight[group * outputs..], o);
+        });
+    }
 }
 
 /// Adds every row of `rows` `[M, O]` to `sums` `[O]`.

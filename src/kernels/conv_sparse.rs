@@ -65,7 +65,7 @@ impl Frame {
         let frame = Frame { p: *p, run, pitch, image, places: Vec::new() };
         let short = image <= 4 * (p.example_in() + p.rows() * p.o as usize) + MOST_PADDING;
         let slim = run <= 4 * (p.kw as usize * c) && frame.filters() <= MOST_FILTERS;
-        (short && slim && image <= u32::MAX as usize && fills_vectors(run))
+        (p.is_plain() && short && slim && image <= u32::MAX as usize && fills_vectors(run))
             .then(|| Frame { places: frame.places(), ..frame })
     }
 

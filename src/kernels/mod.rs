@@ -11,6 +11,7 @@ pub mod case;
 pub mod conv;
 pub mod conv_blocked;
 mod conv_cpu;
+mod conv_depthwise;
 mod conv_direct;
 mod conv_sparse;
 pub mod dropout;

@@ -10,11 +10,25 @@ pub(super) struct Matrix<'a> {
     pub column: usize,
 }
 
+impl<'a> Matrix<'a> {
+    /// What is right of the first columns.
+    pub fn from_column(self, column: usize) -> Matrix<'a> {
+        Matrix { data: &self.data[column * self.column..], ..self }
+    }
+}
+
 /// c `[m,n]` (+)= a `[m,k]` * b `[k,n]`; `c` is row-major without gaps.
 pub(super) fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
     assert_eq!(c.len(), m * n);
     // SAFETY: c holds m rows of n without gaps, and the borrow rules keep it apart from a and b.
     unsafe { product_at([m, k, n], a, b, c.as_mut_ptr(), n, accumulate) }
+}
+
+/// c += a `[m,k]` * b `[k,n]`, where c has n columns of a matrix whose rows are `row` floats apart.
+pub(super) fn product_columns([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], row: usize) {
+    assert!(n <= row && c.len() >= (m - 1) * row + n);
+    // SAFETY: m rows of n floats, `row` apart, lie in c, and the borrow rules keep it apart from a and b.
+    unsafe { product_at([m, k, n], a, b, c.as_mut_ptr(), row, true) }
 }
 
 /// Multiply-adds that are not worth being cut: about what handing out tasks takes.

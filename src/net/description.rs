@@ -49,6 +49,10 @@ enum LayerKeys {
         stride: Pair,
         #[serde(default)]
         pad: Pair,
+        #[serde(default = "Pair::one")]
+        dilation: Pair,
+        #[serde(default = "one")]
+        groups: usize,
         #[serde(default)]
         bias: f32,
         activation: Option<Activation>,
@@ -113,6 +117,10 @@ enum Activation {
     LeakyRelu,
     Sigmoid,
     Tanh,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// As in ConvNetJS.
@@ -263,11 +271,17 @@ impl Network {
                     let crop = if self.crop { "crop = true\n" } else { "" };
                     write!(text, "height = {height}\nwidth = {width}\nchannels = {channels}\n{crop}")
                 }
-                Layer::Conv { filters, kernel, stride, pad } => writeln!(
-                    text,
-                    "filters = {filters}\nkernel = {kernel:?}\nstride = {stride:?}\npad = {pad:?}\nbias = {:?}",
-                    node.bias_init
-                ),
+                Layer::Conv { filters, kernel, stride, pad, dilation, groups } => {
+                    let _ = writeln!(
+                        text,
+                        "filters = {filters}\nkernel = {kernel:?}\nstride = {stride:?}\npad = {pad:?}\nbias = {:?}",
+                        node.bias_init
+                    );
+                    if dilation != [1, 1] {
+                        let _ = writeln!(text, "dilation = {dilation:?}");
+                    }
+                    if groups > 1 { writeln!(text, "groups = {groups}") } else { Ok(()) }
+                }
                 Layer::MaxPool { size, stride, pad } | Layer::AvgPool { size, stride, pad } => {
                     writeln!(text, "size = {size:?}\nstride = {stride:?}\npad = {pad:?}")
                 }
@@ -299,8 +313,9 @@ impl LayerKeys {
     fn append_to(self, layers: &mut Vec<(Layer, f32)>) {
         let (layer, bias, activation) = match self {
             LayerKeys::Input { height, width, channels, .. } => (Layer::Input { height, width, channels }, 0.0, None),
-            LayerKeys::Conv { filters, kernel, stride, pad, bias, activation } => {
-                (Layer::Conv { filters, kernel: kernel.0, stride: stride.0, pad: pad.0 }, bias, activation)
+            LayerKeys::Conv { filters, kernel, stride, pad, dilation, groups, bias, activation } => {
+                let [kernel, stride, pad, dilation] = [kernel, stride, pad, dilation].map(|pair| pair.0);
+                (Layer::Conv { filters, kernel, stride, pad, dilation, groups }, bias, activation)
             }
             LayerKeys::Relu {} => (Layer::Relu, 0.0, None),
             LayerKeys::LeakyRelu { slope } => (Layer::LeakyRelu { slope }, 0.0, None),

@@ -19,8 +19,17 @@ pub const MAX_LAYERS: usize = 1024;
 pub enum Layer {
     /// Where the images enter.
     Input { height: usize, width: usize, channels: usize },
-    /// Convolution with zero padding; weights `[KH, KW, I, O]`.
-    Conv { filters: usize, kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
+    /// Convolution with zero padding; weights `[KH, KW, I/groups, O]`. Taps are `dilation` pixels apart; input channels and
+    /// filters are cut into `groups`, and a filter sees the channels of its group. With as many groups as channels it is
+    /// depthwise.
+    Conv {
+        filters: usize,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        pad: [usize; 2],
+        dilation: [usize; 2],
+        groups: usize,
+    },
     /// max(0, x).
     Relu,
     /// x, or `slope` times x below 0; `slope` is above 0 and below 1.
@@ -105,9 +114,17 @@ impl Layer {
                 }
                 Ok(Shape { height, width, channels })
             }
-            Layer::Conv { filters, kernel, stride, pad } => {
+            Layer::Conv { filters, kernel, stride, pad, dilation, groups } => {
                 at_least_one("filters", filters)?;
-                let [height, width] = slide("kernel", input, kernel, stride, pad)?;
+                at_least_one("groups", groups)?;
+                if !input.channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
+                    return Err(format!(
+                        "groups is {groups}; rule: it divides the {} channels of its input and the {filters} filters",
+                        input.channels
+                    ));
+                }
+                let window = if dilation == [1, 1] { "kernel" } else { "the dilated kernel" };
+                let [height, width] = slide(window, input, dilated(kernel, dilation)?, stride, pad)?;
                 Ok(Shape { height, width, channels: filters })
             }
             Layer::MaxPool { size, stride, pad } | Layer::AvgPool { size, stride, pad } => {
@@ -177,7 +194,9 @@ impl Layer {
     /// Shape of the weights in our order and the number of outputs they serve, for a layer that has weights.
     pub(crate) fn weight_shape(&self, input: Shape) -> Option<Vec<usize>> {
         match *self {
-            Layer::Conv { filters, kernel: [kh, kw], .. } => Some(vec![kh, kw, input.channels, filters]),
+            Layer::Conv { filters, kernel: [kh, kw], groups, .. } => {
+                Some(vec![kh, kw, input.channels / groups, filters])
+            }
             Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
             Layer::Input { .. }
             | Layer::Relu
@@ -195,6 +214,17 @@ impl Layer {
             | Layer::Mse => None,
         }
     }
+}
+
+/// What a kernel covers with its taps apart: (kernel - 1) * dilation + 1.
+fn dilated(kernel: [usize; 2], dilation: [usize; 2]) -> Result<[usize; 2], String> {
+    let mut covered = [0; 2];
+    for axis in 0..2 {
+        at_least_one("kernel", kernel[axis])?;
+        at_least_one("dilation", dilation[axis])?;
+        covered[axis] = (kernel[axis] - 1) * dilation[axis] + 1;
+    }
+    Ok(covered)
 }
 
 /// Positions of a window along height and width.
@@ -295,7 +325,7 @@ mod tests {
     use super::*;
 
     fn conv(kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Layer {
-        Layer::Conv { filters: 3, kernel, stride, pad }
+        Layer::Conv { filters: 3, kernel, stride, pad, dilation: [1, 1], groups: 1 }
     }
 
     #[test]
@@ -304,6 +334,23 @@ mod tests {
         assert_eq!(conv([5, 5], [1, 1], [2, 2]).output(image), Ok(Shape::new(28, 20, 3)));
         assert_eq!(conv([5, 3], [2, 3], [0, 1]).output(image), Ok(Shape::new(12, 7, 3)));
         assert_eq!(conv([28, 20], [9, 9], [0, 0]).output(image), Ok(Shape::new(1, 1, 3)));
+    }
+
+    #[test]
+    fn a_dilated_kernel_covers_what_lies_between_its_taps() {
+        let layer = |dilation, groups| {
+            let layer = Layer::Conv { filters: 6, kernel: [3, 2], stride: [1, 1], pad: [0, 0], dilation, groups };
+            layer.output(Shape::new(9, 8, 4))
+        };
+        assert_eq!(layer([4, 5], 2), Ok(Shape::new(1, 3, 6)));
+        let error = layer([5, 1], 1).expect_err("11 rows of 9");
+        assert!(error.contains("the dilated kernel 11x2 is larger than its input"), "{error}");
+        let error = layer([1, 1], 3).expect_err("4 channels in 3 groups");
+        assert!(
+            error.contains("groups is 3; rule: it divides the 4 channels of its input and the 6 filters"),
+            "{error}"
+        );
+        assert!(layer([1, 1], 4).is_err() && layer([0, 1], 1).is_err() && layer([1, 1], 0).is_err());
     }
 
     #[test]

@@ -44,8 +44,9 @@ impl Lowering<'_> {
     }
 
     fn conv_params(&self, node: &Node) -> Option<conv::Params> {
-        let Layer::Conv { filters, kernel, stride, pad } = node.layer else { return None };
-        Some(conv::Params::new(self.shape(node.input), filters, kernel, stride, pad))
+        let Layer::Conv { filters, kernel, stride, pad, dilation, groups } = node.layer else { return None };
+        let p = conv::Params::new(self.shape(node.input), filters, kernel, stride, pad).with(dilation, groups);
+        Some(p)
     }
 
     fn fc_params(&self, node: &Node) -> fc::Params {

@@ -31,6 +31,7 @@ NETWORKS = {
     "small_a": (4, [0.5], True),
     "small_b": (4, [0.1, -0.3], True),
     "zoo": (4, [0.1, 0.1], True),
+    "spread": (4, [0.1, 0.1, 0.1, 0.1], True),
     "convnetjs_mnist": (2, [0.6, 0.3], False),
 }
 
@@ -76,7 +77,8 @@ def forward(layers, params, x):
     for name, t in layers:
         weight, bias = params.get(f"{name}.weight"), params.get(f"{name}.bias")
         match t["type"]:
-            case "conv": x = F.conv2d(x, weight, bias, t["stride"], t["pad"])
+            case "conv":
+                x = F.conv2d(x, weight, bias, t["stride"], t["pad"], t.get("dilation", 1), t.get("groups", 1))
             case "relu": x = F.relu(x)
             case "leaky-relu": x = F.leaky_relu(x, t.get("slope", 0.01))
             case "sigmoid": x = F.sigmoid(x)
@@ -105,7 +107,7 @@ def first_params(layers, conv_bias, rng):
         if t["type"] in ("conv", "fc"):
             conv = t["type"] == "conv"
             outs = t["filters"] if conv else t["outputs"]
-            ins = (shape[0], *t["kernel"]) if conv else (math.prod(shape),)
+            ins = (shape[0] // t.get("groups", 1), *t["kernel"]) if conv else (math.prod(shape),)
             weight = torch.randn(outs, *ins, generator=rng) * math.sqrt(2 / math.prod(ins))
             bias = 0.1 * torch.randn(outs, generator=rng) + (next(biases) if conv else 0.0)
             params |= {f"{name}.weight": weight.double(), f"{name}.bias": bias.double()}
