@@ -1,18 +1,23 @@
 // One optimiser step over the flat buffer of all parameters; w' and the state' are written, w and state are read.
 //
-// decay holds (l1, l2) for each block of 64 parameters: tensors start on block borders, so weights decay and biases do
-// not. The effective gradient is g + l2*w + l1*sign(w), but for adamw, whose decay stands beside the step. Two-slot state
+// factors holds (l1, l2, r, unused) for each block of 64 parameters: tensors start on block borders, so weights decay and
+// biases do not, and layers learn at rates of their own. With s the first of scale, or 1, the effective gradient is
+// s*g + l2*w + l1*sign(w), but for adamw, whose decay stands beside the step. The learning rate is lr*r. Two-slot state
 // is [2, count]. header: 4 = learning rate, 5 and 6 = Adam's 1-beta1^t and 1-beta2^t, all as f32 bits. The rules are those
 // of kernels/optimizer.rs.
 // Four parameters an invocation; the count is a multiple of 64.
 
-struct Params { count: u32, a: f32, b: f32, epsilon: f32 }
+struct Params {
+    count: u32, a: f32, b: f32, epsilon: f32,
+    scaled: u32, reserved0: u32, reserved1: u32, reserved2: u32,
+}
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: array<u32>;
-@group(0) @binding(2) var<storage, read> decay: array<vec2f>;
+@group(0) @binding(2) var<storage, read> factors: array<vec4f>;
 @group(0) @binding(3) var<storage, read> w_in: array<vec4f>;
 @group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
+@group(0) @binding(5) var<storage, read> scale: array<f32>;
 
 // Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
 override TEXTURES: bool = false;
@@ -21,22 +26,27 @@ fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 
 // The decay's part of the gradient; i counts in fours.
 fn decay_gradient(i: u32, w: vec4f) -> vec4f {
-    let l = decay[i / 16u];
+    let l = factors[i / 16u];
     return l.y * w + l.x * sign(w);
 }
 
-fn effective_gradient(i: u32, g: vec4f, w: vec4f) -> vec4f {
-    return g + decay_gradient(i, w);
+fn scaled(g: vec4f) -> vec4f {
+    if p.scaled == 1u { return scale[0] * g; }
+    return g;
 }
 
-fn learning_rate() -> f32 {
-    return bitcast<f32>(header[4]);
+fn effective_gradient(i: u32, g: vec4f, w: vec4f) -> vec4f {
+    return scaled(g) + decay_gradient(i, w);
+}
+
+fn learning_rate(i: u32) -> f32 {
+    return bitcast<f32>(header[4]) * factors[i / 16u].z;
 }
 
 // ---- sgd: w' = w - lr*g ----
-@group(0) @binding(5) var<storage, read_write> sgd_w: array<vec4f>;
-@group(0) @binding(6) var sgd_w_texture: texture_2d<f32>;
-@group(0) @binding(7) var sgd_gradient_texture: texture_2d<f32>;
+@group(0) @binding(6) var<storage, read_write> sgd_w: array<vec4f>;
+@group(0) @binding(7) var sgd_w_texture: texture_2d<f32>;
+@group(0) @binding(8) var sgd_gradient_texture: texture_2d<f32>;
 
 @compute @workgroup_size(64)
 fn sgd(
@@ -54,15 +64,15 @@ fn sgd(
         w = w_in[i];
         g = gradient[i];
     }
-    sgd_w[i] = w - learning_rate() * effective_gradient(i, g, w);
+    sgd_w[i] = w - learning_rate(i) * effective_gradient(i, g, w);
 }
 
-@group(0) @binding(5) var<storage, read> state: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> w_out: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> state_out: array<vec4f>;
-@group(0) @binding(8) var w_texture: texture_2d<f32>;
-@group(0) @binding(9) var gradient_texture: texture_2d<f32>;
-@group(0) @binding(10) var state_texture: texture_2d<f32>;
+@group(0) @binding(6) var<storage, read> state: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> w_out: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> state_out: array<vec4f>;
+@group(0) @binding(9) var w_texture: texture_2d<f32>;
+@group(0) @binding(10) var gradient_texture: texture_2d<f32>;
+@group(0) @binding(11) var state_texture: texture_2d<f32>;
 
 fn load_w(i: u32) -> vec4f {
     if TEXTURES { return textureLoad(w_texture, texel(i), 0); }
@@ -89,7 +99,7 @@ fn momentum(
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
     let w = load_w(i);
-    let v = p.a * load_state(i) - learning_rate() * effective_gradient(i, load_gradient(i), w);
+    let v = p.a * load_state(i) - learning_rate(i) * effective_gradient(i, load_gradient(i), w);
     state_out[i] = v;
     w_out[i] = w + v;
 }
@@ -104,7 +114,7 @@ fn nesterov(
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
     let w = load_w(i);
-    let step = learning_rate() * effective_gradient(i, load_gradient(i), w);
+    let step = learning_rate(i) * effective_gradient(i, load_gradient(i), w);
     let v = p.a * load_state(i) - step;
     state_out[i] = v;
     w_out[i] = w + p.a * v - step;
@@ -123,7 +133,7 @@ fn adagrad(
     let g = effective_gradient(i, load_gradient(i), w);
     let s = load_state(i) + g * g;
     state_out[i] = s;
-    w_out[i] = w - learning_rate() * g / (sqrt(s) + p.epsilon);
+    w_out[i] = w - learning_rate(i) * g / (sqrt(s) + p.epsilon);
 }
 
 // ---- windowgrad: s' = rho*s + (1-rho)g²; w' = w - lr*g / (sqrt(s') + eps) ----
@@ -139,7 +149,7 @@ fn windowgrad(
     let g = effective_gradient(i, load_gradient(i), w);
     let s = p.a * load_state(i) + (1.0 - p.a) * g * g;
     state_out[i] = s;
-    w_out[i] = w - learning_rate() * g / (sqrt(s) + p.epsilon);
+    w_out[i] = w - learning_rate(i) * g / (sqrt(s) + p.epsilon);
 }
 
 // ---- adadelta: s' = rho*s + (1-rho)g²; d = -lr*sqrt((u+eps)/(s'+eps))*g; u' = rho*u + (1-rho)(d/lr)²; w' = w + d ----
@@ -159,7 +169,7 @@ fn adadelta(
     let d = sqrt((u + p.epsilon) / (s + p.epsilon)) * g;
     state_out[i] = s;
     state_out[second] = p.a * u + (1.0 - p.a) * d * d;
-    w_out[i] = w - learning_rate() * d;
+    w_out[i] = w - learning_rate(i) * d;
 }
 
 // ---- adam: m' = b1*m + (1-b1)g; v' = b2*v + (1-b2)g²; w' = w - lr * (m'/c1) / (sqrt(v'/c2) + eps) ----
@@ -171,7 +181,7 @@ fn adam_step(i: u32, g: vec4f) -> vec4f {
     state_out[i] = m;
     state_out[second] = v;
     let corrected = sqrt(v / bitcast<f32>(header[6])) + p.epsilon;
-    return learning_rate() * (m / bitcast<f32>(header[5])) / corrected;
+    return learning_rate(i) * (m / bitcast<f32>(header[5])) / corrected;
 }
 
 @compute @workgroup_size(64)
@@ -196,5 +206,5 @@ fn adamw(
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
     let w = load_w(i);
-    w_out[i] = w - adam_step(i, load_gradient(i)) - learning_rate() * decay_gradient(i, w);
+    w_out[i] = w - adam_step(i, scaled(load_gradient(i))) - learning_rate(i) * decay_gradient(i, w);
 }

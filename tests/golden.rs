@@ -160,7 +160,7 @@ fn rule(trainer: &str) -> Rule {
         "adadelta" => Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
         "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        "momentum" => Rule::Momentum { momentum: 0.9 },
+        "momentum" | "clipped" => Rule::Momentum { momentum: 0.9 },
         "nesterov" => Rule::Nesterov { momentum: 0.9 },
         "adagrad" => Rule::Adagrad { epsilon: 1e-10 },
         "windowgrad" => Rule::Windowgrad { rho: 0.9, epsilon: 1e-8 },
@@ -174,7 +174,8 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
     let (network, golden) = (network(name), Golden::open(&format!("{name}_training")));
     let (examples, first) = (golden.examples(), Golden::open(name).parameters(&network));
     let sizes = golden.values("batch_sizes");
-    let options = Options::training(4, examples.source(), rule(trainer));
+    let clip_norm = (trainer == "clipped").then_some(2.2);
+    let options = Options { clip_norm, ..Options::training(4, examples.source(), rule(trainer)) };
     let scalar = |what: &str| golden.scalar(&format!("{trainer}.{what}"));
     let (rate, l1, l2) = (scalar("learning_rate"), scalar("l1_decay"), scalar("l2_decay"));
     let (losses, decay_losses) =
@@ -208,7 +209,8 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
         assert!(captures.iter().map(|c| c.tag).eq(0..losses.len() as u64), "{what}: captures come in order");
         let mean = |(c, size): (&glassnet::exec::Capture, &f64)| f64::from(f32::from_bits(c.buffers[0][0])) / size;
         compare(&format!("{what}: losses"), &captures.iter().zip(&sizes).map(mean).collect::<Vec<_>>(), &losses);
-        let decay = |c: &glassnet::exec::Capture| plan.decode(&c.buffers[1], &c.buffers[2]).decay_loss(l1, l2);
+        let decay =
+            |c: &glassnet::exec::Capture| plan.decode(&c.buffers[1], &c.buffers[2]).decay_loss(&network, l1, l2);
         compare(&format!("{what}: decay losses"), &captures.iter().map(decay).collect::<Vec<_>>(), &decay_losses);
         for (node, tensors) in network.nodes.iter().zip(&program.nodes) {
             let Some(p) = tensors.parameters else { continue };
@@ -290,6 +292,11 @@ macro_rules! on_every_network {
             }
         }
     )*};
+}
+
+#[test]
+fn ten_updates_whose_gradient_is_clipped() {
+    successive_losses_and_weights("spread", "clipped");
 }
 
 on_every_network!(small_a small_b zoo spread convnetjs_mnist);

@@ -451,3 +451,23 @@ fn a_missing_file_is_named() {
     let message = Network::from_file(path).expect_err("no such file").to_string();
     assert_contains(&message, &["cannot read", "net.toml"]);
 }
+
+#[test]
+fn a_layer_learns_and_decays_by_its_own_factors() {
+    let text = r#"
+layers = [
+    { type = "input", height = 6, width = 6, channels = 2 },
+    { type = "conv", filters = 4, kernel = 3, groups = 2, dilation = 2, rate_factor = 0.5, activation = "relu" },
+    { type = "fc", outputs = 3, decay_factor = 0 },
+    { type = "softmax" },
+]"#;
+    let network = Network::from_toml(text, "factors").expect("legal");
+    let factors: Vec<_> = network.nodes.iter().map(|node| (node.factors.rate, node.factors.decay)).collect();
+    assert_eq!(factors, [(1.0, 1.0), (0.5, 1.0), (1.0, 1.0), (1.0, 0.0), (1.0, 1.0)]);
+    assert_eq!(Network::from_toml(&network.to_toml(), "canonical").expect("canonical"), network);
+    for (key, value) in [("rate_factor", "-1"), ("decay_factor", "nan"), ("rate_factor", "inf")] {
+        let text = text.replace("decay_factor = 0", &format!("{key} = {value}"));
+        let error = Network::from_toml(&text, "factors").expect_err("senseless").to_string();
+        assert!(error.contains(key) && error.contains("layer 3 (fc), line 5"), "{error}");
+    }
+}

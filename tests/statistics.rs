@@ -204,7 +204,7 @@ fn the_decay_loss_is_over_weights_and_not_over_biases() {
         for p in nodes.iter().filter_map(|n| n.parameters) {
             expected += step.reals(p.weight).iter().map(|w| l2 / 2.0 * w * w + l1 * w.abs()).sum::<f64>();
         }
-        let got = step.decoded().decay_loss(l1, l2);
+        let got = step.decoded().decay_loss(&step.network, l1, l2);
         assert_near(step.what, got as f32, expected, expected);
     }
 }

@@ -648,6 +648,8 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
         ("--warm-up", "nan"),
         ("--l1-decay", "-1"),
         ("--l2-decay", "nan"),
+        ("--clip-norm", "0"),
+        ("--clip-norm", "nan"),
         ("--batch-size", "0"),
         ("--batch-size", "65536"),
         ("--epochs", "0"),

@@ -120,7 +120,8 @@ fn widened(network: &Network, factor: usize) -> Result<Network> {
             _ => {}
         }
     }
-    let wide = Network::from_layers(&network.name, &layers, network.initializer)?;
+    let mut wide = Network::from_layers(&network.name, &layers, network.initializer)?;
+    wide.nodes.iter_mut().zip(&network.nodes).for_each(|(wide, node)| wide.factors = node.factors);
     let Network { crop, augmentation, .. } = *network;
     Ok(Network { crop, augmentation, training: network.training.clone(), ..wide })
 }

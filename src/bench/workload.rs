@@ -71,14 +71,14 @@ impl Workload {
         Ok(Runner { executor, instructions, labels, settings: self.settings.clone(), step: 0 })
     }
 
-    /// Writes images, initial weights and decay.
+    /// Writes images, initial weights, decay and rates.
     fn fill(&self, network: &Network, executor: &mut dyn Executor) -> Result<()> {
         upload_examples(executor, &self.examples)?;
         upload_parameters(executor, &network.initial_parameters(SEED))?;
         let program = executor.program();
-        let Some(decay) = program.trainable.map(|t| t.decay) else { return Ok(()) };
-        let decays = program.decay_blocks(self.settings.l1_decay as f32, self.settings.l2_decay as f32);
-        write_reals(executor, decay.id, &decays)
+        let Some(factors) = program.trainable.map(|t| t.factors) else { return Ok(()) };
+        let values = program.block_factors(self.settings.l1_decay as f32, self.settings.l2_decay as f32);
+        write_reals(executor, factors.id, &values)
     }
 }
 

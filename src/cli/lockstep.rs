@@ -101,7 +101,7 @@ fn random_examples(network: &Network, shape: [usize; 3], count: usize) -> Exampl
     Examples { shape, classes, pixels, labels }
 }
 
-/// An executor with the data set, initial weights, decay factors and a state as if it had trained for a while.
+/// An executor with the data set, initial weights, decay and a state as if it had trained for a while.
 async fn prepared(
     device: &Device,
     program: &Program,
@@ -113,10 +113,13 @@ async fn prepared(
     upload_parameters(&mut *executor, &network.initial_parameters(SEED))?;
     if let Some(trainable) = program.trainable {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
-        for tensor in [Some(trainable.decay), trainable.state].into_iter().flatten() {
-            // Small, and none negative: squares are among them.
-            let values: Vec<f32> = (0..tensor.len).map(|_| random.random_range(0.0..1e-3)).collect();
-            write_reals(&mut *executor, tensor.id, &values)?;
+        // Small, and none negative: squares are among them.
+        let mut draw = || random.random_range(0.0..1e-3);
+        let factors = program.block_factors(draw(), draw());
+        write_reals(&mut *executor, trainable.factors.id, &factors)?;
+        if let Some(state) = trainable.state {
+            let values: Vec<f32> = (0..state.len).map(|_| draw()).collect();
+            write_reals(&mut *executor, state.id, &values)?;
         }
     }
     Ok(executor)

@@ -83,6 +83,9 @@ struct OverrideArgs {
     /// The factor of half the sum of w² in the loss, over weights, not biases
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     l2_decay: Option<f64>,
+    /// The largest norm of an update's gradient, all parameters' together: a longer one is shortened to it
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    clip_norm: Option<f64>,
     /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
     #[arg(long)]
     no_augmentation: bool,
@@ -108,6 +111,7 @@ impl TrainArgs {
             momentum: o.momentum,
             l1_decay: o.l1_decay,
             l2_decay: o.l2_decay,
+            clip_norm: o.clip_norm,
             no_augmentation: o.no_augmentation,
             seed: o.seed,
             stats_every: self.stats_every,
@@ -130,6 +134,7 @@ impl TrainArgs {
             ("--momentum", o.momentum.is_some()),
             ("--l1-decay", o.l1_decay.is_some()),
             ("--l2-decay", o.l2_decay.is_some()),
+            ("--clip-norm", o.clip_norm.is_some()),
             ("--no-augmentation", o.no_augmentation),
             ("--seed", o.seed.is_some()),
             ("--stats-every", self.stats_every.is_some()),
@@ -258,6 +263,7 @@ fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String,
         batch_size: settings.batch_size,
         l1_decay: settings.l1_decay,
         l2_decay: settings.l2_decay,
+        clip_norm: settings.clip_norm,
         stats_every: settings.stats_every,
         checkpoint_every: settings.checkpoint_every,
         network: settings.network.to_toml(),

@@ -36,8 +36,9 @@ impl View {
             none if none.is_none() => String::new(),
             some => format!(", augmentation ({some})"),
         };
+        let clipping = settings.clip_norm.map_or(String::new(), |norm| format!(", gradient norm at most {norm}"));
         let description = format!(
-            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{augmentation}, seed {}",
+            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{clipping}{augmentation}, seed {}",
             network.name,
             network.parameter_count(),
             settings.trainer.name(),

@@ -59,9 +59,17 @@ fn oihw_to_hwio(weight: &[f32], [height, width, inputs, outputs]: [usize; 4]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Factors;
 
     fn node(layer: Layer, input: Shape) -> Node {
-        Node { name: "layer".to_string(), layer, input, output: Shape::vector(1), bias_init: 0.0 }
+        Node {
+            name: "layer".to_string(),
+            layer,
+            input,
+            output: Shape::vector(1),
+            bias_init: 0.0,
+            factors: Factors::default(),
+        }
     }
 
     fn conv(kernel: [usize; 2], inputs: usize, filters: usize) -> Node {

@@ -8,6 +8,7 @@ pub mod augmentation;
 pub mod avg_pool;
 pub mod batch;
 pub mod case;
+pub mod clip;
 pub mod conv;
 pub mod conv_blocked;
 mod conv_cpu;
@@ -138,6 +139,8 @@ pub static ALL: &[&Kernel] = &[
     &softmax::FORWARD,
     &softmax::SUMMARY,
     &softmax::GRADIENT,
+    &clip::SQUARES,
+    &clip::SCALE,
     &optimizer::SGD,
     &optimizer::MOMENTUM,
     &optimizer::NESTEROV,
@@ -173,6 +176,7 @@ pub fn cases() -> Vec<Case> {
         fc::cases(),
         loss::cases(),
         softmax::cases(),
+        clip::cases(),
         optimizer::cases(),
         statistics::cases(),
         probe::cases(),

@@ -1,7 +1,8 @@
 //! Optimiser steps over the flat buffer of all parameters; `shaders/optimizer.wgsl`.
 //!
-//! The effective gradient is g + l2*w + l1*sign(w), with (l1, l2) given for each block of 64 parameters: tensors start
-//! on block borders, so weights decay and biases do not. Parameters and state are read from one buffer and written to
+//! The effective gradient is scale*g + l2*w + l1*sign(w), and the learning rate lr*r, with (l1, l2, r) given for each block
+//! of 64 parameters: tensors start on block borders, so weights decay and biases do not, and layers may learn at rates of
+//! their own. The scale clips the gradient's norm (`clip`). Parameters and state are read from one buffer and written to
 //! another; the program swaps them at the step's end.
 
 use super::batch::Header;
@@ -16,8 +17,10 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::{Add, Div, Mul, Sub};
 
-/// Parameters that share one pair of decay factors; the alignment of tensors in the flat buffer.
+/// Parameters that share decay and rate; the alignment of tensors in the flat buffer.
 pub const BLOCK: usize = 64;
+/// Values of a block: l1, l2, the factor of the learning rate, and one that fills a vector.
+pub const FACTORS: usize = 4;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -28,6 +31,9 @@ pub struct Params {
     /// beta2.
     pub b: f32,
     pub epsilon: f32,
+    /// 1 where the gradient is multiplied by the scale.
+    pub scaled: u32,
+    pub reserved: [u32; 3],
 }
 
 /// An update rule with its constants. g is the gradient with the decay's, but for AdamW.
@@ -88,16 +94,16 @@ impl Rule {
     }
 }
 
-/// Inputs: header, decay, w, gradient (and state). Outputs: w' (and state').
 /// w, gradient and state.
-const STATEFUL: &[Texture] = &[Texture::vectors(2), Texture::vectors(3), Texture::vectors(4)];
+const STATEFUL: &[Texture] = &[Texture::vectors(2), Texture::vectors(3), Texture::vectors(5)];
 
+/// Inputs: header, factors, w, gradient, scale (and state). Outputs: w' (and state').
 const fn kernel(name: &'static str, entry: &'static str, reference: Reference, cpu: fn(&mut Args<'_, f32>)) -> Kernel {
     Kernel {
         name,
         source: include_str!("../../shaders/optimizer.wgsl"),
         entry,
-        inputs: &[U32, F32, F32, F32, F32],
+        inputs: &[U32, F32, F32, F32, F32, F32],
         outputs: &[F32, F32],
         textures: STATEFUL,
         params: size_of::<Params>(),
@@ -124,7 +130,7 @@ const ADAMW_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(AdamW);
 
 /// Without state.
 pub static SGD: Kernel = Kernel {
-    inputs: &[U32, F32, F32, F32],
+    inputs: &[U32, F32, F32, F32, F32],
     outputs: &[F32],
     textures: &[Texture::vectors(2), Texture::vectors(3)],
     ..kernel("optimizer.sgd", "sgd", SGD_FUNCTIONS.0, SGD_FUNCTIONS.1)
@@ -149,8 +155,11 @@ pub static ADAMW: Kernel = kernel("optimizer.adamw", "adamw", ADAMW_FUNCTIONS.0,
 #[derive(Debug, Clone, Copy)]
 pub struct Buffers {
     pub header: Tensor,
-    pub decay: Tensor,
+    /// [`FACTORS`] for each block.
+    pub factors: Tensor,
     pub gradient: Tensor,
+    /// What the gradient is multiplied by, first of its values; `None` for 1.
+    pub scale: Option<Tensor>,
     pub w: Tensor,
     pub w_out: Tensor,
     pub state: Option<(Tensor, Tensor)>,
@@ -159,12 +168,14 @@ pub struct Buffers {
 pub fn update(rule: Rule, b: Buffers) -> Op {
     let count = b.w.len;
     assert_eq!((b.gradient.len, b.w_out.len, count % BLOCK), (count, count, 0), "update: gradient, w', blocks");
-    assert_eq!((b.header.len, b.decay.len), (Header::LEN, 2 * (count / BLOCK)), "update: header, decay");
+    assert_eq!((b.header.len, b.factors.len), (Header::LEN, FACTORS * (count / BLOCK)), "update: header, factors");
     let state = b.state.map_or(0, |(before, after)| before.len.max(after.len));
     assert_eq!(state, rule.slots() * count, "update: state of {rule:?}");
     let [a, b2, epsilon] = rule.constants();
-    let params = Params { count: word(count), a, b: b2, epsilon };
-    let mut inputs = vec![b.header, b.decay, b.w, b.gradient];
+    let scaled = u32::from(b.scale.is_some());
+    let params = Params { count: word(count), a, b: b2, epsilon, scaled, reserved: [0; 3] };
+    // Where nothing is scaled, nobody reads the scale: any buffer may stand there.
+    let mut inputs = vec![b.header, b.factors, b.w, b.gradient, b.scale.unwrap_or(b.factors)];
     let mut outputs = vec![b.w_out];
     if let Some((before, after)) = b.state {
         inputs.push(before);
@@ -180,6 +191,7 @@ trait Number:
     const ZERO: Self;
     const ONE: Self;
     fn from_f32(value: f32) -> Self;
+    fn from_f64(value: f64) -> Self;
     fn root(self) -> Self;
 }
 
@@ -189,6 +201,9 @@ impl Number for f32 {
     #[inline(always)]
     fn from_f32(value: f32) -> f32 {
         value
+    }
+    fn from_f64(value: f64) -> f32 {
+        value as f32
     }
     #[inline(always)]
     fn root(self) -> f32 {
@@ -202,18 +217,24 @@ impl Number for f64 {
     fn from_f32(value: f32) -> f64 {
         f64::from(value)
     }
+    fn from_f64(value: f64) -> f64 {
+        value
+    }
     fn root(self) -> f64 {
         self.sqrt()
     }
 }
 
 /// Constants of one step.
+#[derive(Clone, Copy)]
 struct Constants<N> {
     a: N,
     b: N,
     epsilon: N,
     learning_rate: N,
     corrections: [N; 2],
+    /// Of the gradient.
+    scale: N,
 }
 
 impl<N: Number> Constants<N> {
@@ -221,7 +242,14 @@ impl<N: Number> Constants<N> {
         let (p, header): (Params, &[u32]) = (args.params(), args.words(0));
         let real = |i: usize| N::from_f32(f32::from_bits(header[i]));
         let [a, b, epsilon] = [p.a, p.b, p.epsilon].map(N::from_f32);
-        Constants { a, b, epsilon, learning_rate: real(4), corrections: [real(5), real(6)] }
+        let scale = if p.scaled == 1 { N::from_f64(args.real(4)[0].get()) } else { N::ONE };
+        Constants { a, b, epsilon, learning_rate: real(4), corrections: [real(5), real(6)], scale }
+    }
+
+    /// For a block whose learning rate has this factor.
+    #[inline(always)]
+    fn at_rate(self, factor: N) -> Constants<N> {
+        Constants { learning_rate: self.learning_rate * factor, ..self }
     }
 }
 
@@ -318,7 +346,7 @@ impl Step for AdamW {
     }
 }
 
-/// The step with decay: of the gradient g + l2*w + l1*sign(w), or of g and the same decay beside it.
+/// The step with decay: of the gradient scale*g + l2*w + l1*sign(w), or of scale*g and the same decay beside it.
 #[inline(always)]
 fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], state: [N; 2]) -> (N, [N; 2]) {
     let sign = if w > N::ZERO {
@@ -328,7 +356,7 @@ fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], s
     } else {
         N::ZERO
     };
-    let decay = l2 * w + l1 * sign;
+    let (decay, g) = (l2 * w + l1 * sign, c.scale * g);
     if T::DECOUPLED {
         let (value, state) = T::step(c, w, g, state);
         (value - c.learning_rate * decay, state)
@@ -339,12 +367,13 @@ fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], s
 
 fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
     let c = Constants::<f64>::of(args);
-    let (decay, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
-    let (state, state_out) = if T::SLOTS > 0 { (args.real(4), args.out(1)) } else { (&[][..], &mut [][..]) };
+    let (factors, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
+    let (state, state_out) = if T::SLOTS > 0 { (args.real(5), args.out(1)) } else { (&[][..], &mut [][..]) };
     for i in 0..w.len() {
         let at = |s: usize| s * w.len() + i;
         let slots = [0, 1].map(|s| state.get(at(s)).map_or(0.0, |v| v.get()));
-        let decay = [decay[i / BLOCK * 2].get(), decay[i / BLOCK * 2 + 1].get()];
+        let [l1, l2, rate] = [0, 1, 2].map(|factor| factors[i / BLOCK * FACTORS + factor].get());
+        let (decay, c) = ([l1, l2], c.at_rate(rate));
         let (value, slots) = decayed::<f64, T>(&c, w[i].get(), g[i].get(), decay, slots);
         w_out[i] = S::of(value);
         for s in 0..T::SLOTS {
@@ -357,15 +386,15 @@ fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
 fn parallel<T: Step>(args: &mut Args<'_, f32>) {
     const TASK: usize = 64 * BLOCK;
     let c = Constants::<f32>::of(args);
-    let (decay, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
-    let (state, state_out) = if T::SLOTS > 0 { (args.real(4), args.out(1)) } else { (&[][..], &mut [][..]) };
+    let (factors, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
+    let (state, state_out) = if T::SLOTS > 0 { (args.real(5), args.out(1)) } else { (&[][..], &mut [][..]) };
     let (first, second) = state_out.split_at_mut(w.len().min(state.len()));
     // Slots that the rule does not have come as empty pieces.
     let (mut first, mut second) = (first.chunks_mut(TASK), second.chunks_mut(TASK));
     let piece = |w_out| (w_out, [first.next().unwrap_or_default(), second.next().unwrap_or_default()]);
     let work: Vec<_> = w_out.chunks_mut(TASK).map(piece).collect();
     work.into_par_iter().enumerate().for_each(|(task, (w_out, state_out))| {
-        update_from::<T>(&c, task * TASK, decay, w, g, state, w_out, state_out);
+        update_from::<T>(&c, task * TASK, factors, w, g, state, w_out, state_out);
     });
 }
 
@@ -375,7 +404,7 @@ fn parallel<T: Step>(args: &mut Args<'_, f32>) {
 fn update_from<T: Step>(
     c: &Constants<f32>,
     from: usize,
-    decay: &[f32],
+    factors: &[f32],
     w: &[f32],
     g: &[f32],
     state: &[f32],
@@ -384,13 +413,14 @@ fn update_from<T: Step>(
 ) {
     for (block, w_out) in w_out.chunks_exact_mut(BLOCK).enumerate() {
         let (at, own) = (from + block * BLOCK, block * BLOCK..(block + 1) * BLOCK);
-        let decay = [decay[at / BLOCK * 2], decay[at / BLOCK * 2 + 1]];
+        let [l1, l2, rate] = [0, 1, 2].map(|factor| factors[at / BLOCK * FACTORS + factor]);
+        let (decay, c) = ([l1, l2], c.at_rate(rate));
         // The weights stand in for slots that the rule does not have, and whose results nobody keeps.
         let slot = |s: usize| if s < T::SLOTS { &state[s * w.len() + at..][..BLOCK] } else { &w[at..][..BLOCK] };
         let (w, g, first, second) = (&w[at..][..BLOCK], &g[at..][..BLOCK], slot(0), slot(1));
         let mut results = [[0.0; BLOCK]; 3];
         for i in 0..BLOCK {
-            let (value, slots) = decayed::<f32, T>(c, w[i], g[i], decay, [first[i], second[i]]);
+            let (value, slots) = decayed::<f32, T>(&c, w[i], g[i], decay, [first[i], second[i]]);
             results[0][i] = value;
             results[1][i] = slots[0];
             results[2][i] = slots[1];
@@ -418,21 +448,25 @@ pub fn cases() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for rule in rules {
-        for blocks in [1, 2, 3, 67] {
+        for (blocks, scaled) in [(1, false), (2, false), (3, true), (67, false), (67, true)] {
             let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
             let header =
                 Header { learning_rate: 0.37, correction1: 0.271, correction2: 0.002_997, ..Header::evaluation(1) };
-            // Every other block decays, as weights and biases do.
-            let decay = (0..2 * blocks).map(|i| if i / 2 % 2 == 0 { [0.01, 0.02][i % 2] } else { 0.0 }).collect();
-            let (header, decay, w) = (b.header(header), b.reals(decay), b.real(count));
+            // Every other block decays, as weights and biases do; each learns at a rate of its own.
+            let factors =
+                |i: usize| [[0.01, 0.02], [0.0, 0.0]][i % 2].into_iter().chain([1.0 - i as f32 / 100.0, f32::NAN]);
+            let (header, factors, w) =
+                (b.header(header), b.reals((0..blocks).flat_map(factors).collect()), b.real(count));
             let gradient = b.real(count);
+            let scale = scaled.then(|| b.reals(vec![0.3, f32::NAN]));
             let state = (rule.slots() > 0).then(|| b.between(rule.slots() * count, 1e-3, 1.0));
             let w_out = b.out(count);
             let state = state.map(|before| (before, b.out(before.len)));
-            let op = update(rule, Buffers { header, decay, gradient, w, w_out, state });
+            let op = update(rule, Buffers { header, factors, gradient, scale, w, w_out, state });
             // Adam divides by a root that is small beside the moments here: errors of a few ULP on values near 30.
             let tolerance = Tolerance { atol: 4e-6, rtol: 8e-6 };
-            cases.push(b.case(format_args!("count={count}"), op, tolerance));
+            let what = if scaled { ", scaled" } else { "" };
+            cases.push(b.case(format_args!("count={count}{what}"), op, tolerance));
         }
     }
     cases

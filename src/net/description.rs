@@ -3,7 +3,7 @@
 //! A description has `name`, `initializer`, `[[layers]]` tables and optional tables `[augmentation]` and `[training]`. The
 //! canonical form states every size and has no shorthands; it is what model files carry, and reads back to the same network.
 
-use super::{Augmentation, Initializer, Layer, Network, Recipe};
+use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -55,6 +55,10 @@ enum LayerKeys {
         groups: usize,
         #[serde(default)]
         bias: f32,
+        #[serde(default = "whole")]
+        rate_factor: f32,
+        #[serde(default = "whole")]
+        decay_factor: f32,
         activation: Option<Activation>,
     },
     Relu {},
@@ -96,6 +100,10 @@ enum LayerKeys {
         outputs: usize,
         #[serde(default)]
         bias: f32,
+        #[serde(default = "whole")]
+        rate_factor: f32,
+        #[serde(default = "whole")]
+        decay_factor: f32,
         activation: Option<Activation>,
     },
     Dropout {
@@ -121,6 +129,10 @@ enum Activation {
 
 fn one() -> usize {
     1
+}
+
+fn whole() -> f32 {
+    1.0
 }
 
 /// As in ConvNetJS.
@@ -216,7 +228,7 @@ impl Network {
         }
         let document: Document = toml::from_str(text).map_err(|error| within(&error.to_string().trim_end()))?;
 
-        let mut layers = Vec::new();
+        let (mut layers, mut factors) = (Vec::new(), Vec::new());
         let mut cropped = false;
         for (index, table) in document.layers.into_iter().enumerate() {
             let line = line_of(text, table.span().start);
@@ -227,6 +239,10 @@ impl Network {
                 within(&format!("layer {}{kind}, line {line}: {}", index + 1, in_plain_words(error.message())))
             })?;
             cropped |= matches!(keys, LayerKeys::Input { crop: true, .. });
+            if let Some(own) = keys.factors() {
+                own.check().map_err(|rule| within(&format!("layer {}{kind}, line {line}: {rule}", index + 1)))?;
+                factors.push((layers.len(), own));
+            }
             keys.append_to(&mut layers);
         }
 
@@ -239,6 +255,7 @@ impl Network {
         let mut network = Network::from_layers(&name, &layers, document.initializer).map_err(|error| within(&error))?;
         document.augmentation.check(network.input_shape()).map_err(|error| within(&error))?;
         document.training.check().map_err(|error| within(&error))?;
+        factors.into_iter().for_each(|(node, factors)| network.nodes[node].factors = factors);
         network.crop = cropped;
         network.augmentation = document.augmentation;
         network.training = document.training;
@@ -303,17 +320,32 @@ impl Network {
                 | Layer::Hinge
                 | Layer::Mse => Ok(()),
             };
+            let Factors { rate, decay } = node.factors;
+            for (name, factor) in [("rate_factor", rate), ("decay_factor", decay)] {
+                if factor != 1.0 {
+                    let _ = writeln!(text, "{name} = {factor:?}");
+                }
+            }
         }
         text + &self.augmentation.to_toml() + &self.training.to_toml()
     }
 }
 
 impl LayerKeys {
+    /// The factors of a layer that has weights.
+    fn factors(&self) -> Option<Factors> {
+        match *self {
+            LayerKeys::Conv { rate_factor: rate, decay_factor: decay, .. }
+            | LayerKeys::Fc { rate_factor: rate, decay_factor: decay, .. } => Some(Factors { rate, decay }),
+            _ => None,
+        }
+    }
+
     /// The layers that one table stands for, each with the initial value of its biases.
     fn append_to(self, layers: &mut Vec<(Layer, f32)>) {
         let (layer, bias, activation) = match self {
             LayerKeys::Input { height, width, channels, .. } => (Layer::Input { height, width, channels }, 0.0, None),
-            LayerKeys::Conv { filters, kernel, stride, pad, dilation, groups, bias, activation } => {
+            LayerKeys::Conv { filters, kernel, stride, pad, dilation, groups, bias, activation, .. } => {
                 let [kernel, stride, pad, dilation] = [kernel, stride, pad, dilation].map(|pair| pair.0);
                 (Layer::Conv { filters, kernel, stride, pad, dilation, groups }, bias, activation)
             }
@@ -332,7 +364,7 @@ impl LayerKeys {
             LayerKeys::Maxout { group } => (Layer::Maxout { group }, 0.0, None),
             LayerKeys::Lrn { size, k, alpha, beta } => (Layer::Lrn { size, k, alpha, beta }, 0.0, None),
             LayerKeys::GlobalAvgPool {} => (Layer::GlobalAvgPool, 0.0, None),
-            LayerKeys::Fc { outputs, bias, activation } => (Layer::Fc { outputs }, bias, activation),
+            LayerKeys::Fc { outputs, bias, activation, .. } => (Layer::Fc { outputs }, bias, activation),
             LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),
             LayerKeys::Hinge {} => (Layer::Hinge, 0.0, None),
             LayerKeys::Mse {} => (Layer::Mse, 0.0, None),

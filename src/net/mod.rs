@@ -31,6 +31,34 @@ pub struct Node {
     pub output: Shape,
     /// Initial value of every bias; 0 for a layer without weights.
     pub bias_init: f32,
+    pub factors: Factors,
+}
+
+/// By what a layer's parameters learn and decay, in proportion to the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factors {
+    /// Of the learning rate, for weights and biases.
+    pub rate: f32,
+    /// Of both decays, for weights.
+    pub decay: f32,
+}
+
+impl Default for Factors {
+    fn default() -> Factors {
+        Factors { rate: 1.0, decay: 1.0 }
+    }
+}
+
+impl Factors {
+    /// The rule that they break.
+    fn check(&self) -> std::result::Result<(), String> {
+        for (name, value) in [("rate_factor", self.rate), ("decay_factor", self.decay)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(format!("{name} is {value}; rule: a finite number of at least 0"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A checked description. Node `i` reads the output of node `i - 1`; the first is `input`, the last a loss.
@@ -112,7 +140,7 @@ impl Network {
                     refuse(format!("its weights are {weight:?}; rule: at most {MAX_ELEMENTS} weights over all layers"))
                 })?;
             }
-            nodes.push(Node { name, layer, input, output, bias_init });
+            nodes.push(Node { name, layer, input, output, bias_init, factors: Factors::default() });
         }
         if parameters == 0 {
             return Err(Error::Network("no layer has weights, so there is nothing to train; add an `fc` layer".into()));

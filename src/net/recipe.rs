@@ -127,6 +127,8 @@ pub struct Recipe {
     pub l1_decay: Option<f64>,
     /// λ in `λ/2·Σw²`, weights only.
     pub l2_decay: Option<f64>,
+    /// The largest norm that an update leaves the gradient of all parameters.
+    pub clip_norm: Option<f64>,
 }
 
 impl Recipe {
@@ -142,7 +144,7 @@ impl Recipe {
             let Some(value) = value else { continue };
             let (legal, rule) = match name {
                 // Kernels compute in f32, where a smaller one is 0 and guards nothing.
-                "epsilon" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38"),
+                "epsilon" | "clip_norm" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38"),
                 "learning_rate" | "step_every" | "step_factor" => (value > 0.0 && value.is_finite(), "above 0"),
                 "l1_decay" | "l2_decay" => (value >= 0.0 && value.is_finite(), "0 or above"),
                 // 0.99999999 is 1 in f32.
@@ -181,7 +183,7 @@ impl Recipe {
         if lines.is_empty() { lines } else { format!("\n[training]\n{lines}") }
     }
 
-    fn numbers(&self) -> [(&'static str, Option<f64>); 12] {
+    fn numbers(&self) -> [(&'static str, Option<f64>); 13] {
         [
             ("learning_rate", self.learning_rate),
             ("warm_up", self.warm_up),
@@ -195,6 +197,7 @@ impl Recipe {
             ("beta2", self.beta2),
             ("l1_decay", self.l1_decay),
             ("l2_decay", self.l2_decay),
+            ("clip_norm", self.clip_norm),
         ]
     }
 }

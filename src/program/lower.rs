@@ -11,6 +11,7 @@ use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trai
 use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 use crate::kernels::batch::{CHUNKS, Header};
+use crate::kernels::clip;
 use crate::kernels::optimizer::{self, Rule};
 use crate::net::{Layer, Network, Node, Shape};
 
@@ -32,6 +33,8 @@ pub struct Options {
     pub backward: bool,
     /// Lower the update (needs `backward`).
     pub rule: Option<Rule>,
+    /// The largest norm that the update leaves the gradient of all parameters.
+    pub clip_norm: Option<f32>,
     /// Also the gradients that training never needs: of the input, and of what the loss puts out.
     pub inspect: bool,
     /// Let operations compute neighbouring layers along with their own where they can.
@@ -58,8 +61,8 @@ impl Options {
 
     /// For loss and predictions only.
     pub fn evaluation(batch: usize, source: Source) -> Options {
-        let (backward, rule, inspect, fuse) = (false, None, false, true);
-        Options { batch, source, backward, rule, inspect, fuse, max_binding: DEFAULT_MAX_BINDING }
+        let (backward, rule, clip_norm, inspect, fuse) = (false, None, None, false, true);
+        Options { batch, source, backward, rule, clip_norm, inspect, fuse, max_binding: DEFAULT_MAX_BINDING }
     }
 
     /// For forward and backward with every gradient.
@@ -211,14 +214,15 @@ fn plan_parameters(
             weight_next,
             weight_gradient,
             bias_gradient,
+            factors: network.nodes[shape.node].factors,
         });
     }
     let flat = options.rule.zip(next).zip(gradients).map(|((rule, parameters_next), gradients)| {
         let slots = rule.slots() * total;
         let mut state = |name: &str| (slots > 0).then(|| planner.real(name, slots));
         let (state, state_next) = (state("optimizer.state"), state("optimizer.state.next"));
-        let decay = planner.real("decay", 2 * (total / optimizer::BLOCK));
-        FlatBuffers { trainable: Trainable { decay, gradients, state }, parameters_next, state_next }
+        let factors = planner.real("optimizer.factors", optimizer::FACTORS * (total / optimizer::BLOCK));
+        FlatBuffers { trainable: Trainable { factors, gradients, state }, parameters_next, state_next }
     });
     (parameters, flat, tensors)
 }
@@ -250,6 +254,15 @@ fn plan_outputs(planner: &mut Planner, batch: usize) -> Outputs {
     }
 }
 
+/// What the update multiplies the gradients by, so that their norm is at most `largest`.
+fn plan_clipping(planner: &mut Planner, gradients: Tensor, largest: f32) -> Tensor {
+    let sums = planner.real("clip.sums", clip::lanes(gradients.len));
+    let scale = planner.real("clip.scale", 2);
+    planner.emit(Stage::Update, None, "clip.squares", clip::squares(gradients, sums));
+    planner.emit(Stage::Update, None, "clip.scale", clip::scale(largest, sums, scale));
+    scale
+}
+
 fn plan_update(
     planner: &mut Planner,
     options: &Options,
@@ -258,12 +271,13 @@ fn plan_update(
     flat: Option<&FlatBuffers>,
 ) -> Vec<(crate::kernels::BufferId, crate::kernels::BufferId)> {
     let Some((rule, flat)) = options.rule.zip(flat) else { return Vec::new() };
-    let Trainable { decay, gradients, state } = flat.trainable;
+    let Trainable { factors, gradients, state } = flat.trainable;
     let state = state.zip(flat.state_next);
     let buffers = optimizer::Buffers {
         header: inputs.header,
-        decay,
+        factors,
         gradient: gradients,
+        scale: options.clip_norm.map(|largest| plan_clipping(planner, gradients, largest)),
         w: parameters,
         w_out: flat.parameters_next,
         state,

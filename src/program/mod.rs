@@ -17,6 +17,7 @@ pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStati
 
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::{BufferId, Case, Op, Tensor};
+use crate::net::Factors;
 use std::ops::Range;
 
 /// The stages of a step, in order. Forward includes the loss.
@@ -67,6 +68,8 @@ pub struct ParameterTensors {
     /// Gradient of the mean loss, decay not included.
     pub weight_gradient: Option<Tensor>,
     pub bias_gradient: Option<Tensor>,
+    /// The layer's own share of learning rate and decay.
+    pub factors: Factors,
 }
 
 /// Buffers that the host writes before a step.
@@ -95,8 +98,8 @@ pub struct Outputs {
 /// The optimiser's flat buffers; tensors start on multiples of 64.
 #[derive(Debug, Clone, Copy)]
 pub struct Trainable {
-    /// (l1, l2) for each block of 64 parameters; constant, to be written once.
-    pub decay: Tensor,
+    /// l1, l2, factor of the learning rate and one more for each block of 64 parameters; constant, to be written once.
+    pub factors: Tensor,
     pub gradients: Tensor,
     pub state: Option<Tensor>,
 }

@@ -1,9 +1,9 @@
-//! The flat parameter buffer and the network's layers: from one to the other, and which blocks decay.
+//! The flat parameter buffer and the network's layers: from one to the other, and how each block learns.
 
 use super::Program;
 use crate::kernels::Tensor;
-use crate::kernels::optimizer::BLOCK;
-use crate::net::{Network, Parameters};
+use crate::kernels::optimizer::{BLOCK, FACTORS};
+use crate::net::{Factors, Network, Parameters};
 
 impl Program {
     /// Cuts the contents of [`Program::parameters`] (or of a buffer laid out like it) into the network's layers.
@@ -27,13 +27,16 @@ impl Program {
         flat
     }
 
-    /// The contents of [`Trainable::decay`](super::Trainable::decay): (l1, l2) for blocks of weights, zeros for biases.
-    pub fn decay_blocks(&self, l1: f32, l2: f32) -> Vec<f32> {
-        let mut blocks = vec![0.0; 2 * (self.parameters.len / BLOCK)];
-        for [weight, _] in self.parameter_tensors() {
-            let first = self.root(weight.id).1 / BLOCK;
-            for block in blocks[2 * first..].chunks_exact_mut(2).take(weight.len.div_ceil(BLOCK)) {
-                block.copy_from_slice(&[l1, l2]);
+    /// The contents of [`Trainable::factors`](super::Trainable::factors) where weights decay by `l1` and `l2`, times their
+    /// layer's factor; biases do not decay.
+    pub fn block_factors(&self, l1: f32, l2: f32) -> Vec<f32> {
+        let mut blocks = vec![0.0; FACTORS * (self.parameters.len / BLOCK)];
+        for layer in self.nodes.iter().filter_map(|node| node.parameters) {
+            let Factors { rate, decay } = layer.factors;
+            for (tensor, [l1, l2]) in [(layer.weight, [l1 * decay, l2 * decay]), (layer.bias, [0.0; 2])] {
+                let first = self.root(tensor.id).1 / BLOCK;
+                let blocks = blocks[FACTORS * first..].chunks_exact_mut(FACTORS);
+                blocks.take(tensor.len.div_ceil(BLOCK)).for_each(|block| block.copy_from_slice(&[l1, l2, rate, 0.0]));
             }
         }
         blocks

@@ -109,12 +109,13 @@ impl StepStatistics {
         counts.find(|(_, _, count)| *count > 0)
     }
 
-    /// l2/2 * sum of w² + l1 * sum of |w|, over weights, not biases.
-    pub fn decay_loss(&self, l1: f64, l2: f64) -> f64 {
-        let weights = self.layers.iter().filter_map(|l| l.weight.as_ref());
+    /// l2/2 * sum of w² + l1 * sum of |w|, over weights, not biases; both times the layer's factor.
+    pub fn decay_loss(&self, network: &Network, l1: f64, l2: f64) -> f64 {
+        let factor = |layer: &str| network.nodes.iter().find(|n| n.name == layer).map_or(1.0, |n| n.factors.decay);
+        let weights = self.layers.iter().filter_map(|l| Some((l.weight.as_ref()?, f64::from(factor(&l.layer)))));
         // A sum that overflowed to infinity, times a decay of 0, is no loss either.
         let term = |factor: f64, sum: f32| if factor == 0.0 { 0.0 } else { factor * f64::from(sum) };
-        weights.map(|w| term(l2 / 2.0, w.square_sum) + term(l1, w.abs_sum)).sum()
+        weights.map(|(w, own)| term(own * l2 / 2.0, w.square_sum) + term(own * l1, w.abs_sum)).sum()
     }
 }
 

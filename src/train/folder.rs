@@ -30,6 +30,8 @@ pub struct RunConfig {
     pub batch_size: usize,
     pub l1_decay: f64,
     pub l2_decay: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
     pub stats_every: u64,
     pub checkpoint_every: u64,
     /// The network's description, itself TOML.
@@ -70,6 +72,7 @@ impl RunConfig {
             length: self.length,
             l1_decay: self.l1_decay,
             l2_decay: self.l2_decay,
+            clip_norm: self.clip_norm,
             seed: self.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,
@@ -78,10 +81,10 @@ impl RunConfig {
         // The network's own [training] table records how the run began: an edit of one without the other would train on
         // with another rule from a state that is not its own.
         let recorded = Settings::resolve(settings.network.clone(), &Overrides::default())?;
-        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, s.l1_decay, s.l2_decay);
+        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, s.l1_decay, s.l2_decay, s.clip_norm);
         if what(&recorded) != what(&settings) {
             return Err(Error::Settings(
-                "config.toml was changed: its trainer, schedule, batch size or decay is not what its network was trained with; \
+                "config.toml was changed: its trainer, schedule, batch size, decay or clip_norm is not what its network was trained with; \
                  start a new run for other settings"
                     .into(),
             ));

@@ -396,7 +396,10 @@ impl Run<'_> {
             examples_seen: self.examples_seen(step + 1),
             learning_rate: self.settings.learning_rate(step, self.end),
             classification_loss: training.loss().unwrap_or_default(),
-            weight_decay_loss: statistics.decay_loss(self.settings.l1_decay, self.settings.l2_decay),
+            weight_decay_loss: {
+                let Settings { network, l1_decay, l2_decay, .. } = &self.settings;
+                statistics.decay_loss(network, *l1_decay, *l2_decay)
+            },
             training_accuracy: training.accuracy().unwrap_or_default(),
             validation_accuracy: validation.accuracy(),
             validation_loss: validation.loss(),

@@ -65,6 +65,7 @@ impl Session {
         let limits = device.limits();
         let options = Options {
             max_binding: limits.max_binding.min(limits.max_buffer),
+            clip_norm: settings.clip_norm.map(|norm| norm as f32),
             ..Options::training(settings.batch_size, source, settings.trainer.rule())
         };
         let program = Program::lower(&settings.network, &options)?;
@@ -73,11 +74,11 @@ impl Session {
         }
         log::debug!("memory plan: {:>12} bytes in all", program.memory());
         program.check_limits(&settings.network, &options, &limits)?;
-        let decay = program.decay_blocks(settings.l1_decay as f32, settings.l2_decay as f32);
+        let factors = program.block_factors(settings.l1_decay as f32, settings.l2_decay as f32);
         let mut executor = device.executor(program).await?;
         upload_examples(executor.as_mut(), examples)?;
         if let Some(trainable) = executor.program().trainable {
-            write_reals(executor.as_mut(), trainable.decay.id, &decay)?;
+            write_reals(executor.as_mut(), trainable.factors.id, &factors)?;
         }
         let labels = examples.labels.iter().map(|l| u32::from(*l)).collect();
         Ok(Session { executor, labels, batch: settings.batch_size })

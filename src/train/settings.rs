@@ -133,6 +133,8 @@ pub struct Settings {
     pub l1_decay: f64,
     /// λ in λ/2·Σw².
     pub l2_decay: f64,
+    /// The largest norm that an update leaves the gradient of all parameters.
+    pub clip_norm: Option<f64>,
     pub seed: u64,
     /// Steps between two rows of statistics.
     pub stats_every: u64,
@@ -152,6 +154,7 @@ pub struct Overrides {
     pub momentum: Option<f64>,
     pub l1_decay: Option<f64>,
     pub l2_decay: Option<f64>,
+    pub clip_norm: Option<f64>,
     /// Training examples as they are, but for crops, whatever the network's description says.
     pub no_augmentation: bool,
     pub seed: Option<u64>,
@@ -188,6 +191,7 @@ impl Settings {
             length: overrides.length.unwrap_or(Length::Epochs(epochs)),
             l1_decay: overrides.l1_decay.or(recipe.l1_decay).unwrap_or(0.0),
             l2_decay: overrides.l2_decay.or(recipe.l2_decay).unwrap_or(0.0),
+            clip_norm: overrides.clip_norm.or(recipe.clip_norm),
             seed: overrides.seed.unwrap_or(1),
             stats_every: overrides.stats_every.unwrap_or(100),
             checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
@@ -208,6 +212,7 @@ impl Settings {
         self.schedule.record(training);
         training.batch_size = Some(self.batch_size);
         (training.l1_decay, training.l2_decay) = (Some(self.l1_decay), Some(self.l2_decay));
+        training.clip_norm = self.clip_norm;
         self
     }
 
@@ -222,6 +227,11 @@ impl Settings {
             if !(value.is_finite() && value >= 0.0) {
                 return refuse(format!("{name} {value} is not a number of at least 0"));
             }
+        }
+        if let Some(norm) = self.clip_norm
+            && !(norm.is_finite() && (norm as f32).is_normal() && norm > 0.0)
+        {
+            return refuse(format!("--clip-norm {norm} is not a number above 1.2e-38"));
         }
         self.schedule.check()?;
         if let Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } = self.trainer
@@ -337,6 +347,9 @@ mod tests {
         assert!(message(Overrides { l2_decay: Some(-1.0), ..base.clone() }).contains("--l2-decay"));
         assert!(message(Overrides { batch_size: Some(0), ..base.clone() }).contains("--batch-size"));
         assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
+        for norm in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60] {
+            assert!(message(Overrides { clip_norm: Some(norm), ..base.clone() }).contains("--clip-norm"));
+        }
         assert!(message(Overrides { momentum: Some(0.5), ..base }).contains("--trainer momentum"));
     }
 

@@ -104,9 +104,9 @@ pub fn load(executor: &mut dyn Executor, examples: &Examples, parameters: &[Para
 
 /// Sets the optimiser's decay.
 pub fn load_decay(executor: &mut dyn Executor, l1: f32, l2: f32) {
-    let decay = executor.program().trainable.expect("a program that trains").decay;
-    let blocks = executor.program().decay_blocks(l1, l2);
-    write_reals(executor, decay.id, &blocks).expect("the decay is written");
+    let factors = executor.program().trainable.expect("a program that trains").factors;
+    let blocks = executor.program().block_factors(l1, l2);
+    write_reals(executor, factors.id, &blocks).expect("decay and rates are written");
 }
 
 /// The inputs of a step over the examples of `indices`; the header's count is taken from them.

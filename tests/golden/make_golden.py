@@ -48,7 +48,15 @@ TRAINERS = {
     "windowgrad": (torch.optim.RMSprop, dict(lr=1e-3, alpha=0.9, eps=1e-8), 1e-2, 0.0, 10),
     "adamw": (torch.optim.AdamW, dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8), 0.5, 0.0, 10),
     "l1": (torch.optim.SGD, dict(lr=0.01), 0.0, 1e-3, 1),
+    "clipped": (torch.optim.SGD, dict(lr=0.1, momentum=0.9), 1e-2, 0.0, 10),
 }
+
+# The largest norm of a gradient that "clipped" leaves; it stands in one network's file only.
+CLIP_NORM = 2.2
+
+
+def trainers_of(name):
+    return [t for t in TRAINERS if t != "clipped" or name == "spread"]
 
 
 # ---- networks -------------------------------------------------------------------------------
@@ -184,10 +192,14 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
     optimiser, arguments, l2, l1, updates = TRAINERS[trainer]
     params = leaves(first, dtype)
     weights = [p for k, p in params.items() if k.endswith("weight")]
-    biases = [p for k, p in params.items() if k.endswith("bias")]
-    groups = [{"params": weights, "weight_decay": l2}, {"params": biases, "weight_decay": 0.0}]
+    rate = {name: t.get("rate_factor", 1.0) for name, t in layers}
+    decay = {name: t.get("decay_factor", 1.0) for name, t in layers}
+    layer = lambda k: k.split(".")[0]
+    own_decay = [decay[layer(k)] for k in params if k.endswith("weight")]
+    groups = [{"params": [p], "lr": arguments["lr"] * rate[layer(k)],
+               "weight_decay": l2 * decay[layer(k)] if k.endswith("weight") else 0.0} for k, p in params.items()]
     optimiser = optimiser(groups, **arguments)
-    losses, decay_losses, smallest = [], [], math.inf
+    losses, decay_losses, smallest, clipped = [], [], math.inf, 0
     batches = zip(images.split(BATCH_SIZES), labels.split(BATCH_SIZES))
     for _, (image, label) in zip(range(updates), batches):
         optimiser.zero_grad()
@@ -197,10 +209,15 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
         smallest = min(smallest, margin(layers, outputs, zeros_tie=False))
         with torch.no_grad():
             losses.append(loss.item())
-            decay_losses.append(sum((l2 / 2 * w.square() + l1 * w.abs()).sum().item() for w in weights))
-            for w in weights:
-                w.grad += l1 * w.sign()
+            if trainer == "clipped":
+                norm = torch.nn.utils.clip_grad_norm_(list(params.values()), CLIP_NORM)
+                clipped += (norm > CLIP_NORM).item()
+            decay_losses.append(sum(d * (l2 / 2 * w.square() + l1 * w.abs()).sum().item()
+                                    for d, w in zip(own_decay, weights)))
+            for d, w in zip(own_decay, weights):
+                w.grad += d * l1 * w.sign()
         optimiser.step()
+    assert trainer != "clipped" or 0 < clipped < updates, f"{clipped} of {updates} gradients are clipped"
     result = {"losses": losses, "decay_losses": decay_losses, "l1_decay": l1, "l2_decay": l2}
     result |= {"learning_rate": arguments["lr"]}
     result = {k: torch.tensor(v, dtype=torch.double) for k, v in result.items()}
@@ -219,7 +236,7 @@ def make(name):
         if single_margin < MARGIN:
             continue
         batches = examples(layers, classes, sum(BATCH_SIZES), rng)
-        runs = {t: train(t, layers, first, *batches) for t in TRAINERS}
+        runs = {t: train(t, layers, first, *batches) for t in trainers_of(name)}
         training_margin = min(m for _, m in runs.values())
         if training_margin >= MARGIN or not strict:
             break
@@ -228,7 +245,7 @@ def make(name):
     training = {k: v for values, _ in runs.values() for k, v in values.items()}
     print(f"{name}: seed {seed}, margin {single_margin:.1e}, while training {training_margin:.1e}")
     sanity(name, layers, single, training)
-    report_f32(layers, first, images, labels, batches, single, training)
+    report_f32(name, layers, first, images, labels, batches, single, training)
     save(name, single | {"images": images, "labels": labels})
     sizes = torch.tensor(BATCH_SIZES)
     save(f"{name}_training", training | dict(zip(("images", "labels"), batches)) | {"batch_sizes": sizes})
@@ -244,7 +261,7 @@ def sanity(name, layers, single, training):
     if name == "small_b":
         border = single["pool1.activation"][:, 0]
         assert (border < 0).any(), "padding with zero would not show"
-    for t in TRAINERS:
+    for t in trainers_of(name):
         losses = training[f"{t}.losses"]
         assert losses[0] == training["adam.losses"][0], "every trainer starts from the same weights"
         print(f"  {t}: " + " ".join(f"{x:.6f}" for x in losses.tolist()))
@@ -252,7 +269,7 @@ def sanity(name, layers, single, training):
         assert value.isfinite().all(), key
 
 
-def report_f32(layers, first, images, labels, batches, single, training):
+def report_f32(name, layers, first, images, labels, batches, single, training):
     """How far torch itself strays in float32: what an f32 executor may be held to."""
     def worst(a, b, keys):
         scale = lambda k: b[k].abs().max().clamp(min=1e-30)
@@ -263,7 +280,7 @@ def report_f32(layers, first, images, labels, batches, single, training):
     others = [k for k in single if k not in gradients]
     print(f"  f32: activations {worst(f32, single, others):.1e}, "
           f"gradients {worst(f32, single, gradients):.1e}", end="")
-    for t in TRAINERS:
+    for t in trainers_of(name):
         f32, _ = train(t, layers, first, *batches, torch.float)
         params = [f"{t}.{k}" for k in first]
         print(f", {t} losses {worst(f32, training, [f'{t}.losses']):.1e} "
