@@ -1,0 +1,205 @@
+//! Random networks, any legal stack of layers: a whole training step on every executor against the reference.
+//!
+//! Operation by operation, so that each is judged by itself; then the whole step at once on the processor, where operations
+//! run in pieces of the batch, bit for bit against the same operations one by one. `PROPTEST_CASES=N` draws N networks.
+
+mod common;
+
+use common::rig::{Examples, devices, executor, load_decay, parameters, run_to, step_inputs, words};
+use glassnet::exec::lockstep::lockstep;
+use glassnet::exec::{Device, Executor};
+use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::Rule;
+use glassnet::net::{Factors, Initializer, Layer, Network};
+use glassnet::program::{Options, Stage};
+use pollster::block_on;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
+
+/// Numbers that decide one layer. They mean nothing by themselves, so that a failure shrinks to few and small ones.
+type Draw = [u8; 8];
+
+/// A training step of a network.
+#[derive(Debug)]
+struct Step {
+    network: Network,
+    batch: usize,
+    valid: usize,
+    rule: Rule,
+    clip_norm: Option<f32>,
+}
+
+/// A number from `low` to `high`.
+fn pick(number: u8, low: usize, high: usize) -> usize {
+    low + usize::from(number) % (high - low + 1)
+}
+
+fn pair([first, second]: [u8; 2], low: usize, high: usize) -> [usize; 2] {
+    [pick(first, low, high), pick(second, low, high)]
+}
+
+fn divisor(number: u8, of: usize) -> usize {
+    let divisors: Vec<usize> = (1..=of).filter(|d| of.is_multiple_of(*d)).collect();
+    divisors[usize::from(number) % divisors.len()]
+}
+
+/// The layer that `d` stands for, behind `channels` channels; not all of them fit there.
+fn layer(d: Draw, channels: usize) -> Layer {
+    let share = f32::from(d[1]) / 256.0;
+    let (size, stride) = (pair([d[1], d[2]], 1, 4), pair([d[3], d[4]], 1, 3));
+    // Half of the pads are none.
+    let pad = pair([d[5], d[6]], 0, 5).map(|pad| pad.saturating_sub(3));
+    match d[0] % 16 {
+        0..4 => {
+            let groups = divisor(d[7], channels);
+            // Multiples of four go through kernels of their own.
+            let most = if d[7] < 128 { 3 } else { 9 };
+            let filters = groups * pick(d[7] / 8, 1, most) * if d[6] < 128 && groups < 4 { 4 } else { 1 };
+            let dilation = pair([d[3] / 16, d[4] / 16], 1, 2);
+            Layer::Conv { filters, kernel: size, stride, pad, dilation, groups }
+        }
+        4 => Layer::MaxPool { size, stride, pad },
+        5 => Layer::AvgPool { size, stride, pad },
+        6 | 7 => Layer::Relu,
+        8 => Layer::LeakyRelu { slope: share.max(0.01) },
+        9 => Layer::Sigmoid,
+        10 => Layer::Tanh,
+        11 => Layer::Maxout { group: divisor(d[1], channels) },
+        12 => Layer::Lrn { size: pick(d[1], 1, 6), k: 0.5 + share, alpha: share, beta: 0.75 },
+        13 => Layer::Dropout { rate: share * 0.9 },
+        14 => Layer::GlobalAvgPool,
+        _ => Layer::Fc { outputs: pick(d[1], 1, 40) },
+    }
+}
+
+fn rule(number: u8) -> Rule {
+    match number % 8 {
+        0 => Rule::Sgd,
+        1 => Rule::Momentum { momentum: 0.9 },
+        2 => Rule::Nesterov { momentum: 0.8 },
+        3 => Rule::Adagrad { epsilon: 1e-8 },
+        4 => Rule::Windowgrad { rho: 0.9, epsilon: 1e-8 },
+        5 => Rule::Adadelta { rho: 0.95, epsilon: 1e-6 },
+        6 => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        _ => Rule::AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+    }
+}
+
+/// A legal network: a layer that does not fit behind those before it is left out.
+fn step(head: Draw, draws: &[Draw]) -> Step {
+    let [height, width, channels] = [pick(head[0], 1, 13), pick(head[1], 1, 13), pick(head[2], 1, 5)];
+    let classes = pick(head[3], 2, 11);
+    let loss = match head[4] % 4 {
+        0 => Layer::Hinge,
+        1 => Layer::Mse,
+        2 => Layer::Softmax { label_smoothing: 0.1 },
+        _ => Layer::Softmax { label_smoothing: 0.0 },
+    };
+    let end = [(Layer::Fc { outputs: classes }, 0.1), (loss, 0.0)];
+    let legal = |layers: &[(Layer, f32)]| {
+        let layers = [layers, &end[..]].concat();
+        Network::from_layers("random", &layers, Initializer::default())
+    };
+    let mut layers = vec![(Layer::Input { height, width, channels }, 0.0)];
+    let mut network = legal(&layers).expect("an input and an fc");
+    for draw in draws {
+        let channels = network.nodes[layers.len() - 1].output.channels;
+        layers.push((layer(*draw, channels), 0.0));
+        match legal(&layers) {
+            Ok(longer) => network = longer,
+            Err(_) => drop(layers.pop()),
+        }
+    }
+    for (node, draw) in network.nodes.iter_mut().zip(draws) {
+        let [rate, decay] = [draw[6], draw[7]].map(|number| f32::from(number % 4) / 2.0);
+        node.factors = Factors { rate, decay };
+    }
+    let batch = pick(head[5], 1, 40);
+    let clip_norm = (head[7] < 64).then_some(0.01 * (1.0 + f32::from(head[7])));
+    Step { network, batch, valid: pick(head[6], 1, batch), rule: rule(head[7]), clip_norm }
+}
+
+/// The device with everything on it that a step needs, state included, and the step's inputs.
+fn prepared(step: &Step, examples: &Examples, device: &Device) -> (Box<dyn Executor>, Vec<u32>) {
+    let options = Options { clip_norm: step.clip_norm, ..Options::training(step.batch, examples.source(), step.rule) };
+    let mut executor = executor(device, &step.network, &options, examples, &parameters(&step.network, 5));
+    load_decay(&mut *executor, 1e-3, 1e-2);
+    if let Some(state) = executor.program().trainable.and_then(|t| t.state) {
+        let values: Vec<u32> = (0..state.len).map(|i| (1e-3 * (1 + i % 7) as f32).to_bits()).collect();
+        executor.write(state.id, &values).expect("the state is written");
+    }
+    let header = Header {
+        step: 2,
+        seed: 9,
+        training: true,
+        learning_rate: 0.05,
+        correction1: 0.271,
+        correction2: 0.002_997,
+        ..Header::evaluation(0)
+    };
+    let indices: Vec<u32> = (0..step.valid as u32).collect();
+    let inputs = step_inputs(executor.program(), header, examples, &indices);
+    (executor, inputs)
+}
+
+fn examples_of(step: &Step) -> Examples {
+    let shape = step.network.input_shape();
+    Examples::noise([shape.height, shape.width, shape.channels], step.batch, step.network.classes())
+}
+
+fn agrees_with_the_reference(step: &Step, devices: &[Device]) -> Result<(), TestCaseError> {
+    let examples = examples_of(step);
+    for device in devices.iter().filter(|device| !matches!(device, Device::Reference)) {
+        let (mut first, inputs) = prepared(step, &examples, &Device::Reference);
+        let (mut second, _) = prepared(step, &examples, device);
+        let report = block_on(lockstep(&mut *first, &mut *second, &inputs)).expect("both devices run");
+        let what = format!("{} on\n{}", device.info().executor, step.network.to_toml());
+        prop_assert!(report.divergence.is_none(), "{:?} with {what}", report.divergence);
+        prop_assert_eq!(report.operations, first.program().instructions.len());
+    }
+    Ok(())
+}
+
+fn pieces_change_no_bit(step: &Step) -> Result<(), TestCaseError> {
+    let examples = examples_of(step);
+    let (mut whole, inputs) = prepared(step, &examples, &Device::Cpu);
+    let (mut single, _) = prepared(step, &examples, &Device::Cpu);
+    run_to(&mut *whole, Stage::Statistics, &inputs);
+    single.begin_step(&inputs).expect("the step begins");
+    for i in 0..single.program().instructions.len() {
+        single.run(i..i + 1).expect("the operation runs");
+    }
+    for instruction in whole.program().instructions.clone() {
+        for output in instruction.op.outputs {
+            let same = words(&mut *whole, output) == words(&mut *single, output);
+            prop_assert!(same, "{} of\n{}", instruction.name, step.network.to_toml());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_training_step_of_any_network_agrees_with_the_reference() {
+    let devices = devices();
+    // Fixed, so that a run that fails can be repeated; PROPTEST_CASES and PROPTEST_RNG_SEED give others.
+    let config = ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64),
+        rng_seed: match std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok()) {
+            Some(seed) => RngSeed::Fixed(seed),
+            None => RngSeed::Fixed(1),
+        },
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    };
+    let strategy = (any::<Draw>(), vec(any::<Draw>(), 0..10));
+    let outcome = TestRunner::new(config).run(&strategy, |(head, draws)| {
+        let step = step(head, &draws);
+        agrees_with_the_reference(&step, &devices)?;
+        pieces_change_no_bit(&step)
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
