@@ -6,7 +6,7 @@
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +18,23 @@ const TEMPORARY_SUFFIX: &str = ".glassnet-tmp";
 /// [`Error::Io`] with the path; the old file, if any, is then untouched.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_and_rename(path, bytes).map_err(Error::io("write", path))
+}
+
+/// The bytes of the file at `path`, which must be a regular one, since a device or a pipe may have no end, and at most
+/// `largest` bytes long; `remedy` says what to do about another.
+pub(super) fn read_file(path: &Path, largest: u64, remedy: &str) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(Error::Model(format!("{}: not a file; {remedy}", path.display())));
+    }
+    if metadata.len() > largest {
+        let (path, size) = (path.display(), metadata.len());
+        return Err(Error::Model(format!("{path}: {size} bytes, more than any network of ours has; {remedy}")));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
 }
 
 /// Removes temporary files that killed processes left in `folder`. Only for whoever owns the folder: a file that

@@ -1,13 +1,15 @@
 //! Files that other programs read too, and how they get onto the disk whole.
 //!
 //! Models and checkpoints are safetensors files with weights in PyTorch's order ([`layout`]); the network description
-//! travels in their metadata, so that one file suffices to evaluate or to resume.
+//! travels in their metadata, so that one file suffices to evaluate or to resume. A model may also come and go as a ConvNetJS
+//! snapshot (`convnetjs.rs`).
 
+mod convnetjs;
 mod file;
 pub mod layout;
 mod model;
 mod safetensors;
 
 pub use file::{atomic_write, remove_temporary_files};
-pub use model::{Checkpoint, Model, load_checkpoint, load_model, save_checkpoint, save_model};
+pub use model::{Checkpoint, Format, Model, load_checkpoint, load_model, save_checkpoint, save_model, save_model_as};
 pub use safetensors::write_tensors;

@@ -3,9 +3,10 @@
 //! Tensors are f32: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, and for a checkpoint `optimizer.NAME`,
 //! flat. Everything else is one JSON document in the metadata: format version, network description, step and seed.
 
-use super::atomic_write;
+use super::file::read_file;
 use super::layout::{from_pytorch, pytorch_shape, to_pytorch};
-use super::safetensors::{Tensors, check_finite, read_file, serialize};
+use super::safetensors::{self, Tensors, check_finite, serialize};
+use super::{atomic_write, convnetjs};
 use crate::net::{Network, Parameters};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,36 @@ const FORMAT: u64 = 1;
 
 /// What precedes the name of an optimizer's tensor.
 const OPTIMIZER: &str = "optimizer.";
+
+/// What a model's file may be, which its extension says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Glassnet's own; also that of checkpoints.
+    Safetensors,
+    /// A ConvNetJS snapshot.
+    ConvNetJs,
+}
+
+impl Format {
+    /// Every format with its extension.
+    pub const ALL: [(Format, &str); 2] = [(Format::Safetensors, "safetensors"), (Format::ConvNetJs, "json")];
+
+    /// The format that the extension of `path` says.
+    ///
+    /// # Errors
+    /// [`Error::Model`] that lists the extensions.
+    pub fn of(path: &Path) -> Result<Format> {
+        let extension = path.extension().unwrap_or_default();
+        match Format::ALL.iter().find(|(_, known)| extension.eq_ignore_ascii_case(known)) {
+            Some((format, _)) => Ok(*format),
+            None => {
+                let known: Vec<String> = Format::ALL.iter().map(|(_, known)| format!(".{known}")).collect();
+                let known = known.join(", ");
+                Err(Error::Model(format!("{}: unknown extension of a model's file; known are {known}", path.display())))
+            }
+        }
+    }
+}
 
 /// A network with its weights: all that evaluation needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,20 +96,39 @@ struct Training {
     extra: Value,
 }
 
-/// Writes a model, whole or not at all; the same model gives the same bytes.
+/// Writes a model as a safetensors file, whole or not at all; the same model gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Model`] when a weight is not finite, in which case an older file is kept.
 pub fn save_model(path: &Path, model: &Model) -> Result<()> {
-    atomic_write(path, &bytes_for(path, model.to_bytes())?)
+    save_model_as(path, model, Format::Safetensors)
 }
 
-/// Reads a model; a checkpoint serves too.
+/// Writes a model in another format, likewise.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, otherwise as [`Model::from_bytes`].
+/// As [`save_model`]; [`Error::Model`] also for a network that the format has no words for.
+pub fn save_model_as(path: &Path, model: &Model, format: Format) -> Result<()> {
+    let bytes = match format {
+        Format::Safetensors => model.to_bytes(),
+        Format::ConvNetJs => model.to_convnetjs(),
+    };
+    atomic_write(path, &bytes_for(path, bytes)?)
+}
+
+/// Reads a model: a ConvNetJS snapshot where the extension is that of JSON, else a safetensors file, for which a checkpoint
+/// serves too.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, otherwise as [`Model::from_bytes`] and [`Model::from_convnetjs`].
 pub fn load_model(path: &Path) -> Result<Model> {
-    Model::from_bytes(&read_file(path)?, &path.display().to_string())
+    let source = path.display().to_string();
+    match Format::of(path) {
+        Ok(Format::ConvNetJs) => {
+            Model::from_convnetjs(&read_file(path, convnetjs::MAX_FILE, convnetjs::REMEDY)?, &source)
+        }
+        Ok(Format::Safetensors) | Err(_) => Model::from_bytes(&read_safetensors(path)?, &source),
+    }
 }
 
 /// Writes a checkpoint, whole or not at all; the same checkpoint gives the same bytes.
@@ -94,7 +144,11 @@ pub fn save_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, otherwise as [`Checkpoint::from_bytes`].
 pub fn load_checkpoint(path: &Path) -> Result<Checkpoint> {
-    Checkpoint::from_bytes(&read_file(path)?, &path.display().to_string())
+    Checkpoint::from_bytes(&read_safetensors(path)?, &path.display().to_string())
+}
+
+fn read_safetensors(path: &Path) -> Result<Vec<u8>> {
+    read_file(path, safetensors::MAX_FILE, safetensors::REMEDY)
 }
 
 impl Model {
@@ -231,11 +285,11 @@ fn parse_document(tensors: &Tensors) -> Result<Document> {
     serde_json::from_value(document).map_err(damaged)
 }
 
-fn weight_name(layer: &str) -> String {
+pub(super) fn weight_name(layer: &str) -> String {
     format!("{layer}.weight")
 }
 
-fn bias_name(layer: &str) -> String {
+pub(super) fn bias_name(layer: &str) -> String {
     format!("{layer}.bias")
 }
 

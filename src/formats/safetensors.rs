@@ -10,8 +10,6 @@ use crate::{Error, Result};
 use safetensors::tensor::{Dtype, Metadata, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// The one metadata key, whose value is a JSON document.
@@ -24,10 +22,10 @@ const LENGTH_BYTES: usize = 8;
 const MAX_HEADER: u64 = 1 << 24;
 
 /// The largest file that is read: the weights of the largest network and eight times as much of its optimizer's state.
-const MAX_FILE: u64 = (MAX_ELEMENTS as u64) * 4 * 9;
+pub(super) const MAX_FILE: u64 = (MAX_ELEMENTS as u64) * 4 * 9;
 
 /// What to do about a file that is not ours.
-const REMEDY: &str = "give a model.safetensors or checkpoint.safetensors that `glassnet train` wrote";
+pub(super) const REMEDY: &str = "give a model.safetensors or checkpoint.safetensors that `glassnet train` wrote";
 
 /// Writes tensors, each with name, shape and values, and `metadata` as a JSON document under the key `glassnet`.
 /// The same content gives the same bytes.
@@ -76,22 +74,6 @@ impl View for F32View<'_> {
     fn data_len(&self) -> usize {
         size_of_val(self.values)
     }
-}
-
-/// The bytes of the file at `path`, which must be a regular one: a device or a pipe may have no end.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    let metadata = file.metadata().map_err(Error::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(Error::Model(format!("{}: not a file; {REMEDY}", path.display())));
-    }
-    if metadata.len() > MAX_FILE {
-        let (path, size) = (path.display(), metadata.len());
-        return Err(Error::Model(format!("{path}: {size} bytes, more than any network of ours has; {REMEDY}")));
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    Ok(bytes)
 }
 
 /// A container whose header has been checked against its size.

@@ -1,0 +1,535 @@
+//! ConvNetJS's snapshots: what `JSON.stringify(net.toJSON())` gives and `net.fromJSON` takes, by ConvNetJS 0.3.0.
+//!
+//! Filters are Vols over y, x, depth, depth fastest: our weights `[KH,KW,I,O]` and `[I,O]` with O outermost. Outputs are the
+//! same on both sides; what differs otherwise:
+//!
+//! | there | here |
+//! |---|---|
+//! | `pool`, `svm`, `regression` | `max-pool`, `hinge`, `mse`: the same gradients, though `svm` reports a loss larger by 1, and `regression` one four times as large |
+//! | `lrn` with an even n: a window of n + 1 channels, divided by n | `lrn` with size n + 1 and alpha (n + 1)/n times as large |
+//! | `dropout`: predictions are multiplied by `drop_prob` | the weights behind it are. With 0.5 training agrees too; with others ConvNetJS contradicts itself |
+//! | `input` says nothing about larger images | `crop = true`, so that they are cropped in the centre |
+
+use super::Model;
+use super::model::{bias_name, weight_name};
+use super::safetensors::check_finite;
+use crate::net::{Initializer, Layer, Network, Node, Parameters, Shape};
+use crate::{Error, Result};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::Path;
+
+/// The largest file that is read: V8's longest string, so that no ConvNetJS could write or read a larger one.
+pub(super) const MAX_FILE: u64 = 1 << 29;
+
+/// What to do about a file that is no snapshot.
+pub(super) const REMEDY: &str = "give the text of `JSON.stringify(net.toJSON())`, from ConvNetJS";
+
+/// The most characters of a network's name, which is the file's.
+const MAX_NAME: usize = 60;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with the list `layers`")]
+struct Snapshot {
+    #[serde(deserialize_with = "numbered")]
+    layers: Vec<Entry>,
+}
+
+/// A layer with the fields that ConvNetJS writes, in its words: sx is a width, sy a height.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "layer_type", rename_all = "lowercase", deny_unknown_fields, expecting = "a layer with its `layer_type`")]
+enum Entry {
+    Input {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+    },
+    Conv {
+        sx: usize,
+        sy: usize,
+        stride: usize,
+        in_depth: usize,
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        #[serde(default = "absent_decay")]
+        l1_decay_mul: f64,
+        #[serde(default = "absent_decay")]
+        l2_decay_mul: f64,
+        #[serde(default)]
+        pad: usize,
+        filters: Vec<Vol>,
+        biases: Vol,
+    },
+    Pool {
+        sx: usize,
+        sy: usize,
+        stride: usize,
+        in_depth: usize,
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        #[serde(default)]
+        pad: usize,
+    },
+    Fc {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        num_inputs: usize,
+        #[serde(default = "absent_decay")]
+        l1_decay_mul: f64,
+        #[serde(default = "absent_decay")]
+        l2_decay_mul: f64,
+        filters: Vec<Vol>,
+        biases: Vol,
+    },
+    Relu {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+    },
+    Sigmoid {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+    },
+    Tanh {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+    },
+    Maxout {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        group_size: usize,
+    },
+    Dropout {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        drop_prob: f64,
+    },
+    Lrn {
+        k: f64,
+        n: usize,
+        alpha: f64,
+        beta: f64,
+        out_sx: usize,
+        out_sy: usize,
+        out_depth: usize,
+    },
+    Softmax {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        num_inputs: usize,
+    },
+    Svm {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        num_inputs: usize,
+    },
+    Regression {
+        out_depth: usize,
+        out_sx: usize,
+        out_sy: usize,
+        num_inputs: usize,
+    },
+}
+
+/// What `net.fromJSON` takes where an old snapshot lacks it.
+fn absent_decay() -> f64 {
+    1.0
+}
+
+/// A volume of numbers.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a volume: an object with `sx`, `sy`, `depth` and `w`")]
+struct Vol {
+    sx: usize,
+    sy: usize,
+    depth: usize,
+    /// NaN where the file has null, which JavaScript writes for NaN and infinity.
+    #[serde(deserialize_with = "list_or_object")]
+    w: Vec<f64>,
+}
+
+/// The layers, with the number of the one that is wrong in front of its error.
+fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+    struct Layers;
+
+    impl<'de> Visitor<'de> for Layers {
+        type Value = Vec<Entry>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of layers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Entry>, A::Error> {
+            let mut layers = Vec::new();
+            let within = |error, number: usize| A::Error::custom(format_args!("layer {number}: {error}"));
+            while let Some(layer) = list.next_element().map_err(|error: A::Error| within(error, layers.len() + 1))? {
+                layers.push(layer);
+            }
+            Ok(layers)
+        }
+    }
+    deserializer.deserialize_seq(Layers)
+}
+
+/// Numbers as a list, or as the object keyed by index that JavaScript makes of a typed array.
+fn list_or_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    struct Numbers;
+
+    impl<'de> Visitor<'de> for Numbers {
+        type Value = Vec<f64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of numbers, or an object of them keyed by index")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<f64>, A::Error> {
+            let mut values = Vec::new();
+            while let Some(value) = list.next_element::<Option<f64>>()? {
+                values.push(value.unwrap_or(f64::NAN));
+            }
+            Ok(values)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Vec<f64>, A::Error> {
+            let mut entries = Vec::new();
+            while let Some((key, value)) = object.next_entry::<String, Option<f64>>()? {
+                let index: usize =
+                    key.parse().map_err(|_| A::Error::custom(format_args!("key `{key}` is no index")))?;
+                entries.push((index, value.unwrap_or(f64::NAN)));
+            }
+            // JavaScript writes them in order; who else wrote the file need not.
+            entries.sort_unstable_by_key(|(index, _)| *index);
+            if let Some(missing) = (0..entries.len()).find(|i| entries[*i].0 != *i) {
+                return Err(A::Error::custom(format_args!("its keys are not 0, 1, 2, ...: {missing} is missing")));
+            }
+            Ok(entries.into_iter().map(|(_, value)| value).collect())
+        }
+    }
+    deserializer.deserialize_any(Numbers)
+}
+
+impl Model {
+    /// Reads a ConvNetJS snapshot; `source` is the file's name for messages, and its stem names the network. Weights are
+    /// rounded to f32.
+    ///
+    /// # Errors
+    /// [`Error::Model`]: no snapshot, truncated, a layer that Glassnet does not have, sizes that contradict each other,
+    /// weights that are not finite.
+    pub fn from_convnetjs(bytes: &[u8], source: &str) -> Result<Model> {
+        let refuse = |why: String| Error::Model(format!("{source}: {why}"));
+        let Snapshot { layers } = serde_json::from_slice(bytes).map_err(|error| refuse(not_read(&error)))?;
+        let numbered = |(i, entry): (usize, &Entry)| {
+            entry.layer().map(|layer| (layer, 0.0)).map_err(|why| format!("layer {}: {why}", i + 1))
+        };
+        let described: Vec<_> = layers.iter().enumerate().map(numbered).collect::<Result<_, _>>().map_err(refuse)?;
+        let stem = Path::new(source).file_stem().unwrap_or("convnetjs".as_ref()).to_string_lossy();
+        let name: String = stem.chars().take(MAX_NAME).collect();
+        let mut network =
+            Network::from_layers(&name, &described, Initializer::Lecun).map_err(|error| refuse(error.to_string()))?;
+        network.crop = true;
+
+        let mut factors = dropout_factors(&network).map_err(refuse)?.into_iter();
+        let mut parameters = Vec::new();
+        for (entry, node) in layers.iter().zip(&network.nodes) {
+            let within = |why: String| refuse(format!("layer {}: {why}", node.name));
+            entry.check(node).map_err(within)?;
+            if let Entry::Conv { filters, biases, .. } | Entry::Fc { filters, biases, .. } = entry {
+                let factor = factors.next().unwrap_or(1.0);
+                parameters.push(read_parameters(node, filters, biases, factor).map_err(within)?);
+            }
+        }
+        Ok(Model { network, parameters, extra: serde_json::Value::Null })
+    }
+
+    /// The model as the text of a ConvNetJS snapshot. What only training needs stays behind: `crop`, `initializer`,
+    /// `label_smoothing`, `[augmentation]`, `[training]`, and [`Model::extra`].
+    ///
+    /// # Errors
+    /// [`Error::Model`] that names the layer which ConvNetJS does not have, or the tensor which is not finite.
+    ///
+    /// # Panics
+    /// When the parameters are not those of the network.
+    pub fn to_convnetjs(&self) -> Result<Vec<u8>> {
+        let factors = dropout_factors(&self.network).map_err(Error::Model)?;
+        assert_eq!(factors.len(), self.parameters.len(), "parameters of network {}", self.network.name);
+        let mut parameters = self.parameters.iter().zip(factors);
+        let mut layers = Vec::new();
+        for node in &self.network.nodes {
+            let weights = node.layer.weight_shape(node.input).and_then(|_| parameters.next());
+            if let Some((values, _)) = weights {
+                check_finite(&weight_name(&node.name), &values.weight).map_err(Error::Model)?;
+                check_finite(&bias_name(&node.name), &values.bias).map_err(Error::Model)?;
+            }
+            let entry = Entry::of(node, weights);
+            layers.push(entry.map_err(|why| Error::Model(format!("layer {}: {why}", node.name)))?);
+        }
+        serde_json::to_vec(&Snapshot { layers }).map_err(|error| Error::Model(format!("this makes no JSON: {error}")))
+    }
+}
+
+/// serde's message without Rust's words in it, and what to do.
+fn not_read(error: &serde_json::Error) -> String {
+    let words = [
+        ("unknown variant", "unknown layer_type"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected f64", "expected a number"),
+    ];
+    let message = words.iter().fold(error.to_string(), |text, (rust, plain)| text.replace(rust, plain));
+    // Within a layer serde_json does not say of what kind its error was.
+    if message.contains("EOF while parsing") {
+        return format!("truncated, or not a ConvNetJS snapshot: {message}; save it again, or {REMEDY}");
+    }
+    format!("not a ConvNetJS snapshot that can be read: {message}; {REMEDY}")
+}
+
+/// ConvNetJS's dropout multiplies by `drop_prob` when it predicts, ours lets predictions pass. For each layer with weights,
+/// in order: what its input is multiplied by there and not here, which its weights make up for.
+fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
+    let mut factors = Vec::new();
+    let mut waiting: Option<(&str, f64)> = None;
+    for node in &network.nodes {
+        match (node.layer, waiting) {
+            (Layer::Dropout { rate }, _) => {
+                if rate == 0.0 {
+                    return Err(format!(
+                        "layer {}: ConvNetJS multiplies predictions by the rate, which is 0; take the layer out",
+                        node.name
+                    ));
+                }
+                waiting = Some((&node.name, waiting.map_or(1.0, |(_, factor)| factor) * decimal(rate)));
+            }
+            (Layer::Conv { .. } | Layer::Fc { .. }, _) => {
+                factors.push(waiting.take().map_or(1.0, |(_, factor)| factor));
+            }
+            // A factor before these is one behind them.
+            (Layer::Relu | Layer::MaxPool { .. } | Layer::Maxout { .. }, _) | (_, None) => {}
+            (_, Some((dropout, _))) => {
+                return Err(format!(
+                    "layer {dropout}: ConvNetJS multiplies predictions by the rate, and before the next conv or fc, whose \
+                     weights could make up for it, stands {}; put the dropout behind that",
+                    node.name
+                ));
+            }
+        }
+    }
+    Ok(factors)
+}
+
+/// The number that people wrote: 0.3 for the f32 next to it.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+impl Entry {
+    /// The layer in our words.
+    fn layer(&self) -> Result<Layer, String> {
+        Ok(match *self {
+            Entry::Input { out_depth, out_sx, out_sy } => {
+                Layer::Input { height: out_sy, width: out_sx, channels: out_depth }
+            }
+            Entry::Conv { sx, sy, stride, pad, out_depth, .. } => {
+                Layer::Conv { filters: out_depth, kernel: [sy, sx], stride: [stride; 2], pad: [pad; 2] }
+            }
+            Entry::Pool { sx, sy, stride, pad, .. } => {
+                Layer::MaxPool { size: [sy, sx], stride: [stride; 2], pad: [pad; 2] }
+            }
+            Entry::Fc { out_depth, .. } => Layer::Fc { outputs: out_depth },
+            Entry::Relu { .. } => Layer::Relu,
+            Entry::Sigmoid { .. } => Layer::Sigmoid,
+            Entry::Tanh { .. } => Layer::Tanh,
+            Entry::Maxout { group_size, .. } => Layer::Maxout { group: group_size },
+            Entry::Dropout { drop_prob, .. } => Layer::Dropout { rate: drop_prob as f32 },
+            Entry::Lrn { n: 0, .. } => return Err("n is 0; rule: n >= 1".to_string()),
+            Entry::Lrn { k, n, alpha, beta, .. } => {
+                let size = n / 2 * 2 + 1;
+                let alpha = alpha * (size as f64 / n as f64);
+                Layer::Lrn { size, k: k as f32, alpha: alpha as f32, beta: beta as f32 }
+            }
+            Entry::Softmax { .. } => Layer::Softmax { label_smoothing: 0.0 },
+            Entry::Svm { .. } => Layer::Hinge,
+            Entry::Regression { .. } => Layer::Mse,
+        })
+    }
+
+    /// The layer in ConvNetJS's words; `weights` are its parameters with the factor of the dropouts before it.
+    fn of(node: &Node, weights: Option<(&Parameters, f64)>) -> Result<Entry, String> {
+        let Shape { height: out_sy, width: out_sx, channels: out_depth } = node.output;
+        let num_inputs = node.input.len();
+        let (filters, biases) = weights.map_or((Vec::new(), vol(1, 1, Vec::new())), |w| vols(node, w));
+        Ok(match node.layer {
+            Layer::Input { .. } => Entry::Input { out_depth, out_sx, out_sy },
+            Layer::Conv { kernel: [sy, sx], stride, pad, .. } => Entry::Conv {
+                sx,
+                sy,
+                stride: both_ways("stride", stride)?,
+                in_depth: node.input.channels,
+                out_depth,
+                out_sx,
+                out_sy,
+                l1_decay_mul: 0.0,
+                l2_decay_mul: 1.0,
+                pad: both_ways("pad", pad)?,
+                filters,
+                biases,
+            },
+            Layer::MaxPool { size: [sy, sx], stride, pad } => Entry::Pool {
+                sx,
+                sy,
+                stride: both_ways("stride", stride)?,
+                in_depth: node.input.channels,
+                out_depth,
+                out_sx,
+                out_sy,
+                pad: both_ways("pad", pad)?,
+            },
+            Layer::Fc { .. } => {
+                let (l1_decay_mul, l2_decay_mul) = (0.0, 1.0);
+                Entry::Fc { out_depth, out_sx, out_sy, num_inputs, l1_decay_mul, l2_decay_mul, filters, biases }
+            }
+            Layer::Relu => Entry::Relu { out_depth, out_sx, out_sy },
+            Layer::Sigmoid => Entry::Sigmoid { out_depth, out_sx, out_sy },
+            Layer::Tanh => Entry::Tanh { out_depth, out_sx, out_sy },
+            Layer::Maxout { group } => Entry::Maxout { out_depth, out_sx, out_sy, group_size: group },
+            Layer::Dropout { rate } => Entry::Dropout { out_depth, out_sx, out_sy, drop_prob: decimal(rate) },
+            Layer::Lrn { size, .. } if size.is_multiple_of(2) => {
+                return Err(format!("ConvNetJS has no window of {size} channels, an even number"));
+            }
+            Layer::Lrn { size: n, k, alpha, beta } => {
+                let [k, alpha, beta] = [k, alpha, beta].map(decimal);
+                Entry::Lrn { k, n, alpha, beta, out_sx, out_sy, out_depth }
+            }
+            Layer::Softmax { .. } => Entry::Softmax { out_depth, out_sx, out_sy, num_inputs },
+            Layer::Hinge => Entry::Svm { out_depth, out_sx, out_sy, num_inputs },
+            Layer::Mse => Entry::Regression { out_depth, out_sx, out_sy, num_inputs },
+            Layer::LeakyRelu { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool => {
+                return Err(format!("ConvNetJS has no {}", node.layer.kind()));
+            }
+        })
+    }
+
+    /// What the snapshot says beside our description must agree with it.
+    fn check(&self, node: &Node) -> Result<(), String> {
+        let out = match *self {
+            Entry::Input { out_depth, out_sx, out_sy }
+            | Entry::Conv { out_depth, out_sx, out_sy, .. }
+            | Entry::Pool { out_depth, out_sx, out_sy, .. }
+            | Entry::Fc { out_depth, out_sx, out_sy, .. }
+            | Entry::Relu { out_depth, out_sx, out_sy }
+            | Entry::Sigmoid { out_depth, out_sx, out_sy }
+            | Entry::Tanh { out_depth, out_sx, out_sy }
+            | Entry::Maxout { out_depth, out_sx, out_sy, .. }
+            | Entry::Dropout { out_depth, out_sx, out_sy, .. }
+            | Entry::Lrn { out_depth, out_sx, out_sy, .. }
+            | Entry::Softmax { out_depth, out_sx, out_sy, .. }
+            | Entry::Svm { out_depth, out_sx, out_sy, .. }
+            | Entry::Regression { out_depth, out_sx, out_sy, .. } => Shape::new(out_sy, out_sx, out_depth),
+        };
+        if out != node.output {
+            return Err(format!(
+                "out_sy, out_sx, out_depth are {}x{}x{}, its layers make {}; {REMEDY}",
+                out.height, out.width, out.channels, node.output
+            ));
+        }
+        let (what, inputs, entering) = match *self {
+            Entry::Conv { in_depth, .. } | Entry::Pool { in_depth, .. } => ("in_depth", in_depth, node.input.channels),
+            Entry::Fc { num_inputs, .. }
+            | Entry::Softmax { num_inputs, .. }
+            | Entry::Svm { num_inputs, .. }
+            | Entry::Regression { num_inputs, .. } => ("num_inputs", num_inputs, node.input.len()),
+            _ => return Ok(()),
+        };
+        if inputs != entering {
+            return Err(format!("{what} is {inputs}, the layer before it makes {entering}; {REMEDY}"));
+        }
+        let (Entry::Conv { l1_decay_mul: l1, l2_decay_mul: l2, .. }
+        | Entry::Fc { l1_decay_mul: l1, l2_decay_mul: l2, .. }) = *self
+        else {
+            return Ok(());
+        };
+        // With 0, its default, ConvNetJS has no L1 decay at all; neither has Glassnet where nobody asks for it.
+        if l2 != 1.0 || (l1 != 0.0 && l1 != 1.0) {
+            return Err(format!(
+                "l1_decay_mul is {l1}, l2_decay_mul {l2}; Glassnet decays the weights of all layers alike: write 0 and 1, \
+                 which change no prediction"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// ConvNetJS has one number for both directions.
+fn both_ways(what: &str, [height, width]: [usize; 2]) -> Result<usize, String> {
+    let unlike = || format!("{what} is {height}x{width}; ConvNetJS has one {what} for both directions");
+    (height == width).then_some(height).ok_or_else(unlike)
+}
+
+/// sx, sy and depth of a layer's filters.
+fn filter_size(node: &Node) -> [usize; 3] {
+    match node.layer {
+        Layer::Conv { kernel: [sy, sx], .. } => [sx, sy, node.input.channels],
+        _ => [1, 1, node.input.len()],
+    }
+}
+
+/// Parameters in our order, weights multiplied by `factor`.
+fn read_parameters(node: &Node, filters: &[Vol], biases: &Vol, factor: f64) -> Result<Parameters, String> {
+    let outputs = node.output.channels;
+    if filters.len() != outputs {
+        return Err(format!("{} filters, but out_depth is {outputs}; {REMEDY}", filters.len()));
+    }
+    let size = filter_size(node);
+    for (i, filter) in filters.iter().enumerate() {
+        filter.check(size).map_err(|why| format!("filter {i} {why}"))?;
+    }
+    biases.check([1, 1, outputs]).map_err(|why| format!("biases {why}"))?;
+    let inputs: usize = size.iter().product();
+    let weight = (0..inputs).flat_map(|i| filters.iter().map(move |filter| (filter.w[i] * factor) as f32)).collect();
+    Ok(Parameters { layer: node.name.clone(), weight, bias: biases.w.iter().map(|bias| *bias as f32).collect() })
+}
+
+/// Filters and biases in ConvNetJS's order, weights divided by `factor`.
+fn vols(node: &Node, (values, factor): (&Parameters, f64)) -> (Vec<Vol>, Vol) {
+    let ([sx, sy, _], outputs) = (filter_size(node), node.output.channels);
+    let one = |output| {
+        let weights = values.weight.iter().skip(output).step_by(outputs);
+        vol(sx, sy, weights.map(|weight| f64::from(*weight) / factor).collect())
+    };
+    let biases = values.bias.iter().map(|bias| f64::from(*bias)).collect();
+    ((0..outputs).map(one).collect(), vol(1, 1, biases))
+}
+
+fn vol(sx: usize, sy: usize, w: Vec<f64>) -> Vol {
+    Vol { sx, sy, depth: w.len() / (sx * sy), w }
+}
+
+impl Vol {
+    /// Refuses another size than this, and values that f32 does not hold.
+    fn check(&self, [sx, sy, depth]: [usize; 3]) -> Result<(), String> {
+        if [self.sx, self.sy, self.depth] != [sx, sy, depth] || self.w.len() != sx * sy * depth {
+            let [own_sx, own_sy, own_depth] = [self.sx, self.sy, self.depth];
+            return Err(format!(
+                "of sx {own_sx}, sy {own_sy}, depth {own_depth} with {} numbers; its layer needs {sx}, {sy}, {depth} with \
+                 {}; {REMEDY}",
+                self.w.len(),
+                sx * sy * depth
+            ));
+        }
+        match self.w.iter().position(|value| !(*value as f32).is_finite()) {
+            Some(index) if self.w[index].is_nan() => Err(format!(
+                "holds null at index {index}, which JavaScript writes for NaN and infinity; take an older snapshot"
+            )),
+            Some(index) => Err(format!("holds {:e} at index {index}, too much for f32", self.w[index])),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! ConvNetJS's snapshots: networks that ConvNetJS ran itself give the same outputs and gradients on every executor, a snapshot
+//! read and written again is the same one, and every kind of damage has its message.
+//!
+//! `tests/golden/make_convnetjs.js` makes the networks, `tests/golden/check_convnetjs.js` lets ConvNetJS load our files.
+
+mod common;
+
+use common::rig::{Examples, devices, executor, network, reals, run_to, step_inputs};
+use glassnet::formats::{Model, load_model, save_model_as};
+use glassnet::kernels::batch::Header;
+use glassnet::net::{Layer, MAX_ELEMENTS, Network};
+use glassnet::program::{Options, Stage};
+use glassnet::{Error, formats::Format};
+use serde_json::{Value, json};
+
+/// Largest error over a tensor's largest value, ours in f32 and theirs in f64.
+const SHARE: f64 = 1e-5;
+
+/// The networks of `convnetjs.json`.
+fn cases() -> Vec<Value> {
+    let file: Value = serde_json::from_str(include_str!("golden/convnetjs.json")).expect("JSON");
+    file["networks"].as_array().expect("a list").clone()
+}
+
+fn case(name: &str) -> Value {
+    cases().into_iter().find(|case| case["name"] == name).expect("a network of that name")
+}
+
+fn read(snapshot: &Value, name: &str) -> Model {
+    Model::from_convnetjs(snapshot.to_string().as_bytes(), name).expect("a snapshot")
+}
+
+fn written(model: &Model) -> Value {
+    serde_json::from_slice(&model.to_convnetjs().expect("a snapshot")).expect("JSON")
+}
+
+/// A list of numbers, or an object of them keyed by index.
+fn numbers(value: &Value) -> Vec<f64> {
+    let number = |value: &Value| value.as_f64().expect("a number");
+    match value {
+        Value::Object(object) => (0..object.len()).map(|i| number(&object[&i.to_string()])).collect(),
+        list => list.as_array().expect("a list").iter().map(number).collect(),
+    }
+}
+
+/// Written so that a NaN fails.
+fn compare(what: &str, got: &[f32], want: &[f64]) {
+    assert_eq!(got.len(), want.len(), "{what}: number of values");
+    let allowed = SHARE * want.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (f64::from(*got) - want).abs();
+        assert!(error <= allowed, "{what} [{i}]: {got:e} instead of {want:e}, {allowed:.1e} allowed");
+    }
+}
+
+/// ConvNetJS's lists of one filter each in our order: the output fastest.
+fn weight_order(filters: &Value) -> Vec<f64> {
+    let filters: Vec<Vec<f64>> = filters.as_array().expect("a list").iter().map(numbers).collect();
+    (0..filters[0].len()).flat_map(|i| filters.iter().map(move |filter| filter[i])).collect()
+}
+
+/// For each layer with weights, what ConvNetJS's dropouts before it multiply predictions by, which our weights hold.
+fn dropout_factors(snapshot: &Value) -> Vec<f64> {
+    let mut factor = 1.0;
+    let mut factors = Vec::new();
+    for layer in snapshot["layers"].as_array().expect("a list") {
+        if layer["layer_type"] == "dropout" {
+            factor *= layer["drop_prob"].as_f64().expect("a number");
+        } else if layer["filters"].is_array() {
+            factors.push(std::mem::replace(&mut factor, 1.0));
+        }
+    }
+    factors
+}
+
+#[test]
+fn outputs_and_gradients_are_those_of_convnetjs_on_every_executor() {
+    for device in devices() {
+        for case in cases() {
+            let name = case["name"].as_str().expect("a name");
+            let what = format!("{name} on {}", device.info().executor);
+            let model = read(&case["snapshot"], name);
+            let shape = model.network.input_shape();
+            let pixels = numbers(&case["input"]).into_iter().map(|v| v as u8).collect();
+            let labels = vec![case["label"].as_u64().expect("a label") as u32];
+            let examples = Examples { shape: [shape.height, shape.width, shape.channels], pixels, labels };
+            let options = Options::inspection(1, examples.source());
+            let mut executor = executor(&device, &model.network, &options, &examples, &model.parameters);
+            let program = executor.program().clone();
+            run_to(&mut *executor, Stage::Unfused, &step_inputs(&program, Header::evaluation(0), &examples, &[0]));
+
+            let last = program.nodes.last().expect("a loss");
+            compare(&what, &reals(&mut *executor, last.activation), &numbers(&case["output"]));
+            let reported = case["loss"].as_f64().expect("a number");
+            let loss = match model.network.nodes.last().map(|node| node.layer) {
+                // ConvNetJS counts the label's own margin of 1.
+                Some(Layer::Hinge) => reported - 1.0,
+                // It reports 2·Σ(x-y)², and takes the gradient of ½·Σ(x-y)².
+                Some(Layer::Mse) => reported / 4.0,
+                _ => reported,
+            };
+            compare(&format!("{what}: loss"), &reals(&mut *executor, program.outputs.loss), &[loss]);
+            let gradient = program.nodes[0].activation_gradient.expect("inspection plans every gradient");
+            compare(&format!("{what}: input"), &reals(&mut *executor, gradient), &numbers(&case["input_gradient"]));
+
+            let tensors = program.nodes.iter().filter_map(|node| node.parameters);
+            let gradients = case["gradients"].as_array().expect("a list");
+            assert_eq!(gradients.len(), model.parameters.len());
+            let layers = tensors.zip(&model.parameters).zip(gradients).zip(dropout_factors(&case["snapshot"]));
+            for (((tensors, values), theirs), factor) in layers {
+                let what = format!("{what}: {}", values.layer);
+                let weight: Vec<f64> = weight_order(&theirs["filters"]).iter().map(|g| g / factor).collect();
+                let [own_weight, own_bias] = [tensors.weight_gradient, tensors.bias_gradient]
+                    .map(|t| reals(&mut *executor, t.expect("planned")));
+                compare(&format!("{what}.weight"), &own_weight, &weight);
+                compare(&format!("{what}.bias"), &own_bias, &numbers(&theirs["biases"]));
+            }
+        }
+    }
+}
+
+/// Holds every field of a snapshot against ConvNetJS's own: the same keys, the same values, weights to within f32.
+fn assert_same_snapshot(got: &Value, want: &Value, place: &str) {
+    match (got, want) {
+        (Value::Number(got), Value::Number(want)) => {
+            let (got, want) = (got.as_f64().unwrap_or(f64::NAN), want.as_f64().unwrap_or(f64::NAN));
+            assert!((got - want).abs() <= 1e-7 * want.abs(), "{place}: {got} instead of {want}");
+        }
+        (_, Value::Object(_)) if place.ends_with(".w") => {
+            assert_same_snapshot(got, &numbers(want).into(), &format!("{place} as a list"));
+        }
+        (Value::Object(got), Value::Object(want)) => {
+            assert!(got.keys().eq(want.keys()), "{place}: {:?} instead of {:?}", got.keys(), want.keys());
+            got.iter().for_each(|(key, value)| assert_same_snapshot(value, &want[key], &format!("{place}.{key}")));
+        }
+        (Value::Array(got), Value::Array(want)) => {
+            assert_eq!(got.len(), want.len(), "{place}");
+            got.iter().zip(want).for_each(|(got, want)| assert_same_snapshot(got, want, place));
+        }
+        _ => assert_eq!(got, want, "{place}"),
+    }
+}
+
+#[test]
+fn a_snapshot_read_and_written_again_is_the_same() {
+    for case in cases() {
+        let name = case["name"].as_str().expect("a name");
+        let model = read(&case["snapshot"], name);
+        let mut want = case["snapshot"].clone();
+        if name == "lrn_maxout" {
+            // The one of an even n: its sum runs over 5 channels, and is divided by 4.
+            assert_eq!(want["layers"][5]["n"], 4);
+            (want["layers"][5]["n"], want["layers"][5]["alpha"]) = (json!(5), json!(1.5 * 5.0 / 4.0));
+        }
+        let got = written(&model);
+        assert_same_snapshot(&got, &want, name);
+        assert_eq!(read(&got, name), model, "{name}");
+    }
+}
+
+#[test]
+fn presets_survive_their_snapshots_to_the_bit() {
+    for name in ["convnetjs-mnist", "fast-mnist", "vgg-mnist", "best-mnist"] {
+        let network = Network::preset(name).expect("a preset");
+        let model = Model { parameters: network.initial_parameters(3), network, extra: Value::Null };
+        let back = read(&written(&model), name);
+        assert!(back.parameters == model.parameters, "{name}");
+        let kinds = |model: &Model| model.network.nodes.iter().map(|node| node.output).collect::<Vec<_>>();
+        assert_eq!(kinds(&back), kinds(&model));
+    }
+}
+
+#[test]
+fn json_files_are_snapshots_to_whoever_loads_models() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("digits.JSON");
+    let model = read(&case("svm")["snapshot"], "digits.json");
+    save_model_as(&path, &model, Format::of(&path).expect("a known extension")).expect("a write");
+    assert_eq!(load_model(&path).expect("a read"), model);
+    assert_eq!((model.network.name.as_str(), model.network.crop), ("digits", true));
+    std::fs::write(&path, model.to_bytes().expect("bytes")).expect("a write");
+    let message = load_model(&path).expect_err("safetensors are no JSON").to_string();
+    assert!(message.contains("not a ConvNetJS snapshot"), "{message}");
+}
+
+/// The message about the snapshot `name` changed by `edit`.
+fn refusal(name: &str, edit: impl FnOnce(&mut Value)) -> String {
+    let mut snapshot = case(name)["snapshot"].clone();
+    edit(&mut snapshot["layers"]);
+    message_of(snapshot.to_string().as_bytes())
+}
+
+fn message_of(bytes: &[u8]) -> String {
+    match Model::from_convnetjs(bytes, "net.json") {
+        Err(Error::Model(message)) => message,
+        other => panic!("expected a model error, got {other:?}"),
+    }
+}
+
+fn assert_says(message: &str, parts: &[&str]) {
+    assert!(message.starts_with("net.json: "), "{message:?}");
+    for part in parts {
+        assert!(message.contains(part), "{message:?} lacks {part:?}");
+    }
+}
+
+#[test]
+fn what_is_no_snapshot_is_told_so() {
+    assert_says(&message_of(b""), &["truncated, or not a ConvNetJS snapshot", "net.toJSON()"]);
+    for text in ["PK\x03\x04", "[1, 2]", "7", "{\"weights\":[]}", "{\"layers\":{}}", "{\"layers\":[3]}", "{}"] {
+        assert_says(&message_of(text.as_bytes()), &["not a ConvNetJS snapshot that can be read", "net.toJSON()"]);
+    }
+    assert_says(&message_of(&b"[".repeat(100_000)), &["net.json"]);
+    assert_says(&message_of(br#"{"layers":[]}"#), &["no layers"]);
+    assert_says(&message_of(b"{\"layers\":[{\"layer_type\":\"\xff\"}]}"), &["net.json"]);
+}
+
+#[test]
+fn every_truncation_and_no_changed_byte_panics() {
+    let text = case("regression")["snapshot"].to_string().into_bytes();
+    for length in 0..text.len() {
+        assert_says(&message_of(&text[..length]), &["truncated"]);
+    }
+    for index in 0..text.len() {
+        for byte in *b"9-e\"}{[,.n\xff" {
+            let mut changed = text.clone();
+            changed[index] = byte;
+            let _ = Model::from_convnetjs(&changed, "net.json");
+        }
+    }
+}
+
+#[test]
+fn fields_that_are_missing_wrong_or_unknown_are_named_with_their_layer() {
+    let message = refusal("conv_pool", |layers| drop(layers[3].as_object_mut().expect("a layer").remove("stride")));
+    assert_says(&message, &["layer 4", "missing field `stride`"]);
+    let message = refusal("conv_pool", |layers| layers[3]["stride"] = json!("two"));
+    assert_says(&message, &["layer 4", "string \"two\"", "expected a whole number"]);
+    assert_says(&refusal("svm", |layers| layers[0]["out_sx"] = json!(-1)), &["layer 1", "`-1`", "a whole number"]);
+    assert_says(&refusal("svm", |layers| layers[2]["stride"] = json!(1)), &["layer 3", "unknown field `stride`"]);
+    let message = refusal("svm", |layers| layers[2]["layer_type"] = json!("quadtransform"));
+    assert_says(&message, &["layer 3", "unknown layer_type `quadtransform`", "`maxout`"]);
+    let message = refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!("AAAA"));
+    assert_says(&message, &["layer 2", "string \"AAAA\"", "keyed by index"]);
+    let message = refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!({"0": 1.0, "2": 1.0}));
+    assert_says(&message, &["layer 2", "1 is missing"]);
+    let message = refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!({"length": 1.0}));
+    assert_says(&message, &["layer 2", "key `length` is no index"]);
+}
+
+#[test]
+fn an_old_snapshot_without_padding_and_decay_is_read() {
+    let mut snapshot = case("svm")["snapshot"].clone();
+    for key in ["pad", "l1_decay_mul", "l2_decay_mul"] {
+        for layer in [1, 3, 4] {
+            snapshot["layers"][layer].as_object_mut().expect("a layer").remove(key);
+        }
+    }
+    assert_eq!(read(&snapshot, "svm"), read(&case("svm")["snapshot"], "svm"));
+}
+
+#[test]
+fn indices_need_not_come_in_order() {
+    // The first volume of the text is that of the biases, whose first two values change places.
+    let text = case("conv_pool")["snapshot"].to_string();
+    let swapped = text.replacen("\"0\":", "\"?\":", 1).replacen("\"1\":", "\"0\":", 1).replacen("\"?\":", "\"1\":", 1);
+    let [ours, swapped] = [text, swapped]
+        .map(|text| Model::from_convnetjs(text.as_bytes(), "net.json").expect("a snapshot").parameters[0].bias.clone());
+    assert!(ours[0] != ours[1] && ours[2..] == swapped[2..]);
+    assert_eq!([ours[0], ours[1]], [swapped[1], swapped[0]]);
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    let message = refusal("svm", |layers| layers[1]["filters"][2]["w"][5] = Value::Null);
+    assert_says(&message, &["layer conv1: filter 2 holds null at index 5", "NaN and infinity", "an older snapshot"]);
+    let message = refusal("svm", |layers| layers[1]["biases"]["w"][1] = json!(1e39));
+    assert_says(&message, &["layer conv1: biases holds 1e39 at index 1"]);
+}
+
+#[test]
+fn declared_sizes_are_checked_against_what_is_there() {
+    let message = refusal("svm", |layers| layers[1]["out_depth"] = json!(1_000_000_000));
+    assert_says(&message, &["layer conv1", "filters is 1000000000"]);
+    let message = refusal("svm", |layers| layers[1]["out_depth"] = json!(1000));
+    assert_says(&message, &["layer conv1", "filters, but out_depth is 1000"]);
+    let message = refusal("svm", |layers| layers[0]["out_sx"] = json!(u64::MAX));
+    assert_says(&message, &["layer input", "width is 18446744073709551615"]);
+    let message = refusal("svm", |layers| layers[1]["filters"][0]["depth"] = json!(MAX_ELEMENTS));
+    assert_says(&message, &["layer conv1: filter 0", "its layer needs 2, 3, 2 with 12"]);
+    let message = refusal("svm", |layers| drop(layers[4]["biases"]["w"].as_array_mut().expect("a list").pop()));
+    assert_says(&message, &["layer fc1: biases of sx 1, sy 1, depth 5 with 4 numbers"]);
+    assert_says(&refusal("svm", |layers| layers[4]["num_inputs"] = json!(9)), &["layer fc1: num_inputs is 9"]);
+    assert_says(&refusal("svm", |layers| layers[3]["out_sy"] = json!(7)), &["layer pool1: out_sy", "7x"]);
+    assert_says(&refusal("svm", |layers| layers[3]["stride"] = json!(0)), &["layer pool1", "stride is 0"]);
+    assert_says(&refusal("svm", |layers| layers[3]["pad"] = json!(9)), &["layer pool1", "pad < size"]);
+    assert_says(&refusal("lrn_maxout", |layers| layers[2]["n"] = json!(0)), &["layer 3: n is 0"]);
+    assert_says(&refusal("lrn_maxout", |layers| layers[2]["k"] = json!(0)), &["layer lrn1", "k is 0"]);
+    assert_says(&refusal("lrn_maxout", |layers| layers[3]["group_size"] = json!(4)), &["layer maxout1", "group is 4"]);
+}
+
+#[test]
+fn what_glassnet_cannot_hold_is_refused() {
+    let message = refusal("svm", |layers| layers[1]["l2_decay_mul"] = json!(0.5));
+    assert_says(&message, &["layer conv1: l1_decay_mul is 0, l2_decay_mul 0.5", "write 0 and 1"]);
+    assert_says(&refusal("svm", |layers| drop(layers.as_array_mut().expect("a list").pop())), &["the last layer is"]);
+    let message = refusal("dropout", |layers| layers[2]["drop_prob"] = json!(0));
+    assert_says(&message, &["layer dropout1", "which is 0"]);
+    assert_says(&refusal("dropout", |layers| layers[2]["drop_prob"] = json!(1)), &["layer dropout1", "rate is 1"]);
+    let message = refusal("dropout", |layers| layers[3]["layer_type"] = json!("sigmoid"));
+    assert_says(&message, &["layer dropout1", "stands sigmoid1"]);
+}
+
+#[test]
+fn what_convnetjs_does_not_have_is_refused() {
+    for (layer, expected) in [
+        (r#"type = "leaky-relu""#, "layer leaky1: ConvNetJS has no leaky-relu"),
+        ("type = \"avg-pool\"\nsize = 2", "layer pool1: ConvNetJS has no avg-pool"),
+        (r#"type = "global-avg-pool""#, "layer pool1: ConvNetJS has no global-avg-pool"),
+        ("type = \"max-pool\"\nsize = 2\nstride = [1, 2]", "layer pool1: stride is 1x2"),
+        ("type = \"conv\"\nfilters = 2\nkernel = 2\npad = [0, 1]", "layer conv1: pad is 0x1"),
+        ("type = \"lrn\"\nsize = 4", "layer lrn1: ConvNetJS has no window of 4 channels"),
+        ("type = \"dropout\"\nrate = 0.0", "layer dropout1: ConvNetJS multiplies predictions by the rate"),
+        ("type = \"dropout\"\nrate = 0.5\n[[layers]]\ntype = \"tanh\"", "layer dropout1: "),
+    ] {
+        let around = "type = \"input\"\nheight = 4\nwidth = 4\nchannels = 1";
+        let behind = "type = \"fc\"\noutputs = 2\n[[layers]]\ntype = \"softmax\"";
+        let network = network(&format!("[[layers]]\n{around}\n[[layers]]\n{layer}\n[[layers]]\n{behind}"));
+        let model = Model { parameters: network.initial_parameters(1), network, extra: Value::Null };
+        let message = model.to_convnetjs().expect_err(expected).to_string();
+        assert!(message.starts_with(expected), "{message:?} is not {expected:?}");
+    }
+    let mut spoiled = read(&case("svm")["snapshot"], "svm");
+    spoiled.parameters[1].bias[2] = f32::INFINITY;
+    let message = spoiled.to_convnetjs().expect_err("not finite").to_string();
+    assert!(message.contains("`fc1.bias` holds inf at index 2"), "{message}");
+}
