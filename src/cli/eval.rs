@@ -20,7 +20,7 @@ const BATCH: usize = 250;
 /// Without --dataset it is the data set that the model was trained on.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// The model.safetensors or checkpoint.safetensors of a run
+    /// The model.safetensors or checkpoint.safetensors of a run, or a ConvNetJS snapshot (.json)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     #[command(flatten)]

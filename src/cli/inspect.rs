@@ -24,7 +24,7 @@ const TOP: usize = 3;
 /// Without --dataset the example is from the data set that the model was trained on.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The model.safetensors or checkpoint.safetensors of a run
+    /// The model.safetensors or checkpoint.safetensors of a run, or a ConvNetJS snapshot (.json)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Which example, counted from 0

@@ -5,6 +5,7 @@ pub mod output;
 
 mod bench;
 mod check;
+mod convert;
 mod data;
 mod devices;
 mod eval;
@@ -32,6 +33,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Inspect(inspect::InspectArgs),
+    Convert(convert::ConvertArgs),
     Bench(bench::BenchArgs),
     Check(check::CheckArgs),
     Devices(devices::DevicesArgs),
@@ -51,6 +53,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Devices(args) => devices::run(&args),
