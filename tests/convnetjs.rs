@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::command::{assert_fails_with, document, glassnet, write_data};
 use common::rig::{Examples, devices, executor, network, reals, run_to, step_inputs};
 use glassnet::formats::{Model, load_model, save_model_as};
 use glassnet::kernels::batch::Header;
@@ -181,6 +182,57 @@ fn json_files_are_snapshots_to_whoever_loads_models() {
     std::fs::write(&path, model.to_bytes().expect("bytes")).expect("a write");
     let message = load_model(&path).expect_err("safetensors are no JSON").to_string();
     assert!(message.contains("not a ConvNetJS snapshot"), "{message}");
+}
+
+#[test]
+fn convert_goes_both_ways_and_eval_reads_both() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    write_data(folder.path(), 20, 30);
+    let network = Network::preset("convnetjs-mnist").expect("a preset");
+    let model = Model { parameters: network.initial_parameters(1), network, extra: json!({ "dataset": "mnist" }) };
+    save_model_as(&path("first.safetensors"), &model, Format::Safetensors).expect("a write");
+    for (from, to) in [("first.safetensors", "second.json"), ("second.json", "third.safetensors")] {
+        let report = document(glassnet(&["convert"]).arg(path(from)).arg(path(to)));
+        assert_eq!((&report["output"], &report["parameters"]), (&json!(path(to)), &json!(5994)));
+    }
+    assert!(load_model(&path("third.safetensors")).expect("a model").parameters == model.parameters);
+    let loss = |name: &str| {
+        let mut eval = glassnet(&["eval", "--device", "cpu", "--dataset", "mnist", "--model"]);
+        document(eval.arg(path(name)).arg("--data-dir").arg(folder.path()))["test_loss"].clone()
+    };
+    assert_eq!(loss("first.safetensors"), loss("second.json"));
+}
+
+#[test]
+fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("theirs.json"), case("svm")["snapshot"].to_string()).expect("a write");
+    std::fs::write(path("taken.safetensors"), "precious").expect("a write");
+    let convert = |from: &str, to: &str| {
+        let mut command = glassnet(&["convert"]);
+        command.arg(path(from)).arg(path(to));
+        command
+    };
+    assert_fails_with(&mut convert("theirs.json", "taken.safetensors"), &["taken.safetensors exists", "--force"]);
+    assert_eq!(std::fs::read(path("taken.safetensors")).expect("the file"), b"precious");
+    convert("theirs.json", "taken.safetensors").arg("--force").assert().success();
+    assert!(load_model(&path("taken.safetensors")).is_ok());
+
+    let known = "unknown extension of a model's file; known are .safetensors, .json";
+    assert_fails_with(&mut convert("theirs.json", "ours.pt"), &["ours.pt: ", known]);
+    assert_fails_with(&mut convert("theirs", "ours.json"), &["theirs: ", known]);
+    assert_fails_with(&mut convert("missing.json", "ours.json"), &["cannot read", "missing.json"]);
+    let leaky = network(
+        "layers = [{type = 'input', height = 1, width = 1, channels = 2}, {type = 'fc', outputs = 2}, {type = 'leaky-relu'}, \
+         {type = 'softmax'}]",
+    );
+    let leaky = Model { parameters: leaky.initial_parameters(1), network: leaky, extra: Value::Null };
+    save_model_as(&path("leaky.safetensors"), &leaky, Format::Safetensors).expect("a write");
+    let expected = ["leaky.json not written: layer leaky1: ConvNetJS has no leaky-relu"];
+    assert_fails_with(&mut convert("leaky.safetensors", "leaky.json"), &expected);
+    assert!(!path("leaky.json").exists());
 }
 
 /// The message about the snapshot `name` changed by `edit`.
