@@ -353,8 +353,10 @@ fn declared_sizes_are_checked_against_what_is_there() {
 
 #[test]
 fn what_glassnet_cannot_hold_is_refused() {
-    let message = refusal("svm", |layers| layers[1]["l2_decay_mul"] = json!(0.5));
-    assert_says(&message, &["layer conv1: l1_decay_mul is 0, l2_decay_mul 0.5", "write 0 and 1"]);
+    let message = refusal("svm", |layers| layers[1]["l1_decay_mul"] = json!(0.5));
+    assert_says(&message, &["layer conv1: l1_decay_mul is 0.5, l2_decay_mul 1", "Write 0 and 1"]);
+    let message = refusal("svm", |layers| layers[1]["l2_decay_mul"] = json!(-1));
+    assert_says(&message, &["layer conv1: l1_decay_mul is 0, l2_decay_mul -1", "Write 0 and 1"]);
     assert_says(&refusal("svm", |layers| drop(layers.as_array_mut().expect("a list").pop())), &["the last layer is"]);
     let message = refusal("dropout", |layers| layers[2]["drop_prob"] = json!(0));
     assert_says(&message, &["layer dropout1", "which is 0"]);

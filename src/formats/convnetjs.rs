@@ -13,7 +13,7 @@
 use super::Model;
 use super::model::{bias_name, weight_name};
 use super::safetensors::check_finite;
-use crate::net::{Initializer, Layer, Network, Node, Parameters, Shape};
+use crate::net::{Factors, Initializer, Layer, Network, Node, Parameters, Shape};
 use crate::{Error, Result};
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -240,9 +240,11 @@ impl Model {
 
         let mut factors = dropout_factors(&network).map_err(refuse)?.into_iter();
         let mut parameters = Vec::new();
-        for (entry, node) in layers.iter().zip(&network.nodes) {
-            let within = |why: String| refuse(format!("layer {}: {why}", node.name));
+        for (entry, node) in layers.iter().zip(&mut network.nodes) {
+            let name = node.name.clone();
+            let within = |why: String| refuse(format!("layer {name}: {why}"));
             entry.check(node).map_err(within)?;
+            node.factors = entry.factors().map_err(within)?;
             if let Entry::Conv { filters, biases, .. } | Entry::Fc { filters, biases, .. } = entry {
                 let factor = factors.next().unwrap_or(1.0);
                 parameters.push(read_parameters(node, filters, biases, factor).map_err(within)?);
@@ -252,7 +254,7 @@ impl Model {
     }
 
     /// The model as the text of a ConvNetJS snapshot. What only training needs stays behind: `crop`, `initializer`,
-    /// `label_smoothing`, `[augmentation]`, `[training]`, and [`Model::extra`].
+    /// `rate_factor`, `label_smoothing`, `[augmentation]`, `[training]`, and [`Model::extra`].
     ///
     /// # Errors
     /// [`Error::Model`] that names the layer which ConvNetJS does not have, or the tensor which is not finite.
@@ -338,7 +340,8 @@ impl Entry {
                 Layer::Input { height: out_sy, width: out_sx, channels: out_depth }
             }
             Entry::Conv { sx, sy, stride, pad, out_depth, .. } => {
-                Layer::Conv { filters: out_depth, kernel: [sy, sx], stride: [stride; 2], pad: [pad; 2] }
+                let (stride, pad, dilation) = ([stride; 2], [pad; 2], [1, 1]);
+                Layer::Conv { filters: out_depth, kernel: [sy, sx], stride, pad, dilation, groups: 1 }
             }
             Entry::Pool { sx, sy, stride, pad, .. } => {
                 Layer::MaxPool { size: [sy, sx], stride: [stride; 2], pad: [pad; 2] }
@@ -368,6 +371,9 @@ impl Entry {
         let (filters, biases) = weights.map_or((Vec::new(), vol(1, 1, Vec::new())), |w| vols(node, w));
         Ok(match node.layer {
             Layer::Input { .. } => Entry::Input { out_depth, out_sx, out_sy },
+            Layer::Conv { dilation, groups, .. } if dilation != [1, 1] || groups != 1 => {
+                return Err("ConvNetJS has neither dilation nor groups".into());
+            }
             Layer::Conv { kernel: [sy, sx], stride, pad, .. } => Entry::Conv {
                 sx,
                 sy,
@@ -377,7 +383,7 @@ impl Entry {
                 out_sx,
                 out_sy,
                 l1_decay_mul: 0.0,
-                l2_decay_mul: 1.0,
+                l2_decay_mul: decimal(node.factors.decay),
                 pad: both_ways("pad", pad)?,
                 filters,
                 biases,
@@ -393,7 +399,7 @@ impl Entry {
                 pad: both_ways("pad", pad)?,
             },
             Layer::Fc { .. } => {
-                let (l1_decay_mul, l2_decay_mul) = (0.0, 1.0);
+                let (l1_decay_mul, l2_decay_mul) = (0.0, decimal(node.factors.decay));
                 Entry::Fc { out_depth, out_sx, out_sy, num_inputs, l1_decay_mul, l2_decay_mul, filters, biases }
             }
             Layer::Relu => Entry::Relu { out_depth, out_sx, out_sy },
@@ -451,19 +457,25 @@ impl Entry {
         if inputs != entering {
             return Err(format!("{what} is {inputs}, the layer before it makes {entering}; {REMEDY}"));
         }
+        Ok(())
+    }
+
+    /// By what the layer decays. ConvNetJS's default for L1 is 0, which has no such decay at all, and neither has Glassnet
+    /// where nobody asks for it; another factor is the same as L2's.
+    fn factors(&self) -> Result<Factors, String> {
         let (Entry::Conv { l1_decay_mul: l1, l2_decay_mul: l2, .. }
         | Entry::Fc { l1_decay_mul: l1, l2_decay_mul: l2, .. }) = *self
         else {
-            return Ok(());
+            return Ok(Factors::default());
         };
-        // With 0, its default, ConvNetJS has no L1 decay at all; neither has Glassnet where nobody asks for it.
-        if l2 != 1.0 || (l1 != 0.0 && l1 != 1.0) {
+        let decay = l2 as f32;
+        if !(decay >= 0.0 && decay.is_finite()) || (l1 != 0.0 && l1 != l2) {
             return Err(format!(
-                "l1_decay_mul is {l1}, l2_decay_mul {l2}; Glassnet decays the weights of all layers alike: write 0 and 1, \
-                 which change no prediction"
+                "l1_decay_mul is {l1}, l2_decay_mul {l2}; rule: l2_decay_mul is at least 0, and l1_decay_mul 0 or the same. \
+                 Write 0 and 1, which change no prediction"
             ));
         }
-        Ok(())
+        Ok(Factors { decay, ..Factors::default() })
     }
 }
 
