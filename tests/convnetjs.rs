@@ -1,5 +1,5 @@
-//! ConvNetJS's snapshots: networks that ConvNetJS ran itself give the same outputs and gradients on every executor, a snapshot
-//! read and written again is the same one, and every kind of damage has its message.
+//! ConvNetJS's snapshots: networks that ConvNetJS ran itself give the same outputs and gradients on every executor, a
+//! snapshot read and written again is the same one, and every kind of damage has its message.
 //!
 //! `tests/golden/make_convnetjs.js` makes the networks, `tests/golden/check_convnetjs.js` lets ConvNetJS load our files.
 
@@ -225,8 +225,8 @@ fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
     assert_fails_with(&mut convert("theirs", "ours.json"), &["theirs: ", known]);
     assert_fails_with(&mut convert("missing.json", "ours.json"), &["cannot read", "missing.json"]);
     let leaky = network(
-        "layers = [{type = 'input', height = 1, width = 1, channels = 2}, {type = 'fc', outputs = 2}, {type = 'leaky-relu'}, \
-         {type = 'softmax'}]",
+        "layers = [{type = 'input', height = 1, width = 1, channels = 2}, {type = 'fc', outputs = 2}, \
+         {type = 'leaky-relu'}, {type = 'softmax'}]",
     );
     let leaky = Model { parameters: leaky.initial_parameters(1), network: leaky, extra: Value::Null };
     save_model_as(&path("leaky.safetensors"), &leaky, Format::Safetensors).expect("a write");

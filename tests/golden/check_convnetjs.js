@@ -1,5 +1,5 @@
-// Lets ConvNetJS load what Glassnet writes: each network of convnetjs.json goes through `glassnet convert` to safetensors and
-// back, and must then give ConvNetJS's own outputs to within 1e-5.
+// Lets ConvNetJS load what Glassnet writes: each network of convnetjs.json goes through `glassnet convert` to safetensors
+// and back, and must then give ConvNetJS's own outputs to within 1e-5.
 //
 //     npm install --prefix FOLDER convnetjs@0.3.0
 //     cargo build && NODE_PATH=FOLDER/node_modules node tests/golden/check_convnetjs.js target/debug/glassnet
@@ -27,7 +27,7 @@ for (const { name, snapshot, input, output } of networks) {
   input.forEach((byte, i) => (image.w[i] = byte / 255 - 0.5));
   const errors = Array.from(net.forward(image).w, (value, i) => Math.abs(value - output[i]));
   const worst = errors.length === output.length ? Math.max(...errors) : NaN;
-  console.log(`${name}: ${worst <= 1e-5 ? "the same outputs" : "OTHER OUTPUTS"}, largest error ${worst.toExponential(1)}`);
+  console.log(`${name}: ${worst <= 1e-5 ? "the same outputs" : "OTHER OUTPUTS"}, within ${worst.toExponential(1)}`);
   if (!(worst <= 1e-5)) process.exitCode = 1;
 }
 fs.rmSync(folder, { recursive: true });

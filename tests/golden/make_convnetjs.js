@@ -4,10 +4,10 @@
 //     NODE_PATH=FOLDER/node_modules node tests/golden/make_convnetjs.js
 //
 // Always the same bytes with the same node. For each network: the snapshot, input bytes, label, outputs, loss, and the
-// loss's gradients by the input, weights and biases. Gradients are those of net.backward(), which must agree with central
-// differences of net.forward(); in two kinds of layers it is wrong, so that networks with them get the differences:
-// lrn takes a square where it should take a product of neighbours, and dropout leaves out the factor that it applies when
-// it predicts.
+// loss's gradients by the input, weights and biases. Gradients are those of net.backward(), which must agree with
+// central differences of net.forward(); in two kinds of layers it is wrong, so that networks with them get the differences:
+// lrn takes a square where it should take a product of neighbours, and dropout leaves out the factor that it applies
+// when it predicts.
 
 "use strict";
 const fs = require("fs");
