@@ -8,6 +8,7 @@ mod convnetjs;
 mod file;
 pub mod layout;
 mod model;
+pub mod onnx;
 mod safetensors;
 
 pub use file::{atomic_write, remove_temporary_files};

@@ -205,10 +205,20 @@ impl Checkpoint {
     }
 }
 
-fn write(model: &Model, optimizer: &[(String, Vec<f32>)], training: Option<Training>) -> Result<Vec<u8>> {
+/// A tensor under its name, with its shape.
+pub(super) type NamedTensor<'a> = (String, Vec<usize>, Cow<'a, [f32]>);
+
+/// The parameters as files have them: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, and so on.
+///
+/// # Errors
+/// [`Error::Model`] that names the tensor which is not finite.
+///
+/// # Panics
+/// When the parameters are not those of the network.
+pub(super) fn named_tensors(model: &Model) -> Result<Vec<NamedTensor<'_>>> {
     let shapes = model.network.parameters();
     assert_eq!(shapes.len(), model.parameters.len(), "parameters of network {}", model.network.name);
-    let mut tensors: Vec<(String, Vec<usize>, Cow<[f32]>)> = Vec::new();
+    let mut tensors: Vec<NamedTensor> = Vec::new();
     for (shape, values) in shapes.iter().zip(&model.parameters) {
         let layer = &shape.layer;
         assert_eq!(
@@ -222,12 +232,20 @@ fn write(model: &Model, optimizer: &[(String, Vec<f32>)], training: Option<Train
         tensors.push((weight_name(layer), weight_shape, to_pytorch(node, &values.weight).into()));
         tensors.push((bias_name(layer), vec![shape.bias], Cow::from(&values.bias)));
     }
+    check_all_finite(&tensors)?;
+    Ok(tensors)
+}
+
+fn check_all_finite(tensors: &[NamedTensor]) -> Result<()> {
+    tensors.iter().try_for_each(|(name, _, values)| check_finite(name, values)).map_err(Error::Model)
+}
+
+fn write(model: &Model, optimizer: &[(String, Vec<f32>)], training: Option<Training>) -> Result<Vec<u8>> {
+    let mut tensors = named_tensors(model)?;
     for (name, values) in optimizer {
         tensors.push((format!("{OPTIMIZER}{name}"), vec![values.len()], Cow::from(values)));
     }
-    for (name, _, values) in &tensors {
-        check_finite(name, values).map_err(Error::Model)?;
-    }
+    check_all_finite(&tensors[2 * model.parameters.len()..])?;
     let document = Document { format: FORMAT, network: model.network.to_toml(), extra: model.extra.clone(), training };
     let document = serde_json::to_string(&document).map_err(|error| Error::Model(format!("metadata: {error}")))?;
     let views: Vec<_> = tensors.iter().map(|(name, shape, values)| (&name[..], &shape[..], &values[..])).collect();
@@ -294,7 +312,7 @@ pub(super) fn bias_name(layer: &str) -> String {
 }
 
 /// Names the file that was to be written in an error about its content.
-fn bytes_for(path: &Path, bytes: Result<Vec<u8>>) -> Result<Vec<u8>> {
+pub(super) fn bytes_for(path: &Path, bytes: Result<Vec<u8>>) -> Result<Vec<u8>> {
     bytes.map_err(|error| match error {
         Error::Model(why) => Error::Model(format!("{} not written: {why}", path.display())),
         other => other,

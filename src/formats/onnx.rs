@@ -1,0 +1,290 @@
+//! Models as ONNX files, for ONNX Runtime and all else that reads them.
+//!
+//! Input `input` is float32 `[N,C,H,W]` with N free, each value x/255 - 0.5 of a pixel's byte x, as training has it; images larger
+//! than H x W are to be cropped in their centre. Output `logits` is `[N,O]`: what the last layer before the loss gives, which
+//! are the scores where the loss is `hinge` or `mse`. With `softmax` there is `probabilities` `[N,O]` too. Every other value has
+//! its layer's name. Weights are in PyTorch's order, which is ONNX's, and have the names that they have in our own files.
+//!
+//! ONNX can say every layer there is; `dropout` does nothing outside training and is left out. Reading files back is not
+//! offered: ONNX can say far more than our layers.
+
+pub mod proto;
+
+use super::atomic_write;
+use super::model::{Model, bias_name, bytes_for, named_tensors, weight_name};
+use crate::Result;
+use crate::data::DatasetName;
+use crate::net::{Layer, Network, Node, Shape};
+use prost::Message;
+use proto::{Attribute, AttributeKind, DataType, Dimension};
+use std::path::Path;
+
+/// Version of the operators: that of 2022, which readers since ONNX Runtime 1.12 know.
+pub const OPSET: i64 = 17;
+
+/// Version of the container that came with [`OPSET`].
+pub const IR_VERSION: i64 = 8;
+
+const INPUT: &str = "input";
+const LOGITS: &str = "logits";
+const PROBABILITIES: &str = "probabilities";
+
+/// Writes a model as an ONNX file, whole or not at all; the same model gives the same bytes.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io); [`Error::Model`](crate::Error::Model) when a weight is not finite, in which case an older
+/// file is kept.
+///
+/// # Panics
+/// When the parameters are not those of the network.
+pub fn save(model: &Model, path: &Path) -> Result<()> {
+    atomic_write(path, &bytes_for(path, to_bytes(model))?)
+}
+
+/// The bytes that [`save`] writes.
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) that names the tensor which is not finite.
+///
+/// # Panics
+/// When the parameters are not those of the network.
+pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
+    let network = &model.network;
+    let mut builder = Builder::default();
+    for (name, shape, values) in named_tensors(model)? {
+        let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        builder.initializers.push(initializer(name, &shape, DataType::Float, raw_data));
+    }
+    network.nodes.iter().for_each(|node| builder.layer(node));
+
+    let Shape { height, width, channels } = network.input_shape();
+    let output = |name: &str| value_info(name, &[network.classes()], "");
+    let mut outputs = vec![output(LOGITS)];
+    if builder.nodes.last().is_some_and(|node| node.output == [PROBABILITIES]) {
+        outputs.push(output(PROBABILITIES));
+    }
+    let graph = proto::Graph {
+        node: builder.nodes,
+        // The standard wants one; a description may have an empty one.
+        name: if network.name.is_empty() { "network".to_string() } else { network.name.clone() },
+        initializer: builder.initializers,
+        input: vec![value_info(INPUT, &[channels, height, width], &input_doc(network))],
+        output: outputs,
+    };
+    let version = env!("CARGO_PKG_VERSION").to_string();
+    let file = proto::Model {
+        ir_version: IR_VERSION,
+        producer_name: "glassnet".to_string(),
+        producer_version: version,
+        graph: Some(graph),
+        opset_import: vec![proto::OperatorSetId { domain: String::new(), version: OPSET }],
+        metadata_props: metadata(model),
+    };
+    Ok(file.encode_to_vec())
+}
+
+/// `producer`, `input`, and where the model says what it was trained on, `dataset` and `classes`, a JSON array of names.
+fn metadata(model: &Model) -> Vec<proto::StringStringEntry> {
+    let producer = format!("glassnet {}", env!("CARGO_PKG_VERSION"));
+    let mut entries = vec![("producer", producer), (INPUT, input_doc(&model.network))];
+    if let Some(dataset) = model.extra.get("dataset").and_then(|name| name.as_str()) {
+        entries.push(("dataset", dataset.to_string()));
+        let names = dataset.parse::<DatasetName>().map(DatasetName::class_names);
+        if let Some(names) = names.ok().filter(|names| names.len() == model.network.classes()) {
+            entries.push(("classes", serde_json::json!(names).to_string()));
+        }
+    }
+    entries.into_iter().map(|(key, value)| proto::StringStringEntry { key: key.to_string(), value }).collect()
+}
+
+/// What to put in, in words.
+fn input_doc(network: &Network) -> String {
+    let Shape { height, width, .. } = network.input_shape();
+    let crop = if network.crop { format!(", of the {height}x{width} pixels in the middle") } else { String::new() };
+    format!("float32 [N,C,H,W]: x/255 - 0.5 of each byte x of an image{crop}")
+}
+
+/// A graph that grows by a layer at a time.
+#[derive(Default)]
+struct Builder {
+    nodes: Vec<proto::Node>,
+    initializers: Vec<proto::Tensor>,
+    /// Whether the last value is `[N,C]`, as an fc makes it, instead of `[N,C,H,W]`.
+    flat: bool,
+}
+
+impl Builder {
+    /// Adds what `node` does to the last value.
+    fn layer(&mut self, node: &Node) {
+        let name = &node.name[..];
+        let Shape { height, width, channels } = node.input;
+        match node.layer {
+            Layer::Input { .. } | Layer::Dropout { .. } => {}
+            Layer::Conv { kernel, stride, pad, .. } => {
+                self.map(node);
+                self.push("Conv", name, &[&weight_name(name), &bias_name(name)], window(kernel, stride, pad));
+            }
+            Layer::Relu => self.push("Relu", name, &[], vec![]),
+            Layer::LeakyRelu { slope } => self.push("LeakyRelu", name, &[], vec![float("alpha", slope)]),
+            Layer::Sigmoid => self.push("Sigmoid", name, &[], vec![]),
+            Layer::Tanh => self.push("Tanh", name, &[], vec![]),
+            Layer::MaxPool { size, stride, pad } => {
+                self.map(node);
+                self.push("MaxPool", name, &[], window(size, stride, pad));
+            }
+            Layer::AvgPool { size, stride, pad } => {
+                self.map(node);
+                let mut attributes = window(size, stride, pad);
+                attributes.push(int("count_include_pad", 0));
+                self.push("AveragePool", name, &[], attributes);
+            }
+            Layer::GlobalAvgPool => {
+                self.map(node);
+                self.push("GlobalAveragePool", name, &[], vec![]);
+            }
+            Layer::Maxout { group } => {
+                let mut shape = vec![0, channels / group, group];
+                if !self.flat {
+                    shape.extend([height, width]);
+                }
+                self.reshape(&format!("{name}.groups"), &shape);
+                self.push("ReduceMax", name, &[], vec![ints("axes", &[2]), int("keepdims", 0)]);
+            }
+            Layer::Lrn { size, k, alpha, beta } => {
+                self.map(node);
+                if size % 2 == 1 {
+                    let attributes =
+                        vec![int("size", size), float("alpha", alpha), float("beta", beta), float("bias", k)];
+                    self.push("LRN", name, &[], attributes);
+                } else {
+                    self.even_lrn(node, size, [k, alpha, beta]);
+                }
+            }
+            Layer::Fc { .. } => {
+                self.flatten(&format!("{name}.flat"));
+                self.push("Gemm", name, &[&weight_name(name), &bias_name(name)], vec![int("transB", 1)]);
+            }
+            Layer::Softmax { .. } => {
+                self.logits();
+                self.push("Softmax", PROBABILITIES, &[], vec![int("axis", 1)]);
+            }
+            Layer::Hinge | Layer::Mse => self.logits(),
+        }
+    }
+
+    /// Normalises over an even number of channels. Ours, like PyTorch, sees one more before than behind; ONNX's LRN has it
+    /// the other way round, and ONNX Runtime refuses it. So s = k + alpha * (mean of x² over the window, zeros beyond the
+    /// channels) comes of an average pooling in which the channels are the rows; then y = x / s^beta.
+    fn even_lrn(&mut self, node: &Node, size: usize, [k, alpha, beta]: [f32; 3]) {
+        let (name, x) = (&node.name, self.value());
+        let Shape { height, width, channels } = node.input;
+        let part = |what: &str| format!("{name}.{what}");
+        self.push("Mul", &part("squares"), &[&x], vec![]);
+        self.reshape(&part("rows"), &[0, 1, channels, height * width]);
+        let pads = [size / 2, 0, (size - 1) / 2, 0];
+        let attributes = vec![ints("kernel_shape", &[size, 1]), ints("pads", &pads), int("count_include_pad", 1)];
+        self.push("AveragePool", &part("means"), &[], attributes);
+        self.reshape(&part("map"), &[0, channels, height, width]);
+        for (op, what, value, constant) in
+            [("Mul", "scaled", alpha, "alpha"), ("Add", "sums", k, "k"), ("Pow", "divisors", beta, "beta")]
+        {
+            let constant = part(constant);
+            let tensor = initializer(constant.clone(), &[], DataType::Float, value.to_le_bytes().to_vec());
+            self.initializers.push(tensor);
+            self.push(op, &part(what), &[&constant], vec![]);
+        }
+        let divisors = self.value();
+        self.push_of("Div", name, vec![x, divisors], vec![]);
+    }
+
+    /// The name of the last value.
+    fn value(&self) -> String {
+        self.nodes.last().map_or(INPUT.to_string(), |node| node.output[0].clone())
+    }
+
+    /// An operator on the last value and `more`; it and its output are called `name`.
+    fn push(&mut self, op: &str, name: &str, more: &[&str], attributes: Vec<Attribute>) {
+        let mut inputs = vec![self.value()];
+        inputs.extend(more.iter().map(|input| input.to_string()));
+        self.push_of(op, name, inputs, attributes);
+    }
+
+    fn push_of(&mut self, op: &str, name: &str, input: Vec<String>, attribute: Vec<Attribute>) {
+        let (name, op_type) = (name.to_string(), op.to_string());
+        self.nodes.push(proto::Node { input, output: vec![name.clone()], name, op_type, attribute });
+    }
+
+    /// The last value in another shape; a 0 in front keeps the batch free.
+    fn reshape(&mut self, name: &str, shape: &[usize]) {
+        let constant = format!("{name}.shape");
+        let raw_data = shape.iter().flat_map(|size| (*size as i64).to_le_bytes()).collect();
+        self.initializers.push(initializer(constant.clone(), &[shape.len()], DataType::Int64, raw_data));
+        self.push("Reshape", name, &[&constant], vec![]);
+    }
+
+    /// Makes the last value the `[N,C,H,W]` that `node` wants.
+    fn map(&mut self, node: &Node) {
+        if self.flat {
+            let Shape { height, width, channels } = node.input;
+            self.reshape(&format!("{}.map", node.name), &[0, channels, height, width]);
+            self.flat = false;
+        }
+    }
+
+    /// Makes the last value `[N,C]`, features in the order C, H, W.
+    fn flatten(&mut self, name: &str) {
+        if !self.flat {
+            self.push("Flatten", name, &[], vec![int("axis", 1)]);
+            self.flat = true;
+        }
+    }
+
+    /// Calls the last value `logits`, and makes it `[N,O]`.
+    fn logits(&mut self) {
+        self.flatten(LOGITS);
+        // What made it flat is the last node: an fc, what stands behind it, or the line above.
+        if let Some(node) = self.nodes.last_mut() {
+            node.output = vec![LOGITS.to_string()];
+        }
+    }
+}
+
+fn initializer(name: String, shape: &[usize], kind: DataType, raw_data: Vec<u8>) -> proto::Tensor {
+    proto::Tensor { dims: shape.iter().map(|size| *size as i64).collect(), data_type: kind.into(), name, raw_data }
+}
+
+/// Float32 values `[N, sizes]`.
+fn value_info(name: &str, sizes: &[usize], doc: &str) -> proto::ValueInfo {
+    let batch = Dimension { dim_value: None, dim_param: Some("N".to_string()) };
+    let size = |size: &usize| Dimension { dim_value: Some(*size as i64), dim_param: None };
+    let shape = proto::TensorShape { dim: [batch].into_iter().chain(sizes.iter().map(size)).collect() };
+    let tensor = proto::TensorType { elem_type: DataType::Float.into(), shape: Some(shape) };
+    let kind = proto::Type { tensor_type: Some(tensor) };
+    proto::ValueInfo { name: name.to_string(), kind: Some(kind), doc_string: doc.to_string() }
+}
+
+/// How a window slides. Positions are rounded down, as ours are, where nothing else is said.
+fn window(size: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Vec<Attribute> {
+    vec![
+        ints("kernel_shape", &size),
+        ints("strides", &stride),
+        // Top, left, bottom, right.
+        ints("pads", &[pad[0], pad[1], pad[0], pad[1]]),
+    ]
+}
+
+fn attribute(name: &str, kind: AttributeKind) -> Attribute {
+    Attribute { name: name.to_string(), kind: kind.into(), ..Attribute::default() }
+}
+
+fn float(name: &str, value: f32) -> Attribute {
+    Attribute { f: Some(value), ..attribute(name, AttributeKind::Float) }
+}
+
+fn int(name: &str, value: usize) -> Attribute {
+    Attribute { i: Some(value as i64), ..attribute(name, AttributeKind::Int) }
+}
+
+fn ints(name: &str, values: &[usize]) -> Attribute {
+    Attribute { ints: values.iter().map(|value| *value as i64).collect(), ..attribute(name, AttributeKind::Ints) }
+}

@@ -1,0 +1,362 @@
+//! Exported ONNX files: what is in them, and, where `GLASSNET_PYTHON` names a Python with onnx, onnxruntime and safetensors,
+//! that ONNX Runtime gets our numbers out of them.
+
+mod common;
+
+use common::rig::{Examples, executor, network, parameters, reals, run_to, step_inputs};
+use glassnet::exec::Device;
+use glassnet::formats::{Model, layout, onnx, onnx::proto, write_tensors};
+use glassnet::kernels::batch::Header;
+use glassnet::net::{Layer, Network, PRESETS};
+use glassnet::program::{Options, Stage};
+use prost::Message;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Layers in places and with sizes that no preset and no golden network has them in.
+const OTHERS: [(&str, &str); 6] = [
+    (
+        "windows",
+        r#"[{ type = "input", height = 11, width = 8, channels = 3, crop = true },
+            { type = "conv", filters = 6, kernel = [3, 2], stride = [1, 3], pad = [4, 5], activation = "leaky-relu" },
+            { type = "max-pool", size = [4, 5], stride = [3, 2], pad = [3, 4] }, { type = "dropout", rate = 0.5 },
+            { type = "avg-pool", size = [3, 2], stride = [2, 3], pad = [2, 1] },
+            { type = "fc", outputs = 4 }, { type = "softmax" }]"#,
+    ),
+    (
+        "lrn",
+        r#"[{ type = "input", height = 3, width = 4, channels = 7 }, { type = "lrn", size = 3, k = 2, alpha = 3 },
+            { type = "lrn", size = 40, k = 0.1, alpha = 9 }, { type = "lrn", size = 2, alpha = 4, beta = 1.5 },
+            { type = "lrn", size = 1, alpha = 1 }, { type = "lrn", size = 21, alpha = 5 },
+            { type = "fc", outputs = 3 }, { type = "hinge" }]"#,
+    ),
+    (
+        "after-fc",
+        r#"[{ type = "input", height = 4, width = 3, channels = 2 }, { type = "fc", outputs = 12 },
+            { type = "maxout", group = 2 }, { type = "lrn", size = 3, alpha = 2 }, { type = "lrn", size = 4, alpha = 2 },
+            { type = "conv", filters = 8, kernel = 3, pad = 1, activation = "sigmoid" },
+            { type = "max-pool", size = 2, stride = 1, pad = 1 }, { type = "maxout", group = 4 }, { type = "fc", outputs = 6 },
+            { type = "avg-pool", size = 1 }, { type = "fc", outputs = 5, activation = "tanh" },
+            { type = "global-avg-pool" }, { type = "dropout", rate = 0.1 }, { type = "mse" }]"#,
+    ),
+    (
+        "pooled-scores",
+        r#"[{ type = "input", height = 6, width = 5, channels = 1 }, { type = "conv", filters = 4, kernel = 2 },
+            { type = "global-avg-pool" }, { type = "softmax", label_smoothing = 0.1 }]"#,
+    ),
+    (
+        "maxout-scores",
+        r#"[{ type = "input", height = 2, width = 2, channels = 3 }, { type = "fc", outputs = 6 },
+            { type = "maxout", group = 3 }, { type = "dropout", rate = 0.2 }, { type = "softmax" }]"#,
+    ),
+    (
+        "convolved-scores",
+        r#"[{ type = "input", height = 5, width = 5, channels = 2 }, { type = "conv", filters = 3, kernel = 5 },
+            { type = "relu" }, { type = "hinge" }]"#,
+    ),
+];
+
+const SMALL: &str = r#"
+name = "small"
+layers = [
+    { type = "input", height = 3, width = 4, channels = 2 },
+    { type = "conv", filters = 3, kernel = 2, activation = "relu" },
+    { type = "fc", outputs = 2 },
+    { type = "softmax" },
+]
+"#;
+
+fn model(network: Network) -> Model {
+    Model { parameters: parameters(&network, 3), network, extra: Value::Null }
+}
+
+fn decoded(model: &Model) -> proto::Model {
+    let bytes = onnx::to_bytes(model).expect("it can be said");
+    proto::Model::decode(&bytes[..]).expect("protocol buffers")
+}
+
+fn graph(model: &Model) -> proto::Graph {
+    decoded(model).graph.expect("a graph")
+}
+
+fn golden(name: &str) -> Network {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    Network::from_file(&folder.join(format!("{name}.toml"))).expect("a valid network")
+}
+
+/// An operator in a line: `conv1: Conv(input, conv1.weight, conv1.bias) -> conv1`.
+fn lines(graph: &proto::Graph) -> Vec<String> {
+    let line = |node: &proto::Node| {
+        format!("{}: {}({}) -> {}", node.name, node.op_type, node.input.join(", "), node.output.join(", "))
+    };
+    graph.node.iter().map(line).collect()
+}
+
+fn shape(value: &proto::ValueInfo) -> Vec<String> {
+    let tensor = value.kind.clone().and_then(|kind| kind.tensor_type).expect("a tensor");
+    assert_eq!(tensor.elem_type(), proto::DataType::Float);
+    let dims = tensor.shape.expect("a shape").dim;
+    let word = |dim: proto::Dimension| match (dim.dim_param, dim.dim_value) {
+        (Some(name), None) => name,
+        (None, Some(size)) => size.to_string(),
+        other => panic!("a dimension of {other:?}"),
+    };
+    dims.into_iter().map(word).collect()
+}
+
+/// Dimensions and values of an initialiser.
+fn constant(graph: &proto::Graph, name: &str) -> (Vec<i64>, Vec<f32>) {
+    let found: Vec<_> = graph.initializer.iter().filter(|tensor| tensor.name == name).collect();
+    let [tensor] = found[..] else { panic!("{} initialisers are called {name}", found.len()) };
+    assert_eq!(tensor.data_type(), proto::DataType::Float);
+    (tensor.dims.clone(), tensor.raw_data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+fn ints(graph: &proto::Graph, node: &str, attribute: &str) -> Vec<i64> {
+    let node = graph.node.iter().find(|n| n.name == node).expect("the node");
+    let attribute = node.attribute.iter().find(|a| a.name == attribute).expect("the attribute");
+    match attribute.kind() {
+        proto::AttributeKind::Int => vec![attribute.i.expect("a number")],
+        proto::AttributeKind::Ints => attribute.ints.clone(),
+        other => panic!("an attribute of {other:?}"),
+    }
+}
+
+#[test]
+fn a_file_says_its_versions_input_and_outputs() {
+    let mut model = model(Network::preset("convnetjs-mnist").expect("a preset"));
+    model.extra = json!({ "dataset": "fashion-mnist" });
+    let file = decoded(&model);
+    assert_eq!((file.ir_version, &file.producer_name[..]), (8, "glassnet"));
+    assert_eq!(file.opset_import, [proto::OperatorSetId { domain: String::new(), version: 17 }]);
+    let graph = file.graph.expect("a graph");
+    assert_eq!(graph.name, "convnetjs-mnist");
+    let [input] = &graph.input[..] else { panic!("{} inputs", graph.input.len()) };
+    assert_eq!((&input.name[..], shape(input)), ("input", ["N", "1", "24", "24"].map(String::from).to_vec()));
+    let words = "float32 [N,C,H,W]: x/255 - 0.5 of each byte x of an image, of the 24x24 pixels in the middle";
+    assert_eq!(input.doc_string, words);
+    let outputs: Vec<_> = graph.output.iter().map(|value| (&value.name[..], shape(value))).collect();
+    let ten = vec!["N".to_string(), "10".to_string()];
+    assert_eq!(outputs, [("logits", ten.clone()), ("probabilities", ten)]);
+    let properties: Vec<_> = file.metadata_props.iter().map(|entry| (&entry.key[..], &entry.value[..])).collect();
+    let [("producer", producer), ("input", doc), ("dataset", "fashion-mnist"), ("classes", classes)] = properties[..]
+    else {
+        panic!("{properties:?}")
+    };
+    assert_eq!((producer, doc), (&*format!("glassnet {}", env!("CARGO_PKG_VERSION")), words));
+    let classes: Vec<String> = serde_json::from_str(classes).expect("a JSON array");
+    assert_eq!((classes.len(), &classes[9][..]), (10, "Ankle boot"));
+}
+
+#[test]
+fn a_network_without_a_softmax_has_no_probabilities() {
+    for loss in ["hinge", "mse"] {
+        let graph = graph(&model(network(&SMALL.replace("softmax", loss))));
+        let names: Vec<_> = graph.output.iter().map(|value| &value.name[..]).collect();
+        assert_eq!(names, ["logits"]);
+        assert_eq!(graph.node.last().expect("a node").output, ["logits"]);
+    }
+}
+
+#[test]
+fn class_names_need_a_known_data_set_with_as_many() {
+    let mut model = model(network(SMALL));
+    for extra in [json!({ "dataset": "mnist" }), json!({ "dataset": "other" }), json!({ "dataset": 1 }), Value::Null] {
+        model.extra = extra;
+        assert!(decoded(&model).metadata_props.iter().all(|entry| entry.key != "classes"));
+    }
+}
+
+#[test]
+fn every_layer_becomes_its_operators() {
+    let graph = graph(&model(golden("zoo")));
+    let expected = [
+        "conv1: Conv(input, conv1.weight, conv1.bias) -> conv1",
+        "tanh1: Tanh(conv1) -> tanh1",
+        "pool1: AveragePool(tanh1) -> pool1",
+        "conv2: Conv(pool1, conv2.weight, conv2.bias) -> conv2",
+        "leaky1: LeakyRelu(conv2) -> leaky1",
+        "lrn1.squares: Mul(leaky1, leaky1) -> lrn1.squares",
+        "lrn1.rows: Reshape(lrn1.squares, lrn1.rows.shape) -> lrn1.rows",
+        "lrn1.means: AveragePool(lrn1.rows) -> lrn1.means",
+        "lrn1.map: Reshape(lrn1.means, lrn1.map.shape) -> lrn1.map",
+        "lrn1.scaled: Mul(lrn1.map, lrn1.alpha) -> lrn1.scaled",
+        "lrn1.sums: Add(lrn1.scaled, lrn1.k) -> lrn1.sums",
+        "lrn1.divisors: Pow(lrn1.sums, lrn1.beta) -> lrn1.divisors",
+        "lrn1: Div(leaky1, lrn1.divisors) -> lrn1",
+        "maxout1.groups: Reshape(lrn1, maxout1.groups.shape) -> maxout1.groups",
+        "maxout1: ReduceMax(maxout1.groups) -> maxout1",
+        "pool2: GlobalAveragePool(maxout1) -> pool2",
+        "fc1.flat: Flatten(pool2) -> fc1.flat",
+        "fc1: Gemm(fc1.flat, fc1.weight, fc1.bias) -> fc1",
+        "sigmoid1: Sigmoid(fc1) -> sigmoid1",
+        "fc2: Gemm(sigmoid1, fc2.weight, fc2.bias) -> logits",
+        "probabilities: Softmax(logits) -> probabilities",
+    ];
+    assert_eq!(lines(&graph), expected);
+    assert_eq!(ints(&graph, "conv1", "kernel_shape"), [3, 2]);
+    assert_eq!(ints(&graph, "conv1", "pads"), [0, 1, 0, 1]);
+    assert_eq!(ints(&graph, "pool1", "strides"), [2, 1]);
+    assert_eq!(ints(&graph, "pool1", "count_include_pad"), [0]);
+    assert_eq!(ints(&graph, "lrn1.means", "pads"), [2, 0, 1, 0]);
+    assert_eq!(ints(&graph, "fc2", "transB"), [1]);
+}
+
+/// So a reader that goes through the operators in order finds everything it needs, under one name each.
+#[test]
+fn every_value_is_made_once_before_it_is_read() {
+    for (name, network) in networks() {
+        let graph = graph(&model(network));
+        let mut known: Vec<&str> = graph.input.iter().map(|value| &value.name[..]).collect();
+        known.extend(graph.initializer.iter().map(|tensor| &tensor.name[..]));
+        for node in &graph.node {
+            assert!(node.input.iter().all(|input| known.contains(&&input[..])), "{name}: {node:?}");
+            known.extend(node.output.iter().map(|output| &output[..]));
+        }
+        assert!(graph.output.iter().all(|output| known.contains(&&output.name[..])), "{name}");
+        let count = known.len();
+        known.sort_unstable();
+        known.dedup();
+        assert_eq!(known.len(), count, "{name}: two values share a name");
+    }
+}
+
+#[test]
+fn initialisers_hold_the_weights_in_pytorchs_order() {
+    for name in ["convnetjs-mnist", "best-mnist"] {
+        let model = model(Network::preset(name).expect("a preset"));
+        let graph = graph(&model);
+        assert_eq!(graph.initializer.len(), 2 * model.parameters.len());
+        for (shape, values) in model.network.parameters().iter().zip(&model.parameters) {
+            let node = &model.network.nodes[shape.node];
+            let (dims, weight) = constant(&graph, &format!("{}.weight", node.name));
+            let expected = layout::pytorch_shape(node).expect("weights");
+            assert!(dims.iter().map(|size| *size as usize).eq(expected));
+            assert_eq!(weight, layout::to_pytorch(node, &values.weight));
+            let (dims, bias) = constant(&graph, &format!("{}.bias", node.name));
+            assert_eq!((dims, bias), (vec![shape.bias as i64], values.bias.clone()));
+        }
+    }
+}
+
+/// Conv, ReLU, Gemm and softmax by ONNX's definitions, from nothing but the file, `[N,C,H,W]` throughout.
+#[test]
+fn a_convolution_and_an_fc_computed_from_the_file_give_our_numbers() {
+    let model = model(network(SMALL));
+    let ours = Ours::of(&model, 1);
+    let graph = graph(&model);
+    let [kernel, kernel_bias, matrix, matrix_bias] = ["conv1.weight", "conv1.bias", "fc1.weight", "fc1.bias"]
+        .map(|name| constant(&graph, name).1.into_iter().map(f64::from).collect::<Vec<f64>>());
+    let mut features = Vec::new();
+    for o in 0..3 {
+        for (y, x) in (0..2).flat_map(|y| (0..3).map(move |x| (y, x))) {
+            let mut sum = kernel_bias[o];
+            for (c, dy, dx) in (0..8).map(|i| (i / 4, i / 2 % 2, i % 2)) {
+                let value = f64::from(ours.input[(c * 3 + y + dy) * 4 + x + dx]);
+                sum += value * kernel[((o * 2 + c) * 2 + dy) * 2 + dx];
+            }
+            features.push(sum.max(0.0));
+        }
+    }
+    let logit = |o: usize| matrix_bias[o] + (0..18).map(|i| matrix[o * 18 + i] * features[i]).sum::<f64>();
+    let logits = [logit(0), logit(1)];
+    let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
+    let close = |got: f32, want: f64| assert!((f64::from(got) - want).abs() < 1e-6, "{got} instead of {want}");
+    for (class, logit) in logits.into_iter().enumerate() {
+        close(ours.logits[class], logit);
+        close(ours.probabilities.as_ref().expect("a softmax")[class], logit.exp() / total);
+    }
+}
+
+#[test]
+fn the_same_model_gives_the_same_bytes() {
+    let model = model(golden("zoo"));
+    assert!(onnx::to_bytes(&model).expect("bytes") == onnx::to_bytes(&model).expect("bytes"));
+}
+
+#[test]
+fn weights_that_are_not_finite_are_not_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    let mut model = model(network(SMALL));
+    onnx::save(&model, &path).expect("a write");
+    let before = std::fs::read(&path).expect("the file");
+    model.parameters[1].bias[1] = f32::NAN;
+    let message = onnx::save(&model, &path).expect_err("a NaN").to_string();
+    assert!(message.contains("model.onnx not written: tensor `fc1.bias` holds NaN at index 1"), "{message}");
+    assert!(std::fs::read(&path).expect("the older file") == before);
+}
+
+/// What the reference makes of some examples; `[N,C,H,W]` and `[N,O]`.
+struct Ours {
+    input: Vec<f32>,
+    logits: Vec<f32>,
+    probabilities: Option<Vec<f32>>,
+}
+
+impl Ours {
+    fn of(model: &Model, count: usize) -> Ours {
+        let network = &model.network;
+        let shape = network.input_shape();
+        // Larger images where the network crops.
+        let more = 4 * usize::from(network.crop);
+        let image = [shape.height + more, shape.width + more, shape.channels];
+        let examples = Examples::noise(image, count, network.classes());
+        let options = Options::inspection(count, examples.source());
+        let mut executor = executor(&Device::Reference, network, &options, &examples, &model.parameters);
+        let indices: Vec<u32> = (0..count as u32).collect();
+        let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
+        run_to(&mut *executor, Stage::Unfused, &inputs);
+        let nodes = executor.program().nodes.clone();
+        let last = nodes.len() - 1;
+        let softmax = matches!(network.nodes[last].layer, Layer::Softmax { .. });
+        let pixels = reals(&mut *executor, nodes[0].activation);
+        let logits = reals(&mut *executor, nodes[last - 1].activation);
+        let probabilities = softmax.then(|| reals(&mut *executor, nodes[last].activation));
+        let channel =
+            |image: &[f32], c: usize| image.iter().skip(c).step_by(shape.channels).copied().collect::<Vec<_>>();
+        let planes = |image: &[f32]| (0..shape.channels).flat_map(|c| channel(image, c)).collect::<Vec<_>>();
+        Ours { input: pixels.chunks(shape.len()).flat_map(planes).collect(), logits, probabilities }
+    }
+
+    /// Writes them for `tests/golden/check_onnx.py`.
+    fn write(&self, path: &Path, network: &Network, count: usize) {
+        let shape = network.input_shape();
+        let (input, scores) = ([count, shape.channels, shape.height, shape.width], [count, network.classes()]);
+        let mut tensors: Vec<(&str, &[usize], &[f32])> =
+            vec![("input", &input, &self.input), ("logits", &scores, &self.logits)];
+        tensors.extend(self.probabilities.as_ref().map(|values| ("probabilities", &scores[..], &values[..])));
+        write_tensors(path, &tensors, &Value::Null).expect("a write");
+    }
+}
+
+/// Every preset, every golden network, and [`OTHERS`].
+fn networks() -> Vec<(String, Network)> {
+    let presets = PRESETS.iter().map(|(name, _)| (name.to_string(), Network::preset(name).expect("a preset")));
+    let golden = ["small_a", "small_b", "zoo"].map(|name| (name.to_string(), golden(name)));
+    let others = OTHERS.iter().map(|(name, layers)| {
+        (name.to_string(), network(&format!("name = \"{name}\"\nlayers = {}", layers.replace('\n', " "))))
+    });
+    presets.chain(golden).chain(others).collect()
+}
+
+/// Leaves its files in `target/tmp/onnx`, where the script can be run on them again.
+#[test]
+fn onnx_runtime_gets_our_numbers() {
+    let Some(python) = std::env::var_os("GLASSNET_PYTHON") else {
+        common::skipped("set GLASSNET_PYTHON to a Python that has onnx, onnxruntime and safetensors");
+        return;
+    };
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("onnx");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (name, network) in networks() {
+        let model = model(network);
+        onnx::save(&model, &folder.join(format!("{name}.onnx"))).expect("a write");
+        Ours::of(&model, 3).write(&folder.join(format!("{name}.safetensors")), &model.network, 3);
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/check_onnx.py");
+    let output = std::process::Command::new(python).arg(script).arg(&folder).output().expect("Python starts");
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
