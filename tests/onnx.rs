@@ -3,58 +3,12 @@
 
 mod common;
 
-use common::rig::{Examples, executor, network, parameters, reals, run_to, step_inputs};
-use glassnet::exec::Device;
-use glassnet::formats::{Model, layout, onnx, onnx::proto, write_tensors};
-use glassnet::kernels::batch::Header;
-use glassnet::net::{Layer, Network, PRESETS};
-use glassnet::program::{Options, Stage};
+use common::exchange::{Ours, golden, model, networks, run_script};
+use common::rig::network;
+use glassnet::formats::{Model, layout, onnx, onnx::proto};
+use glassnet::net::Network;
 use prost::Message;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-
-/// Layers in places and with sizes that no preset and no golden network has them in.
-const OTHERS: [(&str, &str); 6] = [
-    (
-        "windows",
-        r#"[{ type = "input", height = 11, width = 8, channels = 3, crop = true },
-            { type = "conv", filters = 6, kernel = [3, 2], stride = [1, 3], pad = [4, 5], activation = "leaky-relu" },
-            { type = "max-pool", size = [4, 5], stride = [3, 2], pad = [3, 4] }, { type = "dropout", rate = 0.5 },
-            { type = "avg-pool", size = [3, 2], stride = [2, 3], pad = [2, 1] },
-            { type = "fc", outputs = 4 }, { type = "softmax" }]"#,
-    ),
-    (
-        "lrn",
-        r#"[{ type = "input", height = 3, width = 4, channels = 7 }, { type = "lrn", size = 3, k = 2, alpha = 3 },
-            { type = "lrn", size = 40, k = 0.1, alpha = 9 }, { type = "lrn", size = 2, alpha = 4, beta = 1.5 },
-            { type = "lrn", size = 1, alpha = 1 }, { type = "lrn", size = 21, alpha = 5 },
-            { type = "fc", outputs = 3 }, { type = "hinge" }]"#,
-    ),
-    (
-        "after-fc",
-        r#"[{ type = "input", height = 4, width = 3, channels = 2 }, { type = "fc", outputs = 12 },
-            { type = "maxout", group = 2 }, { type = "lrn", size = 3, alpha = 2 }, { type = "lrn", size = 4, alpha = 2 },
-            { type = "conv", filters = 8, kernel = 3, pad = 1, activation = "sigmoid" },
-            { type = "max-pool", size = 2, stride = 1, pad = 1 }, { type = "maxout", group = 4 }, { type = "fc", outputs = 6 },
-            { type = "avg-pool", size = 1 }, { type = "fc", outputs = 5, activation = "tanh" },
-            { type = "global-avg-pool" }, { type = "dropout", rate = 0.1 }, { type = "mse" }]"#,
-    ),
-    (
-        "pooled-scores",
-        r#"[{ type = "input", height = 6, width = 5, channels = 1 }, { type = "conv", filters = 4, kernel = 2 },
-            { type = "global-avg-pool" }, { type = "softmax", label_smoothing = 0.1 }]"#,
-    ),
-    (
-        "maxout-scores",
-        r#"[{ type = "input", height = 2, width = 2, channels = 3 }, { type = "fc", outputs = 6 },
-            { type = "maxout", group = 3 }, { type = "dropout", rate = 0.2 }, { type = "softmax" }]"#,
-    ),
-    (
-        "convolved-scores",
-        r#"[{ type = "input", height = 5, width = 5, channels = 2 }, { type = "conv", filters = 3, kernel = 5 },
-            { type = "relu" }, { type = "hinge" }]"#,
-    ),
-];
 
 const SMALL: &str = r#"
 name = "small"
@@ -66,10 +20,6 @@ layers = [
 ]
 "#;
 
-fn model(network: Network) -> Model {
-    Model { parameters: parameters(&network, 3), network, extra: Value::Null }
-}
-
 fn decoded(model: &Model) -> proto::Model {
     let bytes = onnx::to_bytes(model).expect("it can be said");
     proto::Model::decode(&bytes[..]).expect("protocol buffers")
@@ -77,11 +27,6 @@ fn decoded(model: &Model) -> proto::Model {
 
 fn graph(model: &Model) -> proto::Graph {
     decoded(model).graph.expect("a graph")
-}
-
-fn golden(name: &str) -> Network {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    Network::from_file(&folder.join(format!("{name}.toml"))).expect("a valid network")
 }
 
 /// An operator in a line: `conv1: Conv(input, conv1.weight, conv1.bias) -> conv1`.
@@ -287,76 +232,13 @@ fn weights_that_are_not_finite_are_not_written() {
     assert!(std::fs::read(&path).expect("the older file") == before);
 }
 
-/// What the reference makes of some examples; `[N,C,H,W]` and `[N,O]`.
-struct Ours {
-    input: Vec<f32>,
-    logits: Vec<f32>,
-    probabilities: Option<Vec<f32>>,
-}
-
-impl Ours {
-    fn of(model: &Model, count: usize) -> Ours {
-        let network = &model.network;
-        let shape = network.input_shape();
-        // Larger images where the network crops.
-        let more = 4 * usize::from(network.crop);
-        let image = [shape.height + more, shape.width + more, shape.channels];
-        let examples = Examples::noise(image, count, network.classes());
-        let options = Options::inspection(count, examples.source());
-        let mut executor = executor(&Device::Reference, network, &options, &examples, &model.parameters);
-        let indices: Vec<u32> = (0..count as u32).collect();
-        let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
-        run_to(&mut *executor, Stage::Unfused, &inputs);
-        let nodes = executor.program().nodes.clone();
-        let last = nodes.len() - 1;
-        let softmax = matches!(network.nodes[last].layer, Layer::Softmax { .. });
-        let pixels = reals(&mut *executor, nodes[0].activation);
-        let logits = reals(&mut *executor, nodes[last - 1].activation);
-        let probabilities = softmax.then(|| reals(&mut *executor, nodes[last].activation));
-        let channel =
-            |image: &[f32], c: usize| image.iter().skip(c).step_by(shape.channels).copied().collect::<Vec<_>>();
-        let planes = |image: &[f32]| (0..shape.channels).flat_map(|c| channel(image, c)).collect::<Vec<_>>();
-        Ours { input: pixels.chunks(shape.len()).flat_map(planes).collect(), logits, probabilities }
-    }
-
-    /// Writes them for `tests/golden/check_onnx.py`.
-    fn write(&self, path: &Path, network: &Network, count: usize) {
-        let shape = network.input_shape();
-        let (input, scores) = ([count, shape.channels, shape.height, shape.width], [count, network.classes()]);
-        let mut tensors: Vec<(&str, &[usize], &[f32])> =
-            vec![("input", &input, &self.input), ("logits", &scores, &self.logits)];
-        tensors.extend(self.probabilities.as_ref().map(|values| ("probabilities", &scores[..], &values[..])));
-        write_tensors(path, &tensors, &Value::Null).expect("a write");
-    }
-}
-
-/// Every preset, every golden network, and [`OTHERS`].
-fn networks() -> Vec<(String, Network)> {
-    let presets = PRESETS.iter().map(|(name, _)| (name.to_string(), Network::preset(name).expect("a preset")));
-    let golden = ["small_a", "small_b", "zoo"].map(|name| (name.to_string(), golden(name)));
-    let others = OTHERS.iter().map(|(name, layers)| {
-        (name.to_string(), network(&format!("name = \"{name}\"\nlayers = {}", layers.replace('\n', " "))))
-    });
-    presets.chain(golden).chain(others).collect()
-}
-
-/// Leaves its files in `target/tmp/onnx`, where the script can be run on them again.
 #[test]
 fn onnx_runtime_gets_our_numbers() {
-    let Some(python) = std::env::var_os("GLASSNET_PYTHON") else {
-        common::skipped("set GLASSNET_PYTHON to a Python that has onnx, onnxruntime and safetensors");
-        return;
-    };
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("onnx");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("a folder");
-    for (name, network) in networks() {
-        let model = model(network);
-        onnx::save(&model, &folder.join(format!("{name}.onnx"))).expect("a write");
-        Ours::of(&model, 3).write(&folder.join(format!("{name}.safetensors")), &model.network, 3);
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/check_onnx.py");
-    let output = std::process::Command::new(python).arg(script).arg(&folder).output().expect("Python starts");
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    run_script("check_onnx.py", "onnx", |folder| {
+        for (name, network) in networks() {
+            let model = model(network);
+            onnx::save(&model, &folder.join(format!("{name}.onnx"))).expect("a write");
+            Ours::of(&model, 3).write(&folder.join(format!("{name}.safetensors")));
+        }
+    });
 }

@@ -9,6 +9,7 @@ mod file;
 pub mod layout;
 mod model;
 pub mod onnx;
+mod pytorch;
 mod safetensors;
 
 pub use file::{atomic_write, remove_temporary_files};

@@ -255,7 +255,7 @@ fn write(model: &Model, optimizer: &[(String, Vec<f32>)], training: Option<Train
 /// Reads all but the optimizer's tensors. Nothing is allocated by the description's word: it is the tensors' own
 /// shapes, checked against the file's size, that must agree with it.
 fn read<'a>(bytes: &'a [u8], source: &'a str) -> Result<(Tensors<'a>, Model, Option<Training>)> {
-    let tensors = Tensors::parse(bytes, source)?;
+    let tensors = Tensors::parse(bytes, source, safetensors::REMEDY)?;
     let document = parse_document(&tensors)?;
     let network = Network::from_toml(&document.network, "the network in it")
         .map_err(|error| tensors.refuse(&error.to_string()))?;

@@ -7,7 +7,7 @@
 use super::atomic_write;
 use crate::net::MAX_ELEMENTS;
 use crate::{Error, Result};
-use safetensors::tensor::{Dtype, Metadata, View};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ const MAX_HEADER: u64 = 1 << 24;
 /// The largest file that is read: the weights of the largest network and eight times as much of its optimizer's state.
 pub(super) const MAX_FILE: u64 = (MAX_ELEMENTS as u64) * 4 * 9;
 
-/// What to do about a file that is not ours.
+/// What to do about a file that should be ours and is not.
 pub(super) const REMEDY: &str = "give a model.safetensors or checkpoint.safetensors that `glassnet train` wrote";
 
 /// Writes tensors, each with name, shape and values, and `metadata` as a JSON document under the key `glassnet`.
@@ -80,6 +80,8 @@ impl View for F32View<'_> {
 pub(super) struct Tensors<'a> {
     /// The file's name, which begins every message.
     source: &'a str,
+    /// What to do about a file that cannot be used, which ends them.
+    remedy: &'static str,
     header: Metadata,
     data: &'a [u8],
 }
@@ -87,9 +89,9 @@ pub(super) struct Tensors<'a> {
 impl<'a> Tensors<'a> {
     /// Reads the header. The crate's own `SafeTensors::deserialize` is not used because it adds the header's sizes to
     /// each other unchecked: a hostile header makes the sum wrap around, and later slices panic.
-    pub(super) fn parse(bytes: &'a [u8], source: &'a str) -> Result<Tensors<'a>> {
+    pub(super) fn parse(bytes: &'a [u8], source: &'a str, remedy: &'static str) -> Result<Tensors<'a>> {
         let refuse = |why: String| Error::Model(format!("{source}: {why}"));
-        let not_ours = |why: &str| refuse(format!("not a safetensors file ({why}); {REMEDY}"));
+        let not_ours = |why: &str| refuse(format!("not a safetensors file ({why}); {remedy}"));
         let (length, rest) = bytes
             .split_first_chunk::<LENGTH_BYTES>()
             .ok_or_else(|| not_ours(&format!("it has only {} bytes", bytes.len())))?;
@@ -99,7 +101,7 @@ impl<'a> Tensors<'a> {
         }
         let (header, data) = rest.split_at_checked(length as usize).ok_or_else(|| {
             refuse(format!(
-                "truncated, or not a safetensors file: {} bytes, but a header of {length}; copy it again, or {REMEDY}",
+                "truncated, or not a safetensors file: {} bytes, but a header of {length}; copy it again, or {remedy}",
                 bytes.len()
             ))
         })?;
@@ -114,7 +116,7 @@ impl<'a> Tensors<'a> {
                 data.len()
             )));
         }
-        Ok(Tensors { source, header, data })
+        Ok(Tensors { source, remedy, header, data })
     }
 
     /// Names of all tensors, sorted.
@@ -130,7 +132,8 @@ impl<'a> Tensors<'a> {
         metadata.and_then(|metadata| metadata.get(METADATA_KEY)).map(String::as_str).ok_or_else(|| {
             self.refuse(&format!(
                 "has no `{METADATA_KEY}` entry in its metadata, so it does not say what network its tensors belong to; \
-                 {REMEDY}"
+                 {}, or give `glassnet convert` the network too",
+                self.remedy
             ))
         })
     }
@@ -138,10 +141,7 @@ impl<'a> Tensors<'a> {
     /// The values of tensor `name`, which must be f32, finite and of the given shape; none stands for a vector of any
     /// length.
     pub(super) fn values(&self, name: &str, shape: Option<&[usize]>) -> Result<Vec<f32>> {
-        let info = self
-            .header
-            .info(name)
-            .ok_or_else(|| self.refuse(&format!("tensor `{name}` is missing; the file is not whole, {REMEDY}")))?;
+        let info = self.info(name)?;
         if info.dtype != Dtype::F32 {
             return Err(self.refuse(&format!("tensor `{name}` is {:?}; only F32 is read", info.dtype)));
         }
@@ -149,16 +149,27 @@ impl<'a> Tensors<'a> {
         if !fits {
             let expected = shape.map_or("one dimension".to_string(), |shape| format!("{shape:?}"));
             return Err(self.refuse(&format!(
-                "tensor `{name}` has shape {:?}, the network in the file needs {expected}; {REMEDY}",
-                info.shape
+                "tensor `{name}` has shape {:?}, the network in the file needs {expected}; {}",
+                info.shape, self.remedy
             )));
         }
-        // Offsets are contiguous and end where the data does, so they lie inside.
-        let (start, end) = info.data_offsets;
-        let bytes = self.data.get(start..end).ok_or_else(|| self.refuse(&format!("tensor `{name}` lies outside")))?;
-        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+        let values: Vec<f32> =
+            self.bytes(name, info)?.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
         check_finite(name, &values).map_err(|why| self.refuse(&why))?;
         Ok(values)
+    }
+
+    /// Type, shape and place of tensor `name`, which must be there.
+    pub(super) fn info(&self, name: &str) -> Result<&TensorInfo> {
+        let missing = || self.refuse(&format!("tensor `{name}` is missing; the file is not whole, {}", self.remedy));
+        self.header.info(name).ok_or_else(missing)
+    }
+
+    /// The bytes of tensor `name`, as many as its shape and type say.
+    pub(super) fn bytes(&self, name: &str, info: &TensorInfo) -> Result<&'a [u8]> {
+        // Offsets are contiguous and end where the data does, so they lie inside.
+        let (start, end) = info.data_offsets;
+        self.data.get(start..end).ok_or_else(|| self.refuse(&format!("tensor `{name}` lies outside")))
     }
 
     /// An error that begins with the file's name.

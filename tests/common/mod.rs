@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod command;
+pub mod exchange;
 pub mod rig;
 
 use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
