@@ -249,7 +249,7 @@ fn a_tensor_that_does_not_fit_the_network_is_named() {
 fn metadata_that_cannot_be_used_is_told_so() {
     let bytes = model().to_bytes().expect("bytes");
     let none = with_header(&bytes, |header| drop(header.as_object_mut().expect("an object").remove("__metadata__")));
-    assert_contains(&message_of(&none), &["has no `glassnet` entry", "glassnet train"]);
+    assert_contains(&message_of(&none), &["has no `glassnet` entry", "glassnet train", "glassnet convert"]);
     let broken = with_header(&bytes, |header| header["__metadata__"]["glassnet"] = json!("{"));
     assert_contains(&message_of(&broken), &["metadata is damaged"]);
     let other = with_header(&bytes, |header| header["__metadata__"]["glassnet"] = json!("[1]"));

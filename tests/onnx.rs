@@ -1,5 +1,5 @@
-//! Exported ONNX files: what is in them, and, where `GLASSNET_PYTHON` names a Python with onnx, onnxruntime and safetensors,
-//! that ONNX Runtime gets our numbers out of them.
+//! Exported ONNX files: what is in them, and, where `GLASSNET_PYTHON` names a Python with onnx, onnxruntime and
+//! safetensors, that ONNX Runtime gets our numbers out of them.
 
 mod common;
 

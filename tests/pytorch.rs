@@ -1,5 +1,5 @@
-//! Weights to PyTorch and back: a `state_dict` that PyTorch saved gives PyTorch's numbers, what does not fit is told so, and, where
-//! `GLASSNET_PYTHON` names a Python with torch and safetensors, PyTorch loads our files.
+//! Weights to PyTorch and back: a `state_dict` that PyTorch saved gives PyTorch's numbers, what does not fit is told
+//! so, and, where `GLASSNET_PYTHON` names a Python with torch and safetensors, PyTorch loads our files.
 
 mod common;
 

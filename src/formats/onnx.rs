@@ -1,12 +1,13 @@
 //! Models as ONNX files, for ONNX Runtime and all else that reads them.
 //!
-//! Input `input` is float32 `[N,C,H,W]` with N free, each value x/255 - 0.5 of a pixel's byte x, as training has it; images larger
-//! than H x W are to be cropped in their centre. Output `logits` is `[N,O]`: what the last layer before the loss gives, which
-//! are the scores where the loss is `hinge` or `mse`. With `softmax` there is `probabilities` `[N,O]` too. Every other value has
-//! its layer's name. Weights are in PyTorch's order, which is ONNX's, and have the names that they have in our own files.
+//! Input `input` is float32 `[N,C,H,W]` with N free, each value x/255 - 0.5 of a pixel's byte x, as training has it;
+//! images larger than H x W are to be cropped in their centre. Output `logits` is `[N,O]`: what the last layer before
+//! the loss gives, which are the scores where the loss is `hinge` or `mse`. With `softmax` there is `probabilities`
+//! `[N,O]` too. Every other value has its layer's name. Weights are in PyTorch's order, which is ONNX's, and have the
+//! names that they have in our own files.
 //!
-//! ONNX can say every layer there is; `dropout` does nothing outside training and is left out. Reading files back is not
-//! offered: ONNX can say far more than our layers.
+//! ONNX can say every layer there is; `dropout` does nothing outside training and is left out. Reading files back is
+//! not offered: ONNX can say far more than our layers.
 
 pub mod proto;
 
@@ -32,8 +33,8 @@ const PROBABILITIES: &str = "probabilities";
 /// Writes a model as an ONNX file, whole or not at all; the same model gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io); [`Error::Model`](crate::Error::Model) when a weight is not finite, in which case an older
-/// file is kept.
+/// [`Error::Io`](crate::Error::Io); [`Error::Model`](crate::Error::Model) when a weight is not finite, in which case an
+/// older file is kept.
 ///
 /// # Panics
 /// When the parameters are not those of the network.
@@ -83,7 +84,8 @@ pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
     Ok(file.encode_to_vec())
 }
 
-/// `producer`, `input`, and where the model says what it was trained on, `dataset` and `classes`, a JSON array of names.
+/// `producer`, `input`, and where the model says what it was trained on, `dataset` and `classes`, a JSON array of
+/// names.
 fn metadata(model: &Model) -> Vec<proto::StringStringEntry> {
     let producer = format!("glassnet {}", env!("CARGO_PKG_VERSION"));
     let mut entries = vec![("producer", producer), (INPUT, input_doc(&model.network))];
@@ -120,9 +122,11 @@ impl Builder {
         let Shape { height, width, channels } = node.input;
         match node.layer {
             Layer::Input { .. } | Layer::Dropout { .. } => {}
-            Layer::Conv { kernel, stride, pad, .. } => {
+            Layer::Conv { filters: _, kernel, stride, pad, dilation, groups } => {
                 self.map(node);
-                self.push("Conv", name, &[&weight_name(name), &bias_name(name)], window(kernel, stride, pad));
+                let mut attributes = window(kernel, stride, pad);
+                attributes.extend([ints("dilations", &dilation), int("group", groups as i64)]);
+                self.push("Conv", name, &[&weight_name(name), &bias_name(name)], attributes);
             }
             Layer::Relu => self.push("Relu", name, &[], vec![]),
             Layer::LeakyRelu { slope } => self.push("LeakyRelu", name, &[], vec![float("alpha", slope)]),
@@ -172,9 +176,9 @@ impl Builder {
         }
     }
 
-    /// Normalises over an even number of channels. Ours, like PyTorch, sees one more before than behind; ONNX's LRN has it
-    /// the other way round, and ONNX Runtime refuses it. So s = k + alpha * (mean of x² over the window, zeros beyond the
-    /// channels) comes of an average pooling in which the channels are the rows; then y = x / s^beta.
+    /// Normalises over an even number of channels. Ours, like PyTorch, sees one more before than behind; ONNX's LRN has
+    /// it the other way round, and ONNX Runtime refuses it. So s = k + alpha * (mean of x² over the window, zeros
+    /// beyond the channels) comes of an average pooling in which the channels are the rows; then y = x / s^beta.
     fn even_lrn(&mut self, node: &Node, size: usize, [k, alpha, beta]: [f32; 3]) {
         let (name, x) = (&node.name, self.value());
         let Shape { height, width, channels } = node.input;

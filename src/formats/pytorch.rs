@@ -1,5 +1,5 @@
-//! Weights from PyTorch: the `state_dict` of a module whose layers are called as ours are, in a safetensors file without a
-//! word of ours in it. What the tensors mean is for a network description to say.
+//! Weights from PyTorch: the `state_dict` of a module whose layers are called as ours are, in a safetensors file
+//! without a word of ours in it. What the tensors mean is for a network description to say.
 
 use super::file::read_file;
 use super::layout::{from_pytorch, pytorch_shape};
@@ -19,14 +19,15 @@ const REMEDY: &str = "write it with safetensors.torch.save_file(model.state_dict
 const LISTED: usize = 6;
 
 impl Model {
-    /// Reads the weights of `network` from a safetensors file, as `safetensors.torch.save_file(model.state_dict(), path)` makes
-    /// it: `conv1.weight` `[O,I,KH,KW]`, `conv1.bias` `[O]`, `fc1.weight` `[O,I]` with I over C, H, W, and so on for every layer
-    /// with weights; nothing else. f16 and bf16 become f32 as they are, f64 is rounded. A file of our own serves too; what
-    /// it says of its network is not read.
+    /// Reads the weights of `network` from a safetensors file that `safetensors.torch.save_file` made of a `state_dict`:
+    /// `conv1.weight` `[O,I,KH,KW]`, `conv1.bias` `[O]`, `fc1.weight` `[O,I]` with I over C, H, W, and so on for every
+    /// layer with weights; nothing else. f16 and bf16 become f32 as they are, f64 is rounded. A file of our own serves
+    /// too; what it says of its network is not read.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when the file cannot be read; [`Error::Model`](crate::Error::Model): not a safetensors
-    /// file, damaged, tensors that are missing, left over, of another shape or type than the network needs, or not finite.
+    /// [`Error::Io`](crate::Error::Io) when the file cannot be read; [`Error::Model`](crate::Error::Model): not a
+    /// safetensors file, damaged, tensors that are missing, left over, of another shape or type than the network needs,
+    /// or not finite.
     pub fn import_pytorch(network: Network, path: &Path) -> Result<Model> {
         Model::from_pytorch(network, &read_file(path, MAX_FILE, REMEDY)?, &path.display().to_string())
     }
@@ -50,8 +51,8 @@ impl Model {
     }
 }
 
-/// Whether the file has exactly the tensors that the network needs. What lacks and what is left over come in one message:
-/// most often they are the same tensors under other names.
+/// Whether the file has exactly the tensors that the network needs. What lacks and what is left over come in one
+/// message: most often they are the same tensors under other names.
 fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
     let layers: Vec<String> = network.parameters().into_iter().map(|shape| shape.layer).collect();
     let needed: Vec<String> = layers.iter().flat_map(|layer| [weight_name(layer), bias_name(layer)]).collect();
@@ -72,8 +73,8 @@ fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
         return Ok(());
     }
     Err(tensors.refuse(&format!(
-        "these tensors are not those of network {}: {}; each of its layers with weights ({}) must be a module of that name \
-         with a `weight` and a `bias`, and no other module may have tensors",
+        "these tensors are not those of network {}: {}; each of its layers with weights ({}) must be a module of that \
+         name with a `weight` and a `bias`, and no other module may have tensors",
         network.name,
         faults.join(", "),
         layers.join(", ")
@@ -95,7 +96,8 @@ fn floats(network: &Network, tensors: &Tensors, name: &str, shape: &[usize]) -> 
     if info.shape != shape {
         let (got, network) = (&info.shape, &network.name);
         return Err(tensors.refuse(&format!(
-            "tensor `{name}` has shape {got:?}, network {network} needs {shape:?}; the module and the description must agree"
+            "tensor `{name}` has shape {got:?}, network {network} needs {shape:?}; the module and the description must \
+             agree"
         )));
     }
     let values = convert(info, tensors.bytes(name, info)?).ok_or_else(|| {

@@ -30,10 +30,11 @@ const OTHERS: [(&str, &str); 6] = [
     (
         "after-fc",
         r#"[{ type = "input", height = 4, width = 3, channels = 2 }, { type = "fc", outputs = 12 },
-            { type = "maxout", group = 2 }, { type = "lrn", size = 3, alpha = 2 }, { type = "lrn", size = 4, alpha = 2 },
+            { type = "maxout", group = 2 }, { type = "lrn", size = 3, alpha = 2 },
+            { type = "lrn", size = 4, alpha = 2 },
             { type = "conv", filters = 8, kernel = 3, pad = 1, activation = "sigmoid" },
-            { type = "max-pool", size = 2, stride = 1, pad = 1 }, { type = "maxout", group = 4 }, { type = "fc", outputs = 6 },
-            { type = "avg-pool", size = 1 }, { type = "fc", outputs = 5, activation = "tanh" },
+            { type = "max-pool", size = 2, stride = 1, pad = 1 }, { type = "maxout", group = 4 },
+            { type = "fc", outputs = 6 }, { type = "avg-pool", size = 1 }, { type = "fc", outputs = 5, activation = "tanh" },
             { type = "global-avg-pool" }, { type = "dropout", rate = 0.1 }, { type = "mse" }]"#,
     ),
     (
@@ -123,8 +124,9 @@ impl Ours {
     }
 }
 
-/// Fills the folder `target/tmp/NAME` and runs a script of `tests/golden` on it with the Python that `GLASSNET_PYTHON` names; the
-/// folder stays, so that the script can be run again. Without such a Python the test is skipped, with a loud line.
+/// Fills the folder `target/tmp/NAME` and runs a script of `tests/golden` on it with the Python that `GLASSNET_PYTHON`
+/// names; the folder stays, so that the script can be run again. Without such a Python the test is skipped, with a loud
+/// line.
 pub fn run_script(script: &str, name: &str, fill: impl FnOnce(&Path)) -> Option<PathBuf> {
     let Some(python) = std::env::var_os("GLASSNET_PYTHON") else {
         super::skipped(format_args!("set GLASSNET_PYTHON to a Python that has what tests/golden/{script} asks for"));

@@ -23,6 +23,9 @@ from torch import nn
 
 TOLERANCE = 1e-5
 
+# What the name of a layer begins with, where that is not its type.
+STEMS = {"max-pool": "pool", "avg-pool": "pool", "global-avg-pool": "pool", "leaky-relu": "leaky"}
+
 
 class Maxout(nn.Module):
     def __init__(self, group):
@@ -54,10 +57,11 @@ def sequential(path):
             shape = layer["channels"], layer["height"], layer["width"]
         if kind in ("input", "softmax", "hinge", "mse"):
             continue
-        stem = {"max-pool": "pool", "avg-pool": "pool", "global-avg-pool": "pool", "leaky-relu": "leaky"}.get(kind, kind)
+        stem = STEMS.get(kind, kind)
         count[stem] += 1
         name = f"{stem}{count[stem]}"
-        window = {theirs: tuple(layer[key]) for key, theirs in [("stride", "stride"), ("pad", "padding")] if key in layer}
+        names = {"stride": "stride", "pad": "padding"}
+        window = {names[key]: tuple(value) for key, value in layer.items() if key in names}
         if kind == "fc" and len(shape) > 1:
             add("flatten", nn.Flatten())
         match kind:

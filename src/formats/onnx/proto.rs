@@ -1,6 +1,6 @@
 //! The part of ONNX's protocol buffers that our graphs need, with the field numbers of `onnx.proto`
-//! (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>). Any reader of ONNX reads it, and fields that are missing here
-//! are skipped when a file is read.
+//! (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>). Any reader of ONNX reads it, and fields that are missing
+//! here are skipped when a file is read.
 //!
 //! Written out because the crates with generated ones want `protoc` for the build, or are no longer kept.
 
