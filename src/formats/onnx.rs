@@ -125,7 +125,7 @@ impl Builder {
             Layer::Conv { filters: _, kernel, stride, pad, dilation, groups } => {
                 self.map(node);
                 let mut attributes = window(kernel, stride, pad);
-                attributes.extend([ints("dilations", &dilation), int("group", groups as i64)]);
+                attributes.extend([ints("dilations", &dilation), int("group", groups)]);
                 self.push("Conv", name, &[&weight_name(name), &bias_name(name)], attributes);
             }
             Layer::Relu => self.push("Relu", name, &[], vec![]),
