@@ -28,7 +28,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct DataSetArgs {
-    /// mnist, fashion-mnist or kmnist; all of them when absent
+    /// mnist, fashion-mnist, kmnist or cifar10; all of them when absent
     #[arg(long, value_name = "NAME")]
     dataset: Option<DatasetName>,
     #[command(flatten)]

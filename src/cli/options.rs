@@ -37,10 +37,10 @@ pub struct DeviceArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct DataArgs {
-    /// The data set: mnist, fashion-mnist, kmnist, or synthetic, which is built in
+    /// The data set: mnist, fashion-mnist, kmnist, cifar10, or synthetic, which is built in
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<DatasetName>,
-    /// Folder with the data set's four files, or with a subfolder named after it that has them
+    /// Folder with the data set's files, or with a subfolder named after it that has them
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }

@@ -4,11 +4,14 @@
 
 use super::DatasetName;
 
-/// The four files of a data set, unpacked names: training images and labels, then test images and labels.
+/// The four files of a data set in MNIST's format, unpacked names: training images and labels, then test images and labels.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// One published file; its name is the entry of [`FILES`] at the same index, plus `.gz`.
+/// The one file of CIFAR-10, unpacked name.
+pub const CIFAR10_FILE: &str = "cifar-10-binary.tar";
+
+/// One published file; its name is the entry of [`DatasetName::files`] at the same index, plus `.gz`.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {
     /// Size of the compressed file.
@@ -24,20 +27,21 @@ pub struct Published {
 pub struct Sources {
     /// Addresses that end in `/`, tried in this order; a file's name with `.gz` is appended.
     pub mirrors: Vec<String>,
-    /// What must arrive, in the order of [`FILES`].
-    pub files: [Published; 4],
+    /// What must arrive, in the order of [`DatasetName::files`].
+    pub files: Vec<Published>,
 }
 
 impl Sources {
     /// The published files of a data set; `None` for the synthetic one, which has no files.
     pub fn published(name: DatasetName) -> Option<Sources> {
-        let (mirrors, files): (&[&str], _) = match name {
-            DatasetName::Mnist => (&MNIST_MIRRORS, MNIST),
-            DatasetName::FashionMnist => (&FASHION_MNIST_MIRRORS, FASHION_MNIST),
-            DatasetName::Kmnist => (&KMNIST_MIRRORS, KMNIST),
+        let (mirrors, files): (&[&str], &[Published]) = match name {
+            DatasetName::Mnist => (&MNIST_MIRRORS, &MNIST),
+            DatasetName::FashionMnist => (&FASHION_MNIST_MIRRORS, &FASHION_MNIST),
+            DatasetName::Kmnist => (&KMNIST_MIRRORS, &KMNIST),
+            DatasetName::Cifar10 => (&CIFAR10_MIRRORS, &CIFAR10),
             DatasetName::Synthetic => return None,
         };
-        Some(Sources { mirrors: mirrors.iter().map(|&mirror| mirror.to_string()).collect(), files })
+        Some(Sources { mirrors: mirrors.iter().map(|&mirror| mirror.to_string()).collect(), files: files.to_vec() })
     }
 }
 
@@ -46,6 +50,7 @@ const MNIST_MIRRORS: [&str; 2] =
 // Plain http is all that these two servers speak: the checksum is what protects.
 const FASHION_MNIST_MIRRORS: [&str; 1] = ["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"];
 const KMNIST_MIRRORS: [&str; 1] = ["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"];
+const CIFAR10_MIRRORS: [&str; 1] = ["https://www.cs.toronto.edu/~kriz/"];
 
 const MNIST: [Published; 4] = [
     Published {
@@ -84,6 +89,9 @@ const KMNIST: [Published; 4] = [
     packed(5_120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
 ];
 
+const CIFAR10: [Published; 1] =
+    [packed(170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")];
+
 /// A file of which only the compressed form has a published sum.
 const fn packed(bytes: u64, packed: &'static str) -> Published {
     Published { bytes, packed, unpacked: None }
@@ -102,6 +110,14 @@ mod tests {
                     assert!(sum.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')), "{sum}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_file_has_its_checksum() {
+        for name in DatasetName::ALL {
+            let checksums = Sources::published(name).map_or(0, |sources| sources.files.len());
+            assert_eq!(checksums, name.files().len(), "{name}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Downloads the four files of a data set: from several mirrors, resumed where a connection broke, verified, and only
+//! Downloads the files of a data set: from several mirrors, resumed where a connection broke, verified, and only
 //! then renamed to their own names, so that a file with its own name is a whole one whatever happened before.
 //! One limit on silence covers all files, servers and waiting for others: no network, no wait beyond ten seconds.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::transfer::{Outcome, Patience, host_of, transfer};
 use super::verify::{Verdict, judge};
-use super::{DatasetName, FILES, Progress, Published, Sources, locate};
+use super::{DatasetName, Progress, Published, Sources, locate};
 use crate::{Error, Result};
 
 /// Requests for one file to one server: a connection may break this often as long as the file grows.
@@ -21,7 +21,7 @@ const FRUITLESS: usize = 3;
 /// Pause between two looks at whether another process is done.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Brings the four files of `name` into `folder`, which is created. Files that are there and verified are kept.
+/// Brings the files of `name` into `folder`, which is created. Files that are there and verified are kept.
 ///
 /// Fails with [`Error::Download`] where no server delivers, with [`Error::Data`] where a file is in the way that is
 /// not the published one (it is never overwritten), with [`Error::Io`] where the folder cannot be written.
@@ -34,7 +34,7 @@ pub fn fetch(name: DatasetName, folder: &Path, sources: &Sources, progress: &mut
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let lock = lock(folder, &mut patience, progress)?;
     let mut download = Download { folder, sources, exclusive: lock.is_some(), preferred: 0, patience, progress };
-    FILES.iter().zip(&sources.files).try_for_each(|(file, published)| download.file(file, published))
+    name.files().iter().zip(&sources.files).try_for_each(|(file, published)| download.file(file, published))
 }
 
 /// Keeps two processes from writing one folder at once. The system drops the lock when its holder ends, however it

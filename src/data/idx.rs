@@ -164,12 +164,15 @@ fn next_bytes(file: &mut dyn Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
 pub(super) fn unpack_error(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         ErrorKind::UnexpectedEof => damaged(path, "is truncated: its gzip stream is cut off".to_string()),
-        ErrorKind::InvalidInput | ErrorKind::InvalidData => damaged(path, format!("is damaged: {error}")),
+        // `tar` calls its own complaints `Other`.
+        ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other => {
+            damaged(path, format!("is damaged: {error}"))
+        }
         _ => Error::io("read", path)(error),
     }
 }
 
-fn damaged(path: &Path, problem: String) -> Error {
+pub(super) fn damaged(path: &Path, problem: String) -> Error {
     Error::Data(format!("{} {problem}; {REMEDY}", path.display()))
 }
 

@@ -1,10 +1,10 @@
 //! Where files are looked for: `--data-dir`, or else `GLASSNET_DATA` and then the user's cache folder.
-//! Each may hold the four files itself or in a subfolder named after the data set; a file may be gzipped or plain,
+//! Each may hold the files itself or in a subfolder named after the data set; a file may be gzipped or plain,
 //! and be called `train-images-idx3-ubyte` or, as some archives do, `train-images.idx3-ubyte`.
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetName, FILES, Request, verify};
+use super::{DatasetName, Request, verify};
 use crate::{Error, Result};
 
 /// The folder that the environment variable `GLASSNET_DATA` names; empty counts as unset.
@@ -44,19 +44,21 @@ pub(super) fn file_in(folder: &Path, file: &str) -> Option<PathBuf> {
     variants.into_iter().map(|variant| folder.join(variant)).find(|path| path.is_file())
 }
 
-/// The entries of [`FILES`] that are not in `folder`.
-pub(super) fn missing_from(folder: &Path) -> Vec<&'static str> {
-    FILES.into_iter().filter(|file| file_in(folder, file).is_none()).collect()
+/// The files of `name` that are not in `folder`.
+pub(super) fn missing_from(name: DatasetName, folder: &Path) -> Vec<&'static str> {
+    name.files().iter().copied().filter(|file| file_in(folder, file).is_none()).collect()
 }
 
-/// The folder at `place` that holds all four files of `name`.
+/// The folder at `place` that holds all files of `name`.
 pub(super) fn complete_folder(name: DatasetName, place: &Path) -> Option<PathBuf> {
-    candidates(name, place).into_iter().find(|folder| missing_from(folder).is_empty())
+    candidates(name, place).into_iter().find(|folder| missing_from(name, folder).is_empty())
 }
 
 /// The folder at `place` that holds some but not all of the files: a copy that went wrong.
 pub(super) fn incomplete_folder(name: DatasetName, place: &Path) -> Option<PathBuf> {
-    candidates(name, place).into_iter().find(|folder| (1..FILES.len()).contains(&missing_from(folder).len()))
+    candidates(name, place)
+        .into_iter()
+        .find(|folder| (1..name.files().len()).contains(&missing_from(name, folder).len()))
 }
 
 /// The folder at `place` to report on: a complete one, else an incomplete one, else the place itself.
@@ -64,7 +66,7 @@ pub(super) fn best_folder(name: DatasetName, place: &Path) -> PathBuf {
     complete_folder(name, place).or_else(|| incomplete_folder(name, place)).unwrap_or_else(|| place.to_path_buf())
 }
 
-/// The subfolder comes first. All sets share their file names, so files that lie in the place itself might be those
+/// The subfolder comes first. All sets in MNIST's format share their file names, so files that lie in the place itself might be those
 /// of another set: their checksum tells, and then they do not count.
 fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
     let mut folders = vec![place.join(name.as_str())];
@@ -77,13 +79,15 @@ fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
 
 /// The published set that the files in `folder` itself belong to, where it is not `name`.
 pub(super) fn another_set_in(name: DatasetName, folder: &Path) -> Option<DatasetName> {
-    file_in(folder, FILES[1]).and_then(|labels| verify::owner_of_labels(&labels)).filter(|&owner| owner != name)
+    let labels = name.files().get(1).and_then(|labels| file_in(folder, labels));
+    labels.and_then(|labels| verify::owner_of_labels(&labels)).filter(|&owner| owner != name)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use super::super::FILES;
     use super::*;
 
     #[test]

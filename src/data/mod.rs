@@ -6,6 +6,8 @@
 
 pub mod catalog;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod cifar;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod fetch;
 pub mod idx;
 pub mod locate;
@@ -76,14 +78,21 @@ pub enum DatasetName {
     FashionMnist,
     /// Cursive hiragana, Clanuwat et al. (2018).
     Kmnist,
+    /// Small colour photographs of animals and vehicles, Krizhevsky (2009).
+    Cifar10,
     /// The digits that [`synthetic`] draws; no file is needed.
     Synthetic,
 }
 
 impl DatasetName {
     /// Every name, in the order in which help texts show them.
-    pub const ALL: [DatasetName; 4] =
-        [DatasetName::Mnist, DatasetName::FashionMnist, DatasetName::Kmnist, DatasetName::Synthetic];
+    pub const ALL: [DatasetName; 5] = [
+        DatasetName::Mnist,
+        DatasetName::FashionMnist,
+        DatasetName::Kmnist,
+        DatasetName::Cifar10,
+        DatasetName::Synthetic,
+    ];
 
     /// The name as users type it, and as folders are called.
     pub fn as_str(self) -> &'static str {
@@ -91,15 +100,25 @@ impl DatasetName {
             DatasetName::Mnist => "mnist",
             DatasetName::FashionMnist => "fashion-mnist",
             DatasetName::Kmnist => "kmnist",
+            DatasetName::Cifar10 => "cifar10",
             DatasetName::Synthetic => "synthetic",
         }
     }
 
-    /// What the labels 0 to 9 stand for.
-    pub fn class_names(self) -> [&'static str; 10] {
+    /// Its files, unpacked names; published with `.gz` behind them. The synthetic digits have none.
+    pub fn files(self) -> &'static [&'static str] {
         match self {
-            DatasetName::Mnist | DatasetName::Synthetic => ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-            DatasetName::FashionMnist => [
+            DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::Kmnist => &FILES,
+            DatasetName::Cifar10 => &[catalog::CIFAR10_FILE],
+            DatasetName::Synthetic => &[],
+        }
+    }
+
+    /// What the labels stand for, from 0 on.
+    pub fn class_names(self) -> &'static [&'static str] {
+        match self {
+            DatasetName::Mnist | DatasetName::Synthetic => &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+            DatasetName::FashionMnist => &[
                 "T-shirt/top",
                 "Trouser",
                 "Pullover",
@@ -111,7 +130,10 @@ impl DatasetName {
                 "Bag",
                 "Ankle boot",
             ],
-            DatasetName::Kmnist => ["お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を"],
+            DatasetName::Kmnist => &["お", "き", "す", "つ", "な", "は", "ま", "や", "れ", "を"],
+            DatasetName::Cifar10 => {
+                &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+            }
         }
     }
 }
@@ -136,7 +158,7 @@ impl FromStr for DatasetName {
 /// Where a data set came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Read from the four files in this folder.
+    /// Read from the files in this folder.
     Files(PathBuf),
     /// Drawn by [`synthetic`]; the reason is there when nobody asked for it but nothing else could be had.
     Synthetic { fallback_reason: Option<String> },
@@ -196,7 +218,10 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let message = "cifar".parse::<DatasetName>().unwrap_err().to_string();
-        assert_eq!(message, "there is no data set `cifar`; choose one of mnist, fashion-mnist, kmnist, synthetic");
+        assert_eq!(
+            message,
+            "there is no data set `cifar`; choose one of mnist, fashion-mnist, kmnist, cifar10, synthetic"
+        );
     }
 
     #[test]

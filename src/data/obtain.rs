@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::verify::{Verdict, verify_against};
-use super::{Dataset, DatasetName, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
+use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
 use crate::{Error, Result};
 
 /// Sizes of the synthetic set: those of MNIST.
@@ -17,7 +17,7 @@ const SYNTHETIC_TEST: usize = 10_000;
 /// Constant, so that `synthetic` is one data set as `mnist` is, whatever the seed of a run.
 const SYNTHETIC_SEED: u64 = 1;
 
-/// All sets known have ten classes.
+/// All sets in MNIST's format have ten classes.
 const CLASSES: usize = 10;
 
 /// Finds, downloads or draws what `request` asks for.
@@ -57,14 +57,15 @@ fn obtain_with(
         return Ok(draw(Some(format!("{name} cannot be obtained: {reason}")), progress));
     }
     let folder = request.data_dir.clone().or(target).map_or("a folder".into(), |folder| folder.display().to_string());
-    let files = FILES.map(|file| format!("{file}.gz")).join(", ");
+    let files: Vec<String> = name.files().iter().map(|file| format!("{file}.gz")).collect();
+    let files = files.join(", ");
     Err(Error::Data(format!(
         "{name} cannot be obtained: {reason}; put {files} (gzipped or plain) into {folder}, or name the folder that \
          has them with --data-dir, or train on the built-in digits with `--dataset synthetic`"
     )))
 }
 
-/// The folder with all four files. Incomplete is an error, except in the cache, where a download completes it.
+/// The folder with all files. Incomplete is an error, except in the cache, where a download completes it.
 fn find(name: DatasetName, request: &Request, cache: Option<PathBuf>) -> Result<Option<PathBuf>> {
     if let Some(folder) = request.data_dir.as_deref().filter(|folder| !folder.is_dir()) {
         return Err(Error::Data(format!("there is no folder {}; correct --data-dir or create it", folder.display())));
@@ -77,7 +78,7 @@ fn find(name: DatasetName, request: &Request, cache: Option<PathBuf>) -> Result<
             continue;
         }
         if let Some(folder) = locate::incomplete_folder(name, &place) {
-            let missing = locate::missing_from(&folder).join(", ");
+            let missing = locate::missing_from(name, &folder).join(", ");
             let folder = folder.display();
             return Err(Error::Data(format!(
                 "{name} is incomplete: {missing} (gzipped or plain) missing from {folder}; add what is missing"
@@ -107,15 +108,31 @@ fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress
     Err(Error::Download(format!("this build cannot download {name}")))
 }
 
-/// Reads the four files of `folder`.
+#[cfg(not(target_arch = "wasm32"))]
+fn read_archive(path: &Path) -> Result<(Examples, Examples)> {
+    super::cifar::read_archive(path)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn read_archive(path: &Path) -> Result<(Examples, Examples)> {
+    Err(Error::Data(format!("this build cannot read {}", path.display())))
+}
+
+/// Reads the files of `folder`.
 fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> {
     // Paths of missing files never get this far; should one vanish just now, reading it says so.
     let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
     let read = |images: &str, labels: &str| idx::read_examples(&path(images), &path(labels), CLASSES);
+    let both = || match name.files() {
+        [archive] => read_archive(&path(archive)),
+        _ => {
+            let (train, test) = rayon::join(|| read(FILES[0], FILES[1]), || read(FILES[2], FILES[3]));
+            Ok((train?, test?))
+        }
+    };
     // Unpacking and checksums take most of a short run's start.
-    let (train, (test, reports)) =
-        rayon::join(|| read(FILES[0], FILES[1]), || (read(FILES[2], FILES[3]), verify_against(sources, folder)));
-    let (train, test) = (train?, test?);
+    let (both, reports) = rayon::join(both, || verify_against(name, sources, folder));
+    let (train, test) = both?;
     if train.shape != test.shape {
         let ([h, w, _], [test_h, test_w, _]) = (train.shape, test.shape);
         let folder = folder.display();

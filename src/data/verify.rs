@@ -1,4 +1,4 @@
-//! Are these the published files? [`verify`] reports on the four files of one folder, [`list`] on every data set.
+//! Are these the published files? [`verify`] reports on the files of one folder, [`list`] on every data set.
 //! A sum of the packed or of the unpacked bytes will do, whichever is published and matches.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::idx;
 use super::locate;
-use super::{DatasetName, FILES, Published, Request, Sources};
+use super::{DatasetName, Published, Request, Sources};
 use crate::{Error, Result};
 
 /// What a file's checksum says.
@@ -39,14 +39,14 @@ pub struct FileReport {
     pub verdict: Verdict,
 }
 
-/// Reports on the four files in `folder`, or in its subfolder named after the data set; mismatches are in the report,
+/// Reports on the files in `folder`, or in its subfolder named after the data set; mismatches are in the report,
 /// not an error. Only [`Verdict::Verified`] is a success. The synthetic digits have no files: an empty report.
 pub fn verify(name: DatasetName, folder: &Path) -> Vec<FileReport> {
     let Some(sources) = Sources::published(name) else { return Vec::new() };
-    verify_against(&sources, &locate::best_folder(name, folder))
+    verify_against(name, &sources, &locate::best_folder(name, folder))
 }
 
-pub(super) fn verify_against(sources: &Sources, folder: &Path) -> Vec<FileReport> {
+pub(super) fn verify_against(name: DatasetName, sources: &Sources, folder: &Path) -> Vec<FileReport> {
     let report = |(&file, published): (&&'static str, &Published)| {
         let path = locate::file_in(folder, file);
         let bytes = path.as_deref().and_then(|path| path.metadata().ok()).map_or(0, |metadata| metadata.len());
@@ -56,7 +56,7 @@ pub(super) fn verify_against(sources: &Sources, folder: &Path) -> Vec<FileReport
         };
         FileReport { file, path, bytes, verdict }
     };
-    FILES.iter().zip(&sources.files).map(report).collect()
+    name.files().iter().zip(&sources.files).map(report).collect()
 }
 
 /// One data set: where it was found, and what its files are.
@@ -89,8 +89,9 @@ pub(super) fn judge(path: &Path, published: &Published) -> Result<Verdict> {
         return Ok(Verdict::Verified);
     }
     if !start.starts_with(&[0x1f, 0x8b]) {
-        // What does not begin as IDX does (two zeros, then the type: unsigned bytes) is no form of the file at all.
-        let unverifiable = published.unpacked.is_none() && start == [0, 0, 8];
+        // What is no tar and does not begin as IDX does (two zeros, then the type: unsigned bytes) is no form of the file.
+        let known = start == [0, 0, 8] || path.extension().is_some_and(|ending| ending == "tar");
+        let unverifiable = published.unpacked.is_none() && known;
         return Ok(if unverifiable { Verdict::Unverifiable } else { Verdict::Differs { sha256: packed } });
     }
     // Unpacking tells a damaged file from someone's own data even where there is no sum to compare with.
@@ -139,7 +140,7 @@ impl Write for Hashing {
 /// Which published data set a label file belongs to, told by its checksum.
 pub(super) fn owner_of_labels(path: &Path) -> Option<DatasetName> {
     let owned = |name: &DatasetName| {
-        let published = Sources::published(*name).map(|sources| sources.files[1]);
+        let published = Sources::published(*name).and_then(|sources| sources.files.get(1).copied());
         published.is_some_and(|published| matches!(judge(path, &published), Ok(Verdict::Verified)))
     };
     DatasetName::ALL.into_iter().find(owned)

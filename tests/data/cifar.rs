@@ -1,0 +1,196 @@
+//! CIFAR-10 from archives of a few records, made here: fetched, read, and refused where they are not what they should be.
+
+use std::fs;
+use std::path::Path;
+
+use glassnet::data::cifar::read_archive;
+use glassnet::data::{self, Dataset, DatasetName, Origin, Published, Request, Sources, Verdict};
+use tar::{EntryType, Header};
+use tempfile::{TempDir, tempdir};
+
+use crate::server::{Server, gzip, send_file, send_head, sha256};
+
+const FILE: &str = "cifar-10-binary.tar.gz";
+const NAMES: &str = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
+
+/// A record whose planes hold red + i, green + i, blue + i, modulo 256.
+fn record(label: u8, colour: [u8; 3]) -> Vec<u8> {
+    let planes = colour.iter().flat_map(|first| (0..1024usize).map(|i| first.wrapping_add(i as u8)));
+    std::iter::once(label).chain(planes).collect()
+}
+
+/// What the published archive holds, with one record a file and two in the test set.
+fn entries() -> Vec<(String, Vec<u8>)> {
+    let train = (1..=5u8).map(|i| (format!("data_batch_{i}.bin"), record(i, [i, 100, 200])));
+    let test = ("test_batch.bin".to_string(), [record(9, [7, 8, 9]), record(0, [1, 2, 3])].concat());
+    let texts = [("batches.meta.txt", NAMES), ("readme.html", "<html>")];
+    let texts = texts.map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()));
+    let all = train.chain([test]).chain(texts);
+    all.map(|(name, bytes)| (format!("cifar-10-batches-bin/{name}"), bytes)).collect()
+}
+
+fn header(kind: EntryType, name: &str, size: usize) -> Header {
+    let mut header = Header::new_gnu();
+    // Not `set_path`, which refuses names that a hostile archive may have.
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_size(size as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    header
+}
+
+fn tar(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append(&header(EntryType::Directory, "cifar-10-batches-bin/", 0), &[][..]).unwrap();
+    for (name, bytes) in entries {
+        builder.append(&header(EntryType::Regular, name, bytes.len()), &bytes[..]).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn archive() -> Vec<u8> {
+    gzip(&tar(&entries()))
+}
+
+fn sources(bytes: &[u8], servers: &[&str]) -> Sources {
+    let published = Published { bytes: bytes.len() as u64, packed: sha256(bytes).leak(), unpacked: None };
+    Sources { mirrors: servers.iter().map(|url| url.to_string()).collect(), files: vec![published] }
+}
+
+fn fetch(folder: &Path, sources: &Sources) -> glassnet::Result<()> {
+    data::fetch(DatasetName::Cifar10, folder, sources, &mut |_| ())
+}
+
+fn obtain(folder: &TempDir) -> glassnet::Result<Dataset> {
+    let data_dir = Some(folder.path().to_path_buf());
+    data::obtain(&Request { name: Some(DatasetName::Cifar10), data_dir, ..Request::default() }, &mut |_| ())
+}
+
+/// What is said of an archive with these bytes.
+fn refusal(bytes: &[u8]) -> String {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    fs::write(&path, bytes).unwrap();
+    let message = read_archive(&path).unwrap_err().to_string();
+    assert!(message.contains(FILE) && message.ends_with("run `glassnet data fetch`"), "{message}");
+    message
+}
+
+fn refusal_of(change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> String {
+    let mut entries = entries();
+    change(&mut entries);
+    refusal(&gzip(&tar(&entries)))
+}
+
+#[test]
+fn what_is_fetched_is_read_with_its_planes_interleaved() {
+    let (bytes, folder) = (archive(), tempdir().unwrap());
+    let served = bytes.clone();
+    let server = Server::start(move |request, stream| send_file(stream, request, &served));
+    fetch(&folder.path().join("cifar10"), &sources(&bytes, &[&server.url])).unwrap();
+    assert_eq!(server.ranges(FILE), [None]);
+    let files: Vec<_> = fs::read_dir(folder.path().join("cifar10")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(files.iter().all(|name| name == FILE || name == ".lock"), "{files:?}");
+
+    let dataset = obtain(&folder).unwrap();
+    assert_eq!(dataset.origin, Origin::Files(folder.path().join("cifar10")));
+    let (train, test) = (&dataset.train, &dataset.test);
+    assert_eq!((train.shape, test.shape, train.classes), ([32, 32, 3], [32, 32, 3], 10));
+    assert_eq!((&train.labels[..], &test.labels[..]), (&[1, 2, 3, 4, 5][..], &[9, 0][..]));
+    assert_eq!(train.image(2)[..6], [3, 100, 200, 4, 101, 201]);
+    // Row 1, column 2 is pixel 34 of each plane.
+    assert_eq!(test.image(1)[3 * 34..][..3], [35, 36, 37]);
+    assert_eq!((train.pixels.len(), test.pixels.len()), (5 * 3072, 2 * 3072));
+}
+
+#[test]
+fn a_cut_download_is_resumed_and_wrong_bytes_are_refused() {
+    let (bytes, folder) = (archive(), tempdir().unwrap());
+    let served = bytes.clone();
+    let cut = Server::start(move |request, stream| match request.range {
+        Some(_) => send_file(stream, request, &served),
+        None => {
+            send_head(stream, "200 OK", served.len(), "");
+            let _ = std::io::Write::write_all(stream, &served[..500]);
+        }
+    });
+    fetch(folder.path(), &sources(&bytes, &[&cut.url])).unwrap();
+    assert_eq!(cut.ranges(FILE), [None, Some(500)]);
+    assert!(fs::read(folder.path().join(FILE)).unwrap() == bytes);
+
+    let folder = tempdir().unwrap();
+    let other = gzip(&tar(&entries()[..3]));
+    let wrong = Server::start(move |request, stream| send_file(stream, request, &other));
+    let message = fetch(folder.path(), &sources(&bytes, &[&wrong.url])).unwrap_err().to_string();
+    assert!(message.contains("sends wrong bytes"), "{message}");
+    assert!(!folder.path().join(FILE).exists());
+}
+
+#[test]
+fn a_plain_tar_serves_too_and_cannot_be_verified() {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("cifar-10-binary.tar"), tar(&entries())).unwrap();
+    assert_eq!(obtain(&folder).unwrap().train.len(), 5);
+    let reports = data::verify(DatasetName::Cifar10, folder.path());
+    assert_eq!(reports.iter().map(|report| &report.verdict).collect::<Vec<_>>(), [&Verdict::Unverifiable]);
+}
+
+#[test]
+fn an_archive_that_is_not_there_is_an_error_that_names_it() {
+    let message = obtain(&tempdir().unwrap()).unwrap_err().to_string();
+    assert!(message.contains("cifar10 cannot be obtained") && message.contains(FILE), "{message}");
+}
+
+#[test]
+fn what_does_not_belong_into_the_archive_is_refused() {
+    for name in ["cifar-10-batches-bin/virus.exe", "../data_batch_1.bin", "/etc/passwd", "data_batch_1.bin"] {
+        let message = refusal_of(|entries| entries.push((name.to_string(), b"x".to_vec())));
+        assert!(message.contains(name) && message.contains("no part of CIFAR-10"), "{message}");
+    }
+    let message = refusal_of(|entries| entries.push(entries[0].clone()));
+    assert!(message.contains("data_batch_1.bin\", which is no part"), "{message}");
+}
+
+#[test]
+fn links_are_refused() {
+    for kind in [EntryType::Symlink, EntryType::Link, EntryType::Fifo] {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append(&header(kind, "cifar-10-batches-bin/test_batch.bin", 0), &[][..]).unwrap();
+        let message = refusal(&builder.into_inner().unwrap());
+        assert!(message.contains("no part of CIFAR-10"), "{message}");
+    }
+}
+
+#[test]
+fn sizes_and_labels_are_checked() {
+    let message = refusal_of(|entries| entries[1].1.truncate(3072));
+    assert!(message.contains("data_batch_2.bin\" of 3072 bytes; records have 3073"), "{message}");
+    let message = refusal_of(|entries| entries[3].1.clear());
+    assert!(message.contains("data_batch_4.bin\" of 0 bytes"), "{message}");
+    let message = refusal_of(|entries| entries[5].1[3073] = 10);
+    assert!(message.contains("label 10 of record 1 in test_batch.bin is not within 0 to 9"), "{message}");
+    let message = refusal_of(|entries| drop(entries.remove(2)));
+    assert!(message.contains("is incomplete: data_batch_3.bin missing"), "{message}");
+    let message = refusal_of(|entries| entries[6].1 = b"cat\ndog\n".to_vec());
+    assert!(message.contains("names other classes"), "{message}");
+}
+
+#[test]
+fn damaged_archives_are_refused() {
+    let (packed, plain) = (archive(), tar(&entries()));
+    assert!(refusal(&packed[..packed.len() / 2]).contains("truncated"));
+    assert!(refusal(&plain[..2000]).contains("truncated"));
+    refusal(b"rubbish");
+    refusal(&gzip(b"rubbish that is no tar"));
+    refusal(b"");
+    // A size that is not there.
+    let mut huge = plain;
+    let size = format!("{:011o}", 3073u64 * 300_000);
+    huge[512 + 124..][..11].copy_from_slice(size.as_bytes());
+    let mut head = Header::new_gnu();
+    head.as_mut_bytes().copy_from_slice(&huge[512..1024]);
+    head.set_cksum();
+    huge[512..1024].copy_from_slice(head.as_bytes());
+    assert!(refusal(&huge).contains("truncated"));
+}
