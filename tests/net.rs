@@ -106,9 +106,37 @@ fn the_vgg_preset_halves_its_maps_twice() {
 }
 
 #[test]
+fn the_cifar10_preset_is_convnetjs_own_network() {
+    let network = Network::preset("convnetjs-cifar10").expect("a preset");
+    let shapes: Vec<String> = network.nodes.iter().map(|node| format!("{} {}", node.name, node.output)).collect();
+    let expected = [
+        "input 32x32x3",
+        "conv1 32x32x16",
+        "relu1 32x32x16",
+        "pool1 16x16x16",
+        "conv2 16x16x20",
+        "relu2 16x16x20",
+        "pool2 8x8x20",
+        "conv3 8x8x20",
+        "relu3 8x8x20",
+        "pool3 4x4x20",
+        "fc1 1x1x10",
+        "softmax 1x1x10",
+    ];
+    assert_eq!(shapes, expected);
+    assert_eq!((network.parameter_count(), network.initializer, network.crop), (22_466, Initializer::Lecun, false));
+    let recipe = &network.training;
+    assert_eq!((recipe.trainer, recipe.batch_size), (Some(TrainerName::Adadelta), Some(4)));
+    assert_eq!((recipe.rho, recipe.epsilon, recipe.l2_decay), (Some(0.95), Some(1e-8), Some(2.5e-5)));
+}
+
+#[test]
 fn an_unknown_preset_lists_the_known_ones() {
     let message = Network::preset("lenet").expect_err("no such preset").to_string();
-    assert_eq!(message, "unknown preset `lenet`; known are convnetjs-mnist, fast-mnist, best-mnist, vgg-mnist");
+    assert_eq!(
+        message,
+        "unknown preset `lenet`; known are convnetjs-mnist, fast-mnist, best-mnist, vgg-mnist, convnetjs-cifar10"
+    );
 }
 
 #[test]

@@ -48,7 +48,7 @@ struct ListArgs {
 #[derive(Debug, Serialize)]
 struct SetReport {
     dataset: DatasetName,
-    /// None where its files were not found, and for the synthetic digits, which have none.
+    /// None where its files were not found, and for the synthetic sets, which have none.
     folder: Option<PathBuf>,
     /// `built-in`, `missing`, `verified` or `differs`.
     state: &'static str,
@@ -77,7 +77,7 @@ pub fn run(command: &DataCommand) -> Result<ExitCode> {
 
 /// The sets asked for: the one, or all that have files.
 fn names(args: &DataSetArgs) -> Vec<DatasetName> {
-    let all = DatasetName::ALL.into_iter().filter(|name| *name != DatasetName::Synthetic);
+    let all = DatasetName::ALL.into_iter().filter(|name| !name.is_synthetic());
     args.dataset.map_or(all.collect(), |name| vec![name])
 }
 
@@ -98,7 +98,7 @@ fn fetch(args: &DataSetArgs) -> Result<ExitCode> {
 }
 
 fn verify(args: &DataSetArgs) -> Result<ExitCode> {
-    if args.dataset == Some(DatasetName::Synthetic) {
+    if args.dataset.is_some_and(DatasetName::is_synthetic) {
         return Err(built_in());
     }
     let listings = find(&args.list)?;
@@ -129,7 +129,8 @@ fn verify(args: &DataSetArgs) -> Result<ExitCode> {
 fn list(args: &ListArgs) -> Result<ExitCode> {
     let report = |listing: Listing| set_report(listing.name, listing.folder, listing.files);
     let mut reports: Vec<SetReport> = find(args)?.into_iter().map(report).collect();
-    reports.push(set_report(DatasetName::Synthetic, None, Vec::new()));
+    let built_in = DatasetName::ALL.into_iter().filter(|name| name.is_synthetic());
+    reports.extend(built_in.map(|name| set_report(name, None, Vec::new())));
     let mut table = Table::new(&["data set", "state", "size", "folder"]);
     for report in &reports {
         let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
@@ -147,11 +148,11 @@ fn find(args: &ListArgs) -> Result<Vec<Listing>> {
         return Err(Error::Data(format!("there is no folder {}; correct --data-dir or create it", folder.display())));
     }
     let environment = data::environment();
-    Ok(data::list(&Request { name: None, data_dir: args.data_dir.clone(), environment, allow_download: false }))
+    Ok(data::list(&Request { data_dir: args.data_dir.clone(), environment, ..Request::default() }))
 }
 
 fn built_in() -> Error {
-    Error::Settings("the synthetic digits are built in: they have no files to download or to verify".into())
+    Error::Settings("the synthetic sets are built in: they have no files to download or to verify".into())
 }
 
 /// The folders that were looked in, for people.
@@ -164,7 +165,7 @@ fn places(data_dir: Option<&Path>) -> String {
 
 fn set_report(dataset: DatasetName, folder: Option<PathBuf>, files: Vec<FileReport>) -> SetReport {
     let state = match &folder {
-        _ if dataset == DatasetName::Synthetic => "built-in",
+        _ if dataset.is_synthetic() => "built-in",
         None => "missing",
         Some(_) if files.iter().all(|file| file.verdict == Verdict::Verified) => "verified",
         Some(_) => "differs",

@@ -3,7 +3,7 @@
 use super::options::{self, DataArgs, DeviceArgs};
 use super::output::{Output, Table};
 use clap::Args;
-use glassnet::data::DatasetName;
+use glassnet::data::{Dataset, DatasetName};
 use glassnet::evaluate::{Evaluation, evaluate};
 use glassnet::exec::DeviceInfo;
 use glassnet::formats::{Model, load_model};
@@ -37,7 +37,7 @@ struct Report<'a> {
     model: &'a Path,
     network: &'a str,
     dataset: DatasetName,
-    /// Why the synthetic digits stand in for the data set, where they do.
+    /// Why synthetic examples stand in for the data set, where they do.
     stand_in: Option<&'a str>,
     device: DeviceInfo,
     examples: u64,
@@ -63,7 +63,7 @@ struct ClassReport {
 pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
     let model = load_model(&args.model)?;
-    let dataset = options::dataset(&args.data, trained_on(&model, &args.model, &args.data)?, output)?;
+    let dataset = data_for(&model, &args.model, &args.data, output)?;
     let (network, examples) = (&model.network, &dataset.test);
     let (device, evaluation) = pollster::block_on(async {
         let device = options::device(&args.device).await?;
@@ -81,31 +81,53 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
         test_loss: evaluation.loss,
         test_accuracy: evaluation.accuracy,
         confusion_matrix: &evaluation.confusion,
-        classes: class_reports(&evaluation, dataset.name),
+        classes: class_reports(&evaluation, &dataset.class_names()),
     };
     output.result(&report, text(&report))?;
     options::stand_in_reminder(&dataset, output)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// The data that a model is looked at with. A folder of pictures must have the classes that the model was trained on.
+pub(super) fn data_for(model: &Model, path: &Path, asked: &DataArgs, output: Output) -> Result<Dataset> {
+    let dataset = options::dataset(asked, trained_on(model, path, asked)?, &model.network, output)?;
+    let trained: Option<Vec<String>> = serde_json::from_value(model.extra["classes"].clone()).ok();
+    let found = dataset.class_names();
+    match trained.filter(|trained| asked.images.is_some() && *trained != found) {
+        None => Ok(dataset),
+        Some(trained) => Err(Error::Data(format!(
+            "{} was trained on the classes {}, but the folder of pictures has {}; its class folders must be the same",
+            path.display(),
+            trained.join(", "),
+            found.join(", ")
+        ))),
+    }
+}
+
 /// The data set that a model was trained on, which is what it is looked at with by default.
 ///
 /// # Errors
 /// [`Error::Model`] where the model names a data set that does not exist, and no other was asked for.
-pub(super) fn trained_on(model: &Model, path: &Path, asked: &DataArgs) -> Result<Option<DatasetName>> {
-    if asked.dataset.is_some() {
+fn trained_on(model: &Model, path: &Path, asked: &DataArgs) -> Result<Option<DatasetName>> {
+    if asked.dataset.is_some() || asked.images.is_some() {
         return Ok(None);
     }
     let Some(name) = model.extra.get("dataset").and_then(|name| name.as_str()) else { return Ok(None) };
+    if name == DatasetName::Images.as_str() {
+        return Err(Error::Model(format!(
+            "{} was trained on a folder of pictures: name it, or another with the same classes, with --images",
+            path.display()
+        )));
+    }
     name.parse().map(Some).map_err(|error| {
         Error::Model(format!("{}: its training data is not known here, choose by --dataset: {error}", path.display()))
     })
 }
 
-fn class_reports(evaluation: &Evaluation, dataset: DatasetName) -> Vec<ClassReport> {
+fn class_reports(evaluation: &Evaluation, names: &[String]) -> Vec<ClassReport> {
     let report = |(class, row): (usize, &Vec<u64>)| {
         let (examples, correct) = (row.iter().sum(), row[class]);
-        let name = dataset.class_names().get(class).map_or(class.to_string(), |name| name.to_string());
+        let name = names.get(class).cloned().unwrap_or(class.to_string());
         let accuracy = (examples > 0).then(|| correct as f64 / examples as f64);
         ClassReport { class, name, examples, correct, accuracy }
     };

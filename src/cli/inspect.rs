@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Classes that are shown.
-const TOP: usize = 3;
+pub(super) const TOP: usize = 3;
 
 /// Send one example forward and backward, and show every layer's activations and gradients
 ///
@@ -61,7 +61,7 @@ struct Report<'a> {
     model: &'a Path,
     network: &'a str,
     dataset: DatasetName,
-    /// Why the synthetic digits stand in for the data set, where they do.
+    /// Why synthetic examples stand in for the data set, where they do.
     stand_in: Option<&'a str>,
     split: Split,
     index: usize,
@@ -74,8 +74,9 @@ struct Report<'a> {
     dump: Option<&'a Path>,
 }
 
+/// A class and how sure the network is of it.
 #[derive(Debug, Serialize)]
-struct Class {
+pub(super) struct Class {
     class: usize,
     name: String,
     /// With softmax.
@@ -84,6 +85,15 @@ struct Class {
     /// With another loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f32>,
+}
+
+impl Class {
+    /// What the last layer of `network` says of a class: with softmax a probability, else a score.
+    pub(super) fn new(network: &Network, names: &[String], class: usize, value: f32) -> Class {
+        let softmax = network.nodes.last().is_some_and(|node| matches!(node.layer, Layer::Softmax { .. }));
+        let (probability, score) = if softmax { (Some(value), None) } else { (None, Some(value)) };
+        Class { class, name: names.get(class).cloned().unwrap_or(class.to_string()), probability, score }
+    }
 }
 
 /// `7 (99.12 %)`, or `7 (score 1.25)`.
@@ -110,8 +120,7 @@ struct LayerReport<'a> {
 pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
     let model = load_model(&args.model)?;
-    let default = super::eval::trained_on(&model, &args.model, &args.data)?;
-    let dataset = options::dataset(&args.data, default, output)?;
+    let dataset = super::eval::data_for(&model, &args.model, &args.data, output)?;
     let examples = match args.split {
         Split::Train => &dataset.train,
         Split::Test => &dataset.test,
@@ -142,12 +151,8 @@ fn report<'a>(
     device: DeviceInfo,
     inspection: &'a Inspection,
 ) -> Report<'a> {
-    let name = |class: usize| dataset.name.class_names().get(class).map_or(class.to_string(), |n| n.to_string());
-    let softmax = network.nodes.last().is_some_and(|node| matches!(node.layer, Layer::Softmax { .. }));
-    let class = |(class, value): (usize, f32)| {
-        let (probability, score) = if softmax { (Some(value), None) } else { (None, Some(value)) };
-        Class { class, name: name(class), probability, score }
-    };
+    let names = dataset.class_names();
+    let class = |(class, value): (usize, f32)| Class::new(network, &names, class, value);
     let label = inspection.label;
     let layer = |(node, statistics): (&'a Node, &'a LayerStatistics)| LayerReport {
         kind: node.layer.kind(),

@@ -2,14 +2,14 @@
 
 use super::output::{Output, note};
 use clap::{Args, ValueEnum};
-use glassnet::data::{self, Dataset, DatasetName, Origin, Progress, Request};
+use glassnet::data::{self, Dataset, DatasetName, ImageFolder, Origin, Progress, Request};
 use glassnet::exec::Device;
 use glassnet::exec::gpu::{AdapterSummary, Choice, Gpu, Reads, RuntimeChecks, list_adapters};
-use glassnet::net::Network;
+use glassnet::net::{Network, Shape};
 use glassnet::{Error, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where to compute, as users say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -37,17 +37,23 @@ pub struct DeviceArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct DataArgs {
-    /// The data set: mnist, fashion-mnist, kmnist, cifar10, or synthetic, which is built in
+    /// The data set: mnist, fashion-mnist, kmnist, cifar10, or synthetic or synthetic-pictures, which are built in
+    /// [default: mnist, or cifar10 where the network takes colour]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<DatasetName>,
     /// Folder with the data set's files, or with a subfolder named after it that has them
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// A folder of PNG and JPEG pictures instead, with a subfolder for each class, or with such folders in `train` and
+    /// `test`; their middle is resized to the network's input
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["dataset", "data_dir"])]
+    pub images: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct NetworkArgs {
-    /// A network that comes with the program: convnetjs-mnist (the default), fast-mnist, best-mnist or vgg-mnist
+    /// A network that comes with the program: convnetjs-mnist (the default), fast-mnist, best-mnist, vgg-mnist or
+    /// convnetjs-cifar10
     #[arg(long, value_name = "NAME", conflicts_with = "net")]
     pub preset: Option<String>,
     /// A network of your own, described in TOML
@@ -94,45 +100,76 @@ pub fn automatic_choice(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>
 }
 
 /// Finds, downloads or draws the data set; progress goes to stderr. `default` is taken where no name is given; without
-/// both it is MNIST, or the synthetic digits where MNIST cannot be had. When those stand in, this says so loudly: call
-/// it before anything else is printed, and call [`stand_in_reminder`] at the end.
+/// both it is MNIST, or CIFAR-10 where `network` takes colour, or what this program draws where that cannot be had. When
+/// drawn examples stand in, this says so loudly: call it before anything else is printed, and call [`stand_in_reminder`]
+/// at the end. A folder of pictures is resized to the input of `network`.
 ///
 /// # Errors
-/// As [`data::obtain`]: what was asked for cannot be had, or is damaged.
-pub fn dataset(args: &DataArgs, default: Option<DatasetName>, output: Output) -> Result<Dataset> {
-    let name = args.dataset.or(default);
-    if name == Some(DatasetName::Synthetic) && args.dataset.is_none() && args.data_dir.is_some() {
-        return Err(Error::Settings(
-            "the model was trained on the synthetic digits, which have no files: leave --data-dir out, or name the data \
-             set in it with --dataset"
-                .into(),
-        ));
+/// As [`data::obtain`] and [`ImageFolder`]: what was asked for cannot be had, or is damaged, or does not fit `network`.
+pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network, output: Output) -> Result<Dataset> {
+    if let Some(folder) = &args.images {
+        return images(folder, network);
     }
-    let request =
-        Request { name, data_dir: args.data_dir.clone(), environment: data::environment(), allow_download: true };
+    let name = args.dataset.or(default);
+    if let Some(name) = name.filter(|name| name.is_synthetic() && args.dataset.is_none() && args.data_dir.is_some()) {
+        return Err(Error::Settings(format!(
+            "the model was trained on the synthetic {}, which have no files: leave --data-dir out, or name the data set \
+             in it with --dataset",
+            name.drawn()
+        )));
+    }
+    let preferred = (network.input_shape().channels == 3).then_some(DatasetName::Cifar10);
+    let (data_dir, environment) = (args.data_dir.clone(), data::environment());
+    let request = Request { name, preferred, data_dir, environment, allow_download: true };
     let mut progress = DownloadProgress::new();
     let dataset = data::obtain(&request, &mut |event| progress.show(event))?;
     progress.clear();
     if let Some(reason) = stand_in_reason(&dataset) {
-        output.say(format_args!("*** SYNTHETIC DIGITS STAND IN FOR MNIST: {reason} ***"))?;
+        let (drawn, wanted) = stood_in(&dataset);
+        output.say(format_args!("*** SYNTHETIC {drawn} STAND IN FOR {wanted}: {reason} ***"))?;
     }
     Ok(dataset)
 }
 
-/// Why the synthetic digits stand in for a data set that could not be had; none where they were asked for.
+/// A folder of pictures. Whether its classes are those of the network is judged before any picture is read.
+fn images(folder: &Path, network: &Network) -> Result<Dataset> {
+    let listed = ImageFolder::list(folder)?;
+    if listed.others > 0 {
+        let folder = folder.display();
+        note(format_args!("{folder}: {} files are left out: they do not end in .png, .jpg or .jpeg", listed.others));
+    }
+    let Shape { height, width, channels } = network.input_shape();
+    network.check_fits(network.input_shape(), listed.classes.len())?;
+    let mut progress = DownloadProgress::new();
+    let dataset = listed.read([height, width, channels], &mut |event| progress.show(event));
+    progress.clear();
+    dataset
+}
+
+/// What is drawn and what it stands in for, in capitals.
+fn stood_in(dataset: &Dataset) -> (String, &'static str) {
+    let wanted = if dataset.name == DatasetName::SyntheticPictures { "CIFAR-10" } else { "MNIST" };
+    (dataset.name.drawn().to_uppercase(), wanted)
+}
+
+/// Why drawn examples stand in for a data set that could not be had; none where they were asked for.
 pub fn stand_in_reason(dataset: &Dataset) -> Option<&str> {
     match &dataset.origin {
         Origin::Synthetic { fallback_reason } => fallback_reason.as_deref(),
-        Origin::Files(_) => None,
+        Origin::Files(_) | Origin::Images { .. } => None,
     }
 }
 
-/// The last line of a command's output where the synthetic digits stand in; nothing otherwise.
+/// The last line of a command's output where drawn examples stand in; nothing otherwise.
 pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
     match stand_in_reason(dataset) {
-        Some(_) => output.say(
-            "*** THESE FIGURES ARE FOR SYNTHETIC DIGITS, NOT FOR MNIST; `glassnet data fetch` downloads the real ones ***",
-        ),
+        Some(_) => {
+            let (drawn, wanted) = stood_in(dataset);
+            output.say(format_args!(
+                "*** THESE FIGURES ARE FOR SYNTHETIC {drawn}, NOT FOR {wanted}; `glassnet data fetch` downloads the real \
+                 ones ***"
+            ))
+        }
         None => Ok(()),
     }
 }
@@ -180,7 +217,10 @@ impl DownloadProgress {
             Progress::Connecting { url, .. } => self.bar.set_message(format!("asking {url}")),
             Progress::Downloading { file, received, total } => self.bytes(file, received, total),
             Progress::Verified { file } => log::info!("{file}: verified"),
-            Progress::Drawing { examples } => self.bar.set_message(format!("drawing {examples} synthetic digits")),
+            Progress::Drawing { examples } => self.bar.set_message(format!("drawing {examples} synthetic examples")),
+            Progress::Reading { folder, pictures } => {
+                self.bar.set_message(format!("reading {pictures} pictures in {}", folder.display()));
+            }
         }
         self.bar.tick();
     }

@@ -4,7 +4,7 @@ use super::options::{self, DataArgs, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, note};
 use super::train_view::View;
 use clap::Args;
-use glassnet::data::{Dataset, DatasetName, Examples};
+use glassnet::data::{Dataset, Examples, Origin, Provenance};
 use glassnet::exec::Device;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::train::{
@@ -171,7 +171,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         view: View::new(&settings, output),
         folder,
         settings: &settings,
-        dataset: dataset.name.to_string(),
+        data: dataset.provenance(),
         first_step_seconds: None,
         stop,
     };
@@ -190,7 +190,10 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     let settings = Settings::resolve(options::network(&args.network)?, &args.overrides())?;
     // Opening a device takes as long as unpacking some of the data.
     let (data, device) = rayon::join(
-        || options::dataset(&args.data, None, output).map(|dataset| (fingerprint(&dataset.train), dataset)),
+        || {
+            options::dataset(&args.data, None, &settings.network, output)
+                .map(|dataset| (fingerprint(&dataset.train), dataset))
+        },
         || pollster::block_on(options::device(&args.device)),
     );
     let ((sum, dataset), device) = (data?, device?);
@@ -207,12 +210,12 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let mut config = folder.read_config()?;
     config.length = args.length().unwrap_or(config.length);
     let settings = config.settings()?;
-    let name: DatasetName = config.dataset.parse()?;
-    let data = DataArgs { dataset: Some(name), data_dir: args.data.data_dir.clone().or(config.data_dir.clone()) };
-    let dataset = options::dataset(&data, None, output)?;
+    let data = resumed_data(args, &config)?;
+    let dataset = options::dataset(&data, None, &settings.network, output)?;
     if fingerprint(&dataset.train) != config.data_sha256 {
+        let (name, option) = (dataset.name, if data.images.is_some() { "--images" } else { "--data-dir" });
         return Err(Error::Data(format!(
-            "the {name} data found now is not what this run was trained on; give the old folder with --data-dir"
+            "the {name} data found now is not what this run was trained on; give the old folder with {option}"
         )));
     }
     let state = folder.resume(&settings)?;
@@ -239,6 +242,24 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     Ok(Some(Ready { settings, dataset, device, folder, state }))
 }
 
+/// The data that the run began with; its folder may have moved.
+fn resumed_data(args: &TrainArgs, config: &RunConfig) -> Result<DataArgs> {
+    let refuse = |given: &str, remedy: &str| {
+        let data = &config.dataset;
+        Err(Error::Settings(format!("{given} cannot change a run on {data}: leave it out{remedy}")))
+    };
+    let (data_dir, images) = (args.data.data_dir.clone(), args.data.images.clone());
+    match &config.images {
+        Some(_) if data_dir.is_some() => refuse("--data-dir", ", or name a folder that has moved with --images"),
+        Some(old) => Ok(DataArgs { images: images.or(Some(old.clone())), ..DataArgs::default() }),
+        None if images.is_some() => refuse("--images", ", or start a new run without --resume"),
+        None => {
+            let (dataset, data_dir) = (Some(config.dataset.parse()?), data_dir.or(config.data_dir.clone()));
+            Ok(DataArgs { dataset, data_dir, images: None })
+        }
+    }
+}
+
 /// The device that the run began on, unless the command line names one.
 fn resumed_device(args: &TrainArgs, config: &RunConfig) -> Result<DeviceArgs> {
     if args.device.device.is_some() || args.device.adapter.is_some() {
@@ -254,10 +275,17 @@ fn resumed_device(args: &TrainArgs, config: &RunConfig) -> Result<DeviceArgs> {
 }
 
 fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String, device: &Device) -> RunConfig {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or(path.clone());
+    let division = match &dataset.origin {
+        Origin::Images { division, .. } => Some(division.describe().to_string()),
+        _ => None,
+    };
     RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         dataset: dataset.name.to_string(),
-        data_dir: args.data.data_dir.as_ref().map(|dir| std::path::absolute(dir).unwrap_or(dir.clone())),
+        data_dir: args.data.data_dir.as_ref().map(absolute),
+        images: args.data.images.as_ref().map(absolute),
+        division,
         data_sha256: sum,
         seed: settings.seed,
         batch_size: settings.batch_size,
@@ -312,7 +340,7 @@ struct Reporter<'a> {
     view: View,
     folder: RunFolder,
     settings: &'a Settings,
-    dataset: String,
+    data: Provenance,
     first_step_seconds: Option<f64>,
     stop: Arc<AtomicBool>,
 }
@@ -323,8 +351,8 @@ impl Observer for Reporter<'_> {
             Event::FirstStep => self.first_step_seconds = Some(super::since_launch().as_secs_f64()),
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
-            Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.dataset, state)?,
-            Event::Trained(state) => self.folder.save_model(self.settings, &self.dataset, state)?,
+            Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.data, state)?,
+            Event::Trained(state) => self.folder.save_model(self.settings, &self.data, state)?,
             _ => {}
         }
         self.view.show(&event)
@@ -349,7 +377,7 @@ impl Reporter<'_> {
             images_per_second: *images_per_second,
             first_step_seconds: self.first_step_seconds,
             device: device.info().to_string(),
-            dataset: self.dataset.clone(),
+            dataset: self.data.dataset.clone(),
             network: self.settings.network.name.clone(),
             trainer: self.settings.trainer.name().into(),
             seed: self.settings.seed,

@@ -57,6 +57,10 @@ impl View {
         let origin = match &dataset.origin {
             Origin::Files(folder) => folder.display().to_string(),
             Origin::Synthetic { .. } => "drawn by this program".into(),
+            Origin::Images { folder, division, classes } => {
+                let (count, names) = (classes.len(), classes.join(", "));
+                format!("{}; {count} classes: {names}; divided: {}", folder.display(), division.describe())
+            }
         };
         let resumed = resumed.map_or(String::new(), |step| format!(", resumed at step {step}"));
         self.output.say(format_args!(

@@ -32,14 +32,14 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The published files of a data set; `None` for the synthetic one, which has no files.
+    /// The published files of a data set; `None` for what is drawn, which has no files, and for a user's own folder.
     pub fn published(name: DatasetName) -> Option<Sources> {
         let (mirrors, files): (&[&str], &[Published]) = match name {
             DatasetName::Mnist => (&MNIST_MIRRORS, &MNIST),
             DatasetName::FashionMnist => (&FASHION_MNIST_MIRRORS, &FASHION_MNIST),
             DatasetName::Kmnist => (&KMNIST_MIRRORS, &KMNIST),
             DatasetName::Cifar10 => (&CIFAR10_MIRRORS, &CIFAR10),
-            DatasetName::Synthetic => return None,
+            DatasetName::Synthetic | DatasetName::SyntheticPictures | DatasetName::Images => return None,
         };
         Some(Sources { mirrors: mirrors.iter().map(|&mirror| mirror.to_string()).collect(), files: files.to_vec() })
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn every_checksum_is_sixty_four_lower_case_digits() {
         for name in DatasetName::ALL {
-            for file in Sources::published(name).iter().flat_map(|sources| sources.files) {
+            for file in Sources::published(name).iter().flat_map(|sources| sources.files.clone()) {
                 for sum in [Some(file.packed), file.unpacked].into_iter().flatten() {
                     assert_eq!(sum.len(), 64);
                     assert!(sum.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')), "{sum}");

@@ -27,8 +27,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// not the published one (it is never overwritten), with [`Error::Io`] where the folder cannot be written.
 /// A `.part` file stays behind after a broken download; the next attempt continues it.
 pub fn fetch(name: DatasetName, folder: &Path, sources: &Sources, progress: &mut dyn FnMut(Progress)) -> Result<()> {
-    if name == DatasetName::Synthetic {
-        return Err(Error::Settings("the synthetic digits are built in: there is nothing to download".to_string()));
+    if name.is_synthetic() {
+        let drawn = name.drawn();
+        return Err(Error::Settings(format!("the synthetic {drawn} are built in: there is nothing to download")));
     }
     let mut patience = Patience::new();
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;

@@ -9,9 +9,13 @@ pub mod catalog;
 pub mod cifar;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fetch;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod folder;
 pub mod idx;
 pub mod locate;
 pub mod obtain;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod picture;
 pub mod sampler;
 pub mod split;
 pub mod synthetic;
@@ -28,6 +32,8 @@ use serde::{Deserialize, Serialize};
 pub use catalog::{FILES, Published, Sources};
 #[cfg(not(target_arch = "wasm32"))]
 pub use fetch::fetch;
+#[cfg(not(target_arch = "wasm32"))]
+pub use folder::ImageFolder;
 pub use locate::{cache_folder, download_folder, environment};
 pub use obtain::obtain;
 pub use sampler::Sampler;
@@ -82,16 +88,21 @@ pub enum DatasetName {
     Cifar10,
     /// The digits that [`synthetic`] draws; no file is needed.
     Synthetic,
+    /// The coloured shapes that [`synthetic`] draws, of CIFAR-10's size.
+    SyntheticPictures,
+    /// A user's own folder of pictures, as [`folder`] reads it; nobody can ask for it by name.
+    Images,
 }
 
 impl DatasetName {
-    /// Every name, in the order in which help texts show them.
-    pub const ALL: [DatasetName; 5] = [
+    /// Every name that can be asked for, in the order in which help texts show them.
+    pub const ALL: [DatasetName; 6] = [
         DatasetName::Mnist,
         DatasetName::FashionMnist,
         DatasetName::Kmnist,
         DatasetName::Cifar10,
         DatasetName::Synthetic,
+        DatasetName::SyntheticPictures,
     ];
 
     /// The name as users type it, and as folders are called.
@@ -102,19 +113,39 @@ impl DatasetName {
             DatasetName::Kmnist => "kmnist",
             DatasetName::Cifar10 => "cifar10",
             DatasetName::Synthetic => "synthetic",
+            DatasetName::SyntheticPictures => "synthetic-pictures",
+            DatasetName::Images => "images",
         }
     }
 
-    /// Its files, unpacked names; published with `.gz` behind them. The synthetic digits have none.
+    /// Its files, unpacked names; published with `.gz` behind them. What is drawn has none.
     pub fn files(self) -> &'static [&'static str] {
         match self {
             DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::Kmnist => &FILES,
             DatasetName::Cifar10 => &[catalog::CIFAR10_FILE],
-            DatasetName::Synthetic => &[],
+            DatasetName::Synthetic | DatasetName::SyntheticPictures | DatasetName::Images => &[],
         }
     }
 
-    /// What the labels stand for, from 0 on.
+    /// Whether this program draws it.
+    pub fn is_synthetic(self) -> bool {
+        matches!(self, DatasetName::Synthetic | DatasetName::SyntheticPictures)
+    }
+
+    /// The set that this program draws in the same shape.
+    pub fn stand_in(self) -> DatasetName {
+        match self {
+            DatasetName::Cifar10 | DatasetName::SyntheticPictures => DatasetName::SyntheticPictures,
+            _ => DatasetName::Synthetic,
+        }
+    }
+
+    /// What a set that this program draws shows.
+    pub fn drawn(self) -> &'static str {
+        if self.stand_in() == DatasetName::SyntheticPictures { "pictures" } else { "digits" }
+    }
+
+    /// What the labels stand for, from 0 on; of a folder of pictures its [`Origin`] tells.
     pub fn class_names(self) -> &'static [&'static str] {
         match self {
             DatasetName::Mnist | DatasetName::Synthetic => &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
@@ -134,6 +165,8 @@ impl DatasetName {
             DatasetName::Cifar10 => {
                 &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
             }
+            DatasetName::SyntheticPictures => &synthetic::SHAPES,
+            DatasetName::Images => &[],
         }
     }
 }
@@ -155,6 +188,25 @@ impl FromStr for DatasetName {
     }
 }
 
+/// How a folder's pictures are divided into training and test set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Division {
+    /// By its subfolders `train` and `test`.
+    Folders,
+    /// A fifth of each class, chosen by a hash of the files' names, is the test set.
+    Names,
+}
+
+impl Division {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Division::Folders => "by its folders train and test",
+            Division::Names => "a fifth of each class, chosen by file name, is the test set",
+        }
+    }
+}
+
 /// Where a data set came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -162,6 +214,8 @@ pub enum Origin {
     Files(PathBuf),
     /// Drawn by [`synthetic`]; the reason is there when nobody asked for it but nothing else could be had.
     Synthetic { fallback_reason: Option<String> },
+    /// Read from the pictures in this folder, with the names of its classes.
+    Images { folder: PathBuf, division: Division, classes: Vec<String> },
 }
 
 /// A training set, a test set of the same shape, and where they came from.
@@ -173,11 +227,39 @@ pub struct Dataset {
     pub origin: Origin,
 }
 
+impl Dataset {
+    /// What the labels stand for, from 0 on.
+    pub fn class_names(&self) -> Vec<String> {
+        match &self.origin {
+            Origin::Images { classes, .. } => classes.clone(),
+            _ => self.name.class_names().iter().map(|name| name.to_string()).collect(),
+        }
+    }
+
+    /// What a model should remember of it.
+    pub fn provenance(&self) -> Provenance {
+        Provenance { dataset: self.name.to_string(), classes: self.class_names(), image: self.train.shape }
+    }
+}
+
+/// What a model file remembers of the data that it was trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// A [`DatasetName`].
+    pub dataset: String,
+    /// What the labels stand for, from 0 on.
+    pub classes: Vec<String>,
+    /// Height, width and channels of an image, before any crop.
+    pub image: [usize; 3],
+}
+
 /// What a user asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// `None`: MNIST if it can be had, else the synthetic digits with the reason in [`Origin::Synthetic`].
+    /// `None`: `preferred` if it can be had, else what is drawn in its stead, with the reason in [`Origin::Synthetic`].
     pub name: Option<DatasetName>,
+    /// Wanted where no name is given; `None`: MNIST.
+    pub preferred: Option<DatasetName>,
     /// `--data-dir`: where given, the only folder that is looked in.
     pub data_dir: Option<PathBuf>,
     /// The folder that `GLASSNET_DATA` names, see [`environment`].
@@ -197,8 +279,10 @@ pub enum Progress {
     Downloading { file: String, received: u64, total: Option<u64> },
     /// The file is there under its own name, its checksum verified.
     Verified { file: String },
-    /// The synthetic digits are being drawn.
+    /// A synthetic set is being drawn.
     Drawing { examples: usize },
+    /// A folder's pictures are being read.
+    Reading { folder: PathBuf, pictures: usize },
 }
 
 #[cfg(test)]
@@ -220,7 +304,7 @@ mod tests {
         let message = "cifar".parse::<DatasetName>().unwrap_err().to_string();
         assert_eq!(
             message,
-            "there is no data set `cifar`; choose one of mnist, fashion-mnist, kmnist, cifar10, synthetic"
+            "there is no data set `cifar`; choose one of mnist, fashion-mnist, kmnist, cifar10, synthetic, synthetic-pictures"
         );
     }
 

@@ -1,4 +1,4 @@
-//! From a user's request to a data set in memory: find the files, else download them, else draw digits.
+//! From a user's request to a data set in memory: find the files, else download them, else draw pictures.
 //!
 //! What was asked for by name is delivered or is an error that says where to put the files. What is found is read:
 //! damaged or incomplete files are an error, and nothing is ever used in their stead without being asked for.
@@ -10,9 +10,12 @@ use super::verify::{Verdict, verify_against};
 use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
 use crate::{Error, Result};
 
-/// Sizes of the synthetic set: those of MNIST.
+/// Sizes of the synthetic digits: those of MNIST.
 const SYNTHETIC_TRAIN: usize = 60_000;
 const SYNTHETIC_TEST: usize = 10_000;
+
+/// And of the synthetic pictures: those of CIFAR-10, whose test set has the same size.
+const PICTURES_TRAIN: usize = 50_000;
 
 /// Constant, so that `synthetic` is one data set as `mnist` is, whatever the seed of a run.
 const SYNTHETIC_SEED: u64 = 1;
@@ -22,7 +25,7 @@ const CLASSES: usize = 10;
 
 /// Finds, downloads or draws what `request` asks for.
 ///
-/// Without a name, MNIST is used if it can be had, else the synthetic digits, with the reason in the
+/// Without a name, the preferred set is used if it can be had, else what is drawn in its stead, with the reason in the
 /// [`Origin`]: the caller should say it loudly. Fails where a data set asked for by name cannot be had, and where
 /// files are there but damaged, incomplete or unreadable. Files whose checksum is not the published one are taken
 /// with a warning in the log: people train on data of their own in MNIST's format.
@@ -37,8 +40,15 @@ fn obtain_with(
     sources: &dyn Fn(DatasetName) -> Option<Sources>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Dataset> {
-    let name = request.name.unwrap_or(DatasetName::Mnist);
-    let Some(sources) = sources(name) else { return Ok(draw(None, progress)) };
+    let name = request.name.or(request.preferred).unwrap_or(DatasetName::Mnist);
+    let Some(sources) = sources(name) else {
+        if name.is_synthetic() {
+            return Ok(draw(name, None, progress));
+        }
+        return Err(Error::Settings(format!(
+            "{name} are no data set of this program: name their folder with --images"
+        )));
+    };
     if let Some(folder) = find(name, request, cache.clone())? {
         return load(name, &folder, &sources);
     }
@@ -54,14 +64,16 @@ fn obtain_with(
         },
     };
     if request.name.is_none() {
-        return Ok(draw(Some(format!("{name} cannot be obtained: {reason}")), progress));
+        return Ok(draw(name.stand_in(), Some(format!("{name} cannot be obtained: {reason}")), progress));
     }
     let folder = request.data_dir.clone().or(target).map_or("a folder".into(), |folder| folder.display().to_string());
     let files: Vec<String> = name.files().iter().map(|file| format!("{file}.gz")).collect();
     let files = files.join(", ");
     Err(Error::Data(format!(
         "{name} cannot be obtained: {reason}; put {files} (gzipped or plain) into {folder}, or name the folder that \
-         has them with --data-dir, or train on the built-in digits with `--dataset synthetic`"
+         has them with --data-dir, or train on the built-in {} with `--dataset {}`",
+        name.drawn(),
+        name.stand_in()
     )))
 }
 
@@ -148,10 +160,13 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
     Ok(Dataset { name, train, test, origin: Origin::Files(folder.to_path_buf()) })
 }
 
-fn draw(fallback_reason: Option<String>, progress: &mut dyn FnMut(Progress)) -> Dataset {
-    progress(Progress::Drawing { examples: SYNTHETIC_TRAIN + SYNTHETIC_TEST });
-    let (train, test) = synthetic::generate(SYNTHETIC_TRAIN, SYNTHETIC_TEST, SYNTHETIC_SEED);
-    Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason } }
+fn draw(name: DatasetName, fallback_reason: Option<String>, progress: &mut dyn FnMut(Progress)) -> Dataset {
+    let pictures = name == DatasetName::SyntheticPictures;
+    let train = if pictures { PICTURES_TRAIN } else { SYNTHETIC_TRAIN };
+    progress(Progress::Drawing { examples: train + SYNTHETIC_TEST });
+    let generate = if pictures { synthetic::generate_pictures } else { synthetic::generate };
+    let (train, test) = generate(train, SYNTHETIC_TEST, SYNTHETIC_SEED);
+    Dataset { name, train, test, origin: Origin::Synthetic { fallback_reason } }
 }
 
 #[cfg(test)]
@@ -185,7 +200,13 @@ mod tests {
     }
 
     fn request(name: Option<DatasetName>, data_dir: Option<&Path>) -> Request {
-        Request { name, data_dir: data_dir.map(Path::to_path_buf), environment: None, allow_download: true }
+        Request {
+            name,
+            data_dir: data_dir.map(Path::to_path_buf),
+            environment: None,
+            allow_download: true,
+            preferred: None,
+        }
     }
 
     #[test]
@@ -217,6 +238,18 @@ mod tests {
         };
         assert!(reason.starts_with("mnist cannot be obtained: cannot download"), "{reason}");
         assert_eq!((dataset.name, dataset.train.len(), dataset.test.len()), (DatasetName::Synthetic, 60_000, 10_000));
+    }
+
+    #[test]
+    fn synthetic_pictures_stand_in_for_colour() {
+        let asked = Request { preferred: Some(DatasetName::Cifar10), ..request(None, None) };
+        let dataset = obtain_here(&asked, &tempdir().unwrap()).unwrap();
+        let Origin::Synthetic { fallback_reason: Some(reason) } = &dataset.origin else {
+            panic!("{:?}", dataset.origin)
+        };
+        assert!(reason.starts_with("cifar10 cannot be obtained: cannot download"), "{reason}");
+        assert_eq!((dataset.name, dataset.train.len()), (DatasetName::SyntheticPictures, 50_000));
+        assert_eq!((dataset.train.shape, dataset.class_names().len()), ([32, 32, 3], 10));
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub struct Listing {
 
 /// Every data set that has files, searched where [`super::obtain()`] would; the request's name does not matter.
 pub fn list(request: &Request) -> Vec<Listing> {
-    let named = DatasetName::ALL.into_iter().filter(|&name| name != DatasetName::Synthetic);
+    let named = DatasetName::ALL.into_iter().filter(|name| !name.is_synthetic());
     let listing = |name| {
         let places = locate::places(request, locate::cache_folder());
         let folder = places.iter().find_map(|place| locate::complete_folder(name, place));

@@ -6,6 +6,7 @@
 use super::metrics::{EpochRow, StepRow, Summary};
 use super::run::State;
 use super::{Length, Overrides, Schedule, Settings, Trainer, Windows};
+use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
@@ -24,6 +25,12 @@ pub struct RunConfig {
     /// The folder given with `--data-dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    /// The folder of pictures given with `--images`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// How those are divided into training and test set, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub division: Option<String>,
     /// SHA-256 of the training set's pixels and labels: a run resumes on the data it began with.
     pub data_sha256: String,
     pub seed: u64,
@@ -296,12 +303,12 @@ impl RunFolder {
     }
 
     /// Writes `checkpoint.safetensors`.
-    pub fn save_checkpoint(&mut self, settings: &Settings, dataset: &str, state: &State) -> Result<()> {
+    pub fn save_checkpoint(&mut self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
         self.append(&Row::Checkpoint { step: state.step, train_seconds: state.train_seconds })?;
         let windows = serde_json::to_value(&state.windows).map_err(|e| Error::Model(e.to_string()))?;
         let optimizer = vec![("state".to_string(), state.optimizer.clone())];
         let checkpoint = Checkpoint {
-            model: model(settings, dataset, state),
+            model: model(settings, data, state),
             optimizer: if state.optimizer.is_empty() { Vec::new() } else { optimizer },
             step: state.step,
             seed: settings.seed,
@@ -313,8 +320,8 @@ impl RunFolder {
     }
 
     /// Writes `model.safetensors`.
-    pub fn save_model(&self, settings: &Settings, dataset: &str, state: &State) -> Result<()> {
-        formats::save_model(&self.path.join("model.safetensors"), &model(settings, dataset, state))
+    pub fn save_model(&self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
+        formats::save_model(&self.path.join("model.safetensors"), &model(settings, data, state))
     }
 
     /// Writes `summary.json`.
@@ -334,7 +341,9 @@ impl RunFolder {
     }
 }
 
-fn model(settings: &Settings, dataset: &str, state: &State) -> Model {
-    let extra = serde_json::json!({ "dataset": dataset, "step": state.step });
+fn model(settings: &Settings, data: &Provenance, state: &State) -> Model {
+    let extra = serde_json::json!({
+        "dataset": data.dataset, "classes": data.classes, "image": data.image, "step": state.step,
+    });
     Model { network: settings.network.clone(), parameters: state.parameters.clone(), extra }
 }

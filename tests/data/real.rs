@@ -13,6 +13,7 @@ fn request() -> Option<Request> {
     }
     Some(Request {
         name: Some(DatasetName::Mnist),
+        preferred: None,
         data_dir: None,
         environment: Some(environment?),
         allow_download: false,

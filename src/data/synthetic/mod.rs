@@ -1,9 +1,10 @@
 //! Synthetic handwritten-like digits (28 x 28 x 1, 10 classes) for a machine without data and without a network.
-//! A skeleton of pen strokes (`glyphs.rs`) is mixed, jittered, sheared and bent here, then inked like MNIST (`render.rs`).
+//! And coloured shapes (32 x 32 x 3, 10 classes, `shapes.rs`). A skeleton of pen strokes (`glyphs.rs`) is mixed, jittered, sheared and bent here, then inked like MNIST (`render.rs`).
 //! Each image depends on the seed, the split and its index alone: threads do not matter, a prefix stays the same.
 
 mod glyphs;
 mod render;
+mod shapes;
 
 use std::f32::consts::TAU;
 
@@ -16,6 +17,9 @@ use rayon::prelude::*;
 use self::glyphs::{DIGITS, Stroke, Style};
 use self::render::{Dab, SIDE};
 use super::Examples;
+
+/// What the coloured shapes' labels stand for.
+pub use self::shapes::NAMES as SHAPES;
 
 const CLASSES: usize = 10;
 /// Straight pieces that one span of a curve is drawn with.
@@ -59,10 +63,24 @@ const HAND: Hand = Hand {
 
 /// Draws `train` and `test` examples from `seed`: white on black, each digit once in every ten examples.
 pub fn generate(train: usize, test: usize, seed: u64) -> (Examples, Examples) {
-    (split(train, seed, 0), split(test, seed, 1))
+    let draw = |label, rng: &mut ChaCha8Rng, picture: &mut [u8]| picture.copy_from_slice(&digit(label, rng));
+    (split([SIDE, SIDE, 1], train, seed, 0, draw), split([SIDE, SIDE, 1], test, seed, 1, draw))
 }
 
-fn split(count: usize, seed: u64, split: u64) -> Examples {
+/// Draws `train` and `test` pictures of coloured shapes from `seed`, each shape once in every ten examples.
+pub fn generate_pictures(train: usize, test: usize, seed: u64) -> (Examples, Examples) {
+    let shape = [shapes::SIDE, shapes::SIDE, 3];
+    (split(shape, train, seed, 0, shapes::draw), split(shape, test, seed, 1, shapes::draw))
+}
+
+/// `draw` fills one picture of a class.
+fn split(
+    shape: [usize; 3],
+    count: usize,
+    seed: u64,
+    split: u64,
+    draw: impl Fn(u8, &mut ChaCha8Rng, &mut [u8]) + Sync,
+) -> Examples {
     let labels: Vec<u8> = (0..count.div_ceil(CLASSES) as u64)
         .flat_map(|block| {
             let mut ten: [u8; CLASSES] = std::array::from_fn(|digit| digit as u8);
@@ -71,11 +89,12 @@ fn split(count: usize, seed: u64, split: u64) -> Examples {
         })
         .take(count)
         .collect();
-    let mut pixels = vec![0; count * SIDE * SIDE];
-    pixels.par_chunks_mut(SIDE * SIDE).zip(&labels).enumerate().for_each(|(index, (picture, &label))| {
-        picture.copy_from_slice(&digit(label, &mut stream(seed, split, index as u64)));
+    let size = shape.iter().product();
+    let mut pixels = vec![0; count * size];
+    pixels.par_chunks_mut(size).zip(&labels).enumerate().for_each(|(index, (picture, &label))| {
+        draw(label, &mut stream(seed, split, index as u64), picture);
     });
-    Examples { shape: [SIDE, SIDE, 1], classes: CLASSES, pixels, labels }
+    Examples { shape, classes: CLASSES, pixels, labels }
 }
 
 /// Random numbers of their own for each use and index: ChaCha's streams do not overlap.
@@ -273,6 +292,20 @@ mod tests {
         let (train, _) = generate(200, 0, 3);
         for digit in 0..CLASSES as u8 {
             assert_eq!(train.labels.iter().filter(|&&label| label == digit).count(), 20);
+        }
+    }
+
+    #[test]
+    fn coloured_shapes_repeat_and_differ() {
+        let ((small, test), (large, _)) = (generate_pictures(20, 20, 7), generate_pictures(40, 0, 7));
+        assert_eq!((small.shape, small.classes), ([32, 32, 3], SHAPES.len()));
+        assert!(large.pixels.starts_with(&small.pixels) && small.pixels != test.pixels);
+        for index in 0..large.len() {
+            let pixels = large.image(index).chunks_exact(3);
+            // The grain spreads either colour by 12 at most, and the slope of light the ground's further.
+            let spread = (0..3)
+                .map(|c| pixels.clone().map(|p| p[c]).max().unwrap() - pixels.clone().map(|p| p[c]).min().unwrap());
+            assert!(spread.map(u32::from).sum::<u32>() > 100, "picture {index} shows nothing");
         }
     }
 
