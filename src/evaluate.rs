@@ -1,4 +1,4 @@
-//! Runs a network over examples and counts what it got right.
+//! Runs a network over examples: counts what it got right, or tells what it makes of each.
 //!
 //! Images are cropped in the centre. Losses and predictions `[N]` are read back for every batch and summed on the host
 //! in f64, so that the result does not depend on the batch size.
@@ -6,6 +6,7 @@
 use crate::data::Examples;
 use crate::error::{Error, Result};
 use crate::exec::{Capture, Device, upload_examples, upload_parameters};
+use crate::kernels::BufferId;
 use crate::kernels::batch::Header;
 use crate::net::{Network, Parameters, Shape};
 use crate::program::{Options, Program, Source, Stage, largest_batch};
@@ -42,6 +43,52 @@ pub async fn evaluate(
     examples: &Examples,
     batch: usize,
 ) -> Result<Evaluation> {
+    let mut tally = Tally::new(examples);
+    let outputs = |program: &Program| vec![program.outputs.losses.id, program.outputs.predictions.id];
+    forward(device, network, parameters, examples, batch, &outputs, &mut |capture| tally.add(capture)).await?;
+    tally.finish()
+}
+
+/// What the last layer gives for each example, `[N][classes]`: with softmax probabilities, else scores. Labels do not
+/// matter.
+///
+/// # Errors
+/// As [`evaluate`].
+///
+/// # Panics
+/// As [`evaluate`].
+pub async fn scores(
+    device: &Device,
+    network: &Network,
+    parameters: &[Parameters],
+    examples: &Examples,
+    batch: usize,
+) -> Result<Vec<Vec<f32>>> {
+    let classes = network.classes();
+    let mut scores = vec![Vec::new(); examples.len()];
+    let outputs = |program: &Program| program.nodes.last().map(|node| node.activation.id).into_iter().collect();
+    forward(device, network, parameters, examples, batch, &outputs, &mut |capture| {
+        let rows = capture.buffers.iter().flat_map(|buffer| buffer.chunks_exact(classes));
+        for (target, row) in scores[capture.tag as usize..].iter_mut().zip(rows) {
+            *target = row.iter().map(|bits| f32::from_bits(*bits)).collect();
+        }
+    })
+    .await?;
+    let finite = scores.iter().all(|row| row.len() == classes && row.iter().all(|score| score.is_finite()));
+    if finite { Ok(scores) } else { Err(not_finite()) }
+}
+
+/// Runs all of `examples` forward in batches. What `outputs` chooses is read back; a capture's tag is the index of its
+/// first example.
+async fn forward(
+    device: &Device,
+    network: &Network,
+    parameters: &[Parameters],
+    examples: &Examples,
+    batch: usize,
+    outputs: &dyn Fn(&Program) -> Vec<BufferId>,
+    take: &mut dyn FnMut(&Capture),
+) -> Result<()> {
     assert!(batch > 0, "a batch of no examples");
     let [height, width, channels] = examples.shape;
     network.check_fits(Shape::new(height, width, channels), examples.classes)?;
@@ -50,13 +97,12 @@ pub async fn evaluate(
     let batch = batch.min(examples.len().max(1));
     let options = Options { max_binding: limits.max_binding, ..Options::evaluation(batch, source) };
     let program = fitting_program(device, network, &options)?;
-    let (batch, outputs) = (program.batch, [program.outputs.losses.id, program.outputs.predictions.id]);
+    let (batch, outputs) = (program.batch, outputs(&program));
     let stages = program.stages(Stage::Batch, Stage::Forward);
 
     let mut executor = device.executor(program).await?;
     upload_parameters(&mut *executor, parameters)?;
     upload_examples(&mut *executor, examples)?;
-    let mut tally = Tally::new(examples);
     for start in (0..examples.len()).step_by(batch) {
         let end = examples.len().min(start + batch);
         let indices: Vec<u32> = (start as u32..end as u32).collect();
@@ -67,11 +113,11 @@ pub async fn evaluate(
         executor.run(stages.clone())?;
         executor.capture(start as u64, &outputs)?;
         executor.end_step(false).await?;
-        executor.captured()?.iter().for_each(|capture| tally.add(capture));
+        executor.captured()?.iter().for_each(&mut *take);
     }
     executor.finish().await?;
-    executor.captured()?.iter().for_each(|capture| tally.add(capture));
-    tally.finish()
+    executor.captured()?.iter().for_each(take);
+    Ok(())
 }
 
 /// The program at the largest batch size up to that of `options` that the device holds.
@@ -86,6 +132,14 @@ fn fitting_program(device: &Device, network: &Network, options: &Options) -> Res
         Some(batch) => lower(batch),
         None => Err(error),
     })
+}
+
+fn not_finite() -> Error {
+    Error::Model(
+        "the model's weights are so large that its loss is not finite; take an older checkpoint, or train with a lower \
+         learning rate"
+            .into(),
+    )
 }
 
 /// Collects the batches' results, in whatever order they arrive.
@@ -117,11 +171,7 @@ impl<'a> Tally<'a> {
         let Tally { examples, losses, predictions } = self;
         let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / examples.len() as f64;
         if !loss.is_finite() {
-            return Err(Error::Model(
-                "the model's weights are so large that its loss is not finite; take an older checkpoint, or train with \
-                 a lower learning rate"
-                    .into(),
-            ));
+            return Err(not_finite());
         }
         let mut confusion = vec![vec![0; examples.classes]; examples.classes];
         for (label, prediction) in examples.labels.iter().zip(&predictions) {

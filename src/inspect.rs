@@ -41,10 +41,7 @@ pub struct Inspection {
 impl Inspection {
     /// The `count` classes with the largest scores, the largest first; the lower class first where two are equal.
     pub fn top(&self, count: usize) -> Vec<(usize, f32)> {
-        let mut classes: Vec<(usize, f32)> = self.scores.iter().copied().enumerate().collect();
-        classes.sort_by(|a, b| b.1.total_cmp(&a.1));
-        classes.truncate(count);
-        classes
+        top(&self.scores, count)
     }
 
     /// Writes all tensors into a safetensors file, whole or not at all; `metadata` says what they are of.
@@ -56,6 +53,14 @@ impl Inspection {
             self.tensors.iter().map(|t| (&t.name[..], &t.shape[..], &t.values[..])).collect();
         write_tensors(path, &tensors, metadata)
     }
+}
+
+/// The `count` largest scores with their classes, the largest first; the lower class first where two are equal.
+pub fn top(scores: &[f32], count: usize) -> Vec<(usize, f32)> {
+    let mut classes: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
+    classes.sort_by(|a, b| b.1.total_cmp(&a.1));
+    classes.truncate(count);
+    classes
 }
 
 /// Runs example `index` forward and backward.

@@ -11,6 +11,7 @@ mod devices;
 mod eval;
 mod inspect;
 mod lockstep;
+mod predict;
 mod train;
 mod train_view;
 
@@ -32,6 +33,7 @@ pub struct Cli {
 enum Command {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
     Inspect(inspect::InspectArgs),
     Convert(convert::ConvertArgs),
     Bench(bench::BenchArgs),
@@ -52,6 +54,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Bench(args) => bench::run(&args),

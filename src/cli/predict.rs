@@ -1,0 +1,216 @@
+//! `glassnet predict`: what a model makes of picture files.
+
+use super::inspect::{Class, TOP};
+use super::options::{self, DeviceArgs};
+use super::output::{Output, note};
+use clap::Args;
+use glassnet::data::picture::{self, DIGIT_SIDE, Polarity};
+use glassnet::data::{DatasetName, Examples};
+use glassnet::evaluate::scores;
+use glassnet::exec::DeviceInfo;
+use glassnet::formats::{Model, load_model};
+use glassnet::inspect::top;
+use glassnet::net::Shape;
+use glassnet::{Error, Result};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Pictures per step.
+const BATCH: usize = 250;
+
+/// A side that a model file may ask pictures to be resized to.
+const MAX_SIDE: usize = 4096;
+
+/// Tell what is in pictures: the three likeliest classes of each
+///
+/// Pictures are PNG or JPEG files of any size; their middle is resized to what the model was trained on. For models of
+/// digits (mnist, synthetic) the digit is cut out, scaled and centred as MNIST's were, light on dark or dark on light; for
+/// fashion-mnist and kmnist dark on light is inverted. A file that cannot be read is an error, the others are predicted.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// The model.safetensors or checkpoint.safetensors of a run
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// The pictures
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// The `H*W*C` bytes that the network sees, and the polarity that the picture was found to have.
+type Picture = (Vec<u8>, Option<Polarity>);
+
+/// What is done to a picture before the network sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Treatment {
+    /// Light on dark, the digit cut out, scaled to 20 x 20 and centred in 28 x 28 by its mass.
+    Digit,
+    /// Light on dark, the middle resized.
+    LightOnDark,
+    /// The middle resized.
+    Resize,
+}
+
+impl Treatment {
+    /// By the data set that a model was trained on.
+    fn of(dataset: &str, shape: [usize; 3]) -> Treatment {
+        match dataset.parse() {
+            Ok(DatasetName::Mnist | DatasetName::Synthetic) if shape == [DIGIT_SIDE, DIGIT_SIDE, 1] => Treatment::Digit,
+            Ok(DatasetName::FashionMnist | DatasetName::Kmnist) if shape[2] == 1 => Treatment::LightOnDark,
+            _ => Treatment::Resize,
+        }
+    }
+
+    /// The picture in `path` as the network sees it.
+    fn apply(self, path: &Path, shape: [usize; 3]) -> Result<Picture> {
+        let picture = picture::read(path)?;
+        if self == Treatment::Resize {
+            return Ok((picture::fit(&picture, shape), None));
+        }
+        let (grey, polarity) = picture::light_on_dark(&picture);
+        let pixels = match self {
+            Treatment::Digit => picture::digit(&grey).ok_or_else(|| {
+                let path = path.display();
+                Error::Data(format!("{path} is blank: no digit stands out; give a picture with more contrast"))
+            })?,
+            _ => picture::fit(&grey.into(), shape),
+        };
+        Ok((pixels, Some(polarity)))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    model: &'a Path,
+    network: &'a str,
+    /// What the model was trained on; none where its file does not tell.
+    dataset: Option<&'a str>,
+    treatment: Treatment,
+    /// Height, width and channels that pictures were brought to.
+    shape: [usize; 3],
+    /// None where no picture could be read.
+    device: Option<DeviceInfo>,
+    images: Vec<ImageReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ImageReport {
+    image: PathBuf,
+    /// `light on dark` or `dark on light, inverted`; none where that is not looked at.
+    polarity: Option<&'static str>,
+    /// The likeliest classes, the likeliest first; empty where there is an error.
+    predictions: Vec<Class>,
+    error: Option<String>,
+}
+
+/// Predicts and prints. [`ExitCode::FAILURE`] where a picture could not be read.
+pub fn run(args: &PredictArgs) -> Result<ExitCode> {
+    let output = Output { json: args.json };
+    let model = load_model(&args.model)?;
+    let dataset = model.extra.get("dataset").and_then(|name| name.as_str());
+    let shape = picture_shape(&model, dataset)?;
+    let treatment = Treatment::of(dataset.unwrap_or_default(), shape);
+    let pictures: Vec<_> = args.images.par_iter().map(|path| treatment.apply(path, shape)).collect();
+    let (device, scores) = match examples(&model, shape, &pictures) {
+        none if none.is_empty() => (None, Vec::new()),
+        examples => pollster::block_on(async {
+            let device = options::device(&args.device).await?;
+            let scores = scores(&device, &model.network, &model.parameters, &examples, BATCH).await?;
+            Ok::<_, Error>((Some(device.info()), scores))
+        })?,
+    };
+    let names = class_names(&model, dataset);
+    let mut scores = scores.iter();
+    let report = |(path, picture): (&PathBuf, &Result<Picture>)| match picture {
+        Err(error) => {
+            ImageReport { image: path.clone(), polarity: None, predictions: Vec::new(), error: Some(error.to_string()) }
+        }
+        Ok((_, polarity)) => {
+            let likeliest = scores.next().map_or(Vec::new(), |scores| top(scores, TOP));
+            let class = |(class, value)| Class::new(&model.network, &names, class, value);
+            let predictions = likeliest.into_iter().map(class).collect();
+            ImageReport { image: path.clone(), polarity: polarity.map(polarity_name), predictions, error: None }
+        }
+    };
+    let images: Vec<ImageReport> = args.images.iter().zip(&pictures).map(report).collect();
+    let network = &model.network.name;
+    let report = Report { model: &args.model, network, dataset, treatment, shape, device, images };
+    if args.json || report.device.is_some() {
+        output.result(&report, text(&report))?;
+    }
+    let errors = report.images.iter().filter_map(|image| image.error.as_ref());
+    errors.clone().for_each(|error| note(format_args!("error: {error}")));
+    Ok(if errors.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The shape that pictures are brought to: that of the training images, before any crop.
+///
+/// # Errors
+/// [`Error::Model`] where the network takes neither grey nor coloured pictures.
+fn picture_shape(model: &Model, dataset: Option<&str>) -> Result<[usize; 3]> {
+    let (network, input) = (&model.network, model.network.input_shape());
+    if ![1, 3].contains(&input.channels) {
+        let channels = input.channels;
+        return Err(Error::Model(format!(
+            "network {} takes images of {channels} channels, and pictures have 1 or 3: it cannot look at them",
+            network.name
+        )));
+    }
+    let recorded = serde_json::from_value(model.extra["image"].clone()).ok();
+    // Older files tell the data set alone.
+    let published = dataset.and_then(|name| name.parse::<DatasetName>().ok()).map(|name| match name.stand_in() {
+        DatasetName::SyntheticPictures => [32, 32, 3],
+        _ => [DIGIT_SIDE, DIGIT_SIDE, 1],
+    });
+    let fits = |&[height, width, channels]: &[usize; 3]| {
+        height.max(width) <= MAX_SIDE
+            && network.check_fits(Shape::new(height, width, channels), network.classes()).is_ok()
+    };
+    let shape = [recorded, published].into_iter().flatten().find(fits);
+    Ok(shape.unwrap_or([input.height, input.width, input.channels]))
+}
+
+/// What the model's file says, else what is known of its data set; as many as the network has classes, or none.
+fn class_names(model: &Model, dataset: Option<&str>) -> Vec<String> {
+    let recorded: Option<Vec<String>> = serde_json::from_value(model.extra["classes"].clone()).ok();
+    let known = dataset.and_then(|name| name.parse::<DatasetName>().ok()).map(DatasetName::class_names);
+    let known = known.map(|names| names.iter().map(|name| name.to_string()).collect());
+    recorded.or(known).filter(|names| names.len() == model.network.classes()).unwrap_or_default()
+}
+
+/// The pictures that could be read, without labels.
+fn examples(model: &Model, shape: [usize; 3], pictures: &[Result<Picture>]) -> Examples {
+    let good: Vec<&[u8]> = pictures.iter().flatten().map(|(pixels, _)| &pixels[..]).collect();
+    Examples { shape, classes: model.network.classes(), pixels: good.concat(), labels: vec![0; good.len()] }
+}
+
+fn polarity_name(polarity: Polarity) -> &'static str {
+    match polarity {
+        Polarity::LightOnDark => "light on dark",
+        Polarity::DarkOnLight => "dark on light, inverted",
+    }
+}
+
+fn text(report: &Report) -> String {
+    let [height, width, channels] = report.shape;
+    let treatment = match report.treatment {
+        Treatment::Digit => "digits cut out, scaled and centred",
+        Treatment::LightOnDark | Treatment::Resize => "their middle resized",
+    };
+    let device = report.device.as_ref().map_or(String::new(), |device| format!(" ({device})"));
+    let shape = Shape::new(height, width, channels);
+    let mut text = format!("{}{device}: pictures to {shape}, {treatment}", report.model.display());
+    for image in report.images.iter().filter(|image| image.error.is_none()) {
+        let predictions: Vec<String> = image.predictions.iter().map(Class::to_string).collect();
+        let polarity = image.polarity.map_or(String::new(), |polarity| format!(" ({polarity})"));
+        text += &format!("\n{}{polarity}: {}", image.image.display(), predictions.join(", "));
+    }
+    text
+}

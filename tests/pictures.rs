@@ -1,0 +1,473 @@
+//! Folders of pictures as data sets, and what `glassnet predict` makes of picture files. All pictures are drawn here.
+
+mod common;
+
+use assert_cmd::Command;
+use common::command::{assert_fails_with, document, failing, glassnet, text, without_data};
+use glassnet::data::picture::{fit, read};
+use glassnet::data::{Dataset, Division, ImageFolder, Origin, synthetic};
+use glassnet::formats::{Model, save_model};
+use glassnet::net::Network;
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::{TempDir, tempdir};
+
+/// Tells three classes of colour apart.
+const NET: &str = r#"
+name = "colours"
+layers = [
+    { type = "input", height = 6, width = 8, channels = 3 },
+    { type = "fc", outputs = 3 },
+    { type = "softmax" },
+]
+[training]
+trainer = "adam"
+learning_rate = 0.01
+batch_size = 8
+"#;
+
+const COLOURS: [(&str, [u8; 3]); 3] = [("blue", [20, 30, 220]), ("green", [30, 200, 40]), ("red", [230, 20, 30])];
+
+/// A plain picture; no two have the same size.
+fn plain(colour: [u8; 3], index: u32) -> DynamicImage {
+    let shade = |value: u8| value.saturating_add((index % 20) as u8);
+    RgbImage::from_pixel(9 + index, 40 - index, Rgb(colour.map(shade))).into()
+}
+
+fn save(picture: &DynamicImage, path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    picture.save(path).unwrap();
+}
+
+/// `count` pictures of each colour, PNG and JPEG in turns, in a folder each.
+fn fill(folder: &Path, count: u32) {
+    for (name, colour) in COLOURS {
+        for index in 0..count {
+            let ending = ["png", "jpg", "JPEG"][index as usize % 3];
+            save(&plain(colour, index), &folder.join(name).join(format!("{index}.{ending}")));
+        }
+    }
+}
+
+fn names(files: &[(PathBuf, u8)]) -> Vec<String> {
+    let name = |path: &PathBuf| {
+        let class = path.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        format!("{class}/{}", path.file_name().unwrap().to_string_lossy())
+    };
+    files.iter().map(|(path, _)| name(path)).collect()
+}
+
+fn read_folder(folder: &Path, shape: [usize; 3]) -> Dataset {
+    ImageFolder::list(folder).unwrap().read(shape, &mut |_| ()).unwrap()
+}
+
+fn refusal(folder: &Path) -> String {
+    ImageFolder::list(folder).unwrap_err().to_string()
+}
+
+#[test]
+fn subfolders_are_classes_and_a_fifth_of_each_is_for_the_test() {
+    let folder = tempdir().unwrap();
+    fill(folder.path(), 10);
+    fs::write(folder.path().join("red/notes.txt"), "not a picture").unwrap();
+    fs::write(folder.path().join("red/.hidden.png"), "not a picture").unwrap();
+    fs::create_dir(folder.path().join(".cache")).unwrap();
+    let listed = ImageFolder::list(folder.path()).unwrap();
+    assert_eq!((listed.division, listed.others), (Division::Names, 1));
+    assert_eq!(listed.classes, ["blue", "green", "red"]);
+    for label in 0..3 {
+        let count = |files: &[(PathBuf, u8)]| files.iter().filter(|file| file.1 == label).count();
+        assert_eq!((count(&listed.train), count(&listed.test)), (8, 2));
+    }
+    let dataset = read_folder(folder.path(), [6, 8, 3]);
+    assert_eq!((dataset.train.shape, dataset.train.classes, dataset.test.len()), ([6, 8, 3], 3, 6));
+    assert_eq!(dataset.class_names(), ["blue", "green", "red"]);
+    for (index, label) in dataset.train.labels.iter().enumerate() {
+        // JPEG changes colours a little.
+        let expected = COLOURS[usize::from(*label)].1;
+        let close = dataset.train.image(index).chunks(3).all(|p| (0..3).all(|c| p[c].abs_diff(expected[c]) < 25));
+        assert!(close, "example {index} is not {:?}", COLOURS[usize::from(*label)]);
+    }
+    assert_eq!(read_folder(folder.path(), [5, 5, 1]).train.pixels.len(), 24 * 25);
+}
+
+#[test]
+fn a_new_file_moves_no_other_between_training_and_test() {
+    let folder = tempdir().unwrap();
+    fill(folder.path(), 12);
+    let before = ImageFolder::list(folder.path()).unwrap();
+    assert_eq!(names(&before.test), names(&ImageFolder::list(folder.path()).unwrap().test));
+    save(&plain([200, 0, 0], 1), &folder.path().join("red/new.png"));
+    let after = ImageFolder::list(folder.path()).unwrap();
+    assert_eq!(after.train.len() + after.test.len(), 37);
+    let moved = names(&before.train).into_iter().filter(|name| names(&after.test).contains(name)).count();
+    assert!(moved <= 1, "{moved} files have moved");
+}
+
+#[test]
+fn folders_named_train_and_test_are_the_two_sets() {
+    let folder = tempdir().unwrap();
+    fill(&folder.path().join("train"), 3);
+    fill(&folder.path().join("test"), 2);
+    fs::remove_dir_all(folder.path().join("test/blue")).unwrap();
+    let dataset = read_folder(folder.path(), [4, 4, 3]);
+    assert_eq!(
+        (&dataset.train.labels[..], &dataset.test.labels[..]),
+        (&[0, 0, 0, 1, 1, 1, 2, 2, 2][..], &[1, 1, 2, 2][..])
+    );
+    assert!(matches!(dataset.origin, Origin::Images { division: Division::Folders, .. }));
+
+    save(&plain([0; 3], 1), &folder.path().join("test/black/a.png"));
+    assert!(refusal(folder.path()).contains("black is a class that"), "{}", refusal(folder.path()));
+}
+
+#[test]
+fn folders_that_are_no_data_set_are_refused() {
+    let folder = tempdir().unwrap();
+    assert!(refusal(folder.path()).contains("at least two classes and has none"));
+    save(&plain([0; 3], 1), &folder.path().join("black/a.png"));
+    assert!(refusal(folder.path()).contains("has only `black`"));
+    fs::create_dir(folder.path().join("white")).unwrap();
+    assert!(refusal(folder.path()).contains("white holds no picture; add files that end in .png, .jpg, .jpeg"));
+    save(&plain([255; 3], 1), &folder.path().join("white/a.png"));
+    assert!(refusal(folder.path()).contains("no picture to test on"));
+    save(&plain([255; 3], 1), &folder.path().join("white/b.png"));
+    let listed = ImageFolder::list(folder.path()).unwrap();
+    let message = listed.read([4, 4, 2], &mut |_| ()).unwrap_err().to_string();
+    assert!(message.contains("2 channels"), "{message}");
+    let message = listed.read([1 << 15, 1 << 15, 1], &mut |_| ()).unwrap_err().to_string();
+    assert!(message.contains("more than the 1024 MiB"), "{message}");
+    assert!(refusal(&folder.path().join("missing")).contains("cannot read the folder"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempdir().unwrap();
+    fill(folder.path(), 3);
+    let bad = folder.path().join("green/bad.png");
+    for bytes in bad_files() {
+        fs::write(&bad, bytes.1).unwrap();
+        let result = ImageFolder::list(folder.path()).unwrap().read([4, 4, 3], &mut |_| ());
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains("bad.png") && message.contains(bytes.0), "{message}");
+        assert!(message.contains("replace it with a good PNG or JPEG file"), "{message}");
+    }
+}
+
+/// Files that are no pictures, with what is said of them.
+fn bad_files() -> Vec<(&'static str, Vec<u8>)> {
+    let bytes = |format| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        plain([1, 2, 3], 9).write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    };
+    let (png, jpeg) = (bytes(image::ImageFormat::Png), bytes(image::ImageFormat::Jpeg));
+    let mut flipped = png.clone();
+    flipped[45] ^= 0xff;
+    vec![
+        ("neither a PNG nor a JPEG", b"rubbish".to_vec()),
+        ("neither a PNG nor a JPEG", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec()),
+        ("neither a PNG nor a JPEG", Vec::new()),
+        ("bad.png is", png[..png.len() / 2].to_vec()),
+        ("bad.png is", jpeg[..100].to_vec()),
+        ("is damaged", flipped),
+        ("is too large: at most 16384 pixels a side and 256 MiB", declared(&png, 100_000, 2)),
+        ("is too large", declared(&png, 16_000, 16_000)),
+    ]
+}
+
+/// A PNG whose header declares another size: width and height from byte 16, the header's checksum from byte 29.
+fn declared(png: &[u8], width: u32, height: u32) -> Vec<u8> {
+    let mut png = png.to_vec();
+    png[16..20].copy_from_slice(&width.to_be_bytes());
+    png[20..24].copy_from_slice(&height.to_be_bytes());
+    let mut sum = flate2::Crc::new();
+    sum.update(&png[12..29]);
+    png[29..33].copy_from_slice(&sum.sum().to_be_bytes());
+    png
+}
+
+#[test]
+fn the_middle_is_cut_out_and_transparency_is_white() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    // Red to the left and right of a square half as wide, which is black.
+    let wide = RgbImage::from_fn(80, 40, |x, _| if (20..60).contains(&x) { Rgb([0; 3]) } else { Rgb([255, 0, 0]) });
+    wide.save(&path).unwrap();
+    assert_eq!(fit(&read(&path).unwrap(), [10, 10, 3]), vec![0; 300]);
+    RgbaImage::from_pixel(4, 4, Rgba([0, 0, 0, 0])).save(&path).unwrap();
+    assert_eq!(fit(&read(&path).unwrap(), [2, 2, 1]), [255; 4]);
+    RgbaImage::from_pixel(4, 4, Rgba([0, 0, 0, 255])).save(&path).unwrap();
+    assert_eq!(fit(&read(&path).unwrap(), [2, 2, 3]), [0; 12]);
+}
+
+/// A folder with pictures of three colours, a network for them, and room for a run.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempdir().unwrap();
+        fill(&folder.path().join("pictures"), 10);
+        fs::write(folder.path().join("net.toml"), NET).unwrap();
+        Place { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn train(&self, args: &[&str]) -> Command {
+        let mut command = glassnet(&["train", "--device", "cpu", "--epochs", "20", "--images"]);
+        command.arg(self.path("pictures")).arg("--out").arg(self.path("run")).args(args);
+        command
+    }
+
+    fn small(&self) -> Command {
+        let mut command = self.train(&["--net"]);
+        command.arg(self.path("net.toml"));
+        command
+    }
+
+    fn on_model(&self, command: &str) -> Command {
+        let mut command = glassnet(&[command, "--device", "cpu", "--model"]);
+        command.arg(self.path("run/model.safetensors"));
+        command
+    }
+}
+
+#[test]
+fn a_folder_trains_tests_and_names_its_classes() {
+    let place = Place::new();
+    let output = text(&mut place.small());
+    assert!(output.contains("3 classes: blue, green, red; divided: a fifth of each class"), "{output}");
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    assert!(
+        config.contains("dataset = \"images\"") && config.contains("\ndivision = \"a fifth of each class"),
+        "{config}"
+    );
+
+    assert_fails_with(&mut place.on_model("eval"), &["trained on a folder of pictures", "--images"]);
+    let evaluated = document(place.on_model("eval").arg("--images").arg(place.path("pictures")));
+    assert_eq!((&evaluated["dataset"], &evaluated["test_accuracy"]), (&json!("images"), &json!(1.0)));
+    assert_eq!(evaluated["classes"][1]["name"], "green");
+    let inspected = document(place.on_model("inspect").args(["--index", "5", "--images"]).arg(place.path("pictures")));
+    assert_eq!(inspected["label"]["name"], "red");
+
+    let picture = place.path("big.jpg");
+    RgbImage::from_pixel(700, 300, Rgb([25, 210, 50])).save(&picture).unwrap();
+    let predicted = document(place.on_model("predict").arg(&picture));
+    assert_eq!(predicted["images"][0]["predictions"][0]["name"], "green");
+    assert_eq!((&predicted["shape"], &predicted["treatment"]), (&json!([6, 8, 3]), &json!("resize")));
+
+    // The same classes under other names.
+    fs::rename(place.path("pictures/red"), place.path("pictures/rouge")).unwrap();
+    let mut command = place.on_model("eval");
+    assert_fails_with(command.arg("--images").arg(place.path("pictures")), &["blue, green, red", "blue, green, rouge"]);
+}
+
+#[test]
+fn a_run_on_a_folder_goes_on_where_its_pictures_are_the_same() {
+    let place = Place::new();
+    text(&mut place.small());
+    let resume = |args: &[&str]| {
+        let mut command = glassnet(&["train", "--device", "cpu", "--epochs", "25", "--resume"]);
+        command.arg(place.path("run")).args(args);
+        command
+    };
+    assert_fails_with(&mut resume(&["--data-dir", "/tmp"]), &["--data-dir", "images"]);
+    fs::rename(place.path("pictures"), place.path("moved")).unwrap();
+    assert_fails_with(&mut resume(&[]), &["cannot read the folder"]);
+    let moved = place.path("moved").display().to_string();
+    save(&plain([9; 3], 3), &place.path("moved/red/another.png"));
+    assert_fails_with(&mut resume(&["--images", &moved]), &["not what this run was trained on", "--images"]);
+    fs::remove_file(place.path("moved/red/another.png")).unwrap();
+    let summary = document(&mut resume(&["--images", &moved]));
+    assert_eq!(summary["examples_seen"], json!(25 * 22));
+}
+
+#[test]
+fn a_network_for_other_classes_is_refused_before_pictures_are_read() {
+    let place = Place::new();
+    fs::write(place.path("pictures/red/bad.png"), "rubbish").unwrap();
+    assert_fails_with(&mut place.train(&["--preset", "convnetjs-cifar10"]), &["10 classes apart, the data has 3"]);
+    let mut both = place.train(&["--dataset", "mnist"]);
+    both.assert().code(2);
+}
+
+#[test]
+fn synthetic_pictures_stand_in_loudly_for_cifar10() {
+    let folder = tempdir().unwrap();
+    let mut command =
+        glassnet(&["train", "--preset", "convnetjs-cifar10", "--device", "cpu", "--steps", "30", "--out"]);
+    command.arg(folder.path().join("run"));
+    let output = text(without_data(&mut command, &folder.path().join("home")));
+    let lines = [output.lines().next(), output.lines().last()].map(Option::unwrap_or_default);
+    assert!(lines.iter().all(|line| line.contains("SYNTHETIC PICTURES") && line.contains("CIFAR-10")), "{output}");
+    let mut named = glassnet(&["train", "--dataset", "cifar10", "--preset", "convnetjs-cifar10", "--out"]);
+    named.arg(folder.path().join("other"));
+    let message = ["cifar10 cannot be obtained", "cifar-10-binary.tar.gz", "--dataset synthetic-pictures"];
+    assert_fails_with(without_data(&mut named, &folder.path().join("home")), &message);
+}
+
+/// The digit `index` of the synthetic test set.
+fn digit(index: usize) -> (GrayImage, u8) {
+    let (_, test) = synthetic::generate(0, index + 1, 1);
+    (GrayImage::from_raw(28, 28, test.image(index).to_vec()).unwrap(), test.labels[index])
+}
+
+/// On a black ground of another size, off the middle.
+fn placed(digit: &GrayImage, side: u32, canvas: (u32, u32), at: (i64, i64)) -> GrayImage {
+    let mut ground = GrayImage::new(canvas.0, canvas.1);
+    let larger = imageops::resize(digit, side, side, FilterType::CatmullRom);
+    imageops::replace(&mut ground, &larger, at.0, at.1);
+    ground
+}
+
+/// The ground becomes `ground`, the ink `ink`.
+fn inked(grey: &GrayImage, ground: [u8; 3], ink: [u8; 3]) -> DynamicImage {
+    let mix = |g: u8, i: u8, share: u8| {
+        ((u32::from(g) * (255 - u32::from(share)) + u32::from(i) * u32::from(share)) / 255) as u8
+    };
+    let colour = |Luma([share]): &Luma<u8>| Rgb([0, 1, 2].map(|c| mix(ground[c], ink[c], *share)));
+    RgbImage::from_fn(grey.width(), grey.height(), |x, y| colour(grey.get_pixel(x, y))).into()
+}
+
+#[test]
+fn digits_of_any_size_and_polarity_are_recognised_alike() {
+    const DIGITS: usize = 20;
+    let folder = tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut train =
+        glassnet(&["train", "--dataset", "synthetic", "--device", "cpu", "--trainer", "adam", "--steps", "600"]);
+    text(train.args(["--stats-every", "1000", "--out"]).arg(&run));
+
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    let variants = ["plain.png", "inverted.png", "large.png", "paper.png", "photo.jpg", "clear.png"];
+    for index in 0..DIGITS {
+        let (grey, label) = digit(index);
+        let large = placed(&grey, 150, (400, 260), (230, 7));
+        let photo = placed(&grey, 400, (600, 900), (20, 400));
+        let share = placed(&grey, 60, (90, 120), (3, 50));
+        let clear = RgbaImage::from_fn(90, 120, |x, y| Rgba([0, 0, 0, share.get_pixel(x, y).0[0]]));
+        let pictures: [DynamicImage; 6] = [
+            grey.clone().into(),
+            inked(&grey, [255; 3], [0; 3]),
+            large.clone().into(),
+            inked(&large, [250, 240, 200], [20, 30, 120]),
+            inked(&photo, [150, 150, 140], [40, 40, 60]),
+            clear.into(),
+        ];
+        for (picture, variant) in pictures.iter().zip(variants) {
+            let path = folder.path().join(format!("{index}-{variant}"));
+            picture.save(&path).unwrap();
+            files.push(path);
+        }
+        labels.push(u64::from(label));
+    }
+    let mut predict = glassnet(&["predict", "--device", "cpu", "--model"]);
+    let document = document(predict.arg(run.join("model.safetensors")).args(&files));
+    assert_eq!((&document["treatment"], &document["shape"]), (&json!("digit"), &json!([28, 28, 1])));
+    let images = document["images"].as_array().unwrap();
+    let class = |image: &Value| image["predictions"][0]["class"].as_u64().unwrap();
+    for (variant, name) in variants.iter().enumerate() {
+        let of_variant: Vec<&Value> = images.iter().skip(variant).step_by(variants.len()).collect();
+        let light = [0, 2].contains(&variant);
+        let polarity = if light { "light on dark" } else { "dark on light, inverted" };
+        assert!(of_variant.iter().all(|image| image["polarity"] == polarity), "{name}");
+        let right = of_variant.iter().zip(&labels).filter(|(image, label)| class(image) == **label).count();
+        assert!(right >= DIGITS - 3, "{name}: {right} of {DIGITS} digits are right");
+    }
+    for of_digit in images.chunks(variants.len()) {
+        assert_eq!(of_digit[0]["predictions"], of_digit[1]["predictions"], "polarity alone changes nothing");
+        let sum: f64 =
+            of_digit[0]["predictions"].as_array().unwrap().iter().filter_map(|c| c["probability"].as_f64()).sum();
+        assert!(sum > 0.5 && sum < 1.0 + 1e-5);
+    }
+}
+
+/// An untrained model that says it knows `dataset`.
+fn model(folder: &Path, preset: &str, extra: Value) -> PathBuf {
+    let network = Network::preset(preset).unwrap();
+    let path = folder.join("model.safetensors");
+    save_model(&path, &Model { parameters: network.initial_parameters(1), network, extra }).unwrap();
+    path
+}
+
+#[test]
+fn bad_files_are_errors_and_the_others_are_predicted() {
+    let folder = tempdir().unwrap();
+    let model = model(folder.path(), "convnetjs-mnist", json!({"dataset": "mnist"}));
+    let (good, blank, bad) =
+        (folder.path().join("good.png"), folder.path().join("blank.png"), folder.path().join("bad.png"));
+    digit(0).0.save(&good).unwrap();
+    GrayImage::from_pixel(30, 30, Luma([200])).save(&blank).unwrap();
+    fs::write(&bad, "rubbish").unwrap();
+    let missing = folder.path().join("missing.png");
+    let predict = |files: &[&PathBuf]| {
+        let mut command = glassnet(&["predict", "--device", "cpu", "--model"]);
+        command.arg(&model).args(files);
+        command
+    };
+    let assert = predict(&[&bad, &good, &missing, &blank]).assert().code(1);
+    let [out, err] =
+        [&assert.get_output().stdout, &assert.get_output().stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(out.lines().count() == 2 && out.contains("good.png (light on dark): "), "{out}");
+    for part in ["bad.png is neither a PNG", "cannot read ", "missing.png", "blank.png is blank"] {
+        assert!(err.contains(part), "{part} not in: {err}");
+    }
+    let assert = predict(&[&bad, &good]).arg("--json").assert().code(1);
+    let document: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let images = &document["images"];
+    assert!(images[0]["error"].as_str().is_some_and(|error| error.contains("bad.png")));
+    assert_eq!((&images[0]["predictions"], &images[1]["error"]), (&json!([]), &Value::Null));
+    assert_eq!(images[1]["predictions"].as_array().map(Vec::len), Some(3));
+
+    let message = failing(&mut predict(&[&bad]));
+    assert!(message.contains("bad.png"), "{message}");
+    predict(&[&good]).assert().success();
+    predict(&[]).assert().code(2);
+}
+
+#[test]
+fn names_and_treatment_come_from_the_model() {
+    let folder = tempdir().unwrap();
+    let picture = folder.path().join("a.png");
+    inked(&digit(3).0, [255; 3], [0; 3]).save(&picture).unwrap();
+    for (preset, extra, treatment, shape, name) in [
+        ("vgg-mnist", json!({"dataset": "kmnist"}), "light-on-dark", [28, 28, 1], "お"),
+        ("vgg-mnist", json!({"dataset": "images", "image": [28, 28, 1]}), "resize", [28, 28, 1], "0"),
+        ("convnetjs-mnist", json!({}), "resize", [24, 24, 1], "0"),
+        ("convnetjs-mnist", json!({"image": [30, 30, 1]}), "resize", [30, 30, 1], "0"),
+        ("convnetjs-mnist", json!({"image": [1u64 << 40, 1u64 << 40, 1]}), "resize", [24, 24, 1], "0"),
+        ("convnetjs-cifar10", json!({"dataset": "cifar10"}), "resize", [32, 32, 3], "airplane"),
+    ] {
+        let mut command = glassnet(&["predict", "--device", "cpu", "--model"]);
+        let document = document(command.arg(model(folder.path(), preset, extra)).arg(&picture));
+        assert_eq!((&document["treatment"], &document["shape"]), (&json!(treatment), &json!(shape)));
+        let classes = document["images"][0]["predictions"].as_array().unwrap();
+        let first = classes.iter().find(|class| class["class"] == 0);
+        assert!(first.is_none_or(|class| class["name"] == name), "{classes:?}");
+    }
+}
+
+#[test]
+fn the_gpu_predicts_as_the_cpu_does() {
+    if common::gpu().is_none() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let model = model(folder.path(), "convnetjs-mnist", json!({"dataset": "mnist"}));
+    let picture = folder.path().join("a.png");
+    digit(3).0.save(&picture).unwrap();
+    let probability = |device: &str| {
+        let mut command = glassnet(&["predict", "--device", device, "--model"]);
+        document(command.arg(&model).arg(&picture))["images"][0]["predictions"][0]["probability"].as_f64().unwrap()
+    };
+    let (cpu, gpu) = (probability("cpu"), probability("gpu"));
+    assert!((cpu - gpu).abs() < 1e-4, "{cpu} and {gpu}");
+}
