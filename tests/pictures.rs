@@ -308,10 +308,13 @@ fn synthetic_pictures_stand_in_loudly_for_cifar10() {
     let output = text(without_data(&mut command, &folder.path().join("home")));
     let lines = [output.lines().next(), output.lines().last()].map(Option::unwrap_or_default);
     assert!(lines.iter().all(|line| line.contains("SYNTHETIC PICTURES") && line.contains("CIFAR-10")), "{output}");
-    let mut named = glassnet(&["train", "--dataset", "cifar10", "--preset", "convnetjs-cifar10", "--out"]);
+    // The data set alone chooses the network.
+    let mut named = glassnet(&["train", "--dataset", "cifar10", "--out"]);
     named.arg(folder.path().join("other"));
     let message = ["cifar10 cannot be obtained", "cifar-10-binary.tar.gz", "--dataset synthetic-pictures"];
     assert_fails_with(without_data(&mut named, &folder.path().join("home")), &message);
+    let mut grey = glassnet(&["train", "--dataset", "cifar10", "--preset", "vgg-mnist"]);
+    assert_fails_with(&mut grey, &["takes images of 1 channels, cifar10 has 3"]);
 }
 
 /// The digit `index` of the synthetic test set.

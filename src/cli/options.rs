@@ -118,7 +118,15 @@ pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network,
             name.drawn()
         )));
     }
-    let preferred = (network.input_shape().channels == 3).then_some(DatasetName::Cifar10);
+    // Before 162 MiB are downloaded for nothing.
+    let channels = network.input_shape().channels;
+    if let Some((name, other)) = name.and_then(|name| Some((name, name.channels()?))).filter(|(_, n)| *n != channels) {
+        return Err(Error::Data(format!(
+            "network {} takes images of {channels} channels, {name} has {other}; choose another data set or network",
+            network.name
+        )));
+    }
+    let preferred = (channels == 3).then_some(DatasetName::Cifar10);
     let (data_dir, environment) = (args.data_dir.clone(), data::environment());
     let request = Request { name, preferred, data_dir, environment, allow_download: true };
     let mut progress = DownloadProgress::new();
@@ -172,6 +180,18 @@ pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// The network to train on `data`: by default a preset that takes what was asked for.
+///
+/// # Errors
+/// As [`network`].
+pub fn network_for(args: &NetworkArgs, data: &DataArgs) -> Result<Network> {
+    let coloured = data.dataset.is_some_and(|name| name.channels() == Some(3));
+    if coloured && args.net.is_none() && args.preset.is_none() {
+        return Network::preset("convnetjs-cifar10");
+    }
+    network(args)
 }
 
 /// The network that was asked for; the first preset by default.

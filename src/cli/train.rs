@@ -187,7 +187,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
-    let settings = Settings::resolve(options::network(&args.network)?, &args.overrides())?;
+    let settings = Settings::resolve(options::network_for(&args.network, &args.data)?, &args.overrides())?;
     // Opening a device takes as long as unpacking some of the data.
     let (data, device) = rayon::join(
         || {

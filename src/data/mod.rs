@@ -140,6 +140,14 @@ impl DatasetName {
         }
     }
 
+    /// Channels of its images; none is known of a folder of pictures, which any network may take.
+    pub fn channels(self) -> Option<usize> {
+        match self {
+            DatasetName::Images => None,
+            name => Some(if name.stand_in() == DatasetName::SyntheticPictures { 3 } else { 1 }),
+        }
+    }
+
     /// What a set that this program draws shows.
     pub fn drawn(self) -> &'static str {
         if self.stand_in() == DatasetName::SyntheticPictures { "pictures" } else { "digits" }

@@ -3,7 +3,7 @@
 //! viewers do. Fitting cuts the middle out in the wanted proportions and resizes it; nothing is distorted.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
@@ -55,7 +55,7 @@ fn refused(path: &Path, problem: &str) -> Error {
 }
 
 /// Grey pictures stay grey; all others become RGB of 8 bits.
-fn decode(file: impl Read + Seek + std::io::BufRead) -> image::ImageResult<DynamicImage> {
+fn decode(file: impl BufRead + Seek) -> image::ImageResult<DynamicImage> {
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
     limits.max_alloc = Some(MAX_DECODED);
