@@ -8,8 +8,9 @@ use glassnet::data::picture::{fit, read};
 use glassnet::data::{Dataset, Division, ImageFolder, Origin, synthetic};
 use glassnet::formats::{Model, save_model};
 use glassnet::net::Network;
+use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+use image::{DynamicImage, GrayImage, ImageEncoder, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -176,6 +177,8 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>)> {
         ("is damaged", flipped),
         ("is too large: at most 16384 pixels a side and 256 MiB", declared(&png, 100_000, 2)),
         ("is too large", declared(&png, 16_000, 16_000)),
+        ("is too large", declared_jpeg(&jpeg, [0xff; 4])),
+        ("is too large", declared_jpeg(&jpeg, [0x3f, 0xff, 0x3f, 0xff])),
     ]
 }
 
@@ -188,6 +191,32 @@ fn declared(png: &[u8], width: u32, height: u32) -> Vec<u8> {
     sum.update(&png[12..29]);
     png[29..33].copy_from_slice(&sum.sum().to_be_bytes());
     png
+}
+
+/// A JPEG whose frame header declares another height and width: they lie behind the marker, a length and a precision.
+fn declared_jpeg(jpeg: &[u8], size: [u8; 4]) -> Vec<u8> {
+    let mut jpeg = jpeg.to_vec();
+    let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..][..4].copy_from_slice(&size);
+    jpeg
+}
+
+#[test]
+fn a_photograph_is_turned_upright() {
+    let (folder, mut bytes) = (tempdir().unwrap(), Vec::new());
+    // Little-endian EXIF with one entry, tag 0x112, a 16-bit 6: the camera was turned, its right is the picture's top.
+    let mut exif = b"II*\0\x08\0\0\0\x01\0".to_vec();
+    exif.extend([0x12, 0x01, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+    let lying = GrayImage::from_fn(64, 32, |x, _| Luma([if x < 32 { 255 } else { 0 }]));
+    let mut encoder = JpegEncoder::new(&mut bytes);
+    encoder.set_exif_metadata(exif).unwrap();
+    encoder.encode_image(&lying).unwrap();
+    let path = folder.path().join("a.jpg");
+    fs::write(&path, bytes).unwrap();
+    let upright = read(&path).unwrap();
+    assert_eq!((upright.width(), upright.height()), (32, 64));
+    let rows = fit(&upright, [2, 1, 1]);
+    assert!(rows[0] > 200 && rows[1] < 50, "the left half comes to the top: {rows:?}");
 }
 
 #[test]
