@@ -220,7 +220,7 @@ fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
     convert("theirs.json", "taken.safetensors").arg("--force").assert().success();
     assert!(load_model(&path("taken.safetensors")).is_ok());
 
-    let known = "unknown extension of a model's file; known are .safetensors, .json";
+    let known = "unknown extension of a model's file; known are .safetensors, .json, .onnx";
     assert_fails_with(&mut convert("theirs.json", "ours.pt"), &["ours.pt: ", known]);
     assert_fails_with(&mut convert("theirs", "ours.json"), &["theirs: ", known]);
     assert_fails_with(&mut convert("missing.json", "ours.json"), &["cannot read", "missing.json"]);
@@ -233,6 +233,14 @@ fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
     let expected = ["leaky.json not written: layer leaky1: ConvNetJS has no leaky-relu"];
     assert_fails_with(&mut convert("leaky.safetensors", "leaky.json"), &expected);
     assert!(!path("leaky.json").exists());
+    let spread = network(
+        "layers = [{type = 'input', height = 3, width = 3, channels = 2}, \
+         {type = 'conv', filters = 2, kernel = 2, groups = 2}, {type = 'fc', outputs = 2}, {type = 'softmax'}]",
+    );
+    let spread = Model { parameters: spread.initial_parameters(1), network: spread, extra: Value::Null };
+    save_model_as(&path("spread.safetensors"), &spread, Format::Safetensors).expect("a write");
+    let expected = ["spread.json not written: layer conv1: ConvNetJS has neither dilation nor groups"];
+    assert_fails_with(&mut convert("spread.safetensors", "spread.json"), &expected);
 }
 
 /// The message about the snapshot `name` changed by `edit`.
@@ -349,6 +357,16 @@ fn declared_sizes_are_checked_against_what_is_there() {
     assert_says(&refusal("lrn_maxout", |layers| layers[2]["n"] = json!(0)), &["layer 3: n is 0"]);
     assert_says(&refusal("lrn_maxout", |layers| layers[2]["k"] = json!(0)), &["layer lrn1", "k is 0"]);
     assert_says(&refusal("lrn_maxout", |layers| layers[3]["group_size"] = json!(4)), &["layer maxout1", "group is 4"]);
+}
+
+#[test]
+fn a_layers_decay_goes_along_both_ways() {
+    let mut snapshot = case("svm")["snapshot"].clone();
+    snapshot["layers"][1]["l2_decay_mul"] = json!(0.25);
+    let model = read(&snapshot, "svm");
+    assert_eq!((model.network.nodes[1].factors.decay, model.network.nodes[1].factors.rate), (0.25, 1.0));
+    let written: Value = serde_json::from_slice(&model.to_convnetjs().expect("a snapshot")).expect("JSON");
+    assert_eq!(written["layers"][1]["l2_decay_mul"], json!(0.25));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 mod common;
 
+use common::command::{assert_fails_with, glassnet};
 use common::exchange::{Ours, golden, model, networks, run_script};
 use common::rig::network;
-use glassnet::formats::{Model, layout, onnx, onnx::proto};
+use glassnet::formats::{Format, Model, layout, onnx, onnx::proto, save_model_as};
 use glassnet::net::Network;
 use prost::Message;
 use serde_json::{Value, json};
@@ -224,12 +225,35 @@ fn weights_that_are_not_finite_are_not_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.onnx");
     let mut model = model(network(SMALL));
-    onnx::save(&model, &path).expect("a write");
+    save_model_as(&path, &model, Format::Onnx).expect("a write");
     let before = std::fs::read(&path).expect("the file");
     model.parameters[1].bias[1] = f32::NAN;
-    let message = onnx::save(&model, &path).expect_err("a NaN").to_string();
+    let message = save_model_as(&path, &model, Format::Onnx).expect_err("a NaN").to_string();
     assert!(message.contains("model.onnx not written: tensor `fc1.bias` holds NaN at index 1"), "{message}");
     assert!(std::fs::read(&path).expect("the older file") == before);
+}
+
+#[test]
+fn convert_writes_onnx_and_does_not_read_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let mut model = model(network(SMALL));
+    model.extra = serde_json::json!({ "dataset": "mine", "classes": ["cat", "dog", "hen"] });
+    save_model_as(&path("model.safetensors"), &model, Format::Safetensors).expect("a write");
+    let convert = |from: &str, to: &str| {
+        let mut command = glassnet(&["convert"]);
+        command.arg(path(from)).arg(path(to));
+        command
+    };
+    convert("model.safetensors", "model.onnx").assert().success();
+    let bytes = std::fs::read(path("model.onnx")).expect("the file");
+    assert!(bytes == onnx::to_bytes(&model).expect("bytes"));
+    let file = proto::Model::decode(&bytes[..]).expect("protobuf");
+    let entry = |key: &str| file.metadata_props.iter().find(|e| e.key == key).map(|e| e.value.clone());
+    let names = (model.network.classes() == 3).then(|| r#"["cat","dog","hen"]"#.to_string());
+    assert_eq!((entry("dataset").as_deref(), entry("classes")), (Some("mine"), names));
+    assert_fails_with(&mut convert("model.onnx", "back.safetensors"), &["ONNX files are written, not read"]);
+    assert!(!path("back.safetensors").exists());
 }
 
 #[test]
@@ -237,7 +261,7 @@ fn onnx_runtime_gets_our_numbers() {
     run_script("check_onnx.py", "onnx", |folder| {
         for (name, network) in networks() {
             let model = model(network);
-            onnx::save(&model, &folder.join(format!("{name}.onnx"))).expect("a write");
+            save_model_as(&folder.join(format!("{name}.onnx")), &model, Format::Onnx).expect("a write");
             Ours::of(&model, 3).write(&folder.join(format!("{name}.safetensors")));
         }
     });

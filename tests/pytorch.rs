@@ -3,10 +3,11 @@
 
 mod common;
 
+use common::command::{assert_fails_with, glassnet};
 use common::exchange::{Ours, golden, model, networks, run_script};
 use common::rig::{Examples, network};
 use glassnet::Error;
-use glassnet::formats::{Model, save_model};
+use glassnet::formats::{Model, load_model, save_model};
 use glassnet::net::Network;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -185,6 +186,28 @@ fn values_that_are_not_finite_are_refused() {
     // Finite in f64, not in f32.
     let large = as_type(Dtype::F64, |_| 1e300f64.to_le_bytes().to_vec());
     assert_contains(&message_of(import(&large)), &["tensor `conv1.weight` holds inf at index 0"]);
+}
+
+#[test]
+fn convert_takes_what_pytorch_saved_with_the_network_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let (weights, description) = (golden("pytorch_small.safetensors"), golden("pytorch_small.toml"));
+    let out = folder.path().join("model.safetensors");
+    let mut convert = glassnet(&["convert"]);
+    convert.arg(&weights).arg(&out).arg("--net").arg(&description).assert().success();
+    let network = Network::from_file(&description).expect("a description");
+    let expected = Model::import_pytorch(network, &weights).expect("weights");
+    assert!(load_model(&out).expect("a model") == expected);
+
+    let other = folder.path().join("other.safetensors");
+    let wrong = |arguments: &[&str], from: &Path, parts: &[&str]| {
+        assert_fails_with(glassnet(&["convert"]).arg(from).arg(&other).args(arguments), parts);
+        assert!(!other.exists());
+    };
+    wrong(&["--preset", "convnetjs-mnist"], &weights, &["network convnetjs-mnist"]);
+    wrong(&[], &weights, &["has no `glassnet` entry", "glassnet convert"]);
+    wrong(&["--preset", "convnetjs-mnist"], Path::new("net.json"), &["--preset and --net are for weights"]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::output::Output;
 use clap::Args;
-use glassnet::formats::{Format, load_model, save_model_as};
+use glassnet::formats::{Format, Model, load_model, save_model_as};
+use glassnet::net::Network;
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -11,15 +12,23 @@ use std::process::ExitCode;
 /// Convert a model to another file format
 ///
 /// The extensions say which: .safetensors is Glassnet's own, .json a ConvNetJS snapshot, as JSON.stringify(net.toJSON())
-/// gives it and net.fromJSON takes it. A snapshot holds layers and weights; what only training needs stays behind.
+/// gives it and net.fromJSON takes it, .onnx an ONNX file, which is written only. With --preset or --net, IN is a file of
+/// weights that PyTorch saved. What only training needs stays behind in .json and .onnx.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// The model to read: a model.safetensors, a checkpoint.safetensors or a ConvNetJS snapshot (.json)
+    /// The model to read: a model.safetensors, a checkpoint.safetensors, a ConvNetJS snapshot (.json), or the weights that
+    /// safetensors.torch.save_file made of a state_dict
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The file to write: .safetensors or .json
+    /// The file to write: .safetensors, .json or .onnx
     #[arg(value_name = "OUT")]
     output: PathBuf,
+    /// IN holds weights that PyTorch saved, of this network, which comes with the program
+    #[arg(long, value_name = "NAME", conflicts_with = "net")]
+    preset: Option<String>,
+    /// IN holds weights that PyTorch saved, of this network, described in TOML
+    #[arg(long, value_name = "FILE.toml")]
+    net: Option<PathBuf>,
     /// Replace OUT where it exists
     #[arg(long)]
     force: bool,
@@ -39,16 +48,35 @@ struct Report<'a> {
 /// Converts and prints.
 pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
     let (input, output) = (&args.input, &args.output);
-    let (_, format) = (Format::of(input)?, Format::of(output)?);
+    let (from, format) = (Format::of(input)?, Format::of(output)?);
+    if from != Format::Safetensors && (args.preset.is_some() || args.net.is_some()) {
+        let input = input.display();
+        return Err(Error::Settings(format!(
+            "{input} says of itself what network it holds: --preset and --net are for weights that PyTorch saved as \
+             .safetensors"
+        )));
+    }
     // A link to nowhere is something too.
     if !args.force && output.symlink_metadata().is_ok() {
         let output = output.display();
         return Err(Error::Settings(format!("{output} exists; give another name, or --force to replace it")));
     }
-    let model = load_model(input)?;
+    let model = match network(args)? {
+        Some(network) => Model::import_pytorch(network, input)?,
+        None => load_model(input)?,
+    };
     save_model_as(output, &model, format)?;
     let report = Report { input, output, network: &model.network.name, parameters: model.network.parameter_count() };
     let text = format_args!("{}: network {}, {} parameters", output.display(), report.network, report.parameters);
     Output { json: args.json }.result(&report, text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The network of weights that PyTorch saved.
+fn network(args: &ConvertArgs) -> Result<Option<Network>> {
+    match (&args.net, &args.preset) {
+        (Some(file), _) => Network::from_file(file).map(Some),
+        (None, Some(preset)) => Network::preset(preset).map(Some),
+        (None, None) => Ok(None),
+    }
 }

@@ -126,7 +126,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
             Ok::<_, Error>((Some(device.info()), scores))
         })?,
     };
-    let names = class_names(&model, dataset);
+    let names = model.class_names();
     let mut scores = scores.iter();
     let report = |(path, picture): (&PathBuf, &Result<Picture>)| match picture {
         Err(error) => {
@@ -175,14 +175,6 @@ fn picture_shape(model: &Model, dataset: Option<&str>) -> Result<[usize; 3]> {
     };
     let shape = [recorded, published].into_iter().flatten().find(fits);
     Ok(shape.unwrap_or([input.height, input.width, input.channels]))
-}
-
-/// What the model's file says, else what is known of its data set; as many as the network has classes, or none.
-fn class_names(model: &Model, dataset: Option<&str>) -> Vec<String> {
-    let recorded: Option<Vec<String>> = serde_json::from_value(model.extra["classes"].clone()).ok();
-    let known = dataset.and_then(|name| name.parse::<DatasetName>().ok()).map(DatasetName::class_names);
-    let known = known.map(|names| names.iter().map(|name| name.to_string()).collect());
-    recorded.or(known).filter(|names| names.len() == model.network.classes()).unwrap_or_default()
 }
 
 /// The pictures that could be read, without labels.

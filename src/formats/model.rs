@@ -6,7 +6,8 @@
 use super::file::read_file;
 use super::layout::{from_pytorch, pytorch_shape, to_pytorch};
 use super::safetensors::{self, Tensors, check_finite, serialize};
-use super::{atomic_write, convnetjs};
+use super::{atomic_write, convnetjs, onnx};
+use crate::data::DatasetName;
 use crate::net::{Network, Parameters};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -28,11 +29,14 @@ pub enum Format {
     Safetensors,
     /// A ConvNetJS snapshot.
     ConvNetJs,
+    /// An ONNX file, which can be written only.
+    Onnx,
 }
 
 impl Format {
     /// Every format with its extension.
-    pub const ALL: [(Format, &str); 2] = [(Format::Safetensors, "safetensors"), (Format::ConvNetJs, "json")];
+    pub const ALL: [(Format, &str); 3] =
+        [(Format::Safetensors, "safetensors"), (Format::ConvNetJs, "json"), (Format::Onnx, "onnx")];
 
     /// The format that the extension of `path` says.
     ///
@@ -112,6 +116,7 @@ pub fn save_model_as(path: &Path, model: &Model, format: Format) -> Result<()> {
     let bytes = match format {
         Format::Safetensors => model.to_bytes(),
         Format::ConvNetJs => model.to_convnetjs(),
+        Format::Onnx => onnx::to_bytes(model),
     };
     atomic_write(path, &bytes_for(path, bytes)?)
 }
@@ -127,6 +132,9 @@ pub fn load_model(path: &Path) -> Result<Model> {
         Ok(Format::ConvNetJs) => {
             Model::from_convnetjs(&read_file(path, convnetjs::MAX_FILE, convnetjs::REMEDY)?, &source)
         }
+        Ok(Format::Onnx) => Err(Error::Model(format!(
+            "{source}: ONNX files are written, not read: give the model that it was made of, a .safetensors or .json file"
+        ))),
         Ok(Format::Safetensors) | Err(_) => Model::from_bytes(&read_safetensors(path)?, &source),
     }
 }
@@ -152,6 +160,18 @@ fn read_safetensors(path: &Path) -> Result<Vec<u8>> {
 }
 
 impl Model {
+    /// The classes' names, as the file says them or as they are known of its data set; as many as the network has classes,
+    /// or none.
+    pub fn class_names(&self) -> Vec<String> {
+        let recorded: Option<Vec<String>> = serde_json::from_value(self.extra["classes"].clone()).ok();
+        let known = || {
+            let dataset: DatasetName = self.extra["dataset"].as_str()?.parse().ok()?;
+            Some(dataset.class_names().iter().map(|name| name.to_string()).collect())
+        };
+        let names = recorded.or_else(known).filter(|names| names.len() == self.network.classes());
+        names.unwrap_or_default()
+    }
+
     /// The model as the bytes of a safetensors file.
     ///
     /// # Errors

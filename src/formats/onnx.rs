@@ -11,14 +11,11 @@
 
 pub mod proto;
 
-use super::atomic_write;
-use super::model::{Model, bias_name, bytes_for, named_tensors, weight_name};
+use super::model::{Model, bias_name, named_tensors, weight_name};
 use crate::Result;
-use crate::data::DatasetName;
 use crate::net::{Layer, Network, Node, Shape};
 use prost::Message;
 use proto::{Attribute, AttributeKind, DataType, Dimension};
-use std::path::Path;
 
 /// Version of the operators: that of 2022, which readers since ONNX Runtime 1.12 know.
 pub const OPSET: i64 = 17;
@@ -30,19 +27,7 @@ const INPUT: &str = "input";
 const LOGITS: &str = "logits";
 const PROBABILITIES: &str = "probabilities";
 
-/// Writes a model as an ONNX file, whole or not at all; the same model gives the same bytes.
-///
-/// # Errors
-/// [`Error::Io`](crate::Error::Io); [`Error::Model`](crate::Error::Model) when a weight is not finite, in which case an
-/// older file is kept.
-///
-/// # Panics
-/// When the parameters are not those of the network.
-pub fn save(model: &Model, path: &Path) -> Result<()> {
-    atomic_write(path, &bytes_for(path, to_bytes(model))?)
-}
-
-/// The bytes that [`save`] writes.
+/// The bytes of a model's ONNX file; the same model gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) that names the tensor which is not finite.
@@ -84,17 +69,16 @@ pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
     Ok(file.encode_to_vec())
 }
 
-/// `producer`, `input`, and where the model says what it was trained on, `dataset` and `classes`, a JSON array of
-/// names.
+/// `producer`, `input`, and where the model says so, `dataset` and `classes`, a JSON array of names.
 fn metadata(model: &Model) -> Vec<proto::StringStringEntry> {
     let producer = format!("glassnet {}", env!("CARGO_PKG_VERSION"));
     let mut entries = vec![("producer", producer), (INPUT, input_doc(&model.network))];
     if let Some(dataset) = model.extra.get("dataset").and_then(|name| name.as_str()) {
         entries.push(("dataset", dataset.to_string()));
-        let names = dataset.parse::<DatasetName>().map(DatasetName::class_names);
-        if let Some(names) = names.ok().filter(|names| names.len() == model.network.classes()) {
-            entries.push(("classes", serde_json::json!(names).to_string()));
-        }
+    }
+    let classes = model.class_names();
+    if !classes.is_empty() {
+        entries.push(("classes", serde_json::json!(classes).to_string()));
     }
     entries.into_iter().map(|(key, value)| proto::StringStringEntry { key: key.to_string(), value }).collect()
 }

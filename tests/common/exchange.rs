@@ -66,7 +66,7 @@ pub fn golden(name: &str) -> Network {
 /// Every preset, every golden network, and [`OTHERS`].
 pub fn networks() -> Vec<(String, Network)> {
     let presets = PRESETS.iter().map(|(name, _)| (name.to_string(), Network::preset(name).expect("a preset")));
-    let golden = ["small_a", "small_b", "zoo"].map(|name| (name.to_string(), golden(name)));
+    let golden = ["small_a", "small_b", "zoo", "spread"].map(|name| (name.to_string(), golden(name)));
     let others = OTHERS.iter().map(|(name, layers)| {
         (name.to_string(), network(&format!("name = \"{name}\"\nlayers = {}", layers.replace('\n', " "))))
     });

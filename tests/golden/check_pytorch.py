@@ -65,7 +65,9 @@ def sequential(path):
         if kind == "fc" and len(shape) > 1:
             add("flatten", nn.Flatten())
         match kind:
-            case "conv": module = nn.Conv2d(shape[0], layer["filters"], tuple(layer["kernel"]), **window)
+            case "conv":
+                spread = dict(dilation=tuple(layer.get("dilation", (1, 1))), groups=layer.get("groups", 1))
+                module = nn.Conv2d(shape[0], layer["filters"], tuple(layer["kernel"]), **window, **spread)
             case "fc": module = nn.Linear(shape[0], layer["outputs"])
             case "relu": module = nn.ReLU()
             case "leaky-relu": module = nn.LeakyReLU(layer["slope"])
