@@ -5,7 +5,7 @@ mod common;
 
 use assert_cmd::Command;
 use common::command::{assert_fails_with, document, failing, glassnet, text, without_data, write_data};
-use glassnet::formats::load_checkpoint;
+use glassnet::formats::{load_checkpoint, load_model};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -143,7 +143,14 @@ fn entries(folder: &Path) -> Vec<String> {
 fn a_run_folder_has_five_files() {
     let place = Place::new();
     place.train("run", &["--steps", "3"]).assert().success();
-    let expected = ["checkpoint.safetensors", "config.toml", "metrics.jsonl", "model.safetensors", "summary.json"];
+    let expected = [
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "config.toml",
+        "metrics.jsonl",
+        "model.safetensors",
+        "summary.json",
+    ];
     assert_eq!(entries(&place.path("run")), expected);
 }
 
@@ -218,6 +225,43 @@ fn rows_of_metrics_have_the_promised_figures() {
     for row in kinds("epoch") {
         assert!(row["validation_accuracy"].is_f64() && row["validation_loss"].is_f64(), "{row}");
     }
+}
+
+#[test]
+fn a_run_ends_when_its_validation_loss_falls_no_more() {
+    let place = Place::new();
+    // Steps so small that no weight changes: the first epoch stays the best.
+    let still = ["--trainer", "sgd", "--learning-rate", "1e-30", "--l2-decay", "0", "--patience", "2"];
+    let summary = document(&mut place.train("run", &[&still[..], &["--epochs", "10"]].concat()));
+    assert_eq!((&summary["stopped_early"], &summary["steps"]), (&true.into(), &36.into()), "{summary}");
+    assert_eq!((&summary["best"]["epoch"], &summary["best"]["step"]), (&1.into(), &12.into()));
+    assert_eq!(summary["examples_seen"], 3 * LEARNED_FROM);
+    let model = place.bytes("run/model.safetensors");
+    let resumed = place.resume("run", &[]).assert().success();
+    let message = String::from_utf8_lossy(&resumed.get_output().stderr).into_owned();
+    assert!(message.contains("this run has stopped early"), "{message}");
+    assert_eq!(place.bytes("run/model.safetensors"), model);
+
+    let summary = document(&mut place.train("short", &[&still[..], &["--epochs", "2"]].concat()));
+    assert_eq!((&summary["stopped_early"], &summary["steps"]), (&false.into(), &24.into()), "{summary}");
+}
+
+#[test]
+fn the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss() {
+    let place = Place::new();
+    // So fast that the loss rises again.
+    let fast = ["--trainer", "momentum", "--learning-rate", "0.05", "--epochs"];
+    let summary = document(&mut place.train("run", &[&fast[..], &["6"]].concat()));
+    let epochs: Vec<Value> = place.metrics("run").into_iter().filter(|row| row["kind"] == "epoch").collect();
+    let loss = |row: &Value| row["validation_loss"].as_f64().expect("a loss");
+    let lowest = epochs.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).expect("epochs");
+    assert_eq!((&summary["best"]["epoch"], &summary["best"]["step"]), (&lowest["epoch"], &lowest["step"]));
+    assert_eq!(summary["best"]["validation_loss"], lowest["validation_loss"]);
+    let epoch = lowest["epoch"].to_string();
+    place.train("again", &[&fast[..], &[&epoch]].concat()).assert().success();
+    let parameters = |file: &str| load_model(&place.path(file)).expect("a model").parameters;
+    assert!(parameters("run/best.safetensors") == parameters("again/model.safetensors"), "epoch {epoch}");
+    assert!(epoch == "6" || parameters("run/best.safetensors") != parameters("run/model.safetensors"));
 }
 
 #[test]
@@ -344,11 +388,18 @@ fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
     }
     place.resume("killed", &[]).assert().success();
     let same = |name: &str| place.bytes(&format!("whole/{name}")) == place.bytes(&format!("killed/{name}"));
-    assert!(same("model.safetensors") && same("checkpoint.safetensors"));
+    assert!(same("model.safetensors") && same("best.safetensors") && same("checkpoint.safetensors"));
     let rows = |run: &str| place.metrics(run).into_iter().map(timeless).collect::<Vec<_>>();
     assert_eq!(rows("killed"), rows("whole"));
     assert_eq!(timeless(place.json("killed/summary.json")), timeless(place.json("whole/summary.json")));
-    let expected = ["checkpoint.safetensors", "config.toml", "metrics.jsonl", "model.safetensors", "summary.json"];
+    let expected = [
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "config.toml",
+        "metrics.jsonl",
+        "model.safetensors",
+        "summary.json",
+    ];
     assert_eq!(entries(&place.path("killed")), expected, "something was left behind");
 }
 
@@ -648,6 +699,7 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
         ("--warm-up", "nan"),
         ("--l1-decay", "-1"),
         ("--l2-decay", "nan"),
+        ("--patience", "0"),
         ("--clip-norm", "0"),
         ("--clip-norm", "nan"),
         ("--batch-size", "0"),

@@ -86,6 +86,9 @@ struct OverrideArgs {
     /// The largest norm of an update's gradient, all parameters' together: a longer one is shortened to it
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     clip_norm: Option<f64>,
+    /// End the run when the validation loss has not fallen for so many epochs
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u64>,
     /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
     #[arg(long)]
     no_augmentation: bool,
@@ -112,6 +115,7 @@ impl TrainArgs {
             l1_decay: o.l1_decay,
             l2_decay: o.l2_decay,
             clip_norm: o.clip_norm,
+            patience: o.patience,
             no_augmentation: o.no_augmentation,
             seed: o.seed,
             stats_every: self.stats_every,
@@ -135,6 +139,7 @@ impl TrainArgs {
             ("--l1-decay", o.l1_decay.is_some()),
             ("--l2-decay", o.l2_decay.is_some()),
             ("--clip-norm", o.clip_norm.is_some()),
+            ("--patience", o.patience.is_some()),
             ("--no-augmentation", o.no_augmentation),
             ("--seed", o.seed.is_some()),
             ("--stats-every", self.stats_every.is_some()),
@@ -223,10 +228,14 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
         (glassnet::data::split(dataset.train.len()).train.len() as u64).div_ceil(settings.batch_size as u64);
     let step = state.as_ref().map_or(0, |s| s.step);
     // The summary is the last thing that a run writes; an older one is of an earlier, shorter run in this folder.
-    if step == settings.end_after(step, steps_per_epoch)?
-        && let Some(summary) = folder.read_summary()?.filter(|summary| summary.steps == step)
+    let ended = step == settings.end_after(step, steps_per_epoch)?;
+    if let Some(summary) = folder.read_summary()?.filter(|summary| summary.steps == step)
+        && (ended || summary.stopped_early)
     {
-        note(format_args!("this run has come to its end; --epochs or --steps with a larger number lets it go on"));
+        match summary.stopped_early {
+            false => note("this run has come to its end; --epochs or --steps with a larger number lets it go on"),
+            true => note("this run has stopped early: its validation loss had not fallen for --patience epochs"),
+        }
         output.result(&summary, format_args!("test accuracy {:.2} %", 100.0 * summary.test_accuracy))?;
         return Ok(None);
     }
@@ -292,6 +301,7 @@ fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String,
         l1_decay: settings.l1_decay,
         l2_decay: settings.l2_decay,
         clip_norm: settings.clip_norm,
+        patience: settings.patience,
         stats_every: settings.stats_every,
         checkpoint_every: settings.checkpoint_every,
         network: settings.network.to_toml(),
@@ -351,6 +361,7 @@ impl Observer for Reporter<'_> {
             Event::FirstStep => self.first_step_seconds = Some(super::since_launch().as_secs_f64()),
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
+            Event::Best(state) => self.folder.save_best(self.settings, &self.data, state)?,
             Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.data, state)?,
             Event::Trained(state) => self.folder.save_model(self.settings, &self.data, state)?,
             _ => {}
@@ -365,7 +376,7 @@ impl Observer for Reporter<'_> {
 
 impl Reporter<'_> {
     fn finish(&self, outcome: &Outcome, device: &Device, output: Output) -> Result<()> {
-        let Outcome { state, validation, test, examples_seen, images_per_second } = outcome;
+        let Outcome { state, validation, test, examples_seen, images_per_second, stopped_early } = outcome;
         let summary = Summary {
             test_accuracy: test.accuracy,
             test_loss: test.loss,
@@ -376,6 +387,8 @@ impl Reporter<'_> {
             train_seconds: state.train_seconds,
             images_per_second: *images_per_second,
             first_step_seconds: self.first_step_seconds,
+            best: state.best,
+            stopped_early: *stopped_early,
             device: device.info().to_string(),
             dataset: self.data.dataset.clone(),
             network: self.settings.network.name.clone(),

@@ -84,7 +84,7 @@ impl View {
             Event::Progress(progress) => self.progress(progress),
             Event::Epoch(row, statistics) => self.epoch(row, *statistics)?,
             Event::Trained(_) => self.bar.set_message("testing"),
-            Event::FirstStep | Event::Step(_) | Event::Checkpoint(_) => {}
+            Event::FirstStep | Event::Step(_) | Event::Best(_) | Event::Checkpoint(_) => {}
         }
         Ok(())
     }
@@ -128,8 +128,17 @@ impl View {
 
     /// The last lines.
     pub fn conclude(&self, summary: &Summary, folder: &Path, output: Output) -> Result<()> {
+        let best = summary.best.map_or(String::new(), |best| {
+            let early = if summary.stopped_early { "\nstopped early: the validation loss falls no more" } else { "" };
+            let accuracy = 100.0 * best.validation_accuracy;
+            let loss = figure(best.validation_loss);
+            format!(
+                "{early}\nlowest validation loss {loss}, accuracy {accuracy:.2} %, at epoch {}: best.safetensors",
+                best.epoch
+            )
+        });
         let text = format!(
-            "\ntest accuracy {:.2} %, test loss {}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}",
+            "{best}\ntest accuracy {:.2} %, test loss {}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}",
             100.0 * summary.test_accuracy,
             figure(summary.test_loss),
             summary.examples_seen,

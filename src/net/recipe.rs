@@ -129,12 +129,14 @@ pub struct Recipe {
     pub l2_decay: Option<f64>,
     /// The largest norm that an update leaves the gradient of all parameters.
     pub clip_norm: Option<f64>,
+    /// Epochs without a lower validation loss after which training ends.
+    pub patience: Option<usize>,
 }
 
 impl Recipe {
     /// Refuses values that no trainer can use.
     pub(super) fn check(&self) -> Result<()> {
-        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs)] {
+        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs), ("patience", self.patience)] {
             if value.is_some_and(|value| value == 0 || value > super::MAX_DIMENSION) {
                 let value = value.unwrap_or_default();
                 return Err(refused(name, &value, &format!("between 1 and {}", super::MAX_DIMENSION)));
@@ -170,7 +172,7 @@ impl Recipe {
         if let Some(schedule) = self.schedule {
             let _ = writeln!(lines, "schedule = \"{schedule}\"");
         }
-        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs)] {
+        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs), ("patience", self.patience)] {
             if let Some(value) = value {
                 let _ = writeln!(lines, "{name} = {value}");
             }

@@ -3,7 +3,7 @@
 //! Whole files are written atomically; rows of metrics are appended, and what lies beyond the checkpoint is cut off when
 //! a run is resumed, so a kill at any moment leaves a folder that can go on.
 
-use super::metrics::{EpochRow, StepRow, Summary};
+use super::metrics::{Best, EpochRow, StepRow, Summary};
 use super::run::State;
 use super::{Length, Overrides, Schedule, Settings, Trainer, Windows};
 use crate::data::Provenance;
@@ -39,6 +39,8 @@ pub struct RunConfig {
     pub l2_decay: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
     pub stats_every: u64,
     pub checkpoint_every: u64,
     /// The network's description, itself TOML.
@@ -80,6 +82,7 @@ impl RunConfig {
             l1_decay: self.l1_decay,
             l2_decay: self.l2_decay,
             clip_norm: self.clip_norm,
+            patience: self.patience,
             seed: self.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,
@@ -151,7 +154,7 @@ impl RunFolder {
     /// A file that a new run would overwrite. The traces of a run that ended before its first checkpoint, as where the
     /// batch was too large, are none: nothing can go on from them.
     fn content(&self) -> Option<&'static str> {
-        let results = ["checkpoint.safetensors", "model.safetensors", "summary.json"];
+        let results = ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "summary.json"];
         if let Some(name) = results.into_iter().find(|name| self.path.join(name).exists()) {
             return Some(name);
         }
@@ -238,6 +241,9 @@ impl RunFolder {
         }
         let windows: Windows =
             serde_json::from_value(checkpoint.extra["windows"].clone()).map_err(|_| foreign("the windows' state"))?;
+        // Checkpoints of older versions say nothing of it.
+        let best = checkpoint.extra.get("best").cloned().unwrap_or_default();
+        let best: Option<Best> = serde_json::from_value(best).map_err(|_| foreign("the best epoch"))?;
         let optimizer = checkpoint.optimizer.into_iter().find(|(name, _)| name == "state").map(|(_, values)| values);
         let train_seconds = self.cut_metrics(checkpoint.step)?;
         self.checkpoint_step = Some(checkpoint.step);
@@ -247,6 +253,7 @@ impl RunFolder {
             parameters: checkpoint.model.parameters,
             optimizer: optimizer.unwrap_or_default(),
             windows,
+            best,
             train_seconds,
         }))
     }
@@ -312,7 +319,7 @@ impl RunFolder {
             optimizer: if state.optimizer.is_empty() { Vec::new() } else { optimizer },
             step: state.step,
             seed: settings.seed,
-            extra: serde_json::json!({ "windows": windows }),
+            extra: serde_json::json!({ "windows": windows, "best": state.best }),
         };
         formats::save_checkpoint(&self.path.join("checkpoint.safetensors"), &checkpoint)?;
         self.checkpoint_step = Some(state.step);
@@ -322,6 +329,11 @@ impl RunFolder {
     /// Writes `model.safetensors`.
     pub fn save_model(&self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
         formats::save_model(&self.path.join("model.safetensors"), &model(settings, data, state))
+    }
+
+    /// Writes `best.safetensors`.
+    pub fn save_best(&self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
+        formats::save_model(&self.path.join("best.safetensors"), &model(settings, data, state))
     }
 
     /// Writes `summary.json`.

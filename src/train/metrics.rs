@@ -53,6 +53,23 @@ pub struct EpochRow {
     pub train_seconds: f64,
 }
 
+/// The epoch's end at which the validation loss was lowest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: u64,
+    /// As in [`EpochRow`].
+    pub epoch: u64,
+    pub validation_loss: f64,
+    pub validation_accuracy: f64,
+}
+
+impl Best {
+    pub(super) fn of(row: &EpochRow) -> Best {
+        let EpochRow { step, epoch, validation_loss, validation_accuracy, .. } = *row;
+        Best { step, epoch, validation_loss, validation_accuracy }
+    }
+}
+
 /// `summary.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -69,6 +86,12 @@ pub struct Summary {
     /// From the program's launch until the results of the first step were back, in the run's last session.
     #[serde(default)]
     pub first_step_seconds: Option<f64>,
+    /// Whose weights are in `best.safetensors`.
+    #[serde(default)]
+    pub best: Option<Best>,
+    /// Whether the run ended before its length because the validation loss had not fallen for so many epochs.
+    #[serde(default)]
+    pub stopped_early: bool,
     pub device: String,
     pub dataset: String,
     pub network: String,

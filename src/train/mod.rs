@@ -13,7 +13,7 @@ mod settings;
 mod windows;
 
 pub use folder::{RunConfig, RunFolder};
-pub use metrics::{EpochRow, Phases, StepRow, Summary};
+pub use metrics::{Best, EpochRow, Phases, StepRow, Summary};
 pub use run::{Event, Observer, Outcome, Progress, State, train};
 pub use schedule::Schedule;
 pub use session::Session;

@@ -3,7 +3,7 @@
 //! Step `s` (from 0) trains on `Sampler::batch_at(s)` with draws seeded by (seed, s): all state is weights, optimiser
 //! state, `s` and the windows, so a run that continues from a checkpoint ends with the same bits.
 
-use super::metrics::{EpochRow, Phases, StepRow};
+use super::metrics::{Best, EpochRow, Phases, StepRow};
 use super::nonfinite;
 use super::session::{Kind, Session, Snapshot};
 use super::{Settings, Windows};
@@ -26,6 +26,7 @@ pub struct State {
     /// The optimiser's flat state, as the device holds it.
     pub optimizer: Vec<f32>,
     pub windows: Windows,
+    pub best: Option<Best>,
     /// Training time so far.
     pub train_seconds: f64,
 }
@@ -60,6 +61,8 @@ pub enum Event<'a> {
     Step(&'a StepRow),
     /// The last row of statistics comes along, for a table.
     Epoch(&'a EpochRow, Option<&'a StepRow>),
+    /// The validation loss is lower than at any epoch's end before.
+    Best(&'a State),
     Checkpoint(&'a State),
     /// Training is over; the test comes next, and may still fail.
     Trained(&'a State),
@@ -82,6 +85,8 @@ pub struct Outcome {
     pub examples_seen: u64,
     /// Training examples a second in this session of the run; 0 where it made no step.
     pub images_per_second: f64,
+    /// Whether it ended before its length, for want of a lower validation loss.
+    pub stopped_early: bool,
 }
 
 /// Time in the training loop, with the pauses left out.
@@ -139,6 +144,7 @@ pub async fn train(
         parameters: settings.network.initial_parameters(settings.seed),
         optimizer: vec![0.0; session.state_len()],
         windows: Windows::default(),
+        best: None,
         train_seconds: 0.0,
     });
     if state.optimizer.len() != session.state_len() {
@@ -158,6 +164,7 @@ pub async fn train(
         validation: parts.validation,
         observer,
         windows: state.windows,
+        best: state.best,
         stopwatch: Stopwatch { before: Duration::from_secs_f64(state.train_seconds), since: None },
         pending: BTreeMap::new(),
         whole: (0.0, 0, 0),
@@ -182,6 +189,7 @@ struct Run<'a> {
     validation: Vec<u32>,
     observer: &'a mut dyn Observer,
     windows: Windows,
+    best: Option<Best>,
     stopwatch: Stopwatch,
     /// By step.
     pending: BTreeMap<u64, PendingRow>,
@@ -217,10 +225,11 @@ impl Run<'_> {
         if begins {
             self.checkpoint(0).await?;
         }
-        let mut validation = None;
-        for step in first..end {
+        let (mut validation, mut done) = (None, first);
+        while done < end && !self.stops_early(done) {
             self.stopwatch.go_on();
-            let done = step + 1;
+            let step = done;
+            done += 1;
             let epoch_ends = done.is_multiple_of(steps_per_epoch) || done == end;
             self.step(step, done.is_multiple_of(self.settings.stats_every) || epoch_ends).await?;
             self.collect().await?;
@@ -239,10 +248,10 @@ impl Run<'_> {
         // A run that was stopped between its last checkpoint and its end has its row already.
         let validation = match validation {
             Some(row) => row,
-            None => self.validate(end).await?,
+            None => self.validate(done).await?,
         };
-        let state = self.state(end).await?;
-        let (examples_seen, session) = (self.examples_seen(end), self.examples_seen(end) - self.examples_seen(first));
+        let state = self.state(done).await?;
+        let (examples_seen, session) = (self.examples_seen(done), self.examples_seen(done) - self.examples_seen(first));
         let images_per_second = session as f64 / (state.train_seconds - before).max(1e-9);
         let Run { session, observer, settings, .. } = self;
         observer.event(Event::Trained(&state))?;
@@ -250,7 +259,14 @@ impl Run<'_> {
         drop(session);
         let batch = settings.batch_size.max(100);
         let test = evaluate(device, &settings.network, &state.parameters, &dataset.test, batch).await?;
-        Ok(Outcome { state, validation, test, examples_seen, images_per_second })
+        Ok(Outcome { state, validation, test, examples_seen, images_per_second, stopped_early: done < end })
+    }
+
+    /// Whether so many epochs have gone by without a lower validation loss that the run ends here.
+    fn stops_early(&self, done: u64) -> bool {
+        let epochs = done / self.sampler.steps_per_epoch();
+        let waited = self.best.map(|best| epochs.saturating_sub(best.epoch));
+        self.settings.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
     }
 
     /// Queues training step `step`, with a row of statistics where `measured`.
@@ -429,6 +445,12 @@ impl Run<'_> {
     async fn end_epoch(&mut self, done: u64) -> Result<EpochRow> {
         let row = self.validate(done).await?;
         self.observer.event(Event::Epoch(&row, self.last_row.as_ref()))?;
+        let loss = row.validation_loss;
+        if loss.is_finite() && self.best.is_none_or(|best| loss < best.validation_loss) {
+            self.best = Some(Best::of(&row));
+            let state = self.state(done).await?;
+            self.observer.event(Event::Best(&state))?;
+        }
         Ok(row)
     }
 
@@ -471,6 +493,7 @@ impl Run<'_> {
             parameters: self.session.parameters(&self.settings.network, &parameters),
             optimizer: state,
             windows: self.windows.clone(),
+            best: self.best,
             train_seconds: self.stopwatch.elapsed(),
         })
     }

@@ -135,6 +135,8 @@ pub struct Settings {
     pub l2_decay: f64,
     /// The largest norm that an update leaves the gradient of all parameters.
     pub clip_norm: Option<f64>,
+    /// Epochs without a lower validation loss after which the run ends before its length.
+    pub patience: Option<u64>,
     pub seed: u64,
     /// Steps between two rows of statistics.
     pub stats_every: u64,
@@ -155,6 +157,7 @@ pub struct Overrides {
     pub l1_decay: Option<f64>,
     pub l2_decay: Option<f64>,
     pub clip_norm: Option<f64>,
+    pub patience: Option<u64>,
     /// Training examples as they are, but for crops, whatever the network's description says.
     pub no_augmentation: bool,
     pub seed: Option<u64>,
@@ -192,6 +195,7 @@ impl Settings {
             l1_decay: overrides.l1_decay.or(recipe.l1_decay).unwrap_or(0.0),
             l2_decay: overrides.l2_decay.or(recipe.l2_decay).unwrap_or(0.0),
             clip_norm: overrides.clip_norm.or(recipe.clip_norm),
+            patience: overrides.patience.or(recipe.patience.map(|epochs| epochs as u64)),
             seed: overrides.seed.unwrap_or(1),
             stats_every: overrides.stats_every.unwrap_or(100),
             checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
@@ -213,6 +217,7 @@ impl Settings {
         training.batch_size = Some(self.batch_size);
         (training.l1_decay, training.l2_decay) = (Some(self.l1_decay), Some(self.l2_decay));
         training.clip_norm = self.clip_norm;
+        training.patience = self.patience.map(|epochs| epochs as usize);
         self
     }
 
@@ -245,6 +250,7 @@ impl Settings {
         for (name, value) in [
             ("--stats-every", self.stats_every),
             ("--checkpoint-every", self.checkpoint_every),
+            ("--patience", self.patience.unwrap_or(1)),
             match self.length {
                 Length::Epochs(epochs) => ("--epochs", epochs),
                 Length::Steps(steps) => ("--steps", steps),
