@@ -488,6 +488,27 @@ fn names_and_treatment_come_from_the_model() {
 }
 
 #[test]
+fn a_snapshot_is_told_what_it_was_trained_on() {
+    let folder = tempdir().unwrap();
+    let (picture, snapshot) = (folder.path().join("a.png"), folder.path().join("net.json"));
+    inked(&digit(3).0, [255; 3], [0; 3]).save(&picture).unwrap();
+    let model = model(folder.path(), "convnetjs-mnist", json!({"dataset": "mnist"}));
+    text(glassnet(&["convert"]).arg(&model).arg(&snapshot));
+    let predicted = |model: &Path, more: &[&str]| {
+        let mut command = glassnet(&["predict", "--device", "cpu", "--model"]);
+        document(command.arg(model).arg(&picture).args(more))["images"].clone()
+    };
+    let told = predicted(&snapshot, &["--dataset", "mnist"]);
+    assert_eq!(told[0]["polarity"], "dark on light, inverted");
+    let classes = |images: &Value| {
+        let predictions = images[0]["predictions"].as_array().unwrap().clone();
+        predictions.into_iter().map(|class| class["class"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(classes(&told), classes(&predicted(&model, &[])));
+    assert_eq!(predicted(&snapshot, &[])[0]["polarity"], Value::Null);
+}
+
+#[test]
 fn the_gpu_predicts_as_the_cpu_does() {
     if common::gpu().is_none() {
         return;

@@ -30,9 +30,12 @@ const MAX_SIDE: usize = 4096;
 /// fashion-mnist and kmnist dark on light is inverted. A file that cannot be read is an error, the others are predicted.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// The model.safetensors or checkpoint.safetensors of a run
+    /// The model.safetensors or checkpoint.safetensors of a run, or a ConvNetJS snapshot (.json)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
+    /// What the model was trained on, where its file does not say so, such as mnist for a ConvNetJS snapshot
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<DatasetName>,
     /// The pictures
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
@@ -113,7 +116,10 @@ struct ImageReport {
 /// Predicts and prints. [`ExitCode::FAILURE`] where a picture could not be read.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
-    let model = load_model(&args.model)?;
+    let mut model = load_model(&args.model)?;
+    if let Some(dataset) = args.dataset {
+        model.extra = serde_json::json!({ "dataset": dataset.to_string() });
+    }
     let dataset = model.extra.get("dataset").and_then(|name| name.as_str());
     let shape = picture_shape(&model, dataset)?;
     let treatment = Treatment::of(dataset.unwrap_or_default(), shape);
