@@ -3,6 +3,7 @@
 //! A network lowers once to a flat list of operations (a [`program::Program`]); three executors run that same list.
 
 pub mod bench;
+pub mod compare;
 pub mod data;
 pub mod error;
 pub mod evaluate;

@@ -171,7 +171,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     };
     let Some(ready) = ready else { return Ok(ExitCode::SUCCESS) };
     let Ready { settings, dataset, device, folder, state } = ready;
-    let stop = stop_on_interrupt()?;
+    let stop = stop_on_interrupt("a checkpoint is saved")?;
     let mut reporter = Reporter {
         view: View::new(&settings, output),
         folder,
@@ -321,7 +321,7 @@ fn fingerprint(examples: &Examples) -> String {
 }
 
 /// `runs/NETWORK-SECONDS`, the first one that does not exist.
-fn default_folder(network: &str) -> PathBuf {
+pub(super) fn default_folder(network: &str) -> PathBuf {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let name: String =
         network.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
@@ -331,15 +331,15 @@ fn default_folder(network: &str) -> PathBuf {
     paths.find(|path| !path.exists()).unwrap_or_else(|| Path::new("runs").join(base))
 }
 
-/// The flag that Ctrl-C sets; a second Ctrl-C ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+/// The flag that Ctrl-C sets, with a note of what follows; a second Ctrl-C ends the program at once.
+pub(super) fn stop_on_interrupt(what_follows: &'static str) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     let handler = move || {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        note("stopping after this step; a checkpoint is saved first (Ctrl-C again ends at once)");
+        note(format_args!("stopping after this step; {what_follows} first (Ctrl-C again ends at once)"));
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Settings(format!("Ctrl-C cannot be handled: {e}")))?;
     Ok(stop)

@@ -1,0 +1,300 @@
+//! `glassnet compare`: trains contestants side by side, prints how they did, and draws their curves.
+
+mod chart;
+
+use super::options::{self, DataArgs, DeviceArgs, NetworkArgs};
+use super::output::{Output, Table, figure, note};
+use super::train::{default_folder, stop_on_interrupt};
+use clap::Args;
+use glassnet::compare::{Comparison, Contestant, Field, Moments, OverSeeds, Run, TrainerChoice};
+use glassnet::formats::atomic_write;
+use glassnet::net::Network;
+use glassnet::train::{Event, Length, Observer, Overrides};
+use glassnet::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Compare trainers, networks or seeds
+///
+/// Trains every combination of the trainers, presets and seeds named, one after another on the same data, and tests each
+/// at its end. Prints a table, and writes compare.json with every setting and every point, and compare.svg with the
+/// curves. With the same seed all see the same examples in the same order.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Trainers, each with a learning rate of its own if you like: sgd:0.1,adagrad,adam [default: the network's own]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = trainer)]
+    trainers: Vec<TrainerChoice>,
+    /// Networks that come with the program: convnetjs-mnist,fast-mnist
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["preset", "net"])]
+    presets: Vec<String>,
+    /// What decides initial weights, the order of examples, crops, augmentation and what is dropped: 1,2,3
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_value = "1")]
+    seeds: Vec<u64>,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Passes over the training set [default: the network's own, else 3]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Weight updates, instead of whole epochs
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Examples of one update [default: the network's own, else 20]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// The learning rate, where all have the same trainer [default: the network's own, or the trainer's]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    learning_rate: Option<f64>,
+    /// Steps between two points of a curve; the end of an epoch is one too [default: a hundredth of the run]
+    #[arg(long, value_name = "STEPS")]
+    every: Option<u64>,
+    /// The folder to make [default: runs/compare-TIME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write into a folder that is not empty, and replace the files of an earlier comparison in it
+    #[arg(long)]
+    force: bool,
+    /// Print compare.json instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+fn trainer(text: &str) -> Result<TrainerChoice> {
+    text.parse()
+}
+
+impl CompareArgs {
+    fn field(&self) -> Result<Field> {
+        let networks = if self.presets.is_empty() {
+            vec![options::network_for(&self.network, &self.data)?]
+        } else {
+            self.presets.iter().map(|name| Network::preset(name)).collect::<Result<_>>()?
+        };
+        let length = self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps));
+        let (batch_size, learning_rate) = (self.batch_size, self.learning_rate);
+        let overrides = Overrides { length, batch_size, learning_rate, ..Overrides::default() };
+        Ok(Field { networks, trainers: self.trainers.clone(), seeds: self.seeds.clone(), every: self.every, overrides })
+    }
+}
+
+pub fn run(args: &CompareArgs) -> Result<ExitCode> {
+    let output = Output { json: args.json };
+    let field = args.field()?;
+    // What cannot be is told before anything is downloaded or made.
+    field.settings()?;
+    let path = args.out.clone().unwrap_or_else(|| default_folder("compare"));
+    refuse_content(&path, args.force)?;
+    let dataset = options::dataset(&args.data, None, &field.networks[0], output)?;
+    let device = pollster::block_on(options::device(&args.device))?;
+    let mut comparison = Comparison::new(&field, &dataset, &device)?;
+    let folder = Folder::create(path)?;
+    output.say(introduction(&comparison, &folder.path))?;
+
+    let stop = stop_on_interrupt("what has been compared is saved")?;
+    let (total, mut begun) = (comparison.total(), 0);
+    let ended = pollster::block_on(comparison.train(&device, &dataset, |name| {
+        begun += 1;
+        View::new(format!("{begun}/{total} {name}"), stop.clone())
+    }));
+    if comparison.runs().next().is_some() {
+        folder.write(&comparison)?;
+        let path = folder.path.display();
+        output.result(&comparison, format_args!("\n{}\n\nsaved in {path}", tables(&comparison)))?;
+        options::stand_in_reminder(&dataset, output)?;
+    }
+    match ended {
+        Err(Error::Interrupted) => {
+            note(format_args!("stopped after {} of {total} runs", comparison.runs().count()));
+            Ok(ExitCode::from(130))
+        }
+        Err(error) => Err(error),
+        // That one diverges is a finding; where all do, nothing was compared.
+        Ok(()) if comparison.runs().all(|(_, run)| run.diverged.is_some()) => Ok(ExitCode::FAILURE),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A folder that holds anything is refused, unless `force`.
+fn refuse_content(path: &Path, force: bool) -> Result<()> {
+    let mut entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io("list the folder", path))?,
+    };
+    if force || entries.next().is_none() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Error::Settings(format!("{path} is not empty: choose another --out, or --force to write into it")))
+}
+
+/// Where the results go. One that was made for nothing is removed again.
+struct Folder {
+    path: PathBuf,
+    made: bool,
+}
+
+impl Folder {
+    fn create(path: PathBuf) -> Result<Folder> {
+        let made = !path.exists();
+        fs::create_dir_all(&path).map_err(Error::io("create the folder", &path))?;
+        Ok(Folder { path, made })
+    }
+
+    fn write(&self, comparison: &Comparison) -> Result<()> {
+        let refuse = |error: &dyn std::fmt::Display| Error::Settings(format!("the results cannot be written: {error}"));
+        let document = serde_json::to_string_pretty(comparison).map_err(|error| refuse(&error))?;
+        atomic_write(&self.path.join("compare.json"), format!("{document}\n").as_bytes())?;
+        let picture = chart::svg(comparison).map_err(|error| refuse(&error))?;
+        atomic_write(&self.path.join("compare.svg"), picture.as_bytes())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.made {
+            // Refused where there is something in it, and then it stays.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+fn introduction(comparison: &Comparison, folder: &Path) -> String {
+    let Comparison { dataset, train_examples, validation_examples, test_examples, device, .. } = comparison;
+    let mut text = format!(
+        "data     {dataset}: {train_examples} training, {validation_examples} validation, {test_examples} test \
+         examples\ndevice   {device}\nfolder   {}",
+        folder.display()
+    );
+    for Contestant { name, network, parameters, trainer, schedule, batch_size, steps, every, .. } in
+        &comparison.contestants
+    {
+        text += &format!(
+            "\n{name}: {network}, {parameters} parameters; {} at learning rate {} ({}), batch {batch_size}, {steps} \
+             steps, a point every {every}",
+            trainer.name(),
+            trainer.learning_rate(),
+            schedule.name()
+        );
+    }
+    text
+}
+
+/// Every run, then means over seeds where there are several, then who diverged.
+fn tables(comparison: &Comparison) -> String {
+    let mut runs = Table::new(&[
+        "name",
+        "seed",
+        "steps",
+        "examples",
+        "train loss",
+        "validation",
+        "test",
+        "test loss",
+        "seconds",
+        "images/s",
+    ]);
+    let absent = || "-".to_string();
+    let percent = |share: Option<f64>| share.map_or_else(absent, |share| format!("{:.2} %", 100.0 * share));
+    let value = |value: Option<f64>| value.map_or_else(absent, figure);
+    for (contestant, run) in comparison.runs() {
+        let Run { seed, steps, examples_seen, train_seconds, images_per_second, .. } = run;
+        runs.row([
+            contestant.name.clone(),
+            seed.to_string(),
+            steps.to_string(),
+            examples_seen.to_string(),
+            value(run.train_loss),
+            percent(run.validation_accuracy),
+            percent(run.test_accuracy),
+            value(run.test_loss),
+            format!("{train_seconds:.1}"),
+            images_per_second.map_or_else(absent, |speed| format!("{speed:.0}")),
+        ]);
+    }
+    let mut text = vec![runs.to_string()];
+    let mut means =
+        Table::new(&["mean ± standard deviation", "seeds", "train loss", "validation", "test", "test loss"]);
+    let share = |m: Moments| format!("{:.2} ± {:.2} %", 100.0 * m.mean, 100.0 * m.standard_deviation);
+    let loss = |m: Moments| format!("{} ± {}", figure(m.mean), figure(m.standard_deviation));
+    for Contestant { name, over_seeds, .. } in &comparison.contestants {
+        let Some(OverSeeds { runs, train_loss, validation_accuracy, test_accuracy, test_loss }) = over_seeds else {
+            continue;
+        };
+        let (train_loss, test_loss) = (loss(*train_loss), loss(*test_loss));
+        let (validation, test) = (share(*validation_accuracy), share(*test_accuracy));
+        means.row([name.clone(), runs.to_string(), train_loss, validation, test, test_loss]);
+    }
+    if comparison.contestants.iter().any(|contestant| contestant.over_seeds.is_some()) {
+        text.push(means.to_string());
+    }
+    let diverged = |(contestant, run): (&Contestant, &Run)| {
+        run.diverged.as_ref().map(|why| format!("{}, seed {}, diverged: {why}", contestant.name, run.seed))
+    };
+    let diverged: Vec<String> = comparison.runs().filter_map(diverged).collect();
+    text.extend((!diverged.is_empty()).then(|| diverged.join("\n")));
+    text.join("\n\n")
+}
+
+/// Time between two plain lines of progress.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Progress of one run on stderr: a bar on a terminal, elsewhere a plain line now and then.
+struct View {
+    name: String,
+    bar: ProgressBar,
+    plain: bool,
+    last_line: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+impl View {
+    fn new(name: String, stop: Arc<AtomicBool>) -> View {
+        let plain = !io::stderr().is_terminal();
+        let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(0) };
+        let template = "{prefix} {bar:24} {percent:>3}% step {pos}/{len} {wide_msg} {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.clone());
+        View { name, bar, plain, last_line: Instant::now(), stop }
+    }
+}
+
+impl Observer for View {
+    fn event(&mut self, event: Event<'_>) -> Result<()> {
+        match event {
+            Event::Started { end, .. } => self.bar.set_length(end),
+            Event::Progress(progress) => {
+                let loss = progress.loss.map_or("-".into(), figure);
+                let text = format!("loss {loss} {:.0} images/s", progress.images_per_second);
+                if self.plain && self.last_line.elapsed() >= LINE_EVERY {
+                    self.last_line = Instant::now();
+                    note(format_args!("{}: step {}/{} {text}", self.name, progress.step, progress.end));
+                }
+                self.bar.set_position(progress.step);
+                self.bar.set_message(text);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,468 @@
+//! Trainings side by side: networks × trainers × seeds on the same data, each with its curves and its test.
+//!
+//! One run follows another, so that each has the device to itself. With the same seed all of them see the same examples
+//! in the same order, and contestants with the same network begin with the same weights. A run whose loss is no longer
+//! finite is a finding; the others go on.
+
+use crate::data::{Dataset, split};
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::net::{Network, Shape, TrainerName};
+use crate::train::{self, EpochRow, Event, Observer, Overrides, Schedule, Settings, StepRow, Trainer};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// More could not be told apart in a picture.
+pub const MOST_CONTESTANTS: usize = 12;
+/// Contestants times seeds.
+pub const MOST_RUNS: usize = 48;
+/// Points of a curve where the user does not say.
+const POINTS: u64 = 100;
+
+/// A trainer with the learning rate that it is to have, or its own: `adam`, `sgd:0.1`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainerChoice {
+    pub name: TrainerName,
+    pub learning_rate: Option<f64>,
+}
+
+impl FromStr for TrainerChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<TrainerChoice> {
+        let (name, rate) = text.split_once(':').map_or((text, None), |(name, rate)| (name, Some(rate)));
+        let learning_rate = rate.map(|rate| {
+            let refuse = |_| Error::Settings(format!("`{rate}` in `{text}` is not a learning rate, as in sgd:0.1"));
+            rate.parse().map_err(refuse)
+        });
+        Ok(TrainerChoice { name: name.parse()?, learning_rate: learning_rate.transpose()? })
+    }
+}
+
+impl fmt::Display for TrainerChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        self.learning_rate.map_or(Ok(()), |rate| write!(f, ":{rate}"))
+    }
+}
+
+/// What competes: all combinations.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// At least one, with different names.
+    pub networks: Vec<Network>,
+    /// None: each network's own.
+    pub trainers: Vec<TrainerChoice>,
+    /// At least one.
+    pub seeds: Vec<u64>,
+    /// Steps between two points of a curve; by default a hundredth of the run.
+    pub every: Option<u64>,
+    /// What holds for all. Trainer and seed are not looked at, and a learning rate only where all have the same trainer.
+    pub overrides: Overrides,
+}
+
+/// All runs on one data set.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    pub version: String,
+    pub device: String,
+    pub dataset: String,
+    pub train_examples: usize,
+    pub validation_examples: usize,
+    pub test_examples: usize,
+    pub seeds: Vec<u64>,
+    pub contestants: Vec<Contestant>,
+}
+
+/// One way to train one network.
+#[derive(Debug, Clone, Serialize)]
+pub struct Contestant {
+    /// What tells it from the others, as `adam` or `fast-mnist sgd:0.1`.
+    pub name: String,
+    pub network: String,
+    pub parameters: usize,
+    pub trainer: Trainer,
+    pub schedule: Schedule,
+    pub batch_size: usize,
+    pub l1_decay: f64,
+    pub l2_decay: f64,
+    pub clip_norm: Option<f64>,
+    /// Updates of a run that comes to its end.
+    pub steps: u64,
+    /// Steps between two points.
+    pub every: u64,
+    /// The network's TOML, with how it is trained.
+    pub description: String,
+    /// In the order of the seeds; fewer where the comparison was stopped.
+    pub runs: Vec<Run>,
+    /// Over the runs that came to their end, where those are at least two.
+    pub over_seeds: Option<OverSeeds>,
+    #[serde(skip)]
+    settings: Settings,
+}
+
+/// One seed of a contestant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    pub seed: u64,
+    /// Updates made; where it diverged, those of its last point.
+    pub steps: u64,
+    pub examples_seen: u64,
+    /// Of the last point.
+    pub train_loss: Option<f64>,
+    /// Over the whole held-out tenth, at the end.
+    pub validation_accuracy: Option<f64>,
+    pub validation_loss: Option<f64>,
+    /// `None` where it diverged.
+    pub test_accuracy: Option<f64>,
+    pub test_loss: Option<f64>,
+    /// Time in the training loop, as in `summary.json`.
+    pub train_seconds: f64,
+    pub images_per_second: Option<f64>,
+    /// Where and how its loss or weights ceased to be finite.
+    pub diverged: Option<String>,
+    pub points: Vec<Point>,
+    pub epochs: Vec<EpochRow>,
+}
+
+/// One point of the curves, after `step` updates: the sliding windows of [`StepRow`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Point {
+    pub step: u64,
+    pub examples_seen: u64,
+    /// Mean loss over the last 1,000 training examples.
+    pub train_loss: f64,
+    pub train_accuracy: f64,
+    /// Over the last 2,000 validation examples visited, 200 a point.
+    pub validation_loss: Option<f64>,
+    pub validation_accuracy: Option<f64>,
+    pub train_seconds: f64,
+}
+
+/// Means and standard deviations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct OverSeeds {
+    pub runs: usize,
+    pub train_loss: Moments,
+    pub validation_accuracy: Moments,
+    pub test_accuracy: Moments,
+    pub test_loss: Moments,
+}
+
+/// Of a sample: its standard deviation has n − 1 in the denominator.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Moments {
+    pub mean: f64,
+    pub standard_deviation: f64,
+}
+
+impl Moments {
+    /// `None` for fewer than two values.
+    pub fn of(values: &[f64]) -> Option<Moments> {
+        if values.len() < 2 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Some(Moments { mean, standard_deviation: (squares / (values.len() - 1) as f64).sqrt() })
+    }
+}
+
+impl Field {
+    /// Refuses what is named twice, and too much.
+    fn check(&self) -> Result<()> {
+        let twice = |what: &str, names: Vec<String>| {
+            let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+            repeated.map_or(Ok(()), |(_, name)| Err(Error::Settings(format!("{what} names {name} twice"))))
+        };
+        twice("--presets", self.networks.iter().map(|network| network.name.clone()).collect())?;
+        twice("--trainers", self.trainers.iter().map(|trainer| trainer.to_string()).collect())?;
+        twice("--seeds", self.seeds.iter().map(|seed| seed.to_string()).collect())?;
+        let contestants = self.networks.len() * self.trainers.len().max(1);
+        let runs = contestants * self.seeds.len();
+        for (what, count, most) in [("contestants", contestants, MOST_CONTESTANTS), ("runs", runs, MOST_RUNS)] {
+            if count > most {
+                return Err(Error::Settings(format!("{count} {what} are more than {most}: name fewer at a time")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every contestant's settings, resolved.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for something named twice, for more than [`MOST_CONTESTANTS`] or [`MOST_RUNS`], for settings
+    /// that no training can use, and for one learning rate for different trainers.
+    pub fn settings(&self) -> Result<Vec<(String, Settings)>> {
+        self.check()?;
+        if self.every == Some(0) {
+            return Err(Error::Settings("--every must be at least 1".into()));
+        }
+        let choices = || self.trainers.iter().map(Some).chain(self.trainers.is_empty().then_some(None));
+        let mut resolved = Vec::new();
+        for network in &self.networks {
+            for choice in choices() {
+                let overrides = Overrides {
+                    trainer: choice.map(|choice| choice.name),
+                    learning_rate: choice.and_then(|choice| choice.learning_rate).or(self.overrides.learning_rate),
+                    ..self.overrides.clone()
+                };
+                let settings = Settings::resolve(network.clone(), &overrides)?;
+                let trainer = choice.map_or(settings.trainer.name().to_string(), TrainerChoice::to_string);
+                let name = match (self.networks.len(), choice) {
+                    (1, _) => trainer,
+                    (_, None) => network.name.clone(),
+                    (_, Some(_)) => format!("{} {trainer}", network.name),
+                };
+                resolved.push((name, settings));
+            }
+        }
+        let kinds = resolved.iter().map(|(_, settings)| settings.trainer.kind());
+        if self.overrides.learning_rate.is_some()
+            && let Some(other) = kinds.clone().find(|kind| *kind != resolved[0].1.trainer.kind())
+        {
+            return Err(Error::Settings(format!(
+                "--learning-rate cannot be that of {} and of {other}: give each trainer its own, as in --trainers \
+                 sgd:0.1,adam:0.001",
+                resolved[0].1.trainer.kind()
+            )));
+        }
+        Ok(resolved)
+    }
+}
+
+impl Comparison {
+    /// Everything but the runs.
+    ///
+    /// # Errors
+    /// As [`Field::settings`]; [`Error::Network`] or [`Error::Data`] where the data does not fit a network.
+    pub fn new(field: &Field, dataset: &Dataset, device: &Device) -> Result<Comparison> {
+        let parts = split(dataset.train.len());
+        let [height, width, channels] = dataset.train.shape;
+        let contestant = |(name, mut settings): (String, Settings)| {
+            settings.network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
+            let steps = settings.end((parts.train.len() as u64).div_ceil(settings.batch_size as u64));
+            settings.stats_every = field.every.unwrap_or(steps / POINTS).max(1);
+            Ok(Contestant {
+                name,
+                network: settings.network.name.clone(),
+                parameters: settings.network.parameter_count(),
+                trainer: settings.trainer,
+                schedule: settings.schedule,
+                batch_size: settings.batch_size,
+                l1_decay: settings.l1_decay,
+                l2_decay: settings.l2_decay,
+                clip_norm: settings.clip_norm,
+                steps,
+                every: settings.stats_every,
+                description: settings.network.to_toml(),
+                runs: Vec::new(),
+                over_seeds: None,
+                settings,
+            })
+        };
+        Ok(Comparison {
+            version: env!("CARGO_PKG_VERSION").into(),
+            device: device.info().to_string(),
+            dataset: dataset.name.to_string(),
+            train_examples: parts.train.len(),
+            validation_examples: parts.validation.len(),
+            test_examples: dataset.test.len(),
+            seeds: field.seeds.clone(),
+            contestants: field.settings()?.into_iter().map(contestant).collect::<Result<_>>()?,
+        })
+    }
+
+    /// How many runs it has in the end.
+    pub fn total(&self) -> usize {
+        self.contestants.len() * self.seeds.len()
+    }
+
+    /// The runs so far.
+    pub fn runs(&self) -> impl Iterator<Item = (&Contestant, &Run)> {
+        self.contestants.iter().flat_map(|contestant| contestant.runs.iter().map(move |run| (contestant, run)))
+    }
+
+    /// Trains all: every contestant with the first seed, then with the next. `begin` makes the observer of each run from
+    /// its name.
+    ///
+    /// # Errors
+    /// As [`train::train`], but for a run that diverges, which is no error. The runs before it stay.
+    pub async fn train<O: Observer>(
+        &mut self,
+        device: &Device,
+        dataset: &Dataset,
+        mut begin: impl FnMut(&str) -> O,
+    ) -> Result<()> {
+        for seed in self.seeds.clone() {
+            for contestant in &mut self.contestants {
+                let settings = Settings { seed, ..contestant.settings.clone() };
+                let mut observer = begin(&format!("{}, seed {seed}", contestant.name));
+                contestant.runs.push(run(device, dataset, &settings, &mut observer).await?);
+                contestant.over_seeds = OverSeeds::of(&contestant.runs);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OverSeeds {
+    fn of(runs: &[Run]) -> Option<OverSeeds> {
+        let ended: Vec<&Run> = runs.iter().filter(|run| run.diverged.is_none()).collect();
+        let moments = |value: fn(&Run) -> Option<f64>| {
+            Moments::of(&ended.iter().filter_map(|run| value(run)).collect::<Vec<f64>>())
+        };
+        Some(OverSeeds {
+            runs: ended.len(),
+            train_loss: moments(|run| run.train_loss)?,
+            validation_accuracy: moments(|run| run.validation_accuracy)?,
+            test_accuracy: moments(|run| run.test_accuracy)?,
+            test_loss: moments(|run| run.test_loss)?,
+        })
+    }
+}
+
+/// Keeps the rows of a run and passes all events on.
+struct Recorder<'a> {
+    points: Vec<Point>,
+    epochs: Vec<EpochRow>,
+    trained: bool,
+    observer: &'a mut dyn Observer,
+}
+
+impl Observer for Recorder<'_> {
+    fn event(&mut self, event: Event<'_>) -> Result<()> {
+        match &event {
+            Event::Step(row) => self.points.push(Point::of(row)),
+            Event::Epoch(row, _) => self.epochs.push((*row).clone()),
+            Event::Trained(_) => self.trained = true,
+            _ => {}
+        }
+        self.observer.event(event)
+    }
+
+    fn should_stop(&self) -> bool {
+        self.observer.should_stop()
+    }
+}
+
+impl Point {
+    fn of(row: &StepRow) -> Point {
+        Point {
+            step: row.step,
+            examples_seen: row.examples_seen,
+            train_loss: row.classification_loss,
+            train_accuracy: row.training_accuracy,
+            // Validation may overflow a step before training does.
+            validation_loss: row.validation_loss.filter(|loss| loss.is_finite()),
+            validation_accuracy: row.validation_accuracy,
+            train_seconds: row.train_seconds,
+        }
+    }
+}
+
+async fn run(device: &Device, dataset: &Dataset, settings: &Settings, observer: &mut dyn Observer) -> Result<Run> {
+    let mut recorder = Recorder { points: Vec::new(), epochs: Vec::new(), trained: false, observer };
+    let result = train::train(device, dataset, settings, None, &mut recorder).await;
+    let Recorder { points, epochs, trained, .. } = recorder;
+    let last = points.last();
+    let mut run = Run {
+        seed: settings.seed,
+        steps: last.map_or(0, |point| point.step),
+        examples_seen: last.map_or(0, |point| point.examples_seen),
+        train_loss: last.map(|point| point.train_loss),
+        validation_accuracy: None,
+        validation_loss: None,
+        test_accuracy: None,
+        test_loss: None,
+        train_seconds: last.map_or(0.0, |point| point.train_seconds),
+        images_per_second: None,
+        diverged: None,
+        points,
+        epochs,
+    };
+    match result {
+        Ok(outcome) => {
+            run.steps = outcome.state.step;
+            run.examples_seen = outcome.examples_seen;
+            run.validation_accuracy = Some(outcome.validation.validation_accuracy);
+            run.validation_loss = Some(outcome.validation.validation_loss).filter(|loss| loss.is_finite());
+            run.test_accuracy = Some(outcome.test.accuracy);
+            run.test_loss = Some(outcome.test.loss);
+            run.train_seconds = outcome.state.train_seconds;
+            run.images_per_second = Some(outcome.images_per_second);
+        }
+        Err(error @ Error::NonFinite { .. }) => run.diverged = Some(error.to_string()),
+        // The weights are finite, and too large for the test.
+        Err(Error::Model(message)) if trained => run.diverged = Some(message),
+        Err(error) => return Err(error),
+    }
+    Ok(run)
+}
+
+/// Values over examples seen: those of all runs that have a point there.
+pub fn curve(runs: &[&Run], value: impl Fn(&Point) -> Option<f64>) -> BTreeMap<u64, Vec<f64>> {
+    let mut curve: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for point in runs.iter().flat_map(|run| &run.points) {
+        if let Some(value) = value(point) {
+            curve.entry(point.examples_seen).or_default().push(value);
+        }
+    }
+    curve
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(trainers: &[&str], seeds: &[u64]) -> Field {
+        Field {
+            networks: vec![Network::preset("convnetjs-mnist").expect("a preset")],
+            trainers: trainers.iter().map(|text| text.parse().expect("a trainer")).collect(),
+            seeds: seeds.to_vec(),
+            every: None,
+            overrides: Overrides::default(),
+        }
+    }
+
+    fn refusal(field: Field) -> String {
+        field.settings().expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn a_trainer_may_bring_its_learning_rate() {
+        let settings = field(&["sgd:0.5", "adam"], &[1]).settings().expect("valid");
+        let rates: Vec<(&str, f64)> = settings.iter().map(|(n, s)| (n.as_str(), s.trainer.learning_rate())).collect();
+        assert_eq!(rates, [("sgd:0.5", 0.5), ("adam", 0.001)]);
+        assert!("sgd:fast".parse::<TrainerChoice>().is_err_and(|error| error.to_string().contains("`fast`")));
+    }
+
+    #[test]
+    fn without_trainers_each_network_has_its_own() {
+        let mut field = field(&[], &[1]);
+        field.networks.push(Network::preset("fast-mnist").expect("a preset"));
+        let names: Vec<String> = field.settings().expect("valid").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["convnetjs-mnist", "fast-mnist"]);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_refused() {
+        assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "--trainers names sgd twice");
+        assert_eq!(refusal(field(&[], &[3, 3])), "--seeds names 3 twice");
+        let rates: Vec<String> = (1..=13).map(|i| format!("sgd:{i}")).collect();
+        assert!(refusal(field(&rates.iter().map(String::as_str).collect::<Vec<_>>(), &[1])).contains("more than 12"));
+        assert!(refusal(field(&[], &(0..49).collect::<Vec<_>>())).contains("49 runs are more than 48"));
+        let mut mixed = field(&["sgd", "adam"], &[1]);
+        mixed.overrides.learning_rate = Some(0.1);
+        assert!(refusal(mixed).contains("give each trainer its own"));
+    }
+
+    #[test]
+    fn moments_are_those_of_a_sample() {
+        let moments = Moments::of(&[1.0, 2.0, 3.0]).expect("three values");
+        assert_eq!((moments.mean, moments.standard_deviation), (2.0, 1.0));
+        assert_eq!(Moments::of(&[1.0]), None);
+    }
+}
