@@ -44,7 +44,11 @@ impl FromStr for TrainerChoice {
 impl fmt::Display for TrainerChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
-        self.learning_rate.map_or(Ok(()), |rate| write!(f, ":{rate}"))
+        match self.learning_rate {
+            Some(rate) if (1e-6..1e6).contains(&rate.abs()) => write!(f, ":{rate}"),
+            Some(rate) => write!(f, ":{rate:e}"),
+            None => Ok(()),
+        }
     }
 }
 

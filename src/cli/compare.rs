@@ -181,7 +181,7 @@ fn introduction(comparison: &Comparison, folder: &Path) -> String {
             "\n{name}: {network}, {parameters} parameters; {} at learning rate {} ({}), batch {batch_size}, {steps} \
              steps, a point every {every}",
             trainer.name(),
-            trainer.learning_rate(),
+            figure(trainer.learning_rate()),
             schedule.name()
         );
     }

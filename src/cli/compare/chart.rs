@@ -117,7 +117,9 @@ fn legend(curves: &[Curve<'_>]) -> Vec<(i32, u32, String)> {
     // Columns, so that names stand below each other: as many as the longest lets fit.
     let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let column = 76 + 7 * longest as u32;
-    let columns = ((WIDTH - 20) / column).max(1);
+    // Rows of equal length.
+    let rows = labels.len().div_ceil(((WIDTH - 20) / column).max(1) as usize).max(1);
+    let columns = labels.len().div_ceil(rows).max(1) as u32;
     let place = |(i, label): (usize, String)| ((26 + i as u32 % columns * column) as i32, i as u32 / columns, label);
     labels.into_iter().enumerate().map(place).collect()
 }
@@ -204,7 +206,7 @@ impl Panel {
         let lowest = lines.iter().flatten().map(|(_, y)| y[0]).reduce(f64::min)?;
         let highest = lines.iter().flatten().map(|(_, y)| y[2]).reduce(f64::max)?;
         let worst = lines.iter().filter_map(|line| Some(line.last()?.1[1])).reduce(f64::min)?;
-        let low = lowest.max(worst - (100.0 - worst) / 2.0);
+        let low = lowest.max(worst - 2.0 * (100.0 - worst));
         let high = if highest > 90.0 { 100.0 } else { highest + 5.0 };
         let step = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0].into_iter().find(|step| (high - low) / step <= 8.0);
         let step = step.unwrap_or(20.0);
