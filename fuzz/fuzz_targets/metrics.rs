@@ -1,0 +1,42 @@
+//! A run folder's `metrics.jsonl` and `summary.json`: resuming keeps whole lines from the beginning, up to the checkpoint.
+#![no_main]
+
+use glassnet::data::Provenance;
+use glassnet::net::Network;
+use glassnet::train::{Overrides, RunFolder, Settings, State, Windows};
+use glassnet_fuzz::{SMALL, Scratch};
+use libfuzzer_sys::fuzz_target;
+use std::sync::{LazyLock, Mutex};
+
+struct Run {
+    scratch: Scratch,
+    settings: Settings,
+    folder: Mutex<RunFolder>,
+}
+
+/// A run whose checkpoint is that of step 5.
+static RUN: LazyLock<Run> = LazyLock::new(|| {
+    let scratch = Scratch::default();
+    scratch.file("config.toml", b"");
+    let mut folder = RunFolder::open(scratch.folder()).expect("a run folder");
+    let network = Network::from_toml(SMALL, "small").expect("a legal network");
+    let parameters = network.initial_parameters(1);
+    let settings = Settings::resolve(network, &Overrides::default()).expect("usable settings");
+    let data = Provenance { dataset: "mnist".to_string(), classes: Vec::new(), image: [3, 3, 1] };
+    let (optimizer, windows) = (Vec::new(), Windows::default());
+    let state = State { step: 5, parameters, optimizer, windows, train_seconds: 1.0 };
+    folder.save_checkpoint(&settings, &data, &state).expect("a checkpoint");
+    Run { scratch, settings, folder: Mutex::new(folder) }
+});
+
+fuzz_target!(|input: &[u8]| {
+    let Run { scratch, settings, folder } = &*RUN;
+    let metrics = scratch.file("metrics.jsonl", input);
+    scratch.file("summary.json", input);
+    let mut folder = folder.lock().expect("one thread");
+    let state = folder.resume(settings).expect("rows that cannot be read are cut off").expect("a checkpoint");
+    assert_eq!(state.step, 5);
+    let kept = std::fs::read(metrics).expect("the rows");
+    assert!(input.starts_with(&kept) && (kept.is_empty() || kept.ends_with(b"\n")));
+    folder.read_summary().expect("a summary that cannot be read is none");
+});
