@@ -9,7 +9,7 @@ use common::command::{assert_fails_with, document, glassnet, write_data};
 use common::rig::{Examples, devices, executor, network, reals, run_to, step_inputs};
 use glassnet::formats::{Model, load_model, save_model_as};
 use glassnet::kernels::batch::Header;
-use glassnet::net::{Layer, MAX_ELEMENTS, Network};
+use glassnet::net::{Initializer, Layer, MAX_ELEMENTS, Network};
 use glassnet::program::{Options, Stage};
 use glassnet::{Error, formats::Format};
 use serde_json::{Value, json};
@@ -336,6 +336,29 @@ fn weights_that_are_not_finite_are_named() {
     assert_says(&message, &["layer conv1: filter 2 holds null at index 5", "NaN and infinity", "an older snapshot"]);
     let message = refusal("svm", |layers| layers[1]["biases"]["w"][1] = json!(1e39));
     assert_says(&message, &["layer conv1: biases holds 1e39 at index 1"]);
+}
+
+#[test]
+fn weights_behind_a_dropout_come_back_however_large_or_the_rates_are_refused() {
+    let model = |dropouts: usize, rate: f32, weight: f32| {
+        let input = Layer::Input { height: 1, width: 1, channels: 1 };
+        let mut layers = vec![(input, 0.0)];
+        layers.extend([(Layer::Dropout { rate }, 0.0)].repeat(dropouts));
+        layers.extend([Layer::Fc { outputs: 2 }, Layer::Softmax { label_smoothing: 0.0 }].map(|layer| (layer, 0.0)));
+        let mut network = Network::from_layers("large", &layers, Initializer::Lecun).expect("a legal network");
+        network.crop = true;
+        let mut parameters = network.initial_parameters(1);
+        parameters[0].weight.fill(weight);
+        Model { network, parameters, extra: Value::Null }
+    };
+    for weight in [f32::MAX, f32::from_bits(1)] {
+        let model = model(1, 0.3, weight);
+        let snapshot = model.to_convnetjs().expect("a snapshot");
+        assert_eq!(Model::from_convnetjs(&snapshot, "large.json").expect("finite weights"), model);
+    }
+    // 1e-400 would be 0, and the weights divided by it not finite.
+    let message = model(10, 1e-40, 1.0).to_convnetjs().expect_err("too small a factor").to_string();
+    assert_says(&message, &["layer dropout1", "predictions by the rates up to here", "at least 1.2e-38"]);
 }
 
 #[test]

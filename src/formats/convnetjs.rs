@@ -308,7 +308,16 @@ fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
                         node.name
                     ));
                 }
-                waiting = Some((&node.name, waiting.map_or(1.0, |(_, factor)| factor) * decimal(rate)));
+                let factor = waiting.map_or(1.0, |(_, factor)| factor) * decimal(rate);
+                // Weights divided by less need not be finite.
+                if factor < f64::from(f32::MIN_POSITIVE) {
+                    return Err(format!(
+                        "layer {}: ConvNetJS multiplies predictions by the rates up to here, together {factor:e}; rule: at \
+                         least 1.2e-38",
+                        node.name
+                    ));
+                }
+                waiting = Some((&node.name, factor));
             }
             (Layer::Conv { .. } | Layer::Fc { .. }, _) => {
                 factors.push(waiting.take().map_or(1.0, |(_, factor)| factor));
@@ -501,9 +510,9 @@ fn read_parameters(node: &Node, filters: &[Vol], biases: &Vol, factor: f64) -> R
     }
     let size = filter_size(node);
     for (i, filter) in filters.iter().enumerate() {
-        filter.check(size).map_err(|why| format!("filter {i} {why}"))?;
+        filter.check(size, factor).map_err(|why| format!("filter {i} {why}"))?;
     }
-    biases.check([1, 1, outputs]).map_err(|why| format!("biases {why}"))?;
+    biases.check([1, 1, outputs], 1.0).map_err(|why| format!("biases {why}"))?;
     let inputs: usize = size.iter().product();
     let weight = (0..inputs).flat_map(|i| filters.iter().map(move |filter| (filter.w[i] * factor) as f32)).collect();
     Ok(Parameters { layer: node.name.clone(), weight, bias: biases.w.iter().map(|bias| *bias as f32).collect() })
@@ -525,8 +534,8 @@ fn vol(sx: usize, sy: usize, w: Vec<f64>) -> Vol {
 }
 
 impl Vol {
-    /// Refuses another size than this, and values that f32 does not hold.
-    fn check(&self, [sx, sy, depth]: [usize; 3]) -> Result<(), String> {
+    /// Refuses another size than this, and values that, multiplied by `factor`, f32 does not hold.
+    fn check(&self, [sx, sy, depth]: [usize; 3], factor: f64) -> Result<(), String> {
         if [self.sx, self.sy, self.depth] != [sx, sy, depth] || self.w.len() != sx * sy * depth {
             let [own_sx, own_sy, own_depth] = [self.sx, self.sy, self.depth];
             return Err(format!(
@@ -536,7 +545,7 @@ impl Vol {
                 sx * sy * depth
             ));
         }
-        match self.w.iter().position(|value| !(*value as f32).is_finite()) {
+        match self.w.iter().position(|value| !((*value * factor) as f32).is_finite()) {
             Some(index) if self.w[index].is_nan() => Err(format!(
                 "holds null at index {index}, which JavaScript writes for NaN and infinity; take an older snapshot"
             )),
