@@ -115,7 +115,8 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
         let [rate, decay] = [draw[6], draw[7]].map(|number| f32::from(number % 4) / 2.0);
         node.factors = Factors { rate, decay };
     }
-    let batch = pick(head[5], 1, 40);
+    // Sums over a batch of more than 128 have units of their own.
+    let batch = if head[5] < 240 { pick(head[5], 1, 40) } else { pick(head[5], 129, 260) };
     let clip_norm = (head[7] < 64).then_some(0.01 * (1.0 + f32::from(head[7])));
     Step { network, batch, valid: pick(head[6], 1, batch), rule: rule(head[7]), clip_norm }
 }

@@ -61,6 +61,12 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
         let output = output.display();
         return Err(Error::Settings(format!("{output} exists; give another name, or --force to replace it")));
     }
+    // A checkpoint would lose the state of its training.
+    if let (Ok(input), Ok(output)) = (input.canonicalize(), output.canonicalize())
+        && input == output
+    {
+        return Err(Error::Settings(format!("{} is IN and OUT: give OUT another name", input.display())));
+    }
     let model = match network(args)? {
         Some(network) => Model::import_pytorch(network, input)?,
         None => load_model(input)?,

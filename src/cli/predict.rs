@@ -121,6 +121,13 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
         model.extra = serde_json::json!({ "dataset": dataset.to_string() });
     }
     let dataset = model.extra.get("dataset").and_then(|name| name.as_str());
+    if dataset.is_none() {
+        note(format_args!(
+            "{} does not say what it was trained on, so that pictures are only resized, light or dark as they are; give \
+             --dataset, such as mnist",
+            args.model.display()
+        ));
+    }
     let shape = picture_shape(&model, dataset)?;
     let treatment = Treatment::of(dataset.unwrap_or_default(), shape);
     let pictures: Vec<_> = args.images.par_iter().map(|path| treatment.apply(path, shape)).collect();

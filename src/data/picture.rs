@@ -31,8 +31,12 @@ const REMEDY: &str = "replace it with a good PNG or JPEG file, or take it out";
 /// [`Error::Io`] where it cannot be read, [`Error::Data`] where it is damaged, too large or neither PNG nor JPEG; both
 /// name the file.
 pub fn read(path: &Path) -> Result<DynamicImage> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let bytes = file.metadata().map_err(Error::io("read", path))?.len();
+    // Opening a pipe would wait for whoever writes to it.
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(refused(path, "is no file"));
+    }
+    let (bytes, file) = (metadata.len(), File::open(path).map_err(Error::io("read", path))?);
     if bytes > MAX_FILE {
         return Err(refused(path, &format!("has {} MiB, more than the {} that are read", bytes >> 20, MAX_FILE >> 20)));
     }

@@ -23,11 +23,12 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The bytes of the file at `path`, which must be a regular one, since a device or a pipe may have no end, and at most
 /// `largest` bytes long; `remedy` says what to do about another.
 pub(super) fn read_file(path: &Path, largest: u64, remedy: &str) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    // Opening a pipe would wait for whoever writes to it.
+    let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
     if !metadata.is_file() {
         return Err(Error::Model(format!("{}: not a file; {remedy}", path.display())));
     }
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
     if metadata.len() > largest {
         let (path, size) = (path.display(), metadata.len());
         return Err(Error::Model(format!("{path}: {size} bytes, more than any network of ours has; {remedy}")));

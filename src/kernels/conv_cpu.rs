@@ -128,7 +128,7 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
             for_blocks(&p, |rows, columns| {
                 let (m, y) = (rows.len(), &mut y[rows.start * o..rows.end * o]);
                 im2col(&p, group, x, rows, columns);
-                let weight = row_major(weight, o).from_column(group * outputs);
+                let weight = row_major(weight, o).skip_columns(group * outputs);
                 product_columns([m, k, outputs], row_major(columns, k), weight, &mut y[group * outputs..], o);
             });
         }
@@ -182,7 +182,7 @@ fn product_backward_input(p: &Params, dy: &[f32], weight: &[f32], dx: &mut [f32]
     dx.fill(0.0);
     for group in 0..p.groups as usize {
         for_blocks(p, |rows, columns| {
-            let dy = row_major(&dy[rows.start * o..rows.end * o], o).from_column(group * outputs);
+            let dy = row_major(&dy[rows.start * o..rows.end * o], o).skip_columns(group * outputs);
             let weight = transposed(&weight[group * outputs..], o);
             product([rows.len(), outputs, k], dy, weight, columns, false);
             for (row, columns) in rows.zip(columns.chunks_exact(k)) {
@@ -243,7 +243,7 @@ fn product_backward_weight(p: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32
     for group in 0..p.groups as usize {
         for_blocks(p, |rows, columns| {
             im2col(p, group, x, rows.clone(), columns);
-            let dy = row_major(&dy[rows.start * o..rows.end * o], o).from_column(group * outputs);
+            let dy = row_major(&dy[rows.start * o..rows.end * o], o).skip_columns(group * outputs);
             let size = [k, rows.len(), outputs];
             product_columns(size, transposed(columns, k), dy, &mut dweight[group * outputs..], o);
         });

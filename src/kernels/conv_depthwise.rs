@@ -7,7 +7,7 @@ use super::conv_cpu::for_taps;
 use multiversion::multiversion;
 
 pub(super) fn takes(p: &Params) -> bool {
-    p.groups == p.c
+    p.groups > 1 && p.groups == p.c
 }
 
 /// One example: adds to y `[OH,OW,O]`, which holds the bias.

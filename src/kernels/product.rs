@@ -12,7 +12,7 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// What is right of the first columns.
-    pub fn from_column(self, column: usize) -> Matrix<'a> {
+    pub fn skip_columns(self, column: usize) -> Matrix<'a> {
         Matrix { data: &self.data[column * self.column..], ..self }
     }
 }

@@ -390,5 +390,6 @@ fn in_plain_words(message: &str) -> String {
     };
     message
         .replace("expected usize", "expected a whole number, 0 or more")
+        .replace("expected f32", "expected a number")
         .replace("variant identifier", "a layer type")
 }

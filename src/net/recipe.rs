@@ -146,7 +146,8 @@ impl Recipe {
             let Some(value) = value else { continue };
             let (legal, rule) = match name {
                 // Kernels compute in f32, where a smaller one is 0 and guards nothing.
-                "epsilon" | "clip_norm" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38"),
+                "epsilon" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38"),
+                "clip_norm" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38 and below 3.4e38"),
                 "learning_rate" | "step_every" | "step_factor" => (value > 0.0 && value.is_finite(), "above 0"),
                 "l1_decay" | "l2_decay" => (value >= 0.0 && value.is_finite(), "0 or above"),
                 // 0.99999999 is 1 in f32.

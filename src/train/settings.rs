@@ -236,7 +236,7 @@ impl Settings {
         if let Some(norm) = self.clip_norm
             && !(norm.is_finite() && (norm as f32).is_normal() && norm > 0.0)
         {
-            return refuse(format!("--clip-norm {norm} is not a number above 1.2e-38"));
+            return refuse(format!("--clip-norm {norm:e} is not a number above 1.2e-38 and below 3.4e38"));
         }
         self.schedule.check()?;
         if let Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } = self.trainer
@@ -353,7 +353,7 @@ mod tests {
         assert!(message(Overrides { l2_decay: Some(-1.0), ..base.clone() }).contains("--l2-decay"));
         assert!(message(Overrides { batch_size: Some(0), ..base.clone() }).contains("--batch-size"));
         assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
-        for norm in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60] {
+        for norm in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60, 1e39] {
             assert!(message(Overrides { clip_norm: Some(norm), ..base.clone() }).contains("--clip-norm"));
         }
         assert!(message(Overrides { momentum: Some(0.5), ..base }).contains("--trainer momentum"));

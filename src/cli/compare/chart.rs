@@ -130,7 +130,7 @@ fn draw_entry(area: &Area<'_>, place: usize, (x, y): (i32, i32), label: String) 
     let ends = [(x - 6, y), (x + 34, y)];
     match gap {
         0 => area.draw(&PathElement::new(ends, style))?,
-        _ => area.draw(&DashedPathElement::new(ends.into_iter(), dash, gap, style))?,
+        _ => area.draw(&DashedPathElement::new(ends, dash, gap, style))?,
     }
     let (at, style) = ((x + 14, y), color(place).filled());
     match place % MARKERS {
