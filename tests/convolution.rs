@@ -36,7 +36,8 @@ fn assert_convolves(image: &[f32; 25], kernel: &[f32], bias: f32, stride: usize,
         ]"#
     ));
     let mut parameters = network.initial_parameters(1);
-    parameters[0] = Parameters { layer: "conv1".into(), weight: kernel.to_vec(), bias: vec![bias] };
+    parameters[0] =
+        Parameters { layer: "conv1".into(), weight: kernel.to_vec(), bias: vec![bias], ..Parameters::default() };
     let examples = Examples::noise([5, 5, 1], 1, 2);
     for device in devices() {
         let options = Options::evaluation(1, examples.source());

@@ -9,7 +9,7 @@ use glassnet::formats::layout::{from_pytorch, pytorch_shape, to_pytorch};
 use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::Rule;
-use glassnet::net::{Network, Node, Parameters};
+use glassnet::net::{Network, ParameterShape, Parameters};
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
@@ -62,12 +62,17 @@ impl Golden {
     }
 
     fn parameters(&self, network: &Network) -> Vec<Parameters> {
-        let read = |layer: String, node: &Node| {
-            let single = |name: &str| self.values(name).into_iter().map(|v| v as f32).collect::<Vec<_>>();
-            let weight = from_pytorch(node, &single(&format!("{layer}.weight")));
-            Parameters { bias: single(&format!("{layer}.bias")), weight, layer }
+        let read = |shape: ParameterShape| {
+            let layer = shape.layer;
+            let single =
+                |what: &str| self.values(&format!("{layer}.{what}")).into_iter().map(|v| v as f32).collect::<Vec<_>>();
+            let weight = from_pytorch(&network.nodes[shape.node], &single("weight"));
+            let bias = single("bias");
+            let running = |what: &str| if shape.running > 0 { single(what) } else { Vec::new() };
+            let (running_mean, running_variance) = (running("running_mean"), running("running_var"));
+            Parameters { layer, weight, bias, running_mean, running_variance }
         };
-        network.parameters().into_iter().map(|shape| read(shape.layer, &network.nodes[shape.node])).collect()
+        network.parameters().into_iter().map(read).collect()
     }
 }
 

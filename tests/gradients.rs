@@ -104,6 +104,19 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// Normalised by the batch: of a map before and behind a ReLU, of the input itself, of a vector.
+const NORMALISED: &str = r#"
+layers = [
+    { type = "input", height = 5, width = 4, channels = 2 },
+    { type = "batch-norm", epsilon = 0.01, bias = 0.2 },
+    { type = "conv", filters = 4, kernel = [3, 2], activation = "tanh" },
+    { type = "batch-norm", bias = 0.3, activation = "leaky-relu" },
+    { type = "fc", outputs = 6 },
+    { type = "batch-norm", epsilon = 0.1, activation = "tanh" },
+    { type = "fc", outputs = 3 },
+    { type = "softmax" },
+]"#;
+
 /// Losses that are no softmax's; the rest is small.
 const LOSSES: [&str; 2] = ["hinge", "mse"];
 
@@ -378,6 +391,19 @@ fn dropout_and_smoothed_targets_in_training_and_in_evaluation() {
     }
     let [one, other, plain] = losses[..] else { unreachable!("three headers") };
     assert!(one != other && one != plain && other != plain, "{losses:?}: what was dropped?");
+}
+
+#[test]
+fn normalisation_by_the_batch_and_by_running_statistics() {
+    let training = Header { training: true, ..Header::evaluation(0) };
+    let mut losses = Vec::new();
+    for (header, valid) in [(training, BATCH), (training, BATCH - 1), (Header::evaluation(0), BATCH - 1)] {
+        let mut check = Check::lowered(NORMALISED, valid, false, header);
+        check.parameters();
+        check.activations();
+        losses.push(check.loss_from(0));
+    }
+    assert!(losses[1] != losses[2], "{losses:?}: which statistics?");
 }
 
 #[test]

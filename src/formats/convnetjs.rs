@@ -426,7 +426,7 @@ impl Entry {
             Layer::Softmax { .. } => Entry::Softmax { out_depth, out_sx, out_sy, num_inputs },
             Layer::Hinge => Entry::Svm { out_depth, out_sx, out_sy, num_inputs },
             Layer::Mse => Entry::Regression { out_depth, out_sx, out_sy, num_inputs },
-            Layer::LeakyRelu { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool => {
+            Layer::LeakyRelu { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool | Layer::BatchNorm { .. } => {
                 return Err(format!("ConvNetJS has no {}", node.layer.kind()));
             }
         })
@@ -515,7 +515,8 @@ fn read_parameters(node: &Node, filters: &[Vol], biases: &Vol, factor: f64) -> R
     biases.check([1, 1, outputs], 1.0).map_err(|why| format!("biases {why}"))?;
     let inputs: usize = size.iter().product();
     let weight = (0..inputs).flat_map(|i| filters.iter().map(move |filter| (filter.w[i] * factor) as f32)).collect();
-    Ok(Parameters { layer: node.name.clone(), weight, bias: biases.w.iter().map(|bias| *bias as f32).collect() })
+    let (layer, bias) = (node.name.clone(), biases.w.iter().map(|bias| *bias as f32).collect());
+    Ok(Parameters { layer, weight, bias, ..Parameters::default() })
 }
 
 /// Filters and biases in ConvNetJS's order, weights divided by `factor`.

@@ -5,11 +5,12 @@
 
 use crate::net::{Layer, Node, Shape};
 
-/// PyTorch's shape of a layer's weights: `[O, I, KH, KW]` or `[O, I]`; none for a layer without weights.
+/// PyTorch's shape of a layer's weights: `[O, I, KH, KW]`, `[O, I]`, or `[C]` of batch normalisation; none for a layer without weights.
 pub fn pytorch_shape(node: &Node) -> Option<Vec<usize>> {
     let [height, width, inputs, outputs] = window(node)?;
     Some(match node.layer {
         Layer::Fc { .. } => vec![outputs, node.input.len()],
+        Layer::BatchNorm { .. } => vec![outputs],
         _ => vec![outputs, inputs, height, width],
     })
 }
@@ -30,6 +31,7 @@ fn window(node: &Node) -> Option<[usize; 4]> {
     match node.layer.weight_shape(node.input)?[..] {
         [kh, kw, inputs, outputs] => Some([kh, kw, inputs, outputs]),
         [_, outputs] => Some([height, width, channels, outputs]),
+        [channels] => Some([1, 1, 1, channels]),
         ref other => unreachable!("weights of {other:?}"),
     }
 }

@@ -1,6 +1,7 @@
 //! Models and checkpoints as safetensors files.
 //!
-//! Tensors are f32: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, and for a checkpoint `optimizer.NAME`,
+//! Tensors are f32: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, `norm1.running_mean` and
+//! `norm1.running_var`, and for a checkpoint `optimizer.NAME`,
 //! flat. Everything else is one JSON document in the metadata: format version, network description, step and seed.
 
 use super::file::read_file;
@@ -242,8 +243,13 @@ pub(super) fn named_tensors(model: &Model) -> Result<Vec<NamedTensor<'_>>> {
     for (shape, values) in shapes.iter().zip(&model.parameters) {
         let layer = &shape.layer;
         assert_eq!(
-            (layer, shape.weight_len(), shape.bias),
-            (&values.layer, values.weight.len(), values.bias.len()),
+            (layer, shape.weight_len(), shape.bias, [shape.running; 2]),
+            (
+                &values.layer,
+                values.weight.len(),
+                values.bias.len(),
+                [values.running_mean.len(), values.running_variance.len()]
+            ),
             "parameters of network {}",
             model.network.name
         );
@@ -251,6 +257,11 @@ pub(super) fn named_tensors(model: &Model) -> Result<Vec<NamedTensor<'_>>> {
         let weight_shape = pytorch_shape(node).unwrap_or_default();
         tensors.push((weight_name(layer), weight_shape, to_pytorch(node, &values.weight).into()));
         tensors.push((bias_name(layer), vec![shape.bias], Cow::from(&values.bias)));
+        if shape.running > 0 {
+            let [mean, variance] = running_names(layer);
+            tensors.push((mean, vec![shape.running], Cow::from(&values.running_mean)));
+            tensors.push((variance, vec![shape.running], Cow::from(&values.running_variance)));
+        }
     }
     check_all_finite(&tensors)?;
     Ok(tensors)
@@ -265,7 +276,7 @@ fn write(model: &Model, optimizer: &[(String, Vec<f32>)], training: Option<Train
     for (name, values) in optimizer {
         tensors.push((format!("{OPTIMIZER}{name}"), vec![values.len()], Cow::from(values)));
     }
-    check_all_finite(&tensors[2 * model.parameters.len()..])?;
+    check_all_finite(&tensors[tensors.len() - optimizer.len()..])?;
     let document = Document { format: FORMAT, network: model.network.to_toml(), extra: model.extra.clone(), training };
     let document = serde_json::to_string(&document).map_err(|error| Error::Model(format!("metadata: {error}")))?;
     let views: Vec<_> = tensors.iter().map(|(name, shape, values)| (&name[..], &shape[..], &values[..])).collect();
@@ -280,19 +291,8 @@ fn read<'a>(bytes: &'a [u8], source: &'a str) -> Result<(Tensors<'a>, Model, Opt
     let network = Network::from_toml(&document.network, "the network in it")
         .map_err(|error| tensors.refuse(&error.to_string()))?;
 
-    let mut known = Vec::new();
-    let mut parameters = Vec::new();
-    for shape in network.parameters() {
-        let node = &network.nodes[shape.node];
-        let (weight, bias) = (weight_name(&shape.layer), bias_name(&shape.layer));
-        let values = tensors.values(&weight, Some(&pytorch_shape(node).unwrap_or_default()))?;
-        parameters.push(Parameters {
-            weight: from_pytorch(node, &values),
-            bias: tensors.values(&bias, Some(&[shape.bias]))?,
-            layer: shape.layer,
-        });
-        known.extend([weight, bias]);
-    }
+    let parameters = read_parameters(&network, &tensors, &|name, shape| tensors.values(name, Some(shape)))?;
+    let mut known = tensor_names(&network);
     if let Some(training) = &document.training {
         known.extend(training.optimizer.iter().map(|name| format!("{OPTIMIZER}{name}")));
     }
@@ -307,6 +307,46 @@ fn read<'a>(bytes: &'a [u8], source: &'a str) -> Result<(Tensors<'a>, Model, Opt
         return Err(tensors.refuse(&format!("tensor `{stranger}` belongs to no layer of the network in the file")));
     }
     Ok((tensors, Model { network, parameters, extra: document.extra }, document.training))
+}
+
+/// The names of all tensors that a network's parameters need, in order.
+pub(super) fn tensor_names(network: &Network) -> Vec<String> {
+    let mut names = Vec::new();
+    for shape in network.parameters() {
+        names.extend([weight_name(&shape.layer), bias_name(&shape.layer)]);
+        if shape.running > 0 {
+            names.extend(running_names(&shape.layer));
+        }
+    }
+    names
+}
+
+/// The parameters of a network, from tensors in PyTorch's order that `values` gives by name and shape.
+///
+/// # Errors
+/// Those of `values`; a variance below zero.
+pub(super) fn read_parameters(
+    network: &Network,
+    tensors: &Tensors,
+    values: &dyn Fn(&str, &[usize]) -> Result<Vec<f32>>,
+) -> Result<Vec<Parameters>> {
+    let mut parameters = Vec::new();
+    for shape in network.parameters() {
+        let (node, layer) = (&network.nodes[shape.node], shape.layer);
+        let weight = values(&weight_name(&layer), &pytorch_shape(node).unwrap_or_default())?;
+        let bias = values(&bias_name(&layer), &[shape.bias])?;
+        let (mut running_mean, mut running_variance) = (Vec::new(), Vec::new());
+        if shape.running > 0 {
+            let [mean, variance] = running_names(&layer);
+            (running_mean, running_variance) = (values(&mean, &[shape.running])?, values(&variance, &[shape.running])?);
+            if let Some(value) = running_variance.iter().find(|value| **value < 0.0) {
+                return Err(tensors.refuse(&format!("tensor `{variance}` holds {value}; no variance is below 0")));
+            }
+        }
+        let weight = from_pytorch(node, &weight);
+        parameters.push(Parameters { layer, weight, bias, running_mean, running_variance });
+    }
+    Ok(parameters)
 }
 
 fn parse_document(tensors: &Tensors) -> Result<Document> {
@@ -329,6 +369,11 @@ pub(super) fn weight_name(layer: &str) -> String {
 
 pub(super) fn bias_name(layer: &str) -> String {
     format!("{layer}.bias")
+}
+
+/// Mean and variance, as PyTorch calls them.
+pub(super) fn running_names(layer: &str) -> [String; 2] {
+    ["running_mean", "running_var"].map(|what| format!("{layer}.{what}"))
 }
 
 /// Names the file that was to be written in an error about its content.

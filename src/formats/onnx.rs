@@ -11,7 +11,7 @@
 
 pub mod proto;
 
-use super::model::{Model, bias_name, named_tensors, weight_name};
+use super::model::{Model, bias_name, named_tensors, running_names, weight_name};
 use crate::Result;
 use crate::net::{Layer, Network, Node, Shape};
 use prost::Message;
@@ -147,6 +147,11 @@ impl Builder {
                 } else {
                     self.even_lrn(node, size, [k, alpha, beta]);
                 }
+            }
+            Layer::BatchNorm { epsilon, momentum: _ } => {
+                let ([mean, variance], scale, shift) = (running_names(name), weight_name(name), bias_name(name));
+                let inputs = [&scale[..], &shift, &mean, &variance];
+                self.push("BatchNormalization", name, &inputs, vec![float("epsilon", epsilon)]);
             }
             Layer::Fc { .. } => {
                 self.flatten(&format!("{name}.flat"));

@@ -2,11 +2,10 @@
 //! without a word of ours in it. What the tensors mean is for a network description to say.
 
 use super::file::read_file;
-use super::layout::{from_pytorch, pytorch_shape};
-use super::model::{Model, bias_name, weight_name};
+use super::model::{Model, read_parameters, tensor_names};
 use super::safetensors::{MAX_FILE, Tensors, check_finite};
 use crate::Result;
-use crate::net::{Network, Parameters};
+use crate::net::Network;
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -15,13 +14,16 @@ use std::path::Path;
 /// How to make a file that can be read.
 const REMEDY: &str = "write it with safetensors.torch.save_file(model.state_dict(), FILE)";
 
+/// What batch normalisation counts beside its statistics, and needs for nothing here: its momentum is a constant.
+const BATCHES: &str = "num_batches_tracked";
+
 /// Names that a message lists; the rest is counted.
 const LISTED: usize = 6;
 
 impl Model {
     /// Reads the weights of `network` from a safetensors file that `safetensors.torch.save_file` made of a `state_dict`:
-    /// `conv1.weight` `[O,I,KH,KW]`, `conv1.bias` `[O]`, `fc1.weight` `[O,I]` with I over C, H, W, and so on for every
-    /// layer with weights; nothing else. f16 and bf16 become f32 as they are, f64 is rounded. A file of our own serves
+    /// `conv1.weight` `[O,I,KH,KW]`, `conv1.bias` `[O]`, `fc1.weight` `[O,I]` with I over C, H, W,
+    /// `norm1.running_mean` `[C]`, and so on for every layer with weights; nothing else. f16 and bf16 become f32 as they are, f64 is rounded. A file of our own serves
     /// too; what it says of its network is not read.
     ///
     /// # Errors
@@ -39,14 +41,7 @@ impl Model {
     pub fn from_pytorch(network: Network, bytes: &[u8], source: &str) -> Result<Model> {
         let tensors = Tensors::parse(bytes, source, REMEDY)?;
         check_names(&network, &tensors)?;
-        let mut parameters = Vec::new();
-        for shape in network.parameters() {
-            let node = &network.nodes[shape.node];
-            let expected = pytorch_shape(node).unwrap_or_default();
-            let weight = floats(&network, &tensors, &weight_name(&shape.layer), &expected)?;
-            let bias = floats(&network, &tensors, &bias_name(&shape.layer), &[shape.bias])?;
-            parameters.push(Parameters { weight: from_pytorch(node, &weight), bias, layer: shape.layer });
-        }
+        let parameters = read_parameters(&network, &tensors, &|name, shape| floats(&network, &tensors, name, shape))?;
         Ok(Model { network, parameters, extra: Value::Null })
     }
 }
@@ -55,8 +50,9 @@ impl Model {
 /// message: most often they are the same tensors under other names.
 fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
     let layers: Vec<String> = network.parameters().into_iter().map(|shape| shape.layer).collect();
-    let needed: Vec<String> = layers.iter().flat_map(|layer| [weight_name(layer), bias_name(layer)]).collect();
-    let found = tensors.names();
+    let needed = tensor_names(network);
+    let counters: Vec<String> = layers.iter().map(|layer| format!("{layer}.{BATCHES}")).collect();
+    let found: Vec<String> = tensors.names().into_iter().filter(|name| !counters.contains(name)).collect();
     let without = |names: &[String], others: &[String]| {
         let others: HashSet<&String> = others.iter().collect();
         names.iter().filter(|name| !others.contains(name)).cloned().collect::<Vec<_>>()
@@ -74,7 +70,7 @@ fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
     }
     Err(tensors.refuse(&format!(
         "these tensors are not those of network {}: {}; each of its layers with weights ({}) must be a module of that \
-         name with a `weight` and a `bias`, and no other module may have tensors",
+         name with a `weight` and a `bias` (and for batch-norm running statistics), and no other module may have tensors",
         network.name,
         faults.join(", "),
         layers.join(", ")

@@ -7,6 +7,7 @@ pub mod activation;
 pub mod augmentation;
 pub mod avg_pool;
 pub mod batch;
+pub mod batch_norm;
 pub mod case;
 pub mod clip;
 pub mod conv;
@@ -126,6 +127,17 @@ pub static ALL: &[&Kernel] = &[
     &avg_pool::BACKWARD,
     &lrn::FORWARD,
     &lrn::BACKWARD,
+    &batch_norm::MOMENTS,
+    &batch_norm::MOMENTS_VEC4,
+    &batch_norm::FINISH,
+    &batch_norm::FORWARD,
+    &batch_norm::FORWARD_VEC4,
+    &batch_norm::RUNNING,
+    &batch_norm::SUMS,
+    &batch_norm::SUMS_VEC4,
+    &batch_norm::BACKWARD_WEIGHT,
+    &batch_norm::BACKWARD_INPUT,
+    &batch_norm::BACKWARD_INPUT_VEC4,
     &maxout::FORWARD,
     &maxout::BACKWARD,
     &fc::FORWARD,
@@ -172,6 +184,7 @@ pub fn cases() -> Vec<Case> {
         pool::cases(),
         avg_pool::cases(),
         lrn::cases(),
+        batch_norm::cases(),
         maxout::cases(),
         fc::cases(),
         loss::cases(),

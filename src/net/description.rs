@@ -96,6 +96,19 @@ enum LayerKeys {
         #[serde(default = "default_beta")]
         beta: f32,
     },
+    BatchNorm {
+        #[serde(default = "default_epsilon")]
+        epsilon: f32,
+        #[serde(default = "default_momentum")]
+        momentum: f32,
+        #[serde(default)]
+        bias: f32,
+        #[serde(default = "whole")]
+        rate_factor: f32,
+        #[serde(default)]
+        decay_factor: f32,
+        activation: Option<Activation>,
+    },
     Fc {
         outputs: usize,
         #[serde(default)]
@@ -117,7 +130,7 @@ enum LayerKeys {
     Mse {},
 }
 
-/// The shorthand that puts a layer of its own behind a conv or fc.
+/// The shorthand that puts a layer of its own behind a conv, batch-norm or fc.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Activation {
@@ -151,6 +164,15 @@ fn default_alpha() -> f32 {
 
 fn default_beta() -> f32 {
     0.75
+}
+
+/// This and the next as in PyTorch.
+fn default_epsilon() -> f32 {
+    1e-5
+}
+
+fn default_momentum() -> f32 {
+    0.1
 }
 
 /// As in PyTorch.
@@ -311,6 +333,9 @@ impl Network {
                 Layer::Lrn { size, k, alpha, beta } => {
                     writeln!(text, "size = {size}\nk = {k:?}\nalpha = {alpha:?}\nbeta = {beta:?}")
                 }
+                Layer::BatchNorm { epsilon, momentum } => {
+                    writeln!(text, "epsilon = {epsilon:?}\nmomentum = {momentum:?}\nbias = {:?}", node.bias_init)
+                }
                 Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
                 Layer::GlobalAvgPool
                 | Layer::Relu
@@ -320,9 +345,10 @@ impl Network {
                 | Layer::Hinge
                 | Layer::Mse => Ok(()),
             };
-            let Factors { rate, decay } = node.factors;
-            for (name, factor) in [("rate_factor", rate), ("decay_factor", decay)] {
-                if factor != 1.0 {
+            let (Factors { rate, decay }, default) = (node.factors, node.layer.default_factors());
+            for (name, factor, default) in [("rate_factor", rate, default.rate), ("decay_factor", decay, default.decay)]
+            {
+                if factor != default {
                     let _ = writeln!(text, "{name} = {factor:?}");
                 }
             }
@@ -336,6 +362,7 @@ impl LayerKeys {
     fn factors(&self) -> Option<Factors> {
         match *self {
             LayerKeys::Conv { rate_factor: rate, decay_factor: decay, .. }
+            | LayerKeys::BatchNorm { rate_factor: rate, decay_factor: decay, .. }
             | LayerKeys::Fc { rate_factor: rate, decay_factor: decay, .. } => Some(Factors { rate, decay }),
             _ => None,
         }
@@ -363,6 +390,9 @@ impl LayerKeys {
             }
             LayerKeys::Maxout { group } => (Layer::Maxout { group }, 0.0, None),
             LayerKeys::Lrn { size, k, alpha, beta } => (Layer::Lrn { size, k, alpha, beta }, 0.0, None),
+            LayerKeys::BatchNorm { epsilon, momentum, bias, activation, .. } => {
+                (Layer::BatchNorm { epsilon, momentum }, bias, activation)
+            }
             LayerKeys::GlobalAvgPool {} => (Layer::GlobalAvgPool, 0.0, None),
             LayerKeys::Fc { outputs, bias, activation, .. } => (Layer::Fc { outputs }, bias, activation),
             LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),

@@ -95,6 +95,7 @@ mod tests {
             node: 1,
             weight: vec![N_IN, N_OUT],
             bias: N_OUT,
+            running: 0,
             fan_in: N_IN,
             fan_out: N_OUT,
         }

@@ -3,6 +3,7 @@
 //! A rule that is broken comes back as a sentence; the network adds which layer broke it. Sizes are bounded here, so
 //! that nothing downstream (u32 indices in shaders, buffer sizes) can overflow.
 
+use super::Factors;
 use std::fmt;
 
 /// The largest height, width, channel count, kernel, stride or padding: index arithmetic on it stays well inside u32.
@@ -48,6 +49,9 @@ pub enum Layer {
     Maxout { group: usize },
     /// Local response normalisation across `size` channels: x * (k + alpha/size * sum of x²)^-beta.
     Lrn { size: usize, k: f32, alpha: f32, beta: f32 },
+    /// Batch normalisation, channel by channel: weights `[C]` and biases `[C]` scale and shift what the batch's mean and
+    /// variance make. `momentum` is the share of each batch in the running statistics that evaluation takes.
+    BatchNorm { epsilon: f32, momentum: f32 },
     /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
     Fc { outputs: usize },
     /// While training, each value becomes 0 with probability `rate`, and what stays is divided by 1 - rate.
@@ -77,6 +81,7 @@ impl Layer {
             Layer::Fc { .. } => "fc",
             Layer::Maxout { .. } => "maxout",
             Layer::Lrn { .. } => "lrn",
+            Layer::BatchNorm { .. } => "batch-norm",
             Layer::Dropout { .. } => "dropout",
             Layer::Softmax { .. } => "softmax",
             Layer::Hinge => "hinge",
@@ -89,6 +94,7 @@ impl Layer {
         match self {
             Layer::MaxPool { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool => "pool",
             Layer::LeakyRelu { .. } => "leaky",
+            Layer::BatchNorm { .. } => "norm",
             _ => self.kind(),
         }
     }
@@ -156,6 +162,15 @@ impl Layer {
                 let legal = k > 0.0 && k.is_normal();
                 if legal { Ok(input) } else { Err(format!("k is {k}; rule: a finite number of at least 1.2e-38")) }
             }
+            Layer::BatchNorm { epsilon, momentum } => {
+                if !(epsilon.is_normal() && epsilon > 0.0) {
+                    return Err(format!("epsilon is {epsilon}; rule: a finite number of at least 1.2e-38"));
+                }
+                if !(0.0..=1.0).contains(&momentum) {
+                    return Err(format!("momentum is {momentum}; rule: 0 <= momentum <= 1"));
+                }
+                Ok(input)
+            }
             Layer::Fc { outputs } => {
                 at_least_one("outputs", outputs)?;
                 Ok(Shape::vector(outputs))
@@ -191,6 +206,15 @@ impl Layer {
         Ok(input)
     }
 
+    /// By what its parameters learn and decay unless a description says otherwise. What batch normalisation scales by does
+    /// not decay: the layer behind it could make up for any scale.
+    pub(super) fn default_factors(&self) -> Factors {
+        match self {
+            Layer::BatchNorm { .. } => Factors { decay: 0.0, ..Factors::default() },
+            _ => Factors::default(),
+        }
+    }
+
     /// Shape of the weights in our order and the number of outputs they serve, for a layer that has weights.
     pub(crate) fn weight_shape(&self, input: Shape) -> Option<Vec<usize>> {
         match *self {
@@ -198,6 +222,7 @@ impl Layer {
                 Some(vec![kh, kw, input.channels / groups, filters])
             }
             Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
+            Layer::BatchNorm { .. } => Some(vec![input.channels]),
             Layer::Input { .. }
             | Layer::Relu
             | Layer::LeakyRelu { .. }

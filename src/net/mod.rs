@@ -82,13 +82,16 @@ pub struct ParameterShape {
     pub layer: String,
     /// Its index in [`Network::nodes`].
     pub node: usize,
-    /// `[KH, KW, I, O]` for a convolution; `[I, O]` for an fc, I over the input's H, W, C with C fastest.
+    /// `[KH, KW, I, O]` for a convolution; `[I, O]` for an fc, I over the input's H, W, C with C fastest; `[C]` for batch
+    /// normalisation.
     pub weight: Vec<usize>,
-    /// Number of biases: O.
+    /// Number of biases: O, or C.
     pub bias: usize,
-    /// Inputs that one output sums: KH*KW*I, or I.
+    /// Channels of which running statistics are kept: C for batch normalisation, else 0.
+    pub running: usize,
+    /// Inputs that one output sums: KH*KW*I, or I; 1 for batch normalisation.
     pub fan_in: usize,
-    /// Outputs that one input feeds: KH*KW*O, or O.
+    /// Outputs that one input feeds: KH*KW*O, or O; 1 for batch normalisation.
     pub fan_out: usize,
 }
 
@@ -100,12 +103,16 @@ impl ParameterShape {
 }
 
 /// Values of the parameters of one layer, in the order of its [`ParameterShape`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
     /// Name of the layer.
     pub layer: String,
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
+    /// Of batch normalisation, the running mean of each channel; else empty.
+    pub running_mean: Vec<f32>,
+    /// Likewise the running variance.
+    pub running_variance: Vec<f32>,
 }
 
 impl Network {
@@ -140,7 +147,7 @@ impl Network {
                     refuse(format!("its weights are {weight:?}; rule: at most {MAX_ELEMENTS} weights over all layers"))
                 })?;
             }
-            nodes.push(Node { name, layer, input, output, bias_init, factors: Factors::default() });
+            nodes.push(Node { name, layer, input, output, bias_init, factors: layer.default_factors() });
         }
         if parameters == 0 {
             return Err(Error::Network("no layer has weights, so there is nothing to train; add an `fc` layer".into()));
@@ -153,16 +160,14 @@ impl Network {
     pub fn parameters(&self) -> Vec<ParameterShape> {
         let with_weights = |(index, node): (usize, &Node)| {
             let weight = node.layer.weight_shape(node.input)?;
-            let [window @ .., inputs, outputs] = &weight[..] else { return None };
-            let window: usize = window.iter().product();
-            Some(ParameterShape {
-                layer: node.name.clone(),
-                node: index,
-                bias: *outputs,
-                fan_in: window * inputs,
-                fan_out: window * outputs,
-                weight,
-            })
+            let (bias, running, fan_in, fan_out) = match &weight[..] {
+                [window @ .., inputs, outputs] => {
+                    let window: usize = window.iter().product();
+                    (*outputs, 0, window * inputs, window * outputs)
+                }
+                _ => (node.input.channels, node.input.channels, 1, 1),
+            };
+            Some(ParameterShape { layer: node.name.clone(), node: index, bias, running, fan_in, fan_out, weight })
         };
         self.nodes.iter().enumerate().filter_map(with_weights).collect()
     }
@@ -172,11 +177,17 @@ impl Network {
         self.parameters().iter().map(|shape| shape.weight_len() + shape.bias).sum()
     }
 
-    /// Initial weights and biases, the same for the same seed everywhere.
+    /// Initial weights and biases, the same for the same seed everywhere. Batch normalisation starts with weights of 1 and
+    /// with the running statistics of values that need none.
     pub fn initial_parameters(&self, seed: u64) -> Vec<Parameters> {
         let draw = |(index, shape): (usize, ParameterShape)| Parameters {
-            weight: self.initializer.draw(&shape, seed, index as u64),
+            weight: match shape.running {
+                0 => self.initializer.draw(&shape, seed, index as u64),
+                channels => vec![1.0; channels],
+            },
             bias: vec![self.nodes[shape.node].bias_init; shape.bias],
+            running_mean: vec![0.0; shape.running],
+            running_variance: vec![1.0; shape.running],
             layer: shape.layer,
         };
         self.parameters().into_iter().enumerate().map(draw).collect()

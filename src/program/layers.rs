@@ -10,7 +10,7 @@ use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
 use crate::kernels::{
-    Op, Tensor, activation, avg_pool, batch, conv, dropout, fc, loss, lrn, maxout, pool, relu, softmax,
+    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, fc, loss, lrn, maxout, pool, relu, softmax,
 };
 use crate::net::{Augmentation, Layer, Network, Node, Shape};
 
@@ -22,7 +22,8 @@ pub(super) struct Lowering<'a> {
     pub inputs: Inputs,
     pub nodes: Vec<NodeTensors>,
     pub outputs: Outputs,
-    /// What the forward pass keeps for the backward pass, by node: winners of max-pooling and maxout, LRN's sums.
+    /// What the forward pass keeps for the backward pass, by node: winners of max-pooling and maxout, LRN's sums, the
+    /// statistics of batch normalisation.
     pub kept: Vec<(usize, Tensor)>,
     /// What goes into [`Stage::Unfused`].
     pub unfused: Vec<Instruction>,
@@ -122,6 +123,7 @@ impl Lowering<'_> {
                     self.kept.push((i, sums));
                     lrn::forward(self.lrn_params(node), x, y, sums)
                 }
+                Layer::BatchNorm { .. } => self.batch_norm_forward(i, x, y),
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
                 Layer::Dropout { rate } => {
                     dropout::apply(dropout::Params::new(y.len, *rate, i), self.inputs.header, x, y)
@@ -139,6 +141,55 @@ impl Lowering<'_> {
         self.planner.emit(Stage::Forward, Some(self.nodes.len() - 1), "loss", op);
     }
 
+    fn batch_norm_params(&self, node: &Node) -> batch_norm::Params {
+        let Layer::BatchNorm { epsilon, momentum } = node.layer else { unreachable!("asked of batch-norm only") };
+        let Shape { height, width, channels } = node.input;
+        batch_norm::Params::new([self.options.batch, height * width, channels], epsilon, momentum)
+    }
+
+    /// The last operation of its forward pass, behind those that find mean and variance.
+    fn batch_norm_forward(&mut self, i: usize, x: Tensor, y: Tensor) -> Op {
+        let node = &self.network.nodes[i];
+        let (p, t, header) = (self.batch_norm_params(node), self.parameters(i), self.inputs.header);
+        let running = t.running.expect("planned for every batch-norm");
+        let partial = self.planner.real(format!("{}.moments", node.name), p.partial_len());
+        let statistics = self.planner.real(format!("{}.statistics", node.name), p.statistics_len());
+        self.kept.push((i, statistics));
+        let operations = [
+            ("moments", batch_norm::moments(p, header, x, partial)),
+            ("finish", batch_norm::finish(p, header, partial, running, statistics)),
+        ];
+        for (what, op) in operations {
+            self.planner.emit(Stage::Forward, Some(i), format!("{}.{what}", node.name), op);
+        }
+        batch_norm::forward(p, x, statistics, [t.weight, t.bias], y)
+    }
+
+    fn batch_norm_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {
+        let node = &self.network.nodes[i];
+        let (p, t, header) = (self.batch_norm_params(node), self.parameters(i), self.inputs.header);
+        let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
+        let statistics = self.kept(i);
+        let partial = self.planner.real(format!("{}.sums", node.name), p.partial_len());
+        self.emit(i, "sums", batch_norm::sums(p, header, x, dy, statistics, partial));
+        self.emit(i, "backward_weight", batch_norm::backward_weight(p, partial, dweight, dbias));
+        if let Some(dx) = dx {
+            let op = batch_norm::backward_input(p, header, x, dy, statistics, t.weight, [dweight, dbias], dx);
+            self.emit(i, "backward_input", op);
+        }
+    }
+
+    /// What a training step makes of the running statistics.
+    pub fn running_statistics(&mut self) {
+        for (i, node) in self.network.nodes.iter().enumerate() {
+            let Some((before, after)) = self.nodes[i].parameters.and_then(|t| t.running.zip(t.running_next)) else {
+                continue;
+            };
+            let op = batch_norm::running(self.batch_norm_params(node), self.inputs.header, before, self.kept(i), after);
+            self.planner.emit(Stage::Update, Some(i), format!("{}.running", node.name), op);
+        }
+    }
+
     /// The last node's operation: the loss of its input, whose gradient goes to `dscores`.
     fn loss(&self, i: usize, dscores: Tensor) -> Op {
         let (node, x, y) = (&self.network.nodes[i], self.nodes[i - 1].activation, self.nodes[i].activation);
@@ -154,7 +205,7 @@ impl Lowering<'_> {
     }
 
     fn parameters(&self, i: usize) -> ParameterTensors {
-        self.nodes[i].parameters.expect("conv and fc nodes have parameters")
+        self.nodes[i].parameters.expect("conv, batch-norm and fc nodes have parameters")
     }
 
     fn gradient(&self, i: usize) -> Tensor {
@@ -224,6 +275,7 @@ impl Lowering<'_> {
                         self.emit(i, "backward", op);
                     }
                 }
+                Layer::BatchNorm { .. } => self.batch_norm_backward(i, x, dy, dx),
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => {
                     let p = self.avg_pool_params(node);
                     if let Some(dx) = dx {

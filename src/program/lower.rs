@@ -90,6 +90,9 @@ impl Program {
         if options.backward {
             lowering.backward();
         }
+        if options.rule.is_some() {
+            lowering.running_statistics();
+        }
         let fused = (0..network.nodes.len()).filter(|i| lowering.is_fused(*i)).map(|i| (i, i + 1)).collect();
         let Lowering { mut planner, nodes, unfused, .. } = lowering;
         let swaps = plan_update(&mut planner, options, inputs, parameters, trainable.as_ref());
@@ -182,6 +185,8 @@ fn plan_chunks(planner: &mut Planner, options: &Options) -> Result<([Tensor; CHU
 struct FlatBuffers {
     trainable: Trainable,
     parameters_next: Tensor,
+    /// What is learned, before and after the update: all but the running statistics.
+    learned: [Tensor; 2],
     state_next: Option<Tensor>,
 }
 
@@ -193,12 +198,16 @@ fn plan_parameters(
     let mut layout = Layout::default();
     let shapes = network.parameters();
     let places: Vec<_> = shapes.iter().map(|s| (s, layout.place(s.weight_len()), layout.place(s.bias))).collect();
-    let total = layout.end.max(aligned(1));
+    let learned = layout.end.max(aligned(1));
+    let mut layout = Layout { end: learned };
+    let places = places.into_iter().map(|(shape, weight, bias)| (shape, weight, bias, layout.place(2 * shape.running)));
+    let places: Vec<_> = places.collect();
+    let total = layout.end;
     let parameters = planner.real("parameters", total);
     let next = options.rule.map(|_| planner.real("parameters.next", total));
-    let gradients = options.backward.then(|| planner.real("gradients", total));
+    let gradients = options.backward.then(|| planner.real("gradients", learned));
     let mut tensors = vec![None; network.nodes.len()];
-    for (shape, weight_at, bias_at) in places {
+    for (shape, weight_at, bias_at, running_at) in places {
         let mut slice = |what: &str, parent: Option<Tensor>, at: usize, len: usize| {
             parent.map(|parent| planner.slice(format!("{}.{what}", shape.layer), parent, at, len))
         };
@@ -208,21 +217,32 @@ fn plan_parameters(
         let weight_next = slice("weight.next", next, weight_at, weight_len);
         let weight_gradient = slice("weight_gradient", gradients, weight_at, weight_len);
         let bias_gradient = slice("bias_gradient", gradients, bias_at, bias_len);
+        let mut running = |what: &str, parent: Option<Tensor>| {
+            (shape.running > 0).then(|| slice(what, parent, running_at, 2 * shape.running)).flatten()
+        };
+        let (running, running_next) = (running("running", Some(parameters)), running("running.next", next));
         tensors[shape.node] = weight.zip(bias).map(|(weight, bias)| ParameterTensors {
             weight,
             bias,
             weight_next,
             weight_gradient,
             bias_gradient,
+            running,
+            running_next,
             factors: network.nodes[shape.node].factors,
         });
     }
     let flat = options.rule.zip(next).zip(gradients).map(|((rule, parameters_next), gradients)| {
-        let slots = rule.slots() * total;
+        let slots = rule.slots() * learned;
         let mut state = |name: &str| (slots > 0).then(|| planner.real(name, slots));
         let (state, state_next) = (state("optimizer.state"), state("optimizer.state.next"));
-        let factors = planner.real("optimizer.factors", optimizer::FACTORS * (total / optimizer::BLOCK));
-        FlatBuffers { trainable: Trainable { factors, gradients, state }, parameters_next, state_next }
+        let factors = planner.real("optimizer.factors", optimizer::FACTORS * (learned / optimizer::BLOCK));
+        let mut cut = |what: &str, whole: Tensor| match total > learned {
+            true => planner.slice(what, whole, 0, learned),
+            false => whole,
+        };
+        let learned = [cut("learned", parameters), cut("learned.next", parameters_next)];
+        FlatBuffers { trainable: Trainable { factors, gradients, state }, parameters_next, learned, state_next }
     });
     (parameters, flat, tensors)
 }
@@ -278,8 +298,8 @@ fn plan_update(
         factors,
         gradient: gradients,
         scale: options.clip_norm.map(|largest| plan_clipping(planner, gradients, largest)),
-        w: parameters,
-        w_out: flat.parameters_next,
+        w: flat.learned[0],
+        w_out: flat.learned[1],
         state,
     };
     planner.emit(Stage::Update, None, "update", optimizer::update(rule, buffers));

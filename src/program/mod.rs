@@ -68,6 +68,10 @@ pub struct ParameterTensors {
     /// Gradient of the mean loss, decay not included.
     pub weight_gradient: Option<Tensor>,
     pub bias_gradient: Option<Tensor>,
+    /// Of batch normalisation: running means, then running variances `[2, C]`.
+    pub running: Option<Tensor>,
+    /// The same after the step, before the swap.
+    pub running_next: Option<Tensor>,
     /// The layer's own share of learning rate and decay.
     pub factors: Factors,
 }
@@ -95,7 +99,7 @@ pub struct Outputs {
     pub predictions: Tensor,
 }
 
-/// The optimiser's flat buffers; tensors start on multiples of 64.
+/// The optimiser's flat buffers, as long as weights and biases are; tensors start on multiples of 64.
 #[derive(Debug, Clone, Copy)]
 pub struct Trainable {
     /// l1, l2, factor of the learning rate and one more for each block of 64 parameters; constant, to be written once.
@@ -119,7 +123,7 @@ pub struct Program {
     pub outputs: Outputs,
     pub chunks: [Tensor; CHUNKS],
     pub examples_per_chunk: usize,
-    /// All weights and biases.
+    /// All weights and biases, and behind them the running statistics of batch normalisation.
     pub parameters: Tensor,
     pub trainable: Option<Trainable>,
     pub statistics: StatisticsPlan,

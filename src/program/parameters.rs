@@ -1,17 +1,26 @@
 //! The flat parameter buffer and the network's layers: from one to the other, and how each block learns.
 
-use super::Program;
+use super::{ParameterTensors, Program};
 use crate::kernels::Tensor;
 use crate::kernels::optimizer::{BLOCK, FACTORS};
-use crate::net::{Factors, Network, Parameters};
+use crate::net::{Factors, Network, ParameterShape, Parameters};
 
 impl Program {
     /// Cuts the contents of [`Program::parameters`] (or of a buffer laid out like it) into the network's layers.
     pub fn split_parameters(&self, network: &Network, flat: &[f32]) -> Vec<Parameters> {
         assert_eq!(flat.len(), self.parameters.len, "the flat parameters");
-        let cut = |tensor: Tensor| flat[self.root(tensor.id).1..][..tensor.len].to_vec();
-        let layers = network.parameters().into_iter().zip(self.parameter_tensors());
-        layers.map(|(shape, [w, b])| Parameters { layer: shape.layer, weight: cut(w), bias: cut(b) }).collect()
+        let cut = |tensor: Tensor| &flat[self.root(tensor.id).1..][..tensor.len];
+        let layer = |(shape, tensors): (ParameterShape, ParameterTensors)| {
+            let (mean, variance) = tensors.running.map_or(Default::default(), |t| cut(t).split_at(shape.running));
+            Parameters {
+                layer: shape.layer,
+                weight: cut(tensors.weight).to_vec(),
+                bias: cut(tensors.bias).to_vec(),
+                running_mean: mean.to_vec(),
+                running_variance: variance.to_vec(),
+            }
+        };
+        network.parameters().into_iter().zip(self.parameter_tensors()).map(layer).collect()
     }
 
     /// Lays the layers out as [`Program::parameters`] holds them; the gaps between tensors are zeros.
@@ -19,9 +28,14 @@ impl Program {
         let mut flat = vec![0.0; self.parameters.len];
         let mut tensors = self.parameter_tensors();
         for layer in parameters {
-            let [weight, bias] = tensors.next().expect("as many layers as the program has");
-            for (tensor, values) in [(weight, &layer.weight), (bias, &layer.bias)] {
+            let own = tensors.next().expect("as many layers as the program has");
+            let mut put = |tensor: Tensor, values: &[f32]| {
                 flat[self.root(tensor.id).1..][..tensor.len].copy_from_slice(values);
+            };
+            put(own.weight, &layer.weight);
+            put(own.bias, &layer.bias);
+            if let Some(running) = own.running {
+                put(running, &[&layer.running_mean[..], &layer.running_variance].concat());
             }
         }
         flat
@@ -30,8 +44,9 @@ impl Program {
     /// The contents of [`Trainable::factors`](super::Trainable::factors) where weights decay by `l1` and `l2`, times their
     /// layer's factor; biases do not decay.
     pub fn block_factors(&self, l1: f32, l2: f32) -> Vec<f32> {
-        let mut blocks = vec![0.0; FACTORS * (self.parameters.len / BLOCK)];
-        for layer in self.nodes.iter().filter_map(|node| node.parameters) {
+        let len = self.trainable.map_or(self.parameters.len, |trainable| trainable.gradients.len);
+        let mut blocks = vec![0.0; FACTORS * (len / BLOCK)];
+        for layer in self.parameter_tensors() {
             let Factors { rate, decay } = layer.factors;
             for (tensor, [l1, l2]) in [(layer.weight, [l1 * decay, l2 * decay]), (layer.bias, [0.0; 2])] {
                 let first = self.root(tensor.id).1 / BLOCK;
@@ -42,8 +57,8 @@ impl Program {
         blocks
     }
 
-    /// Weight and bias of every layer that has some, in the network's order.
-    fn parameter_tensors(&self) -> impl Iterator<Item = [Tensor; 2]> {
-        self.nodes.iter().filter_map(|n| n.parameters).map(|p| [p.weight, p.bias])
+    /// Those of every layer that has some, in the network's order.
+    fn parameter_tensors(&self) -> impl Iterator<Item = ParameterTensors> {
+        self.nodes.iter().filter_map(|node| node.parameters)
     }
 }

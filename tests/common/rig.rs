@@ -48,12 +48,17 @@ pub fn network(toml: &str) -> Network {
     Network::from_toml(toml, "test.toml").expect("a valid network")
 }
 
-/// Initial weights, and biases that differ from each other, so that none is mistaken for another.
+/// Initial weights, and biases (of batch normalisation all else too) that differ from each other, so that none is mistaken for another.
 pub fn parameters(network: &Network, seed: u64) -> Vec<Parameters> {
     let mut draw = noise(seed);
     let mut parameters = network.initial_parameters(seed);
     for bias in parameters.iter_mut().flat_map(|p| &mut p.bias) {
         *bias += (draw() * 0.2 - 0.1) as f32;
+    }
+    // Batch normalisation starts out alike in every channel.
+    for normalised in parameters.iter_mut().filter(|p| !p.running_mean.is_empty()) {
+        let values = [&mut normalised.weight, &mut normalised.running_mean, &mut normalised.running_variance];
+        values.into_iter().flatten().for_each(|value| *value += (draw() - 0.5) as f32);
     }
     parameters
 }
@@ -94,12 +99,8 @@ pub fn load(executor: &mut dyn Executor, examples: &Examples, parameters: &[Para
         }
         executor.write(chunk.id, &words).expect("chunks are written");
     }
-    let tensors: Vec<_> = program.nodes.iter().filter_map(|n| n.parameters).collect();
-    assert_eq!(tensors.len(), parameters.len(), "layers with parameters");
-    for (tensors, values) in tensors.iter().zip(parameters) {
-        write_reals(executor, tensors.weight.id, &values.weight).expect("weights are written");
-        write_reals(executor, tensors.bias.id, &values.bias).expect("biases are written");
-    }
+    let flat = program.join_parameters(parameters);
+    write_reals(executor, program.parameters.id, &flat).expect("parameters are written");
 }
 
 /// Sets the optimiser's decay.

@@ -1,0 +1,98 @@
+//! Cases of batch normalisation.
+
+use super::{Params, backward_input, backward_weight, finish, forward, moments, running, sums};
+use crate::kernels::Case;
+use crate::kernels::batch::Header;
+use crate::kernels::case::{CaseBuilder, Tolerance};
+
+/// Examples, pixels, channels, valid examples, whether it is a training step.
+const SHAPES: &[([usize; 3], u32, bool)] = &[
+    ([1, 1, 1], 1, true),
+    ([1, 1, 4], 1, true),
+    ([20, 576, 8], 20, true),
+    ([20, 576, 8], 13, true),
+    ([20, 143, 7], 20, true),
+    ([20, 143, 7], 20, false),
+    ([7, 1, 64], 5, true),
+    ([130, 9, 12], 130, true),
+    ([130, 9, 12], 129, false),
+    ([3, 35, 65], 2, true),
+    // Valid examples end with a unit, and with the first part of one.
+    ([64, 100, 3], 8, true),
+    ([64, 100, 4], 9, true),
+    ([4, 4, 4], 0, true),
+    // Sums of many chunks, and more than 65,535 workgroups of elements.
+    ([512, 4, 3], 511, true),
+    ([257, 128, 130], 255, true),
+];
+
+pub fn cases() -> Vec<Case> {
+    SHAPES.iter().flat_map(|&(size, valid, training)| cases_of(size, valid, training)).collect()
+}
+
+fn cases_of(size @ [n, pixels, channels]: [usize; 3], valid: u32, training: bool) -> Vec<Case> {
+    let p = Params::new(size, 1e-3, 0.1);
+    let (len, partial, statistics) = (p.len(), p.partial_len(), p.statistics_len());
+    let header = Header { step: 3, training, ..Header::evaluation(valid) };
+    let mode = if training { "training" } else { "evaluation" };
+    let shape = format!("[{n}, {pixels}, {channels}] valid {valid} {mode}");
+    let rows = n * pixels;
+    let mut cases = Vec::new();
+    let mut add = |build: &dyn Fn(&mut CaseBuilder) -> crate::kernels::Op, tolerance: Tolerance| {
+        let mut b = CaseBuilder::default();
+        let op = build(&mut b);
+        cases.push(b.case(&shape, op, tolerance));
+    };
+    add(
+        // Far from zero, where squares less the square of the mean would be noise.
+        &|b| moments(p, b.header(header), b.between(len, 9.0, 11.0), b.out(partial)),
+        Tolerance::sum(rows, 1.0),
+    );
+    add(
+        &|b| {
+            let (header, moments) = (b.header(header), b.between(partial, 0.5, 2.0));
+            finish(p, header, moments, b.between(2 * channels, 0.5, 2.0), b.out(statistics))
+        },
+        Tolerance::sum(partial / channels, 1.0),
+    );
+    // Deviations are above zero, as their inverse is a square root's.
+    add(
+        &|b| {
+            let (x, statistics, weight) = (b.real(len), b.between(statistics, 0.5, 2.0), b.real(channels));
+            forward(p, x, statistics, [weight, b.real(channels)], b.out(len))
+        },
+        Tolerance::ELEMENTWISE,
+    );
+    add(
+        &|b| {
+            let (header, before) = (b.header(header), b.between(2 * channels, 0.5, 2.0));
+            running(p, header, before, b.between(statistics, 0.5, 2.0), b.out(2 * channels))
+        },
+        Tolerance::ELEMENTWISE,
+    );
+    add(
+        &|b| {
+            let (header, x, dy) = (b.header(header), b.real(len), b.real(len));
+            sums(p, header, x, dy, b.between(statistics, 0.5, 2.0), b.out(partial))
+        },
+        Tolerance::sum(rows, 4.0),
+    );
+    add(
+        &|b| {
+            let sums = b.real(partial);
+            backward_weight(p, sums, b.out(channels), b.out(channels))
+        },
+        Tolerance::sum(partial / channels, 1.0),
+    );
+    add(
+        &|b| {
+            let (header, x, dy) = (b.header(header), b.real(len), b.real(len));
+            let (statistics, weight) = (b.between(statistics, 0.5, 2.0), b.real(channels));
+            // Sums over the batch are about as large as it is.
+            let gradients = [(); 2].map(|()| b.between(channels, -(rows as f32), rows as f32));
+            backward_input(p, header, x, dy, statistics, weight, gradients, b.out(len))
+        },
+        Tolerance { atol: 2e-5, rtol: 4e-6 },
+    );
+    cases
+}
