@@ -117,6 +117,28 @@ layers = [
     { type = "softmax" },
 ]"#;
 
+/// Residual blocks on the input, with a shortcut, with a block of their own in body and shortcut, and of vectors.
+const RESIDUAL: &str = r#"
+layers = [
+    { type = "input", height = 6, width = 5, channels = 2 },
+    { type = "residual", layers = [{ type = "conv", filters = 2, kernel = 3, pad = 1, activation = "tanh" }] },
+    { type = "residual", activation = "tanh", layers = [
+        { type = "conv", filters = 3, kernel = 3, stride = 2, pad = 1, activation = "tanh" },
+        { type = "residual", layers = [
+            { type = "residual", layers = [{ type = "sigmoid" }] },
+            { type = "conv", filters = 3, kernel = 1 },
+        ] },
+    ], shortcut = [
+        { type = "residual", layers = [{ type = "tanh" }] },
+        { type = "conv", filters = 3, kernel = 1, stride = 2 },
+    ] },
+    { type = "residual", layers = [{ type = "batch-norm", bias = 0.1 }], shortcut = [{ type = "conv", filters = 3, kernel = 1 }] },
+    { type = "fc", outputs = 5 },
+    { type = "residual", layers = [{ type = "fc", outputs = 5, activation = "tanh" }] },
+    { type = "fc", outputs = 4 },
+    { type = "softmax" },
+]"#;
+
 /// Losses that are no softmax's; the rest is small.
 const LOSSES: [&str; 2] = ["hinge", "mse"];
 
@@ -404,6 +426,26 @@ fn normalisation_by_the_batch_and_by_running_statistics() {
         losses.push(check.loss_from(0));
     }
     assert!(losses[1] != losses[2], "{losses:?}: which statistics?");
+}
+
+#[test]
+fn residual_blocks_in_blocks() {
+    check(RESIDUAL);
+    // A ReLU before a pooling is not computed by it where a block's sum reads it too.
+    let rectified = r#"
+    layers = [
+        { type = "input", height = 6, width = 4, channels = 2 },
+        { type = "conv", filters = 2, kernel = 3, pad = 1, bias = 0.2, activation = "relu" },
+        { type = "residual", layers = [{ type = "max-pool", size = 3, stride = 1, pad = 1 }] },
+        { type = "conv", filters = 2, kernel = 3, pad = 1, bias = 0.2, activation = "relu" },
+        { type = "max-pool", size = 2 },
+        { type = "fc", outputs = 4 },
+        { type = "softmax" },
+    ]"#;
+    check(rectified);
+    let fused = Check::lowered(rectified, BATCH, true, Header::evaluation(0));
+    let names = |(relu, pool): &(usize, usize)| [*relu, *pool].map(|i| fused.network.nodes[i].name.clone());
+    assert_eq!(fused.executor.program().fused.iter().map(names).collect::<Vec<_>>(), [["relu2", "pool2"]]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn layer(d: Draw, channels: usize) -> Layer {
     let (size, stride) = (pair([d[1], d[2]], 1, 4), pair([d[3], d[4]], 1, 3));
     // Half of the pads are none.
     let pad = pair([d[5], d[6]], 0, 5).map(|pad| pad.saturating_sub(3));
-    match d[0] % 17 {
+    match d[0] % 20 {
         0..4 => {
             let groups = divisor(d[7], channels);
             // Multiples of four go through kernels of their own.
@@ -69,6 +69,7 @@ fn layer(d: Draw, channels: usize) -> Layer {
         12 => Layer::Lrn { size: pick(d[1], 1, 6), k: 0.5 + share, alpha: share, beta: 0.75 },
         13 => Layer::Dropout { rate: share * 0.9 },
         14 => Layer::GlobalAvgPool,
+        16..19 => Layer::Residual { body: pick(d[1], 1, 4), shortcut: pick(d[2], 0, 5).saturating_sub(3) },
         15 => Layer::BatchNorm { epsilon: 0.01 + share, momentum: share },
         _ => Layer::Fc { outputs: pick(d[1], 1, 40) },
     }

@@ -426,7 +426,11 @@ impl Entry {
             Layer::Softmax { .. } => Entry::Softmax { out_depth, out_sx, out_sy, num_inputs },
             Layer::Hinge => Entry::Svm { out_depth, out_sx, out_sy, num_inputs },
             Layer::Mse => Entry::Regression { out_depth, out_sx, out_sy, num_inputs },
-            Layer::LeakyRelu { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool | Layer::BatchNorm { .. } => {
+            Layer::LeakyRelu { .. }
+            | Layer::AvgPool { .. }
+            | Layer::GlobalAvgPool
+            | Layer::BatchNorm { .. }
+            | Layer::Residual { .. } => {
                 return Err(format!("ConvNetJS has no {}", node.layer.kind()));
             }
         })

@@ -67,6 +67,8 @@ mod tests {
         Node {
             name: "layer".to_string(),
             layer,
+            from: 0,
+            added: None,
             input,
             output: Shape::vector(1),
             bias_init: 0.0,

@@ -90,18 +90,36 @@ fn input_doc(network: &Network) -> String {
     format!("float32 [N,C,H,W]: x/255 - 0.5 of each byte x of an image{crop}")
 }
 
-/// A graph that grows by a layer at a time.
+/// A graph that grows by a layer at a time, from the values of the layers before.
 #[derive(Default)]
 struct Builder {
     nodes: Vec<proto::Node>,
     initializers: Vec<proto::Tensor>,
-    /// Whether the last value is `[N,C]`, as an fc makes it, instead of `[N,C,H,W]`.
+    /// What the last operator made.
+    value: Value,
+    /// What each layer made.
+    made: Vec<Value>,
+}
+
+/// A tensor of the graph.
+#[derive(Clone, Default)]
+struct Value {
+    name: String,
+    /// Whether it is `[N,C]`, as an fc makes it, instead of `[N,C,H,W]`.
     flat: bool,
 }
 
 impl Builder {
-    /// Adds what `node` does to the last value.
+    /// Adds what `node` does.
     fn layer(&mut self, node: &Node) {
+        let input = Value { name: INPUT.to_string(), flat: false };
+        self.value = self.made.get(node.from).cloned().unwrap_or(input);
+        self.operators(node);
+        self.made.push(self.value.clone());
+    }
+
+    /// The operators of `node`, on the last value.
+    fn operators(&mut self, node: &Node) {
         let name = &node.name[..];
         let Shape { height, width, channels } = node.input;
         match node.layer {
@@ -132,7 +150,7 @@ impl Builder {
             }
             Layer::Maxout { group } => {
                 let mut shape = vec![0, channels / group, group];
-                if !self.flat {
+                if !self.value.flat {
                     shape.extend([height, width]);
                 }
                 self.reshape(&format!("{name}.groups"), &shape);
@@ -153,6 +171,11 @@ impl Builder {
                 let inputs = [&scale[..], &shift, &mean, &variance];
                 self.push("BatchNormalization", name, &inputs, vec![float("epsilon", epsilon)]);
             }
+            Layer::Residual { .. } => {
+                let added = node.added.and_then(|added| self.made.get(added)).cloned().unwrap_or_default();
+                let added = self.alike(name, added);
+                self.push("Add", name, &[&added], vec![]);
+            }
             Layer::Fc { .. } => {
                 self.flatten(&format!("{name}.flat"));
                 self.push("Gemm", name, &[&weight_name(name), &bias_name(name)], vec![int("transB", 1)]);
@@ -169,7 +192,7 @@ impl Builder {
     /// it the other way round, and ONNX Runtime refuses it. So s = k + alpha * (mean of x² over the window, zeros
     /// beyond the channels) comes of an average pooling in which the channels are the rows; then y = x / s^beta.
     fn even_lrn(&mut self, node: &Node, size: usize, [k, alpha, beta]: [f32; 3]) {
-        let (name, x) = (&node.name, self.value());
+        let (name, x) = (&node.name, self.value.name.clone());
         let Shape { height, width, channels } = node.input;
         let part = |what: &str| format!("{name}.{what}");
         self.push("Mul", &part("squares"), &[&x], vec![]);
@@ -186,23 +209,32 @@ impl Builder {
             self.initializers.push(tensor);
             self.push(op, &part(what), &[&constant], vec![]);
         }
-        let divisors = self.value();
+        let divisors = self.value.name.clone();
         self.push_of("Div", name, vec![x, divisors], vec![]);
     }
 
-    /// The name of the last value.
-    fn value(&self) -> String {
-        self.nodes.last().map_or(INPUT.to_string(), |node| node.output[0].clone())
+    /// The name of a value, after what it takes for it and the last value to have one shape.
+    fn alike(&mut self, layer: &str, other: Value) -> String {
+        if self.value.flat && !other.flat {
+            let body = std::mem::replace(&mut self.value, other);
+            self.flatten(&format!("{layer}.added"));
+            return std::mem::replace(&mut self.value, body).name;
+        }
+        if other.flat {
+            self.flatten(&format!("{layer}.body"));
+        }
+        other.name
     }
 
     /// An operator on the last value and `more`; it and its output are called `name`.
     fn push(&mut self, op: &str, name: &str, more: &[&str], attributes: Vec<Attribute>) {
-        let mut inputs = vec![self.value()];
+        let mut inputs = vec![self.value.name.clone()];
         inputs.extend(more.iter().map(|input| input.to_string()));
         self.push_of(op, name, inputs, attributes);
     }
 
     fn push_of(&mut self, op: &str, name: &str, input: Vec<String>, attribute: Vec<Attribute>) {
+        self.value.name = name.to_string();
         let (name, op_type) = (name.to_string(), op.to_string());
         self.nodes.push(proto::Node { input, output: vec![name.clone()], name, op_type, attribute });
     }
@@ -217,18 +249,18 @@ impl Builder {
 
     /// Makes the last value the `[N,C,H,W]` that `node` wants.
     fn map(&mut self, node: &Node) {
-        if self.flat {
+        if self.value.flat {
             let Shape { height, width, channels } = node.input;
             self.reshape(&format!("{}.map", node.name), &[0, channels, height, width]);
-            self.flat = false;
+            self.value.flat = false;
         }
     }
 
     /// Makes the last value `[N,C]`, features in the order C, H, W.
     fn flatten(&mut self, name: &str) {
-        if !self.flat {
+        if !self.value.flat {
             self.push("Flatten", name, &[], vec![int("axis", 1)]);
-            self.flat = true;
+            self.value.flat = true;
         }
     }
 
@@ -238,6 +270,7 @@ impl Builder {
         // What made it flat is the last node: an fc, what stands behind it, or the line above.
         if let Some(node) = self.nodes.last_mut() {
             node.output = vec![LOGITS.to_string()];
+            self.value.name = LOGITS.to_string();
         }
     }
 }

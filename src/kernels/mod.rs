@@ -29,6 +29,7 @@ pub mod pool;
 pub mod probe;
 mod product;
 pub mod relu;
+pub mod residual;
 pub mod softmax;
 pub mod statistics;
 
@@ -138,6 +139,8 @@ pub static ALL: &[&Kernel] = &[
     &batch_norm::BACKWARD_WEIGHT,
     &batch_norm::BACKWARD_INPUT,
     &batch_norm::BACKWARD_INPUT_VEC4,
+    &residual::ADD,
+    &residual::ADD_VEC4,
     &maxout::FORWARD,
     &maxout::BACKWARD,
     &fc::FORWARD,
@@ -185,6 +188,7 @@ pub fn cases() -> Vec<Case> {
         avg_pool::cases(),
         lrn::cases(),
         batch_norm::cases(),
+        residual::cases(),
         maxout::cases(),
         fc::cases(),
         loss::cases(),

@@ -8,11 +8,15 @@ use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use std::fmt::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 
 /// The longest description that is read: a thousand layers take a tenth of it.
 const MAX_BYTES: u64 = 1 << 20;
+
+/// Blocks in blocks, at most: as many as the reader of TOML follows.
+const MAX_DEPTH: usize = 16;
 
 /// The longest name, so that no canonical form grows past what is read.
 const MAX_NAME: usize = 256;
@@ -121,6 +125,12 @@ enum LayerKeys {
     },
     Dropout {
         rate: f32,
+    },
+    Residual {
+        layers: Vec<toml::Table>,
+        #[serde(default)]
+        shortcut: Vec<toml::Table>,
+        activation: Option<Activation>,
     },
     Softmax {
         #[serde(default)]
@@ -250,23 +260,12 @@ impl Network {
         }
         let document: Document = toml::from_str(text).map_err(|error| within(&error.to_string().trim_end()))?;
 
-        let (mut layers, mut factors) = (Vec::new(), Vec::new());
-        let mut cropped = false;
+        let mut list = List::default();
         for (index, table) in document.layers.into_iter().enumerate() {
             let line = line_of(text, table.span().start);
-            let table = table.into_inner();
-            let kind =
-                table.get("type").and_then(toml::Value::as_str).map_or(String::new(), |kind| format!(" ({kind})"));
-            let keys: LayerKeys = table.try_into().map_err(|error: toml::de::Error| {
-                within(&format!("layer {}{kind}, line {line}: {}", index + 1, in_plain_words(error.message())))
-            })?;
-            cropped |= matches!(keys, LayerKeys::Input { crop: true, .. });
-            if let Some(own) = keys.factors() {
-                own.check().map_err(|rule| within(&format!("layer {}{kind}, line {line}: {rule}", index + 1)))?;
-                factors.push((layers.len(), own));
-            }
-            keys.append_to(&mut layers);
+            list.add(table.into_inner(), index, &format!(", line {line}"), 0).map_err(|why| within(&why))?;
         }
+        let List { layers, factors, cropped } = list;
 
         let stem =
             || Path::new(source_name).file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into_owned());
@@ -302,58 +301,129 @@ impl Network {
     pub fn to_toml(&self) -> String {
         let name = toml::Value::from(self.name.as_str());
         let mut text = format!("name = {name}\ninitializer = \"{}\"\n", self.initializer);
-        for node in &self.nodes {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "\n[[layers]]\ntype = \"{}\"", node.layer.kind());
-            let _ = match node.layer {
-                Layer::Input { height, width, channels } => {
-                    let crop = if self.crop { "crop = true\n" } else { "" };
-                    write!(text, "height = {height}\nwidth = {width}\nchannels = {channels}\n{crop}")
-                }
-                Layer::Conv { filters, kernel, stride, pad, dilation, groups } => {
-                    let _ = writeln!(
-                        text,
-                        "filters = {filters}\nkernel = {kernel:?}\nstride = {stride:?}\npad = {pad:?}\nbias = {:?}",
-                        node.bias_init
-                    );
-                    if dilation != [1, 1] {
-                        let _ = writeln!(text, "dilation = {dilation:?}");
-                    }
-                    if groups > 1 { writeln!(text, "groups = {groups}") } else { Ok(()) }
-                }
-                Layer::MaxPool { size, stride, pad } | Layer::AvgPool { size, stride, pad } => {
-                    writeln!(text, "size = {size:?}\nstride = {stride:?}\npad = {pad:?}")
-                }
-                Layer::Fc { outputs } => writeln!(text, "outputs = {outputs}\nbias = {:?}", node.bias_init),
-                Layer::Dropout { rate } => writeln!(text, "rate = {rate:?}"),
-                Layer::Softmax { label_smoothing } if label_smoothing > 0.0 => {
-                    writeln!(text, "label_smoothing = {label_smoothing:?}")
-                }
-                Layer::Maxout { group } => writeln!(text, "group = {group}"),
-                Layer::Lrn { size, k, alpha, beta } => {
-                    writeln!(text, "size = {size}\nk = {k:?}\nalpha = {alpha:?}\nbeta = {beta:?}")
-                }
-                Layer::BatchNorm { epsilon, momentum } => {
-                    writeln!(text, "epsilon = {epsilon:?}\nmomentum = {momentum:?}\nbias = {:?}", node.bias_init)
-                }
-                Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
-                Layer::GlobalAvgPool
-                | Layer::Relu
-                | Layer::Sigmoid
-                | Layer::Tanh
-                | Layer::Softmax { .. }
-                | Layer::Hinge
-                | Layer::Mse => Ok(()),
+        self.write_layers(&mut text, 0..self.nodes.len(), "layers");
+        text + &self.augmentation.to_toml() + &self.training.to_toml()
+    }
+
+    /// Writes nodes as tables of the array `path`.
+    fn write_layers(&self, text: &mut String, range: Range<usize>, path: &str) {
+        // From behind: what closes a block says how long it is.
+        let (mut places, mut end) = (Vec::new(), range.end);
+        while end > range.start {
+            let length = match self.nodes[end - 1].layer {
+                Layer::Residual { body, shortcut } => body + shortcut + 1,
+                _ => 1,
             };
-            let (Factors { rate, decay }, default) = (node.factors, node.layer.default_factors());
-            for (name, factor, default) in [("rate_factor", rate, default.rate), ("decay_factor", decay, default.decay)]
-            {
-                if factor != default {
-                    let _ = writeln!(text, "{name} = {factor:?}");
-                }
+            places.push(end - length..end);
+            end -= length;
+        }
+        for place in places.into_iter().rev() {
+            self.write_layer(text, place.end - 1, path);
+            if let Layer::Residual { body, .. } = self.nodes[place.end - 1].layer {
+                let branch = place.start + body;
+                self.write_layers(text, place.start..branch, &format!("{path}.layers"));
+                self.write_layers(text, branch..place.end - 1, &format!("{path}.shortcut"));
             }
         }
-        text + &self.augmentation.to_toml() + &self.training.to_toml()
+    }
+
+    fn write_layer(&self, text: &mut String, i: usize, path: &str) {
+        let node = &self.nodes[i];
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n[[{path}]]\ntype = \"{}\"", node.layer.kind());
+        let _ = match node.layer {
+            Layer::Input { height, width, channels } => {
+                let crop = if self.crop { "crop = true\n" } else { "" };
+                write!(text, "height = {height}\nwidth = {width}\nchannels = {channels}\n{crop}")
+            }
+            Layer::Conv { filters, kernel, stride, pad, dilation, groups } => {
+                let _ = writeln!(
+                    text,
+                    "filters = {filters}\nkernel = {kernel:?}\nstride = {stride:?}\npad = {pad:?}\nbias = {:?}",
+                    node.bias_init
+                );
+                if dilation != [1, 1] {
+                    let _ = writeln!(text, "dilation = {dilation:?}");
+                }
+                if groups > 1 { writeln!(text, "groups = {groups}") } else { Ok(()) }
+            }
+            Layer::MaxPool { size, stride, pad } | Layer::AvgPool { size, stride, pad } => {
+                writeln!(text, "size = {size:?}\nstride = {stride:?}\npad = {pad:?}")
+            }
+            Layer::Fc { outputs } => writeln!(text, "outputs = {outputs}\nbias = {:?}", node.bias_init),
+            Layer::Dropout { rate } => writeln!(text, "rate = {rate:?}"),
+            Layer::Softmax { label_smoothing } if label_smoothing > 0.0 => {
+                writeln!(text, "label_smoothing = {label_smoothing:?}")
+            }
+            Layer::Maxout { group } => writeln!(text, "group = {group}"),
+            Layer::Lrn { size, k, alpha, beta } => {
+                writeln!(text, "size = {size}\nk = {k:?}\nalpha = {alpha:?}\nbeta = {beta:?}")
+            }
+            Layer::BatchNorm { epsilon, momentum } => {
+                writeln!(text, "epsilon = {epsilon:?}\nmomentum = {momentum:?}\nbias = {:?}", node.bias_init)
+            }
+            Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
+            Layer::GlobalAvgPool
+            | Layer::Residual { .. }
+            | Layer::Relu
+            | Layer::Sigmoid
+            | Layer::Tanh
+            | Layer::Softmax { .. }
+            | Layer::Hinge
+            | Layer::Mse => Ok(()),
+        };
+        let (Factors { rate, decay }, default) = (node.factors, node.layer.default_factors());
+        for (name, factor, default) in [("rate_factor", rate, default.rate), ("decay_factor", decay, default.decay)] {
+            if factor != default {
+                let _ = writeln!(text, "{name} = {factor:?}");
+            }
+        }
+    }
+}
+
+/// Layers as they are spelled out, one after another.
+#[derive(Default)]
+struct List {
+    layers: Vec<(Layer, f32)>,
+    /// By place in the list.
+    factors: Vec<(usize, Factors)>,
+    cropped: bool,
+}
+
+impl List {
+    /// Adds what a table stands for; `place` follows its number in messages, `depth` counts the blocks around it.
+    fn add(&mut self, table: toml::Table, index: usize, place: &str, depth: usize) -> Result<(), String> {
+        let kind = table.get("type").and_then(toml::Value::as_str).map_or(String::new(), |kind| format!(" ({kind})"));
+        let at = format!("layer {}{kind}{place}", index + 1);
+        let mut keys: LayerKeys =
+            table.try_into().map_err(|error: toml::de::Error| format!("{at}: {}", in_plain_words(error.message())))?;
+        self.cropped |= matches!(keys, LayerKeys::Input { crop: true, .. });
+        if let Some(own) = keys.factors() {
+            own.check().map_err(|rule| format!("{at}: {rule}"))?;
+            self.factors.push((self.layers.len(), own));
+        }
+        let mut block = None;
+        if let LayerKeys::Residual { layers, shortcut, .. } = &mut keys {
+            if depth == MAX_DEPTH {
+                return Err(format!("{at}: rule: at most {MAX_DEPTH} blocks in each other"));
+            }
+            let body = self.add_branch(std::mem::take(layers), &format!(" of the body of {at}"), depth)?;
+            let shortcut = self.add_branch(std::mem::take(shortcut), &format!(" of the shortcut of {at}"), depth)?;
+            block = Some(Layer::Residual { body, shortcut });
+        }
+        let ((layer, bias), activation) = keys.spelled_out();
+        self.layers.push((block.unwrap_or(layer), bias));
+        self.layers.extend(activation.map(|activation| (activation, 0.0)));
+        Ok(())
+    }
+
+    /// Adds the layers of a block's body or shortcut, and counts them.
+    fn add_branch(&mut self, tables: Vec<toml::Table>, place: &str, depth: usize) -> Result<usize, String> {
+        let before = self.layers.len();
+        for (index, table) in tables.into_iter().enumerate() {
+            self.add(table, index, place, depth + 1)?;
+        }
+        Ok(self.layers.len() - before)
     }
 }
 
@@ -368,8 +438,8 @@ impl LayerKeys {
         }
     }
 
-    /// The layers that one table stands for, each with the initial value of its biases.
-    fn append_to(self, layers: &mut Vec<(Layer, f32)>) {
+    /// The layers that one table stands for, each with the initial value of its biases; of a residual block the closing one.
+    fn spelled_out(self) -> ((Layer, f32), Option<Layer>) {
         let (layer, bias, activation) = match self {
             LayerKeys::Input { height, width, channels, .. } => (Layer::Input { height, width, channels }, 0.0, None),
             LayerKeys::Conv { filters, kernel, stride, pad, dilation, groups, bias, activation, .. } => {
@@ -393,6 +463,8 @@ impl LayerKeys {
             LayerKeys::BatchNorm { epsilon, momentum, bias, activation, .. } => {
                 (Layer::BatchNorm { epsilon, momentum }, bias, activation)
             }
+            // How many layers the block has is known when they are spelled out.
+            LayerKeys::Residual { activation, .. } => (Layer::Residual { body: 0, shortcut: 0 }, 0.0, activation),
             LayerKeys::GlobalAvgPool {} => (Layer::GlobalAvgPool, 0.0, None),
             LayerKeys::Fc { outputs, bias, activation, .. } => (Layer::Fc { outputs }, bias, activation),
             LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),
@@ -400,8 +472,7 @@ impl LayerKeys {
             LayerKeys::Mse {} => (Layer::Mse, 0.0, None),
             LayerKeys::Softmax { label_smoothing } => (Layer::Softmax { label_smoothing }, 0.0, None),
         };
-        layers.push((layer, bias));
-        layers.extend(activation.map(|activation| (activation.layer(), 0.0)));
+        ((layer, bias), activation.map(Activation::layer))
     }
 }
 

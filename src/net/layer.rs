@@ -52,6 +52,10 @@ pub enum Layer {
     /// Batch normalisation, channel by channel: weights `[C]` and biases `[C]` scale and shift what the batch's mean and
     /// variance make. `momentum` is the share of each batch in the running statistics that evaluation takes.
     BatchNorm { epsilon: f32, momentum: f32 },
+    /// Closes a residual block (He et al. 2015): the sum of what `body` layers and `shortcut` layers make of the output of
+    /// the layer before them. The body stands first, then the shortcut, then this; without a shortcut the block's input is
+    /// added as it is. Blocks may hold blocks.
+    Residual { body: usize, shortcut: usize },
     /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
     Fc { outputs: usize },
     /// While training, each value becomes 0 with probability `rate`, and what stays is divided by 1 - rate.
@@ -82,6 +86,7 @@ impl Layer {
             Layer::Maxout { .. } => "maxout",
             Layer::Lrn { .. } => "lrn",
             Layer::BatchNorm { .. } => "batch-norm",
+            Layer::Residual { .. } => "residual",
             Layer::Dropout { .. } => "dropout",
             Layer::Softmax { .. } => "softmax",
             Layer::Hinge => "hinge",
@@ -190,7 +195,7 @@ impl Layer {
                 }
                 Err(format!("slope is {slope}; rule: 0 < slope < 1"))
             }
-            Layer::Relu | Layer::Sigmoid | Layer::Tanh => Ok(input),
+            Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Residual { .. } => Ok(input),
         }
     }
 
@@ -233,6 +238,7 @@ impl Layer {
             | Layer::GlobalAvgPool
             | Layer::Maxout { .. }
             | Layer::Lrn { .. }
+            | Layer::Residual { .. }
             | Layer::Dropout { .. }
             | Layer::Softmax { .. }
             | Layer::Hinge

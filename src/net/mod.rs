@@ -1,9 +1,11 @@
-//! What a user describes: a chain of layers from `input` to a loss, as `softmax`, checked once, shapes and names inferred.
+//! What a user describes: layers from `input` to a loss, as `softmax`, one behind the other or in residual blocks, checked
+//! once, shapes and names inferred.
 //!
 //! Shapes are H, W, C of one example; the batch comes in later. A [`Network`] that exists obeys every rule, so whatever
 //! lowers it needs no checks of its own. Weights are kept as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
 
 mod augmentation;
+mod block;
 mod description;
 mod initializer;
 mod layer;
@@ -25,6 +27,10 @@ pub struct Node {
     /// `input`, `conv1`, `relu1`, `pool1`, `conv2`, ..., `fc1`, `softmax`: numbered by kind, in order.
     pub name: String,
     pub layer: Layer,
+    /// The node whose output enters; an `input` layer's is itself.
+    pub from: usize,
+    /// Of a residual block, the node whose output is added to it.
+    pub added: Option<usize>,
     /// What enters; an `input` layer's own shape.
     pub input: Shape,
     /// What leaves.
@@ -61,7 +67,8 @@ impl Factors {
     }
 }
 
-/// A checked description. Node `i` reads the output of node `i - 1`; the first is `input`, the last a loss.
+/// A checked description. Every node reads nodes before it, most often the one right before; the first is `input`, the last
+/// a loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     pub name: String,
@@ -122,12 +129,14 @@ impl Network {
     /// [`Error::Network`] that names the layer, its input shape and the rule.
     pub fn from_layers(name: &str, layers: &[(Layer, f32)], initializer: Initializer) -> Result<Network> {
         check_order(layers)?;
+        let sources = block::sources(layers)?;
         let mut nodes: Vec<Node> = Vec::with_capacity(layers.len());
         let mut activations = 0;
         let mut parameters = 0;
-        for &(layer, bias_init) in layers {
+        for (&(layer, bias_init), [from, added]) in layers.iter().zip(sources) {
             let name = node_name(&nodes, &layer);
-            let before = nodes.last().map(|node| node.output);
+            let before = nodes.get(from).map(|node| node.output);
+            let added = matches!(layer, Layer::Residual { .. }).then_some(added);
             let refuse = |rule: String| {
                 let entering = before.map_or(String::new(), |shape| format!(" with input {shape}"));
                 Error::Network(format!("layer {name}{entering}: {rule}"))
@@ -137,6 +146,12 @@ impl Network {
             }
             let output = layer.output(before.unwrap_or(Shape::new(0, 0, 0))).map_err(refuse)?;
             let input = before.unwrap_or(output);
+            if let Some(shape) = added.map(|added| nodes[added].output).filter(|shape| *shape != input) {
+                return Err(refuse(format!(
+                    "its body makes {input}, and {shape} is to be added; rule: both have the same shape; give the block a \
+                     `shortcut`, such as a convolution with kernel 1 and the body's filters and stride"
+                )));
+            }
             activations = add(activations, &[output.height, output.width, output.channels]).ok_or_else(|| {
                 refuse(format!(
                     "its output is {output}; rule: at most {MAX_ELEMENTS} activations per example over all layers"
@@ -147,7 +162,8 @@ impl Network {
                     refuse(format!("its weights are {weight:?}; rule: at most {MAX_ELEMENTS} weights over all layers"))
                 })?;
             }
-            nodes.push(Node { name, layer, input, output, bias_init, factors: layer.default_factors() });
+            let factors = layer.default_factors();
+            nodes.push(Node { name, layer, from, added, input, output, bias_init, factors });
         }
         if parameters == 0 {
             return Err(Error::Network("no layer has weights, so there is nothing to train; add an `fc` layer".into()));
@@ -191,6 +207,13 @@ impl Network {
             layer: shape.layer,
         };
         self.parameters().into_iter().enumerate().map(draw).collect()
+    }
+
+    /// The nodes that read the output of node `i`, in order.
+    pub fn readers(&self, i: usize) -> Vec<usize> {
+        let reads =
+            |(place, node): (usize, &Node)| (place > 0 && (node.from == i || node.added == Some(i))).then_some(place);
+        self.nodes.iter().enumerate().filter_map(reads).collect()
     }
 
     /// Number of classes: the scores that the loss takes.

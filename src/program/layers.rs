@@ -10,7 +10,8 @@ use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
 use crate::kernels::{
-    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, fc, loss, lrn, maxout, pool, relu, softmax,
+    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, fc, loss, lrn, maxout, pool, relu, residual,
+    softmax,
 };
 use crate::net::{Augmentation, Layer, Network, Node, Shape};
 
@@ -25,6 +26,8 @@ pub(super) struct Lowering<'a> {
     /// What the forward pass keeps for the backward pass, by node: winners of max-pooling and maxout, LRN's sums, the
     /// statistics of batch normalisation.
     pub kept: Vec<(usize, Tensor)>,
+    /// Where several nodes read one, what each of them adds to its gradient: (the one, the reader), the share.
+    pub shares: Vec<((usize, usize), Tensor)>,
     /// What goes into [`Stage::Unfused`].
     pub unfused: Vec<Instruction>,
 }
@@ -60,6 +63,7 @@ impl Lowering<'_> {
         self.options.fuse
             && is(i, |layer| matches!(layer, Layer::Relu))
             && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
+            && self.network.readers(i) == [i + 1]
     }
 
     fn lrn_params(&self, node: &Node) -> lrn::Params {
@@ -86,13 +90,14 @@ impl Lowering<'_> {
         let node = &self.network.nodes[i];
         let Layer::MaxPool { size, stride, pad } = node.layer else { unreachable!("asked of max-poolings only") };
         let p = pool::Params::new(self.shape(node.input), size, stride, pad);
-        if self.is_fused(i - 1) { (i - 2, p.with_relu()) } else { (i - 1, p) }
+        let below = &self.network.nodes[node.from];
+        if self.is_fused(node.from) { (below.from, p.with_relu()) } else { (node.from, p) }
     }
 
     pub fn forward(&mut self) {
         for i in 1..self.network.nodes.len() {
             let node = &self.network.nodes[i];
-            let (x, y) = (self.nodes[i - 1].activation, self.nodes[i].activation);
+            let (x, y) = (self.nodes[node.from].activation, self.nodes[i].activation);
             let op = match &node.layer {
                 Layer::Input { .. } => unreachable!("only the first node is an input"),
                 Layer::Conv { .. } => {
@@ -124,6 +129,10 @@ impl Lowering<'_> {
                     lrn::forward(self.lrn_params(node), x, y, sums)
                 }
                 Layer::BatchNorm { .. } => self.batch_norm_forward(i, x, y),
+                Layer::Residual { .. } => {
+                    let added = node.added.expect("checked with the network");
+                    residual::add(x, self.nodes[added].activation, y)
+                }
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
                 Layer::Dropout { rate } => {
                     dropout::apply(dropout::Params::new(y.len, *rate, i), self.inputs.header, x, y)
@@ -238,10 +247,16 @@ impl Lowering<'_> {
         }
         for i in (1..last).rev() {
             let node = &self.network.nodes[i];
-            let (x, dy, dx) = (self.nodes[i - 1].activation, self.gradient(i), self.nodes[i - 1].activation_gradient);
+            self.add_shares(i);
+            // The gradient of a sum is that of both its terms, which share its memory or take it for their share.
+            if matches!(node.layer, Layer::Residual { .. }) {
+                continue;
+            }
+            let (x, dy) = (self.nodes[node.from].activation, self.gradient(i));
+            let dx = self.share(node.from, i);
             match &node.layer {
-                Layer::Input { .. } | Layer::Softmax { .. } | Layer::Hinge | Layer::Mse => {
-                    unreachable!("the first and the last node only")
+                Layer::Input { .. } | Layer::Residual { .. } | Layer::Softmax { .. } | Layer::Hinge | Layer::Mse => {
+                    unreachable!("the first and the last node, and what was passed over")
                 }
                 Layer::Conv { .. } => self.conv_backward(i, x, dy, dx),
                 Layer::Fc { .. } => {
@@ -291,16 +306,53 @@ impl Lowering<'_> {
                 Layer::MaxPool { .. } => {
                     let (from, p) = self.pool_params(i);
                     let winner = self.kept(i);
-                    if let Some(dx) = self.nodes[from].activation_gradient {
+                    let relu = self.is_fused(node.from).then_some(node.from);
+                    if let Some(dx) = if let Some(relu) = relu { self.share(from, relu) } else { dx } {
                         self.emit(i, "backward", pool::backward(p, dy, winner, dx));
                     }
-                    if let Some(dx) = dx.filter(|_| self.is_fused(i - 1)) {
+                    if let Some((relu, dx)) = relu.zip(dx) {
                         let p = pool::Params { relu: 0, ..p };
-                        self.emit_unfused(i - 1, "activation_gradient", pool::backward(p, dy, winner, dx));
+                        self.emit_unfused(relu, "activation_gradient", pool::backward(p, dy, winner, dx));
                     }
                 }
             }
         }
+        self.add_shares(0);
+    }
+
+    /// Where node `reader` puts what it adds to the gradient of node `i`, which it reads; none where nobody wants it.
+    fn share(&mut self, i: usize, reader: usize) -> Option<Tensor> {
+        let whole = self.nodes[i].activation_gradient?;
+        if self.network.readers(i).len() == 1 {
+            return Some(whole);
+        }
+        if let Some((_, share)) = self.shares.iter().find(|(place, _)| *place == (i, reader)) {
+            return Some(*share);
+        }
+        let share = self.planner.real(format!("{}.share", self.network.nodes[reader].name), whole.len);
+        self.shares.push(((i, reader), share));
+        Some(share)
+    }
+
+    /// Makes the gradient of a node that several others read.
+    fn add_shares(&mut self, i: usize) {
+        let readers = self.network.readers(i);
+        let Some(whole) = self.nodes[i].activation_gradient.filter(|_| readers.len() > 1) else { return };
+        // A block has no operation that would have made its share; the block's own gradient serves.
+        let shares: Vec<Tensor> = readers.iter().map(|reader| self.share_of(i, *reader)).collect();
+        let mut sum = shares[0];
+        for (count, share) in shares.iter().enumerate().skip(1) {
+            let last = count + 1 == shares.len();
+            let name = format!("{}.activation_gradient.{count}", self.network.nodes[i].name);
+            let target = if last { whole } else { self.planner.real(name, whole.len) };
+            self.emit(i, "shares", residual::add(sum, *share, target));
+            sum = target;
+        }
+    }
+
+    fn share_of(&self, i: usize, reader: usize) -> Tensor {
+        let share = self.shares.iter().find(|(of, _)| *of == (i, reader));
+        share.map_or_else(|| self.gradient(reader), |(_, share)| *share)
     }
 
     fn activation_backward(&mut self, i: usize, function: Function, dy: Tensor, dx: Option<Tensor>) {

@@ -83,8 +83,8 @@ impl Program {
         let nodes = plan_nodes(&mut planner, network, options, parameter_tensors);
         let outputs = plan_outputs(&mut planner, options.batch);
 
-        let (kept, unfused) = (Vec::new(), Vec::new());
-        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, kept, unfused };
+        let (kept, unfused, shares) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, kept, shares, unfused };
         lowering.batch(chunks, examples_per_chunk);
         lowering.forward();
         if options.backward {
@@ -254,15 +254,28 @@ fn plan_nodes(
     parameters: Vec<Option<ParameterTensors>>,
 ) -> Vec<NodeTensors> {
     let last = network.nodes.len() - 1;
+    // What the only reader, a residual block, has already.
+    let shared = |i: usize| match network.readers(i)[..] {
+        [reader] if matches!(network.nodes[reader].layer, Layer::Residual { .. }) => Some(reader),
+        _ => None,
+    };
     let plan = |(i, (node, parameters)): (usize, (&Node, Option<ParameterTensors>))| {
         let len = options.batch * node.output.len();
         let activation = planner.real(format!("{}.activation", node.name), len);
         // The loss makes the gradient of the logits in the forward pass, whether or not anyone goes on backward.
         let wanted = i + 1 == last || (options.backward && i > 0 && i < last) || options.inspect;
-        let activation_gradient = wanted.then(|| planner.real(format!("{}.activation_gradient", node.name), len));
+        let activation_gradient =
+            (wanted && shared(i).is_none()).then(|| planner.real(format!("{}.activation_gradient", node.name), len));
         NodeTensors { activation, activation_gradient, parameters }
     };
-    network.nodes.iter().zip(parameters).enumerate().map(plan).collect()
+    let mut nodes: Vec<NodeTensors> = network.nodes.iter().zip(parameters).enumerate().map(plan).collect();
+    // Blocks in blocks: the outer ones first.
+    for i in (0..nodes.len()).rev() {
+        if let Some(reader) = shared(i) {
+            nodes[i].activation_gradient = nodes[reader].activation_gradient;
+        }
+    }
+    nodes
 }
 
 fn plan_outputs(planner: &mut Planner, batch: usize) -> Outputs {

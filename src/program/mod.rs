@@ -53,7 +53,8 @@ pub struct Instruction {
 #[derive(Debug, Clone, Copy)]
 pub struct NodeTensors {
     pub activation: Tensor,
-    /// Gradient of the mean loss with respect to the activation.
+    /// Gradient of the mean loss with respect to the activation. A node that nothing but a residual block reads shares that
+    /// of the block: a sum hands its gradient on as it is.
     pub activation_gradient: Option<Tensor>,
     pub parameters: Option<ParameterTensors>,
 }
