@@ -9,7 +9,7 @@ use glassnet::formats::layout::{from_pytorch, pytorch_shape, to_pytorch};
 use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::Rule;
-use glassnet::net::{Network, ParameterShape, Parameters};
+use glassnet::net::{Layer, Network, ParameterShape, Parameters};
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
@@ -200,6 +200,8 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
                 learning_rate: rate as f32,
                 correction1: correction(0.9),
                 correction2: correction(0.999),
+                // By batches, where anything is normalised; no other of these networks draws or does a thing more.
+                training: network.nodes.iter().any(|node| matches!(node.layer, Layer::BatchNorm { .. })),
                 ..Header::evaluation(0)
             };
             let inputs = step_inputs(&program, header, &examples, &indices);
@@ -222,7 +224,13 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
             let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
             let weight = double(to_pytorch(node, &reals(&mut *executor, p.weight)));
             let bias = double(reals(&mut *executor, p.bias));
-            for (kind, values) in [("weight", weight), ("bias", bias)] {
+            let mut kinds = vec![("weight", weight), ("bias", bias)];
+            if let Some(running) = p.running {
+                let mut mean = double(reals(&mut *executor, running));
+                let variance = mean.split_off(mean.len() / 2);
+                kinds.extend([("running_mean", mean), ("running_var", variance)]);
+            }
+            for (kind, values) in kinds {
                 let want = golden.values(&format!("{trainer}.{}.{kind}", node.name));
                 compare(&format!("{what}: {}.{kind}", node.name), &values, &want);
             }
@@ -304,4 +312,4 @@ fn ten_updates_whose_gradient_is_clipped() {
     successive_losses_and_weights("spread", "clipped");
 }
 
-on_every_network!(small_a small_b zoo spread convnetjs_mnist);
+on_every_network!(small_a small_b zoo spread blocks convnetjs_mnist);

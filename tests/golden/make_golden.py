@@ -32,6 +32,7 @@ NETWORKS = {
     "small_b": (4, [0.1, -0.3], True),
     "zoo": (4, [0.1, 0.1], True),
     "spread": (4, [0.1, 0.1, 0.1, 0.1], True),
+    "blocks": (4, [0.1, 0.1, 0.1, 0.1, 0.1], True),
     "convnetjs_mnist": (2, [0.6, 0.3], False),
 }
 
@@ -62,27 +63,41 @@ def trainers_of(name):
 # ---- networks -------------------------------------------------------------------------------
 
 def read_network(name):
-    """NAME.toml as a list of (layer name, table): shorthands spelled out, numbered per kind."""
+    """NAME.toml as a list of (layer name, table): shorthands spelled out, numbered per kind.
+
+    Every table says "from" which layer its input comes, and that of a residual which is "added".
+    """
     layers, count = [], {}
 
-    def add(table):
-        stems = {"max-pool": "pool", "avg-pool": "pool", "global-avg-pool": "pool", "leaky-relu": "leaky"}
+    def add(table, source):
+        """Appends what a table stands for, fed by `source`; the name of the last layer of it."""
+        stems = {"max-pool": "pool", "avg-pool": "pool", "global-avg-pool": "pool", "leaky-relu": "leaky",
+                 "batch-norm": "norm"}
         kind = stems.get(table["type"], table["type"])
+        if kind == "residual":
+            body = add_all(table["layers"], source)
+            table = table | {"added": add_all(table.get("shortcut", []), source)}
+            source = body
         count[kind] = count.get(kind, 0) + 1
         numbered = kind not in ("input", "softmax")
-        layers.append((f"{kind}{count[kind]}" if numbered else kind, table))
+        name = f"{kind}{count[kind]}" if numbered else kind
+        layers.append((name, table | {"from": source}))
+        return add({"type": table["activation"]}, name) if "activation" in table else name
 
-    for table in tomllib.loads((HERE / f"{name}.toml").read_text())["layers"]:
-        add(table)
-        if "activation" in table:
-            add({"type": table["activation"]})
+    def add_all(tables, source):
+        for table in tables:
+            source = add(table, source)
+        return source
+
+    add_all(tomllib.loads((HERE / f"{name}.toml").read_text())["layers"], None)
     return layers
 
 
-def forward(layers, params, x):
-    """Every layer's output, in order, as PyTorch has them (NCHW)."""
-    outputs = {}
+def forward(layers, params, x, training=False, outputs=None):
+    """Every layer's output, in order, as PyTorch has them (NCHW). Training moves the running statistics."""
+    outputs = dict(outputs or {})
     for name, t in layers:
+        x = outputs.get(t["from"], x)
         weight, bias = params.get(f"{name}.weight"), params.get(f"{name}.bias")
         match t["type"]:
             case "conv":
@@ -93,6 +108,10 @@ def forward(layers, params, x):
             case "tanh": x = F.tanh(x)
             case "avg-pool": x = F.avg_pool2d(x, t["size"], t["stride"], t["pad"], count_include_pad=False)
             case "global-avg-pool": x = x.mean((2, 3), keepdim=True)
+            case "batch-norm":
+                mean, variance = params[f"{name}.running_mean"], params[f"{name}.running_var"]
+                x = F.batch_norm(x, mean, variance, weight, bias, training, t.get("momentum", 0.1), t.get("epsilon", 1e-5))
+            case "residual": x = x + outputs[t["added"]].reshape(x.shape)
             case "lrn": x = F.local_response_norm(x, t["size"], t["alpha"], t["beta"], t["k"])
             case "maxout": x = x.unflatten(1, (-1, t["group"])).max(2).values
             case "max-pool": x = F.max_pool2d(x, t["size"], t["stride"], t["pad"])
@@ -110,8 +129,14 @@ def cross_entropy(outputs, labels):
 def first_params(layers, conv_bias, rng):
     """Random weights (normal, sqrt(2 / fan-in)) and biases, float32 values held as float64."""
     t = layers[0][1]
-    shape, biases, params = (t["channels"], t["height"], t["width"]), iter(conv_bias), {}
+    biases, params, outputs = iter(conv_bias), {}, {}
+    image = torch.zeros(1, t["channels"], t["height"], t["width"], dtype=torch.double)
     for name, t in layers:
+        shape = outputs.get(t["from"], image).shape[1:]
+        if t["type"] == "batch-norm":
+            tensors = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+            params |= {f"{name}.{what}": (start + 0.3 * (torch.rand(shape[0], generator=rng) - 0.5)).double()
+                       for what, start in tensors.items()}
         if t["type"] in ("conv", "fc"):
             conv = t["type"] == "conv"
             outs = t["filters"] if conv else t["outputs"]
@@ -119,9 +144,8 @@ def first_params(layers, conv_bias, rng):
             weight = torch.randn(outs, *ins, generator=rng) * math.sqrt(2 / math.prod(ins))
             bias = 0.1 * torch.randn(outs, generator=rng) + (next(biases) if conv else 0.0)
             params |= {f"{name}.weight": weight.double(), f"{name}.bias": bias.double()}
-        x = torch.zeros(1, *shape, dtype=torch.double)
-        shape = tuple(forward([(name, t)], params, x)[name].shape[1:])
-    return params, shape[0]
+        outputs = forward([(name, t)], params, image, outputs=outputs)
+    return params, outputs[name].shape[1]
 
 
 def examples(layers, classes, n, rng):
@@ -141,8 +165,9 @@ def margin(layers, outputs, zeros_tie):
 
     A window of zeros is a tie only where `zeros_tie`: the ReLU below stops its gradient anyway.
     """
-    smallest, below = math.inf, None
+    smallest = math.inf
     for name, t in layers:
+        below = outputs[t["from"]].detach() if t["from"] else None
         if t["type"] in ("relu", "leaky-relu"):
             smallest = min(smallest, below.abs().min().item())
         if t["type"] == "maxout":
@@ -155,7 +180,6 @@ def margin(layers, outputs, zeros_tie):
             gap = (first - second)[(first != 0) | zeros_tie]
             assert len(gap) > 0, f"nothing is left alive under {name}"
             smallest = min(smallest, gap.min().item())
-        below = outputs[name].detach()
     return smallest
 
 
@@ -167,7 +191,7 @@ def nhwc(x):
 
 def leaves(first, dtype):
     """Copies: an optimiser writes into its parameters."""
-    return {k: v.to(dtype, copy=True).requires_grad_() for k, v in first.items()}
+    return {k: v.to(dtype, copy=True).requires_grad_("running" not in k) for k, v in first.items()}
 
 
 def one_pass(layers, first, images, labels, dtype=torch.double):
@@ -183,7 +207,7 @@ def one_pass(layers, first, images, labels, dtype=torch.double):
         result[f"{name}.activation"] = nhwc(x.detach())
         result[f"{name}.activation_gradient"] = nhwc(x.grad)
     for name, p in params.items():
-        result |= {name: p.detach(), f"{name}_gradient": p.grad}
+        result |= {name: p.detach()} | ({f"{name}_gradient": p.grad} if p.requires_grad else {})
     return result, margin(layers, outputs, zeros_tie=True)
 
 
@@ -193,17 +217,19 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
     params = leaves(first, dtype)
     weights = [p for k, p in params.items() if k.endswith("weight")]
     rate = {name: t.get("rate_factor", 1.0) for name, t in layers}
-    decay = {name: t.get("decay_factor", 1.0) for name, t in layers}
+    # What normalisation scales by does not decay unless it is asked to.
+    decay = {name: t.get("decay_factor", float(t["type"] != "batch-norm")) for name, t in layers}
     layer = lambda k: k.split(".")[0]
     own_decay = [decay[layer(k)] for k in params if k.endswith("weight")]
     groups = [{"params": [p], "lr": arguments["lr"] * rate[layer(k)],
-               "weight_decay": l2 * decay[layer(k)] if k.endswith("weight") else 0.0} for k, p in params.items()]
+               "weight_decay": l2 * decay[layer(k)] if k.endswith("weight") else 0.0} for k, p in params.items()
+              if p.requires_grad]
     optimiser = optimiser(groups, **arguments)
     losses, decay_losses, smallest, clipped = [], [], math.inf, 0
     batches = zip(images.split(BATCH_SIZES), labels.split(BATCH_SIZES))
     for _, (image, label) in zip(range(updates), batches):
         optimiser.zero_grad()
-        outputs = forward(layers, params, network_input(image, dtype))
+        outputs = forward(layers, params, network_input(image, dtype), training=True)
         loss = cross_entropy(outputs, label)
         loss.backward()
         smallest = min(smallest, margin(layers, outputs, zeros_tie=False))
