@@ -135,7 +135,7 @@ fn an_unknown_preset_lists_the_known_ones() {
     let message = Network::preset("lenet").expect_err("no such preset").to_string();
     assert_eq!(
         message,
-        "unknown preset `lenet`; known are convnetjs-mnist, fast-mnist, best-mnist, vgg-mnist, convnetjs-cifar10"
+        "unknown preset `lenet`; known are convnetjs-mnist, fast-mnist, best-mnist, vgg-mnist, resnet-mnist, convnetjs-cifar10, resnet-cifar10"
     );
 }
 

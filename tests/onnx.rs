@@ -148,6 +148,22 @@ fn every_layer_becomes_its_operators() {
     assert_eq!(ints(&graph, "fc2", "transB"), [1]);
 }
 
+#[test]
+fn a_block_reads_what_entered_it() {
+    let lines = lines(&graph(&model(golden("blocks"))));
+    let of = |name: &str| lines.iter().find(|line| line.starts_with(&format!("{name}: "))).expect("the operator");
+    assert_eq!(
+        of("norm1"),
+        "norm1: BatchNormalization(tanh1, norm1.weight, norm1.bias, norm1.running_mean, norm1.running_var) -> norm1"
+    );
+    assert_eq!(of("residual1"), "residual1: Add(conv3, norm1) -> residual1");
+    assert_eq!(of("conv5"), "conv5: Conv(tanh3, conv5.weight, conv5.bias) -> conv5");
+    assert_eq!(of("residual3"), "residual3: Add(norm3, norm4) -> residual3");
+    // An fc made a vector of one side; the other follows.
+    assert_eq!(of("residual4.added"), "residual4.added: Flatten(pool1) -> residual4.added");
+    assert_eq!(of("residual4"), "residual4: Add(norm5, residual4.added) -> residual4");
+}
+
 /// So a reader that goes through the operators in order finds everything it needs, under one name each.
 #[test]
 fn every_value_is_made_once_before_it_is_read() {
@@ -169,10 +185,12 @@ fn every_value_is_made_once_before_it_is_read() {
 
 #[test]
 fn initialisers_hold_the_weights_in_pytorchs_order() {
-    for name in ["convnetjs-mnist", "best-mnist"] {
+    for name in ["convnetjs-mnist", "best-mnist", "resnet-mnist"] {
         let model = model(Network::preset(name).expect("a preset"));
         let graph = graph(&model);
-        assert_eq!(graph.initializer.len(), 2 * model.parameters.len());
+        let tensors =
+            model.network.parameters().iter().map(|shape| if shape.running > 0 { 4 } else { 2 }).sum::<usize>();
+        assert_eq!(graph.initializer.len(), tensors);
         for (shape, values) in model.network.parameters().iter().zip(&model.parameters) {
             let node = &model.network.nodes[shape.node];
             let (dims, weight) = constant(&graph, &format!("{}.weight", node.name));
@@ -181,6 +199,11 @@ fn initialisers_hold_the_weights_in_pytorchs_order() {
             assert_eq!(weight, layout::to_pytorch(node, &values.weight));
             let (dims, bias) = constant(&graph, &format!("{}.bias", node.name));
             assert_eq!((dims, bias), (vec![shape.bias as i64], values.bias.clone()));
+            if shape.running > 0 {
+                let [mean, variance] =
+                    ["running_mean", "running_var"].map(|what| constant(&graph, &format!("{}.{what}", node.name)).1);
+                assert_eq!((&mean, &variance), (&values.running_mean, &values.running_variance));
+            }
         }
     }
 }

@@ -246,7 +246,11 @@ fn no_flipped_bit_and_no_truncation_panics() {
 /// The model as a file of half the precision gives it back.
 fn rounded(model: &Model, round: impl Fn(f32) -> f32) -> Model {
     let mut model = model.clone();
-    for values in model.parameters.iter_mut().flat_map(|p| [&mut p.weight, &mut p.bias]) {
+    for values in model
+        .parameters
+        .iter_mut()
+        .flat_map(|p| [&mut p.weight, &mut p.bias, &mut p.running_mean, &mut p.running_variance])
+    {
         values.iter_mut().for_each(|value| *value = round(*value));
     }
     model

@@ -4,12 +4,14 @@ use super::Network;
 use crate::{Error, Result};
 
 /// Name and description of every preset; the first is the default.
-pub const PRESETS: [(&str, &str); 5] = [
+pub const PRESETS: [(&str, &str); 7] = [
     ("convnetjs-mnist", include_str!("../../data/presets/convnetjs-mnist.toml")),
     ("fast-mnist", include_str!("../../data/presets/fast-mnist.toml")),
     ("best-mnist", include_str!("../../data/presets/best-mnist.toml")),
     ("vgg-mnist", include_str!("../../data/presets/vgg-mnist.toml")),
+    ("resnet-mnist", include_str!("../../data/presets/resnet-mnist.toml")),
     ("convnetjs-cifar10", include_str!("../../data/presets/convnetjs-cifar10.toml")),
+    ("resnet-cifar10", include_str!("../../data/presets/resnet-cifar10.toml")),
 ];
 
 impl Network {

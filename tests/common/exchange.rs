@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Layers in places and with sizes that no preset and no golden network has them in.
-const OTHERS: [(&str, &str); 6] = [
+const OTHERS: [(&str, &str); 7] = [
     (
         "windows",
         r#"[{ type = "input", height = 11, width = 8, channels = 3, crop = true },
@@ -48,6 +48,16 @@ const OTHERS: [(&str, &str); 6] = [
             { type = "maxout", group = 3 }, { type = "dropout", rate = 0.2 }, { type = "softmax" }]"#,
     ),
     (
+        "blocks-of-vectors",
+        r#"[{ type = "input", height = 5, width = 4, channels = 2 }, { type = "batch-norm", epsilon = 0.1 },
+            { type = "residual", layers = [{ type = "conv", filters = 3, kernel = 1 }], shortcut = [
+                { type = "dropout", rate = 0.2 }, { type = "conv", filters = 3, kernel = 1 }] },
+            { type = "global-avg-pool" },
+            { type = "residual", layers = [{ type = "fc", outputs = 3, activation = "tanh" }, { type = "batch-norm" }] },
+            { type = "residual", layers = [{ type = "residual", layers = [{ type = "sigmoid" }] }], shortcut = [
+                { type = "fc", outputs = 3 }] }, { type = "dropout", rate = 0.5 }, { type = "softmax" }]"#,
+    ),
+    (
         "convolved-scores",
         r#"[{ type = "input", height = 5, width = 5, channels = 2 }, { type = "conv", filters = 3, kernel = 5 },
             { type = "relu" }, { type = "hinge" }]"#,
@@ -66,7 +76,7 @@ pub fn golden(name: &str) -> Network {
 /// Every preset, every golden network, and [`OTHERS`].
 pub fn networks() -> Vec<(String, Network)> {
     let presets = PRESETS.iter().map(|(name, _)| (name.to_string(), Network::preset(name).expect("a preset")));
-    let golden = ["small_a", "small_b", "zoo", "spread"].map(|name| (name.to_string(), golden(name)));
+    let golden = ["small_a", "small_b", "zoo", "spread", "blocks"].map(|name| (name.to_string(), golden(name)));
     let others = OTHERS.iter().map(|(name, layers)| {
         (name.to_string(), network(&format!("name = \"{name}\"\nlayers = {}", layers.replace('\n', " "))))
     });

@@ -24,7 +24,7 @@ from torch import nn
 TOLERANCE = 1e-5
 
 # What the name of a layer begins with, where that is not its type.
-STEMS = {"max-pool": "pool", "avg-pool": "pool", "global-avg-pool": "pool", "leaky-relu": "leaky"}
+STEMS = {"max-pool": "pool", "avg-pool": "pool", "global-avg-pool": "pool", "leaky-relu": "leaky", "batch-norm": "norm"}
 
 
 class Maxout(nn.Module):
@@ -36,39 +36,74 @@ class Maxout(nn.Module):
         return x.unflatten(1, (-1, self.group)).amax(2)
 
 
-def sequential(path):
-    """The network in a model file as an nn.Sequential without weights, up to the logits.
+class Blocks(nn.Module):
+    """Modules that do not just follow one another: every one reads one before it, a residual adds another."""
 
-    Its modules have the names of Glassnet's layers, and `flatten` is added before the first fc.
+    def __init__(self, modules, sources, added):
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+        self.sources, self.added = sources, added
+
+    def forward(self, x):
+        values = {None: x}
+        for name, source in self.sources.items():
+            value = values[source]
+            if name in self.added:
+                x = value + values[self.added[name]].reshape(value.shape)
+            else:
+                x = getattr(self, name)(value)
+            values[name] = x
+        return x
+
+
+def network(path):
+    """The network in a model file as a module without weights, up to the logits.
+
+    Its modules have the names of Glassnet's layers; a flatten is added before the first fc.
     """
     with safe_open(path, "pt") as file:
         description = json.loads(file.metadata()["glassnet"])["network"]
-    modules, count = OrderedDict(), Counter()
-    shape = None  # of one example, as far as the number of an fc's inputs needs it
+    modules, sources, added, shapes, count = OrderedDict(), {}, {}, {}, Counter()
 
-    def add(name, module):
-        nonlocal shape
-        modules[name] = module
-        shape = tuple(module(torch.zeros(1, *shape)).shape[1:])
+    def add(name, module, source):
+        modules[name], sources[name] = module, source
+        shapes[name] = tuple(module.eval()(torch.zeros(1, *shapes[source])).shape[1:])
+        return name
 
-    for layer in tomllib.loads(description)["layers"]:
+    def add_all(layers, source):
+        for layer in layers:
+            source = add_layer(layer, source)
+        return source
+
+    def add_layer(layer, source):
+        """Adds a layer behind another; the name of what it made."""
         kind = layer["type"]
         if kind == "input":
-            shape = layer["channels"], layer["height"], layer["width"]
+            shapes[None] = layer["channels"], layer["height"], layer["width"]
         if kind in ("input", "softmax", "hinge", "mse"):
-            continue
+            return source
+        body = add_all(layer["layers"], source) if kind == "residual" else None
+        other = add_all(layer.get("shortcut", []), source) if kind == "residual" else None
         stem = STEMS.get(kind, kind)
         count[stem] += 1
         name = f"{stem}{count[stem]}"
+        if kind == "residual":
+            sources[name], added[name], shapes[name] = body, other, shapes[body]
+            return name
         names = {"stride": "stride", "pad": "padding"}
         window = {names[key]: tuple(value) for key, value in layer.items() if key in names}
-        if kind == "fc" and len(shape) > 1:
-            add("flatten", nn.Flatten())
+        if kind == "fc" and len(shapes[source]) > 1:
+            source = add(f"flatten_{name}", nn.Flatten(), source)
+        shape = shapes[source]
         match kind:
             case "conv":
                 spread = dict(dilation=tuple(layer.get("dilation", (1, 1))), groups=layer.get("groups", 1))
                 module = nn.Conv2d(shape[0], layer["filters"], tuple(layer["kernel"]), **window, **spread)
             case "fc": module = nn.Linear(shape[0], layer["outputs"])
+            case "batch-norm":
+                norm = nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
+                module = norm(shape[0], layer["epsilon"], layer["momentum"])
             case "relu": module = nn.ReLU()
             case "leaky-relu": module = nn.LeakyReLU(layer["slope"])
             case "sigmoid": module = nn.Sigmoid()
@@ -80,10 +115,12 @@ def sequential(path):
             case "lrn": module = nn.LocalResponseNorm(layer["size"], layer["alpha"], layer["beta"], layer["k"])
             case "dropout": module = nn.Dropout(layer["rate"])
             case _: raise SystemExit(f"{path}: layer type {kind}")
-        add(name, module)
-    if len(shape) > 1:
-        add("flatten", nn.Flatten())
-    return nn.Sequential(modules).eval()
+        return add(name, module, source)
+
+    last = add_all(tomllib.loads(description)["layers"], None)
+    if len(shapes[last]) > 1:
+        add("flatten", nn.Flatten(), last)
+    return (Blocks(modules, sources, added) if added else nn.Sequential(modules)).eval()
 
 
 def main(folder):
@@ -95,7 +132,7 @@ def main(folder):
     for path in outputs:
         name = path.name.removesuffix(".outputs.safetensors")
         file, ours = path.with_name(f"{name}.safetensors"), load_file(path)
-        model = sequential(file)
+        model = network(file)
         model.load_state_dict(load_file(file))
         with torch.no_grad():
             logits = model(ours["input"])
@@ -106,7 +143,7 @@ def main(folder):
         if not difference <= TOLERANCE:
             failed.append(name)
         for kind in ("float32", "float64", "float16", "bfloat16"):
-            state = {key: value.to(getattr(torch, kind)) for key, value in model.state_dict().items()}
+            state = {key: value.to(getattr(torch, kind)) if value.is_floating_point() else value for key, value in model.state_dict().items()}
             save_file(state, path.with_name(f"{name}.{kind}.saved.safetensors"))
     if failed:
         raise SystemExit(f"above {TOLERANCE}: " + ", ".join(failed))
