@@ -93,6 +93,8 @@ pub struct Contestant {
     pub l1_decay: f64,
     pub l2_decay: f64,
     pub clip_norm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     /// Updates of a run that comes to its end.
     pub steps: u64,
     /// Steps between two points.
@@ -259,6 +261,7 @@ impl Comparison {
                 l1_decay: settings.l1_decay,
                 l2_decay: settings.l2_decay,
                 clip_norm: settings.clip_norm,
+                ema: settings.ema,
                 steps,
                 every: settings.stats_every,
                 description: settings.network.to_toml(),
@@ -341,7 +344,7 @@ impl Observer for Recorder<'_> {
         match &event {
             Event::Step(row) => self.points.push(Point::of(row)),
             Event::Epoch(row, _) => self.epochs.push((*row).clone()),
-            Event::Trained(_) => self.trained = true,
+            Event::Trained { .. } => self.trained = true,
             _ => {}
         }
         self.observer.event(event)

@@ -165,7 +165,7 @@ fn rule(trainer: &str) -> Rule {
         "adadelta" => Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
         "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        "momentum" | "clipped" => Rule::Momentum { momentum: 0.9 },
+        "momentum" | "clipped" | "averaged" => Rule::Momentum { momentum: 0.9 },
         "nesterov" => Rule::Nesterov { momentum: 0.9 },
         "adagrad" => Rule::Adagrad { epsilon: 1e-10 },
         "windowgrad" => Rule::Windowgrad { rho: 0.9, epsilon: 1e-8 },
@@ -174,13 +174,15 @@ fn rule(trainer: &str) -> Rule {
     }
 }
 
-/// Trains over the ten batches, the fifth partial; compares losses before each update, and the weights after the last.
+/// Trains over the ten batches, the fifth partial; compares losses before each update, and the weights after the last, or
+/// their moving average.
 fn successive_losses_and_weights(name: &str, trainer: &str) {
     let (network, golden) = (network(name), Golden::open(&format!("{name}_training")));
     let (examples, first) = (golden.examples(), Golden::open(name).parameters(&network));
     let sizes = golden.values("batch_sizes");
     let clip_norm = (trainer == "clipped").then_some(2.2);
-    let options = Options { clip_norm, ..Options::training(4, examples.source(), rule(trainer)) };
+    let ema = (trainer == "averaged").then_some(0.35);
+    let options = Options { clip_norm, ema, ..Options::training(4, examples.source(), rule(trainer)) };
     let scalar = |what: &str| golden.scalar(&format!("{trainer}.{what}"));
     let (rate, l1, l2) = (scalar("learning_rate"), scalar("l1_decay"), scalar("l2_decay"));
     let (losses, decay_losses) =
@@ -190,6 +192,10 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
         let mut executor = executor(&device, &network, &options, &examples, &first);
         load_decay(&mut *executor, l1 as f32, l2 as f32);
         let program = executor.program().clone();
+        let average = program.trainable.and_then(|t| t.average);
+        if let Some(average) = average {
+            executor.copy(program.parameters.id, average.id).expect("the average starts at the weights");
+        }
         let plan = &program.statistics;
         let mut start = 0;
         for (step, size) in sizes.iter().take(losses.len()).enumerate() {
@@ -197,6 +203,7 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
             start += *size as u32;
             let correction = |beta: f64| (1.0 - beta.powi(step as i32 + 1)) as f32;
             let header = Header {
+                step: step as u32,
                 learning_rate: rate as f32,
                 correction1: correction(0.9),
                 correction2: correction(0.999),
@@ -211,6 +218,9 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
             block_on(executor.end_step(true)).expect("the step ends");
         }
         block_on(executor.finish()).expect("the device finishes");
+        if let Some(average) = average {
+            executor.copy(average.id, program.parameters.id).expect("the average takes the weights' place");
+        }
 
         let captures = executor.captured().expect("every capture arrives");
         assert!(captures.iter().map(|c| c.tag).eq(0..losses.len() as u64), "{what}: captures come in order");
@@ -310,6 +320,11 @@ macro_rules! on_every_network {
 #[test]
 fn ten_updates_whose_gradient_is_clipped() {
     successive_losses_and_weights("spread", "clipped");
+}
+
+#[test]
+fn the_moving_average_of_the_weights_of_ten_updates() {
+    successive_losses_and_weights("spread", "averaged");
 }
 
 on_every_network!(small_a small_b zoo spread blocks convnetjs_mnist);

@@ -216,6 +216,9 @@ impl Executor for Broken {
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
         self.inner.write(buffer, words)
     }
+    fn copy(&mut self, from: BufferId, to: BufferId) -> Result<()> {
+        self.inner.copy(from, to)
+    }
     fn begin_step(&mut self, words: &[u32]) -> Result<()> {
         self.inner.begin_step(words)
     }

@@ -28,6 +28,7 @@ struct Step {
     valid: usize,
     rule: Rule,
     clip_norm: Option<f32>,
+    ema: Option<f32>,
 }
 
 /// A number from `low` to `high`.
@@ -120,17 +121,20 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
     // Sums over a batch of more than 128 have units of their own.
     let batch = if head[5] < 240 { pick(head[5], 1, 40) } else { pick(head[5], 129, 260) };
     let clip_norm = (head[7] < 64).then_some(0.01 * (1.0 + f32::from(head[7])));
-    Step { network, batch, valid: pick(head[6], 1, batch), rule: rule(head[7]), clip_norm }
+    let ema = (head[6] < 128).then_some(f32::from(head[6]) / 128.0);
+    Step { network, batch, valid: pick(head[6], 1, batch), rule: rule(head[7]), clip_norm, ema }
 }
 
 /// The device with everything on it that a step needs, state included, and the step's inputs.
 fn prepared(step: &Step, examples: &Examples, device: &Device) -> (Box<dyn Executor>, Vec<u32>) {
-    let options = Options { clip_norm: step.clip_norm, ..Options::training(step.batch, examples.source(), step.rule) };
+    let (clip_norm, ema) = (step.clip_norm, step.ema);
+    let options = Options { clip_norm, ema, ..Options::training(step.batch, examples.source(), step.rule) };
     let mut executor = executor(device, &step.network, &options, examples, &parameters(&step.network, 5));
     load_decay(&mut *executor, 1e-3, 1e-2);
-    if let Some(state) = executor.program().trainable.and_then(|t| t.state) {
-        let values: Vec<u32> = (0..state.len).map(|i| (1e-3 * (1 + i % 7) as f32).to_bits()).collect();
-        executor.write(state.id, &values).expect("the state is written");
+    let trainable = executor.program().trainable.expect("a program that trains");
+    for tensor in [trainable.state, trainable.average].into_iter().flatten() {
+        let values: Vec<u32> = (0..tensor.len).map(|i| (1e-3 * (1 + i % 7) as f32).to_bits()).collect();
+        executor.write(tensor.id, &values).expect("the state is written");
     }
     let header = Header {
         step: 2,

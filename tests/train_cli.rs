@@ -265,6 +265,33 @@ fn the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss() {
 }
 
 #[test]
+fn the_moving_average_of_the_weights_is_what_is_validated_tested_and_saved() {
+    let place = Place::new();
+    let summary = document(&mut place.train("run", &["--epochs", "1", "--ema", "0.9"]));
+    assert_eq!(summary["ema"], 0.9);
+    let test_loss = |file: &str| {
+        let mut eval = glassnet(&["eval", "--device", "cpu", "--dataset", "mnist", "--data-dir"]);
+        eval.arg(place.path("data")).arg("--model").arg(place.path(&format!("run/{file}.safetensors")));
+        document(&mut eval)["test_loss"].as_f64().expect("a loss")
+    };
+    let tested = summary["test_loss"].as_f64().expect("a loss");
+    assert!((test_loss("model") - tested).abs() < 1e-6, "the model is not what was tested");
+    // A checkpoint's weights are those that training goes on from.
+    assert!((test_loss("checkpoint") - tested).abs() > 1e-6);
+    let checkpoint = load_checkpoint(&place.path("run/checkpoint.safetensors")).expect("a checkpoint");
+    let names: Vec<&str> = checkpoint.optimizer.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["state", "average"]);
+    let rows = place.metrics("run");
+    let validated = rows.iter().filter(|row| row["kind"] != "checkpoint");
+    assert!(validated.into_iter().all(|row| row["averaged"] == true), "a row does not say what was validated");
+
+    place.train("without", &["--epochs", "1"]).assert().success();
+    let without = load_checkpoint(&place.path("without/checkpoint.safetensors")).expect("a checkpoint");
+    assert!(without.model.parameters == checkpoint.model.parameters, "the average changed the training");
+    assert!(place.metrics("without").iter().all(|row| row.get("averaged").is_none()));
+}
+
+#[test]
 fn rows_of_metrics_follow_the_schedule_of_the_learning_rate() {
     let place = Place::new();
     let args = ["--steps", "20", "--stats-every", "5", "--learning-rate", "0.5", "--trainer", "sgd"];
@@ -373,7 +400,7 @@ fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
     let place = Place::new();
     // 45 steps an epoch; checkpoints at epochs' ends and at neither multiple of the rows' steps.
     let mut args = vec!["--steps", "600", "--batch-size", "5", "--stats-every", "7", "--checkpoint-every", "20"];
-    args.extend(["--schedule", "one-cycle"]);
+    args.extend(["--schedule", "one-cycle", "--ema", "0.98"]);
     place.train("whole", &args).assert().success();
     let first = place.start(place.train("killed", &args));
     place.wait_for_rows("killed", 3);
@@ -702,6 +729,9 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
         ("--patience", "0"),
         ("--clip-norm", "0"),
         ("--clip-norm", "nan"),
+        ("--ema", "1"),
+        ("--ema", "-0.1"),
+        ("--ema", "nan"),
         ("--batch-size", "0"),
         ("--batch-size", "65536"),
         ("--epochs", "0"),

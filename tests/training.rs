@@ -3,8 +3,9 @@
 mod common;
 
 use glassnet::data::{self, Dataset, DatasetName, Examples, Origin};
+use glassnet::evaluate::evaluate;
 use glassnet::exec::Device;
-use glassnet::net::Network;
+use glassnet::net::{Network, Parameters};
 use glassnet::train::{Event, Length, Observer, Outcome, Overrides, Settings, State, train};
 use glassnet::{Error, Result};
 
@@ -66,9 +67,15 @@ fn devices() -> Vec<Device> {
 
 /// Everything but the clock.
 fn bits(state: &State) -> (u64, Vec<u32>, Vec<u32>, String) {
-    let weights = state.parameters.iter().flat_map(|p| p.weight.iter().chain(&p.bias)).map(|v| v.to_bits()).collect();
+    let weights = values(&state.parameters).map(f32::to_bits).collect();
     let windows = serde_json::to_string(&state.windows).expect("windows are plain data");
-    (state.step, weights, state.optimizer.iter().map(|v| v.to_bits()).collect(), windows)
+    let state_and_average = state.optimizer.iter().chain(&state.average);
+    (state.step, weights, state_and_average.map(|v| v.to_bits()).collect(), windows)
+}
+
+/// All weights and biases.
+fn values(parameters: &[Parameters]) -> impl Iterator<Item = f32> {
+    parameters.iter().flat_map(|p| p.weight.iter().chain(&p.bias)).copied()
 }
 
 #[test]
@@ -111,6 +118,7 @@ fn an_interrupted_run_ends_with_the_same_bits() {
             length: Some(Length::Epochs(2)),
             stats_every: Some(7),
             checkpoint_every: Some(10),
+            ema: Some(0.98),
             ..Overrides::default()
         };
         let settings = settings(&overrides);
@@ -123,6 +131,56 @@ fn an_interrupted_run_ends_with_the_same_bits() {
             let resumed = run(&device, &data, &settings, Some(state), &mut Keeper::default()).expect("it goes on");
             assert_eq!(bits(&resumed.state), bits(&whole.state), "from step {step} on {}", device.info());
         }
+    }
+}
+
+#[test]
+fn evaluation_uses_the_moving_average_and_training_does_not() {
+    let data = digits(300, 50);
+    for device in devices() {
+        let trained = |ema| {
+            let settings = settings(&Overrides {
+                length: Some(Length::Steps(30)),
+                checkpoint_every: Some(1),
+                ema,
+                ..Overrides::default()
+            });
+            let mut keeper = Keeper::default();
+            let outcome = run(&device, &data, &settings, None, &mut keeper).expect("it trains");
+            (outcome, keeper.states)
+        };
+        let ((without, _), (with, states), (nothing, _)) = (trained(None), trained(Some(0.8)), trained(Some(0.0)));
+        assert!(with.state.parameters == without.state.parameters, "the average changes the training");
+        assert!(without.weights == without.state.parameters && nothing.weights == without.weights);
+        assert_eq!(
+            (nothing.validation.validation_loss, nothing.test),
+            (without.validation.validation_loss, without.test)
+        );
+
+        let mut average: Vec<f64> = values(&states[0].parameters).map(f64::from).collect();
+        for (t, state) in states[1..].iter().enumerate().take(30) {
+            assert_eq!(state.step, t as u64 + 1);
+            let d = f64::min(0.8, (1.0 + t as f64) / (10.0 + t as f64));
+            average.iter_mut().zip(values(&state.parameters)).for_each(|(a, w)| *a = d * *a + (1.0 - d) * f64::from(w));
+        }
+        let far = average.iter().zip(values(&with.weights)).map(|(a, w)| (a - f64::from(w)).abs()).fold(0.0, f64::max);
+        assert!(far < 1e-5, "off by {far} on {}", device.info());
+
+        let held_out = data::split(data.train.len()).validation;
+        let image = data.train.shape.iter().product::<usize>();
+        let pixels = |i: &u32| &data.train.pixels[*i as usize * image..][..image];
+        let validation = Examples {
+            pixels: held_out.iter().flat_map(pixels).copied().collect(),
+            labels: held_out.iter().map(|i| data.train.labels[*i as usize]).collect(),
+            ..data.train.clone()
+        };
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let of = |weights: &[Parameters]| {
+            pollster::block_on(evaluate(&device, &network, weights, &validation, 20)).expect("it evaluates").loss
+        };
+        let found = with.validation.validation_loss;
+        assert!((of(&with.weights) - found).abs() < 1e-6, "validation used other weights on {}", device.info());
+        assert!((of(&with.state.parameters) - found).abs() > 1e-4);
     }
 }
 

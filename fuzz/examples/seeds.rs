@@ -195,6 +195,8 @@ fn runs() -> Result<()> {
             l1_decay: settings.l1_decay,
             l2_decay: settings.l2_decay,
             clip_norm: settings.clip_norm,
+            patience: settings.patience,
+            ema: settings.ema,
             stats_every: settings.stats_every,
             checkpoint_every: settings.checkpoint_every,
             network: settings.network.to_toml(),

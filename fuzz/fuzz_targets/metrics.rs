@@ -23,8 +23,8 @@ static RUN: LazyLock<Run> = LazyLock::new(|| {
     let parameters = network.initial_parameters(1);
     let settings = Settings::resolve(network, &Overrides::default()).expect("usable settings");
     let data = Provenance { dataset: "mnist".to_string(), classes: Vec::new(), image: [3, 3, 1] };
-    let (optimizer, windows) = (Vec::new(), Windows::default());
-    let state = State { step: 5, parameters, optimizer, windows, train_seconds: 1.0 };
+    let (optimizer, average, windows) = (Vec::new(), Vec::new(), Windows::default());
+    let state = State { step: 5, parameters, optimizer, average, windows, best: None, train_seconds: 1.0 };
     folder.save_checkpoint(&settings, &data, &state).expect("a checkpoint");
     Run { scratch, settings, folder: Mutex::new(folder) }
 });

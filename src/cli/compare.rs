@@ -54,6 +54,10 @@ pub struct CompareArgs {
     /// The learning rate, where all have the same trainer [default: the network's own, or the trainer's]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
+    /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation and the test [default: the
+    /// network's own, else none]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    ema: Option<f64>,
     /// Steps between two points of a curve; the end of an epoch is one too [default: a hundredth of the run]
     #[arg(long, value_name = "STEPS")]
     every: Option<u64>,
@@ -80,8 +84,8 @@ impl CompareArgs {
             self.presets.iter().map(|name| Network::preset(name)).collect::<Result<_>>()?
         };
         let length = self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps));
-        let (batch_size, learning_rate) = (self.batch_size, self.learning_rate);
-        let overrides = Overrides { length, batch_size, learning_rate, ..Overrides::default() };
+        let (batch_size, learning_rate, ema) = (self.batch_size, self.learning_rate, self.ema);
+        let overrides = Overrides { length, batch_size, learning_rate, ema, ..Overrides::default() };
         Ok(Field { networks, trainers: self.trainers.clone(), seeds: self.seeds.clone(), every: self.every, overrides })
     }
 }

@@ -45,11 +45,16 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let device = device(args).await?;
     let batch = args.batch_size.unwrap_or(BATCH);
     let overrides = Overrides { batch_size: Some(batch), ..Overrides::default() };
-    let rule = Settings::resolve(network.clone(), &overrides)?.trainer.rule();
+    let settings = Settings::resolve(network.clone(), &overrides)?;
     let shape @ [height, width, channels] = image_shape(&network);
     let source = Source { height, width, channels, examples: batch };
     let limits = device.limits();
-    let options = Options { max_binding: limits.max_binding, ..Options::training(batch, source, rule) };
+    let options = Options {
+        max_binding: limits.max_binding,
+        clip_norm: settings.clip_norm.map(|norm| norm as f32),
+        ema: settings.ema.map(|decay| decay as f32),
+        ..Options::training(batch, source, settings.trainer.rule())
+    };
     let program = Program::lower(&network, &options)?;
     program.check_limits(&network, &options, &limits)?;
     program.check_limits(&network, &options, &Device::Reference.limits())?;
@@ -117,9 +122,9 @@ async fn prepared(
         let mut draw = || random.random_range(0.0..1e-3);
         let factors = program.block_factors(draw(), draw());
         write_reals(&mut *executor, trainable.factors.id, &factors)?;
-        if let Some(state) = trainable.state {
-            let values: Vec<f32> = (0..state.len).map(|_| draw()).collect();
-            write_reals(&mut *executor, state.id, &values)?;
+        for tensor in [trainable.state, trainable.average].into_iter().flatten() {
+            let values: Vec<f32> = (0..tensor.len).map(|_| draw()).collect();
+            write_reals(&mut *executor, tensor.id, &values)?;
         }
     }
     Ok(executor)

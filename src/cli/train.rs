@@ -89,6 +89,9 @@ struct OverrideArgs {
     /// End the run when the validation loss has not fallen for so many epochs
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<u64>,
+    /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation, the test and the model
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    ema: Option<f64>,
     /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
     #[arg(long)]
     no_augmentation: bool,
@@ -116,6 +119,7 @@ impl TrainArgs {
             l2_decay: o.l2_decay,
             clip_norm: o.clip_norm,
             patience: o.patience,
+            ema: o.ema,
             no_augmentation: o.no_augmentation,
             seed: o.seed,
             stats_every: self.stats_every,
@@ -140,6 +144,7 @@ impl TrainArgs {
             ("--l2-decay", o.l2_decay.is_some()),
             ("--clip-norm", o.clip_norm.is_some()),
             ("--patience", o.patience.is_some()),
+            ("--ema", o.ema.is_some()),
             ("--no-augmentation", o.no_augmentation),
             ("--seed", o.seed.is_some()),
             ("--stats-every", self.stats_every.is_some()),
@@ -302,6 +307,7 @@ fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String,
         l2_decay: settings.l2_decay,
         clip_norm: settings.clip_norm,
         patience: settings.patience,
+        ema: settings.ema,
         stats_every: settings.stats_every,
         checkpoint_every: settings.checkpoint_every,
         network: settings.network.to_toml(),
@@ -361,9 +367,9 @@ impl Observer for Reporter<'_> {
             Event::FirstStep => self.first_step_seconds = Some(super::since_launch().as_secs_f64()),
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
-            Event::Best(state) => self.folder.save_best(self.settings, &self.data, state)?,
+            Event::Best { step, weights } => self.folder.save_best(self.settings, &self.data, *step, weights)?,
             Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.data, state)?,
-            Event::Trained(state) => self.folder.save_model(self.settings, &self.data, state)?,
+            Event::Trained { step, weights } => self.folder.save_model(self.settings, &self.data, *step, weights)?,
             _ => {}
         }
         self.view.show(&event)
@@ -376,7 +382,7 @@ impl Observer for Reporter<'_> {
 
 impl Reporter<'_> {
     fn finish(&self, outcome: &Outcome, device: &Device, output: Output) -> Result<()> {
-        let Outcome { state, validation, test, examples_seen, images_per_second, stopped_early } = outcome;
+        let Outcome { state, validation, test, examples_seen, images_per_second, stopped_early, .. } = outcome;
         let summary = Summary {
             test_accuracy: test.accuracy,
             test_loss: test.loss,
@@ -393,6 +399,7 @@ impl Reporter<'_> {
             dataset: self.data.dataset.clone(),
             network: self.settings.network.name.clone(),
             trainer: self.settings.trainer.name().into(),
+            ema: self.settings.ema,
             seed: self.settings.seed,
             version: env!("CARGO_PKG_VERSION").into(),
         };

@@ -37,8 +37,9 @@ impl View {
             some => format!(", augmentation ({some})"),
         };
         let clipping = settings.clip_norm.map_or(String::new(), |norm| format!(", gradient norm at most {norm}"));
+        let ema = settings.ema.map_or(String::new(), |decay| format!(", moving average of the weights {decay}"));
         let description = format!(
-            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{clipping}{augmentation}, seed {}",
+            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{clipping}{ema}{augmentation}, seed {}",
             network.name,
             network.parameter_count(),
             settings.trainer.name(),
@@ -83,8 +84,8 @@ impl View {
             }
             Event::Progress(progress) => self.progress(progress),
             Event::Epoch(row, statistics) => self.epoch(row, *statistics)?,
-            Event::Trained(_) => self.bar.set_message("testing"),
-            Event::FirstStep | Event::Step(_) | Event::Best(_) | Event::Checkpoint(_) => {}
+            Event::Trained { .. } => self.bar.set_message("testing"),
+            Event::FirstStep | Event::Step(_) | Event::Best { .. } | Event::Checkpoint(_) => {}
         }
         Ok(())
     }

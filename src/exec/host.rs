@@ -264,6 +264,17 @@ impl<S: Scalar> Executor for HostExecutor<S> {
         Ok(())
     }
 
+    fn copy(&mut self, from: BufferId, to: BufferId) -> Result<()> {
+        let mut target = std::mem::take(&mut self.memory[to.0 as usize]);
+        match (&self.memory[from.0 as usize], &mut target) {
+            (Memory::Real(from), Memory::Real(to)) => to.copy_from_slice(from),
+            (Memory::Words(from), Memory::Words(to)) => to.copy_from_slice(from),
+            _ => panic!("a copy of {:?} into {:?}", self.program.buffer(from), self.program.buffer(to)),
+        }
+        self.memory[to.0 as usize] = target;
+        Ok(())
+    }
+
     fn begin_step(&mut self, words: &[u32]) -> Result<()> {
         self.write(self.program.inputs.all.id, words)
     }

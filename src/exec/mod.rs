@@ -90,6 +90,9 @@ pub trait Executor {
     /// Overwrites a whole buffer, before everything queued later.
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()>;
 
+    /// Queues a copy of one whole buffer into another of the same length; both own their memory.
+    fn copy(&mut self, from: BufferId, to: BufferId) -> Result<()>;
+
     /// Queues a step's inputs, [`Program::input_words`].
     fn begin_step(&mut self, words: &[u32]) -> Result<()>;
 

@@ -17,6 +17,7 @@ mod conv_depthwise;
 mod conv_direct;
 mod conv_sparse;
 pub mod dropout;
+pub mod ema;
 pub mod fc;
 pub mod loss;
 pub mod lrn;
@@ -164,6 +165,7 @@ pub static ALL: &[&Kernel] = &[
     &optimizer::ADADELTA,
     &optimizer::ADAM,
     &optimizer::ADAMW,
+    &ema::AVERAGE,
     &statistics::PARTIAL,
     &statistics::FINISH,
     &statistics::CHANGE,
@@ -195,6 +197,7 @@ pub fn cases() -> Vec<Case> {
         softmax::cases(),
         clip::cases(),
         optimizer::cases(),
+        ema::cases(),
         statistics::cases(),
         probe::cases(),
         matmul::cases(),

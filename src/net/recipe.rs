@@ -131,6 +131,8 @@ pub struct Recipe {
     pub clip_norm: Option<f64>,
     /// Epochs without a lower validation loss after which training ends.
     pub patience: Option<usize>,
+    /// The decay of the moving average of the weights that evaluation uses; none, and evaluation uses the weights.
+    pub ema: Option<f64>,
 }
 
 impl Recipe {
@@ -151,7 +153,7 @@ impl Recipe {
                 "learning_rate" | "step_every" | "step_factor" => (value > 0.0 && value.is_finite(), "above 0"),
                 "l1_decay" | "l2_decay" => (value >= 0.0 && value.is_finite(), "0 or above"),
                 // 0.99999999 is 1 in f32.
-                "momentum" | "rho" | "beta1" | "beta2" => {
+                "momentum" | "rho" | "beta1" | "beta2" | "ema" => {
                     ((0.0..1.0).contains(&value) && (value as f32) < 1.0, "at least 0 and below 1, by 1e-7 or more")
                 }
                 _ => ((0.0..1.0).contains(&value), "at least 0 and below 1"),
@@ -186,7 +188,7 @@ impl Recipe {
         if lines.is_empty() { lines } else { format!("\n[training]\n{lines}") }
     }
 
-    fn numbers(&self) -> [(&'static str, Option<f64>); 13] {
+    fn numbers(&self) -> [(&'static str, Option<f64>); 14] {
         [
             ("learning_rate", self.learning_rate),
             ("warm_up", self.warm_up),
@@ -201,6 +203,7 @@ impl Recipe {
             ("l1_decay", self.l1_decay),
             ("l2_decay", self.l2_decay),
             ("clip_norm", self.clip_norm),
+            ("ema", self.ema),
         ]
     }
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::clip;
+use crate::kernels::ema;
 use crate::kernels::optimizer::{self, Rule};
 use crate::net::{Layer, Network, Node, Shape};
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub rule: Option<Rule>,
     /// The largest norm that the update leaves the gradient of all parameters.
     pub clip_norm: Option<f32>,
+    /// Keep a moving average of the parameters, with this decay (needs `rule`).
+    pub ema: Option<f32>,
     /// Also the gradients that training never needs: of the input, and of what the loss puts out.
     pub inspect: bool,
     /// Let operations compute neighbouring layers along with their own where they can.
@@ -61,8 +64,8 @@ impl Options {
 
     /// For loss and predictions only.
     pub fn evaluation(batch: usize, source: Source) -> Options {
-        let (backward, rule, clip_norm, inspect, fuse) = (false, None, None, false, true);
-        Options { batch, source, backward, rule, clip_norm, inspect, fuse, max_binding: DEFAULT_MAX_BINDING }
+        let (backward, rule, clip_norm, ema, inspect, fuse) = (false, None, None, None, false, true);
+        Options { batch, source, backward, rule, clip_norm, ema, inspect, fuse, max_binding: DEFAULT_MAX_BINDING }
     }
 
     /// For forward and backward with every gradient.
@@ -184,10 +187,10 @@ fn plan_chunks(planner: &mut Planner, options: &Options) -> Result<([Tensor; CHU
 /// The flat buffers behind [`Trainable`], and those that take the update's results.
 struct FlatBuffers {
     trainable: Trainable,
-    parameters_next: Tensor,
     /// What is learned, before and after the update: all but the running statistics.
     learned: [Tensor; 2],
     state_next: Option<Tensor>,
+    average_next: Option<Tensor>,
 }
 
 fn plan_parameters(
@@ -237,12 +240,16 @@ fn plan_parameters(
         let mut state = |name: &str| (slots > 0).then(|| planner.real(name, slots));
         let (state, state_next) = (state("optimizer.state"), state("optimizer.state.next"));
         let factors = planner.real("optimizer.factors", optimizer::FACTORS * (learned / optimizer::BLOCK));
+        // As long as the whole buffer of the parameters: evaluation reads it in their place.
+        let mut average = |name: &str| options.ema.map(|_| planner.real(name, parameters.len));
+        let (average, average_next) = (average("average"), average("average.next"));
         let mut cut = |what: &str, whole: Tensor| match total > learned {
             true => planner.slice(what, whole, 0, learned),
             false => whole,
         };
         let learned = [cut("learned", parameters), cut("learned.next", parameters_next)];
-        FlatBuffers { trainable: Trainable { factors, gradients, state }, parameters_next, learned, state_next }
+        let trainable = Trainable { factors, gradients, state, average, parameters_next };
+        FlatBuffers { trainable, learned, state_next, average_next }
     });
     (parameters, flat, tensors)
 }
@@ -304,7 +311,7 @@ fn plan_update(
     flat: Option<&FlatBuffers>,
 ) -> Vec<(crate::kernels::BufferId, crate::kernels::BufferId)> {
     let Some((rule, flat)) = options.rule.zip(flat) else { return Vec::new() };
-    let Trainable { factors, gradients, state } = flat.trainable;
+    let Trainable { factors, gradients, state, average, parameters_next } = flat.trainable;
     let state = state.zip(flat.state_next);
     let buffers = optimizer::Buffers {
         header: inputs.header,
@@ -316,7 +323,12 @@ fn plan_update(
         state,
     };
     planner.emit(Stage::Update, None, "update", optimizer::update(rule, buffers));
-    let mut swaps = vec![(parameters.id, flat.parameters_next.id)];
+    let mut swaps = vec![(parameters.id, parameters_next.id)];
     swaps.extend(state.map(|(before, after)| (before.id, after.id)));
+    if let Some((decay, (before, after))) = options.ema.zip(average.zip(flat.average_next)) {
+        let op = ema::average(decay, inputs.header, before, parameters_next, after);
+        planner.emit(Stage::Update, None, "average", op);
+        swaps.push((before.id, after.id));
+    }
     swaps
 }

@@ -107,6 +107,10 @@ pub struct Trainable {
     pub factors: Tensor,
     pub gradients: Tensor,
     pub state: Option<Tensor>,
+    /// The moving average of the parameters, laid out like them, where one is kept.
+    pub average: Option<Tensor>,
+    /// Takes the updated parameters; between two steps nobody needs what it holds.
+    pub parameters_next: Tensor,
 }
 
 /// The flat list of operations and the buffers it runs over.

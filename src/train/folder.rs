@@ -3,14 +3,14 @@
 //! Whole files are written atomically; rows of metrics are appended, and what lies beyond the checkpoint is cut off when
 //! a run is resumed, so a kill at any moment leaves a folder that can go on.
 
+use super::event::State;
 use super::metrics::{Best, EpochRow, StepRow, Summary};
-use super::run::State;
 use super::{Length, Overrides, Schedule, Settings, Trainer, Windows};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
-use crate::net::Network;
+use crate::net::{Network, Parameters};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -41,6 +41,8 @@ pub struct RunConfig {
     pub clip_norm: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     pub stats_every: u64,
     pub checkpoint_every: u64,
     /// The network's description, itself TOML.
@@ -83,6 +85,7 @@ impl RunConfig {
             l2_decay: self.l2_decay,
             clip_norm: self.clip_norm,
             patience: self.patience,
+            ema: self.ema,
             seed: self.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,
@@ -91,11 +94,11 @@ impl RunConfig {
         // The network's own [training] table records how the run began: an edit of one without the other would train on
         // with another rule from a state that is not its own.
         let recorded = Settings::resolve(settings.network.clone(), &Overrides::default())?;
-        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, s.l1_decay, s.l2_decay, s.clip_norm);
+        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, s.l1_decay, s.l2_decay, s.clip_norm, s.ema);
         if what(&recorded) != what(&settings) {
             return Err(Error::Settings(
-                "config.toml was changed: its trainer, schedule, batch size, decay or clip_norm is not what its network was trained with; \
-                 start a new run for other settings"
+                "config.toml was changed: its trainer, schedule, batch size, decay, clip_norm or ema is not what its \
+                 network was trained with; start a new run for other settings"
                     .into(),
             ));
         }
@@ -244,14 +247,20 @@ impl RunFolder {
         // Checkpoints of older versions say nothing of it.
         let best = checkpoint.extra.get("best").cloned().unwrap_or_default();
         let best: Option<Best> = serde_json::from_value(best).map_err(|_| foreign("the best epoch"))?;
-        let optimizer = checkpoint.optimizer.into_iter().find(|(name, _)| name == "state").map(|(_, values)| values);
+        let mut tensors = checkpoint.optimizer;
+        let mut take = |wanted: &str| {
+            let tensor = tensors.iter_mut().find(|(name, _)| name == wanted);
+            tensor.map(|(_, values)| std::mem::take(values)).unwrap_or_default()
+        };
+        let (optimizer, average) = (take("state"), take("average"));
         let train_seconds = self.cut_metrics(checkpoint.step)?;
         self.checkpoint_step = Some(checkpoint.step);
         self.open_metrics()?;
         Ok(Some(State {
             step: checkpoint.step,
             parameters: checkpoint.model.parameters,
-            optimizer: optimizer.unwrap_or_default(),
+            optimizer,
+            average,
             windows,
             best,
             train_seconds,
@@ -313,10 +322,11 @@ impl RunFolder {
     pub fn save_checkpoint(&mut self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
         self.append(&Row::Checkpoint { step: state.step, train_seconds: state.train_seconds })?;
         let windows = serde_json::to_value(&state.windows).map_err(|e| Error::Model(e.to_string()))?;
-        let optimizer = vec![("state".to_string(), state.optimizer.clone())];
+        let tensors = [("state", &state.optimizer), ("average", &state.average)].into_iter();
+        let kept = tensors.filter(|(_, values)| !values.is_empty());
         let checkpoint = Checkpoint {
-            model: model(settings, data, state),
-            optimizer: if state.optimizer.is_empty() { Vec::new() } else { optimizer },
+            model: model(settings, data, state.step, &state.parameters),
+            optimizer: kept.map(|(name, values)| (name.to_string(), values.clone())).collect(),
             step: state.step,
             seed: settings.seed,
             extra: serde_json::json!({ "windows": windows, "best": state.best }),
@@ -326,14 +336,14 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Writes `model.safetensors`.
-    pub fn save_model(&self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
-        formats::save_model(&self.path.join("model.safetensors"), &model(settings, data, state))
+    /// Writes `model.safetensors`: the weights after `step` updates, or their moving average.
+    pub fn save_model(&self, settings: &Settings, data: &Provenance, step: u64, weights: &[Parameters]) -> Result<()> {
+        formats::save_model(&self.path.join("model.safetensors"), &model(settings, data, step, weights))
     }
 
-    /// Writes `best.safetensors`.
-    pub fn save_best(&self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
-        formats::save_model(&self.path.join("best.safetensors"), &model(settings, data, state))
+    /// Writes `best.safetensors`, likewise.
+    pub fn save_best(&self, settings: &Settings, data: &Provenance, step: u64, weights: &[Parameters]) -> Result<()> {
+        formats::save_model(&self.path.join("best.safetensors"), &model(settings, data, step, weights))
     }
 
     /// Writes `summary.json`.
@@ -353,9 +363,9 @@ impl RunFolder {
     }
 }
 
-fn model(settings: &Settings, data: &Provenance, state: &State) -> Model {
+fn model(settings: &Settings, data: &Provenance, step: u64, weights: &[Parameters]) -> Model {
     let extra = serde_json::json!({
-        "dataset": data.dataset, "classes": data.classes, "image": data.image, "step": state.step,
+        "dataset": data.dataset, "classes": data.classes, "image": data.image, "step": step,
     });
-    Model { network: settings.network.clone(), parameters: state.parameters.clone(), extra }
+    Model { network: settings.network.clone(), parameters: weights.to_vec(), extra }
 }

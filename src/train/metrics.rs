@@ -32,6 +32,9 @@ pub struct StepRow {
     pub validation_accuracy: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
+    /// Whether validation used the moving average of the weights; the statistics of layers are those of the weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub averaged: bool,
     /// Training time so far, over all sessions of the run.
     pub train_seconds: f64,
     /// Training examples a second since the last row.
@@ -50,6 +53,9 @@ pub struct EpochRow {
     pub examples_seen: u64,
     pub validation_loss: f64,
     pub validation_accuracy: f64,
+    /// As in [`StepRow`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub averaged: bool,
     pub train_seconds: f64,
 }
 
@@ -96,6 +102,9 @@ pub struct Summary {
     pub dataset: String,
     pub network: String,
     pub trainer: String,
+    /// The decay of the moving average of the weights, where it was that which was validated, tested and saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
     pub seed: u64,
     pub version: String,
 }

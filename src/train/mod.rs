@@ -3,6 +3,7 @@
 //! [`train`] drives an executor step by step; what happens comes out as [`Event`]s, which reporters turn into terminal
 //! lines and files. Nothing here knows of GPUs.
 
+mod event;
 mod folder;
 mod metrics;
 mod nonfinite;
@@ -12,9 +13,10 @@ mod session;
 mod settings;
 mod windows;
 
+pub use event::{Event, Observer, Outcome, Progress, State};
 pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, EpochRow, Phases, StepRow, Summary};
-pub use run::{Event, Observer, Outcome, Progress, State, train};
+pub use run::train;
 pub use schedule::Schedule;
 pub use session::Session;
 pub use settings::{Length, Overrides, Settings, Trainer};

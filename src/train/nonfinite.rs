@@ -54,7 +54,7 @@ pub(super) async fn explain(
     Ok(Error::NonFinite { step: suspects.end, layer, tensor: "loss".into(), count: 1 })
 }
 
-/// The error for the first non-finite weight, bias or optimiser state after `step` updates.
+/// The error for the first non-finite weight, bias, optimiser state or average after `step` updates.
 fn in_snapshot(session: &Session, settings: &Settings, snapshot: &Snapshot, step: u64) -> Option<Error> {
     let odd = |values: &[f32]| values.iter().filter(|v| !v.is_finite()).count() as u64;
     for layer in session.parameters(&settings.network, &snapshot.parameters) {
@@ -65,13 +65,14 @@ fn in_snapshot(session: &Session, settings: &Settings, snapshot: &Snapshot, step
             }
         }
     }
-    // Each slot of the state is laid out like the parameters.
-    for slot in snapshot.state.chunks_exact(snapshot.parameters.len()) {
-        for layer in session.parameters(&settings.network, slot) {
-            let count = odd(&layer.weight) + odd(&layer.bias);
-            if count > 0 {
-                let tensor = "optimiser state".to_string();
-                return Some(Error::NonFinite { step, layer: layer.layer, tensor, count });
+    // Each slot of the state is laid out like the parameters, and so is the average.
+    for (tensor, values) in [("optimiser state", &snapshot.state), ("moving average", &snapshot.average)] {
+        for slot in values.chunks_exact(snapshot.parameters.len()) {
+            for layer in session.parameters(&settings.network, slot) {
+                let count = odd(&layer.weight) + odd(&layer.bias);
+                if count > 0 {
+                    return Some(Error::NonFinite { step, layer: layer.layer, tensor: tensor.into(), count });
+                }
             }
         }
     }

@@ -1,93 +1,21 @@
 //! The training loop. It queues steps ahead of the device and handles what comes back as it arrives.
 //!
-//! Step `s` (from 0) trains on `Sampler::batch_at(s)` with draws seeded by (seed, s): all state is weights, optimiser
-//! state, `s` and the windows, so a run that continues from a checkpoint ends with the same bits.
+//! Step `s` (from 0) trains on `Sampler::batch_at(s)` with draws seeded by (seed, s): all state is weights, their moving
+//! average, optimiser state, `s` and the windows, so a run that continues from a checkpoint ends with the same bits.
 
+use super::event::{Event, Observer, Outcome, Progress, State};
 use super::metrics::{Best, EpochRow, Phases, StepRow};
 use super::nonfinite;
 use super::session::{Kind, Session, Snapshot};
 use super::{Settings, Windows};
 use crate::data::{Dataset, Sampler, split};
 use crate::error::{Error, Result};
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::evaluate;
 use crate::exec::{Capture, Device, Timings};
-use crate::net::Parameters;
 use crate::program::{Stage, StepStatistics};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use web_time::{Duration, Instant};
-
-/// Everything that continuing a run needs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct State {
-    /// Updates made.
-    pub step: u64,
-    pub parameters: Vec<Parameters>,
-    /// The optimiser's flat state, as the device holds it.
-    pub optimizer: Vec<f32>,
-    pub windows: Windows,
-    pub best: Option<Best>,
-    /// Training time so far.
-    pub train_seconds: f64,
-}
-
-/// Where a run stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
-    pub step: u64,
-    /// The step after the last one.
-    pub end: u64,
-    /// Epoch of the last step, from 0.
-    pub epoch: u64,
-    pub loss: Option<f64>,
-    pub accuracy: Option<f64>,
-    pub validation_accuracy: Option<f64>,
-    pub images_per_second: f64,
-}
-
-/// What happens in a run.
-#[derive(Debug)]
-pub enum Event<'a> {
-    Started {
-        first_step: u64,
-        end: u64,
-        steps_per_epoch: u64,
-        train_examples: usize,
-        validation_examples: usize,
-    },
-    /// The results of this session's first step are back.
-    FirstStep,
-    Progress(Progress),
-    Step(&'a StepRow),
-    /// The last row of statistics comes along, for a table.
-    Epoch(&'a EpochRow, Option<&'a StepRow>),
-    /// The validation loss is lower than at any epoch's end before.
-    Best(&'a State),
-    Checkpoint(&'a State),
-    /// Training is over; the test comes next, and may still fail.
-    Trained(&'a State),
-}
-
-/// Receives the events of a run; an error ends it.
-pub trait Observer {
-    fn event(&mut self, event: Event<'_>) -> Result<()>;
-
-    /// Asked between steps; true ends the run after a checkpoint.
-    fn should_stop(&self) -> bool;
-}
-
-/// How a finished run ended.
-#[derive(Debug)]
-pub struct Outcome {
-    pub state: State,
-    pub validation: EpochRow,
-    pub test: Evaluation,
-    pub examples_seen: u64,
-    /// Training examples a second in this session of the run; 0 where it made no step.
-    pub images_per_second: f64,
-    /// Whether it ended before its length, for want of a lower validation loss.
-    pub stopped_early: bool,
-}
 
 /// Time in the training loop, with the pauses left out.
 #[derive(Debug)]
@@ -139,19 +67,15 @@ pub async fn train(
         return Err(Error::Data(format!("{} training examples are too few to hold some out", dataset.train.len())));
     }
     let begins = resume.is_none();
-    let state = resume.unwrap_or_else(|| State {
-        step: 0,
-        parameters: settings.network.initial_parameters(settings.seed),
-        optimizer: vec![0.0; session.state_len()],
-        windows: Windows::default(),
-        best: None,
-        train_seconds: 0.0,
-    });
+    let state = resume.unwrap_or_else(|| first_state(&session, settings));
     if state.optimizer.len() != session.state_len() {
         return Err(Error::Model("the checkpoint's optimiser state is not that of this trainer".into()));
     }
+    if state.average.len() != session.average_len() {
+        return Err(Error::Model("the checkpoint's average of the weights is not that of this run".into()));
+    }
     let parameters = session.flat(&state.parameters);
-    let good = Snapshot { parameters, state: state.optimizer };
+    let good = Snapshot { parameters, state: state.optimizer, average: state.average };
     session.restore(&good)?;
     let train_examples = parts.train.len();
     let sampler = Sampler::new(parts.train, settings.batch_size, settings.seed);
@@ -177,6 +101,21 @@ pub async fn train(
         row_mark: (state.step, state.train_seconds),
     };
     run.train(device, dataset, state.step, begins).await
+}
+
+/// Before the first update.
+fn first_state(session: &Session, settings: &Settings) -> State {
+    let parameters = settings.network.initial_parameters(settings.seed);
+    let average = if session.average_len() > 0 { session.flat(&parameters) } else { Vec::new() };
+    State {
+        step: 0,
+        parameters,
+        optimizer: vec![0.0; session.state_len()],
+        average,
+        windows: Windows::default(),
+        best: None,
+        train_seconds: 0.0,
+    }
 }
 
 struct Run<'a> {
@@ -251,15 +190,16 @@ impl Run<'_> {
             None => self.validate(done).await?,
         };
         let state = self.state(done).await?;
+        let weights = self.session.weights(&self.settings.network).await?;
         let (examples_seen, session) = (self.examples_seen(done), self.examples_seen(done) - self.examples_seen(first));
         let images_per_second = session as f64 / (state.train_seconds - before).max(1e-9);
         let Run { session, observer, settings, .. } = self;
-        observer.event(Event::Trained(&state))?;
+        observer.event(Event::Trained { step: done, weights: &weights })?;
         // The test has the device's memory to itself.
         drop(session);
         let batch = settings.batch_size.max(100);
-        let test = evaluate(device, &settings.network, &state.parameters, &dataset.test, batch).await?;
-        Ok(Outcome { state, validation, test, examples_seen, images_per_second, stopped_early: done < end })
+        let test = evaluate(device, &settings.network, &weights, &dataset.test, batch).await?;
+        Ok(Outcome { state, weights, validation, test, examples_seen, images_per_second, stopped_early: done < end })
     }
 
     /// Whether so many epochs have gone by without a lower validation loss that the run ends here.
@@ -419,6 +359,7 @@ impl Run<'_> {
             training_accuracy: training.accuracy().unwrap_or_default(),
             validation_accuracy: validation.accuracy(),
             validation_loss: validation.loss(),
+            averaged: self.settings.ema.is_some(),
             train_seconds,
             images_per_second: examples as f64 / (train_seconds - marked_seconds).max(1e-9),
             time_per_example: timings.map(|t| phases(&t, valid)),
@@ -448,8 +389,8 @@ impl Run<'_> {
         let loss = row.validation_loss;
         if loss.is_finite() && self.best.is_none_or(|best| loss < best.validation_loss) {
             self.best = Some(Best::of(&row));
-            let state = self.state(done).await?;
-            self.observer.event(Event::Best(&state))?;
+            let weights = self.session.weights(&self.settings.network).await?;
+            self.observer.event(Event::Best { step: done, weights: &weights })?;
         }
         Ok(row)
     }
@@ -469,6 +410,7 @@ impl Run<'_> {
             examples_seen: self.examples_seen(done),
             validation_loss: loss / examples as f64,
             validation_accuracy: correct as f64 / examples as f64,
+            averaged: self.settings.ema.is_some(),
             train_seconds: self.stopwatch.elapsed(),
         })
     }
@@ -487,11 +429,12 @@ impl Run<'_> {
     }
 
     async fn state(&mut self, step: u64) -> Result<State> {
-        let Snapshot { parameters, state } = self.session.snapshot().await?;
+        let Snapshot { parameters, state, average } = self.session.snapshot().await?;
         Ok(State {
             step,
             parameters: self.session.parameters(&self.settings.network, &parameters),
             optimizer: state,
+            average,
             windows: self.windows.clone(),
             best: self.best,
             train_seconds: self.stopwatch.elapsed(),

@@ -4,6 +4,7 @@ use super::Settings;
 use crate::data::Examples;
 use crate::error::Result;
 use crate::exec::{Device, Executor, read_reals, upload_examples, write_reals};
+use crate::kernels::Tensor;
 use crate::kernels::batch::Header;
 use crate::net::{Network, Parameters, Shape};
 use crate::program::{Options, Program, Source, Stage};
@@ -35,17 +36,19 @@ impl Kind {
     }
 }
 
-/// Weights and optimiser state on the host, flat, as the device holds them.
+/// Weights, optimiser state and moving average on the host, flat, as the device holds them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     pub parameters: Vec<f32>,
     pub state: Vec<f32>,
+    /// Empty where none is kept.
+    pub average: Vec<f32>,
 }
 
 impl Snapshot {
     /// Whether every value is finite.
     pub fn is_finite(&self) -> bool {
-        self.parameters.iter().chain(&self.state).all(|v| v.is_finite())
+        self.parameters.iter().chain(&self.state).chain(&self.average).all(|v| v.is_finite())
     }
 }
 
@@ -66,6 +69,7 @@ impl Session {
         let options = Options {
             max_binding: limits.max_binding.min(limits.max_buffer),
             clip_norm: settings.clip_norm.map(|norm| norm as f32),
+            ema: settings.ema.map(|decay| decay as f32),
             ..Options::training(settings.batch_size, source, settings.trainer.rule())
         };
         let program = Program::lower(&settings.network, &options)?;
@@ -94,15 +98,25 @@ impl Session {
         self.executor.begin_step(&words)
     }
 
-    /// Queues the forward passes of these validation examples, in batches; returns how many batches there are.
+    /// Queues the forward passes of these validation examples, in batches; returns how many batches there are. Where a moving
+    /// average of the weights is kept, it stands in for them.
     pub(super) async fn evaluate(&mut self, kind: Kind, step: u64, indices: &[u32]) -> Result<usize> {
         let (stages, outputs) =
             (self.executor.program().stages(Stage::Batch, Stage::Forward), self.executor.program().outputs);
+        let average = self.executor.program().trainable.and_then(|t| Some((t.average?.id, t.parameters_next.id)));
+        let parameters = self.executor.program().parameters.id;
+        if let Some((average, spare)) = average {
+            self.executor.copy(parameters, spare)?;
+            self.executor.copy(average, parameters)?;
+        }
         for indices in indices.chunks(self.batch) {
             self.begin(Header::evaluation(indices.len() as u32), indices)?;
             self.executor.run(stages.clone())?;
             self.executor.capture(kind.tag(step), &[outputs.loss.id, outputs.correct.id])?;
             self.executor.end_step(false).await?;
+        }
+        if let Some((_, spare)) = average {
+            self.executor.copy(spare, parameters)?;
         }
         Ok(indices.len().div_ceil(self.batch))
     }
@@ -112,25 +126,51 @@ impl Session {
         self.executor.program().trainable.and_then(|t| t.state).map_or(0, |s| s.len)
     }
 
-    /// Waits for the device and copies weights and state to the host.
-    pub async fn snapshot(&mut self) -> Result<Snapshot> {
-        let program = self.executor.program();
-        let (parameters, state) = (program.parameters.id, program.trainable.and_then(|t| t.state));
-        let parameters = read_reals(self.executor.as_mut(), parameters).await?;
-        let state = match state {
-            Some(state) => read_reals(self.executor.as_mut(), state.id).await?,
-            None => Vec::new(),
-        };
-        Ok(Snapshot { parameters, state })
+    /// Length of the flat moving average; 0 where none is kept.
+    pub fn average_len(&self) -> usize {
+        self.average().map_or(0, |average| average.len)
     }
 
-    /// Puts weights and state back.
+    fn average(&self) -> Option<Tensor> {
+        self.executor.program().trainable.and_then(|t| t.average)
+    }
+
+    /// Waits for the device and copies to the host what training goes on from.
+    pub async fn snapshot(&mut self) -> Result<Snapshot> {
+        let program = self.executor.program();
+        let (parameters, state) = (Some(program.parameters), program.trainable.and_then(|t| t.state));
+        let average = self.average();
+        Ok(Snapshot {
+            parameters: self.read(parameters).await?,
+            state: self.read(state).await?,
+            average: self.read(average).await?,
+        })
+    }
+
+    async fn read(&mut self, tensor: Option<Tensor>) -> Result<Vec<f32>> {
+        match tensor {
+            Some(tensor) => read_reals(self.executor.as_mut(), tensor.id).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Waits for the device; the weights that evaluation uses: their moving average where one is kept.
+    pub async fn weights(&mut self, network: &Network) -> Result<Vec<Parameters>> {
+        let weights = self.average().unwrap_or(self.executor.program().parameters);
+        let flat = self.read(Some(weights)).await?;
+        Ok(self.parameters(network, &flat))
+    }
+
+    /// Puts weights, state and average back.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let program = self.executor.program();
-        let (parameters, state) = (program.parameters.id, program.trainable.and_then(|t| t.state));
-        write_reals(self.executor.as_mut(), parameters, &snapshot.parameters)?;
-        if let Some(state) = state {
-            write_reals(self.executor.as_mut(), state.id, &snapshot.state)?;
+        let (parameters, state) = (Some(program.parameters), program.trainable.and_then(|t| t.state));
+        let average = self.average();
+        let Snapshot { parameters: weights, state: values, average: averages } = snapshot;
+        for (tensor, values) in [(parameters, weights), (state, values), (average, averages)] {
+            if let Some(tensor) = tensor {
+                write_reals(self.executor.as_mut(), tensor.id, values)?;
+            }
         }
         Ok(())
     }

@@ -137,6 +137,8 @@ pub struct Settings {
     pub clip_norm: Option<f64>,
     /// Epochs without a lower validation loss after which the run ends before its length.
     pub patience: Option<u64>,
+    /// The decay of the moving average of the weights, which validation, the test and the model then use.
+    pub ema: Option<f64>,
     pub seed: u64,
     /// Steps between two rows of statistics.
     pub stats_every: u64,
@@ -158,6 +160,7 @@ pub struct Overrides {
     pub l2_decay: Option<f64>,
     pub clip_norm: Option<f64>,
     pub patience: Option<u64>,
+    pub ema: Option<f64>,
     /// Training examples as they are, but for crops, whatever the network's description says.
     pub no_augmentation: bool,
     pub seed: Option<u64>,
@@ -196,6 +199,7 @@ impl Settings {
             l2_decay: overrides.l2_decay.or(recipe.l2_decay).unwrap_or(0.0),
             clip_norm: overrides.clip_norm.or(recipe.clip_norm),
             patience: overrides.patience.or(recipe.patience.map(|epochs| epochs as u64)),
+            ema: overrides.ema.or(recipe.ema),
             seed: overrides.seed.unwrap_or(1),
             stats_every: overrides.stats_every.unwrap_or(100),
             checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
@@ -218,6 +222,7 @@ impl Settings {
         (training.l1_decay, training.l2_decay) = (Some(self.l1_decay), Some(self.l2_decay));
         training.clip_norm = self.clip_norm;
         training.patience = self.patience.map(|epochs| epochs as usize);
+        training.ema = self.ema;
         self
     }
 
@@ -237,6 +242,11 @@ impl Settings {
             && !(norm.is_finite() && (norm as f32).is_normal() && norm > 0.0)
         {
             return refuse(format!("--clip-norm {norm:e} is not a number above 1.2e-38 and below 3.4e38"));
+        }
+        if let Some(decay) = self.ema
+            && !((0.0..1.0).contains(&decay) && (decay as f32) < 1.0)
+        {
+            return refuse(format!("--ema {decay} is not at least 0 and below 1, by 1e-7 or more"));
         }
         self.schedule.check()?;
         if let Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } = self.trainer
@@ -355,6 +365,9 @@ mod tests {
         assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
         for norm in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60, 1e39] {
             assert!(message(Overrides { clip_norm: Some(norm), ..base.clone() }).contains("--clip-norm"));
+        }
+        for decay in [-0.1, 1.0, 0.999_999_99, f64::NAN] {
+            assert!(message(Overrides { ema: Some(decay), ..base.clone() }).contains("--ema"));
         }
         assert!(message(Overrides { momentum: Some(0.5), ..base }).contains("--trainer momentum"));
     }

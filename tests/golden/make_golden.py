@@ -50,14 +50,20 @@ TRAINERS = {
     "adamw": (torch.optim.AdamW, dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8), 0.5, 0.0, 10),
     "l1": (torch.optim.SGD, dict(lr=0.01), 0.0, 1e-3, 1),
     "clipped": (torch.optim.SGD, dict(lr=0.1, momentum=0.9), 1e-2, 0.0, 10),
+    "averaged": (torch.optim.SGD, dict(lr=0.03, momentum=0.9), 1e-2, 0.0, 10),
 }
 
-# The largest norm of a gradient that "clipped" leaves; it stands in one network's file only.
+# The largest norm of a gradient that "clipped" leaves.
 CLIP_NORM = 2.2
+# The decay of the moving average that "averaged" ends with: ten updates see its warm-up and the decay itself.
+EMA = 0.35
+
+# These stand in one network's file only.
+IN_SPREAD = ("clipped", "averaged")
 
 
 def trainers_of(name):
-    return [t for t in TRAINERS if t != "clipped" or name == "spread"]
+    return [t for t in TRAINERS if t not in IN_SPREAD or name == "spread"]
 
 
 # ---- networks -------------------------------------------------------------------------------
@@ -226,6 +232,10 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
               if p.requires_grad]
     optimiser = optimiser(groups, **arguments)
     losses, decay_losses, smallest, clipped = [], [], math.inf, 0
+    module = torch.nn.ParameterList(params.values())
+    warm_up = lambda average, value, n: torch.lerp(value, average, min(EMA, n / (9 + n)))
+    averaged = torch.optim.swa_utils.AveragedModel(module, avg_fn=warm_up)
+    averaged.update_parameters(module)  # the first call copies; n counts it
     batches = zip(images.split(BATCH_SIZES), labels.split(BATCH_SIZES))
     for _, (image, label) in zip(range(updates), batches):
         optimiser.zero_grad()
@@ -243,10 +253,14 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
             for d, w in zip(own_decay, weights):
                 w.grad += d * l1 * w.sign()
         optimiser.step()
+        averaged.update_parameters(module)
     assert trainer != "clipped" or 0 < clipped < updates, f"{clipped} of {updates} gradients are clipped"
     result = {"losses": losses, "decay_losses": decay_losses, "l1_decay": l1, "l2_decay": l2}
     result |= {"learning_rate": arguments["lr"]}
     result = {k: torch.tensor(v, dtype=torch.double) for k, v in result.items()}
+    if trainer == "averaged":
+        assert 1 / 10 < EMA < updates / (9 + updates), "both the warm-up and the decay take part"
+        params = dict(zip(params, averaged.module))
     result |= {k: p.detach() for k, p in params.items()}
     return {f"{trainer}.{k}": v for k, v in result.items()}, smallest
 

@@ -439,6 +439,15 @@ impl Executor for GpuExecutor {
         self.gpu.check()
     }
 
+    fn copy(&mut self, from: BufferId, to: BufferId) -> Result<()> {
+        let ((source, start), (target, offset)) = (self.buffer(from), self.buffer(to));
+        let (source, target) = (source.clone(), target.clone());
+        let bytes = 4 * self.program.buffer(from).len as u64;
+        self.recording(0).encoder.copy_buffer_to_buffer(&source, start, &target, offset, bytes);
+        self.textures.outdate(&self.program, self.program.root(to).0);
+        Ok(())
+    }
+
     fn begin_step(&mut self, words: &[u32]) -> Result<()> {
         let inputs = self.program.inputs.all;
         assert_eq!(words.len(), inputs.len, "a step's inputs");

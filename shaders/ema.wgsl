@@ -1,0 +1,37 @@
+// Exponential moving average of the parameters: average' = d*average + (1-d)*w', over the whole flat buffer.
+//
+// d = min(decay, (1+t)/(10+t)), t = header.step counting updates from 0. Four parameters an invocation; the count is a
+// multiple of 64.
+
+struct Params { count: u32, decay: f32, reserved0: u32, reserved1: u32 }
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(2) var<storage, read> before: array<vec4f>;
+@group(0) @binding(3) var<storage, read> w: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> after: array<vec4f>;
+@group(0) @binding(5) var before_texture: texture_2d<f32>;
+@group(0) @binding(6) var w_texture: texture_2d<f32>;
+
+// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
+override TEXTURES: bool = false;
+
+fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
+
+@compute @workgroup_size(64)
+fn average(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if i >= p.count / 4u { return; }
+    let t = f32(header[0]);
+    let d = min(p.decay, (1.0 + t) / (10.0 + t));
+    if TEXTURES {
+        let old = textureLoad(before_texture, texel(i), 0);
+        after[i] = d * old + (1.0 - d) * textureLoad(w_texture, texel(i), 0);
+    } else {
+        after[i] = d * before[i] + (1.0 - d) * w[i];
+    }
+}

@@ -1,0 +1,102 @@
+//! The exponential moving average of the parameters, which evaluation uses where one is kept; `shaders/ema.wgsl`.
+//!
+//! After update t, counted from 0: a' = d*a + (1-d)*w', with d = min(decay, (1+t)/(10+t)), the warm-up of TensorFlow's
+//! `ExponentialMovingAverage` with `num_updates`. It starts at the initial weights. With d = decay from the start, these
+//! would still make up decay^t of the average; so they are gone after a few dozen updates, whatever the decay.
+//! Over the whole flat buffer: whatever else lies there beside weights and biases is averaged too.
+
+use super::batch::Header;
+use super::case::{CaseBuilder, Tolerance};
+use super::op::{linear, word};
+use super::optimizer::BLOCK;
+use super::{
+    Args, Case,
+    Element::{F32, U32},
+    Kernel, Op, Reference, Scalar, Tensor, Texture,
+};
+use rayon::prelude::*;
+
+#[repr(C)]
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    pub count: u32,
+    pub decay: f32,
+    pub reserved: [u32; 2],
+}
+
+/// Inputs: header, a, w'. Outputs: a'.
+pub static AVERAGE: Kernel = Kernel {
+    name: "ema.average",
+    source: include_str!("../../shaders/ema.wgsl"),
+    entry: "average",
+    inputs: &[U32, F32, F32],
+    outputs: &[F32],
+    textures: &[Texture::vectors(1), Texture::vectors(2)],
+    params: size_of::<Params>(),
+    workgroup: 64,
+    reference: Reference { single: reference, double: reference },
+    cpu: Some(cpu),
+};
+
+/// `after` becomes the average of `before` and `w`, the parameters after the step's update.
+pub fn average(decay: f32, header: Tensor, before: Tensor, w: Tensor, after: Tensor) -> Op {
+    let count = w.len;
+    assert!((0.0..1.0).contains(&decay), "ema.average: a decay of {decay}");
+    assert_eq!((header.len, before.len, after.len), (Header::LEN, count, count), "ema.average: header, averages");
+    assert!(count.is_multiple_of(BLOCK), "ema.average: {count} values");
+    let params = Params { count: word(count), decay, reserved: [0; 2] };
+    Op::new(&AVERAGE, params, &[header, before, w], &[after], linear(count / 4, 64), 3 * count)
+}
+
+/// The share of the old average after update `t`, counted from 0.
+fn share(decay: f32, t: u32) -> f64 {
+    f64::from(decay).min((1.0 + f64::from(t)) / (10.0 + f64::from(t)))
+}
+
+fn reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let d = share(args.params::<Params>().decay, args.words(0)[0]);
+    let (before, w) = (args.real(1), args.real(2));
+    for ((after, before), w) in args.out(0).iter_mut().zip(before).zip(w) {
+        *after = S::of(d * before.get() + (1.0 - d) * w.get());
+    }
+}
+
+fn cpu(args: &mut Args<'_, f32>) {
+    const TASK: usize = 64 * BLOCK;
+    let d = share(args.params::<Params>().decay, args.words(0)[0]) as f32;
+    let (before, w) = (args.real(1).par_chunks(TASK), args.real(2).par_chunks(TASK));
+    args.out(0).par_chunks_mut(TASK).zip(before).zip(w).for_each(|((after, before), w)| {
+        for ((after, before), w) in after.iter_mut().zip(before).zip(w) {
+            *after = d * before + (1.0 - d) * w;
+        }
+    });
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // The last one takes more than one row of a texture.
+    for (blocks, decay, step) in
+        [(1, 0.999, 0), (2, 0.0, 5), (3, 0.35, 3), (67, 0.35, 4), (65, 0.9999, 89_989), (1025, 0.999, 1_000_000)]
+    {
+        let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
+        let header = b.header(Header { step, ..Header::evaluation(1) });
+        let (before, w, after) = (b.real(count), b.real(count), b.out(count));
+        let op = average(decay, header, before, w, after);
+        // Values up to 1; a quotient, two products and a sum round.
+        let tolerance = Tolerance { atol: 4e-7, rtol: 0.0 };
+        cases.push(b.case(format_args!("count={count} decay={decay} step={step}"), op, tolerance));
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_initial_weights_are_soon_gone_and_the_decay_takes_over() {
+        let left: f64 = (0..30).map(|t| share(0.9999, t)).product();
+        assert!(left < 1e-8, "{left}");
+        assert_eq!([0, 8, 1_000_000].map(|t| share(0.5, t)), [0.1, 0.5, 0.5]);
+    }
+}
