@@ -1,7 +1,11 @@
 // Dropout, inverted: while training (header.training = 1), values whose draw lies below the threshold become zero and the
-// others grow by 1 / (1 - rate); else all stay. The same for values and their gradients, elementwise over any shape.
+// others grow by scale, 1 / (1 - rate); else all stay, or are multiplied by evaluation where that is not 1. The same for values
+// and their gradients, elementwise over any shape.
 
-struct Params { count: u32, stream: u32, threshold: u32, scale: f32 }
+struct Params {
+    count: u32, stream: u32, threshold: u32, scale: f32,
+    evaluation: f32, reserved0: u32, reserved1: u32, reserved2: u32,
+}
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: array<u32>;
@@ -31,7 +35,11 @@ fn apply(
     if i >= p.count { return; }
     let value = x[i];
     if header[3] == 0u {
-        y[i] = value;
+        if p.evaluation == 1.0 {
+            y[i] = value;
+        } else {
+            y[i] = value * p.evaluation;
+        }
         return;
     }
     let draw = pcg3d(vec3u(header[2] ^ p.stream, header[0], i)).x >> 8u;

@@ -2,14 +2,14 @@
 //
 // factors holds (l1, l2, r, unused) for each block of 64 parameters: tensors start on block borders, so weights decay and
 // biases do not, and layers learn at rates of their own. With s the first of scale, or 1, the effective gradient is
-// s*g + l2*w + l1*sign(w), but for adamw, whose decay stands beside the step. The learning rate is lr*r. Two-slot state
+// s*g + l2*w + l1*sign(w), but for adamw, whose decay stands beside the step. sign(0) is -zero_pull. The learning rate is lr*r. Two-slot state
 // is [2, count]. header: 4 = learning rate, 5 and 6 = Adam's 1-beta1^t and 1-beta2^t, all as f32 bits. The rules are those
 // of kernels/optimizer.rs.
 // Four parameters an invocation; the count is a multiple of 64.
 
 struct Params {
     count: u32, a: f32, b: f32, epsilon: f32,
-    scaled: u32, reserved0: u32, reserved1: u32, reserved2: u32,
+    scaled: u32, zero_pull: f32, reserved0: u32, reserved1: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -27,7 +27,7 @@ fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 // The decay's part of the gradient; i counts in fours.
 fn decay_gradient(i: u32, w: vec4f) -> vec4f {
     let l = factors[i / 16u];
-    return l.y * w + l.x * sign(w);
+    return l.y * w + l.x * (sign(w) - select(vec4f(), vec4f(p.zero_pull), w == vec4f()));
 }
 
 fn scaled(g: vec4f) -> vec4f {
@@ -120,7 +120,7 @@ fn nesterov(
     w_out[i] = w + p.a * v - step;
 }
 
-// ---- adagrad: s' = s + g²; w' = w - lr*g / (sqrt(s') + eps) ----
+// ---- adagrad: s' = s + g²; w' = w - lr*g / (sqrt(s' + b) + eps); b or eps is 0 ----
 @compute @workgroup_size(64)
 fn adagrad(
     @builtin(workgroup_id) group: vec3u,
@@ -133,10 +133,10 @@ fn adagrad(
     let g = effective_gradient(i, load_gradient(i), w);
     let s = load_state(i) + g * g;
     state_out[i] = s;
-    w_out[i] = w - learning_rate(i) * g / (sqrt(s) + p.epsilon);
+    w_out[i] = w - learning_rate(i) * g / (sqrt(s + p.b) + p.epsilon);
 }
 
-// ---- windowgrad: s' = rho*s + (1-rho)g²; w' = w - lr*g / (sqrt(s') + eps) ----
+// ---- windowgrad: s' = rho*s + (1-rho)g²; w' = w - lr*g / (sqrt(s' + b) + eps); b or eps is 0 ----
 @compute @workgroup_size(64)
 fn windowgrad(
     @builtin(workgroup_id) group: vec3u,
@@ -149,7 +149,7 @@ fn windowgrad(
     let g = effective_gradient(i, load_gradient(i), w);
     let s = p.a * load_state(i) + (1.0 - p.a) * g * g;
     state_out[i] = s;
-    w_out[i] = w - learning_rate(i) * g / (sqrt(s) + p.epsilon);
+    w_out[i] = w - learning_rate(i) * g / (sqrt(s + p.b) + p.epsilon);
 }
 
 // ---- adadelta: s' = rho*s + (1-rho)g²; d = -lr*sqrt((u+eps)/(s'+eps))*g; u' = rho*u + (1-rho)(d/lr)²; w' = w + d ----

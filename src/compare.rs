@@ -95,6 +95,8 @@ pub struct Contestant {
     pub clip_norm: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub convnetjs_exact: bool,
     /// Updates of a run that comes to its end.
     pub steps: u64,
     /// Steps between two points.
@@ -262,6 +264,7 @@ impl Comparison {
                 l2_decay: settings.l2_decay,
                 clip_norm: settings.clip_norm,
                 ema: settings.ema,
+                convnetjs_exact: settings.convnetjs_exact,
                 steps,
                 every: settings.stats_every,
                 description: settings.network.to_toml(),

@@ -8,7 +8,7 @@ use glassnet::exec::{Device, Executor};
 use glassnet::formats::layout::{from_pytorch, pytorch_shape, to_pytorch};
 use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::Rule;
+use glassnet::kernels::optimizer::{Epsilon, Rule};
 use glassnet::net::{Layer, Network, ParameterShape, Parameters};
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
@@ -167,8 +167,8 @@ fn rule(trainer: &str) -> Rule {
         "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         "momentum" | "clipped" | "averaged" => Rule::Momentum { momentum: 0.9 },
         "nesterov" => Rule::Nesterov { momentum: 0.9 },
-        "adagrad" => Rule::Adagrad { epsilon: 1e-10 },
-        "windowgrad" => Rule::Windowgrad { rho: 0.9, epsilon: 1e-8 },
+        "adagrad" => Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
+        "windowgrad" => Rule::Windowgrad { rho: 0.9, epsilon: Epsilon::Beside(1e-8) },
         "sgd" | "l1" => Rule::Sgd,
         other => panic!("{other} is no trainer"),
     }

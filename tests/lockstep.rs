@@ -7,7 +7,7 @@ use glassnet::error::Result;
 use glassnet::exec::lockstep::{Divergence, Report, lockstep};
 use glassnet::exec::{Capture, Device, DeviceInfo, Executor, Pending};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::Rule;
+use glassnet::kernels::optimizer::{Epsilon, Rule};
 use glassnet::kernels::{BufferId, Element};
 use glassnet::net::Network;
 use glassnet::program::{Options, Program};
@@ -147,8 +147,8 @@ fn gpu_and_reference_agree_with_other_trainers() {
             Rule::Sgd,
             Rule::Momentum { momentum: 0.9 },
             Rule::Nesterov { momentum: 0.9 },
-            Rule::Adagrad { epsilon: 1e-10 },
-            Rule::Windowgrad { rho: 0.99, epsilon: 1e-8 },
+            Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
+            Rule::Windowgrad { rho: 0.99, epsilon: Epsilon::Beside(1e-8) },
             Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         ];
         for rule in rules {

@@ -197,6 +197,7 @@ fn runs() -> Result<()> {
             clip_norm: settings.clip_norm,
             patience: settings.patience,
             ema: settings.ema,
+            convnetjs_exact: settings.convnetjs_exact,
             stats_every: settings.stats_every,
             checkpoint_every: settings.checkpoint_every,
             network: settings.network.to_toml(),

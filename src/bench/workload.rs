@@ -56,7 +56,7 @@ impl Workload {
 
     /// Training with batches of `batch` examples.
     pub fn options(&self, batch: usize) -> Options {
-        Options::training(batch, self.source(), self.settings.trainer.rule())
+        Options::training(batch, self.source(), self.settings.rule())
     }
 
     /// The executor of `device`, filled and ready to step.

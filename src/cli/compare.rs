@@ -58,6 +58,9 @@ pub struct CompareArgs {
     /// network's own, else none]
     #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
     ema: Option<f64>,
+    /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
+    #[arg(long)]
+    convnetjs_exact: bool,
     /// Steps between two points of a curve; the end of an epoch is one too [default: a hundredth of the run]
     #[arg(long, value_name = "STEPS")]
     every: Option<u64>,
@@ -85,7 +88,8 @@ impl CompareArgs {
         };
         let length = self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps));
         let (batch_size, learning_rate, ema) = (self.batch_size, self.learning_rate, self.ema);
-        let overrides = Overrides { length, batch_size, learning_rate, ema, ..Overrides::default() };
+        let convnetjs_exact = self.convnetjs_exact;
+        let overrides = Overrides { length, batch_size, learning_rate, ema, convnetjs_exact, ..Overrides::default() };
         Ok(Field { networks, trainers: self.trainers.clone(), seeds: self.seeds.clone(), every: self.every, overrides })
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
         max_binding: limits.max_binding,
         clip_norm: settings.clip_norm.map(|norm| norm as f32),
         ema: settings.ema.map(|decay| decay as f32),
-        ..Options::training(batch, source, settings.trainer.rule())
+        ..Options::training(batch, source, settings.rule())
     };
     let program = Program::lower(&network, &options)?;
     program.check_limits(&network, &options, &limits)?;

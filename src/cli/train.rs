@@ -92,6 +92,9 @@ struct OverrideArgs {
     /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation, the test and the model
     #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
     ema: Option<f64>,
+    /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
+    #[arg(long)]
+    convnetjs_exact: bool,
     /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
     #[arg(long)]
     no_augmentation: bool,
@@ -120,6 +123,7 @@ impl TrainArgs {
             clip_norm: o.clip_norm,
             patience: o.patience,
             ema: o.ema,
+            convnetjs_exact: o.convnetjs_exact,
             no_augmentation: o.no_augmentation,
             seed: o.seed,
             stats_every: self.stats_every,
@@ -145,6 +149,7 @@ impl TrainArgs {
             ("--clip-norm", o.clip_norm.is_some()),
             ("--patience", o.patience.is_some()),
             ("--ema", o.ema.is_some()),
+            ("--convnetjs-exact", o.convnetjs_exact),
             ("--no-augmentation", o.no_augmentation),
             ("--seed", o.seed.is_some()),
             ("--stats-every", self.stats_every.is_some()),
@@ -308,6 +313,7 @@ fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String,
         clip_norm: settings.clip_norm,
         patience: settings.patience,
         ema: settings.ema,
+        convnetjs_exact: settings.convnetjs_exact,
         stats_every: settings.stats_every,
         checkpoint_every: settings.checkpoint_every,
         network: settings.network.to_toml(),

@@ -38,8 +38,9 @@ impl View {
         };
         let clipping = settings.clip_norm.map_or(String::new(), |norm| format!(", gradient norm at most {norm}"));
         let ema = settings.ema.map_or(String::new(), |decay| format!(", moving average of the weights {decay}"));
+        let exact = if settings.convnetjs_exact { ", as ConvNetJS computes" } else { "" };
         let description = format!(
-            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{clipping}{ema}{augmentation}, seed {}",
+            "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{exact}{clipping}{ema}{augmentation}, seed {}",
             network.name,
             network.parameter_count(),
             settings.trainer.name(),

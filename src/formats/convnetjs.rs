@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `pool`, `svm`, `regression` | `max-pool`, `hinge`, `mse`: the same gradients, though `svm` reports a loss larger by 1, and `regression` one four times as large |
 //! | `lrn` with an even n: a window of n + 1 channels, divided by n | `lrn` with size n + 1 and alpha (n + 1)/n times as large |
-//! | `dropout`: predictions are multiplied by `drop_prob` | the weights behind it are. With 0.5 training agrees too; with others ConvNetJS contradicts itself |
+//! | `dropout`: predictions are multiplied by `drop_prob` | the weights behind it are, but where the network computes as ConvNetJS does. With 0.5 training agrees too; with others ConvNetJS contradicts itself |
 //! | `input` says nothing about larger images | `crop = true`, so that they are cropped in the centre |
 
 use super::Model;
@@ -297,6 +297,9 @@ fn not_read(error: &serde_json::Error) -> String {
 /// ConvNetJS's dropout multiplies by `drop_prob` when it predicts, ours lets predictions pass. For each layer with weights,
 /// in order: what its input is multiplied by there and not here, which its weights make up for.
 fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
+    if network.training.convnetjs_exact {
+        return Ok(vec![1.0; network.parameters().len()]);
+    }
     let mut factors = Vec::new();
     let mut waiting: Option<(&str, f64)> = None;
     for node in &network.nodes {

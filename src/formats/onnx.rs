@@ -6,8 +6,8 @@
 //! `[N,O]` too. Every other value has its layer's name. Weights are in PyTorch's order, which is ONNX's, and have the
 //! names that they have in our own files.
 //!
-//! ONNX can say every layer there is; `dropout` does nothing outside training and is left out. Reading files back is
-//! not offered: ONNX can say far more than our layers.
+//! ONNX can say every layer there is; `dropout` does nothing outside training and is left out, where it is not ConvNetJS's,
+//! which is a product. Reading files back is not offered: ONNX can say far more than our layers.
 
 pub mod proto;
 
@@ -36,7 +36,8 @@ const PROBABILITIES: &str = "probabilities";
 /// When the parameters are not those of the network.
 pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
     let network = &model.network;
-    let mut builder = Builder::default();
+    let convnetjs_exact = model.network.training.convnetjs_exact;
+    let mut builder = Builder { convnetjs_exact, ..Builder::default() };
     for (name, shape, values) in named_tensors(model)? {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         builder.initializers.push(initializer(name, &shape, DataType::Float, raw_data));
@@ -107,6 +108,8 @@ struct Value {
     name: String,
     /// Whether it is `[N,C]`, as an fc makes it, instead of `[N,C,H,W]`.
     flat: bool,
+    /// Whether dropout multiplies by its rate, as ConvNetJS's does.
+    convnetjs_exact: bool,
 }
 
 impl Builder {
@@ -123,6 +126,12 @@ impl Builder {
         let name = &node.name[..];
         let Shape { height, width, channels } = node.input;
         match node.layer {
+            Layer::Dropout { rate } if self.convnetjs_exact => {
+                let factor = format!("{name}.rate");
+                let tensor = initializer(factor.clone(), &[], DataType::Float, rate.to_le_bytes().to_vec());
+                self.initializers.push(tensor);
+                self.push("Mul", name, &[&factor], vec![]);
+            }
             Layer::Input { .. } | Layer::Dropout { .. } => {}
             Layer::Conv { filters: _, kernel, stride, pad, dilation, groups } => {
                 self.map(node);

@@ -2,6 +2,9 @@
 //! that evaluation has nothing to do (Srivastava et al. 2014). The gradient goes the same way as the values. Elementwise
 //! over any shape; `shaders/dropout.wgsl`.
 //!
+//! ConvNetJS's does not scale while training, and multiplies by `rate` when it predicts (by 1 - `rate` would be right; with
+//! 0.5 it is the same).
+//!
 //! What is dropped depends on (seed, step, layer, place) alone and is the same everywhere.
 
 use super::batch::{Header, pcg3d};
@@ -23,8 +26,11 @@ pub struct Params {
     pub stream: u32,
     /// Draws of 24 bits below it drop the value.
     pub threshold: u32,
-    /// 1 / (1 - rate).
+    /// What a value that stays is multiplied by: 1 / (1 - rate).
     pub scale: f32,
+    /// What every value is multiplied by in evaluation.
+    pub evaluation: f32,
+    pub reserved: [u32; 3],
 }
 
 impl Params {
@@ -34,7 +40,13 @@ impl Params {
         // Odd, so that every layer has another; the first is none of the streams of `batch`.
         let stream = 0xc2b2_ae35 ^ (layer as u32).wrapping_mul(0x9e37_79b1);
         let threshold = (f64::from(rate) * f64::from(1 << 24)) as u32;
-        Params { count: word(count), stream, threshold, scale: (1.0 / (1.0 - f64::from(rate))) as f32 }
+        let scale = (1.0 / (1.0 - f64::from(rate))) as f32;
+        Params { count: word(count), stream, threshold, scale, evaluation: 1.0, reserved: [0; 3] }
+    }
+
+    /// The same, scaled as ConvNetJS scales.
+    pub fn as_convnetjs(self, rate: f32) -> Params {
+        Params { scale: 1.0, evaluation: rate, ..self }
     }
 
     fn drops(&self, header: &[u32], i: usize) -> bool {
@@ -68,7 +80,7 @@ fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (header, x) = (args.words(0), args.real(1));
     for (i, y) in args.out(0).iter_mut().enumerate() {
         *y = match header[3] {
-            0 => x[i],
+            0 => S::of(x[i].get() * f64::from(p.evaluation)),
             _ if p.drops(header, i) => S::of(0.0),
             _ => S::of(x[i].get() * f64::from(p.scale)),
         };
@@ -84,7 +96,8 @@ fn cpu(args: &mut Args<'_, f32>) {
     let first = args.offset(x.len());
     let chunks = args.out(0).par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
     chunks.with_min_len(args.least_items()).for_each(|(i, (y, x))| match header[3] {
-        0 => y.copy_from_slice(x),
+        0 if p.evaluation == 1.0 => y.copy_from_slice(x),
+        0 => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * p.evaluation),
         _ => thin(&p, header, first + i * CHUNK, x, y),
     });
 }
@@ -111,16 +124,25 @@ pub fn cases() -> Vec<Case> {
         (4097, 0.1, true),
         (65_535 * 64 + 1, 0.5, true),
     ] {
-        let mut b = CaseBuilder::default();
-        let header = b.header(Header { step: 41, seed: 7, training, ..Header::evaluation(1) });
-        let (x, y) = (b.real(count), b.out(count));
-        let mode = if training { "training" } else { "evaluation" };
-        let op = apply(Params::new(count, rate, 3), header, x, y);
-        // One rounded product.
-        let tolerance = Tolerance { atol: 0.0, rtol: 1.2e-7 };
-        cases.push(b.case(format_args!("count={count} rate={rate} {mode}"), op, tolerance));
+        cases.push(case(count, rate, training, false));
+    }
+    for (count, rate, training) in [(65, 0.3, true), (1009, 0.3, false), (4097, 0.8, false)] {
+        cases.push(case(count, rate, training, true));
     }
     cases
+}
+
+fn case(count: usize, rate: f32, training: bool, convnetjs: bool) -> Case {
+    let mut b = CaseBuilder::default();
+    let header = b.header(Header { step: 41, seed: 7, training, ..Header::evaluation(1) });
+    let (x, y) = (b.real(count), b.out(count));
+    let mode = if training { "training" } else { "evaluation" };
+    let params = Params::new(count, rate, 3);
+    let op = apply(if convnetjs { params.as_convnetjs(rate) } else { params }, header, x, y);
+    // One rounded product.
+    let tolerance = Tolerance { atol: 0.0, rtol: 1.2e-7 };
+    let exact = if convnetjs { ", as in ConvNetJS" } else { "" };
+    b.case(format_args!("count={count} rate={rate} {mode}{exact}"), op, tolerance)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! The effective gradient is scale*g + l2*w + l1*sign(w), and the learning rate lr*r, with (l1, l2, r) given for each block
 //! of 64 parameters: tensors start on block borders, so weights decay and biases do not, and layers may learn at rates of
-//! their own. The scale clips the gradient's norm (`clip`). Parameters and state are read from one buffer and written to
+//! their own. sign(0) is 0, or -1 as in ConvNetJS. The scale clips the gradient's norm (`clip`). Parameters and state are read from one buffer and written to
 //! another; the program swaps them at the step's end.
 
 use super::batch::Header;
@@ -28,12 +28,14 @@ pub struct Params {
     pub count: u32,
     /// momentum, rho or beta1.
     pub a: f32,
-    /// beta2.
+    /// beta2, or the epsilon in the root of Adagrad and Windowgrad.
     pub b: f32,
     pub epsilon: f32,
     /// 1 where the gradient is multiplied by the scale.
     pub scaled: u32,
-    pub reserved: [u32; 3],
+    /// What is subtracted from the sign of a weight that is 0.
+    pub zero_pull: f32,
+    pub reserved: [u32; 2],
 }
 
 /// An update rule with its constants. g is the gradient with the decay's, but for AdamW.
@@ -47,9 +49,9 @@ pub enum Rule {
     /// 2013).
     Nesterov { momentum: f32 },
     /// Duchi, Hazan and Singer (2011), as PyTorch has it: s' = s + g², w' = w - lr*g/(sqrt(s') + eps).
-    Adagrad { epsilon: f32 },
+    Adagrad { epsilon: Epsilon },
     /// Adagrad with a window, which PyTorch calls RMSprop: s' = rho*s + (1-rho)g², w' = w - lr*g/(sqrt(s') + eps).
-    Windowgrad { rho: f32, epsilon: f32 },
+    Windowgrad { rho: f32, epsilon: Epsilon },
     /// Zeiler, "ADADELTA" (2012), with PyTorch's factor: s' = rho*s + (1-rho)g², d = sqrt((u+eps)/(s'+eps))*g,
     /// u' = rho*u + (1-rho)d², w' = w - lr*d.
     Adadelta { rho: f32, epsilon: f32 },
@@ -60,7 +62,36 @@ pub enum Rule {
     AdamW { beta1: f32, beta2: f32, epsilon: f32 },
 }
 
+/// What keeps a root in a denominator away from 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Epsilon {
+    /// sqrt(s) + eps, as in PyTorch.
+    Beside(f32),
+    /// sqrt(s + eps), as in ConvNetJS.
+    Within(f32),
+}
+
+impl Epsilon {
+    /// Within the root, and beside it.
+    fn parts(self) -> [f32; 2] {
+        match self {
+            Epsilon::Beside(epsilon) => [0.0, epsilon],
+            Epsilon::Within(epsilon) => [epsilon, 0.0],
+        }
+    }
+}
+
 impl Rule {
+    /// The same rule with ConvNetJS's place for epsilon.
+    pub fn as_convnetjs(self) -> Rule {
+        let within = |epsilon: Epsilon| Epsilon::Within(epsilon.parts().iter().sum());
+        match self {
+            Rule::Adagrad { epsilon } => Rule::Adagrad { epsilon: within(epsilon) },
+            Rule::Windowgrad { rho, epsilon } => Rule::Windowgrad { rho, epsilon: within(epsilon) },
+            other => other,
+        }
+    }
+
     /// State values a parameter: none, one or two.
     pub fn slots(&self) -> usize {
         match self {
@@ -87,8 +118,15 @@ impl Rule {
         match *self {
             Rule::Sgd => [0.0, 0.0, 0.0],
             Rule::Momentum { momentum } | Rule::Nesterov { momentum } => [momentum, 0.0, 0.0],
-            Rule::Adagrad { epsilon } => [0.0, 0.0, epsilon],
-            Rule::Adadelta { rho, epsilon } | Rule::Windowgrad { rho, epsilon } => [rho, 0.0, epsilon],
+            Rule::Adagrad { epsilon } => {
+                let [within, beside] = epsilon.parts();
+                [0.0, within, beside]
+            }
+            Rule::Windowgrad { rho, epsilon } => {
+                let [within, beside] = epsilon.parts();
+                [rho, within, beside]
+            }
+            Rule::Adadelta { rho, epsilon } => [rho, 0.0, epsilon],
             Rule::Adam { beta1, beta2, epsilon } | Rule::AdamW { beta1, beta2, epsilon } => [beta1, beta2, epsilon],
         }
     }
@@ -160,6 +198,8 @@ pub struct Buffers {
     pub gradient: Tensor,
     /// What the gradient is multiplied by, first of its values; `None` for 1.
     pub scale: Option<Tensor>,
+    /// How L1 decay sees a weight that is 0: as one of sign -1, as in ConvNetJS, or of sign 0.
+    pub zero_is_negative: bool,
     pub w: Tensor,
     pub w_out: Tensor,
     pub state: Option<(Tensor, Tensor)>,
@@ -173,7 +213,8 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
     assert_eq!(state, rule.slots() * count, "update: state of {rule:?}");
     let [a, b2, epsilon] = rule.constants();
     let scaled = u32::from(b.scale.is_some());
-    let params = Params { count: word(count), a, b: b2, epsilon, scaled, reserved: [0; 3] };
+    let zero_pull = if b.zero_is_negative { 1.0 } else { 0.0 };
+    let params = Params { count: word(count), a, b: b2, epsilon, scaled, zero_pull, reserved: [0; 2] };
     // Where nothing is scaled, nobody reads the scale: any buffer may stand there.
     let mut inputs = vec![b.header, b.factors, b.w, b.gradient, b.scale.unwrap_or(b.factors)];
     let mut outputs = vec![b.w_out];
@@ -235,15 +276,24 @@ struct Constants<N> {
     corrections: [N; 2],
     /// Of the gradient.
     scale: N,
+    zero_sign: N,
 }
 
 impl<N: Number> Constants<N> {
     fn of<S: Scalar>(args: &Args<'_, S>) -> Constants<N> {
         let (p, header): (Params, &[u32]) = (args.params(), args.words(0));
         let real = |i: usize| N::from_f32(f32::from_bits(header[i]));
-        let [a, b, epsilon] = [p.a, p.b, p.epsilon].map(N::from_f32);
+        let [a, b, epsilon, zero_pull] = [p.a, p.b, p.epsilon, p.zero_pull].map(N::from_f32);
         let scale = if p.scaled == 1 { N::from_f64(args.real(4)[0].get()) } else { N::ONE };
-        Constants { a, b, epsilon, learning_rate: real(4), corrections: [real(5), real(6)], scale }
+        Constants {
+            a,
+            b,
+            epsilon,
+            learning_rate: real(4),
+            corrections: [real(5), real(6)],
+            scale,
+            zero_sign: N::ZERO - zero_pull,
+        }
     }
 
     /// For a block whose learning rate has this factor.
@@ -303,7 +353,7 @@ impl Step for Adagrad {
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
         let s = s + g * g;
-        (w - c.learning_rate * g / (s.root() + c.epsilon), [s, unused])
+        (w - c.learning_rate * g / ((s + c.b).root() + c.epsilon), [s, unused])
     }
 }
 
@@ -312,7 +362,7 @@ impl Step for Windowgrad {
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
         let s = c.a * s + (N::ONE - c.a) * g * g;
-        (w - c.learning_rate * g / (s.root() + c.epsilon), [s, unused])
+        (w - c.learning_rate * g / ((s + c.b).root() + c.epsilon), [s, unused])
     }
 }
 
@@ -354,7 +404,7 @@ fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], s
     } else if w < N::ZERO {
         N::ZERO - N::ONE
     } else {
-        N::ZERO
+        c.zero_sign
     };
     let (decay, g) = (l2 * w + l1 * sign, c.scale * g);
     if T::DECOUPLED {
@@ -440,34 +490,43 @@ pub fn cases() -> Vec<Case> {
         Rule::Sgd,
         Rule::Momentum { momentum: 0.9 },
         Rule::Nesterov { momentum: 0.9 },
-        Rule::Adagrad { epsilon: 1e-10 },
-        Rule::Windowgrad { rho: 0.99, epsilon: 1e-8 },
+        Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
+        Rule::Windowgrad { rho: 0.99, epsilon: Epsilon::Beside(1e-8) },
         Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
         Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
     ];
-    let mut cases = Vec::new();
-    for rule in rules {
-        for (blocks, scaled) in [(1, false), (2, false), (3, true), (67, false), (67, true)] {
-            let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
-            let header =
-                Header { learning_rate: 0.37, correction1: 0.271, correction2: 0.002_997, ..Header::evaluation(1) };
-            // Every other block decays, as weights and biases do; each learns at a rate of its own.
-            let factors =
-                |i: usize| [[0.01, 0.02], [0.0, 0.0]][i % 2].into_iter().chain([1.0 - i as f32 / 100.0, f32::NAN]);
-            let (header, factors, w) =
-                (b.header(header), b.reals((0..blocks).flat_map(factors).collect()), b.real(count));
-            let gradient = b.real(count);
-            let scale = scaled.then(|| b.reals(vec![0.3, f32::NAN]));
-            let state = (rule.slots() > 0).then(|| b.between(rule.slots() * count, 1e-3, 1.0));
-            let w_out = b.out(count);
-            let state = state.map(|before| (before, b.out(before.len)));
-            let op = update(rule, Buffers { header, factors, gradient, scale, w, w_out, state });
-            // Adam divides by a root that is small beside the moments here: errors of a few ULP on values near 30.
-            let tolerance = Tolerance { atol: 4e-6, rtol: 8e-6 };
-            let what = if scaled { ", scaled" } else { "" };
-            cases.push(b.case(format_args!("count={count}{what}"), op, tolerance));
-        }
-    }
-    cases
+    // ConvNetJS's, with epsilons that tell one place from the other; the other rules are the same there but for L1 decay and
+    // the header's corrections.
+    let exact = [
+        Rule::Sgd,
+        Rule::Adagrad { epsilon: Epsilon::Within(0.01) },
+        Rule::Windowgrad { rho: 0.95, epsilon: Epsilon::Within(0.01) },
+        Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+    ];
+    let shapes = [(1, false), (2, false), (3, true), (67, false), (67, true)];
+    let usual = rules.iter().flat_map(|rule| shapes.map(|(blocks, scaled)| case(*rule, blocks, scaled, false)));
+    let exact = exact.iter().flat_map(|rule| [(1, false), (67, true)].map(|(n, scaled)| case(*rule, n, scaled, true)));
+    usual.chain(exact).collect()
+}
+
+/// An update of `blocks` blocks, three quarters of whose weights are 0 where L1 decay is to pull at them.
+fn case(rule: Rule, blocks: usize, scaled: bool, zero_is_negative: bool) -> Case {
+    let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
+    let header = Header { learning_rate: 0.37, correction1: 0.271, correction2: 0.002_997, ..Header::evaluation(1) };
+    // Every other block decays, as weights and biases do; each learns at a rate of its own.
+    let factors = |i: usize| [[0.01, 0.02], [0.0, 0.0]][i % 2].into_iter().chain([1.0 - i as f32 / 100.0, f32::NAN]);
+    let (header, factors) = (b.header(header), b.reals((0..blocks).flat_map(factors).collect()));
+    let w = if zero_is_negative { b.sparse(count) } else { b.real(count) };
+    let gradient = b.real(count);
+    let scale = scaled.then(|| b.reals(vec![0.3, f32::NAN]));
+    let state = (rule.slots() > 0).then(|| b.between(rule.slots() * count, 1e-3, 1.0));
+    let w_out = b.out(count);
+    let state = state.map(|before| (before, b.out(before.len)));
+    let op = update(rule, Buffers { header, factors, gradient, scale, zero_is_negative, w, w_out, state });
+    // Adam divides by a root that is small beside the moments here: errors of a few ULP on values near 30.
+    let tolerance = Tolerance { atol: 4e-6, rtol: 8e-6 };
+    let scaled = if scaled { ", scaled" } else { "" };
+    let exact = if zero_is_negative { ", as in ConvNetJS" } else { "" };
+    b.case(format_args!("count={count}{scaled}{exact}"), op, tolerance)
 }

@@ -133,6 +133,9 @@ pub struct Recipe {
     pub patience: Option<usize>,
     /// The decay of the moving average of the weights that evaluation uses; none, and evaluation uses the weights.
     pub ema: Option<f64>,
+    /// ConvNetJS's arithmetic, where it differs, instead of the right one: in updates, and in dropout for evaluation too.
+    #[serde(default)]
+    pub convnetjs_exact: bool,
 }
 
 impl Recipe {
@@ -184,6 +187,9 @@ impl Recipe {
             if let Some(value) = value {
                 let _ = writeln!(lines, "{name} = {value:?}");
             }
+        }
+        if self.convnetjs_exact {
+            lines.push_str("convnetjs_exact = true\n");
         }
         if lines.is_empty() { lines } else { format!("\n[training]\n{lines}") }
     }

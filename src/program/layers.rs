@@ -57,6 +57,12 @@ impl Lowering<'_> {
         fc::Params::new(self.options.batch, node.input.len(), node.output.len())
     }
 
+    /// Of `count` values at node `i`.
+    fn dropout(&self, count: usize, rate: f32, i: usize) -> dropout::Params {
+        let params = dropout::Params::new(count, rate, i);
+        if self.network.training.convnetjs_exact { params.as_convnetjs(rate) } else { params }
+    }
+
     /// Whether node `i` is a ReLU that the max-pooling behind it computes.
     pub fn is_fused(&self, i: usize) -> bool {
         let is = |i: usize, wanted: fn(&Layer) -> bool| self.network.nodes.get(i).is_some_and(|n| wanted(&n.layer));
@@ -134,9 +140,7 @@ impl Lowering<'_> {
                     residual::add(x, self.nodes[added].activation, y)
                 }
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
-                Layer::Dropout { rate } => {
-                    dropout::apply(dropout::Params::new(y.len, *rate, i), self.inputs.header, x, y)
-                }
+                Layer::Dropout { rate } => dropout::apply(self.dropout(y.len, *rate, i), self.inputs.header, x, y),
                 Layer::Softmax { .. } | Layer::Hinge | Layer::Mse => self.loss(i, self.gradient(i - 1)),
             };
             if self.is_fused(i) {
@@ -298,7 +302,7 @@ impl Lowering<'_> {
                     }
                 }
                 Layer::Dropout { rate } => {
-                    let p = dropout::Params::new(dy.len, *rate, i);
+                    let p = self.dropout(dy.len, *rate, i);
                     if let Some(dx) = dx {
                         self.emit(i, "backward", dropout::apply(p, self.inputs.header, dy, dx));
                     }

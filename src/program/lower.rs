@@ -98,7 +98,8 @@ impl Program {
         }
         let fused = (0..network.nodes.len()).filter(|i| lowering.is_fused(*i)).map(|i| (i, i + 1)).collect();
         let Lowering { mut planner, nodes, unfused, .. } = lowering;
-        let swaps = plan_update(&mut planner, options, inputs, parameters, trainable.as_ref());
+        let exact = network.training.convnetjs_exact;
+        let swaps = plan_update(&mut planner, options, exact, inputs, parameters, trainable.as_ref());
         planner.instructions.extend(unfused);
         let statistics = plan_statistics(&mut planner, network, &nodes, inputs.header, options.batch);
         let Planner { buffers, instructions } = planner;
@@ -306,6 +307,7 @@ fn plan_clipping(planner: &mut Planner, gradients: Tensor, largest: f32) -> Tens
 fn plan_update(
     planner: &mut Planner,
     options: &Options,
+    convnetjs_exact: bool,
     inputs: Inputs,
     parameters: Tensor,
     flat: Option<&FlatBuffers>,
@@ -318,6 +320,7 @@ fn plan_update(
         factors,
         gradient: gradients,
         scale: options.clip_norm.map(|largest| plan_clipping(planner, gradients, largest)),
+        zero_is_negative: convnetjs_exact,
         w: flat.learned[0],
         w_out: flat.learned[1],
         state,

@@ -43,6 +43,8 @@ pub struct RunConfig {
     pub patience: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub convnetjs_exact: bool,
     pub stats_every: u64,
     pub checkpoint_every: u64,
     /// The network's description, itself TOML.
@@ -86,6 +88,7 @@ impl RunConfig {
             clip_norm: self.clip_norm,
             patience: self.patience,
             ema: self.ema,
+            convnetjs_exact: self.convnetjs_exact,
             seed: self.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,
@@ -94,10 +97,11 @@ impl RunConfig {
         // The network's own [training] table records how the run began: an edit of one without the other would train on
         // with another rule from a state that is not its own.
         let recorded = Settings::resolve(settings.network.clone(), &Overrides::default())?;
-        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, s.l1_decay, s.l2_decay, s.clip_norm, s.ema);
+        let decays = |s: &Settings| (s.l1_decay, s.l2_decay, s.convnetjs_exact);
+        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, decays(s), s.clip_norm, s.ema);
         if what(&recorded) != what(&settings) {
             return Err(Error::Settings(
-                "config.toml was changed: its trainer, schedule, batch size, decay, clip_norm or ema is not what its \
+                "config.toml was changed: its trainer, schedule, batch size, decay, clip_norm, ema or convnetjs_exact is not what its \
                  network was trained with; start a new run for other settings"
                     .into(),
             ));

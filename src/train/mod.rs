@@ -3,6 +3,7 @@
 //! [`train`] drives an executor step by step; what happens comes out as [`Event`]s, which reporters turn into terminal
 //! lines and files. Nothing here knows of GPUs.
 
+mod convnetjs;
 mod event;
 mod folder;
 mod metrics;

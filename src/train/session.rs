@@ -70,7 +70,7 @@ impl Session {
             max_binding: limits.max_binding.min(limits.max_buffer),
             clip_norm: settings.clip_norm.map(|norm| norm as f32),
             ema: settings.ema.map(|decay| decay as f32),
-            ..Options::training(settings.batch_size, source, settings.trainer.rule())
+            ..Options::training(settings.batch_size, source, settings.rule())
         };
         let program = Program::lower(&settings.network, &options)?;
         for (name, bytes) in program.memory_plan() {
@@ -78,7 +78,8 @@ impl Session {
         }
         log::debug!("memory plan: {:>12} bytes in all", program.memory());
         program.check_limits(&settings.network, &options, &limits)?;
-        let factors = program.block_factors(settings.l1_decay as f32, settings.l2_decay as f32);
+        let [l1, l2] = settings.decay();
+        let factors = program.block_factors(l1, l2);
         let mut executor = device.executor(program).await?;
         upload_examples(executor.as_mut(), examples)?;
         if let Some(trainable) = executor.program().trainable {

@@ -1,9 +1,9 @@
 //! Everything that decides how a network is trained, resolved: a network's own recipe, overridden by flags.
 
-use super::Schedule;
+use super::{Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
-use crate::kernels::optimizer::Rule;
+use crate::kernels::optimizer::{Epsilon, Rule};
 use crate::net::{Augmentation, Network, Recipe, ScheduleName, TrainerName};
 use crate::program::MAX_BATCH;
 use serde::{Deserialize, Serialize};
@@ -97,8 +97,10 @@ impl Trainer {
             Trainer::Sgd { .. } => Rule::Sgd,
             Trainer::Momentum { momentum, .. } => Rule::Momentum { momentum: momentum as f32 },
             Trainer::Nesterov { momentum, .. } => Rule::Nesterov { momentum: momentum as f32 },
-            Trainer::Adagrad { epsilon, .. } => Rule::Adagrad { epsilon: epsilon as f32 },
-            Trainer::Windowgrad { rho, epsilon, .. } => Rule::Windowgrad { rho: rho as f32, epsilon: epsilon as f32 },
+            Trainer::Adagrad { epsilon, .. } => Rule::Adagrad { epsilon: Epsilon::Beside(epsilon as f32) },
+            Trainer::Windowgrad { rho, epsilon, .. } => {
+                Rule::Windowgrad { rho: rho as f32, epsilon: Epsilon::Beside(epsilon as f32) }
+            }
             Trainer::Adadelta { rho, epsilon, .. } => Rule::Adadelta { rho: rho as f32, epsilon: epsilon as f32 },
             Trainer::Adam { beta1, beta2, epsilon, .. } => {
                 Rule::Adam { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
@@ -139,6 +141,8 @@ pub struct Settings {
     pub patience: Option<u64>,
     /// The decay of the moving average of the weights, which validation, the test and the model then use.
     pub ema: Option<f64>,
+    /// ConvNetJS's arithmetic, as in [`Recipe::convnetjs_exact`]; its decay is divided by the batch size.
+    pub convnetjs_exact: bool,
     pub seed: u64,
     /// Steps between two rows of statistics.
     pub stats_every: u64,
@@ -161,6 +165,7 @@ pub struct Overrides {
     pub clip_norm: Option<f64>,
     pub patience: Option<u64>,
     pub ema: Option<f64>,
+    pub convnetjs_exact: bool,
     /// Training examples as they are, but for crops, whatever the network's description says.
     pub no_augmentation: bool,
     pub seed: Option<u64>,
@@ -183,6 +188,10 @@ impl Settings {
                 "--momentum has no effect on the trainer {name}: use --trainer momentum or nesterov"
             )));
         }
+        let convnetjs_exact = overrides.convnetjs_exact || recipe.convnetjs_exact;
+        if convnetjs_exact {
+            constants = convnetjs::constants(name, constants)?;
+        }
         let trainer = Trainer::new(name, &constants);
         let schedule = overrides.schedule.or(recipe.schedule).unwrap_or(ScheduleName::Constant);
         // The recipe's shares belong to its own schedule.
@@ -190,16 +199,21 @@ impl Settings {
         let shares = if own { recipe.clone() } else { Recipe::default() };
         let schedule = Schedule::new(schedule, &Recipe { warm_up: overrides.warm_up.or(shares.warm_up), ..shares });
         let epochs = recipe.epochs.map_or(DEFAULT_EPOCHS, |e| e as u64);
+        let batch_size = overrides.batch_size.or(recipe.batch_size).unwrap_or(DEFAULT_BATCH);
+        // A recipe of ours has decays that nobody divides by the batch size.
+        let times = if convnetjs_exact && !recipe.convnetjs_exact { batch_size as f64 } else { 1.0 };
+        let decay = |given: Option<f64>, own: Option<f64>| given.or(own.map(|own| own * times)).unwrap_or(0.0);
         let settings = Settings {
             trainer,
             schedule,
-            batch_size: overrides.batch_size.or(recipe.batch_size).unwrap_or(DEFAULT_BATCH),
+            batch_size,
             length: overrides.length.unwrap_or(Length::Epochs(epochs)),
-            l1_decay: overrides.l1_decay.or(recipe.l1_decay).unwrap_or(0.0),
-            l2_decay: overrides.l2_decay.or(recipe.l2_decay).unwrap_or(0.0),
+            l1_decay: decay(overrides.l1_decay, recipe.l1_decay),
+            l2_decay: decay(overrides.l2_decay, recipe.l2_decay),
             clip_norm: overrides.clip_norm.or(recipe.clip_norm),
             patience: overrides.patience.or(recipe.patience.map(|epochs| epochs as u64)),
             ema: overrides.ema.or(recipe.ema),
+            convnetjs_exact,
             seed: overrides.seed.unwrap_or(1),
             stats_every: overrides.stats_every.unwrap_or(100),
             checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
@@ -223,6 +237,7 @@ impl Settings {
         training.clip_norm = self.clip_norm;
         training.patience = self.patience.map(|epochs| epochs as usize);
         training.ema = self.ema;
+        training.convnetjs_exact = self.convnetjs_exact;
         self
     }
 
@@ -249,6 +264,9 @@ impl Settings {
             return refuse(format!("--ema {decay} is not at least 0 and below 1, by 1e-7 or more"));
         }
         self.schedule.check()?;
+        if self.convnetjs_exact {
+            convnetjs::check(&self.trainer, &self.schedule)?;
+        }
         if let Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } = self.trainer
             && !(0.0..1.0).contains(&momentum)
         {
@@ -271,6 +289,18 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// The kernel's rule.
+    pub fn rule(&self) -> Rule {
+        let rule = self.trainer.rule();
+        if self.convnetjs_exact { rule.as_convnetjs() } else { rule }
+    }
+
+    /// The factors of L1 and L2 decay in an update, as the kernel takes them.
+    pub fn decay(&self) -> [f32; 2] {
+        let divisor = if self.convnetjs_exact { self.batch_size as f64 } else { 1.0 };
+        [self.l1_decay, self.l2_decay].map(|decay| (decay / divisor) as f32)
     }
 
     /// The step after the last one.
@@ -299,7 +329,11 @@ impl Settings {
 
     /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end`.
     pub fn header(&self, step: u64, end: u64, valid: usize) -> Header {
-        let [correction1, correction2] = self.trainer.corrections(step + 1);
+        let [correction1, correction2] = if self.convnetjs_exact {
+            convnetjs::corrections(&self.trainer, (step + 1) * self.batch_size as u64)
+        } else {
+            self.trainer.corrections(step + 1)
+        };
         Header {
             step: step as u32,
             valid: valid as u32,
