@@ -100,6 +100,8 @@ struct Builder {
     value: Value,
     /// What each layer made.
     made: Vec<Value>,
+    /// Whether dropout multiplies by its rate, as ConvNetJS's does.
+    convnetjs_exact: bool,
 }
 
 /// A tensor of the graph.
@@ -108,8 +110,6 @@ struct Value {
     name: String,
     /// Whether it is `[N,C]`, as an fc makes it, instead of `[N,C,H,W]`.
     flat: bool,
-    /// Whether dropout multiplies by its rate, as ConvNetJS's does.
-    convnetjs_exact: bool,
 }
 
 impl Builder {
