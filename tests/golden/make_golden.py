@@ -25,14 +25,17 @@ BATCH_SIZES = [4, 4, 4, 4, 3, 4, 4, 4, 4, 4]  # the partial batch stands where l
 MARGIN = 1e-5  # distance from a kink or a tie; ten times what rounding to f32 moves a sum here
 
 # network -> examples in the single pass, mean of each conv's bias, is the margin kept in training.
-# The first conv's bias is high, so that no pool window is all zeros after ReLU. The MNIST network
-# meets a million ReLU inputs while training: some come near zero, too small a share of any sum to show.
+# The first conv's bias is high, so that no pool window is all zeros after ReLU, and higher yet where scores
+# have to be far enough apart for some margins of a hinge to be kept. The MNIST network meets a million ReLU
+# inputs while training: some come near zero, too small a share of any sum to show.
 NETWORKS = {
     "small_a": (4, [0.5], True),
     "small_b": (4, [0.1, -0.3], True),
     "zoo": (4, [0.1, 0.1], True),
     "spread": (4, [0.1, 0.1, 0.1, 0.1], True),
     "blocks": (4, [0.1, 0.1, 0.1, 0.1, 0.1], True),
+    "hinge": (4, [1.0], True),
+    "mse": (4, [0.1], True),
     "convnetjs_mnist": (2, [0.6, 0.3], False),
 }
 
@@ -66,6 +69,9 @@ def trainers_of(name):
     return [t for t in TRAINERS if t not in IN_SPREAD or name == "spread"]
 
 
+# What a network ends in.
+LOSSES = ("softmax", "hinge", "mse")
+
 # ---- networks -------------------------------------------------------------------------------
 
 def read_network(name):
@@ -85,7 +91,7 @@ def read_network(name):
             table = table | {"added": add_all(table.get("shortcut", []), source)}
             source = body
         count[kind] = count.get(kind, 0) + 1
-        numbered = kind not in ("input", "softmax")
+        numbered = kind not in ("input", *LOSSES)
         name = f"{kind}{count[kind]}" if numbered else kind
         layers.append((name, table | {"from": source}))
         return add({"type": table["activation"]}, name) if "activation" in table else name
@@ -123,13 +129,21 @@ def forward(layers, params, x, training=False, outputs=None):
             case "max-pool": x = F.max_pool2d(x, t["size"], t["stride"], t["pad"])
             case "fc": x = F.linear(x.flatten(1), weight, bias)
             case "softmax": x = F.softmax(x, dim=1)
+            case "hinge" | "mse": x = x.clone()  # scores as they are, with a gradient of their own
         outputs[name] = x
     return outputs
 
 
-def cross_entropy(outputs, labels):
-    """Mean over the batch of -log p[label], through the probabilities, so that they get a gradient."""
-    return -outputs["softmax"].gather(1, labels[:, None]).log().mean()
+def mean_loss(layers, outputs, labels):
+    """Mean over the batch of the network's own loss."""
+    name, t = layers[-1]
+    y = outputs[name]
+    match t["type"]:
+        # -log p[label], through the probabilities, so that they get a gradient.
+        case "softmax": return -y.gather(1, labels[:, None]).log().mean()
+        # PyTorch divides the sum over the other classes by the number of classes; margin 1.
+        case "hinge": return F.multi_margin_loss(y, labels) * y.shape[1]
+        case "mse": return F.mse_loss(y, F.one_hot(labels, y.shape[1]).to(y.dtype), reduction="sum") / 2 / len(y)
 
 
 def first_params(layers, conv_bias, rng):
@@ -166,8 +180,9 @@ def network_input(images, dtype=torch.double):
     return (images.double() / 255 - 0.5).float().to(dtype).permute(0, 3, 1, 2).contiguous()
 
 
-def margin(layers, outputs, zeros_tie):
-    """Smallest |ReLU input| and smallest gap between the two largest values of a pool window.
+def margin(layers, outputs, labels, zeros_tie):
+    """Smallest distance from a kink or a tie: |ReLU input|, the gap between the two largest values of a pool window,
+    |s_j - s_label + 1| of a hinge.
 
     A window of zeros is a tie only where `zeros_tie`: the ReLU below stops its gradient anyway.
     """
@@ -179,6 +194,9 @@ def margin(layers, outputs, zeros_tie):
         if t["type"] == "maxout":
             first, second = below.unflatten(1, (-1, t["group"])).topk(2, 2).values.unbind(2)
             smallest = min(smallest, (first - second).min().item())
+        if t["type"] == "hinge":
+            kinks = below - below.gather(1, labels[:, None]) + 1
+            smallest = min(smallest, kinks.abs().min().item())  # the label's own is 1
         if t["type"] == "max-pool":
             padded = F.pad(below, [t["pad"]] * 4, value=-math.inf)
             windows = padded.unfold(2, t["size"], t["stride"]).unfold(3, t["size"], t["stride"])
@@ -206,7 +224,7 @@ def one_pass(layers, first, images, labels, dtype=torch.double):
     outputs = forward(layers, params, network_input(images, dtype).requires_grad_())
     for x in outputs.values():
         x.retain_grad()
-    loss = cross_entropy(outputs, labels)
+    loss = mean_loss(layers, outputs, labels)
     loss.backward()
     result = {"loss": loss.detach()}
     for name, x in outputs.items():
@@ -214,7 +232,7 @@ def one_pass(layers, first, images, labels, dtype=torch.double):
         result[f"{name}.activation_gradient"] = nhwc(x.grad)
     for name, p in params.items():
         result |= {name: p.detach()} | ({f"{name}_gradient": p.grad} if p.requires_grad else {})
-    return result, margin(layers, outputs, zeros_tie=True)
+    return result, margin(layers, outputs, labels, zeros_tie=True)
 
 
 def train(trainer, layers, first, images, labels, dtype=torch.double):
@@ -240,9 +258,9 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
     for _, (image, label) in zip(range(updates), batches):
         optimiser.zero_grad()
         outputs = forward(layers, params, network_input(image, dtype), training=True)
-        loss = cross_entropy(outputs, label)
+        loss = mean_loss(layers, outputs, label)
         loss.backward()
-        smallest = min(smallest, margin(layers, outputs, zeros_tie=False))
+        smallest = min(smallest, margin(layers, outputs, label, zeros_tie=False))
         with torch.no_grad():
             losses.append(loss.item())
             if trainer == "clipped":
@@ -298,6 +316,11 @@ def sanity(name, layers, single, training):
             zeros = (single[f"{layer}.activation"] == 0).double().mean().item()
             print(f"  {layer}: {zeros:.0%} of the units are zero")
             assert 0.03 < zeros < 0.97, (name, layer)
+    if name == "hinge":
+        # Each class but the label's adds 1 to the label's gradient where its margin is too small.
+        kept = (single["hinge.activation_gradient"] == 0).double().mean().item()
+        print(f"  hinge: {kept:.0%} of the scores keep their distance")
+        assert 0.1 < kept < 0.7, name
     if name == "small_b":
         border = single["pool1.activation"][:, 0]
         assert (border < 0).any(), "padding with zero would not show"
