@@ -54,7 +54,6 @@ pub fn mse(size: [usize; 2], header: Tensor, labels: Tensor, scores: Tensor, out
     loss(&MSE, size, header, labels, scores, out)
 }
 
-/// `out.probabilities` takes the scores.
 fn loss(
     kernel: &'static Kernel,
     [n, c]: [usize; 2],
@@ -70,9 +69,9 @@ fn loss(
         "{}: header, labels, scores",
         kernel.name
     );
-    assert_eq!((out.probabilities.len, out.dlogits.len), (n * c, n * c), "{}: scores, dscores", kernel.name);
+    assert_eq!((out.y.len, out.dx.len), (n * c, n * c), "{}: scores, dscores", kernel.name);
     assert_eq!((out.losses.len, out.predictions.len), (n, n), "{}: losses, predictions", kernel.name);
-    let outputs = [out.probabilities, out.dlogits, out.losses, out.predictions];
+    let outputs = [out.y, out.dx, out.losses, out.predictions];
     Op::new(kernel, params, &[header, labels, scores], &outputs, linear(n, 64), 4 * n * c).in_pieces(&[0], 1)
 }
 
@@ -145,12 +144,7 @@ pub fn cases() -> Vec<Case> {
             let header = b.header(Header::evaluation(valid));
             let labels = b.words((0..n).map(|i| (i * 7 % c) as u32).collect());
             let scores = b.between(n * c, -size, size);
-            let out = Outputs {
-                probabilities: b.out(n * c),
-                dlogits: b.out(n * c),
-                losses: b.out(n),
-                predictions: b.out_words(n),
-            };
+            let out = Outputs { y: b.out(n * c), dx: b.out(n * c), losses: b.out(n), predictions: b.out_words(n) };
             let op = build([n, c], header, labels, scores, out);
             let shape = format!("[{n}, {c}] valid {valid} scores within {size}");
             cases.push(b.case(shape, op, Tolerance::sum(c, f64::from(size * size).max(1.0))));
@@ -162,7 +156,7 @@ pub fn cases() -> Vec<Case> {
         let header = b.header(Header::evaluation(2));
         let labels = b.words(vec![0, 2]);
         let scores = b.reals(vec![1.0, 0.0, 1.0, 0.0, -2.0, 3.0, 4.0, 4.0]);
-        let out = Outputs { probabilities: b.out(8), dlogits: b.out(8), losses: b.out(2), predictions: b.out_words(2) };
+        let out = Outputs { y: b.out(8), dx: b.out(8), losses: b.out(2), predictions: b.out_words(2) };
         let op = build([2, 4], header, labels, scores, out);
         cases.push(b.case("margins of 0 and ties", op, Tolerance::EXACT));
     }

@@ -72,11 +72,13 @@ pub static GRADIENT: Kernel = Kernel {
     cpu: None,
 };
 
-/// What `forward` writes.
+/// What the operation of a loss writes; those of `loss.rs` too.
 #[derive(Debug, Clone, Copy)]
 pub struct Outputs {
-    pub probabilities: Tensor,
-    pub dlogits: Tensor,
+    /// What leaves the layer: probabilities, or with another loss the scores that entered it.
+    pub y: Tensor,
+    /// Gradient of the mean loss with respect to what entered it.
+    pub dx: Tensor,
     pub losses: Tensor,
     pub predictions: Tensor,
 }
@@ -90,9 +92,9 @@ pub fn forward([n, c]: [usize; 2], smoothing: f32, header: Tensor, labels: Tenso
         (Header::LEN, n, n * c),
         "softmax.forward: header, labels, logits"
     );
-    assert_eq!((out.probabilities.len, out.dlogits.len), (n * c, n * c), "softmax.forward: probabilities, dlogits");
+    assert_eq!((out.y.len, out.dx.len), (n * c, n * c), "softmax.forward: probabilities, dlogits");
     assert_eq!((out.losses.len, out.predictions.len), (n, n), "softmax.forward: losses, predictions");
-    let outputs = [out.probabilities, out.dlogits, out.losses, out.predictions];
+    let outputs = [out.y, out.dx, out.losses, out.predictions];
     Op::new(&FORWARD, params, &[header, labels, logits], &outputs, linear(n, 64), 8 * n * c).in_pieces(&[0], 1)
 }
 
@@ -236,12 +238,7 @@ pub fn cases() -> Vec<Case> {
         let mut b = CaseBuilder::default();
         let (header_in, labels_in) = (b.header(header), labels(&mut b));
         let logits = b.between(n * c, -size, size);
-        let out = Outputs {
-            probabilities: b.out(n * c),
-            dlogits: b.out(n * c),
-            losses: b.out(n),
-            predictions: b.out_words(n),
-        };
+        let out = Outputs { y: b.out(n * c), dx: b.out(n * c), losses: b.out(n), predictions: b.out_words(n) };
         let op = forward([n, c], smoothing, header_in, labels_in, logits, out);
         // exp's argument carries a rounding error of half an ULP of the logit, which becomes a relative error.
         let rounding = f64::from(size * f32::EPSILON);
@@ -270,13 +267,13 @@ pub fn cases() -> Vec<Case> {
     let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![1, 0, 3]));
     let huge = [[-1e38; 4], [1e38, -1e38, 1e38, 1e38], [1e4, 1e4 - 2.0, 1e4 - 5.0, 1e4 - 1.0]];
     let logits = b.reals(huge.concat());
-    let out = Outputs { probabilities: b.out(12), dlogits: b.out(12), losses: b.out(3), predictions: b.out_words(3) };
+    let out = Outputs { y: b.out(12), dx: b.out(12), losses: b.out(3), predictions: b.out_words(3) };
     let op = forward([3, 4], 0.0, header, labels, logits, out);
     cases.push(b.case("huge logits", op, Tolerance::ELEMENTWISE));
     let mut b = CaseBuilder::default();
     let header = b.header(Header { training: true, ..Header::evaluation(1) });
     let (labels, logits) = (b.words(vec![1]), b.reals(vec![1e38, -1e38, -1e38, -1e38]));
-    let out = Outputs { probabilities: b.out(4), dlogits: b.out(4), losses: b.out(1), predictions: b.out_words(1) };
+    let out = Outputs { y: b.out(4), dx: b.out(4), losses: b.out(1), predictions: b.out_words(1) };
     let op = forward([1, 4], 0.25, header, labels, logits, out);
     cases.push(b.case("huge logits, smoothed", op, Tolerance::ELEMENTWISE));
     // Half of the predictions wrong; ties go to the first class.

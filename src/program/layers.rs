@@ -207,7 +207,7 @@ impl Lowering<'_> {
     fn loss(&self, i: usize, dscores: Tensor) -> Op {
         let (node, x, y) = (&self.network.nodes[i], self.nodes[i - 1].activation, self.nodes[i].activation);
         let (Outputs { losses, predictions, .. }, Inputs { header, labels, .. }) = (self.outputs, self.inputs);
-        let out = softmax::Outputs { probabilities: y, dlogits: dscores, losses, predictions };
+        let out = softmax::Outputs { y, dx: dscores, losses, predictions };
         let size = [self.options.batch, node.output.len()];
         match node.layer {
             Layer::Softmax { label_smoothing } => softmax::forward(size, label_smoothing, header, labels, x, out),
