@@ -1,6 +1,7 @@
-// Losses over scores [N,C] against one label an example: hinge, the sum of max(0, s_j - s_label + 1) over the other classes;
-// mse, half the squared distance from the one-hot target. Each writes the scores again [N,C], the gradient of the mean loss
-// with respect to them [N,C], losses [N] and predictions [N].
+// Losses over scores against one label an example. hinge, scores [N,C]: the sum of max(0, s_j - s_label + 1) over the other
+// classes; mse, scores [N,C]: half the squared distance from the one-hot target; number, scores [N]: half the squared
+// distance from the label's number. Each writes the scores again, the gradient of the mean loss with respect to them,
+// losses [N] and predictions [N].
 // Rows at and beyond header.valid belong to no example: their gradient is zero, their loss zero.
 
 struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
@@ -9,10 +10,17 @@ struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
 @group(0) @binding(1) var<storage, read> header: array<u32>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> scores: array<f32>;
+
+// ---- hinge, mse ----
 @group(0) @binding(4) var<storage, read_write> scores_out: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dscores: array<f32>;
 @group(0) @binding(6) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(7) var<storage, read_write> predictions: array<u32>;
+
+// The row that an invocation computes.
+fn row_of(group: vec3u, groups: vec3u, lane: u32) -> u32 {
+    return (group.y * groups.x + group.x) * 64u + lane;
+}
 
 // The scores again, and the class of the largest.
 fn predict(n: u32) {
@@ -41,7 +49,7 @@ fn hinge(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = (group.y * groups.x + group.x) * 64u + lane;
+    let n = row_of(group, groups, lane);
     if n >= p.n { return; }
     predict(n);
     let row = n * p.c;
@@ -70,7 +78,7 @@ fn mse(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = (group.y * groups.x + group.x) * 64u + lane;
+    let n = row_of(group, groups, lane);
     if n >= p.n { return; }
     predict(n);
     let row = n * p.c;
@@ -82,4 +90,37 @@ fn mse(
         dscores[row + c] = select(0.0, distance * share(n), n < header[1]);
     }
     losses[n] = select(0.0, loss, n < header[1]);
+}
+
+// ---- number: numbers [C] of the classes; the class predicted is the one with the nearest number ----
+@group(0) @binding(4) var<storage, read> numbers: array<f32>;
+@group(0) @binding(5) var<storage, read_write> number_out: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dnumber: array<f32>;
+@group(0) @binding(7) var<storage, read_write> number_losses: array<f32>;
+@group(0) @binding(8) var<storage, read_write> number_predictions: array<u32>;
+
+@compute @workgroup_size(64)
+fn number(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = row_of(group, groups, lane);
+    if n >= p.n { return; }
+    let score = scores[n];
+    var nearest = abs(score - numbers[0]);
+    var prediction = 0u;
+    for (var c = 1u; c < p.c; c++) {
+        let distance = abs(score - numbers[c]);
+        if distance < nearest {
+            nearest = distance;
+            prediction = c;
+        }
+    }
+    let distance = score - numbers[min(labels[n], p.c - 1u)];
+    let valid = n < header[1];
+    number_out[n] = score;
+    dnumber[n] = select(0.0, distance * share(n), valid);
+    number_losses[n] = select(0.0, 0.5 * distance * distance, valid);
+    number_predictions[n] = prediction;
 }

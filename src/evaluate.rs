@@ -49,8 +49,8 @@ pub async fn evaluate(
     tally.finish()
 }
 
-/// What the last layer gives for each example, `[N][classes]`: with softmax probabilities, else scores. Labels do not
-/// matter.
+/// What the last layer gives for each example, `[N][classes]`: with softmax probabilities, else scores, and where the
+/// network learns numbers, one. Labels do not matter.
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -192,7 +192,7 @@ mod tests {
     fn noise(count: usize) -> Examples {
         let pixels = (0..count * 784).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
         let labels = (0..count).map(|i| (i % 10) as u8).collect();
-        Examples { shape: [28, 28, 1], classes: 10, pixels, labels }
+        Examples { shape: [28, 28, 1], classes: 10, pixels, labels, numbers: vec![] }
     }
 
     fn run(batch: usize, examples: &Examples) -> Result<Evaluation> {

@@ -118,7 +118,7 @@ fn single(examples: &Examples, index: usize) -> Result<Examples> {
         }));
     }
     let (pixels, labels) = (examples.image(index).to_vec(), vec![examples.labels[index]]);
-    Ok(Examples { pixels, labels, ..*examples })
+    Ok(Examples { pixels, labels, numbers: examples.numbers.clone(), ..*examples })
 }
 
 async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<Vec<NamedTensor>> {

@@ -9,7 +9,7 @@ use common::command::{assert_fails_with, document, glassnet, write_data};
 use common::rig::{Examples, devices, executor, network, reals, run_to, step_inputs};
 use glassnet::formats::{Model, load_model, save_model_as};
 use glassnet::kernels::batch::Header;
-use glassnet::net::{Initializer, Layer, MAX_ELEMENTS, Network};
+use glassnet::net::{Initializer, Layer, MAX_ELEMENTS, Network, Targets};
 use glassnet::program::{Options, Stage};
 use glassnet::{Error, formats::Format};
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ fn outputs_and_gradients_are_those_of_convnetjs_on_every_executor() {
                 // ConvNetJS counts the label's own margin of 1.
                 Some(Layer::Hinge) => reported - 1.0,
                 // It reports 2·Σ(x-y)², and takes the gradient of ½·Σ(x-y)².
-                Some(Layer::Mse) => reported / 4.0,
+                Some(Layer::Mse { .. }) => reported / 4.0,
                 _ => reported,
             };
             compare(&format!("{what}: loss"), &reals(&mut *executor, program.outputs.loss), &[loss]);
@@ -308,6 +308,16 @@ fn fields_that_are_missing_wrong_or_unknown_are_named_with_their_layer() {
     assert_says(&message, &["layer 2", "1 is missing"]);
     let message = refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!({"length": 1.0}));
     assert_says(&message, &["layer 2", "key `length` is no index"]);
+}
+
+#[test]
+fn a_regression_of_one_value_learns_numbers_and_one_of_several_classes() {
+    for (name, expected) in [("number", Targets::Number), ("regression", Targets::OneHot)] {
+        let model = read(&case(name)["snapshot"], name);
+        assert_eq!(model.network.nodes.last().map(|node| node.layer), Some(Layer::Mse { targets: expected }));
+        assert_eq!(model.network.learns_numbers(), name == "number");
+        assert_same_snapshot(&written(&model), &case(name)["snapshot"], name);
+    }
 }
 
 #[test]

@@ -327,4 +327,4 @@ fn the_moving_average_of_the_weights_of_ten_updates() {
     successive_losses_and_weights("spread", "averaged");
 }
 
-on_every_network!(small_a small_b zoo spread blocks hinge mse convnetjs_mnist);
+on_every_network!(small_a small_b zoo spread blocks hinge mse number convnetjs_mnist);

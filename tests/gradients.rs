@@ -140,7 +140,8 @@ layers = [
 ]"#;
 
 /// Losses that are no softmax's; the rest is small.
-const LOSSES: [&str; 2] = ["hinge", "mse"];
+const LOSSES: [(&str, &str); 3] =
+    [("outputs = 4", r#""hinge""#), ("outputs = 4", r#""mse""#), ("outputs = 1", r#""mse", targets = "number""#)];
 
 /// Average pooling that overlaps and pads, then over whole channels.
 const AVERAGED: &str = r#"
@@ -216,7 +217,7 @@ impl Check {
     fn lowered(toml: &str, valid: usize, fuse: bool, header: Header) -> Check {
         let network = network(toml);
         let input = network.input_shape();
-        let examples = Examples::noise([input.height, input.width, input.channels], BATCH, network.classes());
+        let examples = Examples::noise([input.height, input.width, input.channels], BATCH, network.example_classes());
         let options = Options { fuse, ..Options::inspection(BATCH, examples.source()) };
         let program = Program::lower(&network, &options).expect("the network lowers");
         let mut executor = Reference64::new64(program).expect("small networks fit");
@@ -366,8 +367,8 @@ fn two_blocks_as_people_train_them() {
 
 #[test]
 fn losses_of_scores() {
-    for loss in LOSSES {
-        let toml = DENSE.replace("softmax", loss);
+    for (outputs, loss) in LOSSES {
+        let toml = DENSE.replace("outputs = 4", outputs).replace("\"softmax\"", loss);
         for valid in [BATCH, BATCH - 1] {
             let mut check = Check::new(&toml, valid);
             check.parameters();

@@ -217,6 +217,26 @@ fn softmax_takes_any_vector_of_classes() {
 }
 
 #[test]
+fn mse_learns_one_number_where_it_is_told_so() {
+    let image = "input height = 4; width = 5; channels = 1";
+    let number = "mse targets = 'number'";
+    let learner = network(&[image, "fc outputs = 1", number]);
+    assert!(learner.learns_numbers() && learner.classes() == 1);
+    assert_eq!(Network::from_toml(&learner.to_toml(), "other.toml").expect("its own description"), learner);
+    for classes in [1, 2, 256] {
+        learner.check_fits(Shape::new(4, 5, 1), classes).expect("any number of classes");
+    }
+    assert!(!network(&[image, "fc outputs = 3", "mse targets = 'one-hot'"]).learns_numbers());
+
+    let needs = "layer mse with input 1x1x3: rule: mse with targets = \"number\" needs one value (1x1x1)";
+    assert_contains(&message_of(&describe(&[image, "fc outputs = 3", number])), &[needs, "`fc` layer with one output"]);
+    let needs = "rule: mse needs one value for each of at least 2 classes";
+    assert_contains(&message_of(&describe(&[image, "fc outputs = 1", "mse"])), &[needs, "targets = \"number\""]);
+    let message = message_of(&describe(&[image, "fc outputs = 1", "mse targets = 'numbers'"]));
+    assert_contains(&message, &["(mse)", "unknown targets `numbers`", "`one-hot`", "`number`"]);
+}
+
+#[test]
 fn parameters_state_their_order_and_fans() {
     let network = Network::preset("convnetjs-mnist").expect("a preset");
     let parameters = network.parameters();

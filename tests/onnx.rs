@@ -102,6 +102,11 @@ fn a_network_without_a_softmax_has_no_probabilities() {
         assert_eq!(names, ["logits"]);
         assert_eq!(graph.node.last().expect("a node").output, ["logits"]);
     }
+    let number = "layers = [{type = 'input', height = 2, width = 2, channels = 1}, {type = 'fc', outputs = 1}, \
+                  {type = 'mse', targets = 'number'}]";
+    let output = graph(&model(network(number))).output[0].clone();
+    let dims = output.kind.and_then(|kind| kind.tensor_type).and_then(|tensor| tensor.shape).expect("a shape").dim;
+    assert_eq!(dims.iter().map(|size| size.dim_value).collect::<Vec<_>>(), [None, Some(1)]);
 }
 
 #[test]

@@ -328,6 +328,86 @@ fn a_network_for_other_classes_is_refused_before_pictures_are_read() {
     both.assert().code(2);
 }
 
+/// Grey squares, the lighter the larger the number that their folder is called; and a network that learns the number.
+fn numbered(folder: &Path, names: &[(&str, u8)]) -> PathBuf {
+    for (name, grey) in names {
+        for index in 0..10 {
+            let path = folder.join("pictures").join(name).join(format!("{index}.png"));
+            save(&GrayImage::from_pixel(8, 8, Luma([grey + index])).into(), &path);
+        }
+    }
+    let net = "layers = [{ type = 'input', height = 4, width = 4, channels = 1 }, { type = 'fc', outputs = 1 },
+        { type = 'mse', targets = 'number' }]
+        training = { trainer = 'adam', learning_rate = 0.3, batch_size = 8, epochs = 200 }";
+    let path = folder.join("net.toml");
+    fs::write(&path, net).unwrap();
+    path
+}
+
+#[test]
+fn folders_called_after_numbers_teach_them() {
+    let folder = tempdir().unwrap();
+    // By name 100 comes before 20.
+    let net = numbered(folder.path(), &[("20", 40), ("60", 110), ("100", 180)]);
+    let [pictures, run] = ["pictures", "run"].map(|name| folder.path().join(name));
+    let train = |out: &Path| {
+        let mut command = glassnet(&["train", "--device", "cpu", "--stats-every", "1000", "--net"]);
+        command.arg(&net).arg("--images").arg(&pictures).arg("--out").arg(out);
+        command
+    };
+    let assert = train(&run).arg("--json").assert().success();
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("learning the class folders' names as numbers, 20 to 100"), "{told}");
+    let summary: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(summary["test_accuracy"], json!(1.0), "the nearest folder is the right one");
+
+    let on_model = |command: &str| {
+        let mut command = glassnet(&[command, "--device", "cpu", "--model"]);
+        command.arg(run.join("model.safetensors"));
+        command
+    };
+    let evaluated = document(on_model("eval").arg("--images").arg(&pictures));
+    assert_eq!((&evaluated["test_accuracy"], &evaluated["test_loss"]), (&json!(1.0), &summary["test_loss"]));
+    let names: Vec<&Value> = evaluated["classes"].as_array().unwrap().iter().map(|class| &class["name"]).collect();
+    assert_eq!(names, ["100", "20", "60"]);
+
+    // Between 60 and 100, and nearer to 60.
+    let between = folder.path().join("between.png");
+    GrayImage::from_pixel(9, 9, Luma([132])).save(&between).unwrap();
+    let predicted = document(on_model("predict").arg(&between))["images"][0].clone();
+    let number = predicted["number"].as_f64().unwrap();
+    assert!((62.0..78.0).contains(&number) && predicted["predictions"] == json!([]), "{predicted}");
+    let line = text(on_model("predict").arg(&between));
+    assert!(line.trim_end().ends_with(&format!("between.png: {number:.2}")), "{line} instead of {number}");
+
+    let inspected = document(on_model("inspect").args(["--index", "5", "--images"]).arg(&pictures));
+    assert_eq!((&inspected["label"]["name"], &inspected["predictions"]), (&json!("60"), &json!([])));
+    assert!((inspected["number"].as_f64().unwrap() - 60.0).abs() < 10.0, "{inspected}");
+    assert!(
+        text(on_model("inspect").args(["--index", "5", "--images"]).arg(&pictures)).contains("label 60, predicted ")
+    );
+
+    // One name that is no number, and the places in the list count.
+    fs::rename(pictures.join("60"), pictures.join("sixty")).unwrap();
+    let assert = train(&folder.path().join("other")).assert().success();
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("not all numbers: learning their places in the sorted list, 0 to 2"), "{told}");
+}
+
+#[test]
+fn names_are_numbers_where_all_are_different_and_not_too_large() {
+    let numbers = |names: &[&str]| {
+        let folder = tempdir().unwrap();
+        names.iter().for_each(|name| save(&plain([9; 3], 1), &folder.path().join(name).join("a.png")));
+        save(&plain([9; 3], 2), &folder.path().join(names[0]).join("b.png"));
+        ImageFolder::list(folder.path()).unwrap().numbers
+    };
+    assert_eq!(numbers(&["-2.5", "1e6", "0"]), [-2.5, 0.0, 1e6]);
+    for others in [["1", "one"], ["1", "1.0"], ["1", "1000001"], ["0", "nan"], ["0", "-inf"]] {
+        assert_eq!(numbers(&others), [0.0; 0], "{others:?}");
+    }
+}
+
 #[test]
 fn synthetic_pictures_stand_in_loudly_for_cifar10() {
     let folder = tempdir().unwrap();

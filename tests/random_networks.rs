@@ -10,7 +10,7 @@ use glassnet::exec::lockstep::lockstep;
 use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{Epsilon, Rule};
-use glassnet::net::{Factors, Initializer, Layer, Network};
+use glassnet::net::{Factors, Initializer, Layer, Network, Targets};
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
 use proptest::collection::vec;
@@ -93,13 +93,14 @@ fn rule(number: u8) -> Rule {
 fn step(head: Draw, draws: &[Draw]) -> Step {
     let [height, width, channels] = [pick(head[0], 1, 13), pick(head[1], 1, 13), pick(head[2], 1, 5)];
     let classes = pick(head[3], 2, 11);
-    let loss = match head[4] % 4 {
-        0 => Layer::Hinge,
-        1 => Layer::Mse,
-        2 => Layer::Softmax { label_smoothing: 0.1 },
-        _ => Layer::Softmax { label_smoothing: 0.0 },
+    let (loss, outputs) = match head[4] % 5 {
+        0 => (Layer::Hinge, classes),
+        1 => (Layer::Mse { targets: Targets::OneHot }, classes),
+        2 => (Layer::Mse { targets: Targets::Number }, 1),
+        3 => (Layer::Softmax { label_smoothing: 0.1 }, classes),
+        _ => (Layer::Softmax { label_smoothing: 0.0 }, classes),
     };
-    let end = [(Layer::Fc { outputs: classes }, 0.1), (loss, 0.0)];
+    let end = [(Layer::Fc { outputs }, 0.1), (loss, 0.0)];
     let legal = |layers: &[(Layer, f32)]| {
         let layers = [layers, &end[..]].concat();
         Network::from_layers("random", &layers, Initializer::default())
@@ -152,7 +153,7 @@ fn prepared(step: &Step, examples: &Examples, device: &Device) -> (Box<dyn Execu
 
 fn examples_of(step: &Step) -> Examples {
     let shape = step.network.input_shape();
-    Examples::noise([shape.height, shape.width, shape.channels], step.batch, step.network.classes())
+    Examples::noise([shape.height, shape.width, shape.channels], step.batch, step.network.example_classes())
 }
 
 fn agrees_with_the_reference(step: &Step, devices: &[Device]) -> Result<(), TestCaseError> {

@@ -227,7 +227,13 @@ fn rows_of_statistics_come_as_often_as_asked() {
 
 #[test]
 fn data_that_does_not_fit_the_network_is_refused() {
-    let small = |n: usize| Examples { shape: [20, 20, 1], classes: 10, pixels: vec![0; 400 * n], labels: vec![0; n] };
+    let small = |n: usize| Examples {
+        shape: [20, 20, 1],
+        classes: 10,
+        pixels: vec![0; 400 * n],
+        labels: vec![0; n],
+        numbers: vec![],
+    };
     let data = Dataset {
         name: DatasetName::Mnist,
         train: small(100),

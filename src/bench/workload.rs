@@ -42,10 +42,10 @@ impl Workload {
         let mut random = ChaCha8Rng::seed_from_u64(SEED);
         let mut pixels = vec![0; count * bytes];
         random.fill_bytes(&mut pixels);
-        let classes = network.classes();
+        let classes = network.example_classes();
         // Labels are bytes; a network with more classes is timed on the first 256.
         let labels = (0..count).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
-        Workload { examples: Examples { shape, classes, pixels, labels }, settings }
+        Workload { examples: Examples { shape, classes, pixels, labels, numbers: Vec::new() }, settings }
     }
 
     /// Where batches come from.

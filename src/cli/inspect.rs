@@ -68,8 +68,11 @@ struct Report<'a> {
     device: DeviceInfo,
     label: Class,
     loss: f32,
-    /// The classes with the largest scores, the largest first.
+    /// The classes with the largest scores, the largest first; none where a number is predicted.
     predictions: Vec<Class>,
+    /// Of a network that learned numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<f32>,
     layers: Vec<LayerReport<'a>>,
     dump: Option<&'a Path>,
 }
@@ -92,8 +95,12 @@ impl Class {
     pub(super) fn new(network: &Network, names: &[String], class: usize, value: f32) -> Class {
         let softmax = network.nodes.last().is_some_and(|node| matches!(node.layer, Layer::Softmax { .. }));
         let (probability, score) = if softmax { (Some(value), None) } else { (None, Some(value)) };
-        Class { class, name: names.get(class).cloned().unwrap_or(class.to_string()), probability, score }
+        Class { class, name: class_name(names, class), probability, score }
     }
+}
+
+fn class_name(names: &[String], class: usize) -> String {
+    names.get(class).cloned().unwrap_or(class.to_string())
 }
 
 /// `7 (99.12 %)`, or `7 (score 1.25)`.
@@ -153,7 +160,7 @@ fn report<'a>(
 ) -> Report<'a> {
     let names = dataset.class_names();
     let class = |(class, value): (usize, f32)| Class::new(network, &names, class, value);
-    let label = inspection.label;
+    let (label, numbers) = (inspection.label, network.learns_numbers());
     let layer = |(node, statistics): (&'a Node, &'a LayerStatistics)| LayerReport {
         kind: node.layer.kind(),
         shape: [node.output.height, node.output.width, node.output.channels],
@@ -168,9 +175,13 @@ fn report<'a>(
         split: args.split,
         index: args.index,
         device,
-        label: class((label, inspection.scores[label])),
+        label: match numbers {
+            true => Class { class: label, name: class_name(&names, label), probability: None, score: None },
+            false => class((label, inspection.scores[label])),
+        },
         loss: inspection.loss,
-        predictions: inspection.top(TOP).into_iter().map(class).collect(),
+        predictions: inspection.top(if numbers { 0 } else { TOP }).into_iter().map(class).collect(),
+        number: inspection.scores.first().copied().filter(|_| numbers),
         layers: network.nodes.iter().zip(&inspection.layers).map(layer).collect(),
         dump: args.dump.as_deref(),
     }
@@ -195,7 +206,8 @@ fn text(report: &Report) -> String {
         let summaries = [layer.statistics.activation, layer.statistics.activation_gradient];
         table.row(cells.into_iter().chain([count]).chain(summaries.into_iter().flat_map(extremes)));
     }
-    let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).collect();
+    let number = report.number.map(|number| figure(f64::from(number)));
+    let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).chain(number).collect();
     let dump = report.dump.map_or(String::new(), |path| format!("\nevery tensor is in {}", path.display()));
     format!(
         "{split} example {} of {} through {} ({})\n{table}\nlabel {}, predicted {}; loss {}{dump}",

@@ -100,10 +100,10 @@ fn image_shape(network: &Network) -> [usize; 3] {
 fn random_examples(network: &Network, shape: [usize; 3], count: usize) -> Examples {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let pixels = (0..count * shape.iter().product::<usize>()).map(|_| random.random()).collect();
-    let classes = network.classes();
+    let classes = network.example_classes();
     // Labels are bytes; a network may tell more classes apart.
     let labels = (0..count).map(|_| random.random_range(0..classes.min(256)) as u8).collect();
-    Examples { shape, classes, pixels, labels }
+    Examples { shape, classes, pixels, labels, numbers: Vec::new() }
 }
 
 /// An executor with the data set, initial weights, decay and a state as if it had trained for a while.

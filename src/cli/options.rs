@@ -148,10 +148,26 @@ fn images(folder: &Path, network: &Network) -> Result<Dataset> {
     }
     let Shape { height, width, channels } = network.input_shape();
     network.check_fits(network.input_shape(), listed.classes.len())?;
+    if network.learns_numbers() {
+        note(numbers_learned(&listed));
+    }
     let mut progress = DownloadProgress::new();
     let dataset = listed.read([height, width, channels], &mut |event| progress.show(event));
     progress.clear();
     dataset
+}
+
+/// What a network that learns numbers learns of a folder.
+fn numbers_learned(listed: &ImageFolder) -> String {
+    let numbers = listed.numbers.iter().copied();
+    if listed.numbers.is_empty() {
+        let last = listed.classes.len() - 1;
+        return format!(
+            "the class folders' names are not all numbers: learning their places in the sorted list, 0 to {last}"
+        );
+    }
+    let (least, most) = (numbers.clone().fold(f32::INFINITY, f32::min), numbers.fold(f32::NEG_INFINITY, f32::max));
+    format!("learning the class folders' names as numbers, {least} to {most}")
 }
 
 /// What is drawn and what it stands in for, in capitals.

@@ -2,7 +2,7 @@
 
 use super::inspect::{Class, TOP};
 use super::options::{self, DeviceArgs};
-use super::output::{Output, note};
+use super::output::{Output, figure, note};
 use clap::Args;
 use glassnet::data::picture::{self, DIGIT_SIDE, Polarity};
 use glassnet::data::{DatasetName, Examples};
@@ -23,7 +23,7 @@ const BATCH: usize = 250;
 /// A side that a model file may ask pictures to be resized to.
 const MAX_SIDE: usize = 4096;
 
-/// Tell what is in pictures: the three likeliest classes of each
+/// Tell what is in pictures: the three likeliest classes of each, or the number where the network learned numbers
 ///
 /// Pictures are PNG or JPEG files of any size; their middle is resized to what the model was trained on. For models of
 /// digits (mnist, synthetic) the digit is cut out, scaled and centred as MNIST's were, light on dark or dark on light; for
@@ -108,8 +108,11 @@ struct ImageReport {
     image: PathBuf,
     /// `light on dark` or `dark on light, inverted`; none where that is not looked at.
     polarity: Option<&'static str>,
-    /// The likeliest classes, the likeliest first; empty where there is an error.
+    /// The likeliest classes, the likeliest first; empty where there is an error, and where a number is predicted.
     predictions: Vec<Class>,
+    /// Of a network that learned numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<f32>,
     error: Option<String>,
 }
 
@@ -143,13 +146,17 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let mut scores = scores.iter();
     let report = |(path, picture): (&PathBuf, &Result<Picture>)| match picture {
         Err(error) => {
-            ImageReport { image: path.clone(), polarity: None, predictions: Vec::new(), error: Some(error.to_string()) }
+            let error = Some(error.to_string());
+            ImageReport { image: path.clone(), polarity: None, predictions: Vec::new(), number: None, error }
         }
         Ok((_, polarity)) => {
-            let likeliest = scores.next().map_or(Vec::new(), |scores| top(scores, TOP));
+            let scores = scores.next().map_or(&[][..], Vec::as_slice);
+            let number = scores.first().copied().filter(|_| model.network.learns_numbers());
+            let likeliest = if number.is_some() { Vec::new() } else { top(scores, TOP) };
             let class = |(class, value)| Class::new(&model.network, &names, class, value);
             let predictions = likeliest.into_iter().map(class).collect();
-            ImageReport { image: path.clone(), polarity: polarity.map(polarity_name), predictions, error: None }
+            let polarity = polarity.map(polarity_name);
+            ImageReport { image: path.clone(), polarity, predictions, number, error: None }
         }
     };
     let images: Vec<ImageReport> = args.images.iter().zip(&pictures).map(report).collect();
@@ -193,7 +200,8 @@ fn picture_shape(model: &Model, dataset: Option<&str>) -> Result<[usize; 3]> {
 /// The pictures that could be read, without labels.
 fn examples(model: &Model, shape: [usize; 3], pictures: &[Result<Picture>]) -> Examples {
     let good: Vec<&[u8]> = pictures.iter().flatten().map(|(pixels, _)| &pixels[..]).collect();
-    Examples { shape, classes: model.network.classes(), pixels: good.concat(), labels: vec![0; good.len()] }
+    let (classes, labels) = (model.network.classes(), vec![0; good.len()]);
+    Examples { shape, classes, pixels: good.concat(), labels, numbers: Vec::new() }
 }
 
 fn polarity_name(polarity: Polarity) -> &'static str {
@@ -213,7 +221,8 @@ fn text(report: &Report) -> String {
     let shape = Shape::new(height, width, channels);
     let mut text = format!("{}{device}: pictures to {shape}, {treatment}", report.model.display());
     for image in report.images.iter().filter(|image| image.error.is_none()) {
-        let predictions: Vec<String> = image.predictions.iter().map(Class::to_string).collect();
+        let number = image.number.map(|number| figure(f64::from(number)));
+        let predictions: Vec<String> = image.predictions.iter().map(Class::to_string).chain(number).collect();
         let polarity = image.polarity.map_or(String::new(), |polarity| format!(" ({polarity})"));
         text += &format!("\n{}{polarity}: {}", image.image.display(), predictions.join(", "));
     }

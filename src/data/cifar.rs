@@ -104,5 +104,5 @@ fn examples(path: &Path, files: &BTreeMap<&'static str, Vec<u8>>, names: &[&str]
             pixels.extend((0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]));
         }
     }
-    Ok(Examples { shape: [SIDE, SIDE, 3], classes, pixels, labels })
+    Ok(Examples { shape: [SIDE, SIDE, 3], classes, pixels, labels, numbers: Vec::new() })
 }

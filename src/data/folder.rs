@@ -16,6 +16,10 @@ use crate::{Error, Result};
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 
+/// The largest number, up or down, that a class's name is taken for. The square of a distance between two stays far
+/// from what f32 holds.
+const LARGEST_NUMBER: f32 = 1e6;
+
 /// One file in so many of a class is a test example, where the folder has no test set of its own.
 const TEST_SHARE: usize = 5;
 
@@ -29,6 +33,8 @@ pub struct ImageFolder {
     pub division: Division,
     /// Names of the classes; a label is an index into them.
     pub classes: Vec<String>,
+    /// The classes' names as numbers; empty where they are none.
+    pub numbers: Vec<f32>,
     /// Files and labels, by class and name.
     pub train: Vec<(PathBuf, u8)>,
     pub test: Vec<(PathBuf, u8)>,
@@ -73,8 +79,9 @@ impl ImageFolder {
             return Err(Error::Data(format!("{} has no picture to test on; {remedy}", folder.display())));
         }
         let division = if divided { Division::Folders } else { Division::Names };
-        let classes = trained.into_iter().map(|(name, _)| name).collect();
-        Ok(ImageFolder { folder: folder.to_path_buf(), division, classes, train, test, others })
+        let classes: Vec<String> = trained.into_iter().map(|(name, _)| name).collect();
+        let numbers = numbers(&classes);
+        Ok(ImageFolder { folder: folder.to_path_buf(), division, classes, numbers, train, test, others })
     }
 
     /// Reads all pictures, in as many threads as there are processors, and fits each to `shape`, H, W and C.
@@ -120,7 +127,7 @@ impl ImageFolder {
         // The first in order, however the threads ran.
         results.into_iter().collect::<Result<()>>()?;
         let labels = files.iter().map(|(_, label)| *label).collect();
-        Ok(Examples { shape, classes: self.classes.len(), pixels, labels })
+        Ok(Examples { shape, classes: self.classes.len(), pixels, labels, numbers: self.numbers.clone() })
     }
 }
 
@@ -161,6 +168,14 @@ fn class_files(folder: &Path, others: &mut usize) -> Result<Vec<(String, Vec<Pat
         classes.push((file_name(&class), pictures));
     }
     Ok(classes)
+}
+
+/// The names as numbers, where all are different ones within [`LARGEST_NUMBER`]; else none.
+fn numbers(names: &[String]) -> Vec<f32> {
+    let number = |name: &String| name.parse().ok().filter(|number: &f32| number.abs() <= LARGEST_NUMBER);
+    let numbers: Vec<f32> = names.iter().map_while(number).collect();
+    let different = numbers.iter().enumerate().all(|(i, number)| !numbers[..i].contains(number));
+    if different && numbers.len() == names.len() { numbers } else { Vec::new() }
 }
 
 fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {

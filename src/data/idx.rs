@@ -71,7 +71,7 @@ pub fn read_examples(images: &Path, labels: &Path, classes: usize) -> Result<Exa
             values.len(),
         )));
     }
-    Ok(Examples { shape: [height, width, 1], classes, pixels, labels: values })
+    Ok(Examples { shape: [height, width, 1], classes, pixels, labels: values, numbers: Vec::new() })
 }
 
 /// The sizes that the header declares, and exactly that many bytes.

@@ -43,7 +43,7 @@ pub use verify::{FileReport, Listing, Verdict, list, verify};
 use crate::Error;
 
 /// Images `[N,H,W,C]` as bytes (0 is black), one label each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Examples {
     /// Height, width and channels of every image.
     pub shape: [usize; 3],
@@ -53,12 +53,19 @@ pub struct Examples {
     pub pixels: Vec<u8>,
     /// The class of each image.
     pub labels: Vec<u8>,
+    /// What each class stands for, for a network that learns it as a number; empty where that is the class's index.
+    pub numbers: Vec<f32>,
 }
 
 impl Examples {
     /// Number of examples, N.
     pub fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    /// What class `class` stands for.
+    pub fn number(&self, class: usize) -> f32 {
+        self.numbers.get(class).copied().unwrap_or(class as f32)
     }
 
     /// Whether there is no example at all.
@@ -318,7 +325,8 @@ mod tests {
 
     #[test]
     fn an_image_is_its_slice_of_the_pixels() {
-        let examples = Examples { shape: [1, 2, 1], classes: 10, pixels: vec![1, 2, 3, 4], labels: vec![7, 8] };
+        let examples =
+            Examples { shape: [1, 2, 1], classes: 10, pixels: vec![1, 2, 3, 4], labels: vec![7, 8], numbers: vec![] };
         assert_eq!(examples.image(1), [3, 4]);
         assert_eq!(examples.len(), 2);
     }

@@ -2,6 +2,7 @@
 //!
 //! Images `[N,H,W,C]` of bytes go four to a word, little endian, into the program's chunks; weights and biases go to
 //! their places in the flat buffer of all parameters, in the order and layout of [`crate::net::Network::parameters`].
+//! What classes stand for goes along with the images, to programs that learn it.
 
 use super::Executor;
 use crate::data::Examples;
@@ -22,7 +23,18 @@ pub fn upload_examples(executor: &mut dyn Executor, examples: &Examples) -> Resu
         rest = left;
     }
     assert!(rest.is_empty(), "{} bytes more than the program's chunks hold", rest.len());
-    Ok(())
+    match executor.program().numbers {
+        Some(numbers) => super::write_reals(executor, numbers.id, &class_numbers(examples, numbers.len)),
+        None => Ok(()),
+    }
+}
+
+/// The number of each class, and for labels that no example has that of the first class: it is nearer to nothing than
+/// the first class itself, which comes before.
+fn class_numbers(examples: &Examples, len: usize) -> Vec<f32> {
+    let mut numbers: Vec<f32> = (0..examples.classes).map(|class| examples.number(class)).collect();
+    numbers.resize(len, examples.number(0));
+    numbers
 }
 
 /// Four bytes to a word, the first one lowest; at least one word, as no buffer is empty.
@@ -82,7 +94,7 @@ mod tests {
         let program = Program::lower(&network, &options).expect("it lowers");
         let chunks = program.chunks;
         let pixels = (0..10 * image).map(|i| (i / image) as u8).collect();
-        let examples = Examples { shape: [28, 28, 1], classes: 10, pixels, labels: vec![0; 10] };
+        let examples = Examples { shape: [28, 28, 1], classes: 10, pixels, labels: vec![0; 10], numbers: vec![] };
         let read = pollster::block_on(async {
             let mut executor = Device::Cpu.executor(program).await?;
             upload_examples(&mut *executor, &examples)?;

@@ -5,7 +5,7 @@
 //!
 //! | there | here |
 //! |---|---|
-//! | `pool`, `svm`, `regression` | `max-pool`, `hinge`, `mse`: the same gradients, though `svm` reports a loss larger by 1, and `regression` one four times as large |
+//! | `pool`, `svm`, `regression` | `max-pool`, `hinge`, `mse`, with targets = "number" where it has one value: the same gradients, though `svm` reports a loss larger by 1, and `regression` one four times as large |
 //! | `lrn` with an even n: a window of n + 1 channels, divided by n | `lrn` with size n + 1 and alpha (n + 1)/n times as large |
 //! | `dropout`: predictions are multiplied by `drop_prob` | the weights behind it are, but where the network computes as ConvNetJS does. With 0.5 training agrees too; with others ConvNetJS contradicts itself |
 //! | `input` says nothing about larger images | `crop = true`, so that they are cropped in the centre |
@@ -13,7 +13,7 @@
 use super::Model;
 use super::model::{bias_name, weight_name};
 use super::safetensors::check_finite;
-use crate::net::{Factors, Initializer, Layer, Network, Node, Parameters, Shape};
+use crate::net::{Factors, Initializer, Layer, Network, Node, Parameters, Shape, Targets};
 use crate::{Error, Result};
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -372,7 +372,9 @@ impl Entry {
             }
             Entry::Softmax { .. } => Layer::Softmax { label_smoothing: 0.0 },
             Entry::Svm { .. } => Layer::Hinge,
-            Entry::Regression { .. } => Layer::Mse,
+            // One value can only be a number; several are taken for one-hot targets.
+            Entry::Regression { out_depth: 1, .. } => Layer::Mse { targets: Targets::Number },
+            Entry::Regression { .. } => Layer::Mse { targets: Targets::OneHot },
         })
     }
 
@@ -428,7 +430,7 @@ impl Entry {
             }
             Layer::Softmax { .. } => Entry::Softmax { out_depth, out_sx, out_sy, num_inputs },
             Layer::Hinge => Entry::Svm { out_depth, out_sx, out_sy, num_inputs },
-            Layer::Mse => Entry::Regression { out_depth, out_sx, out_sy, num_inputs },
+            Layer::Mse { .. } => Entry::Regression { out_depth, out_sx, out_sy, num_inputs },
             Layer::LeakyRelu { .. }
             | Layer::AvgPool { .. }
             | Layer::GlobalAvgPool

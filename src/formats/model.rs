@@ -162,14 +162,16 @@ fn read_safetensors(path: &Path) -> Result<Vec<u8>> {
 
 impl Model {
     /// The classes' names, as the file says them or as they are known of its data set; as many as the network has classes,
-    /// or none.
+    /// if it has any, or none.
     pub fn class_names(&self) -> Vec<String> {
         let recorded: Option<Vec<String>> = serde_json::from_value(self.extra["classes"].clone()).ok();
         let known = || {
             let dataset: DatasetName = self.extra["dataset"].as_str()?.parse().ok()?;
             Some(dataset.class_names().iter().map(|name| name.to_string()).collect())
         };
-        let names = recorded.or_else(known).filter(|names| names.len() == self.network.classes());
+        let names = recorded
+            .or_else(known)
+            .filter(|names| self.network.learns_numbers() || names.len() == self.network.classes());
         names.unwrap_or_default()
     }
 

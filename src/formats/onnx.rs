@@ -2,7 +2,7 @@
 //!
 //! Input `input` is float32 `[N,C,H,W]` with N free, each value x/255 - 0.5 of a pixel's byte x, as training has it;
 //! images larger than H x W are to be cropped in their centre. Output `logits` is `[N,O]`: what the last layer before
-//! the loss gives, which are the scores where the loss is `hinge` or `mse`. With `softmax` there is `probabilities`
+//! the loss gives, which are the scores where the loss is `hinge` or `mse`, or the one number that `mse` learned. With `softmax` there is `probabilities`
 //! `[N,O]` too. Every other value has its layer's name. Weights are in PyTorch's order, which is ONNX's, and have the
 //! names that they have in our own files.
 //!
@@ -193,7 +193,7 @@ impl Builder {
                 self.logits();
                 self.push("Softmax", PROBABILITIES, &[], vec![int("axis", 1)]);
             }
-            Layer::Hinge | Layer::Mse => self.logits(),
+            Layer::Hinge | Layer::Mse { .. } => self.logits(),
         }
     }
 

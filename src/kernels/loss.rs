@@ -1,7 +1,8 @@
-//! Losses over scores `[N,C]` against one label an example, beside the softmax's: `hinge`, the multi-class one of support vector
-//! machines (Weston and Watkins 1999, as in ConvNetJS: the sum of max(0, s_j - s_label + 1) over the other classes), and `mse`,
-//! half the squared distance from the one-hot target (ConvNetJS's regression). Each gives the scores again, the gradient of
-//! the mean loss with respect to them, every example's loss, and the class with the largest score. `shaders/loss.wgsl`.
+//! Losses over scores against one label an example, beside the softmax's. Over scores `[N,C]`: `hinge`, the multi-class one
+//! of support vector machines (Weston and Watkins 1999, as in ConvNetJS: the sum of max(0, s_j - s_label + 1) over the other
+//! classes), and `mse`, half the squared distance from the one-hot target (ConvNetJS's regression). Over one score `[N]`:
+//! `number`, half its squared distance from the label's number. Each gives the scores again, the gradient of the mean loss
+//! with respect to them, every example's loss, and the class with the largest score or the nearest number. `shaders/loss.wgsl`.
 //! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
 
 use super::batch::Header;
@@ -13,6 +14,9 @@ use super::{
     Element::{F32, U32},
     Kernel, Op, Reference, Scalar, Tensor,
 };
+
+/// Classes that `number` chooses from in every network: labels are bytes.
+pub const NUMBERS: usize = 256;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -29,6 +33,12 @@ pub static HINGE: Kernel =
 /// Inputs: header, labels, scores. Outputs: scores, dscores, losses, predictions.
 pub static MSE: Kernel =
     kernel("loss.mse", "mse", Reference { single: reference::<f32, Mse>, double: reference::<f64, Mse> });
+
+/// Inputs: header, labels, scores, numbers of the classes. Outputs: scores, dscores, losses, predictions.
+pub static NUMBER: Kernel = Kernel {
+    inputs: &[U32, U32, F32, F32],
+    ..kernel("loss.number", "number", Reference { single: number_reference, double: number_reference })
+};
 
 const fn kernel(name: &'static str, entry: &'static str, reference: Reference) -> Kernel {
     Kernel {
@@ -73,6 +83,18 @@ fn loss(
     assert_eq!((out.losses.len, out.predictions.len), (n, n), "{}: losses, predictions", kernel.name);
     let outputs = [out.y, out.dx, out.losses, out.predictions];
     Op::new(kernel, params, &[header, labels, scores], &outputs, linear(n, 64), 4 * n * c).in_pieces(&[0], 1)
+}
+
+/// One score an example; `numbers` is what each class stands for. Of equally near ones the first class is predicted.
+pub fn number(header: Tensor, labels: Tensor, scores: Tensor, numbers: Tensor, out: Outputs) -> Op {
+    let (n, c) = (labels.len, numbers.len);
+    let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
+    assert!(c > 0, "loss.number: no class");
+    assert_eq!((header.len, scores.len), (Header::LEN, n), "loss.number: header, scores");
+    let outputs = [out.y, out.dx, out.losses, out.predictions];
+    assert!(outputs.iter().all(|t| t.len == n), "loss.number: {out:?} of {n} examples");
+    Op::new(&NUMBER, params, &[header, labels, scores, numbers], &outputs, linear(n, 64), 2 * n * c)
+        .in_pieces(&[0, 3], 1)
 }
 
 /// A loss of one example.
@@ -133,8 +155,29 @@ fn reference<S: Scalar, L: Loss>(args: &mut Args<'_, S>) {
     }
 }
 
+fn number_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let (header, labels, scores, numbers) = (args.words(0), args.words(1), args.real(2), args.real(3));
+    let (out, dscores, losses, predictions) = (args.out(0), args.out(1), args.out(2), args.out_words(3));
+    out.copy_from_slice(scores);
+    let (valid, all_valid) = (args.valid(header), f64::from(header[1]));
+    for (n, score) in scores.iter().enumerate() {
+        // Rounded as f32 rounds it, so that all executors agree on the nearest.
+        let distance = |number: &S| S::of(score.get() - number.get()).get();
+        let own = distance(&numbers[(labels[n] as usize).min(numbers.len() - 1)]);
+        losses[n] = S::of(if n < valid { own * own / 2.0 } else { 0.0 });
+        dscores[n] = S::of(if n < valid { own / all_valid } else { 0.0 });
+        let mut prediction = 0;
+        for (c, number) in numbers.iter().enumerate() {
+            if distance(number).abs() < distance(&numbers[prediction]).abs() {
+                prediction = c;
+            }
+        }
+        predictions[n] = prediction as u32;
+    }
+}
+
 pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = number_cases();
     // N, C, valid, largest score
     for (n, c, valid, size) in
         [(1, 2, 1, 1.0), (20, 10, 20, 1.0), (20, 10, 13, 8.0), (63, 2, 63, 30.0), (65, 17, 64, 3.0), (300, 3, 1, 1.0)]
@@ -160,6 +203,29 @@ pub fn cases() -> Vec<Case> {
         let op = build([2, 4], header, labels, scores, out);
         cases.push(b.case("margins of 0 and ties", op, Tolerance::EXACT));
     }
+    cases
+}
+
+fn number_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // N, classes, valid, largest score
+    for (n, c, valid, size) in
+        [(1, 1, 1, 1.0), (20, 10, 13, 12.0), (63, 2, 63, 3.0), (65, 256, 64, 300.0), (4_194_305, 3, 4_194_304, 2.0)]
+    {
+        let mut b = CaseBuilder::default();
+        let header = b.header(Header::evaluation(valid));
+        let labels = b.words((0..n).map(|i| (i * 7 % c) as u32).collect());
+        let (scores, numbers) = (b.between(n, -size, size), b.between(c, -size, size));
+        let out = Outputs { y: b.out(n), dx: b.out(n), losses: b.out(n), predictions: b.out_words(n) };
+        let op = number(header, labels, scores, numbers, out);
+        cases.push(b.case(format!("[{n}] of {c} valid {valid} scores within {size}"), op, Tolerance::ELEMENTWISE));
+    }
+    // In the middle between two, the first class wins, and where two have the same number.
+    let mut b = CaseBuilder::default();
+    let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![0, 2, 3]));
+    let (scores, numbers) = (b.reals(vec![1.0, 5.0, -7.0]), b.reals(vec![2.0, 0.0, 6.0, 6.0, 4.0]));
+    let out = Outputs { y: b.out(3), dx: b.out(3), losses: b.out(3), predictions: b.out_words(3) };
+    cases.push(b.case("ties", number(header, labels, scores, numbers, out), Tolerance::ELEMENTWISE));
     cases
 }
 
@@ -201,5 +267,24 @@ mod tests {
         let (losses, dscores) = run(&MSE, &SCORES, &[0, 2]);
         assert_eq!(losses, [2.5, 9.125]);
         assert_eq!(dscores, [0.0, 1.0, -0.5, 0.25, -1.5, 1.5]);
+    }
+
+    #[test]
+    fn a_number_is_held_against_the_labels_own_and_predicts_the_nearest_class() {
+        // 0.5 * torch.nn.functional.mse_loss(scores, targets, reduction="none"), targets 10 and 40.
+        let (header, labels, scores) = (Header::evaluation(2).words(), [0, 2, 0], [12.5, 24.0, 99.0]);
+        let numbers = [10.0, 20.0, 40.0];
+        let (mut out, mut dscores, mut losses, mut predictions) = ([0.0; 3], [9.0; 3], [9.0; 3], [9; 3]);
+        let inputs = vec![Slot::Words(&header), Slot::Words(&labels), Slot::Real(&scores), Slot::Real(&numbers)];
+        let outputs = vec![
+            SlotMut::Real(&mut out),
+            SlotMut::Real(&mut dscores),
+            SlotMut::Real(&mut losses),
+            SlotMut::Words(&mut predictions),
+        ];
+        let params = Params { n: 3, c: 3, reserved: [0; 2] };
+        (NUMBER.reference.single)(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
+        assert_eq!((out, predictions), (scores, [0, 1, 2]));
+        assert_eq!((losses, dscores), ([3.125, 128.0, 0.0], [1.25, -8.0, 0.0]));
     }
 }

@@ -152,6 +152,7 @@ pub static ALL: &[&Kernel] = &[
     &fc::BACKWARD_WEIGHT_VEC4,
     &loss::HINGE,
     &loss::MSE,
+    &loss::NUMBER,
     &softmax::FORWARD,
     &softmax::SUMMARY,
     &softmax::GRADIENT,

@@ -3,7 +3,7 @@
 //! A description has `name`, `initializer`, `[[layers]]` tables and optional tables `[augmentation]` and `[training]`. The
 //! canonical form states every size and has no shorthands; it is what model files carry, and reads back to the same network.
 
-use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe};
+use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe, Targets};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -137,7 +137,10 @@ enum LayerKeys {
         label_smoothing: f32,
     },
     Hinge {},
-    Mse {},
+    Mse {
+        #[serde(default)]
+        targets: Targets,
+    },
 }
 
 /// The shorthand that puts a layer of its own behind a conv, batch-norm or fc.
@@ -363,6 +366,7 @@ impl Network {
                 writeln!(text, "epsilon = {epsilon:?}\nmomentum = {momentum:?}\nbias = {:?}", node.bias_init)
             }
             Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
+            Layer::Mse { targets: Targets::Number } => writeln!(text, "targets = \"number\""),
             Layer::GlobalAvgPool
             | Layer::Residual { .. }
             | Layer::Relu
@@ -370,7 +374,7 @@ impl Network {
             | Layer::Tanh
             | Layer::Softmax { .. }
             | Layer::Hinge
-            | Layer::Mse => Ok(()),
+            | Layer::Mse { targets: Targets::OneHot } => Ok(()),
         };
         let (Factors { rate, decay }, default) = (node.factors, node.layer.default_factors());
         for (name, factor, default) in [("rate_factor", rate, default.rate), ("decay_factor", decay, default.decay)] {
@@ -469,7 +473,7 @@ impl LayerKeys {
             LayerKeys::Fc { outputs, bias, activation, .. } => (Layer::Fc { outputs }, bias, activation),
             LayerKeys::Dropout { rate } => (Layer::Dropout { rate }, 0.0, None),
             LayerKeys::Hinge {} => (Layer::Hinge, 0.0, None),
-            LayerKeys::Mse {} => (Layer::Mse, 0.0, None),
+            LayerKeys::Mse { targets } => (Layer::Mse { targets }, 0.0, None),
             LayerKeys::Softmax { label_smoothing } => (Layer::Softmax { label_smoothing }, 0.0, None),
         };
         ((layer, bias), activation.map(Activation::layer))
@@ -484,8 +488,9 @@ fn line_of(text: &str, offset: usize) -> usize {
 /// serde's message about a layer's keys without Rust's words in it.
 fn in_plain_words(message: &str) -> String {
     let message = match message.strip_prefix("unknown variant") {
-        // The only other choice among words is `activation`, whose list has no pooling.
+        // The other choices among words are `activation`, whose list has no pooling, and the `targets` of `mse`.
         Some(rest) if rest.contains("`max-pool`") => format!("unknown layer type{rest}"),
+        Some(rest) if rest.contains("`one-hot`") => format!("unknown targets{rest}"),
         Some(rest) => format!("unknown activation{rest}"),
         None => message.to_string(),
     };

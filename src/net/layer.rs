@@ -65,8 +65,19 @@ pub enum Layer {
     Softmax { label_smoothing: f32 },
     /// Multi-class hinge loss of the scores: the sum of max(0, s_j - s_label + 1) over the other classes.
     Hinge,
-    /// Half the squared distance of the scores from 1 for the label and 0 for the others.
-    Mse,
+    /// Half the squared distance of the scores from the targets.
+    Mse { targets: Targets },
+}
+
+/// What a squared distance is taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Targets {
+    /// 1 for the label and 0 for the other classes.
+    #[default]
+    OneHot,
+    /// The label's number, by one output.
+    Number,
 }
 
 impl Layer {
@@ -90,7 +101,7 @@ impl Layer {
             Layer::Dropout { .. } => "dropout",
             Layer::Softmax { .. } => "softmax",
             Layer::Hinge => "hinge",
-            Layer::Mse => "mse",
+            Layer::Mse { .. } => "mse",
         }
     }
 
@@ -106,7 +117,7 @@ impl Layer {
 
     /// Whether it ends a network: it makes a loss of the scores before it.
     pub fn is_loss(&self) -> bool {
-        matches!(self, Layer::Softmax { .. } | Layer::Hinge | Layer::Mse)
+        matches!(self, Layer::Softmax { .. } | Layer::Hinge | Layer::Mse { .. })
     }
 
     /// Whether a network has exactly one of it, so that its name needs no number.
@@ -188,7 +199,8 @@ impl Layer {
                 below_one("label_smoothing", label_smoothing)?;
                 self.scores(input)
             }
-            Layer::Hinge | Layer::Mse => self.scores(input),
+            Layer::Hinge | Layer::Mse { targets: Targets::OneHot } => self.scores(input),
+            Layer::Mse { targets: Targets::Number } => self.number(input),
             Layer::LeakyRelu { slope } => {
                 if slope > 0.0 && slope < 1.0 {
                     return Ok(input);
@@ -202,9 +214,23 @@ impl Layer {
     /// What a loss makes of its input: the same shape, one value for each class.
     fn scores(&self, input: Shape) -> Result<Shape, String> {
         if input.height != 1 || input.width != 1 || input.channels < 2 {
+            let number = matches!(self, Layer::Mse { .. }) && input.len() == 1;
             return Err(format!(
                 "rule: {} needs one value for each of at least 2 classes (1x1xC); \
-                 put an `fc` layer with that many outputs, or `global-avg-pool`, before it",
+                 put an `fc` layer with that many outputs, or `global-avg-pool`, before it{}",
+                self.kind(),
+                if number { ", or give it targets = \"number\"" } else { "" }
+            ));
+        }
+        Ok(input)
+    }
+
+    /// What a loss of a number makes of its input: the same value.
+    fn number(&self, input: Shape) -> Result<Shape, String> {
+        if input.len() != 1 {
+            return Err(format!(
+                "rule: {} with targets = \"number\" needs one value (1x1x1); put an `fc` layer with one output before it, \
+                 or leave `targets` out to tell classes apart",
                 self.kind()
             ));
         }
@@ -242,7 +268,7 @@ impl Layer {
             | Layer::Dropout { .. }
             | Layer::Softmax { .. }
             | Layer::Hinge
-            | Layer::Mse => None,
+            | Layer::Mse { .. } => None,
         }
     }
 }

@@ -14,7 +14,7 @@ mod recipe;
 
 pub use augmentation::Augmentation;
 pub use initializer::Initializer;
-pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape};
+pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape, Targets};
 pub use preset::PRESETS;
 pub use recipe::{Recipe, ScheduleName, TrainerName};
 
@@ -216,9 +216,19 @@ impl Network {
         self.nodes.iter().enumerate().filter_map(reads).collect()
     }
 
-    /// Number of classes: the scores that the loss takes.
+    /// Number of classes: the scores that the loss takes. One where the network [learns numbers](Network::learns_numbers).
     pub fn classes(&self) -> usize {
         self.nodes.last().map_or(0, |node| node.output.channels)
+    }
+
+    /// Whether it learns what labels stand for as a number, instead of telling classes apart.
+    pub fn learns_numbers(&self) -> bool {
+        self.nodes.last().is_some_and(|node| node.layer == Layer::Mse { targets: Targets::Number })
+    }
+
+    /// Number of classes that examples without meaning should have: its own; ten where it learns numbers, which takes any.
+    pub fn example_classes(&self) -> usize {
+        if self.learns_numbers() { 10 } else { self.classes() }
     }
 
     /// Shape of one example as the first layer takes it, after cropping.
@@ -244,7 +254,7 @@ impl Network {
         if data != input && !self.crop {
             return refuse("they are larger; give the input layer `crop = true` to train on parts of them");
         }
-        if classes != self.classes() {
+        if classes != self.classes() && !self.learns_numbers() {
             return Err(Error::Data(format!(
                 "network {name} tells {} classes apart, the data has {classes}; let the layer before its loss give that many values",
                 self.classes()

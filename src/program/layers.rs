@@ -13,7 +13,7 @@ use crate::kernels::{
     Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, fc, loss, lrn, maxout, pool, relu, residual,
     softmax,
 };
-use crate::net::{Augmentation, Layer, Network, Node, Shape};
+use crate::net::{Augmentation, Layer, Network, Node, Shape, Targets};
 
 /// What operations are made from, and where they go.
 pub(super) struct Lowering<'a> {
@@ -23,6 +23,8 @@ pub(super) struct Lowering<'a> {
     pub inputs: Inputs,
     pub nodes: Vec<NodeTensors>,
     pub outputs: Outputs,
+    /// What the classes stand for, where the network learns that.
+    pub numbers: Option<Tensor>,
     /// What the forward pass keeps for the backward pass, by node: winners of max-pooling and maxout, LRN's sums, the
     /// statistics of batch normalisation.
     pub kept: Vec<(usize, Tensor)>,
@@ -141,7 +143,7 @@ impl Lowering<'_> {
                 }
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
                 Layer::Dropout { rate } => dropout::apply(self.dropout(y.len, *rate, i), self.inputs.header, x, y),
-                Layer::Softmax { .. } | Layer::Hinge | Layer::Mse => self.loss(i, self.gradient(i - 1)),
+                Layer::Softmax { .. } | Layer::Hinge | Layer::Mse { .. } => self.loss(i, self.gradient(i - 1)),
             };
             if self.is_fused(i) {
                 self.emit_unfused(i, "forward", op);
@@ -212,7 +214,10 @@ impl Lowering<'_> {
         match node.layer {
             Layer::Softmax { label_smoothing } => softmax::forward(size, label_smoothing, header, labels, x, out),
             Layer::Hinge => loss::hinge(size, header, labels, x, out),
-            Layer::Mse => loss::mse(size, header, labels, x, out),
+            Layer::Mse { targets: Targets::OneHot } => loss::mse(size, header, labels, x, out),
+            Layer::Mse { targets: Targets::Number } => {
+                loss::number(header, labels, x, self.numbers.expect("planned for a network that learns numbers"), out)
+            }
             _ => unreachable!("asked of losses only"),
         }
     }
@@ -259,7 +264,11 @@ impl Lowering<'_> {
             let (x, dy) = (self.nodes[node.from].activation, self.gradient(i));
             let dx = self.share(node.from, i);
             match &node.layer {
-                Layer::Input { .. } | Layer::Residual { .. } | Layer::Softmax { .. } | Layer::Hinge | Layer::Mse => {
+                Layer::Input { .. }
+                | Layer::Residual { .. }
+                | Layer::Softmax { .. }
+                | Layer::Hinge
+                | Layer::Mse { .. } => {
                     unreachable!("the first and the last node, and what was passed over")
                 }
                 Layer::Conv { .. } => self.conv_backward(i, x, dy, dx),

@@ -13,6 +13,7 @@ use crate::kernels::Tensor;
 use crate::kernels::batch::{CHUNKS, Header};
 use crate::kernels::clip;
 use crate::kernels::ema;
+use crate::kernels::loss;
 use crate::kernels::optimizer::{self, Rule};
 use crate::net::{Layer, Network, Node, Shape};
 
@@ -85,9 +86,11 @@ impl Program {
         let (parameters, trainable, parameter_tensors) = plan_parameters(&mut planner, network, options);
         let nodes = plan_nodes(&mut planner, network, options, parameter_tensors);
         let outputs = plan_outputs(&mut planner, options.batch);
+        let numbers = network.learns_numbers().then(|| planner.real("class.numbers", loss::NUMBERS));
 
         let (kept, unfused, shares) = (Vec::new(), Vec::new(), Vec::new());
-        let mut lowering = Lowering { planner, network, options, inputs, nodes, outputs, kept, shares, unfused };
+        let mut lowering =
+            Lowering { planner, network, options, inputs, nodes, outputs, numbers, kept, shares, unfused };
         lowering.batch(chunks, examples_per_chunk);
         lowering.forward();
         if options.backward {
@@ -115,6 +118,7 @@ impl Program {
             outputs,
             chunks,
             examples_per_chunk,
+            numbers,
             parameters,
             trainable,
             statistics,

@@ -128,6 +128,8 @@ pub struct Program {
     pub outputs: Outputs,
     pub chunks: [Tensor; CHUNKS],
     pub examples_per_chunk: usize,
+    /// What the classes stand for `[256]`, where the network learns that; written once, with the data set.
+    pub numbers: Option<Tensor>,
     /// All weights and biases, and behind them the running statistics of batch normalisation.
     pub parameters: Tensor,
     pub trainable: Option<Trainable>,
@@ -183,6 +185,7 @@ impl Program {
             outputs: Outputs { loss: none, correct: none, losses: none, predictions: none },
             chunks: [none; CHUNKS],
             examples_per_chunk: 1,
+            numbers: None,
             parameters: none,
             trainable: None,
             statistics: StatisticsPlan::empty(none),

@@ -16,7 +16,13 @@ pub fn glassnet(args: &[&str]) -> Command {
 /// Noise of 28x28, with labels in turn.
 pub fn examples(count: usize) -> Examples {
     let pixels = (0..count * 784).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    Examples { shape: [28, 28, 1], classes: 10, pixels, labels: (0..count).map(|i| (i % 10) as u8).collect() }
+    Examples {
+        shape: [28, 28, 1],
+        classes: 10,
+        pixels,
+        labels: (0..count).map(|i| (i % 10) as u8).collect(),
+        numbers: vec![],
+    }
 }
 
 /// The four files of a data set of [`examples`].

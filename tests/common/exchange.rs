@@ -76,7 +76,8 @@ pub fn golden(name: &str) -> Network {
 /// Every preset, every golden network, and [`OTHERS`].
 pub fn networks() -> Vec<(String, Network)> {
     let presets = PRESETS.iter().map(|(name, _)| (name.to_string(), Network::preset(name).expect("a preset")));
-    let golden = ["small_a", "small_b", "zoo", "spread", "blocks"].map(|name| (name.to_string(), golden(name)));
+    let golden =
+        ["small_a", "small_b", "zoo", "spread", "blocks", "number"].map(|name| (name.to_string(), golden(name)));
     let others = OTHERS.iter().map(|(name, layers)| {
         (name.to_string(), network(&format!("name = \"{name}\"\nlayers = {}", layers.replace('\n', " "))))
     });
@@ -100,7 +101,7 @@ impl Ours {
         // Larger images where the network crops.
         let more = 4 * usize::from(network.crop);
         let image = [shape.height + more, shape.width + more, shape.channels];
-        Ours::of_examples(model, &Examples::noise(image, count, network.classes()))
+        Ours::of_examples(model, &Examples::noise(image, count, network.example_classes()))
     }
 
     pub fn of_examples(model: &Model, examples: &Examples) -> Ours {

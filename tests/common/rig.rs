@@ -101,6 +101,10 @@ pub fn load(executor: &mut dyn Executor, examples: &Examples, parameters: &[Para
     }
     let flat = program.join_parameters(parameters);
     write_reals(executor, program.parameters.id, &flat).expect("parameters are written");
+    if let Some(numbers) = program.numbers {
+        let values: Vec<f32> = (0..numbers.len).map(|label| label as f32).collect();
+        write_reals(executor, numbers.id, &values).expect("numbers are written");
+    }
 }
 
 /// Sets the optimiser's decay.

@@ -70,15 +70,25 @@ const NETWORKS = {
     { type: "fc", num_neurons: 8, activation: "tanh", drop_prob: 0.3 },
     { type: "softmax", num_classes: 3 },
   ],
+  number: [
+    { type: "input", out_sx: 4, out_sy: 3, out_depth: 1 },
+    { type: "conv", sx: 2, filters: 3, activation: "tanh" },
+    { type: "regression", num_neurons: 1 },
+  ],
 };
 const BACKWARD_IS_WRONG = ["lrn_maxout", "dropout"];
 
+// One learns one-hot targets, the other the label itself.
+const REGRESSIONS = ["regression", "number"];
+
 // What the layer takes besides the scores.
-const target = (name, label, classes) =>
-  name === "regression" ? Array.from({ length: classes }, (_, i) => (i === label ? 1 : 0)) : label;
+function target(name, label, classes) {
+  if (name === "number") return [label];
+  return name === "regression" ? Array.from({ length: classes }, (_, i) => (i === label ? 1 : 0)) : label;
+}
 
 // The loss that net.backward() is the gradient of: regression reports four times that.
-const loss = (name, net, y) => net.layers[net.layers.length - 1].backward(y) / (name === "regression" ? 4 : 1);
+const loss = (name, net, y) => net.layers[net.layers.length - 1].backward(y) / (REGRESSIONS.includes(name) ? 4 : 1);
 
 // Nine digits: far more than f32 has.
 const short = (values) => Array.from(values, (v) => Number(v.toPrecision(9)));
@@ -116,7 +126,7 @@ function run(name, arrays) {
   const input = new convnetjs.Vol(out_sx, out_sy, out_depth, 0);
   bytes.forEach((byte, i) => (input.w[i] = byte / 255 - 0.5));
   const last = net.layers[net.layers.length - 1];
-  const label = Math.floor(random() * last.out_depth);
+  const label = Math.floor(random() * (name === "number" ? 10 : last.out_depth));
   const y = target(name, label, last.out_depth);
 
   const output = short(net.forward(input).w);

@@ -36,6 +36,7 @@ NETWORKS = {
     "blocks": (4, [0.1, 0.1, 0.1, 0.1, 0.1], True),
     "hinge": (4, [1.0], True),
     "mse": (4, [0.1], True),
+    "number": (4, [0.1], True),
     "convnetjs_mnist": (2, [0.6, 0.3], False),
 }
 
@@ -143,6 +144,7 @@ def mean_loss(layers, outputs, labels):
         case "softmax": return -y.gather(1, labels[:, None]).log().mean()
         # PyTorch divides the sum over the other classes by the number of classes; margin 1.
         case "hinge": return F.multi_margin_loss(y, labels) * y.shape[1]
+        case "mse" if t.get("targets") == "number": return F.mse_loss(y[:, 0], labels.to(y.dtype)) / 2
         case "mse": return F.mse_loss(y, F.one_hot(labels, y.shape[1]).to(y.dtype), reduction="sum") / 2 / len(y)
 
 
@@ -165,7 +167,8 @@ def first_params(layers, conv_bias, rng):
             bias = 0.1 * torch.randn(outs, generator=rng) + (next(biases) if conv else 0.0)
             params |= {f"{name}.weight": weight.double(), f"{name}.bias": bias.double()}
         outputs = forward([(name, t)], params, image, outputs=outputs)
-    return params, outputs[name].shape[1]
+    numbers = layers[-1][1].get("targets") == "number"
+    return params, 10 if numbers else outputs[name].shape[1]
 
 
 def examples(layers, classes, n, rng):

@@ -94,7 +94,7 @@ fn split(
     pixels.par_chunks_mut(size).zip(&labels).enumerate().for_each(|(index, (picture, &label))| {
         draw(label, &mut stream(seed, split, index as u64), picture);
     });
-    Examples { shape, classes: CLASSES, pixels, labels }
+    Examples { shape, classes: CLASSES, pixels, labels, numbers: Vec::new() }
 }
 
 /// Random numbers of their own for each use and index: ChaCha's streams do not overlap.
