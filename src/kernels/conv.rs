@@ -370,7 +370,7 @@ const SHAPES: &[Shape] = &[
 ];
 
 /// Dilation and groups: one of them, both; depthwise, with one filter a channel and with more; channels that fill vectors
-/// and that do not; padding beyond the window.
+/// and that do not; padding beyond the window; small groups, which the CPU merges.
 const SPREAD: &[(Shape, [usize; 2], usize)] = &[
     (([2, 9, 8, 3], 5, [3, 3], [1, 1], [2, 2]), [2, 2], 1),
     (([3, 11, 7, 4], 8, [3, 2], [2, 1], [1, 3]), [1, 3], 1),
@@ -381,6 +381,7 @@ const SPREAD: &[(Shape, [usize; 2], usize)] = &[
     (([2, 8, 8, 16], 32, [3, 3], [2, 2], [1, 1]), [1, 1], 2),
     (([5, 9, 12, 8], 12, [2, 3], [1, 2], [3, 4]), [3, 2], 4),
     (([1, 3, 4, 2], 2, [3, 3], [1, 1], [5, 6]), [4, 3], 2),
+    (([3, 7, 6, 32], 48, [3, 2], [1, 1], [1, 0]), [1, 2], 16),
     (([2, 6, 6, 8], 8, [1, 1], [1, 1], [0, 0]), [7, 7], 8),
 ];
 

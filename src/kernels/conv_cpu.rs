@@ -1,12 +1,13 @@
 //! Convolution on the CPU: backward through the nonzero gradients where they are few (`conv_sparse`), direct where the
-//! shape suits it (`conv_direct`), channel by channel where filters see only one (`conv_depthwise`), else im2col blocks that stay in a core's cache and the `gemm` crate for the products.
+//! shape suits it (`conv_direct`), channel by channel where filters see only one (`conv_depthwise`), else im2col blocks that
+//! stay in a core's cache and the `gemm` crate for the products, small groups together (`conv_grouped`).
 //!
 //! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
 //! results are the same bits whatever the number of threads.
 
 use super::conv_sparse::{self, Frame};
 use super::product::{product, product_columns, row_major, transposed};
-use super::{Args, Prepared, conv::Params, conv_depthwise, conv_direct};
+use super::{Args, Prepared, conv::Params, conv_depthwise, conv_direct, conv_grouped};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -14,7 +15,7 @@ use std::cell::RefCell;
 thread_local! {
     /// This thread's im2col block.
     static COLUMNS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    /// A gradient of the weights as `conv_sparse` adds it up.
+    /// A gradient of the weights as `conv_sparse` adds it up, or that of merged groups.
     static FILTERS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -103,19 +104,22 @@ pub(super) fn prepare_forward(args: &Args<'_, f32>, prepared: &mut Prepared) {
     let packed = prepared.get_or_insert_with(Vec::new);
     if conv_direct::takes(&p) {
         conv_direct::pack(args.real(1), p.o as usize, packed);
+    } else if let Some(merged) = conv_grouped::merged(&p) {
+        conv_grouped::merge(&p, &merged, args.real(1), packed);
     }
 }
 
 pub(super) fn forward(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
-    let (k, o) = (p.k(), p.o as usize);
+    let o = p.o as usize;
     let examples = y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in()));
     let examples = examples.with_min_len(args.least_items());
+    let packed: &Vec<f32> = args.prepared.get();
     if conv_direct::takes(&p) {
-        let packed: &Vec<f32> = args.prepared.get();
         return examples.for_each(|(y, x)| conv_direct::forward(&p, x, packed, Some(bias), y));
     }
+    let merged = conv_grouped::merged(&p);
     examples.for_each(|(y, x)| {
         for y in y.chunks_exact_mut(o) {
             y.copy_from_slice(bias);
@@ -123,16 +127,24 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
         if conv_depthwise::takes(&p) {
             return conv_depthwise::forward(&p, x, weight, y);
         }
-        let outputs = p.group_outputs();
-        for group in 0..p.groups as usize {
-            for_blocks(&p, |rows, columns| {
-                let (m, y) = (rows.len(), &mut y[rows.start * o..rows.end * o]);
-                im2col(&p, group, x, rows, columns);
-                let weight = row_major(weight, o).skip_columns(group * outputs);
-                product_columns([m, k, outputs], row_major(columns, k), weight, &mut y[group * outputs..], o);
-            });
+        match &merged {
+            Some(merged) if conv_sparse::all_finite(x) => product_forward(merged, x, packed, y),
+            _ => product_forward(&p, x, weight, y),
         }
     });
+}
+
+/// One example: adds to y, which holds the bias, the products of its im2col rows and the weights.
+fn product_forward(p: &Params, x: &[f32], weight: &[f32], y: &mut [f32]) {
+    let (k, o, outputs) = (p.k(), p.o as usize, p.group_outputs());
+    for group in 0..p.groups as usize {
+        for_blocks(p, |rows, columns| {
+            let (m, y) = (rows.len(), &mut y[rows.start * o..rows.end * o]);
+            im2col(p, group, x, rows, columns);
+            let weight = row_major(weight, o).skip_columns(group * outputs);
+            product_columns([m, k, outputs], row_major(columns, k), weight, &mut y[group * outputs..], o);
+        });
+    }
 }
 
 /// The ways back to the input, and the weights as each of them reads them.
@@ -142,6 +154,8 @@ struct Backward {
     /// Zeros in dy hide nothing.
     finite: bool,
     direct: Option<Params>,
+    merged: Option<Params>,
+    /// For the direct way, or the merged one.
     packed: Vec<f32>,
 }
 
@@ -152,6 +166,7 @@ pub(super) fn prepare_backward_input(args: &Args<'_, f32>, prepared: &mut Prepar
         filters: Vec::new(),
         finite: true,
         direct: conv_direct::reversed(&p).filter(conv_direct::takes),
+        merged: conv_grouped::merged(&p),
         packed: Vec::new(),
     });
     ways.finite = conv_sparse::all_finite(weight);
@@ -160,6 +175,8 @@ pub(super) fn prepare_backward_input(args: &Args<'_, f32>, prepared: &mut Prepar
     }
     if ways.direct.is_some() {
         conv_direct::pack_reversed(&p, weight, &mut ways.packed);
+    } else if let Some(merged) = &ways.merged {
+        conv_grouped::merge(&p, merged, weight, &mut ways.packed);
     }
 }
 
@@ -167,12 +184,15 @@ pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
     let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * p.o as usize));
-    let Backward { sparse, filters, finite, direct, packed } = args.prepared.get();
+    let Backward { sparse, filters, finite, direct, merged, packed } = args.prepared.get();
     examples.with_min_len(args.least_items()).for_each(|(dx, dy)| match (sparse, direct) {
         (Some(frame), _) if *finite && frame.suits(dy) => conv_sparse::backward_input(frame, dy, filters, dx),
         (_, Some(reversed)) => conv_direct::forward(reversed, dy, packed, None, dx),
         _ if conv_depthwise::takes(&p) => conv_depthwise::backward_input(&p, dy, weight, dx),
-        _ => product_backward_input(&p, dy, weight, dx),
+        _ => match merged {
+            Some(merged) if conv_sparse::all_finite(dy) => product_backward_input(merged, dy, packed, dx),
+            _ => product_backward_input(&p, dy, weight, dx),
+        },
     });
 }
 
@@ -206,10 +226,16 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
     let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
     let sparse: &Option<Frame> = args.prepared.get();
+    // The products between groups go nowhere, whatever they are.
+    let merged = conv_grouped::merged(&p);
     let splits = partial.par_chunks_exact_mut((k + 1) * o).zip(examples).with_min_len(args.least_items());
     splits.for_each(|(partial, (x, dy))| {
         partial.fill(0.0);
         let (dweight, dbias) = partial.split_at_mut(k * o);
+        if let Some(merged) = &merged {
+            merged_backward_weight(&p, merged, x, dy, dweight);
+            return dy.chunks_exact(p.rows() * o).for_each(|dy| add_rows(dy, dbias));
+        }
         with_filters(sparse.as_ref(), dweight, |filters, dweight| {
             for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * o)) {
                 match sparse {
@@ -234,6 +260,18 @@ fn with_filters(frame: Option<&Frame>, dweight: &mut [f32], f: impl FnOnce(&mut 
         filters.resize(frame.filters(), 0.0);
         f(filters, dweight);
         conv_sparse::unpack(frame, filters, dweight);
+    });
+}
+
+/// Some examples, by groups that are merged: adds to dweight `[K,O]`.
+fn merged_backward_weight(p: &Params, merged: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    FILTERS.with_borrow_mut(|gradient| {
+        gradient.clear();
+        gradient.resize(merged.k() * p.o as usize, 0.0);
+        for (x, dy) in x.chunks_exact(p.example_in()).zip(dy.chunks_exact(p.rows() * p.o as usize)) {
+            product_backward_weight(merged, x, dy, gradient);
+        }
+        conv_grouped::add_parts(p, merged, gradient, dweight);
     });
 }
 
@@ -333,5 +371,35 @@ mod tests {
         for (truth, fast) in truth.iter().flatten().zip(fast.iter().flatten()) {
             assert!(*fast || !*truth);
         }
+    }
+
+    #[test]
+    fn an_infinity_stays_within_its_group() {
+        let p = Params::new([1, 5, 4, 8], 8, [3, 3], [1, 1], [1, 1]).with([1, 1], 4);
+        assert!(conv_grouped::merged(&p).is_some());
+        let (values, weight, bias) = (vec![1.0; 160], vec![0.5; p.k() * 8], vec![0.0; 8]);
+        let mut spoiled = values.clone();
+        spoiled[83] = f32::INFINITY;
+        let run = |kernel: &Kernel, prepare: Prepare<f32>, first: &[f32], more: &[&[f32]], len: usize| {
+            [kernel.reference.single, kernel.cpu.expect("a fast function")].map(|function| {
+                let (mut out, mut prepared) = (vec![0.0; len], Prepared::default());
+                let inputs = [&[first], more].concat().into_iter().map(Slot::Real).collect();
+                let mut args = Args::new(bytemuck::bytes_of(&p), inputs, vec![SlotMut::Real(&mut out)]);
+                prepare(&args, &mut prepared);
+                args.prepared = &prepared;
+                function(&mut args);
+                out
+            })
+        };
+        for x in [&values, &spoiled] {
+            let [truth, fast] = run(&conv::FORWARD, prepare_forward, x, &[&weight, &bias], 160);
+            assert_eq!(truth, fast);
+            let [truth, fast] = run(&conv::BACKWARD_INPUT, prepare_backward_input, x, &[&weight], 160);
+            assert_eq!(truth, fast);
+            let [truth, fast] = run(&conv::BACKWARD_WEIGHT, prepare_backward_weight, x, &[&values], p.partial_len());
+            assert_eq!(truth, fast);
+        }
+        let [truth, _] = run(&conv::FORWARD, prepare_forward, &spoiled, &[&weight, &bias], 160);
+        assert!(truth.iter().any(|v| v.is_infinite()) && truth.iter().any(|v| v.is_finite()));
     }
 }

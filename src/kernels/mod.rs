@@ -15,6 +15,7 @@ pub mod conv_blocked;
 mod conv_cpu;
 mod conv_depthwise;
 mod conv_direct;
+mod conv_grouped;
 mod conv_sparse;
 pub mod dropout;
 pub mod ema;
