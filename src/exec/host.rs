@@ -1,7 +1,8 @@
 //! The executors on the host: `reference` in f32 and f64, and `cpu`. They differ in the function they call.
 //!
 //! Operations run at once, in order. An operation's outputs never share a root with its inputs, so the roots that it
-//! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory.
+//! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory. They come back also where
+//! it panics, so that an executor is whole whatever happens; what the operation was to write may then be half written.
 
 use super::pieces::{self, Chain, Step};
 use super::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
@@ -10,6 +11,8 @@ use crate::kernels::{Args, BufferId, Element, Kernel, Op, Prepare, Prepared, Sca
 use crate::program::{Limits, Program};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use web_time::Instant;
 
 /// Memory of one root buffer.
@@ -36,7 +39,7 @@ pub struct HostExecutor<S> {
     /// What all examples of an operation share, by instruction.
     prepared: Vec<Prepared>,
     /// What is run at once, for the ranges of instructions that were run.
-    schedules: Vec<(Range<usize>, Vec<Step>)>,
+    schedules: Vec<(Range<usize>, Arc<Vec<Step>>)>,
     captures: Vec<Capture>,
 }
 
@@ -127,12 +130,12 @@ impl<S: Scalar> HostExecutor<S> {
     fn run_all(&mut self, instructions: Range<usize>) {
         let place = self.schedules.iter().position(|(range, _)| *range == instructions).unwrap_or_else(|| {
             let steps = (self.functions.schedule)(&self.program, instructions.clone());
-            self.schedules.push((instructions, steps));
+            self.schedules.push((instructions, Arc::new(steps)));
             self.schedules.len() - 1
         });
-        let steps = std::mem::take(&mut self.schedules[place].1);
+        let steps = self.schedules[place].1.clone();
         rayon::scope(|scope| {
-            for step in &steps {
+            for step in &*steps {
                 match step {
                     Step::Chain(chain) => self.run_chain(chain),
                     Step::One(i) => {
@@ -144,7 +147,6 @@ impl<S: Scalar> HostExecutor<S> {
                 }
             }
         });
-        self.schedules[place].1 = steps;
     }
 
     fn run_chain(&mut self, chain: &Chain) {
@@ -154,10 +156,12 @@ impl<S: Scalar> HostExecutor<S> {
             chain.written.iter().map(|written| std::mem::take(&mut memory[written.buffer.0 as usize])).collect();
         let (program, prepared, function) = (&self.program, &self.prepared, self.functions.run);
         let read = |buffer| self.slice(buffer);
-        pieces::Work { program, chain, function, read: &read, prepared }.run(&mut taken);
+        let work = pieces::Work { program, chain, function, read: &read, prepared };
+        let ended = catch_unwind(AssertUnwindSafe(|| work.run(&mut taken)));
         for (written, memory) in chain.written.iter().zip(taken) {
             self.memory[written.buffer.0 as usize] = memory;
         }
+        ended.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
     /// Makes what the examples of these instructions share.
@@ -201,10 +205,14 @@ impl<S: Scalar> HostExecutor<S> {
         let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
         let outputs = outputs.into_iter().map(|o| o.expect("every output lies in a taken root")).collect();
         let args = Args::new(&op.params, inputs, outputs);
-        (self.functions.run)(op.kernel)(&mut Args { prepared: &self.prepared[index], ..args });
+        let function = (self.functions.run)(op.kernel);
+        let mut args = Args { prepared: &self.prepared[index], ..args };
+        let ended = catch_unwind(AssertUnwindSafe(|| function(&mut args)));
+        drop(args);
         for (root, memory) in roots.iter().zip(taken) {
             self.memory[root.0 as usize] = memory;
         }
+        ended.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
     /// A buffer's words, its guard included.
@@ -360,4 +368,46 @@ fn free_memory() -> Option<u64> {
 #[cfg(target_arch = "wasm32")]
 fn free_memory() -> Option<u64> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Reference;
+    use crate::net::Network;
+    use crate::program::{Options, Source, Stage};
+
+    fn panics<S>(_: &mut Args<'_, S>) {
+        panic!("planted");
+    }
+
+    #[test]
+    fn an_operation_that_panics_leaves_the_executor_whole() {
+        static PANICS: Kernel = Kernel {
+            reference: Reference { single: panics, double: panics },
+            cpu: None,
+            ..crate::kernels::relu::FORWARD
+        };
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let source = Source { height: 28, width: 28, channels: 1, examples: 8 };
+        let options = Options { fuse: false, ..Options::evaluation(4, source) };
+        let mut program = Program::lower(&network, &options).expect("it lowers");
+        let relu = program.instructions.iter().position(|i| i.name == "relu1.forward").expect("a ReLU");
+        program.instructions[relu].op.kernel = &PANICS;
+        let forward = program.stages(Stage::Batch, Stage::Forward);
+        // By itself, and in a chain with the operations around it.
+        for make in [HostExecutor::reference, HostExecutor::cpu] {
+            let mut executor = make(program.clone()).expect("it fits");
+            let lengths = |executor: &HostExecutor<f32>| {
+                let ids = 0..executor.program.buffers.len() as u32;
+                ids.map(|id| executor.words(BufferId(id)).len()).collect::<Vec<_>>()
+            };
+            let whole = lengths(&executor);
+            for _ in 0..2 {
+                let ended = catch_unwind(AssertUnwindSafe(|| executor.run(forward.clone())));
+                assert!(ended.is_err(), "the planted panic comes through, also at a second run");
+                assert_eq!(lengths(&executor), whole);
+            }
+        }
+    }
 }
