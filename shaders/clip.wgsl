@@ -1,49 +1,82 @@
-// Clipping by the norm of a gradient: sums of squares, and what the gradient is to be multiplied by.
+// Clipping by the norm of a gradient: norms of its parts, and what the gradient is to be multiplied by.
 
 struct Params { count: u32, lanes: u32, largest: f32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// ---- squares: lane l has the values at l, l + lanes, l + 2*lanes, ... ----
+// A sum of squares in two parts: of values up to 2^40, and of 2^-80 times the larger ones. Neither can overflow: what is
+// finite is below 2^128, and 2^24 squares of 2^48 are far from the end of f32.
+struct Squares { small: f32, large: f32 }
+
+const LARGE: f32 = 0x1p40;
+const SHRUNK: f32 = 0x1p-80;
+const GROWN: f32 = 0x1p80;
+
+fn with_square(sum: Squares, value: f32) -> Squares {
+    // A NaN is not above LARGE, and stays in the small part.
+    if abs(value) > LARGE {
+        let shrunk = value * SHRUNK;
+        return Squares(sum.small, sum.large + shrunk * shrunk);
+    }
+    return Squares(sum.small + value * value, sum.large);
+}
+
+// 2^-80 times the norm.
+fn shrunk_norm(sum: Squares) -> f32 {
+    return length(vec2(sqrt(sum.large), sqrt(sum.small) * SHRUNK));
+}
+
+fn norm_of(sum: Squares) -> f32 {
+    // What is small alone keeps its last digits.
+    if sum.large > 0.0 { return shrunk_norm(sum) * GROWN; }
+    return sqrt(sum.small);
+}
+
+// ---- norms: lane l has the values at l, l + lanes, l + 2*lanes, ... ----
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
-@group(0) @binding(2) var<storage, read_write> squares_sums: array<f32>;
+@group(0) @binding(2) var<storage, read_write> lane_norms: array<f32>;
 
 @compute @workgroup_size(64)
-fn squares(@builtin(global_invocation_id) id: vec3u) {
+fn norms(@builtin(global_invocation_id) id: vec3u) {
     let lane = id.x;
     if lane >= p.lanes { return; }
-    var sum = 0.0;
+    var sum = Squares(0.0, 0.0);
     for (var i = lane; i < p.count; i += p.lanes) {
-        sum += gradient[i] * gradient[i];
+        sum = with_square(sum, gradient[i]);
     }
-    squares_sums[lane] = sum;
+    lane_norms[lane] = norm_of(sum);
 }
 
 // ---- scale: [0] = min(1, largest / (norm + 1e-6)), [1] = norm ----
-@group(0) @binding(1) var<storage, read> sums: array<f32>;
+@group(0) @binding(1) var<storage, read> parts_in: array<f32>;
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;
 
-var<workgroup> parts: array<f32, 64>;
+var<workgroup> small: array<f32, 64>;
+var<workgroup> large: array<f32, 64>;
 
 @compute @workgroup_size(64)
 fn scale(@builtin(local_invocation_index) lane: u32) {
-    var sum = 0.0;
+    var sum = Squares(0.0, 0.0);
     for (var i = lane; i < p.lanes; i += 64u) {
-        sum += sums[i];
+        sum = with_square(sum, parts_in[i]);
     }
-    parts[lane] = sum;
+    small[lane] = sum.small;
+    large[lane] = sum.large;
     for (var width = 32u; width > 0u; width /= 2u) {
         workgroupBarrier();
         if lane < width {
-            parts[lane] += parts[lane + width];
+            small[lane] += small[lane + width];
+            large[lane] += large[lane + width];
         }
     }
     workgroupBarrier();
     if lane == 0u {
-        let norm = sqrt(parts[0]);
-        let factor = p.largest / (norm + 1e-6);
+        let all = Squares(small[0], large[0]);
+        // The norm itself may be beyond f32; 2^-80 times it is not.
+        var factor = p.largest / (norm_of(all) + 1e-6);
+        if all.large > 0.0 { factor = p.largest / shrunk_norm(all) * SHRUNK; }
         // Written so that a NaN stays one.
         result[0] = select(factor, 1.0, factor > 1.0);
-        result[1] = norm;
+        result[1] = norm_of(all);
     }
 }

@@ -1,7 +1,9 @@
 //! Clipping the gradient by its norm, that of all parameters' gradients together; `shaders/clip.wgsl`.
 //!
 //! PyTorch's `clip_grad_norm_`: where the norm n is above the largest one allowed, m, the gradient is multiplied by
-//! m / (n + 1e-6), which the update does. Decay is no part of it.
+//! m / (n + 1e-6), which the update does. Decay is no part of it. Squares of large values are taken after a division by
+//! 2^80, so that no finite gradient's norm overflows before f32 itself ends. A NaN makes the scale NaN; an
+//! infinity makes it 0, and what it is multiplied with NaN: both show in the weights.
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
@@ -12,7 +14,7 @@ use rayon::prelude::*;
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     pub count: u32,
-    /// Sums that the squares are parted into.
+    /// Norms that the gradient is parted into.
     pub lanes: u32,
     pub largest: f32,
     pub reserved: u32,
@@ -20,12 +22,12 @@ pub struct Params {
 
 const SOURCE: &str = include_str!("../../shaders/clip.wgsl");
 
-/// Inputs: gradient. Outputs: `[lanes]`, lane l having the sum of the squares of every value at l, l + lanes, ...
-pub static SQUARES: Kernel = Kernel {
-    name: "clip.squares",
-    entry: "squares",
-    reference: Reference { single: squares_reference, double: squares_reference },
-    cpu: Some(squares_cpu),
+/// Inputs: gradient. Outputs: `[lanes]`, lane l having the norm of every value at l, l + lanes, ...
+pub static NORMS: Kernel = Kernel {
+    name: "clip.norms",
+    entry: "norms",
+    reference: Reference { single: norms_reference, double: norms_reference },
+    cpu: Some(norms_cpu),
     ..SIGNATURE
 };
 
@@ -48,50 +50,55 @@ const SIGNATURE: Kernel = Kernel {
 /// The most lanes.
 const MOST_LANES: usize = 4096;
 
-/// How many sums the squares of `count` values are parted into.
+/// How many norms `count` values are parted into.
 pub fn lanes(count: usize) -> usize {
     count.div_ceil(16).min(MOST_LANES)
 }
 
-/// `sums` holds [`lanes`] values.
-pub fn squares(gradient: Tensor, sums: Tensor) -> Op {
-    assert_eq!(sums.len, lanes(gradient.len), "clip.squares: sums of {} values", gradient.len);
-    let params = Params { count: word(gradient.len), lanes: word(sums.len), largest: 0.0, reserved: 0 };
-    Op::new(&SQUARES, params, &[gradient], &[sums], [word(sums.len.div_ceil(64)), 1, 1], 2 * gradient.len)
+/// `norms` holds [`lanes`] values.
+pub fn norms(gradient: Tensor, norms: Tensor) -> Op {
+    assert_eq!(norms.len, lanes(gradient.len), "clip.norms: norms of {} values", gradient.len);
+    let params = Params { count: word(gradient.len), lanes: word(norms.len), largest: 0.0, reserved: 0 };
+    Op::new(&NORMS, params, &[gradient], &[norms], [word(norms.len.div_ceil(64)), 1, 1], 2 * gradient.len)
 }
 
 /// `scale` takes two values: the scale, and the norm.
-pub fn scale(largest: f32, sums: Tensor, scale: Tensor) -> Op {
+pub fn scale(largest: f32, norms: Tensor, scale: Tensor) -> Op {
     assert_eq!(scale.len, 2, "clip.scale: scale and norm");
     assert!(largest > 0.0, "clip.scale: a largest norm of {largest}");
-    let params = Params { count: 0, lanes: word(sums.len), largest, reserved: 0 };
-    Op::new(&SCALE, params, &[sums], &[scale], [1, 1, 1], sums.len)
+    let params = Params { count: 0, lanes: word(norms.len), largest, reserved: 0 };
+    Op::new(&SCALE, params, &[norms], &[scale], [1, 1, 1], 2 * norms.len)
 }
 
-fn squares_reference<S: Scalar>(args: &mut Args<'_, S>) {
+/// In f64, where no square of an f32 overflows.
+fn norm_of<'a, S: Scalar>(values: impl Iterator<Item = &'a S>) -> f64 {
+    values.map(|v| v.get() * v.get()).sum::<f64>().sqrt()
+}
+
+fn norms_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(0));
-    for (lane, sum) in args.out(0).iter_mut().enumerate() {
-        *sum = S::of(gradient[lane..].iter().step_by(lanes).map(|g| g.get() * g.get()).sum());
+    for (lane, norm) in args.out(0).iter_mut().enumerate() {
+        *norm = S::of(norm_of(gradient[lane..].iter().step_by(lanes)));
     }
 }
 
 /// Lanes of a task.
 const TASK: usize = 512;
 
-fn squares_cpu(args: &mut Args<'_, f32>) {
+fn norms_cpu(args: &mut Args<'_, f32>) {
     let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(0));
-    args.out(0).par_chunks_mut(TASK).enumerate().for_each(|(task, sums)| {
-        sums.fill(0.0);
+    args.out(0).par_chunks_mut(TASK).enumerate().for_each(|(task, norms)| {
+        let mut sums = [0.0; TASK];
         for row in gradient.chunks(lanes) {
             let row = row.get(task * TASK..).unwrap_or_default();
-            sums.iter_mut().zip(row).for_each(|(sum, g)| *sum += g * g);
+            sums[..norms.len()].iter_mut().zip(row).for_each(|(sum, g)| *sum += f64::from(*g) * f64::from(*g));
         }
+        norms.iter_mut().zip(sums).for_each(|(norm, sum)| *norm = sum.sqrt() as f32);
     });
 }
 
 fn scale_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (largest, sums) = (f64::from(args.params::<Params>().largest), args.real(0));
-    let norm = sums.iter().map(|sum| sum.get()).sum::<f64>().sqrt();
+    let (largest, norm) = (f64::from(args.params::<Params>().largest), norm_of(args.real(0).iter()));
     let scale = largest / (norm + 1e-6);
     // Written so that a NaN stays one.
     let scale = if scale > 1.0 { 1.0 } else { scale };
@@ -102,15 +109,30 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for count in [1, 15, 64, 65, 1009, 4096 * 16 + 1, 300_000] {
         let (mut b, lanes) = (CaseBuilder::default(), lanes(count));
-        let (gradient, sums) = (b.real(count), b.out(lanes));
+        let (gradient, out) = (b.real(count), b.out(lanes));
         let tolerance = Tolerance::sum(count.div_ceil(lanes), 1.0);
-        cases.push(b.case(format_args!("count={count}"), squares(gradient, sums), tolerance));
+        cases.push(b.case(format_args!("count={count}"), norms(gradient, out), tolerance));
     }
     for (lanes, largest) in [(1, 0.5), (3, 100.0), (64, 0.1), (65, 2.5), (4096, 1.0), (4095, 1e6)] {
         let mut b = CaseBuilder::default();
-        let (sums, out) = (b.between(lanes, 0.0, 1.0), b.out(2));
+        let (parts, out) = (b.between(lanes, 0.0, 1.0), b.out(2));
         let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
-        cases.push(b.case(format_args!("lanes={lanes} largest={largest}"), scale(largest, sums, out), tolerance));
+        cases.push(b.case(format_args!("lanes={lanes} largest={largest}"), scale(largest, parts, out), tolerance));
+    }
+    // Squares that overflow, alone and beside others; what is no number.
+    for (name, values) in [
+        ("squares that overflow", [1e20, -3e30, 2e38, 1.0, -2e38, 0.0, 7e12, 1e18]),
+        ("around the division", [1e11, 2e12, 1e12, -1.2e12, 1.099_511_7e12, 3.0, 5e9, 8e13]),
+        ("a NaN", [1.0, 2.0, f32::NAN, 3.0, 1e30, 0.0, 1.0, 1.0]),
+        ("an infinity", [1.0, 2.0, 3.0, f32::NEG_INFINITY, 1.0, 0.0, 1.0, 1.0]),
+    ] {
+        let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
+        let mut b = CaseBuilder::default();
+        let (gradient, out) = (b.reals(values.repeat(4)), b.out(lanes(32)));
+        cases.push(b.case(name, norms(gradient, out), tolerance));
+        let mut b = CaseBuilder::default();
+        let (parts, out) = (b.reals(values.map(f32::abs).into()), b.out(2));
+        cases.push(b.case(name, scale(0.5e3, parts, out), tolerance));
     }
     cases
 }

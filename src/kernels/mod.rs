@@ -157,7 +157,7 @@ pub static ALL: &[&Kernel] = &[
     &softmax::FORWARD,
     &softmax::SUMMARY,
     &softmax::GRADIENT,
-    &clip::SQUARES,
+    &clip::NORMS,
     &clip::SCALE,
     &optimizer::SGD,
     &optimizer::MOMENTUM,

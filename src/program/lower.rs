@@ -301,10 +301,10 @@ fn plan_outputs(planner: &mut Planner, batch: usize) -> Outputs {
 
 /// What the update multiplies the gradients by, so that their norm is at most `largest`.
 fn plan_clipping(planner: &mut Planner, gradients: Tensor, largest: f32) -> Tensor {
-    let sums = planner.real("clip.sums", clip::lanes(gradients.len));
+    let norms = planner.real("clip.norms", clip::lanes(gradients.len));
     let scale = planner.real("clip.scale", 2);
-    planner.emit(Stage::Update, None, "clip.squares", clip::squares(gradients, sums));
-    planner.emit(Stage::Update, None, "clip.scale", clip::scale(largest, sums, scale));
+    planner.emit(Stage::Update, None, "clip.norms", clip::norms(gradients, norms));
+    planner.emit(Stage::Update, None, "clip.scale", clip::scale(largest, norms, scale));
     scale
 }
 
