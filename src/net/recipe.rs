@@ -153,8 +153,9 @@ impl Recipe {
                 // Kernels compute in f32, where a smaller one is 0 and guards nothing.
                 "epsilon" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38"),
                 "clip_norm" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38 and below 3.4e38"),
-                "learning_rate" | "step_every" | "step_factor" => (value > 0.0 && value.is_finite(), "above 0"),
-                "l1_decay" | "l2_decay" => (value >= 0.0 && value.is_finite(), "0 or above"),
+                "learning_rate" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38 and below 3.4e38"),
+                "step_every" | "step_factor" => (value > 0.0 && value.is_finite(), "above 0"),
+                "l1_decay" | "l2_decay" => (value >= 0.0 && (value as f32).is_finite(), "at least 0 and below 3.4e38"),
                 // 0.99999999 is 1 in f32.
                 "momentum" | "rho" | "beta1" | "beta2" | "ema" => {
                     ((0.0..1.0).contains(&value) && (value as f32) < 1.0, "at least 0 and below 1, by 1e-7 or more")
@@ -226,8 +227,14 @@ mod tests {
     fn values_that_cannot_train_are_refused() {
         for (recipe, expected) in [
             (Recipe { batch_size: Some(0), ..Recipe::default() }, "batch_size is 0; it must be between 1 and 1048576"),
-            (Recipe { learning_rate: Some(-1.0), ..Recipe::default() }, "learning_rate is -1; it must be above 0"),
-            (Recipe { l2_decay: Some(f64::NAN), ..Recipe::default() }, "l2_decay is NaN; it must be 0 or above"),
+            (
+                Recipe { learning_rate: Some(-1.0), ..Recipe::default() },
+                "learning_rate is -1; it must be above 1.2e-38 and below 3.4e38",
+            ),
+            (
+                Recipe { l2_decay: Some(f64::NAN), ..Recipe::default() },
+                "l2_decay is NaN; it must be at least 0 and below 3.4e38",
+            ),
             (
                 Recipe { momentum: Some(1.0), ..Recipe::default() },
                 "momentum is 1; it must be at least 0 and below 1, by 1e-7 or more",

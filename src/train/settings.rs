@@ -245,12 +245,13 @@ impl Settings {
     pub(super) fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::Settings(what));
         let rate = self.trainer.learning_rate();
-        if !(rate.is_finite() && rate > 0.0) {
-            return refuse(format!("--learning-rate {rate} is not a number above 0"));
+        // Kernels compute in f32.
+        if !((rate as f32).is_normal() && rate > 0.0) {
+            return refuse(format!("--learning-rate {rate:?} is not a number above 1.2e-38 and below 3.4e38"));
         }
         for (name, value) in [("--l1-decay", self.l1_decay), ("--l2-decay", self.l2_decay)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return refuse(format!("{name} {value} is not a number of at least 0"));
+            if !((value as f32).is_finite() && value >= 0.0) {
+                return refuse(format!("{name} {value:?} is not a number of at least 0 and below 3.4e38"));
             }
         }
         if let Some(norm) = self.clip_norm
@@ -394,6 +395,11 @@ mod tests {
         let message = |overrides| resolve(overrides).expect_err("senseless").to_string();
         let base = Overrides::default();
         assert!(message(Overrides { learning_rate: Some(f64::NAN), ..base.clone() }).contains("--learning-rate"));
+        for rate in [0.0, -1.0, 1e39, 1e-39, f64::INFINITY] {
+            let refused = message(Overrides { learning_rate: Some(rate), ..base.clone() });
+            assert!(refused.contains(&format!("--learning-rate {rate:?} is not a number above 1.2e-38")), "{refused}");
+        }
+        assert!(message(Overrides { l1_decay: Some(1e39), ..base.clone() }).contains("--l1-decay 1e39"));
         assert!(message(Overrides { l2_decay: Some(-1.0), ..base.clone() }).contains("--l2-decay"));
         assert!(message(Overrides { batch_size: Some(0), ..base.clone() }).contains("--batch-size"));
         assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
