@@ -209,7 +209,7 @@ impl Field {
             return Err(Error::Settings("--every must be at least 1".into()));
         }
         let choices = || self.trainers.iter().map(Some).chain(self.trainers.is_empty().then_some(None));
-        let mut resolved = Vec::new();
+        let mut resolved: Vec<(String, Settings)> = Vec::new();
         for network in &self.networks {
             for choice in choices() {
                 let overrides = Overrides {
@@ -224,6 +224,12 @@ impl Field {
                     (_, None) => network.name.clone(),
                     (_, Some(_)) => format!("{} {trainer}", network.name),
                 };
+                // Such as sgd and sgd:0.01, which is its rate anyway.
+                if let Some((twin, _)) = resolved.iter().find(|(_, other)| *other == settings) {
+                    return Err(Error::Settings(format!(
+                        "{twin} and {name} are the same training: leave one of them out"
+                    )));
+                }
                 resolved.push((name, settings));
             }
         }
@@ -460,6 +466,8 @@ mod tests {
     #[test]
     fn what_cannot_be_compared_is_refused() {
         assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "--trainers names sgd twice");
+        let same = refusal(field(&["adam", "sgd", "sgd:0.01"], &[1]));
+        assert_eq!(same, "sgd and sgd:0.01 are the same training: leave one of them out");
         assert_eq!(refusal(field(&[], &[3, 3])), "--seeds names 3 twice");
         let rates: Vec<String> = (1..=13).map(|i| format!("sgd:{i}")).collect();
         assert!(refusal(field(&rates.iter().map(String::as_str).collect::<Vec<_>>(), &[1])).contains("more than 12"));
