@@ -33,14 +33,21 @@ pub static BACKWARD: Kernel = Kernel {
 
 pub fn forward(p: Params, x: Tensor, y: Tensor) -> Op {
     assert_eq!((x.len, y.len), (p.input_len(), p.output_len()), "avg_pool.forward: x and y of {p:?}");
-    let flops = y.len * (p.kh * p.kw) as usize;
+    let flops = flops(&p);
     Op::new(&FORWARD, p, &[x], &[y], p.groups(p.oh * p.ow), flops).in_pieces(&[], 1)
 }
 
 pub fn backward(p: Params, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((dx.len, dy.len), (p.input_len(), p.output_len()), "avg_pool.backward: dx and dy of {p:?}");
-    let flops = dy.len * (p.kh * p.kw) as usize;
+    let flops = flops(&p);
     Op::new(&BACKWARD, p, &[dy], &[dx], p.groups(p.h * p.w), flops).in_pieces(&[], 1)
+}
+
+/// Additions: one for each element inside the image of each window.
+fn flops(p: &Params) -> usize {
+    let rows: usize = (0..p.oh as usize).map(|oy| p.rows(oy).len()).sum();
+    let columns: usize = (0..p.ow as usize).map(|ox| p.columns(ox).len()).sum();
+    p.n as usize * p.c as usize * rows * columns
 }
 
 /// Calls `f(output pixel, its elements' pixels)` for every window of an image.
@@ -177,6 +184,8 @@ mod tests {
     #[test]
     fn padding_does_not_count() {
         let p = Params::new([1, 2, 2, 1], [2, 2], [1, 1], [1, 1]);
+        // Nine windows: four of one element, four of two, one of four.
+        assert_eq!(flops(&p), 16);
         for y in run(&FORWARD, p, &[1.0, 3.0, 5.0, 7.0], 9) {
             assert_eq!(y, [1.0, 2.0, 3.0, 3.0, 4.0, 5.0, 5.0, 6.0, 7.0]);
         }
