@@ -101,6 +101,11 @@ pub async fn growth(
     Ok(Growth { by_batch_size, by_width, width_batch_size })
 }
 
+/// Whether the network has layers that become wider: any with weights before the last one.
+pub fn widens(network: &Network) -> bool {
+    network.parameters().len() > 1
+}
+
 /// The network with `factor` times the channels in every layer that has weights; the last one, whose outputs are the
 /// classes, keeps them.
 fn widened(network: &Network, factor: usize) -> Result<Network> {
@@ -252,6 +257,11 @@ mod tests {
         assert_eq!(outputs, [128, 128, 256, 256, 512, 10]);
         assert_eq!((wide.crop, wide.classes(), &wide.training), (network.crop, 10, &network.training));
         assert_eq!(wide.augmentation, network.augmentation);
+        let single = "layers = [{type = 'input', height = 2, width = 2, channels = 1}, {type = 'fc', outputs = 3}, \
+                      {type = 'softmax'}]";
+        let single = Network::from_toml(single, "single.toml").expect("a valid network");
+        assert!(widens(&network) && !widens(&single));
+        assert_eq!(widened(&single, 4).expect("as it is").nodes, single.nodes);
         assert_eq!(widened(&network, 1).expect("as it is").nodes, network.nodes);
         assert!(widened(&network, 1 << 20).is_err());
         assert!(widened(&network, usize::MAX).is_err());

@@ -18,7 +18,7 @@ mod steps;
 mod summary;
 mod workload;
 
-pub use growth::{Growth, GrowthPoint, GrowthResult, GrowthSettings, growth};
+pub use growth::{Growth, GrowthPoint, GrowthResult, GrowthSettings, growth, widens};
 pub use peaks::{Bound, Peak, PeakShare, Peaks, peaks, time_case};
 pub use report::{
     BatchReport, DeviceReport, DeviceResult, LayerFigures, Machine, Measured, Method, OperationFigures, PassFigures,

@@ -81,6 +81,13 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     report.notes = notes;
     if let Some(path) = &args.growth {
         let settings = GrowthSettings::default();
+        if !bench::widens(&network) {
+            report.notes.push(format!(
+                "only the last layer of {} has weights, and its outputs are the classes: the curve over the width is flat, \
+                 since every width is the same network",
+                network.name
+            ));
+        }
         let progress = &mut |size: &str| note(format_args!("timing {size}"));
         let curves = pollster::block_on(bench::growth(&network, &devices, &settings, progress))?;
         let picture = chart::svg(&report, &curves)
