@@ -317,13 +317,19 @@ fn a_run_on_a_folder_goes_on_where_its_pictures_are_the_same() {
     fs::remove_file(place.path("moved/red/another.png")).unwrap();
     let summary = document(&mut resume(&["--images", &moved]));
     assert_eq!(summary["examples_seen"], json!(25 * 22));
+    // The new place is remembered.
+    let mut again = glassnet(&["train", "--device", "cpu", "--epochs", "26", "--resume"]);
+    assert_eq!(document(again.arg(place.path("run")))["examples_seen"], json!(26 * 22));
 }
 
 #[test]
 fn a_network_for_other_classes_is_refused_before_pictures_are_read() {
     let place = Place::new();
     fs::write(place.path("pictures/red/bad.png"), "rubbish").unwrap();
-    assert_fails_with(&mut place.train(&["--preset", "convnetjs-cifar10"]), &["10 classes apart, the data has 3"]);
+    assert_fails_with(
+        &mut place.train(&["--preset", "convnetjs-cifar10"]),
+        &["10 classes apart, the data has 3", "--net"],
+    );
     let mut both = place.train(&["--dataset", "mnist"]);
     both.assert().code(2);
 }
@@ -424,6 +430,11 @@ fn synthetic_pictures_stand_in_loudly_for_cifar10() {
     assert_fails_with(without_data(&mut named, &folder.path().join("home")), &message);
     let mut grey = glassnet(&["train", "--dataset", "cifar10", "--preset", "vgg-mnist"]);
     assert_fails_with(&mut grey, &["takes images of 1 channels, cifar10 has 3"]);
+    // Before a device is opened: there is no such adapter.
+    for (dataset, preset) in [("mnist", "convnetjs-cifar10"), ("cifar10", "vgg-mnist")] {
+        let mut early = glassnet(&["train", "--dataset", dataset, "--preset", preset, "--adapter", "no such adapter"]);
+        assert_fails_with(&mut early, &["takes images of ", " channels, "]);
+    }
 }
 
 /// The digit `index` of the synthetic test set.

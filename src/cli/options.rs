@@ -110,6 +110,7 @@ pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network,
     if let Some(folder) = &args.images {
         return images(folder, network);
     }
+    check_data(args, default, network)?;
     let name = args.dataset.or(default);
     if let Some(name) = name.filter(|name| name.is_synthetic() && args.dataset.is_none() && args.data_dir.is_some()) {
         return Err(Error::Settings(format!(
@@ -118,14 +119,7 @@ pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network,
             name.drawn()
         )));
     }
-    // Before 162 MiB are downloaded for nothing.
     let channels = network.input_shape().channels;
-    if let Some((name, other)) = name.and_then(|name| Some((name, name.channels()?))).filter(|(_, n)| *n != channels) {
-        return Err(Error::Data(format!(
-            "network {} takes images of {channels} channels, {name} has {other}; choose another data set or network",
-            network.name
-        )));
-    }
     let preferred = (channels == 3).then_some(DatasetName::Cifar10);
     let (data_dir, environment) = (args.data_dir.clone(), data::environment());
     let request = Request { name, preferred, data_dir, environment, allow_download: true };
@@ -139,6 +133,26 @@ pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network,
     Ok(dataset)
 }
 
+/// Whether a network can learn what was asked for, as far as that is known before 162 MiB are downloaded for nothing, or
+/// a device is opened. A folder of pictures is judged when it is listed.
+///
+/// # Errors
+/// [`Error::Data`] where the channels or the classes are not the same.
+pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Network) -> Result<()> {
+    if args.images.is_some() {
+        return Ok(());
+    }
+    let (name, channels) = (args.dataset.or(default), network.input_shape().channels);
+    if let Some((name, other)) = name.and_then(|name| Some((name, name.channels()?))).filter(|(_, n)| *n != channels) {
+        return Err(Error::Data(format!(
+            "network {} takes images of {channels} channels, {name} has {other}; choose another data set or network",
+            network.name
+        )));
+    }
+    // All sets that have a name have as many.
+    network.check_fits(network.input_shape(), DatasetName::Mnist.class_names().len())
+}
+
 /// A folder of pictures. Whether its classes are those of the network is judged before any picture is read.
 fn images(folder: &Path, network: &Network) -> Result<Dataset> {
     let listed = ImageFolder::list(folder)?;
@@ -147,7 +161,12 @@ fn images(folder: &Path, network: &Network) -> Result<Dataset> {
         note(format_args!("{folder}: {} files are left out: they do not end in .png, .jpg or .jpeg", listed.others));
     }
     let Shape { height, width, channels } = network.input_shape();
-    network.check_fits(network.input_shape(), listed.classes.len())?;
+    network.check_fits(network.input_shape(), listed.classes.len()).map_err(|error| match error {
+        Error::Data(why) => {
+            Error::Data(format!("{why}: describe such a network in a TOML file, and train it with --net"))
+        }
+        other => other,
+    })?;
     if network.learns_numbers() {
         note(numbers_learned(&listed));
     }

@@ -203,6 +203,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
 
 fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     let settings = Settings::resolve(options::network_for(&args.network, &args.data)?, &args.overrides())?;
+    options::check_data(&args.data, None, &settings.network)?;
     // Opening a device takes as long as unpacking some of the data.
     let (data, device) = rayon::join(
         || {
@@ -256,6 +257,8 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
             config.device.name, config.device.executor
         ));
     }
+    // Where the data is now, for the next time.
+    (config.data_dir, config.images) = (data.data_dir.as_ref().map(absolute), data.images.as_ref().map(absolute));
     config.device = (&device.info()).into();
     folder.write_config(&config)?;
     Ok(Some(Ready { settings, dataset, device, folder, state }))
@@ -293,8 +296,11 @@ fn resumed_device(args: &TrainArgs, config: &RunConfig) -> Result<DeviceArgs> {
     Ok(DeviceArgs { device: Some(device), adapter })
 }
 
+fn absolute(path: &PathBuf) -> PathBuf {
+    std::path::absolute(path).unwrap_or(path.clone())
+}
+
 fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String, device: &Device) -> RunConfig {
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or(path.clone());
     let division = match &dataset.origin {
         Origin::Images { division, .. } => Some(division.describe().to_string()),
         _ => None,
