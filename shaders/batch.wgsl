@@ -1,14 +1,23 @@
 // Makes a batch: gathers examples from the packed bytes of the data set, crops, and normalises to x/255 - 0.5.
 //
 // images are [SH,SW,C] bytes, four to a word, whole examples in up to four chunks; batch x is [N,H,W,C].
-// Rows at and beyond header.valid are zero. Crops: random while training (header.training = 1), else centred.
-// gather_augmented also bends each training example and sends it through a random affine map (kernels/augmentation.rs).
+// Rows at and beyond header.valid are zero. Crops: random while training (header.training = 1), else centred, or where
+// header.place says. gather_augmented also puts pixels around each image and varies each training example: it is bent,
+// sent through a random affine map, mirrored, and loses a rectangle (kernels/augmentation.rs, kernels/erasing.rs).
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
     source_h: u32, source_w: u32, examples_per_chunk: u32,
+    // Area of the rectangle that an example loses.
+    least: u32, most: u32,
     // Limits of the map, then of the field: radians, a share, radians, pixels; pixels.
     rotation: f32, scale: f32, shear: f32, shift: f32, elastic: f32,
+    // Pixels around the image.
+    pad: u32,
+    // Of 2^24 examples, those that lose a rectangle.
+    erase: u32,
+    // A bit for each class whose examples may be mirrored.
+    flip: array<vec4u, 2>,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -18,7 +27,11 @@ struct Params {
 @group(0) @binding(4) var<storage, read> chunk1: array<u32>;
 @group(0) @binding(5) var<storage, read> chunk2: array<u32>;
 @group(0) @binding(6) var<storage, read> chunk3: array<u32>;
+// Of gather.
 @group(0) @binding(7) var<storage, read_write> x_out: array<f32>;
+// Of gather_augmented.
+@group(0) @binding(7) var<storage, read> labels: array<u32>;
+@group(0) @binding(8) var<storage, read_write> x_varied: array<f32>;
 
 // pcg3d of Jarzynski and Olano, "Hash Functions for GPU Rendering" (2020); kernels/batch.rs has the same in Rust.
 fn pcg3d(seed: vec3u) -> vec3u {
@@ -38,13 +51,25 @@ struct Place {
     n: u32, y: u32, first: u32, end: u32, out: u32,
     // The example's chunk, and its first byte there.
     chunk: u32, byte: u32,
-    // Upper left corner of its crop.
+    // Upper left corner of its crop, counted from that of the pixels around the image.
     crop: vec2u,
+}
+
+// Bits of header.place above twice fifteen for row and column.
+const MIRRORED = 1u << 30u;
+const PLACED = 1u << 31u;
+
+fn corner(n: u32, pad: u32) -> vec2u {
+    let spare = vec2u(p.source_h - p.h, p.source_w - p.w) + 2u * pad;
+    if header[3] != 0u { return pcg3d(vec3u(header[2], header[0], n)).xy % (spare + 1u); }
+    let place = header[7];
+    if (place & PLACED) != 0u { return vec2u((place >> 15u) & 0x7fffu, place & 0x7fffu); }
+    return spare / 2u;
 }
 
 // Four values of one image row an invocation: the index arithmetic, full of divisions, is done once for them.
 // A place at or beyond the batch's end has n >= p.n.
-fn place(group: vec3u, groups: vec3u, lane: u32) -> Place {
+fn place(group: vec3u, groups: vec3u, lane: u32, pad: u32) -> Place {
     var at: Place;
     let values = p.w * p.c;
     let blocks = (values + 3u) / 4u;
@@ -56,11 +81,7 @@ fn place(group: vec3u, groups: vec3u, lane: u32) -> Place {
     at.first = (i - row * blocks) * 4u;
     at.end = min(at.first + 4u, values);
     at.out = row * values;
-    at.crop = vec2u((p.source_h - p.h) / 2u, (p.source_w - p.w) / 2u);
-    if header[3] != 0u {
-        let random = pcg3d(vec3u(header[2], header[0], at.n));
-        at.crop = vec2u(random.x % (p.source_h - p.h + 1u), random.y % (p.source_w - p.w + 1u));
-    }
+    at.crop = corner(at.n, pad);
     if at.n < header[1] {
         let example = indices[at.n];
         at.chunk = example / p.examples_per_chunk;
@@ -83,30 +104,61 @@ fn byte_of(chunk: u32, byte: u32) -> f32 {
     return f32((word >> (8u * (byte % 4u))) & 255u);
 }
 
-fn blank(at: Place) {
-    for (var j = at.first; j < at.end; j++) { x_out[at.out + j] = 0.0; }
-}
-
-fn copy(at: Place) {
-    let line = at.byte + ((at.y + at.crop.x) * p.source_w + at.crop.y) * p.c;
-    for (var j = at.first; j < at.end; j++) {
-        x_out[at.out + j] = byte_of(at.chunk, line + j) / 255.0 - 0.5;
-    }
-}
-
 @compute @workgroup_size(64)
 fn gather(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = place(group, groups, lane);
+    let at = place(group, groups, lane, 0u);
     if at.n >= p.n { return; }
     if at.n >= header[1] {
-        blank(at);
-    } else {
-        copy(at);
+        for (var j = at.first; j < at.end; j++) { x_out[at.out + j] = 0.0; }
+        return;
     }
+    let line = at.byte + ((at.y + at.crop.x) * p.source_w + at.crop.y) * p.c;
+    for (var j = at.first; j < at.end; j++) {
+        x_out[at.out + j] = byte_of(at.chunk, line + j) / 255.0 - 0.5;
+    }
+}
+
+// The streams of draws: constants that keep them apart from the crops' and from each other.
+fn draw(constant: u32, n: u32) -> vec3u {
+    return pcg3d(vec3u(header[2] ^ constant, header[0], n));
+}
+
+// Whether example n shows its left on the right: by chance where its class may, or as header.place says.
+fn mirrored(n: u32) -> bool {
+    if header[3] == 0u { return (header[7] & MIRRORED) != 0u; }
+    let label = labels[n];
+    let allowed = (p.flip[label / 128u % 2u][label / 32u % 4u] >> (label % 32u)) & 1u;
+    return allowed == 1u && (draw(0x27d4eb2fu, n).x >> 31u) == 1u;
+}
+
+// The largest whole number whose square is not above v. The built-in root may be off.
+fn whole_root(v: u32) -> u32 {
+    var root = u32(sqrt(f32(v)));
+    while root * root > v { root--; }
+    while (root + 1u) * (root + 1u) <= v { root++; }
+    return root;
+}
+
+// The rectangle that example n loses: its first row and column, and those behind its last. In whole numbers throughout,
+// so that its edges are the same everywhere; kernels/erasing.rs tells what it is.
+fn erased(n: u32) -> vec4u {
+    if header[3] == 0u || p.erase == 0u { return vec4u(); }
+    let first = draw(0x165667b1u, n);
+    if (first.x >> 8u) >= p.erase { return vec4u(); }
+    let second = draw(0xd3a2646cu, n);
+    let area = p.least + first.y % (p.most - p.least + 1u);
+    let upright = (first.z >> 31u) == 1u;
+    let image = select(vec2u(p.w, p.h), vec2u(p.h, p.w), upright);
+    let longer = whole_root(area * 256u / (77u + (first.z & 0x7fffffffu) % 180u));
+    let length = clamp(longer, (area + image.y - 1u) / image.y, image.x);
+    let sides = vec2u(length, area / length);
+    let size = select(sides.yx, sides, upright);
+    let start = second.xy % (vec2u(p.h, p.w) - size + 1u);
+    return vec4u(start, start + size);
 }
 
 // Taylor's polynomials, off by at most 6e-8 up to a quarter turn; the built-in ones may be off by 5e-4.
@@ -138,14 +190,15 @@ fn spline(at: u32, size: u32) -> vec4f {
     return vec4f(outer.x, middle.x, middle.y, outer.y);
 }
 
-// How far the control points of a column move the image's row `row`: (down, right).
+// How far the control points of a column move the row `row` of the image with the pixels around it: (down, right).
 fn moved(n: u32, row: u32, column: u32) -> vec2f {
-    let first = row * CELLS / p.source_h;
-    let shares = spline(row, p.source_h);
+    let rows = p.source_h + 2u * p.pad;
+    let first = row * CELLS / rows;
+    let shares = spline(row, rows);
     var sum = vec2f();
     for (var i = 0u; i < 4u; i++) {
         let point = (n * POINTS + first + i) * POINTS + column;
-        sum += shares[i] * even(pcg3d(vec3u(header[2] ^ 0x85ebca6bu, header[0], point))).xy;
+        sum += shares[i] * even(draw(0x85ebca6bu, point)).xy;
     }
     return sum * p.elastic;
 }
@@ -156,54 +209,88 @@ fn pixel(at: Place, row: i32, column: i32, channel: u32) -> f32 {
     return byte_of(at.chunk, at.byte + (u32(row) * p.source_w + u32(column)) * p.c + channel);
 }
 
+// A value of the image, before it is mapped anywhere.
+fn copied(at: Place, column: u32, channel: u32) -> f32 {
+    let source = vec2i(at.crop + vec2u(at.y, column)) - i32(p.pad);
+    return pixel(at, source.x, source.y, channel) / 255.0 - 0.5;
+}
+
+// Values of row v of an example that is bent and mapped, at columns that are asked for one after another.
+struct Map {
+    // Pairs are (down, right).
+    row_y: vec2f, row_x: vec2f, middle: vec2f, start: vec2f,
+    // Displacements by each control column that the pixel at hand lies between; they change from cell to cell only.
+    cell: u32, columns: array<vec2f, 4>,
+}
+
+// The inverse of: scale, slant, rotate around the image's centre, shift, crop.
+fn map(at: Place) -> Map {
+    let first = even(draw(0x5bd1e995u, at.n));
+    let second = even(draw(0x9e3779b9u, at.n));
+    let rotation = sin_cos(first.x * p.rotation);
+    let shear = sin_cos(first.y * p.shear);
+    let slant = shear.x / shear.y;
+    let height = 1.0 + first.z * p.scale;
+    let width = 1.0 + second.x * p.scale;
+    var m: Map;
+    m.row_y = vec2f(rotation.y, -rotation.x) / height;
+    m.row_x = vec2f(rotation.x - slant * rotation.y, rotation.y + slant * rotation.x) / width;
+    m.middle = vec2f(f32(p.source_h - 1u), f32(p.source_w - 1u)) / 2.0;
+    m.start = vec2f(vec2i(at.crop) - i32(p.pad)) - m.middle - second.yz * p.shift;
+    m.cell = 0xffffffffu;
+    return m;
+}
+
+fn mapped(at: Place, m: ptr<function, Map>, column: u32, channel: u32) -> f32 {
+    var v = m.start + vec2f(f32(at.y), f32(column));
+    if p.elastic > 0.0 {
+        let place = at.crop.y + column;
+        let across = p.source_w + 2u * p.pad;
+        if place * CELLS / across != m.cell {
+            m.cell = place * CELLS / across;
+            for (var i = 0u; i < 4u; i++) { m.columns[i] = moved(at.n, at.crop.x + at.y, m.cell + i); }
+        }
+        let shares = spline(place, across);
+        for (var i = 0u; i < 4u; i++) { v += shares[i] * m.columns[i]; }
+    }
+    let source = m.middle + vec2f(dot(m.row_y, v), dot(m.row_x, v));
+    let corner = floor(source);
+    let share = source - corner;
+    let top = i32(corner.x);
+    let left = i32(corner.y);
+    let upper = mix(pixel(at, top, left, channel), pixel(at, top, left + 1, channel), share.y);
+    let lower = mix(pixel(at, top + 1, left, channel), pixel(at, top + 1, left + 1, channel), share.y);
+    return mix(upper, lower, share.x) / 255.0 - 0.5;
+}
+
 @compute @workgroup_size(64)
 fn gather_augmented(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let at = place(group, groups, lane);
+    let at = place(group, groups, lane, p.pad);
     if at.n >= p.n { return; }
-    if at.n >= header[1] { blank(at); return; }
-    if header[3] == 0u { copy(at); return; }
-
-    // The constants keep these draws apart from the crops' and from each other.
-    let first = even(pcg3d(vec3u(header[2] ^ 0x5bd1e995u, header[0], at.n)));
-    let second = even(pcg3d(vec3u(header[2] ^ 0x9e3779b9u, header[0], at.n)));
-    let rotation = sin_cos(first.x * p.rotation);
-    let shear = sin_cos(first.y * p.shear);
-    let slant = shear.x / shear.y;
-    let height = 1.0 + first.z * p.scale;
-    let width = 1.0 + second.x * p.scale;
-    // Pairs are (down, right). The inverse of: scale, slant, rotate around the image's centre, shift, crop.
-    let row_y = vec2f(rotation.y, -rotation.x) / height;
-    let row_x = vec2f(rotation.x - slant * rotation.y, rotation.y + slant * rotation.x) / width;
-    let middle = vec2f(f32(p.source_h - 1u), f32(p.source_w - 1u)) / 2.0;
-    let start = vec2f(at.crop) - middle - second.yz * p.shift;
-
-    // Displacements by each control column that the pixel at hand lies between; they change from cell to cell only.
-    var columns: array<vec2f, 4>;
-    var cell = 0xffffffffu;
+    if at.n >= header[1] {
+        for (var j = at.first; j < at.end; j++) { x_varied[at.out + j] = 0.0; }
+        return;
+    }
+    let flipped = mirrored(at.n);
+    let hole = erased(at.n);
+    let moves = p.rotation + p.scale + p.shear + p.shift + p.elastic > 0.0 && header[3] != 0u;
+    var m: Map;
+    if moves { m = map(at); }
     for (var j = at.first; j < at.end; j++) {
         let column = j / p.c;
         let channel = j - column * p.c;
-        var v = start + vec2f(f32(at.y), f32(column));
-        if p.elastic > 0.0 {
-            let place = at.crop.y + column;
-            if place * CELLS / p.source_w != cell {
-                cell = place * CELLS / p.source_w;
-                for (var i = 0u; i < 4u; i++) { columns[i] = moved(at.n, at.crop.x + at.y, cell + i); }
-            }
-            let shares = spline(place, p.source_w);
-            for (var i = 0u; i < 4u; i++) { v += shares[i] * columns[i]; }
+        let seen = select(column, p.w - 1u - column, flipped);
+        var value = 0.0;
+        if moves {
+            value = mapped(at, &m, seen, channel);
+        } else {
+            value = copied(at, seen, channel);
         }
-        let source = middle + vec2f(dot(row_y, v), dot(row_x, v));
-        let corner = floor(source);
-        let share = source - corner;
-        let top = i32(corner.x);
-        let left = i32(corner.y);
-        let upper = mix(pixel(at, top, left, channel), pixel(at, top, left + 1, channel), share.y);
-        let lower = mix(pixel(at, top + 1, left, channel), pixel(at, top + 1, left + 1, channel), share.y);
-        x_out[at.out + j] = mix(upper, lower, share.x) / 255.0 - 0.5;
+        let inside = at.y >= hole.x && at.y < hole.z && column >= hole.y && column < hole.w;
+        x_varied[at.out + j] = select(value, 0.0, inside);
     }
 }

@@ -1,18 +1,20 @@
 //! Augmented examples: each training example is bent by a random smooth field and goes through a random affine map around
-//! the image's centre, sampled bilinearly in byte units; outside the image is 0. Images `[SH,SW,C]` -> x `[H,W,C]`;
+//! the image's centre, sampled bilinearly in byte units; it may be mirrored, and may lose a rectangle (`erasing.rs`).
+//! Outside the image is 0, and so are the pixels that are put around it. Images `[SH,SW,C]` -> x `[H,W,C]`;
 //! `shaders/batch.wgsl`.
 //!
 //! The draws depend on (seed, step, n) alone and are the same everywhere. Map and field are computed in f64 here and in
 //! f32 in the shader; both and bilinear sampling are continuous, so that a coordinate's rounding error stays one in the
-//! value.
+//! value. All else is in whole numbers.
 
-use super::batch::{Params, copy_example, copy_lines, crop, pcg3d, stored_bytes};
+use super::augmentation_cpu::{Row, Scratch, augment};
+use super::batch::{MIRRORED, Params, copy_example, copy_lines, crop, pcg3d, stored_bytes};
+use super::erasing::Hole;
 use super::{Args, Scalar};
-use multiversion::multiversion;
 use rayon::prelude::*;
 use std::array;
 
-/// How far the map goes at most, either way; all 0: nowhere.
+/// How far examples are varied at most; all 0: not at all.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Limits {
@@ -26,6 +28,22 @@ pub struct Limits {
     pub shift: f32,
     /// Pixels that each of 7 x 7 control points is moved by.
     pub elastic: f32,
+    /// Pixels of 0 around the image, which crops reach into.
+    pub pad: u32,
+    /// Of [`Limits::ALL`] examples, those that lose a rectangle.
+    pub erase: u32,
+    /// A bit for each class whose examples are mirrored half of the time.
+    pub flip: [u32; 8],
+}
+
+impl Limits {
+    /// `erase` for every example.
+    pub const ALL: u32 = 1 << 24;
+
+    /// Whether pixels move to anywhere between others.
+    pub(super) fn moves(&self) -> bool {
+        [self.rotation, self.scale, self.shear, self.shift, self.elastic].iter().any(|limit| *limit > 0.0)
+    }
 }
 
 /// As far as `sin_cos` goes.
@@ -35,12 +53,14 @@ pub const MAX_ANGLE: f32 = std::f32::consts::FRAC_PI_2;
 const STREAMS: [u32; 2] = [0x5bd1_e995, 0x9e37_79b9];
 /// The same for the control points.
 const POINTS_STREAM: u32 = 0x85eb_ca6b;
+/// The same for which examples are mirrored.
+const FLIP_STREAM: u32 = 0x27d4_eb2f;
 
 /// Cells of the grid of control points along each side of the image. On 28 pixels a cubic B-spline over cells of 7 is as
 /// smooth as a Gaussian of σ 4, the width that Simard, Steinkraus and Platt (2003) found best for MNIST.
 const CELLS: usize = 4;
 /// Control points along each side: a cubic B-spline takes four for every cell.
-const POINTS: usize = CELLS + 3;
+pub(super) const POINTS: usize = CELLS + 3;
 
 /// The upper 24 bits, evenly over [-1, 1), times the limit.
 fn even(word: u32, limit: f32) -> f64 {
@@ -81,14 +101,14 @@ impl Draw {
 /// Where a value of the augmented example lies in its image: row `y[0] + y[1]*v + y[2]*u`, likewise its column by `x`,
 /// for the value in row v and column u.
 #[derive(Debug, Clone, Copy)]
-struct Map {
-    y: [f64; 3],
-    x: [f64; 3],
+pub(super) struct Map {
+    pub y: [f64; 3],
+    pub x: [f64; 3],
 }
 
 impl Map {
     /// The inverse of: scale, slant, rotate (clockwise where positive, y pointing down), all around the image's centre,
-    /// then shift, then crop at `corner`.
+    /// then shift, then crop at `corner`, counted from that of the padded image.
     fn new(p: &Params, corner: (usize, usize), draw: Draw) -> Map {
         let (sin, cos) = sin_cos(draw.rotation);
         let (slant_sin, slant_cos) = sin_cos(draw.shear);
@@ -97,16 +117,17 @@ impl Map {
         let (yy, yx) = (cos / height, -sin / height);
         let (xy, xx) = ((sin - slant * cos) / width, (cos + slant * sin) / width);
         let (middle_y, middle_x) = (f64::from(p.source_h - 1) / 2.0, f64::from(p.source_w - 1) / 2.0);
-        let from_y = corner.0 as f64 - middle_y - draw.shift[0];
-        let from_x = corner.1 as f64 - middle_x - draw.shift[1];
+        let pad = f64::from(p.limits.pad);
+        let from_y = corner.0 as f64 - pad - middle_y - draw.shift[0];
+        let from_x = corner.1 as f64 - pad - middle_x - draw.shift[1];
         Map { y: [middle_y + yy * from_y + yx * from_x, yy, yx], x: [middle_x + xy * from_y + xx * from_x, xy, xx] }
     }
 }
 
-/// A smooth field of displacements (down, right) over the image: every control point of a grid is moved by a random
+/// A smooth field of displacements (down, right) over the padded image: every control point of a grid is moved by a random
 /// amount, and cubic B-splines carry that to the pixels between.
 #[derive(Debug, Clone, Copy)]
-struct Bend([[[f64; 2]; POINTS]; POINTS]);
+pub(super) struct Bend(pub [[[f64; 2]; POINTS]; POINTS]);
 
 impl Bend {
     fn of(limits: &Limits, header: &[u32], n: usize) -> Bend {
@@ -117,9 +138,10 @@ impl Bend {
         Bend(array::from_fn(|row| array::from_fn(|column| point(row * POINTS + column))))
     }
 
-    /// The displacement of the image's pixel in this row and column.
+    /// The displacement of the padded image's pixel in this row and column.
     fn at(&self, p: &Params, row: usize, column: usize) -> [f64; 2] {
-        let (rows, columns) = (spline(row, p.source_h), spline(column, p.source_w));
+        let [height, width] = p.padded();
+        let (rows, columns) = (spline(row, height), spline(column, width));
         let mut sum = [0.0; 2];
         for (points, down) in self.0.iter().zip(rows) {
             for (point, right) in points.iter().zip(columns) {
@@ -131,7 +153,7 @@ impl Bend {
 }
 
 /// The share of each control point in the displacement of pixel `at` of `size`; four of them are not zero.
-fn spline(at: usize, size: u32) -> [f64; POINTS] {
+pub(super) fn spline(at: usize, size: u32) -> [f64; POINTS] {
     // at < size, so that the cell is one of the CELLS.
     let (cell, rest) = (at * CELLS / size as usize, at * CELLS % size as usize);
     let t = rest as f64 / f64::from(size);
@@ -144,44 +166,66 @@ fn spline(at: usize, size: u32) -> [f64; POINTS] {
     shares
 }
 
-/// How one example is varied.
+/// Where one example is moved to.
 #[derive(Debug, Clone, Copy)]
-struct Variation {
-    /// Upper left corner of its crop.
-    corner: (usize, usize),
-    map: Map,
-    bend: Option<Bend>,
+pub(super) struct Variation {
+    /// Upper left corner of its crop, counted from that of the padded image.
+    pub corner: (usize, usize),
+    pub map: Map,
+    pub bend: Option<Bend>,
 }
 
 impl Variation {
-    /// Of example `n` in this step.
-    fn of(p: &Params, header: &[u32], n: usize) -> Variation {
+    /// Of example `n` in this step; none where it is only cropped.
+    fn of(p: &Params, header: &[u32], n: usize) -> Option<Variation> {
+        if header[3] == 0 || !p.limits.moves() {
+            return None;
+        }
         let corner = crop(p, header, n);
         let map = Map::new(p, corner, Draw::of(&p.limits, header, n));
-        Variation { corner, map, bend: (p.limits.elastic > 0.0).then(|| Bend::of(&p.limits, header, n)) }
+        Some(Variation { corner, map, bend: (p.limits.elastic > 0.0).then(|| Bend::of(&p.limits, header, n)) })
     }
+}
+
+/// Whether example `n` shows its left on the right: by chance where its class may, or as the header says in evaluation.
+fn mirrored(p: &Params, header: &[u32], labels: &[u32], n: usize) -> bool {
+    if header[3] == 0 {
+        return header[7] & MIRRORED != 0;
+    }
+    let class = labels[n] as usize;
+    let allowed = p.limits.flip[class / 32 % 8] >> (class % 32) & 1 == 1;
+    allowed && pcg3d([header[2] ^ FLIP_STREAM, header[0], n as u32])[0] >> 31 == 1
 }
 
 pub(super) fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
-    let first = args.first_example();
-    for (i, x) in args.out(0).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
+    let inputs: Vec<&[u32]> = (0..7).map(|i| args.words(i)).collect();
+    let (header, labels, first, row) = (inputs[0], inputs[6], args.first_example(), (p.w * p.c) as usize);
+    for (i, x) in args.out(0).chunks_exact_mut(p.h as usize * row).enumerate() {
         let n = first + i;
-        if varied(inputs[0], n) {
-            sample_example(&p, &inputs, n, &Variation::of(&p, inputs[0], n), x);
-        } else {
-            copy_example(&p, &inputs, n, x, |v| S::of(f64::from(v) / 255.0 - 0.5));
+        if n >= header[1] as usize {
+            x.fill(S::of(0.0));
+            continue;
+        }
+        let mirrored = mirrored(&p, header, labels, n);
+        match Variation::of(&p, header, n) {
+            Some(variation) => sample_example(&p, &inputs, n, mirrored, &variation, x),
+            None => copy_example(&p, &inputs, n, mirrored, x, |v| S::of(f64::from(v) / 255.0 - 0.5)),
+        }
+        if let Some(hole) = Hole::of(&p, header, n) {
+            hole.cut(x, row, p.c as usize);
         }
     }
 }
 
-/// Whether row `n` holds an example, and one to learn from.
-fn varied(header: &[u32], n: usize) -> bool {
-    header[3] != 0 && n < header[1] as usize
-}
-
-fn sample_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, variation: &Variation, x: &mut [S]) {
+fn sample_example<S: Scalar>(
+    p: &Params,
+    args: &[&[u32]],
+    n: usize,
+    mirrored: bool,
+    variation: &Variation,
+    x: &mut [S],
+) {
     let (words, first) = stored_bytes(p, args, n);
     let [height, width, channels] = [p.source_h, p.source_w, p.c].map(i64::from);
     let pixel = |row: i64, column: i64, channel: i64| {
@@ -194,6 +238,7 @@ fn sample_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, variation: &
     let (row, c) = ((p.w * p.c) as usize, p.c as usize);
     for (i, x) in x.iter_mut().enumerate() {
         let (v, u, channel) = (i / row, i % row / c, (i % c) as i64);
+        let u = if mirrored { p.w as usize - 1 - u } else { u };
         let Variation { corner, map, bend } = variation;
         let [down, right] = bend.map_or([0.0; 2], |bend| bend.at(p, corner.0 + v, corner.1 + u));
         let [at_y, at_x] = [map.y, map.x].map(|m| m[0] + m[1] * (v as f64 + down) + m[2] * (u as f64 + right));
@@ -210,174 +255,33 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
         return reference(args);
     }
     let p: Params = args.params();
-    let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
-    let row = Row::new(&p);
-    let (first, examples) = (args.first_example(), args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize));
+    let inputs: Vec<&[u32]> = (0..7).map(|i| args.words(i)).collect();
+    let (header, labels, row) = (inputs[0], inputs[6], Row::new(&p));
+    let (width, channels) = ((p.w * p.c) as usize, p.c as usize);
+    let (first, examples) = (args.first_example(), args.out(0).par_chunks_exact_mut(p.h as usize * width));
     examples.with_min_len(args.least_items()).enumerate().for_each_init(Scratch::default, |scratch, (i, x)| {
         let n = first + i;
-        if varied(inputs[0], n) {
-            augment(&p, &inputs, n, &row, &Variation::of(&p, inputs[0], n), scratch, x);
-        } else {
-            copy_lines(&p, &inputs, n, x);
+        if n >= header[1] as usize {
+            return x.fill(0.0);
+        }
+        match Variation::of(&p, header, n) {
+            Some(variation) => augment(&p, &inputs, n, &row, &variation, scratch, x),
+            None => copy_lines(&p, &inputs, n, x),
+        }
+        if mirrored(&p, header, labels, n) {
+            x.chunks_exact_mut(width).for_each(|row| mirror(row, channels));
+        }
+        if let Some(hole) = Hole::of(&p, header, n) {
+            hole.cut(x, width, channels);
         }
     });
 }
 
-/// One example, varied.
-#[multiversion(targets("x86_64+avx2+fma"))]
-fn augment(
-    p: &Params,
-    args: &[&[u32]],
-    n: usize,
-    row: &Row,
-    variation: &Variation,
-    scratch: &mut Scratch,
-    x: &mut [f32],
-) {
-    scratch.read(p, args, n);
-    scratch.sample(p, row, variation, x);
-}
-
-/// Values of a row that are computed at once, for vectors of any width.
-const BLOCK: usize = 32;
-
-/// What all rows have in common.
-struct Row {
-    /// Of each value in a row of x, in blocks of which the last may be cut short: its column and its channel.
-    blocks: Vec<([f32; BLOCK], [i32; BLOCK])>,
-    /// Of each control point its share in each value of an image's row, and zeros for a block more. Empty where nothing
-    /// bends.
-    shares: [Vec<f32>; POINTS],
-}
-
-impl Row {
-    fn new(p: &Params) -> Row {
-        let block = |b: usize| {
-            let value = |i: usize| (b * BLOCK + i) as u32;
-            (array::from_fn(|i| (value(i) / p.c) as f32), array::from_fn(|i| (value(i) % p.c) as i32))
-        };
-        let blocks = (0..(p.w * p.c) as usize).step_by(BLOCK).map(|first| block(first / BLOCK)).collect();
-        let mut shares = [const { Vec::new() }; POINTS];
-        if p.limits.elastic > 0.0 {
-            for value in 0..(p.source_w * p.c) as usize {
-                let spline = spline(value / p.c as usize, p.source_w);
-                shares.iter_mut().zip(spline).for_each(|(shares, share)| shares.push(share as f32));
-            }
-            shares.iter_mut().for_each(|shares| shares.resize(shares.len() + BLOCK, 0.0));
-        }
-        Row { blocks, shares }
-    }
-}
-
-/// Where the control points move one row of an image to, seen from each of them: (down, right) in the image.
-fn moved_row(p: &Params, map: &Map, bend: &Bend, row: usize) -> [[f32; POINTS]; 2] {
-    let mut moved = [[0.0; POINTS]; 2];
-    let shares = spline(row, p.source_h);
-    for column in 0..POINTS {
-        let sum = |i: usize| bend.0.iter().zip(shares).map(|(points, share)| share * points[column][i]).sum::<f64>();
-        let (down, right) = (sum(0), sum(1));
-        moved[0][column] = (map.y[1] * down + map.y[2] * right) as f32;
-        moved[1][column] = (map.x[1] * down + map.x[2] * right) as f32;
-    }
-    moved
-}
-
-/// What one thread needs for an example, allocated once.
-#[derive(Default)]
-struct Scratch {
-    /// `[SH+3,SW+3,C]`: the image in a border of zeros, one row and column before it, two behind; C more zeros.
-    padded: Vec<u8>,
-    /// `[SH+2,SW+3,C]`: a byte of `padded` with its right, lower and lower right neighbours, from the lowest byte up: one
-    /// load for what a sample needs.
-    quads: Vec<u32>,
-}
-
-impl Scratch {
-    /// Makes the quads of example `n`.
-    #[inline(always)]
-    fn read(&mut self, p: &Params, args: &[&[u32]], n: usize) {
-        let (words, first) = stored_bytes(p, args, n);
-        let (h, w, c) = (p.source_h as usize, p.source_w as usize, p.c as usize);
-        let bytes = &bytemuck::cast_slice::<u32, u8>(words)[first..][..h * w * c];
-        let line = (w + 3) * c;
-        // The border stays zero from one example to the next.
-        self.padded.resize((h + 3) * line + c, 0);
-        self.quads.resize((h + 2) * line, 0);
-        for (to, from) in self.padded.chunks_exact_mut(line).skip(1).zip(bytes.chunks_exact(w * c)) {
-            to[c..][..w * c].copy_from_slice(from);
-        }
-        let (upper, lower) = (&self.padded, &self.padded[line..]);
-        let (upper, lower) = (upper.iter().zip(&upper[c..]), lower.iter().zip(&lower[c..]));
-        for (quad, ((a, b), (c, d))) in self.quads.iter_mut().zip(upper.zip(lower)) {
-            *quad = u32::from(*a) | u32::from(*b) << 8 | u32::from(*c) << 16 | u32::from(*d) << 24;
-        }
-    }
-
-    /// Samples them.
-    #[inline(always)]
-    fn sample(&self, p: &Params, row: &Row, variation: &Variation, x: &mut [f32]) {
-        let Variation { corner, map, bend } = variation;
-        let step = [map.y[2] as f32, map.x[2] as f32];
-        for (v, x) in x.chunks_exact_mut((p.w * p.c) as usize).enumerate() {
-            // Counted from the border, so that no place in it is negative.
-            let from = [map.y, map.x].map(|m| (m[0] + m[1] * v as f64 + 1.0) as f32);
-            let moved = bend.as_ref().map(|bend| moved_row(p, map, bend, corner.0 + v));
-            for (block, (x, (columns, channels))) in x.chunks_mut(BLOCK).zip(&row.blocks).enumerate() {
-                let mut at = from.map(|from| [from; BLOCK]);
-                for (at, step) in at.iter_mut().zip(step) {
-                    (0..BLOCK).for_each(|i| at[i] += step * columns[i]);
-                }
-                if let Some(moved) = &moved {
-                    let first = corner.1 * p.c as usize + block * BLOCK;
-                    for (at, moved) in at.iter_mut().zip(moved) {
-                        for (moved, shares) in moved.iter().zip(&row.shares) {
-                            let shares: &[f32; BLOCK] = shares[first..].first_chunk().expect("a block more than a row");
-                            (0..BLOCK).for_each(|i| at[i] += moved * shares[i]);
-                        }
-                    }
-                }
-                let values = self.sample_block(p, &at, channels);
-                x.copy_from_slice(&values[..x.len()]);
-            }
-        }
-    }
-
-    /// The values at these coordinates. One loop each for splitting them, loads and interpolation: the first and the last
-    /// run in vectors.
-    #[inline(always)]
-    fn sample_block(&self, p: &Params, at: &[[f32; BLOCK]; 2], channels: &[i32; BLOCK]) -> [f32; BLOCK] {
-        let (height, width) = ((p.source_h + 1) as f32, (p.source_w + 1) as f32);
-        let (line, c) = (((p.source_w + 3) * p.c) as i32, p.c as i32);
-        let (mut places, mut quads) = ([0; BLOCK], [0; BLOCK]);
-        let (mut down, mut right, mut values) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
-        for i in 0..BLOCK {
-            let (top, y_share) = split(at[0][i], height);
-            let (left, x_share) = split(at[1][i], width);
-            (down[i], right[i]) = (y_share, x_share);
-            places[i] = top * line + left * c + channels[i];
-        }
-        for (quad, place) in quads.iter_mut().zip(places) {
-            *quad = self.quads[place as usize];
-        }
-        for i in 0..BLOCK {
-            let corner = |shift: u32| (quads[i] >> shift & 255) as i32 as f32;
-            let upper = corner(0) + (corner(8) - corner(0)) * right[i];
-            let lower = corner(16) + (corner(24) - corner(16)) * right[i];
-            values[i] = (upper + (lower - upper) * down[i]) / 255.0 - 0.5;
-        }
-        values
-    }
-}
-
-/// The whole and the rest of a coordinate within 0 and `end`; beyond them, where all is zero, it is put onto them.
-#[inline(always)]
-fn split(at: f32, end: f32) -> (i32, f32) {
-    // Comparisons and a sum with 2^23, which has the whole number in its lowest bits, instead of `max`, `min` and `as`:
-    // their care for NaN keeps the loop from running in vectors.
-    let at = if at > 0.0 { at } else { 0.0 };
-    let at = if at < end { at } else { end };
-    let whole = at.floor();
-    (((whole + 8_388_608.0).to_bits() & 0x7f_ffff) as i32, at - whole)
+/// Turns a row of pixels around.
+fn mirror(row: &mut [f32], channels: usize) {
+    row.reverse();
+    // Pixels now have their channels backwards.
+    row.chunks_exact_mut(channels).for_each(<[f32]>::reverse);
 }
 
 #[cfg(test)]
@@ -389,8 +293,7 @@ mod tests {
 
     /// Whole images of one example in one chunk.
     fn whole(height: u32, width: u32, limits: Limits) -> Params {
-        let (source_h, source_w) = (height, width);
-        Params { n: 1, h: height, w: width, c: 1, source_h, source_w, examples_per_chunk: 1, limits }
+        Params::new([1, height, width, 1], [height, width], 1, limits)
     }
 
     /// A picture as both ways of sampling turn it out, in bytes.
@@ -398,10 +301,10 @@ mod tests {
         let words: Vec<u32> =
             picture.chunks(4).map(|b| (0..b.len()).map(|i| u32::from(b[i]) << (8 * i)).sum()).collect();
         let header = Header { training: true, ..Header::evaluation(1) }.words();
-        let args: [&[u32]; 6] = [&header, &[0], &words, &[], &[], &[]];
+        let args: [&[u32]; 7] = [&header, &[0], &words, &[], &[], &[], &[0]];
         let variation = Variation { corner: (0, 0), map: Map::new(p, (0, 0), draw), bend };
         let mut results = [vec![0.0; picture.len()], vec![0.0; picture.len()]];
-        sample_example(p, &args, 0, &variation, &mut results[0]);
+        sample_example(p, &args, 0, false, &variation, &mut results[0]);
         let mut scratch = Scratch::default();
         scratch.read(p, &args, 0);
         scratch.sample(p, &Row::new(p), &variation, &mut results[1]);
@@ -541,7 +444,7 @@ mod tests {
     #[test]
     fn draws_cover_their_ranges_evenly_and_apart_from_each_other() {
         const DRAWS: usize = 20_000;
-        let limits = Limits { rotation: 1.0, scale: 0.5, shear: 0.5, shift: 4.0, elastic: 0.0 };
+        let limits = Limits { rotation: 1.0, scale: 0.5, shear: 0.5, shift: 4.0, ..Limits::default() };
         let mut counts = [[0; 10]; 6];
         let mut products = [[0.0; 6]; 6];
         for i in 0..DRAWS {
@@ -564,5 +467,31 @@ mod tests {
                 assert!((correlation - f64::from(i == j)).abs() < 0.05, "{i} {j}: {correlation}");
             }
         }
+    }
+
+    #[test]
+    fn half_of_the_examples_whose_class_allows_it_are_mirrored_and_no_others() {
+        const DRAWS: usize = 4000;
+        // Classes 0, 33 and 255.
+        let flip = [1, 2, 0, 0, 0, 0, 0, 1 << 31];
+        let p = whole(2, 2, Limits { flip, ..Limits::default() });
+        let mirrored_of = |class: u32, training: bool| {
+            let header = Header { step: 9, seed: 4, training, ..Header::evaluation(DRAWS as u32) }.words();
+            let labels = [class; DRAWS];
+            (0..DRAWS).filter(|n| mirrored(&p, &header, &labels, *n)).count()
+        };
+        for class in 0..256 {
+            // 2,000 of 4,000, σ about 32.
+            let expected = if [0, 33, 255].contains(&class) { 1850..2150 } else { 0..1 };
+            assert!(expected.contains(&mirrored_of(class, true)), "class {class}: {}", mirrored_of(class, true));
+            assert_eq!(mirrored_of(class, false), 0, "in evaluation");
+        }
+    }
+
+    #[test]
+    fn a_mirrored_row_keeps_the_channels_of_its_pixels_in_order() {
+        let mut row = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        mirror(&mut row, 2);
+        assert_eq!(row, [5.0, 6.0, 3.0, 4.0, 1.0, 2.0]);
     }
 }

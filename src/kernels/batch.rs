@@ -1,9 +1,10 @@
 //! Makes a batch: gathers examples out of the packed bytes of the data set, crops, normalises to x/255 - 0.5.
 //! images `[SH,SW,C]` bytes, four to a word, in up to four chunks; x `[N,H,W,C]`. `shaders/batch.wgsl`.
-//! [`GATHER_AUGMENTED`] also varies training examples (`augmentation.rs`).
+//! [`GATHER_AUGMENTED`] also puts pixels around the images and varies training examples (`augmentation.rs`).
 
 use super::augmentation::{self, Limits, MAX_ANGLE};
 use super::case::{CaseBuilder, Tolerance};
+use super::erasing;
 use super::op::{linear, word};
 use super::{
     Args, Case,
@@ -21,14 +22,41 @@ pub struct Header {
     /// Examples in this batch; rows at and beyond it are masked.
     pub valid: u32,
     pub seed: u32,
-    /// Random crops where true, centred ones where false.
+    /// Random crops where true, those of `place` where false.
     pub training: bool,
+    /// Where evaluation crops; in the centre where there is none.
+    pub place: Option<Place>,
     pub learning_rate: f32,
     /// Adam's 1 - beta1^t, t counting updates from 1.
     pub correction1: f32,
     /// Adam's 1 - beta2^t.
     pub correction2: f32,
 }
+
+/// A crop in evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Upper left corner, counted from that of the pixels around the image; each at most [`Place::MOST`].
+    pub row: u16,
+    pub column: u16,
+    /// Its left on the right. Only [`GATHER_AUGMENTED`] does that.
+    pub mirrored: bool,
+}
+
+impl Place {
+    /// Fifteen bits.
+    pub const MOST: u16 = (1 << 15) - 1;
+
+    fn word(self) -> u32 {
+        assert!(self.row.max(self.column) <= Place::MOST, "{self:?}");
+        let mirrored = if self.mirrored { MIRRORED } else { 0 };
+        PLACED | mirrored | u32::from(self.row) << 15 | u32::from(self.column)
+    }
+}
+
+/// Bits of a place's word above row and column; a word of 0 is the centre.
+pub(super) const MIRRORED: u32 = 1 << 30;
+const PLACED: u32 = 1 << 31;
 
 impl Header {
     /// Words of a header in a buffer.
@@ -44,13 +72,14 @@ impl Header {
             self.learning_rate.to_bits(),
             self.correction1.to_bits(),
             self.correction2.to_bits(),
-            0,
+            self.place.map_or(0, Place::word),
         ]
     }
 
     /// A header for evaluating `valid` examples.
     pub fn evaluation(valid: u32) -> Header {
-        Header { step: 0, valid, seed: 0, training: false, learning_rate: 0.0, correction1: 1.0, correction2: 1.0 }
+        let (training, place, learning_rate, correction1, correction2) = (false, None, 0.0, 1.0, 1.0);
+        Header { step: 0, valid, seed: 0, training, place, learning_rate, correction1, correction2 }
     }
 }
 
@@ -67,8 +96,24 @@ pub struct Params {
     pub source_h: u32,
     pub source_w: u32,
     pub examples_per_chunk: u32,
+    /// Area of the rectangle that [`GATHER_AUGMENTED`] takes out of an example.
+    pub least: u32,
+    pub most: u32,
     /// For [`GATHER_AUGMENTED`].
     pub limits: Limits,
+}
+
+impl Params {
+    pub(super) fn new([n, h, w, c]: [u32; 4], source: [u32; 2], examples_per_chunk: u32, limits: Limits) -> Params {
+        let [source_h, source_w] = source;
+        let [least, most] = erasing::areas(h as usize * w as usize);
+        Params { n, h, w, c, source_h, source_w, examples_per_chunk, least, most, limits }
+    }
+
+    /// Height and width of an image with the pixels around it.
+    pub(super) fn padded(&self) -> [u32; 2] {
+        [self.source_h, self.source_w].map(|side| side + 2 * self.limits.pad)
+    }
 }
 
 /// Inputs: header, indices, four chunks. Outputs: x.
@@ -85,17 +130,19 @@ pub static GATHER: Kernel = Kernel {
     cpu: Some(gather_cpu),
 };
 
-/// The same, but what is learned from goes through a random field and map; evaluation gets the same bits as from [`GATHER`].
+/// The same, but what is learned from is varied; evaluation in the centre gets the same bits as from [`GATHER`]. Inputs: also
+/// labels.
 pub static GATHER_AUGMENTED: Kernel = Kernel {
     name: "batch.gather_augmented",
     entry: "gather_augmented",
+    inputs: &[U32, U32, U32, U32, U32, U32, U32],
     reference: Reference { single: augmentation::reference, double: augmentation::reference },
     cpu: Some(augmentation::cpu),
     ..GATHER
 };
 
 /// `batch` is `[N,H,W,C]`, `source` `[SH,SW]` with SH >= H and SW >= W. Every index must lie within the chunks. Examples
-/// are augmented where `limits` leave room for it.
+/// are augmented where `limits` leave room for it; only then are the labels read.
 #[allow(clippy::too_many_arguments)]
 pub fn gather(
     batch: [usize; 4],
@@ -103,28 +150,38 @@ pub fn gather(
     examples_per_chunk: usize,
     header: Tensor,
     indices: Tensor,
+    labels: Tensor,
     chunks: [Tensor; CHUNKS],
     x: Tensor,
     limits: Limits,
 ) -> Op {
-    let [n, h, w, c] = batch.map(word);
     assert!(source[0] >= batch[1] && source[1] >= batch[2], "batch.gather: {batch:?} out of {source:?}");
     assert_eq!((x.len, indices.len), (batch.iter().product(), batch[0]), "batch.gather: x, indices");
-    let [source_h, source_w] = source.map(word);
-    let Limits { rotation, scale, shear, shift, elastic } = limits;
-    let legal = (0.0..=MAX_ANGLE).contains(&rotation) && (0.0..=MAX_ANGLE / 2.0).contains(&shear);
-    let finite = [shift, elastic].iter().all(|pixels| *pixels >= 0.0 && pixels.is_finite());
-    assert!(legal && (0.0..1.0).contains(&scale) && finite, "batch.gather: {limits:?}");
-    let examples_per_chunk = word(examples_per_chunk);
-    let params = Params { n, h, w, c, source_h, source_w, examples_per_chunk, limits };
+    assert_eq!(labels.len, batch[0], "batch.gather: labels");
+    assert_legal(&limits, batch);
+    let params = Params::new(batch.map(word), source.map(word), word(examples_per_chunk), limits);
     let [c0, c1, c2, c3] = chunks;
+    let inputs = [header, indices, c0, c1, c2, c3, labels];
     let groups = linear(batch[0] * batch[1] * (batch[2] * batch[3]).div_ceil(4), 64);
-    let (kernel, flops) = if limits == Limits::default() { (&GATHER, 2) } else { (&GATHER_AUGMENTED, 16) };
-    let inputs = [header, indices, c0, c1, c2, c3];
-    let mut op = Op::new(kernel, params, &inputs, &[x], groups, flops * x.len).in_pieces(&[0, 1, 2, 3, 4, 5], 1);
+    let mut op = if limits == Limits::default() {
+        Op::new(&GATHER, params, &inputs[..6], &[x], groups, 2 * x.len).in_pieces(&[0, 1, 2, 3, 4, 5], 1)
+    } else {
+        let whole = &[0, 1, 2, 3, 4, 5, 6];
+        Op::new(&GATHER_AUGMENTED, params, &inputs, &[x], groups, 16 * x.len).in_pieces(whole, 1)
+    };
     // Only the batch's own bytes are read, not the whole data set.
     op.work.bytes = (x.len * 5) as u64;
     op
+}
+
+fn assert_legal(limits: &Limits, batch: [usize; 4]) {
+    let Limits { rotation, scale, shear, shift, elastic, pad, erase, .. } = *limits;
+    let angles = (0.0..=MAX_ANGLE).contains(&rotation) && (0.0..=MAX_ANGLE / 2.0).contains(&shear);
+    let finite = [shift, elastic].iter().all(|pixels| *pixels >= 0.0 && pixels.is_finite());
+    let erasable = erase == 0 || erase <= Limits::ALL && batch[1] * batch[2] <= erasing::MAX_PIXELS;
+    // A padded side still fits the shader's signed numbers with room to spare.
+    let legal = angles && finite && (0.0..1.0).contains(&scale) && erasable && pad < 1 << 24;
+    assert!(legal, "batch.gather: {limits:?}");
 }
 
 /// pcg3d of Jarzynski and Olano, "Hash Functions for GPU Rendering" (2020); `shaders/batch.wgsl` has the same.
@@ -141,14 +198,18 @@ pub fn pcg3d(seed: [u32; 3]) -> [u32; 3] {
     [x, y, z]
 }
 
-/// Upper left corner of example `n`'s crop.
+/// Upper left corner of example `n`'s crop, counted from that of the pixels around the image.
 pub(super) fn crop(p: &Params, header: &[u32], n: usize) -> (usize, usize) {
-    let (spare_y, spare_x) = (p.source_h - p.h, p.source_w - p.w);
-    if header[3] == 0 {
-        return ((spare_y / 2) as usize, (spare_x / 2) as usize);
+    let [height, width] = p.padded();
+    let (spare_y, spare_x) = (height - p.h, width - p.w);
+    if header[3] != 0 {
+        let [y, x, _] = pcg3d([header[2], header[0], n as u32]);
+        return ((y % (spare_y + 1)) as usize, (x % (spare_x + 1)) as usize);
     }
-    let [y, x, _] = pcg3d([header[2], header[0], n as u32]);
-    ((y % (spare_y + 1)) as usize, (x % (spare_x + 1)) as usize)
+    let mask = u32::from(Place::MOST);
+    let place =
+        if header[7] & PLACED == 0 { [spare_y / 2, spare_x / 2] } else { [15, 0].map(|at| header[7] >> at & mask) };
+    (place[0] as usize, place[1] as usize)
 }
 
 /// The chunk that row `n`'s example is in, and its first byte there.
@@ -158,20 +219,30 @@ pub(super) fn stored_bytes<'a>(p: &Params, args: &[&'a [u32]], n: usize) -> (&'a
     (args[2 + index / per], index % per * (p.source_h * p.source_w * p.c) as usize)
 }
 
-/// Hands each output value of example `n` its byte.
-pub(super) fn copy_example<S: Scalar>(p: &Params, args: &[&[u32]], n: usize, x: &mut [S], value: impl Fn(u32) -> S) {
-    let header = args[0];
-    if n >= header[1] as usize {
-        return x.fill(S::of(0.0));
-    }
-    let (dy, dx) = crop(p, header, n);
-    let ((words, first), row) = (stored_bytes(p, args, n), (p.w * p.c) as usize);
-    for (y, x) in x.chunks_exact_mut(row).enumerate() {
-        let line = (y + dy) * p.source_w as usize + dx;
-        for (i, x) in x.iter_mut().enumerate() {
-            let byte = first + line * p.c as usize + i;
-            *x = value(words[byte / 4] >> (8 * (byte % 4)) & 255);
-        }
+/// Hands each value of example `n`, which is a valid one, its byte, which is 0 outside the image.
+pub(super) fn copy_example<S: Scalar>(
+    p: &Params,
+    args: &[&[u32]],
+    n: usize,
+    mirrored: bool,
+    x: &mut [S],
+    value: impl Fn(u32) -> S,
+) {
+    let (dy, dx) = crop(p, args[0], n);
+    let (words, first) = stored_bytes(p, args, n);
+    let (w, c, pad) = (p.w as usize, p.c as usize, p.limits.pad as usize);
+    for (i, x) in x.iter_mut().enumerate() {
+        let (y, column, channel) = (i / (w * c), i / c % w, i % c);
+        let column = if mirrored { w - 1 - column } else { column };
+        // Wraps around before the first row or column, which is far behind the last.
+        let (row, column) = ((y + dy).wrapping_sub(pad), (column + dx).wrapping_sub(pad));
+        let inside = row < p.source_h as usize && column < p.source_w as usize;
+        *x = value(if inside {
+            let byte = first + (row * p.source_w as usize + column) * c + channel;
+            words[byte / 4] >> (8 * (byte % 4)) & 255
+        } else {
+            0
+        });
     }
 }
 
@@ -179,7 +250,11 @@ fn gather_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
     for (n, x) in args.out(0).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
-        copy_example(&p, &inputs, n, x, |v| S::of(f64::from(v) / 255.0 - 0.5));
+        if n < inputs[0][1] as usize {
+            copy_example(&p, &inputs, n, false, x, |v| S::of(f64::from(v) / 255.0 - 0.5));
+        } else {
+            x.fill(S::of(0.0));
+        }
     }
 }
 
@@ -189,11 +264,13 @@ fn gather_cpu(args: &mut Args<'_, f32>) {
     let (first, examples) = (args.first_example(), args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize));
     examples.with_min_len(args.least_items()).enumerate().for_each(|(i, x)| {
         let n = first + i;
-        // Words hold their first byte lowest, as these processors do.
-        if cfg!(target_endian = "little") {
+        if n >= inputs[0][1] as usize {
+            x.fill(0.0);
+        } else if cfg!(target_endian = "little") {
+            // Words hold their first byte lowest, as these processors do.
             copy_lines(&p, &inputs, n, x);
         } else {
-            copy_example(&p, &inputs, n, x, normalised);
+            copy_example(&p, &inputs, n, false, x, normalised);
         }
     });
 }
@@ -203,83 +280,150 @@ fn normalised(byte: u32) -> f32 {
     byte as f32 / 255.0 - 0.5
 }
 
-/// [`copy_example`], a line of bytes at a time.
+/// [`copy_example`], a line of bytes at a time, and not mirrored.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
-    let header = args[0];
-    if n >= header[1] as usize {
-        return x.fill(0.0);
-    }
-    let (dy, dx) = crop(p, header, n);
+    let (dy, dx) = crop(p, args[0], n);
     let (words, first) = stored_bytes(p, args, n);
     let (bytes, c) = (&bytemuck::cast_slice::<u32, u8>(words)[first..], p.c as usize);
-    let row = p.w as usize * c;
-    for (y, x) in x.chunks_exact_mut(row).enumerate() {
-        let line = (y + dy) * p.source_w as usize + dx;
-        for (x, byte) in x.iter_mut().zip(&bytes[line * c..][..row]) {
+    let [h, w, source_h, source_w, pad] = [p.h, p.w, p.source_h, p.source_w, p.limits.pad].map(|v| v as usize);
+    // Rows and columns of x that lie in the image.
+    let inside = |at: usize, side: usize, source: usize| {
+        let start = pad.saturating_sub(at).min(side);
+        start..(source + pad).saturating_sub(at).clamp(start, side)
+    };
+    let (rows, columns) = (inside(dy, h, source_h), inside(dx, w, source_w));
+    if rows.len() < h || columns.len() < w {
+        x.fill(normalised(0));
+    }
+    if columns.is_empty() {
+        return;
+    }
+    for (y, x) in x.chunks_exact_mut(w * c).enumerate().take(rows.end).skip(rows.start) {
+        let line = (y + dy - pad) * source_w + columns.start + dx - pad;
+        let x = &mut x[columns.start * c..columns.end * c];
+        for (x, byte) in x.iter_mut().zip(&bytes[line * c..][..columns.len() * c]) {
             *x = normalised(u32::from(*byte));
         }
     }
 }
 
+/// Shape `[N,H,W,C]`, size of the images, examples in a chunk, valid ones.
+type Shape = ([usize; 4], [usize; 2], usize, u32);
+
+/// A batch that learns from its examples, or looks at the crop in this place.
+fn case((batch, source, per_chunk, valid): Shape, limits: Limits, training: bool, place: Option<Place>) -> Case {
+    let mut b = CaseBuilder::default();
+    let header = b.header(Header { step: 41, seed: 7, training, place, ..Header::evaluation(valid) });
+    let indices = (0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32));
+    let indices = b.words(indices.collect());
+    let labels = b.words((0..batch[0] as u32).map(|i| i * 7 % 256).collect());
+    let words = (per_chunk * source[0] * source[1] * batch[3]).div_ceil(4);
+    let chunks = [0; 4].map(|_| b.random_words(words));
+    let x = b.out(batch.iter().product());
+    let op = gather(batch, source, per_chunk, header, indices, labels, chunks, x, limits);
+    let crop = match place {
+        None => if training { " random crop" } else { "" }.to_string(),
+        Some(Place { row, column, mirrored }) => {
+            format!(" at {row}, {column}{}", if mirrored { " mirrored" } else { "" })
+        }
+    };
+    let Limits { rotation, scale, elastic, pad, erase, flip, .. } = limits;
+    let mut shape = format!("{batch:?} of {source:?} valid {valid}{crop}");
+    // Bytes and places are exact; the division may be off by 2.5 ULP before the subtraction.
+    let mut tolerance = Tolerance { atol: 2e-7, rtol: 0.0 };
+    if limits.moves() {
+        // Rounding errors of coordinates, which noise turns into values: neighbouring pixels are up to 1 apart.
+        let pixels = (source[0] + source[1] + 4 * pad as usize) as f64 + 2.0 * f64::from(elastic);
+        tolerance.atol = 1e-6 * pixels / f64::from(1.0 - scale);
+        shape += &format!(" up to {rotation} rad, bent by {elastic}");
+    }
+    if pad > 0 || erase > 0 || flip != [0; 8] {
+        shape += &format!(" pad {pad} erase {erase:#x} flip {:#x}", flip[0]);
+    }
+    b.case(shape, op, tolerance)
+}
+
 pub fn cases() -> Vec<Case> {
     let still = Limits::default();
-    let moving = Limits { rotation: 0.3, scale: 0.2, shear: 0.2, shift: 2.5, elastic: 0.0 };
+    let moving = Limits { rotation: 0.3, scale: 0.2, shear: 0.2, shift: 2.5, ..still };
     let bending = Limits { elastic: 4.0, ..moving };
-    let widest = Limits { rotation: MAX_ANGLE, scale: 0.9, shear: MAX_ANGLE / 2.0, shift: 28.0, elastic: 28.0 };
-    // [N,H,W,C], [SH,SW], examples in a chunk, valid, training
-    let shapes = [
-        ([1, 1, 1, 1], [1, 1], 8, 1, false),
-        ([20, 24, 24, 1], [28, 28], 16, 20, true),
-        ([20, 24, 24, 1], [28, 28], 16, 13, true),
-        ([7, 24, 24, 1], [28, 28], 16, 7, false),
-        ([3, 5, 7, 3], [6, 11], 4, 2, true),
-        ([4, 9, 5, 2], [9, 5], 4, 4, true),
-        ([5, 3, 2, 3], [4, 5], 12, 5, false),
-        ([5000, 29, 29, 1], [31, 30], 4, 4999, true),
+    let widest =
+        Limits { rotation: MAX_ANGLE, scale: 0.9, shear: MAX_ANGLE / 2.0, shift: 28.0, elastic: 28.0, ..still };
+    // Of every word of the mask, some classes may be mirrored.
+    let flip = [0x5555_5555, 0xffff_0000, 1, 0x8000_0000, 0xf0f0_f0f0, 0, 0xffff_ffff, 0x0000_ff0f];
+    let (padded, mirrored) = (Limits { pad: 3, ..still }, Limits { flip, ..still });
+    let erased = Limits { erase: Limits::ALL / 2, ..still };
+    let all = Limits { pad: 2, flip, erase: Limits::ALL, ..bending };
+    let variations = [still, moving, bending, widest, padded, mirrored, erased, all];
+    let shapes: [(Shape, bool); 8] = [
+        (([1, 1, 1, 1], [1, 1], 8, 1), false),
+        (([20, 24, 24, 1], [28, 28], 16, 20), true),
+        (([20, 24, 24, 1], [28, 28], 16, 13), true),
+        (([7, 24, 24, 1], [28, 28], 16, 7), false),
+        (([3, 5, 7, 3], [6, 11], 4, 2), true),
+        (([4, 9, 5, 2], [9, 5], 4, 4), true),
+        (([5, 3, 2, 3], [4, 5], 12, 5), false),
+        (([5000, 29, 29, 1], [31, 30], 4, 4999), true),
     ];
-    let case =
-        |limits: Limits, (batch, source, per_chunk, valid, training): ([usize; 4], [usize; 2], usize, u32, bool)| {
-            let mut b = CaseBuilder::default();
-            let header = Header { step: 41, seed: 7, training, ..Header::evaluation(valid) };
-            let header = b.header(header);
-            let indices =
-                b.words((0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32)).collect());
-            let words = (per_chunk * source[0] * source[1] * batch[3]).div_ceil(4);
-            let chunks = [0; 4].map(|_| b.random_words(words));
-            let x = b.out(batch.iter().product());
-            let op = gather(batch, source, per_chunk, header, indices, chunks, x, limits);
-            let shape = format!("{batch:?} of {source:?} valid {valid}{}", if training { " random crop" } else { "" });
-            if limits == still {
-                // Bytes and places are exact; the division may be off by 2.5 ULP before the subtraction.
-                return b.case(shape, op, Tolerance { atol: 2e-7, rtol: 0.0 });
-            }
-            // Rounding errors of coordinates, which noise turns into values: neighbouring pixels are up to 1 apart.
-            let pixels = (source[0] + source[1]) as f64 + 2.0 * f64::from(limits.elastic);
-            let farthest = pixels / f64::from(1.0 - limits.scale);
-            let shape = format!("{shape} up to {} rad, bent by {}", limits.rotation, limits.elastic);
-            b.case(shape, op, Tolerance { atol: 1e-6 * farthest, rtol: 0.0 })
-        };
-    shapes.into_iter().flat_map(|shape| [still, moving, bending, widest].map(|limits| case(limits, shape))).collect()
+    let mut cases: Vec<Case> = Vec::new();
+    for (shape, training) in shapes {
+        cases.extend(variations.map(|limits| case(shape, limits, training, None)));
+    }
+    // Long and narrow ones, where a rectangle has to give way; one pixel, which is all that can be lost.
+    for batch in [[300, 2, 40, 1], [300, 17, 3, 2], [9, 1, 1, 1]] {
+        let shape = (batch, [batch[1], batch[2]], 80, batch[0] as u32);
+        cases.push(case(shape, Limits { erase: Limits::ALL, ..still }, true, None));
+    }
+    // More pixels around than there are in between.
+    cases.push(case(([40, 4, 3, 2], [4, 3], 12, 40), Limits { pad: 9, ..mirrored }, true, None));
+    for (row, column, turned) in [(0, 0, false), (5, 9, true), (7, 0, true), (3, 4, false)] {
+        let place = Some(Place { row, column, mirrored: turned });
+        cases.push(case(([5, 5, 8, 3], [6, 11], 4, 4), all, false, place));
+    }
+    for (row, column) in [(0, 0), (1, 3), (0, 2)] {
+        let place = Some(Place { row, column, mirrored: false });
+        cases.push(case(([5, 5, 8, 3], [6, 11], 4, 4), still, false, place));
+    }
+    cases
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn random_crops_reach_every_corner_evenly() {
-        let (source_h, source_w, limits) = (28, 28, Limits::default());
-        let p = Params { n: 1, h: 24, w: 24, c: 1, source_h, source_w, examples_per_chunk: 4, limits };
+    /// How often crops are at each corner from 0 to 4, in 25,000 draws: 1,000 each, σ about 31.
+    fn assert_even(p: &Params) {
         let mut counts = [[0u32; 5]; 5];
         for step in 0..2500 {
             let header = Header { step, seed: 3, training: true, ..Header::evaluation(10) }.words();
             for n in 0..10 {
-                let (y, x) = crop(&p, &header, n);
+                let (y, x) = crop(p, &header, n);
                 counts[y][x] += 1;
             }
         }
-        // 25,000 draws over 25 corners: 1,000 each, σ about 31.
         assert!(counts.iter().flatten().all(|c| (850..1150).contains(c)), "{counts:?}");
+    }
+
+    #[test]
+    fn random_crops_reach_every_corner_evenly() {
+        assert_even(&Params::new([1, 24, 24, 1], [28, 28], 4, Limits::default()));
+    }
+
+    #[test]
+    fn crops_reach_every_corner_of_the_pixels_around_the_image_evenly() {
+        assert_even(&Params::new([1, 28, 28, 1], [28, 28], 4, Limits { pad: 2, ..Limits::default() }));
+        assert_even(&Params::new([1, 26, 24, 1], [28, 26], 4, Limits { pad: 1, ..Limits::default() }));
+    }
+
+    #[test]
+    fn evaluation_crops_in_the_centre_or_where_it_is_told() {
+        let p = Params::new([1, 20, 24, 1], [28, 29], 4, Limits { pad: 3, ..Limits::default() });
+        let at = |place: Option<Place>| crop(&p, &Header { place, ..Header::evaluation(1) }.words(), 0);
+        assert_eq!(at(None), (7, 5));
+        for (row, column) in [(0, 0), (14, 11), (0, 11), (Place::MOST, 0)] {
+            let places = [false, true].map(|mirrored| Some(Place { row, column, mirrored }));
+            assert_eq!(places.map(at), [(usize::from(row), usize::from(column)); 2]);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod augmentation;
+mod augmentation_cpu;
 pub mod avg_pool;
 pub mod batch;
 pub mod batch_norm;
@@ -19,6 +20,7 @@ mod conv_grouped;
 mod conv_sparse;
 pub mod dropout;
 pub mod ema;
+pub mod erasing;
 pub mod fc;
 pub mod loss;
 pub mod lrn;

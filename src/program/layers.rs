@@ -42,10 +42,10 @@ impl Lowering<'_> {
     pub fn batch(&mut self, chunks: [Tensor; CHUNKS], examples_per_chunk: usize) {
         let shape = self.shape(self.network.nodes[0].output);
         let source = [self.options.source.height, self.options.source.width];
-        let Inputs { header, indices, .. } = self.inputs;
+        let Inputs { header, indices, labels, .. } = self.inputs;
         let x = self.nodes[0].activation;
         let limits = limits(&self.network.augmentation);
-        let op = batch::gather(shape, source, examples_per_chunk, header, indices, chunks, x, limits);
+        let op = batch::gather(shape, source, examples_per_chunk, header, indices, labels, chunks, x, limits);
         self.planner.emit(Stage::Batch, Some(0), "input.gather", op);
     }
 
@@ -392,7 +392,8 @@ impl Lowering<'_> {
 /// As the kernel takes them.
 fn limits(augmentation: &Augmentation) -> Limits {
     let Augmentation { rotation, scale, shear, shift, elastic } = *augmentation;
+    let (pad, erase, flip) = (0, 0, [0; 8]);
     let radians = |degrees: f64| degrees.to_radians() as f32;
     let [scale, shift, elastic] = [scale, shift, elastic].map(|value| value as f32);
-    Limits { rotation: radians(rotation), scale, shear: radians(shear), shift, elastic }
+    Limits { rotation: radians(rotation), scale, shear: radians(shear), shift, elastic, pad, erase, flip }
 }

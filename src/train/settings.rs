@@ -341,6 +341,7 @@ impl Settings {
             // The device's draws have 32 bits of seed.
             seed: (self.seed ^ self.seed >> 32) as u32,
             training: true,
+            place: None,
             learning_rate: self.learning_rate(step, end) as f32,
             correction1,
             correction2,
