@@ -4,7 +4,7 @@ mod common;
 
 use common::rig::{self, Examples, devices, network, parameters, reals, step_inputs};
 use glassnet::exec::Device;
-use glassnet::kernels::batch::Header;
+use glassnet::kernels::batch::{Header, Place};
 use glassnet::net::Network;
 use glassnet::program::{Options, Stage};
 
@@ -16,9 +16,15 @@ layers = [
 ]
 "#;
 const TABLE: &str = "[augmentation]\nrotation = 20\nscale = 0.2\nshear = 10\nshift = 1.5\nelastic = 2\n";
+/// Those that need no sampling.
+const WHOLE: &str = "[augmentation]\npad = 3\nflip = [0, 2]\nerase = 0.5\n";
 
 fn augmented() -> Network {
-    network(&format!("{LAYERS}{TABLE}"))
+    network(&format!("{LAYERS}{TABLE}pad = 2\nflip = [1]\nerase = 0.5\n"))
+}
+
+fn in_whole_pixels() -> Network {
+    network(&format!("{LAYERS}{WHOLE}"))
 }
 
 /// The input of the first layer in one step.
@@ -39,8 +45,9 @@ fn training(step: u32, seed: u32) -> Header {
 #[test]
 fn evaluation_gets_the_same_bits_with_and_without_augmentation() {
     for device in devices() {
-        let batches = [augmented(), network(LAYERS)].map(|network| batch(&device, &network, Header::evaluation(0)));
-        assert_eq!(batches[0], batches[1], "on {}", device.info());
+        let networks = [augmented(), in_whole_pixels(), network(LAYERS)];
+        let batches = networks.map(|network| batch(&device, &network, Header::evaluation(0)));
+        assert!(batches[0] == batches[2] && batches[1] == batches[2], "on {}", device.info());
     }
 }
 
@@ -68,10 +75,29 @@ fn training_examples_vary_with_step_seed_and_row() {
 #[test]
 fn every_executor_draws_the_same() {
     let header = training(5, 9);
-    let truth = batch(&Device::Reference, &augmented(), header);
+    for (network, most) in [(augmented(), 1e-4), (in_whole_pixels(), 2e-7)] {
+        let truth = batch(&Device::Reference, &network, header);
+        for device in devices() {
+            let values = batch(&device, &network, header);
+            let worst = truth.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < most, "{worst} on {}", device.info());
+        }
+    }
+}
+
+#[test]
+fn evaluation_looks_at_the_crop_in_the_place_that_it_is_given() {
+    let examples = Examples::noise([14, 14, 2], 50, 3);
     for device in devices() {
-        let values = batch(&device, &augmented(), header);
-        let worst = truth.iter().zip(&values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst < 1e-4, "{worst} on {}", device.info());
+        let place = Place { row: 1, column: 9, mirrored: true };
+        let values = batch(&device, &in_whole_pixels(), Header { place: Some(place), ..Header::evaluation(0) });
+        // Of the first row's example, number 3; three pixels lie around the image.
+        for (i, value) in values[..12 * 10 * 2].iter().enumerate() {
+            let (y, x, channel) = (i / 20 + 1, 9 - i / 2 % 10 + 9, i % 2);
+            let inside = (3..17).contains(&y) && (3..17).contains(&x);
+            let byte = if inside { examples.pixels[((3 * 14 + y - 3) * 14 + x - 3) * 2 + channel] } else { 0 };
+            let expected = f32::from(byte) / 255.0 - 0.5;
+            assert!((value - expected).abs() < 2e-7, "value {i} is {value}, not {expected}, on {}", device.info());
+        }
     }
 }

@@ -44,6 +44,9 @@ scale = 0.1
 shear = 10
 shift = 1
 elastic = 2
+pad = 2
+flip = [0, 3, 4, 8]
+erase = 0.5
 "#;
 
 fn preset() -> Network {

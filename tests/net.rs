@@ -1,7 +1,7 @@
 //! Network descriptions as a user meets them: the presets, the shorthands, and a message for all that can be wrong.
 
 use glassnet::Error;
-use glassnet::net::{Augmentation, Initializer, Layer, MAX_LAYERS, Network, PRESETS, Shape, TrainerName};
+use glassnet::net::{Augmentation, Flip, Initializer, Layer, MAX_LAYERS, Network, PRESETS, Shape, TrainerName};
 
 /// A description whose layers are written one per line: `conv filters = 8; kernel = 5`.
 fn describe(layers: &[&str]) -> String {
@@ -163,7 +163,9 @@ fn canonical_toml_reads_back_to_the_same_network() {
         "fc outputs = 4; bias = 16777216",
         "softmax label_smoothing = 0.1",
     ]);
-    odd.augmentation = Augmentation { rotation: 12.5, scale: 0.1, shear: 0.0, shift: 1e-3, elastic: 4.0 };
+    let (rotation, scale, shear, shift, elastic) = (12.5, 0.1, 0.0, 1e-3, 4.0);
+    let (pad, flip, erase) = (3, Flip::of([3, 0]), 0.3);
+    odd.augmentation = Augmentation { rotation, scale, shear, shift, elastic, pad, flip, erase };
     odd.name = "quote \" and \\ and \n newline".to_string();
     assert_eq!(Network::from_toml(&odd.to_toml(), "again.toml").expect("our own description"), odd);
 }
@@ -337,6 +339,37 @@ fn an_augmentation_that_cannot_be_is_refused_with_its_range() {
     );
     assert_contains(&message("rotate = 10"), &["line 16", "unknown field `rotate`", "`rotation`"]);
     assert_contains(&message("rotation = \"10\""), &["line 16", "invalid type"]);
+    assert_contains(
+        &message("pad = 4"),
+        &["pad is 4; it must be from 0 (off) to 3 pixels, half the input's shorter side"],
+    );
+    assert_contains(&message("pad = 1.5"), &["line 16", "expected a whole number, 0 or more"]);
+    assert_contains(&message("pad = -1"), &["line 16", "expected a whole number, 0 or more"]);
+    assert_contains(&message("erase = -0.1"), &["erase is -0.1; it must be from 0 (off) to 1 of the examples"]);
+    assert_contains(
+        &message("flip = [0, 10]"),
+        &["flip names class 10; this network tells 10 classes apart, from 0 to 9"],
+    );
+    let flips = "true for every class, false for none, or a list of class numbers from 0 to 255";
+    assert_contains(&message("flip = [256]"), &["line 16", "`256`", flips]);
+    assert_contains(&message("flip = [-1]"), &["line 16", "`-1`", flips]);
+    assert_contains(&message("flip = \"yes\""), &["line 16", flips]);
+    assert_contains(&message("flip = [\"horse\"]"), &["line 16", "expected a whole number"]);
+}
+
+#[test]
+fn flips_are_for_every_class_for_some_or_for_none() {
+    let flip_of = |entry: &str| {
+        let layers = describe(&["input height = 8; width = 6; channels = 3", "fc outputs = 10", "softmax"]);
+        let network = Network::from_toml(&format!("{layers}[augmentation]\n{entry}"), "net.toml").expect("valid");
+        assert_eq!(Network::from_toml(&network.to_toml(), "again.toml").expect("our own description"), network);
+        network.augmentation.flip
+    };
+    assert_eq!(flip_of("flip = true"), Flip::ALL);
+    assert_eq!(flip_of("flip = [8, 0, 1, 8]"), Flip::of([0, 1, 8]));
+    for none in ["flip = false", "flip = []", ""] {
+        assert_eq!(flip_of(none), Flip::default());
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use glassnet::exec::lockstep::lockstep;
 use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{Epsilon, Rule};
-use glassnet::net::{Factors, Initializer, Layer, Network, Targets};
+use glassnet::net::{Augmentation, Factors, Flip, Initializer, Layer, Network, Targets};
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
 use proptest::collection::vec;
@@ -76,6 +76,21 @@ fn layer(d: Draw, channels: usize) -> Layer {
     }
 }
 
+/// How examples are varied, in half of the networks; whole pixels alone, so that lockstep's tolerances hold.
+fn augmentation(d: Draw, network: &Network) -> Augmentation {
+    if d[3] < 128 {
+        return Augmentation::default();
+    }
+    let input = network.input_shape();
+    let flip = match d[3] % 4 {
+        0 => Flip::ALL,
+        1 => Flip::default(),
+        _ => Flip::of((0..network.classes() as u8).filter(|class| class % 2 == d[3] / 4 % 2)),
+    };
+    let pad = pick(d[4], 0, input.height.min(input.width) / 2);
+    Augmentation { pad, flip, erase: f64::from(d[5] % 5) / 4.0, ..Augmentation::default() }
+}
+
 fn rule(number: u8) -> Rule {
     match number % 8 {
         0 => Rule::Sgd,
@@ -119,6 +134,7 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
         let [rate, decay] = [draw[6], draw[7]].map(|number| f32::from(number % 4) / 2.0);
         node.factors = Factors { rate, decay };
     }
+    network.augmentation = augmentation(head, &network);
     // Sums over a batch of more than 128 have units of their own.
     let batch = if head[5] < 240 { pick(head[5], 1, 40) } else { pick(head[5], 129, 260) };
     let clip_norm = (head[7] < 64).then_some(0.01 * (1.0 + f32::from(head[7])));

@@ -522,6 +522,19 @@ fn augmentation_changes_a_run_and_can_be_switched_off() {
 }
 
 #[test]
+fn a_run_with_every_augmentation_is_resumed_with_the_same_bytes() {
+    let place = Place::new();
+    let table = "rotation = 15\nscale = 0.1\nshear = 5\nshift = 1\nelastic = 1\npad = 2\nflip = [0, 1, 8]\nerase = 0.5";
+    let net = place.file("net.toml", &format!("{NET}\n[augmentation]\n{table}\n"));
+    let said = place.train("run", &["--steps", "9"]).arg("--net").arg(&net).assert().success();
+    let said = String::from_utf8_lossy(&said.get_output().stdout).into_owned();
+    assert!(said.contains("pad 2 px, erase 0.5, flip of classes [0, 1, 8]"), "{said}");
+    place.resume("run", &["--steps", "14"]).assert().success();
+    place.train("whole", &["--steps", "14"]).arg("--net").arg(&net).assert().success();
+    assert!(place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"), "the models differ");
+}
+
+#[test]
 fn a_checkpoint_evaluates_as_the_finished_model_does() {
     let place = Place::new();
     let summary = document(&mut place.train("run", &["--epochs", "1"]));

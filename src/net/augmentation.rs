@@ -1,13 +1,15 @@
 //! The `[augmentation]` table of a description: how training examples are varied, so that none is seen twice alike.
 //! Evaluation never varies anything.
 
-use super::{MAX_DIMENSION, Shape};
+use super::Shape;
 use crate::{Error, Result};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use std::fmt::{self, Write};
 
-/// Limits of the random field that bends each training example and of the random affine map that it then goes through,
-/// around its centre. Every figure is drawn evenly from its range for each example of each step; 0 leaves it alone.
+/// How each training example is varied: a random field bends it, then it goes through a random affine map around its centre.
+/// Every figure is drawn evenly from its range for each example of each step; 0 leaves it alone. Then it is mirrored, where
+/// its class allows it, and loses a rectangle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
@@ -19,9 +21,91 @@ pub struct Augmentation {
     pub shear: f64,
     /// Pixels, up or down and left or right; fractions count.
     pub shift: f64,
-    /// Pixels that each of 7 x 7 control points is moved by, up or down and left or right. They lie a quarter of the image
-    /// apart, and cubic B-splines carry their moves to the pixels between.
+    /// Pixels that each of 7 x 7 control points is moved by, up or down and left or right. They lie a quarter of the image,
+    /// padding included, apart, and cubic B-splines carry their moves to the pixels between.
     pub elastic: f64,
+    /// Black pixels around the image, which the input is cropped from at a random place.
+    pub pad: usize,
+    /// Classes whose examples are mirrored, left to right, half of the time.
+    pub flip: Flip,
+    /// The share of examples that lose a rectangle.
+    pub erase: f64,
+}
+
+/// A set of classes: `true` is all of them, `false` none, `[0, 1, 8]` these.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flip([u32; 8]);
+
+impl Flip {
+    /// Every class.
+    pub const ALL: Flip = Flip([u32::MAX; 8]);
+
+    /// The set of these classes. Labels are bytes: there is no class above 255.
+    pub fn of(classes: impl IntoIterator<Item = u8>) -> Flip {
+        let mut mask = [0; 8];
+        classes.into_iter().for_each(|class| mask[usize::from(class) / 32] |= 1 << (class % 32));
+        Flip(mask)
+    }
+
+    /// A bit for each class.
+    pub fn mask(&self) -> [u32; 8] {
+        self.0
+    }
+
+    /// Whether examples of every class below `classes` may be mirrored.
+    pub fn has_all(&self, classes: usize) -> bool {
+        *self == Flip::ALL || classes <= 256 && self.classes().filter(|class| *class < classes).count() == classes
+    }
+
+    fn classes(&self) -> impl Iterator<Item = usize> {
+        let mask = self.0;
+        (0..256).filter(move |class| mask[class / 32] >> (class % 32) & 1 == 1)
+    }
+}
+
+/// `true`, `false` or `[0, 1, 8]`, as descriptions say it.
+impl fmt::Display for Flip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Flip::ALL => f.write_str("true"),
+            none if none == Flip::default() => f.write_str("false"),
+            some => f.debug_list().entries(some.classes()).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Flip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flip({self})")
+    }
+}
+
+impl<'de> Deserialize<'de> for Flip {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Flip, D::Error> {
+        struct FlipVisitor;
+
+        impl<'de> Visitor<'de> for FlipVisitor {
+            type Value = Flip;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true for every class, false for none, or a list of class numbers from 0 to 255")
+            }
+
+            fn visit_bool<E: de::Error>(self, all: bool) -> std::result::Result<Flip, E> {
+                Ok(if all { Flip::ALL } else { Flip::default() })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Flip, A::Error> {
+                let mut classes = Vec::new();
+                while let Some(class) = list.next_element::<i64>()? {
+                    let unfit = |_| de::Error::invalid_value(de::Unexpected::Signed(class), &self);
+                    classes.push(u8::try_from(class).map_err(unfit)?);
+                }
+                Ok(Flip::of(classes))
+            }
+        }
+        deserializer.deserialize_any(FlipVisitor)
+    }
 }
 
 impl Augmentation {
@@ -31,27 +115,45 @@ impl Augmentation {
     pub const MAX_SHEAR: f64 = 45.0;
     /// The largest `scale`.
     pub const MAX_SCALE: f64 = 0.9;
+    /// The largest input, in pixels, that `erase` takes a rectangle out of: the kernels' whole numbers have 32 bits.
+    pub const MAX_ERASED: usize = 1 << 25;
 
     /// Whether examples stay as they are.
     pub fn is_none(&self) -> bool {
         *self == Augmentation::default()
     }
 
-    /// Refuses what no example can go through.
-    pub(super) fn check(&self, input: Shape) -> Result<()> {
-        let size = input.height.min(input.width).min(MAX_DIMENSION) as f64;
+    /// Refuses what no example of a network with this input and so many classes can go through.
+    pub(super) fn check(&self, input: Shape, classes: usize) -> Result<()> {
+        let refuse = |what: String| Err(Error::Network(format!("[augmentation]: {what}")));
+        let size = input.height.min(input.width);
+        let pixels = (size as f64, "pixels, the input's shorter side");
         let limits = [
             (Augmentation::MAX_ROTATION, "degrees"),
             (Augmentation::MAX_SCALE, "of the size"),
             (Augmentation::MAX_SHEAR, "degrees"),
-            (size, "pixels, the input's shorter side"),
-            (size, "pixels, the input's shorter side"),
+            pixels,
+            pixels,
+            // Further out, most crops would show more of the padding than of the image.
+            ((size / 2) as f64, "pixels, half the input's shorter side"),
+            (1.0, "of the examples"),
         ];
         for ((name, value), (limit, unit)) in self.entries().into_iter().zip(limits) {
             if !(0.0..=limit).contains(&value) {
-                let rule = format!("from 0 (off) to {limit} {unit}");
-                return Err(Error::Network(format!("[augmentation]: {name} is {value}; it must be {rule}")));
+                return refuse(format!("{name} is {value}; it must be from 0 (off) to {limit} {unit}"));
             }
+        }
+        if let Some(class) = self.flip.classes().find(|class| *class >= classes && self.flip != Flip::ALL) {
+            return refuse(format!(
+                "flip names class {class}; this network tells {classes} classes apart, from 0 to {}",
+                classes - 1
+            ));
+        }
+        if self.erase > 0.0 && input.height * input.width > Augmentation::MAX_ERASED {
+            let most = Augmentation::MAX_ERASED;
+            return refuse(format!(
+                "erase takes inputs of at most {most} pixels, and this one is {input}: leave it out"
+            ));
         }
         Ok(())
     }
@@ -60,26 +162,45 @@ impl Augmentation {
     pub(super) fn to_toml(self) -> String {
         let mut lines = String::new();
         for (name, value) in self.entries() {
-            if value != 0.0 {
-                // Writing to a String cannot fail.
-                let _ = writeln!(lines, "{name} = {value:?}");
-            }
+            // Writing to a String cannot fail.
+            let _ = match name {
+                _ if value == 0.0 => Ok(()),
+                "pad" => writeln!(lines, "pad = {}", self.pad),
+                _ => writeln!(lines, "{name} = {value:?}"),
+            };
+        }
+        if self.flip != Flip::default() {
+            let _ = writeln!(lines, "flip = {}", self.flip);
         }
         if lines.is_empty() { lines } else { format!("\n[augmentation]\n{lines}") }
     }
 
-    fn entries(&self) -> [(&'static str, f64); 5] {
-        let Augmentation { rotation, scale, shear, shift, elastic } = *self;
-        [("rotation", rotation), ("scale", scale), ("shear", shear), ("shift", shift), ("elastic", elastic)]
+    /// All figures, by their keys.
+    fn entries(&self) -> [(&'static str, f64); 7] {
+        let Augmentation { rotation, scale, shear, shift, elastic, pad, erase, flip: _ } = *self;
+        [
+            ("rotation", rotation),
+            ("scale", scale),
+            ("shear", shear),
+            ("shift", shift),
+            ("elastic", elastic),
+            ("pad", pad as f64),
+            ("erase", erase),
+        ]
     }
 }
 
 /// `rotation 10°, scale 0.1`, or `none`.
 impl fmt::Display for Augmentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = ["°", "", "°", " px", " px"];
+        let units = ["°", "", "°", " px", " px", " px", ""];
         let given = self.entries().into_iter().zip(units).filter(|((_, value), _)| *value != 0.0);
-        let words: Vec<String> = given.map(|((name, value), unit)| format!("{name} {value}{unit}")).collect();
+        let mut words: Vec<String> = given.map(|((name, value), unit)| format!("{name} {value}{unit}")).collect();
+        match self.flip {
+            Flip::ALL => words.push("flip".into()),
+            some if some != Flip::default() => words.push(format!("flip of classes {some}")),
+            _ => {}
+        }
         f.write_str(if words.is_empty() { "none" } else { "" })?;
         f.write_str(&words.join(", "))
     }
@@ -90,7 +211,7 @@ mod tests {
     use super::*;
 
     fn message(augmentation: Augmentation) -> String {
-        augmentation.check(Shape::new(24, 20, 1)).expect_err("senseless").to_string()
+        augmentation.check(Shape::new(24, 20, 1), 10).expect_err("senseless").to_string()
     }
 
     #[test]
@@ -103,6 +224,12 @@ mod tests {
             (Augmentation { shear: f64::NAN, ..base }, "shear is NaN; it must be from 0 (off) to 45 degrees"),
             (Augmentation { shift: 20.5, ..base }, "shift is 20.5; it must be from 0 (off) to 20 pixels"),
             (Augmentation { elastic: -1.0, ..base }, "elastic is -1; it must be from 0 (off) to 20 pixels"),
+            (Augmentation { pad: 11, ..base }, "pad is 11; it must be from 0 (off) to 10 pixels, half the input's"),
+            (Augmentation { erase: 1.5, ..base }, "erase is 1.5; it must be from 0 (off) to 1 of the examples"),
+            (
+                Augmentation { flip: Flip::of([3, 10]), ..base },
+                "flip names class 10; this network tells 10 classes apart",
+            ),
         ] {
             assert!(message(augmentation).starts_with(&format!("[augmentation]: {expected}")));
         }
@@ -110,8 +237,20 @@ mod tests {
 
     #[test]
     fn limits_themselves_are_legal() {
-        let widest = Augmentation { rotation: 90.0, scale: 0.9, shear: 45.0, shift: 20.0, elastic: 20.0 };
-        assert!(widest.check(Shape::new(24, 20, 1)).is_ok());
+        let (rotation, scale, shear, shift, elastic) = (90.0, 0.9, 45.0, 20.0, 20.0);
+        let (pad, flip, erase) = (10, Flip::of([0, 9]), 1.0);
+        let widest = Augmentation { rotation, scale, shear, shift, elastic, pad, flip, erase };
+        assert!(widest.check(Shape::new(24, 20, 1), 10).is_ok());
+        let every = Augmentation { flip: Flip::ALL, ..widest };
+        assert!(every.check(Shape::new(24, 20, 1), 2).is_ok());
+    }
+
+    #[test]
+    fn erasing_out_of_an_image_that_is_too_large_is_refused() {
+        let input = Shape::new(1 << 13, 1 << 13, 1);
+        let message = Augmentation { erase: 0.5, ..Augmentation::default() }.check(input, 2).expect_err("too large");
+        assert!(message.to_string().contains("at most 33554432 pixels"), "{message}");
+        assert!(Augmentation { pad: 4, ..Augmentation::default() }.check(input, 2).is_ok());
     }
 
     #[test]
@@ -121,5 +260,16 @@ mod tests {
         assert_eq!(some.to_toml(), "\n[augmentation]\nrotation = 10.0\nshift = 1.5\n");
         assert_eq!(some.to_string(), "rotation 10°, shift 1.5 px");
         assert_eq!(Augmentation::default().to_string(), "none");
+        let new = Augmentation { pad: 4, erase: 0.5, flip: Flip::of([8, 0, 1]), ..Augmentation::default() };
+        assert_eq!(new.to_toml(), "\n[augmentation]\npad = 4\nerase = 0.5\nflip = [0, 1, 8]\n");
+        assert_eq!(new.to_string(), "pad 4 px, erase 0.5, flip of classes [0, 1, 8]");
+        assert_eq!(Augmentation { flip: Flip::ALL, ..Augmentation::default() }.to_string(), "flip");
+    }
+
+    #[test]
+    fn a_set_has_every_class_or_some() {
+        assert!(Flip::ALL.has_all(256) && Flip::ALL.has_all(1000));
+        assert!(Flip::of(0..10).has_all(10) && !Flip::of(0..10).has_all(11) && !Flip::of(1..10).has_all(10));
+        assert!(!Flip::default().has_all(2));
     }
 }

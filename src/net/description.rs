@@ -261,7 +261,8 @@ impl Network {
         if text.len() as u64 > MAX_BYTES {
             return Err(within(&format!("{} bytes; a network description has at most {MAX_BYTES}", text.len())));
         }
-        let document: Document = toml::from_str(text).map_err(|error| within(&error.to_string().trim_end()))?;
+        let document: Document =
+            toml::from_str(text).map_err(|error| within(&numbers_in_plain_words(error.to_string().trim_end())))?;
 
         let mut list = List::default();
         for (index, table) in document.layers.into_iter().enumerate() {
@@ -277,7 +278,7 @@ impl Network {
             return Err(within(&format!("name has {} bytes; rule: at most {MAX_NAME}", name.len())));
         }
         let mut network = Network::from_layers(&name, &layers, document.initializer).map_err(|error| within(&error))?;
-        document.augmentation.check(network.input_shape()).map_err(|error| within(&error))?;
+        document.augmentation.check(network.input_shape(), network.classes()).map_err(|error| within(&error))?;
         document.training.check().map_err(|error| within(&error))?;
         factors.into_iter().for_each(|(node, factors)| network.nodes[node].factors = factors);
         network.crop = cropped;
@@ -494,8 +495,14 @@ fn in_plain_words(message: &str) -> String {
         Some(rest) => format!("unknown activation{rest}"),
         None => message.to_string(),
     };
+    numbers_in_plain_words(&message).replace("variant identifier", "a layer type")
+}
+
+/// The kinds of numbers without Rust's words for them.
+fn numbers_in_plain_words(message: &str) -> String {
     message
         .replace("expected usize", "expected a whole number, 0 or more")
+        .replace("expected i64", "expected a whole number")
         .replace("expected f32", "expected a number")
-        .replace("variant identifier", "a layer type")
+        .replace("expected f64", "expected a number")
 }

@@ -12,7 +12,7 @@ mod layer;
 mod preset;
 mod recipe;
 
-pub use augmentation::Augmentation;
+pub use augmentation::{Augmentation, Flip};
 pub use initializer::Initializer;
 pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape, Targets};
 pub use preset::PRESETS;

@@ -9,6 +9,7 @@ use super::{Inputs, Instruction, NodeTensors, Outputs, ParameterTensors, Stage};
 use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
+use crate::kernels::erasing;
 use crate::kernels::{
     Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, fc, loss, lrn, maxout, pool, relu, residual,
     softmax,
@@ -389,11 +390,14 @@ impl Lowering<'_> {
     }
 }
 
+const _: () =
+    assert!(Augmentation::MAX_ERASED == erasing::MAX_PIXELS, "a description is refused where the kernel would be");
+
 /// As the kernel takes them.
 fn limits(augmentation: &Augmentation) -> Limits {
-    let Augmentation { rotation, scale, shear, shift, elastic } = *augmentation;
-    let (pad, erase, flip) = (0, 0, [0; 8]);
-    let radians = |degrees: f64| degrees.to_radians() as f32;
+    let Augmentation { rotation, scale, shear, shift, elastic, pad, erase, flip } = *augmentation;
+    let [rotation, shear] = [rotation, shear].map(|degrees| degrees.to_radians() as f32);
     let [scale, shift, elastic] = [scale, shift, elastic].map(|value| value as f32);
-    Limits { rotation: radians(rotation), scale, shear: radians(shear), shift, elastic, pad, erase, flip }
+    let (pad, erase) = (pad as u32, (erase * f64::from(Limits::ALL)).round() as u32);
+    Limits { rotation, scale, shear, shift, elastic, pad, erase, flip: flip.mask() }
 }
