@@ -5,7 +5,7 @@ mod common;
 use assert_cmd::Command;
 use common::command::{assert_fails_with, document, examples, failure, glassnet, without_data, write_data};
 use glassnet::data::FILES;
-use glassnet::evaluate::evaluate;
+use glassnet::evaluate::{evaluate, evaluate_crops};
 use glassnet::exec::Device;
 use glassnet::formats::{Model, layout, save_model};
 use glassnet::net::Network;
@@ -165,6 +165,42 @@ fn eval_counts_what_the_library_counts() {
 }
 
 #[test]
+fn eval_averages_over_as_many_crops_as_asked_for() {
+    let folder = Folder::new();
+    let eval = |args: &[&str]| document(folder.command("eval").args(args));
+    let (plain, one) = (eval(&[]), eval(&["--test-crops", "1"]));
+    assert_eq!((&plain, &plain["test_crops"]), (&one, &json!(1)));
+    let network = network("convnetjs-mnist");
+    let parameters = network.initial_parameters(1);
+    let examples = examples(TEST);
+    for count in [2, 10, 25] {
+        let document = eval(&["--test-crops", &count.to_string()]);
+        let expected = evaluate_crops(&Device::Cpu, &network, &parameters, &examples, 7, count);
+        let expected = pollster::block_on(expected).expect("it evaluates");
+        assert_eq!(document["test_crops"], json!(count));
+        assert_eq!(document["confusion_matrix"], json!(expected.confusion));
+        let loss = document["test_loss"].as_f64().expect("a loss");
+        assert!((loss - expected.loss).abs() < 1e-6 && document["test_loss"] != plain["test_loss"], "{document}");
+    }
+    let said = folder.command("eval").args(["--test-crops", "10"]).assert().success();
+    assert!(String::from_utf8_lossy(&said.get_output().stdout).contains(", the mean of 10 crops"));
+}
+
+#[test]
+fn crops_that_there_are_not_are_refused() {
+    let folder = Folder::new();
+    let eval = |count: &str, expected: &[&str]| {
+        assert_fails_with(folder.command("eval").args(["--test-crops", count]), expected);
+    };
+    eval("26", &["network convnetjs-mnist has 25 different crops of these images; give at most that number"]);
+    eval("0", &["--test-crops 0 is not within 1 to 100"]);
+    eval("101", &["--test-crops 101 is not within 1 to 100"]);
+    // Images as large as the input.
+    folder.save("model.safetensors", self::network("best-mnist"), json!({"dataset": "mnist"}));
+    eval("5", &["--test-crops 5: network best-mnist has one crop only", "leave the option out"]);
+}
+
+#[test]
 fn eval_prints_a_confusion_matrix_with_class_names() {
     let folder = Folder::new();
     let text = |args: &[&str]| {
@@ -182,7 +218,7 @@ fn the_gpu_evaluates_and_inspects_as_the_cpu_does() {
         return;
     }
     let folder = Folder::new();
-    for args in [&["eval"][..], &["inspect", "--index", "3"]] {
+    for args in [&["eval"][..], &["eval", "--test-crops", "7"], &["inspect", "--index", "3"]] {
         let run = |device: &str| {
             let mut command = glassnet(args);
             command.args(["--device", device]).arg("--model").arg(folder.path("model.safetensors"));

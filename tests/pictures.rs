@@ -522,6 +522,26 @@ fn model(folder: &Path, preset: &str, extra: Value) -> PathBuf {
 }
 
 #[test]
+fn predictions_are_the_mean_of_as_many_crops_as_asked_for() {
+    let folder = tempdir().unwrap();
+    let model = model(folder.path(), "convnetjs-mnist", json!({"dataset": "mnist"}));
+    let picture = folder.path().join("digit.png");
+    digit(0).0.save(&picture).unwrap();
+    let predict = |crops: &str| {
+        let mut command = glassnet(&["predict", "--device", "cpu", "--test-crops", crops, "--model"]);
+        command.arg(&model).arg(&picture);
+        command
+    };
+    let [one, ten] = ["1", "10"].map(|crops| document(&mut predict(crops)));
+    assert_eq!((&one["test_crops"], &ten["test_crops"]), (&json!(1), &json!(10)));
+    assert_ne!(one["images"][0]["predictions"], ten["images"][0]["predictions"]);
+    let said = predict("10").assert().success();
+    assert!(String::from_utf8_lossy(&said.get_output().stdout).contains(", the mean of 10 crops\n"));
+    assert_fails_with(&mut predict("26"), &["has 25 different crops of these images"]);
+    assert_fails_with(&mut predict("0"), &["--test-crops 0 is not within 1 to 100"]);
+}
+
+#[test]
 fn bad_files_are_errors_and_the_others_are_predicted() {
     let folder = tempdir().unwrap();
     let model = model(folder.path(), "convnetjs-mnist", json!({"dataset": "mnist"}));

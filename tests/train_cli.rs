@@ -6,7 +6,7 @@ mod common;
 use assert_cmd::Command;
 use common::command::{assert_fails_with, document, failing, glassnet, text, without_data, write_data};
 use glassnet::formats::{load_checkpoint, load_model};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -532,6 +532,29 @@ fn a_run_with_every_augmentation_is_resumed_with_the_same_bytes() {
     place.resume("run", &["--steps", "14"]).assert().success();
     place.train("whole", &["--steps", "14"]).arg("--net").arg(&net).assert().success();
     assert!(place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"), "the models differ");
+}
+
+#[test]
+fn the_final_test_averages_over_crops_and_nothing_else_changes() {
+    let place = Place::new();
+    let net = place.file("net.toml", &format!("{NET}\n[augmentation]\npad = 1\nflip = true\n"));
+    let plain = document(place.train("plain", &["--steps", "9"]).arg("--net").arg(&net));
+    let several = document(place.train("run", &["--steps", "9", "--test-crops", "10"]).arg("--net").arg(&net));
+    assert_eq!((&plain["test_crops"], &several["test_crops"]), (&json!(1), &json!(10)));
+    assert_eq!(plain["validation_loss"], several["validation_loss"]);
+    assert_ne!(plain["test_loss"], several["test_loss"]);
+    assert!(place.bytes("plain/model.safetensors") == place.bytes("run/model.safetensors"), "the models differ");
+    let mut eval = glassnet(&["eval", "--device", "cpu", "--test-crops", "10", "--model"]);
+    let report = document(eval.arg(place.path("run/model.safetensors")).arg("--data-dir").arg(place.path("data")));
+    assert_eq!(report["test_accuracy"], several["test_accuracy"]);
+    // A resumed run keeps it, and refuses to be told.
+    let resumed = document(&mut place.resume("run", &["--steps", "12"]));
+    assert_eq!(resumed["test_crops"], json!(10));
+    assert_fails_with(&mut place.resume("run", &["--test-crops", "2"]), &["--test-crops cannot change a run"]);
+    // Refused before anything is trained.
+    let mut whole = place.train("whole", &["--steps", "9", "--test-crops", "5", "--no-augmentation"]);
+    assert_fails_with(whole.arg("--net").arg(&net), &["--test-crops 5: network small has one crop only"]);
+    assert!(!place.path("whole").exists());
 }
 
 #[test]

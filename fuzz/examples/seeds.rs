@@ -198,6 +198,7 @@ fn runs() -> Result<()> {
             patience: settings.patience,
             ema: settings.ema,
             convnetjs_exact: settings.convnetjs_exact,
+            test_crops: settings.test_crops,
             stats_every: settings.stats_every,
             checkpoint_every: settings.checkpoint_every,
             network: settings.network.to_toml(),

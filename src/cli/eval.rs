@@ -1,10 +1,10 @@
 //! `glassnet eval`: how well a model does on a test set, with the confusion matrix.
 
-use super::options::{self, DataArgs, DeviceArgs};
+use super::options::{self, CropArgs, DataArgs, DeviceArgs};
 use super::output::{Output, Table};
 use clap::Args;
 use glassnet::data::{Dataset, DatasetName};
-use glassnet::evaluate::{Evaluation, evaluate};
+use glassnet::evaluate::{Evaluation, check_crops, evaluate_crops};
 use glassnet::exec::DeviceInfo;
 use glassnet::formats::{Model, load_model};
 use glassnet::{Error, Result};
@@ -27,6 +27,8 @@ pub struct EvalArgs {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    crops: CropArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -40,6 +42,8 @@ struct Report<'a> {
     /// Why synthetic examples stand in for the data set, where they do.
     stand_in: Option<&'a str>,
     device: DeviceInfo,
+    /// Crops of each image that the scores are the mean of.
+    test_crops: usize,
     examples: u64,
     correct: u64,
     test_loss: f64,
@@ -62,12 +66,14 @@ struct ClassReport {
 /// Evaluates and prints.
 pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
+    let test_crops = args.crops.test_crops;
+    check_crops(test_crops)?;
     let model = load_model(&args.model)?;
     let dataset = data_for(&model, &args.model, &args.data, output)?;
     let (network, examples) = (&model.network, &dataset.test);
     let (device, evaluation) = pollster::block_on(async {
         let device = options::device(&args.device).await?;
-        let evaluation = evaluate(&device, network, &model.parameters, examples, BATCH).await?;
+        let evaluation = evaluate_crops(&device, network, &model.parameters, examples, BATCH, test_crops).await?;
         Ok::<_, Error>((device, evaluation))
     })?;
     let report = Report {
@@ -76,6 +82,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
         dataset: dataset.name,
         stand_in: options::stand_in_reason(&dataset),
         device: device.info(),
+        test_crops,
         examples: evaluation.examples,
         correct: evaluation.correct,
         test_loss: evaluation.loss,
@@ -152,14 +159,15 @@ fn text(report: &Report) -> String {
         table.row(std::iter::once(name).chain(counts).chain([share]));
     }
     format!(
-        "{} on the test set of {} ({})\n{table}\ntest loss {:.4}, accuracy {} ({} of {})",
+        "{} on the test set of {} ({})\n{table}\ntest loss {:.4}, accuracy {} ({} of {}){}",
         report.model.display(),
         report.dataset,
         report.device,
         report.test_loss,
         percent(report.test_accuracy),
         report.correct,
-        report.examples
+        report.examples,
+        options::mean_of(report.test_crops)
     )
 }
 

@@ -61,6 +61,20 @@ pub struct NetworkArgs {
     pub net: Option<PathBuf>,
 }
 
+/// How often a trained model looks at an image.
+#[derive(Debug, Clone, Args)]
+pub struct CropArgs {
+    /// Judge each image by the mean over so many crops of it: the centre, the corners, then others in between, each
+    /// followed by its mirror image where [augmentation] lets every class be flipped
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub test_crops: usize,
+}
+
+/// `, the mean of 10 crops`, or nothing.
+pub fn mean_of(crops: usize) -> String {
+    if crops == 1 { String::new() } else { format!(", the mean of {crops} crops") }
+}
+
 /// Opens the device that was asked for, and says on stderr why where that was left to `auto`.
 ///
 /// # Errors

@@ -1,12 +1,12 @@
 //! `glassnet predict`: what a model makes of picture files.
 
 use super::inspect::{Class, TOP};
-use super::options::{self, DeviceArgs};
+use super::options::{self, CropArgs, DeviceArgs};
 use super::output::{Output, figure, note};
 use clap::Args;
 use glassnet::data::picture::{self, DIGIT_SIDE, Polarity};
 use glassnet::data::{DatasetName, Examples};
-use glassnet::evaluate::scores;
+use glassnet::evaluate::{check_crops, scores};
 use glassnet::exec::DeviceInfo;
 use glassnet::formats::{Model, load_model};
 use glassnet::inspect::top;
@@ -41,6 +41,8 @@ pub struct PredictArgs {
     images: Vec<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    crops: CropArgs,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -98,6 +100,8 @@ struct Report<'a> {
     treatment: Treatment,
     /// Height, width and channels that pictures were brought to.
     shape: [usize; 3],
+    /// Crops of each picture that the scores are the mean of.
+    test_crops: usize,
     /// None where no picture could be read.
     device: Option<DeviceInfo>,
     images: Vec<ImageReport>,
@@ -119,6 +123,7 @@ struct ImageReport {
 /// Predicts and prints. [`ExitCode::FAILURE`] where a picture could not be read.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
+    check_crops(args.crops.test_crops)?;
     let mut model = load_model(&args.model)?;
     if let Some(dataset) = args.dataset {
         model.extra = serde_json::json!({ "dataset": dataset.to_string() });
@@ -138,7 +143,8 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
         none if none.is_empty() => (None, Vec::new()),
         examples => pollster::block_on(async {
             let device = options::device(&args.device).await?;
-            let scores = scores(&device, &model.network, &model.parameters, &examples, BATCH).await?;
+            let scores =
+                scores(&device, &model.network, &model.parameters, &examples, BATCH, args.crops.test_crops).await?;
             Ok::<_, Error>((Some(device.info()), scores))
         })?,
     };
@@ -161,7 +167,8 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     };
     let images: Vec<ImageReport> = args.images.iter().zip(&pictures).map(report).collect();
     let network = &model.network.name;
-    let report = Report { model: &args.model, network, dataset, treatment, shape, device, images };
+    let test_crops = args.crops.test_crops;
+    let report = Report { model: &args.model, network, dataset, treatment, shape, test_crops, device, images };
     if args.json || report.device.is_some() {
         output.result(&report, text(&report))?;
     }
@@ -219,7 +226,8 @@ fn text(report: &Report) -> String {
     };
     let device = report.device.as_ref().map_or(String::new(), |device| format!(" ({device})"));
     let shape = Shape::new(height, width, channels);
-    let mut text = format!("{}{device}: pictures to {shape}, {treatment}", report.model.display());
+    let crops = options::mean_of(report.test_crops);
+    let mut text = format!("{}{device}: pictures to {shape}, {treatment}{crops}", report.model.display());
     for image in report.images.iter().filter(|image| image.error.is_none()) {
         let number = image.number.map(|number| figure(f64::from(number)));
         let predictions: Vec<String> = image.predictions.iter().map(Class::to_string).chain(number).collect();

@@ -5,6 +5,7 @@ use super::output::{Output, note};
 use super::train_view::View;
 use clap::Args;
 use glassnet::data::{Dataset, Examples, Origin, Provenance};
+use glassnet::evaluate::crops;
 use glassnet::exec::Device;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::train::{
@@ -98,6 +99,10 @@ struct OverrideArgs {
     /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
     #[arg(long)]
     no_augmentation: bool,
+    /// Judge each image of the final test by the mean over so many crops of it: the centre, the corners, then others in
+    /// between, each followed by its mirror image where [augmentation] lets every class be flipped [default: 1]
+    #[arg(long, value_name = "N")]
+    test_crops: Option<usize>,
     /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -125,6 +130,7 @@ impl TrainArgs {
             ema: o.ema,
             convnetjs_exact: o.convnetjs_exact,
             no_augmentation: o.no_augmentation,
+            test_crops: o.test_crops,
             seed: o.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,
@@ -151,6 +157,7 @@ impl TrainArgs {
             ("--ema", o.ema.is_some()),
             ("--convnetjs-exact", o.convnetjs_exact),
             ("--no-augmentation", o.no_augmentation),
+            ("--test-crops", o.test_crops.is_some()),
             ("--seed", o.seed.is_some()),
             ("--stats-every", self.stats_every.is_some()),
             ("--checkpoint-every", self.checkpoint_every.is_some()),
@@ -213,6 +220,9 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
         || pollster::block_on(options::device(&args.device)),
     );
     let ((sum, dataset), device) = (data?, device?);
+    // Before a folder is made for a run whose test cannot be.
+    let [height, width, _] = dataset.test.shape;
+    crops(&settings.network, [height, width], settings.test_crops)?;
     let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
     let config = config(args, &settings, &dataset, sum, &device);
     let folder = RunFolder::create(&path, &config)?;
@@ -320,6 +330,7 @@ fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String,
         patience: settings.patience,
         ema: settings.ema,
         convnetjs_exact: settings.convnetjs_exact,
+        test_crops: settings.test_crops,
         stats_every: settings.stats_every,
         checkpoint_every: settings.checkpoint_every,
         network: settings.network.to_toml(),
@@ -398,6 +409,7 @@ impl Reporter<'_> {
         let summary = Summary {
             test_accuracy: test.accuracy,
             test_loss: test.loss,
+            test_crops: self.settings.test_crops,
             validation_accuracy: validation.validation_accuracy,
             validation_loss: validation.validation_loss,
             examples_seen: *examples_seen,

@@ -1,5 +1,6 @@
 //! What `train` shows: a progress bar on a terminal, plain lines elsewhere, the table of layers at an epoch's end.
 
+use super::options;
 use super::output::{Output, Table, figure, note};
 use glassnet::Result;
 use glassnet::data::{Dataset, Origin};
@@ -140,9 +141,10 @@ impl View {
             )
         });
         let text = format!(
-            "{best}\ntest accuracy {:.2} %, test loss {}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}",
+            "{best}\ntest accuracy {:.2} %, test loss {}{}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}",
             100.0 * summary.test_accuracy,
             figure(summary.test_loss),
+            options::mean_of(summary.test_crops),
             summary.examples_seen,
             summary.train_seconds,
             summary.images_per_second,

@@ -45,6 +45,8 @@ pub struct RunConfig {
     pub ema: Option<f64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub convnetjs_exact: bool,
+    #[serde(default = "one_crop")]
+    pub test_crops: usize,
     pub stats_every: u64,
     pub checkpoint_every: u64,
     /// The network's description, itself TOML.
@@ -54,6 +56,11 @@ pub struct RunConfig {
     #[serde(default)]
     pub schedule: Schedule,
     pub device: ConfigDevice,
+}
+
+/// What runs did before there was a choice.
+pub(super) fn one_crop() -> usize {
+    1
 }
 
 /// The device in `config.toml`.
@@ -89,6 +96,7 @@ impl RunConfig {
             patience: self.patience,
             ema: self.ema,
             convnetjs_exact: self.convnetjs_exact,
+            test_crops: self.test_crops,
             seed: self.seed,
             stats_every: self.stats_every,
             checkpoint_every: self.checkpoint_every,

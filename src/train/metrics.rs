@@ -81,6 +81,9 @@ impl Best {
 pub struct Summary {
     pub test_accuracy: f64,
     pub test_loss: f64,
+    /// Crops of each test image that its scores are the mean of.
+    #[serde(default = "super::folder::one_crop")]
+    pub test_crops: usize,
     pub validation_accuracy: f64,
     pub validation_loss: f64,
     pub examples_seen: u64,

@@ -10,7 +10,7 @@ use super::session::{Kind, Session, Snapshot};
 use super::{Settings, Windows};
 use crate::data::{Dataset, Sampler, split};
 use crate::error::{Error, Result};
-use crate::evaluate::evaluate;
+use crate::evaluate::{crops, evaluate_crops};
 use crate::exec::{Capture, Device, Timings};
 use crate::program::{Stage, StepStatistics};
 use std::collections::BTreeMap;
@@ -61,6 +61,9 @@ pub async fn train(
     resume: Option<State>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
+    // Before a run goes all the way to a test that cannot be made.
+    let [height, width, _] = dataset.test.shape;
+    crops(&settings.network, [height, width], settings.test_crops)?;
     let mut session = Session::new(device, settings, &dataset.train).await?;
     let parts = split(dataset.train.len());
     if parts.validation.is_empty() || parts.train.is_empty() {
@@ -198,7 +201,8 @@ impl Run<'_> {
         // The test has the device's memory to itself.
         drop(session);
         let batch = settings.batch_size.max(100);
-        let test = evaluate(device, &settings.network, &weights, &dataset.test, batch).await?;
+        let (network, crops) = (&settings.network, settings.test_crops);
+        let test = evaluate_crops(device, network, &weights, &dataset.test, batch, crops).await?;
         Ok(Outcome { state, weights, validation, test, examples_seen, images_per_second, stopped_early: done < end })
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Schedule, convnetjs};
 use crate::error::{Error, Result};
+use crate::evaluate::check_crops;
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{Epsilon, Rule};
 use crate::net::{Augmentation, Network, Recipe, ScheduleName, TrainerName};
@@ -143,6 +144,8 @@ pub struct Settings {
     pub ema: Option<f64>,
     /// ConvNetJS's arithmetic, as in [`Recipe::convnetjs_exact`]; its decay is divided by the batch size.
     pub convnetjs_exact: bool,
+    /// Crops of each test image that its scores are the mean of.
+    pub test_crops: usize,
     pub seed: u64,
     /// Steps between two rows of statistics.
     pub stats_every: u64,
@@ -168,6 +171,7 @@ pub struct Overrides {
     pub convnetjs_exact: bool,
     /// Training examples as they are, but for crops, whatever the network's description says.
     pub no_augmentation: bool,
+    pub test_crops: Option<usize>,
     pub seed: Option<u64>,
     pub stats_every: Option<u64>,
     pub checkpoint_every: Option<u64>,
@@ -214,6 +218,7 @@ impl Settings {
             patience: overrides.patience.or(recipe.patience.map(|epochs| epochs as u64)),
             ema: overrides.ema.or(recipe.ema),
             convnetjs_exact,
+            test_crops: overrides.test_crops.unwrap_or(1),
             seed: overrides.seed.unwrap_or(1),
             stats_every: overrides.stats_every.unwrap_or(100),
             checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
@@ -268,6 +273,7 @@ impl Settings {
         if self.convnetjs_exact {
             convnetjs::check(&self.trainer, &self.schedule)?;
         }
+        check_crops(self.test_crops)?;
         if let Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } = self.trainer
             && !(0.0..1.0).contains(&momentum)
         {
@@ -404,6 +410,9 @@ mod tests {
         assert!(message(Overrides { l2_decay: Some(-1.0), ..base.clone() }).contains("--l2-decay"));
         assert!(message(Overrides { batch_size: Some(0), ..base.clone() }).contains("--batch-size"));
         assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
+        assert!(
+            message(Overrides { test_crops: Some(0), ..base.clone() }).contains("--test-crops 0 is not within 1 to")
+        );
         for norm in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60, 1e39] {
             assert!(message(Overrides { clip_norm: Some(norm), ..base.clone() }).contains("--clip-norm"));
         }

@@ -1,0 +1,162 @@
+//! The crops that an evaluation averages over: always the same ones, in this order.
+//!
+//! The centre comes first, then the corners of the range that random crops come from (upper left, upper right, lower left,
+//! lower right), then places spread evenly over it by Halton's sequence. Where every class may be flipped, each place is
+//! followed by its mirror image, so that ten are the ten crops of Krizhevsky, Sutskever and Hinton (2012).
+
+use crate::error::{Error, Result};
+use crate::kernels::batch::Place;
+use crate::net::Network;
+
+/// The most crops: each is a forward pass over all examples.
+pub const MAX_CROPS: usize = 100;
+
+/// The first `count` crops of images of this height and width; the centre alone is `None`.
+///
+/// # Errors
+/// [`Error::Settings`] for more than [`MAX_CROPS`], for none, and for more than there are.
+pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<Option<Place>>> {
+    check_crops(count)?;
+    if count == 1 {
+        return Ok(vec![None]);
+    }
+    let (input, pad) = (network.input_shape(), network.augmentation.pad);
+    let [y, x] = [image[0].saturating_sub(input.height), image[1].saturating_sub(input.width)].map(|s| s + 2 * pad);
+    let flips = network.augmentation.flip.has_all(network.classes());
+    let different = (y + 1).saturating_mul(x + 1).saturating_mul(1 + usize::from(flips));
+    if different == 1 {
+        return Err(Error::Settings(format!(
+            "--test-crops {count}: network {} has one crop only of these images: it takes them whole, its [augmentation] \
+             has no pad, and not every class may be flipped; leave the option out",
+            network.name
+        )));
+    }
+    if count > different {
+        return Err(Error::Settings(format!(
+            "--test-crops {count}: network {} has {different} different crops of these images; give at most that number",
+            network.name
+        )));
+    }
+    if y.max(x) > usize::from(Place::MOST) {
+        return Err(Error::Settings(format!(
+            "--test-crops {count}: the images are more than {} pixels larger than the input; leave the option out",
+            Place::MOST
+        )));
+    }
+    let spots = spots([y, x], count.div_ceil(1 + usize::from(flips)));
+    let place = |[row, column]: [usize; 2], mirrored| Some(Place { row: row as u16, column: column as u16, mirrored });
+    let sides = if flips { &[false, true][..] } else { &[false] };
+    Ok(spots.into_iter().flat_map(|spot| sides.iter().map(move |side| place(spot, *side))).take(count).collect())
+}
+
+/// Refuses a number of crops that no network has.
+///
+/// # Errors
+/// [`Error::Settings`] with the range.
+pub fn check_crops(count: usize) -> Result<()> {
+    if (1..=MAX_CROPS).contains(&count) {
+        return Ok(());
+    }
+    Err(Error::Settings(format!("--test-crops {count} is not within 1 to {MAX_CROPS}")))
+}
+
+/// As many different corners within `spare`, which has as many.
+fn spots(spare: [usize; 2], count: usize) -> Vec<[usize; 2]> {
+    let [y, x] = spare;
+    let first = [[y / 2, x / 2], [0, 0], [0, x], [y, 0], [y, x]];
+    let spread = (1..).map(|i| [halton(i, 2, y + 1), halton(i, 3, x + 1)]);
+    let mut spots = Vec::with_capacity(count);
+    for spot in first.into_iter().chain(spread) {
+        if spots.len() == count {
+            break;
+        }
+        if !spots.contains(&spot) {
+            spots.push(spot);
+        }
+    }
+    spots
+}
+
+/// The digits of `i` in this base, mirrored behind the point, times `range`, rounded down. Two bases without a common divisor
+/// reach every pair sooner or later.
+fn halton(i: u64, base: u64, range: usize) -> usize {
+    let (mut rest, mut digits, mut scale) = (i, 0, 1);
+    while rest > 0 {
+        digits = digits * base + rest % base;
+        scale *= base;
+        rest /= base;
+    }
+    (u128::from(digits) * range as u128 / u128::from(scale)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Flip;
+
+    fn network(pad: usize, flip: Flip) -> Network {
+        let text = "layers = [{ type = \"input\", height = 24, width = 24, channels = 1, crop = true }, \
+                    { type = \"fc\", outputs = 4 }, { type = \"softmax\" }]";
+        let mut network = Network::from_toml(text, "small").expect("valid");
+        (network.augmentation.pad, network.augmentation.flip) = (pad, flip);
+        network
+    }
+
+    fn places(network: &Network, image: [usize; 2], count: usize) -> Vec<(u16, u16, bool)> {
+        let crops = crops(network, image, count).expect("as many");
+        crops.into_iter().map(|place| place.map_or((99, 99, false), |p| (p.row, p.column, p.mirrored))).collect()
+    }
+
+    #[test]
+    fn the_centre_is_first_then_the_corners_then_the_rest() {
+        let network = network(0, Flip::default());
+        assert_eq!(places(&network, [28, 30], 1), [(99, 99, false)]);
+        let corners = [(2, 3, false), (0, 0, false), (0, 6, false), (4, 0, false), (4, 6, false)];
+        assert_eq!(places(&network, [28, 30], 5), corners);
+        // 1/2 and 1/3, 1/4 and 2/3, 3/4 and 1/9 of 5 and 7.
+        assert_eq!(places(&network, [28, 30], 8)[5..], [(2, 2, false), (1, 4, false), (3, 0, false)]);
+    }
+
+    #[test]
+    fn every_crop_comes_once_where_all_are_asked_for() {
+        for (pad, image) in [(0, [28, 28]), (0, [24, 33]), (2, [24, 24]), (1, [25, 27])] {
+            let network = network(pad, Flip::default());
+            let count = (image[0] - 24 + 2 * pad + 1) * (image[1] - 24 + 2 * pad + 1);
+            let mut all = places(&network, image, count);
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), count, "{image:?}");
+            let message = crops(&network, image, count + 1).expect_err("one too many").to_string();
+            assert!(message.contains(&format!("has {count} different crops")), "{message}");
+        }
+    }
+
+    #[test]
+    fn padding_widens_the_range_and_flips_double_it() {
+        let network = network(4, Flip::ALL);
+        let ten = places(&network, [24, 24], 10);
+        assert_eq!(ten[..4], [(4, 4, false), (4, 4, true), (0, 0, false), (0, 0, true)]);
+        assert_eq!(ten[8..], [(8, 8, false), (8, 8, true)]);
+        assert_eq!(places(&network, [24, 24], 3).len(), 3);
+    }
+
+    #[test]
+    fn flips_alone_make_two_and_only_where_every_class_has_them() {
+        assert_eq!(places(&network(0, Flip::ALL), [24, 24], 2), [(0, 0, false), (0, 0, true)]);
+        assert_eq!(places(&network(0, Flip::of(0..4)), [24, 24], 2).len(), 2);
+        let message = crops(&network(0, Flip::of(0..3)), [24, 24], 2).expect_err("one only").to_string();
+        assert!(message.contains("has one crop only") && message.contains("leave the option out"), "{message}");
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        let network = network(4, Flip::ALL);
+        for count in [0, 101, usize::MAX] {
+            let message = crops(&network, [28, 28], count).expect_err("out of range").to_string();
+            assert!(message.contains(&format!("--test-crops {count} is not within 1 to 100")), "{message}");
+        }
+        assert_eq!(crops(&network, [28, 28], 100).expect("that many").len(), 100);
+        assert!(crops(&network, [28, 40_000], 2).is_err());
+        assert!(crops(&network, [28, usize::MAX / 4], 2).is_err());
+    }
+}
