@@ -20,6 +20,11 @@ struct Params {
     flip: array<vec4u, 2>,
 }
 
+// Whether any example moves anywhere between pixels, is bent, loses a rectangle; the same as the limits say.
+override MOVES: bool = true;
+override BENDS: bool = true;
+override ERASES: bool = true;
+
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: array<u32>;
 @group(0) @binding(2) var<storage, read> indices: array<u32>;
@@ -146,7 +151,7 @@ fn whole_root(v: u32) -> u32 {
 // The rectangle that example n loses: its first row and column, and those behind its last. In whole numbers throughout,
 // so that its edges are the same everywhere; kernels/erasing.rs tells what it is.
 fn erased(n: u32) -> vec4u {
-    if header[3] == 0u || p.erase == 0u { return vec4u(); }
+    if header[3] == 0u { return vec4u(); }
     let first = draw(0x165667b1u, n);
     if (first.x >> 8u) >= p.erase { return vec4u(); }
     let second = draw(0xd3a2646cu, n);
@@ -243,7 +248,7 @@ fn map(at: Place) -> Map {
 
 fn mapped(at: Place, m: ptr<function, Map>, column: u32, channel: u32) -> f32 {
     var v = m.start + vec2f(f32(at.y), f32(column));
-    if p.elastic > 0.0 {
+    if BENDS {
         let place = at.crop.y + column;
         let across = p.source_w + 2u * p.pad;
         if place * CELLS / across != m.cell {
@@ -276,16 +281,16 @@ fn gather_augmented(
         return;
     }
     let flipped = mirrored(at.n);
-    let hole = erased(at.n);
-    let moves = p.rotation + p.scale + p.shear + p.shift + p.elastic > 0.0 && header[3] != 0u;
+    var hole = vec4u();
+    if ERASES { hole = erased(at.n); }
     var m: Map;
-    if moves { m = map(at); }
+    if MOVES { m = map(at); }
     for (var j = at.first; j < at.end; j++) {
         let column = j / p.c;
         let channel = j - column * p.c;
         let seen = select(column, p.w - 1u - column, flipped);
         var value = 0.0;
-        if moves {
+        if MOVES && header[3] != 0u {
             value = mapped(at, &m, seen, channel);
         } else {
             value = copied(at, seen, channel);

@@ -8,7 +8,7 @@
 //! value. All else is in whole numbers.
 
 use super::augmentation_cpu::{Row, Scratch, augment};
-use super::batch::{MIRRORED, Params, copy_example, copy_lines, crop, pcg3d, stored_bytes};
+use super::batch::{MIRRORED, Params, copy_example, copy_lines, copy_padded, crop, pcg3d, stored_bytes};
 use super::erasing::Hole;
 use super::{Args, Scalar};
 use rayon::prelude::*;
@@ -266,6 +266,7 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
         }
         match Variation::of(&p, header, n) {
             Some(variation) => augment(&p, &inputs, n, &row, &variation, scratch, x),
+            None if p.limits.pad > 0 => copy_padded(&p, &inputs, n, x),
             None => copy_lines(&p, &inputs, n, x),
         }
         if mirrored(&p, header, labels, n) {

@@ -167,7 +167,10 @@ pub fn gather(
         Op::new(&GATHER, params, &inputs[..6], &[x], groups, 2 * x.len).in_pieces(&[0, 1, 2, 3, 4, 5], 1)
     } else {
         let whole = &[0, 1, 2, 3, 4, 5, 6];
-        Op::new(&GATHER_AUGMENTED, params, &inputs, &[x], groups, 16 * x.len).in_pieces(whole, 1)
+        let op = Op::new(&GATHER_AUGMENTED, params, &inputs, &[x], groups, 16 * x.len).in_pieces(whole, 1);
+        // What never happens costs nothing: some drivers run both sides of a branch.
+        let happens = [("MOVES", limits.moves()), ("BENDS", limits.elastic > 0.0), ("ERASES", limits.erase > 0)];
+        op.with_constants(happens.map(|(name, happens)| (name, u32::from(happens))).to_vec())
     };
     // Only the batch's own bytes are read, not the whole data set.
     op.work.bytes = (x.len * 5) as u64;
@@ -280,9 +283,24 @@ fn normalised(byte: u32) -> f32 {
     byte as f32 / 255.0 - 0.5
 }
 
-/// [`copy_example`], a line of bytes at a time, and not mirrored.
+/// [`copy_example`], a line of bytes at a time: not mirrored, and with no pixels around the image.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
+    let (dy, dx) = crop(p, args[0], n);
+    let (words, first) = stored_bytes(p, args, n);
+    let (bytes, c) = (&bytemuck::cast_slice::<u32, u8>(words)[first..], p.c as usize);
+    let row = p.w as usize * c;
+    for (y, x) in x.chunks_exact_mut(row).enumerate() {
+        let line = (y + dy) * p.source_w as usize + dx;
+        for (x, byte) in x.iter_mut().zip(&bytes[line * c..][..row]) {
+            *x = normalised(u32::from(*byte));
+        }
+    }
+}
+
+/// The same with pixels around the image.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(super) fn copy_padded(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
     let (dy, dx) = crop(p, args[0], n);
     let (words, first) = stored_bytes(p, args, n);
     let (bytes, c) = (&bytemuck::cast_slice::<u32, u8>(words)[first..], p.c as usize);
@@ -293,16 +311,14 @@ pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
         start..(source + pad).saturating_sub(at).clamp(start, side)
     };
     let (rows, columns) = (inside(dy, h, source_h), inside(dx, w, source_w));
-    if rows.len() < h || columns.len() < w {
-        x.fill(normalised(0));
-    }
+    x.fill(normalised(0));
     if columns.is_empty() {
         return;
     }
     for (y, x) in x.chunks_exact_mut(w * c).enumerate().take(rows.end).skip(rows.start) {
         let line = (y + dy - pad) * source_w + columns.start + dx - pad;
         let x = &mut x[columns.start * c..columns.end * c];
-        for (x, byte) in x.iter_mut().zip(&bytes[line * c..][..columns.len() * c]) {
+        for (x, byte) in x.iter_mut().zip(&bytes[line * c..]) {
             *x = normalised(u32::from(*byte));
         }
     }
