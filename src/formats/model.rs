@@ -323,6 +323,9 @@ pub(super) fn tensor_names(network: &Network) -> Vec<String> {
     names
 }
 
+/// Gives a tensor's values by name and shape.
+type Values<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
 /// The parameters of a network, from tensors in PyTorch's order that `values` gives by name and shape.
 ///
 /// # Errors
@@ -330,7 +333,7 @@ pub(super) fn tensor_names(network: &Network) -> Vec<String> {
 pub(super) fn read_parameters(
     network: &Network,
     tensors: &Tensors,
-    values: &dyn Fn(&str, &[usize]) -> Result<Vec<f32>>,
+    values: &Values,
 ) -> Result<Vec<Parameters>> {
     let mut parameters = Vec::new();
     for shape in network.parameters() {
