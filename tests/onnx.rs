@@ -119,6 +119,16 @@ fn class_names_need_a_known_data_set_with_as_many() {
 }
 
 #[test]
+fn dropout_is_left_out_or_multiplies_by_its_rate_as_convnetjss_does() {
+    let layers = "layers = [{type = 'input', height = 2, width = 2, channels = 1}, {type = 'fc', outputs = 3}, \
+                  {type = 'dropout', rate = 0.25}, {type = 'fc', outputs = 2}, {type = 'softmax'}]";
+    let exported = |text: &str| lines(&graph(&model(network(text))));
+    assert!(exported(layers).iter().all(|line| !line.contains("dropout")));
+    let exact = exported(&format!("{layers}\n[training]\nconvnetjs_exact = true\n"));
+    assert!(exact.contains(&"dropout1: Mul(fc1, dropout1.rate) -> dropout1".to_string()), "{exact:?}");
+}
+
+#[test]
 fn every_layer_becomes_its_operators() {
     let graph = graph(&model(golden("zoo")));
     let expected = [
