@@ -10,14 +10,14 @@
 //! | `dropout`: predictions are multiplied by `drop_prob` | the weights behind it are, but where the network computes as ConvNetJS does. With 0.5 training agrees too; with others ConvNetJS contradicts itself |
 //! | `input` says nothing about larger images | `crop = true`, so that they are cropped in the centre |
 
+mod snapshot;
+
 use super::Model;
 use super::model::{bias_name, weight_name};
 use super::safetensors::check_finite;
 use crate::net::{Factors, Initializer, Layer, Network, Node, Parameters, Shape, Targets};
 use crate::{Error, Result};
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use snapshot::{Entry, Scores, Size, Snapshot, Vol};
 use std::path::Path;
 
 /// The largest file that is read: V8's longest string, so that no ConvNetJS could write or read a larger one.
@@ -28,195 +28,6 @@ pub(super) const REMEDY: &str = "give the text of `JSON.stringify(net.toJSON())`
 
 /// The most characters of a network's name, which is the file's.
 const MAX_NAME: usize = 60;
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with the list `layers`")]
-struct Snapshot {
-    #[serde(deserialize_with = "numbered")]
-    layers: Vec<Entry>,
-}
-
-/// A layer with the fields that ConvNetJS writes, in its words: sx is a width, sy a height.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "layer_type", rename_all = "lowercase", deny_unknown_fields, expecting = "a layer with its `layer_type`")]
-enum Entry {
-    Input {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-    },
-    Conv {
-        sx: usize,
-        sy: usize,
-        stride: usize,
-        in_depth: usize,
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        #[serde(default = "absent_decay")]
-        l1_decay_mul: f64,
-        #[serde(default = "absent_decay")]
-        l2_decay_mul: f64,
-        #[serde(default)]
-        pad: usize,
-        filters: Vec<Vol>,
-        biases: Vol,
-    },
-    Pool {
-        sx: usize,
-        sy: usize,
-        stride: usize,
-        in_depth: usize,
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        #[serde(default)]
-        pad: usize,
-    },
-    Fc {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        num_inputs: usize,
-        #[serde(default = "absent_decay")]
-        l1_decay_mul: f64,
-        #[serde(default = "absent_decay")]
-        l2_decay_mul: f64,
-        filters: Vec<Vol>,
-        biases: Vol,
-    },
-    Relu {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-    },
-    Sigmoid {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-    },
-    Tanh {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-    },
-    Maxout {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        group_size: usize,
-    },
-    Dropout {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        drop_prob: f64,
-    },
-    Lrn {
-        k: f64,
-        n: usize,
-        alpha: f64,
-        beta: f64,
-        out_sx: usize,
-        out_sy: usize,
-        out_depth: usize,
-    },
-    Softmax {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        num_inputs: usize,
-    },
-    Svm {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        num_inputs: usize,
-    },
-    Regression {
-        out_depth: usize,
-        out_sx: usize,
-        out_sy: usize,
-        num_inputs: usize,
-    },
-}
-
-/// What `net.fromJSON` takes where an old snapshot lacks it.
-fn absent_decay() -> f64 {
-    1.0
-}
-
-/// A volume of numbers.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a volume: an object with `sx`, `sy`, `depth` and `w`")]
-struct Vol {
-    sx: usize,
-    sy: usize,
-    depth: usize,
-    /// NaN where the file has null, which JavaScript writes for NaN and infinity.
-    #[serde(deserialize_with = "list_or_object")]
-    w: Vec<f64>,
-}
-
-/// The layers, with the number of the one that is wrong in front of its error.
-fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
-    struct Layers;
-
-    impl<'de> Visitor<'de> for Layers {
-        type Value = Vec<Entry>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of layers")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Entry>, A::Error> {
-            let mut layers = Vec::new();
-            let within = |error, number: usize| A::Error::custom(format_args!("layer {number}: {error}"));
-            while let Some(layer) = list.next_element().map_err(|error: A::Error| within(error, layers.len() + 1))? {
-                layers.push(layer);
-            }
-            Ok(layers)
-        }
-    }
-    deserializer.deserialize_seq(Layers)
-}
-
-/// Numbers as a list, or as the object keyed by index that JavaScript makes of a typed array.
-fn list_or_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-    struct Numbers;
-
-    impl<'de> Visitor<'de> for Numbers {
-        type Value = Vec<f64>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of numbers, or an object of them keyed by index")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<f64>, A::Error> {
-            let mut values = Vec::new();
-            while let Some(value) = list.next_element::<Option<f64>>()? {
-                values.push(value.unwrap_or(f64::NAN));
-            }
-            Ok(values)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Vec<f64>, A::Error> {
-            let mut entries = Vec::new();
-            while let Some((key, value)) = object.next_entry::<String, Option<f64>>()? {
-                let index: usize =
-                    key.parse().map_err(|_| A::Error::custom(format_args!("key `{key}` is no index")))?;
-                entries.push((index, value.unwrap_or(f64::NAN)));
-            }
-            // JavaScript writes them in order; who else wrote the file need not.
-            entries.sort_unstable_by_key(|(index, _)| *index);
-            if let Some(missing) = (0..entries.len()).find(|i| entries[*i].0 != *i) {
-                return Err(A::Error::custom(format_args!("its keys are not 0, 1, 2, ...: {missing} is missing")));
-            }
-            Ok(entries.into_iter().map(|(_, value)| value).collect())
-        }
-    }
-    deserializer.deserialize_any(Numbers)
-}
 
 impl Model {
     /// Reads a ConvNetJS snapshot; `source` is the file's name for messages, and its stem names the network. Weights are
@@ -348,7 +159,7 @@ impl Entry {
     /// The layer in our words.
     fn layer(&self) -> Result<Layer, String> {
         Ok(match *self {
-            Entry::Input { out_depth, out_sx, out_sy } => {
+            Entry::Input(Size { out_depth, out_sx, out_sy }) => {
                 Layer::Input { height: out_sy, width: out_sx, channels: out_depth }
             }
             Entry::Conv { sx, sy, stride, pad, out_depth, .. } => {
@@ -359,9 +170,9 @@ impl Entry {
                 Layer::MaxPool { size: [sy, sx], stride: [stride; 2], pad: [pad; 2] }
             }
             Entry::Fc { out_depth, .. } => Layer::Fc { outputs: out_depth },
-            Entry::Relu { .. } => Layer::Relu,
-            Entry::Sigmoid { .. } => Layer::Sigmoid,
-            Entry::Tanh { .. } => Layer::Tanh,
+            Entry::Relu(_) => Layer::Relu,
+            Entry::Sigmoid(_) => Layer::Sigmoid,
+            Entry::Tanh(_) => Layer::Tanh,
             Entry::Maxout { group_size, .. } => Layer::Maxout { group: group_size },
             Entry::Dropout { drop_prob, .. } => Layer::Dropout { rate: drop_prob as f32 },
             Entry::Lrn { n: 0, .. } => return Err("n is 0; rule: n >= 1".to_string()),
@@ -370,11 +181,11 @@ impl Entry {
                 let alpha = alpha * (size as f64 / n as f64);
                 Layer::Lrn { size, k: k as f32, alpha: alpha as f32, beta: beta as f32 }
             }
-            Entry::Softmax { .. } => Layer::Softmax { label_smoothing: 0.0 },
-            Entry::Svm { .. } => Layer::Hinge,
+            Entry::Softmax(_) => Layer::Softmax { label_smoothing: 0.0 },
+            Entry::Svm(_) => Layer::Hinge,
             // One value can only be a number; several are taken for one-hot targets.
-            Entry::Regression { out_depth: 1, .. } => Layer::Mse { targets: Targets::Number },
-            Entry::Regression { .. } => Layer::Mse { targets: Targets::OneHot },
+            Entry::Regression(Scores { out_depth: 1, .. }) => Layer::Mse { targets: Targets::Number },
+            Entry::Regression(_) => Layer::Mse { targets: Targets::OneHot },
         })
     }
 
@@ -382,9 +193,11 @@ impl Entry {
     fn of(node: &Node, weights: Option<(&Parameters, f64)>) -> Result<Entry, String> {
         let Shape { height: out_sy, width: out_sx, channels: out_depth } = node.output;
         let num_inputs = node.input.len();
+        let size = Size { out_depth, out_sx, out_sy };
+        let scores = Scores { out_depth, out_sx, out_sy, num_inputs };
         let (filters, biases) = weights.map_or((Vec::new(), vol(1, 1, Vec::new())), |w| vols(node, w));
         Ok(match node.layer {
-            Layer::Input { .. } => Entry::Input { out_depth, out_sx, out_sy },
+            Layer::Input { .. } => Entry::Input(size),
             Layer::Conv { dilation, groups, .. } if dilation != [1, 1] || groups != 1 => {
                 return Err("ConvNetJS has neither dilation nor groups".into());
             }
@@ -416,9 +229,9 @@ impl Entry {
                 let (l1_decay_mul, l2_decay_mul) = (0.0, decimal(node.factors.decay));
                 Entry::Fc { out_depth, out_sx, out_sy, num_inputs, l1_decay_mul, l2_decay_mul, filters, biases }
             }
-            Layer::Relu => Entry::Relu { out_depth, out_sx, out_sy },
-            Layer::Sigmoid => Entry::Sigmoid { out_depth, out_sx, out_sy },
-            Layer::Tanh => Entry::Tanh { out_depth, out_sx, out_sy },
+            Layer::Relu => Entry::Relu(size),
+            Layer::Sigmoid => Entry::Sigmoid(size),
+            Layer::Tanh => Entry::Tanh(size),
             Layer::Maxout { group } => Entry::Maxout { out_depth, out_sx, out_sy, group_size: group },
             Layer::Dropout { rate } => Entry::Dropout { out_depth, out_sx, out_sy, drop_prob: decimal(rate) },
             Layer::Lrn { size, .. } if size.is_multiple_of(2) => {
@@ -428,9 +241,9 @@ impl Entry {
                 let [k, alpha, beta] = [k, alpha, beta].map(decimal);
                 Entry::Lrn { k, n, alpha, beta, out_sx, out_sy, out_depth }
             }
-            Layer::Softmax { .. } => Entry::Softmax { out_depth, out_sx, out_sy, num_inputs },
-            Layer::Hinge => Entry::Svm { out_depth, out_sx, out_sy, num_inputs },
-            Layer::Mse { .. } => Entry::Regression { out_depth, out_sx, out_sy, num_inputs },
+            Layer::Softmax { .. } => Entry::Softmax(scores),
+            Layer::Hinge => Entry::Svm(scores),
+            Layer::Mse { .. } => Entry::Regression(scores),
             Layer::LeakyRelu { .. }
             | Layer::AvgPool { .. }
             | Layer::GlobalAvgPool
@@ -444,19 +257,19 @@ impl Entry {
     /// What the snapshot says beside our description must agree with it.
     fn check(&self, node: &Node) -> Result<(), String> {
         let out = match *self {
-            Entry::Input { out_depth, out_sx, out_sy }
+            Entry::Input(Size { out_depth, out_sx, out_sy })
             | Entry::Conv { out_depth, out_sx, out_sy, .. }
             | Entry::Pool { out_depth, out_sx, out_sy, .. }
             | Entry::Fc { out_depth, out_sx, out_sy, .. }
-            | Entry::Relu { out_depth, out_sx, out_sy }
-            | Entry::Sigmoid { out_depth, out_sx, out_sy }
-            | Entry::Tanh { out_depth, out_sx, out_sy }
+            | Entry::Relu(Size { out_depth, out_sx, out_sy })
+            | Entry::Sigmoid(Size { out_depth, out_sx, out_sy })
+            | Entry::Tanh(Size { out_depth, out_sx, out_sy })
             | Entry::Maxout { out_depth, out_sx, out_sy, .. }
             | Entry::Dropout { out_depth, out_sx, out_sy, .. }
             | Entry::Lrn { out_depth, out_sx, out_sy, .. }
-            | Entry::Softmax { out_depth, out_sx, out_sy, .. }
-            | Entry::Svm { out_depth, out_sx, out_sy, .. }
-            | Entry::Regression { out_depth, out_sx, out_sy, .. } => Shape::new(out_sy, out_sx, out_depth),
+            | Entry::Softmax(Scores { out_depth, out_sx, out_sy, .. })
+            | Entry::Svm(Scores { out_depth, out_sx, out_sy, .. })
+            | Entry::Regression(Scores { out_depth, out_sx, out_sy, .. }) => Shape::new(out_sy, out_sx, out_depth),
         };
         if out != node.output {
             return Err(format!(
@@ -467,9 +280,9 @@ impl Entry {
         let (what, inputs, entering) = match *self {
             Entry::Conv { in_depth, .. } | Entry::Pool { in_depth, .. } => ("in_depth", in_depth, node.input.channels),
             Entry::Fc { num_inputs, .. }
-            | Entry::Softmax { num_inputs, .. }
-            | Entry::Svm { num_inputs, .. }
-            | Entry::Regression { num_inputs, .. } => ("num_inputs", num_inputs, node.input.len()),
+            | Entry::Softmax(Scores { num_inputs, .. })
+            | Entry::Svm(Scores { num_inputs, .. })
+            | Entry::Regression(Scores { num_inputs, .. }) => ("num_inputs", num_inputs, node.input.len()),
             _ => return Ok(()),
         };
         if inputs != entering {
