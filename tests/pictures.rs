@@ -77,7 +77,7 @@ fn subfolders_are_classes_and_a_fifth_of_each_is_for_the_test() {
     fs::write(folder.path().join("red/.hidden.png"), "not a picture").unwrap();
     fs::create_dir(folder.path().join(".cache")).unwrap();
     let listed = ImageFolder::list(folder.path()).unwrap();
-    assert_eq!((listed.division, listed.others), (Division::Names, 1));
+    assert_eq!((listed.division, listed.others.files), (Division::Names, 1));
     assert_eq!(listed.classes, ["blue", "green", "red"]);
     for label in 0..3 {
         let count = |files: &[(PathBuf, u8)]| files.iter().filter(|file| file.1 == label).count();
@@ -142,6 +142,39 @@ fn folders_that_are_no_data_set_are_refused() {
     let message = listed.read([1 << 15, 1 << 15, 1], &mut |_| ()).unwrap_err().to_string();
     assert!(message.contains("more than the 1024 MiB"), "{message}");
     assert!(refusal(&folder.path().join("missing")).contains("cannot read the folder"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_left_out_is_told_with_an_example() {
+    use std::os::unix::fs::symlink;
+    let place = Place::new();
+    let pictures = place.path("pictures");
+    assert_eq!(ImageFolder::list(&pictures).unwrap().others.describe(), None);
+    save(&plain([0; 3], 1), &pictures.join("blue/more/a.png"));
+    symlink("nowhere", pictures.join("green/z.png")).unwrap();
+    symlink("nowhere", pictures.join("yellow")).unwrap();
+    std::os::unix::net::UnixListener::bind(pictures.join("red/socket.png")).unwrap();
+    fs::write(pictures.join("red/notes.txt"), "not a picture").unwrap();
+    let assert = place.small().assert().success();
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    let line = told.lines().find(|line| line.contains("left out are")).unwrap_or_default();
+    for part in ["1 that do not end in .png, .jpg, .jpeg", "1 that are folders inside", "3 that are links to nothing"] {
+        assert!(line.contains(part), "{part} not in: {told}");
+    }
+    assert!(line.ends_with("blue/more"), "{line}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn class_folders_whose_names_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempdir().unwrap();
+    fill(folder.path(), 2);
+    for name in [&b"caf\xe9"[..], &b"caf\xe8"[..]] {
+        save(&plain([0; 3], 1), &folder.path().join(std::ffi::OsStr::from_bytes(name)).join("a.png"));
+    }
+    assert!(refusal(folder.path()).contains("has a name that is not Unicode; rename it"));
 }
 
 #[test]
@@ -470,20 +503,24 @@ fn digits_of_any_size_and_polarity_are_recognised_alike() {
     text(train.args(["--stats-every", "1000", "--out"]).arg(&run));
 
     let (mut files, mut labels) = (Vec::new(), Vec::new());
-    let variants = ["plain.png", "inverted.png", "large.png", "paper.png", "photo.jpg", "clear.png"];
+    let variants =
+        ["plain.png", "inverted.png", "large.png", "paper.png", "photo.jpg", "clear.png", "white.png", "yellow.png"];
     for index in 0..DIGITS {
         let (grey, label) = digit(index);
         let large = placed(&grey, 150, (400, 260), (230, 7));
         let photo = placed(&grey, 400, (600, 900), (20, 400));
         let share = placed(&grey, 60, (90, 120), (3, 50));
         let clear = RgbaImage::from_fn(90, 120, |x, y| Rgba([0, 0, 0, share.get_pixel(x, y).0[0]]));
-        let pictures: [DynamicImage; 6] = [
+        let white = RgbaImage::from_fn(90, 120, |x, y| Rgba([255, 255, 255, share.get_pixel(x, y).0[0]]));
+        let pictures: [DynamicImage; 8] = [
             grey.clone().into(),
             inked(&grey, [255; 3], [0; 3]),
             large.clone().into(),
             inked(&large, [250, 240, 200], [20, 30, 120]),
             inked(&photo, [150, 150, 140], [40, 40, 60]),
             clear.into(),
+            white.into(),
+            inked(&large, [255; 3], [255, 255, 0]),
         ];
         for (picture, variant) in pictures.iter().zip(variants) {
             let path = folder.path().join(format!("{index}-{variant}"));
@@ -499,7 +536,7 @@ fn digits_of_any_size_and_polarity_are_recognised_alike() {
     let class = |image: &Value| image["predictions"][0]["class"].as_u64().unwrap();
     for (variant, name) in variants.iter().enumerate() {
         let of_variant: Vec<&Value> = images.iter().skip(variant).step_by(variants.len()).collect();
-        let light = [0, 2].contains(&variant);
+        let light = [0, 2, 6].contains(&variant);
         let polarity = if light { "light on dark" } else { "dark on light, inverted" };
         assert!(of_variant.iter().all(|image| image["polarity"] == polarity), "{name}");
         let right = of_variant.iter().zip(&labels).filter(|(image, label)| class(image) == **label).count();
@@ -617,6 +654,10 @@ fn a_snapshot_is_told_what_it_was_trained_on() {
     };
     assert_eq!(classes(&told), classes(&predicted(&model, &[])));
     assert_eq!(predicted(&snapshot, &[])[0]["polarity"], Value::Null);
+    // A model that says it itself is told nothing else.
+    let mut other = glassnet(&["predict", "--device", "cpu", "--dataset", "kmnist", "--model"]);
+    assert_fails_with(other.arg(&model).arg(&picture), &["was trained on mnist", "leave --dataset kmnist out"]);
+    assert_eq!(predicted(&model, &["--dataset", "mnist"]), predicted(&model, &[]));
 }
 
 #[test]

@@ -170,9 +170,8 @@ pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Netwo
 /// A folder of pictures. Whether its classes are those of the network is judged before any picture is read.
 fn images(folder: &Path, network: &Network) -> Result<Dataset> {
     let listed = ImageFolder::list(folder)?;
-    if listed.others > 0 {
-        let folder = folder.display();
-        note(format_args!("{folder}: {} files are left out: they do not end in .png, .jpg or .jpeg", listed.others));
+    if let Some(others) = listed.others.describe() {
+        note(format_args!("{}: {others}", folder.display()));
     }
     let Shape { height, width, channels } = network.input_shape();
     network.check_fits(network.input_shape(), listed.classes.len()).map_err(|error| match error {

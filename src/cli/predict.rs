@@ -75,9 +75,12 @@ impl Treatment {
 
     /// The picture in `path` as the network sees it.
     fn apply(self, path: &Path, shape: [usize; 3]) -> Result<Picture> {
-        let picture = picture::read(path)?;
         if self == Treatment::Resize {
-            return Ok((picture::fit(&picture, shape), None));
+            return Ok((picture::fit(&picture::read(path)?, shape), None));
+        }
+        let mut picture = picture::read_drawing(path)?;
+        if self == Treatment::Digit {
+            picture = picture::without_frame(picture);
         }
         let (grey, polarity) = picture::light_on_dark(&picture);
         let pixels = match self {
@@ -126,7 +129,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     check_crops(args.crops.test_crops)?;
     let mut model = load_model(&args.model)?;
     if let Some(dataset) = args.dataset {
-        model.extra = serde_json::json!({ "dataset": dataset.to_string() });
+        told(&mut model, dataset, &args.model)?;
     }
     let dataset = model.extra.get("dataset").and_then(|name| name.as_str());
     if dataset.is_none() {
@@ -175,6 +178,25 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let errors = report.images.iter().filter_map(|image| image.error.as_ref());
     errors.clone().for_each(|error| note(format_args!("error: {error}")));
     Ok(if errors.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Takes a data set's name for what the model was trained on, where its file does not say that; what else it says stays.
+///
+/// # Errors
+/// [`Error::Settings`] where it says otherwise.
+fn told(model: &mut Model, dataset: DatasetName, path: &Path) -> Result<()> {
+    let name = dataset.to_string();
+    if let Some(own) = model.extra["dataset"].as_str().filter(|own| *own != name) {
+        return Err(Error::Settings(format!(
+            "{} says that it was trained on {own}: leave --dataset {name} out",
+            path.display()
+        )));
+    }
+    match &mut model.extra {
+        serde_json::Value::Object(extra) => drop(extra.insert("dataset".into(), name.into())),
+        extra => *extra = serde_json::json!({ "dataset": name }),
+    }
+    Ok(())
 }
 
 /// The shape that pictures are brought to: that of the training images, before any crop.

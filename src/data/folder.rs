@@ -38,8 +38,46 @@ pub struct ImageFolder {
     /// Files and labels, by class and name.
     pub train: Vec<(PathBuf, u8)>,
     pub test: Vec<(PathBuf, u8)>,
-    /// Files in the class folders that are no pictures.
-    pub others: usize,
+    /// What else is there, and is left out.
+    pub others: Others,
+}
+
+/// What a folder holds that is no picture of a class. Files beside the class folders do not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Files with other endings.
+    pub files: usize,
+    /// Folders inside class folders.
+    pub folders: usize,
+    /// Links that lead nowhere, pipes and the like.
+    pub special: usize,
+    /// The first of them.
+    pub example: Option<PathBuf>,
+}
+
+impl Others {
+    fn count(&mut self, path: &Path) {
+        let count = match (path.is_file(), path.is_dir()) {
+            (true, _) => &mut self.files,
+            (_, true) => &mut self.folders,
+            _ => &mut self.special,
+        };
+        *count += 1;
+        self.example.get_or_insert_with(|| path.to_path_buf());
+    }
+
+    /// In words, with an example; none where there is nothing.
+    pub fn describe(&self) -> Option<String> {
+        let counts = [
+            (self.files, format!("that do not end in .{}", ENDINGS.join(", ."))),
+            (self.folders, "that are folders inside class folders".to_string()),
+            (self.special, "that are links to nothing, pipes or the like".to_string()),
+        ];
+        let told: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let example = self.example.as_ref()?;
+        Some(format!("left out are {}; the first is {}", told.join(", "), example.display()))
+    }
 }
 
 impl ImageFolder {
@@ -47,10 +85,11 @@ impl ImageFolder {
     ///
     /// # Errors
     /// [`Error::Io`] where a folder cannot be read. [`Error::Data`] with fewer than two classes or more than 256, with
-    /// a class that has no pictures, with a test class that is not trained, and without any test picture.
+    /// a class that has no pictures or a name that is not Unicode, with a test class that is not trained, and without any
+    /// test picture.
     pub fn list(folder: &Path) -> Result<ImageFolder> {
         let halves = [folder.join("train"), folder.join("test")];
-        let mut others = 0;
+        let mut others = Others::default();
         let divided = halves.iter().all(|half| half.is_dir() && subfolders(half).is_ok_and(|inner| !inner.is_empty()));
         let trained = class_files(if divided { &halves[0] } else { folder }, &mut others)?;
         check_classes(folder, divided, &trained)?;
@@ -157,15 +196,28 @@ fn check_classes(folder: &Path, divided: bool, trained: &[(String, Vec<PathBuf>)
     }
 }
 
-/// Class names and their picture files, both sorted; counts other files in `others`.
-fn class_files(folder: &Path, others: &mut usize) -> Result<Vec<(String, Vec<PathBuf>)>> {
+/// Class names and their picture files, both sorted; counts what else is there in `others`.
+fn class_files(folder: &Path, others: &mut Others) -> Result<Vec<(String, Vec<PathBuf>)>> {
     let mut classes = Vec::new();
-    for class in subfolders(folder)? {
-        let files: Vec<PathBuf> = entries(&class)?.into_iter().filter(|path| path.is_file()).collect();
-        let all = files.len();
-        let pictures: Vec<PathBuf> = files.into_iter().filter(|path| is_picture(path)).collect();
-        *others += all - pictures.len();
-        classes.push((file_name(&class), pictures));
+    for class in entries(folder)? {
+        if !class.is_dir() {
+            // A link that leads nowhere may have been a class.
+            if !class.is_file() {
+                others.count(&class);
+            }
+            continue;
+        }
+        // Written with replacement characters, two names may be one.
+        let Some(name) = class.file_name().and_then(|name| name.to_str()) else {
+            return Err(Error::Data(format!(
+                "the class folder {} has a name that is not Unicode; rename it",
+                class.display()
+            )));
+        };
+        let (pictures, rest) = entries(&class)?.into_iter().partition(|path| path.is_file() && is_picture(path));
+        let (pictures, rest): (Vec<PathBuf>, Vec<PathBuf>) = (pictures, rest);
+        rest.iter().for_each(|path| others.count(path));
+        classes.push((name.to_string(), pictures));
     }
     Ok(classes)
 }

@@ -7,7 +7,9 @@ use std::io::{BufRead, BufReader, Seek};
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, Luma, Pixel};
+use image::{
+    DynamicImage, GenericImageView, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, Luma, Pixel, Rgba,
+};
 
 use crate::{Error, Result};
 
@@ -25,12 +27,28 @@ const FILTER: FilterType = FilterType::Triangle;
 
 const REMEDY: &str = "replace it with a good PNG or JPEG file, or take it out";
 
-/// Decodes a file: the content decides what it is, not the name.
+/// Decodes a file: the content decides what it is, not the name. What is transparent becomes white.
 ///
 /// # Errors
 /// [`Error::Io`] where it cannot be read, [`Error::Data`] where it is damaged, too large or neither PNG nor JPEG; both
 /// name the file.
 pub fn read(path: &Path) -> Result<DynamicImage> {
+    read_on(path, u8::MAX)
+}
+
+/// [`read`], for pictures of something drawn: where nothing is seen on white, what is transparent becomes black, as under
+/// light strokes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_drawing(path: &Path) -> Result<DynamicImage> {
+    let picture = read(path)?;
+    let (low, high) = range(&strongest(&picture));
+    if high - low < CONTRAST { read_on(path, 0) } else { Ok(picture) }
+}
+
+/// With what is transparent laid on a grey `ground`.
+fn read_on(path: &Path, ground: u8) -> Result<DynamicImage> {
     // Opening a pipe would wait for whoever writes to it.
     let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
     if !metadata.is_file() {
@@ -40,7 +58,7 @@ pub fn read(path: &Path) -> Result<DynamicImage> {
     if bytes > MAX_FILE {
         return Err(refused(path, &format!("has {} MiB, more than the {} that are read", bytes >> 20, MAX_FILE >> 20)));
     }
-    decode(BufReader::new(file)).map_err(|error| match error {
+    decode(BufReader::new(file), ground).map_err(|error| match error {
         ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
             Error::io("read", path)(error)
         }
@@ -59,7 +77,7 @@ fn refused(path: &Path, problem: &str) -> Error {
 }
 
 /// Grey pictures stay grey; all others become RGB of 8 bits.
-fn decode(file: impl BufRead + Seek) -> image::ImageResult<DynamicImage> {
+fn decode(file: impl BufRead + Seek, ground: u8) -> image::ImageResult<DynamicImage> {
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
     limits.max_alloc = Some(MAX_DECODED);
@@ -75,21 +93,24 @@ fn decode(file: impl BufRead + Seek) -> image::ImageResult<DynamicImage> {
         picture.apply_orientation(orientation);
     }
     Ok(match (picture.color().has_alpha(), picture.color().has_color()) {
-        (true, true) => on_white(&picture),
-        (true, false) => on_white(&picture).into_luma8().into(),
+        (true, true) => {
+            let pixel = |x, y| laid_on(ground, picture.get_pixel(x, y)).to_rgb();
+            image::RgbImage::from_fn(picture.width(), picture.height(), pixel).into()
+        }
+        (true, false) => {
+            let pixel = |x, y| Luma([laid_on(ground, picture.get_pixel(x, y)).0[0]]);
+            GrayImage::from_fn(picture.width(), picture.height(), pixel).into()
+        }
         (false, true) => picture.into_rgb8().into(),
         (false, false) => picture.into_luma8().into(),
     })
 }
 
-fn on_white(picture: &DynamicImage) -> DynamicImage {
-    let mut white = image::RgbImage::new(picture.width(), picture.height());
-    for (target, source) in white.pixels_mut().zip(picture.to_rgba8().pixels()) {
-        let mut mixed = image::Rgba([u8::MAX; 4]);
-        mixed.blend(source);
-        *target = mixed.to_rgb();
-    }
-    white.into()
+/// Pixel by pixel: the whole picture as RGBA would take four times what one in grey and transparency does.
+fn laid_on(ground: u8, pixel: Rgba<u8>) -> Rgba<u8> {
+    let mut mixed = Rgba([ground, ground, ground, u8::MAX]);
+    mixed.blend(&pixel);
+    mixed
 }
 
 /// The middle of the picture in the proportions of `shape`, H, W and C, resized to it; `H*W*C` bytes.
@@ -127,13 +148,68 @@ pub enum Polarity {
 /// Grey with a black ground, whichever ground it had: the picture's border is taken for the ground, and where that is
 /// lighter than halfway between the darkest and the lightest pixel, the picture is inverted.
 pub fn light_on_dark(picture: &DynamicImage) -> (GrayImage, Polarity) {
-    let mut grey = picture.to_luma8();
+    let mut grey = strongest(picture);
     let (low, high) = range(&grey);
     if 2 * u32::from(border(&grey)) <= u32::from(low) + u32::from(high) {
         return (grey, Polarity::LightOnDark);
     }
     grey.pixels_mut().for_each(|Luma([value])| *value = u8::MAX - *value);
     (grey, Polarity::DarkOnLight)
+}
+
+/// The picture in grey; where that shows little, as yellow on white does, the one of its colours that shows the most.
+fn strongest(picture: &DynamicImage) -> GrayImage {
+    let span = |grey: &GrayImage| {
+        let (low, high) = range(grey);
+        high - low
+    };
+    let grey = picture.to_luma8();
+    let DynamicImage::ImageRgb8(colours) = picture else { return grey };
+    if span(&grey) >= FAINT {
+        return grey;
+    }
+    let channel =
+        |c: usize| GrayImage::from_fn(grey.width(), grey.height(), |x, y| Luma([colours.get_pixel(x, y).0[c]]));
+    let most = (0..3).map(channel).max_by_key(&span);
+    most.filter(|most| span(most) > span(&grey)).unwrap_or(grey)
+}
+
+/// Without a frame, such as a table around a sheet of paper: lines along the sides that are mostly of the border's shade,
+/// where the middle of the picture is mostly of the other, and where what is left begins with the other on all sides. No more than a
+/// quarter on each side is a frame.
+pub fn without_frame(picture: DynamicImage) -> DynamicImage {
+    let grey = strongest(&picture);
+    let (low, high) = range(&grey);
+    let light = |value: u8| 2 * u32::from(value) > u32::from(low) + u32::from(high);
+    let frame = light(border(&grey));
+    let share = |[left, top, width, height]: [u32; 4]| {
+        let part = imageops::crop_imm(&grey, left, top, width, height);
+        let framing = part.pixels().filter(|(_, _, Luma([value]))| light(*value) == frame).count();
+        framing as f64 / (f64::from(width) * f64::from(height)).max(1.0)
+    };
+    let (width, height) = grey.dimensions();
+    let lines =
+        |most: u32, line: &dyn Fn(u32) -> [u32; 4]| (0..most).take_while(|i| share(line(*i)) > 0.5).count() as u32;
+    let (across, down) = (width / 4, height / 4);
+    if share([across, down, width - 2 * across, height - 2 * down]) > 0.5 {
+        return picture;
+    }
+    // Along the middle half, so that the sides of the frame do not count for its top.
+    let left = lines(across, &|i| [i, down, 1, height - 2 * down]);
+    let right = lines(across, &|i| [width - 1 - i, down, 1, height - 2 * down]);
+    let top = lines(down, &|i| [across, i, width - 2 * across, 1]);
+    let bottom = lines(down, &|i| [across, height - 1 - i, width - 2 * across, 1]);
+    let (within, high) = (width - left - right, height - top - bottom);
+    let sides = [
+        [left, top, 1, high],
+        [width - right - 1, top, 1, high],
+        [left, top, within, 1],
+        [left, height - bottom - 1, within, 1],
+    ];
+    if sides.into_iter().any(|side| share(side) > 0.1) {
+        return picture;
+    }
+    picture.crop_imm(left, top, within, high)
 }
 
 /// The middle value, the median, of the outermost pixels.
@@ -157,6 +233,9 @@ const DIGIT_BOX: u32 = 20;
 
 /// What is brighter than this share of the full range is ink; below are shadows and the traces of JPEG.
 const INK: f32 = 0.2;
+
+/// Differences in brightness, of 255, below which colours are looked at.
+const FAINT: u8 = 64;
 
 /// Brightness that ink must have over its ground, of 255, to be told from noise.
 const CONTRAST: u8 = 24;
@@ -254,6 +333,50 @@ mod tests {
             let made = digit(&grey).unwrap();
             let far = (0..784).filter(|&i| made[i].abs_diff(image[i]) > 60).count();
             assert!(far < 200, "digit {index}: {far} pixels differ");
+        }
+    }
+
+    /// A dark cross on light paper.
+    fn cross(x: u32, y: u32) -> bool {
+        (18..22).contains(&x) && (8..30).contains(&y) || (18..22).contains(&y) && (10..30).contains(&x)
+    }
+
+    #[test]
+    fn a_frame_is_no_ground() {
+        let paper = GrayImage::from_fn(40, 40, |x, y| Luma([if cross(x, y) { 20 } else { 240 }]));
+        let (plain, polarity) = light_on_dark(&paper.clone().into());
+        assert_eq!(polarity, Polarity::DarkOnLight);
+        for frame in [2, 8] {
+            let mut framed = GrayImage::from_pixel(40 + 2 * frame, 40 + 2 * frame, Luma([10]));
+            imageops::replace(&mut framed, &paper, frame.into(), frame.into());
+            let (seen, polarity) = light_on_dark(&without_frame(framed.into()));
+            assert_eq!((seen.dimensions(), polarity), ((40, 40), Polarity::DarkOnLight));
+            assert_eq!(digit(&seen), digit(&plain));
+        }
+        // What fills most of a picture up to its sides is no sheet of paper.
+        let bold = GrayImage::from_fn(40, 40, |x, y| Luma([if (x + y) % 32 < 4 || x < 6 || y < 4 { 10 } else { 240 }]));
+        assert_eq!(without_frame(bold.clone().into()).into_luma8(), bold);
+    }
+
+    #[test]
+    fn colours_tell_what_brightness_does_not() {
+        let yellow =
+            image::RgbImage::from_fn(40, 40, |x, y| image::Rgb(if cross(x, y) { [255, 255, 0] } else { [255; 3] }));
+        let black = GrayImage::from_fn(40, 40, |x, y| Luma([if cross(x, y) { 0 } else { 255 }]));
+        let [(yellow, polarity), (black, _)] = [yellow.into(), black.into()].map(|p| light_on_dark(&p));
+        assert_eq!((digit(&yellow), polarity), (digit(&black), Polarity::DarkOnLight));
+    }
+
+    #[test]
+    fn grey_and_transparent_pixels_are_mixed_with_the_ground() {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let pixels = vec![100, 0, 100, 255, 0, 51];
+        let picture = image::GrayAlphaImage::from_raw(3, 1, pixels).unwrap();
+        DynamicImage::from(picture).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        for (ground, expected) in [(255, [255, 100, 204]), (0, [0, 100, 0])] {
+            bytes.set_position(0);
+            let DynamicImage::ImageLuma8(grey) = decode(&mut bytes, ground).unwrap() else { panic!("it is grey") };
+            assert_eq!(grey.into_raw(), expected);
         }
     }
 
