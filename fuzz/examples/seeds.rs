@@ -98,6 +98,18 @@ fn networks() -> Result<()> {
     Ok(())
 }
 
+/// Batch normalisation and a block with a shortcut.
+const BLOCKS: &str = r#"
+layers = [
+    { type = "input", height = 2, width = 2, channels = 1 },
+    { type = "residual", layers = [{ type = "conv", filters = 2, kernel = 1 }, { type = "batch-norm" }], shortcut = [
+        { type = "conv", filters = 2, kernel = 1 },
+    ] },
+    { type = "fc", outputs = 2 },
+    { type = "softmax" },
+]
+"#;
+
 fn model(text: &str) -> Result<Model> {
     let network = Network::from_toml(text, "seed")?;
     let parameters = network.initial_parameters(1);
@@ -113,6 +125,7 @@ fn save_container(target: &str, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 fn models() -> Result<()> {
+    save_container("model", "blocks", &model(BLOCKS)?.to_bytes()?)?;
     let model = model(SMALL)?;
     save_container("model", "model", &model.to_bytes()?)?;
     let optimizer = vec![("state".to_string(), vec![0.5; 3]), ("more".to_string(), vec![])];

@@ -136,6 +136,8 @@ fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
             (Layer::Conv { .. } | Layer::Fc { .. }, _) => {
                 factors.push(waiting.take().map_or(1.0, |(_, factor)| factor));
             }
+            // ConvNetJS has none; that is for `Entry::of` to tell.
+            (Layer::BatchNorm { .. }, _) => factors.push(1.0),
             // A factor before these is one behind them.
             (Layer::Relu | Layer::MaxPool { .. } | Layer::Maxout { .. }, _) | (_, None) => {}
             (_, Some((dropout, _))) => {

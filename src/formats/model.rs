@@ -330,11 +330,7 @@ type Values<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
 ///
 /// # Errors
 /// Those of `values`; a variance below zero.
-pub(super) fn read_parameters(
-    network: &Network,
-    tensors: &Tensors,
-    values: &Values,
-) -> Result<Vec<Parameters>> {
+pub(super) fn read_parameters(network: &Network, tensors: &Tensors, values: &Values) -> Result<Vec<Parameters>> {
     let mut parameters = Vec::new();
     for shape in network.parameters() {
         let (node, layer) = (&network.nodes[shape.node], shape.layer);
