@@ -37,6 +37,7 @@ NETWORKS = {
     "hinge": (4, [1.0], True),
     "mse": (4, [0.1], True),
     "number": (4, [0.1], True),
+    "dropped": (4, [0.1, 0.1], True),
     "convnetjs_mnist": (2, [0.6, 0.3], False),
 }
 
@@ -70,8 +71,39 @@ def trainers_of(name):
     return [t for t in TRAINERS if t not in IN_SPREAD or name == "spread"]
 
 
+# What our draws in training depend on besides the step.
+SEED = 7
+
 # What a network ends in.
 LOSSES = ("softmax", "hinge", "mse")
+
+# ---- our draws ------------------------------------------------------------------------------
+
+def pcg3d(*words):
+    """Jarzynski and Olano's hash of three words, each a tensor of whole numbers or one number."""
+    wrap = lambda v: v & 0xffff_ffff
+
+    def times(a, b):  # in halves, which int64 holds
+        return wrap(a * (b & 0xffff) + (wrap(a * (b >> 16)) << 16))
+
+    def mix(x, y, z):
+        x = wrap(x + times(y, z))
+        y = wrap(y + times(z, x))
+        return x, y, wrap(z + times(x, y))
+
+    x, y, z = (wrap(times(torch.as_tensor(v), 1_664_525) + 1_013_904_223) for v in words)
+    x, y, z = (v ^ v >> 16 for v in mix(x, y, z))
+    return mix(x, y, z)
+
+
+def kept(shape, rate, layer, step):
+    """Which values of an NCHW tensor dropout keeps, by their places in NHWC."""
+    n, c, *sides = shape
+    stream = 0xc2b2_ae35 ^ layer * 0x9e37_79b1 & 0xffff_ffff
+    draws = pcg3d(SEED ^ stream, step, torch.arange(math.prod(shape)))[0] >> 8
+    places = draws.reshape(n, *sides, c).movedim(-1, 1)
+    return places >= int(rate * 2**24)
+
 
 # ---- networks -------------------------------------------------------------------------------
 
@@ -106,10 +138,11 @@ def read_network(name):
     return layers
 
 
-def forward(layers, params, x, training=False, outputs=None):
-    """Every layer's output, in order, as PyTorch has them (NCHW). Training moves the running statistics."""
+def forward(layers, params, x, step=None, outputs=None):
+    """Every layer's output, in order, as PyTorch has them (NCHW). A step of training moves the running statistics."""
     outputs = dict(outputs or {})
-    for name, t in layers:
+    training = step is not None
+    for i, (name, t) in enumerate(layers):
         x = outputs.get(t["from"], x)
         weight, bias = params.get(f"{name}.weight"), params.get(f"{name}.bias")
         match t["type"]:
@@ -127,6 +160,8 @@ def forward(layers, params, x, training=False, outputs=None):
             case "residual": x = x + outputs[t["added"]].reshape(x.shape)
             case "lrn": x = F.local_response_norm(x, t["size"], t["alpha"], t["beta"], t["k"])
             case "maxout": x = x.unflatten(1, (-1, t["group"])).max(2).values
+            case "dropout" if training: x = x * kept(x.shape, t["rate"], i, step) / (1 - t["rate"])
+            case "dropout": x = x.clone()
             case "max-pool": x = F.max_pool2d(x, t["size"], t["stride"], t["pad"])
             case "fc": x = F.linear(x.flatten(1), weight, bias)
             case "softmax": x = F.softmax(x, dim=1)
@@ -135,11 +170,13 @@ def forward(layers, params, x, training=False, outputs=None):
     return outputs
 
 
-def mean_loss(layers, outputs, labels):
+def mean_loss(layers, outputs, labels, training=False):
     """Mean over the batch of the network's own loss."""
     name, t = layers[-1]
     y = outputs[name]
     match t["type"]:
+        case "softmax" if training and "label_smoothing" in t:
+            return F.cross_entropy(outputs[t["from"]], labels, label_smoothing=t["label_smoothing"])
         # -log p[label], through the probabilities, so that they get a gradient.
         case "softmax": return -y.gather(1, labels[:, None]).log().mean()
         # PyTorch divides the sum over the other classes by the number of classes; margin 1.
@@ -258,10 +295,10 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
     averaged = torch.optim.swa_utils.AveragedModel(module, avg_fn=warm_up)
     averaged.update_parameters(module)  # the first call copies; n counts it
     batches = zip(images.split(BATCH_SIZES), labels.split(BATCH_SIZES))
-    for _, (image, label) in zip(range(updates), batches):
+    for step, (image, label) in zip(range(updates), batches):
         optimiser.zero_grad()
-        outputs = forward(layers, params, network_input(image, dtype), training=True)
-        loss = mean_loss(layers, outputs, label)
+        outputs = forward(layers, params, network_input(image, dtype), step)
+        loss = mean_loss(layers, outputs, label, training=True)
         loss.backward()
         smallest = min(smallest, margin(layers, outputs, label, zeros_tie=False))
         with torch.no_grad():
