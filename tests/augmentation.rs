@@ -2,10 +2,11 @@
 
 mod common;
 
+use common::golden::{self, Golden};
 use common::rig::{self, Examples, devices, network, parameters, reals, step_inputs};
 use glassnet::exec::Device;
 use glassnet::kernels::batch::{Header, Place};
-use glassnet::net::Network;
+use glassnet::net::{Augmentation, Network};
 use glassnet::program::{Options, Stage};
 
 const LAYERS: &str = r#"
@@ -29,10 +30,21 @@ fn in_whole_pixels() -> Network {
 
 /// The input of the first layer in one step.
 fn batch(device: &Device, network: &Network, header: Header) -> Vec<f32> {
-    let examples = Examples::noise([14, 14, 2], 50, network.classes());
-    let options = Options::evaluation(8, examples.source());
-    let mut executor = rig::executor(device, network, &options, &examples, &parameters(network, 1));
-    let inputs = step_inputs(executor.program(), header, &examples, &[3, 1, 4, 15, 9, 3]);
+    batch_of(&Examples::noise([14, 14, 2], 50, network.classes()), &[3, 1, 4, 15, 9, 3], 8, device, network, header)
+}
+
+/// The same of these examples, in a batch that may be larger than their number.
+fn batch_of(
+    examples: &Examples,
+    indices: &[u32],
+    batch: usize,
+    device: &Device,
+    network: &Network,
+    header: Header,
+) -> Vec<f32> {
+    let options = Options::evaluation(batch, examples.source());
+    let mut executor = rig::executor(device, network, &options, examples, &parameters(network, 1));
+    let inputs = step_inputs(executor.program(), header, examples, indices);
     rig::run_to(&mut *executor, Stage::Batch, &inputs);
     let input = executor.program().nodes[0].activation;
     reals(&mut *executor, input)
@@ -98,6 +110,41 @@ fn evaluation_looks_at_the_crop_in_the_place_that_it_is_given() {
             let byte = if inside { examples.pixels[((3 * 14 + y - 3) * 14 + x - 3) * 2 + channel] } else { 0 };
             let expected = f32::from(byte) / 255.0 - 0.5;
             assert!((value - expected).abs() < 2e-7, "value {i} is {value}, not {expected}, on {}", device.info());
+        }
+    }
+}
+
+/// One part of an augmentation, or none, or all of it, as `make_golden.py` names them.
+fn part(name: &str, all: Augmentation) -> Augmentation {
+    let none = Augmentation::default();
+    match name {
+        "crop" => none,
+        "rotation" => Augmentation { rotation: all.rotation, ..none },
+        "scale" => Augmentation { scale: all.scale, ..none },
+        "shear" => Augmentation { shear: all.shear, ..none },
+        "shift" => Augmentation { shift: all.shift, ..none },
+        "pad" => Augmentation { pad: all.pad, ..none },
+        "flip" => Augmentation { flip: all.flip, ..none },
+        "all" => all,
+        other => panic!("{other} is no part"),
+    }
+}
+
+#[test]
+fn pytorchs_grid_samples_are_the_examples_of_every_executor() {
+    let (golden, full) = (Golden::open("augmented"), golden::network("augmented"));
+    let examples = golden.examples();
+    let indices: Vec<u32> = (0..examples.labels.len() as u32).collect();
+    let header = training(golden.scalar("step") as u32, golden.scalar("seed") as u32);
+    for device in devices() {
+        for name in ["crop", "rotation", "scale", "shear", "shift", "pad", "flip", "all"] {
+            let network = Network { augmentation: part(name, full.augmentation), ..full.clone() };
+            let values = batch_of(&examples, &indices, indices.len(), &device, &network, header);
+            let expected = golden.values(name);
+            assert_eq!(values.len(), expected.len());
+            let worst = values.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            println!("{name}: {worst:e} on {}", device.info());
+            assert!(worst <= 1e-5, "{name}: off by {worst:e} on {}", device.info());
         }
     }
 }

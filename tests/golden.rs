@@ -3,17 +3,16 @@
 
 mod common;
 
-use common::rig::{Examples, devices, executor, load_decay, reals, run_to, step_inputs};
+use common::golden::{Golden, network};
+use common::rig::{devices, executor, load_decay, reals, run_to, step_inputs};
 use glassnet::exec::{Device, Executor};
-use glassnet::formats::layout::{from_pytorch, pytorch_shape, to_pytorch};
+use glassnet::formats::layout::{pytorch_shape, to_pytorch};
 use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{Epsilon, Rule};
-use glassnet::net::{Network, ParameterShape, Parameters};
+use glassnet::net::Network;
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
-use safetensors::{Dtype, SafeTensors};
-use std::path::PathBuf;
 
 /// That of `make_golden.py`.
 const SEED: u32 = 7;
@@ -22,70 +21,6 @@ const SEED: u32 = 7;
 /// computed in f64: ten times that leaves room for other orders of summation. Every slip tried in a formula or an
 /// update rule (the README lists them) shows above it.
 const SHARE: f64 = 1e-5;
-
-/// A safetensors file of golden values.
-struct Golden {
-    bytes: Vec<u8>,
-}
-
-impl Golden {
-    fn open(name: &str) -> Golden {
-        let path = folder().join(format!("{name}.safetensors"));
-        Golden { bytes: std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())) }
-    }
-
-    /// Shape and values of a tensor of any type.
-    fn get(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
-        let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
-        let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let bytes = view.data();
-        let values = match view.dtype() {
-            Dtype::U8 => bytes.iter().map(|b| f64::from(*b)).collect(),
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
-            Dtype::I64 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
-            other => panic!("{name} is {other:?}"),
-        };
-        (view.shape().to_vec(), values)
-    }
-
-    fn values(&self, name: &str) -> Vec<f64> {
-        self.get(name).1
-    }
-
-    fn scalar(&self, name: &str) -> f64 {
-        self.values(name)[0]
-    }
-
-    fn examples(&self) -> Examples {
-        let (shape, pixels) = self.get("images");
-        let pixels = pixels.into_iter().map(|v| v as u8).collect();
-        let labels = self.values("labels").into_iter().map(|v| v as u32).collect();
-        Examples { shape: [shape[1], shape[2], shape[3]], pixels, labels }
-    }
-
-    fn parameters(&self, network: &Network) -> Vec<Parameters> {
-        let read = |shape: ParameterShape| {
-            let layer = shape.layer;
-            let single =
-                |what: &str| self.values(&format!("{layer}.{what}")).into_iter().map(|v| v as f32).collect::<Vec<_>>();
-            let weight = from_pytorch(&network.nodes[shape.node], &single("weight"));
-            let bias = single("bias");
-            let running = |what: &str| if shape.running > 0 { single(what) } else { Vec::new() };
-            let (running_mean, running_variance) = (running("running_mean"), running("running_var"));
-            Parameters { layer, weight, bias, running_mean, running_variance }
-        };
-        network.parameters().into_iter().map(read).collect()
-    }
-}
-
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
-
-fn network(name: &str) -> Network {
-    Network::from_file(&folder().join(format!("{name}.toml"))).expect("a valid network")
-}
 
 /// Holds every value against PyTorch's; written so that a NaN fails.
 fn compare(what: &str, got: &[f64], want: &[f64]) {

@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod exchange;
+pub mod golden;
 pub mod rig;
 
 use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};

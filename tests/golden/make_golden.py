@@ -105,6 +105,78 @@ def kept(shape, rate, layer, step):
     return places >= int(rate * 2**24)
 
 
+# ---- augmentation ---------------------------------------------------------------------------
+
+# What takes pixels to anywhere between others.
+MOVES = ("rotation", "scale", "shear", "shift")
+AUGMENTED_STEP = 5
+
+
+def even(word, limit):
+    """The upper 24 bits of a word, evenly within the limit, which the kernels have as float32."""
+    return ((word >> 8) / 2**23 - 1) * torch.tensor(limit).float().double()
+
+
+def movement(table, n, height, width):
+    """Where example n's pixels (x, y, 1) go: scaled, slanted, turned around the middle, shifted."""
+    first, second = (pcg3d(SEED ^ stream, AUGMENTED_STEP, n) for stream in (0x5bd1_e995, 0x9e37_79b9))
+    angle = even(first[0], math.radians(table["rotation"]))
+    slant = even(first[1], math.radians(table["shear"])).tan()
+    tall, wide = (1 + even(word, table["scale"]) for word in (first[2], second[0]))
+    down, right = (even(word, table["shift"]) for word in second[1:])
+    matrix = lambda *rows: torch.tensor(rows, dtype=torch.double)
+    middle = matrix((1, 0, (width - 1) / 2), (0, 1, (height - 1) / 2), (0, 0, 1))
+    scaled = matrix((wide, 0, 0), (0, tall, 0), (0, 0, 1))
+    slanted = matrix((1, slant, 0), (0, 1, 0), (0, 0, 1))
+    turned = matrix((angle.cos(), -angle.sin(), 0), (angle.sin(), angle.cos(), 0), (0, 0, 1))
+    shifted = matrix((1, 0, right), (0, 1, down), (0, 0, 1))
+    return shifted @ middle @ turned @ slanted @ scaled @ middle.inverse()
+
+
+def warp(image, move):
+    """[H,W,C] bytes, each pixel sampled from where `move` brings it from; black outside."""
+    height, width, channels = image.shape
+    # From affine_grid's coordinates, -1 to 1 from the first pixel's middle to the last one's, to pixels.
+    pixels = torch.tensor([[(width - 1) / 2, 0, (width - 1) / 2], [0, (height - 1) / 2, (height - 1) / 2], [0, 0, 1]],
+                          dtype=torch.double)
+    theta = pixels.inverse() @ move.inverse() @ pixels
+    grid = F.affine_grid(theta[None, :2], (1, channels, height, width), align_corners=True)
+    planes = image.double().permute(2, 0, 1)[None]
+    return F.grid_sample(planes, grid, "bilinear", "zeros", align_corners=True)[0].permute(1, 2, 0)
+
+
+def augment(table, image, label, n, height, width):
+    """Example n as the network gets it in training: padded, moved, cropped, mirrored."""
+    pad = table["pad"]
+    image = F.pad(image, (0, 0, pad, pad, pad, pad))
+    image = warp(image, movement(table, n, *image.shape[:2]))
+    y, x, _ = pcg3d(SEED, AUGMENTED_STEP, n)
+    y, x = y % (image.shape[0] - height + 1), x % (image.shape[1] - width + 1)
+    image = image[y:y + height, x:x + width]
+    flips = label in table["flip"] and pcg3d(SEED ^ 0x27d4_eb2f, AUGMENTED_STEP, n)[0] >> 31
+    return torch.flip(image, [1]) if flips else image
+
+
+def make_augmented():
+    """Images, and what training with each variation of augmented.toml alone, with none and with all makes of them."""
+    document = tomllib.loads((HERE / "augmented.toml").read_text())
+    full, layer = document["augmentation"], document["layers"][0]
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (5, 12, 10, layer["channels"]), generator=rng).to(torch.uint8)
+    labels = torch.arange(5) % 3
+    still = dict.fromkeys(MOVES, 0.0) | {"pad": 0, "flip": []}
+    tables = {"crop": still} | {name: still | {name: full[name]} for name in full} | {"all": full}
+    tensors = {"images": images, "labels": labels, "step": torch.tensor(AUGMENTED_STEP), "seed": torch.tensor(SEED)}
+    for name, table in tables.items():
+        rows = [augment(table, image, int(label), n, layer["height"], layer["width"])
+                for n, (image, label) in enumerate(zip(images, labels))]
+        tensors[name] = torch.stack(rows) / 255 - 0.5
+    mirrored = (tensors["flip"] != tensors["crop"]).flatten(1).any(1)
+    print(f"augmented: mirrored {mirrored.tolist()}")
+    assert mirrored.any() and not mirrored[labels != 1].all(), "some of those that may be are mirrored"
+    save("augmented", tensors)
+
+
 # ---- networks -------------------------------------------------------------------------------
 
 def read_network(name):
@@ -420,3 +492,4 @@ if __name__ == "__main__":
     lecture_example()
     for network in NETWORKS:
         make(network)
+    make_augmented()
