@@ -4,7 +4,9 @@
 mod common;
 
 use common::golden::{Golden, network};
-use common::rig::{devices, executor, load_decay, reals, run_to, step_inputs};
+use common::rig::{self, devices, executor, load_decay, reals, run_to, step_inputs};
+use glassnet::data::Examples;
+use glassnet::evaluate::{evaluate_crops, scores};
 use glassnet::exec::{Device, Executor};
 use glassnet::formats::layout::{pytorch_shape, to_pytorch};
 use glassnet::kernels::Tensor;
@@ -264,6 +266,24 @@ fn ten_updates_whose_gradient_is_clipped() {
 #[test]
 fn the_moving_average_of_the_weights_of_ten_updates() {
     successive_losses_and_weights("spread", "averaged");
+}
+
+#[test]
+fn the_mean_over_crops_and_its_loss() {
+    let (golden, network) = (Golden::open("crops"), Network { crop: true, ..network("convnetjs_mnist") });
+    let parameters = Golden::open("convnetjs_mnist").parameters(&network);
+    let rig::Examples { shape, pixels, labels } = golden.examples();
+    let labels = labels.into_iter().map(|label| label as u8).collect();
+    let examples = Examples { shape, classes: 10, pixels, labels, numbers: vec![] };
+    for device in devices() {
+        let what = format!("five crops on {}", device.info().executor);
+        let scores = block_on(scores(&device, &network, &parameters, &examples, 2, 5)).expect("scores");
+        let scores: Vec<f64> = scores.into_iter().flatten().map(f64::from).collect();
+        compare(&format!("{what}: probabilities"), &scores, &golden.values("probabilities"));
+        let evaluation = evaluate_crops(&device, &network, &parameters, &examples, 2, 5);
+        let loss = block_on(evaluation).expect("it evaluates").loss;
+        compare(&format!("{what}: loss"), &[loss], &golden.values("loss"));
+    }
 }
 
 on_every_network!(small_a small_b zoo spread blocks hinge mse number dropped convnetjs_mnist);

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).parent
 BATCH_SIZES = [4, 4, 4, 4, 3, 4, 4, 4, 4, 4]  # the partial batch stands where later losses feel it
@@ -473,6 +473,19 @@ def save(name, tensors):
     save_file(tensors, HERE / f"{name}.safetensors", metadata=made_by)
 
 
+def make_crops():
+    """The mean of what the MNIST network makes of five crops of each image: the middle, then the corners."""
+    weights = load_file(HERE / "convnetjs_mnist.safetensors")
+    params = {k: v.double() for k, v in weights.items() if k.endswith((".weight", ".bias"))}
+    layers, rng = read_network("convnetjs_mnist"), torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, 28, 28, 1), generator=rng).to(torch.uint8)
+    labels = torch.randint(0, 10, (3,), generator=rng)
+    crops = [images[:, y:y + 24, x:x + 24] for y, x in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4))]
+    probabilities = torch.stack([forward(layers, params, network_input(crop))["softmax"] for crop in crops]).mean(0)
+    loss = F.nll_loss(probabilities.log(), labels)
+    save("crops", {"images": images, "labels": labels, "probabilities": probabilities, "loss": loss})
+
+
 def lecture_example():
     """Sharpening a 5x5 image, the worked example of a lecture on convolution."""
     image = torch.tensor([[60, 113, 56, 139, 85], [73, 121, 54, 84, 128], [131, 99, 70, 129, 127],
@@ -493,3 +506,4 @@ if __name__ == "__main__":
     for network in NETWORKS:
         make(network)
     make_augmented()
+    make_crops()
