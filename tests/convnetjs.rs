@@ -1,7 +1,8 @@
 //! ConvNetJS's snapshots: networks that ConvNetJS ran itself give the same outputs and gradients on every executor, a
 //! snapshot read and written again is the same one, and every kind of damage has its message.
 //!
-//! `tests/golden/make_convnetjs.js` makes the networks, `tests/golden/check_convnetjs.js` lets ConvNetJS load our files.
+//! `tests/golden/make_convnetjs.js` makes the networks. `tests/golden/check_convnetjs.js` lets ConvNetJS load our files where
+//! `GLASSNET_NODE_MODULES` is the folder that it is in.
 
 mod common;
 
@@ -118,6 +119,22 @@ fn outputs_and_gradients_are_those_of_convnetjs_on_every_executor() {
             }
         }
     }
+}
+
+/// Where `GLASSNET_NODE_MODULES` says nothing, skipped with a loud line.
+#[test]
+fn convnetjs_computes_with_what_is_written_what_it_did_before() {
+    let Some(modules) = std::env::var_os("GLASSNET_NODE_MODULES") else {
+        return common::skipped("set GLASSNET_NODE_MODULES to a node_modules folder with convnetjs 0.3.0");
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/check_convnetjs.js");
+    let mut node = std::process::Command::new("node");
+    node.args([script, env!("CARGO_BIN_EXE_glassnet")]).env("NODE_PATH", modules);
+    let output = node.output().expect("node starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.matches(": the same,").count(), cases().len());
 }
 
 /// Holds every field of a snapshot against ConvNetJS's own: the same keys, the same values, weights to within f32.
