@@ -99,12 +99,12 @@ fn mean_loss(name: &str) {
     });
 }
 
-/// The trainers of `make_golden.py`. Its `l1` is one step of SGD.
+/// The trainers of `make_golden.py`. Its `l1` is SGD's.
 fn rule(trainer: &str) -> Rule {
     match trainer {
         "adadelta" => Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
         "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        "adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        "adamw" | "l1_adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         "momentum" | "clipped" | "averaged" => Rule::Momentum { momentum: 0.9 },
         "nesterov" => Rule::Nesterov { momentum: 0.9 },
         "adagrad" => Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
@@ -251,8 +251,13 @@ macro_rules! on_every_network {
             }
 
             #[test]
-            fn one_update_with_l1_decay() {
+            fn ten_updates_with_l1_decay() {
                 super::successive_losses_and_weights(NAME, "l1");
+            }
+
+            #[test]
+            fn ten_updates_with_l1_decay_beside_adamws_step() {
+                super::successive_losses_and_weights(NAME, "l1_adamw");
             }
         }
     )*};
