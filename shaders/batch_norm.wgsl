@@ -111,6 +111,8 @@ var<workgroup> lanes: array<Moments, 64>;
 
 fn merged(a: Moments, b: Moments) -> Moments {
     if b.count == 0.0 { return a; }
+    // Else the square of a large mean could be infinite, and infinity times nothing is no number.
+    if a.count == 0.0 { return b; }
     let count = a.count + b.count;
     let d = b.mean - a.mean;
     let share = b.count / count;
@@ -195,7 +197,8 @@ fn forward_vec4(
     forward_y4[i] = (load_forward_x(i) - forward_statistics4[c]) * factor + forward_bias4[c];
 }
 
-// ---- running: running' = running + momentum * (batch - running), the batch's variance divided by M - 1 ----
+// ---- running: running' = running + momentum * (batch - running), the batch's variance divided by M - 1; a batch of one
+// value has no variance, and leaves them as they are ----
 @group(0) @binding(2) var<storage, read> running_before: array<f32>;
 @group(0) @binding(3) var<storage, read> running_statistics: array<f32>;
 @group(0) @binding(4) var<storage, read_write> running_after: array<f32>;
@@ -210,9 +213,10 @@ fn running(
     if i >= 2u * p.channels { return; }
     var batch = running_statistics[i];
     let count = valid_rows();
-    if i >= p.channels && count > 1u { batch *= f32(count) / f32(count - 1u); }
+    if i >= p.channels { batch *= f32(count) / f32(max(count, 2u) - 1u); }
     let before = running_before[i];
-    running_after[i] = before + p.momentum * (batch - before);
+    let after = before + p.momentum * (batch - before);
+    running_after[i] = select(before, after, count > 1u);
 }
 
 // ---- sums: of dy and of dy * (x - mean) / sqrt(variance + epsilon), for each chunk and channel ----

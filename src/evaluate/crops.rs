@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::batch::Place;
-use crate::net::Network;
+use crate::net::{Flip, Network};
 
 /// The most crops: each is a forward pass over all examples.
 pub const MAX_CROPS: usize = 100;
@@ -22,7 +22,9 @@ pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<O
     }
     let (input, pad) = (network.input_shape(), network.augmentation.pad);
     let [y, x] = [image[0].saturating_sub(input.height), image[1].saturating_sub(input.width)].map(|s| s + 2 * pad);
-    let flips = network.augmentation.flip.has_all(network.classes());
+    let flip = network.augmentation.flip;
+    // How many classes stand for numbers, the data says.
+    let flips = if network.learns_numbers() { flip == Flip::ALL } else { flip.has_all(network.classes()) };
     let different = (y + 1).saturating_mul(x + 1).saturating_mul(1 + usize::from(flips));
     if different == 1 {
         return Err(Error::Settings(format!(

@@ -8,6 +8,7 @@ use super::host::Memory;
 use crate::kernels::{Args, BufferId, Kernel, Op, Prepared, Scalar, Slot, SlotMut};
 use crate::program::Program;
 use rayon::prelude::*;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// What is run at once.
@@ -48,11 +49,17 @@ pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Ste
     let (mut steps, mut left) = (Vec::new(), Vec::from_iter(instructions));
     while let Some(first) = left.first() {
         let mut chain = Chain { instructions: Vec::new(), written: Vec::new(), unit: 1 };
-        let mut later: Vec<usize> = Vec::new();
-        for i in &left {
-            let waits = later.iter().any(|before| conflict(program, *before, *i));
-            if waits || !chain.take(program, *i) {
+        let (mut later, mut waiting, mut touched) = (Vec::new(), Roots::default(), HashSet::new());
+        for (place, i) in left.iter().enumerate() {
+            let op = &program.instructions[*i].op;
+            if waiting.conflict(program, op) || !chain.take(program, *i, &mut touched) {
+                waiting.add(program, op);
                 later.push(*i);
+            }
+            // In a long program what comes far behind hardly ever joins.
+            if later.len() == WAITING {
+                later.extend(&left[place + 1..]);
+                break;
             }
         }
         // One operation alone finds its own way to cut itself.
@@ -67,20 +74,33 @@ pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Ste
     steps
 }
 
-/// Whether two instructions must stay in this order.
-fn conflict(program: &Program, before: usize, after: usize) -> bool {
-    let [before, after] = [before, after].map(|i| &program.instructions[i].op);
-    let shares = |some: &[BufferId], others: &[BufferId]| {
-        some.iter().any(|a| others.iter().any(|b| program.root(*a).0 == program.root(*b).0))
-    };
-    shares(&before.outputs, &after.inputs)
-        || shares(&before.outputs, &after.outputs)
-        || shares(&before.inputs, &after.outputs)
+/// Instructions that may wait while a chain is made.
+const WAITING: usize = 256;
+
+/// The memory that waiting instructions need.
+#[derive(Default)]
+struct Roots {
+    read: HashSet<BufferId>,
+    written: HashSet<BufferId>,
+}
+
+impl Roots {
+    fn add(&mut self, program: &Program, op: &Op) {
+        self.read.extend(op.inputs.iter().map(|buffer| program.root(*buffer).0));
+        self.written.extend(op.outputs.iter().map(|buffer| program.root(*buffer).0));
+    }
+
+    /// Whether an operation must stay behind one of those that wait.
+    fn conflict(&self, program: &Program, op: &Op) -> bool {
+        let root = |buffer: &BufferId| program.root(*buffer).0;
+        op.inputs.iter().any(|buffer| self.written.contains(&root(buffer)))
+            || op.outputs.iter().map(root).any(|root| self.written.contains(&root) || self.read.contains(&root))
+    }
 }
 
 impl Chain {
-    /// Takes an instruction behind its last one, if it can.
-    fn take(&mut self, program: &Program, instruction: usize) -> bool {
+    /// Takes an instruction behind its last one, if it can; `touched` is all memory that its instructions read or write.
+    fn take(&mut self, program: &Program, instruction: usize, touched: &mut HashSet<BufferId>) -> bool {
         let op = &program.instructions[instruction].op;
         let Some(pieces) = op.pieces else { return false };
         let same_units = self.unit == 1 || pieces.unit == 1 || self.unit == pieces.unit;
@@ -89,22 +109,15 @@ impl Chain {
         let written = op.outputs.iter().map(|b| Written { buffer: *b, unit, len: program.buffer(*b).len / items });
         let written: Vec<Written> = written.collect();
         let fits = same_units
-            && written.iter().all(|written| self.may_write(program, written, items))
+            && written.iter().all(|written| may_write(program, written, items, touched))
             && op.inputs.iter().enumerate().all(|(i, b)| self.may_read(program, *b, pieces.whole.contains(&i)));
         if fits {
             self.instructions.push(instruction);
             self.unit = self.unit.max(pieces.unit);
             self.written.extend(written);
+            touched.extend(op.inputs.iter().chain(&op.outputs).map(|buffer| program.root(*buffer).0));
         }
         fits
-    }
-
-    /// A buffer with memory of its own, that no piece needs as it was before.
-    fn may_write(&self, program: &Program, written: &Written, items: usize) -> bool {
-        let spec = program.buffer(written.buffer);
-        let touches = |op: &Op| op.inputs.iter().chain(&op.outputs).any(|b| program.root(*b).0 == written.buffer);
-        let free = !self.instructions.iter().any(|i| touches(&program.instructions[*i].op));
-        free && spec.parent.is_none() && spec.len == written.len * items
     }
 
     /// What this chain does not write, or writes example by example.
@@ -119,6 +132,12 @@ impl Chain {
     fn place(&self, buffer: BufferId) -> Option<usize> {
         self.written.iter().position(|written| written.buffer == buffer)
     }
+}
+
+/// A buffer with memory of its own, that no piece needs as it was before.
+fn may_write(program: &Program, written: &Written, items: usize, touched: &HashSet<BufferId>) -> bool {
+    let spec = program.buffer(written.buffer);
+    !touched.contains(&written.buffer) && spec.parent.is_none() && spec.len == written.len * items
 }
 
 /// A chain, to be run.

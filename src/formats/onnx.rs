@@ -209,7 +209,7 @@ impl Builder {
         let pads = [size / 2, 0, (size - 1) / 2, 0];
         let attributes = vec![ints("kernel_shape", &[size, 1]), ints("pads", &pads), int("count_include_pad", 1)];
         self.push("AveragePool", &part("means"), &[], attributes);
-        self.reshape(&part("map"), &[0, channels, height, width]);
+        self.reshape(&part("averages"), &[0, channels, height, width]);
         for (op, what, value, constant) in
             [("Mul", "scaled", alpha, "alpha"), ("Add", "sums", k, "k"), ("Pow", "divisors", beta, "beta")]
         {

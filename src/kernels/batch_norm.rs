@@ -238,7 +238,7 @@ pub fn forward(p: Params, x: Tensor, statistics: Tensor, [weight, bias]: [Tensor
     Op::new(kernel, p, &inputs, &[y], p.workgroups(x.len), 4 * x.len).in_pieces(&[1, 2, 3], 1)
 }
 
-/// What the running statistics are after a training step.
+/// What the running statistics are after a training step; a batch of one value a channel leaves them as they are.
 pub fn running(p: Params, header: Tensor, before: Tensor, statistics: Tensor, after: Tensor) -> Op {
     let len = p.running_len();
     assert_eq!((header.len, before.len, after.len), (Header::LEN, len, len), "batch_norm.running: header, running");
@@ -355,10 +355,10 @@ fn running_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (header, before, statistics) = (args.words(0), args.real(1), args.real(2));
     let (count, momentum) = (valid_rows(&p, header) as f64, f64::from(p.momentum));
     for (i, after) in args.out(0).iter_mut().enumerate() {
-        // The sample's variance estimates that of what it was drawn from by dividing by M - 1.
-        let unbiased = i >= p.channels as usize && count > 1.0;
-        let batch = statistics[i].get() * if unbiased { count / (count - 1.0) } else { 1.0 };
-        *after = S::of(before[i].get() + momentum * (batch - before[i].get()));
+        // The sample's variance estimates that of what it was drawn from by dividing by M - 1; of one value there is none.
+        let unbiased = if i >= p.channels as usize { count / (count - 1.0) } else { 1.0 };
+        let moved = || before[i].get() + momentum * (statistics[i].get() * unbiased - before[i].get());
+        *after = if count > 1.0 { S::of(moved()) } else { before[i] };
     }
 }
 

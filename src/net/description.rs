@@ -278,7 +278,9 @@ impl Network {
             return Err(within(&format!("name has {} bytes; rule: at most {MAX_NAME}", name.len())));
         }
         let mut network = Network::from_layers(&name, &layers, document.initializer).map_err(|error| within(&error))?;
-        document.augmentation.check(network.input_shape(), network.classes()).map_err(|error| within(&error))?;
+        // Any number of classes may stand for numbers.
+        let classes = if network.learns_numbers() { usize::from(u8::MAX) + 1 } else { network.classes() };
+        document.augmentation.check(network.input_shape(), classes).map_err(|error| within(&error))?;
         document.training.check().map_err(|error| within(&error))?;
         factors.into_iter().for_each(|(node, factors)| network.nodes[node].factors = factors);
         network.crop = cropped;

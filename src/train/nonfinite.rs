@@ -58,18 +58,28 @@ pub(super) async fn explain(
 fn in_snapshot(session: &Session, settings: &Settings, snapshot: &Snapshot, step: u64) -> Option<Error> {
     let odd = |values: &[f32]| values.iter().filter(|v| !v.is_finite()).count() as u64;
     for layer in session.parameters(&settings.network, &snapshot.parameters) {
-        for (tensor, values) in [("weight", &layer.weight), ("bias", &layer.bias)] {
+        let tensors = [
+            ("weight", &layer.weight),
+            ("bias", &layer.bias),
+            ("running mean", &layer.running_mean),
+            ("running variance", &layer.running_variance),
+        ];
+        for (tensor, values) in tensors {
             if odd(values) > 0 {
                 let (layer, tensor) = (layer.layer.clone(), tensor.to_string());
                 return Some(Error::NonFinite { step, layer, tensor, count: odd(values) });
             }
         }
     }
-    // Each slot of the state is laid out like the parameters, and so is the average.
-    for (tensor, values) in [("optimiser state", &snapshot.state), ("moving average", &snapshot.average)] {
-        for slot in values.chunks_exact(snapshot.parameters.len()) {
-            for layer in session.parameters(&settings.network, slot) {
-                let count = odd(&layer.weight) + odd(&layer.bias);
+    // The average is laid out like the parameters, each slot of the state like what is learned of them.
+    let (all, learned) = (snapshot.parameters.len(), session.learned_len());
+    let states = [("optimiser state", &snapshot.state, learned), ("moving average", &snapshot.average, all)];
+    for (tensor, values, len) in states {
+        for slot in values.chunks_exact(len) {
+            let slot = [slot, &vec![0.0; all - len]].concat();
+            for layer in session.parameters(&settings.network, &slot) {
+                let values = [&layer.weight, &layer.bias, &layer.running_mean, &layer.running_variance];
+                let count = values.map(|values| odd(values)).iter().sum();
                 if count > 0 {
                     return Some(Error::NonFinite { step, layer: layer.layer, tensor: tensor.into(), count });
                 }

@@ -377,7 +377,8 @@ impl Run<'_> {
     /// The error for a non-finite value that showed in step `seen`.
     async fn explain_non_finite(&mut self, seen: u64) -> Result<Error> {
         let from = self.good.clone();
-        let Range { start, end } = self.clean..seen + 1;
+        // The update of a step comes after its figures.
+        let Range { start, end } = self.clean.saturating_sub(1)..seen + 1;
         nonfinite::explain(&mut self.session, self.settings, self.end, &mut self.sampler, from, start..end).await
     }
 

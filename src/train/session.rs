@@ -136,6 +136,12 @@ impl Session {
         self.executor.program().trainable.and_then(|t| t.average)
     }
 
+    /// Length of weights and biases in the flat buffer, behind which running statistics lie.
+    pub fn learned_len(&self) -> usize {
+        let program = self.executor.program();
+        program.trainable.map_or(program.parameters.len, |trainable| trainable.gradients.len)
+    }
+
     /// Waits for the device and copies to the host what training goes on from.
     pub async fn snapshot(&mut self) -> Result<Snapshot> {
         let program = self.executor.program();

@@ -30,8 +30,8 @@ const OTHERS: [(&str, &str); 7] = [
     (
         "after-fc",
         r#"[{ type = "input", height = 4, width = 3, channels = 2 }, { type = "fc", outputs = 12 },
-            { type = "maxout", group = 2 }, { type = "lrn", size = 3, alpha = 2 },
-            { type = "lrn", size = 4, alpha = 2 },
+            { type = "lrn", size = 2, alpha = 3 }, { type = "maxout", group = 2 }, { type = "fc", outputs = 6 },
+            { type = "lrn", size = 3, alpha = 2 }, { type = "lrn", size = 4, alpha = 2 },
             { type = "conv", filters = 8, kernel = 3, pad = 1, activation = "sigmoid" },
             { type = "max-pool", size = 2, stride = 1, pad = 1 }, { type = "maxout", group = 4 },
             { type = "fc", outputs = 6 }, { type = "avg-pool", size = 1 }, { type = "fc", outputs = 5, activation = "tanh" },

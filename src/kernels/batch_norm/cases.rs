@@ -17,6 +17,8 @@ const SHAPES: &[([usize; 3], u32, bool)] = &[
     ([130, 9, 12], 130, true),
     ([130, 9, 12], 129, false),
     ([3, 35, 65], 2, true),
+    // One value a channel, of several examples and of one.
+    ([5, 1, 6], 1, true),
     // Valid examples end with a unit, and with the first part of one.
     ([64, 100, 3], 8, true),
     ([64, 100, 4], 9, true),
