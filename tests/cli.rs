@@ -411,6 +411,35 @@ fn data_sets_are_listed_and_verified() {
 }
 
 #[test]
+fn an_unpacked_cifar10_is_listed_and_verified() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inner = folder.path().join("cifar-10-batches-bin");
+    fs::create_dir(&inner).expect("a folder");
+    let names = (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".to_string()]);
+    // Black aeroplanes, as many as the published files have pictures.
+    for name in names {
+        fs::File::create(inner.join(name)).expect("a file").set_len(10_000 * 3_073).expect("its size");
+    }
+    let data = |action: &[&str]| {
+        let mut command = glassnet(&["data"]);
+        command.args(action).arg("--data-dir").arg(folder.path());
+        command
+    };
+    let listed = document(&mut data(&["list"]));
+    let set = listed.as_array().and_then(|sets| sets.iter().find(|set| set["dataset"] == "cifar10")).expect("its line");
+    assert_eq!((&set["state"], &set["folder"]), (&json!("unverifiable"), &json!(inner)));
+    assert_eq!(set["files"].as_array().map(Vec::len), Some(6));
+    let assert = data(&["verify", "--dataset", "cifar10"]).assert().code(1);
+    let told = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    let detail = "cifar10/test_batch.bin: only the checksum of cifar-10-binary.tar.gz is published; keep that one";
+    assert!(told.contains(detail), "{told}");
+    fs::remove_file(inner.join("data_batch_4.bin")).expect("a file");
+    let output = data(&["verify", "--dataset", "cifar10", "--json"]).assert().code(1);
+    let reports: Value = serde_json::from_slice(&output.get_output().stdout).expect("stdout is one JSON document");
+    assert_eq!((&reports[0]["state"], &reports[0]["files"][3]["verdict"]), (&json!("differs"), &json!("missing")));
+}
+
+#[test]
 fn an_unknown_data_set_is_a_mistake_of_the_command_line() {
     let assert = Folder::new().command("eval").args(["--dataset", "cifar"]).assert().code(2);
     assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("choose one of mnist"));

@@ -50,7 +50,8 @@ struct SetReport {
     dataset: DatasetName,
     /// None where its files were not found, and for the synthetic sets, which have none.
     folder: Option<PathBuf>,
-    /// `built-in`, `missing`, `verified` or `differs`.
+    /// `built-in`, `missing`, `verified`, `unverifiable` where nothing tells the files from the published ones, or
+    /// `differs`.
     state: &'static str,
     files: Vec<FileLine>,
 }
@@ -168,18 +169,25 @@ fn set_report(dataset: DatasetName, folder: Option<PathBuf>, files: Vec<FileRepo
         _ if dataset.is_synthetic() => "built-in",
         None => "missing",
         Some(_) if files.iter().all(|file| file.verdict == Verdict::Verified) => "verified",
+        Some(_) if files.iter().all(|file| matches!(file.verdict, Verdict::Verified | Verdict::Unverifiable)) => {
+            "unverifiable"
+        }
         Some(_) => "differs",
     };
-    SetReport { dataset, folder, state, files: files.into_iter().map(file_line).collect() }
+    SetReport { dataset, folder, state, files: files.into_iter().map(|file| file_line(dataset, file)).collect() }
 }
 
-fn file_line(report: FileReport) -> FileLine {
+fn file_line(dataset: DatasetName, report: FileReport) -> FileLine {
     let FileReport { file, path, bytes, verdict } = report;
     let (verdict, detail) = match verdict {
         Verdict::Verified => ("verified", None),
         Verdict::Differs { sha256 } => ("differs", Some(format!("not the published file: its SHA-256 is {sha256}"))),
         Verdict::Unverifiable => {
-            ("unverifiable", Some("only the checksum of the gzipped file is published; keep that one".into()))
+            let packed = match dataset.files() {
+                [archive] if *archive != file => format!("{archive}.gz"),
+                _ => "the gzipped file".to_string(),
+            };
+            ("unverifiable", Some(format!("only the checksum of {packed} is published; keep that one")))
         }
         Verdict::Unreadable(why) => ("unreadable", Some(why)),
         Verdict::Missing => ("missing", None),
@@ -201,8 +209,10 @@ fn finish(reports: &[SetReport], output: Output) -> Result<ExitCode> {
     }
     output.result(&reports, format_args!("{table}{details}"))?;
     let failed = reports.iter().any(|report| report.state != "verified");
-    if failed {
+    if reports.iter().any(|report| !["verified", "unverifiable"].contains(&report.state)) {
         note("error: not all files are the published ones; remove those and run `glassnet data fetch`");
+    } else if failed {
+        note("error: not all files have a published checksum; `glassnet data fetch` downloads those that do");
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -11,6 +11,20 @@ pub const FILES: [&str; 4] =
 /// The one file of CIFAR-10, unpacked name.
 pub const CIFAR10_FILE: &str = "cifar-10-binary.tar";
 
+/// The folder in it.
+pub const CIFAR10_FOLDER: &str = "cifar-10-batches-bin";
+
+/// The files in that folder, which an unpacked copy has: five of the training set, then the test set.
+/// No checksums of theirs are published.
+pub const CIFAR10_BATCHES: [&str; 6] = [
+    "data_batch_1.bin",
+    "data_batch_2.bin",
+    "data_batch_3.bin",
+    "data_batch_4.bin",
+    "data_batch_5.bin",
+    "test_batch.bin",
+];
+
 /// One published file; its name is the entry of [`DatasetName::files`] at the same index, plus `.gz`.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {

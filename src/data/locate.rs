@@ -1,10 +1,11 @@
 //! Where files are looked for: `--data-dir`, or else `GLASSNET_DATA` and then the user's cache folder.
 //! Each may hold the files itself or in a subfolder named after the data set; a file may be gzipped or plain,
 //! and be called `train-images-idx3-ubyte` or, as some archives do, `train-images.idx3-ubyte`.
+//! CIFAR-10 may be the archive or the files in it, also in their folder `cifar-10-batches-bin`.
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetName, Request, verify};
+use super::{DatasetName, Request, catalog, verify};
 use crate::{Error, Result};
 
 /// The folder that the environment variable `GLASSNET_DATA` names; empty counts as unset.
@@ -44,9 +45,18 @@ pub(super) fn file_in(folder: &Path, file: &str) -> Option<PathBuf> {
     variants.into_iter().map(|variant| folder.join(variant)).find(|path| path.is_file())
 }
 
+/// Which of the forms of `name` is in `folder`: a whole one, else one of which some files are there, else none is and
+/// the published one is meant.
+pub(super) fn form_in(name: DatasetName, folder: &Path) -> &'static [&'static str] {
+    let there = |form: &[&str]| form.iter().filter(|file| file_in(folder, file).is_some()).count();
+    let forms = name.forms();
+    let whole = forms.iter().find(|form| there(form) == form.len());
+    whole.or_else(|| forms.iter().find(|form| there(form) > 0)).copied().unwrap_or(name.files())
+}
+
 /// The files of `name` that are not in `folder`.
 pub(super) fn missing_from(name: DatasetName, folder: &Path) -> Vec<&'static str> {
-    name.files().iter().copied().filter(|file| file_in(folder, file).is_none()).collect()
+    form_in(name, folder).iter().copied().filter(|file| file_in(folder, file).is_none()).collect()
 }
 
 /// The folder at `place` that holds all files of `name`.
@@ -58,7 +68,7 @@ pub(super) fn complete_folder(name: DatasetName, place: &Path) -> Option<PathBuf
 pub(super) fn incomplete_folder(name: DatasetName, place: &Path) -> Option<PathBuf> {
     candidates(name, place)
         .into_iter()
-        .find(|folder| (1..name.files().len()).contains(&missing_from(name, folder).len()))
+        .find(|folder| (1..form_in(name, folder).len()).contains(&missing_from(name, folder).len()))
 }
 
 /// The folder at `place` to report on: a complete one, else an incomplete one, else the place itself.
@@ -73,6 +83,10 @@ fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
     match another_set_in(name, place) {
         None => folders.push(place.to_path_buf()),
         Some(other) => log::info!("the files in {} are {other}, not {name}", place.display()),
+    }
+    if name == DatasetName::Cifar10 {
+        folders =
+            folders.into_iter().flat_map(|folder| [folder.clone(), folder.join(catalog::CIFAR10_FOLDER)]).collect();
     }
     folders
 }

@@ -134,6 +134,14 @@ impl DatasetName {
         }
     }
 
+    /// The lists of files of which any one makes it whole: those that are published, and CIFAR-10's unpacked ones.
+    pub(crate) fn forms(self) -> Vec<&'static [&'static str]> {
+        match self {
+            DatasetName::Cifar10 => vec![self.files(), &catalog::CIFAR10_BATCHES],
+            _ => vec![self.files()],
+        }
+    }
+
     /// Whether this program draws it.
     pub fn is_synthetic(self) -> bool {
         matches!(self, DatasetName::Synthetic | DatasetName::SyntheticPictures)

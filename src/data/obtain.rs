@@ -69,9 +69,10 @@ fn obtain_with(
     let folder = request.data_dir.clone().or(target).map_or("a folder".into(), |folder| folder.display().to_string());
     let files: Vec<String> = name.files().iter().map(|file| format!("{file}.gz")).collect();
     let files = files.join(", ");
+    let unpacked = if name.forms().len() > 1 { ", or the .bin files in it," } else { "" };
     Err(Error::Data(format!(
-        "{name} cannot be obtained: {reason}; put {files} (gzipped or plain) into {folder}, or name the folder that \
-         has them with --data-dir, or train on the built-in {} with `--dataset {}`",
+        "{name} cannot be obtained: {reason}; put {files} (gzipped or plain){unpacked} into {folder}, or name the \
+         folder that has them with --data-dir, or train on the built-in {} with `--dataset {}`",
         name.drawn(),
         name.stand_in()
     )))
@@ -120,14 +121,18 @@ fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress
     Err(Error::Download(format!("this build cannot download {name}")))
 }
 
+/// The archive in `folder`, or the files in it.
 #[cfg(not(target_arch = "wasm32"))]
-fn read_archive(path: &Path) -> Result<(Examples, Examples)> {
-    super::cifar::read_archive(path)
+fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
+    match locate::form_in(DatasetName::Cifar10, folder) {
+        [archive] => super::cifar::read_archive(&locate::file_in(folder, archive).unwrap_or(folder.join(archive))),
+        _ => super::cifar::read_folder(folder),
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
-fn read_archive(path: &Path) -> Result<(Examples, Examples)> {
-    Err(Error::Data(format!("this build cannot read {}", path.display())))
+fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
+    Err(Error::Data(format!("this build cannot read {}", folder.display())))
 }
 
 /// Reads the files of `folder`.
@@ -135,8 +140,8 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
     // Paths of missing files never get this far; should one vanish just now, reading it says so.
     let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
     let read = |images: &str, labels: &str| idx::read_examples(&path(images), &path(labels), CLASSES);
-    let both = || match name.files() {
-        [archive] => read_archive(&path(archive)),
+    let both = || match name {
+        DatasetName::Cifar10 => read_cifar10(folder),
         _ => {
             let (train, test) = rayon::join(|| read(FILES[0], FILES[1]), || read(FILES[2], FILES[3]));
             Ok((train?, test?))
@@ -154,7 +159,7 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
     }
     for report in reports {
         if let (Verdict::Differs { .. }, Some(path)) = (&report.verdict, &report.path) {
-            log::warn!("{} is not the published file of {name}: its checksum differs", path.display());
+            log::warn!("{} is not the published file of {name}: its bytes differ", path.display());
         }
     }
     Ok(Dataset { name, train, test, origin: Origin::Files(folder.to_path_buf()) })

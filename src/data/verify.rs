@@ -19,7 +19,7 @@ pub enum Verdict {
     Verified,
     /// Its SHA-256 is another one: it is damaged, or someone's own data.
     Differs { sha256: String },
-    /// It is unpacked, and only the sum of the packed file is published.
+    /// It is unpacked, and only the sum of the packed file, or of the archive that it was in, is published.
     Unverifiable,
     /// It cannot be read or unpacked; the text says why and what to do.
     Unreadable(String),
@@ -47,16 +47,20 @@ pub fn verify(name: DatasetName, folder: &Path) -> Vec<FileReport> {
 }
 
 pub(super) fn verify_against(name: DatasetName, sources: &Sources, folder: &Path) -> Vec<FileReport> {
-    let report = |(&file, published): (&&'static str, &Published)| {
+    let form = locate::form_in(name, folder);
+    let published = |index: usize| if form == name.files() { sources.files.get(index) } else { None };
+    let report = |(index, &file): (usize, &&'static str)| {
         let path = locate::file_in(folder, file);
         let bytes = path.as_deref().and_then(|path| path.metadata().ok()).map_or(0, |metadata| metadata.len());
         let verdict = match &path {
             None => Verdict::Missing,
-            Some(path) => judge(path, published).unwrap_or_else(|error| Verdict::Unreadable(error.to_string())),
+            Some(path) => published(index)
+                .map_or_else(|| judge_batch(path), |published| judge(path, published))
+                .unwrap_or_else(|error| Verdict::Unreadable(error.to_string())),
         };
         FileReport { file, path, bytes, verdict }
     };
-    name.files().iter().zip(&sources.files).map(report).collect()
+    form.iter().enumerate().map(report).collect()
 }
 
 /// One data set: where it was found, and what its files are.
@@ -100,6 +104,21 @@ pub(super) fn judge(path: &Path, published: &Published) -> Result<Verdict> {
     io::copy(&mut bytes, &mut unpacked).map_err(|error| idx::unpack_error(path, error))?;
     let unpacked = unpacked.finish();
     Ok(if matches(&unpacked) { Verdict::Verified } else { Verdict::Differs { sha256: packed } })
+}
+
+/// What can be said of one of CIFAR-10's unpacked files, whose sums nobody publishes: whether it can be read, and whether
+/// it has the size of the published one.
+#[cfg(not(target_arch = "wasm32"))]
+fn judge_batch(path: &Path) -> Result<Verdict> {
+    if super::cifar::read_batch(path)?.len() == super::cifar::BATCH_BYTES {
+        return Ok(Verdict::Unverifiable);
+    }
+    Ok(Verdict::Differs { sha256: sha256_of_file(path)?.0 })
+}
+
+#[cfg(target_arch = "wasm32")]
+fn judge_batch(_: &Path) -> Result<Verdict> {
+    Ok(Verdict::Unverifiable)
 }
 
 /// The sum of a file's bytes as they are, and the first three of them.

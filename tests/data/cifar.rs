@@ -136,6 +136,82 @@ fn a_plain_tar_serves_too_and_cannot_be_verified() {
     assert_eq!(reports.iter().map(|report| &report.verdict).collect::<Vec<_>>(), [&Verdict::Unverifiable]);
 }
 
+/// Writes what the archive holds into `folder`.
+fn unpack(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for (name, bytes) in entries() {
+        fs::write(folder.join(name.strip_prefix("cifar-10-batches-bin/").unwrap()), bytes).unwrap();
+    }
+}
+
+#[test]
+fn an_unpacked_archive_is_read_wherever_it_lies() {
+    for place in ["", "cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin"] {
+        let folder = tempdir().unwrap();
+        let inner = folder.path().join(place);
+        unpack(&inner);
+        let dataset = obtain(&folder).unwrap();
+        let Origin::Files(found) = &dataset.origin else { panic!("{:?}", dataset.origin) };
+        assert!(found.components().eq(inner.components()), "{}", found.display());
+        assert_eq!((&dataset.train.labels[..], &dataset.test.labels[..]), (&[1, 2, 3, 4, 5][..], &[9, 0][..]));
+        assert_eq!(dataset.train.image(2)[..6], [3, 100, 200, 4, 101, 201]);
+    }
+    // The archive beside them comes first: its checksum is published.
+    let folder = tempdir().unwrap();
+    unpack(folder.path());
+    fs::write(folder.path().join(FILE), gzip(&tar(&entries()[..3]))).unwrap();
+    assert!(obtain(&folder).unwrap_err().to_string().contains("is incomplete: data_batch_4.bin"));
+}
+
+#[test]
+fn what_lacks_in_an_unpacked_archive_is_named() {
+    let folder = tempdir().unwrap();
+    let inner = folder.path().join("cifar-10-batches-bin");
+    unpack(&inner);
+    for name in ["data_batch_3.bin", "test_batch.bin"] {
+        fs::remove_file(inner.join(name)).unwrap();
+    }
+    let message = obtain(&folder).unwrap_err().to_string();
+    let expected = "cifar10 is incomplete: data_batch_3.bin, test_batch.bin (gzipped or plain) missing from ";
+    assert!(message.starts_with(expected) && message.contains("cifar-10-batches-bin"), "{message}");
+    let reports = data::verify(DatasetName::Cifar10, folder.path());
+    let missing = reports.iter().filter(|report| report.verdict == Verdict::Missing).map(|report| report.file);
+    assert_eq!(missing.collect::<Vec<_>>(), ["data_batch_3.bin", "test_batch.bin"]);
+}
+
+#[test]
+fn unpacked_files_are_checked_as_those_in_the_archive() {
+    let refusal_with = |name: &str, bytes: &[u8]| {
+        let folder = tempdir().unwrap();
+        unpack(folder.path());
+        fs::write(folder.path().join(name), bytes).unwrap();
+        let message = obtain(&folder).unwrap_err().to_string();
+        assert!(message.contains(name) && message.ends_with("run `glassnet data fetch`"), "{message}");
+        message
+    };
+    let short = refusal_with("data_batch_2.bin", &[0; 3072]);
+    assert!(short.contains("has 3072 bytes; records have 3073"), "{short}");
+    assert!(refusal_with("data_batch_4.bin", b"").contains("has 0 bytes"));
+    let label = refusal_with("test_batch.bin", &[record(1, [0; 3]), record(10, [0; 3])].concat());
+    assert!(label.contains("label 10 of record 1 is not within 0 to 9"), "{label}");
+    assert!(refusal_with("batches.meta.txt", b"cat\ndog\n").contains("names other classes"));
+}
+
+#[test]
+fn unpacked_files_have_no_published_checksum() {
+    let folder = tempdir().unwrap();
+    unpack(folder.path());
+    fs::File::create(folder.path().join("data_batch_1.bin")).unwrap().set_len(30_730_000).unwrap();
+    fs::write(folder.path().join("data_batch_2.bin"), "rubbish").unwrap();
+    let request = Request { data_dir: Some(folder.path().to_path_buf()), ..Request::default() };
+    let listed = data::list(&request).into_iter().find(|listing| listing.name == DatasetName::Cifar10).unwrap();
+    let verdicts: Vec<_> = listed.files.iter().map(|report| &report.verdict).collect();
+    assert_eq!((verdicts.len(), verdicts[0]), (6, &Verdict::Unverifiable));
+    assert!(matches!(verdicts[1], Verdict::Unreadable(_)), "{:?}", verdicts[1]);
+    // Too few records to be the published ones.
+    assert_eq!(verdicts[2], &Verdict::Differs { sha256: sha256(&entries()[2].1) });
+}
+
 #[test]
 fn an_archive_that_is_not_there_is_an_error_that_names_it() {
     let message = obtain(&tempdir().unwrap()).unwrap_err().to_string();
