@@ -688,13 +688,48 @@ fn a_changed_config_is_refused() {
         ("\nbatch_size = 20", "\nbatch_size = 0", "--batch-size 0"),
         ("\nbatch_size = 20", "\nbatch_size = 10", "config.toml was changed"),
         ("\nstats_every = 100", "\nstats_every = 0", "--stats-every"),
-        ("name = \"adadelta\"\nlearning_rate = 1.0", "name = \"sgd\"\nlearning_rate = 1.0", "config.toml was changed"),
+        (
+            "name = \"adadelta\"\nlearning_rate = 1.0",
+            "name = \"adadelta\"\nlearning_rate = 0.5",
+            "config.toml was changed",
+        ),
+        ("name = \"adadelta\"\nlearning_rate = 1.0", "name = \"sgd\"\nlearning_rate = 1.0", "unknown key `"),
     ];
     for (old, new, message) in edits {
         assert!(config.contains(old), "{config}");
         fs::write(place.path("run/config.toml"), config.replacen(old, new, 1)).expect("a changed config");
         assert_fails_with(&mut place.resume("run", &["--steps", "3"]), &[message]);
     }
+}
+
+#[test]
+fn keys_and_types_that_a_config_does_not_have_are_named() {
+    let place = Place::new();
+    place.train("run", &["--steps", "2"]).assert().success();
+    let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
+    let added = |table: &str| (table.to_string(), format!("{table}lookahead = 5\n"));
+    let edits = [
+        (added("stats_every = 100\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
+        (added("[trainer]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
+        (added("[schedule]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
+        (added("[device]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
+        (added("[length]\n"), "the table `length` holds one key"),
+        (("seed = 1\n".into(), "seed = \"one\"\n".into()), "expected a whole number, 0 or more; correct it"),
+        (("seed = 1\n".into(), String::new()), "the key `seed` is missing"),
+        (("\"adadelta\"".into(), "\"adadetla\"".into()), "unknown name `adadetla`, expected one of `sgd`"),
+    ];
+    for ((old, new), message) in edits {
+        assert!(config.contains(&old), "{old} is not in {config}");
+        // The last one, as the network's description has some of these tables too.
+        let (before, after) = config.rsplit_once(&old).expect("it is there");
+        fs::write(place.path("run/config.toml"), format!("{before}{new}{after}")).expect("a changed config");
+        let stderr = failing(&mut place.resume("run", &["--steps", "3"]));
+        assert!(stderr.contains(message) && stderr.contains("config.toml, line "), "{old}: {stderr}");
+        assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
+        assert!(!stderr.ends_with("\n\n"), "{stderr:?}");
+    }
+    fs::write(place.path("run/config.toml"), config).expect("the config as it was");
+    place.resume("run", &["--steps", "3"]).assert().success();
 }
 
 #[test]

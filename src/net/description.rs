@@ -501,9 +501,10 @@ fn in_plain_words(message: &str) -> String {
 }
 
 /// The kinds of numbers without Rust's words for them.
-fn numbers_in_plain_words(message: &str) -> String {
+pub(crate) fn numbers_in_plain_words(message: &str) -> String {
     message
         .replace("expected usize", "expected a whole number, 0 or more")
+        .replace("expected u64", "expected a whole number, 0 or more")
         .replace("expected i64", "expected a whole number")
         .replace("expected f32", "expected a number")
         .replace("expected f64", "expected a number")

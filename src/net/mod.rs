@@ -13,6 +13,7 @@ mod preset;
 mod recipe;
 
 pub use augmentation::{Augmentation, Flip};
+pub(crate) use description::numbers_in_plain_words;
 pub use initializer::Initializer;
 pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape, Targets};
 pub use preset::PRESETS;

@@ -10,7 +10,7 @@ use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
-use crate::net::{Network, Parameters};
+use crate::net::{Network, Parameters, numbers_in_plain_words};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// `config.toml`: every setting resolved, and what the run ran on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Version of the program.
     pub version: String,
@@ -65,6 +66,7 @@ pub(super) fn one_crop() -> usize {
 
 /// The device in `config.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConfigDevice {
     /// `reference`, `cpu` or `gpu`.
     pub executor: String,
@@ -116,6 +118,25 @@ impl RunConfig {
         }
         Ok(settings)
     }
+}
+
+/// What is wrong with a `config.toml`, and what to do, without serde's words.
+fn in_plain_words(message: &str) -> String {
+    let key = |rest: &str| rest.split('`').next().unwrap_or_default().to_string();
+    if let Some(key) = message.strip_prefix("unknown field `").map(key) {
+        return format!(
+            "unknown key `{key}`; a newer Glassnet wrote it, and that one can go on with this run, or it is a typo: \
+             correct it or take it out"
+        );
+    }
+    if let Some(key) = message.strip_prefix("missing field `").map(key) {
+        return format!("the key `{key}` is missing; put it back, or start a new run");
+    }
+    if message.starts_with("wanted exactly 1 element") {
+        return "the table `length` holds one key, `epochs` or `steps`; take the others out".into();
+    }
+    let message = message.strip_prefix("unknown variant").map_or(message.into(), |rest| format!("unknown name{rest}"));
+    format!("{}; correct it, or start a new run", numbers_in_plain_words(message.trim_end()))
 }
 
 /// One line of `metrics.jsonl`.
@@ -229,7 +250,10 @@ impl RunFolder {
     pub fn read_config(&self) -> Result<RunConfig> {
         let path = self.path.join("config.toml");
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        toml::from_str(&text).map_err(|e| Error::Settings(format!("{} is damaged: {e}", path.display())))
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            Error::Settings(format!("{}, line {line}: {}", path.display(), in_plain_words(error.message())))
+        })
     }
 
     /// Reads the checkpoint and cuts `metrics.jsonl` back to it; `None` where the run was stopped before its first one.

@@ -11,7 +11,7 @@ use std::f64::consts::PI;
 /// How the learning rate changes. `warm_up` is the share of the run in which it rises; `final_rate` is what is left of it
 /// in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
+#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
     /// 1 after a linear warm-up.
     Constant { warm_up: f64 },

@@ -23,7 +23,7 @@ const DEFAULT_BATCH: usize = 20;
 
 /// An update rule with all its constants.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Trainer {
     Sgd { learning_rate: f64 },
     Momentum { learning_rate: f64, momentum: f64 },
