@@ -8,7 +8,7 @@ use glassnet::data::FILES;
 use glassnet::evaluate::{evaluate, evaluate_crops};
 use glassnet::exec::Device;
 use glassnet::formats::{Model, layout, save_model};
-use glassnet::net::Network;
+use glassnet::net::{Network, PRESETS};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::fs;
@@ -437,6 +437,21 @@ fn an_unpacked_cifar10_is_listed_and_verified() {
     let output = data(&["verify", "--dataset", "cifar10", "--json"]).assert().code(1);
     let reports: Value = serde_json::from_slice(&output.get_output().stdout).expect("stdout is one JSON document");
     assert_eq!((&reports[0]["state"], &reports[0]["files"][3]["verdict"]), (&json!("differs"), &json!("missing")));
+}
+
+#[test]
+fn help_names_every_preset_and_what_the_network_decides() {
+    for command in ["train", "compare", "bench", "check"] {
+        let shown = glassnet(&[command, "--help"]).assert().success().get_output().stdout.clone();
+        let shown = String::from_utf8(shown).expect("UTF-8").split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, presets) = shown.split_once("--preset <NAME>").unwrap_or_default();
+        let missing = PRESETS.iter().find(|(name, _)| !presets.contains(name));
+        assert!(missing.is_none() || !shown.contains("--preset <NAME>"), "{command} lacks {missing:?}: {shown}");
+        if ["train", "compare"].contains(&command) {
+            assert!(missing.is_none() && presets.contains("convnetjs-mnist (the default), fast-mnist, "), "{shown}");
+            assert!(shown.contains("Passes over the training set [default: the network's own, else 3]"), "{shown}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use glassnet::data::{self, Dataset, DatasetName, ImageFolder, Origin, Progress, Request};
 use glassnet::exec::Device;
 use glassnet::exec::gpu::{AdapterSummary, Choice, Gpu, Reads, RuntimeChecks, list_adapters};
-use glassnet::net::{Network, Shape};
+use glassnet::net::{Network, PRESETS, Shape};
 use glassnet::{Error, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -52,13 +52,19 @@ pub struct DataArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct NetworkArgs {
-    /// A network that comes with the program: convnetjs-mnist (the default), fast-mnist, best-mnist, vgg-mnist or
-    /// convnetjs-cifar10
-    #[arg(long, value_name = "NAME", conflicts_with = "net")]
+    #[arg(long, value_name = "NAME", conflicts_with = "net", help = preset_help())]
     pub preset: Option<String>,
     /// A network of your own, described in TOML
     #[arg(long, value_name = "FILE.toml")]
     pub net: Option<PathBuf>,
+}
+
+/// What `--preset` can be.
+fn preset_help() -> String {
+    let mut names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
+    let last = names.pop().unwrap_or_default();
+    let names = names.join(", ").replacen(',', " (the default),", 1);
+    format!("A network that comes with the program: {names} or {last}")
 }
 
 /// How often a trained model looks at an image.
@@ -250,7 +256,7 @@ pub fn network(args: &NetworkArgs) -> Result<Network> {
     match (&args.net, &args.preset) {
         (Some(file), _) => Network::from_file(file),
         (None, Some(preset)) => Network::preset(preset),
-        (None, None) => Network::preset(glassnet::net::PRESETS[0].0),
+        (None, None) => Network::preset(PRESETS[0].0),
     }
 }
 

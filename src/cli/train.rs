@@ -30,7 +30,7 @@ pub struct TrainArgs {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Passes over the training set [default: 3]
+    /// Passes over the training set [default: the network's own, else 3]
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     epochs: Option<u64>,
     /// Weight updates, instead of whole epochs
