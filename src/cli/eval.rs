@@ -143,10 +143,7 @@ fn class_reports(evaluation: &Evaluation, names: &[String]) -> Vec<ClassReport> 
 
 fn text(report: &Report) -> String {
     let names: Vec<String> = report.classes.iter().map(|class| class.name.clone()).collect();
-    // Long names stand in the first column only, where they cost no width.
-    let short =
-        |class: &ClassReport| if class.name.chars().count() > 3 { class.class.to_string() } else { class.name.clone() };
-    let heads: Vec<String> = report.classes.iter().map(short).collect();
+    let heads = heads(&names);
     let mut header = vec!["label \\ predicted"];
     header.extend(heads.iter().map(String::as_str));
     header.push("accuracy");
@@ -171,6 +168,38 @@ fn text(report: &Report) -> String {
     )
 }
 
+/// What stands above the columns: the classes' names where all are short, else their indices, since long names cost width.
+/// A name that is the index of another class would be mistaken for it.
+fn heads(names: &[String]) -> Vec<String> {
+    let stands = |(class, name): (usize, &String)| {
+        name.chars().count() <= 3 && (name.parse::<f64>().is_err() || *name == class.to_string())
+    };
+    let short = names.iter().enumerate().all(stands);
+    names.iter().enumerate().map(|(class, name)| if short { name.clone() } else { class.to_string() }).collect()
+}
+
 fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::heads;
+
+    fn above(names: &[&str]) -> Vec<String> {
+        heads(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn short_names_stand_above_the_columns() {
+        assert_eq!(above(&["cat", "dog"]), ["cat", "dog"]);
+        assert_eq!(above(&["0", "1", "2"]), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn no_two_columns_are_headed_alike() {
+        for names in [["1", "1000", "2"], ["1", "2", "0"], ["bird", "cat", "1"], ["0", "1", "ship"]] {
+            assert_eq!(above(&names), ["0", "1", "2"], "{names:?}");
+        }
+    }
 }
