@@ -120,6 +120,21 @@ fn folders_named_train_and_test_are_the_two_sets() {
         (&[0, 0, 0, 1, 1, 1, 2, 2, 2][..], &[1, 1, 2, 2][..])
     );
     assert!(matches!(dataset.origin, Origin::Images { division: Division::Folders, .. }));
+    let listed = || ImageFolder::list(folder.path()).unwrap();
+    assert_eq!(listed().untested().unwrap(), "no test picture shows the class blue");
+    // And on the line of what is left out.
+    fs::write(folder.path().join("test/red/notes.txt"), "not a picture").unwrap();
+    let mut train = glassnet(&["train", "--device", "cpu", "--steps", "1", "--net"]);
+    fs::write(folder.path().join("small.toml"), NET).unwrap();
+    train.arg(folder.path().join("small.toml")).arg("--images").arg(folder.path());
+    let assert = train.arg("--out").arg(folder.path().join("run")).assert().success();
+    let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(told.contains("notes.txt; no test picture shows the class blue\n"), "{told}");
+    fill(&folder.path().join("test"), 1);
+    assert_eq!(listed().untested(), None);
+    (0..12).for_each(|i| save(&plain([i; 3], 1), &folder.path().join(format!("train/z{i:02}/a.png"))));
+    let many = listed().untested().unwrap();
+    assert!(many.contains(" classes z00, z01") && many.ends_with(", z09 and 2 more"), "{many}");
 
     save(&plain([0; 3], 1), &folder.path().join("test/black/a.png"));
     assert!(refusal(folder.path()).contains("black is a class that"), "{}", refusal(folder.path()));

@@ -176,8 +176,9 @@ pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Netwo
 /// A folder of pictures. Whether its classes are those of the network is judged before any picture is read.
 fn images(folder: &Path, network: &Network) -> Result<Dataset> {
     let listed = ImageFolder::list(folder)?;
-    if let Some(others) = listed.others.describe() {
-        note(format_args!("{}: {others}", folder.display()));
+    let told: Vec<String> = listed.others.describe().into_iter().chain(listed.untested()).collect();
+    if !told.is_empty() {
+        note(format_args!("{}: {}", folder.display(), told.join("; ")));
     }
     let Shape { height, width, channels } = network.input_shape();
     network.check_fits(network.input_shape(), listed.classes.len()).map_err(|error| match error {

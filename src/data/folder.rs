@@ -23,6 +23,9 @@ const LARGEST_NUMBER: f32 = 1e6;
 /// One file in so many of a class is a test example, where the folder has no test set of its own.
 const TEST_SHARE: usize = 5;
 
+/// Names of classes without a test picture that are told.
+const UNTESTED_SHOWN: usize = 10;
+
 /// What counts as a picture.
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 
@@ -121,6 +124,18 @@ impl ImageFolder {
         let classes: Vec<String> = trained.into_iter().map(|(name, _)| name).collect();
         let numbers = numbers(&classes);
         Ok(ImageFolder { folder: folder.to_path_buf(), division, classes, numbers, train, test, others })
+    }
+
+    /// The classes that no test picture shows, in words; none where all are tested.
+    pub fn untested(&self) -> Option<String> {
+        let tested: HashSet<u8> = self.test.iter().map(|(_, label)| *label).collect();
+        let names = (0u8..=u8::MAX).zip(&self.classes).filter(|(label, _)| !tested.contains(label));
+        let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
+        let more = names.len().saturating_sub(UNTESTED_SHOWN);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let classes = if names.len() == 1 { "class" } else { "classes" };
+        let shown = names.iter().take(UNTESTED_SHOWN).copied().collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then(|| format!("no test picture shows the {classes} {shown}{more}"))
     }
 
     /// Reads all pictures, in as many threads as there are processors, and fits each to `shape`, H, W and C.
