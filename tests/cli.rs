@@ -455,6 +455,26 @@ fn help_names_every_preset_and_what_the_network_decides() {
 }
 
 #[test]
+fn values_that_are_no_numbers_are_told_what_is_expected() {
+    for (args, expected) in [
+        (["train", "--learning-rate", "abc"], "expected a number, such as 0.01"),
+        (["train", "--epochs", "1.5"], "expected a whole number, 0 or more"),
+        (["train", "--batch-size", "-"], "expected a whole number, 0 or more"),
+        (["train", "--seed", "99999999999999999999"], "that is too large a number"),
+        (
+            ["compare", "--seeds", "1-3"],
+            "expected a whole number, 0 or more; several have commas in between, such as 1,2,3",
+        ),
+        (["eval", "--test-crops", "many"], "expected a whole number, 0 or more"),
+        (["inspect", "--index", "first"], "expected a whole number, 0 or more"),
+    ] {
+        let assert = glassnet(&args).assert().code(2);
+        let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(told.contains(expected) && told.contains(args[1]), "{args:?}: {told}");
+    }
+}
+
+#[test]
 fn an_unknown_data_set_is_a_mistake_of_the_command_line() {
     let assert = Folder::new().command("eval").args(["--dataset", "cifar"]).assert().code(2);
     assert!(String::from_utf8_lossy(&assert.get_output().stderr).contains("choose one of mnist"));

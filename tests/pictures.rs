@@ -477,11 +477,11 @@ fn synthetic_pictures_stand_in_loudly_for_cifar10() {
     let message = ["cifar10 cannot be obtained", "cifar-10-binary.tar.gz", "--dataset synthetic-pictures"];
     assert_fails_with(without_data(&mut named, &folder.path().join("home")), &message);
     let mut grey = glassnet(&["train", "--dataset", "cifar10", "--preset", "vgg-mnist"]);
-    assert_fails_with(&mut grey, &["takes images of 1 channels, cifar10 has 3"]);
+    assert_fails_with(&mut grey, &["takes images with 1 channel, cifar10 has 3"]);
     // Before a device is opened: there is no such adapter.
     for (dataset, preset) in [("mnist", "convnetjs-cifar10"), ("cifar10", "vgg-mnist")] {
         let mut early = glassnet(&["train", "--dataset", dataset, "--preset", preset, "--adapter", "no such adapter"]);
-        assert_fails_with(&mut early, &["takes images of ", " channels, "]);
+        assert_fails_with(&mut early, &["takes images with ", " channel"]);
     }
 }
 

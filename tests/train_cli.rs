@@ -553,7 +553,7 @@ fn the_final_test_averages_over_crops_and_nothing_else_changes() {
     assert_fails_with(&mut place.resume("run", &["--test-crops", "2"]), &["--test-crops cannot change a run"]);
     // Refused before anything is trained.
     let mut whole = place.train("whole", &["--steps", "9", "--test-crops", "5", "--no-augmentation"]);
-    assert_fails_with(whole.arg("--net").arg(&net), &["--test-crops 5: network small has one crop only"]);
+    assert_fails_with(whole.arg("--net").arg(&net), &["--test-crops 5: --no-augmentation switches off"]);
     assert!(!place.path("whole").exists());
 }
 

@@ -34,7 +34,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["preset", "net"])]
     presets: Vec<String>,
     /// What decides initial weights, the order of examples, crops, augmentation and what is dropped: 1,2,3
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_value = "1", value_parser = options::one_of_several)]
     seeds: Vec<u64>,
     #[command(flatten)]
     network: NetworkArgs,
@@ -43,26 +43,26 @@ pub struct CompareArgs {
     #[command(flatten)]
     device: DeviceArgs,
     /// Passes over the training set [default: the network's own, else 3]
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = options::whole::<u64>)]
     epochs: Option<u64>,
     /// Weight updates, instead of whole epochs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
     steps: Option<u64>,
     /// Examples of one update [default: the network's own, else 20]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::whole::<usize>)]
     batch_size: Option<usize>,
     /// The learning rate, where all have the same trainer [default: the network's own, or the trainer's]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
     learning_rate: Option<f64>,
     /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation and the test [default: the
     /// network's own, else none]
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true, value_parser = options::number)]
     ema: Option<f64>,
     /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
     #[arg(long)]
     convnetjs_exact: bool,
     /// Steps between two points of a curve; the end of an epoch is one too [default: a hundredth of the run]
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = options::whole::<u64>)]
     every: Option<u64>,
     /// The folder to make [default: runs/compare-TIME]
     #[arg(long, value_name = "DIR")]

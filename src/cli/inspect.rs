@@ -28,7 +28,7 @@ pub struct InspectArgs {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Which example, counted from 0
-    #[arg(long, value_name = "I")]
+    #[arg(long, value_name = "I", value_parser = options::whole::<usize>)]
     index: usize,
     /// Where the example is from
     #[arg(long, value_enum, default_value_t)]

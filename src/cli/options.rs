@@ -10,6 +10,7 @@ use glassnet::{Error, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Where to compute, as users say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -72,7 +73,7 @@ fn preset_help() -> String {
 pub struct CropArgs {
     /// Judge each image by the mean over so many crops of it: the centre, the corners, then others in between, each
     /// followed by its mirror image where [augmentation] lets every class be flipped
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>)]
     pub test_crops: usize,
 }
 
@@ -165,12 +166,44 @@ pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Netwo
     let (name, channels) = (args.dataset.or(default), network.input_shape().channels);
     if let Some((name, other)) = name.and_then(|name| Some((name, name.channels()?))).filter(|(_, n)| *n != channels) {
         return Err(Error::Data(format!(
-            "network {} takes images of {channels} channels, {name} has {other}; choose another data set or network",
-            network.name
+            "network {} takes images with {}, {name} has {other}; choose another data set or network",
+            network.name,
+            in_channels(channels)
         )));
     }
     // All sets that have a name have as many.
     network.check_fits(network.input_shape(), DatasetName::Mnist.class_names().len())
+}
+
+/// `1 channel`, `3 channels`.
+pub fn in_channels(channels: usize) -> String {
+    format!("{channels} channel{}", if channels == 1 { "" } else { "s" })
+}
+
+/// A number that an option is given.
+///
+/// # Errors
+/// What is expected instead.
+pub fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "expected a number, such as 0.01".to_string())
+}
+
+/// A whole number that an option is given.
+///
+/// # Errors
+/// What is expected instead.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    let too_large = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    let expected = if too_large { "that is too large a number" } else { "expected a whole number, 0 or more" };
+    text.parse().map_err(|_| expected.to_string())
+}
+
+/// One of several whole numbers that an option is given.
+///
+/// # Errors
+/// What is expected instead.
+pub fn one_of_several(text: &str) -> Result<u64, String> {
+    whole(text).map_err(|why| format!("{why}; several have commas in between, such as 1,2,3"))
 }
 
 /// A folder of pictures. Whether its classes are those of the network is judged before any picture is read.

@@ -206,10 +206,10 @@ fn told(model: &mut Model, dataset: DatasetName, path: &Path) -> Result<()> {
 fn picture_shape(model: &Model, dataset: Option<&str>) -> Result<[usize; 3]> {
     let (network, input) = (&model.network, model.network.input_shape());
     if ![1, 3].contains(&input.channels) {
-        let channels = input.channels;
         return Err(Error::Model(format!(
-            "network {} takes images of {channels} channels, and pictures have 1 or 3: it cannot look at them",
-            network.name
+            "network {} takes images with {}, and pictures have 1 or 3: it cannot look at them",
+            network.name,
+            options::in_channels(input.channels)
         )));
     }
     let recorded = serde_json::from_value(model.extra["image"].clone()).ok();

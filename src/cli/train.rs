@@ -31,18 +31,18 @@ pub struct TrainArgs {
     #[command(flatten)]
     device: DeviceArgs,
     /// Passes over the training set [default: the network's own, else 3]
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = options::whole::<u64>)]
     epochs: Option<u64>,
     /// Weight updates, instead of whole epochs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
     steps: Option<u64>,
     #[command(flatten)]
     overrides: OverrideArgs,
     /// Steps between two rows of statistics [default: 100]
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = options::whole::<u64>)]
     stats_every: Option<u64>,
     /// Steps between two checkpoints; the end of an epoch is one too [default: 1000]
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = options::whole::<u64>)]
     checkpoint_every: Option<u64>,
     /// The run folder to make [default: runs/NETWORK-TIME]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
@@ -62,10 +62,10 @@ struct OverrideArgs {
     #[arg(long, value_name = "NAME")]
     trainer: Option<TrainerName>,
     /// Examples of one update
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::whole::<usize>)]
     batch_size: Option<usize>,
     /// [default: the network's own, else 1 for adadelta, 0.001 for adam and adamw, 0.01 for the others]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
     learning_rate: Option<f64>,
     /// constant, step, cosine or one-cycle: how the learning rate changes over the run [default: the network's own, else
     /// constant]
@@ -73,25 +73,25 @@ struct OverrideArgs {
     schedule: Option<ScheduleName>,
     /// The share of the run in which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0 for
     /// the others]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = options::number)]
     warm_up: Option<f64>,
     /// For --trainer momentum and nesterov
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
     momentum: Option<f64>,
     /// The factor of the sum of |w| in the loss, over weights, not biases
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
     l1_decay: Option<f64>,
     /// The factor of half the sum of w² in the loss, over weights, not biases
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
     l2_decay: Option<f64>,
     /// The largest norm of an update's gradient, all parameters' together: a longer one is shortened to it
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
     clip_norm: Option<f64>,
     /// End the run when the validation loss has not fallen for so many epochs
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = options::whole::<u64>)]
     patience: Option<u64>,
     /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation, the test and the model
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true, value_parser = options::number)]
     ema: Option<f64>,
     /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
     #[arg(long)]
@@ -101,10 +101,10 @@ struct OverrideArgs {
     no_augmentation: bool,
     /// Judge each image of the final test by the mean over so many crops of it: the centre, the corners, then others in
     /// between, each followed by its mirror image where [augmentation] lets every class be flipped [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::whole::<usize>)]
     test_crops: Option<usize>,
     /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
     seed: Option<u64>,
 }
 
@@ -209,7 +209,9 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
-    let settings = Settings::resolve(options::network_for(&args.network, &args.data)?, &args.overrides())?;
+    let network = options::network_for(&args.network, &args.data)?;
+    let augmentation = network.augmentation;
+    let settings = Settings::resolve(network, &args.overrides())?;
     options::check_data(&args.data, None, &settings.network)?;
     // Opening a device takes as long as unpacking some of the data.
     let (data, device) = rayon::join(
@@ -222,11 +224,25 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     let ((sum, dataset), device) = (data?, device?);
     // Before a folder is made for a run whose test cannot be.
     let [height, width, _] = dataset.test.shape;
-    crops(&settings.network, [height, width], settings.test_crops)?;
+    let (image, count) = ([height, width], settings.test_crops);
+    if let Err(error) = crops(&settings.network, image, count) {
+        let mut described = settings.network.clone();
+        described.augmentation = augmentation;
+        let mended = args.overrides.no_augmentation && crops(&described, image, count).is_ok();
+        return Err(if mended { Error::Settings(without_augmentation(count)) } else { error });
+    }
     let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
     let config = config(args, &settings, &dataset, sum, &device);
     let folder = RunFolder::create(&path, &config)?;
     Ok(Ready { settings, dataset, device, folder, state: None })
+}
+
+/// Why a network has no such crops although its description says how to make them.
+fn without_augmentation(count: usize) -> String {
+    format!(
+        "--test-crops {count}: --no-augmentation switches off the network's pad and flip, which these crops come from; \
+         leave one of the two options out"
+    )
 }
 
 /// `None` where the run has come to its end already.
