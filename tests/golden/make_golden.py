@@ -6,7 +6,7 @@
 Reads each NAME.toml beside this file and writes, beside it too, NAME.safetensors (one forward and
 backward pass) and NAME_training.safetensors (ten updates with each trainer); then
 augmented.safetensors and crops.safetensors. README.md describes the tensors. Needs Python 3.11 or
-newer; takes less than a minute and has no options.
+newer; takes about half a minute and has no options.
 
 Images and first weights are rounded to float32 before anything is computed from them, so that an
 executor in f32 starts from the very same numbers. Seeds are tried in order until no ReLU input is
