@@ -34,7 +34,8 @@ pub struct Inspection {
     /// Extremes, means and deviations, in the order of the network's nodes.
     pub layers: Vec<LayerStatistics>,
     /// For every layer `LAYER.activation` and `LAYER.activation_gradient`, `[H,W,C]`, or `[C]` from the first fully
-    /// connected layer on; where it has parameters also `.weight`, `.weight_gradient`, `.bias` and `.bias_gradient`.
+    /// connected layer on; where it has parameters also `.weight`, `.weight_gradient`, `.bias` and `.bias_gradient`, and
+    /// behind batch normalisation `.running_mean` and `.running_var`.
     pub tensors: Vec<NamedTensor>,
 }
 
@@ -144,6 +145,12 @@ async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<
         for (what, place) in [("bias", Some(places.bias)), ("bias_gradient", places.bias_gradient)] {
             let Some(place) = place else { continue };
             tensors.push(read(executor, node, what, vec![place.len], place).await?);
+        }
+        if let Some(running) = places.running {
+            let mut mean = read(executor, node, "running_mean", vec![running.len / 2], running).await?;
+            let variance = mean.values.split_off(running.len / 2);
+            let name = format!("{}.running_var", node.name);
+            tensors.extend([mean, NamedTensor { name, shape: vec![variance.len()], values: variance }]);
         }
     }
     Ok(tensors)

@@ -199,6 +199,64 @@ impl Observer for Keeper {
 }
 
 #[test]
+fn what_is_not_finite_is_named_beside_normalisation() {
+    let (train, test) = data::synthetic::generate(300, 50, 5);
+    let data =
+        Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason: None } };
+    let explodes = |layers: &str, trainer: &str, overrides: Overrides| {
+        let network =
+            network(&format!("layers = [{{ type = \"input\", height = 28, width = 28, channels = 1 }}, {layers}]"));
+        let overrides = Overrides {
+            length: Some(Length::Steps(40)),
+            trainer: Some(trainer.parse().expect("a trainer")),
+            ..overrides
+        };
+        let settings = Settings::resolve(network, &overrides).expect("legal settings");
+        let mut keeper = Keeper::default();
+        let outcome = block_on(glassnet::train::train(&Device::Cpu, &data, &settings, None, &mut keeper));
+        let Err(Error::NonFinite { layer, tensor, .. }) = outcome else { panic!("it does not explode") };
+        format!("{tensor} of {layer}")
+    };
+    // Gradients whose squares overflow: the state is shorter than the parameters and their running statistics.
+    let steep = r#"{ type = "fc", outputs = 8 }, { type = "batch-norm", bias = 100 }, { type = "fc", outputs = 1, bias = 1.5e19 },
+        { type = "mse", targets = "number" }"#;
+    let checkpoints = Overrides { checkpoint_every: Some(2), ..Overrides::default() };
+    assert_eq!(explodes(&steep.replace('\n', " "), "adagrad", checkpoints), "optimiser state of fc2");
+    // The update of a step comes after its figures, which are clean.
+    let measured = Overrides {
+        learning_rate: Some(3e38),
+        l2_decay: Some(1e38),
+        checkpoint_every: Some(1),
+        stats_every: Some(1),
+        ..Overrides::default()
+    };
+    assert_eq!(explodes(r#"{ type = "fc", outputs = 10 }, { type = "softmax" }"#, "sgd", measured), "weight of fc1");
+}
+
+#[test]
+fn one_value_is_not_normalised_by_itself() {
+    let overrides = Overrides { batch_size: Some(1), ..Overrides::default() };
+    let settings = |layers: &str| Settings::resolve(network(layers), &overrides);
+    let vectors = r#"layers = [{ type = "input", height = 4, width = 4, channels = 1 }, { type = "fc", outputs = 3 },
+        { type = "batch-norm" }, { type = "softmax" }]"#;
+    let message = settings(vectors).expect_err("one value a channel").to_string();
+    assert_contains(&message, &["--batch-size 1: layer norm1", "at least 2 examples"]);
+    assert!(settings(BLOCKS).is_ok(), "maps have more values");
+}
+
+#[test]
+fn flips_of_networks_that_learn_numbers_name_any_class() {
+    let toml = r#"layers = [{ type = "input", height = 4, width = 4, channels = 1 }, { type = "fc", outputs = 1 },
+        { type = "mse", targets = "number" }]"#;
+    let with = |flip: &str| network(&format!("{toml}\n[augmentation]\nflip = {flip}"));
+    let crops = |network: &Network| glassnet::evaluate::crops(network, [4, 4], 2).map(|crops| crops.len());
+    assert_eq!(crops(&with("true")).expect("a place and its mirror image"), 2);
+    for some in ["[0]", "[0, 1, 8]"] {
+        assert!(crops(&with(some)).is_err(), "classes beyond these may not be mirrored");
+    }
+}
+
+#[test]
 fn a_residual_network_learns_and_goes_on_with_the_same_bits() {
     let (train, test) = data::synthetic::generate(1000, 200, 5);
     let data =

@@ -3,15 +3,19 @@
 use super::Layer;
 use crate::{Error, Result};
 
+/// Blocks in blocks, at most: as many as the reader of descriptions follows.
+pub(super) const MAX_DEPTH: usize = 16;
+
 /// For every layer the one whose output enters, and for a residual block also the one whose output is added (else the same
 /// again). An `input` has itself.
 ///
 /// # Errors
-/// [`Error::Network`] where a block reaches beyond the first layer, is empty, or overlaps another.
+/// [`Error::Network`] where a block reaches beyond the first layer, is empty, overlaps another, or lies in too many others.
 pub(super) fn sources(layers: &[(Layer, f32)]) -> Result<Vec<[usize; 2]>> {
     let mut sources: Vec<[usize; 2]> = (0..layers.len()).map(|i| [i.saturating_sub(1); 2]).collect();
     // The first layer that the blocks around a layer allow it to reach back to. The last block is the outermost.
     let mut reach = vec![1; layers.len()];
+    let mut depth = vec![0; layers.len()];
     for end in (0..layers.len()).rev() {
         let Layer::Residual { body, shortcut } = layers[end].0 else { continue };
         let refuse = |why: &str| Err(Error::Network(format!("layer {} (residual): {why}", end + 1)));
@@ -23,7 +27,11 @@ pub(super) fn sources(layers: &[(Layer, f32)]) -> Result<Vec<[usize; 2]>> {
             return refuse("its layers reach beyond the block around it; rule: blocks lie in each other or apart");
         };
         let start = sources[first][0];
+        if depth[end] == MAX_DEPTH {
+            return refuse(&format!("rule: at most {MAX_DEPTH} blocks in each other"));
+        }
         let branch = end - shortcut;
+        depth[first..end].iter_mut().for_each(|depth| *depth += 1);
         reach[first..branch].iter_mut().for_each(|reach| *reach = first);
         reach[branch..end].iter_mut().for_each(|reach| *reach = branch);
         if shortcut > 0 {
@@ -63,6 +71,16 @@ mod tests {
         assert_eq!(twice, [[0, 0], [0, 0], [1, 0], [2, 0]]);
     }
 
+    /// A layer in so many blocks.
+    fn nested(depth: usize) -> Vec<Option<(usize, usize)>> {
+        [None, None].into_iter().chain((1..=depth).map(|body| Some((body, 0)))).collect()
+    }
+
+    #[test]
+    fn blocks_nest_as_deep_as_descriptions_do() {
+        assert!(of(&nested(MAX_DEPTH)).is_ok());
+    }
+
     #[test]
     fn blocks_that_overlap_or_reach_too_far_are_refused() {
         for wrong in [
@@ -72,6 +90,7 @@ mod tests {
             &[None, None, Some((usize::MAX, 1))],
             &[None, None, None, Some((2, 0)), Some((2, 0))],
             &[None, None, None, Some((2, 0)), Some((2, 1))],
+            &nested(MAX_DEPTH + 1),
         ] {
             assert!(of(wrong).is_err(), "{wrong:?}");
         }

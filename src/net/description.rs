@@ -3,6 +3,7 @@
 //! A description has `name`, `initializer`, `[[layers]]` tables and optional tables `[augmentation]` and `[training]`. The
 //! canonical form states every size and has no shorthands; it is what model files carry, and reads back to the same network.
 
+use super::block::MAX_DEPTH;
 use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe, Targets};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -14,9 +15,6 @@ use toml::Spanned;
 
 /// The longest description that is read: a thousand layers take a tenth of it.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// Blocks in blocks, at most: as many as the reader of TOML follows.
-const MAX_DEPTH: usize = 16;
 
 /// The longest name, so that no canonical form grows past what is read.
 const MAX_NAME: usize = 256;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::check_crops;
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{Epsilon, Rule};
-use crate::net::{Augmentation, Network, Recipe, ScheduleName, TrainerName};
+use crate::net::{Augmentation, Layer, Network, Node, Recipe, ScheduleName, TrainerName};
 use crate::program::MAX_BATCH;
 use serde::{Deserialize, Serialize};
 
@@ -253,6 +253,16 @@ impl Settings {
         // Kernels compute in f32.
         if !((rate as f32).is_normal() && rate > 0.0) {
             return refuse(format!("--learning-rate {rate:?} is not a number above 1.2e-38 and below 3.4e38"));
+        }
+        let alone = |node: &&Node| {
+            matches!(node.layer, Layer::BatchNorm { .. }) && self.batch_size * node.input.height * node.input.width == 1
+        };
+        if let Some(node) = self.network.nodes.iter().find(alone) {
+            return refuse(format!(
+                "--batch-size 1: layer {} would normalise each value by itself alone, so that nothing is left of it; take at \
+                 least 2 examples",
+                node.name
+            ));
         }
         for (name, value) in [("--l1-decay", self.l1_decay), ("--l2-decay", self.l2_decay)] {
             if !((value as f32).is_finite() && value >= 0.0) {

@@ -29,7 +29,18 @@ const SHAPES: &[([usize; 3], u32, bool)] = &[
 ];
 
 pub fn cases() -> Vec<Case> {
-    SHAPES.iter().flat_map(|&(size, valid, training)| cases_of(size, valid, training)).collect()
+    let of_shapes = SHAPES.iter().flat_map(|&(size, valid, training)| cases_of(size, valid, training));
+    of_shapes.chain([large_means()]).collect()
+}
+
+/// Means whose squares no f32 holds; most lanes of a workgroup have no chunk.
+fn large_means() -> Case {
+    let p = Params::new([4, 1, 2], 1e-3, 0.1);
+    let mut b = CaseBuilder::default();
+    let header = b.header(Header { training: true, ..Header::evaluation(4) });
+    let (moments, running) = (b.reals([3e19, -2e25, 0.0, 0.0].repeat(p.chunks())), b.real(p.running_len()));
+    let op = finish(p, header, moments, running, b.out(p.statistics_len()));
+    b.case("means of 3e19 and -2e25", op, Tolerance::ELEMENTWISE)
 }
 
 fn cases_of(size @ [n, pixels, channels]: [usize; 3], valid: u32, training: bool) -> Vec<Case> {
