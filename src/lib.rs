@@ -12,6 +12,7 @@ pub mod formats;
 pub mod inspect;
 pub mod kernels;
 pub mod net;
+pub mod pictures;
 pub mod program;
 pub mod train;
 

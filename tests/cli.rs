@@ -251,6 +251,46 @@ fn inspect_shows_every_layer() {
 }
 
 #[test]
+fn inspect_draws_a_page_with_a_picture_of_every_tensor() {
+    let folder = Folder::new();
+    let out = folder.path("pictures");
+    let draw = |more: &[&str]| {
+        let mut command = folder.command("inspect");
+        command.args(["--index", "7", "--out"]).arg(&out).args(more);
+        command
+    };
+    let document = document(&mut draw(&[]));
+    assert_eq!(document["pictures"].as_str(), out.to_str());
+    let page = fs::read_to_string(out.join("index.html")).expect("the page");
+    let names =
+        |what: &str, layers: &[&str]| layers.iter().map(|layer| format!("{layer}.{what}.png")).collect::<Vec<_>>();
+    let all = ["input", "conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "softmax"];
+    let learned = ["conv1", "conv2", "fc1"];
+    let mut expected = [names("activation", &all), names("activation_gradient", &all)].concat();
+    expected.extend([names("weight", &learned), names("weight_gradient", &learned)].concat());
+    for name in &expected {
+        let picture = image::open(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}")).to_rgb8();
+        assert!(picture.width() <= 4096 && picture.height() <= 4096, "{name}");
+        let colours: std::collections::HashSet<_> = picture.pixels().collect();
+        assert!(colours.len() > 2, "{name} shows nothing");
+        assert_eq!(page.matches(&format!("src=\"{name}\"")).count(), 1, "{name}");
+    }
+    assert_eq!(fs::read_dir(&out).expect("the folder").count(), expected.len() + 1);
+    let extreme = document["layers"][1]["activation"]["max"].as_f64().expect("a figure");
+    assert!(page.contains(&format!("to {extreme:.4}")), "{extreme} stands under its picture");
+
+    assert_fails_with(&mut draw(&[]), &["is not empty", "--force"]);
+    let before = fs::read(out.join("conv1.weight.png")).expect("the picture");
+    draw(&["--force", "--palette", "grey"]).assert().success();
+    assert_ne!(fs::read(out.join("conv1.weight.png")).expect("the picture"), before);
+    let said = |command: &mut assert_cmd::Command| {
+        String::from_utf8_lossy(&command.assert().code(2).get_output().stderr).into_owned()
+    };
+    assert!(said(&mut draw(&["--force", "--palette", "pink"])).contains("blue-orange, blue-red, grey"));
+    assert!(said(folder.command("inspect").args(["--index", "7", "--palette", "grey"])).contains("--out"));
+}
+
+#[test]
 fn a_dump_holds_every_tensor_in_its_promised_shape() {
     let folder = Folder::new();
     let path = folder.path("dump.safetensors");

@@ -100,7 +100,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     // What cannot be is told before anything is downloaded or made.
     field.settings()?;
     let path = args.out.clone().unwrap_or_else(|| default_folder("compare"));
-    refuse_content(&path, args.force)?;
+    options::refuse_content(&path, args.force)?;
     let dataset = options::dataset(&args.data, None, &field.networks[0], output)?;
     let device = pollster::block_on(options::device(&args.device))?;
     let mut comparison = Comparison::new(&field, &dataset, &device)?;
@@ -129,19 +129,6 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
         Ok(()) if comparison.runs().all(|(_, run)| run.diverged.is_some()) => Ok(ExitCode::FAILURE),
         Ok(()) => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// A folder that holds anything is refused, unless `force`.
-fn refuse_content(path: &Path, force: bool) -> Result<()> {
-    let mut entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(Error::io("list the folder", path))?,
-    };
-    if force || entries.next().is_none() {
-        return Ok(());
-    }
-    let path = path.display();
-    Err(Error::Settings(format!("{path} is not empty: choose another --out, or --force to write into it")))
 }
 
 /// Where the results go. One that was made for nothing is removed again.

@@ -1,5 +1,7 @@
 //! `glassnet inspect`: one example through forward and backward, layer by layer.
 
+mod gallery;
+
 use super::options::{self, DataArgs, DeviceArgs};
 use super::output::{Output, Table, figure};
 use clap::{Args, ValueEnum};
@@ -9,6 +11,7 @@ use glassnet::formats::load_model;
 use glassnet::inspect::{Inspection, inspect};
 use glassnet::kernels::statistics::Summary;
 use glassnet::net::{Layer, Network, Node, Shape};
+use glassnet::pictures::Palette;
 use glassnet::program::LayerStatistics;
 use glassnet::{Error, Result};
 use serde::Serialize;
@@ -40,6 +43,15 @@ pub struct InspectArgs {
     /// Write every activation, weight, bias and gradient to this file, weights in PyTorch's order
     #[arg(long, value_name = "FILE.safetensors")]
     dump: Option<PathBuf>,
+    /// Draw every activation, weight and gradient into this folder, with a page, index.html, that shows them
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Colours of the pictures, negative to positive: blue-orange, blue-red or grey
+    #[arg(long, value_name = "NAME", value_parser = palette, default_value = "blue-orange", requires = "out")]
+    palette: Palette,
+    /// Write into a folder that is not empty, and replace the pictures of an earlier inspection in it
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -54,6 +66,21 @@ enum Split {
     /// The test set
     #[default]
     Test,
+}
+
+impl Split {
+    fn name(self) -> &'static str {
+        match self {
+            Split::Train => "training",
+            Split::Test => "test",
+        }
+    }
+}
+
+fn palette(name: &str) -> std::result::Result<Palette, String> {
+    let known = Palette::ALL.map(|(_, name)| name).join(", ");
+    let found = Palette::ALL.into_iter().find(|(_, known)| *known == name).map(|(palette, _)| palette);
+    found.ok_or(format!("known are {known}"))
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +102,8 @@ struct Report<'a> {
     number: Option<f32>,
     layers: Vec<LayerReport<'a>>,
     dump: Option<&'a Path>,
+    /// Where the pictures are.
+    pictures: Option<&'a Path>,
 }
 
 /// A class and how sure the network is of it.
@@ -126,6 +155,9 @@ struct LayerReport<'a> {
 /// Inspects, dumps and prints.
 pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
+    if let Some(folder) = &args.out {
+        gallery::check(folder, args.force)?;
+    }
     let model = load_model(&args.model)?;
     let dataset = super::eval::data_for(&model, &args.model, &args.data, output)?;
     let examples = match args.split {
@@ -145,6 +177,9 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
             "label": inspection.label, "loss": inspection.loss,
         });
         inspection.dump(path, &metadata)?;
+    }
+    if let Some(folder) = &args.out {
+        gallery::write(folder, network, &inspection, &report, args.palette)?;
     }
     output.result(&report, text(&report))?;
     options::stand_in_reminder(&dataset, output)?;
@@ -184,6 +219,7 @@ fn report<'a>(
         number: inspection.scores.first().copied().filter(|_| numbers),
         layers: network.nodes.iter().zip(&inspection.layers).map(layer).collect(),
         dump: args.dump.as_deref(),
+        pictures: args.out.as_deref(),
     }
 }
 
@@ -193,10 +229,7 @@ fn parameter_count(network: &Network, node: &Node) -> usize {
 }
 
 fn text(report: &Report) -> String {
-    let split = match report.split {
-        Split::Train => "training",
-        Split::Test => "test",
-    };
+    let split = report.split.name();
     let mut table =
         Table::new(&["layer", "shape", "parameters", "activation: min", "max", "mean", "gradient: min", "max", "mean"]);
     for layer in &report.layers {
@@ -209,8 +242,10 @@ fn text(report: &Report) -> String {
     let number = report.number.map(|number| figure(f64::from(number)));
     let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).chain(number).collect();
     let dump = report.dump.map_or(String::new(), |path| format!("\nevery tensor is in {}", path.display()));
+    let page = |folder: &Path| format!("\npictures are in {}", folder.join("index.html").display());
+    let pictures = report.pictures.map_or(String::new(), page);
     format!(
-        "{split} example {} of {} through {} ({})\n{table}\nlabel {}, predicted {}; loss {}{dump}",
+        "{split} example {} of {} through {} ({})\n{table}\nlabel {}, predicted {}; loss {}{dump}{pictures}",
         report.index,
         report.dataset,
         report.model.display(),

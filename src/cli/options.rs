@@ -364,3 +364,16 @@ impl DownloadProgress {
         self.bar.finish_and_clear();
     }
 }
+
+/// A folder that holds anything is refused, unless `force`.
+pub fn refuse_content(path: &Path, force: bool) -> Result<()> {
+    let mut entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Error::io("list the folder", path))?,
+    };
+    if force || entries.next().is_none() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Error::Settings(format!("{path} is not empty: choose another --out, or --force to write into it")))
+}
