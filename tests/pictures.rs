@@ -261,7 +261,7 @@ fn a_photograph_is_turned_upright() {
     encoder.encode_image(&lying).unwrap();
     let path = folder.path().join("a.jpg");
     fs::write(&path, bytes).unwrap();
-    let upright = read(&path).unwrap();
+    let upright = read(path.as_path()).unwrap();
     assert_eq!((upright.width(), upright.height()), (32, 64));
     let rows = fit(&upright, [2, 1, 1]);
     assert!(rows[0] > 200 && rows[1] < 50, "the left half comes to the top: {rows:?}");
@@ -274,11 +274,11 @@ fn the_middle_is_cut_out_and_transparency_is_white() {
     // Red to the left and right of a square half as wide, which is black.
     let wide = RgbImage::from_fn(80, 40, |x, _| if (20..60).contains(&x) { Rgb([0; 3]) } else { Rgb([255, 0, 0]) });
     wide.save(&path).unwrap();
-    assert_eq!(fit(&read(&path).unwrap(), [10, 10, 3]), vec![0; 300]);
+    assert_eq!(fit(&read(path.as_path()).unwrap(), [10, 10, 3]), vec![0; 300]);
     RgbaImage::from_pixel(4, 4, Rgba([0, 0, 0, 0])).save(&path).unwrap();
-    assert_eq!(fit(&read(&path).unwrap(), [2, 2, 1]), [255; 4]);
+    assert_eq!(fit(&read(path.as_path()).unwrap(), [2, 2, 1]), [255; 4]);
     RgbaImage::from_pixel(4, 4, Rgba([0, 0, 0, 255])).save(&path).unwrap();
-    assert_eq!(fit(&read(&path).unwrap(), [2, 2, 3]), [0; 12]);
+    assert_eq!(fit(&read(path.as_path()).unwrap(), [2, 2, 3]), [0; 12]);
 }
 
 /// A folder with pictures of three colours, a network for them, and room for a run.

@@ -4,7 +4,8 @@ use super::inspect::{Class, TOP};
 use super::options::{self, CropArgs, DeviceArgs};
 use super::output::{Output, figure, note};
 use clap::Args;
-use glassnet::data::picture::{self, DIGIT_SIDE, Polarity};
+use glassnet::data::picture::{DIGIT_SIDE, Polarity};
+use glassnet::data::treatment::{Picture, Treatment};
 use glassnet::data::{DatasetName, Examples};
 use glassnet::evaluate::{check_crops, scores};
 use glassnet::exec::DeviceInfo;
@@ -46,52 +47,6 @@ pub struct PredictArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-}
-
-/// The `H*W*C` bytes that the network sees, and the polarity that the picture was found to have.
-type Picture = (Vec<u8>, Option<Polarity>);
-
-/// What is done to a picture before the network sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Treatment {
-    /// Light on dark, the digit cut out, scaled to 20 x 20 and centred in 28 x 28 by its mass.
-    Digit,
-    /// Light on dark, the middle resized.
-    LightOnDark,
-    /// The middle resized.
-    Resize,
-}
-
-impl Treatment {
-    /// By the data set that a model was trained on.
-    fn of(dataset: &str, shape: [usize; 3]) -> Treatment {
-        match dataset.parse() {
-            Ok(DatasetName::Mnist | DatasetName::Synthetic) if shape == [DIGIT_SIDE, DIGIT_SIDE, 1] => Treatment::Digit,
-            Ok(DatasetName::FashionMnist | DatasetName::Kmnist) if shape[2] == 1 => Treatment::LightOnDark,
-            _ => Treatment::Resize,
-        }
-    }
-
-    /// The picture in `path` as the network sees it.
-    fn apply(self, path: &Path, shape: [usize; 3]) -> Result<Picture> {
-        if self == Treatment::Resize {
-            return Ok((picture::fit(&picture::read(path)?, shape), None));
-        }
-        let mut picture = picture::read_drawing(path)?;
-        if self == Treatment::Digit {
-            picture = picture::without_frame(picture);
-        }
-        let (grey, polarity) = picture::light_on_dark(&picture);
-        let pixels = match self {
-            Treatment::Digit => picture::digit(&grey).ok_or_else(|| {
-                let path = path.display();
-                Error::Data(format!("{path} is blank: no digit stands out; give a picture with more contrast"))
-            })?,
-            _ => picture::fit(&grey.into(), shape),
-        };
-        Ok((pixels, Some(polarity)))
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -141,7 +96,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     }
     let shape = picture_shape(&model, dataset)?;
     let treatment = Treatment::of(dataset.unwrap_or_default(), shape);
-    let pictures: Vec<_> = args.images.par_iter().map(|path| treatment.apply(path, shape)).collect();
+    let pictures: Vec<_> = args.images.par_iter().map(|path| treatment.apply(&**path, shape)).collect();
     let (device, scores) = match examples(&model, shape, &pictures) {
         none if none.is_empty() => (None, Vec::new()),
         examples => pollster::block_on(async {

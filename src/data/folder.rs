@@ -174,7 +174,7 @@ impl ImageFolder {
             .par_chunks_mut(shape.iter().product())
             .zip(files)
             .map(|(target, (file, _))| {
-                target.copy_from_slice(&picture::fit(&picture::read(file)?, shape));
+                target.copy_from_slice(&picture::fit(&picture::read(&**file)?, shape));
                 Ok(())
             })
             .collect();

@@ -21,6 +21,8 @@ pub mod split;
 pub mod synthetic;
 #[cfg(not(target_arch = "wasm32"))]
 mod transfer;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod treatment;
 pub mod verify;
 
 use std::fmt;

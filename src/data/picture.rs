@@ -3,7 +3,7 @@
 //! viewers do. Fitting cuts the middle out in the wanted proportions and resizes it; nothing is distorted.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
@@ -22,18 +22,44 @@ const MAX_SIDE: u32 = 16_384;
 /// Bytes of the pixels, unpacked: 89 million pixels in colour. A file of a few kB may declare far more.
 const MAX_DECODED: u64 = 256 << 20;
 
+/// The same, of pictures that come from elsewhere while something else is computed.
+const MAX_SENT: u64 = 64 << 20;
+
 /// Antialiased where it shrinks, bilinear where it enlarges, and it never overshoots.
 const FILTER: FilterType = FilterType::Triangle;
 
 const REMEDY: &str = "replace it with a good PNG or JPEG file, or take it out";
+
+/// Where a picture comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    File(&'a Path),
+    /// A file's bytes from elsewhere, with the name that messages give it.
+    Bytes(&'a [u8], &'a str),
+}
+
+impl<'a> From<&'a Path> for Source<'a> {
+    fn from(path: &'a Path) -> Self {
+        Source::File(path)
+    }
+}
+
+impl std::fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::File(path) => write!(f, "{}", path.display()),
+            Source::Bytes(_, name) => f.write_str(name),
+        }
+    }
+}
 
 /// Decodes a file: the content decides what it is, not the name. What is transparent becomes white.
 ///
 /// # Errors
 /// [`Error::Io`] where it cannot be read, [`Error::Data`] where it is damaged, too large or neither PNG nor JPEG; both
 /// name the file.
-pub fn read(path: &Path) -> Result<DynamicImage> {
-    read_on(path, u8::MAX)
+pub fn read<'a>(source: impl Into<Source<'a>>) -> Result<DynamicImage> {
+    read_on(source.into(), u8::MAX)
 }
 
 /// [`read`], for pictures of something drawn: where nothing is seen on white, what is transparent becomes black, as under
@@ -41,46 +67,50 @@ pub fn read(path: &Path) -> Result<DynamicImage> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_drawing(path: &Path) -> Result<DynamicImage> {
-    let picture = read(path)?;
+pub fn read_drawing<'a>(source: impl Into<Source<'a>>) -> Result<DynamicImage> {
+    let source = source.into();
+    let picture = read(source)?;
     let (low, high) = range(&strongest(&picture));
-    if high - low < CONTRAST { read_on(path, 0) } else { Ok(picture) }
+    if high - low < CONTRAST { read_on(source, 0) } else { Ok(picture) }
 }
 
 /// With what is transparent laid on a grey `ground`.
-fn read_on(path: &Path, ground: u8) -> Result<DynamicImage> {
-    // Opening a pipe would wait for whoever writes to it.
-    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(refused(path, "is no file"));
-    }
-    let (bytes, file) = (metadata.len(), File::open(path).map_err(Error::io("read", path))?);
-    if bytes > MAX_FILE {
-        return Err(refused(path, &format!("has {} MiB, more than the {} that are read", bytes >> 20, MAX_FILE >> 20)));
-    }
-    decode(BufReader::new(file), ground).map_err(|error| match error {
-        ImageError::IoError(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+fn read_on(source: Source<'_>, ground: u8) -> Result<DynamicImage> {
+    let refused = |problem: &str| Error::Data(format!("{source} {problem}; {REMEDY}"));
+    let (decoded, most) = match source {
+        Source::Bytes(bytes, _) => (decode(Cursor::new(bytes), ground, MAX_SENT), MAX_SENT),
+        Source::File(path) => {
+            // Opening a pipe would wait for whoever writes to it.
+            let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+            if !metadata.is_file() {
+                return Err(refused("is no file"));
+            }
+            let (bytes, file) = (metadata.len(), File::open(path).map_err(Error::io("read", path))?);
+            if bytes > MAX_FILE {
+                let (has, most) = (bytes >> 20, MAX_FILE >> 20);
+                return Err(refused(&format!("has {has} MiB, more than the {most} that are read")));
+            }
+            (decode(BufReader::new(file), ground, MAX_DECODED), MAX_DECODED)
+        }
+    };
+    decoded.map_err(|error| match (error, source) {
+        (ImageError::IoError(error), Source::File(path)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
             Error::io("read", path)(error)
         }
-        ImageError::IoError(_) => refused(path, "is truncated"),
-        ImageError::Limits(_) => refused(
-            path,
-            &format!("is too large: at most {MAX_SIDE} pixels a side and {} MiB unpacked are read", MAX_DECODED >> 20),
-        ),
-        ImageError::Unsupported(_) => refused(path, "is neither a PNG nor a JPEG that can be read"),
-        error => refused(path, &format!("is damaged: {error}")),
+        (ImageError::IoError(_), _) => refused("is truncated"),
+        (ImageError::Limits(_), _) => {
+            refused(&format!("is too large: at most {MAX_SIDE} pixels a side and {} MiB unpacked are read", most >> 20))
+        }
+        (ImageError::Unsupported(_), _) => refused("is neither a PNG nor a JPEG that can be read"),
+        (error, _) => refused(&format!("is damaged: {error}")),
     })
 }
 
-fn refused(path: &Path, problem: &str) -> Error {
-    Error::Data(format!("{} {problem}; {REMEDY}", path.display()))
-}
-
 /// Grey pictures stay grey; all others become RGB of 8 bits.
-fn decode(file: impl BufRead + Seek, ground: u8) -> image::ImageResult<DynamicImage> {
+fn decode(file: impl BufRead + Seek, ground: u8, most: u64) -> image::ImageResult<DynamicImage> {
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
-    limits.max_alloc = Some(MAX_DECODED);
+    limits.max_alloc = Some(most);
     let mut reader = ImageReader::new(file).with_guessed_format()?;
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
@@ -375,7 +405,9 @@ mod tests {
         DynamicImage::from(picture).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         for (ground, expected) in [(255, [255, 100, 204]), (0, [0, 100, 0])] {
             bytes.set_position(0);
-            let DynamicImage::ImageLuma8(grey) = decode(&mut bytes, ground).unwrap() else { panic!("it is grey") };
+            let DynamicImage::ImageLuma8(grey) = decode(&mut bytes, ground, MAX_DECODED).unwrap() else {
+                panic!("it is grey")
+            };
             assert_eq!(grey.into_raw(), expected);
         }
     }
