@@ -1,105 +1,97 @@
 //! Which tiles a layer's tensors become.
 
-use super::palette::{Palette, Scale};
-use super::tiles::{Image, Tiles};
+use super::plate::{Cut, Plate};
 use crate::inspect::NamedTensor;
 use crate::net::{Layer, Node, Shape};
-
-/// A tensor, drawn.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// The tensor's name, as `conv1.weight_gradient`.
-    pub name: String,
-    /// What a tile is, as `one filter's weights for one channel; a row for each filter`.
-    pub tile: &'static str,
-    pub image: Image,
-    /// Smallest and largest value of the whole tensor.
-    pub scale: Scale,
-    /// Whether colours are those of an image, and not of the scale.
-    pub natural: bool,
-    /// Tiles that are drawn, and tiles that there are.
-    pub shown: [usize; 2],
-}
 
 /// Values in a row where a vector is drawn.
 const VECTOR_COLUMNS: usize = 32;
 
-/// Pictures of a layer's tensors, in their order; biases and statistics of batch normalisation have none.
-pub fn of_layer(node: &Node, tensors: &[NamedTensor], palette: Palette) -> Vec<Picture> {
-    let own = |tensor: &&NamedTensor| tensor.name.strip_prefix(&node.name).is_some_and(|rest| rest.starts_with('.'));
-    tensors.iter().filter(own).filter_map(|tensor| picture(node, tensor, palette)).collect()
+impl Plate {
+    /// Plates of a layer's tensors, in their order; biases and statistics of batch normalisation have none. Each holds no
+    /// more tiles than a picture can show, and at most `most` values: whole rows of tiles are left out from below, then
+    /// columns from the right. Of tiles that are larger than that none is kept.
+    pub fn of_layer(node: &Node, tensors: &[NamedTensor], most: usize) -> Vec<Plate> {
+        let own =
+            |tensor: &&NamedTensor| tensor.name.strip_prefix(&node.name).is_some_and(|rest| rest.starts_with('.'));
+        tensors.iter().filter(own).filter_map(|tensor| plate(node, tensor, most)).collect()
+    }
 }
 
-fn picture(node: &Node, tensor: &NamedTensor, palette: Palette) -> Option<Picture> {
-    let scale = Scale::of(palette, &tensor.values);
-    let (name, values) = (tensor.name.clone(), &tensor.values[..]);
-    let what = name.rsplit('.').next().unwrap_or_default();
-    let natural = matches!(node.layer, Layer::Input { .. }) && what == "activation";
-    let made = |tile, (image, shown): (Image, usize), count: usize| {
-        Some(Picture { name: tensor.name.clone(), tile, image, scale, natural, shown: [shown, count] })
-    };
-    match (what, &tensor.shape[..]) {
-        ("activation" | "activation_gradient", &[height, width, channels]) if natural && channels == 3 => {
-            let tiles = Tiles { count: 1, columns: None, height, width };
-            made("the image", tiles.draw(|_, y, x| rgb(|c| values[(y * width + x) * 3 + c] + 0.5)), 1)
-        }
-        ("activation" | "activation_gradient", &[height, width, channels]) if height * width > 1 => {
-            let tiles = Tiles { count: channels, columns: None, height, width };
-            let at = |c: usize, y: usize, x: usize| values[(y * width + x) * channels + c];
-            match natural {
-                true => made("a channel of the image", tiles.draw(|c, y, x| rgb(|_| at(c, y, x) + 0.5)), channels),
-                false => made("the map of one channel", tiles.draw(|c, y, x| scale.color(at(c, y, x))), channels),
-            }
-        }
-        ("weight" | "weight_gradient", &[filters, 3, height, width]) => {
-            let (tiles, reach) = (Tiles { count: filters, columns: None, height, width }, scale.reach());
-            let share = |f: usize, c: usize, y: usize, x: usize| {
-                0.5 + values[((f * 3 + c) * height + y) * width + x] / (2.0 * reach.max(f32::MIN_POSITIVE))
-            };
-            let drawn = tiles.draw(|f, y, x| rgb(|c| share(f, c, y, x)));
-            made("one filter, its three channels as red, green and blue; zero is grey", drawn, filters)
-        }
-        ("weight" | "weight_gradient", &[filters, channels, height, width]) => {
-            let count = filters * channels;
-            let columns = (channels > 1).then_some(channels);
-            let drawn = Tiles { count, columns, height, width }
-                .draw(|tile, y, x| scale.color(values[(tile * height + y) * width + x]));
-            let tile = match columns {
-                Some(_) => "one filter's weights for one channel; a row for each filter",
-                None => "one filter",
-            };
-            made(tile, drawn, count)
-        }
-        ("weight" | "weight_gradient", &[outputs, inputs]) => {
-            let Shape { height, width, channels } = node.input;
-            let maps = height * width > 1 && height * width * channels == inputs;
-            let (count, columns, [height, width]) =
-                if maps { (outputs * channels, channels, [height, width]) } else { (1, 1, [outputs, inputs]) };
-            let tiles = Tiles { count, columns: Some(columns), height, width };
-            let drawn = tiles.draw(|tile, y, x| scale.color(values[(tile * height + y) * width + x]));
-            let tile = match maps {
-                true => "one output's weights for one channel; a row for each output",
-                false => "all weights; a row for each output",
-            };
-            made(tile, drawn, count)
-        }
-        ("activation" | "activation_gradient" | "weight" | "weight_gradient", _) => {
-            let tiles = Tiles { count: values.len(), columns: Some(VECTOR_COLUMNS), height: 1, width: 1 };
-            made("one value", tiles.draw(|i, _, _| scale.color(values[i])), values.len())
-        }
+fn plate(node: &Node, tensor: &NamedTensor, most: usize) -> Option<Plate> {
+    let what = tensor.name.rsplit('.').next().unwrap_or_default();
+    match what {
+        "activation" | "activation_gradient" => Some(activation(node, tensor, what == "activation", most)),
+        "weight" | "weight_gradient" => Some(weight(node, tensor, most)),
         _ => None,
     }
 }
 
-/// A colour of shares from 0 to 1.
-fn rgb(share: impl Fn(usize) -> f32) -> [u8; 3] {
-    std::array::from_fn(|channel| (share(channel).clamp(0.0, 1.0) * 255.0).round() as u8)
+fn activation(node: &Node, tensor: &NamedTensor, values: bool, most: usize) -> Plate {
+    let &[height, width, channels] = &tensor.shape[..] else { return vector(tensor, most) };
+    let natural = values && matches!(node.layer, Layer::Input { .. });
+    let colour = natural && channels == 3;
+    if height * width == 1 && !colour {
+        return vector(tensor, most);
+    }
+    let tile = match (natural, colour) {
+        (_, true) => "the image",
+        (true, false) => "a channel of the image",
+        (false, false) => "the map of one channel",
+    };
+    let (tiles, colours) = if colour { (1, 3) } else { (channels, 1) };
+    let cut = Cut { tile, tiles, columns: None, height, width, colours, natural };
+    Plate::cut(&tensor.name, cut, &tensor.values, most, |[tile, y, x, colour]| {
+        (y * width + x) * channels + tile + colour
+    })
+}
+
+fn weight(node: &Node, tensor: &NamedTensor, most: usize) -> Plate {
+    let plain = Cut { tile: "", tiles: 1, columns: None, height: 1, width: 1, colours: 1, natural: false };
+    let cut = match &tensor.shape[..] {
+        &[filters, 3, height, width] => {
+            let cut = Cut { tiles: filters, height, width, colours: 3, ..plain };
+            let tile = "one filter, its three channels as red, green and blue; zero is grey";
+            return Plate::cut(&tensor.name, Cut { tile, ..cut }, &tensor.values, most, |[tile, y, x, colour]| {
+                ((tile * 3 + colour) * height + y) * width + x
+            });
+        }
+        &[filters, 1, height, width] => Cut { tile: "one filter", tiles: filters, height, width, ..plain },
+        &[filters, channels, height, width] => Cut {
+            tile: "one filter's weights for one channel; a row for each filter",
+            tiles: filters * channels,
+            columns: Some(channels),
+            height,
+            width,
+            ..plain
+        },
+        &[outputs, inputs] => {
+            let Shape { height, width, channels } = node.input;
+            if height * width > 1 && height * width * channels == inputs {
+                let tile = "one output's weights for one channel; a row for each output";
+                Cut { tile, tiles: outputs * channels, columns: Some(channels), height, width, ..plain }
+            } else {
+                let (tile, columns) = ("all weights; a row for each output", Some(1));
+                Cut { tile, columns, height: outputs, width: inputs, ..plain }
+            }
+        }
+        _ => return vector(tensor, most),
+    };
+    let Cut { height, width, .. } = cut;
+    Plate::cut(&tensor.name, cut, &tensor.values, most, |[tile, y, x, _]| (tile * height + y) * width + x)
+}
+
+fn vector(tensor: &NamedTensor, most: usize) -> Plate {
+    let (tiles, columns) = (tensor.values.len(), Some(VECTOR_COLUMNS));
+    let cut = Cut { tile: "one value", tiles, columns, height: 1, width: 1, colours: 1, natural: false };
+    Plate::cut(&tensor.name, cut, &tensor.values, most, |[tile, ..]| tile)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::net::Network;
+    use crate::pictures::Palette;
 
     fn node(toml: &str, name: &str) -> Node {
         let network = Network::from_toml(toml, "test").expect("a network");
@@ -115,17 +107,17 @@ mod tests {
         NamedTensor { name: name.to_string(), shape: shape.to_vec(), values }
     }
 
-    fn drawn(name: &str, tensor: NamedTensor) -> Picture {
-        let mut pictures = of_layer(&node(COLOUR, name), &[tensor], Palette::default());
-        assert_eq!(pictures.len(), 1);
-        pictures.remove(0)
+    fn cut(name: &str, tensor: NamedTensor) -> Plate {
+        let mut plates = Plate::of_layer(&node(COLOUR, name), &[tensor], usize::MAX);
+        assert_eq!(plates.len(), 1);
+        plates.remove(0)
     }
 
     #[test]
     fn maps_filters_matrices_and_vectors_have_their_tiles() {
         let of = |layer: &str, tensor: NamedTensor| {
-            let picture = drawn(layer, tensor);
-            (picture.tile, picture.shown, picture.natural)
+            let plate = cut(layer, tensor);
+            (plate.tile, [plate.kept(), plate.tiles], plate.natural)
         };
         assert_eq!(of("input", tensor("input.activation", &[4, 5, 3])), ("the image", [1, 1], true));
         let maps = of("conv1", tensor("conv1.activation", &[4, 3, 2]));
@@ -134,9 +126,9 @@ mod tests {
         assert_eq!(of("conv1", tensor("conv1.weight", &[2, 4, 1, 3])).1, [8, 8]);
         assert_eq!(of("fc1", tensor("fc1.weight", &[7, 24])).1, [14, 14], "a tile for each output and channel");
         assert_eq!(of("fc1", tensor("fc1.activation", &[7])), ("one value", [7, 7], false));
-        let bias = of_layer(&node(COLOUR, "fc1"), &[tensor("fc1.bias", &[7])], Palette::default());
+        let bias = Plate::of_layer(&node(COLOUR, "fc1"), &[tensor("fc1.bias", &[7])], usize::MAX);
         assert!(bias.is_empty());
-        let others = of_layer(&node(COLOUR, "fc1"), &[tensor("fc12.weight", &[7, 24])], Palette::default());
+        let others = Plate::of_layer(&node(COLOUR, "fc1"), &[tensor("fc12.weight", &[7, 24])], usize::MAX);
         assert!(others.is_empty(), "another layer's");
     }
 
@@ -146,12 +138,14 @@ mod tests {
         let mut values = vec![0.0; 4 * 3 * 2];
         values[(3 + 2) * 2 + 1] = 1.0;
         let tensor = NamedTensor { name: "conv1.activation".into(), shape: vec![4, 3, 2], values };
-        let picture = drawn("conv1", tensor);
+        let plate = cut("conv1", tensor);
+        assert_eq!(plate.values[12 + 3 + 2], 1.0);
+        let image = plate.draw(Palette::default());
         // No value is larger than 16 pixels.
         let side = 16;
         let at = |tile: usize, y: usize, x: usize| {
             let (top, left) = (2 + y * side, 2 + tile * (3 * side + 2) + x * side);
-            &picture.image.pixels[3 * (top * picture.image.width + left)..][..3]
+            &image.pixels[3 * (top * image.width + left)..][..3]
         };
         assert_eq!(at(1, 1, 2), Palette::default().color(1.0));
         assert_eq!([at(0, 1, 2), at(1, 2, 1)], [&Palette::default().color(0.0)[..]; 2]);

@@ -1,11 +1,13 @@
-//! Tensors as pictures: a colour for each value, a tile for each map or filter.
+//! Tensors as pictures: a tile for each map or filter, a colour for each value.
 //!
-//! One scale serves all tiles of a picture, so that they compare; zero is in the middle of the colours.
+//! A [`Plate`] holds the values; drawn, it is an [`Image`]. One scale serves all tiles of a plate, so that they compare;
+//! zero is in the middle of the colours.
 
 mod layers;
 mod palette;
+mod plate;
 mod tiles;
 
-pub use layers::{Picture, of_layer};
-pub use palette::{Palette, Scale};
+pub use palette::Palette;
+pub use plate::Plate;
 pub use tiles::{Image, MAX_SIDE};

@@ -42,66 +42,18 @@ impl Palette {
     }
 }
 
-/// How a picture's values become colours.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scale {
-    palette: Palette,
-    /// The smallest finite value.
-    pub min: f32,
-    /// The largest one.
-    pub max: f32,
-}
-
-impl Scale {
-    /// That of these values: zero in the middle, the largest magnitude at an end.
-    pub fn of(palette: Palette, values: &[f32]) -> Scale {
-        let finite = || values.iter().copied().filter(|value| value.is_finite());
-        let (min, max) = (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max));
-        let (min, max) = if min > max { (0.0, 0.0) } else { (min, max) };
-        Scale { palette, min, max }
-    }
-
-    /// The largest magnitude.
-    pub fn reach(&self) -> f32 {
-        self.max.abs().max(self.min.abs())
-    }
-
-    /// A value's share of the reach; NaN for what is not finite.
-    pub fn share(&self, value: f32) -> f32 {
-        match (value.is_finite(), self.reach()) {
-            (false, _) => f32::NAN,
-            (true, reach) if reach > 0.0 => value / reach,
-            _ => 0.0,
-        }
-    }
-
-    pub fn color(&self, value: f32) -> [u8; 3] {
-        self.palette.color(self.share(value))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn zero_is_the_middle_and_the_largest_magnitude_an_end() {
+    fn stops_are_met_and_what_is_no_number_has_a_colour_of_its_own() {
         for (palette, name) in Palette::ALL {
-            let scale = Scale::of(palette, &[-2.0, 0.5, 1.0]);
-            assert_eq!(scale.color(0.0), palette.color(0.0), "{name}");
-            assert_eq!(scale.color(-2.0), palette.stops()[0], "{name}");
-            assert_eq!(scale.color(1.0), palette.stops()[3], "{name}: half of the reach");
-            assert_eq!((scale.min, scale.max, scale.reach()), (-2.0, 1.0, 2.0));
+            let [low, _, middle, higher, high] = palette.stops();
+            let shares = [-7.0, -1.0, 0.0, 0.5, 1.0, 7.0].map(|share| palette.color(share));
+            assert_eq!(shares, [low, low, middle, higher, high, high], "{name}");
+            assert_eq!(palette.color(f32::NAN), NOT_FINITE, "{name}");
         }
-    }
-
-    #[test]
-    fn what_is_not_finite_has_a_colour_of_its_own_and_does_not_stretch_the_scale() {
-        let scale = Scale::of(Palette::default(), &[f32::NAN, f32::INFINITY, 3.0]);
-        assert_eq!((scale.min, scale.max), (3.0, 3.0));
-        assert_eq!([scale.color(f32::NAN), scale.color(f32::NEG_INFINITY)], [NOT_FINITE; 2]);
-        let empty = Scale::of(Palette::default(), &[f32::NAN]);
-        assert_eq!((empty.reach(), empty.color(0.0)), (0.0, Palette::default().color(0.0)));
     }
 
     /// By the luminance of sRGB, so that a picture printed in grey still tells large from small.

@@ -6,13 +6,19 @@ use crate::cli::output::figure;
 use glassnet::formats::atomic_write;
 use glassnet::inspect::Inspection;
 use glassnet::net::{Network, Shape};
-use glassnet::pictures::{Palette, Picture, of_layer};
+use glassnet::pictures::{Image, Palette, Plate};
 use glassnet::{Error, Result};
 use image::{ImageFormat, RgbImage};
 use std::fmt::Write;
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
+
+/// A plate, drawn.
+struct Picture {
+    plate: Plate,
+    image: Image,
+}
 
 /// Refuses a folder before anything is computed for it.
 pub(super) fn check(folder: &Path, force: bool) -> Result<()> {
@@ -27,7 +33,10 @@ pub(super) fn write(
     report: &Report,
     palette: Palette,
 ) -> Result<()> {
-    let layers = network.nodes.iter().map(|node| of_layer(node, &inspection.tensors, palette));
+    let layers = network.nodes.iter().map(|node| {
+        let plates = Plate::of_layer(node, &inspection.tensors, usize::MAX).into_iter();
+        plates.map(|plate| Picture { image: plate.draw(palette), plate }).collect()
+    });
     let layers: Vec<Vec<Picture>> = layers.collect();
     fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
     for picture in layers.iter().flatten() {
@@ -38,7 +47,7 @@ pub(super) fn write(
 }
 
 fn file_name(picture: &Picture) -> String {
-    format!("{}.png", picture.name)
+    format!("{}.png", picture.plate.name)
 }
 
 fn png(picture: &Picture, path: &Path) -> Result<Vec<u8>> {
@@ -101,23 +110,24 @@ fn page(network: &Network, report: &Report, layers: &[Vec<Picture>], palette: Pa
 
 /// The figure of a picture.
 fn shown(picture: &Picture, palette: Palette) -> String {
-    let what = picture.name.rsplit('.').next().unwrap_or_default().replace('_', " ");
-    let [drawn, count] = picture.shown;
+    let Picture { plate, image } = picture;
+    let what = plate.name.rsplit('.').next().unwrap_or_default().replace('_', " ");
+    let (drawn, count) = (plate.kept(), plate.tiles);
     let left_out = if drawn < count { format!("; {drawn} of {count} tiles are shown") } else { String::new() };
-    let (min, max) = (figure(f64::from(picture.scale.min)), figure(f64::from(picture.scale.max)));
-    let bar = if picture.natural { String::new() } else { bar(picture, palette) };
+    let (min, max) = (figure(f64::from(plate.min)), figure(f64::from(plate.max)));
+    let bar = if plate.natural { String::new() } else { bar(plate, palette) };
     let file = escaped(&file_name(picture));
-    let [width, height] = [picture.image.width, picture.image.height];
+    let [width, height] = [image.width, image.height];
     format!(
         "<figure>\n<img src=\"{file}\" width=\"{width}\" height=\"{height}\" loading=\"lazy\" alt=\"{what}: {}, from {min} \
          to {max}\">\n<figcaption>{what}: from {min} to {max}{bar}. A tile is {}{left_out}.</figcaption>\n</figure>\n",
-        picture.tile, picture.tile
+        plate.tile, plate.tile
     )
 }
 
 /// The colours with the values at their ends.
-fn bar(picture: &Picture, palette: Palette) -> String {
-    let reach = figure(f64::from(picture.scale.reach()));
+fn bar(plate: &Plate, palette: Palette) -> String {
+    let reach = figure(f64::from(plate.reach()));
     let stop = |share: f32| {
         let [r, g, b] = palette.color(share);
         format!("rgb({r} {g} {b})")
