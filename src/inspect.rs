@@ -3,14 +3,16 @@
 //! Activations and their gradients are `[H,W,C]`, cropped in the centre; gradients are of this example's loss, decay
 //! not included. Dumps have weights and their gradients in PyTorch's order.
 
+mod inspector;
+
+pub use inspector::Inspector;
+
 use crate::data::Examples;
 use crate::error::{Error, Result};
-use crate::exec::{Device, Executor, read_reals, upload_examples, upload_parameters};
-use crate::formats::{layout, write_tensors};
-use crate::kernels::Tensor;
-use crate::kernels::batch::Header;
-use crate::net::{Layer, Network, Node, Parameters, Shape};
-use crate::program::{LayerStatistics, Options, Program, Source};
+use crate::exec::Device;
+use crate::formats::write_tensors;
+use crate::net::{Network, Parameters};
+use crate::program::LayerStatistics;
 use std::path::Path;
 
 /// A tensor of a dump.
@@ -64,11 +66,10 @@ pub fn top(scores: &[f32], count: usize) -> Vec<(usize, f32)> {
     classes
 }
 
-/// Runs example `index` forward and backward.
+/// Runs example `index` forward and backward; an [`Inspector`] for one look.
 ///
 /// # Errors
-/// [`Error::Settings`] where there is no such example, [`Error::Data`] where the examples do not fit the network,
-/// [`Error::TooLarge`] where the network does not fit the device, [`Error::Device`] where the device fails.
+/// [`Error::Settings`] where there is no such example, and as [`Inspector::new`] and [`Inspector::inspect`].
 ///
 /// # Panics
 /// When the parameters are not those of the network.
@@ -79,98 +80,14 @@ pub async fn inspect(
     examples: &Examples,
     index: usize,
 ) -> Result<Inspection> {
-    let [height, width, channels] = examples.shape;
-    network.check_fits(Shape::new(height, width, channels), examples.classes)?;
-    let example = single(examples, index)?;
-    let source = Source { height, width, channels, examples: 1 };
-    let limits = device.limits();
-    let options = Options { max_binding: limits.max_binding, ..Options::inspection(1, source) };
-    let program = Program::lower(network, &options)?;
-    program.check_limits(network, &options, &limits)?;
-
-    let label = example.labels[0];
-    let words = program.input_words(Header::evaluation(1), &[0], &[u32::from(label)]);
-    let (all, outputs) = (0..program.instructions.len(), program.outputs);
-    let mut executor = device.executor(program).await?;
-    let executor = &mut *executor;
-    upload_parameters(executor, parameters)?;
-    upload_examples(executor, &example)?;
-    executor.begin_step(&words)?;
-    executor.run(all)?;
-    executor.end_step(false).await?;
-
-    let loss = read_reals(executor, outputs.losses.id).await?[0];
-    let counts = executor.read(executor.program().statistics.counts.id).await?;
-    let values = executor.read(executor.program().statistics.values.id).await?;
-    let layers = executor.program().statistics.decode(&counts, &values).layers;
-    let tensors = read_tensors(executor, network).await?;
-    let last = executor.program().nodes.len() - 1;
-    let scores = executor.program().nodes[last].activation.id;
-    let scores = read_reals(executor, scores).await?;
-    Ok(Inspection { label: usize::from(label), loss, scores, layers, tensors })
-}
-
-/// The one example, as a data set.
-fn single(examples: &Examples, index: usize) -> Result<Examples> {
     if index >= examples.len() {
         return Err(Error::Settings(match examples.len() {
             0 => "there are no examples to choose from".into(),
             count => format!("there is no example {index}; choose one from 0 to {}", count - 1),
         }));
     }
-    let (pixels, labels) = (examples.image(index).to_vec(), vec![examples.labels[index]]);
-    Ok(Examples { pixels, labels, numbers: examples.numbers.clone(), ..*examples })
-}
-
-async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<Vec<NamedTensor>> {
-    let nodes = executor.program().nodes.clone();
-    let mut tensors = Vec::new();
-    let mut flat = false;
-    for (node, places) in network.nodes.iter().zip(nodes) {
-        flat |= matches!(node.layer, Layer::Fc { .. }) || node.layer.is_loss();
-        let activations =
-            [("activation", Some(places.activation)), ("activation_gradient", places.activation_gradient)];
-        for (what, place) in activations {
-            let Some(place) = place else { continue };
-            tensors.push(read(executor, node, what, activation_shape(node.output, flat), place).await?);
-        }
-        let Some(places) = places.parameters else { continue };
-        let weight_shape = layout::pytorch_shape(node).unwrap_or_default();
-        for (what, place) in [("weight", Some(places.weight)), ("weight_gradient", places.weight_gradient)] {
-            let Some(place) = place else { continue };
-            let mut tensor = read(executor, node, what, weight_shape.clone(), place).await?;
-            tensor.values = layout::to_pytorch(node, &tensor.values);
-            tensors.push(tensor);
-        }
-        for (what, place) in [("bias", Some(places.bias)), ("bias_gradient", places.bias_gradient)] {
-            let Some(place) = place else { continue };
-            tensors.push(read(executor, node, what, vec![place.len], place).await?);
-        }
-        if let Some(running) = places.running {
-            let mut mean = read(executor, node, "running_mean", vec![running.len / 2], running).await?;
-            let variance = mean.values.split_off(running.len / 2);
-            let name = format!("{}.running_var", node.name);
-            tensors.extend([mean, NamedTensor { name, shape: vec![variance.len()], values: variance }]);
-        }
-    }
-    Ok(tensors)
-}
-
-async fn read(
-    executor: &mut dyn Executor,
-    node: &Node,
-    what: &str,
-    shape: Vec<usize>,
-    place: Tensor,
-) -> Result<NamedTensor> {
-    let values = read_reals(executor, place.id).await?;
-    Ok(NamedTensor { name: format!("{}.{what}", node.name), shape, values })
-}
-
-/// `[C]` for a vector behind a fully connected layer, else `[H,W,C]`.
-fn activation_shape(shape: Shape, flat: bool) -> Vec<usize> {
-    match (shape.height, shape.width, flat) {
-        (1, 1, true) => vec![shape.channels],
-        (height, width, _) => vec![height, width, shape.channels],
-    }
+    let inspector = Inspector::new(device, network, examples.shape, examples.classes).await?;
+    let mut inspector = inspector.with_numbers(&examples.numbers);
+    inspector.load(parameters)?;
+    inspector.inspect(examples.image(index), examples.labels[index]).await
 }

@@ -1,0 +1,210 @@
+//! A program for looking at one example, lowered once, and the executor that runs it.
+
+use super::{Inspection, NamedTensor};
+use crate::data::Examples;
+use crate::error::{Error, Result};
+use crate::exec::{Device, Executor, read_reals, upload_examples, upload_parameters};
+use crate::formats::layout;
+use crate::kernels::Tensor;
+use crate::kernels::batch::Header;
+use crate::net::{Layer, Network, Node, Parameters, Shape};
+use crate::program::{Options, Program, Source};
+
+/// Looks again and again: the program is lowered and allocated once.
+pub struct Inspector {
+    network: Network,
+    executor: Box<dyn Executor>,
+    /// The image under inspection, with the classes and what they stand for.
+    example: Examples,
+}
+
+impl Inspector {
+    /// For images of `shape`, `[H,W,C]`, of so many classes. All weights are zero until [`Inspector::load`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the images do not fit the network, [`Error::TooLarge`] where the network does not fit the
+    /// device, [`Error::Device`] where the device fails.
+    pub async fn new(device: &Device, network: &Network, shape: [usize; 3], classes: usize) -> Result<Inspector> {
+        let [height, width, channels] = shape;
+        network.check_fits(Shape::new(height, width, channels), classes)?;
+        let source = Source { height, width, channels, examples: 1 };
+        let limits = device.limits();
+        let options = Options { max_binding: limits.max_binding, ..Options::inspection(1, source) };
+        let program = Program::lower(network, &options)?;
+        program.check_limits(network, &options, &limits)?;
+        let executor = device.executor(program).await?;
+        let example = Examples { shape, classes, pixels: Vec::new(), labels: Vec::new(), numbers: Vec::new() };
+        Ok(Inspector { network: network.clone(), executor, example })
+    }
+
+    /// The same, where the classes stand for these numbers, as [`Examples::numbers`]: for networks that learn them.
+    pub fn with_numbers(mut self, numbers: &[f32]) -> Inspector {
+        self.example.numbers = numbers.to_vec();
+        self
+    }
+
+    /// The network that it was made for.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Takes these weights from now on.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device fails.
+    ///
+    /// # Panics
+    /// When the parameters are not those of the network.
+    pub fn load(&mut self, parameters: &[Parameters]) -> Result<()> {
+        upload_parameters(&mut *self.executor, parameters)
+    }
+
+    /// Runs one image, `H*W*C` bytes, forward and backward, and reads every tensor.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the image has another size or there is no such class, [`Error::Device`] where the device
+    /// fails.
+    pub async fn inspect(&mut self, image: &[u8], label: u8) -> Result<Inspection> {
+        self.take(image, label)?;
+        let executor = &mut *self.executor;
+        let all = 0..executor.program().instructions.len();
+        let words = executor.program().input_words(Header::evaluation(1), &[0], &[u32::from(label)]);
+        executor.begin_step(&words)?;
+        executor.run(all)?;
+        executor.end_step(false).await?;
+
+        let losses = executor.program().outputs.losses.id;
+        let loss = read_reals(executor, losses).await?[0];
+        let counts = executor.read(executor.program().statistics.counts.id).await?;
+        let values = executor.read(executor.program().statistics.values.id).await?;
+        let layers = executor.program().statistics.decode(&counts, &values).layers;
+        let tensors = read_tensors(executor, &self.network).await?;
+        let last = executor.program().nodes.len() - 1;
+        let scores = executor.program().nodes[last].activation.id;
+        let scores = read_reals(executor, scores).await?;
+        Ok(Inspection { label: usize::from(label), loss, scores, layers, tensors })
+    }
+
+    /// Hands the image to the device.
+    fn take(&mut self, image: &[u8], label: u8) -> Result<()> {
+        let [height, width, channels] = self.example.shape;
+        if image.len() != height * width * channels {
+            return Err(Error::Data(format!(
+                "an image of {height}x{width}x{channels} has {} bytes, and this one has {}",
+                height * width * channels,
+                image.len()
+            )));
+        }
+        if usize::from(label) >= self.example.classes {
+            return Err(Error::Data(format!("there is no class {label} among {}", self.example.classes)));
+        }
+        (self.example.pixels, self.example.labels) = (image.to_vec(), vec![label]);
+        upload_examples(&mut *self.executor, &self.example)
+    }
+}
+
+async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<Vec<NamedTensor>> {
+    let nodes = executor.program().nodes.clone();
+    let mut tensors = Vec::new();
+    let mut flat = false;
+    for (node, places) in network.nodes.iter().zip(nodes) {
+        flat |= matches!(node.layer, Layer::Fc { .. }) || node.layer.is_loss();
+        let activations =
+            [("activation", Some(places.activation)), ("activation_gradient", places.activation_gradient)];
+        for (what, place) in activations {
+            let Some(place) = place else { continue };
+            tensors.push(read(executor, node, what, activation_shape(node.output, flat), place).await?);
+        }
+        let Some(places) = places.parameters else { continue };
+        let weight_shape = layout::pytorch_shape(node).unwrap_or_default();
+        for (what, place) in [("weight", Some(places.weight)), ("weight_gradient", places.weight_gradient)] {
+            let Some(place) = place else { continue };
+            let mut tensor = read(executor, node, what, weight_shape.clone(), place).await?;
+            tensor.values = layout::to_pytorch(node, &tensor.values);
+            tensors.push(tensor);
+        }
+        for (what, place) in [("bias", Some(places.bias)), ("bias_gradient", places.bias_gradient)] {
+            let Some(place) = place else { continue };
+            tensors.push(read(executor, node, what, vec![place.len], place).await?);
+        }
+        if let Some(running) = places.running {
+            let mut mean = read(executor, node, "running_mean", vec![running.len / 2], running).await?;
+            let variance = mean.values.split_off(running.len / 2);
+            let name = format!("{}.running_var", node.name);
+            tensors.extend([mean, NamedTensor { name, shape: vec![variance.len()], values: variance }]);
+        }
+    }
+    Ok(tensors)
+}
+
+async fn read(
+    executor: &mut dyn Executor,
+    node: &Node,
+    what: &str,
+    shape: Vec<usize>,
+    place: Tensor,
+) -> Result<NamedTensor> {
+    let values = read_reals(executor, place.id).await?;
+    Ok(NamedTensor { name: format!("{}.{what}", node.name), shape, values })
+}
+
+/// `[C]` for a vector behind a fully connected layer, else `[H,W,C]`.
+fn activation_shape(shape: Shape, flat: bool) -> Vec<usize> {
+    match (shape.height, shape.width, flat) {
+        (1, 1, true) => vec![shape.channels],
+        (height, width, _) => vec![height, width, shape.channels],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::inspect;
+    use pollster::block_on;
+
+    fn noise(shape: [usize; 3], classes: usize, count: usize) -> Examples {
+        let pixels = (0..count * shape.iter().product::<usize>()).map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8);
+        let labels = (0..count).map(|i| (i % classes) as u8).collect();
+        Examples { shape, classes, pixels: pixels.collect(), labels, numbers: Vec::new() }
+    }
+
+    #[test]
+    fn looking_again_at_other_images_with_other_weights_is_looking_for_the_first_time() {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let examples = noise([28, 28, 1], 10, 3);
+        let mut inspector =
+            block_on(Inspector::new(&Device::Cpu, &network, examples.shape, examples.classes)).expect("it fits");
+        for (index, seed) in [(0, 1), (2, 1), (2, 5), (0, 1)] {
+            let parameters = network.initial_parameters(seed);
+            inspector.load(&parameters).expect("the weights are written");
+            let again = block_on(inspector.inspect(examples.image(index), examples.labels[index])).expect("it looks");
+            let first = block_on(inspect(&Device::Cpu, &network, &parameters, &examples, index)).expect("it looks");
+            assert_eq!((again.label, again.loss, &again.scores), (first.label, first.loss, &first.scores));
+            assert_eq!(format!("{:?}", again.layers), format!("{:?}", first.layers));
+            assert!(again.tensors == first.tensors, "example {index}, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_that_the_classes_stand_for() {
+        let toml = r#"layers = [{ type = "input", height = 2, width = 3, channels = 1 }, { type = "fc", outputs = 1 },
+            { type = "mse", targets = "number" }]"#;
+        let network = Network::from_toml(toml, "test").expect("a network");
+        let inspector = block_on(Inspector::new(&Device::Cpu, &network, [2, 3, 1], 2)).expect("it fits");
+        let mut inspector = inspector.with_numbers(&[3.0, -7.0]);
+        inspector.load(&network.initial_parameters(1)).expect("the weights are written");
+        let inspection = block_on(inspector.inspect(&[0; 6], 1)).expect("it looks");
+        assert_eq!(inspection.loss, (inspection.scores[0] + 7.0).powi(2) / 2.0);
+    }
+
+    #[test]
+    fn images_of_another_size_and_classes_that_are_none_are_refused() {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let mut inspector = block_on(Inspector::new(&Device::Cpu, &network, [28, 28, 1], 10)).expect("it fits");
+        let mut said = |bytes: usize, label: u8| {
+            block_on(inspector.inspect(&vec![0; bytes], label)).expect_err("refused").to_string()
+        };
+        assert!(said(783, 1).contains("28x28x1 has 784 bytes"), "{}", said(783, 1));
+        assert!(said(784, 10).contains("no class 10 among 10"), "{}", said(784, 10));
+    }
+}
