@@ -8,7 +8,7 @@ use crate::data::{Dataset, split};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::net::{Network, Shape, TrainerName};
-use crate::train::{self, EpochRow, Event, Observer, Overrides, Schedule, Settings, StepRow, Trainer};
+use crate::train::{self, Course, EpochRow, Event, Observer, Overrides, Schedule, Settings, StepRow, Trainer};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -257,7 +257,7 @@ impl Comparison {
         let [height, width, channels] = dataset.train.shape;
         let contestant = |(name, mut settings): (String, Settings)| {
             settings.network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
-            let steps = settings.end((parts.train.len() as u64).div_ceil(settings.batch_size as u64));
+            let steps = Course::new(parts.train.clone(), &settings).end();
             settings.stats_every = field.every.unwrap_or(steps / POINTS).max(1);
             Ok(Contestant {
                 name,

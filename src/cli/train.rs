@@ -9,7 +9,7 @@ use glassnet::evaluate::crops;
 use glassnet::exec::Device;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::train::{
-    self, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary,
+    self, Course, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary,
 };
 use glassnet::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -173,7 +173,9 @@ impl TrainArgs {
 
 /// A run that is ready to go.
 struct Ready {
+    /// Those that the run began with, and those that it has come to.
     settings: Settings,
+    now: Settings,
     dataset: Dataset,
     device: Device,
     folder: RunFolder,
@@ -187,10 +189,10 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         None => Some(new(args, output)?),
     };
     let Some(ready) = ready else { return Ok(ExitCode::SUCCESS) };
-    let Ready { settings, dataset, device, folder, state } = ready;
+    let Ready { settings, now, dataset, device, folder, state } = ready;
     let stop = stop_on_interrupt("a checkpoint is saved")?;
     let mut reporter = Reporter {
-        view: View::new(&settings, output),
+        view: View::new(&now, output),
         folder,
         settings: &settings,
         data: dataset.provenance(),
@@ -234,7 +236,7 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
     let config = config(args, &settings, &dataset, sum, &device);
     let folder = RunFolder::create(&path, &config)?;
-    Ok(Ready { settings, dataset, device, folder, state: None })
+    Ok(Ready { now: settings.clone(), settings, dataset, device, folder, state: None })
 }
 
 /// Why a network has no such crops although its description says how to make them.
@@ -261,11 +263,11 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
         )));
     }
     let state = folder.resume(&settings)?;
-    let steps_per_epoch =
-        (glassnet::data::split(dataset.train.len()).train.len() as u64).div_ceil(settings.batch_size as u64);
+    let changes = state.as_ref().map_or(&[][..], |state| &state.changes);
+    let (course, now) = Course::replay(glassnet::data::split(dataset.train.len()).train, &settings, changes)?;
     let step = state.as_ref().map_or(0, |s| s.step);
     // The summary is the last thing that a run writes; an older one is of an earlier, shorter run in this folder.
-    let ended = step == settings.end_after(step, steps_per_epoch)?;
+    let ended = step == course.end_after(step)?;
     if let Some(summary) = folder.read_summary()?.filter(|summary| summary.steps == step)
         && (ended || summary.stopped_early)
     {
@@ -283,11 +285,19 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
             config.device.name, config.device.executor
         ));
     }
+    match changes {
+        [] => {}
+        [change] => note(format_args!("a change made during the run holds again: {change}")),
+        [first, .., last] => note(format_args!(
+            "{} changes made during the run hold again, from {first} to {last}; metrics.jsonl has all of them",
+            changes.len()
+        )),
+    }
     // Where the data is now, for the next time.
     (config.data_dir, config.images) = (data.data_dir.as_ref().map(absolute), data.images.as_ref().map(absolute));
     config.device = (&device.info()).into();
     folder.write_config(&config)?;
-    Ok(Some(Ready { settings, dataset, device, folder, state }))
+    Ok(Some(Ready { settings, now, dataset, device, folder, state }))
 }
 
 /// The data that the run began with; its folder may have moved.
@@ -408,6 +418,7 @@ impl Observer for Reporter<'_> {
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
             Event::Best { step, weights } => self.folder.save_best(self.settings, &self.data, *step, weights)?,
             Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.data, state)?,
+            Event::Changed { row, .. } => self.folder.append_change(row)?,
             Event::Trained { step, weights } => self.folder.save_model(self.settings, &self.data, *step, weights)?,
             _ => {}
         }
@@ -435,6 +446,7 @@ impl Reporter<'_> {
             first_step_seconds: self.first_step_seconds,
             best: state.best,
             stopped_early: *stopped_early,
+            changes: state.changes.len() as u64,
             device: device.info().to_string(),
             dataset: self.data.dataset.clone(),
             network: self.settings.network.name.clone(),

@@ -87,7 +87,9 @@ impl View {
             Event::Progress(progress) => self.progress(progress),
             Event::Epoch(row, statistics) => self.epoch(row, *statistics)?,
             Event::Trained { .. } => self.bar.set_message("testing"),
-            Event::FirstStep | Event::Step(_) | Event::Best { .. } | Event::Checkpoint(_) => {}
+            Event::Changed { row, .. } => self.bar.suspend(|| self.output.say(format_args!("changed {row}")))?,
+            Event::Refused { why, .. } => self.bar.suspend(|| note(format_args!("not changed: {why}"))),
+            Event::FirstStep | Event::Step(_) | Event::Best { .. } | Event::Checkpoint(_) | Event::Weights { .. } => {}
         }
         Ok(())
     }
@@ -105,6 +107,8 @@ impl View {
             self.last_line = Instant::now();
             note(format_args!("step {}/{} epoch {} {text}", progress.step, progress.end, progress.epoch + 1));
         }
+        // Another batch size moves the end.
+        self.bar.set_length(progress.end);
         self.bar.set_position(progress.step);
         self.bar.set_message(text);
     }

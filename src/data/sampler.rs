@@ -1,6 +1,6 @@
 //! Which examples make up the batch of a step: a fresh permutation of the training indices per epoch, cut in batches.
 //! Step s, counted from 0 over the whole run, can be asked for in any order: a permutation depends on (seed, epoch)
-//! alone, so a resumed run needs no state but its step number.
+//! alone, so a resumed run needs no state but its step number, and the steps at which the batch size changed.
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
@@ -9,41 +9,133 @@ use rand::{Rng, SeedableRng};
 #[derive(Clone, Debug)]
 pub struct Sampler {
     indices: Vec<u32>,
-    batch: usize,
+    /// By their first steps, the first of which is 0.
+    segments: Vec<Segment>,
     seed: u64,
     /// The permutation of the epoch asked for last: steps come in order, so it is rarely made anew.
     order: Vec<u32>,
     order_epoch: Option<u64>,
 }
 
+/// Steps with one batch size.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    first: u64,
+    /// Where the first step stands: its epoch, and how many of that epoch's examples came before.
+    epoch: u64,
+    offset: usize,
+    batch: usize,
+}
+
+impl Segment {
+    /// Steps that end the epoch in which the segment begins.
+    fn head(&self, examples: usize) -> u64 {
+        (examples - self.offset).div_ceil(self.batch) as u64
+    }
+
+    fn place(&self, step: u64, examples: usize) -> (u64, usize) {
+        let (within, head) = (step - self.first, self.head(examples));
+        if within < head {
+            return (self.epoch, self.offset + within as usize * self.batch);
+        }
+        let (later, per_epoch) = (within - head, examples.div_ceil(self.batch) as u64);
+        (self.epoch + 1 + later / per_epoch, (later % per_epoch) as usize * self.batch)
+    }
+}
+
 impl Sampler {
     /// Batches of `batch` out of `indices`; panics where either is empty.
     pub fn new(indices: Vec<u32>, batch: usize, seed: u64) -> Sampler {
         assert!(!indices.is_empty() && batch > 0, "cannot sample batches of {batch} from {} examples", indices.len());
-        Sampler { indices, batch, seed, order: Vec::new(), order_epoch: None }
+        let segments = vec![Segment { first: 0, epoch: 0, offset: 0, batch }];
+        Sampler { indices, segments, seed, order: Vec::new(), order_epoch: None }
     }
 
-    /// Steps in which every example is seen once; the last may be a partial batch.
+    /// From step `step` on, batches have `batch` examples: the epoch goes on at the same place of the same permutation.
+    /// Panics where `batch` is 0, and where `step` lies before an earlier change.
+    pub fn change_batch(&mut self, step: u64, batch: usize) {
+        assert!(batch > 0 && step >= self.last().first, "batches of {batch} from step {step} on");
+        let (epoch, offset) = self.place(step);
+        self.segments.retain(|segment| segment.first < step);
+        self.segments.push(Segment { first: step, epoch, offset, batch });
+    }
+
+    /// The examples that epochs are made of.
+    pub fn examples(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Steps in which every example is seen once, at the newest batch size; the last may be a partial batch.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.indices.len().div_ceil(self.batch) as u64
+        self.indices.len().div_ceil(self.last().batch) as u64
+    }
+
+    fn last(&self) -> Segment {
+        self.segments[self.segments.len() - 1]
+    }
+
+    /// The segment that step `step` belongs to.
+    fn at(&self, step: u64) -> Segment {
+        self.segments[self.segments.partition_point(|segment| segment.first <= step).max(1) - 1]
+    }
+
+    /// The epoch, from 0, that step `step` belongs to, and how many of its examples come before the step.
+    pub fn place(&self, step: u64) -> (u64, usize) {
+        self.at(step).place(step, self.indices.len())
     }
 
     /// The epoch, from 0, that step `step` belongs to.
     pub fn epoch_at(&self, step: u64) -> u64 {
-        step / self.steps_per_epoch()
+        self.place(step).0
     }
 
-    /// The examples of step `step`: `batch` of them, fewer in the last step of an epoch.
+    /// The batch size of step `step`; the last step of an epoch may have fewer examples.
+    pub fn batch_size_at(&self, step: u64) -> usize {
+        self.at(step).batch
+    }
+
+    /// The examples that `steps` steps have seen.
+    pub fn examples_seen(&self, steps: u64) -> u64 {
+        let (epochs, offset) = self.place(steps);
+        epochs * self.indices.len() as u64 + offset as u64
+    }
+
+    /// The batch sizes of the first `steps` steps, added up: partial batches count as whole ones.
+    pub fn whole_batches(&self, steps: u64) -> u64 {
+        let ends = self.segments[1..].iter().map(|next| next.first).chain([u64::MAX]);
+        let sizes = self
+            .segments
+            .iter()
+            .zip(ends)
+            .map(|(segment, end)| steps.min(end).saturating_sub(segment.first) * segment.batch as u64);
+        sizes.sum()
+    }
+
+    /// The steps after which `epochs` epochs are complete.
+    pub fn steps_of(&self, epochs: u64) -> u64 {
+        let examples = self.indices.len();
+        let ends = self.segments[1..].iter().map(|next| next.first).chain([u64::MAX]);
+        for (segment, end) in self.segments.iter().zip(ends) {
+            let Some(later) = epochs.checked_sub(segment.epoch + 1) else { return segment.first };
+            let later = later.saturating_mul(examples.div_ceil(segment.batch) as u64);
+            let steps = (segment.first + segment.head(examples)).saturating_add(later);
+            if steps <= end {
+                return steps;
+            }
+        }
+        u64::MAX
+    }
+
+    /// The examples of step `step`: as many as the batch size says, fewer in the last step of an epoch.
     pub fn batch_at(&mut self, step: u64) -> &[u32] {
-        let epoch = self.epoch_at(step);
+        let (epoch, first) = self.place(step);
         if self.order_epoch != Some(epoch) {
             self.order.clone_from(&self.indices);
             permute(&mut self.order, self.seed, epoch);
             self.order_epoch = Some(epoch);
         }
-        let first = (step % self.steps_per_epoch()) as usize * self.batch;
         // Not `first + batch`, which overflows for a batch that means "everything".
-        let size = self.batch.min(self.order.len() - first);
+        let size = self.batch_size_at(step).min(self.order.len() - first);
         &self.order[first..][..size]
     }
 }
@@ -116,6 +208,65 @@ mod tests {
         let mut sampler = Sampler::new(vec![4, 5, 6], usize::MAX, 0);
         assert_eq!(sampler.steps_per_epoch(), 1);
         assert_eq!(sampler.batch_at(u64::MAX).len(), 3);
+    }
+
+    /// 103 examples: 4 batches of 10, 2 of 25, a last of 13; then epochs of 25, 25, 25, 25, 3.
+    fn changed() -> Sampler {
+        let mut sampler = Sampler::new((0..103).collect(), 10, 1);
+        sampler.change_batch(4, 25);
+        sampler
+    }
+
+    #[test]
+    fn another_batch_size_goes_on_at_the_same_place() {
+        let (mut plain, mut sampler) = (Sampler::new((0..103).collect(), 10, 1), changed());
+        let first = epoch(&mut plain, 0);
+        let sizes: Vec<usize> = (0..12).map(|step| sampler.batch_at(step).len()).collect();
+        assert_eq!(sizes, [10, 10, 10, 10, 25, 25, 13, 25, 25, 25, 25, 3]);
+        assert_eq!((0..7).flat_map(|step| sampler.batch_at(step).to_vec()).collect::<Vec<_>>(), first);
+        let second = epoch(&mut plain, 1);
+        assert_eq!((7..12).flat_map(|step| sampler.batch_at(step).to_vec()).collect::<Vec<_>>(), second);
+        assert_eq!([3, 4, 6, 7, 11, 12].map(|step| sampler.epoch_at(step)), [0, 0, 0, 1, 1, 2]);
+        assert_eq!([0, 4, 5, 7, 8, 12].map(|steps| sampler.examples_seen(steps)), [0, 40, 65, 103, 128, 206]);
+        assert_eq!([0, 1, 2, 3].map(|epochs| sampler.steps_of(epochs)), [0, 7, 12, 17]);
+        assert_eq!([0, 3, 4, 7].map(|steps| sampler.whole_batches(steps)), [0, 30, 40, 115]);
+    }
+
+    #[test]
+    fn a_change_at_an_epochs_end_or_twice_at_a_step_makes_no_step_of_its_own() {
+        let mut sampler = Sampler::new((0..103).collect(), 10, 1);
+        sampler.change_batch(11, 7);
+        sampler.change_batch(11, 50);
+        assert_eq!([10, 11, 13, 14].map(|step| sampler.batch_at(step).len()), [3, 50, 3, 50]);
+        assert_eq!([1, 2, 3].map(|epochs| sampler.steps_of(epochs)), [11, 14, 17]);
+        let mut early = Sampler::new((0..103).collect(), 10, 1);
+        early.change_batch(0, 50);
+        let mut other = Sampler::new((0..103).collect(), 50, 1);
+        assert!((0..9).all(|step| early.batch_at(step) == other.batch_at(step)));
+    }
+
+    #[test]
+    fn many_changes_show_every_example_once_an_epoch() {
+        let mut sampler = Sampler::new((0..103).collect(), 10, 1);
+        for (step, batch) in [(1, 3), (5, 30), (6, 1), (9, 103), (10, 4), (40, 20)] {
+            sampler.change_batch(step, batch);
+        }
+        let end = sampler.steps_of(4);
+        assert_eq!(sampler.place(end), (4, 0));
+        let mut seen: Vec<(u64, u32)> = (0..end)
+            .flat_map(|step| {
+                let epoch = sampler.epoch_at(step);
+                sampler.batch_at(step).iter().map(|index| (epoch, *index)).collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(seen.len(), 4 * 103);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 4 * 103);
+        for epochs in 1..4 {
+            let steps = sampler.steps_of(epochs);
+            assert_eq!((sampler.place(steps), sampler.epoch_at(steps - 1)), ((epochs, 0), epochs - 1));
+        }
     }
 
     #[test]

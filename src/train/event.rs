@@ -1,8 +1,9 @@
 //! What a run tells while it goes on, what it needs to go on later, and how it ended.
 
-use super::Windows;
-use super::metrics::{Best, EpochRow, StepRow};
-use crate::error::Result;
+use super::control::{Change, Command};
+use super::metrics::{Best, ChangeRow, EpochRow, StepRow};
+use super::{Settings, Windows};
+use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::net::Parameters;
 
@@ -18,6 +19,8 @@ pub struct State {
     pub average: Vec<f32>,
     pub windows: Windows,
     pub best: Option<Best>,
+    /// What changed since the run began, in order.
+    pub changes: Vec<ChangeRow>,
     /// Training time so far.
     pub train_seconds: f64,
 }
@@ -58,6 +61,21 @@ pub enum Event<'a> {
         weights: &'a [Parameters],
     },
     Checkpoint(&'a State),
+    /// The weights that evaluation uses, the moving average where one is kept, as an observer asked.
+    Weights {
+        step: u64,
+        weights: &'a [Parameters],
+    },
+    /// A change that has taken effect, behind the checkpoint with it; the settings as they are now.
+    Changed {
+        row: &'a ChangeRow,
+        settings: &'a Settings,
+    },
+    /// A change that cannot be; the run goes on as before.
+    Refused {
+        change: &'a Change,
+        why: &'a Error,
+    },
     /// Training is over, and this is the model; the test comes next, and may still fail.
     Trained {
         step: u64,
@@ -71,6 +89,22 @@ pub trait Observer {
 
     /// Asked between steps; true ends the run after a checkpoint.
     fn should_stop(&self) -> bool;
+
+    /// Asked before each step, after `step` updates, again and again until there is nothing more. In a pause, nothing more
+    /// ends the pause: to make one step, answer so once, and the next time with [`Command::Pause`].
+    fn command(&mut self, step: u64) -> Option<Command> {
+        let _ = step;
+        None
+    }
+
+    /// Called in a pause; returns when there may be a command, or when the run should stop. Its time is not training time.
+    fn wait(&mut self) {}
+
+    /// Asked before each step: true makes it a row of statistics besides the regular ones. Such a row adds nothing to the
+    /// validation window, so that the run goes on as if it had not been looked at.
+    fn measure_next(&mut self) -> bool {
+        false
+    }
 }
 
 /// How a finished run ended.

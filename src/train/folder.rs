@@ -4,7 +4,7 @@
 //! a run is resumed, so a kill at any moment leaves a folder that can go on.
 
 use super::event::State;
-use super::metrics::{Best, EpochRow, StepRow, Summary};
+use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
 use super::{Length, Overrides, Schedule, Settings, Trainer, Windows};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
@@ -150,14 +150,21 @@ enum Row<'a> {
         step: u64,
         train_seconds: f64,
     },
+    Change(std::borrow::Cow<'a, ChangeRow>),
 }
 
 /// What a line of `metrics.jsonl` must have, whatever else it holds.
 #[derive(Deserialize)]
 struct RowPlace {
+    kind: String,
     step: u64,
     train_seconds: f64,
+    /// Of changes.
+    what: Option<String>,
 }
+
+/// The change that tells of another run, and is none of this one.
+const NETWORK: &str = "network";
 
 /// A folder that one process at a time writes to.
 #[derive(Debug)]
@@ -283,15 +290,23 @@ impl RunFolder {
         // Checkpoints of older versions say nothing of it.
         let best = checkpoint.extra.get("best").cloned().unwrap_or_default();
         let best: Option<Best> = serde_json::from_value(best).map_err(|_| foreign("the best epoch"))?;
+        // Of a run that nobody changed it says nothing.
+        let changes = checkpoint.extra.get("changes").cloned().unwrap_or_else(|| serde_json::json!([]));
+        let changes: Vec<ChangeRow> =
+            serde_json::from_value(changes).map_err(|_| foreign("what was changed in the run"))?;
         let mut tensors = checkpoint.optimizer;
         let mut take = |wanted: &str| {
             let tensor = tensors.iter_mut().find(|(name, _)| name == wanted);
             tensor.map(|(_, values)| std::mem::take(values)).unwrap_or_default()
         };
         let (optimizer, average) = (take("state"), take("average"));
-        let train_seconds = self.cut_metrics(checkpoint.step)?;
+        let (train_seconds, told) = self.cut_metrics(checkpoint.step)?;
         self.checkpoint_step = Some(checkpoint.step);
         self.open_metrics()?;
+        // A change is in the checkpoint before its row is written.
+        for row in changes.iter().skip(told) {
+            self.append_change(row)?;
+        }
         Ok(Some(State {
             step: checkpoint.step,
             parameters: checkpoint.model.parameters,
@@ -299,24 +314,27 @@ impl RunFolder {
             average,
             windows,
             best,
+            changes,
             train_seconds,
         }))
     }
 
-    /// Drops rows beyond `step` and a last line that was cut short; returns the training time of the last row left.
-    fn cut_metrics(&self, step: u64) -> Result<f64> {
+    /// Drops rows beyond `step` and a last line that was cut short; returns the training time of the last row left, and how
+    /// many rows tell of a change in this run.
+    fn cut_metrics(&self, step: u64) -> Result<(f64, usize)> {
         let path = self.path.join("metrics.jsonl");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0.0),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((0.0, 0)),
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
-        let (mut kept, mut seconds) = (Vec::with_capacity(bytes.len()), 0.0);
+        let (mut kept, mut seconds, mut told) = (Vec::with_capacity(bytes.len()), 0.0, 0);
         for line in bytes.split_inclusive(|b| *b == b'\n') {
             match serde_json::from_slice::<RowPlace>(line) {
                 Ok(row) if row.step <= step && line.ends_with(b"\n") => {
                     kept.extend_from_slice(line);
                     seconds = row.train_seconds;
+                    told += usize::from(row.kind == "change" && row.what.is_some_and(|what| what != NETWORK));
                 }
                 _ => break,
             }
@@ -324,7 +342,7 @@ impl RunFolder {
         if kept.len() < bytes.len() {
             atomic_write(&path, &kept)?;
         }
-        Ok(seconds)
+        Ok((seconds, told))
     }
 
     fn open_metrics(&mut self) -> Result<()> {
@@ -354,18 +372,29 @@ impl RunFolder {
         self.append(&Row::Epoch(std::borrow::Cow::Borrowed(row)))
     }
 
-    /// Writes `checkpoint.safetensors`.
+    /// Appends the row of a change. One that says `network` tells of another run, which follows this one, and changes nothing
+    /// when this one is resumed.
+    pub fn append_change(&mut self, row: &ChangeRow) -> Result<()> {
+        self.append(&Row::Change(std::borrow::Cow::Borrowed(row)))
+    }
+
+    /// Writes `checkpoint.safetensors`. `settings` may be those that the run began with or came to: their network is the
+    /// same.
     pub fn save_checkpoint(&mut self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
         self.append(&Row::Checkpoint { step: state.step, train_seconds: state.train_seconds })?;
         let windows = serde_json::to_value(&state.windows).map_err(|e| Error::Model(e.to_string()))?;
         let tensors = [("state", &state.optimizer), ("average", &state.average)].into_iter();
         let kept = tensors.filter(|(_, values)| !values.is_empty());
+        let mut extra = serde_json::json!({ "windows": windows, "best": state.best });
+        if !state.changes.is_empty() {
+            extra["changes"] = serde_json::to_value(&state.changes).map_err(|e| Error::Model(e.to_string()))?;
+        }
         let checkpoint = Checkpoint {
             model: model(settings, data, state.step, &state.parameters),
             optimizer: kept.map(|(name, values)| (name.to_string(), values.clone())).collect(),
             step: state.step,
             seed: settings.seed,
-            extra: serde_json::json!({ "windows": windows, "best": state.best }),
+            extra,
         };
         formats::save_checkpoint(&self.path.join("checkpoint.safetensors"), &checkpoint)?;
         self.checkpoint_step = Some(state.step);

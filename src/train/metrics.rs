@@ -3,6 +3,8 @@
 use crate::exec::Clock;
 use crate::program::LayerStatistics;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
 
 /// Time that one step's phases took, per example of its batch, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,37 @@ pub struct EpochRow {
     pub train_seconds: f64,
 }
 
+/// A change that was made after `step` updates, while the run went on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChangeRow {
+    pub step: u64,
+    /// Training time so far, over all sessions of the run.
+    pub train_seconds: f64,
+    /// `learning_rate`, `momentum`, `batch_size`, `l1_decay`, `l2_decay` or `weights`; also `network`, where the run ended
+    /// because another one was begun with another network.
+    pub what: String,
+    /// The value before; null for `weights`.
+    pub from: Value,
+    /// The value since; for `weights` where they come from, `{"source": ...}`.
+    pub to: Value,
+}
+
+impl fmt::Display for ChangeRow {
+    /// As `the learning rate from 0.01 to 0.001 at step 200`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChangeRow { step, what, from, to, .. } = self;
+        let what = match what.as_str() {
+            "l1_decay" => "L1 decay".into(),
+            "l2_decay" => "L2 decay".into(),
+            other => other.replace('_', " "),
+        };
+        match to.get("source").and_then(Value::as_str) {
+            Some(source) => write!(f, "the {what} of {source} at step {step}"),
+            None => write!(f, "the {what} from {from} to {to} at step {step}"),
+        }
+    }
+}
+
 /// The epoch's end at which the validation loss was lowest.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
@@ -101,6 +134,9 @@ pub struct Summary {
     /// Whether the run ended before its length because the validation loss had not fallen for so many epochs.
     #[serde(default)]
     pub stopped_early: bool,
+    /// Changes made while the run went on, which its first settings do not tell of.
+    #[serde(default, skip_serializing_if = "no_changes")]
+    pub changes: u64,
     pub device: String,
     pub dataset: String,
     pub network: String,
@@ -110,4 +146,8 @@ pub struct Summary {
     pub ema: Option<f64>,
     pub seed: u64,
     pub version: String,
+}
+
+fn no_changes(changes: &u64) -> bool {
+    *changes == 0
 }

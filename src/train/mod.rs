@@ -3,7 +3,11 @@
 //! [`train`] drives an executor step by step; what happens comes out as [`Event`]s, which reporters turn into terminal
 //! lines and files. Nothing here knows of GPUs.
 
+mod arrive;
+mod attend;
+mod control;
 mod convnetjs;
+mod course;
 mod event;
 mod folder;
 mod metrics;
@@ -12,11 +16,14 @@ mod run;
 mod schedule;
 mod session;
 mod settings;
+mod stopwatch;
 mod windows;
 
+pub use control::{Change, Command};
+pub use course::{Course, Moment};
 pub use event::{Event, Observer, Outcome, Progress, State};
 pub use folder::{RunConfig, RunFolder};
-pub use metrics::{Best, EpochRow, Phases, StepRow, Summary};
+pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
 pub use run::train;
 pub use schedule::Schedule;
 pub use session::Session;

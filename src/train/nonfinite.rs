@@ -2,8 +2,8 @@
 //! again, with statistics on every step that has not been seen clean.
 
 use super::Settings;
+use super::course::Course;
 use super::session::{Kind, Session, Snapshot};
-use crate::data::Sampler;
 use crate::error::{Error, Result};
 use crate::program::Stage;
 use std::ops::Range;
@@ -13,8 +13,7 @@ use std::ops::Range;
 pub(super) async fn explain(
     session: &mut Session,
     settings: &Settings,
-    end: u64,
-    sampler: &mut Sampler,
+    course: &mut Course,
     from: (u64, Snapshot),
     suspects: Range<u64>,
 ) -> Result<Error> {
@@ -26,8 +25,8 @@ pub(super) async fn explain(
     let (plan, step_stages) = (program.statistics.clone(), program.stages(Stage::Batch, Stage::Update));
     let statistics = program.stages(Stage::Unfused, Stage::Statistics);
     for step in from.0..suspects.end {
-        let indices = sampler.batch_at(step).to_vec();
-        session.begin(settings.header(step, end, indices.len()), &indices)?;
+        let indices = course.sampler.batch_at(step).to_vec();
+        session.begin(settings.header_at(&course.moment(step), indices.len()), &indices)?;
         session.executor.run(step_stages.clone())?;
         if step >= suspects.start {
             session.executor.run(statistics.clone())?;

@@ -78,15 +78,20 @@ impl Session {
         }
         log::debug!("memory plan: {:>12} bytes in all", program.memory());
         program.check_limits(&settings.network, &options, &limits)?;
-        let [l1, l2] = settings.decay();
-        let factors = program.block_factors(l1, l2);
         let mut executor = device.executor(program).await?;
         upload_examples(executor.as_mut(), examples)?;
-        if let Some(trainable) = executor.program().trainable {
-            write_reals(executor.as_mut(), trainable.factors.id, &factors)?;
-        }
         let labels = examples.labels.iter().map(|l| u32::from(*l)).collect();
-        Ok(Session { executor, labels, batch: settings.batch_size })
+        let mut session = Session { executor, labels, batch: settings.batch_size };
+        session.set_decay(settings.decay())?;
+        Ok(session)
+    }
+
+    /// From the next step on, weights decay by these factors of L1 and L2.
+    pub(super) fn set_decay(&mut self, [l1, l2]: [f32; 2]) -> Result<()> {
+        let program = self.executor.program();
+        let Some(trainable) = program.trainable else { return Ok(()) };
+        let factors = program.block_factors(l1, l2);
+        write_reals(self.executor.as_mut(), trainable.factors.id, &factors)
     }
 
     fn labels(&self, indices: &[u32]) -> Vec<u32> {
@@ -152,6 +157,13 @@ impl Session {
             state: self.read(state).await?,
             average: self.read(average).await?,
         })
+    }
+
+    /// What training goes on from with these weights and nothing behind them.
+    pub(super) fn fresh(&self, parameters: &[Parameters]) -> Snapshot {
+        let parameters = self.flat(parameters);
+        let average = if self.average_len() > 0 { parameters.clone() } else { Vec::new() };
+        Snapshot { parameters, state: vec![0.0; self.state_len()], average }
     }
 
     async fn read(&mut self, tensor: Option<Tensor>) -> Result<Vec<f32>> {

@@ -1,5 +1,6 @@
 //! Everything that decides how a network is trained, resolved: a network's own recipe, overridden by flags.
 
+use super::course::Moment;
 use super::{Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::evaluate::check_crops;
@@ -89,6 +90,27 @@ impl Trainer {
             | Trainer::Adadelta { learning_rate, .. }
             | Trainer::Adam { learning_rate, .. }
             | Trainer::AdamW { learning_rate, .. } => learning_rate,
+        }
+    }
+
+    pub(super) fn learning_rate_mut(&mut self) -> &mut f64 {
+        match self {
+            Trainer::Sgd { learning_rate }
+            | Trainer::Momentum { learning_rate, .. }
+            | Trainer::Nesterov { learning_rate, .. }
+            | Trainer::Adagrad { learning_rate, .. }
+            | Trainer::Windowgrad { learning_rate, .. }
+            | Trainer::Adadelta { learning_rate, .. }
+            | Trainer::Adam { learning_rate, .. }
+            | Trainer::AdamW { learning_rate, .. } => learning_rate,
+        }
+    }
+
+    /// Of momentum and nesterov.
+    pub fn momentum(&self) -> Option<f64> {
+        match *self {
+            Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => Some(momentum),
+            _ => None,
         }
     }
 
@@ -250,22 +272,17 @@ impl Settings {
     pub(super) fn check(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::Settings(what));
         let rate = self.trainer.learning_rate();
-        // Kernels compute in f32.
-        if !((rate as f32).is_normal() && rate > 0.0) {
+        if !Settings::is_rate(rate) {
             return refuse(format!("--learning-rate {rate:?} is not a number above 1.2e-38 and below 3.4e38"));
         }
-        let alone = |node: &&Node| {
-            matches!(node.layer, Layer::BatchNorm { .. }) && self.batch_size * node.input.height * node.input.width == 1
-        };
-        if let Some(node) = self.network.nodes.iter().find(alone) {
+        if let Some(layer) = self.lonely_layer() {
             return refuse(format!(
-                "--batch-size 1: layer {} would normalise each value by itself alone, so that nothing is left of it; take at \
-                 least 2 examples",
-                node.name
+                "--batch-size 1: layer {layer} would normalise each value by itself alone, so that nothing is left of it; take \
+                 at least 2 examples"
             ));
         }
         for (name, value) in [("--l1-decay", self.l1_decay), ("--l2-decay", self.l2_decay)] {
-            if !((value as f32).is_finite() && value >= 0.0) {
+            if !Settings::is_decay(value) {
                 return refuse(format!("{name} {value:?} is not a number of at least 0 and below 3.4e38"));
             }
         }
@@ -284,9 +301,7 @@ impl Settings {
             convnetjs::check(&self.trainer, &self.schedule)?;
         }
         check_crops(self.test_crops)?;
-        if let Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } = self.trainer
-            && !(0.0..1.0).contains(&momentum)
-        {
+        if let Some(momentum) = self.trainer.momentum().filter(|momentum| !Settings::is_momentum(*momentum)) {
             return refuse(format!("--momentum {momentum} is not at least 0 and below 1"));
         }
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
@@ -308,6 +323,27 @@ impl Settings {
         Ok(())
     }
 
+    /// A learning rate that moves weights: kernels compute in f32.
+    pub(super) fn is_rate(rate: f64) -> bool {
+        (rate as f32).is_normal() && rate > 0.0
+    }
+
+    pub(super) fn is_momentum(momentum: f64) -> bool {
+        (0.0..1.0).contains(&momentum)
+    }
+
+    pub(super) fn is_decay(decay: f64) -> bool {
+        (decay as f32).is_finite() && decay >= 0.0
+    }
+
+    /// The layer that would normalise over a single value, at this batch size.
+    pub(super) fn lonely_layer(&self) -> Option<&str> {
+        let alone = |node: &&Node| {
+            matches!(node.layer, Layer::BatchNorm { .. }) && self.batch_size * node.input.height * node.input.width == 1
+        };
+        self.network.nodes.iter().find(alone).map(|node| node.name.as_str())
+    }
+
     /// The kernel's rule.
     pub fn rule(&self) -> Rule {
         let rule = self.trainer.rule();
@@ -320,39 +356,28 @@ impl Settings {
         [self.l1_decay, self.l2_decay].map(|decay| (decay / divisor) as f32)
     }
 
-    /// The step after the last one.
-    pub fn end(&self, steps_per_epoch: u64) -> u64 {
-        match self.length {
-            Length::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch),
-            Length::Steps(steps) => steps,
-        }
-    }
-
-    /// The step after the last one, for a run that has made `done` steps; an end that lies behind is an error.
-    pub fn end_after(&self, done: u64, steps_per_epoch: u64) -> Result<u64> {
-        let end = self.end(steps_per_epoch);
-        if done <= end {
-            return Ok(end);
-        }
-        Err(Error::Settings(format!(
-            "the run is at step {done} already, beyond the end asked for at step {end}: give a larger --epochs or --steps"
-        )))
-    }
-
     /// The learning rate of step `step` (from 0) of a run that ends before step `end`.
     pub fn learning_rate(&self, step: u64, end: u64) -> f64 {
         self.trainer.learning_rate() * self.schedule.factor(step, end)
     }
 
-    /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end`.
+    /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end` and has
+    /// had these settings all along.
     pub fn header(&self, step: u64, end: u64, valid: usize) -> Header {
+        let (updates, progress) = (step + 1, (step, end));
+        self.header_at(&Moment { step, progress, updates, examples: updates * self.batch_size as u64 }, valid)
+    }
+
+    /// The header of a training step, wherever it stands.
+    pub(super) fn header_at(&self, moment: &Moment, valid: usize) -> Header {
         let [correction1, correction2] = if self.convnetjs_exact {
-            convnetjs::corrections(&self.trainer, (step + 1) * self.batch_size as u64)
+            convnetjs::corrections(&self.trainer, moment.examples)
         } else {
-            self.trainer.corrections(step + 1)
+            self.trainer.corrections(moment.updates)
         };
+        let (step, end) = moment.progress;
         Header {
-            step: step as u32,
+            step: moment.step as u32,
             valid: valid as u32,
             // The device's draws have 32 bits of seed.
             seed: (self.seed ^ self.seed >> 32) as u32,

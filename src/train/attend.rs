@@ -1,0 +1,93 @@
+//! What an observer asks for between two steps: a pause, the weights, a change.
+
+use super::control::{Change, Command};
+use super::event::Event;
+use super::run::Run;
+use super::session::{Session, Snapshot};
+use super::settings::Settings;
+use crate::error::Result;
+
+impl<'a> Run<'a> {
+    /// Does as told, before step `step`, until there is no command left; the error [`Interrupted`](crate::Error::Interrupted)
+    /// where the run is to stop in a pause.
+    pub async fn attend(mut self, step: u64, command: Command) -> Result<Run<'a>> {
+        let (mut next, mut paused) = (Some(command), false);
+        while let Some(command) = next {
+            match command {
+                Command::Change(change) => self = self.change(step, change).await?,
+                Command::Weights => self.hand_out(step).await?,
+                Command::Pause => {
+                    if !paused {
+                        self.hand_out(step).await?;
+                        paused = true;
+                    }
+                    self.observer.wait();
+                    if self.observer.should_stop() {
+                        return Err(self.stop(step).await?);
+                    }
+                }
+            }
+            next = self.observer.command(step);
+        }
+        Ok(self)
+    }
+
+    /// Waits for all that is queued, stops the clock, and hands out the weights that evaluation uses.
+    async fn hand_out(&mut self, step: u64) -> Result<()> {
+        self.drain().await?;
+        self.stopwatch.pause();
+        let weights = self.session.weights(&self.settings.network).await?;
+        self.observer.event(Event::Weights { step, weights: &weights })
+    }
+
+    /// Makes a change after `step` updates, with a checkpoint that has it: a run killed before goes on without, a run killed
+    /// after goes on with it, and all steps since one checkpoint have the same settings.
+    async fn change(mut self, step: u64, change: Change) -> Result<Run<'a>> {
+        let settings = match self.settings.changed(&change) {
+            Ok(settings) => settings,
+            Err(why) => {
+                self.observer.event(Event::Refused { change: &change, why: &why })?;
+                return Ok(self);
+            }
+        };
+        // What is not finite so far is explained with the settings it came about with.
+        let mut snapshot = self.sound_snapshot(step).await?;
+        if change.rebuilds() {
+            let (device, examples) = (self.device, &self.dataset.train);
+            // The device need not hold both.
+            drop(self.session);
+            let refused;
+            (self.session, refused) = match Session::new(device, &settings, examples).await {
+                Ok(session) => (session, None),
+                Err(why) => (Session::new(device, &self.settings, examples).await?, Some(why)),
+            };
+            self.session.restore(&snapshot)?;
+            if let Some(why) = refused {
+                self.observer.event(Event::Refused { change: &change, why: &why })?;
+                return Ok(self);
+            }
+        }
+        match &change {
+            Change::Weights { parameters, .. } => {
+                snapshot = self.session.fresh(parameters);
+                self.session.restore(&snapshot)?;
+            }
+            Change::L1Decay(_) | Change::L2Decay(_) => self.session.set_decay(settings.decay())?,
+            // Each step's header has the rate; the program has the others.
+            Change::LearningRate(_) | Change::Momentum(_) | Change::BatchSize(_) => {}
+        }
+        self.note_change(step, &change, settings, snapshot)?;
+        Ok(self)
+    }
+
+    /// Goes on with `settings`, and tells.
+    fn note_change(&mut self, step: u64, change: &Change, settings: Settings, snapshot: Snapshot) -> Result<()> {
+        let row = change.row(step, self.stopwatch.elapsed(), &self.settings, &settings);
+        self.settings = settings;
+        self.course.change(step, change);
+        self.end = self.course.end();
+        self.changes.push(row.clone());
+        self.save(step, snapshot)?;
+        self.observer.event(Event::Changed { row: &row, settings: &self.settings })
+    }
+}

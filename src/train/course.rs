@@ -1,0 +1,186 @@
+//! The course of a run: which examples each step has, where the run ends, and how far it has come, whatever the batch sizes
+//! and whichever update the optimiser began at.
+
+use super::control::Change;
+use super::metrics::ChangeRow;
+use super::settings::{Length, Settings};
+use crate::data::Sampler;
+use crate::error::{Error, Result};
+
+/// Where a step stands in its run: what its header needs beside the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// From 0 over the whole run.
+    pub step: u64,
+    /// What the schedule goes by: so many steps of so many.
+    pub progress: (u64, u64),
+    /// Updates since the optimiser began, this one included.
+    pub updates: u64,
+    /// The batch sizes of these updates, added up.
+    pub examples: u64,
+}
+
+/// Which examples each step has, and where the run ends.
+#[derive(Debug, Clone)]
+pub struct Course {
+    pub sampler: Sampler,
+    length: Length,
+    /// Updates made before the optimiser began: 0, or where weights were loaded.
+    began: u64,
+}
+
+impl Course {
+    /// Of a run from its beginning, over these training examples.
+    pub fn new(indices: Vec<u32>, settings: &Settings) -> Course {
+        let sampler = Sampler::new(indices, settings.batch_size, settings.seed);
+        Course { sampler, length: settings.length, began: 0 }
+    }
+
+    /// Of a run that began with `settings` and was then changed, in this order; also the settings that it has come to.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where such a run cannot be: the rows are damaged, or those of another run.
+    pub fn replay(indices: Vec<u32>, settings: &Settings, changes: &[ChangeRow]) -> Result<(Course, Settings)> {
+        let (mut course, mut settings) = (Course::new(indices, settings), settings.clone());
+        let mut last = 0;
+        for row in changes {
+            let refuse = |why: String| {
+                Error::Model(format!("the checkpoint's change at step {} cannot be made again: {why}", row.step))
+            };
+            if row.step < last {
+                return Err(refuse(format!("one at step {last} comes before it")));
+            }
+            last = row.step;
+            if row.what == "weights" {
+                course.began = row.step;
+                continue;
+            }
+            let change = row.change().map_err(|error| refuse(error.to_string()))?;
+            settings = settings.changed(&change).map_err(|error| refuse(error.to_string()))?;
+            course.change(row.step, &change);
+        }
+        Ok((course, settings))
+    }
+
+    /// Follows a change after `step` updates, not before an earlier one.
+    pub(super) fn change(&mut self, step: u64, change: &Change) {
+        match change {
+            Change::BatchSize(size) => self.sampler.change_batch(step, *size),
+            Change::Weights { .. } => self.began = step,
+            _ => {}
+        }
+    }
+
+    /// The step after the last one.
+    pub fn end(&self) -> u64 {
+        match self.length {
+            Length::Epochs(epochs) => self.sampler.steps_of(epochs),
+            Length::Steps(steps) => steps,
+        }
+    }
+
+    /// The same, for a run that has made `done` steps; an end that lies behind is an error.
+    pub fn end_after(&self, done: u64) -> Result<u64> {
+        let end = self.end();
+        if done <= end {
+            return Ok(end);
+        }
+        Err(Error::Settings(format!(
+            "the run is at step {done} already, beyond the end asked for at step {end}: give a larger --epochs or --steps"
+        )))
+    }
+
+    /// Whether the last of `done` steps completed an epoch.
+    pub fn ends_epoch(&self, done: u64) -> bool {
+        done > 0 && self.sampler.place(done).1 == 0
+    }
+
+    /// Epochs that `done` steps have begun.
+    pub fn epochs_begun(&self, done: u64) -> u64 {
+        let (epochs, offset) = self.sampler.place(done);
+        epochs + u64::from(offset > 0)
+    }
+
+    /// Where step `step` stands.
+    pub fn moment(&self, step: u64) -> Moment {
+        let progress = match self.length {
+            Length::Steps(end) => (step, end),
+            // By passes, in steps of the batch size at hand: a schedule goes on where it was when that changes.
+            Length::Epochs(epochs) => {
+                let ((epoch, offset), batch) = (self.sampler.place(step), self.sampler.batch_size_at(step));
+                let per_epoch = self.sampler.examples().div_ceil(batch) as u64;
+                (epoch * per_epoch + (offset / batch) as u64, epochs.saturating_mul(per_epoch))
+            }
+        };
+        let examples = self.sampler.whole_batches(step + 1) - self.sampler.whole_batches(self.began);
+        Moment { step, progress, updates: step + 1 - self.began, examples }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Network;
+    use crate::train::Overrides;
+    use serde_json::json;
+
+    fn settings(length: Length) -> Settings {
+        let overrides = Overrides { length: Some(length), batch_size: Some(10), ..Overrides::default() };
+        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &overrides).expect("valid")
+    }
+
+    fn row(step: u64, what: &str, to: serde_json::Value) -> ChangeRow {
+        ChangeRow { step, what: what.into(), to, ..ChangeRow::default() }
+    }
+
+    fn replay(length: Length, rows: &[ChangeRow]) -> Result<(Course, Settings)> {
+        Course::replay((0..100).collect(), &settings(length), rows)
+    }
+
+    #[test]
+    fn without_changes_a_step_is_what_it_counts() {
+        for (length, end) in [(Length::Epochs(3), 30), (Length::Steps(25), 25)] {
+            let (course, _) = replay(length, &[]).expect("valid");
+            assert_eq!(course.end(), end);
+            for step in 0..end {
+                let (updates, examples) = (step + 1, 10 * (step + 1));
+                assert_eq!(course.moment(step), Moment { step, progress: (step, end), updates, examples });
+            }
+            assert_eq!([0, 1, 10, 19, 20].map(|done| course.ends_epoch(done)), [false, false, true, false, true]);
+            assert_eq!([0, 1, 10, 11].map(|done| course.epochs_begun(done)), [0, 1, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_schedule_goes_on_where_it_was_when_the_batch_size_changes() {
+        let rows = [row(15, "batch_size", json!(25))];
+        let (course, settings) = replay(Length::Epochs(3), &rows).expect("valid");
+        // A pass and a half in 15 steps, the other half in 2, a pass in 4.
+        assert_eq!((settings.batch_size, course.end()), (25, 21));
+        assert_eq!(
+            [14, 15, 16, 17, 20].map(|step| course.moment(step).progress),
+            [(14, 30), (6, 12), (7, 12), (8, 12), (11, 12)]
+        );
+        assert_eq!([17, 18, 21].map(|done| course.ends_epoch(done)), [true, false, true]);
+        let (course, _) = replay(Length::Steps(40), &rows).expect("valid");
+        assert_eq!((course.end(), course.moment(15).progress), (40, (15, 40)));
+    }
+
+    #[test]
+    fn the_optimiser_counts_from_where_weights_were_loaded() {
+        let rows = [row(4, "batch_size", json!(20)), row(6, "weights", json!({ "source": "a file" }))];
+        let (course, _) = replay(Length::Steps(40), &rows).expect("valid");
+        let counted = |step| (course.moment(step).updates, course.moment(step).examples);
+        assert_eq!([6, 7].map(counted), [(1, 20), (2, 40)]);
+    }
+
+    #[test]
+    fn rows_that_no_run_writes_are_refused() {
+        let backwards = [row(5, "l1_decay", json!(0.5)), row(4, "l2_decay", json!(0.5))];
+        let odd = [vec![row(3, "batch_size", json!("many"))], vec![row(3, "momentum", json!(0.5))], backwards.to_vec()];
+        for rows in odd {
+            let message = replay(Length::Steps(9), &rows).expect_err("no run is so").to_string();
+            assert!(message.contains("cannot be made again"), "{message}");
+        }
+    }
+}

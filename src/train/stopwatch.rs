@@ -1,0 +1,31 @@
+//! Time in the training loop, with validation passes, checkpoints and pauses left out.
+
+use web_time::{Duration, Instant};
+
+#[derive(Debug)]
+pub(super) struct Stopwatch {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Stopwatch {
+    /// Stopped, at so many seconds.
+    pub fn at(seconds: f64) -> Stopwatch {
+        // What no clock says comes from a damaged file.
+        let before = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Stopwatch { before, since: None }
+    }
+
+    /// In seconds.
+    pub fn elapsed(&self) -> f64 {
+        (self.before + self.since.map_or(Duration::ZERO, |s| s.elapsed())).as_secs_f64()
+    }
+
+    pub fn pause(&mut self) {
+        self.before += self.since.take().map_or(Duration::ZERO, |s| s.elapsed());
+    }
+
+    pub fn go_on(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+}
