@@ -11,6 +11,7 @@ pub mod exec;
 pub mod formats;
 pub mod inspect;
 pub mod kernels;
+pub mod live;
 pub mod net;
 pub mod pictures;
 pub mod program;

@@ -2,9 +2,10 @@
 
 mod chart;
 
+use super::interrupt::Interrupt;
 use super::options::{self, DataArgs, DeviceArgs, NetworkArgs};
 use super::output::{Output, Table, figure, note};
-use super::train::{default_folder, stop_on_interrupt};
+use super::train::default_folder;
 use clap::Args;
 use glassnet::compare::{Comparison, Contestant, Field, Moments, OverSeeds, Run, TrainerChoice};
 use glassnet::formats::atomic_write;
@@ -16,8 +17,6 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Compare trainers, networks or seeds
@@ -107,11 +106,11 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     let folder = Folder::create(path)?;
     output.say(introduction(&comparison, &folder.path))?;
 
-    let stop = stop_on_interrupt("what has been compared is saved")?;
+    let interrupt = Interrupt::handle("what has been compared is saved")?;
     let (total, mut begun) = (comparison.total(), 0);
     let ended = pollster::block_on(comparison.train(&device, &dataset, |name| {
         begun += 1;
-        View::new(format!("{begun}/{total} {name}"), stop.clone())
+        View::new(format!("{begun}/{total} {name}"), interrupt.clone())
     }));
     if comparison.runs().next().is_some() {
         folder.write(&comparison)?;
@@ -248,11 +247,11 @@ struct View {
     bar: ProgressBar,
     plain: bool,
     last_line: Instant,
-    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
 }
 
 impl View {
-    fn new(name: String, stop: Arc<AtomicBool>) -> View {
+    fn new(name: String, interrupt: Interrupt) -> View {
         let plain = !io::stderr().is_terminal();
         let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(0) };
         let template = "{prefix} {bar:24} {percent:>3}% step {pos}/{len} {wide_msg} {eta} left";
@@ -260,7 +259,7 @@ impl View {
             bar.set_style(style);
         }
         bar.set_prefix(name.clone());
-        View { name, bar, plain, last_line: Instant::now(), stop }
+        View { name, bar, plain, last_line: Instant::now(), interrupt }
     }
 }
 
@@ -284,7 +283,7 @@ impl Observer for View {
     }
 
     fn should_stop(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+        self.interrupt.stops()
     }
 }
 

@@ -11,6 +11,8 @@ mod data;
 mod devices;
 mod eval;
 mod inspect;
+mod interrupt;
+mod live;
 mod lockstep;
 mod predict;
 mod train;

@@ -1,5 +1,7 @@
 //! `glassnet train`: resolves the settings, trains, shows progress and the layers' statistics, fills the run folder.
 
+use super::interrupt::Interrupt;
+use super::live::{self, LiveArgs, Watched};
 use super::options::{self, DataArgs, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, note};
 use super::train_view::View;
@@ -7,6 +9,7 @@ use clap::Args;
 use glassnet::data::{Dataset, Examples, Origin, Provenance};
 use glassnet::evaluate::crops;
 use glassnet::exec::Device;
+use glassnet::live::Live;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::train::{
     self, Course, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary,
@@ -16,7 +19,6 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Train a network
 ///
@@ -50,6 +52,8 @@ pub struct TrainArgs {
     /// Continue the run in this folder, with its own settings; --epochs or --steps may set a later end
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    live: LiveArgs,
     /// Print the summary as one JSON document
     #[arg(long)]
     json: bool,
@@ -172,42 +176,70 @@ impl TrainArgs {
 }
 
 /// A run that is ready to go.
-struct Ready {
+pub(super) struct Ready {
     /// Those that the run began with, and those that it has come to.
     settings: Settings,
     now: Settings,
-    dataset: Dataset,
+    /// Where the data is, and its fingerprint.
+    data: DataArgs,
+    sum: String,
+    dataset: Arc<Dataset>,
     device: Device,
-    folder: RunFolder,
+    pub(super) folder: RunFolder,
     state: Option<State>,
+}
+
+/// How a run ended.
+pub(super) struct Ended {
+    /// As the program's, if it ended here.
+    code: Result<ExitCode>,
+    /// Updates made, and the time they took.
+    pub(super) step: u64,
+    pub(super) train_seconds: f64,
+    pub(super) folder: RunFolder,
 }
 
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
+    let live = args.live.start()?;
     let ready = match &args.resume {
         Some(folder) => resumed(args, folder, output)?,
         None => Some(new(args, output)?),
     };
-    let Some(ready) = ready else { return Ok(ExitCode::SUCCESS) };
-    let Ready { settings, now, dataset, device, folder, state } = ready;
-    let stop = stop_on_interrupt("a checkpoint is saved")?;
+    let Some(mut ready) = ready else { return Ok(ExitCode::SUCCESS) };
+    let interrupt = Interrupt::handle("a checkpoint is saved")?;
+    loop {
+        let Ready { settings, data, sum, dataset, device, .. } = &ready;
+        let base = (settings.clone(), data.clone(), sum.clone(), dataset.clone(), device.clone());
+        let mut ended = train_once(ready, live.as_ref(), &interrupt, output);
+        let Some(live) = &live else { return ended.code };
+        interrupt.nothing_to_save();
+        match live::next_run(live, &interrupt, |settings| another(args, base.clone(), settings))? {
+            Some(next) => {
+                ended.folder.append_change(&live::succeeded(&ended, &next))?;
+                ready = next;
+            }
+            None => return ended.code,
+        }
+        interrupt.something_to_save();
+    }
+}
+
+/// Trains to the end, or to where it is stopped.
+fn train_once(ready: Ready, live: Option<&Live>, interrupt: &Interrupt, output: Output) -> Ended {
+    let Ready { settings, now, dataset, device, folder, state, .. } = ready;
     let mut reporter = Reporter {
         view: View::new(&now, output),
         folder,
         settings: &settings,
         data: dataset.provenance(),
         first_step_seconds: None,
-        stop,
+        reached: (0, 0.0),
+        interrupt,
     };
-    reporter.view.introduce(&dataset, &device.info(), reporter.folder.path(), state.as_ref().map(|s| s.step))?;
-    let result = pollster::block_on(train::train(&device, &dataset, &settings, state, &mut reporter));
-    reporter.view.clear();
-    match result {
-        Ok(outcome) => reporter.finish(&outcome, &device, output)?,
-        Err(error) => return reporter.explain(error),
-    }
-    options::stand_in_reminder(&dataset, output)?;
-    Ok(ExitCode::SUCCESS)
+    let code = reporter.train(&dataset, &device, live, state, output);
+    let (step, train_seconds) = reporter.reached;
+    Ended { code, step, train_seconds, folder: reporter.folder }
 }
 
 fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
@@ -234,9 +266,27 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
         return Err(if mended { Error::Settings(without_augmentation(count)) } else { error });
     }
     let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
-    let config = config(args, &settings, &dataset, sum, &device);
+    let config = config(&args.data, &settings, &dataset, &sum, &device);
     let folder = RunFolder::create(&path, &config)?;
-    Ok(Ready { now: settings.clone(), settings, dataset, device, folder, state: None })
+    let (data, dataset) = (args.data.clone(), Arc::new(dataset));
+    Ok(Ready { now: settings.clone(), settings, data, sum, dataset, device, folder, state: None })
+}
+
+/// What a run takes over from the one before it, beside its settings: data and device.
+type Base = (Settings, DataArgs, String, Arc<Dataset>, Device);
+
+/// A new run with another network, on the same data and device, in a folder of its own.
+fn another(args: &TrainArgs, base: Base, settings: Settings) -> Result<Ready> {
+    let (_, data, sum, dataset, device) = base;
+    let path = match &args.out {
+        Some(path) => {
+            let name = path.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
+            first_free(path.parent().unwrap_or(Path::new("")), &name)
+        }
+        None => default_folder(&settings.network.name),
+    };
+    let folder = RunFolder::create(&path, &config(&data, &settings, &dataset, &sum, &device))?;
+    Ok(Ready { now: settings.clone(), settings, data, sum, dataset, device, folder, state: None })
 }
 
 /// Why a network has no such crops although its description says how to make them.
@@ -256,7 +306,8 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let settings = config.settings()?;
     let data = resumed_data(args, &config)?;
     let dataset = options::dataset(&data, None, &settings.network, output)?;
-    if fingerprint(&dataset.train) != config.data_sha256 {
+    let sum = fingerprint(&dataset.train);
+    if sum != config.data_sha256 {
         let (name, option) = (dataset.name, if data.images.is_some() { "--images" } else { "--data-dir" });
         return Err(Error::Data(format!(
             "the {name} data found now is not what this run was trained on; give the old folder with {option}"
@@ -297,7 +348,8 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     (config.data_dir, config.images) = (data.data_dir.as_ref().map(absolute), data.images.as_ref().map(absolute));
     config.device = (&device.info()).into();
     folder.write_config(&config)?;
-    Ok(Some(Ready { settings, now, dataset, device, folder, state }))
+    let dataset = Arc::new(dataset);
+    Ok(Some(Ready { settings, now, data, sum, dataset, device, folder, state }))
 }
 
 /// The data that the run began with; its folder may have moved.
@@ -336,7 +388,7 @@ fn absolute(path: &PathBuf) -> PathBuf {
     std::path::absolute(path).unwrap_or(path.clone())
 }
 
-fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String, device: &Device) -> RunConfig {
+fn config(data: &DataArgs, settings: &Settings, dataset: &Dataset, sum: &str, device: &Device) -> RunConfig {
     let division = match &dataset.origin {
         Origin::Images { division, .. } => Some(division.describe().to_string()),
         _ => None,
@@ -344,10 +396,10 @@ fn config(args: &TrainArgs, settings: &Settings, dataset: &Dataset, sum: String,
     RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         dataset: dataset.name.to_string(),
-        data_dir: args.data.data_dir.as_ref().map(absolute),
-        images: args.data.images.as_ref().map(absolute),
+        data_dir: data.data_dir.as_ref().map(absolute),
+        images: data.images.as_ref().map(absolute),
         division,
-        data_sha256: sum,
+        data_sha256: sum.into(),
         seed: settings.seed,
         batch_size: settings.batch_size,
         l1_decay: settings.l1_decay,
@@ -381,23 +433,14 @@ pub(super) fn default_folder(network: &str) -> PathBuf {
     let name: String =
         network.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
     let base = format!("{}-{seconds}", if name.trim_matches('.').is_empty() { "run" } else { &name });
-    let candidates = (2..).map(|i| format!("{base}-{i}"));
-    let mut paths = std::iter::once(base.clone()).chain(candidates).map(|name| Path::new("runs").join(name));
-    paths.find(|path| !path.exists()).unwrap_or_else(|| Path::new("runs").join(base))
+    first_free(Path::new("runs"), &base)
 }
 
-/// The flag that Ctrl-C sets, with a note of what follows; a second Ctrl-C ends the program at once.
-pub(super) fn stop_on_interrupt(what_follows: &'static str) -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let handler = move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        note(format_args!("stopping after this step; {what_follows} first (Ctrl-C again ends at once)"));
-    };
-    ctrlc::set_handler(handler).map_err(|e| Error::Settings(format!("Ctrl-C cannot be handled: {e}")))?;
-    Ok(stop)
+/// `NAME`, `NAME-2`, and so on in a folder: the first that does not exist.
+fn first_free(folder: &Path, name: &str) -> PathBuf {
+    let candidates = (2..).map(|i| format!("{name}-{i}"));
+    let mut paths = std::iter::once(name.to_string()).chain(candidates).map(|name| folder.join(name));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
 }
 
 /// Shows what happens and writes it down.
@@ -407,7 +450,9 @@ struct Reporter<'a> {
     settings: &'a Settings,
     data: Provenance,
     first_step_seconds: Option<f64>,
-    stop: Arc<AtomicBool>,
+    /// The last step that is known of, and the training time until then.
+    reached: (u64, f64),
+    interrupt: &'a Interrupt,
 }
 
 impl Observer for Reporter<'_> {
@@ -417,7 +462,10 @@ impl Observer for Reporter<'_> {
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
             Event::Best { step, weights } => self.folder.save_best(self.settings, &self.data, *step, weights)?,
-            Event::Checkpoint(state) => self.folder.save_checkpoint(self.settings, &self.data, state)?,
+            Event::Checkpoint(state) => {
+                self.reached = (state.step, state.train_seconds);
+                self.folder.save_checkpoint(self.settings, &self.data, state)?;
+            }
             Event::Changed { row, .. } => self.folder.append_change(row)?,
             Event::Trained { step, weights } => self.folder.save_model(self.settings, &self.data, *step, weights)?,
             _ => {}
@@ -426,11 +474,49 @@ impl Observer for Reporter<'_> {
     }
 
     fn should_stop(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+        self.interrupt.stops()
     }
 }
 
 impl Reporter<'_> {
+    fn train(
+        &mut self,
+        dataset: &Arc<Dataset>,
+        device: &Device,
+        live: Option<&Live>,
+        state: Option<State>,
+        output: Output,
+    ) -> Result<ExitCode> {
+        let settings = self.settings;
+        self.view.introduce(dataset, &device.info(), self.folder.path(), state.as_ref().map(|s| s.step))?;
+        let result = match live {
+            None => pollster::block_on(train::train(device, dataset, settings, state, self)),
+            Some(live) => {
+                live::begin(live, settings, dataset, device, self.folder.path(), state.as_ref());
+                pollster::block_on(train::train(
+                    device,
+                    dataset,
+                    settings,
+                    state,
+                    &mut Watched { reporter: self, live },
+                ))
+            }
+        };
+        self.view.clear();
+        if let Some(live) = live {
+            live::end(live, &result);
+        }
+        match result {
+            Ok(outcome) => {
+                self.reached = (outcome.state.step, outcome.state.train_seconds);
+                self.finish(&outcome, device, output)?;
+            }
+            Err(error) => return self.explain(error),
+        }
+        options::stand_in_reminder(dataset, output)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn finish(&self, outcome: &Outcome, device: &Device, output: Output) -> Result<()> {
         let Outcome { state, validation, test, examples_seen, images_per_second, stopped_early, .. } = outcome;
         let summary = Summary {

@@ -1,0 +1,166 @@
+//! `--live`: a run with its page, and what a watcher may make of it.
+
+use super::interrupt::Interrupt;
+use super::output::note;
+use super::train::{Ended, Ready};
+use clap::Args;
+use glassnet::data::Dataset;
+use glassnet::evaluate::crops;
+use glassnet::exec::Device;
+use glassnet::live::message::State as Standing;
+use glassnet::live::{Introduction, Live, Subject};
+use glassnet::net::{Network, Shape};
+use glassnet::train::{ChangeRow, Command, Event, Observer, Outcome, Overrides, Settings, State};
+use glassnet::{Error, Result};
+use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// How long the page of a run that is over is served to nobody.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether to serve a page.
+#[derive(Debug, Args)]
+pub struct LiveArgs {
+    /// Serve a page that follows the training and can change it. Without ADDR it is at 127.0.0.1 and a free port, for this
+    /// machine alone; ADDR, as 0.0.0.0:8000 or 192.168.1.7, lets others come who know the token in the printed URL. After
+    /// the run's end the page stays as long as somebody watches
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, value_parser = address)]
+    live: Option<Option<SocketAddr>>,
+}
+
+/// An address with a port, or without one: then a free port is taken.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let without_port = || text.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
+    text.parse()
+        .or_else(|_| without_port())
+        .map_err(|_| "expected an address of this machine, such as 0.0.0.0:8000, 192.168.1.7 or [::]:8000".to_string())
+}
+
+impl LiveArgs {
+    /// The page, where it is wanted, and a note of where it is.
+    pub fn start(&self) -> Result<Option<Live>> {
+        let Some(address) = self.live else { return Ok(None) };
+        let live = Live::start(address)?;
+        note(format_args!("the live page is at {}", live.url()));
+        Ok(Some(live))
+    }
+}
+
+/// A run's observer, and the page's.
+pub(super) struct Watched<'a, O> {
+    pub reporter: &'a mut O,
+    pub live: &'a Live,
+}
+
+impl<O: Observer> Observer for Watched<'_, O> {
+    fn event(&mut self, event: Event<'_>) -> Result<()> {
+        self.live.event(&event);
+        self.reporter.event(event)
+    }
+
+    fn should_stop(&self) -> bool {
+        self.reporter.should_stop() || self.live.wants_restart()
+    }
+
+    fn command(&mut self, _step: u64) -> Option<Command> {
+        self.live.command()
+    }
+
+    fn wait(&mut self) {
+        let reporter = &self.reporter;
+        self.live.wait(&|| reporter.should_stop());
+    }
+
+    fn measure_next(&mut self) -> bool {
+        self.live.measure_next()
+    }
+}
+
+/// Puts a run on the page.
+pub(super) fn begin(
+    live: &Live,
+    settings: &Settings,
+    dataset: &Arc<Dataset>,
+    device: &Device,
+    folder: &Path,
+    state: Option<&State>,
+) {
+    let parts = glassnet::data::split(dataset.train.len());
+    let introduction = Introduction {
+        folder: folder.display().to_string(),
+        device: device.info().to_string(),
+        training_examples: parts.train.len(),
+        validation_examples: parts.validation.len(),
+        first_step: state.map_or(0, |state| state.step),
+    };
+    let (before, data) = (settings.clone(), dataset.clone());
+    let resolve = move |network| for_another(&before, &data, network);
+    let subject =
+        Subject { settings: settings.clone(), dataset: dataset.clone(), trains: true, resolve: Box::new(resolve) };
+    live.begin(&introduction, subject, state.map(|state| (state.step, &state.parameters[..])));
+}
+
+/// The settings of a run like this one with another network: how it is trained stands in its description, how long and
+/// from which seed is as before.
+fn for_another(before: &Settings, dataset: &Dataset, network: Network) -> Result<Settings> {
+    let [height, width, channels] = dataset.train.shape;
+    network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
+    let overrides = Overrides {
+        length: Some(before.length),
+        seed: Some(before.seed),
+        stats_every: Some(before.stats_every),
+        checkpoint_every: Some(before.checkpoint_every),
+        test_crops: Some(before.test_crops),
+        ..Overrides::default()
+    };
+    let settings = Settings::resolve(network, &overrides)?;
+    crops(&settings.network, [height, width], settings.test_crops)?;
+    Ok(settings)
+}
+
+/// Tells the page how a run ended.
+pub(super) fn end(live: &Live, result: &Result<Outcome>) {
+    match result {
+        Ok(outcome) => {
+            let accuracy = format!("test accuracy {:.2} %", 100.0 * outcome.test.accuracy);
+            live.end(Standing::Ended, accuracy);
+        }
+        Err(Error::Interrupted) => live.end(Standing::Stopped, "the run was stopped; its checkpoint is saved".into()),
+        Err(error) => live.end(Standing::Failed, error.to_string()),
+    }
+}
+
+/// The run that a watcher wants in place of the one that is over; none where nobody watches any more, or on Ctrl-C.
+pub(super) fn next_run(
+    live: &Live,
+    interrupt: &Interrupt,
+    make: impl Fn(Settings) -> Result<Ready>,
+) -> Result<Option<Ready>> {
+    loop {
+        live.wait_while_watched(Some(PATIENCE), &|| interrupt.stops());
+        let Some(settings) = live.take_restart().filter(|_| !interrupt.stops()) else {
+            // The pages hear of the end before it is there.
+            thread::sleep(Duration::from_millis(300));
+            return Ok(None);
+        };
+        match make(settings) {
+            Ok(next) => return Ok(Some(next)),
+            Err(why) => live.refuse_restart(&why),
+        }
+    }
+}
+
+/// The row that tells which run followed.
+pub(super) fn succeeded(ended: &Ended, next: &Ready) -> ChangeRow {
+    ChangeRow {
+        step: ended.step,
+        train_seconds: ended.train_seconds,
+        what: "network".into(),
+        from: Value::Null,
+        to: next.folder.path().display().to_string().into(),
+    }
+}

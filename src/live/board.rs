@@ -1,0 +1,418 @@
+//! What the run, the viewer and the watchers share. Whoever writes replaces what was there before; whoever reads takes the
+//! newest: nobody waits for a slow watcher, and no queue grows.
+
+use super::message::{Message, Part, RunMessage, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage};
+use super::rows::Rows;
+use crate::Result;
+use crate::data::Dataset;
+use crate::net::{Network, Parameters};
+use crate::train::{Change, Settings};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// A watcher who has taken nothing for so long does not count: it may have vanished.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+
+/// The answer to a request: what was done, or why not, in words.
+pub(super) type Answer = Result<String, String>;
+
+/// What is looked into: a run's network and data.
+pub struct Subject {
+    pub settings: Settings,
+    pub dataset: Arc<Dataset>,
+    /// Whether it is being trained, so that it can be changed.
+    pub trains: bool,
+    /// Settings for another network, or why it cannot be trained.
+    pub resolve: Box<dyn Fn(Network) -> Result<Settings> + Send + Sync>,
+}
+
+/// A change that waits for its turn.
+pub(super) struct Waiting {
+    pub change: Change,
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// Something that the viewer is asked for.
+pub(super) enum Job {
+    /// A picture's file, to be classified.
+    Classify(Vec<u8>, oneshot::Sender<Answer>),
+    /// The weights as a file.
+    Snapshot(SnapshotKind, oneshot::Sender<Result<Vec<u8>, String>>),
+    /// A file with weights, and its name.
+    Load(Vec<u8>, String, oneshot::Sender<Answer>),
+}
+
+/// What a snapshot is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SnapshotKind {
+    Safetensors,
+    ConvNetJs,
+}
+
+/// Weights as views use them.
+#[derive(Clone)]
+pub(super) struct Weights {
+    pub step: u64,
+    pub parameters: Arc<Vec<Parameters>>,
+}
+
+/// What there is to compute, once the viewer may.
+pub(super) struct Task {
+    pub subject: Arc<Subject>,
+    pub generation: u64,
+    pub weights: Weights,
+    pub shown: ShownMessage,
+    /// Whether training goes on beside it.
+    pub trains: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Inner {
+    /// Counts runs; watchers start over when it changes.
+    pub generation: u64,
+    pub run: Option<Arc<str>>,
+    /// Counts rows.
+    pub sequence: u64,
+    pub rows: Rows,
+    /// Counts views.
+    pub views: u64,
+    pub view: Option<Arc<str>>,
+    pub status: StatusMessage,
+    pub subject: Option<Arc<Subject>>,
+    pub settings: Option<Settings>,
+    pub weights: Option<Weights>,
+    pub weights_wanted: bool,
+    /// Whether the shown example is another one than in the last view, or the weights are final.
+    pub view_stale: bool,
+    pub paused: bool,
+    pub steps_allowed: u64,
+    pub measure: bool,
+    pub changes: VecDeque<Waiting>,
+    /// Whose change the run is making.
+    pub answering: Option<oneshot::Sender<Answer>>,
+    pub restart: Option<Settings>,
+    pub restart_answer: Option<oneshot::Sender<Answer>>,
+    pub jobs: VecDeque<Job>,
+    pub watchers: Vec<(u64, Instant)>,
+    pub next_watcher: u64,
+    pub last_watched: Option<Instant>,
+    pub closed: bool,
+}
+
+/// What a watcher has seen.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub watcher: u64,
+    pub generation: u64,
+    pub sequence: u64,
+    pub views: u64,
+    pub status: Option<(StatusMessage, Instant)>,
+}
+
+pub(super) struct Board {
+    inner: Mutex<Inner>,
+    /// Whether the run has something to ask between two steps; spares it the lock.
+    attention: AtomicBool,
+    /// Wakes the run that is paused and the viewer.
+    pub wake: Condvar,
+    /// Wakes watchers.
+    pub news: watch::Sender<()>,
+}
+
+impl Board {
+    pub fn new() -> Board {
+        Board {
+            inner: Mutex::default(),
+            attention: AtomicBool::new(false),
+            wake: Condvar::new(),
+            news: watch::Sender::new(()),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whoever panicked left plain values behind.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn attend(&self, inner: &Inner) {
+        let wanted = inner.paused || inner.weights_wanted || inner.measure || !inner.changes.is_empty();
+        self.attention.store(wanted, Ordering::Release);
+        self.wake.notify_all();
+    }
+
+    pub fn tell(&self) {
+        self.news.send_replace(());
+    }
+
+    // What the run says.
+
+    /// Another run takes the place of what was there.
+    pub fn begin(&self, message: &RunMessage, subject: Subject, weights: Option<Weights>, status: StatusMessage) {
+        let mut inner = self.lock();
+        inner.generation += 1;
+        inner.run = Some(Message::Run(message).to_json().into());
+        inner.rows = Rows::default();
+        inner.view = None;
+        let shown = inner.status.shown;
+        let most = |part| match part {
+            Part::Train => subject.dataset.train.len(),
+            Part::Test => subject.dataset.test.len(),
+        };
+        let shown = if shown.index < most(shown.split) { shown } else { ShownMessage::default() };
+        inner.status = StatusMessage { shown, settings: SettingsMessage::of(&subject.settings), ..status };
+        inner.settings = Some(subject.settings.clone());
+        inner.subject = Some(Arc::new(subject));
+        (inner.weights, inner.view_stale) = (weights, true);
+        (inner.paused, inner.steps_allowed, inner.measure, inner.weights_wanted) = (false, 0, false, false);
+        inner.changes.clear();
+        if let Some(answer) = inner.restart_answer.take() {
+            let _ = answer.send(Ok(format!("a new run goes on in {}", message.folder)));
+        }
+        self.attend(&inner);
+        drop(inner);
+        self.tell();
+    }
+
+    pub fn update_status(&self, update: impl FnOnce(&mut StatusMessage)) {
+        let mut inner = self.lock();
+        update(&mut inner.status);
+        if inner.status.state.is_over() {
+            inner.view_stale = true;
+            let refused = "the run is over".to_string();
+            inner.changes.drain(..).for_each(|waiting| drop(waiting.answer.send(Err(refused.clone()))));
+            self.attend(&inner);
+        }
+        drop(inner);
+        self.tell();
+    }
+
+    pub fn push_row(&self, message: &Message<'_>) {
+        let json = message.to_json();
+        let mut inner = self.lock();
+        inner.sequence += 1;
+        let sequence = inner.sequence;
+        match message {
+            Message::Step(_) => inner.rows.push_step(sequence, json),
+            _ => inner.rows.push_other(sequence, json),
+        }
+        drop(inner);
+        self.tell();
+    }
+
+    pub fn set_weights(&self, step: u64, parameters: &[Parameters]) {
+        let parameters = Arc::new(parameters.to_vec());
+        let mut inner = self.lock();
+        inner.weights = Some(Weights { step, parameters });
+        inner.weights_wanted = false;
+        self.attend(&inner);
+    }
+
+    /// The settings after a change, and the answer for whoever asked for it.
+    pub fn changed(&self, outcome: Result<&Settings, String>) {
+        let mut inner = self.lock();
+        let answer = match outcome {
+            Ok(settings) => {
+                inner.settings = Some(settings.clone());
+                inner.status.settings = SettingsMessage::of(settings);
+                Ok("done".to_string())
+            }
+            Err(why) => Err(why),
+        };
+        inner.answering.take().into_iter().for_each(|waiting| drop(waiting.send(answer.clone())));
+        drop(inner);
+        self.tell();
+    }
+
+    // What the run asks.
+
+    /// What the run should do before its next step.
+    pub fn command(&self) -> Option<crate::train::Command> {
+        use crate::train::Command;
+        if !self.attention.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut inner = self.lock();
+        if inner.restart.is_some() {
+            return None;
+        }
+        if let Some(Waiting { change, answer }) = inner.changes.pop_front() {
+            inner.answering = Some(answer);
+            self.attend(&inner);
+            return Some(Command::Change(change));
+        }
+        if inner.weights_wanted && !inner.paused {
+            return Some(Command::Weights);
+        }
+        if !inner.paused {
+            return None;
+        }
+        if inner.steps_allowed > 0 {
+            inner.steps_allowed -= 1;
+            inner.measure = true;
+            return None;
+        }
+        if inner.status.state != State::Paused {
+            inner.status.state = State::Paused;
+            self.tell();
+        }
+        Some(Command::Pause)
+    }
+
+    /// Whether the next step's statistics are wanted although it is not their turn.
+    pub fn measure_next(&self) -> bool {
+        if !self.attention.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut inner = self.lock();
+        let measure = std::mem::take(&mut inner.measure);
+        self.attend(&inner);
+        measure
+    }
+
+    /// Returns when a paused run may have something to do, or `stop` says so.
+    pub fn wait(&self, stop: &dyn Fn() -> bool) {
+        let mut inner = self.lock();
+        let idle = |inner: &Inner| {
+            inner.paused && inner.steps_allowed == 0 && inner.changes.is_empty() && inner.restart.is_none()
+        };
+        while idle(&inner) && !stop() {
+            inner = self.sleep(inner, Duration::from_millis(100));
+        }
+        if !inner.paused && inner.status.state == State::Paused {
+            inner.status.state = State::Running;
+            drop(inner);
+            self.tell();
+        }
+    }
+
+    fn sleep<'a>(&self, inner: MutexGuard<'a, Inner>, time: Duration) -> MutexGuard<'a, Inner> {
+        self.wake.wait_timeout(inner, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Whether another run should take this one's place.
+    pub fn wants_restart(&self) -> bool {
+        self.lock().restart.is_some()
+    }
+
+    pub fn take_restart(&self) -> Option<Settings> {
+        self.lock().restart.take()
+    }
+
+    /// The answer to whoever asked for another run, which could not be begun.
+    pub fn refuse_restart(&self, why: String) {
+        if let Some(answer) = self.lock().restart_answer.take() {
+            let _ = answer.send(Err(why));
+        }
+    }
+
+    /// Once a run is over: returns when another is wanted, when nobody has watched for `patience`, or when `stop` says so.
+    pub fn wait_while_watched(&self, patience: Option<Duration>, stop: &dyn Fn() -> bool) {
+        let since = Instant::now();
+        let mut inner = self.lock();
+        while inner.restart.is_none() && !stop() {
+            inner.prune();
+            let last = inner.last_watched.map_or(since, |at| at.max(since));
+            if patience.is_some_and(|patience| inner.watchers.is_empty() && last.elapsed() > patience) {
+                return;
+            }
+            inner = self.sleep(inner, Duration::from_millis(200));
+        }
+    }
+
+    // What the viewer does.
+
+    /// Waits for a job or, once `due`, for something to look at, with new weights where the run can give them; `None` when
+    /// all is over.
+    pub fn next(&self, due: Instant) -> Option<Next> {
+        let mut inner = self.lock();
+        loop {
+            if inner.closed {
+                return None;
+            }
+            if let Some(job) = inner.jobs.pop_front() {
+                return Some(Next::Job(job));
+            }
+            inner.prune();
+            let now = Instant::now();
+            let resting = inner.paused || inner.status.state.is_over();
+            let wanted = !inner.watchers.is_empty() && (inner.view_stale || (!resting && now >= due));
+            let viewed = inner.weights.as_ref().map(|weights| weights.step);
+            if wanted && inner.subject.is_some() {
+                return Some(Next::View(viewed));
+            }
+            let left = due.saturating_duration_since(now).clamp(Duration::from_millis(10), Duration::from_millis(200));
+            inner = self.sleep(inner, left);
+        }
+    }
+
+    /// The newest weights, with what to look at. A run that goes on is asked for them and given a second.
+    pub fn task(&self) -> Option<Task> {
+        let mut inner = self.lock();
+        let asked = Instant::now();
+        let goes_on = |inner: &Inner| {
+            let trains = inner.subject.as_ref().is_some_and(|subject| subject.trains);
+            trains && !inner.paused && inner.status.state == State::Running
+        };
+        if goes_on(&inner) {
+            inner.weights_wanted = true;
+            self.attend(&inner);
+            while inner.weights_wanted && goes_on(&inner) && asked.elapsed() < Duration::from_secs(1) {
+                inner = self.sleep(inner, Duration::from_millis(50));
+            }
+        }
+        inner.view_stale = false;
+        let trains = goes_on(&inner);
+        Some(Task {
+            subject: inner.subject.clone()?,
+            generation: inner.generation,
+            weights: inner.weights.clone()?,
+            shown: inner.status.shown,
+            trains,
+        })
+    }
+
+    /// A view, unless another run has begun since.
+    pub fn set_view(&self, generation: u64, message: &Message<'_>, test: TestMessage) {
+        let json = message.to_json();
+        let mut inner = self.lock();
+        if inner.generation != generation {
+            return;
+        }
+        inner.views += 1;
+        inner.view = Some(json.into());
+        inner.status.test = (test.examples > 0).then_some(test);
+        drop(inner);
+        self.tell();
+    }
+
+    /// Ends the viewer.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_all();
+    }
+}
+
+/// What the viewer does next.
+pub(super) enum Next {
+    Job(Job),
+    /// A view, where the last one was of the weights of this step.
+    View(Option<u64>),
+}
+
+impl Inner {
+    /// Forgets watchers that have taken nothing for long.
+    pub fn prune(&mut self) {
+        self.watchers.retain(|(_, at)| at.elapsed() < GONE_AFTER);
+        self.note_watchers();
+    }
+
+    pub fn note_watchers(&mut self) {
+        self.status.watchers = self.watchers.len();
+        if !self.watchers.is_empty() {
+            self.last_watched = Some(Instant::now());
+        }
+    }
+}

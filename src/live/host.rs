@@ -1,0 +1,185 @@
+//! What a command holds: the page's address, and the run's side of the board.
+
+use super::board::{Board, Subject, Weights};
+use super::guard::Guard;
+use super::introduction::Introduction;
+use super::message::{Message, SettingsMessage, State, StatusMessage};
+use super::{server, viewer};
+use crate::net::Parameters;
+use crate::train::{ChangeRow, Command, EpochRow, Event, Settings, StepRow};
+use crate::{Error, Result};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// A server with its page. Its threads end with the program.
+pub struct Live {
+    board: Arc<Board>,
+    url: String,
+}
+
+impl Live {
+    /// Serves the page: on loopback, at a free port, for whoever is on this machine; or at `address`, for whoever knows the
+    /// token in the URL.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the address cannot be listened on.
+    pub fn start(address: Option<SocketAddr>) -> Result<Live> {
+        let wanted = address.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
+        let failed = |source| Error::Io { action: "listen on", path: wanted.to_string().into(), source };
+        let listener = TcpListener::bind(wanted).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let token = address.map(|_| format!("{:032x}", rand::random::<u128>()));
+        let host_name = sysinfo::System::host_name();
+        let host = match bound.ip() {
+            any if any.is_unspecified() => format!("{}:{}", host_name.as_deref().unwrap_or("localhost"), bound.port()),
+            _ => bound.to_string(),
+        };
+        let query = token.as_ref().map_or(String::new(), |token| format!("?token={token}"));
+        let url = format!("http://{host}/{query}");
+        let guard = Guard { token, port: bound.port(), names: host_name.into_iter().collect() };
+        let board = Arc::new(Board::new());
+        let start = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.into()).spawn(body).map_err(failed).map(drop)
+        };
+        let serving = board.clone();
+        start(
+            "live server",
+            Box::new(move || {
+                if let Err(error) = server::run(listener, serving, guard) {
+                    log::error!("{error}");
+                }
+            }),
+        )?;
+        let viewing = board.clone();
+        start(
+            "live viewer",
+            Box::new(move || {
+                // One thread: the run's own have the rest.
+                match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+                    Ok(pool) => pool.install(|| viewer::run(&viewing)),
+                    Err(error) => log::error!("the live page has no pictures: {error}"),
+                }
+            }),
+        )?;
+        Ok(Live { board, url })
+    }
+
+    /// Where the page is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A run begins, and takes the place of an older one; `weights` are after so many updates.
+    pub fn begin(&self, introduction: &Introduction, subject: Subject, weights: Option<(u64, &[Parameters])>) {
+        let message = introduction.message(&subject);
+        let weights = weights.map(|(step, weights)| Weights { step, parameters: Arc::new(weights.to_vec()) });
+        let step = introduction.first_step;
+        self.board.begin(&message, subject, weights, StatusMessage { step, ..StatusMessage::default() });
+    }
+
+    /// What happens in the run.
+    pub fn event(&self, event: &Event<'_>) {
+        let board = &self.board;
+        match event {
+            Event::Started { first_step, end, .. } => board.update_status(|status| {
+                (status.state, status.step, status.end) = (State::Running, *first_step, *end);
+            }),
+            Event::Progress(progress) => board.update_status(|status| {
+                (status.step, status.end, status.epoch) = (progress.step, progress.end, progress.epoch);
+                (status.loss, status.training_accuracy) = (progress.loss, progress.accuracy);
+                status.validation_accuracy = progress.validation_accuracy;
+                status.images_per_second = progress.images_per_second;
+            }),
+            Event::Step(row) => self.step(row),
+            Event::Epoch(row, _) => self.epoch(row),
+            Event::Weights { step, weights } => board.set_weights(*step, weights),
+            Event::Changed { row, settings } => {
+                self.change(row);
+                board.changed(Ok(settings));
+            }
+            Event::Refused { why, .. } => board.changed(Err(why.to_string())),
+            Event::Trained { step, weights } => {
+                board.set_weights(*step, weights);
+                board.update_status(|status| (status.state, status.step) = (State::Testing, *step));
+            }
+            Event::FirstStep | Event::Best { .. } | Event::Checkpoint(_) => {}
+        }
+    }
+
+    /// A row of statistics.
+    pub fn step(&self, row: &StepRow) {
+        self.board.push_row(&Message::Step(row));
+        self.board.update_status(|status| {
+            (status.step, status.epoch) = (status.step.max(row.step), row.epoch);
+            (status.examples_seen, status.train_seconds) = (row.examples_seen, row.train_seconds);
+            (status.loss, status.training_accuracy) = (Some(row.classification_loss), Some(row.training_accuracy));
+            status.validation_accuracy = row.validation_accuracy;
+            status.images_per_second = row.images_per_second;
+        });
+    }
+
+    /// A row of a whole validation pass.
+    pub fn epoch(&self, row: &EpochRow) {
+        self.board.push_row(&Message::Epoch(row));
+    }
+
+    /// A row of a change.
+    pub fn change(&self, row: &ChangeRow) {
+        self.board.push_row(&Message::Change(row));
+    }
+
+    /// What the run should do before its next step.
+    pub fn command(&self) -> Option<Command> {
+        self.board.command()
+    }
+
+    /// Whether the next step's statistics are wanted.
+    pub fn measure_next(&self) -> bool {
+        self.board.measure_next()
+    }
+
+    /// Returns when a paused run may have something to do, or `stop` says so.
+    pub fn wait(&self, stop: &dyn Fn() -> bool) {
+        self.board.wait(stop);
+    }
+
+    /// Whether a watcher wants another network trained: the run should stop then.
+    pub fn wants_restart(&self) -> bool {
+        self.board.wants_restart()
+    }
+
+    /// The settings of the run that a watcher wants in this one's place.
+    pub fn take_restart(&self) -> Option<Settings> {
+        self.board.take_restart()
+    }
+
+    /// That run could not be begun.
+    pub fn refuse_restart(&self, why: &Error) {
+        self.board.refuse_restart(why.to_string());
+    }
+
+    /// The run is over.
+    pub fn end(&self, state: State, message: String) {
+        self.board.update_status(|status| (status.state, status.message) = (state, Some(message)));
+    }
+
+    /// The settings that are shown, of a run that is only looked at.
+    pub fn show_settings(&self, settings: SettingsMessage, end: u64) {
+        self.board.update_status(|status| (status.settings, status.end) = (settings, end));
+    }
+
+    /// Once a run is over: returns when another is wanted, when nobody has watched for `patience`, where there is one, or
+    /// when `stop` says so.
+    pub fn wait_while_watched(&self, patience: Option<Duration>, stop: &dyn Fn() -> bool) {
+        self.board.wait_while_watched(patience, stop);
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.board.close();
+    }
+}

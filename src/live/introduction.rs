@@ -1,0 +1,50 @@
+//! The message that a run begins with.
+
+use super::board::Subject;
+use super::message::{ExampleCounts, LayerMessage, RunMessage, SettingsMessage};
+
+/// What can be asked of any run, and what only of one that is being trained.
+const LOOKING: [&str; 3] = ["show", "classify", "snapshot"];
+const CHANGING: [&str; 10] =
+    ["pause", "resume", "step", "learning_rate", "momentum", "batch_size", "l1_decay", "l2_decay", "load", "restart"];
+
+/// What a run says of itself, beside its [`Subject`].
+#[derive(Debug, Clone)]
+pub struct Introduction {
+    pub folder: String,
+    pub device: String,
+    pub training_examples: usize,
+    pub validation_examples: usize,
+    pub first_step: u64,
+}
+
+impl Introduction {
+    pub(super) fn message(&self, subject: &Subject) -> RunMessage {
+        let (settings, dataset) = (&subject.settings, &subject.dataset);
+        let network = &settings.network;
+        let momentum = SettingsMessage::of(settings).momentum.is_some();
+        let changing = CHANGING.iter().filter(|name| subject.trains && (**name != "momentum" || momentum));
+        RunMessage {
+            id: format!("{:032x}", rand::random::<u128>()),
+            version: env!("CARGO_PKG_VERSION").into(),
+            name: network.name.clone(),
+            folder: self.folder.clone(),
+            device: self.device.clone(),
+            dataset: dataset.name.to_string(),
+            image: dataset.train.shape,
+            classes: dataset.class_names(),
+            learns_numbers: network.learns_numbers(),
+            examples: ExampleCounts { train: dataset.train.len(), test: dataset.test.len() },
+            training_examples: self.training_examples,
+            validation_examples: self.validation_examples,
+            first_step: self.first_step,
+            batch_size: settings.batch_size,
+            trainer: settings.trainer.name().into(),
+            schedule: settings.schedule.name().to_string(),
+            seed: settings.seed,
+            network: network.to_toml(),
+            layers: LayerMessage::of(network),
+            controls: changing.chain(&LOOKING).copied().collect(),
+        }
+    }
+}

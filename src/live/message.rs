@@ -1,0 +1,293 @@
+//! What a page is fed with. `docs/live.md` describes every key; whoever trains can send these messages, a server or a page
+//! that runs the kernels itself.
+
+use crate::net::{Layer, Network};
+use crate::pictures::Plate;
+use crate::train::{ChangeRow, EpochRow, Settings, StepRow, Trainer};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+/// One message; `kind` tells which.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Message<'a> {
+    Run(&'a RunMessage),
+    Status(&'a StatusMessage),
+    View(&'a ViewMessage),
+    Step(&'a StepRow),
+    Epoch(&'a EpochRow),
+    Change(&'a ChangeRow),
+}
+
+impl Message<'_> {
+    /// The message as JSON, in one line.
+    pub fn to_json(&self) -> String {
+        // Strings for keys and numbers for values: nothing in it can fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// What stays as it is while a run goes on.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunMessage {
+    /// Another one for every run.
+    pub id: String,
+    pub version: String,
+    /// The network's name.
+    pub name: String,
+    pub folder: String,
+    pub device: String,
+    pub dataset: String,
+    /// Height, width and channels of the data set's images.
+    pub image: [usize; 3],
+    /// What the labels stand for.
+    pub classes: Vec<String>,
+    pub learns_numbers: bool,
+    /// Examples that can be shown.
+    pub examples: ExampleCounts,
+    pub training_examples: usize,
+    pub validation_examples: usize,
+    pub first_step: u64,
+    pub batch_size: usize,
+    pub trainer: String,
+    pub schedule: String,
+    pub seed: u64,
+    /// The network's description, TOML.
+    pub network: String,
+    pub layers: Vec<LayerMessage>,
+    /// What can be asked for.
+    pub controls: Vec<&'static str>,
+}
+
+/// How many examples each part of the data set has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ExampleCounts {
+    pub train: usize,
+    pub test: usize,
+}
+
+/// A layer of the network.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerMessage {
+    pub name: String,
+    /// Its type, as descriptions have it.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Height, width and channels of what it gives.
+    pub output: [usize; 3],
+    /// Weights and biases.
+    pub parameters: usize,
+    /// The layers that it reads.
+    pub inputs: Vec<String>,
+}
+
+impl LayerMessage {
+    /// All layers of a network, in the order in which they compute.
+    pub fn of(network: &Network) -> Vec<LayerMessage> {
+        let shapes = network.parameters();
+        let name = |node: usize| network.nodes[node].name.clone();
+        let layer = |(i, node): (usize, &crate::net::Node)| {
+            let own = shapes.iter().filter(|shape| shape.node == i);
+            let first = (!matches!(node.layer, Layer::Input { .. })).then_some(node.from);
+            LayerMessage {
+                name: node.name.clone(),
+                kind: node.layer.kind(),
+                output: [node.output.height, node.output.width, node.output.channels],
+                parameters: own.map(|shape| shape.weight_len() + shape.bias).sum(),
+                inputs: first.into_iter().chain(node.added).map(name).collect(),
+            }
+        };
+        network.nodes.iter().enumerate().map(layer).collect()
+    }
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    #[default]
+    Starting,
+    Running,
+    Paused,
+    /// Training is over, and the test set is being run.
+    Testing,
+    Ended,
+    /// Before its end; it can be resumed.
+    Stopped,
+    Failed,
+}
+
+impl State {
+    /// Whether nothing more will be trained.
+    pub fn is_over(self) -> bool {
+        matches!(self, State::Testing | State::Ended | State::Stopped | State::Failed)
+    }
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StatusMessage {
+    pub state: State,
+    /// What there is to say about it, as why it failed.
+    pub message: Option<String>,
+    pub step: u64,
+    pub end: u64,
+    pub epoch: u64,
+    pub examples_seen: u64,
+    pub train_seconds: f64,
+    /// Over the last 1,000 training examples, as the next.
+    pub loss: Option<f64>,
+    pub training_accuracy: Option<f64>,
+    /// Over the last 2,000 validation examples.
+    pub validation_accuracy: Option<f64>,
+    pub images_per_second: f64,
+    pub test: Option<TestMessage>,
+    pub shown: ShownMessage,
+    pub watchers: usize,
+    pub settings: SettingsMessage,
+}
+
+/// The last test examples that were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TestMessage {
+    pub accuracy: f64,
+    pub examples: usize,
+}
+
+/// Which part of a data set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    Train,
+    #[default]
+    Test,
+}
+
+/// The example that views are of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ShownMessage {
+    pub split: Part,
+    pub index: usize,
+}
+
+/// The settings that can be changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct SettingsMessage {
+    /// What the schedule's factor is multiplied by.
+    pub learning_rate: f64,
+    pub momentum: Option<f64>,
+    pub batch_size: usize,
+    pub l1_decay: f64,
+    pub l2_decay: f64,
+}
+
+impl SettingsMessage {
+    pub fn of(settings: &Settings) -> SettingsMessage {
+        let momentum = match settings.trainer {
+            Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => Some(momentum),
+            _ => None,
+        };
+        SettingsMessage {
+            learning_rate: settings.trainer.learning_rate(),
+            momentum,
+            batch_size: settings.batch_size,
+            l1_decay: settings.l1_decay,
+            l2_decay: settings.l2_decay,
+        }
+    }
+}
+
+/// What the network makes of one example.
+#[derive(Debug, Clone, Serialize)]
+pub struct ViewMessage {
+    pub step: u64,
+    pub example: ExampleMessage,
+    /// Of a picture without a label there is none.
+    pub loss: Option<f32>,
+    pub top: Vec<ScoreMessage>,
+    /// Of a network that learns numbers.
+    pub number: Option<f32>,
+    pub layers: Vec<PlatesMessage>,
+    pub explanations: Vec<PlateMessage>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestExampleMessage>,
+}
+
+/// Which example a view is of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "split", rename_all = "lowercase")]
+pub enum ExampleMessage {
+    Train {
+        index: usize,
+        label: usize,
+    },
+    Test {
+        index: usize,
+        label: usize,
+    },
+    /// A picture that a watcher drew or sent.
+    Drawn,
+}
+
+/// A class with its probability, or its score.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ScoreMessage {
+    pub class: usize,
+    pub score: f32,
+}
+
+/// A layer's pictures.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlatesMessage {
+    pub layer: String,
+    pub plates: Vec<PlateMessage>,
+}
+
+/// A test example, and what the network takes it for.
+#[derive(Debug, Clone, Serialize)]
+pub struct TestExampleMessage {
+    pub index: usize,
+    pub label: usize,
+    pub image: PlateMessage,
+    pub top: Vec<ScoreMessage>,
+    pub number: Option<f32>,
+}
+
+/// A tensor cut into tiles, before colours.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlateMessage {
+    pub name: String,
+    pub tile: &'static str,
+    /// Of the tiles that are kept.
+    pub columns: usize,
+    pub height: usize,
+    pub width: usize,
+    pub colours: usize,
+    pub natural: bool,
+    pub min: f32,
+    pub max: f32,
+    pub tiles: usize,
+    pub kept: usize,
+    /// Base64 of [`Plate::codes`].
+    pub codes: String,
+}
+
+impl From<&Plate> for PlateMessage {
+    fn from(plate: &Plate) -> Self {
+        PlateMessage {
+            name: plate.name.clone(),
+            tile: plate.tile,
+            columns: plate.columns,
+            height: plate.height,
+            width: plate.width,
+            colours: plate.colours,
+            natural: plate.natural,
+            min: plate.min,
+            max: plate.max,
+            tiles: plate.tiles,
+            kept: plate.kept(),
+            codes: STANDARD.encode(plate.codes()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What watchers ask of the board.
+
+use super::board::{Answer, Board, Inner, Job, Seen, Waiting};
+use super::message::{Message, Part, ShownMessage, StatusMessage};
+use crate::net::Network;
+use crate::train::Change;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// Changes and pictures that wait for their turn, at most.
+const MOST_WAITING: usize = 16;
+
+impl Board {
+    pub fn pause(&self) -> Answer {
+        let mut inner = self.lock();
+        inner.check_trains()?;
+        inner.paused = true;
+        self.attend(&inner);
+        Ok("paused".into())
+    }
+
+    pub fn resume(&self) -> Answer {
+        let mut inner = self.lock();
+        inner.check_trains()?;
+        (inner.paused, inner.steps_allowed) = (false, 0);
+        self.attend(&inner);
+        Ok("going on".into())
+    }
+
+    pub fn step(&self) -> Answer {
+        let mut inner = self.lock();
+        inner.check_trains()?;
+        // Pressed while it runs, it pauses.
+        if inner.paused {
+            inner.steps_allowed = (inner.steps_allowed + 1).min(MOST_WAITING as u64);
+        }
+        inner.paused = true;
+        self.attend(&inner);
+        Ok("one step".into())
+    }
+
+    /// Queues changes, all or none; the answers come when the run has made them.
+    pub fn change(&self, changes: Vec<Change>) -> Result<Vec<oneshot::Receiver<Answer>>, String> {
+        let mut inner = self.lock();
+        inner.check_changes(&changes)?;
+        let queue = |change| {
+            let (answer, receiver) = oneshot::channel();
+            inner.changes.push_back(Waiting { change, answer });
+            receiver
+        };
+        let receivers = changes.into_iter().map(queue).collect();
+        self.attend(&inner);
+        Ok(receivers)
+    }
+
+    /// Queues one change, for whom `answer` goes to.
+    pub fn change_for(&self, change: Change, answer: oneshot::Sender<Answer>) {
+        let mut inner = self.lock();
+        match inner.check_changes(std::slice::from_ref(&change)) {
+            Err(why) => drop(answer.send(Err(why))),
+            Ok(()) => {
+                inner.changes.push_back(Waiting { change, answer });
+                self.attend(&inner);
+            }
+        }
+    }
+
+    pub fn show(&self, shown: ShownMessage) -> Answer {
+        let mut inner = self.lock();
+        let subject = inner.subject.clone().ok_or("the run has not begun")?;
+        let (part, examples) = match shown.split {
+            Part::Train => ("train", subject.dataset.train.len()),
+            Part::Test => ("test", subject.dataset.test.len()),
+        };
+        if shown.index >= examples {
+            return Err(format!("there is no {part} example {}; choose one from 0 to {}", shown.index, examples - 1));
+        }
+        (inner.status.shown, inner.view_stale) = (shown, true);
+        self.wake.notify_all();
+        drop(inner);
+        self.tell();
+        Ok("shown with the next view".into())
+    }
+
+    /// Asks for a new run with the network that `text` describes.
+    pub fn restart(&self, text: &str) -> Result<oneshot::Receiver<Answer>, String> {
+        let subject = self.lock().subject.clone().ok_or("the run has not begun")?;
+        if !subject.trains {
+            return Err("this run is only looked at: start a new one with glassnet train --live".into());
+        }
+        let network = Network::from_toml(text, "the description").map_err(|why| why.to_string())?;
+        let settings = (subject.resolve)(network).map_err(|why| why.to_string())?;
+        let mut inner = self.lock();
+        if inner.restart.is_some() || inner.restart_answer.is_some() {
+            return Err("another new run is about to begin".into());
+        }
+        let (answer, receiver) = oneshot::channel();
+        (inner.restart, inner.restart_answer) = (Some(settings), Some(answer));
+        self.attend(&inner);
+        Ok(receiver)
+    }
+
+    pub fn ask(&self, job: Job) -> Result<(), String> {
+        let mut inner = self.lock();
+        if inner.subject.is_none() {
+            return Err("the run has not begun".into());
+        }
+        if inner.jobs.len() >= MOST_WAITING {
+            return Err("too many requests wait for their turn: try again in a moment".into());
+        }
+        inner.jobs.push_back(job);
+        self.wake.notify_all();
+        Ok(())
+    }
+
+    /// A watcher; `None` where there are `most` already.
+    pub fn watch(&self, most: usize) -> Option<(Seen, watch::Receiver<()>)> {
+        let mut inner = self.lock();
+        inner.prune();
+        if inner.watchers.len() >= most {
+            return None;
+        }
+        inner.next_watcher += 1;
+        let watcher = inner.next_watcher;
+        inner.watchers.push((watcher, Instant::now()));
+        inner.note_watchers();
+        self.wake.notify_all();
+        Some((Seen { watcher, ..Seen::default() }, self.news.subscribe()))
+    }
+
+    pub fn leave(&self, watcher: u64) {
+        let mut inner = self.lock();
+        inner.watchers.retain(|(known, _)| *known != watcher);
+        inner.note_watchers();
+        drop(inner);
+        self.tell();
+    }
+
+    /// A watcher has taken something.
+    pub fn took(&self, watcher: u64) {
+        let mut inner = self.lock();
+        match inner.watchers.iter_mut().find(|(known, _)| *known == watcher) {
+            Some(entry) => entry.1 = Instant::now(),
+            None => inner.watchers.push((watcher, Instant::now())),
+        }
+        inner.note_watchers();
+    }
+
+    /// What is new to a watcher.
+    pub fn newer(&self, seen: &mut Seen) -> Vec<Arc<str>> {
+        self.took(seen.watcher);
+        let inner = self.lock();
+        let mut news = Vec::new();
+        if seen.generation != inner.generation {
+            *seen = Seen { watcher: seen.watcher, generation: inner.generation, ..Seen::default() };
+            news.extend(inner.run.clone());
+        }
+        let (rows, sequence) = inner.rows.behind(seen.sequence);
+        (seen.sequence, news) = (sequence, [news, rows].concat());
+        if seen.views != inner.views {
+            seen.views = inner.views;
+            news.extend(inner.view.clone());
+        }
+        let known = |(status, at): &(StatusMessage, Instant)| {
+            *status == inner.status && at.elapsed() < Duration::from_millis(900)
+        };
+        if inner.run.is_some() && !seen.status.as_ref().is_some_and(known) {
+            news.push(Message::Status(&inner.status).to_json().into());
+            seen.status = Some((inner.status.clone(), Instant::now()));
+        }
+        news
+    }
+}
+
+impl Inner {
+    fn check_trains(&self) -> Result<(), String> {
+        match &self.subject {
+            Some(subject) if !subject.trains => Err("this run is only looked at: nothing of it can be changed".into()),
+            Some(_) if self.status.state.is_over() => Err("the run is over".into()),
+            Some(_) => Ok(()),
+            None => Err("the run has not begun".into()),
+        }
+    }
+
+    /// Whether all of these changes can be made, one after the other, as far as that is known beforehand.
+    fn check_changes(&self, changes: &[Change]) -> Result<(), String> {
+        self.check_trains()?;
+        if self.changes.len() + changes.len() > MOST_WAITING {
+            return Err("too many changes wait for their turn: try again in a moment".into());
+        }
+        let mut settings = self.settings.clone().ok_or("the run has not begun")?;
+        for change in self.changes.iter().map(|waiting| &waiting.change).chain(changes) {
+            settings = settings.changed(change).map_err(|why| why.to_string())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! The server: one thread, axum. It takes the newest from the board and hands requests to it; whatever takes time is done
+//! by the viewer's thread.
+
+use super::assets;
+use super::board::{Answer, Board, Job, SnapshotKind};
+use super::guard::Guard;
+use super::message::{Part, ShownMessage};
+use crate::train::Change;
+use crate::{Error, Result};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Bytes of a request.
+const MOST_CONTROL: usize = 1 << 20;
+const MOST_PICTURE: usize = 8 << 20;
+const MOST_MODEL: usize = 64 << 20;
+/// Uploads at a time.
+const UPLOADS: usize = 2;
+/// Watchers at a time.
+const WATCHERS: usize = 32;
+/// How long a request's body may take to come.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// How long a run may take to make a change: building a program anew takes some seconds on some drivers.
+const CHANGE_TIME: Duration = Duration::from_secs(60);
+/// The shortest time between two batches of news.
+const PACE: Duration = Duration::from_millis(100);
+
+/// What every request can see.
+#[derive(Clone)]
+struct Shared {
+    board: Arc<Board>,
+    guard: Arc<Guard>,
+    uploads: Arc<Semaphore>,
+}
+
+/// Serves until the program ends.
+pub(super) fn run(listener: std::net::TcpListener, board: Arc<Board>, guard: Guard) -> Result<()> {
+    let failed = |source| Error::Io { action: "serve the live page at", path: "the network".into(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let shared = Shared { board, guard: Arc::new(guard), uploads: Arc::new(Semaphore::new(UPLOADS)) };
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        axum::serve(listener, router(shared)).await.map_err(failed)
+    })
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/events", get(events))
+        .route("/control", post(control))
+        .route("/classify", post(classify))
+        .route("/load", post(load))
+        .route("/snapshot.safetensors", get(|shared| snapshot(shared, SnapshotKind::Safetensors)))
+        .route("/snapshot.json", get(|shared| snapshot(shared, SnapshotKind::ConvNetJs)))
+        .fallback(asset)
+        .layer(from_fn_with_state(shared.clone(), guarded))
+        .with_state(shared)
+}
+
+/// Refuses whom the guard does not know, and adds the headers that every answer has.
+async fn guarded(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let checked = shared.guard.check(request.method(), request.uri(), request.headers());
+    let given = request.uri().query().is_some_and(|query| query.contains("token="));
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err((status, why)) => refused(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), why),
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, assets::POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let (Ok(()), Some(token), true) = (checked, &shared.guard.token, given) {
+        let cookie = format!("{}={token}; Path=/; HttpOnly; SameSite=Strict", shared.guard.cookie_name());
+        HeaderValue::from_str(&cookie).into_iter().for_each(|cookie| drop(headers.insert(header::SET_COOKIE, cookie)));
+    }
+    response
+}
+
+fn json(status: StatusCode, document: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+}
+
+fn refused(status: StatusCode, why: &str) -> Response {
+    json(status, &serde_json::json!({ "error": why }))
+}
+
+fn done(answer: Answer) -> Response {
+    match answer {
+        Ok(text) => json(StatusCode::OK, &serde_json::json!({ "done": text })),
+        Err(why) => refused(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    }
+}
+
+async fn asset(request: Request) -> Response {
+    match assets::find(request.uri().path()) {
+        Some((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        None => refused(StatusCode::NOT_FOUND, "there is nothing here; open the address that glassnet printed"),
+    }
+}
+
+/// The messages, as server-sent events. A task takes what is new whenever the connection has room for it: a watcher who is
+/// slow finds newer things the next time, and fewer of them.
+async fn events(State(shared): State<Shared>) -> Response {
+    let board = shared.board;
+    let Some((mut seen, mut news)) = board.watch(WATCHERS) else {
+        return refused(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open: close one of them");
+    };
+    let (sender, receiver) = mpsc::channel::<Result<Event, Infallible>>(1);
+    tokio::spawn(async move {
+        let watcher = seen.watcher;
+        'connected: loop {
+            news.borrow_and_update();
+            for message in board.newer(&mut seen) {
+                if sender.send(Ok(Event::default().data(&*message))).await.is_err() {
+                    break 'connected;
+                }
+                board.took(watcher);
+            }
+            tokio::time::sleep(PACE).await;
+            if timeout(Duration::from_secs(1), news.changed()).await.is_ok_and(|changed| changed.is_err()) {
+                break;
+            }
+        }
+        board.leave(watcher);
+    });
+    Sse::new(ReceiverStream::new(receiver)).into_response()
+}
+
+/// A request's body, or why there is none.
+async fn body(body: Body, most: usize) -> Result<Vec<u8>, Response> {
+    let too_slow = || refused(StatusCode::REQUEST_TIMEOUT, "the request took too long: send it again");
+    match timeout(BODY_TIME, to_bytes(body, most)).await {
+        Err(_) => Err(too_slow()),
+        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+        Ok(Err(_)) => {
+            let why = format!("that is larger than {} MiB, or was cut off: send a smaller file", most >> 20);
+            Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &why))
+        }
+    }
+}
+
+/// What `POST control` can say.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
+enum Control {
+    Pause,
+    Resume,
+    Step,
+    Set {
+        learning_rate: Option<f64>,
+        momentum: Option<f64>,
+        batch_size: Option<usize>,
+        l1_decay: Option<f64>,
+        l2_decay: Option<f64>,
+    },
+    Show {
+        split: Part,
+        index: usize,
+    },
+    Restart {
+        network: String,
+    },
+}
+
+async fn control(State(shared): State<Shared>, request: Request) -> Response {
+    let bytes = match body(request.into_body(), MOST_CONTROL).await {
+        Ok(bytes) => bytes,
+        Err(response) => return response,
+    };
+    let control: Control = match serde_json::from_slice(&bytes) {
+        Ok(control) => control,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("this cannot be asked for: {error}")),
+    };
+    let board = &shared.board;
+    done(match control {
+        Control::Pause => board.pause(),
+        Control::Resume => board.resume(),
+        Control::Step => board.step(),
+        Control::Show { split, index } => board.show(ShownMessage { split, index }),
+        Control::Set { learning_rate, momentum, batch_size, l1_decay, l2_decay } => {
+            let changes = [
+                batch_size.map(Change::BatchSize),
+                momentum.map(Change::Momentum),
+                learning_rate.map(Change::LearningRate),
+                l1_decay.map(Change::L1Decay),
+                l2_decay.map(Change::L2Decay),
+            ];
+            set(board, changes.into_iter().flatten().collect()).await
+        }
+        Control::Restart { network } => match board.restart(&network) {
+            Ok(answer) => answered(answer).await,
+            Err(why) => Err(why),
+        },
+    })
+}
+
+async fn set(board: &Board, changes: Vec<Change>) -> Answer {
+    if changes.is_empty() {
+        return Err("nothing is to be changed: give learning_rate, momentum, batch_size, l1_decay or l2_decay".into());
+    }
+    let names: Vec<&str> = changes.iter().map(Change::what).collect();
+    let done = format!("{} changed", names.join(", ").replace('_', " "));
+    for answer in board.change(changes)? {
+        answered(answer).await?;
+    }
+    Ok(done)
+}
+
+/// Waits for the run's answer.
+async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
+    match timeout(CHANGE_TIME, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err("the run ended before it got to that".into()),
+        Err(_) => Err("the run has not got to that yet; it stands in the list of changes when it has".into()),
+    }
+}
+
+async fn classify(State(shared): State<Shared>, request: Request) -> Response {
+    let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
+    let file = match body(request.into_body(), MOST_PICTURE).await {
+        Ok(file) => file,
+        Err(response) => return response,
+    };
+    let (answer, receiver) = oneshot::channel();
+    if let Err(why) = shared.board.ask(Job::Classify(file, answer)) {
+        return refused(StatusCode::SERVICE_UNAVAILABLE, &why);
+    }
+    match receiver.await {
+        Ok(Ok(view)) => ([(header::CONTENT_TYPE, "application/json")], view).into_response(),
+        Ok(Err(why)) => refused(StatusCode::UNPROCESSABLE_ENTITY, &why),
+        Err(_) => closing(),
+    }
+}
+
+async fn load(
+    State(shared): State<Shared>,
+    Query(query): Query<HashMap<String, String>>,
+    request: Request,
+) -> Response {
+    let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
+    let file = match body(request.into_body(), MOST_MODEL).await {
+        Ok(file) => file,
+        Err(response) => return response,
+    };
+    // For messages and rows alone: no file of this name is ever opened.
+    let name: String = query.get("name").map_or("the file", |name| name).chars().take(100).collect();
+    let (answer, receiver) = oneshot::channel();
+    if let Err(why) = shared.board.ask(Job::Load(file, name, answer)) {
+        return refused(StatusCode::SERVICE_UNAVAILABLE, &why);
+    }
+    done(answered(receiver).await)
+}
+
+async fn snapshot(State(shared): State<Shared>, kind: SnapshotKind) -> Response {
+    let (answer, receiver) = oneshot::channel();
+    if let Err(why) = shared.board.ask(Job::Snapshot(kind, answer)) {
+        return refused(StatusCode::SERVICE_UNAVAILABLE, &why);
+    }
+    let (media, name) = match kind {
+        SnapshotKind::Safetensors => ("application/octet-stream", "attachment; filename=\"glassnet.safetensors\""),
+        SnapshotKind::ConvNetJs => ("application/json", "attachment; filename=\"glassnet.json\""),
+    };
+    match receiver.await {
+        Ok(Ok(bytes)) => ([(header::CONTENT_TYPE, media), (header::CONTENT_DISPOSITION, name)], bytes).into_response(),
+        Ok(Err(why)) => refused(StatusCode::UNPROCESSABLE_ENTITY, &why),
+        Err(_) => closing(),
+    }
+}
+
+fn closing() -> Response {
+    refused(StatusCode::SERVICE_UNAVAILABLE, "the program is ending")
+}
