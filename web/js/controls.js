@@ -1,0 +1,185 @@
+/** What changes the training, and which example is shown. */
+
+import { answer, byId, el, mark, write } from './dom.js';
+import { clock, exact, integer } from './format.js';
+import { changed } from './curves.js';
+
+const SETTINGS = ['learning_rate', 'momentum', 'batch_size', 'l1_decay', 'l2_decay'];
+const CHANGING = ['pause', 'resume', 'step', ...SETTINGS, 'load', 'restart'];
+/** States in which steps can still be made. */
+const GOING = ['starting', 'running', 'paused'];
+
+const idOf = (name) => name.replaceAll('_', '-');
+
+/** Disables or enables; where that takes the focus from a button, another one gets it. */
+function allow(button, allowed, other) {
+  const had = document.activeElement === button;
+  button.disabled = !allowed;
+  if (!allowed && had && other && !other.disabled) other.focus();
+}
+
+export function controls(source) {
+  const result = byId('control-result');
+  let clearing = 0;
+
+  /** Does a command, and writes the answer on top, and beside the control too. */
+  async function command(asked, near) {
+    clearTimeout(clearing);
+    const promise = source.command(asked);
+    const [done] = await Promise.all([answer(result, promise), near ? answer(near, promise) : true]);
+    clearing = setTimeout(() => write(result, ''), done ? 4000 : 12000);
+    return done;
+  }
+
+  for (const [id, name] of [['pause', 'pause'], ['resume', 'resume'], ['one-step', 'step']]) {
+    byId(id).addEventListener('click', () => command({ do: name }));
+  }
+  const settings = settingsForm((values) => command({ do: 'set', ...values }, byId('apply-result')));
+  const show = showForm((values) => command({ do: 'show', ...values }, byId('show-result')));
+
+  return {
+    kinds: ['run', 'status', 'connection'],
+    urgent: true,
+    draw({ run, status, connection }) {
+      const able = new Set(run?.controls ?? []);
+      const there = connection.state === 'live' || connection.state === 'stale';
+      document.querySelectorAll('[data-control]').forEach((node) => { node.hidden = run !== null && !able.has(node.dataset.control); });
+      byId('finished').hidden = run === null || CHANGING.some((name) => able.has(name));
+      byId('settings').hidden = run !== null && !SETTINGS.some((name) => able.has(name));
+      const state = status?.state;
+      const [pause, resume, step] = [byId('pause'), byId('resume'), byId('one-step')];
+      if (there && state === 'paused') resume.disabled = false;
+      allow(pause, there && (state === 'running' || state === 'starting'), resume);
+      allow(step, there && (state === 'running' || state === 'paused'), resume);
+      allow(resume, there && state === 'paused', pause);
+      freeze(byId('settings').querySelector('fieldset'), !(there && GOING.includes(state)));
+      freeze(byId('show-form').querySelector('fieldset'), !there);
+      settings(run, status);
+      show(run, status);
+    },
+  };
+}
+
+/** Disables a fieldset; whoever was in it is there again once it is enabled. */
+function freeze(fieldset, frozen) {
+  if (fieldset.disabled === frozen) return;
+  if (frozen) fieldset.was = fieldset.contains(document.activeElement) ? document.activeElement : null;
+  fieldset.disabled = frozen;
+  if (!frozen && fieldset.was && document.activeElement === document.body) fieldset.was.focus();
+}
+
+/** Fields of the settings. What is being edited is left alone. */
+function settingsForm(send) {
+  const form = byId('settings');
+  /** The newest values from the status, and those that the fields were filled with. */
+  let now = {};
+  const filled = {};
+  const field = (name) => byId(idOf(name));
+  const edited = (name) => field(name).value !== (filled[name] ?? '');
+  const note = (name) => field(name).parentElement.classList.toggle('edited', edited(name));
+
+  function fill(name) {
+    filled[name] = typeof now[name] === 'number' ? String(now[name]) : '';
+    field(name).value = filled[name];
+    note(name);
+  }
+
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const names = SETTINGS.filter((name) => !field(name).parentElement.hidden && edited(name));
+    const wrong = names.find((name) => !Number.isFinite(field(name).valueAsNumber));
+    const near = byId('apply-result');
+    near.classList.toggle('error', wrong !== undefined);
+    if (wrong) {
+      write(near, `${field(wrong).labels[0].textContent}: this is not a number.`);
+      field(wrong).focus();
+    } else if (names.length === 0) {
+      write(near, 'Nothing was changed.');
+    } else if (await send(Object.fromEntries(names.map((name) => [name, field(name).valueAsNumber])))) {
+      names.forEach((name) => { filled[name] = field(name).value; note(name); });
+    }
+  });
+  byId('undo').addEventListener('click', () => {
+    SETTINGS.forEach(fill);
+    write(byId('apply-result'), '');
+  });
+  SETTINGS.forEach((name) => field(name).addEventListener('input', () => note(name)));
+
+  return (run, status) => {
+    now = status?.settings ?? {};
+    for (const name of SETTINGS) {
+      write(byId(`${idOf(name)}-now`), `now ${exact(now[name])}`);
+      if (!edited(name) && document.activeElement !== field(name)) fill(name);
+    }
+  };
+}
+
+/** Which example is shown. */
+function showForm(send) {
+  const [split, index] = [byId('show-split'), byId('show-index')];
+  let counts = {};
+  let told = '';
+  const many = () => counts[split.value] ?? Infinity;
+  const ask = (number) => {
+    index.value = String(number);
+    send({ split: split.value, index: number });
+  };
+
+  byId('show-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const number = index.valueAsNumber;
+    if (Number.isInteger(number)) ask(number);
+    else write(byId('show-result'), 'The number of an example is a whole number from 0.');
+  });
+  const turn = (by) => () => ask(Number.isFinite(many()) ? ((index.valueAsNumber || 0) + by + many()) % many() : Math.max(0, (index.valueAsNumber || 0) + by));
+  byId('show-previous').addEventListener('click', turn(-1));
+  byId('show-next').addEventListener('click', turn(1));
+  byId('show-any').addEventListener('click', () => ask(Math.floor(Math.random() * Math.min(many(), 1e6))));
+
+  return (run, status) => {
+    counts = run?.examples ?? {};
+    mark(index, 'max', Number.isFinite(many()) ? many() - 1 : null);
+    const { shown } = status ?? {};
+    const key = shown ? `${shown.split} ${shown.index}` : '';
+    // Filled in only when it changes, so that nobody's typing is lost.
+    if (key === told || document.activeElement === index || document.activeElement === split) return;
+    told = key;
+    if (shown) [split.value, index.value] = [shown.split, String(shown.index)];
+  };
+}
+
+/** The list of changes. */
+export function changes() {
+  const list = byId('changes');
+  return {
+    kinds: ['run', 'change'],
+    draw({ changes: all }) {
+      byId('no-changes').hidden = all.length > 0;
+      // The newest first; the numbers are those of the marks in the curves.
+      list.replaceChildren(...all.map((change, i) => el('li', { value: i + 1 }, `step ${integer(change.step)}: ${changed(change)}`)).reverse());
+    },
+  };
+}
+
+/** Tells how the connection stands. */
+export function connection(state, announce) {
+  const { connection: { state: name, since, last, refused, retry } } = state;
+  const [chip, notice] = [byId('connection'), byId('notice')];
+  write(chip, name);
+  mark(chip, 'data-state', name);
+  document.body.classList.toggle('old', name === 'stale' || name === 'disconnected');
+  mark(notice, 'data-state', name);
+  const ago = Math.round((Date.now() - (last ?? since)) / 1000);
+  const wait = Math.max(0, Math.ceil(((retry ?? 0) - Date.now()) / 1000));
+  const old = last ? ` What is shown is of ${clock(last)}.` : '';
+  const why = refused ? 'The server refused the connection: open the address that the command printed.' : `Disconnected since ${clock(since)}.`;
+  const texts = {
+    connecting: '',
+    live: '',
+    stale: `Nothing has come for ${ago} s.${old}`,
+    disconnected: `${why}${old} ${wait > 0 ? `Trying again in ${wait} s.` : 'Trying again now…'}`,
+  };
+  if (announce.back && name === 'live') texts.live = 'Connected again.';
+  write(notice, texts[name]);
+  notice.hidden = texts[name] === '';
+}

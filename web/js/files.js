@@ -1,0 +1,75 @@
+/** Weights out of the run and into it, and another network. */
+
+import { answer, byId, mark, write } from './dom.js';
+
+/** @param {{snapshotUrl: (kind: string) => string, load: (file: File) => Promise<string>}} source */
+export function snapshots(source) {
+  const load = byId('load');
+  load.addEventListener('change', async () => {
+    const file = load.files[0];
+    if (!file) return;
+    await answer(byId('load-result'), source.load(file));
+    // The same file can then be chosen again.
+    load.value = '';
+  });
+  return {
+    kinds: ['run', 'connection'],
+    draw({ connection }) {
+      const there = connection.state === 'live' || connection.state === 'stale';
+      load.disabled = !there;
+      for (const kind of ['safetensors', 'json']) {
+        const link = byId(`snapshot-${kind}`);
+        mark(link, 'href', there ? source.snapshotUrl(kind) : null);
+        mark(link, 'aria-disabled', there ? null : 'true');
+      }
+    },
+  };
+}
+
+/** @param {{command: (command: object) => Promise<string>}} source */
+export function editor(source) {
+  const [text, start, ask, result] = [byId('network-text'), byId('restart'), byId('restart-ask'), byId('restart-result')];
+  /** What the field was filled with. */
+  let filled = '';
+  let own = '';
+
+  function fill() {
+    filled = own;
+    text.value = own;
+  }
+
+  function close(focus = true) {
+    ask.hidden = true;
+    if (focus) start.focus();
+  }
+
+  start.addEventListener('click', () => {
+    ask.hidden = false;
+    write(result, '');
+    byId('restart-confirm').focus();
+  });
+  byId('restart-cancel').addEventListener('click', () => close());
+  ask.addEventListener('keydown', (event) => { if (event.key === 'Escape') close(); });
+  byId('restart-confirm').addEventListener('click', async () => {
+    const asked = text.value;
+    close();
+    if (await answer(result, source.command({ do: 'restart', network: asked }))) filled = asked;
+  });
+  byId('network-undo').addEventListener('click', () => {
+    fill();
+    write(result, '');
+  });
+
+  return {
+    kinds: ['run', 'connection'],
+    draw({ run, connection }) {
+      const there = connection.state === 'live' || connection.state === 'stale';
+      ['restart', 'restart-confirm'].forEach((id) => { byId(id).disabled = !there; });
+      text.readOnly = run !== null && !(run.controls ?? []).includes('restart');
+      if ((run?.network ?? '') === own) return;
+      const edited = text.value !== filled;
+      own = run?.network ?? '';
+      if (!edited) fill();
+    },
+  };
+}

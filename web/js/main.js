@@ -1,0 +1,80 @@
+/** Puts the page together: a source of messages, the store, and the panels that draw it. */
+
+import { byId, mark, write } from './dom.js';
+import { Frames } from './frame.js';
+import { httpSource } from './source.js';
+import { Store } from './store.js';
+import { bar, statistics } from './statistics.js';
+import { curves } from './curves.js';
+import { overTime } from './over-time.js';
+import { network } from './network.js';
+import { example } from './example.js';
+import { tests } from './tests.js';
+import { trial } from './try.js';
+import { changes, connection, controls } from './controls.js';
+import { editor, snapshots } from './files.js';
+
+/** Kinds that nobody holds back: they say what can be done at all. */
+const URGENT = ['run', 'connection'];
+
+/** @param {ReturnType<typeof httpSource>} source what feeds the page, and what it asks */
+function start(source) {
+  const store = new Store();
+  const frames = new Frames();
+  const panels = [bar(), statistics(), controls(source), changes(), curves(), example(), network(), tests(source), trial(source),
+    overTime(), snapshots(source), editor(source)];
+
+  store.subscribe((kind) => {
+    panels.forEach((panel, i) => {
+      if (panel.kinds.includes(kind)) frames.draw(i, () => panel.draw(store.state), panel.urgent || URGENT.includes(kind));
+    });
+  });
+  tellChanges(store, frames);
+  hold(frames);
+  source.subscribe((message) => store.take(message), (now) => store.connection(now));
+}
+
+/** Says aloud how connection and training stand, when that changes; and shows how old things are while they are. */
+function tellChanges(store, frames) {
+  const announce = { back: false };
+  let [before, was, timer] = ['', '', 0];
+  const draw = () => frames.draw('connection', () => connection(store.state, announce), true);
+
+  store.subscribe((kind) => {
+    const { connection: { state }, status } = store.state;
+    if (kind === 'connection') {
+      const back = state === 'live' && (before === 'stale' || before === 'disconnected');
+      if (back) {
+        announce.back = true;
+        clearTimeout(timer);
+        timer = setTimeout(() => { announce.back = false; draw(); }, 4000);
+      }
+      const words = { live: back ? 'Connected again.' : 'Connected.', stale: 'The connection is stale: what is shown may be old.',
+        disconnected: 'Disconnected: what is shown is old.', connecting: '' };
+      if (state !== before) write(byId('announce'), words[state]);
+      before = state;
+      draw();
+    } else if (kind === 'status' && status.state !== was) {
+      if (was) write(byId('announce'), `The training is ${status.state}. ${status.message ?? ''}`);
+      was = status.state;
+    }
+    if (kind === 'status') {
+      const others = (status.watchers ?? 1) - 1;
+      write(byId('watchers'), others > 0 ? `${others} more ${others === 1 ? 'page watches' : 'pages watch'} this run.` : '');
+    }
+  });
+  setInterval(() => { if (['stale', 'disconnected'].includes(store.state.connection.state)) draw(); }, 1000);
+}
+
+/** The button that keeps the display still. */
+function hold(frames) {
+  const button = byId('hold');
+  button.addEventListener('click', () => {
+    const held = button.getAttribute('aria-pressed') !== 'true';
+    mark(button, 'aria-pressed', held);
+    write(button, held ? 'Go on showing' : 'Hold display');
+    frames.hold(held);
+  });
+}
+
+start(httpSource());

@@ -1,0 +1,172 @@
+/** Draw something, or upload it, and see what the network makes of it. */
+
+import { byId, el, write } from './dom.js';
+import { integer, shape } from './format.js';
+import { classBars } from './bars.js';
+import { plateList } from './plates.js';
+import { said } from './example.js';
+
+/** Milliseconds between two questions while somebody draws. */
+const PAUSE = 250;
+const LONGEST = 280;
+
+/** @param {{classify: (blob: Blob) => Promise<object>}} source */
+export function trial(source) {
+  const pad = byId('pad');
+  const g = pad.getContext('2d');
+  const bars = classBars();
+  byId('try-top').append(bars.node);
+  const layers = answerLayers(byId('try-layers'));
+  let run = null;
+  let able = false;
+  /** What is asked about next, and what was asked about last. */
+  let waiting = null;
+  let newest = null;
+  let busy = false;
+  /** Rises with each clearing, so that an answer to what was cleared is not shown. */
+  let round = 0;
+
+  function clear() {
+    round += 1;
+    waiting = newest = null;
+    g.fillStyle = colour() ? '#ffffff' : '#000000';
+    g.fillRect(0, 0, pad.width, pad.height);
+    write(byId('try-error'), '');
+    byId('try-result').hidden = true;
+    byId('try-none').hidden = false;
+    byId('upload').value = '';
+    layers.set([], 0);
+  }
+
+  const colour = () => run?.image?.[2] === 3;
+
+  /** One question at a time, and after it the newest that came meanwhile. */
+  async function ask(make) {
+    waiting = make;
+    newest = make;
+    if (busy) return;
+    busy = true;
+    while (waiting) {
+      const [next, began, mine] = [waiting, Date.now(), round];
+      waiting = null;
+      try {
+        const view = await source.classify(await next());
+        if (mine === round) show(view);
+      } catch (error) {
+        if (mine === round) write(byId('try-error'), error.message);
+      }
+      await new Promise((resolve) => { setTimeout(resolve, PAUSE - (Date.now() - began)); });
+    }
+    busy = false;
+  }
+
+  function show(view) {
+    write(byId('try-error'), '');
+    byId('try-result').hidden = false;
+    byId('try-none').hidden = true;
+    write(byId('try-said'), `${said(run, view)}.`);
+    bars.set(view.top ?? [], run);
+    const number = typeof view.number === 'number' ? `${said(run, view)}. ` : '';
+    write(byId('try-facts'), `${number}With the weights after step ${integer(view.step)}. Below is what each layer made of it, beginning with what the network sees.`);
+    layers.set(view.layers, view.step, view.explanations ?? []);
+  }
+
+  const drawn = () => new Promise((resolve, reject) => {
+    pad.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The browser made no PNG of the drawing.'))), 'image/png');
+  });
+
+  pen(pad, g, { able: () => able, ink: () => (colour() ? byId('pad-ink').value : '#ffffff'), moved: () => ask(drawn),
+    begun: () => { byId('upload').value = ''; } });
+  byId('pad-clear').addEventListener('click', clear);
+  byId('pad-again').addEventListener('click', () => { if (newest) ask(newest); });
+  byId('upload').addEventListener('change', ({ target }) => {
+    const file = target.files[0];
+    if (file) ask(async () => file);
+  });
+
+  return {
+    kinds: ['run', 'connection'],
+    draw({ run: next, connection }) {
+      able = connection.state === 'live' || connection.state === 'stale';
+      ['pad-clear', 'pad-again', 'upload', 'pad-pen', 'pad-ink'].forEach((id) => { byId(id).disabled = !able; });
+      if (next?.id === run?.id) return;
+      run = next;
+      const [height, width] = run?.image ?? [1, 1];
+      pad.width = Math.round((LONGEST * width) / Math.max(width, height));
+      pad.height = Math.round((LONGEST * height) / Math.max(width, height));
+      byId('pad-colour').hidden = !colour();
+      write(byId('pad-help'), `Draw here${colour() ? '' : ', in white on black'}, or upload an image below. The network takes ${shape(run?.image)}.`);
+      clear();
+    },
+  };
+}
+
+/** Strokes on the board. */
+function pen(pad, g, { able, ink, moved, begun }) {
+  let last = null;
+  const at = (event) => {
+    const { left, top, width, height } = pad.getBoundingClientRect();
+    const edge = (pad.offsetWidth - pad.clientWidth) / 2;
+    return [((event.clientX - left - edge) * pad.width) / (width - 2 * edge), ((event.clientY - top - edge) * pad.height) / (height - 2 * edge)];
+  };
+  const stroke = (from, to) => {
+    g.strokeStyle = ink();
+    g.lineWidth = Number(byId('pad-pen').value);
+    g.lineCap = g.lineJoin = 'round';
+    g.beginPath();
+    g.moveTo(...from);
+    g.lineTo(...to);
+    g.stroke();
+    moved();
+  };
+  pad.addEventListener('pointerdown', (event) => {
+    if (!able() || event.button !== 0) return;
+    pad.setPointerCapture(event.pointerId);
+    begun();
+    last = at(event);
+    stroke(last, last);
+  });
+  pad.addEventListener('pointermove', (event) => {
+    if (!last) return;
+    for (const part of event.getCoalescedEvents?.() ?? [event]) {
+      const next = at(part);
+      stroke(last, next);
+      last = next;
+    }
+  });
+  const end = () => { last = null; };
+  pad.addEventListener('pointerup', end);
+  pad.addEventListener('pointercancel', end);
+}
+
+/** The activations of each layer, drawn as the network's are. */
+function answerLayers(container) {
+  const parts = new Map();
+
+  function part(name) {
+    if (!parts.has(name)) {
+      const plates = el('div', { class: 'plates' });
+      const section = el('section', { class: 'layer', data: { drawn: name } }, el('h3', {}, name), plates);
+      container.append(section);
+      parts.set(name, { section, list: plateList(plates, { tallest: 240 }) });
+    }
+    return parts.get(name);
+  }
+
+  return {
+    set(layers, step, explanations = []) {
+      const shown = layers.map(({ layer, plates }) => [layer, plates.filter((plate) => plate.name.endsWith('.activation'))]);
+      if (explanations.length > 0) shown.push(['why', explanations]);
+      const wanted = shown.filter(([, plates]) => plates.length > 0);
+      const names = new Set(wanted.map(([name]) => name));
+      for (const [name, { section, list }] of parts) {
+        if (!names.has(name)) {
+          list.set([], step);
+          section.remove();
+          parts.delete(name);
+        }
+      }
+      wanted.forEach(([name, plates]) => part(name).list.set(plates, step));
+    },
+  };
+}
