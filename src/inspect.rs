@@ -3,8 +3,10 @@
 //! Activations and their gradients are `[H,W,C]`, cropped in the centre; gradients are of this example's loss, decay
 //! not included. Dumps have weights and their gradients in PyTorch's order.
 
+mod explain;
 mod inspector;
 
+pub use explain::{Explanation, GradCam, Occlusion, occlusion_sizes};
 pub use inspector::Inspector;
 
 use crate::data::Examples;

@@ -315,6 +315,36 @@ impl Check {
         }
     }
 
+    /// A logit after running the forward pass again from behind `node` on.
+    fn logit_from(&mut self, node: usize, logit: usize) -> f64 {
+        self.loss_from(node);
+        self.executor.values(self.executor.program().logits().id)[logit]
+    }
+
+    /// Gradients of one logit of the batch, by node: those of another seed than the loss's.
+    fn seeded(&mut self, logit: usize) -> Vec<Vec<f64>> {
+        let program = self.executor.program();
+        let (seed, nodes) = (program.seed(), program.nodes.clone());
+        let stages = [program.stages(Stage::Forward, Stage::Forward), program.stages(Stage::Backward, Stage::Unfused)];
+        self.executor.run(stages[0].clone()).expect("the reference runs");
+        (0..seed.len).for_each(|i| self.executor.set(seed.id, i, f64::from(u8::from(i == logit))));
+        self.executor.run(stages[1].clone()).expect("the reference runs");
+        let kept: Vec<f64> = (0..seed.len).map(|i| f64::from(u8::from(i == logit))).collect();
+        assert_eq!(self.values(Some(seed)), kept, "nothing behind the forward pass writes the seed");
+        nodes[..nodes.len() - 1].iter().map(|node| self.values(node.activation_gradient)).collect()
+    }
+
+    /// The gradients of the second example's last logit; of the nodes up to `last`.
+    fn logit(&mut self, last: usize) {
+        let logit = 2 * self.network.classes() - 1;
+        let gradients = self.seeded(logit);
+        for (i, gradient) in gradients.iter().enumerate().take(last + 1) {
+            let tensor = self.executor.program().nodes[i].activation;
+            let name = format!("logit by {}", self.network.nodes[i].name);
+            self.differences(&name, tensor, gradient, |check| check.logit_from(i, logit));
+        }
+    }
+
     fn loss_of_probabilities(&self, probabilities: BufferId, classes: usize) -> f64 {
         let rows = self.executor.values(probabilities).chunks_exact(classes).take(self.valid);
         rows.zip(&self.labels).map(|(row, label)| -row[*label as usize].ln()).sum::<f64>() / self.valid as f64
@@ -461,6 +491,22 @@ fn fused_layers_have_the_tensors_of_unfused_ones() {
             assert_eq!(fused.values(own.activation_gradient), plain.values(other.activation_gradient));
         }
         Check::lowered(toml, BATCH, true, Header::evaluation(0)).parameters();
+    }
+}
+
+#[test]
+fn gradients_of_a_logit_come_from_another_seed_of_the_same_backward_pass() {
+    for toml in [DEEP, POOLED, ACROSS_CHANNELS, RESIDUAL, AVERAGED, SPREAD, NORMALISED, REGULARISED] {
+        let mut check = Check::new(toml, BATCH);
+        check.logit(check.network.nodes.len() - 2);
+    }
+    for (outputs, loss) in LOSSES {
+        let toml = DENSE.replace("outputs = 4", outputs).replace("\"softmax\"", loss);
+        Check::new(&toml, BATCH).logit(0);
+    }
+    // Of pixels also where a pooling computes the ReLU before it.
+    for toml in [DEEP, RECTIFIED] {
+        Check::lowered(toml, BATCH, true, Header::evaluation(0)).logit(0);
     }
 }
 

@@ -12,34 +12,53 @@ use crate::program::{Options, Program, Source};
 
 /// Looks again and again: the program is lowered and allocated once.
 pub struct Inspector {
-    network: Network,
-    executor: Box<dyn Executor>,
-    /// The image under inspection, with the classes and what they stand for.
-    example: Examples,
+    pub(super) device: Device,
+    pub(super) network: Network,
+    pub(super) executor: Box<dyn Executor>,
+    /// As they were loaded.
+    pub(super) parameters: Vec<Parameters>,
+    /// The images under inspection, with the classes and what they stand for.
+    pub(super) examples: Examples,
 }
 
 impl Inspector {
-    /// For images of `shape`, `[H,W,C]`, of so many classes. All weights are zero until [`Inspector::load`].
+    /// For images of `shape`, `[H,W,C]`, of so many classes. Before it looks it wants [`Inspector::load`].
     ///
     /// # Errors
     /// [`Error::Data`] where the images do not fit the network, [`Error::TooLarge`] where the network does not fit the
     /// device, [`Error::Device`] where the device fails.
     pub async fn new(device: &Device, network: &Network, shape: [usize; 3], classes: usize) -> Result<Inspector> {
+        Inspector::for_batches(device, network, shape, classes, 1).await
+    }
+
+    /// The same for batches of up to `batch` images, [`Inspector::inspect_batch`].
+    ///
+    /// # Errors
+    /// As [`Inspector::new`], and [`Error::Settings`] where no batch is as large; an [`Error::TooLarge`] says how large a
+    /// batch could be.
+    pub async fn for_batches(
+        device: &Device,
+        network: &Network,
+        shape: [usize; 3],
+        classes: usize,
+        batch: usize,
+    ) -> Result<Inspector> {
         let [height, width, channels] = shape;
         network.check_fits(Shape::new(height, width, channels), classes)?;
-        let source = Source { height, width, channels, examples: 1 };
+        let source = Source { height, width, channels, examples: batch };
         let limits = device.limits();
-        let options = Options { max_binding: limits.max_binding, ..Options::inspection(1, source) };
+        let options = Options { max_binding: limits.max_binding, ..Options::inspection(batch, source) };
         let program = Program::lower(network, &options)?;
         program.check_limits(network, &options, &limits)?;
         let executor = device.executor(program).await?;
-        let example = Examples { shape, classes, pixels: Vec::new(), labels: Vec::new(), numbers: Vec::new() };
-        Ok(Inspector { network: network.clone(), executor, example })
+        let examples = Examples { shape, classes, pixels: Vec::new(), labels: Vec::new(), numbers: Vec::new() };
+        let (device, network) = (device.clone(), network.clone());
+        Ok(Inspector { device, network, executor, parameters: Vec::new(), examples })
     }
 
     /// The same, where the classes stand for these numbers, as [`Examples::numbers`]: for networks that learn them.
     pub fn with_numbers(mut self, numbers: &[f32]) -> Inspector {
-        self.example.numbers = numbers.to_vec();
+        self.examples.numbers = numbers.to_vec();
         self
     }
 
@@ -56,6 +75,7 @@ impl Inspector {
     /// # Panics
     /// When the parameters are not those of the network.
     pub fn load(&mut self, parameters: &[Parameters]) -> Result<()> {
+        self.parameters = parameters.to_vec();
         upload_parameters(&mut *self.executor, parameters)
     }
 
@@ -65,44 +85,64 @@ impl Inspector {
     /// [`Error::Data`] where the image has another size or there is no such class, [`Error::Device`] where the device
     /// fails.
     pub async fn inspect(&mut self, image: &[u8], label: u8) -> Result<Inspection> {
-        self.take(image, label)?;
+        self.inspect_batch(image, &[label]).await
+    }
+
+    /// Runs images, `H*W*C` bytes each, with their labels forward and backward, and reads every tensor. Scores,
+    /// activations and their gradients are those of the first image; the loss is the batch's mean, and all gradients are
+    /// of it; extremes, means and deviations of layers are of the whole batch.
+    ///
+    /// # Errors
+    /// As [`Inspector::inspect`], and [`Error::Data`] for no image and for more than the inspector was made for.
+    pub async fn inspect_batch(&mut self, images: &[u8], labels: &[u8]) -> Result<Inspection> {
+        self.take(images, labels)?;
         let executor = &mut *self.executor;
         let all = 0..executor.program().instructions.len();
-        let words = executor.program().input_words(Header::evaluation(1), &[0], &[u32::from(label)]);
+        let indices: Vec<u32> = (0..labels.len() as u32).collect();
+        let classes: Vec<u32> = labels.iter().map(|label| u32::from(*label)).collect();
+        let words = executor.program().input_words(Header::evaluation(labels.len() as u32), &indices, &classes);
         executor.begin_step(&words)?;
         executor.run(all)?;
         executor.end_step(false).await?;
 
-        let losses = executor.program().outputs.losses.id;
-        let loss = read_reals(executor, losses).await?[0];
+        let sum = executor.program().outputs.loss.id;
+        let loss = read_reals(executor, sum).await?[0] / labels.len() as f32;
         let counts = executor.read(executor.program().statistics.counts.id).await?;
         let values = executor.read(executor.program().statistics.values.id).await?;
         let layers = executor.program().statistics.decode(&counts, &values).layers;
         let tensors = read_tensors(executor, &self.network).await?;
         let last = executor.program().nodes.len() - 1;
         let scores = executor.program().nodes[last].activation.id;
-        let scores = read_reals(executor, scores).await?;
-        Ok(Inspection { label: usize::from(label), loss, scores, layers, tensors })
+        let mut scores = read_reals(executor, scores).await?;
+        scores.truncate(self.network.classes());
+        Ok(Inspection { label: usize::from(labels[0]), loss, scores, layers, tensors })
     }
 
-    /// Hands the image to the device.
-    fn take(&mut self, image: &[u8], label: u8) -> Result<()> {
-        let [height, width, channels] = self.example.shape;
-        if image.len() != height * width * channels {
+    /// Hands images to the device.
+    pub(super) fn take(&mut self, images: &[u8], labels: &[u8]) -> Result<()> {
+        let ([height, width, channels], batch) = (self.examples.shape, self.executor.program().batch);
+        let size = height * width * channels;
+        if images.len() != size * labels.len() {
             return Err(Error::Data(format!(
-                "an image of {height}x{width}x{channels} has {} bytes, and this one has {}",
-                height * width * channels,
-                image.len()
+                "{} images of {height}x{width}x{channels} have {} bytes, and these have {}",
+                labels.len(),
+                size * labels.len(),
+                images.len()
             )));
         }
-        if usize::from(label) >= self.example.classes {
-            return Err(Error::Data(format!("there is no class {label} among {}", self.example.classes)));
+        if labels.is_empty() || labels.len() > batch {
+            return Err(Error::Data(format!("{} images in a batch of 1 to {batch}", labels.len())));
         }
-        (self.example.pixels, self.example.labels) = (image.to_vec(), vec![label]);
-        upload_examples(&mut *self.executor, &self.example)
+        if let Some(label) = labels.iter().find(|label| usize::from(**label) >= self.examples.classes) {
+            return Err(Error::Data(format!("there is no class {label} among {}", self.examples.classes)));
+        }
+        (self.examples.pixels, self.examples.labels) = (images.to_vec(), labels.to_vec());
+        self.examples.pixels.resize(size * batch, 0);
+        upload_examples(&mut *self.executor, &self.examples)
     }
 }
 
+/// Activations and their gradients are those of the batch's first example.
 async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<Vec<NamedTensor>> {
     let nodes = executor.program().nodes.clone();
     let mut tensors = Vec::new();
@@ -113,7 +153,9 @@ async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<
             [("activation", Some(places.activation)), ("activation_gradient", places.activation_gradient)];
         for (what, place) in activations {
             let Some(place) = place else { continue };
-            tensors.push(read(executor, node, what, activation_shape(node.output, flat), place).await?);
+            let mut tensor = read(executor, node, what, activation_shape(node.output, flat), place).await?;
+            tensor.values.truncate(node.output.len());
+            tensors.push(tensor);
         }
         let Some(places) = places.parameters else { continue };
         let weight_shape = layout::pytorch_shape(node).unwrap_or_default();
@@ -204,7 +246,7 @@ mod tests {
         let mut said = |bytes: usize, label: u8| {
             block_on(inspector.inspect(&vec![0; bytes], label)).expect_err("refused").to_string()
         };
-        assert!(said(783, 1).contains("28x28x1 has 784 bytes"), "{}", said(783, 1));
+        assert!(said(783, 1).contains("28x28x1 have 784 bytes, and these have 783"), "{}", said(783, 1));
         assert!(said(784, 10).contains("no class 10 among 10"), "{}", said(784, 10));
     }
 }

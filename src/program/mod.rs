@@ -147,6 +147,22 @@ impl Program {
         self.buffer(id).parent.unwrap_or((id, 0))
     }
 
+    /// What the loss reads `[N, classes]`: logits, or one number an example.
+    pub fn logits(&self) -> Tensor {
+        self.before_loss().activation
+    }
+
+    /// What the backward pass starts from `[N, classes]`: the gradient of the mean loss with respect to the logits, made in
+    /// [`Stage::Forward`]. Nothing later writes it. Whoever overwrites it between the two stages gets gradients of
+    /// something else: with a one in place of a logit and zeros elsewhere those of that logit.
+    pub fn seed(&self) -> Tensor {
+        self.before_loss().activation_gradient.expect("planned for every program")
+    }
+
+    fn before_loss(&self) -> NodeTensors {
+        self.nodes[self.nodes.len() - 2]
+    }
+
     /// Instructions of one stage.
     pub fn stage(&self, stage: Stage) -> Range<usize> {
         let start = self.instructions.partition_point(|i| (i.stage as usize) < stage as usize);

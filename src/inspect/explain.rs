@@ -1,0 +1,279 @@
+//! What decides: which pixels and which maps the network's answer comes from.
+//!
+//! Saliency (Simonyan, Vedaldi and Zisserman 2014) and Grad-CAM (Selvaraju et al. 2017) want the gradient of the winning
+//! logit and not of the loss: another seed of the same backward pass ([`Program::seed`]). Occlusion (Zeiler and Fergus
+//! 2014) wants forward passes alone, over images in which a part is hidden.
+
+use super::{Inspector, NamedTensor};
+use crate::data::Examples;
+use crate::error::{Error, Result};
+use crate::evaluate::scores;
+use crate::exec::{read_reals, write_reals};
+use crate::kernels::batch::Header;
+use crate::net::{Layer, Network, Shape};
+use crate::program::Stage;
+
+/// Why a network answers as it does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The winning class, the first of those with the largest logit; 0 where the network gives a number.
+    pub class: usize,
+    /// What the layer before the loss gives for it.
+    pub logit: f32,
+    /// With softmax the class's probability, else its logit.
+    pub score: f32,
+    /// Gradient of `logit` with respect to the input, `[H,W,C]`.
+    pub saliency: NamedTensor,
+    /// None where no layer convolves more than one pixel.
+    pub grad_cam: Option<GradCam>,
+    pub occlusion: Occlusion,
+}
+
+/// Where the last feature maps speak for the class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GradCam {
+    /// Whose maps they are: of the last convolution or residual block, behind the activation and the normalisation that
+    /// follow it, before what pools them.
+    pub layer: String,
+    /// `[h,w]`: the sum of the maps, each times the mean of the logit's gradient over it; 0 where that is negative.
+    pub map: NamedTensor,
+    /// The same `[H,W]`, as large as the input, bilinear.
+    pub enlarged: NamedTensor,
+}
+
+/// What becomes of the answer where a square of the image's mean colour hides a part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Occlusion {
+    /// The square's side in pixels; it is cut off at the image's border.
+    pub size: usize,
+    /// Pixels from one square to the next.
+    pub stride: usize,
+    /// `[rows,columns]`: [`Explanation::score`] with the square there, less that of the whole image. The cell in row r and
+    /// column c stands for the pixels from r·stride and c·stride on, over whose middle the square lies.
+    pub map: NamedTensor,
+    /// The same `[H,W]`, each pixel with the value of its cell.
+    pub enlarged: NamedTensor,
+}
+
+impl Explanation {
+    /// Every tensor of it.
+    pub fn tensors(&self) -> impl Iterator<Item = &NamedTensor> {
+        let grad_cam = self.grad_cam.iter().flat_map(|grad_cam| [&grad_cam.map, &grad_cam.enlarged]);
+        [&self.saliency].into_iter().chain(grad_cam).chain([&self.occlusion.map])
+    }
+}
+
+/// Occluded images in a pass.
+const BATCH: usize = 64;
+/// The most cells of an occlusion map in a row or a column.
+const CELLS: usize = 32;
+
+/// The sides that a hiding square may have before inputs of this shape, in pixels.
+pub fn occlusion_sizes(input: Shape) -> std::ops::RangeInclusive<usize> {
+    let shorter = input.height.min(input.width);
+    input.height.max(input.width).div_ceil(CELLS).min(shorter)..=shorter
+}
+
+impl Inspector {
+    /// Finds out what decides about one image, `H*W*C` bytes. Squares of `occlusion_size` pixels a side hide parts of it,
+    /// by default a quarter of its shorter side; the next one lies a third of that further.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where the image has another size, [`Error::Settings`] where the square has none of
+    /// [`occlusion_sizes`], [`Error::Model`] where the network's answer is not finite, [`Error::Device`] where the device
+    /// fails.
+    pub async fn explain(&mut self, image: &[u8], occlusion_size: Option<usize>) -> Result<Explanation> {
+        let input = self.network.input_shape();
+        let sizes = occlusion_sizes(input);
+        let size = occlusion_size.unwrap_or((*sizes.end() / 4).max(*sizes.start()));
+        if !sizes.contains(&size) {
+            let (least, most) = sizes.into_inner();
+            let range =
+                format!("--occlusion-size {size} is not within {least} to {most} pixels, for inputs of {input}");
+            return Err(Error::Settings(range));
+        }
+        let (class, logit) = self.win(image).await?;
+        let (saliency, grad_cam) = self.attribute(class).await?;
+        let (score, occlusion) = self.occlude(class, size).await?;
+        Ok(Explanation { class, logit, score, saliency, grad_cam, occlusion })
+    }
+
+    /// Runs the image forward; the class with the largest logit, and that.
+    async fn win(&mut self, image: &[u8]) -> Result<(usize, f32)> {
+        self.take(image, &[0])?;
+        let executor = &mut *self.executor;
+        let program = executor.program();
+        let (words, stages) =
+            (program.input_words(Header::evaluation(1), &[0], &[0]), program.stages(Stage::Batch, Stage::Forward));
+        executor.begin_step(&words)?;
+        executor.run(stages)?;
+        let logits = executor.program().logits().id;
+        let logits = read_reals(executor, logits).await?;
+        let logits = &logits[..self.network.classes()];
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(Error::Model("the network's answer is not finite, so that nothing can be told of it".into()));
+        }
+        let largest = (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
+        Ok((largest, logits[largest]))
+    }
+
+    /// Goes backward from the class's logit, behind [`Inspector::win`].
+    async fn attribute(&mut self, class: usize) -> Result<(NamedTensor, Option<GradCam>)> {
+        let executor = &mut *self.executor;
+        let (seed, stages) = (executor.program().seed(), executor.program().stages(Stage::Backward, Stage::Unfused));
+        let mut one_hot = vec![0.0; seed.len];
+        one_hot[class] = 1.0;
+        write_reals(executor, seed.id, &one_hot)?;
+        executor.run(stages)?;
+        executor.end_step(false).await?;
+        let input = self.network.input_shape();
+        let saliency = self.row(0, true).await?;
+        let grad_cam = match feature_maps(&self.network) {
+            None => None,
+            Some(node) => {
+                let (maps, gradient) = (self.row(node, false).await?, self.row(node, true).await?);
+                let (layer, shape) = (self.network.nodes[node].name.clone(), self.network.nodes[node].output);
+                let map = grad_cam(shape, &maps, &gradient);
+                let size = [shape.height, shape.width];
+                let enlarged = enlarge(&map, size, [input.height, input.width]);
+                Some(GradCam {
+                    layer,
+                    map: named("grad_cam", &size, map),
+                    enlarged: named("grad_cam_enlarged", &[input.height, input.width], enlarged),
+                })
+            }
+        };
+        Ok((named("saliency", &[input.height, input.width, input.channels], saliency), grad_cam))
+    }
+
+    /// The first example's activation at a node, or its gradient.
+    async fn row(&mut self, node: usize, gradient: bool) -> Result<Vec<f32>> {
+        let tensors = self.executor.program().nodes[node];
+        let tensor = if gradient { tensors.activation_gradient } else { Some(tensors.activation) };
+        let tensor = tensor.expect("inspection plans every gradient");
+        let mut values = read_reals(&mut *self.executor, tensor.id).await?;
+        values.truncate(self.network.nodes[node].output.len());
+        Ok(values)
+    }
+
+    /// Hides one part after the other of the image that was taken last; the class's score for the whole one comes first.
+    async fn occlude(&self, class: usize, size: usize) -> Result<(f32, Occlusion)> {
+        let input = self.network.input_shape();
+        let stride = (size / 3).max(*occlusion_sizes(input).start());
+        let [rows, columns] = [input.height, input.width].map(|side| side.div_ceil(stride));
+        let whole = self.examples.image(0);
+        let mut pixels = whole.to_vec();
+        let hidden = Hidden::new(self.examples.shape, input, whole);
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            let start = pixels.len();
+            pixels.extend(whole);
+            hidden.hide(&mut pixels[start..], [row, column].map(|cell| side(cell, size, stride)));
+        }
+        let labels = vec![0; 1 + rows * columns];
+        let images = Examples { pixels, labels, numbers: self.examples.numbers.clone(), ..self.examples };
+        let scores = scores(&self.device, &self.network, &self.parameters, &images, BATCH, 1).await?;
+        let score = scores[0][class];
+        let map: Vec<f32> = scores[1..].iter().map(|scores| scores[class] - score).collect();
+        let cell = |y: usize, x: usize| map[y / stride * columns + x / stride];
+        let places = (0..input.height).flat_map(|y| (0..input.width).map(move |x| (y, x)));
+        let enlarged = places.map(|(y, x)| cell(y, x)).collect();
+        let enlarged = named("occlusion_enlarged", &[input.height, input.width], enlarged);
+        Ok((score, Occlusion { size, stride, map: named("occlusion", &[rows, columns], map), enlarged }))
+    }
+}
+
+fn named(what: &str, shape: &[usize], values: Vec<f32>) -> NamedTensor {
+    NamedTensor { name: format!("explanation.{what}"), shape: shape.to_vec(), values }
+}
+
+/// The node whose maps Grad-CAM weighs.
+fn feature_maps(network: &Network) -> Option<usize> {
+    let convolves = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Residual { .. });
+    let mut last =
+        network.nodes.iter().rposition(|node| convolves(&node.layer) && node.output.height * node.output.width > 1)?;
+    while let [next] = network.readers(last)[..]
+        && each_pixel_by_itself(&network.nodes[next].layer)
+    {
+        last = next;
+    }
+    Some(last)
+}
+
+fn each_pixel_by_itself(layer: &Layer) -> bool {
+    use Layer::*;
+    matches!(layer, Relu | LeakyRelu { .. } | Sigmoid | Tanh | Maxout { .. } | Lrn { .. } | BatchNorm { .. })
+}
+
+/// `maps` and `gradient` are `[h,w,c]`.
+fn grad_cam(shape: Shape, maps: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let Shape { height, width, channels } = shape;
+    let mut weights = vec![0.0; channels];
+    for pixel in gradient.chunks_exact(channels) {
+        weights.iter_mut().zip(pixel).for_each(|(weight, gradient)| *weight += f64::from(*gradient));
+    }
+    let area = (height * width) as f64;
+    let sum = |pixel: &[f32]| pixel.iter().zip(&weights).map(|(value, weight)| f64::from(*value) * weight).sum::<f64>();
+    maps.chunks_exact(channels).map(|pixel| (sum(pixel) / area).max(0.0) as f32).collect()
+}
+
+/// Bilinear, between the middles of pixels; what lies outside the outermost middles is as they are.
+fn enlarge(map: &[f32], [height, width]: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    let between = |at: usize, from: usize, to: usize| {
+        let place = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64);
+        (place as usize, (place as usize + 1).min(from - 1), place.fract())
+    };
+    let mixed = |a: f64, b: f64, share: f64| a * (1.0 - share) + b * share;
+    let places = (0..to[0]).flat_map(|y| (0..to[1]).map(move |x| (y, x)));
+    let value = |(y, x): (usize, usize)| {
+        let ((top, bottom, down), (left, right, across)) = (between(y, height, to[0]), between(x, width, to[1]));
+        let row = |y: usize| mixed(f64::from(map[y * width + left]), f64::from(map[y * width + right]), across);
+        mixed(row(top), row(bottom), down) as f32
+    };
+    places.map(value).collect()
+}
+
+/// Where the square of a cell starts and ends, in pixels, before it is cut off.
+fn side(cell: usize, size: usize, stride: usize) -> [isize; 2] {
+    let start = (cell * stride + stride / 2) as isize - (size / 2) as isize;
+    [start, start + size as isize]
+}
+
+/// How parts of an image are hidden.
+struct Hidden {
+    shape: [usize; 3],
+    /// Upper left corner of what the network sees of the image.
+    corner: [usize; 2],
+    input: [usize; 2],
+    /// The mean of what it sees, by channel.
+    colour: Vec<u8>,
+}
+
+impl Hidden {
+    fn new(shape: [usize; 3], input: Shape, image: &[u8]) -> Hidden {
+        let [height, width, channels] = shape;
+        let corner = [(height - input.height) / 2, (width - input.width) / 2];
+        let input = [input.height, input.width];
+        let mut hidden = Hidden { shape, corner, input, colour: Vec::new() };
+        let area = input[0] * input[1];
+        let mean = |channel: usize| {
+            let values = hidden.places([[0, input[0]], [0, input[1]]]).map(|place| usize::from(image[place + channel]));
+            ((2 * values.sum::<usize>() + area) / (2 * area)) as u8
+        };
+        hidden.colour = (0..channels).map(mean).collect();
+        hidden
+    }
+
+    /// First bytes of the pixels in these rows and columns of what the network sees.
+    fn places(&self, [[top, bottom], [left, right]]: [[usize; 2]; 2]) -> impl Iterator<Item = usize> {
+        let ([_, width, channels], corner) = (self.shape, self.corner);
+        let pixels = (top..bottom).flat_map(move |y| (left..right).map(move |x| (y, x)));
+        pixels.map(move |(y, x)| ((corner[0] + y) * width + corner[1] + x) * channels)
+    }
+
+    fn hide(&self, image: &mut [u8], square: [[isize; 2]; 2]) {
+        let cut = |i: usize| square[i].map(|at| at.clamp(0, self.input[i] as isize) as usize);
+        for place in self.places([cut(0), cut(1)]) {
+            image[place..place + self.colour.len()].copy_from_slice(&self.colour);
+        }
+    }
+}
