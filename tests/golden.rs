@@ -9,6 +9,7 @@ use glassnet::data::Examples;
 use glassnet::evaluate::{evaluate_crops, scores};
 use glassnet::exec::{Device, Executor};
 use glassnet::formats::layout::{pytorch_shape, to_pytorch};
+use glassnet::inspect::Inspector;
 use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{Epsilon, Rule};
@@ -292,3 +293,56 @@ fn the_mean_over_crops_and_its_loss() {
 }
 
 on_every_network!(small_a small_b zoo spread blocks hinge mse number dropped convnetjs_mnist);
+
+/// Of every image of the networks that are explained, on every device.
+#[test]
+fn saliency_grad_cam_and_occlusion() {
+    let golden = Golden::open("explanations");
+    let explained = [
+        ("zoo", "maxout1"),
+        ("blocks", "residual3"),
+        ("hinge", "leaky1"),
+        ("mse", "tanh1"),
+        ("number", "tanh1"),
+        ("convnetjs_mnist", "relu2"),
+    ];
+    for ((name, layer), device) in explained.into_iter().flat_map(|one| devices().into_iter().map(move |d| (one, d))) {
+        let (network, file) = (network(name), Golden::open(name));
+        let examples = file.examples();
+        let inspector = block_on(Inspector::new(&device, &network, examples.shape, network.example_classes()));
+        let mut inspector = inspector.expect("it fits");
+        inspector.load(&file.parameters(&network)).expect("the weights are written");
+        for (i, image) in examples.pixels.chunks_exact(examples.shape.iter().product()).enumerate() {
+            let explanation = block_on(inspector.explain(image, None)).expect("it explains");
+            let what = format!("{name} [{i}] on {}", device.info().executor);
+            assert_eq!(explanation.class as f64, golden.scalar(&format!("{name}.{i}.winner")), "{what}");
+            let grad_cam = explanation.grad_cam.as_ref().expect("it has maps");
+            assert_eq!(grad_cam.layer, layer);
+            let pairs = [
+                ("saliency", &explanation.saliency),
+                ("grad_cam", &grad_cam.map),
+                ("grad_cam_enlarged", &grad_cam.enlarged),
+                ("occlusion", &explanation.occlusion.map),
+            ];
+            for (key, tensor) in pairs {
+                let (shape, want) = golden.get(&format!("{name}.{i}.{key}"));
+                assert_eq!(tensor.shape, shape, "{what}: {key}");
+                let got: Vec<f64> = tensor.values.iter().map(|value| f64::from(*value)).collect();
+                // What hiding changes is a difference of scores; Grad-CAM, a sum of parts, may show nothing.
+                let floor = match key {
+                    "saliency" => 0.0,
+                    "occlusion" => f64::from(explanation.score).abs(),
+                    _ => 0.01,
+                };
+                let allowed = SHARE * largest(&want).max(floor);
+                for (place, (got, want)) in got.iter().zip(&want).enumerate() {
+                    assert!((got - want).abs() <= allowed, "{what}: {key} [{place}]: {got:e} instead of {want:e}");
+                }
+            }
+        }
+    }
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
+}

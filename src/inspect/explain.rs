@@ -277,3 +277,105 @@ impl Hidden {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Device;
+    use pollster::block_on;
+
+    fn maps(layers: &str) -> Option<String> {
+        let toml = format!(
+            r#"layers = [{{ type = "input", height = 8, width = 8, channels = 2 }}, {layers} {{ type = "fc", outputs = 3 }},
+            {{ type = "softmax" }}]"#
+        );
+        let network = Network::from_toml(&toml, "test").expect("a network");
+        feature_maps(&network).map(|node| network.nodes[node].name.clone())
+    }
+
+    #[test]
+    fn the_last_maps_are_those_behind_the_last_convolution_before_what_pools_them() {
+        let conv = r#"{ type = "conv", filters = 2, kernel = 3, pad = 1, activation = "relu" },"#;
+        let pool = r#"{ type = "max-pool", size = 2 },"#;
+        let block = format!(r#"{{ type = "residual", layers = [{conv}], activation = "relu" }},"#);
+        let small = r#"{ type = "global-avg-pool" }, { type = "conv", filters = 2, kernel = 1 },"#;
+        let named = |layers: &str| maps(layers).unwrap_or_default();
+        assert_eq!(named(conv), "relu1");
+        assert_eq!(named(&format!("{conv}{pool}{conv}{{ type = \"batch-norm\" }},{pool}")), "norm1");
+        assert_eq!(named(&format!("{conv}{pool}{block}")), "relu3", "behind the sum, not inside");
+        assert_eq!(named(&format!("{conv}{small}")), "relu1", "a single pixel shows no place");
+        assert_eq!([maps(""), maps(pool)], [None, None]);
+    }
+
+    #[test]
+    fn maps_grow_between_the_middles_of_their_pixels() {
+        let grown = enlarge(&[0.0, 4.0], [1, 2], [1, 4]);
+        assert_eq!(grown, [0.0, 1.0, 3.0, 4.0]);
+        assert_eq!(enlarge(&[1.0, 2.0, 3.0, 4.0], [2, 2], [2, 2]), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(enlarge(&[5.0], [1, 1], [2, 1]), [5.0, 5.0]);
+    }
+
+    #[test]
+    fn grad_cam_is_nothing_where_the_maps_speak_against_the_class() {
+        let shape = Shape::new(1, 2, 2);
+        // Mean gradients 1 and -2.
+        let map = grad_cam(shape, &[3.0, 1.0, 1.0, 1.0], &[0.5, -2.0, 1.5, -2.0]);
+        assert_eq!(map, [1.0, 0.0]);
+    }
+
+    /// The network looks at the middle 4x6 of 6x9 pixels; one pixel of weight 1 makes its first logit.
+    fn looking_at_one_pixel() -> (Inspector, Vec<u8>) {
+        let toml = r#"layers = [{ type = "input", height = 4, width = 6, channels = 1, crop = true },
+            { type = "fc", outputs = 2 }, { type = "hinge" }]"#;
+        let network = Network::from_toml(toml, "test").expect("a network");
+        let mut parameters = network.initial_parameters(1);
+        parameters[0].weight.fill(0.0);
+        // [inputs][outputs].
+        parameters[0].weight[2 * (2 * 6 + 5)] = 1.0;
+        parameters[0].bias = vec![2.0, 0.0];
+        let mut inspector = block_on(Inspector::new(&Device::Cpu, &network, [6, 9, 1], 2)).expect("it fits");
+        inspector.load(&parameters).expect("the weights are written");
+        let mut image = vec![0; 54];
+        // Rows and columns of the image are 1 and 1 further.
+        image[3 * 9 + 6] = 240;
+        (inspector, image)
+    }
+
+    #[test]
+    fn hiding_the_pixel_that_decides_takes_it_away_and_nothing_else_does() {
+        let (mut inspector, image) = looking_at_one_pixel();
+        let explanation = block_on(inspector.explain(&image, None)).expect("it explains");
+        assert_eq!((explanation.class, explanation.grad_cam.is_none()), (0, true));
+        let pixel = |shape: &[usize], row: usize, column: usize| row * shape[1] + column;
+        let gradient: Vec<usize> = (0..24).filter(|i| explanation.saliency.values[*i] != 0.0).collect();
+        assert_eq!(gradient, [pixel(&[4, 6], 2, 5)]);
+        let Occlusion { size, stride, map, .. } = &explanation.occlusion;
+        assert_eq!((*size, *stride, &map.shape[..]), (1, 1, &[4, 6][..]));
+        let changed: Vec<usize> = (0..24).filter(|i| map.values[*i] != 0.0).collect();
+        assert_eq!(changed, gradient);
+        // The mean colour is 240 / 24.
+        let change = (10.0 - 240.0) / 255.0;
+        assert!((map.values[changed[0]] - change).abs() < 1e-6, "{} instead of {change}", map.values[changed[0]]);
+
+        let wider = block_on(inspector.explain(&image, Some(3))).expect("it explains").occlusion;
+        let changed: Vec<usize> = (0..24).filter(|i| wider.map.values[*i] != 0.0).collect();
+        let around = [1, 2, 3].map(|row| [4, 5].map(|column| pixel(&[4, 6], row, column)));
+        assert_eq!(changed, around.concat(), "squares of 3 around each pixel");
+    }
+
+    #[test]
+    fn squares_that_are_none_and_answers_that_are_not_finite_are_refused() {
+        let (mut inspector, image) = looking_at_one_pixel();
+        for size in [0, 5] {
+            let error = block_on(inspector.explain(&image, Some(size))).expect_err("refused");
+            assert!(error.to_string().contains("not within 1 to 4 pixels"), "{error}");
+        }
+        assert_eq!(occlusion_sizes(Shape::new(224, 200, 3)), 7..=200);
+        assert_eq!(occlusion_sizes(Shape::new(2, 200, 3)), 2..=2);
+        let mut parameters = inspector.parameters.clone();
+        parameters[0].bias[1] = f32::NAN;
+        inspector.load(&parameters).expect("the weights are written");
+        let error = block_on(inspector.explain(&image, None)).expect_err("refused");
+        assert!(matches!(error, Error::Model(_)), "{error}");
+    }
+}

@@ -5,7 +5,8 @@
 
 Reads each NAME.toml beside this file and writes, beside it too, NAME.safetensors (one forward and
 backward pass) and NAME_training.safetensors (ten updates with each trainer); then
-augmented.safetensors and crops.safetensors. README.md describes the tensors. Needs Python 3.11 or
+augmented.safetensors, crops.safetensors and
+explanations.safetensors. README.md describes the tensors. Needs Python 3.11 or
 newer; takes about half a minute and has no options.
 
 Images and first weights are rounded to float32 before anything is computed from them, so that an
@@ -498,6 +499,55 @@ def make_crops():
     save("crops", {"images": images, "labels": labels, "probabilities": probabilities, "loss": loss})
 
 
+# network -> the layer whose maps Grad-CAM weighs: that of the last convolution or block, behind its activation.
+EXPLAINED = {"zoo": "maxout1", "blocks": "residual3", "hinge": "leaky1", "mse": "tanh1", "number": "tanh1",
+             "convnetjs_mnist": "relu2"}
+
+
+def occluded(image, size, stride):
+    """The image with a square of its mean colour over each cell of stride pixels, row by row."""
+    channels, height, width = image.shape
+    colour = (image.double().mean((1, 2)) + 0.5).floor()
+    for top in range(0, height, stride):
+        for left in range(0, width, stride):
+            hidden = image.clone()
+            first = [max(at + stride // 2 - size // 2, 0) for at in (top, left)]
+            last = [at + stride // 2 - size // 2 + size for at in (top, left)]
+            hidden[:, first[0]:last[0], first[1]:last[1]] = colour[:, None, None].to(image.dtype)
+            yield hidden
+
+
+def make_explanations():
+    """Of each image's winning logit: the gradient with respect to the input, Grad-CAM, and what hiding squares does."""
+    made = {}
+    for name, maps in EXPLAINED.items():
+        layers, file = read_network(name), load_file(HERE / f"{name}.safetensors")
+        params = {k: v.double() for k, v in file.items() if k.endswith((".weight", ".bias", "running_mean", "running_var"))}
+        scores = layers[-1][0]
+        for i, image in enumerate(file["images"].permute(0, 3, 1, 2)):
+            enter = lambda images: network_input(images.permute(0, 2, 3, 1))
+            outputs = forward(layers, params, enter(image[None]).requires_grad_())
+            logits = outputs[layers[-1][1]["from"]]
+            winner = logits.argmax().item()
+            gap = logits.flatten().topk(2).values.diff().abs().item() if logits.numel() > 1 else 1
+            assert gap > MARGIN, f"{name}: two logits are alike"
+            gradient, weights = torch.autograd.grad(logits[0, winner], [outputs[layers[0][0]], outputs[maps]])
+            cam = (outputs[maps] * weights.mean((2, 3), keepdim=True)).sum(1, keepdim=True).relu()
+            large = F.interpolate(cam, image.shape[1:], mode="bilinear", align_corners=False)
+            size = min(image.shape[1:]) // 4
+            hidden = torch.stack([image, *occluded(image, size, max(size // 3, 1))])
+            answers = forward(layers, params, enter(hidden))[scores][:, winner].detach()
+            rows = -(-image.shape[1] // max(size // 3, 1))
+            tensors = {"saliency": nhwc(gradient)[0], "grad_cam": cam[0, 0], "grad_cam_enlarged": large[0, 0],
+                       "occlusion": (answers[1:] - answers[0]).reshape(rows, -1),
+                       "winner": torch.tensor([winner])}
+            made |= {f"{name}.{i}.{k}": v.detach() for k, v in tensors.items()}
+        alive = sum((made[f"{name}.{i}.grad_cam"] > 0).any().item() for i in range(len(file["images"])))
+        print(f"{name}: Grad-CAM shows something in {alive} of {len(file['images'])} images")
+        assert alive > 0, name
+    save("explanations", made)
+
+
 def lecture_example():
     """Sharpening a 5x5 image, the worked example of a lecture on convolution."""
     image = torch.tensor([[60, 113, 56, 139, 85], [73, 121, 54, 84, 128], [131, 99, 70, 129, 127],
@@ -519,3 +569,4 @@ if __name__ == "__main__":
         make(network)
     make_augmented()
     make_crops()
+    make_explanations()
