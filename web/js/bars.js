@@ -31,6 +31,9 @@ export function classBars() {
     set(top, run, label = null) {
       const scores = top.map(({ score }) => score ?? 0);
       const shares = probabilities(run);
+      const longest = Math.max(...(run?.classes ?? []).map((name) => String(name).length), 1);
+      // Names get the room that the longest one needs, so that nothing moves when another class leads.
+      node.style.setProperty('--name', `${Math.min(longest, 10) + 2.5}ch`);
       const [low, high] = shares ? [0, 1] : [Math.min(0, ...scores), Math.max(0, ...scores)];
       top.forEach((entry, i) => {
         const { item, name, bar, score } = row(i);

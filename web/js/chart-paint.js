@@ -2,7 +2,7 @@
 
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 const COLOURS = 6;
-const MARGIN = { left: 52, right: 10, top: 16, bottom: 34 };
+const MARGIN = { right: 12, top: 16, bottom: 34 };
 
 const dash = (i) => DASHES[(i + Math.floor(i / 12)) % DASHES.length];
 
@@ -35,12 +35,21 @@ function ticks(low, high, count) {
   const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough) ?? power * 10;
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step).map((value) => (Math.abs(value) < step / 1e6 ? 0 : value));
+}
+
+/** A tick's value without zeros that say nothing. */
+function short(value, format) {
+  const text = format(value);
+  return value === 0 ? '0' : text.replace(/(\.\d*?)0+(?!\d)/, '$1').replace(/\.(?!\d)/, '');
 }
 
 function logTicks(low, high) {
   const [from, to] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
-  if (to - from < 1) return ticks(low, high, 4).filter((value) => value > 0);
+  if (high / low < 3) return ticks(low, high, 4).filter((value) => value > 0);
+  const powers = Array.from({ length: to - from + 2 }, (_, i) => 10 ** (from - 1 + i));
+  const fine = powers.flatMap((power) => [power, 2 * power, 5 * power]).filter((value) => value >= low && value <= high);
+  if (fine.length <= 7) return fine;
   const every = Math.ceil((to - from + 1) / 6);
   return Array.from({ length: to - from + 1 }, (_, i) => from + i).filter((power) => power % every === 0).map((power) => 10 ** power);
 }
@@ -55,7 +64,7 @@ function verticalRange(data, { log, top, zero }) {
   data.series.forEach(({ values }) => values.forEach(take));
   if (data.band) [data.band.low, data.band.high].forEach((values) => values.forEach(take));
   (data.dots ?? []).forEach(({ points }) => points.forEach(([, value]) => take(value)));
-  if (low > high) return log ? [0.1, 1] : [0, 1];
+  if (low > high || (zero && !log && low === 0 && high === 0)) return log ? [0.1, 1] : [0, top ?? 1];
   if (log) return low === high ? [low / 2, high * 2] : [low / 1.15, high * 1.15];
   if (zero) low = Math.min(low, 0);
   if (low === high) return [low - (Math.abs(low) || 1) * 0.1, high + (Math.abs(high) || 1) * 0.1];
@@ -79,18 +88,20 @@ export function drawChart(canvas, data, options) {
   const look = colours(canvas);
   g.font = `12px ${look.font}`;
 
-  const [left, right, top, bottom] = [MARGIN.left, width - MARGIN.right, MARGIN.top, height - MARGIN.bottom];
   const [first, last] = [data.first ?? data.steps[0] ?? 0, data.last ?? data.steps.at(-1) ?? 1];
   const span = Math.max(last - first, 1);
   const [low, high] = verticalRange(data, options);
+  const levels = (options.log ? logTicks(low, high) : ticks(low, high, 5)).map((value) => [value, short(value, options.format)]);
+  const left = Math.ceil(Math.max(28, ...levels.map(([, text]) => g.measureText(text).width))) + 10;
+  const [right, top, bottom] = [width - MARGIN.right, MARGIN.top, height - MARGIN.bottom];
   const up = options.log ? (value) => Math.log10(value / low) / Math.log10(high / low) : (value) => (value - low) / (high - low);
   const x = (step) => left + ((step - first) / span) * (right - left);
   const y = (value) => bottom - up(value) * (bottom - top);
   canvas.scale = { step: (at) => first + ((at - left) / (right - left)) * span };
 
   const frame = { left, right, top, bottom };
-  const across = Math.max(2, Math.floor((right - left) / 90));
-  drawAxes(g, look, frame, ticks(first, first + span, across), options.log ? logTicks(low, high) : ticks(low, high, 5), x, y, options);
+  const across = Math.max(2, Math.floor((right - left) / 55));
+  drawAxes(g, look, frame, ticks(first, first + span, across), levels, x, y);
   drawMarks(g, look, frame, data.marks ?? [], x);
   g.save();
   g.beginPath();
@@ -113,16 +124,16 @@ export function drawChart(canvas, data, options) {
   if (options.cursor !== null) drawCursor(g, look, frame, data, options, x, y);
 }
 
-function drawAxes(g, look, { left, right, top, bottom }, xs, ys, x, y, { format }) {
+function drawAxes(g, look, { left, right, top, bottom }, xs, levels, x, y) {
   g.strokeStyle = look.grid;
   g.fillStyle = look.soft;
   g.lineWidth = 1;
   g.textAlign = 'right';
   g.textBaseline = 'middle';
-  for (const value of ys) {
+  for (const [value, text] of levels) {
     const at = Math.round(y(value)) + 0.5;
     line(g, left, at, right, at);
-    g.fillText(format(Math.abs(value) < 1e-12 && ys.some((other) => Math.abs(other) > 1e-9) ? 0 : value), left - 6, at);
+    g.fillText(text, left - 6, at);
   }
   g.textBaseline = 'top';
   g.textAlign = 'center';
@@ -130,7 +141,7 @@ function drawAxes(g, look, { left, right, top, bottom }, xs, ys, x, y, { format 
     const at = Math.round(x(value)) + 0.5;
     line(g, at, bottom, at, bottom + 4);
     const text = value >= 1e6 ? `${value / 1e6}M` : value >= 1e4 ? `${value / 1e3}k` : String(Math.round(value * 100) / 100);
-    if (at < right - 14) g.fillText(text, at, bottom + 6);
+    g.fillText(text, Math.min(at, right + MARGIN.right - g.measureText(text).width / 2), bottom + 6);
   }
   g.textAlign = 'right';
   g.fillText('step', right, bottom + 20);

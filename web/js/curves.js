@@ -26,8 +26,8 @@ export function curves() {
 
   return {
     kinds: ['run', 'step', 'epoch', 'change'],
-    draw({ history, epochs, changes }) {
-      const base = () => ({ steps: history.rows.map((row) => row.step), marks: marks(changes) });
+    draw({ run, history, epochs, changes }) {
+      const base = () => ({ first: run?.first_step, steps: history.rows.map((row) => row.step), marks: marks(changes) });
       const own = (name, key) => ({ name, values: history.column(key) });
       loss.set(() => {
         const [classification, decay] = [history.column('classification_loss'), history.column('weight_decay_loss')];

@@ -72,7 +72,7 @@ function hold(frames) {
   button.addEventListener('click', () => {
     const held = button.getAttribute('aria-pressed') !== 'true';
     mark(button, 'aria-pressed', held);
-    write(button, held ? 'Go on showing' : 'Hold display');
+    write(button, held ? 'Let it go' : 'Hold view');
     frames.hold(held);
   });
 }

@@ -56,7 +56,7 @@ function layerSection(node, before, open) {
   const plates = el('div', { class: 'plates' });
   const figures = figureTable();
   const details = el('details', { open }, summary, el('div', { class: 'body' }, figures.node, plates));
-  const section = el('section', { class: 'layer', data: { layer: node.name }, 'aria-label': `Layer ${node.name}` }, details);
+  const section = el('section', { class: node.parameters > 0 ? 'layer' : 'layer beside', data: { layer: node.name }, 'aria-label': `Layer ${node.name}` }, details);
   const list = plateList(plates);
   let newest = null;
 

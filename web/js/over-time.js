@@ -37,7 +37,7 @@ export function overTime() {
     const { history, changes } = state;
     layers();
     tensors();
-    const base = () => ({ steps: history.rows.map((row) => row.step), marks: marks(changes) });
+    const base = () => ({ first: run?.first_step, steps: history.rows.map((row) => row.step), marks: marks(changes) });
     one.set(() => {
       const [min, max, mean, std] = ['min', 'max', 'mean', 'std'].map((part) => history.layer(layer.value, tensor.value, part));
       return { ...base(),

@@ -106,7 +106,11 @@ function paint(canvas, plate, { columns, side, width, height }) {
       for (let i = 1; i < side; i += 1) out.copyWithin(start + i * width, start, start + plate.width * side);
     }
   }
-  canvas.getContext('2d').putImageData(image, 0, 0);
+  const g = canvas.getContext('2d');
+  g.putImageData(image, 0, 0);
+  // Places without a tile are no tiles.
+  const empty = plate.kept % columns;
+  if (empty > 0) g.clearRect(empty * (plate.width * side + GAP) + GAP, height - plate.height * side - GAP, width, height);
 }
 
 /** What is under a point of the canvas, in words. */
@@ -125,7 +129,7 @@ function under(plate, { columns, side }, x, y) {
     return plate.natural ? `${Math.round((code - 1) / 2.54)} %` : `≈ ${figure(((code - 128) / 127) * reach)}`;
   };
   const values = Array.from({ length: plate.colours }, (_, c) => value(c)).join(', ');
-  const place = plate.height * plate.width > 1 ? `, row ${inY + 1}, column ${inX + 1}` : '';
+  const place = plate.height * plate.width > 1 ? ` (${inY + 1}, ${inX + 1})` : '';
   return `tile ${tile + 1}${place}: ${values}`;
 }
 
@@ -147,7 +151,8 @@ function legend() {
     };
     bar.style.background = `linear-gradient(to right, ${steps.map(of).join(', ')})`;
     const place = max > min ? -min / (max - min) : -1;
-    zero.hidden = !(place >= 0 && place <= 1);
+    // Where it is an end it is printed there.
+    zero.hidden = !(place > 0 && place < 1);
     zero.style.left = `${100 * place}%`;
   };
   return { node, set };
@@ -161,10 +166,10 @@ function legend() {
 export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) {
   const canvas = el('canvas', { class: 'plate', role: 'img', width: 16, height: 16 });
   const scroll = el('div', { class: 'scroll' }, canvas);
-  const [title, told] = [el('strong'), el('span', { class: 'told' })];
+  const [title, spot, told] = [el('strong'), el('span', { class: 'spot' }), el('span', { class: 'told' })];
   const colours = legend();
   const node = el('figure', { class: 'plate' }, scroll);
-  if (caption) node.append(el('figcaption', {}, title, ' ', told, colours.node));
+  if (caption) node.append(el('figcaption', {}, spot, title, told, colours.node));
   let [plate, step, drawn, laid] = [null, null, null, null];
 
   function draw() {
@@ -184,7 +189,7 @@ export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) 
     const what = name ?? words(String(plate.name).split('.').pop());
     const some = plate.kept < plate.tiles ? `the first ${integer(plate.kept)} of ${integer(plate.tiles)}` : integer(plate.tiles);
     write(title, what);
-    write(told, `${plate.tile}${plate.tiles > 1 ? ` (${some})` : ''}`);
+    write(told, plate.tiles > 1 ? `${some} tiles; each is ${plate.tile}` : plate.tile);
     const range = plate.natural ? '' : `, from ${figure(plate.min)} to ${figure(plate.max)}`;
     mark(canvas, 'aria-label', `${what}: ${some} ${plate.tiles > 1 ? 'tiles' : 'tile'}, ${plate.tile}${range}`);
     scrollable(scroll, what);
@@ -192,9 +197,9 @@ export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) 
   }
 
   canvas.addEventListener('pointermove', (event) => {
-    if (plate && laid) write(told, under(plate, laid, event.offsetX, event.offsetY) || told.textContent);
+    if (plate && laid) write(spot, under(plate, laid, event.offsetX, event.offsetY));
   });
-  canvas.addEventListener('pointerleave', () => { if (plate) describe(); });
+  canvas.addEventListener('pointerleave', () => write(spot, ''));
   sight.watch(node, draw);
   const own = {
     node,

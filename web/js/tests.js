@@ -27,6 +27,7 @@ export function tests(source) {
     kinds: ['run', 'view'],
     draw({ run, view }) {
       const shown = view?.tests ?? [];
+      list.classList.toggle('long', (run?.classes ?? []).some((name) => String(name).length > 4));
       shown.forEach((test, i) => {
         const { node, image, button, verdict, bars } = item(i);
         items[i].index = test.index;
