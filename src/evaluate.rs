@@ -31,6 +31,8 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<u64>>,
     /// Predicted class of each example, in their order.
     pub predictions: Vec<u32>,
+    /// The network's loss for each example, likewise.
+    pub losses: Vec<f64>,
 }
 
 /// Evaluates all of `examples`, `batch` at a time, or fewer where the device cannot hold as many.
@@ -267,7 +269,8 @@ fn loss(layer: Option<Layer>, scores: &[f64], label: usize) -> f64 {
 
 impl Evaluation {
     fn of(examples: &Examples, losses: impl Iterator<Item = f64>, predictions: Vec<u32>) -> Result<Evaluation> {
-        let loss = losses.sum::<f64>() / examples.len() as f64;
+        let losses: Vec<f64> = losses.collect();
+        let loss = losses.iter().sum::<f64>() / examples.len() as f64;
         if !loss.is_finite() {
             return Err(not_finite());
         }
@@ -279,7 +282,7 @@ impl Evaluation {
         }
         let correct = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
         let accuracy = correct as f64 / examples.len() as f64;
-        Ok(Evaluation { loss, accuracy, correct, examples: examples.len() as u64, confusion, predictions })
+        Ok(Evaluation { loss, accuracy, correct, examples: examples.len() as u64, confusion, predictions, losses })
     }
 }
 

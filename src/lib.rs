@@ -15,6 +15,8 @@ pub mod live;
 pub mod net;
 pub mod pictures;
 pub mod program;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod report;
 pub mod train;
 
 pub use error::{Error, Result};

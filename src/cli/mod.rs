@@ -15,7 +15,9 @@ mod interrupt;
 mod live;
 mod lockstep;
 mod predict;
+mod report;
 mod train;
+mod train_reporter;
 mod train_view;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +38,7 @@ pub struct Cli {
 enum Command {
     Train(Box<train::TrainArgs>),
     Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Inspect(inspect::InspectArgs),
@@ -58,6 +61,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,19 +1,19 @@
 //! `glassnet train`: resolves the settings, trains, shows progress and the layers' statistics, fills the run folder.
 
 use super::interrupt::Interrupt;
-use super::live::{self, LiveArgs, Watched};
+use super::live::{self, LiveArgs};
 use super::options::{self, DataArgs, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, note};
+use super::train_reporter::{Reporter, begin_events};
 use super::train_view::View;
 use clap::Args;
-use glassnet::data::{Dataset, Examples, Origin, Provenance};
+use glassnet::data::{Dataset, Examples, Origin};
 use glassnet::evaluate::crops;
 use glassnet::exec::Device;
 use glassnet::live::Live;
 use glassnet::net::{ScheduleName, TrainerName};
-use glassnet::train::{
-    self, Course, Event, Length, Observer, Outcome, Overrides, RunConfig, RunFolder, Settings, State, Summary,
-};
+use glassnet::report::tensorboard::Events;
+use glassnet::train::{Course, Length, Overrides, RunConfig, RunFolder, Settings, State};
 use glassnet::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,12 @@ pub struct TrainArgs {
     /// Continue the run in this folder, with its own settings; --epochs or --steps may set a later end
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Write no report.html at the end
+    #[arg(long)]
+    no_report: bool,
+    /// Also write event files for TensorBoard, into the folder tensorboard of the run folder, while it trains
+    #[arg(long)]
+    tensorboard: bool,
     #[command(flatten)]
     live: LiveArgs,
     /// Print the summary as one JSON document
@@ -177,16 +183,15 @@ impl TrainArgs {
 
 /// A run that is ready to go.
 pub(super) struct Ready {
+    config: RunConfig,
     /// Those that the run began with, and those that it has come to.
     settings: Settings,
     now: Settings,
-    /// Where the data is, and its fingerprint.
-    data: DataArgs,
-    sum: String,
     dataset: Arc<Dataset>,
     device: Device,
     pub(super) folder: RunFolder,
     state: Option<State>,
+    events: Option<Events>,
 }
 
 /// How a run ended.
@@ -206,18 +211,18 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         Some(folder) => resumed(args, folder, output)?,
         None => Some(new(args, output)?),
     };
+    let mut first = true;
     let Some(mut ready) = ready else { return Ok(ExitCode::SUCCESS) };
     let interrupt = Interrupt::handle("a checkpoint is saved")?;
     loop {
-        let Ready { settings, data, sum, dataset, device, .. } = &ready;
-        let base = (settings.clone(), data.clone(), sum.clone(), dataset.clone(), device.clone());
-        let mut ended = train_once(ready, live.as_ref(), &interrupt, output);
+        let base = (ready.config.clone(), ready.dataset.clone(), ready.device.clone());
+        let mut ended = train_once(args, ready, first, live.as_ref(), &interrupt, output);
         let Some(live) = &live else { return ended.code };
         interrupt.nothing_to_save();
         match live::next_run(live, &interrupt, |settings| another(args, base.clone(), settings))? {
             Some(next) => {
                 ended.folder.append_change(&live::succeeded(&ended, &next))?;
-                ready = next;
+                (ready, first) = (next, false);
             }
             None => return ended.code,
         }
@@ -226,18 +231,31 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
 }
 
 /// Trains to the end, or to where it is stopped.
-fn train_once(ready: Ready, live: Option<&Live>, interrupt: &Interrupt, output: Output) -> Ended {
-    let Ready { settings, now, dataset, device, folder, state, .. } = ready;
+fn train_once(
+    args: &TrainArgs,
+    ready: Ready,
+    first: bool,
+    live: Option<&Live>,
+    interrupt: &Interrupt,
+    output: Output,
+) -> Ended {
+    let Ready { config, settings, now, dataset, device, folder, state, events } = ready;
     let mut reporter = Reporter {
         view: View::new(&now, output),
         folder,
+        config: &config,
         settings: &settings,
-        data: dataset.provenance(),
+        dataset: &dataset,
+        device: &device,
+        first,
         first_step_seconds: None,
-        reached: (0, 0.0),
+        events,
+        report: !args.no_report,
+        reached: (state.as_ref().map_or(0, |state| state.step), 0.0),
         interrupt,
+        output,
     };
-    let code = reporter.train(&dataset, &device, live, state, output);
+    let code = reporter.train(live, state);
     let (step, train_seconds) = reporter.reached;
     Ended { code, step, train_seconds, folder: reporter.folder }
 }
@@ -268,16 +286,16 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
     let config = config(&args.data, &settings, &dataset, &sum, &device);
     let folder = RunFolder::create(&path, &config)?;
-    let (data, dataset) = (args.data.clone(), Arc::new(dataset));
-    Ok(Ready { now: settings.clone(), settings, data, sum, dataset, device, folder, state: None })
+    let dataset = Arc::new(dataset);
+    let events = args.tensorboard.then(|| begin_events(&folder, &config, 0)).transpose()?;
+    Ok(Ready { config, now: settings.clone(), settings, dataset, device, folder, state: None, events })
 }
 
-/// What a run takes over from the one before it, beside its settings: data and device.
-type Base = (Settings, DataArgs, String, Arc<Dataset>, Device);
+/// What a run takes over from the one before it, beside its settings: where its data is, the data and the device.
+type Base = (RunConfig, Arc<Dataset>, Device);
 
 /// A new run with another network, on the same data and device, in a folder of its own.
-fn another(args: &TrainArgs, base: Base, settings: Settings) -> Result<Ready> {
-    let (_, data, sum, dataset, device) = base;
+fn another(args: &TrainArgs, (before, dataset, device): Base, settings: Settings) -> Result<Ready> {
     let path = match &args.out {
         Some(path) => {
             let name = path.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
@@ -285,8 +303,11 @@ fn another(args: &TrainArgs, base: Base, settings: Settings) -> Result<Ready> {
         }
         None => default_folder(&settings.network.name),
     };
-    let folder = RunFolder::create(&path, &config(&data, &settings, &dataset, &sum, &device))?;
-    Ok(Ready { now: settings.clone(), settings, data, sum, dataset, device, folder, state: None })
+    let data = DataArgs { dataset: None, data_dir: before.data_dir, images: before.images };
+    let config = config(&data, &settings, &dataset, &before.data_sha256, &device);
+    let folder = RunFolder::create(&path, &config)?;
+    let events = args.tensorboard.then(|| begin_events(&folder, &config, 0)).transpose()?;
+    Ok(Ready { config, now: settings.clone(), settings, dataset, device, folder, state: None, events })
 }
 
 /// Why a network has no such crops although its description says how to make them.
@@ -304,15 +325,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let mut config = folder.read_config()?;
     config.length = args.length().unwrap_or(config.length);
     let settings = config.settings()?;
-    let data = resumed_data(args, &config)?;
-    let dataset = options::dataset(&data, None, &settings.network, output)?;
-    let sum = fingerprint(&dataset.train);
-    if sum != config.data_sha256 {
-        let (name, option) = (dataset.name, if data.images.is_some() { "--images" } else { "--data-dir" });
-        return Err(Error::Data(format!(
-            "the {name} data found now is not what this run was trained on; give the old folder with {option}"
-        )));
-    }
+    let (data, dataset) = resumed_data(&args.data, &config, &settings, output)?;
     let state = folder.resume(&settings)?;
     let changes = state.as_ref().map_or(&[][..], |state| &state.changes);
     let (course, now) = Course::replay(glassnet::data::split(dataset.train.len()).train, &settings, changes)?;
@@ -329,7 +342,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
         output.result(&summary, format_args!("test accuracy {:.2} %", 100.0 * summary.test_accuracy))?;
         return Ok(None);
     }
-    let device = pollster::block_on(options::device(&resumed_device(args, &config)?))?;
+    let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
     if device.info().executor != config.device.executor || device.info().name != config.device.name {
         note(format_args!(
             "this run began on {} ({}): on another device it goes on, but not with the same bits",
@@ -349,16 +362,34 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     config.device = (&device.info()).into();
     folder.write_config(&config)?;
     let dataset = Arc::new(dataset);
-    Ok(Some(Ready { settings, now, data, sum, dataset, device, folder, state }))
+    let events = args.tensorboard.then(|| begin_events(&folder, &config, step)).transpose()?;
+    Ok(Some(Ready { config, settings, now, dataset, device, folder, state, events }))
 }
 
-/// The data that the run began with; its folder may have moved.
-fn resumed_data(args: &TrainArgs, config: &RunConfig) -> Result<DataArgs> {
+/// The data that the run began with, and where it was found; its folder may have moved.
+pub(super) fn resumed_data(
+    asked: &DataArgs,
+    config: &RunConfig,
+    settings: &Settings,
+    output: Output,
+) -> Result<(DataArgs, Dataset)> {
+    let data = where_data_is(asked, config)?;
+    let dataset = options::dataset(&data, None, &settings.network, output)?;
+    if fingerprint(&dataset.train) != config.data_sha256 {
+        let (name, option) = (dataset.name, if data.images.is_some() { "--images" } else { "--data-dir" });
+        return Err(Error::Data(format!(
+            "the {name} data found now is not what this run was trained on; give the old folder with {option}"
+        )));
+    }
+    Ok((data, dataset))
+}
+
+fn where_data_is(asked: &DataArgs, config: &RunConfig) -> Result<DataArgs> {
     let refuse = |given: &str, remedy: &str| {
         let data = &config.dataset;
         Err(Error::Settings(format!("{given} cannot change a run on {data}: leave it out{remedy}")))
     };
-    let (data_dir, images) = (args.data.data_dir.clone(), args.data.images.clone());
+    let (data_dir, images) = (asked.data_dir.clone(), asked.images.clone());
     match &config.images {
         Some(_) if data_dir.is_some() => refuse("--data-dir", ", or name a folder that has moved with --images"),
         Some(old) => Ok(DataArgs { images: images.or(Some(old.clone())), ..DataArgs::default() }),
@@ -371,9 +402,9 @@ fn resumed_data(args: &TrainArgs, config: &RunConfig) -> Result<DataArgs> {
 }
 
 /// The device that the run began on, unless the command line names one.
-fn resumed_device(args: &TrainArgs, config: &RunConfig) -> Result<DeviceArgs> {
-    if args.device.device.is_some() || args.device.adapter.is_some() {
-        return Ok(args.device.clone());
+pub(super) fn resumed_device(asked: &DeviceArgs, config: &RunConfig) -> Result<DeviceArgs> {
+    if asked.device.is_some() || asked.adapter.is_some() {
+        return Ok(asked.clone());
     }
     let (device, adapter) = match config.device.executor.as_str() {
         "cpu" => (DeviceName::Cpu, None),
@@ -441,124 +472,4 @@ fn first_free(folder: &Path, name: &str) -> PathBuf {
     let candidates = (2..).map(|i| format!("{name}-{i}"));
     let mut paths = std::iter::once(name.to_string()).chain(candidates).map(|name| folder.join(name));
     paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
-}
-
-/// Shows what happens and writes it down.
-struct Reporter<'a> {
-    view: View,
-    folder: RunFolder,
-    settings: &'a Settings,
-    data: Provenance,
-    first_step_seconds: Option<f64>,
-    /// The last step that is known of, and the training time until then.
-    reached: (u64, f64),
-    interrupt: &'a Interrupt,
-}
-
-impl Observer for Reporter<'_> {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
-        match &event {
-            Event::FirstStep => self.first_step_seconds = Some(super::since_launch().as_secs_f64()),
-            Event::Step(row) => self.folder.append_step(row)?,
-            Event::Epoch(row, _) => self.folder.append_epoch(row)?,
-            Event::Best { step, weights } => self.folder.save_best(self.settings, &self.data, *step, weights)?,
-            Event::Checkpoint(state) => {
-                self.reached = (state.step, state.train_seconds);
-                self.folder.save_checkpoint(self.settings, &self.data, state)?;
-            }
-            Event::Changed { row, .. } => self.folder.append_change(row)?,
-            Event::Trained { step, weights } => self.folder.save_model(self.settings, &self.data, *step, weights)?,
-            _ => {}
-        }
-        self.view.show(&event)
-    }
-
-    fn should_stop(&self) -> bool {
-        self.interrupt.stops()
-    }
-}
-
-impl Reporter<'_> {
-    fn train(
-        &mut self,
-        dataset: &Arc<Dataset>,
-        device: &Device,
-        live: Option<&Live>,
-        state: Option<State>,
-        output: Output,
-    ) -> Result<ExitCode> {
-        let settings = self.settings;
-        self.view.introduce(dataset, &device.info(), self.folder.path(), state.as_ref().map(|s| s.step))?;
-        let result = match live {
-            None => pollster::block_on(train::train(device, dataset, settings, state, self)),
-            Some(live) => {
-                live::begin(live, settings, dataset, device, self.folder.path(), state.as_ref());
-                pollster::block_on(train::train(
-                    device,
-                    dataset,
-                    settings,
-                    state,
-                    &mut Watched { reporter: self, live },
-                ))
-            }
-        };
-        self.view.clear();
-        if let Some(live) = live {
-            live::end(live, &result);
-        }
-        match result {
-            Ok(outcome) => {
-                self.reached = (outcome.state.step, outcome.state.train_seconds);
-                self.finish(&outcome, device, output)?;
-            }
-            Err(error) => return self.explain(error),
-        }
-        options::stand_in_reminder(dataset, output)?;
-        Ok(ExitCode::SUCCESS)
-    }
-
-    fn finish(&self, outcome: &Outcome, device: &Device, output: Output) -> Result<()> {
-        let Outcome { state, validation, test, examples_seen, images_per_second, stopped_early, .. } = outcome;
-        let summary = Summary {
-            test_accuracy: test.accuracy,
-            test_loss: test.loss,
-            test_crops: self.settings.test_crops,
-            validation_accuracy: validation.validation_accuracy,
-            validation_loss: validation.validation_loss,
-            examples_seen: *examples_seen,
-            steps: state.step,
-            train_seconds: state.train_seconds,
-            images_per_second: *images_per_second,
-            first_step_seconds: self.first_step_seconds,
-            best: state.best,
-            stopped_early: *stopped_early,
-            changes: state.changes.len() as u64,
-            device: device.info().to_string(),
-            dataset: self.data.dataset.clone(),
-            network: self.settings.network.name.clone(),
-            trainer: self.settings.trainer.name().into(),
-            ema: self.settings.ema,
-            seed: self.settings.seed,
-            version: env!("CARGO_PKG_VERSION").into(),
-        };
-        self.folder.save_summary(&summary)?;
-        self.view.conclude(&summary, self.folder.path(), output)
-    }
-
-    /// Says what is left after an error, and how to go on.
-    fn explain(&self, error: Error) -> Result<ExitCode> {
-        let path = self.folder.path().display();
-        let Some(step) = self.folder.checkpoint_step() else { return Err(error) };
-        if matches!(error, Error::Interrupted) {
-            note(format_args!(
-                "stopped; the checkpoint of step {step} is saved. Continue with: glassnet train --resume {path}"
-            ));
-            return Ok(ExitCode::from(130));
-        }
-        note(format_args!("the last good checkpoint, of step {step}, is in {path}"));
-        if !matches!(error, Error::NonFinite { .. }) {
-            note(format_args!("continue with: glassnet train --resume {path}"));
-        }
-        Err(error)
-    }
 }

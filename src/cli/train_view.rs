@@ -134,7 +134,7 @@ impl View {
     }
 
     /// The last lines.
-    pub fn conclude(&self, summary: &Summary, folder: &Path, output: Output) -> Result<()> {
+    pub fn conclude(&self, summary: &Summary, folder: &Path, report: Option<&Path>, output: Output) -> Result<()> {
         let best = summary.best.map_or(String::new(), |best| {
             let early = if summary.stopped_early { "\nstopped early: the validation loss falls no more" } else { "" };
             let accuracy = 100.0 * best.validation_accuracy;
@@ -145,14 +145,15 @@ impl View {
             )
         });
         let text = format!(
-            "{best}\ntest accuracy {:.2} %, test loss {}{}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}",
+            "{best}\ntest accuracy {:.2} %, test loss {}{}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}{}",
             100.0 * summary.test_accuracy,
             figure(summary.test_loss),
             options::mean_of(summary.test_crops),
             summary.examples_seen,
             summary.train_seconds,
             summary.images_per_second,
-            folder.display()
+            folder.display(),
+            report.map_or(String::new(), |path| format!("\nreport   {}", path.display()))
         );
         output.result(summary, text)
     }

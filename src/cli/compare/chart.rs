@@ -4,12 +4,11 @@
 //! is one contestant alone, each seed has a line.
 
 use glassnet::compare::{self, Comparison, Contestant, Point, Run};
+use glassnet::report::axis::{Axis, accuracy_axis, inside, label, log_marks, thousands};
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use std::error::Error;
-use std::ops::Range;
 
 const WIDTH: u32 = 1080;
 const PANELS: u32 = 420;
@@ -157,31 +156,6 @@ struct Panel {
     marks: Vec<f64>,
 }
 
-/// An axis in even steps of the scale, with the marks that the panel wants.
-struct Axis {
-    low: f64,
-    high: f64,
-    marks: Vec<f64>,
-}
-
-impl Ranged for Axis {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let share = (value - self.low) / (self.high - self.low);
-        limit.0 + (share * f64::from(limit.1 - limit.0)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
-        self.marks.clone()
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.low..self.high
-    }
-}
-
 impl Panel {
     /// Losses on a logarithmic axis: one that diverges ends at the upper border, and leaves room for the others.
     fn of_losses(lines: &[Line]) -> Option<Panel> {
@@ -190,13 +164,7 @@ impl Panel {
         let mut firsts: Vec<f64> = lines.iter().filter_map(|line| Some(line.first()?.1[1])).collect();
         firsts.sort_by(f64::total_cmp);
         let range = [low / 1.15, (1.15 * high).min(HEADROOM * firsts[firsts.len() / 2])];
-        let digits: &[f64] = match (range[1] / range[0]).log10() {
-            ..1.0 => &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
-            ..4.0 => &[1.0, 2.0, 5.0],
-            _ => &[1.0],
-        };
-        let decades = range[0].log10().floor() as i32..=range[1].log10().ceil() as i32;
-        let marks = decades.flat_map(|decade| digits.iter().map(move |digit| digit * 10f64.powi(decade))).collect();
+        let marks = log_marks(range[0], range[1]);
         let y_label = "training loss (last 1,000 examples)";
         Some(Panel { y_label, scale: f64::log10, value: |place| 10f64.powf(place), range, marks })
     }
@@ -206,14 +174,9 @@ impl Panel {
         let lowest = lines.iter().flatten().map(|(_, y)| y[0]).reduce(f64::min)?;
         let highest = lines.iter().flatten().map(|(_, y)| y[2]).reduce(f64::max)?;
         let worst = lines.iter().filter_map(|line| Some(line.last()?.1[1])).reduce(f64::min)?;
-        let low = lowest.max(worst - 2.0 * (100.0 - worst));
-        let high = if highest > 90.0 { 100.0 } else { highest + 5.0 };
-        let step = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0].into_iter().find(|step| (high - low) / step <= 8.0);
-        let step = step.unwrap_or(20.0);
-        let range = [(low / step).floor().max(0.0), (high / step).ceil()];
-        let marks = (range[0] as i32..=range[1] as i32).map(|i| f64::from(i) * step).collect();
+        let (range, marks) = accuracy_axis(lowest, highest, worst);
         let y_label = "validation accuracy (%, last 2,000 visited)";
-        Some(Panel { y_label, scale: |value| value, value: |place| place, range: range.map(|r| r * step), marks })
+        Some(Panel { y_label, scale: |value| value, value: |place| place, range, marks })
     }
 }
 
@@ -233,6 +196,7 @@ fn draw_panel(area: &Area<'_>, panel: Option<Panel>, lines: &[Line]) -> Drawn {
     };
     let last = lines.iter().flatten().map(|(x, _)| *x).fold(0.0, f64::max);
     let [low, high] = panel.range.map(panel.scale);
+    let marks = panel.marks.iter().map(|mark| (panel.scale)(*mark)).collect();
     let mut chart = ChartBuilder::on(area)
         .margin_top(10)
         .margin_right(24)
@@ -240,7 +204,7 @@ fn draw_panel(area: &Area<'_>, panel: Option<Panel>, lines: &[Line]) -> Drawn {
         .margin_bottom(8)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..last * 1.02, Axis { low, high, marks: marks(&panel) })?;
+        .build_cartesian_2d(0.0..last * 1.02, Axis::new(low, high, marks))?;
     chart
         .configure_mesh()
         .x_labels(6)
@@ -283,68 +247,9 @@ fn draw_panel(area: &Area<'_>, panel: Option<Panel>, lines: &[Line]) -> Drawn {
     Ok(())
 }
 
-/// The places of the marks that lie on the axis.
-fn marks(panel: &Panel) -> Vec<f64> {
-    let [low, high] = panel.range;
-    panel.marks.iter().filter(|mark| (low..=high).contains(*mark)).map(|mark| (panel.scale)(*mark)).collect()
-}
-
-/// The pieces of a line between two heights: the plotting library would bend what lies beyond onto the border.
-fn inside(points: &[(f64, f64)], [low, high]: [f64; 2]) -> Vec<Vec<(f64, f64)>> {
-    let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
-    for pair in points.windows(2) {
-        let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
-        // Shares of the way at which the segment enters and leaves.
-        let at = |y: f64| (y - y0) / (y1 - y0);
-        let (mut enter, mut leave) = (0f64, 1f64);
-        if y0 == y1 {
-            if !(low..=high).contains(&y0) {
-                continue;
-            }
-        } else {
-            let (a, b) = (at(low), at(high));
-            (enter, leave) = (enter.max(a.min(b)), leave.min(a.max(b)));
-        }
-        if enter >= leave {
-            continue;
-        }
-        let point = |share: f64| (x0 + share * (x1 - x0), (y0 + share * (y1 - y0)).clamp(low, high));
-        match pieces.last_mut() {
-            Some(piece) if enter == 0.0 && piece.last() == Some(&point(0.0)) => piece.push(point(leave)),
-            _ => pieces.push(vec![point(enter), point(leave)]),
-        }
-    }
-    pieces
-}
-
-/// Up to three significant digits, none too many.
-fn label(value: f64) -> String {
-    let decimals = (2 - value.abs().max(1e-9).log10().floor() as i32).max(0);
-    let rounded = (value * 10f64.powi(decimals)).round() / 10f64.powi(decimals);
-    if (1e-3..1e5).contains(&rounded) || rounded == 0.0 { format!("{rounded}") } else { format!("{rounded:e}") }
-}
-
-/// `500`, `10k`, `1.5M`.
-fn thousands(value: f64) -> String {
-    match value {
-        v if v >= 1e6 => format!("{}M", (v / 1e4).round() / 1e2),
-        v if v >= 1e3 => format!("{}k", (v / 1e1).round() / 1e2),
-        v => format!("{v}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_cut_where_it_leaves_the_axis() {
-        let points = [(0.0, 0.0), (1.0, 4.0), (2.0, 2.0), (3.0, 2.0)];
-        let pieces = inside(&points, [1.0, 3.0]);
-        assert_eq!(pieces, [vec![(0.25, 1.0), (0.75, 3.0)], vec![(1.5, 3.0), (2.0, 2.0), (3.0, 2.0)]]);
-        assert!(inside(&points, [5.0, 6.0]).is_empty());
-        assert!(inside(&points[..1], [0.0, 1.0]).is_empty());
-    }
 
     #[test]
     fn a_loss_that_explodes_leaves_room_for_the_others() {

@@ -1,0 +1,332 @@
+//! One chart as an SVG that lies in a page: what is drawn has the page's own colours, light or dark.
+//!
+//! The plotting library knows fixed colours only. Each line is drawn in one that stands for its place, and the text that
+//! comes out gets a class instead; the page's style says what that looks like, dashes included.
+
+use super::axis::{Axis, accuracy_axis, even_marks, inside, label, log_marks, thousands};
+use super::html::escaped;
+use crate::error::{Error, Result};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use std::path::Path;
+
+/// Lines that one chart can tell apart, by colour and dash.
+pub const MOST_LINES: usize = 6;
+
+/// Width and height in the units that texts are measured in; coordinates are whole numbers, hence the finer grid.
+const SIZE: [u32; 2] = [400, 250];
+const GRID: u32 = 4;
+const FONT: &str = "sans-serif";
+const TEXT: i32 = 13 * GRID as i32;
+/// Points of a line; a longer one keeps the extremes of its neighbours.
+const MOST_POINTS: usize = 260;
+/// What stands for the text's colour, and for that of the lines behind everything.
+const INK: RGBColor = RGBColor(1, 1, 1);
+const BEHIND: RGBColor = RGBColor(2, 2, 2);
+const CHANGE: RGBColor = RGBColor(3, 3, 3);
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+
+/// How values lie on the upright axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scale {
+    /// Evenly, from the smallest to the largest.
+    Even,
+    /// Logarithmically where that tells more: values above 0 over a decade and more; else evenly.
+    Log,
+    /// Both signs, logarithmically beyond this size and evenly around 0.
+    Signed(f64),
+    /// Percent, of which the last few matter most.
+    Accuracy,
+}
+
+/// A line, or single points.
+#[derive(Debug, Clone)]
+pub struct Curve {
+    pub name: String,
+    /// Its place among colours and dashes, below [`MOST_LINES`].
+    pub place: usize,
+    pub points: Vec<(f64, f64)>,
+    /// Points instead of a line through them.
+    pub dots: bool,
+}
+
+impl Curve {
+    pub fn line(name: impl Into<String>, place: usize, points: Vec<(f64, f64)>) -> Curve {
+        Curve { name: name.into(), place, points, dots: false }
+    }
+}
+
+/// A chart over the steps of a run.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// What it shows, for those who do not see it.
+    pub title: String,
+    pub y_label: String,
+    pub scale: Scale,
+    pub curves: Vec<Curve>,
+    /// x, lower and upper end of a band behind the lines.
+    pub band: Vec<(f64, f64, f64)>,
+    /// Places of upright lines, where something was changed.
+    pub marks: Vec<f64>,
+    /// What the axis holds in any case.
+    pub holds: Option<[f64; 2]>,
+}
+
+/// The upright axis: from a value to its place on it, and back.
+struct Upright {
+    place: Box<dyn Fn(f64) -> f64>,
+    value: Box<dyn Fn(f64) -> f64>,
+    axis: Axis,
+}
+
+impl Chart {
+    pub fn new(title: impl Into<String>, y_label: impl Into<String>, scale: Scale) -> Chart {
+        let (title, y_label) = (title.into(), y_label.into());
+        Chart { title, y_label, scale, curves: Vec::new(), band: Vec::new(), marks: Vec::new(), holds: None }
+    }
+
+    /// The SVG; `None` where there is no finite point.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with what the plotting library reports.
+    pub fn svg(&self) -> Result<Option<String>> {
+        let chart = self.finite();
+        let Some((upright, across)) = chart.axes() else { return Ok(None) };
+        let failed = |error: Box<dyn std::error::Error>| std::io::Error::other(error.to_string());
+        let text = chart.text(&upright, across).map_err(failed);
+        let text = text.map_err(Error::io("draw a chart of", Path::new("the report")))?;
+        Ok(Some(chart.in_page(&text)))
+    }
+
+    /// As the library writes it.
+    fn text(&self, upright: &Upright, across: Axis) -> std::result::Result<String, Box<dyn std::error::Error>> {
+        let mut text = String::new();
+        {
+            let root = SVGBackend::with_string(&mut text, (SIZE[0] * GRID, SIZE[1] * GRID)).into_drawing_area();
+            self.draw(&root, upright, across)?;
+            root.present()?;
+        }
+        Ok(text)
+    }
+
+    /// Without what cannot be drawn, and without more points than can be seen.
+    fn finite(&self) -> Chart {
+        let mut chart = self.clone();
+        let positive = chart.scale == Scale::Log;
+        for curve in &mut chart.curves {
+            curve.points.retain(|(x, y)| x.is_finite() && y.is_finite() && (!positive || *y > 0.0));
+            if !curve.dots {
+                curve.points = thinned(&curve.points);
+            }
+        }
+        chart.band.retain(|(x, low, high)| x.is_finite() && low.is_finite() && high.is_finite());
+        let (every, last) = (chart.band.len().div_ceil(MOST_POINTS).max(1), chart.band.len().saturating_sub(1));
+        let seen = |(place, _): &(usize, &(f64, f64, f64))| place % every == 0 || *place == last;
+        chart.band = chart.band.iter().enumerate().filter(seen).map(|(_, at)| *at).collect();
+        chart
+    }
+
+    /// Both axes; `None` where there is no point.
+    fn axes(&self) -> Option<(Upright, Axis)> {
+        let points = || self.curves.iter().flat_map(|curve| &curve.points);
+        let band = || self.band.iter().flat_map(|(_, a, b)| [*a, *b]);
+        let heights = || points().map(|(_, y)| *y).chain(band()).chain(self.holds.into_iter().flatten());
+        let (low, high) = (heights().reduce(f64::min)?, heights().reduce(f64::max)?);
+        points().next()?;
+        let (first, last) = points().fold((f64::INFINITY, 0f64), |(a, b), (x, _)| (a.min(*x), b.max(*x)));
+        // A run that is long shows from its beginning.
+        let first = if first < 0.2 * last { 0.0 } else { first };
+        let (first, last) = if first < last { (first, last) } else { (first - 1.0, last + 1.0) };
+        let whole: Vec<f64> =
+            even_marks(first, last, 5).into_iter().filter(|x| x.fract() == 0.0 && *x >= 0.0).collect();
+        Some((self.upright(low, high), Axis::new(first, last, whole)))
+    }
+
+    fn upright(&self, low: f64, high: f64) -> Upright {
+        let even = |low: f64, high: f64, marks: Vec<f64>| Upright {
+            place: Box::new(|value| value),
+            value: Box::new(|place| place),
+            axis: Axis::new(low, high, marks),
+        };
+        match self.scale {
+            Scale::Accuracy => {
+                let last = |curve: &Curve| curve.points.last().map(|(_, y)| *y);
+                let worst = self.curves.iter().filter_map(last).reduce(f64::min).unwrap_or(low);
+                let ([low, high], marks) = accuracy_axis(low, high, worst);
+                even(low, if high > low { high } else { low + 1.0 }, marks)
+            }
+            Scale::Log if low > 0.0 && high / low > 8.0 => {
+                let (low, high) = (low / 1.2, high * 1.2);
+                let marks = log_marks(low, high).into_iter().map(f64::log10).collect();
+                let axis = Axis::new(low.log10(), high.log10(), marks);
+                Upright { place: Box::new(f64::log10), value: Box::new(|place| 10f64.powf(place)), axis }
+            }
+            Scale::Signed(size) if size > 0.0 && low.abs().max(high.abs()) > 40.0 * size => {
+                let place = move |value: f64| (value / size).asinh();
+                let reach = low.abs().max(high.abs()) * 1.3;
+                let ends = [if low < 0.0 { -reach } else { 0.0 }, if high > 0.0 { reach } else { 0.0 }];
+                let marks = signed_marks(size, reach).into_iter().map(place).collect();
+                let axis = Axis::new(place(ends[0]), place(ends[1]), marks);
+                Upright { place: Box::new(place), value: Box::new(move |at| at.sinh() * size), axis }
+            }
+            _ => {
+                let room = if high > low { 0.06 * (high - low) } else { (0.1 * high.abs()).max(1e-12) };
+                // Nothing that is never negative should seem to be.
+                let floor = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
+                even(floor, high + room, even_marks(floor, high + room, 4))
+            }
+        }
+    }
+
+    fn draw(&self, root: &Area<'_>, upright: &Upright, across: Axis) -> Drawn {
+        let Axis { low, high, .. } = upright.axis;
+        let mut chart = ChartBuilder::on(root)
+            .margin_top(8 * GRID)
+            .margin_right(14 * GRID)
+            .margin_left(2 * GRID)
+            .x_label_area_size(36 * GRID)
+            .y_label_area_size(62 * GRID)
+            .build_cartesian_2d(across, upright.axis.clone())?;
+        let text = (FONT, TEXT).into_font().color(&INK);
+        chart
+            .configure_mesh()
+            .x_label_formatter(&|x| thousands(*x))
+            .y_label_formatter(&|y| label((upright.value)(*y)))
+            .x_desc("updates")
+            .y_desc(self.y_label.as_str())
+            .axis_desc_style(text.clone())
+            .label_style(text)
+            .axis_style(INK.stroke_width(GRID))
+            .bold_line_style(BEHIND.stroke_width(GRID))
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for x in &self.marks {
+            chart.draw_series([PathElement::new([(*x, low), (*x, high)], CHANGE.stroke_width(GRID))])?;
+        }
+        let at = |y: f64| (upright.place)(y).clamp(low, high);
+        if self.band.len() > 1 {
+            let lower = self.band.iter().map(|(x, y, _)| (*x, at(*y)));
+            let upper = self.band.iter().rev().map(|(x, _, y)| (*x, at(*y)));
+            let outline: Vec<(f64, f64)> = lower.chain(upper).collect();
+            chart.draw_series([Polygon::new(outline, stands_for(0).mix(0.25).filled())])?;
+        }
+        for curve in &self.curves {
+            let points: Vec<(f64, f64)> = curve.points.iter().map(|(x, y)| (*x, (upright.place)(*y))).collect();
+            let color = stands_for(curve.place);
+            if curve.dots || points.len() == 1 {
+                let seen = points.iter().filter(|(_, y)| (low..=high).contains(y));
+                chart.draw_series(seen.map(|point| Circle::new(*point, 3 * GRID, color.filled())))?;
+                continue;
+            }
+            for piece in inside(&points, [low, high]) {
+                chart.draw_series(LineSeries::new(piece, color.stroke_width(2 * GRID)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The library's text with the page's colours, as wide as there is room.
+    fn in_page(&self, text: &str) -> String {
+        let body = text.find('>').map_or("", |end| &text[end + 1..]);
+        let mut body = body.replace(&color("fill", INK), "fill=\"currentColor\"");
+        body = body.replace(&color("stroke", INK), "stroke=\"currentColor\"");
+        body = body.replace(&color("stroke", BEHIND), "class=\"behind\"");
+        body = body.replace(&color("stroke", CHANGE), "class=\"change\"");
+        for place in 0..MOST_LINES {
+            body = body.replace(&color("stroke", stands_for(place)), &format!("class=\"line{place}\""));
+            body = body.replace(&color("fill", stands_for(place)), &format!("class=\"fill{place}\""));
+        }
+        let (width, height) = (SIZE[0] * GRID, SIZE[1] * GRID);
+        let title = escaped(&self.title);
+        format!("<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">{body}")
+    }
+}
+
+/// The colour that stands for a line's own.
+fn stands_for(place: usize) -> RGBColor {
+    RGBColor(10, place as u8, 0)
+}
+
+/// As the library writes it.
+fn color(attribute: &str, RGBColor(r, g, b): RGBColor) -> String {
+    format!("{attribute}=\"#{r:02X}{g:02X}{b:02X}\"")
+}
+
+/// 0 and powers of ten on both sides, at most three of each.
+fn signed_marks(size: f64, reach: f64) -> Vec<f64> {
+    let (first, last) = ((3.0 * size).log10().ceil() as i32, reach.log10().floor() as i32);
+    let every = (f64::from(last - first + 1) / 3.0).ceil().max(1.0) as usize;
+    let powers = (first..=last).rev().step_by(every).map(|power| 10f64.powi(power));
+    let both = powers.flat_map(|value| [-value, value]);
+    std::iter::once(0.0).chain(both).collect()
+}
+
+/// The smallest and the largest of neighbours, in their order, where there are too many points.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    if points.len() <= MOST_POINTS {
+        return points.to_vec();
+    }
+    let group = points.len().div_ceil(MOST_POINTS / 2);
+    let ends = |group: &[(f64, f64)]| {
+        let extreme = |larger: bool| {
+            let by = |a: &&(f64, f64), b: &&(f64, f64)| if larger { a.1.total_cmp(&b.1) } else { b.1.total_cmp(&a.1) };
+            group.iter().max_by(by).copied()
+        };
+        let mut ends: Vec<(f64, f64)> = [extreme(false), extreme(true)].into_iter().flatten().collect();
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        ends.dedup();
+        ends
+    };
+    let mut kept: Vec<(f64, f64)> = points.chunks(group).flat_map(ends).collect();
+    // A line ends where the run does.
+    if kept.last() != points.last() {
+        kept.extend(points.last());
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(scale: Scale, points: &[(f64, f64)]) -> Option<String> {
+        let curves = vec![Curve::line("a", 0, points.to_vec())];
+        Chart { curves, ..Chart::new("a < b", "loss", scale) }.svg().expect("it draws")
+    }
+
+    #[test]
+    fn what_is_not_finite_is_left_out_and_nothing_at_all_is_no_chart() {
+        for scale in [Scale::Even, Scale::Log, Scale::Signed(0.1), Scale::Accuracy] {
+            assert_eq!(chart(scale, &[]), None);
+            assert_eq!(chart(scale, &[(1.0, f64::NAN), (2.0, f64::INFINITY)]), None);
+            for points in [&[(5.0, 3.0)][..], &[(1.0, 2.0), (2.0, f64::NAN), (3.0, 2.0)], &[(0.0, 0.5), (9.0, 99.0)]] {
+                let svg = chart(scale, points).expect("a chart");
+                assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("http"), "{svg}");
+                assert!(svg.contains("aria-label=\"a &lt; b\""), "{svg}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_are_those_of_the_page() {
+        let svg = chart(Scale::Even, &[(0.0, 1.0), (9.0, 2.0)]).expect("a chart");
+        assert!(svg.contains("class=\"line0\"") && svg.contains("currentColor") && !svg.contains("\"#0"), "{svg}");
+    }
+
+    #[test]
+    fn a_long_line_keeps_its_extremes_and_its_end() {
+        let mut points: Vec<(f64, f64)> = (0..5000).map(|i| (f64::from(i), 0.0)).collect();
+        (points[1234].1, points[1235].1) = (7.0, -7.0);
+        let kept = thinned(&points);
+        assert!(kept.len() <= MOST_POINTS + 2 && kept.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(kept.contains(&(1234.0, 7.0)) && kept.contains(&(1235.0, -7.0)) && kept.last() == Some(&(4999.0, 0.0)));
+    }
+
+    #[test]
+    fn both_signs_have_marks() {
+        assert_eq!(signed_marks(1e-3, 2.0), [0.0, -1.0, 1.0, -0.1, 0.1, -0.01, 0.01]);
+        assert!(signed_marks(1e-12, 1e6).len() <= 7);
+    }
+}

@@ -1,0 +1,95 @@
+//! `metrics.jsonl` read back into rows.
+
+use crate::error::{Error, Result};
+use crate::train::{ChangeRow, EpochRow, StepRow};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// What a run wrote down, in the order of its steps.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Rows of statistics.
+    pub steps: Vec<StepRow>,
+    /// Passes over the whole validation set.
+    pub epochs: Vec<EpochRow>,
+    /// What was changed while the run went on.
+    pub changes: Vec<ChangeRow>,
+    /// Whole lines that are no rows, or rows of a known kind whose fields are not as they should be.
+    pub unreadable: usize,
+}
+
+impl History {
+    /// Reads `metrics.jsonl`; a file that is not there is an empty history.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be read.
+    pub fn read(path: &Path) -> Result<History> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(History::parse(&bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(History::default()),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
+    /// Reads rows, one a line. A last line that was cut short is left out, and so are rows of kinds that nobody here knows.
+    pub fn parse(bytes: &[u8]) -> History {
+        let mut history = History::default();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            match serde_json::from_slice::<Value>(line) {
+                Ok(row) => history.unreadable += usize::from(history.add(row).is_none()),
+                Err(_) => history.unreadable += usize::from(line.ends_with(b"\n")),
+            }
+        }
+        history
+    }
+
+    /// `None` where the row cannot be understood.
+    fn add(&mut self, row: Value) -> Option<()> {
+        match row.get("kind")?.as_str()? {
+            "step" => self.steps.push(serde_json::from_value(row).ok()?),
+            "epoch" => self.epochs.push(serde_json::from_value(row).ok()?),
+            "change" => self.changes.push(serde_json::from_value(row).ok()?),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Without what came after `step` updates.
+    pub fn until(mut self, step: u64) -> History {
+        self.steps.retain(|row| row.step <= step);
+        self.epochs.retain(|row| row.step <= step);
+        self.changes.retain(|change| change.step <= step);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: &str = r#"{"kind":"epoch","step":4,"epoch":1,"examples_seen":80,"validation_loss":0.5,"validation_accuracy":0.75,"train_seconds":1.5}"#;
+
+    #[test]
+    fn rows_of_other_kinds_and_a_line_that_was_cut_are_left_out() {
+        let change = r#"{"kind":"change","step":3,"train_seconds":1.0,"what":"learning_rate","from":0.1,"to":0.01}"#;
+        let text = format!(
+            "{{\"kind\":\"checkpoint\",\"step\":4,\"train_seconds\":1.0}}\n{change}\n{EPOCH}\n{{\"kind\":\"later\"}}\n{}",
+            &EPOCH[..40]
+        );
+        let history = History::parse(text.as_bytes());
+        assert_eq!((history.epochs.len(), history.unreadable), (1, 0));
+        assert_eq!(history.epochs[0].validation_accuracy, 0.75);
+        assert_eq!((history.changes[0].what.as_str(), history.changes[0].to.as_f64()), ("learning_rate", Some(0.01)));
+        let before = history.until(3);
+        assert_eq!((before.epochs.len(), before.changes.len()), (0, 1));
+    }
+
+    #[test]
+    fn damaged_lines_are_counted() {
+        let text = format!("{}\n{EPOCH}\n{{\"kind\":\"epoch\",\"step\":5}}\n\n[1]\n", &EPOCH[..40]);
+        let history = History::parse(text.as_bytes());
+        assert_eq!((history.epochs.len(), history.unreadable), (1, 3));
+        assert_eq!(History::parse(b"").unreadable, 0);
+    }
+}

@@ -1,0 +1,115 @@
+//! Pieces of HTML: escaping, figures, tables, the look that pages share.
+
+use std::fmt::Display;
+
+/// Text for HTML, attributes included.
+pub fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// Four significant digits, short: `0.1235`, `-12.35`, `1.235e-7`.
+pub fn figure(value: f64) -> String {
+    let magnitude = value.abs();
+    match magnitude {
+        m if m == 0.0 || !m.is_finite() => format!("{value}"),
+        m if (1e-3..1e5).contains(&m) => {
+            let decimals = 3 - m.log10().floor() as i32;
+            format!("{value:.*}", decimals.max(0) as usize)
+        }
+        _ => format!("{value:.3e}"),
+    }
+}
+
+/// `97.31 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// `-` where there is nothing.
+pub fn or_dash<T>(value: Option<T>, shown: impl Fn(T) -> String) -> String {
+    value.map_or("-".into(), shown)
+}
+
+/// Colours and letters of every page of ours, light and dark.
+pub const STYLE: &str = "
+:root { color-scheme: light dark; --text: #1b1b1b; --ground: #fff; --soft: #555; --line: #d4d4d4; --raised: #f4f4f2;
+  --link: #0b57a4 }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8e8e8; --ground: #161616; --soft: #b4b4b4; --line: #404040; --raised: #212121; --link: #8ab8f0 }
+}
+body { margin: 0 auto; max-width: 76rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif;
+  color: var(--text); background: var(--ground) }
+a { color: var(--link) }
+img { image-rendering: pixelated }
+";
+
+/// A table that scrolls sideways where it is wider than the page. Heads and cells are text; the first column names the rows.
+#[derive(Debug, Clone)]
+pub struct Table {
+    caption: String,
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+    /// Whether cells behind the first are figures.
+    figures: bool,
+}
+
+impl Table {
+    /// With the names of its columns.
+    pub fn new(caption: &str, head: &[&str]) -> Table {
+        let head = head.iter().map(|cell| escaped(cell)).collect();
+        Table { caption: escaped(caption), head, rows: Vec::new(), figures: true }
+    }
+
+    /// Cells are words, and begin at the left.
+    pub fn of_words(mut self) -> Table {
+        self.figures = false;
+        self
+    }
+
+    pub fn row(&mut self, cells: impl IntoIterator<Item = impl AsRef<str>>) {
+        self.rows.push(cells.into_iter().map(|cell| escaped(cell.as_ref())).collect());
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let class = if self.figures { " class=\"figures\"" } else { "" };
+        let label = &self.caption;
+        write!(f, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{label}\"><table{class}>")?;
+        write!(f, "<caption>{label}</caption>\n<thead><tr>")?;
+        self.head.iter().try_for_each(|cell| write!(f, "<th scope=\"col\">{cell}</th>"))?;
+        f.write_str("</tr></thead>\n<tbody>\n")?;
+        for row in &self.rows {
+            f.write_str("<tr>")?;
+            for (column, cell) in row.iter().enumerate() {
+                match column {
+                    0 => write!(f, "<th scope=\"row\">{cell}</th>")?,
+                    _ => write!(f, "<td>{cell}</td>")?,
+                }
+            }
+            f.write_str("</tr>\n")?;
+        }
+        f.write_str("</tbody></table></div>\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_four_digits() {
+        let shown: Vec<String> = [0.0, 0.123456, -12.3456, 1234.56, 1.23456e-7, f64::NAN].map(figure).into();
+        assert_eq!(shown, ["0", "0.1235", "-12.35", "1235", "1.235e-7", "NaN"]);
+    }
+
+    #[test]
+    fn cells_are_text() {
+        let mut table = Table::new("a & b", &["<i>", "n"]);
+        table.row(["\"x\"", "1"]);
+        let text = table.to_string();
+        assert!(text.contains("<th scope=\"col\">&lt;i&gt;</th>") && text.contains("&quot;x&quot;"), "{text}");
+        assert!(text.contains("<caption>a &amp; b</caption>"), "{text}");
+    }
+}

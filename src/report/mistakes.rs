@@ -1,0 +1,64 @@
+//! The test examples that the network does worst on.
+
+use super::Run;
+use crate::data::Examples;
+use crate::error::Result;
+use crate::evaluate::{Evaluation, scores};
+use crate::exec::Device;
+use crate::inspect::top;
+
+/// Examples that are shown.
+const MOST: usize = 24;
+/// Classes that are told of each.
+const TOP: usize = 3;
+
+/// A test example that was taken for another class, or whose number was missed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mistake {
+    /// In the test set, from 0.
+    pub index: usize,
+    pub label: usize,
+    pub prediction: usize,
+    /// The network's loss for it.
+    pub loss: f64,
+    /// The classes with the largest scores; none where a number is predicted.
+    pub top: Vec<(usize, f32)>,
+    /// Where a number is predicted.
+    pub number: Option<f32>,
+}
+
+/// Indices of the wrong examples by their loss, the largest first. Where numbers are learned, all examples count: each is
+/// off by something.
+fn by_loss(examples: &Examples, test: &Evaluation, numbers: bool) -> Vec<usize> {
+    let wrong = |i: &usize| numbers || u32::from(examples.labels[*i]) != test.predictions[*i];
+    let mut indices: Vec<usize> = (0..examples.len()).filter(wrong).collect();
+    indices.sort_by(|a, b| test.losses[*b].total_cmp(&test.losses[*a]));
+    indices
+}
+
+/// The worst of a test, the largest loss first; their scores are computed again.
+pub(super) async fn worst(device: &Device, run: &Run<'_>, test: &Evaluation) -> Result<Vec<Mistake>> {
+    let (network, examples) = (&run.settings.network, &run.dataset.test);
+    let numbers = network.learns_numbers();
+    let mut indices = by_loss(examples, test, numbers);
+    indices.truncate(MOST);
+    if indices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let chosen = Examples {
+        pixels: indices.iter().flat_map(|i| examples.image(*i)).copied().collect(),
+        labels: indices.iter().map(|i| examples.labels[*i]).collect(),
+        numbers: examples.numbers.clone(),
+        ..*examples
+    };
+    let scores = scores(device, network, run.weights, &chosen, MOST, run.settings.test_crops).await?;
+    let mistake = |(index, scores): (&usize, Vec<f32>)| Mistake {
+        index: *index,
+        label: usize::from(examples.labels[*index]),
+        prediction: test.predictions[*index] as usize,
+        loss: test.losses[*index],
+        top: if numbers { Vec::new() } else { top(&scores, TOP) },
+        number: scores.first().copied().filter(|_| numbers),
+    };
+    Ok(indices.iter().zip(scores).map(mistake).collect())
+}

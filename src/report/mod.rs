@@ -1,0 +1,98 @@
+//! What is left of a run to look at: `report.html`, one file that needs no network, and event files for TensorBoard.
+//!
+//! [`Report::make`] measures and computes what the run folder does not hold: the mistakes of the test, the time of each
+//! layer, and what the first and the last weights make of one example. [`Report::html`] writes it all down.
+
+pub mod axis;
+pub mod curves;
+mod history;
+pub mod html;
+mod mistakes;
+mod page;
+mod plates;
+pub mod tensorboard;
+mod timing;
+
+pub use history::History;
+pub use mistakes::Mistake;
+pub use plates::{LayerPlates, Plate};
+pub use timing::{LayerTime, LayerTimes};
+
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::evaluate::{Evaluation, evaluate_crops};
+use crate::exec::{Device, DeviceInfo};
+use crate::inspect::inspect;
+use crate::net::Parameters;
+use crate::train::{RunConfig, Settings, Summary};
+use std::path::Path;
+
+/// The test example whose pictures are shown.
+const SHOWN: usize = 0;
+/// Test examples at once, at least.
+const BATCH: usize = 100;
+
+/// The run that a report is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    pub folder: &'a Path,
+    pub config: &'a RunConfig,
+    pub settings: &'a Settings,
+    pub dataset: &'a Dataset,
+    pub history: &'a History,
+    /// Of a run that has come to its end; one that has not is reported as of its checkpoint.
+    pub summary: Option<&'a Summary>,
+    /// Updates that made the weights.
+    pub step: u64,
+    /// What the test judges: the last weights, or their moving average where one is kept.
+    pub weights: &'a [Parameters],
+}
+
+/// Everything that a report shows.
+#[derive(Debug)]
+pub struct Report<'a> {
+    pub run: Run<'a>,
+    /// What the test and the timing ran on.
+    pub device: DeviceInfo,
+    pub test: Evaluation,
+    /// The worst first.
+    pub mistakes: Vec<Mistake>,
+    /// `None` where the device's clock said nothing that can be used.
+    pub times: Option<LayerTimes>,
+    pub plates: Vec<LayerPlates>,
+}
+
+impl<'a> Report<'a> {
+    /// Computes what a report shows beyond the run folder. `test` is the run's own test where that has just been made.
+    ///
+    /// # Errors
+    /// As [`evaluate_crops`], [`inspect`] and [`Session::new`](crate::train::Session::new).
+    pub async fn make(device: &Device, run: Run<'a>, test: Option<Evaluation>) -> Result<Report<'a>> {
+        let (settings, dataset) = (run.settings, run.dataset);
+        let network = &settings.network;
+        let test = match test {
+            Some(test) => test,
+            None => {
+                let (batch, crops) = (settings.batch_size.max(BATCH), settings.test_crops);
+                evaluate_crops(device, network, run.weights, &dataset.test, batch, crops).await?
+            }
+        };
+        let mistakes = mistakes::worst(device, &run, &test).await?;
+        let times = timing::measure(device, settings, &dataset.train, run.weights).await?;
+        // A GPU would build every pipeline anew for a single example.
+        let processor = Device::Cpu;
+        let first = network.initial_parameters(settings.seed);
+        let start = inspect(&processor, network, &first, &dataset.test, SHOWN).await?;
+        let end = inspect(&processor, network, run.weights, &dataset.test, SHOWN).await?;
+        let plates = plates::plates(network, &start, &end)?;
+        Ok(Report { run, device: device.info(), test, mistakes, times, plates })
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) where a chart or a picture cannot be drawn.
+    pub fn html(&self) -> Result<String> {
+        page::html(self)
+    }
+}

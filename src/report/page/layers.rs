@@ -1,0 +1,174 @@
+//! Statistics of layers over the run: whether gradients vanish or explode on their way, and where units die.
+
+use super::{OPEN, plot};
+use crate::error::Result;
+use crate::kernels::statistics::Summary;
+use crate::program::{LayerStatistics, Quantity};
+use crate::report::Report;
+use crate::report::curves::{Chart, Curve, MOST_LINES, Scale};
+use crate::report::html::{Table, escaped, figure, or_dash, percent};
+use crate::train::StepRow;
+
+/// A figure of a layer.
+type Value = fn(&LayerStatistics) -> Option<f64>;
+
+/// σ of what comes back to a layer.
+fn gradient(layer: &LayerStatistics) -> Option<f64> {
+    layer.activation_gradient.map(|summary| f64::from(summary.std))
+}
+
+fn activation(layer: &LayerStatistics) -> Option<f64> {
+    layer.activation.map(|summary| f64::from(summary.std))
+}
+
+fn update_ratio(layer: &LayerStatistics) -> Option<f64> {
+    layer.update_ratio.map(f64::from)
+}
+
+fn dead_units(layer: &LayerStatistics) -> Option<f64> {
+    layer.dead_units.map(|share| 100.0 * f64::from(share))
+}
+
+pub(super) fn statistics(report: &Report<'_>) -> Result<String> {
+    let rows = &report.run.history.steps;
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return Ok("<p>The run has no rows of statistics.</p>\n".into());
+    };
+    let mut text = spread(last);
+    text += &overview(first, last).to_string();
+    text += "<h3>All layers</h3>\n<div class=\"plots\">\n";
+    let figures: [(&str, &str, Scale, Value); 4] = [
+        ("Gradients of activations, σ", "σ", Scale::Log, gradient),
+        ("Activations, σ", "σ", Scale::Log, activation),
+        ("Update-to-weight ratio", "‖Δw‖ / ‖w‖", Scale::Log, update_ratio),
+        ("Dead units", "percent", Scale::Even, dead_units),
+    ];
+    for (title, label, scale, value) in figures {
+        text += &together(rows, last, title, label, scale, value)?;
+    }
+    text += "</div>\n<h3>Layer by layer</h3>\n";
+    text += "<p class=\"soft\">Smallest and largest value, mean and mean ± σ of each tensor over the batch. Gradients are \
+             those of the mean loss, decay not included. Where the sizes lie far apart, the axis is logarithmic on both \
+             sides of 0.</p>\n";
+    let open = if last.layers.len() <= OPEN { " open" } else { "" };
+    for layer in &last.layers {
+        let charts = layer_charts(rows, layer)?;
+        if !charts.is_empty() {
+            text += &format!(
+                "<details{open}><summary>{}</summary>\n<div class=\"plots\">\n{charts}</div></details>\n",
+                escaped(&layer.layer)
+            );
+        }
+    }
+    Ok(text)
+}
+
+/// Between which sizes gradients lie in the last row.
+fn spread(last: &StepRow) -> String {
+    let sizes = last.layers.iter().filter_map(|layer| Some((layer.layer.as_str(), gradient(layer)?)));
+    let mut sizes: Vec<(&str, f64)> = sizes.filter(|(_, size)| size.is_finite()).collect();
+    sizes.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let (Some((least, low)), Some((most, high))) = (sizes.first(), sizes.last()) else { return String::new() };
+    let factor = match low {
+        low if *low > 0.0 => format!(", {} times as large", figure(high / low)),
+        _ => ", where they are all 0".into(),
+    };
+    format!(
+        "<p>After {} updates the gradients of activations are smallest in {} (σ {}) and largest in {} (σ {}{}). Gradients \
+         that shrink or grow by orders of magnitude from the last layer to the first vanish or explode.</p>\n",
+        last.step,
+        escaped(least),
+        figure(*low),
+        escaped(most),
+        figure(*high),
+        factor
+    )
+}
+
+fn overview(first: &StepRow, last: &StepRow) -> Table {
+    let caption = format!("First row of statistics (after {} updates) and last one (after {})", first.step, last.step);
+    let head = [
+        "layer",
+        "activation σ, first",
+        "last",
+        "gradient σ, first",
+        "last",
+        "update ratio, first",
+        "last",
+        "dead units, first",
+        "last",
+    ];
+    let mut table = Table::new(&caption, &head);
+    for layer in &last.layers {
+        let before = first.layers.iter().find(|other| other.layer == layer.layer);
+        let mut cells = vec![layer.layer.clone()];
+        for value in [activation, gradient, update_ratio] {
+            cells.extend([before.and_then(value), value(layer)].map(|value| or_dash(value, figure)));
+        }
+        let dead = |layer: &LayerStatistics| layer.dead_units.map(f64::from);
+        cells.extend([before.and_then(dead), dead(layer)].map(|share| or_dash(share, percent)));
+        table.row(cells);
+    }
+    table
+}
+
+/// One figure of all layers that have it, a few to a chart, all on the same axis.
+fn together(rows: &[StepRow], last: &StepRow, title: &str, label: &str, scale: Scale, value: Value) -> Result<String> {
+    let points = |layer: &LayerStatistics| -> Vec<(f64, f64)> {
+        let of = |row: &StepRow| {
+            let found = row.layers.iter().find(|other| other.layer == layer.layer)?;
+            Some((row.step as f64, value(found)?))
+        };
+        rows.iter().filter_map(of).collect()
+    };
+    let lines = last.layers.iter().map(|layer| (layer.layer.as_str(), points(layer)));
+    let lines: Vec<(&str, Vec<(f64, f64)>)> = lines.filter(|(_, points)| !points.is_empty()).collect();
+    let seen = |y: &f64| y.is_finite() && (scale != Scale::Log || *y > 0.0);
+    let heights = || lines.iter().flat_map(|(_, points)| points).map(|(_, y)| *y).filter(seen);
+    let holds = heights().reduce(f64::min).zip(heights().reduce(f64::max)).map(|(low, high)| [low, high]);
+    let charts = lines.len().div_ceil(MOST_LINES).max(1);
+    let mut text = String::new();
+    for (part, lines) in lines.chunks(lines.len().div_ceil(charts).max(1)).enumerate() {
+        let title = if charts > 1 { format!("{title} ({} of {charts})", part + 1) } else { title.to_string() };
+        let line =
+            |(place, (name, points)): (usize, &(&str, Vec<(f64, f64)>))| Curve::line(*name, place, points.clone());
+        let curves = lines.iter().enumerate().map(line).collect();
+        text += &plot(&Chart { curves, holds, ..Chart::new(title, label, scale) }, figure)?;
+    }
+    Ok(text)
+}
+
+/// Activations, their gradients and those of the weights.
+fn layer_charts(rows: &[StepRow], layer: &LayerStatistics) -> Result<String> {
+    let figures = [
+        ("activations", Quantity::Activation),
+        ("gradients of activations", Quantity::ActivationGradient),
+        ("gradients of weights", Quantity::WeightGradient),
+    ];
+    let mut text = String::new();
+    for (what, quantity) in figures {
+        let of = |row: &StepRow| {
+            let found = row.layers.iter().find(|other| other.layer == layer.layer)?;
+            Some((row.step as f64, *found.get(quantity)?))
+        };
+        let summaries: Vec<(f64, Summary)> = rows.iter().filter_map(of).collect();
+        text += &extremes(&format!("{}: {what}", layer.layer), &summaries)?;
+    }
+    Ok(text)
+}
+
+fn extremes(title: &str, summaries: &[(f64, Summary)]) -> Result<String> {
+    let of = |value: fn(&Summary) -> f32| summaries.iter().map(|(x, s)| (*x, f64::from(value(s)))).collect();
+    let sizes = summaries.iter().map(|(_, summary)| f64::from(summary.std)).filter(|size| *size > 0.0);
+    let scale = sizes.reduce(f64::min).map_or(Scale::Even, Scale::Signed);
+    let chart = Chart {
+        curves: vec![
+            Curve::line("mean", 0, of(|s| s.mean)),
+            Curve::line("smallest", 1, of(|s| s.min)),
+            Curve::line("largest", 2, of(|s| s.max)),
+        ],
+        band: summaries.iter().map(|(x, s)| (*x, f64::from(s.mean - s.std), f64::from(s.mean + s.std))).collect(),
+        ..Chart::new(title, "value", scale)
+    };
+    plot(&chart, figure)
+}

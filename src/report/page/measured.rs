@@ -1,0 +1,119 @@
+//! Pictures of layers at the run's start and end, and what each layer costs.
+
+use super::OPEN;
+use crate::exec::Clock;
+use crate::report::html::{Table, escaped, figure, or_dash};
+use crate::report::plates::address;
+use crate::report::{LayerTimes, Plate, Report, SHOWN};
+
+pub(super) fn pictures(report: &Report<'_>) -> String {
+    let run = &report.run;
+    let names = run.dataset.class_names();
+    let label = usize::from(run.dataset.test.labels[SHOWN]);
+    let mut text = format!(
+        "<p>Test example {SHOWN} (label {}) before the first update and after {}: what each layer makes of it, the gradients \
+         of its loss (decay not included), the weights and their gradients. Each picture has a scale of its own with zero in \
+         the middle, blue below and orange above; magenta is what is not finite.</p>\n",
+        escaped(names.get(label).unwrap_or(&label.to_string())),
+        run.step
+    );
+    let open = if report.plates.len() <= OPEN { " open" } else { "" };
+    for (layer, node) in report.plates.iter().zip(&run.settings.network.nodes) {
+        text += &format!(
+            "<details{open}><summary>{} <span>{}, {}</span></summary>\n",
+            escaped(&layer.layer),
+            node.layer.kind(),
+            node.output
+        );
+        for (start, end) in layer.start.iter().zip(&layer.end) {
+            text +=
+                &format!("<div class=\"pair\">{}{}</div>\n", shown(start, "at the start"), shown(end, "at the end"));
+        }
+        text += "</details>\n";
+    }
+    text
+}
+
+fn shown(plate: &Plate, when: &str) -> String {
+    let what = escaped(&plate.name.rsplit('.').next().unwrap_or_default().replace('_', " "));
+    let (caption, [width, height]) = (escaped(&plate.caption), plate.size);
+    format!(
+        "<figure><img src=\"{}\" width=\"{width}\" height=\"{height}\" loading=\"lazy\" alt=\"{what} {when}, {caption}\">\
+         <figcaption>{what} {when}: {caption}</figcaption></figure>",
+        address(&plate.png)
+    )
+}
+
+pub(super) fn timing(report: &Report<'_>) -> String {
+    let Some(times) = &report.times else {
+        return "<p>The device's clock gave nothing usable.</p>\n".into();
+    };
+    let clock = match times.clock {
+        Clock::GpuTimestamps => "the GPU's own timestamps",
+        Clock::WallClock => "the host's clock",
+    };
+    let mut text = format!(
+        "<p>Measured at the end of the run on {}, by {clock}: medians over {} training steps of {} examples. Every operation \
+         is timed by itself, one after the other.",
+        escaped(&report.device.to_string()),
+        times.rounds,
+        times.batch
+    );
+    text += match report.device.executor {
+        "cpu" => {
+            " In training, the processor takes pieces of the batch through chains of operations across layers instead, so \
+             that a whole step may take less than its operations together.</p>\n"
+        }
+        "gpu" => {
+            " In training, nothing waits between them, so that a whole step may take less than its operations \
+                  together.</p>\n"
+        }
+        _ => "</p>\n",
+    };
+    text += &layers(times).to_string();
+    text += &steps(times).to_string();
+    text
+}
+
+fn micros(nanoseconds: f64) -> String {
+    figure(nanoseconds / 1e3)
+}
+
+fn layers(times: &LayerTimes) -> Table {
+    let head = ["layer", "forward, µs a step", "backward, µs a step", "both, ns an example", "share"];
+    let mut table = Table::new("Each layer; a dash where it has no operation of its own", &head);
+    let share = |ns: f64| format!("{:.1} %", 100.0 * ns / times.sum.max(f64::MIN_POSITIVE));
+    for layer in &times.layers {
+        let own = [layer.forward, layer.backward].into_iter().flatten().reduce(|a, b| a + b);
+        let by = layer.computed_by.as_ref().map_or(String::new(), |by| format!(" (computed by {by})"));
+        table.row([
+            format!("{}{by}", layer.layer),
+            or_dash(layer.forward, micros),
+            or_dash(layer.backward, micros),
+            or_dash(own, |ns| figure(ns / times.batch as f64)),
+            or_dash(own, share),
+        ]);
+    }
+    let mut further = |name: &str, ns: f64| {
+        let per_example = figure(ns / times.batch as f64);
+        table.row([name.to_string(), micros(ns), "-".into(), per_example, share(ns)]);
+    };
+    further("sums of losses", times.others);
+    further("update of the weights", times.update);
+    table
+}
+
+fn steps(times: &LayerTimes) -> Table {
+    let mut table = Table::new("The same steps in larger pieces", &["", "µs a step", "ns an example"]);
+    let [forward, backward, update] = times.phases;
+    for (name, ns) in [
+        ("all operations one by one, together", times.sum),
+        ("forward in one piece, with gathering the batch", forward),
+        ("backward in one piece", backward),
+        ("update in one piece", update),
+        ("a whole step in one piece", times.whole),
+    ] {
+        table.row([name.to_string(), micros(ns), figure(ns / times.batch as f64)]);
+    }
+    table
+}

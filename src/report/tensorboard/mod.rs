@@ -1,0 +1,376 @@
+//! TensorBoard's event files, `tensorboard/events.out.tfevents.*` in the run folder.
+//!
+//! A file is a sequence of records: length, its checksum, an event, its checksum. A run that goes on begins a new file with
+//! an event that makes void what earlier files have beyond its checkpoint; what they lack before it is written once more
+//! from `metrics.jsonl`.
+
+mod proto;
+
+use super::{History, Plate};
+use crate::error::{Error, Result};
+use crate::kernels::statistics::Summary as Figures;
+use crate::program::LayerStatistics;
+use crate::train::{ChangeRow, EpochRow, StepRow, Summary};
+use prost::Message;
+use proto::{Event, Image, Metadata, PluginData, SessionLog, Shape, Tensor, Value};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// In a run folder.
+pub const FOLDER: &str = "tensorboard";
+/// What TensorBoard knows event files by, and what tells ours from others.
+const PREFIX: &str = "events.out.tfevents.";
+const SUFFIX: &str = ".glassnet";
+
+/// An event file that is being written.
+#[derive(Debug)]
+pub struct Events {
+    path: PathBuf,
+    file: File,
+}
+
+impl Events {
+    /// A new file in the folder of a run that is at `step`, with `settings`, its `config.toml`, as a text. What earlier
+    /// files have of later steps becomes void; rows of `history` that they lack are written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder cannot be made or read, or the file not be written.
+    pub fn begin(run: &Path, step: u64, history: &History, settings: &str) -> Result<Events> {
+        let folder = run.join(FOLDER);
+        let earlier = files(&folder)?;
+        let mut written = None;
+        for path in &earlier {
+            written = last_step(path, written)?;
+        }
+        let mut events = Events::create(&folder)?;
+        if !earlier.is_empty() {
+            // What lies before is kept; without a figure yet, nothing is.
+            let from = written.map_or(0, |last| last.min(step) + 1);
+            events.write(now(), from, |event| event.session_log = Some(SessionLog { status: 1 }))?;
+        }
+        if written.is_none() {
+            events.text(now(), 0, "settings", settings)?;
+        }
+        let lacking = |at: u64| at <= step && written.is_none_or(|last| at > last);
+        events.rows(run, history, lacking)?;
+        Ok(events)
+    }
+
+    /// All files of a run anew, from its rows; those that Glassnet wrote before are removed.
+    ///
+    /// # Errors
+    /// As [`Events::begin`].
+    pub fn again(run: &Path, history: &History, settings: &str) -> Result<Events> {
+        let folder = run.join(FOLDER);
+        for path in files(&folder)? {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        Events::begin(run, u64::MAX, history, settings)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn create(folder: &Path) -> Result<Events> {
+        fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
+        // TensorBoard reads files in the order of their names.
+        let newest = files(folder)?.last().and_then(|path| seconds_of(path)).map_or(0, |seconds| seconds + 1);
+        let seconds = newest.max(now() as u64);
+        let path = folder.join(format!("{PREFIX}{seconds:010}{SUFFIX}"));
+        let file = OpenOptions::new().create_new(true).write(true).open(&path);
+        let mut events = Events { file: file.map_err(Error::io("create", &path))?, path };
+        events.write(now(), 0, |event| event.file_version = Some("brain.Event:2".into()))?;
+        Ok(events)
+    }
+
+    /// Rows of the past. When they were made is told by the clock of training, which ended when the file of rows was last
+    /// written.
+    fn rows(&mut self, run: &Path, history: &History, wanted: impl Fn(u64) -> bool) -> Result<()> {
+        let modified = fs::metadata(run.join("metrics.jsonl")).and_then(|file| file.modified());
+        let end = modified.map_or_else(|_| now(), seconds_since_1970);
+        let clocks = history.steps.iter().map(|row| row.train_seconds);
+        let last = clocks.chain(history.epochs.iter().map(|row| row.train_seconds)).fold(0.0, f64::max);
+        let mut epochs = history.epochs.iter().filter(|row| wanted(row.step)).peekable();
+        for row in history.steps.iter().filter(|row| wanted(row.step)) {
+            while let Some(epoch) = epochs.next_if(|epoch| epoch.step < row.step) {
+                self.epoch_at(end - last + epoch.train_seconds, epoch)?;
+            }
+            self.step_at(end - last + row.train_seconds, row)?;
+        }
+        for row in epochs {
+            self.epoch_at(end - last + row.train_seconds, row)?;
+        }
+        for change in history.changes.iter().filter(|change| wanted(change.step)) {
+            self.change(change)?;
+        }
+        Ok(())
+    }
+
+    /// A setting that was changed, as a text.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn change(&mut self, row: &ChangeRow) -> Result<()> {
+        let ChangeRow { step, what, from, to, .. } = row;
+        self.text(now(), *step, "changes", &format!("{what}: {from} to {to}"))
+    }
+
+    /// A row of statistics.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn step(&mut self, row: &StepRow) -> Result<()> {
+        self.step_at(now(), row)
+    }
+
+    fn step_at(&mut self, time: f64, row: &StepRow) -> Result<()> {
+        let mut values = vec![
+            scalar("loss/training", row.classification_loss),
+            scalar("loss/weight_decay", row.weight_decay_loss),
+            scalar("accuracy/training", row.training_accuracy),
+            scalar("learning_rate", row.learning_rate),
+            scalar("images_per_second", row.images_per_second),
+        ];
+        values.extend(row.validation_loss.map(|loss| scalar("loss/validation", loss)));
+        values.extend(row.validation_accuracy.map(|share| scalar("accuracy/validation", share)));
+        row.layers.iter().for_each(|layer| values.extend(of_layer(layer)));
+        self.values(time, row.step, values)
+    }
+
+    /// A pass over the whole validation set.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn epoch(&mut self, row: &EpochRow) -> Result<()> {
+        self.epoch_at(now(), row)
+    }
+
+    fn epoch_at(&mut self, time: f64, row: &EpochRow) -> Result<()> {
+        let values =
+            [("loss/validation_whole", row.validation_loss), ("accuracy/validation_whole", row.validation_accuracy)];
+        self.values(time, row.step, values.map(|(tag, value)| scalar(tag, value)).into())
+    }
+
+    /// The run's test.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn test(&mut self, summary: &Summary) -> Result<()> {
+        let values = [("loss/test", summary.test_loss), ("accuracy/test", summary.test_accuracy)];
+        self.values(now(), summary.steps, values.map(|(tag, value)| scalar(tag, value)).into())
+    }
+
+    /// Pictures of layers after `step` updates.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be written.
+    pub fn pictures<'a>(&mut self, step: u64, plates: impl Iterator<Item = &'a Plate>) -> Result<()> {
+        let picture = |plate: &Plate| Value {
+            tag: plate.name.replacen('.', "/", 1),
+            image: Some(Image {
+                height: plate.size[1] as i32,
+                width: plate.size[0] as i32,
+                colorspace: 3,
+                encoded_image_string: plate.png.clone(),
+            }),
+            ..Value::default()
+        };
+        // An event each: a reader drops records that are very large.
+        plates.map(picture).try_for_each(|value| self.values(now(), step, vec![value]))
+    }
+
+    fn text(&mut self, time: f64, step: u64, tag: &str, text: &str) -> Result<()> {
+        // TensorBoard reads Markdown, in which four spaces keep lines as they are.
+        let lines: Vec<String> = text.lines().map(|line| format!("    {line}")).collect();
+        let tensor = Tensor { dtype: 7, tensor_shape: Some(Shape {}), string_val: vec![lines.join("\n").into_bytes()] };
+        let plugin_data = Some(PluginData { plugin_name: "text".into() });
+        let metadata = Some(Metadata { plugin_data });
+        let value = Value { tag: tag.into(), tensor: Some(tensor), metadata, ..Value::default() };
+        self.values(time, step, vec![value])
+    }
+
+    fn values(&mut self, time: f64, step: u64, value: Vec<Value>) -> Result<()> {
+        self.write(time, step, |event| event.summary = Some(proto::Summary { value }))
+    }
+
+    /// Appends one record and hands it to the system, so that whoever watches sees it.
+    fn write(&mut self, time: f64, step: u64, fill: impl FnOnce(&mut Event)) -> Result<()> {
+        let mut event = Event { wall_time: time, step: step as i64, ..Event::default() };
+        fill(&mut event);
+        self.file.write_all(&record(&event.encode_to_vec())).map_err(Error::io("write", &self.path))
+    }
+}
+
+fn scalar(tag: impl Into<String>, value: f64) -> Value {
+    Value { tag: tag.into(), simple_value: Some(value as f32), ..Value::default() }
+}
+
+/// A layer's figures, each under its name.
+fn of_layer(layer: &LayerStatistics) -> Vec<Value> {
+    let name = &layer.layer;
+    let mut values = Vec::new();
+    let tensors: [(&str, &Option<Figures>); 6] = [
+        ("activation", &layer.activation),
+        ("activation_gradient", &layer.activation_gradient),
+        ("weight", &layer.weight),
+        ("weight_gradient", &layer.weight_gradient),
+        ("bias", &layer.bias),
+        ("bias_gradient", &layer.bias_gradient),
+    ];
+    for (tensor, figures) in tensors.iter().filter_map(|(tensor, figures)| Some((tensor, figures.as_ref()?))) {
+        let Figures { min, max, mean, std, .. } = *figures;
+        for (figure, value) in [("min", min), ("max", max), ("mean", mean), ("std", std)] {
+            values.push(scalar(format!("{name}/{tensor}/{figure}"), value.into()));
+        }
+    }
+    values.extend(layer.update_ratio.map(|ratio| scalar(format!("{name}/update_ratio"), ratio.into())));
+    values.extend(layer.dead_units.map(|share| scalar(format!("{name}/dead_units"), share.into())));
+    values
+}
+
+/// Length (8 bytes), its checksum (4), the data, its checksum; all little-endian.
+fn record(data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u64).to_le_bytes();
+    let sums = [masked(&length), masked(data)].map(u32::to_le_bytes);
+    [&length[..], &sums[0], data, &sums[1]].concat()
+}
+
+/// A CRC-32C, rotated and moved, so that checksums of data that hold checksums stay apart.
+fn masked(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Our event files in the order of their names; none where there is no folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", folder))?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        if seconds_of(&path).is_some() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The number in the name of a file of ours.
+fn seconds_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+/// The last step that there are figures of, in this file or in those `before` it; a record that was cut short ends it.
+fn last_step(path: &Path, before: Option<u64>) -> Result<Option<u64>> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let (mut rest, mut last) = (&bytes[..], before);
+    while let Some((data, behind)) = first_record(rest) {
+        rest = behind;
+        let Ok(event) = Event::decode(data) else { break };
+        let step = u64::try_from(event.step).ok();
+        if event.session_log.is_some() {
+            last = last.min(step.and_then(|step| step.checked_sub(1)));
+        } else if event.summary.is_some_and(|summary| summary.value.iter().any(|v| v.simple_value.is_some())) {
+            last = last.max(step);
+        }
+    }
+    Ok(last)
+}
+
+/// A record's data and what follows it.
+fn first_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let data = rest.get(4..)?.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let sum = rest.get(4 + data.len()..)?.first_chunk::<4>()?;
+    (*sum == masked(data).to_le_bytes()).then(|| (data, &rest[8 + data.len()..]))
+}
+
+fn now() -> f64 {
+    seconds_since_1970(SystemTime::now())
+}
+
+fn seconds_since_1970(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The checksum of nine digits is published with CRC-32C; the mask is TensorFlow's.
+    #[test]
+    fn checksums_are_masked() {
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(masked(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8));
+    }
+
+    fn epoch(step: u64) -> EpochRow {
+        EpochRow {
+            step,
+            epoch: 1,
+            examples_seen: step,
+            validation_loss: 0.5,
+            validation_accuracy: 0.25,
+            averaged: false,
+            train_seconds: step as f64,
+        }
+    }
+
+    fn steps_of(path: &Path) -> Vec<(i64, bool)> {
+        let bytes = fs::read(path).expect("the file");
+        let (mut rest, mut steps) = (&bytes[..], Vec::new());
+        while let Some((data, behind)) = first_record(rest) {
+            let event = Event::decode(data).expect("an event");
+            let figures = event.summary.iter().flat_map(|s| &s.value).any(|v| v.simple_value.is_some());
+            if figures || event.session_log.is_some() {
+                steps.push((event.step, event.session_log.is_some()));
+            }
+            rest = behind;
+        }
+        assert!(rest.is_empty());
+        steps
+    }
+
+    #[test]
+    fn a_run_that_goes_on_makes_what_came_after_its_checkpoint_void_and_fills_gaps() {
+        let run = tempfile::tempdir().expect("a folder");
+        let none = History::default();
+        let mut first = Events::begin(run.path(), 0, &none, "a = 1").expect("begins");
+        for step in [2, 4, 6] {
+            first.epoch(&epoch(step)).expect("written");
+        }
+        assert_eq!(steps_of(first.path()), [(2, false), (4, false), (6, false)]);
+        // Killed after 6, goes on from 5: step 6 is void.
+        let history = History { epochs: [2, 4].map(epoch).into(), ..History::default() };
+        let second = Events::begin(run.path(), 5, &history, "a = 1").expect("begins");
+        assert_eq!(steps_of(second.path()), [(6, true)]);
+        assert!(second.path() > first.path());
+        // Goes on from 10, after a session that wrote none.
+        let history = History { epochs: [2, 4, 6, 8, 10].map(epoch).into(), ..History::default() };
+        let third = Events::begin(run.path(), 10, &history, "a = 1").expect("begins");
+        assert_eq!(steps_of(third.path()), [(6, true), (6, false), (8, false), (10, false)]);
+        // Anew: one file with all.
+        let again = Events::again(run.path(), &history, "a = 1").expect("begins");
+        assert_eq!(files(&run.path().join(FOLDER)).expect("a list"), [again.path()]);
+        assert_eq!(steps_of(again.path()), [2, 4, 6, 8, 10].map(|step| (step, false)));
+    }
+
+    #[test]
+    fn a_record_that_was_cut_ends_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut events = Events::begin(folder.path(), 0, &History::default(), "").expect("begins");
+        events.epoch(&epoch(3)).expect("written");
+        events.epoch(&epoch(7)).expect("written");
+        let bytes = fs::read(events.path()).expect("the file");
+        assert_eq!(last_step(events.path(), None).expect("read"), Some(7));
+        fs::write(events.path(), &bytes[..bytes.len() - 1]).expect("written");
+        assert_eq!(last_step(events.path(), None).expect("read"), Some(3));
+    }
+}

@@ -1,0 +1,218 @@
+//! What each layer costs forward and backward, on the device of the run, with the run's own batch and weights.
+//!
+//! Every operation of a training step is timed by itself, as the device's clock allows; beside that the step as training
+//! runs it, in one piece, and its phases. Weights stay as they are: no step ends with an update.
+
+use crate::data::{Examples, Sampler, split};
+use crate::error::Result;
+use crate::exec::{Clock, Device, Executor, write_reals};
+use crate::net::{Network, Parameters};
+use crate::program::{Program, Stage};
+use crate::train::{Session, Settings};
+use std::ops::Range;
+use std::time::Duration;
+use web_time::Instant;
+
+/// Rounds whose times do not count: pipelines and caches are cold.
+const WARM_UP: usize = 2;
+/// Rounds that count, at least and at most.
+const ROUNDS: [usize; 2] = [3, 25];
+/// Time after which no further round begins.
+const BUDGET: Duration = Duration::from_millis(400);
+/// Timed ranges that an executor takes at once.
+const RANGES: usize = 512;
+/// Tags of captures: a step in one piece, its phases, and from here on single operations by their place.
+const WHOLE: u64 = 0;
+const PHASES: u64 = 1;
+const OPERATIONS: u64 = 2;
+
+/// Medians over several steps, in nanoseconds a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerTimes {
+    pub clock: Clock,
+    /// Steps that the medians are over.
+    pub rounds: usize,
+    /// Examples in each.
+    pub batch: usize,
+    /// In the order of the network.
+    pub layers: Vec<LayerTime>,
+    /// The update of all weights.
+    pub update: f64,
+    /// Operations that belong to no layer, as the sum of the losses.
+    pub others: f64,
+    /// All single operations together.
+    pub sum: f64,
+    /// Forward with the gathering of the batch, backward and update, each in one piece.
+    pub phases: [f64; 3],
+    /// A whole step in one piece.
+    pub whole: f64,
+}
+
+/// One layer; the input's forward pass gathers, crops and varies the batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerTime {
+    pub layer: String,
+    /// The layer whose operations compute this one too, where it has none of its own.
+    pub computed_by: Option<String>,
+    /// `None` where there is no operation.
+    pub forward: Option<f64>,
+    pub backward: Option<f64>,
+}
+
+/// Times of one round.
+#[derive(Debug, Clone, Default)]
+struct Round {
+    whole: f64,
+    phases: [f64; 3],
+    operations: Vec<f64>,
+}
+
+/// Measures training steps of `settings` on `examples` from these weights. `None` where the device's clock says nothing
+/// that can be used.
+///
+/// # Errors
+/// As [`Session::new`], and [`Error::Device`](crate::Error::Device) where the device fails.
+pub async fn measure(
+    device: &Device,
+    settings: &Settings,
+    examples: &Examples,
+    weights: &[Parameters],
+) -> Result<Option<LayerTimes>> {
+    let mut session = Session::new(device, settings, examples).await?;
+    let flat = session.flat(weights);
+    let executor = session.executor.as_mut();
+    let parameters = executor.program().parameters.id;
+    write_reals(executor, parameters, &flat)?;
+    let mut sampler = Sampler::new(split(examples.len()).train, settings.batch_size, settings.seed);
+    let indices = sampler.batch_at(0).to_vec();
+    let labels: Vec<u32> = indices.iter().map(|i| u32::from(examples.labels[*i as usize])).collect();
+    let header = settings.header(0, u64::MAX, indices.len());
+    let words = executor.program().input_words(header, &indices, &labels);
+
+    let (mut rounds, mut clock, mut begin) = (Vec::new(), None, Instant::now());
+    for turn in 0.. {
+        if turn == WARM_UP {
+            begin = Instant::now();
+        }
+        let (found, round) = round(executor, &words).await?;
+        // A device may find out that its own clock is of no use; what that said before does not count.
+        if clock != Some(found) {
+            (clock, rounds) = (Some(found), Vec::new());
+        }
+        if turn >= WARM_UP {
+            rounds.push(round);
+        }
+        let count = rounds.len();
+        if count >= ROUNDS[1] || (count >= ROUNDS[0] && begin.elapsed() >= BUDGET) {
+            break;
+        }
+    }
+    let program = executor.program();
+    Ok(clock.and_then(|clock| summary(&settings.network, program, clock, &rounds, indices.len())))
+}
+
+/// One step in each of the three ways.
+async fn round(executor: &mut dyn Executor, words: &[u32]) -> Result<(Clock, Round)> {
+    let program = executor.program();
+    let all = program.stages(Stage::Batch, Stage::Update);
+    let phases =
+        [program.stages(Stage::Batch, Stage::Forward), program.stage(Stage::Backward), program.stage(Stage::Update)];
+    let single: Vec<Range<usize>> = all.clone().map(|i| i..i + 1).collect();
+    let mut ways: Vec<(u64, &[Range<usize>])> = vec![(WHOLE, std::slice::from_ref(&all)), (PHASES, &phases)];
+    ways.extend(single.chunks(RANGES).enumerate().map(|(i, part)| (OPERATIONS + (i * RANGES) as u64, part)));
+    executor.begin_step(words)?;
+    for (tag, ranges) in ways {
+        executor.finish().await?;
+        executor.run_timed(tag, ranges).await?;
+    }
+    executor.end_step(false).await?;
+    executor.finish().await?;
+    let mut round = Round { operations: vec![f64::NAN; single.len()], ..Round::default() };
+    let mut clock = Clock::GpuTimestamps;
+    for capture in executor.captured()? {
+        let Some(timings) = capture.timings else { continue };
+        if timings.clock == Clock::WallClock {
+            clock = Clock::WallClock;
+        }
+        let times = &timings.nanoseconds;
+        match capture.tag {
+            WHOLE => round.whole = times.first().copied().unwrap_or(f64::NAN),
+            PHASES => round.phases.iter_mut().zip(times).for_each(|(to, from)| *to = *from),
+            tag => {
+                let places = round.operations.iter_mut().skip((tag - OPERATIONS) as usize);
+                places.zip(times).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+    Ok((clock, round))
+}
+
+fn summary(network: &Network, program: &Program, clock: Clock, rounds: &[Round], batch: usize) -> Option<LayerTimes> {
+    let sound = |round: &Round| round.whole > 0.0 && round.operations.iter().all(|ns| *ns >= 0.0 && ns.is_finite());
+    if rounds.is_empty() || !rounds.iter().all(sound) {
+        return None;
+    }
+    let instructions = &program.instructions[program.stages(Stage::Batch, Stage::Update)];
+    let of = |chosen: &dyn Fn(Option<usize>, Stage) -> bool| {
+        let chosen = |place: usize| chosen(instructions[place].node, instructions[place].stage);
+        let any = (0..instructions.len()).any(chosen);
+        let total = |round: &Round| (0..instructions.len()).filter(|i| chosen(*i)).map(|i| round.operations[i]).sum();
+        any.then(|| median(rounds.iter().map(total).collect()))
+    };
+    let layer = |(node, layer): (usize, &crate::net::Node)| LayerTime {
+        layer: layer.name.clone(),
+        computed_by: program.fused.iter().find(|(at, _)| *at == node).map(|(_, by)| network.nodes[*by].name.clone()),
+        forward: of(&|at, stage| at == Some(node) && matches!(stage, Stage::Batch | Stage::Forward)),
+        backward: of(&|at, stage| at == Some(node) && stage == Stage::Backward),
+    };
+    Some(LayerTimes {
+        clock,
+        rounds: rounds.len(),
+        batch,
+        layers: network.nodes.iter().enumerate().map(layer).collect(),
+        update: of(&|_, stage| stage == Stage::Update).unwrap_or(0.0),
+        others: of(&|node, stage| node.is_none() && stage != Stage::Update).unwrap_or(0.0),
+        sum: of(&|_, _| true).unwrap_or(0.0),
+        phases: [0, 1, 2].map(|i| median(rounds.iter().map(|round| round.phases[i]).collect())),
+        whole: median(rounds.iter().map(|round| round.whole).collect()),
+    })
+}
+
+/// The middle value, or the mean of the two in the middle; 0 of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => values[count / 2],
+        count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Overrides;
+
+    #[test]
+    fn every_layer_has_its_operations_or_says_who_computes_it() {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let settings = Settings::resolve(network, &Overrides::default()).expect("its own settings");
+        let (pixels, labels) = (vec![7; 100 * 784], (0..100).map(|i| i % 10).collect());
+        let examples = Examples { shape: [28, 28, 1], classes: 10, pixels, labels, numbers: vec![] };
+        let weights = settings.network.initial_parameters(1);
+        let measured = pollster::block_on(measure(&Device::Cpu, &settings, &examples, &weights));
+        let times = measured.expect("it runs").expect("a clock");
+        assert_eq!((times.clock, times.batch), (Clock::WallClock, 20));
+        assert!(times.rounds >= ROUNDS[0] && times.whole > 0.0 && times.phases.iter().all(|ns| *ns > 0.0));
+        let layer = |name: &str| times.layers.iter().find(|layer| layer.layer == name).expect("the layer");
+        assert!(layer("conv1").forward > Some(0.0) && layer("conv2").backward > Some(0.0));
+        assert_eq!((layer("relu1").forward, layer("relu1").computed_by.as_deref()), (None, Some("pool1")));
+        let own = times.layers.iter().flat_map(|layer| [layer.forward, layer.backward]).flatten().sum::<f64>();
+        assert!(own + times.update <= 3.0 * times.sum && own > 0.0, "{times:?}");
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!([median(vec![9.0, 1.0, 2.0]), median(vec![4.0, 1.0]), median(vec![])], [2.0, 2.5, 0.0]);
+    }
+}
