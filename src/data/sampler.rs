@@ -94,6 +94,11 @@ impl Sampler {
         self.at(step).batch
     }
 
+    /// Whether the batch size changed in the steps before `step`, or right there.
+    pub fn batch_changed_before(&self, step: u64) -> bool {
+        self.segments.get(1).is_some_and(|segment| segment.first <= step)
+    }
+
     /// The examples that `steps` steps have seen.
     pub fn examples_seen(&self, steps: u64) -> u64 {
         let (epochs, offset) = self.place(steps);
@@ -118,7 +123,7 @@ impl Sampler {
         for (segment, end) in self.segments.iter().zip(ends) {
             let Some(later) = epochs.checked_sub(segment.epoch + 1) else { return segment.first };
             let later = later.saturating_mul(examples.div_ceil(segment.batch) as u64);
-            let steps = (segment.first + segment.head(examples)).saturating_add(later);
+            let steps = segment.first.saturating_add(segment.head(examples)).saturating_add(later);
             if steps <= end {
                 return steps;
             }

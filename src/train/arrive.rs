@@ -135,10 +135,7 @@ impl Run<'_> {
             step: step + 1,
             epoch: self.course.sampler.epoch_at(step),
             examples_seen: self.examples_seen(step + 1),
-            learning_rate: {
-                let (step, end) = self.course.moment(step).progress;
-                self.settings.learning_rate(step, end)
-            },
+            learning_rate: self.settings.learning_rate(self.course.moment(step).progress),
             classification_loss: training.loss().unwrap_or_default(),
             weight_decay_loss: {
                 let Settings { network, l1_decay, l2_decay, .. } = &self.settings;

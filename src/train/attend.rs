@@ -73,6 +73,11 @@ impl<'a> Run<'a> {
                 self.session.restore(&snapshot)?;
             }
             Change::L1Decay(_) | Change::L2Decay(_) => self.session.set_decay(settings.decay())?,
+            // Its velocity has the former rates in it, and would carry the weights on.
+            Change::LearningRate(0.0) if settings.trainer.momentum().is_some() => {
+                snapshot.state.fill(0.0);
+                self.session.restore(&snapshot)?;
+            }
             // Each step's header has the rate; the program has the others.
             Change::LearningRate(_) | Change::Momentum(_) | Change::BatchSize(_) => {}
         }

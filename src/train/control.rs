@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 /// What changes a run while it goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// The base rate, which the schedule multiplies; 0 freezes weights and biases.
+    /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the trainers momentum and nesterov
+    /// then begin with a velocity of 0 again.
     LearningRate(f64),
     /// Of the trainers momentum and nesterov.
     Momentum(f64),

@@ -12,12 +12,20 @@ use crate::error::{Error, Result};
 pub struct Moment {
     /// From 0 over the whole run.
     pub step: u64,
-    /// What the schedule goes by: so many steps of so many.
-    pub progress: (u64, u64),
+    /// What the schedule goes by.
+    pub progress: Part,
     /// Updates since the optimiser began, this one included.
     pub updates: u64,
     /// The batch sizes of these updates, added up.
     pub examples: u64,
+}
+
+/// Which part of the run a step is: the unit is a step, or an example where steps are of several sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub from: u64,
+    pub width: u64,
+    pub end: u64,
 }
 
 /// Which examples each step has, and where the run ends.
@@ -102,15 +110,13 @@ impl Course {
     }
 
     /// Where step `step` stands.
-    pub fn moment(&self, step: u64) -> Moment {
+    pub(super) fn moment(&self, step: u64) -> Moment {
         let progress = match self.length {
-            Length::Steps(end) => (step, end),
-            // By passes, in steps of the batch size at hand: a schedule goes on where it was when that changes.
-            Length::Epochs(epochs) => {
-                let ((epoch, offset), batch) = (self.sampler.place(step), self.sampler.batch_size_at(step));
-                let per_epoch = self.sampler.examples().div_ceil(batch) as u64;
-                (epoch * per_epoch + (offset / batch) as u64, epochs.saturating_mul(per_epoch))
+            Length::Epochs(epochs) if self.sampler.batch_changed_before(step) => {
+                let (from, to) = (self.sampler.examples_seen(step), self.sampler.examples_seen(step + 1));
+                Part { from, width: to - from, end: epochs.saturating_mul(self.sampler.examples() as u64) }
             }
+            _ => Part { from: step, width: 1, end: self.end() },
         };
         let examples = self.sampler.whole_batches(step + 1) - self.sampler.whole_batches(self.began);
         Moment { step, progress, updates: step + 1 - self.began, examples }
@@ -144,7 +150,8 @@ mod tests {
             assert_eq!(course.end(), end);
             for step in 0..end {
                 let (updates, examples) = (step + 1, 10 * (step + 1));
-                assert_eq!(course.moment(step), Moment { step, progress: (step, end), updates, examples });
+                let progress = Part { from: step, width: 1, end };
+                assert_eq!(course.moment(step), Moment { step, progress, updates, examples });
             }
             assert_eq!([0, 1, 10, 19, 20].map(|done| course.ends_epoch(done)), [false, false, true, false, true]);
             assert_eq!([0, 1, 10, 11].map(|done| course.epochs_begun(done)), [0, 1, 1, 2]);
@@ -157,13 +164,14 @@ mod tests {
         let (course, settings) = replay(Length::Epochs(3), &rows).expect("valid");
         // A pass and a half in 15 steps, the other half in 2, a pass in 4.
         assert_eq!((settings.batch_size, course.end()), (25, 21));
-        assert_eq!(
-            [14, 15, 16, 17, 20].map(|step| course.moment(step).progress),
-            [(14, 30), (6, 12), (7, 12), (8, 12), (11, 12)]
-        );
+        let of = |step| {
+            let Part { from, width, end } = course.moment(step).progress;
+            (from, width, end)
+        };
+        assert_eq!([15, 16, 17, 20].map(of), [(150, 25, 300), (175, 25, 300), (200, 25, 300), (275, 25, 300)]);
         assert_eq!([17, 18, 21].map(|done| course.ends_epoch(done)), [true, false, true]);
         let (course, _) = replay(Length::Steps(40), &rows).expect("valid");
-        assert_eq!((course.end(), course.moment(15).progress), (40, (15, 40)));
+        assert_eq!((course.end(), course.moment(15).progress), (40, Part { from: 15, width: 1, end: 40 }));
     }
 
     #[test]

@@ -294,6 +294,9 @@ impl RunFolder {
         let changes = checkpoint.extra.get("changes").cloned().unwrap_or_else(|| serde_json::json!([]));
         let changes: Vec<ChangeRow> =
             serde_json::from_value(changes).map_err(|_| foreign("what was changed in the run"))?;
+        if changes.last().is_some_and(|row| row.step > checkpoint.step) {
+            return Err(foreign("what was changed in the run"));
+        }
         let mut tensors = checkpoint.optimizer;
         let mut take = |wanted: &str| {
             let tensor = tensors.iter_mut().find(|(name, _)| name == wanted);

@@ -20,7 +20,7 @@ mod stopwatch;
 mod windows;
 
 pub use control::{Change, Command};
-pub use course::{Course, Moment};
+pub use course::Course;
 pub use event::{Event, Observer, Outcome, Progress, State};
 pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};

@@ -37,6 +37,11 @@ pub async fn train(
         return Err(Error::Data(format!("{} training examples are too few to hold some out", dataset.train.len())));
     }
     let changes = resume.as_ref().map_or(Vec::new(), |state| state.changes.clone());
+    if let (Some(state), Some(last)) = (&resume, changes.last())
+        && last.step > state.step
+    {
+        return Err(Error::Model(format!("the checkpoint of step {} has a change at step {}", state.step, last.step)));
+    }
     let (course, settings) = Course::replay(parts.train, settings, &changes)?;
     let mut session = Session::new(device, &settings, &dataset.train).await?;
     let begins = resume.is_none();

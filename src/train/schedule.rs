@@ -99,6 +99,11 @@ impl Schedule {
 
     /// The factor for update `step` (from 0) of `end`.
     pub fn factor(&self, step: u64, end: u64) -> f64 {
+        self.factor_of(step, 1, end)
+    }
+
+    /// The factor for an update that begins at `step` of `end` and is `width` long, in whatever unit.
+    pub(super) fn factor_of(&self, step: u64, width: u64, end: u64) -> f64 {
         let progress = step as f64 / end.max(1) as f64;
         let warm_up = self.warm_up();
         // Steps of the warm-up; a share such as 0.07 of 100 steps is a hair more than seven in binary.
@@ -107,7 +112,7 @@ impl Schedule {
             return match self {
                 Schedule::OneCycle { .. } => half_wave(CYCLE_START, 1.0, progress / warm_up),
                 // The first step takes a step, too.
-                _ => (step + 1) as f64 / rising,
+                _ => ((step + width) as f64 / rising).min(1.0),
             };
         }
         let share = ((progress - warm_up) / (1.0 - warm_up)).max(0.0);

@@ -1,6 +1,6 @@
 //! Everything that decides how a network is trained, resolved: a network's own recipe, overridden by flags.
 
-use super::course::Moment;
+use super::course::{Moment, Part};
 use super::{Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::evaluate::check_crops;
@@ -356,15 +356,15 @@ impl Settings {
         [self.l1_decay, self.l2_decay].map(|decay| (decay / divisor) as f32)
     }
 
-    /// The learning rate of step `step` (from 0) of a run that ends before step `end`.
-    pub fn learning_rate(&self, step: u64, end: u64) -> f64 {
-        self.trainer.learning_rate() * self.schedule.factor(step, end)
+    /// The learning rate of a step that stands there in its run.
+    pub(super) fn learning_rate(&self, Part { from, width, end }: Part) -> f64 {
+        self.trainer.learning_rate() * self.schedule.factor_of(from, width, end)
     }
 
     /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end` and has
     /// had these settings all along.
     pub fn header(&self, step: u64, end: u64, valid: usize) -> Header {
-        let (updates, progress) = (step + 1, (step, end));
+        let (updates, progress) = (step + 1, Part { from: step, width: 1, end });
         self.header_at(&Moment { step, progress, updates, examples: updates * self.batch_size as u64 }, valid)
     }
 
@@ -375,7 +375,6 @@ impl Settings {
         } else {
             self.trainer.corrections(moment.updates)
         };
-        let (step, end) = moment.progress;
         Header {
             step: moment.step as u32,
             valid: valid as u32,
@@ -383,7 +382,7 @@ impl Settings {
             seed: (self.seed ^ self.seed >> 32) as u32,
             training: true,
             place: None,
-            learning_rate: self.learning_rate(step, end) as f32,
+            learning_rate: self.learning_rate(moment.progress) as f32,
             correction1,
             correction2,
         }
