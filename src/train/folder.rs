@@ -334,7 +334,7 @@ impl RunFolder {
         let (mut kept, mut seconds, mut told) = (Vec::with_capacity(bytes.len()), 0.0, 0);
         for line in bytes.split_inclusive(|b| *b == b'\n') {
             match serde_json::from_slice::<RowPlace>(line) {
-                Ok(row) if row.step <= step && line.ends_with(b"\n") => {
+                Ok(row) if row.step <= step && row.train_seconds >= 0.0 && line.ends_with(b"\n") => {
                     kept.extend_from_slice(line);
                     seconds = row.train_seconds;
                     told += usize::from(row.kind == "change" && row.what.is_some_and(|what| what != NETWORK));

@@ -55,6 +55,8 @@ pub async fn train(
     let parameters = session.flat(&state.parameters);
     let good = Snapshot { parameters, state: state.optimizer, average: state.average };
     session.restore(&good)?;
+    let stopwatch = Stopwatch::at(state.train_seconds);
+    let begin = (state.step, stopwatch.elapsed());
     let run = Run {
         device,
         dataset,
@@ -67,7 +69,7 @@ pub async fn train(
         observer,
         windows: state.windows,
         best: state.best,
-        stopwatch: Stopwatch::at(state.train_seconds),
+        stopwatch,
         pending: BTreeMap::new(),
         whole: (0.0, 0, 0),
         last_row: None,
@@ -75,8 +77,8 @@ pub async fn train(
         clean: state.step,
         first: state.step,
         arrived: state.step,
-        shown: (state.step, state.train_seconds),
-        row_mark: (state.step, state.train_seconds),
+        shown: begin,
+        row_mark: begin,
     };
     run.train(state.step, begins).await
 }

@@ -18,11 +18,11 @@ impl Stopwatch {
 
     /// In seconds.
     pub fn elapsed(&self) -> f64 {
-        (self.before + self.since.map_or(Duration::ZERO, |s| s.elapsed())).as_secs_f64()
+        self.before.saturating_add(self.since.map_or(Duration::ZERO, |s| s.elapsed())).as_secs_f64()
     }
 
     pub fn pause(&mut self) {
-        self.before += self.since.take().map_or(Duration::ZERO, |s| s.elapsed());
+        self.before = self.before.saturating_add(self.since.take().map_or(Duration::ZERO, |s| s.elapsed()));
     }
 
     pub fn go_on(&mut self) {
