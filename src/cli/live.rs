@@ -33,7 +33,7 @@ pub struct LiveArgs {
 }
 
 /// An address with a port, or without one: then a free port is taken.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let without_port = || text.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
     text.parse()
         .or_else(|_| without_port())

@@ -16,9 +16,11 @@ mod live;
 mod lockstep;
 mod predict;
 mod report;
+mod standing;
 mod train;
 mod train_reporter;
 mod train_view;
+mod view;
 
 use clap::{Parser, Subcommand};
 use glassnet::Result;
@@ -39,6 +41,7 @@ enum Command {
     Train(Box<train::TrainArgs>),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
+    View(view::ViewArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Inspect(inspect::InspectArgs),
@@ -62,6 +65,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::View(args) => view::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -2,16 +2,15 @@
 
 use super::options::{self, DataArgs, DeviceArgs};
 use super::output::{Output, note};
+use super::standing::Standing;
 use super::train::{resumed_data, resumed_device};
 use clap::Args;
 use glassnet::evaluate::Evaluation;
 use glassnet::exec::Device;
-use glassnet::formats::{atomic_write, load_checkpoint, load_model};
-use glassnet::net::{Network, Parameters};
-use glassnet::program::{Options, Program, Source};
+use glassnet::formats::atomic_write;
 use glassnet::report::tensorboard::Events;
 use glassnet::report::{History, Report, Run};
-use glassnet::train::{RunConfig, RunFolder, Settings, Summary};
+use glassnet::train::{RunConfig, RunFolder};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -67,7 +66,11 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let folder = RunFolder::open(&args.run)?;
     let config = folder.read_config()?;
     let settings = config.settings()?;
-    let state = State::read(&folder, &settings)?;
+    let state = Standing::read(&folder, &settings)?;
+    if state.summary.is_none() {
+        let step = state.step;
+        note(format_args!("the run has not come to its end: the report is of its checkpoint after {step} updates"));
+    }
     let asked = DataArgs { dataset: None, data_dir: args.data_dir.clone(), images: args.images.clone() };
     let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
@@ -124,72 +127,4 @@ pub(super) fn write(
 /// The settings as `config.toml` has them.
 pub(super) fn as_toml(config: &RunConfig) -> Result<String> {
     toml::to_string(config).map_err(|error| Error::Settings(format!("the settings cannot be written: {error}")))
-}
-
-/// Where a run stands.
-struct State {
-    step: u64,
-    /// Those that validation and the test use.
-    weights: Vec<Parameters>,
-    /// Of a run that has come to its end.
-    summary: Option<Summary>,
-}
-
-impl State {
-    fn read(folder: &RunFolder, settings: &Settings) -> Result<State> {
-        let [model, checkpoint] = ["model.safetensors", "checkpoint.safetensors"].map(|name| folder.path().join(name));
-        let summary = folder.read_summary()?;
-        if !checkpoint.is_file() {
-            let Some(summary) = summary.filter(|_| model.is_file()) else {
-                return Err(Error::Settings(format!(
-                    "{} holds no weights yet: let the run go on with `glassnet train --resume {0}`",
-                    folder.path().display()
-                )));
-            };
-            return State::ended(&model, settings, summary);
-        }
-        let saved = load_checkpoint(&checkpoint)?;
-        // An older summary is of an earlier, shorter run in this folder.
-        if let Some(summary) = summary.filter(|summary| summary.steps == saved.step && model.is_file()) {
-            return State::ended(&model, settings, summary);
-        }
-        check(&checkpoint, &saved.model.network, &settings.network)?;
-        let average = saved.optimizer.iter().find(|(name, _)| name == "average").map(|(_, values)| values);
-        let weights = match average {
-            Some(flat) => split(&settings.network, flat, &checkpoint)?,
-            None => saved.model.parameters,
-        };
-        note(format_args!(
-            "the run has not come to its end: the report is of its checkpoint after {} updates",
-            saved.step
-        ));
-        Ok(State { step: saved.step, weights, summary: None })
-    }
-
-    fn ended(path: &Path, settings: &Settings, summary: Summary) -> Result<State> {
-        let model = load_model(path)?;
-        check(path, &model.network, &settings.network)?;
-        Ok(State { step: summary.steps, weights: model.parameters, summary: Some(summary) })
-    }
-}
-
-fn check(path: &Path, found: &Network, wanted: &Network) -> Result<()> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(Error::Model(format!(
-        "{}: the network or the way it is trained is not that of config.toml; one of the two was changed",
-        path.display()
-    )))
-}
-
-/// A moving average as a device holds it, cut into layers.
-fn split(network: &Network, flat: &[f32], path: &Path) -> Result<Vec<Parameters>> {
-    let shape = network.input_shape();
-    let source = Source { height: shape.height, width: shape.width, channels: shape.channels, examples: 1 };
-    let program = Program::lower(network, &Options::evaluation(1, source))?;
-    if flat.len() != program.parameters.len {
-        return Err(Error::Model(format!("{}: its moving average is not that of this network", path.display())));
-    }
-    Ok(program.split_parameters(network, flat))
 }

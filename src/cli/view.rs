@@ -1,0 +1,111 @@
+//! `glassnet view`: the live page over a run that is over.
+
+use super::interrupt::Interrupt;
+use super::live::address;
+use super::options::{self, DataArgs};
+use super::output::{Output, note};
+use super::standing::Standing;
+use super::train::resumed_data;
+use clap::Args;
+use glassnet::live::message::{SettingsMessage, State};
+use glassnet::live::{Introduction, Live, Subject};
+use glassnet::report::History;
+use glassnet::train::{ChangeRow, Course, EpochRow, RunFolder, StepRow};
+use glassnet::{Error, Result};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Look at a run that is over
+///
+/// Serves the page of `train --live` over a run folder: curves, layers, predictions and a board to draw on, with the
+/// weights that the run ended with, or those of its checkpoint. Ctrl-C ends it.
+#[derive(Debug, Args)]
+pub struct ViewArgs {
+    /// The run folder
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Where to serve the page, as 0.0.0.0:8000 or 192.168.1.7, for others who know the token in the printed URL
+    /// [default: 127.0.0.1 and a free port, for this machine alone]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    address: Option<SocketAddr>,
+    /// Folder with the data set's files, where they have moved
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The folder of pictures that the run learned from, where it has moved
+    #[arg(long, value_name = "FOLDER", conflicts_with = "data_dir")]
+    images: Option<PathBuf>,
+}
+
+pub fn run(args: &ViewArgs) -> Result<ExitCode> {
+    let output = Output { json: false };
+    let folder = RunFolder::open(&args.run)?;
+    let config = folder.read_config()?;
+    let settings = config.settings()?;
+    let standing = Standing::read(&folder, &settings)?;
+    // Others may go on with the run while it is looked at.
+    drop(folder);
+    let asked = DataArgs { dataset: None, data_dir: args.data_dir.clone(), images: args.images.clone() };
+    let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
+    let history = History::read(&args.run.join("metrics.jsonl"))?.until(standing.step);
+    let parts = glassnet::data::split(dataset.train.len());
+    let introduction = Introduction {
+        folder: args.run.display().to_string(),
+        device: format!("{}: {}", config.device.executor, config.device.name),
+        training_examples: parts.train.len(),
+        validation_examples: parts.validation.len(),
+        first_step: 0,
+    };
+    let changes: Vec<ChangeRow> = history.changes.iter().filter(|row| row.what != "network").cloned().collect();
+    let (course, now) = Course::replay(parts.train, &settings, &changes)?;
+    let dataset = Arc::new(dataset);
+    options::stand_in_reminder(&dataset, output)?;
+
+    let live = Live::start(args.address)?;
+    let refuse = Box::new(|_| Err(Error::Settings("this run is only looked at".into())));
+    let subject = Subject { settings, dataset, trains: false, resolve: refuse };
+    live.begin(&introduction, subject, Some((standing.step, &standing.weights)));
+    live.show_settings(SettingsMessage::of(&now), course.end());
+    rows(&live, &history);
+    end(&live, &standing, &args.run);
+    let interrupt = Interrupt::handle("")?;
+    interrupt.nothing_to_save();
+    note(format_args!("the page is at {} (Ctrl-C ends it)", live.url()));
+    live.wait_while_watched(None, &|| interrupt.stops());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Hands the rows on in the order of their steps, as the run did.
+fn rows(live: &Live, history: &History) {
+    enum Row<'a> {
+        Step(&'a StepRow),
+        Epoch(&'a EpochRow),
+        Change(&'a ChangeRow),
+    }
+    let steps = history.steps.iter().map(|row| (row.step, Row::Step(row)));
+    let epochs = history.epochs.iter().map(|row| (row.step, Row::Epoch(row)));
+    let changes = history.changes.iter().map(|row| (row.step, Row::Change(row)));
+    let mut rows: Vec<(u64, Row)> = steps.chain(epochs).chain(changes).collect();
+    rows.sort_by_key(|(step, _)| *step);
+    for (_, row) in rows {
+        match row {
+            Row::Step(row) => live.step(row),
+            Row::Epoch(row) => live.epoch(row),
+            Row::Change(row) => live.change(row),
+        }
+    }
+}
+
+fn end(live: &Live, standing: &Standing, run: &Path) {
+    match &standing.summary {
+        Some(summary) => {
+            live.end(State::Ended, format!("test accuracy {:.2} %", 100.0 * summary.test_accuracy));
+        }
+        None => {
+            let run = run.display();
+            let how = format!("stopped after {} updates; glassnet train --resume {run} goes on", standing.step);
+            live.end(State::Stopped, how);
+        }
+    }
+}
