@@ -16,7 +16,7 @@ export function said(run, view) {
 }
 
 export function example() {
-  const image = plateFigure({ tile: 200, caption: false, name: 'the example' });
+  const image = plateFigure({ tile: 200, caption: false, name: () => 'the example' });
   byId('shown-image').append(image.node);
   const bars = classBars();
   byId('shown-top').append(bars.node);

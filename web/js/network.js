@@ -61,9 +61,10 @@ function layerSection(node, before, open) {
   let newest = null;
 
   function draw() {
-    if (!newest || !details.open || !sight.has(section)) return;
+    if (!newest || !details.open) return;
     const { row, rowStep, step, kinds } = newest;
-    figures.set(row, rowStep, newest.plates, step);
+    // What is out of sight has its lines once, so that it is as tall as it will be.
+    if (sight.has(section) || !figures.filled()) figures.set(row, rowStep, newest.plates, step);
     list.set(newest.plates.filter((plate) => kinds.has(kindOf(plate))), step);
   }
 
@@ -102,6 +103,7 @@ function figureTable() {
 
   return {
     node,
+    filled: () => rows.size > 0,
     set(row, rowStep, plates, step) {
       const own = new Map(plates.map((plate) => [kindOf(plate), plate]));
       write(batch, `whole batch, step ${integer(rowStep)}`);

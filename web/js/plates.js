@@ -15,6 +15,8 @@ const NOT_FINITE = [255, 0, 255];
 const GROUND = [110, 110, 110];
 const GAP = 2;
 const LONGEST_SIDE = 8192;
+/** Tiles up to this size, in pixels, shrink until all of them are seen at once. */
+const FITTING = 100;
 
 /** What all plates share. */
 const settings = { palette: 'blue-orange', tile: 72 };
@@ -74,7 +76,8 @@ function geometry(plate, room, tallest, tile) {
   const columns = Math.max(1, Math.min(plate.columns, plate.kept));
   const rows = Math.ceil(plate.kept / columns);
   const longer = Math.max(plate.height, plate.width, 1);
-  const fits = (space, count, size) => Math.floor((space - GAP - count * GAP) / (count * size));
+  // Large tiles are wanted large, though one has to scroll.
+  const fits = (space, count, size) => (tile > FITTING ? Infinity : Math.floor((space - GAP - count * GAP) / (count * size)));
   const wanted = Math.min(24, Math.floor(tile / longer));
   const least = Math.ceil(Math.min(16, tile / 4) / longer);
   let side = Math.min(wanted, fits(room, columns, plate.width), fits(tallest, rows, plate.height));
@@ -160,24 +163,36 @@ function legend() {
 
 /**
  * A figure that shows plates of one name, one after the other.
- * @param {{tile?: number, tallest?: number, caption?: boolean, name?: string}} options `tile`: pixels of a tile's longer
- *   side, else that of all plates; `tallest`: pixels after which it scrolls; `caption`: whether words stand below
+ * @param {{tile?: number, tallest?: number, caption?: boolean, name?: (plate: object) => string}} options `tile`: pixels of
+ *   a tile's longer side, else that of all plates; `tallest`: pixels after which it scrolls; `caption`: whether words stand
+ *   below; `name`: what a plate is called, else its tensor
  */
 export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) {
-  const canvas = el('canvas', { class: 'plate', role: 'img', width: 16, height: 16 });
+  const canvas = el('canvas', { class: 'plate', role: 'img', width: 1, height: 1 });
   const scroll = el('div', { class: 'scroll' }, canvas);
   const [title, spot, told] = [el('strong'), el('span', { class: 'spot' }), el('span', { class: 'told' })];
   const colours = legend();
   const node = el('figure', { class: 'plate' }, scroll);
   if (caption) node.append(el('figcaption', {}, spot, title, told, colours.node));
-  let [plate, step, drawn, laid] = [null, null, null, null];
+  let [plate, step, drawn, laid, room] = [null, null, null, null, 0];
+
+  /** Gives the canvas its size before it is seen, so that nothing moves when it is drawn. */
+  function lay() {
+    const sizes = [plate.kept, plate.columns, plate.height, plate.width, settings.tile, room].join();
+    if (sizes === laid?.sizes) return;
+    laid = { sizes, ...geometry(plate, Math.max(room, 16), tallest, tile ?? settings.tile) };
+    Object.assign(canvas, { width: laid.width, height: laid.height });
+    drawn = null;
+    describe();
+    scrollable(scroll, title.textContent);
+  }
 
   function draw() {
     if (!plate || !sight.has(node)) return;
-    const room = Math.max(scroll.clientWidth, 16);
-    const key = `${plate.codes}|${plate.min}|${plate.max}|${settings.palette}|${settings.tile}|${room}`;
+    room = scroll.clientWidth;
+    lay();
+    const key = `${plate.codes}|${plate.min}|${plate.max}|${settings.palette}`;
     if (key !== drawn) {
-      laid = geometry(plate, room, tallest, tile ?? settings.tile);
       paint(canvas, plate, laid);
       describe();
       drawn = key;
@@ -186,13 +201,12 @@ export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) 
   }
 
   function describe() {
-    const what = name ?? words(String(plate.name).split('.').pop());
+    const what = name?.(plate) ?? words(String(plate.name).split('.').pop());
     const some = plate.kept < plate.tiles ? `the first ${integer(plate.kept)} of ${integer(plate.tiles)}` : integer(plate.tiles);
     write(title, what);
     write(told, plate.tiles > 1 ? `${some} tiles; each is ${plate.tile}` : plate.tile);
     const range = plate.natural ? '' : `, from ${figure(plate.min)} to ${figure(plate.max)}`;
     mark(canvas, 'aria-label', `${what}: ${some} ${plate.tiles > 1 ? 'tiles' : 'tile'}, ${plate.tile}${range}`);
-    scrollable(scroll, what);
     colours.set(plate);
   }
 
@@ -208,7 +222,12 @@ export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) 
     set(next, at) {
       [plate, step] = [next, at];
       canvas.dataset.tensor = next.name;
+      if (!laid && room > 0) lay();
       draw();
+    },
+    /** Says how wide it can be, where that is known before it is seen. */
+    set room(width) {
+      if (!laid) room = width;
     },
     redraw: draw,
     remove() {
@@ -233,11 +252,16 @@ export function plateList(container, options) {
           figures.delete(name);
         }
       }
+      for (const { name } of plates) {
+        if (figures.has(name)) continue;
+        figures.set(name, plateFigure(options));
+        container.append(figures.get(name).node);
+      }
+      // All columns are as wide as the first.
+      const isNew = plates.some(({ name }) => !figures.get(name).canvas.dataset.tensor);
+      const room = isNew ? container.firstElementChild.clientWidth : 0;
       for (const plate of plates) {
-        if (!figures.has(plate.name)) {
-          figures.set(plate.name, plateFigure(options));
-          container.append(figures.get(plate.name).node);
-        }
+        if (isNew) figures.get(plate.name).room = room;
         figures.get(plate.name).set(plate, step);
       }
     },

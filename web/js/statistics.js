@@ -34,6 +34,7 @@ function stands(status) {
   mark(state, 'data-state', status?.state ?? '');
   const message = byId('state-message');
   message.hidden = !status?.message;
+  mark(message, 'data-state', status?.state ?? null);
   write(message, status?.message ?? '');
   show('step', status?.step, integer);
   show('end', status?.end, integer);

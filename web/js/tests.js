@@ -13,7 +13,7 @@ export function tests(source) {
 
   function item(i) {
     if (!items[i]) {
-      const image = plateFigure({ tile: 64, caption: false, name: 'image' });
+      const image = plateFigure({ tile: 64, caption: false, name: () => 'image' });
       const [button, verdict, bars] = [el('button', { type: 'button' }, image.node), el('p', { class: 'verdict' }), classBars()];
       const node = el('li', {}, button, el('div', {}, verdict, bars.node));
       const own = { node, image, button, verdict, bars, index: 0 };
@@ -33,13 +33,14 @@ export function tests(source) {
         items[i].index = test.index;
         image.set(test.image, view.step);
         bars.set(test.top ?? [], run, test.label);
-        const [label, said] = [className(run, test.label), className(run, test.top?.[0]?.class)];
+        const label = className(run, test.label);
         const judged = test.top?.length > 0;
         const right = judged && test.top[0].class === test.label;
         node.classList.toggle('right', judged && right);
         node.classList.toggle('wrong', judged && !right);
         const number = typeof test.number === 'number' ? `answers ${figure(test.number)}, label ${label}` : `label ${label}`;
-        write(verdict, !judged ? number : right ? `✓ right: ${label}` : `✗ wrong: ${said}, should be ${label}`);
+        write(verdict, !judged ? number : right ? `✓ right: ${label}` : `✗ wrong: is ${label}`);
+        mark(verdict, 'title', verdict.textContent);
         mark(button, 'aria-label', `Show test example ${test.index}, labelled ${label}`);
         button.disabled = !(run?.controls ?? []).includes('show');
         if (node.parentNode !== list) list.append(node);

@@ -1,7 +1,7 @@
 /** Draw something, or upload it, and see what the network makes of it. */
 
-import { byId, el, write } from './dom.js';
-import { integer, shape } from './format.js';
+import { byId, write } from './dom.js';
+import { integer, shape, words } from './format.js';
 import { classBars } from './bars.js';
 import { plateList } from './plates.js';
 import { said } from './example.js';
@@ -16,7 +16,7 @@ export function trial(source) {
   const g = pad.getContext('2d');
   const bars = classBars();
   byId('try-top').append(bars.node);
-  const layers = answerLayers(byId('try-layers'));
+  const layers = plateList(byId('try-layers'), { tallest: 300, name: layerName });
   let run = null;
   let able = false;
   /** What is asked about next, and what was asked about last. */
@@ -68,7 +68,7 @@ export function trial(source) {
     bars.set(view.top ?? [], run);
     const number = typeof view.number === 'number' ? `${said(run, view)}. ` : '';
     write(byId('try-facts'), `${number}With the weights after step ${integer(view.step)}. Below is what each layer made of it, beginning with what the network sees.`);
-    layers.set(view.layers, view.step, view.explanations ?? []);
+    layers.set([...view.layers.flatMap(({ plates }) => plates.filter(activation)), ...(view.explanations ?? [])], view.step);
   }
 
   const drawn = () => new Promise((resolve, reject) => {
@@ -100,6 +100,11 @@ export function trial(source) {
     },
   };
 }
+
+const activation = (plate) => String(plate.name).endsWith('.activation');
+
+/** Plates of activations are called after their layer. */
+const layerName = (plate) => (activation(plate) ? plate.name.slice(0, -'.activation'.length) : words(plate.name));
 
 /** Strokes on the board. */
 function pen(pad, g, { able, ink, moved, begun }) {
@@ -137,36 +142,4 @@ function pen(pad, g, { able, ink, moved, begun }) {
   const end = () => { last = null; };
   pad.addEventListener('pointerup', end);
   pad.addEventListener('pointercancel', end);
-}
-
-/** The activations of each layer, drawn as the network's are. */
-function answerLayers(container) {
-  const parts = new Map();
-
-  function part(name) {
-    if (!parts.has(name)) {
-      const plates = el('div', { class: 'plates' });
-      const section = el('section', { class: 'layer', data: { drawn: name } }, el('h3', {}, name), plates);
-      container.append(section);
-      parts.set(name, { section, list: plateList(plates, { tallest: 240 }) });
-    }
-    return parts.get(name);
-  }
-
-  return {
-    set(layers, step, explanations = []) {
-      const shown = layers.map(({ layer, plates }) => [layer, plates.filter((plate) => plate.name.endsWith('.activation'))]);
-      if (explanations.length > 0) shown.push(['why', explanations]);
-      const wanted = shown.filter(([, plates]) => plates.length > 0);
-      const names = new Set(wanted.map(([name]) => name));
-      for (const [name, { section, list }] of parts) {
-        if (!names.has(name)) {
-          list.set([], step);
-          section.remove();
-          parts.delete(name);
-        }
-      }
-      wanted.forEach(([name, plates]) => part(name).list.set(plates, step));
-    },
-  };
 }
