@@ -10,7 +10,8 @@ use glassnet::exec::Device;
 use glassnet::live::message::State as Standing;
 use glassnet::live::{Introduction, Live, Subject};
 use glassnet::net::{Network, Shape};
-use glassnet::train::{ChangeRow, Command, Event, Observer, Outcome, Overrides, Settings, State};
+use glassnet::report::History;
+use glassnet::train::{ChangeRow, Command, EpochRow, Event, Observer, Outcome, Overrides, Settings, State, StepRow};
 use glassnet::{Error, Result};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
@@ -102,6 +103,34 @@ pub(super) fn begin(
     let subject =
         Subject { settings: settings.clone(), dataset: dataset.clone(), trains: true, resolve: Box::new(resolve) };
     live.begin(&introduction, subject, state.map(|state| (state.step, &state.parameters[..])));
+    // Of a run that goes on, what it has behind it.
+    if state.is_some() {
+        match History::read(&folder.join("metrics.jsonl")) {
+            Ok(history) => rows(live, &history),
+            Err(why) => note(format_args!("the live page begins without the rows before: {why}")),
+        }
+    }
+}
+
+/// Hands the rows on in the order of their steps, as the run did.
+pub(super) fn rows(live: &Live, history: &History) {
+    enum Row<'a> {
+        Step(&'a StepRow),
+        Epoch(&'a EpochRow),
+        Change(&'a ChangeRow),
+    }
+    let steps = history.steps.iter().map(|row| (row.step, Row::Step(row)));
+    let epochs = history.epochs.iter().map(|row| (row.step, Row::Epoch(row)));
+    let changes = history.changes.iter().map(|row| (row.step, Row::Change(row)));
+    let mut rows: Vec<(u64, Row)> = steps.chain(epochs).chain(changes).collect();
+    rows.sort_by_key(|(step, _)| *step);
+    for (_, row) in rows {
+        match row {
+            Row::Step(row) => live.step(row),
+            Row::Epoch(row) => live.epoch(row),
+            Row::Change(row) => live.change(row),
+        }
+    }
 }
 
 /// The settings of a run like this one with another network: how it is trained stands in its description, how long and

@@ -1,7 +1,7 @@
 //! `glassnet view`: the live page over a run that is over.
 
 use super::interrupt::Interrupt;
-use super::live::address;
+use super::live::{address, rows};
 use super::options::{self, DataArgs};
 use super::output::{Output, note};
 use super::standing::Standing;
@@ -10,7 +10,7 @@ use clap::Args;
 use glassnet::live::message::{SettingsMessage, State};
 use glassnet::live::{Introduction, Live, Subject};
 use glassnet::report::History;
-use glassnet::train::{ChangeRow, Course, EpochRow, RunFolder, StepRow};
+use glassnet::train::{ChangeRow, Course, RunFolder};
 use glassnet::{Error, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -74,27 +74,6 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     note(format_args!("the page is at {} (Ctrl-C ends it)", live.url()));
     live.wait_while_watched(None, &|| interrupt.stops());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Hands the rows on in the order of their steps, as the run did.
-fn rows(live: &Live, history: &History) {
-    enum Row<'a> {
-        Step(&'a StepRow),
-        Epoch(&'a EpochRow),
-        Change(&'a ChangeRow),
-    }
-    let steps = history.steps.iter().map(|row| (row.step, Row::Step(row)));
-    let epochs = history.epochs.iter().map(|row| (row.step, Row::Epoch(row)));
-    let changes = history.changes.iter().map(|row| (row.step, Row::Change(row)));
-    let mut rows: Vec<(u64, Row)> = steps.chain(epochs).chain(changes).collect();
-    rows.sort_by_key(|(step, _)| *step);
-    for (_, row) in rows {
-        match row {
-            Row::Step(row) => live.step(row),
-            Row::Epoch(row) => live.epoch(row),
-            Row::Change(row) => live.change(row),
-        }
-    }
 }
 
 fn end(live: &Live, standing: &Standing, run: &Path) {

@@ -171,6 +171,8 @@ impl Lens {
             let image = all.image(index);
             tests.push(TestExampleMessage { index, label, image: picture(network, image, all.shape), top, number });
         }
+        // The newest first.
+        tests.reverse();
         while self.right.len() > WINDOW {
             self.right.pop_front();
         }

@@ -40,7 +40,11 @@ export function network() {
 
   boxes.forEach((box) => box.addEventListener('change', () => { if (state) draw(); }));
   byId('palette').addEventListener('change', ({ target }) => setPlates({ palette: target.value }));
-  byId('plate-size').addEventListener('change', ({ target }) => setPlates({ tile: Number(target.value) }));
+  byId('plate-size').addEventListener('change', ({ target }) => {
+    const tile = Number(target.value);
+    byId('network').classList.toggle('large-tiles', tile > 100);
+    setPlates({ tile });
+  });
   const fold = (open) => () => layers.forEach(({ details }) => { details.open = open; });
   byId('fold').addEventListener('click', fold(false));
   byId('unfold').addEventListener('click', fold(true));
