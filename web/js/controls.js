@@ -1,6 +1,6 @@
 /** What changes the training, and which example is shown. */
 
-import { answer, byId, el, mark, write } from './dom.js';
+import { byId, el, mark, write } from './dom.js';
 import { clock, exact, integer } from './format.js';
 import { changed } from './curves.js';
 
@@ -18,19 +18,8 @@ function allow(button, allowed, other) {
   if (!allowed && had && other && !other.disabled) other.focus();
 }
 
-export function controls(source) {
-  const result = byId('control-result');
-  let clearing = 0;
-
-  /** Does a command, and writes the answer on top, and beside the control too. */
-  async function command(asked, near) {
-    clearTimeout(clearing);
-    const promise = source.command(asked);
-    const [done] = await Promise.all([answer(result, promise), near ? answer(near, promise) : true]);
-    clearing = setTimeout(() => write(result, ''), done ? 4000 : 12000);
-    return done;
-  }
-
+/** @param {(asked: object, near?: HTMLElement) => Promise<boolean>} command */
+export function controls(command) {
   for (const [id, name] of [['pause', 'pause'], ['resume', 'resume'], ['one-step', 'step']]) {
     byId(id).addEventListener('click', () => command({ do: name }));
   }

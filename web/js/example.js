@@ -36,7 +36,6 @@ export function example() {
       write(byId('shown-facts'), `${set} example ${integer(index)}, labelled ${className(run, label)}. ${said(run, view)}${verdict}; `
         + `loss ${figure(view.loss)} after step ${integer(view.step)}.`);
       bars.set(view.top ?? [], run, label);
-      write(byId('shown-number'), '');
       const plates = (view.explanations ?? []).map((other) => ({ ...other, name: NAMES[other.name] ?? other.name }));
       explanations.set(plates, view.step);
       byId('explanations').closest('.why').hidden = plates.length === 0;

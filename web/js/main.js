@@ -1,6 +1,7 @@
 /** Puts the page together: a source of messages, the store, and the panels that draw it. */
 
 import { byId, mark, write } from './dom.js';
+import { commands } from './command.js';
 import { Frames } from './frame.js';
 import { httpSource } from './source.js';
 import { Store } from './store.js';
@@ -21,7 +22,8 @@ const URGENT = ['run', 'connection'];
 function start(source) {
   const store = new Store();
   const frames = new Frames();
-  const panels = [bar(), statistics(), controls(source), changes(), curves(), example(), network(), tests(source), trial(source),
+  const command = commands(source);
+  const panels = [bar(), statistics(), controls(command), changes(), curves(), example(), network(), tests(command), trial(source),
     overTime(), snapshots(source), editor(source)];
 
   store.subscribe((kind) => {

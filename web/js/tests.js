@@ -1,13 +1,13 @@
 /** Predictions on the test set. */
 
-import { answer, byId, el, mark, write } from './dom.js';
+import { byId, el, mark, write } from './dom.js';
 import { figure } from './format.js';
 import { classBars } from './bars.js';
 import { plateFigure } from './plates.js';
 import { className } from './store.js';
 
-/** @param {{command: (command: object) => Promise<string>}} source */
-export function tests(source) {
+/** @param {(asked: object) => Promise<boolean>} command */
+export function tests(command) {
   const list = byId('tests');
   const items = [];
 
@@ -17,7 +17,7 @@ export function tests(source) {
       const [button, verdict, bars] = [el('button', { type: 'button' }, image.node), el('p', { class: 'verdict' }), classBars()];
       const node = el('li', {}, button, el('div', {}, verdict, bars.node));
       const own = { node, image, button, verdict, bars, index: 0 };
-      button.addEventListener('click', () => answer(byId('control-result'), source.command({ do: 'show', split: 'test', index: own.index })));
+      button.addEventListener('click', () => command({ do: 'show', split: 'test', index: own.index }));
       items[i] = own;
     }
     return items[i];
