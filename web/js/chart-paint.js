@@ -49,6 +49,7 @@ function logTicks(low, high) {
   if (high / low < 3) return ticks(low, high, 4).filter((value) => value > 0);
   const powers = Array.from({ length: to - from + 2 }, (_, i) => 10 ** (from - 1 + i));
   const fine = powers.flatMap((power) => [power, 2 * power, 5 * power]).filter((value) => value >= low && value <= high);
+  if (fine.length < 3) return ticks(low, high, 4).filter((value) => value > 0);
   if (fine.length <= 7) return fine;
   const every = Math.ceil((to - from + 1) / 6);
   return Array.from({ length: to - from + 1 }, (_, i) => from + i).filter((power) => power % every === 0).map((power) => 10 ** power);
