@@ -24,6 +24,7 @@ files! {
     "js/bars.js", SCRIPT;
     "js/chart-paint.js", SCRIPT;
     "js/charts.js", SCRIPT;
+    "js/command.js", SCRIPT;
     "js/controls.js", SCRIPT;
     "js/curves.js", SCRIPT;
     "js/dom.js", SCRIPT;

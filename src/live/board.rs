@@ -207,6 +207,15 @@ impl Board {
         let mut inner = self.lock();
         inner.weights = Some(Weights { step, parameters });
         inner.weights_wanted = false;
+        // Nothing else will tell of them.
+        inner.view_stale |= inner.paused;
+        self.attend(&inner);
+    }
+
+    /// The weights are others: a view of them is due.
+    pub fn want_weights(&self) {
+        let mut inner = self.lock();
+        inner.weights_wanted = true;
         self.attend(&inner);
     }
 
@@ -243,7 +252,7 @@ impl Board {
             self.attend(&inner);
             return Some(Command::Change(change));
         }
-        if inner.weights_wanted && !inner.paused {
+        if inner.weights_wanted {
             return Some(Command::Weights);
         }
         if !inner.paused {
@@ -276,7 +285,8 @@ impl Board {
     pub fn wait(&self, stop: &dyn Fn() -> bool) {
         let mut inner = self.lock();
         let idle = |inner: &Inner| {
-            inner.paused && inner.steps_allowed == 0 && inner.changes.is_empty() && inner.restart.is_none()
+            let asked = inner.weights_wanted || !inner.changes.is_empty() || inner.restart.is_some();
+            inner.paused && inner.steps_allowed == 0 && !asked
         };
         while idle(&inner) && !stop() {
             inner = self.sleep(inner, Duration::from_millis(100));

@@ -99,6 +99,9 @@ impl Live {
             Event::Changed { row, settings } => {
                 self.change(row);
                 board.changed(Ok(settings));
+                if row.what == "weights" {
+                    board.want_weights();
+                }
             }
             Event::Refused { why, .. } => board.changed(Err(why.to_string())),
             Event::Trained { step, weights } => {
