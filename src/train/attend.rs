@@ -19,6 +19,7 @@ impl<'a> Run<'a> {
                 Command::Pause => {
                     if !paused {
                         self.hand_out(step).await?;
+                        self.stopwatch.pause();
                         paused = true;
                     }
                     self.observer.wait();
@@ -32,10 +33,10 @@ impl<'a> Run<'a> {
         Ok(self)
     }
 
-    /// Waits for all that is queued, stops the clock, and hands out the weights that evaluation uses.
+    /// Waits for all that is queued, and hands out the weights that evaluation uses. That is training time: whoever looks
+    /// should see what looking costs.
     async fn hand_out(&mut self, step: u64) -> Result<()> {
         self.drain().await?;
-        self.stopwatch.pause();
         let weights = self.session.weights(&self.settings.network).await?;
         self.observer.event(Event::Weights { step, weights: &weights })
     }
