@@ -89,8 +89,8 @@ impl Inspector {
     }
 
     /// Runs images, `H*W*C` bytes each, with their labels forward and backward, and reads every tensor. Scores,
-    /// activations and their gradients are those of the first image; the loss is the batch's mean, and all gradients are
-    /// of it; extremes, means and deviations of layers are of the whole batch.
+    /// loss, activations and their gradients are those of the first image; all gradients are of the batch's mean loss;
+    /// extremes, means and deviations of layers are of the whole batch.
     ///
     /// # Errors
     /// As [`Inspector::inspect`], and [`Error::Data`] for no image and for more than the inspector was made for.
@@ -105,8 +105,9 @@ impl Inspector {
         executor.run(all)?;
         executor.end_step(false).await?;
 
-        let sum = executor.program().outputs.loss.id;
-        let loss = read_reals(executor, sum).await?[0] / labels.len() as f32;
+        let [losses, sum] = [executor.program().outputs.losses.id, executor.program().outputs.loss.id];
+        let loss = read_reals(executor, losses).await?[0];
+        let mean_loss = read_reals(executor, sum).await?[0] / labels.len() as f32;
         let counts = executor.read(executor.program().statistics.counts.id).await?;
         let values = executor.read(executor.program().statistics.values.id).await?;
         let layers = executor.program().statistics.decode(&counts, &values).layers;
@@ -115,7 +116,7 @@ impl Inspector {
         let scores = executor.program().nodes[last].activation.id;
         let mut scores = read_reals(executor, scores).await?;
         scores.truncate(self.network.classes());
-        Ok(Inspection { label: usize::from(labels[0]), loss, scores, layers, tensors })
+        Ok(Inspection { label: usize::from(labels[0]), loss, mean_loss, scores, layers, tensors })
     }
 
     /// Hands images to the device.
@@ -201,7 +202,7 @@ fn activation_shape(shape: Shape, flat: bool) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::inspect;
+    use crate::inspect::{inspect, inspect_batch};
     use pollster::block_on;
 
     fn noise(shape: [usize; 3], classes: usize, count: usize) -> Examples {
@@ -225,6 +226,56 @@ mod tests {
             assert_eq!(format!("{:?}", again.layers), format!("{:?}", first.layers));
             assert!(again.tensors == first.tensors, "example {index}, seed {seed}");
         }
+    }
+
+    /// Weight gradients are the mean of those of each example alone, activation gradients a share of the first's own.
+    #[test]
+    fn a_batchs_gradients_are_the_mean_of_its_examples_gradients() {
+        for preset in ["convnetjs-mnist", "resnet-mnist"] {
+            let network = Network::preset(preset).expect("a preset");
+            let (examples, parameters) = (noise([28, 28, 1], 10, 5), network.initial_parameters(3));
+            let look = |index, batch| {
+                block_on(inspect_batch(&Device::Cpu, &network, &parameters, &examples, index, batch)).expect("it looks")
+            };
+            let (batch, alone) = (look(1, 4), [1, 2, 3, 4].map(|index| look(index, 1)));
+            assert_eq!((batch.label, batch.loss, &batch.scores), (1, alone[0].loss, &alone[0].scores));
+            let mean = alone.iter().map(|one| one.loss).sum::<f32>() / 4.0;
+            assert!((batch.mean_loss - mean).abs() < 1e-5 && batch.mean_loss != batch.loss);
+            for (i, tensor) in batch.tensors.iter().enumerate() {
+                let own = |example: usize, place: usize| f64::from(alone[example].tensors[i].values[place]);
+                let wanted = |place: usize| match tensor.name.rsplit('.').next().unwrap_or_default() {
+                    "activation_gradient" => own(0, place) / 4.0,
+                    "weight_gradient" | "bias_gradient" => (0..4).map(|example| own(example, place)).sum::<f64>() / 4.0,
+                    _ => own(0, place),
+                };
+                let reach = tensor.values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+                assert_eq!(tensor.shape.iter().product::<usize>(), tensor.values.len(), "{}", tensor.name);
+                for (place, value) in tensor.values.iter().enumerate() {
+                    let error = (f64::from(*value) - wanted(place)).abs();
+                    assert!(error <= 1e-4 * f64::from(reach), "{preset}: {} [{place}] is {error} off", tensor.name);
+                }
+            }
+        }
+    }
+
+    /// Looks at fewer images than it was made for too.
+    #[test]
+    fn a_batch_need_not_be_full() {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let (examples, parameters) = (noise([28, 28, 1], 10, 3), network.initial_parameters(1));
+        let inspector = block_on(Inspector::for_batches(&Device::Cpu, &network, [28, 28, 1], 10, 7));
+        let mut inspector = inspector.expect("it fits");
+        inspector.load(&parameters).expect("the weights are written");
+        let some = block_on(inspector.inspect_batch(&examples.pixels, &examples.labels)).expect("it looks");
+        let full = block_on(inspect_batch(&Device::Cpu, &network, &parameters, &examples, 0, 3)).expect("it looks");
+        assert!((some.mean_loss - full.mean_loss).abs() < 1e-6);
+        for (some, full) in some.tensors.iter().zip(&full.tensors) {
+            let reach = full.values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+            let close = some.values.iter().zip(&full.values).all(|(a, b)| (a - b).abs() <= 1e-5 * reach);
+            assert!(close && some.values.len() == full.values.len(), "{}", some.name);
+        }
+        let error = block_on(inspector.inspect_batch(&[], &[])).expect_err("refused");
+        assert!(error.to_string().contains("batch of 1 to 7"), "{error}");
     }
 
     #[test]

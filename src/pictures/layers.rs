@@ -16,6 +16,21 @@ impl Plate {
             |tensor: &&NamedTensor| tensor.name.strip_prefix(&node.name).is_some_and(|rest| rest.starts_with('.'));
         tensors.iter().filter(own).filter_map(|tensor| plate(node, tensor, most)).collect()
     }
+
+    /// The plate of a map `[h,w]`, or of a map for each channel `[h,w,c]`.
+    ///
+    /// # Panics
+    /// When the tensor has another number of dimensions.
+    pub fn of_map(tensor: &NamedTensor) -> Plate {
+        let (height, width, tiles, tile) = match tensor.shape[..] {
+            [height, width] => (height, width, 1, "the map"),
+            [height, width, 1] => (height, width, 1, "the map"),
+            [height, width, channels] => (height, width, channels, "the map of one channel"),
+            _ => panic!("{} is no map: {:?}", tensor.name, tensor.shape),
+        };
+        let cut = Cut { tile, tiles, columns: None, height, width, colours: 1, natural: false };
+        Plate::cut(&tensor.name, cut, &tensor.values, usize::MAX, |[tile, y, x, _]| (y * width + x) * tiles + tile)
+    }
 }
 
 fn plate(node: &Node, tensor: &NamedTensor, most: usize) -> Option<Plate> {

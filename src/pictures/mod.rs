@@ -4,10 +4,12 @@
 //! zero is in the middle of the colours.
 
 mod layers;
+mod overlay;
 mod palette;
 mod plate;
 mod tiles;
 
+pub use overlay::overlay;
 pub use palette::Palette;
 pub use plate::Plate;
 pub use tiles::{Image, MAX_SIDE};

@@ -16,9 +16,25 @@ pub enum Palette {
 const NOT_FINITE: [u8; 3] = [255, 0, 255];
 
 impl Palette {
-    /// Every palette with the name that options use.
-    pub const ALL: [(Palette, &str); 3] =
-        [(Palette::BlueOrange, "blue-orange"), (Palette::BlueRed, "blue-red"), (Palette::Grey, "grey")];
+    pub const ALL: [Palette; 3] = [Palette::BlueOrange, Palette::BlueRed, Palette::Grey];
+
+    /// As options have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Palette::BlueOrange => "blue-orange",
+            Palette::BlueRed => "blue-red",
+            Palette::Grey => "grey",
+        }
+    }
+
+    /// What is below zero, zero, and above, in words.
+    pub fn words(self) -> [&'static str; 3] {
+        match self {
+            Palette::BlueOrange => ["blue", "white", "orange"],
+            Palette::BlueRed => ["blue", "white", "red"],
+            Palette::Grey => ["dark", "middle grey", "light"],
+        }
+    }
 
     /// Equally far from each other, from -1 over 0 to 1.
     fn stops(self) -> [[u8; 3]; 5] {
@@ -48,7 +64,8 @@ mod tests {
 
     #[test]
     fn stops_are_met_and_what_is_no_number_has_a_colour_of_its_own() {
-        for (palette, name) in Palette::ALL {
+        for palette in Palette::ALL {
+            let name = palette.name();
             let [low, _, middle, higher, high] = palette.stops();
             let shares = [-7.0, -1.0, 0.0, 0.5, 1.0, 7.0].map(|share| palette.color(share));
             assert_eq!(shares, [low, low, middle, higher, high, high], "{name}");

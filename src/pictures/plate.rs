@@ -156,7 +156,8 @@ mod tests {
         let plate = plate(&[-2.0, 0.0, 1.0], false);
         assert_eq!((plate.min, plate.max, plate.reach()), (-2.0, 1.0, 2.0));
         assert_eq!(plate.codes(), [1, 128, 192]);
-        for (palette, name) in Palette::ALL {
+        for palette in Palette::ALL {
+            let name = palette.name();
             assert_eq!(colours(&plate, palette), [-1.0, 0.0, 0.5].map(|share| palette.color(share)), "{name}");
         }
     }

@@ -58,7 +58,7 @@ impl Tiles {
 
 impl Image {
     /// Fills a square.
-    fn fill(&mut self, [top, left]: [usize; 2], side: usize, color: [u8; 3]) {
+    pub(super) fn fill(&mut self, [top, left]: [usize; 2], side: usize, color: [u8; 3]) {
         for y in (top..top + side).take_while(|y| *y < self.height) {
             let start = 3 * (y * self.width + left);
             let end = 3 * (y * self.width + (left + side).min(self.width));

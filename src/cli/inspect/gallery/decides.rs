@@ -1,0 +1,113 @@
+//! What decides: saliency, Grad-CAM, occlusion.
+
+use super::Figure;
+use super::page::{drawn, escaped, range, scale};
+use crate::cli::inspect::report::{Class, Reasons, Report};
+use crate::cli::output::figure;
+use glassnet::inspect::{Explanation, NamedTensor};
+use glassnet::pictures::{Palette, Plate, overlay};
+
+/// What is explained.
+pub(super) fn introduction(report: &Report) -> String {
+    match &report.explanation {
+        Some(Reasons::Told { logit, grad_cam, .. }) => {
+            let logit = figure(f64::from(*logit));
+            let missing = match grad_cam {
+                Some(_) => "",
+                None => " There is no Grad-CAM: no layer of this network convolves more than one pixel.",
+            };
+            format!("<p>About {}, whose logit is {logit}.{missing}</p>\n", subject(report))
+        }
+        Some(Reasons::NotTold { reason }) => format!("<p>Not told: {}.</p>\n", escaped(reason)),
+        None => String::new(),
+    }
+}
+
+/// What is explained, in words.
+fn subject(report: &Report) -> String {
+    match &report.explanation {
+        Some(Reasons::Told { winner: Some(class), .. }) => format!("the winning class {}", escaped(&class.to_string())),
+        _ => "the number that the network gives".to_string(),
+    }
+}
+
+/// Maps, and maps over the image.
+pub(super) fn figures(
+    explanation: &Explanation,
+    image: &NamedTensor,
+    report: &Report,
+    palette: Palette,
+) -> Vec<Figure> {
+    let mut figures = vec![saliency(explanation, palette)];
+    if let Some(grad_cam) = &explanation.grad_cam {
+        let layer = escaped(&grad_cam.layer);
+        let source = source("Selvaraju et al. 2017", "1610.02391");
+        let plate = Plate::of_map(&grad_cam.map);
+        let what = format!(
+            "Grad-CAM: where the maps of {layer} speak for it, the sum of the maps weighed by the mean gradient of its \
+             logit over each; 0 where they speak against it"
+        );
+        figures.extend(pair("Grad-CAM", &what, &source, &plate, over(image, &grad_cam.enlarged, palette), palette));
+    }
+    let occlusion = &explanation.occlusion;
+    let score = match &report.explanation {
+        Some(Reasons::Told { winner: Some(Class { probability: Some(_), .. }), .. }) => "probability",
+        Some(Reasons::Told { winner: Some(_), .. }) => "score",
+        _ => "value",
+    };
+    let what = format!(
+        "Occlusion: what becomes of its {score} where a square of {size}×{size} pixels hides that part, in the image's mean \
+         colour, every {stride} pixels; below zero the network is less sure without the part",
+        size = occlusion.size,
+        stride = occlusion.stride
+    );
+    let source = source("Zeiler and Fergus 2014", "1311.2901");
+    let plate = Plate::of_map(&occlusion.map);
+    figures.extend(pair("Occlusion", &what, &source, &plate, over(image, &occlusion.enlarged, palette), palette));
+    figures
+}
+
+fn saliency(explanation: &Explanation, palette: Palette) -> Figure {
+    let plate = Plate::of_map(&explanation.saliency);
+    let what = "Saliency: the gradient of its logit with respect to the input, how much it grows with each pixel";
+    let source = source("Simonyan, Vedaldi and Zisserman 2014", "1312.6034");
+    Figure {
+        alt: format!("Saliency: {}, {}", plate.tile, range(&plate)),
+        caption: format!("{what}; {}{}. A tile is {}. {source}", range(&plate), scale(&plate, palette), plate.tile),
+        ..drawn(&plate, palette)
+    }
+}
+
+/// A map over the image: the name of its file, and the picture.
+fn over(image: &NamedTensor, map: &NamedTensor, palette: Palette) -> (String, glassnet::pictures::Image) {
+    let name = map.name.replace("enlarged", "over_image");
+    (name, overlay(image, map, palette))
+}
+
+/// A map by itself, then over the image.
+fn pair(
+    title: &str,
+    what: &str,
+    source: &str,
+    plate: &Plate,
+    (name, image): (String, glassnet::pictures::Image),
+    palette: Palette,
+) -> [Figure; 2] {
+    let (range, scale) = (range(plate), scale(plate, palette));
+    let map = Figure {
+        alt: format!("{title}: the map, {range}"),
+        caption: format!("{what}; {range}{scale}. {source}"),
+        ..drawn(plate, palette)
+    };
+    let over = Figure {
+        name,
+        image,
+        alt: format!("{title} over the image, {range}"),
+        caption: format!("The same over the image, which shows where it is zero; {range}{scale}."),
+    };
+    [map, over]
+}
+
+fn source(authors: &str, number: &str) -> String {
+    format!("<a href=\"https://arxiv.org/abs/{number}\">{authors}</a>.")
+}

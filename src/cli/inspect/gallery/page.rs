@@ -1,0 +1,139 @@
+//! `index.html`: what decides, then every layer.
+
+use super::{Figure, decides};
+use crate::cli::inspect::report::{Class, Gradients, Report};
+use crate::cli::output::figure;
+use glassnet::net::{Network, Shape};
+use glassnet::pictures::{Palette, Plate};
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --text: #1b1b1b; --ground: #fff; --soft: #5a5a5a; --line: #d0d0d0 }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8e8e8; --ground: #161616; --soft: #b0b0b0; --line: #404040 }
+}
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; font: 1rem/1.45 system-ui, sans-serif;
+  color: var(--text); background: var(--ground) }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 0 } h2 span { font-weight: normal; color: var(--soft) }
+section { border-top: 1px solid var(--line); padding: 1rem 0 }
+figure { margin: .8rem 0 0; overflow-x: auto } figcaption { color: var(--soft); font-size: .9rem }
+img { image-rendering: pixelated; max-width: none }
+.bar { display: inline-block; width: 9rem; height: .8rem; vertical-align: middle; border: 1px solid var(--line) }
+";
+
+/// The whole page.
+pub(super) fn page(
+    network: &Network,
+    report: &Report,
+    reasons: &[Figure],
+    layers: &[Vec<Figure>],
+    palette: Palette,
+) -> String {
+    let (split, index, dataset) = (report.split.name(), report.index, report.dataset.as_str());
+    let title = escaped(&format!("{split} example {index} of {dataset} through {}", network.name));
+    let mut text = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n\
+         {}<section>\n<h2>What decides</h2>\n{}",
+        introduction(report, palette),
+        decides::introduction(report),
+    );
+    reasons.iter().for_each(|figure| text += &shown(figure));
+    text += "</section>\n";
+    for (node, figures) in network.nodes.iter().zip(layers) {
+        let Shape { height, width, channels } = node.output;
+        let (name, kind) = (escaped(&node.name), node.layer.kind());
+        text += &format!("<section>\n<h2>{name} <span>{kind}, {height}×{width}×{channels}</span></h2>\n");
+        figures.iter().for_each(|figure| text += &shown(figure));
+        text += "</section>\n";
+    }
+    text + "</html>\n"
+}
+
+/// Who was asked, what came out, and what all pictures have in common.
+fn introduction(report: &Report, palette: Palette) -> String {
+    let number = report.number.map(|number| figure(f64::from(number)));
+    let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).chain(number).collect();
+    let gradients = match report.gradients {
+        Gradients::Example { .. } => "Gradients are those of its loss alone".to_string(),
+        Gradients::Batch { loss, .. } => format!(
+            "Gradients are those of the mean loss {}, which is {}; of that loss each example's own counts its share",
+            report.gradients,
+            figure(f64::from(loss))
+        ),
+    };
+    format!(
+        "<p>Label {}, predicted {}; loss {}. Activations are this example's. {gradients}; weight decay is left out.</p>\n\
+         <p>A picture has one scale for all its tiles. Colours, the {} palette: {} is below zero, {} zero, {} above; magenta \
+         is what is not finite.</p>\n",
+        escaped(&report.label.name),
+        escaped(&predictions.join(", ")),
+        figure(f64::from(report.loss)),
+        palette.name(),
+        palette.words()[0],
+        palette.words()[1],
+        palette.words()[2],
+    )
+}
+
+/// The figure of a layer's tensor.
+pub(super) fn of_tensor(plate: &Plate, gradients: Gradients, palette: Palette) -> Figure {
+    let mut what = plate.name.rsplit('.').next().unwrap_or_default().replace('_', " ");
+    if what.ends_with("gradient") {
+        what += &match (gradients, what.starts_with("activation")) {
+            (Gradients::Batch { .. }, true) => format!(" of this example within the mean loss {gradients}"),
+            _ => format!(" {gradients}"),
+        };
+    }
+    let (kept, tiles) = (plate.kept(), plate.tiles);
+    let left_out = if kept < tiles { format!("; {kept} of {tiles} tiles are shown") } else { String::new() };
+    Figure {
+        alt: format!("{what}: {}, {}", plate.tile, range(plate)),
+        caption: format!("{what}: {}{}. A tile is {}{left_out}.", range(plate), scale(plate, palette), plate.tile),
+        ..drawn(plate, palette)
+    }
+}
+
+/// A plate without words.
+pub(super) fn drawn(plate: &Plate, palette: Palette) -> Figure {
+    let (alt, caption) = Default::default();
+    Figure { name: plate.name.clone(), image: plate.draw(palette), alt, caption }
+}
+
+fn shown(figure: &Figure) -> String {
+    let (file, alt, caption) = (escaped(&figure.file()), escaped(&figure.alt), &figure.caption);
+    let [width, height] = [figure.image.width, figure.image.height];
+    format!(
+        "<figure>\n<div><img src=\"{file}\" width=\"{width}\" height=\"{height}\" loading=\"lazy\" alt=\"{alt}\"></div>\n\
+         <figcaption>{caption}</figcaption>\n</figure>\n"
+    )
+}
+
+/// `from -1.25 to 3.5`.
+pub(super) fn range(plate: &Plate) -> String {
+    format!("from {} to {}", figure(f64::from(plate.min)), figure(f64::from(plate.max)))
+}
+
+/// The colours with the values at their ends; of an image what is black and white.
+pub(super) fn scale(plate: &Plate, palette: Palette) -> String {
+    if plate.natural {
+        return ", as it looks: −0.5 is black, 0.5 white".to_string();
+    }
+    let reach = figure(f64::from(plate.reach()));
+    if plate.colours == 3 {
+        return format!(" (colours of the image: −{reach} is none of a colour, {reach} all of it)");
+    }
+    let stop = |share: f32| {
+        let [r, g, b] = palette.color(share);
+        format!("rgb({r} {g} {b})")
+    };
+    let stops = [-1.0, -0.5, 0.0, 0.5, 1.0].map(stop).join(", ");
+    let name = palette.name();
+    format!(
+        " ({name}: −{reach} <span class=\"bar\" style=\"background: linear-gradient(to right, {stops})\"></span> {reach})"
+    )
+}
+
+/// For HTML text and attributes.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
