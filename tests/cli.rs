@@ -268,6 +268,9 @@ fn inspect_draws_a_page_with_a_picture_of_every_tensor() {
     let learned = ["conv1", "conv2", "fc1"];
     let mut expected = [names("activation", &all), names("activation_gradient", &all)].concat();
     expected.extend([names("weight", &learned), names("weight_gradient", &learned)].concat());
+    expected.extend(names("saliency", &["explanation"]));
+    let maps = ["grad_cam", "grad_cam_over_image", "occlusion", "occlusion_over_image"];
+    expected.extend(maps.into_iter().flat_map(|what| names(what, &["explanation"])));
     for name in &expected {
         let picture = image::open(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}")).to_rgb8();
         assert!(picture.width() <= 4096 && picture.height() <= 4096, "{name}");
@@ -288,6 +291,67 @@ fn inspect_draws_a_page_with_a_picture_of_every_tensor() {
     };
     assert!(said(&mut draw(&["--force", "--palette", "pink"])).contains("blue-orange, blue-red, grey"));
     assert!(said(folder.command("inspect").args(["--index", "7", "--palette", "grey"])).contains("--out"));
+}
+
+#[test]
+fn inspect_says_what_decides() {
+    let folder = Folder::new();
+    let out = folder.path("pictures");
+    let mut command = folder.command("inspect");
+    let document = document(command.args(["--index", "3", "--occlusion-size", "9", "--out"]).arg(&out));
+    let why = &document["explanation"];
+    assert_eq!(
+        (&why["grad_cam"], &why["occlusion_size"], &why["occlusion_stride"]),
+        (&json!("relu2"), &json!(9), &json!(3))
+    );
+    let winner = &document["predictions"][0];
+    assert_eq!(why["winner"]["class"], winner["class"]);
+    let difference = why["winner"]["probability"].as_f64().expect("one") - winner["probability"].as_f64().expect("one");
+    assert!(difference.abs() < 1e-5);
+    let page = fs::read_to_string(out.join("index.html")).expect("the page");
+    let parts =
+        ["What decides", "Saliency", "Grad-CAM", "relu2", "Selvaraju", "square of 9×9 pixels", "every 3 pixels"];
+    for part in parts {
+        assert!(page.contains(part), "{part}");
+    }
+    let mut refused = folder.command("inspect");
+    refused.args(["--index", "3", "--force", "--occlusion-size", "25", "--out"]).arg(&out);
+    assert_fails_with(&mut refused, &["--occlusion-size 25", "1 to 24"]);
+    folder.command("inspect").args(["--index", "3", "--occlusion-size", "9"]).assert().code(2);
+}
+
+#[test]
+fn gradients_of_a_batch_are_said_to_be_that() {
+    let folder = Folder::new();
+    let gradient = |index: &str, batch: &str| {
+        let path = folder.path(&format!("{index}-{batch}.safetensors"));
+        let mut command = folder.command("inspect");
+        let document = document(command.args(["--index", index, "--batch", batch, "--dump"]).arg(&path));
+        let bytes = fs::read(&path).expect("the dump");
+        let dump = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let data = dump.tensor("fc1.bias_gradient").expect("a gradient").data().as_chunks().0;
+        let values: Vec<f64> = data.iter().map(|value| f64::from(f32::from_le_bytes(*value))).collect();
+        (document, values)
+    };
+    let ((alone, first), (_, second), (both, mean)) = (gradient("3", "1"), gradient("4", "1"), gradient("3", "2"));
+    for (mean, (first, second)) in mean.iter().zip(first.iter().zip(&second)) {
+        assert!((mean - (first + second) / 2.0).abs() < 1e-6, "{mean} of {first} and {second}");
+    }
+    assert_eq!((&alone["gradients"]["of"], &both["gradients"]["of"]), (&json!("example"), &json!("batch")));
+    let range = ["examples", "first", "last"].map(|key| both["gradients"][key].clone());
+    assert_eq!(range, [2, 3, 4].map(|number| json!(number)));
+    assert_eq!(alone["loss"], both["loss"], "the example's own");
+    let out = folder.path("pictures");
+    let table = folder.command("inspect").args(["--index", "3", "--batch", "2", "--out"]).arg(&out).assert().success();
+    let table = String::from_utf8_lossy(&table.get_output().stdout).into_owned();
+    let page = fs::read_to_string(out.join("index.html")).expect("the page");
+    assert!(table.contains("gradients are of the batch of 2 examples (3..4)"), "{table}");
+    assert!(page.contains("weight gradient of the batch of 2 examples (3..4)"));
+    assert!(
+        page.contains("activation gradient of this example within the mean loss of the batch of 2 examples (3..4)")
+    );
+    let mut large = folder.command("inspect");
+    assert_fails_with(large.args(["--index", "48", "--batch", "3"]), &["batch of 3", "2 left of 50"]);
 }
 
 #[test]
@@ -335,7 +399,16 @@ fn a_dump_holds_every_tensor_in_its_promised_shape() {
         assert_eq!(values(&format!("{layer}.bias")), values_of.bias);
         assert_eq!(shape(&format!("{layer}.bias_gradient")), [parameters.bias]);
     }
-    assert_eq!(dump.len(), 2 * shapes.len() + 4 * 3);
+    let explained: [(&str, &[usize]); 4] = [
+        ("saliency", &[24, 24, 1]),
+        ("grad_cam", &[12, 12]),
+        ("grad_cam_enlarged", &[24, 24]),
+        ("occlusion", &[12, 12]),
+    ];
+    for (what, expected) in explained {
+        assert_eq!(shape(&format!("explanation.{what}")), expected);
+    }
+    assert_eq!(dump.len(), 2 * shapes.len() + 4 * 3 + explained.len());
     // The centre crop begins two pixels from the image's border.
     let corner = f32::from(examples(TEST).image(3)[2 * 28 + 2]) / 255.0 - 0.5;
     assert!((values("input.activation")[0] - corner).abs() < 1e-6);

@@ -1,17 +1,16 @@
 //! What decides: saliency, Grad-CAM, occlusion.
 
 use super::Figure;
-use super::page::{drawn, escaped, range, scale};
+use super::page::{drawn, escaped, number, range, scale};
 use crate::cli::inspect::report::{Class, Reasons, Report};
-use crate::cli::output::figure;
 use glassnet::inspect::{Explanation, NamedTensor};
-use glassnet::pictures::{Palette, Plate, overlay};
+use glassnet::pictures::{Image, Palette, Plate, overlay};
 
 /// What is explained.
 pub(super) fn introduction(report: &Report) -> String {
     match &report.explanation {
         Some(Reasons::Told { logit, grad_cam, .. }) => {
-            let logit = figure(f64::from(*logit));
+            let logit = number(*logit);
             let missing = match grad_cam {
                 Some(_) => "",
                 None => " There is no Grad-CAM: no layer of this network convolves more than one pixel.",
@@ -45,7 +44,8 @@ pub(super) fn figures(
         let plate = Plate::of_map(&grad_cam.map);
         let what = format!(
             "Grad-CAM: where the maps of {layer} speak for it, the sum of the maps weighed by the mean gradient of its \
-             logit over each; 0 where they speak against it"
+             logit over each; 0 where they speak against it{}",
+            if plate.max > 0.0 { "" } else { ", which is everywhere here" }
         );
         figures.extend(pair("Grad-CAM", &what, &source, &plate, over(image, &grad_cam.enlarged, palette), palette));
     }
@@ -71,15 +71,17 @@ fn saliency(explanation: &Explanation, palette: Palette) -> Figure {
     let plate = Plate::of_map(&explanation.saliency);
     let what = "Saliency: the gradient of its logit with respect to the input, how much it grows with each pixel";
     let source = source("Simonyan, Vedaldi and Zisserman 2014", "1312.6034");
+    let (range, scale) = (range(&plate), scale(&plate, palette));
+    let tile = if plate.tiles > 1 { format!(" A tile is {}.", plate.tile) } else { String::new() };
     Figure {
-        alt: format!("Saliency: {}, {}", plate.tile, range(&plate)),
-        caption: format!("{what}; {}{}. A tile is {}. {source}", range(&plate), scale(&plate, palette), plate.tile),
+        alt: format!("Saliency: {}, {range}", plate.tile),
+        caption: format!("{what}; {range}{scale}.{tile} {source}"),
         ..drawn(&plate, palette)
     }
 }
 
 /// A map over the image: the name of its file, and the picture.
-fn over(image: &NamedTensor, map: &NamedTensor, palette: Palette) -> (String, glassnet::pictures::Image) {
+fn over(image: &NamedTensor, map: &NamedTensor, palette: Palette) -> (String, Image) {
     let name = map.name.replace("enlarged", "over_image");
     (name, overlay(image, map, palette))
 }
@@ -90,7 +92,7 @@ fn pair(
     what: &str,
     source: &str,
     plate: &Plate,
-    (name, image): (String, glassnet::pictures::Image),
+    (name, image): (String, Image),
     palette: Palette,
 ) -> [Figure; 2] {
     let (range, scale) = (range(plate), scale(plate, palette));

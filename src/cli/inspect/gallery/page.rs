@@ -15,7 +15,8 @@ body { margin: 0 auto; max-width: 70rem; padding: 1rem; font: 1rem/1.45 system-u
   color: var(--text); background: var(--ground) }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 0 } h2 span { font-weight: normal; color: var(--soft) }
 section { border-top: 1px solid var(--line); padding: 1rem 0 }
-figure { margin: .8rem 0 0; overflow-x: auto } figcaption { color: var(--soft); font-size: .9rem }
+figure { margin: .8rem 0 0 } figure div { overflow-x: auto; line-height: 0 } figcaption { color: var(--soft); font-size: .9rem }
+.scale { white-space: nowrap }
 img { image-rendering: pixelated; max-width: none }
 .bar { display: inline-block; width: 9rem; height: .8rem; vertical-align: middle; border: 1px solid var(--line) }
 ";
@@ -51,14 +52,14 @@ pub(super) fn page(
 
 /// Who was asked, what came out, and what all pictures have in common.
 fn introduction(report: &Report, palette: Palette) -> String {
-    let number = report.number.map(|number| figure(f64::from(number)));
-    let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).chain(number).collect();
+    let value = report.number.map(number);
+    let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).chain(value).collect();
     let gradients = match report.gradients {
         Gradients::Example { .. } => "Gradients are those of its loss alone".to_string(),
         Gradients::Batch { loss, .. } => format!(
             "Gradients are those of the mean loss {}, which is {}; of that loss each example's own counts its share",
             report.gradients,
-            figure(f64::from(loss))
+            number(loss)
         ),
     };
     format!(
@@ -67,7 +68,7 @@ fn introduction(report: &Report, palette: Palette) -> String {
          is what is not finite.</p>\n",
         escaped(&report.label.name),
         escaped(&predictions.join(", ")),
-        figure(f64::from(report.loss)),
+        number(report.loss),
         palette.name(),
         palette.words()[0],
         palette.words()[1],
@@ -108,9 +109,15 @@ fn shown(figure: &Figure) -> String {
     )
 }
 
-/// `from -1.25 to 3.5`.
+/// `from −1.25 to 3.5`.
 pub(super) fn range(plate: &Plate) -> String {
-    format!("from {} to {}", figure(f64::from(plate.min)), figure(f64::from(plate.max)))
+    format!("from {} to {}", number(plate.min), number(plate.max))
+}
+
+/// With a minus sign that is as wide as a plus.
+pub(super) fn number(value: f32) -> String {
+    let figure = figure(f64::from(value));
+    figure.strip_prefix('-').map_or(figure.clone(), |positive| format!("−{positive}"))
 }
 
 /// The colours with the values at their ends; of an image what is black and white.
@@ -118,9 +125,12 @@ pub(super) fn scale(plate: &Plate, palette: Palette) -> String {
     if plate.natural {
         return ", as it looks: −0.5 is black, 0.5 white".to_string();
     }
-    let reach = figure(f64::from(plate.reach()));
+    let reach = number(plate.reach());
+    if plate.reach() == 0.0 {
+        return String::new();
+    }
     if plate.colours == 3 {
-        return format!(" (colours of the image: −{reach} is none of a colour, {reach} all of it)");
+        return format!(" (red, green and blue: −{reach} is none of a colour, 0 half of it, {reach} all)");
     }
     let stop = |share: f32| {
         let [r, g, b] = palette.color(share);
@@ -128,9 +138,8 @@ pub(super) fn scale(plate: &Plate, palette: Palette) -> String {
     };
     let stops = [-1.0, -0.5, 0.0, 0.5, 1.0].map(stop).join(", ");
     let name = palette.name();
-    format!(
-        " ({name}: −{reach} <span class=\"bar\" style=\"background: linear-gradient(to right, {stops})\"></span> {reach})"
-    )
+    let bar = format!("<span class=\"bar\" style=\"background: linear-gradient(to right, {stops})\"></span>");
+    format!(" ({name}: <span class=\"scale\">−{reach} {bar} {reach}</span>)")
 }
 
 /// For HTML text and attributes.
