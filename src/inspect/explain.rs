@@ -98,6 +98,15 @@ impl Inspector {
         Ok(Explanation { class, logit, score, saliency, grad_cam, occlusion })
     }
 
+    /// The part of [`Inspector::explain`] that goes backward once, and hides nothing: saliency and Grad-CAM.
+    ///
+    /// # Errors
+    /// As [`Inspector::explain`].
+    pub async fn attribution(&mut self, image: &[u8]) -> Result<(NamedTensor, Option<GradCam>)> {
+        let (class, _) = self.win(image).await?;
+        self.attribute(class).await
+    }
+
     /// Runs the image forward; the class with the largest logit, and that.
     async fn win(&mut self, image: &[u8]) -> Result<(usize, f32)> {
         self.take(image, &[0])?;

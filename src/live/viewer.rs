@@ -144,9 +144,16 @@ impl Lens {
         Ok(lens)
     }
 
-    /// What in the image decides.
-    fn explanations(&mut self, _image: &[u8]) -> Result<Vec<PlateMessage>> {
-        Ok(Vec::new())
+    /// Which pixels decide, and where the last feature maps speak for the answer.
+    fn explanations(&mut self, image: &[u8]) -> Result<Vec<PlateMessage>> {
+        let (saliency, grad_cam) = pollster::block_on(self.inspector.attribution(image))?;
+        let maps = [saliency].into_iter().chain(grad_cam.map(|grad_cam| grad_cam.map));
+        let plate = |map: NamedTensor| {
+            let plate = PlateMessage::from(&Plate::of_map(&map));
+            let name = plate.name.trim_start_matches("explanation.").to_string();
+            PlateMessage { name, ..plate }
+        };
+        Ok(maps.map(plate).collect())
     }
 
     /// The next test examples, and the share of the last ones that were right.
