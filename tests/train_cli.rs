@@ -140,7 +140,7 @@ fn entries(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_run_folder_has_five_files() {
+fn a_run_folder_has_its_files() {
     let place = Place::new();
     place.train("run", &["--steps", "3"]).assert().success();
     let expected = [
@@ -149,6 +149,7 @@ fn a_run_folder_has_five_files() {
         "config.toml",
         "metrics.jsonl",
         "model.safetensors",
+        "report.html",
         "summary.json",
     ];
     assert_eq!(entries(&place.path("run")), expected);
@@ -425,6 +426,7 @@ fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
         "config.toml",
         "metrics.jsonl",
         "model.safetensors",
+        "report.html",
         "summary.json",
     ];
     assert_eq!(entries(&place.path("killed")), expected, "something was left behind");

@@ -17,7 +17,7 @@ pub const MOST_LINES: usize = 6;
 const SIZE: [u32; 2] = [400, 250];
 const GRID: u32 = 4;
 const FONT: &str = "sans-serif";
-const TEXT: i32 = 13 * GRID as i32;
+const TEXT: i32 = 17 * GRID as i32;
 /// Points of a line; a longer one keeps the extremes of its neighbours.
 const MOST_POINTS: usize = 260;
 /// What stands for the text's colour, and for that of the lines behind everything.
@@ -171,8 +171,9 @@ impl Chart {
                 let axis = Axis::new(place(ends[0]), place(ends[1]), marks);
                 Upright { place: Box::new(place), value: Box::new(move |at| at.sinh() * size), axis }
             }
+            _ if low == 0.0 && high == 0.0 => even(0.0, 1.0, even_marks(0.0, 1.0, 4)),
             _ => {
-                let room = if high > low { 0.06 * (high - low) } else { (0.1 * high.abs()).max(1e-12) };
+                let room = if high > low { 0.06 * (high - low) } else { (0.1 * high.abs()).max(f64::MIN_POSITIVE) };
                 // Nothing that is never negative should seem to be.
                 let floor = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
                 even(floor, high + room, even_marks(floor, high + room, 4))
@@ -186,8 +187,8 @@ impl Chart {
             .margin_top(8 * GRID)
             .margin_right(14 * GRID)
             .margin_left(2 * GRID)
-            .x_label_area_size(36 * GRID)
-            .y_label_area_size(62 * GRID)
+            .x_label_area_size(40 * GRID)
+            .y_label_area_size(70 * GRID)
             .build_cartesian_2d(across, upright.axis.clone())?;
         let text = (FONT, TEXT).into_font().color(&INK);
         chart

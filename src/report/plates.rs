@@ -12,8 +12,8 @@ use std::io::Cursor;
 use std::path::Path;
 
 /// Values of a picture, at least and at most, and of all pictures of a network together.
-const VALUES: [usize; 2] = [400, 3_000];
-const ALL_VALUES: usize = 120_000;
+const VALUES: [usize; 2] = [400, 6_000];
+const ALL_VALUES: usize = 250_000;
 
 /// A tensor, drawn.
 #[derive(Debug, Clone)]

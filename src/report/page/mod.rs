@@ -47,7 +47,7 @@ td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-a
 .confusion td, .confusion thead th { text-align: center; padding: .25rem .4rem; min-width: 1.8rem }
 .confusion tbody th { max-width: 12rem; overflow-wrap: anywhere } .confusion thead th { max-width: 7rem; overflow-wrap: anywhere }
 .mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; padding: 0; list-style: none }
-.mistakes li { background: var(--raised); border-radius: .4rem; padding: .6rem; overflow-wrap: anywhere }
+.mistakes > li { background: var(--raised); border-radius: .4rem; padding: .6rem; overflow-wrap: anywhere }
 .mistakes img { display: block; width: 7rem; max-width: 100%; margin-bottom: .4rem }
 .mistakes ol { margin: .2rem 0 0; padding-left: 1.3rem; font-size: .85rem }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: .6rem 1.5rem; margin: .5rem 0 }
@@ -131,7 +131,7 @@ fn head(report: &Report<'_>) -> String {
         summary
             .map(|s| s.examples_seen)
             .or(last.map(|row| row.examples_seen))
-            .map(|count| ("Training examples seen", count.to_string())),
+            .map(|count| ("Examples seen", count.to_string())),
     );
     figures.extend(
         summary
