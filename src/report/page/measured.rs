@@ -79,6 +79,10 @@ fn micros(nanoseconds: f64) -> String {
     figure(nanoseconds / 1e3)
 }
 
+fn nanos(nanoseconds: f64) -> String {
+    format!("{nanoseconds:.0}")
+}
+
 fn layers(times: &LayerTimes) -> Table {
     let head = ["layer", "forward, µs a step", "backward, µs a step", "both, ns an example", "share"];
     let mut table = Table::new("Each layer; a dash where it has no operation of its own", &head);
@@ -90,15 +94,17 @@ fn layers(times: &LayerTimes) -> Table {
             format!("{}{by}", layer.layer),
             or_dash(layer.forward, micros),
             or_dash(layer.backward, micros),
-            or_dash(own, |ns| figure(ns / times.batch as f64)),
+            or_dash(own, |ns| nanos(ns / times.batch as f64)),
             or_dash(own, share),
         ]);
     }
     let mut further = |name: &str, ns: f64| {
-        let per_example = figure(ns / times.batch as f64);
+        let per_example = nanos(ns / times.batch as f64);
         table.row([name.to_string(), micros(ns), "-".into(), per_example, share(ns)]);
     };
-    further("sums of losses", times.others);
+    if times.others > 0.0 {
+        further("operations of no layer", times.others);
+    }
     further("update of the weights", times.update);
     table
 }
@@ -113,7 +119,7 @@ fn steps(times: &LayerTimes) -> Table {
         ("update in one piece", update),
         ("a whole step in one piece", times.whole),
     ] {
-        table.row([name.to_string(), micros(ns), figure(ns / times.batch as f64)]);
+        table.row([name.to_string(), micros(ns), nanos(ns / times.batch as f64)]);
     }
     table
 }

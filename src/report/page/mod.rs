@@ -40,6 +40,7 @@ figure { margin: 0; min-width: 0 } .plot figcaption { font-weight: 600; color: v
 .line4 { stroke: var(--c4); stroke-dasharray: 24 8 } .line5 { stroke: var(--c5); stroke-dasharray: 64 20 }
 .fill0 { fill: var(--c0) } .fill1 { fill: var(--c1) } .fill2 { fill: var(--c2) } .fill3 { fill: var(--c3) }
 .fill4 { fill: var(--c4) } .fill5 { fill: var(--c5) }
+.scroll tbody th, .scroll tfoot th { position: sticky; left: 0; background: var(--ground) }
 .scroll { overflow-x: auto; margin: .6rem 0 } table { border-collapse: collapse; font-size: .9rem }
 caption { text-align: left; padding-bottom: .3rem } th { font-weight: 600; text-align: left; vertical-align: bottom }
 td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }

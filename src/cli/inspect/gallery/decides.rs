@@ -1,8 +1,9 @@
 //! What decides: saliency, Grad-CAM, occlusion.
 
 use super::Figure;
-use super::page::{drawn, escaped, number, range, scale};
+use super::page::{drawn, number, range, scale};
 use crate::cli::inspect::report::{Class, Reasons, Report};
+use glassnet::report::html::escaped;
 use glassnet::inspect::{Explanation, NamedTensor};
 use glassnet::pictures::{Image, Palette, Plate, overlay};
 

@@ -5,19 +5,15 @@ use crate::cli::inspect::report::{Class, Gradients, Report};
 use crate::cli::output::figure;
 use glassnet::net::{Network, Shape};
 use glassnet::pictures::{Palette, Plate};
+use glassnet::report::html::{STYLE, escaped};
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --text: #1b1b1b; --ground: #fff; --soft: #5a5a5a; --line: #d0d0d0 }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e8e8e8; --ground: #161616; --soft: #b0b0b0; --line: #404040 }
-}
-body { margin: 0 auto; max-width: 70rem; padding: 1rem; font: 1rem/1.45 system-ui, sans-serif;
-  color: var(--text); background: var(--ground) }
+const OWN_STYLE: &str = "
+body { max-width: 70rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 0 } h2 span { font-weight: normal; color: var(--soft) }
 section { border-top: 1px solid var(--line); padding: 1rem 0 }
 figure { margin: .8rem 0 0 } figure div { overflow-x: auto; line-height: 0 } figcaption { color: var(--soft); font-size: .9rem }
 .scale { white-space: nowrap }
-img { image-rendering: pixelated; max-width: none }
+img { max-width: none }
 .bar { display: inline-block; width: 9rem; height: .8rem; vertical-align: middle; border: 1px solid var(--line) }
 ";
 
@@ -33,7 +29,7 @@ pub(super) fn page(
     let title = escaped(&format!("{split} example {index} of {dataset} through {}", network.name));
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n\
+         content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}{OWN_STYLE}</style>\n<h1>{title}</h1>\n\
          {}<section>\n<h2>What decides</h2>\n{}",
         introduction(report, palette),
         decides::introduction(report),
@@ -140,9 +136,4 @@ pub(super) fn scale(plate: &Plate, palette: Palette) -> String {
     let name = palette.name();
     let bar = format!("<span class=\"bar\" style=\"background: linear-gradient(to right, {stops})\"></span>");
     format!(" ({name}: <span class=\"scale\">−{reach} {bar} {reach}</span>)")
-}
-
-/// For HTML text and attributes.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
