@@ -134,7 +134,7 @@ fn assert_sound(page: &str) {
         let tag = &rest[start + 1..end];
         rest = &rest[end + 1..];
         let name = tag.trim_start_matches('/').split([' ', '/', '\n']).next().unwrap_or_default();
-        assert!(tag.matches('"').count() % 2 == 0, "<{tag}>");
+        assert!(tag.matches('"').count().is_multiple_of(2), "<{tag}>");
         if tag.starts_with('/') {
             assert_eq!(open.pop(), Some(name), "</{name}> closes another");
         } else if !tag.ends_with('/') && !tag.starts_with('!') && !["meta", "img"].contains(&name) {
@@ -375,7 +375,7 @@ fn crc32c(data: &[u8]) -> u32 {
 
 fn masked(data: &[u8]) -> u32 {
     let sum = crc32c(data);
-    (sum >> 15 | sum << 17).wrapping_add(0xa282_ead8)
+    sum.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// A field of a protocol buffer.

@@ -12,6 +12,9 @@ use crate::train::StepRow;
 /// A figure of a layer.
 type Value = fn(&LayerStatistics) -> Option<f64>;
 
+/// A layer's name and its figure over the updates.
+type Line<'a> = (&'a str, Vec<(f64, f64)>);
+
 /// σ of what comes back to a layer.
 fn gradient(layer: &LayerStatistics) -> Option<f64> {
     layer.activation_gradient.map(|summary| f64::from(summary.std))
@@ -122,7 +125,7 @@ fn together(rows: &[StepRow], last: &StepRow, title: &str, label: &str, scale: S
         rows.iter().filter_map(of).collect()
     };
     let lines = last.layers.iter().map(|layer| (layer.layer.as_str(), points(layer)));
-    let lines: Vec<(&str, Vec<(f64, f64)>)> = lines.filter(|(_, points)| !points.is_empty()).collect();
+    let lines: Vec<Line<'_>> = lines.filter(|(_, points)| !points.is_empty()).collect();
     let seen = |y: &f64| y.is_finite() && (scale != Scale::Log || *y > 0.0);
     let heights = || lines.iter().flat_map(|(_, points)| points).map(|(_, y)| *y).filter(seen);
     let holds = heights().reduce(f64::min).zip(heights().reduce(f64::max)).map(|(low, high)| [low, high]);
@@ -130,8 +133,7 @@ fn together(rows: &[StepRow], last: &StepRow, title: &str, label: &str, scale: S
     let mut text = String::new();
     for (part, lines) in lines.chunks(lines.len().div_ceil(charts).max(1)).enumerate() {
         let title = if charts > 1 { format!("{title} ({} of {charts})", part + 1) } else { title.to_string() };
-        let line =
-            |(place, (name, points)): (usize, &(&str, Vec<(f64, f64)>))| Curve::line(*name, place, points.clone());
+        let line = |(place, (name, points)): (usize, &Line<'_>)| Curve::line(*name, place, points.clone());
         let curves = lines.iter().enumerate().map(line).collect();
         text += &plot(&Chart { curves, holds, ..Chart::new(title, label, scale) }, figure)?;
     }
