@@ -3,9 +3,9 @@
 use super::Figure;
 use super::page::{drawn, number, range, scale};
 use crate::cli::inspect::report::{Class, Reasons, Report};
-use glassnet::report::html::escaped;
 use glassnet::inspect::{Explanation, NamedTensor};
 use glassnet::pictures::{Image, Palette, Plate, overlay};
+use glassnet::report::html::escaped;
 
 /// What is explained.
 pub(super) fn introduction(report: &Report) -> String {
