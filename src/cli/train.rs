@@ -245,6 +245,7 @@ fn train_once(
         folder,
         config: &config,
         settings: &settings,
+        now: &now,
         dataset: &dataset,
         device: &device,
         first,

@@ -27,7 +27,9 @@ pub(super) struct Reporter<'a> {
     pub view: View,
     pub folder: RunFolder,
     pub config: &'a RunConfig,
+    /// Those that the run began with, and those that it has come to.
     pub settings: &'a Settings,
+    pub now: &'a Settings,
     pub dataset: &'a Arc<Dataset>,
     pub device: &'a Device,
     /// Whether this is the program's first run, whose beginning is the program's.
@@ -87,7 +89,7 @@ impl Reporter<'_> {
         let result = match live {
             None => pollster::block_on(train::train(device, dataset, settings, state, self)),
             Some(live) => {
-                live::begin(live, settings, dataset, device, self.folder.path(), state.as_ref());
+                live::begin(live, self.now, dataset, device, self.folder.path(), state.as_ref());
                 let mut watched = Watched { reporter: self, live };
                 pollster::block_on(train::train(device, dataset, settings, state, &mut watched))
             }
