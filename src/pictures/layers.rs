@@ -63,16 +63,16 @@ fn activation(node: &Node, tensor: &NamedTensor, values: bool, most: usize) -> P
 
 fn weight(node: &Node, tensor: &NamedTensor, most: usize) -> Plate {
     let plain = Cut { tile: "", tiles: 1, columns: None, height: 1, width: 1, colours: 1, natural: false };
-    let cut = match &tensor.shape[..] {
-        &[filters, 3, height, width] => {
+    let cut = match tensor.shape[..] {
+        [filters, 3, height, width] => {
             let cut = Cut { tiles: filters, height, width, colours: 3, ..plain };
             let tile = "one filter, its three channels as red, green and blue; zero is grey";
             return Plate::cut(&tensor.name, Cut { tile, ..cut }, &tensor.values, most, |[tile, y, x, colour]| {
                 ((tile * 3 + colour) * height + y) * width + x
             });
         }
-        &[filters, 1, height, width] => Cut { tile: "one filter", tiles: filters, height, width, ..plain },
-        &[filters, channels, height, width] => Cut {
+        [filters, 1, height, width] => Cut { tile: "one filter", tiles: filters, height, width, ..plain },
+        [filters, channels, height, width] => Cut {
             tile: "one filter's weights for one channel; a row for each filter",
             tiles: filters * channels,
             columns: Some(channels),
@@ -80,7 +80,7 @@ fn weight(node: &Node, tensor: &NamedTensor, most: usize) -> Plate {
             width,
             ..plain
         },
-        &[outputs, inputs] => {
+        [outputs, inputs] => {
             let Shape { height, width, channels } = node.input;
             if height * width > 1 && height * width * channels == inputs {
                 let tile = "one output's weights for one channel; a row for each output";

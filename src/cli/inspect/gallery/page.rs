@@ -11,7 +11,7 @@ const OWN_STYLE: &str = "
 body { max-width: 70rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 0 } h2 span { font-weight: normal; color: var(--soft) }
 section { border-top: 1px solid var(--line); padding: 1rem 0 }
-figure { margin: .8rem 0 0 } figure div { overflow-x: auto; line-height: 0 } figcaption { color: var(--soft); font-size: .9rem }
+figure { margin: .8rem 0 0 } figure div { overflow-x: auto; line-height: 0 } figcaption { margin-top: .3rem; color: var(--soft); font-size: .9rem }
 .scale { white-space: nowrap }
 img { max-width: none }
 .bar { display: inline-block; width: 9rem; height: .8rem; vertical-align: middle; border: 1px solid var(--line) }
