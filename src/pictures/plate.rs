@@ -194,4 +194,14 @@ mod tests {
         assert_eq!(kept(1), (0, 0, vec![]), "not one tile");
         assert_eq!((cut(5).tiles, cut(5).max), (6, 11.0), "of the whole tensor");
     }
+
+    #[test]
+    fn columns_that_no_picture_shows_are_left_out_of_every_row() {
+        let values: Vec<f32> = (0..600).map(|i| i as f32).collect();
+        let cut = Cut { tile: "", tiles: 600, columns: Some(300), height: 1, width: 1, colours: 1, natural: false };
+        let plate = Plate::cut("a", cut, &values, usize::MAX, |[tile, ..]| tile);
+        let shown = tiles::MAX_SIDE / 18;
+        assert_eq!((plate.columns, plate.kept()), (shown, 2 * shown));
+        assert_eq!(plate.values[shown - 1..=shown], [shown as f32 - 1.0, 300.0]);
+    }
 }
