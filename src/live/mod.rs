@@ -22,6 +22,8 @@ mod requests;
 mod rows;
 #[cfg(not(target_arch = "wasm32"))]
 mod server;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
 #[cfg(not(target_arch = "wasm32"))]
 mod viewer;
 
