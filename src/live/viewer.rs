@@ -283,7 +283,7 @@ fn model(file: &[u8], name: &str) -> Result<Model> {
 /// Whether weights of `other` can be used in `own`.
 fn same_layers(other: &Network, own: &Network, name: &str) -> Result<(), String> {
     let layers = |network: &Network| -> Vec<(crate::net::Layer, Shape)> {
-        network.nodes.iter().map(|node| (node.layer.clone(), node.output)).collect()
+        network.nodes.iter().map(|node| (node.layer, node.output)).collect()
     };
     let (theirs, ours) = (layers(other), layers(own));
     let different = theirs.iter().zip(&ours).position(|(a, b)| a != b);
