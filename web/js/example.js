@@ -8,6 +8,12 @@ import { className } from './store.js';
 
 const NAMES = { saliency: 'Saliency', grad_cam: 'Grad-CAM' };
 
+/** What a map shows, in words: an empty one says why. */
+function shows({ name, min, max, tile }) {
+  if (name === 'grad_cam' && min === 0 && max === 0) return 'zero everywhere: the last maps together speak against the answer';
+  return tile;
+}
+
 /** What an answer amounts to, in words: for an example with its label, or for a drawing. */
 export function said(run, view) {
   if (run?.learns_numbers) return `The network answers ${figure(view.number)}`;
@@ -36,7 +42,7 @@ export function example() {
       write(byId('shown-facts'), `${set} example ${integer(index)}, labelled ${className(run, label)}. ${said(run, view)}${verdict}; `
         + `loss ${figure(view.loss)} after step ${integer(view.step)}.`);
       bars.set(view.top ?? [], run, label);
-      const plates = (view.explanations ?? []).map((other) => ({ ...other, name: NAMES[other.name] ?? other.name }));
+      const plates = (view.explanations ?? []).map((other) => ({ ...other, tile: shows(other), name: NAMES[other.name] ?? other.name }));
       explanations.set(plates, view.step);
       byId('explanations').closest('.why').hidden = plates.length === 0;
     },
