@@ -5,6 +5,7 @@
 pub mod command;
 pub mod exchange;
 pub mod golden;
+pub mod live;
 pub mod rig;
 
 use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};

@@ -1,0 +1,221 @@
+//! Chromium under chromedriver, by the WebDriver protocol: each request is one JSON document over HTTP.
+
+use super::common::live::{LONG, wait_for};
+use super::common::skipped;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// The key of an element's reference.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// The programs, or a loud line that they are missing; where `GLASSNET_REQUIRE_BROWSER` is set, as `tests/run.sh` sets it,
+/// the test fails then.
+fn programs() -> Option<(PathBuf, PathBuf)> {
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let find = |names: &[&str]| {
+        let paths = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+        paths.into_iter().find(|path| path.is_file())
+    };
+    let found = find(&["chromedriver"]).zip(find(&["chromium", "chromium-browser", "google-chrome"]));
+    if found.is_none() {
+        let why = "a browser test needs chromium and chromedriver (on Debian: apt-get install chromium chromium-driver)";
+        assert!(std::env::var_os("GLASSNET_REQUIRE_BROWSER").is_none(), "{why}");
+        skipped(why);
+    }
+    found
+}
+
+/// chromedriver, and the browsers that it starts. A shell reads from this process: when that ends, however it does, the shell
+/// kills its whole process group.
+pub struct Driver {
+    shell: Child,
+    chromium: PathBuf,
+    address: String,
+    agent: ureq::Agent,
+    /// Profiles of the browsers and what they download; removed last.
+    folder: TempDir,
+}
+
+impl Driver {
+    /// `None` where this machine has no browser and need not have one.
+    pub fn start() -> Option<Driver> {
+        use std::os::unix::process::CommandExt;
+        let (chromedriver, chromium) = programs()?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "\"$0\" --port=0 </dev/null & read -r _; kill -KILL 0"]).arg(chromedriver).process_group(0);
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut shell = shell.spawn().expect("a shell");
+        let mut lines = BufReader::new(shell.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let port = lines.find_map(|line| line.split_once("successfully on port ").map(|(_, port)| port.to_string()));
+        let port = port.expect("chromedriver tells its port");
+        // A pipe that nobody empties would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(LONG));
+        Some(Driver {
+            shell,
+            chromium,
+            address: format!("http://127.0.0.1:{}", port.trim_end_matches('.')),
+            agent: config.build().into(),
+            folder: tempfile::tempdir().expect("a folder"),
+        })
+    }
+
+    /// A browser of its own, as one more person has.
+    pub fn browser(&self) -> Browser<'_> {
+        let profile = tempfile::tempdir_in(self.folder.path()).expect("a folder").keep();
+        let mut args: Vec<String> = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1280,900",
+        ]
+        .map(String::from)
+        .to_vec();
+        args.push(format!("--user-data-dir={}", profile.join("profile").display()));
+        let capabilities = json!({"capabilities": {"alwaysMatch": {
+            "browserName": "chrome",
+            "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:chromeOptions": {"binary": self.chromium, "args": args},
+        }}});
+        let session = self.ask("session", Some(capabilities))["sessionId"].as_str().expect("a session").to_string();
+        let browser = Browser { driver: self, session, downloads: profile.join("downloads") };
+        browser.devtools("Browser.setDownloadBehavior", json!({"behavior": "allow", "downloadPath": browser.downloads}));
+        browser
+    }
+
+    /// The value of an answer; an error of the protocol ends the test.
+    fn ask(&self, path: &str, body: Option<Value>) -> Value {
+        let address = format!("{}/{path}", self.address);
+        let answer = match &body {
+            Some(body) => self.agent.post(&address).send(body.to_string()),
+            None => self.agent.get(&address).call(),
+        };
+        let text = answer.and_then(|mut answer| answer.body_mut().with_config().limit(1 << 28).read_to_string());
+        let text = text.unwrap_or_else(|error| panic!("chromedriver does not answer: {error}"));
+        let mut answer: Value = serde_json::from_str(&text).expect("a JSON document");
+        let value = answer["value"].take();
+        assert!(value.get("error").is_none(), "{path}: {}: {}", value["error"], value["message"]);
+        value
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// One browser with one page.
+pub struct Browser<'a> {
+    driver: &'a Driver,
+    session: String,
+    pub downloads: PathBuf,
+}
+
+impl Browser<'_> {
+    fn ask(&self, path: &str, body: Value) -> Value {
+        self.driver.ask(&format!("session/{}/{path}", self.session), Some(body))
+    }
+
+    pub fn open(&self, url: &str) {
+        self.ask("url", json!({ "url": url }));
+    }
+
+    /// What a script's body returns; it finds `args` in `arguments`.
+    pub fn script(&self, script: &str, args: Value) -> Value {
+        self.ask("execute/sync", json!({"script": script, "args": args}))
+    }
+
+    /// A command of the browser's developer tools.
+    pub fn devtools(&self, command: &str, params: Value) -> Value {
+        self.ask("goog/cdp/execute", json!({"cmd": command, "params": params}))
+    }
+
+    fn element(&self, selector: &str) -> String {
+        let found = self.ask("element", json!({"using": "css selector", "value": selector}));
+        found[ELEMENT].as_str().expect("an element").to_string()
+    }
+
+    /// As a person: scrolled to, and nothing may lie above it.
+    pub fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        self.script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", json!([{ELEMENT: element}]));
+        self.ask(&format!("element/{element}/click"), json!({}));
+    }
+
+    /// Empties a field and types into it.
+    pub fn fill(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.ask(&format!("element/{element}/clear"), json!({}));
+        self.ask(&format!("element/{element}/value"), json!({ "text": text }));
+    }
+
+    /// Types into what has the focus. Other keys than letters are those of the protocol, U+E000 on.
+    pub fn keys(&self, text: &str) {
+        let press = |key: char| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
+        let actions: Vec<Value> = text.chars().flat_map(press).collect();
+        self.ask("actions", json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]}));
+    }
+
+    /// Gives a file to a field for files.
+    pub fn upload(&self, selector: &str, path: &std::path::Path) {
+        let element = self.element(selector);
+        self.ask(&format!("element/{element}/value"), json!({ "text": path }));
+    }
+
+    /// Draws a line with the mouse, along points relative to an element's middle, in pixels.
+    pub fn draw(&self, selector: &str, points: &[(i32, i32)]) {
+        let element = self.element(selector);
+        self.script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", json!([{ELEMENT: element}]));
+        let go = |(x, y): &(i32, i32)| {
+            json!({"type": "pointerMove", "duration": 40, "origin": {ELEMENT: element}, "x": x, "y": y})
+        };
+        let mut actions: Vec<Value> = points.iter().map(go).collect();
+        actions.insert(1, json!({"type": "pointerDown", "button": 0}));
+        actions.push(json!({"type": "pointerUp", "button": 0}));
+        let mouse = json!({"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": actions});
+        self.ask("actions", json!({ "actions": [mouse] }));
+    }
+
+    /// What the console got since it was asked last: `(source, message)` of each warning and error.
+    pub fn complaints(&self) -> Vec<(String, String)> {
+        let entries = self.ask("se/log", json!({"type": "browser"}));
+        let entries = entries.as_array().expect("a list").iter();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        entries
+            .filter(|entry| ["SEVERE", "WARNING"].contains(&entry["level"].as_str().unwrap_or_default()))
+            .map(|entry| (text(&entry["source"]), text(&entry["message"])))
+            .collect()
+    }
+
+    /// The `count`-th file that was downloaded, once it is whole.
+    pub fn downloaded(&self, count: usize) -> Vec<u8> {
+        wait_for("a download", || {
+            let files = std::fs::read_dir(&self.downloads).ok()?.map(|entry| entry.expect("a file").path());
+            let mut files: Vec<PathBuf> = files.collect();
+            if files.len() < count || files.iter().any(|path| path.extension().is_some_and(|e| e == "crdownload")) {
+                return None;
+            }
+            files.sort_by_key(|path| path.metadata().and_then(|data| data.modified()).expect("a time"));
+            std::fs::read(files.last()?).ok()
+        })
+    }
+
+    /// The window is closed, and its connections with it.
+    pub fn close(self) {
+        self.driver
+            .agent
+            .delete(format!("{}/session/{}", self.driver.address, self.session))
+            .call()
+            .expect("it is closed");
+    }
+}
