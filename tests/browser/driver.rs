@@ -87,7 +87,9 @@ impl Driver {
         }}});
         let session = self.ask("session", Some(capabilities))["sessionId"].as_str().expect("a session").to_string();
         let browser = Browser { driver: self, session, downloads: profile.join("downloads") };
-        browser.devtools("Browser.setDownloadBehavior", json!({"behavior": "allow", "downloadPath": browser.downloads}));
+        // Each under a name of its own, so that none replaces another.
+        let behaviour = json!({"behavior": "allowAndName", "downloadPath": browser.downloads});
+        browser.devtools("Browser.setDownloadBehavior", behaviour);
         browser
     }
 
@@ -145,10 +147,14 @@ impl Browser<'_> {
         found[ELEMENT].as_str().expect("an element").to_string()
     }
 
-    /// As a person: scrolled to, and nothing may lie above it.
+    /// As a person: scrolled to where it is not in sight, and nothing may lie above it.
     pub fn click(&self, selector: &str) {
         let element = self.element(selector);
-        self.script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", json!([{ELEMENT: element}]));
+        let scroll = "
+            const { left, top, width, height } = arguments[0].getBoundingClientRect();
+            const found = document.elementFromPoint(left + width / 2, top + height / 2);
+            if (!arguments[0].contains(found)) arguments[0].scrollIntoView({block: 'center', behavior: 'instant'});";
+        self.script(scroll, json!([{ELEMENT: element}]));
         self.ask(&format!("element/{element}/click"), json!({}));
     }
 

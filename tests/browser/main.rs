@@ -4,7 +4,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod connection;
+mod controls;
 mod driver;
+mod files;
 mod page;
 mod seen;
 

@@ -76,6 +76,9 @@ fn figures_and_curves_move() {
     page.assert_quiet(&[]);
 }
 
+/// The image itself; and a gradient that is zero but for one class, which always is the largest.
+const STILL: [&str; 2] = ["input.activation", "softmax.activation_gradient"];
+
 /// The names of the tensors that a view has pictures of, by layer.
 fn tensors(view: &Value) -> BTreeMap<String, Vec<String>> {
     let layers = view["layers"].as_array().expect("layers").iter();
@@ -112,8 +115,8 @@ fn every_tensor_of_every_layer_is_drawn_and_differs_between_two_steps() {
         }
         for (one, other) in before.iter().zip(&after) {
             assert_eq!(one.tensor, other.tensor);
-            let same = one.hash == other.hash;
-            assert_eq!(same, one.tensor == "input.activation", "{one:?} {other:?}");
+            let still = STILL.contains(&one.tensor.as_str());
+            assert!(still || one.hash != other.hash, "{one:?} {other:?}");
         }
     }
     page.assert_quiet(&[]);
