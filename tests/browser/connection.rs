@@ -17,7 +17,9 @@ fn a_killed_trainer_shows_as_disconnected() {
     page.wait_state("#connection", "disconnected");
     assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
     page.wait_text("#notice", "Disconnected since");
-    for control in ["#pause", "#resume", "#one-step", "#learning-rate", "#apply", "#show", "#load", "#restart", "#upload"] {
+    for control in
+        ["#pause", "#resume", "#one-step", "#learning-rate", "#apply", "#show", "#load", "#restart", "#upload"]
+    {
         assert!(page.disabled(control), "{control}");
     }
     // What was there stays to be read.
@@ -58,9 +60,14 @@ fn a_screen_of_360_pixels_is_wide_enough_in_light_and_dark() {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         page.browser.devtools("Emulation.setEmulatedMedia", feature);
         // Everything is drawn once.
-        for section in ["#curves", "#example", ".layer[data-layer=conv2]", "#test-examples", "#try", "#over-time", "#files"] {
+        for section in
+            ["#curves", "#example", ".layer[data-layer=conv2]", "#test-examples", "#try", "#over-time", "#files"]
+        {
             page.look_at(section);
-            page.wait("a frame", "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))");
+            page.wait(
+                "a frame",
+                "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))",
+            );
         }
         let width = page.script("return [innerWidth, document.documentElement.scrollWidth, document.body.scrollWidth]");
         assert_eq!(width, json!([360, 360, 360]), "{scheme}");

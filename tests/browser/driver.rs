@@ -21,7 +21,8 @@ fn programs() -> Option<(PathBuf, PathBuf)> {
     };
     let found = find(&["chromedriver"]).zip(find(&["chromium", "chromium-browser", "google-chrome"]));
     if found.is_none() {
-        let why = "a browser test needs chromium and chromedriver (on Debian: apt-get install chromium chromium-driver)";
+        let why =
+            "a browser test needs chromium and chromedriver (on Debian: apt-get install chromium chromium-driver)";
         assert!(std::env::var_os("GLASSNET_REQUIRE_BROWSER").is_none(), "{why}");
         skipped(why);
     }
@@ -95,6 +96,10 @@ impl Driver {
 
     /// The value of an answer; an error of the protocol ends the test.
     fn ask(&self, path: &str, body: Option<Value>) -> Value {
+        self.try_to(path, body).unwrap_or_else(|why| panic!("{path}: {why}"))
+    }
+
+    fn try_to(&self, path: &str, body: Option<Value>) -> Result<Value, String> {
         let address = format!("{}/{path}", self.address);
         let answer = match &body {
             Some(body) => self.agent.post(&address).send(body.to_string()),
@@ -104,8 +109,10 @@ impl Driver {
         let text = text.unwrap_or_else(|error| panic!("chromedriver does not answer: {error}"));
         let mut answer: Value = serde_json::from_str(&text).expect("a JSON document");
         let value = answer["value"].take();
-        assert!(value.get("error").is_none(), "{path}: {}: {}", value["error"], value["message"]);
-        value
+        match value.get("error") {
+            Some(error) => Err(format!("{error}: {}", value["message"])),
+            None => Ok(value),
+        }
     }
 }
 
@@ -154,8 +161,15 @@ impl Browser<'_> {
             const { left, top, width, height } = arguments[0].getBoundingClientRect();
             const found = document.elementFromPoint(left + width / 2, top + height / 2);
             if (!arguments[0].contains(found)) arguments[0].scrollIntoView({block: 'center', behavior: 'instant'});";
-        self.script(scroll, json!([{ELEMENT: element}]));
-        self.ask(&format!("element/{element}/click"), json!({}));
+        // While pictures above are drawn for the first time it may move away: then again.
+        wait_for(&format!("a click on {selector}"), || {
+            self.script(scroll, json!([{ELEMENT: element}]));
+            let path = format!("session/{}/element/{element}/click", self.session);
+            match self.driver.try_to(&path, Some(json!({}))) {
+                Err(why) if why.contains("element click intercepted") => None,
+                answer => Some(answer.expect("it can be clicked")),
+            }
+        });
     }
 
     /// Empties a field and types into it.
@@ -182,13 +196,12 @@ impl Browser<'_> {
     pub fn draw(&self, selector: &str, points: &[(i32, i32)]) {
         let element = self.element(selector);
         self.script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", json!([{ELEMENT: element}]));
-        let go = |(x, y): &(i32, i32)| {
-            json!({"type": "pointerMove", "duration": 40, "origin": {ELEMENT: element}, "x": x, "y": y})
-        };
+        let go = |(x, y): &(i32, i32)| json!({"type": "pointerMove", "duration": 40, "origin": {ELEMENT: element}, "x": x, "y": y});
         let mut actions: Vec<Value> = points.iter().map(go).collect();
         actions.insert(1, json!({"type": "pointerDown", "button": 0}));
         actions.push(json!({"type": "pointerUp", "button": 0}));
-        let mouse = json!({"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": actions});
+        let mouse =
+            json!({"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": actions});
         self.ask("actions", json!({ "actions": [mouse] }));
     }
 

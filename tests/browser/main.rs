@@ -10,4 +10,3 @@ mod driver;
 mod files;
 mod page;
 mod seen;
-

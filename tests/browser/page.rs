@@ -63,7 +63,8 @@ impl Page<'_> {
     }
 
     pub fn text(&self, selector: &str) -> String {
-        let found = self.browser.script("return document.querySelector(arguments[0]).textContent", json!([selector]));
+        let found =
+            self.browser.script("return document.querySelector(arguments[0])?.textContent ?? ''", json!([selector]));
         found.as_str().expect("text").to_string()
     }
 
@@ -81,7 +82,8 @@ impl Page<'_> {
     }
 
     pub fn disabled(&self, selector: &str) -> bool {
-        self.browser.script("return document.querySelector(arguments[0]).matches(':disabled')", json!([selector])) == true
+        self.browser.script("return document.querySelector(arguments[0]).matches(':disabled')", json!([selector]))
+            == true
     }
 
     /// The number that an element shows.

@@ -14,7 +14,10 @@ fn it_loads_without_a_complaint_of_the_browser() {
     // Down the whole page, so that everything is drawn once.
     for section in ["#curves", "#example", "#layers", "#test-examples", "#try", "#over-time", "#files"] {
         page.look_at(section);
-        page.wait("a frame", "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))");
+        page.wait(
+            "a frame",
+            "return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))",
+        );
     }
     page.assert_quiet(&[]);
 }
@@ -45,7 +48,8 @@ fn figures_and_curves_move() {
     let Some((_turn, driver)) = driver() else { return };
     let trainer = Trainer::start(&["--stats-every", "20"]);
     let page = Page::open(&driver, &trainer);
-    let charts = ["#chart-loss", "#chart-accuracy", "#chart-time", "#chart-tensor", "#chart-gradients", "#chart-updates"];
+    let charts =
+        ["#chart-loss", "#chart-accuracy", "#chart-time", "#chart-tensor", "#chart-gradients", "#chart-updates"];
     let newest = |chart: &str| {
         let text = page.text(&format!("{chart} .when"));
         text.chars().filter(char::is_ascii_digit).collect::<String>().parse::<u64>().ok()
@@ -54,8 +58,7 @@ fn figures_and_curves_move() {
         page.look_at(chart);
         wait_for(&format!("values in {chart}"), || newest(chart))
     };
-    let first: Vec<(u64, Picture)> =
-        charts.iter().map(|chart| (seen(chart), page.pictures(chart).remove(0))).collect();
+    let first: Vec<(u64, Picture)> = charts.iter().map(|chart| (seen(chart), page.pictures(chart).remove(0))).collect();
     let before = (page.step(), page.value("#loss").expect("a loss"), page.text("#speed"));
     page.wait_step(before.0 + 60);
     for (chart, (step, picture)) in charts.iter().zip(first) {

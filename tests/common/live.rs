@@ -94,8 +94,7 @@ impl Trainer {
                 into.lock().expect("no test panics with it").push_str(&(line + "\n"));
             }
         });
-        let mut trainer =
-            Trainer { child, folder, url: String::new(), address: ([127, 0, 0, 1], 0).into(), printed };
+        let mut trainer = Trainer { child, folder, url: String::new(), address: ([127, 0, 0, 1], 0).into(), printed };
         trainer.url = wait_for("the address of the page", || {
             let text = trainer.printed();
             assert!(!text.contains("error: "), "{text}");
