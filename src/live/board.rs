@@ -207,6 +207,8 @@ impl Board {
         let mut inner = self.lock();
         inner.weights = Some(Weights { step, parameters });
         inner.weights_wanted = false;
+        // Progress is told now and then: a pause must show the step that it is at.
+        inner.status.step = inner.status.step.max(step);
         // Nothing else will tell of them.
         inner.view_stale |= inner.paused;
         self.attend(&inner);
