@@ -102,6 +102,7 @@ impl Trainer {
         });
         let host = trainer.url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).expect("an address");
         trainer.address = host.parse().expect("a host and a port");
+        wait_for("the first steps", || (trainer.status()["step"].as_u64() > Some(0)).then_some(()));
         trainer
     }
 
@@ -196,14 +197,19 @@ impl Trainer {
         stream
     }
 
-    /// A watcher, at the first message.
+    /// A watcher, before the first message. Where there is no room, it waits for some.
     pub fn watch(&self) -> Watcher {
-        let mut stream = self.connect();
-        write!(stream, "GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", self.address).expect("the server listens");
-        let mut reader = BufReader::new(stream);
-        let (status, headers) = read_head(&mut reader);
-        assert_eq!(status, 200, "{headers:?}");
-        Watcher { reader }
+        wait_for("room for a watcher", || {
+            let mut stream = self.connect();
+            // Where a token is needed, it is in the address.
+            let query = self.url.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
+            let request = format!("GET /events{query} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
+            stream.write_all(request.as_bytes()).expect("the server listens");
+            let mut reader = BufReader::new(stream);
+            let (status, headers) = read_head(&mut reader);
+            assert!([200, 503].contains(&status), "{status} {headers:?}");
+            (status == 200).then_some(Watcher { reader })
+        })
     }
 
     /// How the run stands now.
