@@ -4,7 +4,7 @@
 use super::assets;
 use super::board::{Answer, Board, Job, SnapshotKind};
 use super::guard::Guard;
-use super::message::{Part, ShownMessage};
+use crate::live::message::{Part, ShownMessage};
 use crate::train::Change;
 use crate::{Error, Result};
 use axum::Router;

@@ -8,7 +8,7 @@ macro_rules! files {
     ($($path:literal, $kind:expr;)*) => {
         /// Path in a URL, media type, text.
         const FILES: &[(&str, &str, &str)] = &[
-            $((concat!("/", $path), $kind, include_str!(concat!("../../web/", $path))),)*
+            $((concat!("/", $path), $kind, include_str!(concat!("../../../web/", $path))),)*
         ];
     };
 }

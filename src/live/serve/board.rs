@@ -1,10 +1,12 @@
 //! What the run, the viewer and the watchers share. Whoever writes replaces what was there before; whoever reads takes the
 //! newest: nobody waits for a slow watcher, and no queue grows.
 
-use super::message::{Message, Part, RunMessage, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage};
 use super::rows::Rows;
 use crate::Result;
 use crate::data::Dataset;
+use crate::live::message::{
+    Message, Part, RunMessage, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage,
+};
 use crate::net::{Network, Parameters};
 use crate::train::{Change, Settings};
 use std::collections::VecDeque;

@@ -3,8 +3,8 @@
 use super::board::{Board, Subject, Weights};
 use super::guard::Guard;
 use super::introduction::Introduction;
-use super::message::{Message, SettingsMessage, State, StatusMessage};
 use super::{server, viewer};
+use crate::live::message::{Message, SettingsMessage, State, StatusMessage};
 use crate::net::Parameters;
 use crate::train::{ChangeRow, Command, EpochRow, Event, Settings, StepRow};
 use crate::{Error, Result};

@@ -2,8 +2,8 @@
 
 use super::board::{Board, Job, Seen, Subject};
 use super::introduction::Introduction;
-use super::message::{Message, Part, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage};
 use crate::data::{Dataset, DatasetName, Examples, Origin};
+use crate::live::message::{Message, Part, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage};
 use crate::net::Network;
 use crate::train::{Change, Command, EpochRow, Overrides, Settings};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! The message that a run begins with.
 
 use super::board::Subject;
-use super::message::{ExampleCounts, LayerMessage, RunMessage, SettingsMessage};
+use crate::live::message::{ExampleCounts, LayerMessage, RunMessage, SettingsMessage};
 
 /// What can be asked of any run, and what only of one that is being trained.
 const LOOKING: [&str; 3] = ["show", "classify", "snapshot"];

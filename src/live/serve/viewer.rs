@@ -2,16 +2,16 @@
 //! run gives nothing but its weights. It rests long enough after every look to take a small share of the machine.
 
 use super::board::{Answer, Board, Job, Next, SnapshotKind, Subject, Task, Weights};
-use super::message::{
-    ExampleMessage, Message, Part, PlateMessage, PlatesMessage, ScoreMessage, TestExampleMessage, TestMessage,
-    ViewMessage,
-};
 use crate::data::Examples;
 use crate::data::treatment::Treatment;
 use crate::evaluate::scores;
 use crate::exec::Device;
 use crate::formats::Model;
 use crate::inspect::{Inspection, Inspector, NamedTensor, top};
+use crate::live::message::{
+    ExampleMessage, Message, Part, PlateMessage, PlatesMessage, ScoreMessage, TestExampleMessage, TestMessage,
+    ViewMessage,
+};
 use crate::net::{Network, Shape};
 use crate::pictures::Plate;
 use crate::train::Change;

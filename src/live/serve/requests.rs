@@ -1,7 +1,7 @@
 //! What watchers ask of the board.
 
 use super::board::{Answer, Board, Inner, Job, Seen, Waiting};
-use super::message::{Message, Part, ShownMessage, StatusMessage};
+use crate::live::message::{Message, Part, ShownMessage, StatusMessage};
 use crate::net::Network;
 use crate::train::Change;
 use std::sync::Arc;
