@@ -39,6 +39,11 @@ fn bomb() -> Vec<u8> {
     file
 }
 
+/// Where a layer's activations of what was sent are drawn.
+fn drawn(layer: &str) -> String {
+    format!("#try-layers figure:has([data-tensor='{layer}.activation'])")
+}
+
 /// Three classes in bars, and every layer's activations drawn.
 fn assert_answered(page: &Page) {
     page.wait("an answer", "return !document.getElementById('try-result').hidden");
@@ -49,7 +54,7 @@ fn assert_answered(page: &Page) {
     assert!(scores[0] >= scores[1] && scores[1] >= scores[2] && scores[0] > 10.0 && scores[0] <= 100.0, "{scores:?}");
     assert!(page.text("#try-said").starts_with("The network says "), "{}", page.text("#try-said"));
     for layer in ["input", "conv1", "pool2", "fc1", "softmax"] {
-        let place = format!("[data-drawn={layer}]");
+        let place = drawn(layer);
         page.look_at(&place);
         wait_for(&format!("activations of {layer}"), || {
             let pictures = page.pictures(&place);
@@ -69,7 +74,7 @@ fn a_drawn_digit_is_classified() {
     page.browser.draw("#pad", &[(0, -95), (0, 0), (0, 95)]);
     assert_answered(&page);
     page.wait_text("#try-said", "says 1.");
-    let one = page.pictures("[data-drawn=input]").remove(0).hash;
+    let one = page.pictures(&drawn("input")).remove(0).hash;
     page.browser.click("#pad-clear");
     page.wait("nothing", "return document.getElementById('try-result').hidden");
     let ring: Vec<(i32, i32)> = (0..=24)
@@ -79,8 +84,8 @@ fn a_drawn_digit_is_classified() {
     page.browser.draw("#pad", &ring);
     assert_answered(&page);
     page.wait_text("#try-said", "says 0.");
-    page.look_at("[data-drawn=input]");
-    wait_for("what the network sees", || (page.pictures("[data-drawn=input]")[0].hash != one).then_some(()));
+    page.look_at(&drawn("input"));
+    wait_for("what the network sees", || (page.pictures(&drawn("input"))[0].hash != one).then_some(()));
     // With newer weights, asked again.
     let facts = page.text("#try-facts");
     page.wait_step(page.step() + 50);
