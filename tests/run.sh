@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs every test, GPU tests included. Where no adapter is found on Debian or Ubuntu it installs Mesa's software Vulkan.
+# Runs every test, those on a GPU and in a browser included. What is missing for them on Debian or Ubuntu it installs:
+# Mesa's software Vulkan, Chromium with its driver.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -43,5 +44,28 @@ if ! has_adapter; then
     fi
 fi
 
-# Without an adapter every GPU test fails now, instead of being skipped.
-GLASSNET_REQUIRE_GPU=1 exec cargo test "$@"
+# As the browser tests look for them.
+has_browser() {
+    command -v chromedriver >/dev/null 2>&1 || return 1
+    command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
+        command -v google-chrome >/dev/null 2>&1
+}
+
+if ! has_browser; then
+    if command -v apt-get >/dev/null 2>&1; then
+        echo "tests/run.sh: no browser found; installing Chromium and its driver (packages chromium, chromium-driver)" >&2
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver
+    else
+        echo "tests/run.sh: the tests of the live page need chromium and chromedriver, of the same version, in PATH" >&2
+        echo "  (Fedora: dnf install chromium chromedriver; Arch: pacman -S chromium). Install them and run this again." >&2
+        exit 1
+    fi
+    if ! has_browser; then
+        echo "tests/run.sh: Chromium is installed, and still chromedriver or chromium is not found in PATH" >&2
+        exit 1
+    fi
+fi
+
+# Without an adapter or a browser the tests that need one fail now, instead of being skipped.
+GLASSNET_REQUIRE_GPU=1 GLASSNET_REQUIRE_BROWSER=1 exec cargo test "$@"
