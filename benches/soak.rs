@@ -2,8 +2,9 @@
 //!
 //! Two trainers with the same seed and settings take turns, one without a page and one with; who waits is stopped (SIGSTOP).
 //! A round is so many seconds of each: no page, a page that nobody watches, a page with three watchers who come and go.
-//! Images per second are of the wall clock, between rows of `metrics.jsonl`; medians over rounds. Memory is what the second
-//! trainer has resident, after each of its turns.
+//! Images per second are of the wall clock, between rows of `metrics.jsonl`; medians over rounds. The time that all
+//! threads of a trainer computed is told too: what else the machine does weighs less in it. Memory is what the second trainer
+//! has resident after its turns with watchers.
 
 use clap::Parser;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use sysinfo::{Pid, ProcessesToUpdate, System};
+use sysinfo::{Pid, Process, ProcessesToUpdate, System};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -41,6 +42,14 @@ struct Options {
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// How a turn went.
+struct Turn {
+    /// Images per second of the wall clock.
+    speed: f64,
+    /// Microseconds that all threads computed, by image.
+    work: f64,
 }
 
 /// A `glassnet train` on the processor, over digits that it draws itself.
@@ -83,8 +92,8 @@ impl Trainer {
         if done.success() { Ok(()) } else { Err(format!("kill -{name}: {done}").into()) }
     }
 
-    /// Lets it go on for a turn; images per second of that.
-    fn turn(&self, seconds: f64) -> Result<f64> {
+    /// Lets it go on for a turn.
+    fn turn(&self, seconds: f64) -> Result<Turn> {
         self.signal("CONT")?;
         let begin = Instant::now();
         let mut file = File::open(&self.metrics)?;
@@ -98,7 +107,7 @@ impl Trainer {
                 if let Some(examples) = row["examples_seen"].as_u64()
                     && begin.elapsed() > SETTLE
                 {
-                    seen.push((begin.elapsed(), examples));
+                    seen.push((begin.elapsed(), examples, self.process(|process| process.accumulated_cpu_time())?));
                 }
                 tail = rest.to_string();
             }
@@ -106,7 +115,9 @@ impl Trainer {
         self.signal("STOP")?;
         match (seen.first(), seen.last()) {
             (Some(first), Some(last)) if last.1 > first.1 => {
-                Ok((last.1 - first.1) as f64 / (last.0 - first.0).as_secs_f64())
+                let images = (last.1 - first.1) as f64;
+                let speed = images / (last.0 - first.0).as_secs_f64();
+                Ok(Turn { speed, work: 1000.0 * (last.2 - first.2) as f64 / images })
             }
             _ => Err("fewer than two rows in a turn: give more --seconds".into()),
         }
@@ -114,10 +125,14 @@ impl Trainer {
 
     /// MiB that it has resident.
     fn resident(&self) -> Result<f64> {
+        Ok(self.process(|process| process.memory())? as f64 / f64::from(1 << 20))
+    }
+
+    /// What the system says of it.
+    fn process<T>(&self, tell: impl FnOnce(&Process) -> T) -> Result<T> {
         let (mut system, process) = (System::new()?, Pid::from_u32(self.child.id()));
         system.refresh_processes(ProcessesToUpdate::Some(&[process]), true);
-        let process = system.process(process).ok_or("the trainer has ended")?;
-        Ok(process.memory() as f64 / f64::from(1 << 20))
+        Ok(tell(system.process(process).ok_or("the trainer has ended")?))
     }
 }
 
@@ -173,7 +188,7 @@ fn watch(host: &str, which: usize, watched: &Watched) -> Result<()> {
 }
 
 /// A turn with watchers.
-fn watched_turn(trainer: &Trainer, seconds: f64, watched: &Watched) -> Result<f64> {
+fn watched_turn(trainer: &Trainer, seconds: f64, watched: &Watched) -> Result<Turn> {
     let host = trainer.host.as_deref().ok_or("it has no page")?;
     watched.over.store(false, Ordering::Relaxed);
     thread::scope(|scope| {
@@ -201,16 +216,18 @@ fn main() -> Result<()> {
     let plain = Trainer::start(folder.path(), &options.preset, false)?;
     let page = Trainer::start(folder.path(), &options.preset, true)?;
     let sides = ["no page", "page, nobody watches", "page, three watchers"];
-    let (mut speeds, mut memory, watched) = ([const { Vec::new() }; 3], Vec::new(), Watched::default());
+    let (mut speeds, mut works) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    let (mut memory, watched) = (Vec::new(), Watched::default());
     for round in 0..options.rounds.max(1) {
         // Each round begins with another side.
         for side in (0..3).map(|turn| (turn + round) % 3) {
-            let speed = match side {
+            let turn = match side {
                 0 => plain.turn(options.seconds)?,
                 1 => page.turn(options.seconds)?,
                 _ => watched_turn(&page, options.seconds, &watched)?,
             };
-            speeds[side].push(speed);
+            speeds[side].push(turn.speed);
+            works[side].push(turn.work);
             if side == 2 {
                 memory.push(page.resident()?);
             }
@@ -221,9 +238,12 @@ fn main() -> Result<()> {
     }
     println!("\n{}, medians of {} turns of {} s", options.preset, speeds[0].len(), options.seconds);
     let base = median(&speeds[0]);
-    for (name, speeds) in sides.iter().zip(&speeds) {
-        let speed = median(speeds);
-        println!("{name:<22} {speed:>9.0} images/s  {:+.2} %", 100.0 * (speed / base - 1.0));
+    for ((name, speeds), works) in sides.iter().zip(&speeds).zip(&works) {
+        let (speed, work) = (median(speeds), median(works));
+        println!(
+            "{name:<22} {speed:>9.0} images/s  {:+.2} %  {work:.2} µs of all threads an image",
+            100.0 * (speed / base - 1.0)
+        );
     }
     // As turns of a round are close in time, what the machine does beside weighs less in their ratios.
     let ratios =
