@@ -37,17 +37,52 @@ impl Ranged for Axis {
     }
 }
 
-/// Round values between two, about `count` of them.
+/// Round values between two, about `count` of them, and three at least.
 pub fn even_marks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let rough = (high - low) / count.max(1) as f64;
     if !(rough > 0.0 && rough.is_finite()) {
         return vec![low];
     }
     let decade = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * decade).find(|step| *step >= rough * 0.999);
-    let step = step.unwrap_or(rough);
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    (first..=last).map(|i| i as f64 * step).collect()
+    let steps = [10.0, 5.0, 2.0, 1.0, 0.5, 0.2].map(|digit| digit * decade);
+    let marks = |step: f64| -> Vec<f64> {
+        let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+        (first..=last).map(|i| i as f64 * step).collect()
+    };
+    // The smallest step that is not below the rough one, or smaller ones where that leaves too few.
+    let place = steps.iter().rposition(|step| *step >= rough * 0.999).unwrap_or(0);
+    let found = steps[place..].iter().map(|step| marks(*step)).find(|marks| marks.len() >= 3);
+    found.unwrap_or_else(|| marks(steps[place]))
+}
+
+/// What is written at marks in even steps: as many decimals as tell two of them apart.
+pub fn even_label(marks: &[f64]) -> Box<dyn Fn(f64) -> String> {
+    let step = marks.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(f64::INFINITY, f64::min);
+    let size = marks.iter().map(|mark| mark.abs()).fold(0.0, f64::max);
+    if !(step > 0.0 && step.is_finite()) {
+        return Box::new(label);
+    }
+    // Steps are round: a hair more keeps 0.1 from being less than 10^-1.
+    let decade = (step * 1.0001).log10().floor() as i32;
+    let decimals = (-decade).max(0) as usize;
+    if (1e-3..1e5).contains(&size) && decimals <= 6 {
+        return Box::new(move |value| plain(format!("{value:.decimals$}")));
+    }
+    Box::new(move |value| {
+        if value.abs() < step / 2.0 {
+            return "0".into();
+        }
+        let digits = (value.abs().log10().floor() as i32 - decade).max(0) as usize;
+        format!("{value:.digits$e}")
+    })
+}
+
+/// 0 has no sign.
+fn plain(text: String) -> String {
+    match text.strip_prefix('-') {
+        Some(digits) if digits.chars().all(|c| matches!(c, '0' | '.')) => digits.to_string(),
+        _ => text,
+    }
 }
 
 /// Round values for a logarithmic axis: the fewer digits, the more decades.
@@ -143,9 +178,27 @@ mod tests {
     #[test]
     fn marks_are_round_and_few() {
         assert_eq!(even_marks(0.0, 600.0, 6), [0.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0]);
-        assert_eq!(even_marks(-0.9, 1.3, 4), [0.0, 1.0]);
+        assert_eq!(even_marks(-0.9, 1.3, 4), [-0.5, 0.0, 0.5, 1.0]);
+        assert_eq!(even_marks(-0.8, 0.8, 4), [-0.5, 0.0, 0.5]);
         assert_eq!(even_marks(3.0, 3.0, 4), [3.0]);
         assert!(log_marks(1e-20, 1.0).len() <= 9);
+    }
+
+    #[test]
+    fn labels_of_neighbouring_marks_differ() {
+        for (low, high) in
+            [(2.301, 2.3045), (0.0, 1.0), (-3.0, 3.0), (123_400.0, 123_409.0), (1e-7, 1.04e-7), (0.0, 2e-9)]
+        {
+            let marks = even_marks(low, high, 4);
+            let mut labels: Vec<String> = marks.iter().map(|mark| even_label(&marks)(*mark)).collect();
+            assert!(
+                labels.iter().zip(&marks).all(|(label, mark)| {
+                    (label.parse::<f64>().expect("a number") - mark).abs() < 1e-3 * (high - low)
+                })
+            );
+            labels.dedup();
+            assert!(labels.len() == marks.len() && marks.len() >= 3, "{labels:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The plotting library knows fixed colours only. Each line is drawn in one that stands for its place, and the text that
 //! comes out gets a class instead; the page's style says what that looks like, dashes included.
 
-use super::axis::{Axis, accuracy_axis, even_marks, inside, label, log_marks, thousands};
+use super::axis::{Axis, accuracy_axis, even_label, even_marks, inside, label, log_marks, thousands};
 use super::html::escaped;
 use crate::error::{Error, Result};
 use plotters::coord::Shift;
@@ -33,7 +33,8 @@ type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 pub enum Scale {
     /// Evenly, from the smallest to the largest.
     Even,
-    /// Logarithmically where that tells more: values above 0 over a decade and more; else evenly.
+    /// Logarithmically where that tells more: values above 0 over a decade and more; else evenly. What is 0 lies on a floor
+    /// below the lowest of them.
     Log,
     /// Both signs, logarithmically beyond this size and evenly around 0.
     Signed(f64),
@@ -47,6 +48,7 @@ pub struct Curve {
     pub name: String,
     /// Its place among colours and dashes, below [`MOST_LINES`].
     pub place: usize,
+    /// The line breaks where one of them is not finite.
     pub points: Vec<(f64, f64)>,
     /// Points instead of a line through them.
     pub dots: bool,
@@ -70,21 +72,22 @@ pub struct Chart {
     pub band: Vec<(f64, f64, f64)>,
     /// Places of upright lines, where something was changed.
     pub marks: Vec<f64>,
-    /// What the axis holds in any case.
-    pub holds: Option<[f64; 2]>,
+    /// Values that the axis holds in any case.
+    pub holds: Vec<f64>,
 }
 
-/// The upright axis: from a value to its place on it, and back.
+/// The upright axis: from a value to its place on it, and from there to what is written.
 struct Upright {
     place: Box<dyn Fn(f64) -> f64>,
-    value: Box<dyn Fn(f64) -> f64>,
+    /// What is written at a place.
+    label: Box<dyn Fn(f64) -> String>,
     axis: Axis,
 }
 
 impl Chart {
     pub fn new(title: impl Into<String>, y_label: impl Into<String>, scale: Scale) -> Chart {
         let (title, y_label) = (title.into(), y_label.into());
-        Chart { title, y_label, scale, curves: Vec::new(), band: Vec::new(), marks: Vec::new(), holds: None }
+        Chart { title, y_label, scale, curves: Vec::new(), band: Vec::new(), marks: Vec::new(), holds: Vec::new() }
     }
 
     /// The SVG; `None` where there is no finite point.
@@ -114,13 +117,8 @@ impl Chart {
     /// Without what cannot be drawn, and without more points than can be seen.
     fn finite(&self) -> Chart {
         let mut chart = self.clone();
-        let positive = chart.scale == Scale::Log;
-        for curve in &mut chart.curves {
-            curve.points.retain(|(x, y)| x.is_finite() && y.is_finite() && (!positive || *y > 0.0));
-            if !curve.dots {
-                curve.points = thinned(&curve.points);
-            }
-        }
+        chart.curves = self.curves.iter().flat_map(pieces).collect();
+        chart.holds.retain(|value| value.is_finite());
         chart.band.retain(|(x, low, high)| x.is_finite() && low.is_finite() && high.is_finite());
         let (every, last) = (chart.band.len().div_ceil(MOST_POINTS).max(1), chart.band.len().saturating_sub(1));
         let seen = |(place, _): &(usize, &(f64, f64, f64))| place % every == 0 || *place == last;
@@ -132,7 +130,8 @@ impl Chart {
     fn axes(&self) -> Option<(Upright, Axis)> {
         let points = || self.curves.iter().flat_map(|curve| &curve.points);
         let band = || self.band.iter().flat_map(|(_, a, b)| [*a, *b]);
-        let heights = || points().map(|(_, y)| *y).chain(band()).chain(self.holds.into_iter().flatten());
+        let heights = || points().map(|(_, y)| *y).chain(band()).chain(self.holds.iter().copied());
+        let above_zero = heights().filter(|y| *y > 0.0).reduce(f64::min);
         let (low, high) = (heights().reduce(f64::min)?, heights().reduce(f64::max)?);
         points().next()?;
         let (first, last) = points().fold((f64::INFINITY, 0f64), |(a, b), (x, _)| (a.min(*x), b.max(*x)));
@@ -141,15 +140,17 @@ impl Chart {
         let (first, last) = if first < last { (first, last) } else { (first - 1.0, last + 1.0) };
         let whole: Vec<f64> =
             even_marks(first, last, 5).into_iter().filter(|x| x.fract() == 0.0 && *x >= 0.0).collect();
-        Some((self.upright(low, high), Axis::new(first, last, whole)))
+        Some((self.upright(low, high, above_zero), Axis::new(first, last, whole)))
     }
 
-    fn upright(&self, low: f64, high: f64) -> Upright {
+    /// `above_zero` is the smallest value that is.
+    fn upright(&self, low: f64, high: f64, above_zero: Option<f64>) -> Upright {
         let even = |low: f64, high: f64, marks: Vec<f64>| Upright {
             place: Box::new(|value| value),
-            value: Box::new(|place| place),
+            label: even_label(&marks),
             axis: Axis::new(low, high, marks),
         };
+        let least = above_zero.unwrap_or(high);
         match self.scale {
             Scale::Accuracy => {
                 let last = |curve: &Curve| curve.points.last().map(|(_, y)| *y);
@@ -157,19 +158,14 @@ impl Chart {
                 let ([low, high], marks) = accuracy_axis(low, high, worst);
                 even(low, if high > low { high } else { low + 1.0 }, marks)
             }
-            Scale::Log if low > 0.0 && high / low > 8.0 => {
-                let (low, high) = (low / 1.2, high * 1.2);
-                let marks = log_marks(low, high).into_iter().map(f64::log10).collect();
-                let axis = Axis::new(low.log10(), high.log10(), marks);
-                Upright { place: Box::new(f64::log10), value: Box::new(|place| 10f64.powf(place)), axis }
-            }
+            Scale::Log if low >= 0.0 && high / least > 8.0 => logarithmic(least / 1.2, high * 1.2, low == 0.0),
             Scale::Signed(size) if size > 0.0 && low.abs().max(high.abs()) > 40.0 * size => {
                 let place = move |value: f64| (value / size).asinh();
                 let reach = low.abs().max(high.abs()) * 1.3;
                 let ends = [if low < 0.0 { -reach } else { 0.0 }, if high > 0.0 { reach } else { 0.0 }];
                 let marks = signed_marks(size, reach).into_iter().map(place).collect();
                 let axis = Axis::new(place(ends[0]), place(ends[1]), marks);
-                Upright { place: Box::new(place), value: Box::new(move |at| at.sinh() * size), axis }
+                Upright { place: Box::new(place), label: Box::new(move |at| label(at.sinh() * size)), axis }
             }
             _ if low == 0.0 && high == 0.0 => even(0.0, 1.0, even_marks(0.0, 1.0, 4)),
             _ => {
@@ -194,7 +190,7 @@ impl Chart {
         chart
             .configure_mesh()
             .x_label_formatter(&|x| thousands(*x))
-            .y_label_formatter(&|y| label((upright.value)(*y)))
+            .y_label_formatter(&|y| (upright.label)(*y))
             .x_desc("updates")
             .y_desc(self.y_label.as_str())
             .axis_desc_style(text.clone())
@@ -255,21 +251,54 @@ fn color(attribute: &str, RGBColor(r, g, b): RGBColor) -> String {
     format!("{attribute}=\"#{r:02X}{g:02X}{b:02X}\"")
 }
 
-/// 0 and powers of ten on both sides, at most three of each.
+/// A logarithmic axis from `low` to `high`, where something is 0 with a floor for that.
+fn logarithmic(low: f64, high: f64, with_zero: bool) -> Upright {
+    let mut marks: Vec<f64> = log_marks(low, high).into_iter().map(f64::log10).collect();
+    let (bottom, top) = (low.log10(), high.log10());
+    let floor = if with_zero { bottom - 0.12 * (top - bottom) } else { bottom };
+    marks.retain(|mark| *mark >= bottom);
+    if with_zero {
+        marks.push(floor);
+    }
+    Upright {
+        place: Box::new(move |value| if value > 0.0 { value.log10() } else { floor }),
+        label: Box::new(move |place| if with_zero && place <= floor { "0".into() } else { label(10f64.powf(place)) }),
+        axis: Axis::new(floor, top, marks),
+    }
+}
+
+/// A curve's unbroken stretches, without more points than can be seen.
+fn pieces(curve: &Curve) -> Vec<Curve> {
+    let seen = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
+    if curve.dots {
+        return vec![Curve { points: curve.points.iter().copied().filter(seen).collect(), ..curve.clone() }];
+    }
+    let group = match curve.points.len() {
+        few if few <= MOST_POINTS => 1,
+        many => many.div_ceil(MOST_POINTS / 2),
+    };
+    let stretches = curve.points.split(|point| !seen(point)).filter(|points| !points.is_empty());
+    stretches.map(|points| Curve { points: thinned(points, group), ..curve.clone() }).collect()
+}
+
+/// 0 and powers of ten on both sides, at most three of each; where there is one only, with a fifth of it and five times as much.
 fn signed_marks(size: f64, reach: f64) -> Vec<f64> {
     let (first, last) = ((3.0 * size).log10().ceil() as i32, reach.log10().floor() as i32);
+    if first == last {
+        let both = [0.2, 1.0, 5.0].into_iter().flat_map(|share| [-share, share]).map(|share| share * 10f64.powi(last));
+        return std::iter::once(0.0).chain(both).collect();
+    }
     let every = (f64::from(last - first + 1) / 3.0).ceil().max(1.0) as usize;
     let powers = (first..=last).rev().step_by(every).map(|power| 10f64.powi(power));
     let both = powers.flat_map(|value| [-value, value]);
     std::iter::once(0.0).chain(both).collect()
 }
 
-/// The smallest and the largest of neighbours, in their order, where there are too many points.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if points.len() <= MOST_POINTS {
+/// The smallest and the largest of `group` neighbours, in their order.
+fn thinned(points: &[(f64, f64)], group: usize) -> Vec<(f64, f64)> {
+    if group == 1 {
         return points.to_vec();
     }
-    let group = points.len().div_ceil(MOST_POINTS / 2);
     let ends = |group: &[(f64, f64)]| {
         let extreme = |larger: bool| {
             let by = |a: &&(f64, f64), b: &&(f64, f64)| if larger { a.1.total_cmp(&b.1) } else { b.1.total_cmp(&a.1) };
@@ -311,6 +340,35 @@ mod tests {
     }
 
     #[test]
+    fn a_line_breaks_where_a_point_is_missing() {
+        let whole = [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (3.0, 2.0), (4.0, 1.0)];
+        let mut broken = whole;
+        broken[2].1 = f64::NAN;
+        for scale in [Scale::Even, Scale::Log, Scale::Signed(0.01)] {
+            let count = |points| chart(scale, points).expect("a chart").matches("class=\"line0\"").count();
+            assert_eq!([count(&whole), count(&broken)], [1, 2], "{scale:?}");
+        }
+        // A point by itself is one.
+        broken[3].1 = f64::NAN;
+        assert!(chart(Scale::Even, &broken).expect("a chart").contains("<circle"));
+    }
+
+    #[test]
+    fn what_is_zero_lies_on_the_floor_of_a_logarithmic_axis() {
+        let dying = Chart {
+            curves: vec![Curve::line("a", 0, vec![(0.0, 1.0), (1.0, 1e-4), (2.0, 0.0), (3.0, 0.0)])],
+            ..Chart::new("a", "b", Scale::Log)
+        };
+        let (upright, _) = dying.finite().axes().expect("axes");
+        let floor = upright.axis.low;
+        assert_eq!(((upright.place)(0.0), (upright.label)(floor)), (floor, "0".to_string()));
+        assert!((upright.place)(1e-4) > floor + 0.2 && upright.axis.marks.contains(&floor));
+        assert!((upright.place)(1.0) < upright.axis.high);
+        // A dead network is shown as such.
+        assert!(chart(Scale::Log, &[(0.0, 0.0), (1.0, 0.0)]).expect("a chart").contains("class=\"line0\""));
+    }
+
+    #[test]
     fn colours_are_those_of_the_page() {
         let svg = chart(Scale::Even, &[(0.0, 1.0), (9.0, 2.0)]).expect("a chart");
         assert!(svg.contains("class=\"line0\"") && svg.contains("currentColor") && !svg.contains("\"#0"), "{svg}");
@@ -320,7 +378,7 @@ mod tests {
     fn a_long_line_keeps_its_extremes_and_its_end() {
         let mut points: Vec<(f64, f64)> = (0..5000).map(|i| (f64::from(i), 0.0)).collect();
         (points[1234].1, points[1235].1) = (7.0, -7.0);
-        let kept = thinned(&points);
+        let kept = &pieces(&Curve::line("a", 0, points.clone()))[0].points;
         assert!(kept.len() <= MOST_POINTS + 2 && kept.is_sorted_by(|a, b| a.0 < b.0));
         assert!(kept.contains(&(1234.0, 7.0)) && kept.contains(&(1235.0, -7.0)) && kept.last() == Some(&(4999.0, 0.0)));
     }
@@ -329,5 +387,6 @@ mod tests {
     fn both_signs_have_marks() {
         assert_eq!(signed_marks(1e-3, 2.0), [0.0, -1.0, 1.0, -0.1, 0.1, -0.01, 0.01]);
         assert!(signed_marks(1e-12, 1e6).len() <= 7);
+        assert_eq!(signed_marks(1.0, 50.0), [0.0, -2.0, 2.0, -10.0, 10.0, -50.0, 50.0]);
     }
 }

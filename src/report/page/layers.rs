@@ -1,6 +1,6 @@
 //! Statistics of layers over the run: whether gradients vanish or explode on their way, and where units die.
 
-use super::{OPEN, plot};
+use super::{OPEN, plot, updates};
 use crate::error::Result;
 use crate::kernels::statistics::Summary;
 use crate::program::{LayerStatistics, Quantity};
@@ -72,24 +72,24 @@ fn spread(last: &StepRow) -> String {
     let mut sizes: Vec<(&str, f64)> = sizes.filter(|(_, size)| size.is_finite()).collect();
     sizes.sort_by(|a, b| a.1.total_cmp(&b.1));
     let (Some((least, low)), Some((most, high))) = (sizes.first(), sizes.last()) else { return String::new() };
-    let factor = match low {
-        low if *low > 0.0 => format!(", {} times as large", figure(high / low)),
-        _ => ", where they are all 0".into(),
-    };
+    let after = updates(last.step);
+    if *high <= 0.0 {
+        return format!("<p>After {after} all gradients of activations are 0: nothing is learned.</p>\n");
+    }
+    let factor = if *low > 0.0 { format!(", {} times as large", figure(high / low)) } else { String::new() };
+    let all_zero = if *low > 0.0 { "" } else { ": they are all the same, or all 0" };
     format!(
-        "<p>After {} updates the gradients of activations are smallest in {} (σ {}) and largest in {} (σ {}{}). Gradients \
-         that shrink or grow by orders of magnitude from the last layer to the first vanish or explode.</p>\n",
-        last.step,
+        "<p>After {after} the gradients of activations are smallest in {} (σ {}{all_zero}) and largest in {} (σ {}{factor}). \
+         Gradients that shrink or grow by orders of magnitude from the last layer to the first vanish or explode.</p>\n",
         escaped(least),
         figure(*low),
         escaped(most),
         figure(*high),
-        factor
     )
 }
 
 fn overview(first: &StepRow, last: &StepRow) -> Table {
-    let caption = format!("First row of statistics (after {} updates) and last one (after {})", first.step, last.step);
+    let caption = format!("First row of statistics (after {}) and last one (after {})", updates(first.step), last.step);
     let head = [
         "layer",
         "activation σ, first",
@@ -126,16 +126,18 @@ fn together(rows: &[StepRow], last: &StepRow, title: &str, label: &str, scale: S
     };
     let lines = last.layers.iter().map(|layer| (layer.layer.as_str(), points(layer)));
     let lines: Vec<Line<'_>> = lines.filter(|(_, points)| !points.is_empty()).collect();
-    let seen = |y: &f64| y.is_finite() && (scale != Scale::Log || *y > 0.0);
-    let heights = || lines.iter().flat_map(|(_, points)| points).map(|(_, y)| *y).filter(seen);
-    let holds = heights().reduce(f64::min).zip(heights().reduce(f64::max)).map(|(low, high)| [low, high]);
+    let heights: Vec<f64> =
+        lines.iter().flat_map(|(_, points)| points).map(|(_, y)| *y).filter(|y| y.is_finite()).collect();
+    let above_zero = heights.iter().copied().filter(|y| *y > 0.0).reduce(f64::min);
+    let ends = [heights.iter().copied().reduce(f64::min), above_zero, heights.iter().copied().reduce(f64::max)];
+    let holds: Vec<f64> = ends.into_iter().flatten().collect();
     let charts = lines.len().div_ceil(MOST_LINES).max(1);
     let mut text = String::new();
     for (part, lines) in lines.chunks(lines.len().div_ceil(charts).max(1)).enumerate() {
         let title = if charts > 1 { format!("{title} ({} of {charts})", part + 1) } else { title.to_string() };
         let line = |(place, (name, points)): (usize, &Line<'_>)| Curve::line(*name, place, points.clone());
         let curves = lines.iter().enumerate().map(line).collect();
-        text += &plot(&Chart { curves, holds, ..Chart::new(title, label, scale) }, figure)?;
+        text += &plot(&Chart { curves, holds: holds.clone(), ..Chart::new(title, label, scale) }, figure)?;
     }
     Ok(text)
 }

@@ -1,6 +1,6 @@
 //! Pictures of layers at the run's start and end, and what each layer costs.
 
-use super::OPEN;
+use super::{OPEN, updates};
 use crate::exec::Clock;
 use crate::report::html::{Table, escaped, figure, or_dash};
 use crate::report::plates::address;

@@ -165,8 +165,8 @@ fn notes(report: &Report<'_>) -> Vec<String> {
     }
     match run.summary {
         None => notes.push(format!(
-            "This run has not come to its end. Everything here is as of its checkpoint after {} updates.",
-            run.step
+            "This run has not come to its end. Everything here is as of its checkpoint after {}.",
+            updates(run.step)
         )),
         Some(summary) if summary.stopped_early => {
             notes.push("The run ended early, as its validation loss fell no more.".into());
@@ -186,6 +186,11 @@ fn notes(report: &Report<'_>) -> Vec<String> {
         notes.push(format!("{} rows of metrics.jsonl cannot be read and are left out.", run.history.unreadable));
     }
     notes
+}
+
+/// `1 update`, `20 updates`.
+fn updates(count: u64) -> String {
+    format!("{count} update{}", if count == 1 { "" } else { "s" })
 }
 
 /// `4.2 s`, `12 min 5 s`.

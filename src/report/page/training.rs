@@ -37,7 +37,9 @@ pub(super) fn curves(report: &Report<'_>) -> Result<String> {
         vec![Curve::line(name, 0, history.steps.iter().map(|row| (row.step as f64, value(row))).collect())]
     };
     let rate = lone("learning rate", &|row| row.learning_rate);
-    text += &plot(&chart("Learning rate", "learning rate", Scale::Log, rate), shown)?;
+    // A rate of 0 is a choice, and no small rate.
+    let scale = if history.steps.iter().any(|row| row.learning_rate == 0.0) { Scale::Even } else { Scale::Log };
+    text += &plot(&chart("Learning rate", "learning rate", scale, rate), shown)?;
     let decay = lone("weight-decay loss", &|row| row.weight_decay_loss);
     text += &plot(&chart("Weight-decay loss", "loss", Scale::Even, decay), shown)?;
     let speed = lone("images per second", &|row| row.images_per_second);
