@@ -23,7 +23,8 @@ pub(super) const FILE: &str = "report.html";
 /// Write a run's report again
 ///
 /// One HTML file with curves, statistics of layers, confusion matrix, the worst mistakes, pictures of layers, the time of
-/// each layer and every setting. A run that was interrupted is shown as of its checkpoint. The data and the device are
+/// each layer and every setting. Of a run that was interrupted all curves are shown, and the rest
+/// as of its checkpoint. The data and the device are
 /// those of the run.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -63,7 +64,11 @@ struct Written<'a> {
 
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
-    let folder = RunFolder::open(&args.run)?;
+    if let Some(out) = &args.out {
+        check_out(out)?;
+    }
+    // Event files are of whoever trains; the page may be made beside that.
+    let folder = if args.tensorboard { RunFolder::open(&args.run)? } else { RunFolder::read(&args.run)? };
     let config = folder.read_config()?;
     let settings = config.settings()?;
     let state = Standing::read(&folder, &settings)?;
@@ -74,7 +79,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let asked = DataArgs { dataset: None, data_dir: args.data_dir.clone(), images: args.images.clone() };
     let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
-    let history = History::read(&args.run.join("metrics.jsonl"))?.until(state.step);
+    let history = History::read(&args.run.join("metrics.jsonl"))?;
     let (path, step) = (args.out.clone().unwrap_or_else(|| args.run.join(FILE)), state.step);
     let mut events = match args.tensorboard {
         true => Some(Events::again(&args.run, &history, &as_toml(&config)?)?),
@@ -102,6 +107,24 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     output.result(&Written { report: &path, tensorboard, step, finished }, text)?;
     options::stand_in_reminder(&dataset, output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a file that cannot be written before anything is computed for it.
+fn check_out(out: &Path) -> Result<()> {
+    let shown = out.display();
+    if out.is_dir() {
+        return Err(Error::Settings(format!(
+            "--out {shown} is a folder: name a file in it, as {}",
+            out.join(FILE).display()
+        )));
+    }
+    match out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => Err(Error::Settings(format!(
+            "--out {shown}: there is no folder {}; make it first, or choose another",
+            folder.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Makes the report of a run and writes it, and its pictures into the event file where there is one.

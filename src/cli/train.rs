@@ -252,6 +252,7 @@ fn train_once(
         first_step_seconds: None,
         events,
         report: !args.no_report,
+        ended: false,
         reached: (state.as_ref().map_or(0, |state| state.step), 0.0),
         interrupt,
         output,
@@ -333,7 +334,15 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let step = state.as_ref().map_or(0, |s| s.step);
     // The summary is the last thing that a run writes; an older one is of an earlier, shorter run in this folder.
     let ended = step == course.end_after(step)?;
-    if let Some(summary) = folder.read_summary()?.filter(|summary| summary.steps == step)
+    let summary = match folder.read_summary() {
+        // The run's end is made again, and with it the summary.
+        Err(Error::Data(why)) => {
+            note(why);
+            None
+        }
+        summary => summary?,
+    };
+    if let Some(summary) = summary.filter(|summary| summary.steps == step)
         && (ended || summary.stopped_early)
     {
         match summary.stopped_early {

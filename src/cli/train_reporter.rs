@@ -38,6 +38,8 @@ pub(super) struct Reporter<'a> {
     pub events: Option<Events>,
     /// Whether to write a report at the end.
     pub report: bool,
+    /// Whether the summary is saved: only the report and the event files may be missing.
+    pub ended: bool,
     /// The last step that is known of, and the training time until then.
     pub reached: (u64, f64),
     pub interrupt: &'a Interrupt,
@@ -132,6 +134,7 @@ impl Reporter<'_> {
             version: env!("CARGO_PKG_VERSION").into(),
         };
         self.folder.save_summary(&summary)?;
+        self.ended = true;
         let report = self.write_report(outcome, &summary);
         let written = report.as_ref().ok().and_then(Option::as_deref);
         self.view.conclude(&summary, self.folder.path(), written, self.output)?;
@@ -173,9 +176,19 @@ impl Reporter<'_> {
             ));
             return Ok(ExitCode::from(130));
         }
+        if self.ended {
+            let again = if self.events.is_some() { " --tensorboard" } else { "" };
+            note(format_args!(
+                "the run has come to its end, and its model is saved; make the report again with: glassnet report {path}{again}"
+            ));
+            return Err(error);
+        }
         note(format_args!("the last good checkpoint, of step {step}, is in {path}"));
-        if !matches!(error, Error::NonFinite { .. }) {
-            note(format_args!("continue with: glassnet train --resume {path}"));
+        match error {
+            Error::NonFinite { .. } => {
+                note(format_args!("glassnet report {path} shows the curves and the layers until then"));
+            }
+            _ => note(format_args!("continue with: glassnet train --resume {path}")),
         }
         Err(error)
     }

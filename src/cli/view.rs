@@ -40,15 +40,13 @@ pub struct ViewArgs {
 
 pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let output = Output { json: false };
-    let folder = RunFolder::open(&args.run)?;
+    let folder = RunFolder::read(&args.run)?;
     let config = folder.read_config()?;
     let settings = config.settings()?;
     let standing = Standing::read(&folder, &settings)?;
-    // Others may go on with the run while it is looked at.
-    drop(folder);
     let asked = DataArgs { dataset: None, data_dir: args.data_dir.clone(), images: args.images.clone() };
     let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
-    let history = History::read(&args.run.join("metrics.jsonl"))?.until(standing.step);
+    let history = History::read(&args.run.join("metrics.jsonl"))?;
     let parts = glassnet::data::split(dataset.train.len());
     let introduction = Introduction {
         folder: args.run.display().to_string(),
@@ -57,7 +55,8 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
         validation_examples: parts.validation.len(),
         first_step: 0,
     };
-    let changes: Vec<ChangeRow> = history.changes.iter().filter(|row| row.what != "network").cloned().collect();
+    let own = |row: &&ChangeRow| row.what != "network" && row.step <= standing.step;
+    let changes: Vec<ChangeRow> = history.changes.iter().filter(own).cloned().collect();
     let (course, now) = Course::replay(parts.train, &settings, &changes)?;
     let dataset = Arc::new(dataset);
     options::stand_in_reminder(&dataset, output)?;

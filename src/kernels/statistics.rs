@@ -42,15 +42,40 @@ pub struct Summary {
     pub count: u64,
     pub non_finite: u64,
     pub zeros: u64,
+    #[serde(deserialize_with = "or_nan")]
     pub min: f32,
+    #[serde(deserialize_with = "or_nan")]
     pub max: f32,
+    #[serde(deserialize_with = "or_nan")]
     pub mean: f32,
     /// Population standard deviation, sqrt(mean of squared deviations).
+    #[serde(deserialize_with = "or_nan")]
     pub std: f32,
     /// Sum of |v|.
+    #[serde(deserialize_with = "or_nan")]
     pub abs_sum: f32,
     /// Sum of v².
+    #[serde(deserialize_with = "or_nan")]
     pub square_sum: f32,
+}
+
+/// Reads a figure; JSON knows no infinity and has null instead, which becomes NaN.
+pub(crate) fn or_nan<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de> + From<f32>,
+{
+    let figure: Option<T> = serde::Deserialize::deserialize(deserializer)?;
+    Ok(figure.unwrap_or_else(|| T::from(f32::NAN)))
+}
+
+/// Likewise, of a figure that may be absent altogether.
+pub(crate) fn some_or_nan<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de> + From<f32>,
+{
+    or_nan(deserializer).map(Some)
 }
 
 impl Summary {

@@ -80,7 +80,7 @@ pub struct LayerStatistics {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_units: Option<f32>,
     /// Norm of the weights' change in this step over their norm before it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "statistics::some_or_nan", skip_serializing_if = "Option::is_none")]
     pub update_ratio: Option<f32>,
     /// NaN and infinities over all tensors of the layer.
     pub non_finite: u64,

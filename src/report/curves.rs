@@ -24,6 +24,7 @@ const MOST_POINTS: usize = 260;
 const INK: RGBColor = RGBColor(1, 1, 1);
 const BEHIND: RGBColor = RGBColor(2, 2, 2);
 const CHANGE: RGBColor = RGBColor(3, 3, 3);
+const CHECKPOINT: RGBColor = RGBColor(4, 4, 4);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
@@ -72,6 +73,8 @@ pub struct Chart {
     pub band: Vec<(f64, f64, f64)>,
     /// Places of upright lines, where something was changed.
     pub marks: Vec<f64>,
+    /// Where the weights are from, in a run that went on beyond them.
+    pub checkpoint: Option<f64>,
     /// Values that the axis holds in any case.
     pub holds: Vec<f64>,
 }
@@ -87,7 +90,8 @@ struct Upright {
 impl Chart {
     pub fn new(title: impl Into<String>, y_label: impl Into<String>, scale: Scale) -> Chart {
         let (title, y_label) = (title.into(), y_label.into());
-        Chart { title, y_label, scale, curves: Vec::new(), band: Vec::new(), marks: Vec::new(), holds: Vec::new() }
+        let (curves, band, marks, holds) = Default::default();
+        Chart { title, y_label, scale, curves, band, marks, checkpoint: None, holds }
     }
 
     /// The SVG; `None` where there is no finite point.
@@ -119,7 +123,7 @@ impl Chart {
         let mut chart = self.clone();
         chart.curves = self.curves.iter().flat_map(pieces).collect();
         chart.holds.retain(|value| value.is_finite());
-        chart.band.retain(|(x, low, high)| x.is_finite() && low.is_finite() && high.is_finite());
+        chart.band.retain(|(x, ..)| x.is_finite());
         let (every, last) = (chart.band.len().div_ceil(MOST_POINTS).max(1), chart.band.len().saturating_sub(1));
         let seen = |(place, _): &(usize, &(f64, f64, f64))| place % every == 0 || *place == last;
         chart.band = chart.band.iter().enumerate().filter(seen).map(|(_, at)| *at).collect();
@@ -129,7 +133,7 @@ impl Chart {
     /// Both axes; `None` where there is no point.
     fn axes(&self) -> Option<(Upright, Axis)> {
         let points = || self.curves.iter().flat_map(|curve| &curve.points);
-        let band = || self.band.iter().flat_map(|(_, a, b)| [*a, *b]);
+        let band = || self.band.iter().flat_map(|(_, a, b)| [*a, *b]).filter(|y| y.is_finite());
         let heights = || points().map(|(_, y)| *y).chain(band()).chain(self.holds.iter().copied());
         let above_zero = heights().filter(|y| *y > 0.0).reduce(f64::min);
         let (low, high) = (heights().reduce(f64::min)?, heights().reduce(f64::max)?);
@@ -202,10 +206,14 @@ impl Chart {
         for x in &self.marks {
             chart.draw_series([PathElement::new([(*x, low), (*x, high)], CHANGE.stroke_width(GRID))])?;
         }
+        for x in self.checkpoint.iter() {
+            chart.draw_series([PathElement::new([(*x, low), (*x, high)], CHECKPOINT.stroke_width(GRID))])?;
+        }
         let at = |y: f64| (upright.place)(y).clamp(low, high);
-        if self.band.len() > 1 {
-            let lower = self.band.iter().map(|(x, y, _)| (*x, at(*y)));
-            let upper = self.band.iter().rev().map(|(x, _, y)| (*x, at(*y)));
+        let missing = |(_, low, high): &(f64, f64, f64)| !(low.is_finite() && high.is_finite());
+        for band in self.band.split(missing).filter(|band| band.len() > 1) {
+            let lower = band.iter().map(|(x, y, _)| (*x, at(*y)));
+            let upper = band.iter().rev().map(|(x, _, y)| (*x, at(*y)));
             let outline: Vec<(f64, f64)> = lower.chain(upper).collect();
             chart.draw_series([Polygon::new(outline, stands_for(0).mix(0.25).filled())])?;
         }
@@ -231,6 +239,7 @@ impl Chart {
         body = body.replace(&color("stroke", INK), "stroke=\"currentColor\"");
         body = body.replace(&color("stroke", BEHIND), "class=\"behind\"");
         body = body.replace(&color("stroke", CHANGE), "class=\"change\"");
+        body = body.replace(&color("stroke", CHECKPOINT), "class=\"checkpoint\"");
         for place in 0..MOST_LINES {
             body = body.replace(&color("stroke", stands_for(place)), &format!("class=\"line{place}\""));
             body = body.replace(&color("fill", stands_for(place)), &format!("class=\"fill{place}\""));

@@ -54,14 +54,6 @@ impl History {
         }
         Some(())
     }
-
-    /// Without what came after `step` updates.
-    pub fn until(mut self, step: u64) -> History {
-        self.steps.retain(|row| row.step <= step);
-        self.epochs.retain(|row| row.step <= step);
-        self.changes.retain(|change| change.step <= step);
-        self
-    }
 }
 
 #[cfg(test)]
@@ -81,8 +73,25 @@ mod tests {
         assert_eq!((history.epochs.len(), history.unreadable), (1, 0));
         assert_eq!(history.epochs[0].validation_accuracy, 0.75);
         assert_eq!((history.changes[0].what.as_str(), history.changes[0].to.as_f64()), ("learning_rate", Some(0.01)));
-        let before = history.until(3);
-        assert_eq!((before.epochs.len(), before.changes.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_figure_that_overflowed_costs_no_row() {
+        let mut text = EPOCH.replace("0.5,", "null,") + "\n";
+        text += r#"{"kind":"step","step":5,"epoch":0,"examples_seen":9,"learning_rate":0.1,"classification_loss":null,
+            "weight_decay_loss":null,"training_accuracy":0.5,"train_seconds":1.0,"images_per_second":3.0,"layers":[
+            {"layer":"a","update_ratio":null,"activation":{"count":3,"non_finite":0,"zeros":0,"min":-1e38,"max":1e38,
+            "mean":0.0,"std":null,"abs_sum":null,"square_sum":null}},{"layer":"b"}]}"#
+            .replace('\n', "")
+            .as_str();
+        let history = History::parse(text.as_bytes());
+        assert_eq!((history.epochs.len(), history.steps.len(), history.unreadable), (1, 1, 0));
+        let (epoch, step) = (&history.epochs[0], &history.steps[0]);
+        assert!(epoch.validation_loss.is_nan() && step.classification_loss.is_nan() && step.weight_decay_loss.is_nan());
+        let [a, b] = &step.layers[..] else { panic!("two layers") };
+        assert!(a.update_ratio.is_some_and(f32::is_nan) && b.update_ratio.is_none());
+        let activation = a.activation.expect("a summary");
+        assert!(activation.std.is_nan() && activation.square_sum.is_nan() && activation.max == 1e38);
     }
 
     #[test]

@@ -173,8 +173,8 @@ pub struct RunFolder {
     /// The last checkpoint in it, so that messages can name it.
     checkpoint_step: Option<u64>,
     metrics: Option<File>,
-    /// Held as long as the folder is open.
-    _lock: File,
+    /// Held as long as the folder is open; none where it is only read.
+    _lock: Option<File>,
 }
 
 impl RunFolder {
@@ -210,15 +210,21 @@ impl RunFolder {
 
     /// Opens the folder of a run that is to go on.
     pub fn open(path: &Path) -> Result<RunFolder> {
+        RunFolder::read(path)?;
+        let folder = RunFolder::lock(path)?;
+        formats::remove_temporary_files(path)?;
+        Ok(folder)
+    }
+
+    /// Opens the folder of a run only to read it: nothing in it is written, and another process may train in it.
+    pub fn read(path: &Path) -> Result<RunFolder> {
         if !path.join("config.toml").is_file() {
             let path = path.display();
             return Err(Error::Settings(format!(
                 "{path} is no run folder: it has no config.toml; give the folder of a run"
             )));
         }
-        let folder = RunFolder::lock(path)?;
-        formats::remove_temporary_files(path)?;
-        Ok(folder)
+        Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: None })
     }
 
     fn lock(path: &Path) -> Result<RunFolder> {
@@ -232,7 +238,7 @@ impl RunFolder {
             ))),
             // A file system without locks: the run goes on without.
             Ok(()) | Err(fs::TryLockError::Error(_)) => {
-                Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: lock })
+                Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: Some(lock) })
             }
         }
     }
@@ -420,13 +426,19 @@ impl RunFolder {
         atomic_write(&self.path.join("summary.json"), format!("{text}\n").as_bytes())
     }
 
-    /// Reads `summary.json` of a run that has ended.
+    /// Reads `summary.json` of a run that has ended; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where it is damaged, [`Error::Io`] where it cannot be read.
     pub fn read_summary(&self) -> Result<Option<Summary>> {
         let path = self.path.join("summary.json");
         match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", &path)(e)),
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                let (file, run) = (path.display(), self.path.display());
+                Error::Data(format!("{file} is damaged ({error}): `glassnet train --resume {run}` writes it anew"))
+            }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What training tells: rows of `metrics.jsonl` and `summary.json`.
 
 use crate::exec::Clock;
+use crate::kernels::statistics::{or_nan, some_or_nan};
 use crate::program::LayerStatistics;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,17 +23,21 @@ pub struct StepRow {
     /// The epoch that the step belongs to, from 0.
     pub epoch: u64,
     pub examples_seen: u64,
+    #[serde(deserialize_with = "or_nan")]
     pub learning_rate: f64,
     /// The mean of the network's loss over the last 1,000 training examples (at least; whole batches).
+    #[serde(deserialize_with = "or_nan")]
     pub classification_loss: f64,
     /// l2/2·Σw² + l1·Σ|w| over weights.
+    #[serde(deserialize_with = "or_nan")]
     pub weight_decay_loss: f64,
     /// Share of correct predictions over the same examples, each made before the step that learned from it.
+    #[serde(deserialize_with = "or_nan")]
     pub training_accuracy: f64,
     /// Over the last 2,000 validation examples, which are visited in turn; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_accuracy: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_or_nan", skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
     /// Whether validation used the moving average of the weights; the statistics of layers are those of the weights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -40,6 +45,7 @@ pub struct StepRow {
     /// Training time so far, over all sessions of the run.
     pub train_seconds: f64,
     /// Training examples a second since the last row.
+    #[serde(deserialize_with = "or_nan")]
     pub images_per_second: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_per_example: Option<Phases>,
@@ -53,6 +59,7 @@ pub struct EpochRow {
     /// Epochs completed; a run that stops inside an epoch says how many were begun.
     pub epoch: u64,
     pub examples_seen: u64,
+    #[serde(deserialize_with = "or_nan")]
     pub validation_loss: f64,
     pub validation_accuracy: f64,
     /// As in [`StepRow`].
@@ -98,6 +105,7 @@ pub struct Best {
     pub step: u64,
     /// As in [`EpochRow`].
     pub epoch: u64,
+    #[serde(deserialize_with = "or_nan")]
     pub validation_loss: f64,
     pub validation_accuracy: f64,
 }
@@ -113,11 +121,13 @@ impl Best {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub test_accuracy: f64,
+    #[serde(deserialize_with = "or_nan")]
     pub test_loss: f64,
     /// Crops of each test image that its scores are the mean of.
     #[serde(default = "super::folder::one_crop")]
     pub test_crops: usize,
     pub validation_accuracy: f64,
+    #[serde(deserialize_with = "or_nan")]
     pub validation_loss: f64,
     pub examples_seen: u64,
     pub steps: u64,

@@ -1,6 +1,6 @@
 //! Statistics of layers over the run: whether gradients vanish or explode on their way, and where units die.
 
-use super::{OPEN, plot, updates};
+use super::{OPEN, marked, plot, updates};
 use crate::error::Result;
 use crate::kernels::statistics::Summary;
 use crate::program::{LayerStatistics, Quantity};
@@ -47,7 +47,7 @@ pub(super) fn statistics(report: &Report<'_>) -> Result<String> {
         ("Dead units", "percent", Scale::Even, dead_units),
     ];
     for (title, label, scale, value) in figures {
-        text += &together(rows, last, title, label, scale, value)?;
+        text += &together(report, last, &Chart::new(title, label, scale), value)?;
     }
     text += "</div>\n<h3>Layer by layer</h3>\n";
     text += "<p class=\"soft\">Smallest and largest value, mean and mean ± σ of each tensor over the batch. Gradients are \
@@ -55,7 +55,7 @@ pub(super) fn statistics(report: &Report<'_>) -> Result<String> {
              sides of 0.</p>\n";
     let open = if last.layers.len() <= OPEN { " open" } else { "" };
     for layer in &last.layers {
-        let charts = layer_charts(rows, layer)?;
+        let charts = layer_charts(report, layer)?;
         if !charts.is_empty() {
             text += &format!(
                 "<details{open}><summary>{}</summary>\n<div class=\"plots\">\n{charts}</div></details>\n",
@@ -74,12 +74,11 @@ fn spread(last: &StepRow) -> String {
     let (Some((least, low)), Some((most, high))) = (sizes.first(), sizes.last()) else { return String::new() };
     let after = updates(last.step);
     if *high <= 0.0 {
-        return format!("<p>After {after} all gradients of activations are 0: nothing is learned.</p>\n");
+        return format!("<p>After {after} all gradients of activations have a σ of 0.</p>\n");
     }
     let factor = if *low > 0.0 { format!(", {} times as large", figure(high / low)) } else { String::new() };
-    let all_zero = if *low > 0.0 { "" } else { ": they are all the same, or all 0" };
     format!(
-        "<p>After {after} the gradients of activations are smallest in {} (σ {}{all_zero}) and largest in {} (σ {}{factor}). \
+        "<p>After {after} the gradients of activations are smallest in {} (σ {}) and largest in {} (σ {}{factor}). \
          Gradients that shrink or grow by orders of magnitude from the last layer to the first vanish or explode.</p>\n",
         escaped(least),
         figure(*low),
@@ -106,7 +105,7 @@ fn overview(first: &StepRow, last: &StepRow) -> Table {
         let before = first.layers.iter().find(|other| other.layer == layer.layer);
         let mut cells = vec![layer.layer.clone()];
         for value in [activation, gradient, update_ratio] {
-            cells.extend([before.and_then(value), value(layer)].map(|value| or_dash(value, figure)));
+            cells.extend([before.and_then(value), value(layer)].map(|value| or_dash(value, told)));
         }
         let dead = |layer: &LayerStatistics| layer.dead_units.map(f64::from);
         cells.extend([before.and_then(dead), dead(layer)].map(|share| or_dash(share, percent)));
@@ -115,8 +114,14 @@ fn overview(first: &StepRow, last: &StepRow) -> Table {
     table
 }
 
+/// What has overflowed is no figure.
+fn told(value: f64) -> String {
+    if value.is_finite() { figure(value) } else { "not finite".into() }
+}
+
 /// One figure of all layers that have it, a few to a chart, all on the same axis.
-fn together(rows: &[StepRow], last: &StepRow, title: &str, label: &str, scale: Scale, value: Value) -> Result<String> {
+fn together(report: &Report<'_>, last: &StepRow, empty: &Chart, value: Value) -> Result<String> {
+    let rows = &report.run.history.steps;
     let points = |layer: &LayerStatistics| -> Vec<(f64, f64)> {
         let of = |row: &StepRow| {
             let found = row.layers.iter().find(|other| other.layer == layer.layer)?;
@@ -134,16 +139,18 @@ fn together(rows: &[StepRow], last: &StepRow, title: &str, label: &str, scale: S
     let charts = lines.len().div_ceil(MOST_LINES).max(1);
     let mut text = String::new();
     for (part, lines) in lines.chunks(lines.len().div_ceil(charts).max(1)).enumerate() {
-        let title = if charts > 1 { format!("{title} ({} of {charts})", part + 1) } else { title.to_string() };
+        let title = &empty.title;
+        let title = if charts > 1 { format!("{title} ({} of {charts})", part + 1) } else { title.clone() };
         let line = |(place, (name, points)): (usize, &Line<'_>)| Curve::line(*name, place, points.clone());
         let curves = lines.iter().enumerate().map(line).collect();
-        text += &plot(&Chart { curves, holds: holds.clone(), ..Chart::new(title, label, scale) }, figure)?;
+        text += &plot(&marked(report, Chart { title, curves, holds: holds.clone(), ..empty.clone() }), figure)?;
     }
     Ok(text)
 }
 
 /// Activations, their gradients and those of the weights.
-fn layer_charts(rows: &[StepRow], layer: &LayerStatistics) -> Result<String> {
+fn layer_charts(report: &Report<'_>, layer: &LayerStatistics) -> Result<String> {
+    let rows = &report.run.history.steps;
     let figures = [
         ("activations", Quantity::Activation),
         ("gradients of activations", Quantity::ActivationGradient),
@@ -156,12 +163,12 @@ fn layer_charts(rows: &[StepRow], layer: &LayerStatistics) -> Result<String> {
             Some((row.step as f64, *found.get(quantity)?))
         };
         let summaries: Vec<(f64, Summary)> = rows.iter().filter_map(of).collect();
-        text += &extremes(&format!("{}: {what}", layer.layer), &summaries)?;
+        text += &extremes(report, &format!("{}: {what}", layer.layer), &summaries)?;
     }
     Ok(text)
 }
 
-fn extremes(title: &str, summaries: &[(f64, Summary)]) -> Result<String> {
+fn extremes(report: &Report<'_>, title: &str, summaries: &[(f64, Summary)]) -> Result<String> {
     let of = |value: fn(&Summary) -> f32| summaries.iter().map(|(x, s)| (*x, f64::from(value(s)))).collect();
     let sizes = summaries.iter().map(|(_, summary)| f64::from(summary.std)).filter(|size| *size > 0.0);
     let scale = sizes.reduce(f64::min).map_or(Scale::Even, Scale::Signed);
@@ -174,5 +181,5 @@ fn extremes(title: &str, summaries: &[(f64, Summary)]) -> Result<String> {
         band: summaries.iter().map(|(x, s)| (*x, f64::from(s.mean - s.std), f64::from(s.mean + s.std))).collect(),
         ..Chart::new(title, "value", scale)
     };
-    plot(&chart, figure)
+    plot(&marked(report, chart), figure)
 }

@@ -15,7 +15,7 @@ pub(super) fn pictures(report: &Report<'_>) -> String {
          of its loss (decay not included), the weights and their gradients. Each picture has a scale of its own with zero in \
          the middle, blue below and orange above; magenta is what is not finite.</p>\n",
         escaped(names.get(label).unwrap_or(&label.to_string())),
-        run.step
+        updates(run.step)
     );
     let open = if report.plates.len() <= OPEN { " open" } else { "" };
     for (layer, node) in report.plates.iter().zip(&run.settings.network.nodes) {

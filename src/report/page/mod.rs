@@ -34,7 +34,7 @@ figure { margin: 0; min-width: 0 } .plot figcaption { font-weight: 600; color: v
 .chart { display: block; width: 100%; height: auto }
 .keys { display: flex; flex-wrap: wrap; gap: .1rem 1rem; font-size: .85rem; margin: .1rem 0 0 }
 .keys span { white-space: nowrap } .keys svg { width: 1.9rem; height: .6rem; margin-right: .35rem }
-.behind { stroke: var(--line) } .change { stroke: var(--soft); stroke-dasharray: 6 12 }
+.behind { stroke: var(--line) } .change { stroke: var(--soft); stroke-dasharray: 6 12 } .checkpoint { stroke: var(--text) }
 .line0 { stroke: var(--c0) } .line1 { stroke: var(--c1); stroke-dasharray: 36 14 }
 .line2 { stroke: var(--c2); stroke-dasharray: 12 12 } .line3 { stroke: var(--c3); stroke-dasharray: 48 12 12 12 }
 .line4 { stroke: var(--c4); stroke-dasharray: 24 8 } .line5 { stroke: var(--c5); stroke-dasharray: 64 20 }
@@ -115,7 +115,7 @@ fn head(report: &Report<'_>) -> String {
     for note in notes(report) {
         text += &format!("<p class=\"note\">{}</p>\n", escaped(&note));
     }
-    let epochs = run.history.epochs.last();
+    let epochs = run.history.epochs.iter().rfind(|row| row.step <= run.step);
     let accuracy =
         if run.settings.network.learns_numbers() { "Test accuracy (nearest class)" } else { "Test accuracy" };
     let mut figures = vec![
@@ -127,7 +127,7 @@ fn head(report: &Report<'_>) -> String {
     figures.extend(epochs.map(|row| ("Validation loss", figure(row.validation_loss))));
     figures.push(("Updates", run.step.to_string()));
     let summary = run.summary;
-    let last = run.history.steps.last();
+    let last = run.history.steps.iter().rfind(|row| row.step <= run.step);
     figures.extend(
         summary
             .map(|s| s.examples_seen)
@@ -164,10 +164,17 @@ fn notes(report: &Report<'_>) -> Vec<String> {
         notes.push(format!("Examples that this program drew stood in for the data set: {reason}."));
     }
     match run.summary {
-        None => notes.push(format!(
-            "This run has not come to its end. Everything here is as of its checkpoint after {}.",
-            updates(run.step)
-        )),
+        None => notes.push(match beyond(report) {
+            None => format!(
+                "This run has not come to its end. Everything here is as of its checkpoint after {}.",
+                updates(run.step)
+            ),
+            Some(last) => format!(
+                "This run has not come to its end. The test, the pictures and the times are of its checkpoint after {}, a \
+                 solid upright line in the charts; curves and statistics of layers go on until {last}.",
+                updates(run.step)
+            ),
+        }),
         Some(summary) if summary.stopped_early => {
             notes.push("The run ended early, as its validation loss fell no more.".into());
         }
@@ -200,6 +207,21 @@ fn duration(seconds: f64) -> String {
         s if s < 3600.0 => format!("{} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
         s => format!("{} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()),
     }
+}
+
+/// With upright lines where something was changed, and at the checkpoint where the run went on beyond it.
+fn marked(report: &Report<'_>, chart: Chart) -> Chart {
+    let run = &report.run;
+    let marks = run.history.changes.iter().map(|change| change.step as f64).collect();
+    let checkpoint = beyond(report).map(|_| run.step as f64);
+    Chart { marks, checkpoint, ..chart }
+}
+
+/// The last row's step, where that comes after the weights.
+fn beyond(report: &Report<'_>) -> Option<u64> {
+    let history = report.run.history;
+    let steps = history.steps.iter().map(|row| row.step).chain(history.epochs.iter().map(|row| row.step));
+    steps.max().filter(|step| *step > report.run.step)
 }
 
 /// A chart under its title, with its lines' names and last values below; nothing where there is no point.

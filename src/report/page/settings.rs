@@ -1,5 +1,6 @@
 //! The network's layers, and every setting as `config.toml` has it.
 
+use super::updates;
 use crate::report::Report;
 use crate::report::html::{Table, escaped, figure, percent};
 
@@ -31,7 +32,16 @@ pub(super) fn settings(report: &Report<'_>) -> String {
         flatten("", &entries, &mut rows);
     }
     rows.iter().for_each(|(name, value)| table.row([name, value]));
-    let mut text = table.to_string();
+    let mut text = String::new();
+    let changes = run.history.changes.len();
+    if changes > 0 {
+        text += &format!(
+            "<p class=\"note\">These are the settings that the run began with. {changes} {} during the run, as <a \
+             href=\"#curves\">listed below the curves</a>.</p>\n",
+            if changes == 1 { "change was made" } else { "changes were made" }
+        );
+    }
+    text += &table.to_string();
     let Some(summary) = run.summary else { return text };
     let mut table = Table::new("How the run ended", &["figure", "value"]).of_words();
     table.row(["test accuracy".to_string(), percent(summary.test_accuracy)]);
@@ -40,7 +50,7 @@ pub(super) fn settings(report: &Report<'_>) -> String {
     table.row(["validation loss".to_string(), figure(summary.validation_loss)]);
     if let Some(best) = summary.best {
         let (loss, accuracy) = (figure(best.validation_loss), percent(best.validation_accuracy));
-        let told = format!("{loss} (accuracy {accuracy}) after {} updates, epoch {}", best.step, best.epoch);
+        let told = format!("{loss} (accuracy {accuracy}) after {}, epoch {}", updates(best.step), best.epoch);
         table.row(["lowest validation loss".to_string(), told]);
     }
     if let Some(seconds) = summary.first_step_seconds {
@@ -57,6 +67,8 @@ fn flatten(prefix: &str, table: &toml::Table, rows: &mut Vec<(String, String)>) 
     for (key, value) in table {
         let name = format!("{prefix}{key}");
         match value {
+            // As the driver of a processor, which has none.
+            toml::Value::String(text) if text.is_empty() => {}
             toml::Value::Table(inner) => flatten(&format!("{name}."), inner, rows),
             _ if name == "network" => {}
             toml::Value::String(text) => rows.push((name, text.clone())),

@@ -1,6 +1,6 @@
 //! Loss, accuracy, learning rate, decay and speed over the run.
 
-use super::plot;
+use super::{marked, plot};
 use crate::error::Result;
 use crate::report::Report;
 use crate::report::curves::{Chart, Curve, Scale};
@@ -14,12 +14,8 @@ pub(super) fn curves(report: &Report<'_>) -> Result<String> {
     if history.steps.is_empty() && history.epochs.is_empty() {
         return Ok("<p>The run has no rows of statistics.</p>\n".into());
     }
-    let marks: Vec<f64> = history.changes.iter().map(|change| change.step as f64).collect();
-    let chart = |title: &str, label: &str, scale, curves| Chart {
-        marks: marks.clone(),
-        curves,
-        ..Chart::new(title, label, scale)
-    };
+    let chart =
+        |title: &str, label: &str, scale, curves| marked(report, Chart { curves, ..Chart::new(title, label, scale) });
     let percents = |share: f64| 100.0 * share;
     let shown = |value: f64| figure(value);
     let mut text = String::from("<div class=\"plots\">\n");
@@ -49,8 +45,10 @@ pub(super) fn curves(report: &Report<'_>) -> Result<String> {
              judged before the update that learned from it. Validation: the last 2,000 examples visited of the tenth that \
              is held out; all of it at each end of an epoch, and at the run's.</p>\n";
     if !history.changes.is_empty() {
-        let mut table =
-            Table::new("Changes during the run, dotted upright lines above", &["updates", "setting", "from", "to"]);
+        let mut table = Table::new(
+            "Changes during the run, dotted upright lines in the charts",
+            &["updates", "setting", "from", "to"],
+        );
         let value = |value: &Value| match value {
             Value::String(text) => text.clone(),
             Value::Null => "-".into(),
