@@ -81,13 +81,6 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
     let history = History::read(&args.run.join("metrics.jsonl"))?;
     let (path, step) = (args.out.clone().unwrap_or_else(|| args.run.join(FILE)), state.step);
-    let mut events = match args.tensorboard {
-        true => Some(Events::again(&args.run, &history, &as_toml(&config)?)?),
-        false => None,
-    };
-    if let Some((events, summary)) = events.as_mut().zip(state.summary.as_ref()) {
-        events.test(summary)?;
-    }
     let run = Run {
         folder: &args.run,
         config: &config,
@@ -98,7 +91,16 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         step,
         weights: &state.weights,
     };
-    write(&device, run, None, &path, events.as_mut())?;
+    let report = write(&device, run, None, &path)?;
+    let events = match args.tensorboard {
+        true => Some(Events::again(&args.run, &history, &as_toml(&config)?, |events| {
+            if let Some(summary) = &state.summary {
+                events.test(summary)?;
+            }
+            pictures(events, &report)
+        })?),
+        false => None,
+    };
     let finished = state.summary.is_some();
     let tensorboard = events.as_ref().and_then(|events| events.path().parent()).map(Path::to_path_buf);
     let folder = tensorboard.as_ref().map_or(String::new(), |path| format!("\nevents   {}", path.display()));
@@ -127,24 +129,19 @@ fn check_out(out: &Path) -> Result<()> {
     }
 }
 
-/// Makes the report of a run and writes it, and its pictures into the event file where there is one.
-pub(super) fn write(
-    device: &Device,
-    run: Run<'_>,
-    test: Option<Evaluation>,
-    path: &Path,
-    events: Option<&mut Events>,
-) -> Result<()> {
+/// Makes the report of a run and writes it.
+pub(super) fn write<'a>(device: &Device, run: Run<'a>, test: Option<Evaluation>, path: &Path) -> Result<Report<'a>> {
     let begin = Instant::now();
-    let step = run.step;
     let report = pollster::block_on(Report::make(device, run, test))?;
     atomic_write(path, report.html()?.as_bytes())?;
-    if let Some(events) = events {
-        events.pictures(0, report.plates.iter().flat_map(|layer| &layer.start))?;
-        events.pictures(step, report.plates.iter().flat_map(|layer| &layer.end))?;
-    }
     log::info!("{}: made in {:.1} s", path.display(), begin.elapsed().as_secs_f64());
-    Ok(())
+    Ok(report)
+}
+
+/// A report's pictures into an event file.
+pub(super) fn pictures(events: &mut Events, report: &Report<'_>) -> Result<()> {
+    events.pictures(0, report.plates.iter().flat_map(|layer| &layer.start))?;
+    events.pictures(report.run.step, report.plates.iter().flat_map(|layer| &layer.end))
 }
 
 /// The settings as `config.toml` has them.

@@ -162,7 +162,10 @@ impl Reporter<'_> {
             weights: &outcome.weights,
         };
         let path = folder.join(super::report::FILE);
-        super::report::write(self.device, run, Some(outcome.test.clone()), &path, self.events.as_mut())?;
+        let report = super::report::write(self.device, run, Some(outcome.test.clone()), &path)?;
+        if let Some(events) = &mut self.events {
+            super::report::pictures(events, &report)?;
+        }
         Ok(Some(path))
     }
 

@@ -83,8 +83,12 @@ fn weight(node: &Node, tensor: &NamedTensor, most: usize) -> Plate {
         [outputs, inputs] => {
             let Shape { height, width, channels } = node.input;
             if height * width > 1 && height * width * channels == inputs {
-                let tile = "one output's weights for one channel; a row for each output";
-                Cut { tile, tiles: outputs * channels, columns: Some(channels), height, width, ..plain }
+                let tile = match channels {
+                    1 => "one output's weights",
+                    _ => "one output's weights for one channel; a row for each output",
+                };
+                let columns = (channels > 1).then_some(channels);
+                Cut { tile, tiles: outputs * channels, columns, height, width, ..plain }
             } else {
                 let (tile, columns) = ("all weights; a row for each output", Some(1));
                 Cut { tile, columns, height: outputs, width: inputs, ..plain }
@@ -145,6 +149,14 @@ mod tests {
         assert!(bias.is_empty());
         let others = Plate::of_layer(&node(COLOUR, "fc1"), &[tensor("fc12.weight", &[7, 24])], usize::MAX);
         assert!(others.is_empty(), "another layer's");
+    }
+
+    #[test]
+    fn outputs_that_see_one_channel_lie_in_a_square() {
+        let toml = r#"layers = [{ type = "input", height = 4, width = 5, channels = 1 }, { type = "fc", outputs = 9 },
+            { type = "softmax" }]"#;
+        let plates = Plate::of_layer(&node(toml, "fc1"), &[tensor("fc1.weight", &[9, 20])], usize::MAX);
+        assert_eq!((plates[0].columns, plates[0].kept(), plates[0].tile), (3, 9, "one output's weights"));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) fn timing(report: &Report<'_>) -> String {
         Clock::WallClock => "the host's clock",
     };
     let mut text = format!(
-        "<p>Measured at the end of the run on {}, by {clock}: medians over {} training steps of {} examples. Every operation \
+        "<p>Measured at the end of the run on {}, by {clock}: lower quartiles over {} training steps of {} examples. Every operation \
          is timed by itself, one after the other.",
         escaped(&report.device.to_string()),
         times.rounds,
@@ -84,7 +84,8 @@ fn nanos(nanoseconds: f64) -> String {
 }
 
 fn layers(times: &LayerTimes) -> Table {
-    let head = ["layer", "forward, µs a step", "backward, µs a step", "both, ns an example", "share"];
+    let head =
+        ["layer", "forward, µs a step", "backward, µs a step", "other, µs a step", "all, ns an example", "share"];
     let mut table = Table::new("Each layer; a dash where it has no operation of its own", &head);
     let share = |ns: f64| format!("{:.1} %", 100.0 * ns / times.sum.max(f64::MIN_POSITIVE));
     for layer in &times.layers {
@@ -94,13 +95,14 @@ fn layers(times: &LayerTimes) -> Table {
             format!("{}{by}", layer.layer),
             or_dash(layer.forward, micros),
             or_dash(layer.backward, micros),
+            "-".into(),
             or_dash(own, |ns| nanos(ns / times.batch as f64)),
             or_dash(own, share),
         ]);
     }
     let mut further = |name: &str, ns: f64| {
         let per_example = nanos(ns / times.batch as f64);
-        table.row([name.to_string(), micros(ns), "-".into(), per_example, share(ns)]);
+        table.row([name.to_string(), "-".into(), "-".into(), micros(ns), per_example, share(ns)]);
     };
     if times.others > 0.0 {
         further("operations of no layer", times.others);

@@ -29,6 +29,17 @@ const SUFFIX: &str = ".glassnet";
 pub struct Events {
     path: PathBuf,
     file: File,
+    /// Whether this file or an earlier one has pictures of the start.
+    start: bool,
+}
+
+/// What event files hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Held {
+    /// The last step that there are figures of.
+    last: Option<u64>,
+    /// Pictures of the start.
+    start: bool,
 }
 
 impl Events {
@@ -40,15 +51,17 @@ impl Events {
     pub fn begin(run: &Path, step: u64, history: &History, settings: &str) -> Result<Events> {
         let folder = run.join(FOLDER);
         let earlier = files(&folder)?;
-        let mut written = None;
+        let mut held = Held::default();
         for path in &earlier {
-            written = last_step(path, written)?;
+            held = held.and(path)?;
         }
-        let mut events = Events::create(&folder)?;
+        let written = held.last;
+        let mut events = Events::create(next(&folder)?)?;
         if !earlier.is_empty() {
             // What lies before is kept; without a figure yet, nothing is.
             let from = written.map_or(0, |last| last.min(step) + 1);
             events.write(now(), from, |event| event.session_log = Some(SessionLog { status: 1 }))?;
+            events.start = held.start && from > 0;
         }
         if written.is_none() {
             events.text(now(), 0, "settings", settings)?;
@@ -58,16 +71,34 @@ impl Events {
         Ok(events)
     }
 
-    /// All files of a run anew, from its rows; those that Glassnet wrote before are removed.
+    /// One file with all rows of a run and what `fill` adds, instead of the files that Glassnet wrote before; these stay as
+    /// they are until it is complete.
     ///
     /// # Errors
-    /// As [`Events::begin`].
-    pub fn again(run: &Path, history: &History, settings: &str) -> Result<Events> {
+    /// As [`Events::begin`], and what `fill` returns.
+    pub fn again(
+        run: &Path,
+        history: &History,
+        settings: &str,
+        fill: impl FnOnce(&mut Events) -> Result<()>,
+    ) -> Result<Events> {
         let folder = run.join(FOLDER);
-        for path in files(&folder)? {
+        let (earlier, path) = (files(&folder)?, next(&folder)?);
+        // TensorBoard does not know a file by this name.
+        let unfinished = folder.join(".unfinished");
+        if unfinished.exists() {
+            fs::remove_file(&unfinished).map_err(Error::io("remove", &unfinished))?;
+        }
+        let mut events = Events::create(unfinished)?;
+        events.text(now(), 0, "settings", settings)?;
+        events.rows(run, history, |_| true)?;
+        fill(&mut events)?;
+        fs::rename(&events.path, &path).map_err(Error::io("write", &path))?;
+        events.path = path;
+        for path in earlier {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
-        Events::begin(run, u64::MAX, history, settings)
+        Ok(events)
     }
 
     /// The file.
@@ -75,14 +106,9 @@ impl Events {
         &self.path
     }
 
-    fn create(folder: &Path) -> Result<Events> {
-        fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
-        // TensorBoard reads files in the order of their names.
-        let newest = files(folder)?.last().and_then(|path| seconds_of(path)).map_or(0, |seconds| seconds + 1);
-        let seconds = newest.max(now() as u64);
-        let path = folder.join(format!("{PREFIX}{seconds:010}{SUFFIX}"));
+    fn create(path: PathBuf) -> Result<Events> {
         let file = OpenOptions::new().create_new(true).write(true).open(&path);
-        let mut events = Events { file: file.map_err(Error::io("create", &path))?, path };
+        let mut events = Events { file: file.map_err(Error::io("create", &path))?, path, start: false };
         events.write(now(), 0, |event| event.file_version = Some("brain.Event:2".into()))?;
         Ok(events)
     }
@@ -105,7 +131,7 @@ impl Events {
             self.epoch_at(end - last + row.train_seconds, row)?;
         }
         for change in history.changes.iter().filter(|change| wanted(change.step)) {
-            self.change(change)?;
+            self.change_at(end - last + change.train_seconds, change)?;
         }
         Ok(())
     }
@@ -115,8 +141,12 @@ impl Events {
     /// # Errors
     /// [`Error::Io`] where the file cannot be written.
     pub fn change(&mut self, row: &ChangeRow) -> Result<()> {
+        self.change_at(now(), row)
+    }
+
+    fn change_at(&mut self, time: f64, row: &ChangeRow) -> Result<()> {
         let ChangeRow { step, what, from, to, .. } = row;
-        self.text(now(), *step, "changes", &format!("{what}: {from} to {to}"))
+        self.text(time, *step, "changes", &format!("{what}: {from} to {to}"))
     }
 
     /// A row of statistics.
@@ -164,11 +194,14 @@ impl Events {
         self.values(now(), summary.steps, values.map(|(tag, value)| scalar(tag, value)).into())
     }
 
-    /// Pictures of layers after `step` updates.
+    /// Pictures of layers after `step` updates; those of the start only where no earlier file has them.
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be written.
     pub fn pictures<'a>(&mut self, step: u64, plates: impl Iterator<Item = &'a Plate>) -> Result<()> {
+        if step == 0 && std::mem::replace(&mut self.start, true) {
+            return Ok(());
+        }
         let picture = |plate: &Plate| Value {
             tag: plate.name.replacen('.', "/", 1),
             image: Some(Image {
@@ -261,27 +294,42 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// The path of a new file; the folder is made where there is none.
+fn next(folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
+    // TensorBoard reads files in the order of their names.
+    let newest = files(folder)?.last().and_then(|path| seconds_of(path)).map_or(0, |seconds| seconds + 1);
+    let seconds = newest.max(now() as u64);
+    Ok(folder.join(format!("{PREFIX}{seconds:010}{SUFFIX}")))
+}
+
 /// The number in the name of a file of ours.
 fn seconds_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
-/// The last step that there are figures of, in this file or in those `before` it; a record that was cut short ends it.
-fn last_step(path: &Path, before: Option<u64>) -> Result<Option<u64>> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let (mut rest, mut last) = (&bytes[..], before);
-    while let Some((data, behind)) = first_record(rest) {
-        rest = behind;
-        let Ok(event) = Event::decode(data) else { break };
-        let step = u64::try_from(event.step).ok();
-        if event.session_log.is_some() {
-            last = last.min(step.and_then(|step| step.checked_sub(1)));
-        } else if event.summary.is_some_and(|summary| summary.value.iter().any(|v| v.simple_value.is_some())) {
-            last = last.max(step);
+impl Held {
+    /// With what another file holds; a record that was cut short ends it.
+    fn and(self, path: &Path) -> Result<Held> {
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let (mut rest, Held { mut last, mut start }) = (&bytes[..], self);
+        while let Some((data, behind)) = first_record(rest) {
+            rest = behind;
+            let Ok(event) = Event::decode(data) else { break };
+            let step = u64::try_from(event.step).ok();
+            if event.session_log.is_some() {
+                last = last.min(step.and_then(|step| step.checked_sub(1)));
+                start &= step != Some(0);
+            } else if let Some(summary) = event.summary {
+                if summary.value.iter().any(|value| value.simple_value.is_some()) {
+                    last = last.max(step);
+                }
+                start |= step == Some(0) && summary.value.iter().any(|value| value.image.is_some());
+            }
         }
+        Ok(Held { last, start })
     }
-    Ok(last)
 }
 
 /// A record's data and what follows it.
@@ -357,9 +405,43 @@ mod tests {
         let third = Events::begin(run.path(), 10, &history, "a = 1").expect("begins");
         assert_eq!(steps_of(third.path()), [(6, true), (6, false), (8, false), (10, false)]);
         // Anew: one file with all.
-        let again = Events::again(run.path(), &history, "a = 1").expect("begins");
+        let again = Events::again(run.path(), &history, "a = 1", |_| Ok(())).expect("begins");
         assert_eq!(files(&run.path().join(FOLDER)).expect("a list"), [again.path()]);
-        assert_eq!(steps_of(again.path()), [2, 4, 6, 8, 10].map(|step| (step, false)));
+        let all = [2, 4, 6, 8, 10].map(|step| (step, false));
+        assert_eq!(steps_of(again.path()), all);
+        // What fails leaves the files as they were.
+        let fails = |_: &mut Events| Err(Error::Data("no picture".into()));
+        Events::again(run.path(), &History::default(), "a = 1", fails).expect_err("it fails");
+        assert_eq!(files(&run.path().join(FOLDER)).expect("a list"), [again.path()]);
+        assert_eq!(steps_of(again.path()), all);
+    }
+
+    #[test]
+    fn pictures_of_the_start_are_written_once_in_a_run() {
+        let run = tempfile::tempdir().expect("a folder");
+        let plate = Plate { name: "a.weight".into(), caption: String::new(), png: vec![1], size: [1, 1] };
+        let images = |path: &Path| {
+            let bytes = fs::read(path).expect("the file");
+            let (mut rest, mut steps) = (&bytes[..], Vec::new());
+            while let Some((data, behind)) = first_record(rest) {
+                let event = Event::decode(data).expect("an event");
+                let images = event.summary.iter().flat_map(|s| &s.value).filter(|v| v.image.is_some()).count();
+                steps.extend(std::iter::repeat_n(event.step, images));
+                rest = behind;
+            }
+            steps
+        };
+        let mut session = |from: u64, to: u64| {
+            let mut events = Events::begin(run.path(), from, &History::default(), "").expect("begins");
+            events.epoch(&epoch(to)).expect("written");
+            for step in [0, to] {
+                events.pictures(step, std::iter::once(&plate)).expect("written");
+            }
+            images(events.path())
+        };
+        assert_eq!(session(0, 4), [0, 4]);
+        assert_eq!(session(4, 8), [8]);
+        assert_eq!(session(8, 9), [9]);
     }
 
     #[test]
@@ -369,8 +451,8 @@ mod tests {
         events.epoch(&epoch(3)).expect("written");
         events.epoch(&epoch(7)).expect("written");
         let bytes = fs::read(events.path()).expect("the file");
-        assert_eq!(last_step(events.path(), None).expect("read"), Some(7));
+        assert_eq!(Held::default().and(events.path()).expect("read").last, Some(7));
         fs::write(events.path(), &bytes[..bytes.len() - 1]).expect("written");
-        assert_eq!(last_step(events.path(), None).expect("read"), Some(3));
+        assert_eq!(Held::default().and(events.path()).expect("read").last, Some(3));
     }
 }
