@@ -79,7 +79,8 @@ impl Plate {
     /// One byte a value, in the order of [`Plate::values`]: 0 is not finite, 128 is zero, 1 and 255 are minus the reach and
     /// the reach (of an image -0.5 and 0.5).
     pub fn codes(&self) -> Vec<u8> {
-        let code = |value: &f32| match self.share(*value) {
+        let reach = self.reach();
+        let code = |value: &f32| match self.share(*value, reach) {
             share if share.is_nan() => 0,
             share => (ZERO + SIDE * share.clamp(-1.0, 1.0)).round() as u8,
         };
@@ -88,23 +89,28 @@ impl Plate {
 
     /// The tiles that are kept, in colours; images in their own.
     pub fn draw(&self, palette: Palette) -> Image {
+        self.draw_with_reach(palette, self.reach())
+    }
+
+    /// The same with the colours' ends at `reach` and minus that, so that several plates compare.
+    pub fn draw_with_reach(&self, palette: Palette, reach: f32) -> Image {
         let tiles = Tiles { count: self.kept(), columns: self.columns, height: self.height, width: self.width };
         tiles.draw(|tile, y, x| {
             let pixel = &self.values[(tile * self.height * self.width + y * self.width + x) * self.colours..];
-            let mut shares = pixel[..self.colours].iter().map(|value| self.share(*value));
+            let mut shares = pixel[..self.colours].iter().map(|value| self.share(*value, reach));
             let shade = |share: f32| ((0.5 + share / 2.0).clamp(0.0, 1.0) * 255.0).round() as u8;
             match (self.natural, self.colours) {
                 _ if shares.any(f32::is_nan) => palette.color(f32::NAN),
-                (_, 3) => std::array::from_fn(|colour| shade(self.share(pixel[colour]))),
-                (true, _) => [shade(self.share(pixel[0])); 3],
-                (false, _) => palette.color(self.share(pixel[0])),
+                (_, 3) => std::array::from_fn(|colour| shade(self.share(pixel[colour], reach))),
+                (true, _) => [shade(self.share(pixel[0], reach)); 3],
+                (false, _) => palette.color(self.share(pixel[0], reach)),
             }
         })
     }
 
-    /// A value's share of the reach, of an image that of 0.5; NaN for what is not finite.
-    fn share(&self, value: f32) -> f32 {
-        match (value.is_finite(), if self.natural { 0.5 } else { self.reach() }) {
+    /// A value's share of `reach`, of an image that of 0.5; NaN for what is not finite.
+    fn share(&self, value: f32, reach: f32) -> f32 {
+        match (value.is_finite(), if self.natural { 0.5 } else { reach }) {
             (false, _) => f32::NAN,
             (true, reach) if reach > 0.0 => value / reach,
             _ => 0.0,
@@ -160,6 +166,14 @@ mod tests {
             let name = palette.name();
             assert_eq!(colours(&plate, palette), [-1.0, 0.0, 0.5].map(|share| palette.color(share)), "{name}");
         }
+    }
+
+    #[test]
+    fn plates_with_one_reach_compare() {
+        let palette = Palette::default();
+        let image = plate(&[1.0, -4.0], false).draw_with_reach(palette, 4.0);
+        let pixel = |i: usize| &image.pixels[3 * (2 * image.width + 2 + 18 * i)..][..3];
+        assert_eq!([pixel(0), pixel(1)], [&palette.color(0.25)[..], &palette.color(-1.0)[..]]);
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! Pieces of HTML: escaping, figures, tables, the look that pages share.
+//! Pieces of HTML: escaping, figures, tables, scales of pictures, the look that pages share.
 
+use crate::pictures::{Palette, Plate};
 use std::fmt::Display;
 
-/// Text for HTML, attributes included.
+/// Text for HTML, attributes included. Control characters, and those that turn the direction of
+/// reading, are replaced.
 pub fn escaped(text: &str) -> String {
+    let unseen = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{202a}'..='\u{202e}');
+    let text = text.replace(unseen, "\u{fffd}");
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
@@ -19,6 +23,34 @@ pub fn figure(value: f64) -> String {
         }
         _ => format!("{value:.3e}"),
     }
+}
+
+/// With a minus sign that is as wide as a plus.
+pub fn number(value: f32) -> String {
+    let figure = figure(f64::from(value));
+    figure.strip_prefix('-').map_or(figure.clone(), |positive| format!("−{positive}"))
+}
+
+/// The colours of a picture with the values at their ends and 0 in the middle; of an image what is black and white.
+pub fn scale(plate: &Plate, reach: f32, palette: Palette) -> String {
+    if plate.natural {
+        return ", as it looks: −0.5 is black, 0.5 white".to_string();
+    }
+    if reach == 0.0 {
+        return String::new();
+    }
+    let reach = number(reach);
+    if plate.colours == 3 {
+        return format!(" (red, green and blue: −{reach} is none of a colour, 0 half of it, {reach} all)");
+    }
+    let stop = |share: f32| {
+        let [r, g, b] = palette.color(share);
+        format!("rgb({r} {g} {b})")
+    };
+    let stops = [-1.0, -0.5, 0.0, 0.5, 1.0].map(stop).join(", ");
+    let name = palette.name();
+    let bar = format!("<span class=\"bar\" style=\"background: linear-gradient(to right, {stops})\">0</span>");
+    format!(" ({name}: <span class=\"scale\">−{reach} {bar} {reach}</span>)")
 }
 
 /// `97.31 %`.
@@ -42,6 +74,9 @@ body { margin: 0 auto; max-width: 76rem; padding: 1rem; font: 1rem/1.5 system-ui
   color: var(--text); background: var(--ground) }
 a { color: var(--link) }
 img { image-rendering: pixelated }
+.scale { white-space: nowrap }
+.bar { display: inline-block; width: 9rem; vertical-align: middle; border: 1px solid var(--line); text-align: center;
+  font-size: .7rem; line-height: .9rem; color: #111 }
 ";
 
 /// A table that scrolls sideways where it is wider than the page. Heads and cells are text; the first column names the rows.
@@ -102,6 +137,11 @@ mod tests {
     fn figures_have_four_digits() {
         let shown: Vec<String> = [0.0, 0.123456, -12.3456, 1234.56, 1.23456e-7, f64::NAN].map(figure).into();
         assert_eq!(shown, ["0", "0.1235", "-12.35", "1235", "1.235e-7", "NaN"]);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_replaced() {
+        assert_eq!(escaped("a\u{0}b\u{1b}[1m\u{202e}c<"), "a\u{fffd}b\u{fffd}[1m\u{fffd}c&lt;");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Pictures in the page: what an example makes of a layer, and the examples themselves, as PNGs in `data:` addresses.
 
+use super::html::{number, scale};
 use crate::data::Examples;
 use crate::error::{Error, Result};
 use crate::inspect::{Inspection, NamedTensor};
-use crate::net::Network;
+use crate::net::{Network, Node};
 use crate::pictures::{self, Palette};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,9 @@ use std::path::Path;
 /// Values of a picture, at least and at most, and of all pictures of a network together.
 const VALUES: [usize; 2] = [400, 6_000];
 const ALL_VALUES: usize = 250_000;
+/// The same of activations and their gradients, which are whole maps.
+const MAPS: [usize; 2] = [400, 60_000];
+const ALL_MAPS: usize = 1_200_000;
 
 /// A tensor, drawn.
 #[derive(Debug, Clone)]
@@ -22,6 +26,8 @@ pub struct Plate {
     pub name: String,
     /// Range of all values, what a tile is, what is left out.
     pub caption: String,
+    /// The values at the colours' ends, in HTML.
+    pub scale: String,
     pub png: Vec<u8>,
     /// Width and height in pixels.
     pub size: [usize; 2],
@@ -37,36 +43,61 @@ pub struct LayerPlates {
 
 /// Draws every layer of two inspections of the same example.
 pub(super) fn plates(network: &Network, start: &Inspection, end: &Inspection) -> Result<Vec<LayerPlates>> {
-    let drawn = 2 * start.tensors.iter().filter(|tensor| is_drawn(tensor)).count();
-    let most = (ALL_VALUES / drawn.max(1)).clamp(VALUES[0], VALUES[1]);
-    let of = |node: usize, inspection: &Inspection| of_node(network, node, &inspection.tensors, most);
-    let layer = |node: usize| {
-        let layer = network.nodes[node].name.clone();
-        Ok(LayerPlates { layer, start: of(node, start)?, end: of(node, end)? })
+    let count = |maps: bool| 2 * start.tensors.iter().filter(|t| is_drawn(t) && is_map(t) == maps).count();
+    let most = |all: usize, [least, most]: [usize; 2], count: usize| (all / count.max(1)).clamp(least, most);
+    let (maps, others) = (most(ALL_MAPS, MAPS, count(true)), most(ALL_VALUES, VALUES, count(false)));
+    let cut = |node: &Node, inspection: &Inspection| -> Vec<pictures::Plate> {
+        let of = |tensor: &NamedTensor| {
+            let most = if is_map(tensor) { maps } else { others };
+            pictures::Plate::of_layer(node, std::slice::from_ref(tensor), most)
+        };
+        inspection.tensors.iter().flat_map(of).collect()
     };
-    (0..network.nodes.len()).map(layer).collect()
+    let layer = |node: &Node| {
+        let (start, end) = (cut(node, start), cut(node, end));
+        let reaches = start.iter().zip(&end).map(|(a, b)| match is_gradient(&a.name) {
+            true => [a.reach(), b.reach()],
+            false => [a.reach().max(b.reach()); 2],
+        });
+        let reaches: Vec<[f32; 2]> = reaches.collect();
+        let drawn = |plates: Vec<pictures::Plate>, which: usize| {
+            plates.into_iter().zip(&reaches).map(|(plate, reach)| drawn(plate, reach[which])).collect::<Result<_>>()
+        };
+        Ok(LayerPlates { layer: node.name.clone(), start: drawn(start, 0)?, end: drawn(end, 1)? })
+    };
+    network.nodes.iter().map(layer).collect()
+}
+
+fn kind(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
 }
 
 fn is_drawn(tensor: &NamedTensor) -> bool {
-    let what = tensor.name.rsplit('.').next().unwrap_or_default();
-    matches!(what, "activation" | "activation_gradient" | "weight" | "weight_gradient")
+    matches!(kind(&tensor.name), "activation" | "activation_gradient" | "weight" | "weight_gradient")
 }
 
-/// The one place that knows how tensors become pictures.
-fn of_node(network: &Network, node: usize, tensors: &[NamedTensor], most: usize) -> Result<Vec<Plate>> {
-    let plate = |plate: pictures::Plate| {
-        let [min, max] = [plate.min, plate.max].map(|value| super::html::figure(f64::from(value)));
-        let (kept, tiles) = (plate.kept(), plate.tiles);
-        let left_out = if kept < tiles { format!("; {kept} of {tiles} tiles are drawn") } else { String::new() };
-        let image = plate.draw(Palette::default());
-        Ok(Plate {
-            caption: format!("from {min} to {max}; a tile is {}{left_out}", plate.tile),
-            size: [image.width, image.height],
-            png: png(rgb(image.width, image.height, image.pixels)?)?,
-            name: plate.name,
-        })
-    };
-    pictures::Plate::of_layer(&network.nodes[node], tensors, most).into_iter().map(plate).collect()
+fn is_map(tensor: &NamedTensor) -> bool {
+    matches!(kind(&tensor.name), "activation" | "activation_gradient")
+}
+
+fn is_gradient(name: &str) -> bool {
+    kind(name).ends_with("gradient")
+}
+
+/// The one place that knows how tensors become pictures; `reach` is the value at the colours' ends.
+fn drawn(plate: pictures::Plate, reach: f32) -> Result<Plate> {
+    let [min, max] = [plate.min, plate.max].map(number);
+    let (kept, tiles) = (plate.kept(), plate.tiles);
+    let left_out = if kept < tiles { format!("; {kept} of {tiles} tiles are drawn") } else { String::new() };
+    let palette = Palette::default();
+    let image = plate.draw_with_reach(palette, reach);
+    Ok(Plate {
+        caption: format!("from {min} to {max}; a tile is {}{left_out}", plate.tile),
+        scale: scale(&plate, reach, palette),
+        size: [image.width, image.height],
+        png: png(rgb(image.width, image.height, image.pixels)?)?,
+        name: plate.name,
+    })
 }
 
 /// The picture of an example, as large as it is.

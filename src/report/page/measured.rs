@@ -12,8 +12,9 @@ pub(super) fn pictures(report: &Report<'_>) -> String {
     let label = usize::from(run.dataset.test.labels[SHOWN]);
     let mut text = format!(
         "<p>Test example {SHOWN} (label {}) before the first update and after {}: what each layer makes of it, the gradients \
-         of its loss (decay not included), the weights and their gradients. Each picture has a scale of its own with zero in \
-         the middle, blue below and orange above; magenta is what is not finite.</p>\n",
+         of its loss (decay not included), the weights and their gradients. Zero is in the middle of a scale, blue below and \
+         orange above; magenta is what is not finite. Activations and weights have one scale for both pictures of a pair, \
+         gradients one for each.</p>\n",
         escaped(names.get(label).unwrap_or(&label.to_string())),
         updates(run.step)
     );
@@ -35,11 +36,13 @@ pub(super) fn pictures(report: &Report<'_>) -> String {
 }
 
 fn shown(plate: &Plate, when: &str) -> String {
-    let what = escaped(&plate.name.rsplit('.').next().unwrap_or_default().replace('_', " "));
-    let (caption, [width, height]) = (escaped(&plate.caption), plate.size);
+    let (layer, what) = plate.name.rsplit_once('.').unwrap_or_default();
+    let (layer, what) = (escaped(layer), escaped(&what.replace('_', " ")));
+    let (caption, scale, [width, height]) = (escaped(&plate.caption), &plate.scale, plate.size);
+    let whose = if what.ends_with("gradient") { " of this example" } else { "" };
     format!(
-        "<figure><img src=\"{}\" width=\"{width}\" height=\"{height}\" loading=\"lazy\" alt=\"{what} {when}, {caption}\">\
-         <figcaption>{what} {when}: {caption}</figcaption></figure>",
+        "<figure><img src=\"{}\" width=\"{width}\" height=\"{height}\" loading=\"lazy\" alt=\"{layer}: {what} {when}, {caption}\">\
+         <figcaption>{what}{whose} {when}: {caption}{scale}</figcaption></figure>",
         address(&plate.png)
     )
 }

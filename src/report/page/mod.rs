@@ -46,7 +46,8 @@ caption { text-align: left; padding-bottom: .3rem } th { font-weight: 600; text-
 td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 .figures td, .figures thead th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 .confusion td, .confusion thead th { text-align: center; padding: .25rem .4rem; min-width: 1.8rem }
-.confusion tbody th { max-width: 12rem; overflow-wrap: anywhere } .confusion thead th { max-width: 7rem; overflow-wrap: anywhere }
+.confusion th { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+.confusion tbody th { max-width: 12rem } .confusion thead th { max-width: 7rem }
 .mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; padding: 0; list-style: none }
 .mistakes > li { background: var(--raised); border-radius: .4rem; padding: .6rem; overflow-wrap: anywhere }
 .mistakes img { display: block; width: 7rem; max-width: 100%; margin-bottom: .4rem }

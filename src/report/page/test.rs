@@ -11,8 +11,28 @@ const MOST: usize = 30;
 /// Pairs of classes that are told beside it.
 const PAIRS: usize = 5;
 
+/// Letters of a class's name that are shown where there is little room.
+const LETTERS: usize = 40;
+
+/// In a text of its own direction.
 fn name(names: &[String], class: usize) -> String {
+    format!("<bdi>{}</bdi>", plain(names, class))
+}
+
+/// For attributes.
+fn plain(names: &[String], class: usize) -> String {
     escaped(names.get(class).unwrap_or(&class.to_string()))
+}
+
+/// Not longer than there is room for.
+fn short(names: &[String], class: usize) -> String {
+    match names.get(class) {
+        Some(name) if name.chars().count() > LETTERS => {
+            let begin: String = name.chars().take(LETTERS - 1).collect();
+            format!("<bdi>{}…</bdi>", escaped(&begin))
+        }
+        _ => name(names, class),
+    }
 }
 
 fn share(part: u64, whole: u64) -> String {
@@ -33,6 +53,9 @@ pub(super) fn confusion(report: &Report<'_>) -> String {
         }
         _ => String::new(),
     };
+    let head = |scope: &str, class: usize| {
+        format!("<th scope=\"{scope}\" title=\"{}\">{}</th>", plain(&names, class), name(&names, class))
+    };
     let test = &report.test;
     let mut text = format!(
         "<p>{} of {} test examples are right ({}). A row is a label, a column what the network says. Recall is the share of \
@@ -45,10 +68,10 @@ pub(super) fn confusion(report: &Report<'_>) -> String {
     text += "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Confusion matrix\">\
              <table class=\"confusion\">\n<caption>Test examples by label (rows) and prediction (columns)</caption>\n\
              <thead><tr><th scope=\"col\">label</th>";
-    classes.iter().for_each(|class| text += &format!("<th scope=\"col\">{}</th>", name(&names, *class)));
+    classes.iter().for_each(|class| text += &head("col", *class));
     text += "<th scope=\"col\">recall</th></tr></thead>\n<tbody>\n";
     for label in &classes {
-        text += &format!("<tr><th scope=\"row\">{}</th>", name(&names, *label));
+        text += &format!("<tr>{}", head("row", *label));
         for prediction in &classes {
             let count = matrix[*label][*prediction];
             text += &format!("<td{}>{count}</td>", shade(count, row(*label), label == prediction));
@@ -76,7 +99,7 @@ fn pairs(matrix: &[Vec<u64>], names: &[String]) -> String {
     let mut pairs: Vec<(usize, usize)> = cells.filter(|(a, b)| a != b && matrix[*a][*b] > 0).collect();
     pairs.sort_by_key(|(a, b)| std::cmp::Reverse(matrix[*a][*b]));
     let told = |(a, b): &(usize, usize)| {
-        let (label, prediction, count) = (name(names, *a), name(names, *b), matrix[*a][*b]);
+        let (label, prediction, count) = (short(names, *a), short(names, *b), matrix[*a][*b]);
         format!("<b>{label}</b> for <b>{prediction}</b> ({count})")
     };
     let told: Vec<String> = pairs.iter().take(PAIRS).map(told).collect();
@@ -102,11 +125,12 @@ pub(super) fn mistakes(report: &Report<'_>) -> Result<String> {
         let shown = |(class, value): &(usize, f32)| {
             let value = f64::from(*value);
             let value = if softmax { percent(value) } else { figure(value) };
-            format!("<li>{} {value}</li>", name(&names, *class))
+            format!("<li>{} {value}</li>", short(&names, *class))
         };
         let top: String = mistake.top.iter().map(shown).collect();
-        let (label, prediction) = (name(&names, mistake.label), name(&names, mistake.prediction));
+        let (label, prediction) = (plain(&names, mistake.label), plain(&names, mistake.prediction));
         let alt = format!("Test example {}: {label}, taken for {prediction}", mistake.index);
+        let (label, prediction) = (short(&names, mistake.label), short(&names, mistake.prediction));
         (alt, format!("label <b>{label}</b>, taken for <b>{prediction}</b><ol>{top}</ol>"))
     })
 }

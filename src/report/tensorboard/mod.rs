@@ -419,7 +419,8 @@ mod tests {
     #[test]
     fn pictures_of_the_start_are_written_once_in_a_run() {
         let run = tempfile::tempdir().expect("a folder");
-        let plate = Plate { name: "a.weight".into(), caption: String::new(), png: vec![1], size: [1, 1] };
+        let plate =
+            Plate { name: "a.weight".into(), caption: String::new(), scale: String::new(), png: vec![1], size: [1, 1] };
         let images = |path: &Path| {
             let bytes = fs::read(path).expect("the file");
             let (mut rest, mut steps) = (&bytes[..], Vec::new());

@@ -16,11 +16,24 @@ pub(super) fn introduction(report: &Report) -> String {
                 Some(_) => "",
                 None => " There is no Grad-CAM: no layer of this network convolves more than one pixel.",
             };
-            format!("<p>About {}, whose logit is {logit}.{missing}</p>\n", subject(report))
+            match judges(report) {
+                true => format!("<p>About {}, whose logit is {logit}.{missing}</p>\n", subject(report)),
+                false => format!("<p>About {}, which is {logit}.{missing}</p>\n", subject(report)),
+            }
         }
         Some(Reasons::NotTold { reason }) => format!("<p>Not told: {}.</p>\n", escaped(reason)),
         None => String::new(),
     }
+}
+
+/// Whether a class is explained; else a number.
+fn judges(report: &Report) -> bool {
+    matches!(report.explanation, Some(Reasons::Told { winner: Some(_), .. }))
+}
+
+/// What comes out of the network, whose gradient is taken.
+fn output(report: &Report) -> &'static str {
+    if judges(report) { "logit" } else { "value" }
 }
 
 /// What is explained, in words.
@@ -38,14 +51,15 @@ pub(super) fn figures(
     report: &Report,
     palette: Palette,
 ) -> Vec<Figure> {
-    let mut figures = vec![saliency(explanation, palette)];
+    let mut figures = vec![saliency(explanation, report, palette)];
     if let Some(grad_cam) = &explanation.grad_cam {
         let layer = escaped(&grad_cam.layer);
         let source = source("Selvaraju et al. 2017", "1610.02391");
         let plate = Plate::of_map(&grad_cam.map);
         let what = format!(
             "Grad-CAM: where the maps of {layer} speak for it, the sum of the maps weighed by the mean gradient of its \
-             logit over each; 0 where they speak against it{}",
+             {} over each; 0 where they speak against it{}",
+            output(report),
             if plate.max > 0.0 { "" } else { ", which is everywhere here" }
         );
         figures.extend(pair("Grad-CAM", &what, &source, &plate, over(image, &grad_cam.enlarged, palette), palette));
@@ -58,7 +72,8 @@ pub(super) fn figures(
     };
     let what = format!(
         "Occlusion: what becomes of its {score} where a square of {size}×{size} pixels hides that part, in the image's mean \
-         colour, every {stride} pixels; below zero the network is less sure without the part",
+         colour, every {stride} pixels; below zero {falls} without the part",
+        falls = if judges(report) { "the network is less sure" } else { "the number falls" },
         size = occlusion.size,
         stride = occlusion.stride
     );
@@ -68,9 +83,11 @@ pub(super) fn figures(
     figures
 }
 
-fn saliency(explanation: &Explanation, palette: Palette) -> Figure {
+fn saliency(explanation: &Explanation, report: &Report, palette: Palette) -> Figure {
     let plate = Plate::of_map(&explanation.saliency);
-    let what = "Saliency: the gradient of its logit with respect to the input, how much it grows with each pixel";
+    let output = output(report);
+    let what =
+        format!("Saliency: the gradient of its {output} with respect to the input, how much it grows with each pixel");
     let source = source("Simonyan, Vedaldi and Zisserman 2014", "1312.6034");
     let (range, scale) = (range(&plate), scale(&plate, palette));
     let tile = if plate.tiles > 1 { format!(" A tile is {}.", plate.tile) } else { String::new() };

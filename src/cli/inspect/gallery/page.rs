@@ -2,19 +2,17 @@
 
 use super::{Figure, decides};
 use crate::cli::inspect::report::{Class, Gradients, Report};
-use crate::cli::output::figure;
 use glassnet::net::{Network, Shape};
 use glassnet::pictures::{Palette, Plate};
-use glassnet::report::html::{STYLE, escaped};
+pub(super) use glassnet::report::html::number;
+use glassnet::report::html::{self, STYLE, escaped};
 
 const OWN_STYLE: &str = "
 body { max-width: 70rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 0 } h2 span { font-weight: normal; color: var(--soft) }
 section { border-top: 1px solid var(--line); padding: 1rem 0 }
 figure { margin: .8rem 0 0 } figure div { overflow-x: auto; line-height: 0 } figcaption { margin-top: .3rem; color: var(--soft); font-size: .9rem }
-.scale { white-space: nowrap }
 img { max-width: none }
-.bar { display: inline-block; width: 9rem; height: .8rem; vertical-align: middle; border: 1px solid var(--line) }
 ";
 
 /// The whole page.
@@ -110,30 +108,7 @@ pub(super) fn range(plate: &Plate) -> String {
     format!("from {} to {}", number(plate.min), number(plate.max))
 }
 
-/// With a minus sign that is as wide as a plus.
-pub(super) fn number(value: f32) -> String {
-    let figure = figure(f64::from(value));
-    figure.strip_prefix('-').map_or(figure.clone(), |positive| format!("−{positive}"))
-}
-
-/// The colours with the values at their ends; of an image what is black and white.
+/// The colours with the values at their ends.
 pub(super) fn scale(plate: &Plate, palette: Palette) -> String {
-    if plate.natural {
-        return ", as it looks: −0.5 is black, 0.5 white".to_string();
-    }
-    let reach = number(plate.reach());
-    if plate.reach() == 0.0 {
-        return String::new();
-    }
-    if plate.colours == 3 {
-        return format!(" (red, green and blue: −{reach} is none of a colour, 0 half of it, {reach} all)");
-    }
-    let stop = |share: f32| {
-        let [r, g, b] = palette.color(share);
-        format!("rgb({r} {g} {b})")
-    };
-    let stops = [-1.0, -0.5, 0.0, 0.5, 1.0].map(stop).join(", ");
-    let name = palette.name();
-    let bar = format!("<span class=\"bar\" style=\"background: linear-gradient(to right, {stops})\"></span>");
-    format!(" ({name}: <span class=\"scale\">−{reach} {bar} {reach}</span>)")
+    html::scale(plate, plate.reach(), palette)
 }
