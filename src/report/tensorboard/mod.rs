@@ -432,7 +432,7 @@ mod tests {
             }
             steps
         };
-        let mut session = |from: u64, to: u64| {
+        let session = |from: u64, to: u64| {
             let mut events = Events::begin(run.path(), from, &History::default(), "").expect("begins");
             events.epoch(&epoch(to)).expect("written");
             for step in [0, to] {
