@@ -1,7 +1,7 @@
 //! `--live`: a run with its page, and what a watcher may make of it.
 
 use super::interrupt::Interrupt;
-use super::output::note;
+use super::output::{Output, note};
 use super::train::{Ended, Ready};
 use clap::Args;
 use glassnet::data::Dataset;
@@ -14,7 +14,7 @@ use glassnet::report::History;
 use glassnet::train::{ChangeRow, Command, EpochRow, Event, Observer, Outcome, Overrides, Settings, State, StepRow};
 use glassnet::{Error, Result};
 use serde_json::Value;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -31,10 +31,17 @@ pub struct LiveArgs {
     /// the run's end the page stays as long as somebody watches
     #[arg(long, value_name = "ADDR", num_args = 0..=1, value_parser = address)]
     live: Option<Option<SocketAddr>>,
+    /// With --live: wait in a pause before the first step, so that the page can change the settings before
+    #[arg(long, requires = "live")]
+    paused: bool,
 }
 
-/// An address with a port, or without one: then a free port is taken.
+/// An address with a port, or without one: then a free port is taken. A port alone is at loopback.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = &text.replacen("localhost", "127.0.0.1", 1);
+    if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
     let without_port = || text.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
     text.parse()
         .or_else(|_| without_port())
@@ -46,6 +53,9 @@ impl LiveArgs {
     pub fn start(&self) -> Result<Option<Live>> {
         let Some(address) = self.live else { return Ok(None) };
         let live = Live::start(address)?;
+        if self.paused {
+            live.pause_at_first();
+        }
         note(format_args!("the live page is at {}", live.url()));
         Ok(Some(live))
     }
@@ -85,6 +95,7 @@ impl<O: Observer> Observer for Watched<'_, O> {
 pub(super) fn begin(
     live: &Live,
     settings: &Settings,
+    output: Output,
     dataset: &Arc<Dataset>,
     device: &Device,
     folder: &Path,
@@ -99,10 +110,15 @@ pub(super) fn begin(
         first_step: state.map_or(0, |state| state.step),
     };
     let (before, data) = (settings.clone(), dataset.clone());
-    let resolve = move |network| for_another(&before, &data, network);
+    let resolve = move |network| match output.json {
+        true => Err(Error::Settings("with --json a run prints one document: start the other one by itself".into())),
+        false => for_another(&before, &data, network),
+    };
     let subject =
         Subject { settings: settings.clone(), dataset: dataset.clone(), trains: true, resolve: Box::new(resolve) };
-    live.begin(&introduction, subject, state.map(|state| (state.step, &state.parameters[..])));
+    // Where an average is kept, views are of that, and the run will hand it out.
+    let weights = state.filter(|state| state.average.is_empty()).map(|state| (state.step, &state.parameters[..]));
+    live.begin(&introduction, subject, weights);
     // Of a run that goes on, what it has behind it.
     if state.is_some() {
         match History::read(&folder.join("metrics.jsonl")) {
@@ -169,6 +185,9 @@ pub(super) fn next_run(
     interrupt: &Interrupt,
     make: impl Fn(Settings) -> Result<Ready>,
 ) -> Result<Option<Ready>> {
+    if live.watchers() > 0 && !interrupt.stops() {
+        note("the page is served as long as somebody watches; Ctrl-C ends it");
+    }
     loop {
         live.wait_while_watched(Some(PATIENCE), &|| interrupt.stops());
         let Some(settings) = live.take_restart().filter(|_| !interrupt.stops()) else {

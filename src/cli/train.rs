@@ -218,6 +218,11 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         let base = (ready.config.clone(), ready.dataset.clone(), ready.device.clone());
         let mut ended = train_once(args, ready, first, live.as_ref(), &interrupt, output);
         let Some(live) = &live else { return ended.code };
+        // Now, and not when the page is closed.
+        if let Err(error) = &ended.code {
+            note(format_args!("error: {error}"));
+            ended.code = Ok(ExitCode::FAILURE);
+        }
         interrupt.nothing_to_save();
         match live::next_run(live, &interrupt, |settings| another(args, base.clone(), settings))? {
             Some(next) => {
@@ -253,6 +258,7 @@ fn train_once(
         events,
         report: !args.no_report,
         ended: false,
+        changed: state.as_ref().is_some_and(|state| !state.changes.is_empty()),
         reached: (state.as_ref().map_or(0, |state| state.step), 0.0),
         interrupt,
         output,

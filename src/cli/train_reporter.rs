@@ -40,6 +40,8 @@ pub(super) struct Reporter<'a> {
     pub report: bool,
     /// Whether the summary is saved: only the report and the event files may be missing.
     pub ended: bool,
+    /// Whether settings were changed while it trained, now or in an earlier session.
+    pub changed: bool,
     /// The last step that is known of, and the training time until then.
     pub reached: (u64, f64),
     pub interrupt: &'a Interrupt,
@@ -61,7 +63,10 @@ impl Observer for Reporter<'_> {
                 self.reached = (state.step, state.train_seconds);
                 self.folder.save_checkpoint(self.settings, &self.dataset.provenance(), state)?;
             }
-            Event::Changed { row, .. } => self.folder.append_change(row)?,
+            Event::Changed { row, .. } => {
+                self.changed = true;
+                self.folder.append_change(row)?;
+            }
             Event::Trained { step, weights } => {
                 self.folder.save_model(self.settings, &self.dataset.provenance(), *step, weights)?
             }
@@ -91,7 +96,7 @@ impl Reporter<'_> {
         let result = match live {
             None => pollster::block_on(train::train(device, dataset, settings, state, self)),
             Some(live) => {
-                live::begin(live, self.now, dataset, device, self.folder.path(), state.as_ref());
+                live::begin(live, self.now, self.output, dataset, device, self.folder.path(), state.as_ref());
                 let mut watched = Watched { reporter: self, live };
                 pollster::block_on(train::train(device, dataset, settings, state, &mut watched))
             }
@@ -190,6 +195,12 @@ impl Reporter<'_> {
         match error {
             Error::NonFinite { .. } => {
                 note(format_args!("glassnet report {path} shows the curves and the layers until then"));
+                if self.changed {
+                    note(format_args!(
+                        "settings were changed while it trained; glassnet train --resume {path} --live --paused goes on \
+                         from there, paused, so that they can be changed again"
+                    ));
+                }
             }
             _ => note(format_args!("continue with: glassnet train --resume {path}")),
         }

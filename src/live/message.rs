@@ -131,6 +131,8 @@ pub struct StatusMessage {
     pub state: State,
     /// What there is to say about it, as why it failed.
     pub message: Option<String>,
+    /// Why there is no view of the newest weights.
+    pub no_pictures: Option<String>,
     pub step: u64,
     pub end: u64,
     pub epoch: u64,

@@ -272,6 +272,9 @@ impl Network {
         let stem =
             || Path::new(source_name).file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into_owned());
         let name = document.name.unwrap_or_else(stem);
+        if let Some(c) = name.chars().find(|c| c.is_control()) {
+            return Err(within(&format!("name has the control character {c:?}; rule: characters that can be shown")));
+        }
         if name.len() > MAX_NAME {
             return Err(within(&format!("name has {} bytes; rule: at most {MAX_NAME}", name.len())));
         }

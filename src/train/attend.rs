@@ -94,6 +94,6 @@ impl<'a> Run<'a> {
         self.end = self.course.end();
         self.changes.push(row.clone());
         self.save(step, snapshot)?;
-        self.observer.event(Event::Changed { row: &row, settings: &self.settings })
+        self.observer.event(Event::Changed { row: &row, settings: &self.settings, end: self.end })
     }
 }

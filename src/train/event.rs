@@ -70,6 +70,8 @@ pub enum Event<'a> {
     Changed {
         row: &'a ChangeRow,
         settings: &'a Settings,
+        /// The step after the last one.
+        end: u64,
     },
     /// A change that cannot be; the run goes on as before.
     Refused {

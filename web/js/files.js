@@ -1,8 +1,8 @@
 /** Weights out of the run and into it, and another network. */
 
-import { answer, byId, mark, write } from './dom.js';
+import { answer, byId, el, mark, write } from './dom.js';
 
-/** @param {{snapshotUrl: (kind: string) => string, load: (file: File) => Promise<string>}} source */
+/** @param {{snapshotUrl: (kind: string) => string, snapshot: (kind: string) => Promise<Blob>, load: (file: File) => Promise<string>}} source */
 export function snapshots(source) {
   const load = byId('load');
   load.addEventListener('change', async () => {
@@ -12,6 +12,19 @@ export function snapshots(source) {
     // The same file can then be chosen again.
     load.value = '';
   });
+  // Fetched here, so that a refusal is told: a download that is refused says nothing.
+  for (const kind of ['safetensors', 'json']) {
+    byId(`snapshot-${kind}`).addEventListener('click', async (event) => {
+      event.preventDefault();
+      if (event.currentTarget.getAttribute('aria-disabled')) return;
+      await answer(byId('snapshot-result'), source.snapshot(kind).then((blob) => {
+        const link = el('a', { href: URL.createObjectURL(blob), download: `glassnet.${kind}` });
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+        return `glassnet.${kind} saved`;
+      }));
+    });
+  }
   return {
     kinds: ['run', 'connection'],
     draw({ connection }) {

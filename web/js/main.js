@@ -74,7 +74,6 @@ function hold(frames) {
   button.addEventListener('click', () => {
     const held = button.getAttribute('aria-pressed') !== 'true';
     mark(button, 'aria-pressed', held);
-    write(button, held ? 'Let it go' : 'Hold view');
     frames.hold(held);
   });
 }

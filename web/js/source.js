@@ -100,6 +100,12 @@ export function httpSource(base = '') {
     classify: (blob) => ask('classify', { headers: { 'Content-Type': blob.type || 'application/octet-stream' }, body: blob }),
     /** @param {'safetensors'|'json'} kind */
     snapshotUrl: (kind) => `${base}snapshot.${kind}`,
+    /** The newest weights as a file. */
+    snapshot: async (kind) => {
+      const response = await send(`snapshot.${kind}`, { method: 'GET' });
+      if (!response.ok) await refuse(response);
+      return response.blob();
+    },
     /** Loads weights from a file; resolves to what was done, in words. */
     load: async (file) => {
       const headers = { 'Content-Type': 'application/octet-stream' };
@@ -107,18 +113,25 @@ export function httpSource(base = '') {
     },
   };
 
-  async function ask(path, options) {
-    let response;
+  async function send(path, options) {
     try {
-      response = await fetch(`${base}${path}`, { method: 'POST', signal: AbortSignal.timeout(60000), ...options });
+      return await fetch(`${base}${path}`, { method: 'POST', signal: AbortSignal.timeout(60000), ...options });
     } catch (error) {
       const late = error.name === 'TimeoutError';
       throw new Error(late ? 'No answer came within a minute.' : 'The request did not reach Glassnet.');
     }
+  }
+
+  async function refuse(response) {
     const found = await response.json().catch(() => null);
-    if (!response.ok || found === null) {
-      throw new Error(found?.error ?? `The answer was ${response.status} ${response.statusText}.`);
-    }
+    throw new Error(found?.error ?? `The answer was ${response.status} ${response.statusText}.`);
+  }
+
+  async function ask(path, options) {
+    const response = await send(path, options);
+    if (!response.ok) await refuse(response);
+    const found = await response.json().catch(() => null);
+    if (found === null) throw new Error('The answer could not be read.');
     return found;
   }
 }

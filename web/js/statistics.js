@@ -33,9 +33,10 @@ function stands(status) {
   write(state, status?.state ?? '–');
   mark(state, 'data-state', status?.state ?? '');
   const message = byId('state-message');
-  message.hidden = !status?.message;
+  const words = [status?.message, status?.no_pictures && `no pictures: ${status.no_pictures}`].filter(Boolean).join('; ');
+  message.hidden = words === '';
   mark(message, 'data-state', status?.state ?? null);
-  write(message, status?.message ?? '');
+  write(message, words);
   show('step', status?.step, integer);
   show('end', status?.end, integer);
   const progress = byId('progress');

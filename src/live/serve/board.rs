@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// A watcher who has taken nothing for so long does not count: it may have vanished.
-const GONE_AFTER: Duration = Duration::from_secs(10);
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// The answer to a request: what was done, or why not, in words.
 pub(super) type Answer = Result<String, String>;
@@ -90,6 +90,8 @@ pub(super) struct Inner {
     /// Whether the shown example is another one than in the last view, or the weights are final.
     pub view_stale: bool,
     pub paused: bool,
+    /// Whether the next run should begin with a pause.
+    pub begins_paused: bool,
     pub steps_allowed: u64,
     pub measure: bool,
     pub changes: VecDeque<Waiting>,
@@ -168,7 +170,8 @@ impl Board {
         inner.settings = Some(subject.settings.clone());
         inner.subject = Some(Arc::new(subject));
         (inner.weights, inner.view_stale) = (weights, true);
-        (inner.paused, inner.steps_allowed, inner.measure, inner.weights_wanted) = (false, 0, false, false);
+        inner.paused = std::mem::take(&mut inner.begins_paused);
+        (inner.steps_allowed, inner.measure, inner.weights_wanted, inner.answering) = (0, false, false, None);
         inner.changes.clear();
         if let Some(answer) = inner.restart_answer.take() {
             let _ = answer.send(Ok(format!("a new run goes on in {}", message.folder)));
@@ -180,11 +183,14 @@ impl Board {
 
     pub fn update_status(&self, update: impl FnOnce(&mut StatusMessage)) {
         let mut inner = self.lock();
+        let before = inner.status.state;
         update(&mut inner.status);
-        if inner.status.state.is_over() {
+        if inner.status.state.is_over() && inner.status.state != before {
             inner.view_stale = true;
-            let refused = "the run is over".to_string();
-            inner.changes.drain(..).for_each(|waiting| drop(waiting.answer.send(Err(refused.clone()))));
+            let refused = inner.status.message.clone().unwrap_or("the run is over".into());
+            let answers: Vec<_> = inner.changes.drain(..).map(|waiting| waiting.answer).collect();
+            let answers = answers.into_iter().chain(inner.answering.take());
+            answers.for_each(|answer| drop(answer.send(Err(refused.clone()))));
             self.attend(&inner);
         }
         drop(inner);
@@ -216,6 +222,25 @@ impl Board {
         self.attend(&inner);
     }
 
+    /// The next run waits before its first step.
+    pub fn pause_at_first(&self) {
+        self.lock().begins_paused = true;
+    }
+
+    pub fn watchers(&self) -> usize {
+        let mut inner = self.lock();
+        inner.prune();
+        inner.watchers.len()
+    }
+
+    /// Why the viewer has no pictures, until it has some.
+    pub fn no_pictures(&self, why: String) {
+        let mut inner = self.lock();
+        inner.status.no_pictures = Some(why);
+        drop(inner);
+        self.tell();
+    }
+
     /// The weights are others: a view of them is due.
     pub fn want_weights(&self) {
         let mut inner = self.lock();
@@ -223,14 +248,14 @@ impl Board {
         self.attend(&inner);
     }
 
-    /// The settings after a change, and the answer for whoever asked for it.
-    pub fn changed(&self, outcome: Result<&Settings, String>) {
+    /// The settings after a change, the end of the run, and the answer for whoever asked for it; or why there is none.
+    pub fn changed(&self, outcome: Result<(&Settings, u64, String), String>) {
         let mut inner = self.lock();
         let answer = match outcome {
-            Ok(settings) => {
+            Ok((settings, end, done)) => {
                 inner.settings = Some(settings.clone());
-                inner.status.settings = SettingsMessage::of(settings);
-                Ok("done".to_string())
+                (inner.status.settings, inner.status.end) = (SettingsMessage::of(settings), end);
+                Ok(done)
             }
             Err(why) => Err(why),
         };
@@ -398,6 +423,7 @@ impl Board {
         inner.views += 1;
         inner.view = Some(json.into());
         inner.status.test = (test.examples > 0).then_some(test);
+        inner.status.no_pictures = None;
         drop(inner);
         self.tell();
     }

@@ -51,8 +51,9 @@ impl Guard {
 
     /// Whether the host of a request, with or without a port, is this machine.
     fn is_own(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
+        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((name, rest)) if rest.is_empty() || rest.starts_with(':') => name,
+            Some(_) => return false,
             None => host.rsplit_once(':').map_or(host, |(name, _)| name),
         };
         let address: Option<IpAddr> = name.parse().ok();
@@ -62,7 +63,9 @@ impl Guard {
             (Some(_), Some(_)) => true,
             (None, Some(_)) => false,
             (token, None) => {
-                let own = |own: &String| name.eq_ignore_ascii_case(own);
+                // With or without its domain.
+                let first = name.split('.').next().unwrap_or_default();
+                let own = |own: &String| name.eq_ignore_ascii_case(own) || first.eq_ignore_ascii_case(own);
                 name.eq_ignore_ascii_case("localhost") || (token.is_some() && self.names.iter().any(own))
             }
         }
@@ -142,5 +145,6 @@ mod tests {
         assert_eq!(get("/events", &[("cookie", "glassnet-8001=abc123")]), 401);
         let named = |host| asked(&closed, Method::GET, "/?token=abc123", &[("host", host)]);
         assert_eq!((named("server:8000"), named("evil.example:8000")), (200, 421));
+        assert_eq!((named("server.lab.example:8000"), named("[::1]evil.example")), (200, 421));
     }
 }

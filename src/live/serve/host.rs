@@ -80,6 +80,16 @@ impl Live {
         self.board.begin(&message, subject, weights, StatusMessage { step, ..StatusMessage::default() });
     }
 
+    /// The next run that begins waits in a pause, so that it can be changed before its first step.
+    pub fn pause_at_first(&self) {
+        self.board.pause_at_first();
+    }
+
+    /// Who watches now.
+    pub fn watchers(&self) -> usize {
+        self.board.watchers()
+    }
+
     /// What happens in the run.
     pub fn event(&self, event: &Event<'_>) {
         let board = &self.board;
@@ -96,9 +106,13 @@ impl Live {
             Event::Step(row) => self.step(row),
             Event::Epoch(row, _) => self.epoch(row),
             Event::Weights { step, weights } => board.set_weights(*step, weights),
-            Event::Changed { row, settings } => {
+            Event::Changed { row, settings, end } => {
                 self.change(row);
-                board.changed(Ok(settings));
+                let done = match row.to.get("source").and_then(|source| source.as_str()) {
+                    Some(source) => format!("weights of {source} loaded"),
+                    None => format!("{} changed", row.what.replace('_', " ")),
+                };
+                board.changed(Ok((settings, *end, done)));
                 if row.what == "weights" {
                     board.want_weights();
                 }

@@ -6,6 +6,7 @@ mod board;
 mod guard;
 mod host;
 mod introduction;
+mod listener;
 mod requests;
 mod rows;
 mod server;

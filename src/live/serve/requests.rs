@@ -1,6 +1,7 @@
 //! What watchers ask of the board.
 
 use super::board::{Answer, Board, Inner, Job, Seen, Waiting};
+use super::rows::MOST_NEWS;
 use crate::live::message::{Message, Part, ShownMessage, StatusMessage};
 use crate::net::Network;
 use crate::train::Change;
@@ -32,12 +33,13 @@ impl Board {
         let mut inner = self.lock();
         inner.check_trains()?;
         // Pressed while it runs, it pauses.
+        let done = if inner.paused { "one step" } else { "paused; press again for a step" };
         if inner.paused {
             inner.steps_allowed = (inner.steps_allowed + 1).min(MOST_WAITING as u64);
         }
         inner.paused = true;
         self.attend(&inner);
-        Ok("one step".into())
+        Ok(done.into())
     }
 
     /// Queues changes, all or none; the answers come when the run has made them.
@@ -137,14 +139,13 @@ impl Board {
         self.tell();
     }
 
-    /// A watcher has taken something.
-    pub fn took(&self, watcher: u64) {
+    /// A watcher has taken something; false where it is taken for gone already.
+    pub fn took(&self, watcher: u64) -> bool {
         let mut inner = self.lock();
-        match inner.watchers.iter_mut().find(|(known, _)| *known == watcher) {
-            Some(entry) => entry.1 = Instant::now(),
-            None => inner.watchers.push((watcher, Instant::now())),
-        }
+        let entry = inner.watchers.iter_mut().find(|(known, _)| *known == watcher);
+        let known = entry.map(|entry| entry.1 = Instant::now()).is_some();
         inner.note_watchers();
+        known
     }
 
     /// What is new to a watcher.
@@ -157,7 +158,11 @@ impl Board {
             news.extend(inner.run.clone());
         }
         let (rows, sequence) = inner.rows.behind(seen.sequence);
+        let more = rows.len() >= MOST_NEWS;
         (seen.sequence, news) = (sequence, [news, rows].concat());
+        if more {
+            return news;
+        }
         if seen.views != inner.views {
             seen.views = inner.views;
             news.extend(inner.view.clone());
@@ -165,7 +170,7 @@ impl Board {
         let known = |(status, at): &(StatusMessage, Instant)| {
             *status == inner.status && at.elapsed() < Duration::from_millis(900)
         };
-        if inner.run.is_some() && !seen.status.as_ref().is_some_and(known) {
+        if !seen.status.as_ref().is_some_and(known) {
             news.push(Message::Status(&inner.status).to_json().into());
             seen.status = Some((inner.status.clone(), Instant::now()));
         }

@@ -7,6 +7,9 @@ const MOST_STEPS: usize = 800;
 /// Rows of epochs, and of changes, likewise.
 const MOST_OTHERS: usize = 2000;
 
+/// Rows that a watcher gets at a time.
+pub(super) const MOST_NEWS: usize = 50;
+
 /// A row as JSON, and its place in the order of all messages.
 #[derive(Debug, Clone)]
 struct Row {
@@ -70,13 +73,14 @@ impl Rows {
         self.others.push(Row { sequence, json: json.into() });
     }
 
-    /// All rows behind `sequence`, in order, and the sequence of the last.
+    /// The first [`MOST_NEWS`] rows behind `sequence`, in order, and the sequence of the last.
     pub fn behind(&self, sequence: u64) -> (Vec<Arc<str>>, u64) {
         let mut rows: Vec<&Row> = [&self.steps.rows, &self.others.rows]
             .into_iter()
             .flat_map(|rows| &rows[rows.partition_point(|row| row.sequence <= sequence)..])
             .collect();
         rows.sort_unstable_by_key(|row| row.sequence);
+        rows.truncate(MOST_NEWS);
         let last = rows.last().map_or(sequence, |row| row.sequence);
         (rows.into_iter().map(|row| row.json.clone()).collect(), last)
     }
@@ -113,7 +117,15 @@ mod tests {
             assert!(rows.steps.rows.len() <= MOST_STEPS);
             assert_eq!(rows.behind(i - 1).0.len(), 1, "the newest is never left out: {i}");
         }
-        let kept = numbers(&rows.behind(0).0);
+        let mut kept: Vec<u64> = Vec::new();
+        loop {
+            let (some, _) = rows.behind(kept.last().copied().unwrap_or(0));
+            if some.is_empty() {
+                break;
+            }
+            assert!(some.len() <= MOST_NEWS);
+            kept.extend(numbers(&some));
+        }
         assert_eq!(kept[0], 1, "nor the first");
         let gaps: Vec<u64> = kept.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let (last, before) = gaps.split_last().expect("many");

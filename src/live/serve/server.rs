@@ -2,15 +2,17 @@
 //! by the viewer's thread.
 
 use super::assets;
-use super::board::{Answer, Board, Job, SnapshotKind};
+use super::board::{Answer, Board, GONE_AFTER, Job, SnapshotKind};
 use super::guard::Guard;
+use super::listener::Listener;
+use super::rows::MOST_NEWS;
 use crate::live::message::{Part, ShownMessage};
 use crate::train::Change;
 use crate::{Error, Result};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
@@ -55,7 +57,7 @@ pub(super) fn run(listener: std::net::TcpListener, board: Arc<Board>, guard: Gua
     let shared = Shared { board, guard: Arc::new(guard), uploads: Arc::new(Semaphore::new(UPLOADS)) };
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        axum::serve(listener, router(shared)).await.map_err(failed)
+        axum::serve(Listener::new(listener), router(shared)).await.map_err(failed)
     })
 }
 
@@ -68,6 +70,9 @@ fn router(shared: Shared) -> Router {
         .route("/snapshot.safetensors", get(|shared| snapshot(shared, SnapshotKind::Safetensors)))
         .route("/snapshot.json", get(|shared| snapshot(shared, SnapshotKind::ConvNetJs)))
         .fallback(asset)
+        .method_not_allowed_fallback(|| async {
+            refused(StatusCode::METHOD_NOT_ALLOWED, "this cannot be asked for in that way; docs/live.md says how")
+        })
         .layer(from_fn_with_state(shared.clone(), guarded))
         .with_state(shared)
 }
@@ -114,6 +119,9 @@ fn done(answer: Answer) -> Response {
 }
 
 async fn asset(request: Request) -> Response {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return refused(StatusCode::METHOD_NOT_ALLOWED, "this can only be read");
+    }
     match assets::find(request.uri().path()) {
         Some((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         None => refused(StatusCode::NOT_FOUND, "there is nothing here; open the address that glassnet printed"),
@@ -132,14 +140,20 @@ async fn events(State(shared): State<Shared>) -> Response {
         let watcher = seen.watcher;
         'connected: loop {
             news.borrow_and_update();
-            for message in board.newer(&mut seen) {
-                if sender.send(Ok(Event::default().data(&*message))).await.is_err() {
+            let messages = board.newer(&mut seen);
+            let more = messages.len() >= MOST_NEWS;
+            for message in messages {
+                let sent = timeout(GONE_AFTER, sender.send(Ok(Event::default().data(&*message)))).await;
+                if !sent.is_ok_and(|sent| sent.is_ok()) || !board.took(watcher) {
                     break 'connected;
                 }
-                board.took(watcher);
+            }
+            if more {
+                continue;
             }
             tokio::time::sleep(PACE).await;
-            if timeout(Duration::from_secs(1), news.changed()).await.is_ok_and(|changed| changed.is_err()) {
+            let gone = timeout(Duration::from_secs(1), news.changed()).await.is_ok_and(|changed| changed.is_err());
+            if gone || sender.is_closed() {
                 break;
             }
         }
@@ -265,12 +279,18 @@ async fn load(
         Err(response) => return response,
     };
     // For messages and rows alone: no file of this name is ever opened.
-    let name: String = query.get("name").map_or("the file", |name| name).chars().take(100).collect();
+    let name = query.get("name").map_or("the file", |name| name);
+    let name: String = name.chars().filter(|c| !disturbs(*c)).take(100).collect();
     let (answer, receiver) = oneshot::channel();
     if let Err(why) = shared.board.ask(Job::Load(file, name, answer)) {
         return refused(StatusCode::SERVICE_UNAVAILABLE, &why);
     }
     done(answered(receiver).await)
+}
+
+/// Whether a character would do more than be shown: to a terminal, or to the direction of the text around it.
+fn disturbs(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 async fn snapshot(State(shared): State<Shared>, kind: SnapshotKind) -> Response {

@@ -62,8 +62,8 @@ pub(super) fn run(board: &Board) {
                 if !(trains && seen == Some(task.weights.step))
                     && let Err(error) = look(board, &mut lens, &task)
                 {
-                    log::warn!("the live page's pictures: {error}");
-                    board.update_status(|status| status.message = Some(format!("no pictures: {error}")));
+                    log::debug!("the live page has no pictures: {error}");
+                    board.no_pictures(error.to_string());
                 }
                 let rest = if trains { computing.elapsed().div_f64(SHARE) } else { Duration::ZERO };
                 due = began + rest.max(SHORTEST);
@@ -86,7 +86,8 @@ fn look(board: &Board, lens: &mut Option<Lens>, task: &Task) -> Result<()> {
         Part::Train => ExampleMessage::Train { index, label },
         Part::Test => ExampleMessage::Test { index, label },
     };
-    let explanations = lens.explanations(examples.image(index))?;
+    // An answer that is not finite has no reasons, but tensors to look at.
+    let explanations = lens.explanations(examples.image(index)).unwrap_or_default();
     let (tests, test) = lens.tests(&task.weights)?;
     let network = &lens.subject.settings.network;
     let view = ViewMessage { tests, explanations, ..view(network, &inspection, task.weights.step, example) };
@@ -236,7 +237,7 @@ fn classify(board: &Board, lens: &mut Option<Lens>, file: &[u8]) -> Result<Strin
     let (pixels, _) = treatment.apply(source, dataset.test.shape)?;
     let lens = Lens::for_task(lens, &task)?;
     let inspection = pollster::block_on(lens.inspector.inspect(&pixels, 0))?;
-    let explanations = lens.explanations(&pixels)?;
+    let explanations = lens.explanations(&pixels).unwrap_or_default();
     let view = view(network, &inspection, task.weights.step, ExampleMessage::Drawn);
     Ok(Message::View(&ViewMessage { explanations, ..view }).to_json())
 }
