@@ -7,7 +7,7 @@ use assert_cmd::Command;
 use common::command::{assert_fails_with, document, examples, glassnet, text, write_data};
 use common::exchange::run_script;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -240,8 +240,8 @@ fn the_confusion_matrix_is_that_of_eval_and_the_worst_mistakes_are_wrong_and_sor
             .zip(all_between(section(&page, "mistakes"), "loss ", "</span>").into_iter().skip(1))
             .map(|(item, rest)| {
                 let (loss, index) = rest.split_once(", example ").expect("a loss and an index");
-                let [label, prediction] = all_between(item, "<b>", "</b>")[..] else { panic!("{item}") };
-                let first = between(item, "<ol><li>", "</li>").split(' ').next().unwrap_or_default();
+                let [label, prediction] = all_between(item, "<b><bdi>", "</bdi></b>")[..] else { panic!("{item}") };
+                let first = between(item, "<ol><li><bdi>", "</bdi>");
                 let loss = loss.parse().expect("a loss");
                 (index.parse().expect("an index"), label.into(), prediction.into(), loss, first.into())
             })
@@ -348,6 +348,46 @@ fn a_run_that_was_interrupted_is_reported_as_of_its_checkpoint() {
 }
 
 #[test]
+fn rows_beyond_the_checkpoint_are_shown_and_the_checkpoint_is_marked() {
+    let place = Place::new();
+    place.train("run", &["--steps", "8", "--no-report"]).assert().success();
+    for name in ["model.safetensors", "summary.json"] {
+        fs::remove_file(place.path("run").join(name)).expect("the file");
+    }
+    // As where training goes on and then meets an infinity.
+    let path = place.path("run/metrics.jsonl");
+    let mut rows = fs::read_to_string(&path).expect("rows");
+    let mut beyond = place.rows("run", "step").pop().expect("a row");
+    (beyond["step"], beyond["classification_loss"]) = (12.into(), Value::Null);
+    beyond["layers"][1]["activation"]["std"] = Value::Null;
+    rows += &format!("{beyond}\n");
+    fs::write(&path, rows).expect("written");
+    fs::remove_file(place.path("run/.lock")).expect("the lock");
+    place.report("run", &[]).assert().success();
+    let page = place.page("run");
+    assert!(page.contains("curves and statistics of layers go on until 12"));
+    for id in ["curves", "layers"] {
+        assert!(section(&page, id).contains("class=\"checkpoint\""), "{id}");
+    }
+    assert!(!page.contains("cannot be read") && page.contains("not finite"));
+    assert!(!place.path("run/.lock").exists(), "who only reads needs no lock");
+}
+
+#[test]
+fn where_a_page_cannot_be_written_nothing_is_computed() {
+    let place = Place::new();
+    place.train("run", &["--steps", "2", "--no-report"]).assert().success();
+    let out = |path: &str| ["--out".to_string(), place.path(path).display().to_string()];
+    let report = |path: &str| place.report("run", &out(path).each_ref().map(String::as_str));
+    assert_fails_with(&mut report("run"), &["is a folder", "report.html"]);
+    assert_fails_with(&mut report("none/a.html"), &["there is no folder", "make it first"]);
+    fs::write(place.path("run/summary.json"), "{").expect("written");
+    assert_fails_with(&mut report("a.html"), &["summary.json is damaged", "--resume"]);
+    glassnet(&["train", "--steps", "2", "--no-report", "--resume"]).arg(place.path("run")).assert().success();
+    report("a.html").assert().success();
+}
+
+#[test]
 fn what_is_no_run_or_has_other_data_is_refused() {
     let place = Place::new();
     assert_fails_with(&mut place.report("data", &[]), &["is no run folder", "config.toml"]);
@@ -439,6 +479,9 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     fields
 }
 
+/// In front of the tags of texts and pictures.
+const OTHER: &str = "other: ";
+
 /// By tag and step.
 type Series = BTreeMap<String, Vec<(u64, f32)>>;
 
@@ -460,6 +503,11 @@ fn scalars(folder: &Path) -> Series {
             (rest, count) = (&rest[16 + length..], count + 1);
         }
     }
+    for (tag, points) in &series {
+        let steps: BTreeSet<u64> = points.iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps.len(), points.len(), "{tag} is there more than once: {points:?}");
+    }
+    series.retain(|tag, _| !tag.starts_with(OTHER));
     series
 }
 
@@ -476,9 +524,10 @@ fn take(data: &[u8], count: usize, series: &mut Series) {
     for (_, value) in values {
         let value = fields(value.bytes());
         let find = |tag: u64| value.iter().find(|(found, _)| *found == tag).map(|(_, field)| field);
-        if let Some(number) = find(2) {
-            let tag = String::from_utf8(find(1).expect("a tag").bytes().to_vec()).expect("UTF-8");
-            series.entry(tag).or_default().push((step, f32::from_bits(number.number() as u32)));
+        let tag = String::from_utf8(find(1).expect("a tag").bytes().to_vec()).expect("UTF-8");
+        match find(2) {
+            Some(number) => series.entry(tag).or_default().push((step, f32::from_bits(number.number() as u32))),
+            None => series.entry(format!("{OTHER}{tag}")).or_default().push((step, 0.0)),
         }
     }
 }
@@ -531,12 +580,12 @@ fn expected(place: &Place, run: &str) -> Series {
 #[test]
 fn event_files_hold_every_figure_once_also_over_a_resumed_run() {
     let place = Place::new();
-    let args = ["--steps", "10", "--tensorboard", "--no-report"];
+    let args = ["--steps", "10", "--tensorboard"];
     place.train("run", &args).assert().success();
     assert_eq!(scalars(&place.path("run/tensorboard")), expected(&place, "run"));
     // A session without event files leaves a gap, which the next one fills.
     for (steps, more) in [("18", None), ("26", Some("--tensorboard"))] {
-        let mut resume = glassnet(&["train", "--steps", steps, "--no-report", "--resume"]);
+        let mut resume = glassnet(&["train", "--steps", steps, "--resume"]);
         resume.arg(place.path("run")).args(more).assert().success();
     }
     assert_eq!(fs::read_dir(place.path("run/tensorboard")).expect("a folder").count(), 2);
