@@ -3,7 +3,8 @@
 //! Two trainers with the same seed and settings take turns, one without a page and one with; who waits is stopped (SIGSTOP).
 //! A round is so many seconds of each: no page, a page that nobody watches, a page with three watchers who come and go.
 //! Images per second are of the wall clock, between rows of `metrics.jsonl`; medians over rounds. The time that all
-//! threads of a trainer computed is told too: what else the machine does weighs less in it. Memory is what the second trainer
+//! threads of a trainer computed is told too: what else the machine does weighs less in it. Where the sides of a
+//! round had different numbers of threads at work, other programs took them, and their speeds cannot be compared. Memory is what the second trainer
 //! has resident after its turns with watchers.
 
 use clap::Parser;
@@ -39,6 +40,9 @@ struct Options {
     /// The network.
     #[arg(long, default_value = "convnetjs-mnist")]
     preset: String,
+    /// Steps between rows: some must come in every turn.
+    #[arg(long, default_value_t = 100)]
+    stats_every: usize,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -62,11 +66,14 @@ struct Trainer {
 
 impl Trainer {
     /// Starts, waits for the first rows, and stops.
-    fn start(folder: &Path, preset: &str, live: bool) -> Result<Trainer> {
+    fn start(folder: &Path, options: &Options, live: bool) -> Result<Trainer> {
         let out = folder.join(if live { "page" } else { "plain" });
         let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
         command.args(["train", "--device", "cpu", "--dataset", "synthetic", "--epochs", "100000", "--json"]);
-        command.args(["--preset", preset, "--out"]).arg(&out).args(live.then_some("--live"));
+        command
+            .args(["--preset", &options.preset, "--stats-every", &options.stats_every.to_string(), "--out"])
+            .arg(&out)
+            .args(live.then_some("--live"));
         command.stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("RUST_LOG");
         let mut child = command.spawn()?;
         let mut lines = BufReader::new(child.stderr.take().ok_or("no pipe")?).lines().map_while(std::io::Result::ok);
@@ -119,7 +126,7 @@ impl Trainer {
                 let speed = images / (last.0 - first.0).as_secs_f64();
                 Ok(Turn { speed, work: 1000.0 * (last.2 - first.2) as f64 / images })
             }
-            _ => Err("fewer than two rows in a turn: give more --seconds".into()),
+            _ => Err("fewer than two rows in a turn: give more --seconds or a smaller --stats-every".into()),
         }
     }
 
@@ -213,8 +220,8 @@ fn median(values: &[f64]) -> f64 {
 fn main() -> Result<()> {
     let options = Options::parse();
     let folder = tempfile::tempdir()?;
-    let plain = Trainer::start(folder.path(), &options.preset, false)?;
-    let page = Trainer::start(folder.path(), &options.preset, true)?;
+    let plain = Trainer::start(folder.path(), &options, false)?;
+    let page = Trainer::start(folder.path(), &options, true)?;
     let sides = ["no page", "page, nobody watches", "page, three watchers"];
     let (mut speeds, mut works) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     let (mut memory, watched) = (Vec::new(), Watched::default());
@@ -232,9 +239,11 @@ fn main() -> Result<()> {
                 memory.push(page.resident()?);
             }
         }
-        let last = |side: usize| speeds[side].last().copied().unwrap_or_default();
-        let resident = memory.last().copied().unwrap_or_default();
-        println!("round {}: {:.0}, {:.0}, {:.0} images/s; {resident:.1} MiB", round + 1, last(0), last(1), last(2));
+        let told = (0..3).map(|side| {
+            let (speed, work) = (speeds[side][round], works[side][round]);
+            format!("{speed:.0} images/s on {:.2} threads", speed * work * 1e-6)
+        });
+        println!("round {}: {}; {:.1} MiB", round + 1, told.collect::<Vec<_>>().join(", "), memory[round]);
     }
     println!("\n{}, medians of {} turns of {} s", options.preset, speeds[0].len(), options.seconds);
     let base = median(&speeds[0]);
