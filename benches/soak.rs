@@ -2,10 +2,10 @@
 //!
 //! Two trainers with the same seed and settings take turns, one without a page and one with; who waits is stopped (SIGSTOP).
 //! A round is so many seconds of each: no page, a page that nobody watches, a page with three watchers who come and go.
-//! Images per second are of the wall clock, between rows of `metrics.jsonl`; medians over rounds. The time that all
-//! threads of a trainer computed is told too: what else the machine does weighs less in it. Where the sides of a
-//! round had different numbers of threads at work, other programs took them, and their speeds cannot be compared. Memory is what the second trainer
-//! has resident after its turns with watchers.
+//! Images per second are of the wall clock, between rows of `metrics.jsonl`; medians over rounds. The time that all threads
+//! of a trainer computed is told too: what else the machine does weighs less in it. Where the turns of a round had different
+//! numbers of threads at work, other programs took them, and their speeds cannot be compared. Memory is what the second
+//! trainer has resident after its turns with watchers.
 
 use clap::Parser;
 use serde_json::Value;
