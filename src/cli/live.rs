@@ -43,9 +43,9 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
         return Ok((Ipv4Addr::LOCALHOST, port).into());
     }
     let without_port = || text.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
-    text.parse()
-        .or_else(|_| without_port())
-        .map_err(|_| "expected an address of this machine, such as 0.0.0.0:8000, 192.168.1.7 or [::]:8000".to_string())
+    text.parse().or_else(|_| without_port()).map_err(|_| {
+        "expected an address of this machine, such as 8000, localhost:8000, 0.0.0.0:8000 or [::]:8000".to_string()
+    })
 }
 
 impl LiveArgs {
