@@ -8,7 +8,8 @@ use crate::net::{Network, Node};
 use crate::pictures::{self, Palette};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{DynamicImage, GrayImage, RgbImage};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ const VALUES: [usize; 2] = [400, 6_000];
 const ALL_VALUES: usize = 250_000;
 /// The same of activations and their gradients, which are whole maps.
 const MAPS: [usize; 2] = [400, 60_000];
-const ALL_MAPS: usize = 1_200_000;
+const ALL_MAPS: usize = 1_500_000;
 
 /// A tensor, drawn.
 #[derive(Debug, Clone)]
@@ -125,7 +126,9 @@ fn no_picture() -> Error {
 
 fn png(image: DynamicImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    let written = image.write_to(&mut bytes, ImageFormat::Png);
+    // A value is a square of pixels: all but its first row are the rows above.
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Up);
+    let written = image.write_with_encoder(encoder);
     written.map_err(std::io::Error::other).map_err(Error::io("draw a picture of", Path::new("the report")))?;
     Ok(bytes.into_inner())
 }
