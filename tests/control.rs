@@ -94,7 +94,7 @@ impl Observer for Script {
             Event::Checkpoint(state) => self.states.push((state.clone(), self.commands.clone())),
             Event::Step(row) => self.rows.push(row.clone()),
             Event::Epoch(row, _) => self.epochs.push(row.clone()),
-            Event::Changed { row, settings } => self.changed.push((row.clone(), settings.clone())),
+            Event::Changed { row, settings, .. } => self.changed.push((row.clone(), settings.clone())),
             Event::Refused { change, why } => {
                 self.refused.push((change.clone(), why.to_string(), matches!(why, Error::TooLarge(_))));
             }

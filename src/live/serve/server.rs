@@ -185,7 +185,8 @@ enum Control {
     Set {
         learning_rate: Option<f64>,
         momentum: Option<f64>,
-        batch_size: Option<usize>,
+        /// A whole number; what is none is refused in words of its own.
+        batch_size: Option<f64>,
         l1_decay: Option<f64>,
         l2_decay: Option<f64>,
     },
@@ -213,9 +214,12 @@ async fn control(State(shared): State<Shared>, request: Request) -> Response {
         Control::Resume => board.resume(),
         Control::Step => board.step(),
         Control::Show { split, index } => board.show(ShownMessage { split, index }),
+        Control::Set { batch_size: Some(size), .. } if !(size >= 1.0 && size.fract() == 0.0 && size < 1e9) => {
+            Err(format!("batch size {size} is not a whole number of at least 1"))
+        }
         Control::Set { learning_rate, momentum, batch_size, l1_decay, l2_decay } => {
             let changes = [
-                batch_size.map(Change::BatchSize),
+                batch_size.map(|size| Change::BatchSize(size as usize)),
                 momentum.map(Change::Momentum),
                 learning_rate.map(Change::LearningRate),
                 l1_decay.map(Change::L1Decay),

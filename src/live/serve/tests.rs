@@ -111,11 +111,12 @@ fn changes_come_in_their_order_and_are_answered_when_they_are_made() {
     assert_eq!(board.command(), Some(Command::Change(Change::LearningRate(0.0))));
     assert!(answers[0].try_recv().is_err(), "not yet");
     let after = settings().changed(&Change::LearningRate(0.0)).expect("valid");
-    board.changed(Ok(&after));
-    assert_eq!(answers[0].try_recv().expect("now"), Ok("done".into()));
+    board.changed(Ok((&after, 30, "learning rate changed".into())));
+    assert_eq!(answers[0].try_recv().expect("now"), Ok("learning rate changed".into()));
     let mut seen = Seen::default();
     let status = news(&board, &mut seen).pop().expect("a status");
     assert_eq!(status["settings"], serde_json::to_value(SettingsMessage::of(&after)).expect("JSON"));
+    assert_eq!(status["end"], 30);
     assert_eq!(board.command(), Some(Command::Change(Change::L2Decay(0.5))));
     board.changed(Err("the device has no room".into()));
     assert_eq!(answers[1].try_recv().expect("now"), Err("the device has no room".into()));
