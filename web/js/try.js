@@ -122,7 +122,6 @@ function pen(pad, g, { able, ink, moved, begun }) {
     g.moveTo(...from);
     g.lineTo(...to);
     g.stroke();
-    moved();
   };
   pad.addEventListener('pointerdown', (event) => {
     if (!able() || event.button !== 0) return;
@@ -138,8 +137,13 @@ function pen(pad, g, { able, ink, moved, begun }) {
       stroke(last, next);
       last = next;
     }
+    moved();
   });
-  const end = () => { last = null; };
+  // A dot alone is no drawing yet, unless the pen is lifted behind it.
+  const end = () => {
+    if (last) moved();
+    last = null;
+  };
   pad.addEventListener('pointerup', end);
   pad.addEventListener('pointercancel', end);
 }
