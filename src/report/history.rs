@@ -81,7 +81,7 @@ mod tests {
         text += r#"{"kind":"step","step":5,"epoch":0,"examples_seen":9,"learning_rate":0.1,"classification_loss":null,
             "weight_decay_loss":null,"training_accuracy":0.5,"train_seconds":1.0,"images_per_second":3.0,"layers":[
             {"layer":"a","update_ratio":null,"activation":{"count":3,"non_finite":0,"zeros":0,"min":-1e38,"max":1e38,
-            "mean":0.0,"std":null,"abs_sum":null,"square_sum":null}},{"layer":"b"}]}"#
+            "mean":0.0,"std":null,"abs_sum":null,"square_sum":null},"non_finite":0},{"layer":"b","non_finite":0}]}"#
             .replace('\n', "")
             .as_str();
         let history = History::parse(text.as_bytes());
