@@ -166,8 +166,12 @@ fn canonical_toml_reads_back_to_the_same_network() {
     let (rotation, scale, shear, shift, elastic) = (12.5, 0.1, 0.0, 1e-3, 4.0);
     let (pad, flip, erase) = (3, Flip::of([3, 0]), 0.3);
     odd.augmentation = Augmentation { rotation, scale, shear, shift, elastic, pad, flip, erase };
-    odd.name = "quote \" and \\ and \n newline".to_string();
+    odd.name = "quote \" and \\ and é".to_string();
     assert_eq!(Network::from_toml(&odd.to_toml(), "again.toml").expect("our own description"), odd);
+    // A terminal would obey it.
+    odd.name = "clear \u{1b}[2J".to_string();
+    let refused = Network::from_toml(&odd.to_toml(), "again.toml").expect_err("a control character").to_string();
+    assert!(refused.contains("control character"), "{refused}");
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Trainer {
     /// The same, where the page and the folder are told apart.
     pub fn start_in(folder: TempDir, live: &[&str], args: &[&str]) -> Trainer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
-        command.args(["train", "--device", "cpu", "--json"]).args(live);
+        command.args(["train", "--device", "cpu"]).args(live);
         if !args.contains(&"--resume") {
             command.args(["--dataset", "synthetic", "--out", "run"]);
             // The last one counts, so this must not be there where a test gives a length of its own.

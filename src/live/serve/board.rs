@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 /// A watcher who has taken nothing for so long does not count: it may have vanished.
-pub(super) const GONE_AFTER: Duration = Duration::from_secs(10);
+const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// The answer to a request: what was done, or why not, in words.
 pub(super) type Answer = Result<String, String>;
@@ -100,6 +100,8 @@ pub(super) struct Inner {
     pub restart: Option<Settings>,
     pub restart_answer: Option<oneshot::Sender<Answer>>,
     pub jobs: VecDeque<Job>,
+    /// Watchers with a connection, those that take nothing included.
+    pub connected: usize,
     pub watchers: Vec<(u64, Instant)>,
     pub next_watcher: u64,
     pub last_watched: Option<Instant>,

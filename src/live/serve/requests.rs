@@ -1,7 +1,6 @@
 //! What watchers ask of the board.
 
 use super::board::{Answer, Board, Inner, Job, Seen, Waiting};
-use super::rows::MOST_NEWS;
 use crate::live::message::{Message, Part, ShownMessage, StatusMessage};
 use crate::net::Network;
 use crate::train::Change;
@@ -119,10 +118,10 @@ impl Board {
     /// A watcher; `None` where there are `most` already.
     pub fn watch(&self, most: usize) -> Option<(Seen, watch::Receiver<()>)> {
         let mut inner = self.lock();
-        inner.prune();
-        if inner.watchers.len() >= most {
+        if inner.connected >= most {
             return None;
         }
+        inner.connected += 1;
         inner.next_watcher += 1;
         let watcher = inner.next_watcher;
         inner.watchers.push((watcher, Instant::now()));
@@ -133,19 +132,21 @@ impl Board {
 
     pub fn leave(&self, watcher: u64) {
         let mut inner = self.lock();
+        inner.connected = inner.connected.saturating_sub(1);
         inner.watchers.retain(|(known, _)| *known != watcher);
         inner.note_watchers();
         drop(inner);
         self.tell();
     }
 
-    /// A watcher has taken something; false where it is taken for gone already.
-    pub fn took(&self, watcher: u64) -> bool {
+    /// A watcher has taken something; one that was taken for gone is back.
+    pub fn took(&self, watcher: u64) {
         let mut inner = self.lock();
-        let entry = inner.watchers.iter_mut().find(|(known, _)| *known == watcher);
-        let known = entry.map(|entry| entry.1 = Instant::now()).is_some();
+        match inner.watchers.iter_mut().find(|(known, _)| *known == watcher) {
+            Some(entry) => entry.1 = Instant::now(),
+            None => inner.watchers.push((watcher, Instant::now())),
+        }
         inner.note_watchers();
-        known
     }
 
     /// What is new to a watcher.
@@ -158,11 +159,7 @@ impl Board {
             news.extend(inner.run.clone());
         }
         let (rows, sequence) = inner.rows.behind(seen.sequence);
-        let more = rows.len() >= MOST_NEWS;
         (seen.sequence, news) = (sequence, [news, rows].concat());
-        if more {
-            return news;
-        }
         if seen.views != inner.views {
             seen.views = inner.views;
             news.extend(inner.view.clone());

@@ -2,7 +2,7 @@
 //! by the viewer's thread.
 
 use super::assets;
-use super::board::{Answer, Board, GONE_AFTER, Job, SnapshotKind};
+use super::board::{Answer, Board, Job, SnapshotKind};
 use super::guard::Guard;
 use super::listener::Listener;
 use super::rows::MOST_NEWS;
@@ -39,6 +39,8 @@ const WATCHERS: usize = 32;
 const BODY_TIME: Duration = Duration::from_secs(60);
 /// How long a run may take to make a change: building a program anew takes some seconds on some drivers.
 const CHANGE_TIME: Duration = Duration::from_secs(60);
+/// A watcher who has taken nothing for so long is let go. Slow ones take much at a time, and then nothing for a while.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// The shortest time between two batches of news.
 const PACE: Duration = Duration::from_millis(100);
 
@@ -143,10 +145,11 @@ async fn events(State(shared): State<Shared>) -> Response {
             let messages = board.newer(&mut seen);
             let more = messages.len() >= MOST_NEWS;
             for message in messages {
-                let sent = timeout(GONE_AFTER, sender.send(Ok(Event::default().data(&*message)))).await;
-                if !sent.is_ok_and(|sent| sent.is_ok()) || !board.took(watcher) {
+                let sent = timeout(STALLED_AFTER, sender.send(Ok(Event::default().data(&*message)))).await;
+                if !sent.is_ok_and(|sent| sent.is_ok()) {
                     break 'connected;
                 }
+                board.took(watcher);
             }
             if more {
                 continue;
