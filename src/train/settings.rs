@@ -81,16 +81,8 @@ impl Trainer {
     }
 
     pub fn learning_rate(&self) -> f64 {
-        match *self {
-            Trainer::Sgd { learning_rate }
-            | Trainer::Momentum { learning_rate, .. }
-            | Trainer::Nesterov { learning_rate, .. }
-            | Trainer::Adagrad { learning_rate, .. }
-            | Trainer::Windowgrad { learning_rate, .. }
-            | Trainer::Adadelta { learning_rate, .. }
-            | Trainer::Adam { learning_rate, .. }
-            | Trainer::AdamW { learning_rate, .. } => learning_rate,
-        }
+        let mut own = *self;
+        *own.learning_rate_mut()
     }
 
     pub(super) fn learning_rate_mut(&mut self) -> &mut f64 {
