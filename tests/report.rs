@@ -4,13 +4,12 @@
 mod common;
 
 use assert_cmd::Command;
-use common::command::{assert_fails_with, document, examples, glassnet, text, write_data};
+use common::command::{Place, assert_fails_with, document, examples, glassnet, text, write_data};
 use common::exchange::run_script;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 const TEST: usize = 50;
 
@@ -25,23 +24,7 @@ layers = [
 ]
 "#;
 
-/// Data in MNIST's format, and room for runs.
-struct Place {
-    folder: TempDir,
-}
-
 impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::create_dir(folder.path().join("data")).expect("a folder");
-        write_data(&folder.path().join("data"), 250, TEST);
-        Place { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// `glassnet train ARGS` on the processor, statistics every four steps.
     fn train(&self, run: &str, args: &[&str]) -> Command {
         let mut command = glassnet(&["train", "--device", "cpu", "--stats-every", "4"]);
@@ -162,7 +145,7 @@ fn confusion(page: &str) -> Vec<Vec<u64>> {
 
 #[test]
 fn a_run_ends_with_a_page_that_has_everything_and_needs_no_network() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     let said = text(&mut place.train("run", &["--epochs", "2"]));
     assert!(said.contains("\nreport   ") && said.trim_end().ends_with("report.html"), "{said}");
     let page = place.page("run");
@@ -191,7 +174,7 @@ fn a_run_ends_with_a_page_that_has_everything_and_needs_no_network() {
 
 #[test]
 fn figures_are_those_of_the_run() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     place.train("run", &["--epochs", "2", "--l2-decay", "0.01", "--seed", "5"]).assert().success();
     let (page, summary) = (place.page("run"), place.json("run/summary.json"));
     let head = between(&page, "<dl class=\"key\">", "</dl>");
@@ -225,7 +208,7 @@ fn figures_are_those_of_the_run() {
 
 #[test]
 fn the_confusion_matrix_is_that_of_eval_and_the_worst_mistakes_are_wrong_and_sorted() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     place.train("run", &["--epochs", "3"]).assert().success();
     let page = place.page("run");
     let mut eval = glassnet(&["eval", "--device", "cpu", "--model"]);
@@ -263,7 +246,7 @@ fn the_confusion_matrix_is_that_of_eval_and_the_worst_mistakes_are_wrong_and_sor
 
 #[test]
 fn names_of_classes_and_folders_are_text() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     let classes = ["<script>", "a\"b'&amp;<img src=x>"];
     place.train_on_pictures(NET, classes, "run<b>&\"").assert().success();
     let page = place.page("run<b>&\"");
@@ -276,7 +259,7 @@ fn names_of_classes_and_folders_are_text() {
 
 #[test]
 fn a_network_that_learns_numbers_shows_its_largest_errors() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     let net = NET.replace("outputs = 2", "outputs = 1").replace("\"softmax\"", "\"mse\", targets = \"number\"");
     place.train_on_pictures(&net, ["-1.5", "2"], "run").assert().success();
     let page = place.page("run");
@@ -292,7 +275,7 @@ fn a_network_that_learns_numbers_shows_its_largest_errors() {
 
 #[test]
 fn a_single_row_or_none_at_all_makes_a_page_too() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     place.train("run", &["--steps", "1"]).assert().success();
     assert_sound(&place.page("run"));
     fs::write(place.path("run/metrics.jsonl"), "").expect("written");
@@ -305,7 +288,7 @@ fn a_single_row_or_none_at_all_makes_a_page_too() {
 
 #[test]
 fn changes_during_a_run_are_shown_and_rows_of_unknown_kinds_are_no_matter() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     place.train("run", &["--steps", "12", "--no-report"]).assert().success();
     assert!(!place.path("run/report.html").exists());
     let path = place.path("run/metrics.jsonl");
@@ -325,7 +308,7 @@ fn changes_during_a_run_are_shown_and_rows_of_unknown_kinds_are_no_matter() {
 
 #[test]
 fn a_run_that_was_interrupted_is_reported_as_of_its_checkpoint() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     let args = ["--steps", "10", "--checkpoint-every", "4", "--ema", "0.9", "--no-report"];
     place.train("run", &args).assert().success();
     let eval = |file: &str| {
@@ -349,7 +332,7 @@ fn a_run_that_was_interrupted_is_reported_as_of_its_checkpoint() {
 
 #[test]
 fn rows_beyond_the_checkpoint_are_shown_and_the_checkpoint_is_marked() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     place.train("run", &["--steps", "8", "--no-report"]).assert().success();
     for name in ["model.safetensors", "summary.json"] {
         fs::remove_file(place.path("run").join(name)).expect("the file");
@@ -375,7 +358,7 @@ fn rows_beyond_the_checkpoint_are_shown_and_the_checkpoint_is_marked() {
 
 #[test]
 fn where_a_page_cannot_be_written_nothing_is_computed() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     place.train("run", &["--steps", "2", "--no-report"]).assert().success();
     let out = |path: &str| ["--out".to_string(), place.path(path).display().to_string()];
     let report = |path: &str| place.report("run", &out(path).each_ref().map(String::as_str));
@@ -389,7 +372,7 @@ fn where_a_page_cannot_be_written_nothing_is_computed() {
 
 #[test]
 fn what_is_no_run_or_has_other_data_is_refused() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     assert_fails_with(&mut place.report("data", &[]), &["is no run folder", "config.toml"]);
     place.train("run", &["--steps", "2", "--no-report"]).assert().success();
     write_data(&place.path("data"), 251, TEST);
@@ -579,7 +562,7 @@ fn expected(place: &Place, run: &str) -> Series {
 
 #[test]
 fn event_files_hold_every_figure_once_also_over_a_resumed_run() {
-    let place = Place::new();
+    let place = Place::with_data(250, TEST);
     let args = ["--steps", "10", "--tensorboard"];
     place.train("run", &args).assert().success();
     assert_eq!(scalars(&place.path("run/tensorboard")), expected(&place, "run"));
@@ -604,7 +587,7 @@ fn event_files_hold_every_figure_once_also_over_a_resumed_run() {
 #[test]
 fn tensorboard_reads_the_event_files() {
     let fill = |folder: &Path| {
-        let place = Place::new();
+        let place = Place::with_data(250, TEST);
         place.train("run", &["--steps", "14", "--tensorboard", "--no-report"]).assert().success();
         let mut resume = glassnet(&["train", "--steps", "30", "--tensorboard", "--resume"]);
         resume.arg(place.path("run")).assert().success();

@@ -4,14 +4,13 @@
 mod common;
 
 use assert_cmd::Command;
-use common::command::{assert_fails_with, document, failing, glassnet, text, without_data, write_data};
+use common::command::{Place, assert_fails_with, document, failing, glassnet, text, without_data, write_data};
 use glassnet::formats::{load_checkpoint, load_model};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// Images in the tests' own data set; a tenth of the first is held out.
 const TRAIN: usize = 250;
@@ -31,24 +30,7 @@ layers = [
 ]
 "#;
 
-/// A folder with a small data set in MNIST's format, and room for runs.
-struct Place {
-    folder: TempDir,
-}
-
 impl Place {
-    fn new() -> Place {
-        let folder = tempfile::tempdir().expect("a folder");
-        let data = folder.path().join("data");
-        fs::create_dir(&data).expect("a folder for the data");
-        write_data(&data, TRAIN, TEST);
-        Place { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     fn file(&self, name: &str, text: &str) -> PathBuf {
         fs::write(self.path(name), text).expect("a file");
         self.path(name)
@@ -141,7 +123,7 @@ fn entries(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_run_folder_has_its_files() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "3"]).assert().success();
     let expected = [
         "best.safetensors",
@@ -157,7 +139,7 @@ fn a_run_folder_has_its_files() {
 
 #[test]
 fn the_summary_has_the_promised_fields_and_is_what_json_prints() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let printed = document(&mut place.train("run", &["--epochs", "2"]));
     let summary = place.json("run/summary.json");
     assert_eq!(printed, summary);
@@ -172,7 +154,7 @@ fn the_summary_has_the_promised_fields_and_is_what_json_prints() {
 
 #[test]
 fn the_configuration_has_every_setting_resolved() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let args = ["--steps", "3", "--trainer", "momentum", "--momentum", "0.8", "--seed", "7", "--l1-decay", "1e-4"];
     place.train("run", &args).assert().success();
     let text = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
@@ -202,7 +184,7 @@ fn the_configuration_has_every_setting_resolved() {
 
 #[test]
 fn rows_of_metrics_have_the_promised_figures() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     // 12 steps an epoch: rows at 5 and 10, at 12 as an epoch ends, and so on.
     place.train("run", &["--epochs", "2", "--stats-every", "5"]).assert().success();
     let rows = place.metrics("run");
@@ -230,7 +212,7 @@ fn rows_of_metrics_have_the_promised_figures() {
 
 #[test]
 fn a_run_ends_when_its_validation_loss_falls_no_more() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     // Steps so small that no weight changes: the first epoch stays the best.
     let still = ["--trainer", "sgd", "--learning-rate", "1e-30", "--l2-decay", "0", "--patience", "2"];
     let summary = document(&mut place.train("run", &[&still[..], &["--epochs", "10"]].concat()));
@@ -249,7 +231,7 @@ fn a_run_ends_when_its_validation_loss_falls_no_more() {
 
 #[test]
 fn the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     // So fast that the loss rises again.
     let fast = ["--trainer", "momentum", "--learning-rate", "0.05", "--epochs"];
     let summary = document(&mut place.train("run", &[&fast[..], &["6"]].concat()));
@@ -267,7 +249,7 @@ fn the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss() {
 
 #[test]
 fn the_moving_average_of_the_weights_is_what_is_validated_tested_and_saved() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let summary = document(&mut place.train("run", &["--epochs", "1", "--ema", "0.9"]));
     assert_eq!(summary["ema"], 0.9);
     let test_loss = |file: &str| {
@@ -294,7 +276,7 @@ fn the_moving_average_of_the_weights_is_what_is_validated_tested_and_saved() {
 
 #[test]
 fn rows_of_metrics_follow_the_schedule_of_the_learning_rate() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let args = ["--steps", "20", "--stats-every", "5", "--learning-rate", "0.5", "--trainer", "sgd"];
     place.train("run", &[&args[..], &["--schedule", "cosine", "--warm-up", "0.5"]].concat()).assert().success();
     let rows = place.metrics("run");
@@ -318,7 +300,7 @@ fn rows_of_metrics_follow_the_schedule_of_the_learning_rate() {
 
 #[test]
 fn rows_of_metrics_have_the_statistics_of_every_layer() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "2"]).assert().success();
     let rows = place.metrics("run");
     let row = rows.iter().find(|row| row["kind"] == "step").expect("a row of statistics");
@@ -350,7 +332,7 @@ fn rows_of_metrics_have_the_statistics_of_every_layer() {
 
 #[test]
 fn the_terminal_shows_data_network_device_folder_layers_and_result() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let shown = text(&mut place.train("run", &["--epochs", "1"]));
     for part in ["data     mnist", "network  convnetjs-mnist: 5994 parameters", "device   cpu: ", "folder   "] {
         assert!(shown.lines().any(|line| line.starts_with(part)), "{part:?} not in: {shown}");
@@ -362,7 +344,7 @@ fn the_terminal_shows_data_network_device_folder_layers_and_result() {
 
 #[test]
 fn without_out_the_run_folder_is_named_after_the_network() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.command(&["--steps", "1"]).current_dir(place.folder.path()).assert().success();
     let runs = entries(&place.path("runs"));
     assert!(runs.len() == 1 && runs[0].starts_with("convnetjs-mnist-"), "{runs:?}");
@@ -370,14 +352,14 @@ fn without_out_the_run_folder_is_named_after_the_network() {
 
 #[test]
 fn the_environment_names_the_folder_of_the_data() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let mut command = glassnet(&["train", "--device", "cpu", "--steps", "1", "--dataset", "mnist", "--out"]);
     command.arg(place.path("run")).env("GLASSNET_DATA", place.path("data")).assert().success();
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_whatever_the_number_of_threads() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("all", &["--epochs", "1"]).assert().success();
     place.train("one", &["--epochs", "1"]).env("RAYON_NUM_THREADS", "1").assert().success();
     place.train("other", &["--epochs", "1", "--seed", "2"]).assert().success();
@@ -398,7 +380,7 @@ fn timeless(mut row: Value) -> Value {
 
 #[test]
 fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     // 45 steps an epoch; checkpoints at epochs' ends and at neither multiple of the rows' steps.
     let mut args = vec!["--steps", "600", "--batch-size", "5", "--stats-every", "7", "--checkpoint-every", "20"];
     args.extend(["--schedule", "one-cycle", "--ema", "0.98"]);
@@ -446,7 +428,7 @@ impl Place {
 fn ctrl_c_saves_a_checkpoint_and_says_how_to_resume() {
     use std::io::Read;
 
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let mut running = place.start(place.train("run", &["--steps", "1000000", "--stats-every", "5"]));
     place.wait_for_rows("run", 2);
     // The shell has `kill` built in, also where no such program is installed.
@@ -471,7 +453,7 @@ fn a_run_on_the_gpu_goes_on_there_and_ends_with_the_same_bytes() {
     if common::gpu().is_none() {
         return;
     }
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let train = |run: &str, steps: &str| {
         let mut command = glassnet(&["train", "--device", "gpu", "--steps", steps, "--dataset", "mnist", "--data-dir"]);
         document(command.arg(place.path("data")).arg("--out").arg(place.path(run)))
@@ -487,7 +469,7 @@ fn a_run_on_the_gpu_goes_on_there_and_ends_with_the_same_bytes() {
 
 #[test]
 fn a_run_that_has_ended_says_so_and_can_be_given_a_later_end() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("whole", &["--epochs", "2"]).assert().success();
     let first = document(&mut place.train("run", &["--epochs", "1"]));
     let again = place.resume("run", &["--json"]).assert().success();
@@ -500,7 +482,7 @@ fn a_run_that_has_ended_says_so_and_can_be_given_a_later_end() {
 
 #[test]
 fn augmentation_changes_a_run_and_can_be_switched_off() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let bare = place.file("bare.toml", NET);
     let augmented = place.file("augmented.toml", &format!("{NET}\n[augmentation]\nrotation = 15\n"));
     let run = |name: &str, net: &Path, args: &[&str]| {
@@ -525,7 +507,7 @@ fn augmentation_changes_a_run_and_can_be_switched_off() {
 
 #[test]
 fn a_run_with_every_augmentation_is_resumed_with_the_same_bytes() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let table = "rotation = 15\nscale = 0.1\nshear = 5\nshift = 1\nelastic = 1\npad = 2\nflip = [0, 1, 8]\nerase = 0.5";
     let net = place.file("net.toml", &format!("{NET}\n[augmentation]\n{table}\n"));
     let said = place.train("run", &["--steps", "9"]).arg("--net").arg(&net).assert().success();
@@ -538,7 +520,7 @@ fn a_run_with_every_augmentation_is_resumed_with_the_same_bytes() {
 
 #[test]
 fn the_final_test_averages_over_crops_and_nothing_else_changes() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let net = place.file("net.toml", &format!("{NET}\n[augmentation]\npad = 1\nflip = true\n"));
     let plain = document(place.train("plain", &["--steps", "9"]).arg("--net").arg(&net));
     let several = document(place.train("run", &["--steps", "9", "--test-crops", "10"]).arg("--net").arg(&net));
@@ -561,7 +543,7 @@ fn the_final_test_averages_over_crops_and_nothing_else_changes() {
 
 #[test]
 fn a_checkpoint_evaluates_as_the_finished_model_does() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let summary = document(&mut place.train("run", &["--epochs", "1"]));
     for file in ["run/model.safetensors", "run/checkpoint.safetensors"] {
         let mut eval = glassnet(&["eval", "--device", "cpu", "--model"]);
@@ -573,7 +555,7 @@ fn a_checkpoint_evaluates_as_the_finished_model_does() {
 
 #[test]
 fn a_learning_rate_that_explodes_is_named_by_step_layer_and_tensor_and_leaves_a_good_checkpoint() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let stderr = failing(&mut place.train("run", &["--trainer", "sgd", "--learning-rate", "1e20", "--json"]));
     let message = stderr.lines().rfind(|line| line.starts_with("error: step ")).unwrap_or_default();
     let tensors = ["activation", "activation gradient", "weight", "weight gradient", "bias", "bias gradient"];
@@ -589,7 +571,7 @@ fn a_learning_rate_that_explodes_is_named_by_step_layer_and_tensor_and_leaves_a_
 
 #[test]
 fn a_folder_that_holds_a_run_is_refused_and_left_as_it_is() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "1"]).assert().success();
     let before = place.bytes("run/model.safetensors");
     let mut again = place.train("run", &["--steps", "2"]);
@@ -599,7 +581,7 @@ fn a_folder_that_holds_a_run_is_refused_and_left_as_it_is() {
 
 #[test]
 fn somebody_elses_folder_is_refused_and_left_as_it_is() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     fs::create_dir(place.path("project")).expect("a folder");
     place.file("project/config.toml", "[build]\njobs = 2\n");
     assert_fails_with(&mut place.train("project", &["--steps", "1"]), &["config.toml", "another --out"]);
@@ -608,7 +590,7 @@ fn somebody_elses_folder_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_run_that_could_not_begin_leaves_its_folder_free() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let net = place.file("deep.toml", &deep_network());
     place.train("run", &["--batch-size", "65535"]).arg("--net").arg(net).assert().code(1);
     place.train("run", &["--steps", "1"]).assert().success();
@@ -616,7 +598,7 @@ fn a_run_that_could_not_begin_leaves_its_folder_free() {
 
 #[test]
 fn two_processes_do_not_train_in_one_folder() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let running = place.start(place.train("run", &["--steps", "1000000", "--stats-every", "5"]));
     place.wait_for_rows("run", 0);
     assert_fails_with(&mut place.resume("run", &[]), &["another process is training in "]);
@@ -625,7 +607,7 @@ fn two_processes_do_not_train_in_one_folder() {
 
 #[test]
 fn an_output_folder_that_cannot_be_made_is_an_error() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.file("file", "not a folder");
     let mut command = place.train("file/run", &["--steps", "1"]);
     assert_fails_with(&mut command, &["cannot create the run folder", &place.path("file/run").display().to_string()]);
@@ -633,7 +615,7 @@ fn an_output_folder_that_cannot_be_made_is_an_error() {
 
 #[test]
 fn what_is_no_run_cannot_be_resumed() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let path = place.path("data").display().to_string();
     assert_fails_with(&mut place.resume("data", &[]), &[&path, "is no run folder"]);
     assert_fails_with(&mut place.resume("missing", &[]), &["is no run folder"]);
@@ -642,7 +624,7 @@ fn what_is_no_run_cannot_be_resumed() {
 
 #[test]
 fn a_run_without_its_checkpoint_or_with_a_damaged_one_cannot_be_resumed() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "2"]).assert().success();
     let checkpoint = place.path("run/checkpoint.safetensors");
     let whole = place.bytes("run/checkpoint.safetensors");
@@ -654,7 +636,7 @@ fn a_run_without_its_checkpoint_or_with_a_damaged_one_cannot_be_resumed() {
 
 #[test]
 fn a_run_stopped_before_its_first_checkpoint_begins_anew_when_resumed() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("whole", &["--steps", "6"]).assert().success();
     place.train("run", &["--steps", "6"]).assert().success();
     for name in ["checkpoint.safetensors", "model.safetensors", "summary.json", "metrics.jsonl"] {
@@ -666,7 +648,7 @@ fn a_run_stopped_before_its_first_checkpoint_begins_anew_when_resumed() {
 
 #[test]
 fn a_run_killed_at_its_very_end_does_not_keep_an_older_model() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "4"]).assert().success();
     let old = ["model.safetensors", "summary.json"].map(|name| (name, place.bytes(&format!("run/{name}"))));
     place.resume("run", &["--steps", "8"]).assert().success();
@@ -683,7 +665,7 @@ fn a_run_killed_at_its_very_end_does_not_keep_an_older_model() {
 
 #[test]
 fn a_changed_config_is_refused() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "2"]).assert().success();
     let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
     let edits = [
@@ -706,7 +688,7 @@ fn a_changed_config_is_refused() {
 
 #[test]
 fn keys_and_types_that_a_config_does_not_have_are_named() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "2"]).assert().success();
     let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
     let added = |table: &str| (table.to_string(), format!("{table}lookahead = 5\n"));
@@ -736,7 +718,7 @@ fn keys_and_types_that_a_config_does_not_have_are_named() {
 
 #[test]
 fn an_end_that_lies_behind_is_refused() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "6"]).assert().success();
     fs::remove_file(place.path("run/summary.json")).expect("the summary");
     assert_fails_with(&mut place.resume("run", &["--steps", "5"]), &["at step 6 already", "--steps"]);
@@ -744,7 +726,7 @@ fn an_end_that_lies_behind_is_refused() {
 
 #[test]
 fn a_reader_who_hangs_up_does_not_end_the_training() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let command = place.train("run", &["--steps", "3"]);
     let mut child = std::process::Command::new(command.get_program())
         .args(command.get_args())
@@ -759,7 +741,7 @@ fn a_reader_who_hangs_up_does_not_end_the_training() {
 
 #[test]
 fn the_clock_goes_on_from_the_checkpoint() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "4"]).assert().success();
     let clock = |row: &Value| row["train_seconds"].as_f64();
     let rows = place.metrics("run");
@@ -770,7 +752,7 @@ fn the_clock_goes_on_from_the_checkpoint() {
 
 #[test]
 fn what_decides_the_result_cannot_change_when_a_run_is_resumed() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "1"]).assert().success();
     for (flag, value) in [("--batch-size", "10"), ("--seed", "2"), ("--preset", "vgg-mnist"), ("--trainer", "sgd")] {
         assert_fails_with(&mut place.resume("run", &[flag, value]), &[flag, "cannot change a run that is resumed"]);
@@ -780,7 +762,7 @@ fn what_decides_the_result_cannot_change_when_a_run_is_resumed() {
 
 #[test]
 fn a_run_resumes_only_on_the_data_that_it_began_with() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "1"]).assert().success();
     write_data(&place.path("data"), TRAIN - 10, TEST);
     assert_fails_with(&mut place.resume("run", &["--steps", "2"]), &["not what this run was trained on", "--data-dir"]);
@@ -788,7 +770,7 @@ fn a_run_resumes_only_on_the_data_that_it_began_with() {
 
 #[test]
 fn numbers_that_make_no_sense_are_refused_by_name() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let cases = [
         ("--learning-rate", "nan"),
         ("--learning-rate", "-0.1"),
@@ -821,7 +803,7 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
 
 #[test]
 fn options_that_contradict_each_other_are_mistakes_of_the_command_line() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--epochs", "1", "--steps", "1"]).assert().code(2);
     place.train("run", &["--preset", "vgg-mnist", "--net", "net.toml"]).assert().code(2);
     let assert = place.train("run", &["--trainer", "nonsense"]).assert().code(2);
@@ -836,7 +818,7 @@ fn options_that_contradict_each_other_are_mistakes_of_the_command_line() {
 
 #[test]
 fn a_network_that_cannot_be_is_an_error_that_names_file_and_layer() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let input = "[[layers]]\ntype = \"input\"\nheight = 28\nwidth = 28\nchannels = 1\n";
     let end = "[[layers]]\ntype = \"softmax\"\n";
     for (layer, parts) in [
@@ -863,7 +845,7 @@ fn deep_network() -> String {
 
 #[test]
 fn a_batch_that_cannot_fit_is_an_error_with_the_largest_that_would() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let net = place.file("deep.toml", &deep_network());
     let mut command = place.train("run", &["--batch-size", "65535", "--json"]);
     assert_fails_with(
@@ -874,7 +856,7 @@ fn a_batch_that_cannot_fit_is_an_error_with_the_largest_that_would() {
 
 #[test]
 fn an_adapter_that_does_not_exist_is_an_error() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let mut command = glassnet(&["train", "--dataset", "mnist", "--adapter", "no such adapter", "--data-dir"]);
     let stderr = failing(command.arg(place.path("data")).arg("--out").arg(place.path("run")));
     // Which of the two depends on the machine.
@@ -885,7 +867,7 @@ fn an_adapter_that_does_not_exist_is_an_error() {
 
 #[test]
 fn a_data_set_asked_for_and_not_there_is_an_error_that_names_the_folder() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let empty = place.path("empty");
     fs::create_dir(&empty).expect("a folder");
     let mut command = glassnet(&["train", "--device", "cpu", "--dataset", "mnist", "--data-dir"]);
@@ -896,7 +878,7 @@ fn a_data_set_asked_for_and_not_there_is_an_error_that_names_the_folder() {
 
 #[test]
 fn synthetic_digits_that_stand_in_are_named_in_the_first_and_the_last_line() {
-    let place = Place::new();
+    let place = Place::with_data(TRAIN, TEST);
     let mut command = glassnet(&["train", "--device", "cpu", "--steps", "1", "--out"]);
     let shown = text(without_data(command.arg(place.path("run")), &place.path("home")));
     let first_and_last = [shown.lines().next(), shown.lines().last()].map(Option::unwrap_or_default);

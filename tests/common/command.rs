@@ -4,7 +4,8 @@ use assert_cmd::Command;
 use glassnet::data::{Examples, FILES};
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// `glassnet ARGS`, whatever the tester's environment says about data and logs.
 pub fn glassnet(args: &[&str]) -> Command {
@@ -71,4 +72,24 @@ pub fn failure(command: &mut Command) -> String {
 pub fn assert_fails_with(command: &mut Command, parts: &[&str]) {
     let message = failure(command);
     assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
+}
+
+/// A folder with a small data set in MNIST's format, `data`, and room for runs. Tests have commands of their own for it.
+pub struct Place {
+    pub folder: TempDir,
+}
+
+impl Place {
+    /// With so many examples to train on and to test with.
+    pub fn with_data(train: usize, test: usize) -> Place {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        fs::create_dir(&data).expect("a folder for the data");
+        write_data(&data, train, test);
+        Place { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
 }
