@@ -256,40 +256,20 @@ pub struct TestExampleMessage {
     pub number: Option<f32>,
 }
 
-/// A tensor cut into tiles, before colours.
+/// A tensor cut into tiles, before colours, with its values as codes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlateMessage {
-    pub name: String,
-    pub tile: &'static str,
-    /// Of the tiles that are kept.
-    pub columns: usize,
-    pub height: usize,
-    pub width: usize,
-    pub colours: usize,
-    pub natural: bool,
-    pub min: f32,
-    pub max: f32,
-    pub tiles: usize,
+    /// Without its values.
+    #[serde(flatten)]
+    pub plate: Plate,
     pub kept: usize,
     /// Base64 of [`Plate::codes`].
     pub codes: String,
 }
 
-impl From<&Plate> for PlateMessage {
-    fn from(plate: &Plate) -> Self {
-        PlateMessage {
-            name: plate.name.clone(),
-            tile: plate.tile,
-            columns: plate.columns,
-            height: plate.height,
-            width: plate.width,
-            colours: plate.colours,
-            natural: plate.natural,
-            min: plate.min,
-            max: plate.max,
-            tiles: plate.tiles,
-            kept: plate.kept(),
-            codes: STANDARD.encode(plate.codes()),
-        }
+impl From<Plate> for PlateMessage {
+    fn from(plate: Plate) -> Self {
+        let (kept, codes) = (plate.kept(), STANDARD.encode(plate.codes()));
+        PlateMessage { plate: Plate { values: Vec::new(), ..plate }, kept, codes }
     }
 }

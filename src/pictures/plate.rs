@@ -2,9 +2,10 @@
 
 use super::palette::Palette;
 use super::tiles::{self, Image, Tiles};
+use serde::Serialize;
 
 /// A tensor cut into tiles, before colours.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plate {
     /// The tensor's name, as `conv1.weight_gradient`.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct Plate {
     /// Tiles that there are.
     pub tiles: usize,
     /// Those of the tiles that are kept, row by row: `[kept][height][width][colours]`.
+    #[serde(skip)]
     pub values: Vec<f32>,
 }
 

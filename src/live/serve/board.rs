@@ -144,8 +144,8 @@ impl Board {
     }
 
     pub fn attend(&self, inner: &Inner) {
-        let wanted = inner.paused || inner.weights_wanted || inner.measure || !inner.changes.is_empty();
-        self.attention.store(wanted, Ordering::Release);
+        let asked = inner.weights_wanted || inner.measure || !inner.changes.is_empty() || inner.restart.is_some();
+        self.attention.store(inner.paused || asked, Ordering::Release);
         self.wake.notify_all();
     }
 
@@ -335,11 +335,14 @@ impl Board {
 
     /// Whether another run should take this one's place.
     pub fn wants_restart(&self) -> bool {
-        self.lock().restart.is_some()
+        self.attention.load(Ordering::Acquire) && self.lock().restart.is_some()
     }
 
     pub fn take_restart(&self) -> Option<Settings> {
-        self.lock().restart.take()
+        let mut inner = self.lock();
+        let restart = inner.restart.take();
+        self.attend(&inner);
+        restart
     }
 
     /// The answer to whoever asked for another run, which could not be begun.
@@ -365,8 +368,7 @@ impl Board {
 
     // What the viewer does.
 
-    /// Waits for a job or, once `due`, for something to look at, with new weights where the run can give them; `None` when
-    /// all is over.
+    /// Waits for a job or, once `due`, for something to look at; `None` when all is over.
     pub fn next(&self, due: Instant) -> Option<Next> {
         let mut inner = self.lock();
         loop {
@@ -380,11 +382,12 @@ impl Board {
             let now = Instant::now();
             let resting = inner.paused || inner.status.state.is_over();
             let wanted = !inner.watchers.is_empty() && (inner.view_stale || (!resting && now >= due));
-            let viewed = inner.weights.as_ref().map(|weights| weights.step);
             if wanted && inner.subject.is_some() {
-                return Some(Next::View(viewed));
+                return Some(Next::View);
             }
-            let left = due.saturating_duration_since(now).clamp(Duration::from_millis(10), Duration::from_millis(200));
+            // Whoever comes or asks wakes it.
+            let longest = Duration::from_millis(200);
+            let left = if now < due { (due - now).min(longest) } else { longest };
             inner = self.sleep(inner, left);
         }
     }
@@ -440,8 +443,7 @@ impl Board {
 /// What the viewer does next.
 pub(super) enum Next {
     Job(Job),
-    /// A view, where the last one was of the weights of this step.
-    View(Option<u64>),
+    View,
 }
 
 impl Inner {

@@ -12,7 +12,7 @@ use crate::live::message::{
     ExampleMessage, Message, Part, PlateMessage, PlatesMessage, ScoreMessage, TestExampleMessage, TestMessage,
     ViewMessage,
 };
-use crate::net::{Network, Shape};
+use crate::net::{Network, Node, Shape};
 use crate::pictures::Plate;
 use crate::train::Change;
 use crate::{Error, Result};
@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The share of the time that views may take while a run goes on.
 const SHARE: f64 = 0.02;
-/// Values of a tensor that come along with a view.
+/// Values of a tensor that come along with a view, and of all test images.
 const MOST_VALUES: usize = 1 << 15;
+const MOST_TEST_VALUES: usize = 1 << 19;
 /// Test examples of a view, and of the window that the accuracy is over.
 const TESTS: usize = 20;
 const WINDOW: usize = 200;
@@ -51,21 +52,17 @@ pub(super) fn run(board: &Board) {
         let began = Instant::now();
         match next {
             Next::Job(job) => answer(board, &mut lens, job),
-            Next::View(seen) => {
+            Next::View => {
                 let Some(task) = board.task() else {
                     due = began + SHORTEST;
                     continue;
                 };
-                let trains = task.trains;
-                // Without new weights there is nothing new but the example.
                 let computing = Instant::now();
-                if !(trains && seen == Some(task.weights.step))
-                    && let Err(error) = look(board, &mut lens, &task)
-                {
+                if let Err(error) = look(board, &mut lens, &task) {
                     log::debug!("the live page has no pictures: {error}");
                     board.no_pictures(error.to_string());
                 }
-                let rest = if trains { computing.elapsed().div_f64(SHARE) } else { Duration::ZERO };
+                let rest = if task.trains { computing.elapsed().div_f64(SHARE) } else { Duration::ZERO };
                 due = began + rest.max(SHORTEST);
             }
         }
@@ -100,8 +97,8 @@ fn view(network: &Network, inspection: &Inspection, step: u64, example: ExampleM
     let labelled = example != ExampleMessage::Drawn;
     let kept = |plate: &Plate| labelled || plate.name.ends_with(".activation");
     let plates = |node| {
-        let plates = Plate::of_layer(node, &inspection.tensors, MOST_VALUES);
-        plates.iter().filter(|plate| kept(plate)).map(PlateMessage::from).collect()
+        let plates = Plate::of_layer(node, &inspection.tensors, most(node));
+        plates.into_iter().filter(kept).map(PlateMessage::from).collect()
     };
     let layers = network.nodes.iter().map(|node| PlatesMessage { layer: node.name.clone(), plates: plates(node) });
     let (top, number) = answers(network, &inspection.scores);
@@ -115,6 +112,11 @@ fn view(network: &Network, inspection: &Inspection, step: u64, example: ExampleM
         explanations: Vec::new(),
         tests: Vec::new(),
     }
+}
+
+/// Values of a layer's tensor that come along: of a large image at least one map.
+fn most(node: &Node) -> usize {
+    MOST_VALUES.max(3 * node.output.height * node.output.width)
 }
 
 /// The likeliest classes, or the number.
@@ -150,9 +152,9 @@ impl Lens {
         let (saliency, grad_cam) = pollster::block_on(self.inspector.attribution(image))?;
         let maps = [saliency].into_iter().chain(grad_cam.map(|grad_cam| grad_cam.map));
         let plate = |map: NamedTensor| {
-            let plate = PlateMessage::from(&Plate::of_map(&map));
+            let plate = Plate::of_map(&map);
             let name = plate.name.trim_start_matches("explanation.").to_string();
-            PlateMessage { name, ..plate }
+            PlateMessage::from(Plate { name, ..plate })
         };
         Ok(maps.map(plate).collect())
     }
@@ -160,7 +162,8 @@ impl Lens {
     /// The next test examples, and the share of the last ones that were right.
     fn tests(&mut self, weights: &Weights) -> Result<(Vec<TestExampleMessage>, TestMessage)> {
         let (network, all) = (&self.subject.settings.network, &self.subject.dataset.test);
-        let count = TESTS.min(all.len());
+        let size: usize = all.shape.iter().product();
+        let count = (MOST_TEST_VALUES / size.max(1)).clamp(1, TESTS).min(all.len());
         let indices: Vec<usize> = (0..count).map(|i| (self.next_test + i) % all.len()).collect();
         self.next_test = (self.next_test + count) % all.len().max(1);
         let pixels = indices.iter().flat_map(|i| all.image(*i)).copied().collect();
@@ -195,7 +198,7 @@ fn picture(network: &Network, image: &[u8], shape: [usize; 3]) -> PlateMessage {
     let input = &network.nodes[0];
     let values = image.iter().map(|byte| f32::from(*byte) / 255.0 - 0.5).collect();
     let tensor = NamedTensor { name: format!("{}.activation", input.name), shape: shape.to_vec(), values };
-    PlateMessage::from(&Plate::of_layer(input, &[tensor], MOST_VALUES)[0])
+    PlateMessage::from(Plate::of_layer(input, &[tensor], usize::MAX).swap_remove(0))
 }
 
 /// The class whose number is nearest.
