@@ -6,6 +6,7 @@ mod common;
 use common::live::{Answer, LONG, Trainer, wait_for};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessesToUpdate, System};
 
@@ -322,4 +323,52 @@ fn half_requests_hold_up_nobody() {
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     drop(halves);
     trainer.assert_well();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_outlives_more_connections_than_its_files_allow() {
+    let mut trainer = Trainer::start(&["--checkpoint-every", "20"]);
+    // Enough for the connections that are taken at a time and for the run's own files, and no more.
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &trainer.id().to_string(), "--nofile=180:180"])
+        .status()
+        .expect("util-linux has prlimit");
+    assert!(limited.success());
+    let silent: Vec<_> = (0..300).map(|_| trainer.connect()).collect();
+    let checkpoints =
+        |trainer: &Trainer| trainer.metrics(Path::new("run")).iter().filter(|row| row["kind"] == "checkpoint").count();
+    let before = checkpoints(&trainer);
+    wait_for("ten checkpoints more", || (checkpoints(&trainer) > before + 10).then_some(()));
+    drop(silent);
+    wait_for("room", || (trainer.get("/").status == 200).then_some(()));
+    trainer.assert_well();
+}
+
+#[test]
+fn a_run_can_begin_with_a_pause_and_other_settings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut trainer = Trainer::start_in(folder, &["--live", "--paused"], &[]);
+    let paused = wait_for("the pause", || Some(trainer.status()).filter(|status| status["state"] == "paused"));
+    assert_eq!(paused["step"], 0);
+    assert_eq!(trainer.control(&json!({"do": "set", "learning_rate": 0.25})).status, 200);
+    assert_eq!(trainer.changes("learning_rate")[0]["step"], 0);
+    assert_eq!(trainer.control(&json!({"do": "resume"})).status, 200);
+    wait_for("steps", || (trainer.status()["step"].as_u64() > Some(0)).then_some(()));
+    trainer.assert_well();
+}
+
+#[test]
+fn whoever_asks_for_what_ends_the_run_is_answered_and_the_error_is_told_at_once() {
+    let trainer = Trainer::start(&[]);
+    let mut watcher = trainer.watch();
+    std::fs::rename(trainer.path("run"), trainer.path("moved")).expect("it can be moved");
+    let began = Instant::now();
+    let answer = trainer.control(&json!({"do": "set", "learning_rate": 0.5}));
+    assert_eq!(answer.status, 422);
+    assert!(answer.error().contains("cannot"), "{}", answer.error());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    // While somebody watches.
+    wait_for("the failure on the page", || (watcher.next("status")["state"] == "failed").then_some(()));
+    wait_for("the error", || trainer.printed().contains("error: cannot").then_some(()));
 }
