@@ -140,8 +140,8 @@ pub(super) fn write<'a>(device: &Device, run: Run<'a>, test: Option<Evaluation>,
 
 /// A report's pictures into an event file.
 pub(super) fn pictures(events: &mut Events, report: &Report<'_>) -> Result<()> {
-    events.pictures(0, report.plates.iter().flat_map(|layer| &layer.start))?;
-    events.pictures(report.run.step, report.plates.iter().flat_map(|layer| &layer.end))
+    events.pictures(0, report.pictures.iter().flat_map(|layer| &layer.start))?;
+    events.pictures(report.run.step, report.pictures.iter().flat_map(|layer| &layer.end))
 }
 
 /// The settings as `config.toml` has them.

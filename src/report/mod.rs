@@ -9,13 +9,13 @@ mod history;
 pub mod html;
 mod mistakes;
 mod page;
-mod plates;
+mod pictures;
 pub mod tensorboard;
 mod timing;
 
 pub use history::History;
 pub use mistakes::Mistake;
-pub use plates::{LayerPlates, Plate};
+pub use pictures::{LayerPictures, Picture};
 pub use timing::{LayerTime, LayerTimes};
 
 use crate::data::Dataset;
@@ -59,7 +59,7 @@ pub struct Report<'a> {
     pub mistakes: Vec<Mistake>,
     /// `None` where the device's clock said nothing that can be used.
     pub times: Option<LayerTimes>,
-    pub plates: Vec<LayerPlates>,
+    pub pictures: Vec<LayerPictures>,
 }
 
 impl<'a> Report<'a> {
@@ -84,8 +84,8 @@ impl<'a> Report<'a> {
         let first = network.initial_parameters(settings.seed);
         let start = inspect(&processor, network, &first, &dataset.test, SHOWN).await?;
         let end = inspect(&processor, network, run.weights, &dataset.test, SHOWN).await?;
-        let plates = plates::plates(network, &start, &end)?;
-        Ok(Report { run, device: device.info(), test, mistakes, times, plates })
+        let pictures = pictures::of_layers(network, &start, &end)?;
+        Ok(Report { run, device: device.info(), test, mistakes, times, pictures })
     }
 
     /// The page.

@@ -3,8 +3,8 @@
 use super::{OPEN, updates};
 use crate::exec::Clock;
 use crate::report::html::{Table, escaped, figure, or_dash};
-use crate::report::plates::address;
-use crate::report::{LayerTimes, Plate, Report, SHOWN};
+use crate::report::pictures::address;
+use crate::report::{LayerTimes, Picture, Report, SHOWN};
 
 pub(super) fn pictures(report: &Report<'_>) -> String {
     let run = &report.run;
@@ -18,8 +18,8 @@ pub(super) fn pictures(report: &Report<'_>) -> String {
         escaped(names.get(label).unwrap_or(&label.to_string())),
         updates(run.step)
     );
-    let open = if report.plates.len() <= OPEN { " open" } else { "" };
-    for (layer, node) in report.plates.iter().zip(&run.settings.network.nodes) {
+    let open = if report.pictures.len() <= OPEN { " open" } else { "" };
+    for (layer, node) in report.pictures.iter().zip(&run.settings.network.nodes) {
         text += &format!(
             "<details{open}><summary>{} <span>{}, {}</span></summary>\n",
             escaped(&layer.layer),
@@ -35,7 +35,7 @@ pub(super) fn pictures(report: &Report<'_>) -> String {
     text
 }
 
-fn shown(plate: &Plate, when: &str) -> String {
+fn shown(plate: &Picture, when: &str) -> String {
     let (layer, what) = plate.name.rsplit_once('.').unwrap_or_default();
     let (layer, what) = (escaped(layer), escaped(&what.replace('_', " ")));
     let (caption, scale, [width, height]) = (escaped(&plate.caption), &plate.scale, plate.size);

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::net::Layer;
 use crate::report::html::{escaped, figure, percent};
-use crate::report::plates::{address, example};
+use crate::report::pictures::{address, example};
 use crate::report::{Mistake, Report};
 
 /// Classes that the matrix shows, at most: those with the most mistakes.

@@ -6,7 +6,7 @@
 
 mod proto;
 
-use super::{History, Plate};
+use super::{History, Picture};
 use crate::error::{Error, Result};
 use crate::kernels::statistics::Summary as Figures;
 use crate::program::LayerStatistics;
@@ -198,11 +198,11 @@ impl Events {
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be written.
-    pub fn pictures<'a>(&mut self, step: u64, plates: impl Iterator<Item = &'a Plate>) -> Result<()> {
+    pub fn pictures<'a>(&mut self, step: u64, pictures: impl Iterator<Item = &'a Picture>) -> Result<()> {
         if step == 0 && std::mem::replace(&mut self.start, true) {
             return Ok(());
         }
-        let picture = |plate: &Plate| Value {
+        let picture = |plate: &Picture| Value {
             tag: plate.name.replacen('.', "/", 1),
             image: Some(Image {
                 height: plate.size[1] as i32,
@@ -213,7 +213,7 @@ impl Events {
             ..Value::default()
         };
         // An event each: a reader drops records that are very large.
-        plates.map(picture).try_for_each(|value| self.values(now(), step, vec![value]))
+        pictures.map(picture).try_for_each(|value| self.values(now(), step, vec![value]))
     }
 
     fn text(&mut self, time: f64, step: u64, tag: &str, text: &str) -> Result<()> {
@@ -419,8 +419,13 @@ mod tests {
     #[test]
     fn pictures_of_the_start_are_written_once_in_a_run() {
         let run = tempfile::tempdir().expect("a folder");
-        let plate =
-            Plate { name: "a.weight".into(), caption: String::new(), scale: String::new(), png: vec![1], size: [1, 1] };
+        let plate = Picture {
+            name: "a.weight".into(),
+            caption: String::new(),
+            scale: String::new(),
+            png: vec![1],
+            size: [1, 1],
+        };
         let images = |path: &Path| {
             let bytes = fs::read(path).expect("the file");
             let (mut rest, mut steps) = (&bytes[..], Vec::new());

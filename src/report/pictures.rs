@@ -22,7 +22,7 @@ const ALL_MAPS: usize = 1_500_000;
 
 /// A tensor, drawn.
 #[derive(Debug, Clone)]
-pub struct Plate {
+pub struct Picture {
     /// As `conv1.weight_gradient`.
     pub name: String,
     /// Range of all values, what a tile is, what is left out.
@@ -36,14 +36,14 @@ pub struct Plate {
 
 /// The pictures of one layer, of the run's first weights and of its last ones: the same tensors in the same order.
 #[derive(Debug, Clone)]
-pub struct LayerPlates {
+pub struct LayerPictures {
     pub layer: String,
-    pub start: Vec<Plate>,
-    pub end: Vec<Plate>,
+    pub start: Vec<Picture>,
+    pub end: Vec<Picture>,
 }
 
 /// Draws every layer of two inspections of the same example.
-pub(super) fn plates(network: &Network, start: &Inspection, end: &Inspection) -> Result<Vec<LayerPlates>> {
+pub(super) fn of_layers(network: &Network, start: &Inspection, end: &Inspection) -> Result<Vec<LayerPictures>> {
     let count = |maps: bool| 2 * start.tensors.iter().filter(|t| is_drawn(t) && is_map(t) == maps).count();
     let most = |all: usize, [least, most]: [usize; 2], count: usize| (all / count.max(1)).clamp(least, most);
     let (maps, others) = (most(ALL_MAPS, MAPS, count(true)), most(ALL_VALUES, VALUES, count(false)));
@@ -64,7 +64,7 @@ pub(super) fn plates(network: &Network, start: &Inspection, end: &Inspection) ->
         let drawn = |plates: Vec<pictures::Plate>, which: usize| {
             plates.into_iter().zip(&reaches).map(|(plate, reach)| drawn(plate, reach[which])).collect::<Result<_>>()
         };
-        Ok(LayerPlates { layer: node.name.clone(), start: drawn(start, 0)?, end: drawn(end, 1)? })
+        Ok(LayerPictures { layer: node.name.clone(), start: drawn(start, 0)?, end: drawn(end, 1)? })
     };
     network.nodes.iter().map(layer).collect()
 }
@@ -86,13 +86,13 @@ fn is_gradient(name: &str) -> bool {
 }
 
 /// The one place that knows how tensors become pictures; `reach` is the value at the colours' ends.
-fn drawn(plate: pictures::Plate, reach: f32) -> Result<Plate> {
+fn drawn(plate: pictures::Plate, reach: f32) -> Result<Picture> {
     let [min, max] = [plate.min, plate.max].map(number);
     let (kept, tiles) = (plate.kept(), plate.tiles);
     let left_out = if kept < tiles { format!("; {kept} of {tiles} tiles are drawn") } else { String::new() };
     let palette = Palette::default();
     let image = plate.draw_with_reach(palette, reach);
-    Ok(Plate {
+    Ok(Picture {
         caption: format!("from {min} to {max}; a tile is {}{left_out}", plate.tile),
         scale: scale(&plate, reach, palette),
         size: [image.width, image.height],
