@@ -349,8 +349,8 @@ struct Recorder<'a> {
 }
 
 impl Observer for Recorder<'_> {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
-        match &event {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
+        match event {
             Event::Step(row) => self.points.push(Point::of(row)),
             Event::Epoch(row, _) => self.epochs.push((*row).clone()),
             Event::Trained { .. } => self.trained = true,

@@ -186,9 +186,9 @@ struct Keeper {
 }
 
 impl Observer for Keeper {
-    fn event(&mut self, event: Event<'_>) -> glassnet::Result<()> {
+    fn event(&mut self, event: &Event<'_>) -> glassnet::Result<()> {
         if let Event::Checkpoint(state) = event {
-            self.states.push(state.clone());
+            self.states.push((*state).clone());
         }
         Ok(())
     }

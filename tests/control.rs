@@ -89,17 +89,17 @@ impl Script {
 }
 
 impl Observer for Script {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
-            Event::Checkpoint(state) => self.states.push((state.clone(), self.commands.clone())),
-            Event::Step(row) => self.rows.push(row.clone()),
-            Event::Epoch(row, _) => self.epochs.push(row.clone()),
-            Event::Changed { row, settings, .. } => self.changed.push((row.clone(), settings.clone())),
+            Event::Checkpoint(state) => self.states.push(((*state).clone(), self.commands.clone())),
+            Event::Step(row) => self.rows.push((*row).clone()),
+            Event::Epoch(row, _) => self.epochs.push((*row).clone()),
+            Event::Changed { row, settings, .. } => self.changed.push(((*row).clone(), (*settings).clone())),
             Event::Refused { change, why } => {
-                self.refused.push((change.clone(), why.to_string(), matches!(why, Error::TooLarge(_))));
+                self.refused.push(((*change).clone(), why.to_string(), matches!(why, Error::TooLarge(_))));
             }
-            Event::Weights { step, weights } => self.weights.push((step, weights.to_vec())),
-            Event::Progress(progress) => self.progress.push(progress),
+            Event::Weights { step, weights } => self.weights.push((*step, weights.to_vec())),
+            Event::Progress(progress) => self.progress.push(progress.clone()),
             _ => {}
         }
         Ok(())
@@ -593,13 +593,13 @@ struct Writer {
 }
 
 impl Observer for Writer {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
         let data = data();
         let killed = |what: &str, change: usize| match self.killed_before == Some((what, change)) {
             true => Err(Error::Device("killed".into())),
             false => Ok(()),
         };
-        match &event {
+        match event {
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
             Event::Best { step, weights } => {

@@ -351,8 +351,12 @@ fn a_run_can_begin_with_a_pause_and_other_settings() {
     let mut trainer = Trainer::start_in(folder, &["--live", "--paused"], &[]);
     let paused = wait_for("the pause", || Some(trainer.status()).filter(|status| status["state"] == "paused"));
     assert_eq!(paused["step"], 0);
-    assert_eq!(trainer.control(&json!({"do": "set", "learning_rate": 0.25})).status, 200);
-    assert_eq!(trainer.changes("learning_rate")[0]["step"], 0);
+    // What is answered is written down, each time.
+    for number in 1..=30 {
+        assert_eq!(trainer.control(&json!({"do": "set", "learning_rate": f64::from(number) / 128.0})).status, 200);
+        let changes = trainer.changes("learning_rate");
+        assert_eq!((changes.len(), &changes[number as usize - 1]["step"]), (number as usize, &json!(0)));
+    }
     assert_eq!(trainer.control(&json!({"do": "resume"})).status, 200);
     wait_for("steps", || (trainer.status()["step"].as_u64() > Some(0)).then_some(()));
     trainer.assert_well();

@@ -20,11 +20,11 @@ struct Keeper {
 }
 
 impl Observer for Keeper {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
             Event::Checkpoint(state) => {
                 self.steps = state.step;
-                self.states.push(state.clone());
+                self.states.push((*state).clone());
             }
             Event::Step(row) => {
                 self.rows += 1;

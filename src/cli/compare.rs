@@ -264,9 +264,9 @@ impl View {
 }
 
 impl Observer for View {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
         match event {
-            Event::Started { end, .. } => self.bar.set_length(end),
+            Event::Started { end, .. } => self.bar.set_length(*end),
             Event::Progress(progress) => {
                 let loss = progress.loss.map_or("-".into(), figure);
                 let text = format!("loss {loss} {:.0} images/s", progress.images_per_second);

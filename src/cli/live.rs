@@ -68,9 +68,11 @@ pub(super) struct Watched<'a, O> {
 }
 
 impl<O: Observer> Observer for Watched<'_, O> {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
-        self.live.event(&event);
-        self.reporter.event(event)
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
+        // What the page says is done is in the folder.
+        self.reporter.event(event)?;
+        self.live.event(event);
+        Ok(())
     }
 
     fn should_stop(&self) -> bool {

@@ -49,8 +49,8 @@ pub(super) struct Reporter<'a> {
 }
 
 impl Observer for Reporter<'_> {
-    fn event(&mut self, event: Event<'_>) -> Result<()> {
-        match &event {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
+        match event {
             Event::FirstStep if self.first => {
                 self.first_step_seconds = Some(super::since_launch().as_secs_f64());
             }
@@ -73,14 +73,14 @@ impl Observer for Reporter<'_> {
             _ => {}
         }
         if let Some(events) = &mut self.events {
-            match &event {
+            match event {
                 Event::Step(row) => events.step(row)?,
                 Event::Epoch(row, _) => events.epoch(row)?,
                 Event::Changed { row, .. } => events.change(row)?,
                 _ => {}
             }
         }
-        self.view.show(&event)
+        self.view.show(event)
     }
 
     fn should_stop(&self) -> bool {

@@ -53,7 +53,7 @@ impl Run<'_> {
                 images_per_second: examples as f64 / seconds,
             };
             self.shown = (self.arrived, train_seconds);
-            self.observer.event(Event::Progress(progress))?;
+            self.observer.event(&Event::Progress(progress))?;
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl Run<'_> {
                 self.windows.training.push(examples, loss, correct);
                 self.arrived = step + 1;
                 if step == self.first {
-                    self.observer.event(Event::FirstStep)?;
+                    self.observer.event(&Event::FirstStep)?;
                 }
             }
             Kind::Window => {
@@ -150,7 +150,7 @@ impl Run<'_> {
             time_per_example: timings.map(|t| phases(&t, valid)),
             layers: statistics.layers,
         };
-        self.observer.event(Event::Step(&row))?;
+        self.observer.event(&Event::Step(&row))?;
         self.last_row = Some(row);
         Ok(())
     }

@@ -38,7 +38,7 @@ impl<'a> Run<'a> {
     async fn hand_out(&mut self, step: u64) -> Result<()> {
         self.drain().await?;
         let weights = self.session.weights(&self.settings.network).await?;
-        self.observer.event(Event::Weights { step, weights: &weights })
+        self.observer.event(&Event::Weights { step, weights: &weights })
     }
 
     /// Makes a change after `step` updates, with a checkpoint that has it: a run killed before goes on without, a run killed
@@ -47,7 +47,7 @@ impl<'a> Run<'a> {
         let settings = match self.settings.changed(&change) {
             Ok(settings) => settings,
             Err(why) => {
-                self.observer.event(Event::Refused { change: &change, why: &why })?;
+                self.observer.event(&Event::Refused { change: &change, why: &why })?;
                 return Ok(self);
             }
         };
@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
             };
             self.session.restore(&snapshot)?;
             if let Some(why) = refused {
-                self.observer.event(Event::Refused { change: &change, why: &why })?;
+                self.observer.event(&Event::Refused { change: &change, why: &why })?;
                 return Ok(self);
             }
         }
@@ -94,6 +94,6 @@ impl<'a> Run<'a> {
         self.end = self.course.end();
         self.changes.push(row.clone());
         self.save(step, snapshot)?;
-        self.observer.event(Event::Changed { row: &row, settings: &self.settings, end: self.end })
+        self.observer.event(&Event::Changed { row: &row, settings: &self.settings, end: self.end })
     }
 }

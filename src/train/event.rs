@@ -87,7 +87,7 @@ pub enum Event<'a> {
 
 /// Receives the events of a run; an error ends it.
 pub trait Observer {
-    fn event(&mut self, event: Event<'_>) -> Result<()>;
+    fn event(&mut self, event: &Event<'_>) -> Result<()>;
 
     /// Asked between steps; true ends the run after a checkpoint.
     fn should_stop(&self) -> bool;

@@ -137,7 +137,7 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     async fn train(mut self, first: u64, begins: bool) -> Result<Outcome> {
         let before = self.stopwatch.elapsed();
-        self.observer.event(Event::Started {
+        self.observer.event(&Event::Started {
             first_step: first,
             end: self.end,
             steps_per_epoch: self.course.sampler.steps_per_epoch(),
@@ -181,7 +181,7 @@ impl Run<'_> {
         let (examples_seen, session) = (self.examples_seen(done), self.examples_seen(done) - self.examples_seen(first));
         let images_per_second = session as f64 / (state.train_seconds - before).max(1e-9);
         let Run { device, dataset, session, observer, settings, end, .. } = self;
-        observer.event(Event::Trained { step: done, weights: &weights })?;
+        observer.event(&Event::Trained { step: done, weights: &weights })?;
         // The test has the device's memory to itself.
         drop(session);
         let batch = settings.batch_size.max(100);
@@ -254,12 +254,12 @@ impl Run<'_> {
 
     async fn end_epoch(&mut self, done: u64) -> Result<EpochRow> {
         let row = self.validate(done).await?;
-        self.observer.event(Event::Epoch(&row, self.last_row.as_ref()))?;
+        self.observer.event(&Event::Epoch(&row, self.last_row.as_ref()))?;
         let loss = row.validation_loss;
         if loss.is_finite() && self.best.is_none_or(|best| loss < best.validation_loss) {
             self.best = Some(Best::of(&row));
             let weights = self.session.weights(&self.settings.network).await?;
-            self.observer.event(Event::Best { step: done, weights: &weights })?;
+            self.observer.event(&Event::Best { step: done, weights: &weights })?;
         }
         Ok(row)
     }
@@ -305,7 +305,7 @@ impl Run<'_> {
     pub fn save(&mut self, done: u64, snapshot: Snapshot) -> Result<()> {
         let state = self.state(done, snapshot.clone());
         self.good = (done, snapshot);
-        self.observer.event(Event::Checkpoint(&state))
+        self.observer.event(&Event::Checkpoint(&state))
     }
 
     fn state(&self, step: u64, snapshot: Snapshot) -> State {
