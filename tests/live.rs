@@ -376,3 +376,39 @@ fn whoever_asks_for_what_ends_the_run_is_answered_and_the_error_is_told_at_once(
     wait_for("the failure on the page", || (watcher.next("status")["state"] == "failed").then_some(()));
     wait_for("the error", || trainer.printed().contains("error: cannot").then_some(()));
 }
+
+#[test]
+fn another_run_in_place_of_a_resumed_one_takes_no_time_from_it() {
+    let trainer = Trainer::start(&["--checkpoint-every", "20"]);
+    let checkpoint = |row: &Value| row["kind"] == "checkpoint";
+    wait_for("a checkpoint", || trainer.metrics(Path::new("run")).iter().any(checkpoint).then_some(()));
+    let trainer = trainer.resumed(&["--live", "--paused"]);
+    wait_for("the pause", || (trainer.status()["state"] == "paused").then_some(()));
+    let network = trainer.watch().next("run")["network"].clone();
+    let answer = trainer.control(&json!({"do": "restart", "network": network}));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let row = wait_for("the row", || trainer.changes("network").pop());
+    assert!(row["step"].as_u64() > Some(0) && row["train_seconds"].as_f64() > Some(0.0), "{row}");
+}
+
+#[test]
+fn the_page_hears_of_an_error_before_the_first_step() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that takes nothing");
+    let folder = tempfile::tempdir().expect("a folder");
+    let trainer = Trainer::start_to(folder, &["--live", "--paused"], &[], full.into());
+    let mut watcher = trainer.watch();
+    let failed = wait_for("the failure", || Some(watcher.next("status")).filter(|status| status["state"] == "failed"));
+    assert!(failed["message"].as_str().is_some_and(|why| why.contains("standard output")), "{failed}");
+}
+
+#[test]
+fn a_reader_who_has_gone_makes_no_failure_of_a_run() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut trainer = Trainer::start_to(folder, &["--live"], &["--steps", "50"], writer.into());
+    let mut watcher = trainer.watch();
+    wait_for("the end", || (watcher.next("status")["state"] == "ended").then_some(()));
+    drop(watcher);
+    trainer.wait();
+}

@@ -306,6 +306,10 @@ fn changes_during_a_run_are_shown_and_rows_of_unknown_kinds_are_no_matter() {
     assert!(page.contains("1 rows of metrics.jsonl cannot be read"), "the damaged line is told");
 }
 
+fn row(line: &str) -> Value {
+    serde_json::from_str(line).expect("a row is a JSON document")
+}
+
 #[test]
 fn a_run_that_was_interrupted_is_reported_as_of_its_checkpoint() {
     let place = Place::with_data(250, TEST);
@@ -319,12 +323,23 @@ fn a_run_that_was_interrupted_is_reported_as_of_its_checkpoint() {
     for name in ["model.safetensors", "summary.json"] {
         fs::remove_file(place.path("run").join(name)).expect("the file");
     }
+    // As of a checkpoint between two rows of statistics, after 83 s.
+    let path = place.path("run/metrics.jsonl");
+    let mut rows: Vec<Value> = fs::read_to_string(&path).expect("rows").lines().map(row).collect();
+    rows.retain(|row| !(row["kind"] == "step" && row["step"] == 10));
+    let checkpoint = rows.iter_mut().rfind(|row| row["kind"] == "checkpoint").expect("a checkpoint");
+    assert_eq!(checkpoint["step"], 10);
+    checkpoint["train_seconds"] = 83.into();
+    fs::write(&path, rows.iter().map(|row| row.to_string() + "\n").collect::<String>()).expect("rows");
     let out = place.path("elsewhere.html");
     let written = document(&mut place.report("run", &["--out", out.to_str().expect("a path")]));
     assert_eq!((&written["finished"], &written["step"]), (&false.into(), &10.into()), "{written}");
     let page = fs::read_to_string(&out).expect("the page");
     assert_sound(&page);
     assert!(page.contains("has not come to its end") && page.contains("after 10 updates"));
+    for figure in ["<dt>Examples seen</dt><dd>200</dd>", "<dt>Training time</dt><dd>1 min 23 s</dd>"] {
+        assert!(page.contains(figure), "{figure}");
+    }
     // The moving average, which the test would have used.
     assert_eq!(serde_json::json!(confusion(&page)), averaged);
     assert!(!place.path("run/report.html").exists());

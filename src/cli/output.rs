@@ -29,7 +29,7 @@ impl Output {
             note(text);
             return Ok(());
         }
-        print(text).or_else(|error| if is_hang_up(&error) { Ok(()) } else { Err(error) })
+        unless_hung_up(print(text))
     }
 
     /// The result: `document` with `--json`, else the text.
@@ -60,6 +60,11 @@ pub fn note(text: impl Display) {
 pub fn is_hang_up(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. }
         if path.as_os_str() == STDOUT && source.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// What was printed, where it matters nothing that nobody read it.
+pub fn unless_hung_up(printed: Result<()>) -> Result<()> {
+    printed.or_else(|error| if is_hang_up(&error) { Ok(()) } else { Err(error) })
 }
 
 /// Progress of countable work on stderr: a bar on a terminal, elsewhere a plain line now and then.

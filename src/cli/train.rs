@@ -259,7 +259,7 @@ fn train_once(
         report: !args.no_report,
         ended: false,
         changed: state.as_ref().is_some_and(|state| !state.changes.is_empty()),
-        reached: (state.as_ref().map_or(0, |state| state.step), 0.0),
+        reached: state.as_ref().map_or((0, 0.0), |state| (state.step, state.train_seconds)),
         interrupt,
         output,
     };

@@ -3,7 +3,7 @@
 use super::interrupt::Interrupt;
 use super::live::{self, Watched};
 use super::options;
-use super::output::{Output, note};
+use super::output::{Output, note, unless_hung_up};
 use super::train_view::View;
 use glassnet::data::Dataset;
 use glassnet::exec::Device;
@@ -92,15 +92,19 @@ impl Reporter<'_> {
     /// Trains to the end, or to where it is stopped; says how to go on from there.
     pub fn train(&mut self, live: Option<&Live>, state: Option<State>) -> Result<ExitCode> {
         let (settings, dataset, device) = (self.settings, self.dataset, self.device);
-        self.view.introduce(dataset, &device.info(), self.folder.path(), state.as_ref().map(|s| s.step))?;
-        let result = match live {
+        if let Some(live) = live {
+            live::begin(live, self.now, self.output, dataset, device, self.folder.path(), state.as_ref());
+        }
+        // From here on the page hears of every error.
+        let step = state.as_ref().map(|state| state.step);
+        let introduced = self.view.introduce(dataset, &device.info(), self.folder.path(), step);
+        let result = introduced.and_then(|()| match live {
             None => pollster::block_on(train::train(device, dataset, settings, state, self)),
             Some(live) => {
-                live::begin(live, self.now, self.output, dataset, device, self.folder.path(), state.as_ref());
                 let mut watched = Watched { reporter: self, live };
                 pollster::block_on(train::train(device, dataset, settings, state, &mut watched))
             }
-        };
+        });
         self.view.clear();
         let finished = result.and_then(|outcome| self.finish(&outcome).map(|()| outcome));
         if let Some(live) = live {
@@ -142,7 +146,8 @@ impl Reporter<'_> {
         self.ended = true;
         let report = self.write_report(outcome, &summary);
         let written = report.as_ref().ok().and_then(Option::as_deref);
-        self.view.conclude(&summary, self.folder.path(), written, self.output)?;
+        // All is saved: a reader who has gone makes no failure of it.
+        unless_hung_up(self.view.conclude(&summary, self.folder.path(), written, self.output))?;
         report.map(|_| ())
     }
 

@@ -15,11 +15,18 @@ pub struct History {
     pub epochs: Vec<EpochRow>,
     /// What was changed while the run went on.
     pub changes: Vec<ChangeRow>,
+    /// Checkpoints: updates made, and the training time in seconds until then.
+    pub checkpoints: Vec<(u64, f64)>,
     /// Whole lines that are no rows, or rows of a known kind whose fields are not as they should be.
     pub unreadable: usize,
 }
 
 impl History {
+    /// What was changed in the run itself: a row of another run that followed tells of none.
+    pub fn own_changes(&self) -> impl Iterator<Item = &ChangeRow> {
+        self.changes.iter().filter(|change| change.what != "network")
+    }
+
     /// Reads `metrics.jsonl`; a file that is not there is an empty history.
     ///
     /// # Errors
@@ -50,6 +57,7 @@ impl History {
             "step" => self.steps.push(serde_json::from_value(row).ok()?),
             "epoch" => self.epochs.push(serde_json::from_value(row).ok()?),
             "change" => self.changes.push(serde_json::from_value(row).ok()?),
+            "checkpoint" => self.checkpoints.push((row.get("step")?.as_u64()?, row.get("train_seconds")?.as_f64()?)),
             _ => {}
         }
         Some(())
@@ -72,6 +80,7 @@ mod tests {
         let history = History::parse(text.as_bytes());
         assert_eq!((history.epochs.len(), history.unreadable), (1, 0));
         assert_eq!(history.epochs[0].validation_accuracy, 0.75);
+        assert_eq!(history.checkpoints, [(4, 1.0)]);
         assert_eq!((history.changes[0].what.as_str(), history.changes[0].to.as_f64()), ("learning_rate", Some(0.01)));
     }
 

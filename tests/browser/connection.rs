@@ -1,6 +1,6 @@
 //! Runs that end, trainers that die, and small screens.
 
-use super::common::live::Trainer;
+use super::common::live::{Trainer, wait_for};
 use super::page::{Page, driver};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -24,6 +24,23 @@ fn a_killed_trainer_shows_as_disconnected() {
     }
     // What was there stays to be read.
     assert!(!facts.is_empty() && !page.text("#shown-facts").is_empty() && page.step() > 0);
+}
+
+#[test]
+fn the_curves_of_a_resumed_run_show_what_it_has_behind_it() {
+    let Some((_turn, driver)) = driver() else { return };
+    let trainer = Trainer::start(&["--checkpoint-every", "200"]);
+    wait_for("steps", || (trainer.status()["step"].as_u64() > Some(2000)).then_some(()));
+    let trainer = trainer.resumed(&["--live"]);
+    let page = Page::open(&driver, &trainer);
+    page.look_at("#chart-loss");
+    // Left of the axis.
+    page.wait(
+        "the first steps",
+        "const scale = document.querySelector('#chart-loss canvas').scale;
+        return scale !== undefined && scale.step(20) < 150;",
+    );
+    page.assert_quiet(&[]);
 }
 
 #[test]

@@ -253,6 +253,39 @@ fn the_display_can_be_held_coloured_sized_and_folded() {
 }
 
 #[test]
+fn every_change_in_a_pause_is_listed_and_what_is_typed_meanwhile_is_kept() {
+    let Some((_turn, driver)) = driver() else { return };
+    let trainer = Trainer::start(&[]);
+    let page = Page::open(&driver, &trainer);
+    page.browser.click("#pause");
+    page.wait_state("#state", "paused");
+    for rate in ["0.5", "0.25", "0.5", "0.25"] {
+        assert!(page.set("#learning-rate", rate).contains("learning rate changed"));
+    }
+    page.wait("four changes", "return document.querySelectorAll('#changes li').length === 4");
+    page.script(
+        "const real = window.fetch;
+        window.fetch = async (...asked) => {
+            const answer = await real(...asked);
+            await new Promise((done) => setTimeout(done, 1500));
+            return answer;
+        };",
+    );
+    page.browser.fill("#learning-rate", "0.125");
+    page.browser.click("#apply");
+    page.browser.fill("#learning-rate", "0.0625");
+    page.answer("#apply-result");
+    page.wait_text("#learning-rate-now", "0.125");
+    // With a status after the field was left.
+    page.script("document.activeElement.blur()");
+    std::thread::sleep(Duration::from_millis(1500));
+    let field = "const field = document.getElementById('learning-rate');
+        return [field.value, field.parentElement.classList.contains('edited')];";
+    assert_eq!(page.script(field), json!(["0.0625", true]));
+    page.assert_quiet(&[]);
+}
+
+#[test]
 fn the_keyboard_alone_pauses_and_changes_the_learning_rate() {
     let Some((_turn, driver)) = driver() else { return };
     let trainer = Trainer::start(&[]);

@@ -74,6 +74,11 @@ impl Trainer {
 
     /// The same, where the page and the folder are told apart.
     pub fn start_in(folder: TempDir, live: &[&str], args: &[&str]) -> Trainer {
+        Trainer::start_to(folder, live, args, Stdio::null())
+    }
+
+    /// The same, where it prints into `stdout`.
+    pub fn start_to(folder: TempDir, live: &[&str], args: &[&str], stdout: Stdio) -> Trainer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
         command.args(["train", "--device", "cpu"]).args(live);
         if !args.contains(&"--resume") {
@@ -85,7 +90,7 @@ impl Trainer {
         }
         // One thread: what watches needs the other.
         command.args(args).env("RAYON_NUM_THREADS", "1").env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
-        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let printed = Arc::new(Mutex::new(String::new()));
         let (stderr, into) = (child.stderr.take().expect("a pipe"), printed.clone());
@@ -132,6 +137,13 @@ impl Trainer {
     pub fn kill(&mut self) {
         self.child.kill().expect("it is killed");
         self.child.wait().expect("it ends");
+    }
+
+    /// Ends it as a power cut would, and goes on from its last checkpoint.
+    pub fn resumed(mut self, live: &[&str]) -> Trainer {
+        self.kill();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
+        Trainer::start_in(folder, live, &["--resume", "run"])
     }
 
     /// Waits for its end by itself, which must be a good one.

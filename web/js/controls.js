@@ -84,8 +84,12 @@ function settingsForm(send) {
       field(wrong).focus();
     } else if (names.length === 0) {
       write(near, 'Nothing was changed.');
-    } else if (await send(Object.fromEntries(names.map((name) => [name, field(name).valueAsNumber])))) {
-      names.forEach((name) => { filled[name] = field(name).value; note(name); });
+    } else {
+      // What is typed while the answer is under way is still to be sent.
+      const sent = names.map((name) => [name, field(name).value]);
+      if (await send(Object.fromEntries(names.map((name) => [name, field(name).valueAsNumber])))) {
+        sent.forEach(([name, value]) => { filled[name] = value; note(name); });
+      }
     }
   });
   byId('undo').addEventListener('click', () => {

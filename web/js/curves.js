@@ -13,7 +13,13 @@ export function changed({ what, from, to }) {
 }
 
 /** The changes as marks of a chart. */
-export const marks = (changes) => changes.map((change, i) => ({ step: change.step, label: String(i + 1), text: changed(change) }));
+const marks = (changes) => changes.map((change, i) => ({ step: change.step, label: String(i + 1), text: changed(change) }));
+
+/** The axis of a chart, which begins where the run does, or before where it was resumed. */
+export const axis = ({ run, history, changes }) => {
+  const steps = history.rows.map((row) => row.step);
+  return { first: Math.min(run?.first_step ?? 0, steps[0] ?? Infinity), steps, marks: marks(changes) };
+};
 
 const known = (points) => points.filter(([, value]) => typeof value === 'number');
 
@@ -26,8 +32,9 @@ export function curves() {
 
   return {
     kinds: ['run', 'step', 'epoch', 'change'],
-    draw({ run, history, epochs, changes }) {
-      const base = () => ({ first: run?.first_step, steps: history.rows.map((row) => row.step), marks: marks(changes) });
+    draw(state) {
+      const { history, epochs } = state;
+      const base = () => axis(state);
       const own = (name, key) => ({ name, values: history.column(key) });
       loss.set(() => {
         const [classification, decay] = [history.column('classification_loss'), history.column('weight_decay_loss')];

@@ -4,7 +4,7 @@ import { byId, offer } from './dom.js';
 import { percent, words } from './format.js';
 import { chart } from './charts.js';
 import { TENSORS } from './history.js';
-import { marks } from './curves.js';
+import { axis } from './curves.js';
 
 export function overTime() {
   const [layer, tensor] = [byId('time-layer'), byId('time-tensor')];
@@ -34,10 +34,10 @@ export function overTime() {
   }
 
   function draw() {
-    const { history, changes } = state;
+    const { history } = state;
     layers();
     tensors();
-    const base = () => ({ first: run?.first_step, steps: history.rows.map((row) => row.step), marks: marks(changes) });
+    const base = () => axis(state);
     one.set(() => {
       const [min, max, mean, std] = ['min', 'max', 'mean', 'std'].map((part) => history.layer(layer.value, tensor.value, part));
       return { ...base(),

@@ -8,6 +8,9 @@ const STALE = 5000;
 const LOST = 15000;
 /** The longest wait before another try. */
 const LONGEST_WAIT = 8000;
+/** How long an answer may take: a run has 45 s for a change, and a model comes or goes through a slow tunnel. */
+const ANSWER_TIME = 60000;
+const FILE_TIME = 360000;
 
 /**
  * @typedef {{state: 'connecting'|'live'|'stale'|'disconnected', since: number, last: number|null, refused?: boolean,
@@ -102,23 +105,23 @@ export function httpSource(base = '') {
     snapshotUrl: (kind) => `${base}snapshot.${kind}`,
     /** The newest weights as a file. */
     snapshot: async (kind) => {
-      const response = await send(`snapshot.${kind}`, { method: 'GET' });
+      const response = await send(`snapshot.${kind}`, { method: 'GET' }, FILE_TIME);
       if (!response.ok) await refuse(response);
       return response.blob();
     },
     /** Loads weights from a file; resolves to what was done, in words. */
     load: async (file) => {
       const headers = { 'Content-Type': 'application/octet-stream' };
-      return (await ask(`load?name=${encodeURIComponent(file.name)}`, { headers, body: file })).done;
+      return (await ask(`load?name=${encodeURIComponent(file.name)}`, { headers, body: file }, FILE_TIME)).done;
     },
   };
 
-  async function send(path, options) {
+  async function send(path, options, time = ANSWER_TIME) {
     try {
-      return await fetch(`${base}${path}`, { method: 'POST', signal: AbortSignal.timeout(60000), ...options });
+      return await fetch(`${base}${path}`, { method: 'POST', signal: AbortSignal.timeout(time), ...options });
     } catch (error) {
       const late = error.name === 'TimeoutError';
-      throw new Error(late ? 'No answer came within a minute.' : 'The request did not reach Glassnet.');
+      throw new Error(late ? `No answer came within ${time / 60000} min.` : 'The request did not reach Glassnet.');
     }
   }
 
@@ -127,8 +130,8 @@ export function httpSource(base = '') {
     throw new Error(found?.error ?? `The answer was ${response.status} ${response.statusText}.`);
   }
 
-  async function ask(path, options) {
-    const response = await send(path, options);
+  async function ask(path, options, time) {
+    const response = await send(path, options, time);
     if (!response.ok) await refuse(response);
     const found = await response.json().catch(() => null);
     if (found === null) throw new Error('The answer could not be read.');

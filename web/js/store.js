@@ -32,8 +32,8 @@ export class Store {
       run: () => this.#run(message),
       status: () => { this.state.status = message; },
       step: () => this.#row(message),
-      epoch: () => { this.state.epochs = this.#with(this.state.epochs, message, (a, b) => a.step === b.step); },
-      change: () => { this.state.changes = this.#with(this.state.changes, message, same); },
+      epoch: () => { this.state.epochs = [...this.state.epochs.filter(({ step }) => step !== message.step), message].slice(-MOST_OTHERS); },
+      change: () => { this.state.changes = [...this.state.changes, message].slice(-MOST_OTHERS); },
       view: () => { this.state.view = message; },
     };
     if (!Object.hasOwn(takers, message?.kind)) return;
@@ -49,7 +49,8 @@ export class Store {
 
   #run(message) {
     if (message.id === this.state.run?.id) {
-      this.state.run = message;
+      // A connection begins, and all of them come again.
+      Object.assign(this.state, { run: message, epochs: [], changes: [] });
       this.state.history.again();
     } else {
       Object.assign(this.state, empty(message));
@@ -60,19 +61,6 @@ export class Store {
     this.state.row = message;
     this.state.history.add(message);
   }
-
-  /** The list with the message, in the place of an equal one where there is one. */
-  #with(list, message, equal) {
-    const others = list.filter((other) => !equal(other, message));
-    if (others.length < list.length) return list.map((other) => (equal(other, message) ? message : other));
-    return [...others, message].slice(-MOST_OTHERS);
-  }
-}
-
-/** Whether two changes are one that came twice. */
-function same(a, b) {
-  return a.step === b.step && a.what === b.what && a.train_seconds === b.train_seconds
-    && JSON.stringify(a.to) === JSON.stringify(b.to);
 }
 
 /** What a class is called. */

@@ -33,6 +33,8 @@ pub struct Subject {
 
 /// A change that waits for its turn.
 pub(super) struct Waiting {
+    /// What was asked for at once has the same number.
+    pub request: u64,
     pub change: Change,
     pub answer: oneshot::Sender<Answer>,
 }
@@ -95,8 +97,10 @@ pub(super) struct Inner {
     pub steps_allowed: u64,
     pub measure: bool,
     pub changes: VecDeque<Waiting>,
-    /// Whose change the run is making.
-    pub answering: Option<oneshot::Sender<Answer>>,
+    /// Counts requests for changes.
+    pub next_request: u64,
+    /// Whose change the run is making: the request's number, and who waits.
+    pub answering: Option<(u64, oneshot::Sender<Answer>)>,
     pub restart: Option<Settings>,
     pub restart_answer: Option<oneshot::Sender<Answer>>,
     pub jobs: VecDeque<Job>,
@@ -191,7 +195,7 @@ impl Board {
             inner.view_stale = true;
             let refused = inner.status.message.clone().unwrap_or("the run is over".into());
             let answers: Vec<_> = inner.changes.drain(..).map(|waiting| waiting.answer).collect();
-            let answers = answers.into_iter().chain(inner.answering.take());
+            let answers = answers.into_iter().chain(inner.answering.take().map(|(_, answer)| answer));
             answers.for_each(|answer| drop(answer.send(Err(refused.clone()))));
             self.attend(&inner);
         }
@@ -247,10 +251,13 @@ impl Board {
     pub fn want_weights(&self) {
         let mut inner = self.lock();
         inner.weights_wanted = true;
+        // In a pause it waits for them.
+        inner.view_stale |= !inner.paused;
         self.attend(&inner);
     }
 
-    /// The settings after a change, the end of the run, and the answer for whoever asked for it; or why there is none.
+    /// The settings after a change, the end of the run, and the answer for whoever asked for it; or why there is none, and
+    /// then nothing else of the same request is done either.
     pub fn changed(&self, outcome: Result<(&Settings, u64, String), String>) {
         let mut inner = self.lock();
         let answer = match outcome {
@@ -261,7 +268,13 @@ impl Board {
             }
             Err(why) => Err(why),
         };
-        inner.answering.take().into_iter().for_each(|waiting| drop(waiting.send(answer.clone())));
+        if let Some((request, asker)) = inner.answering.take() {
+            if answer.is_err() {
+                inner.changes.retain(|waiting| waiting.request != request);
+                self.attend(&inner);
+            }
+            let _ = asker.send(answer);
+        }
         drop(inner);
         self.tell();
     }
@@ -278,8 +291,8 @@ impl Board {
         if inner.restart.is_some() {
             return None;
         }
-        if let Some(Waiting { change, answer }) = inner.changes.pop_front() {
-            inner.answering = Some(answer);
+        if let Some(Waiting { request, change, answer }) = inner.changes.pop_front() {
+            inner.answering = Some((request, answer));
             self.attend(&inner);
             return Some(Command::Change(change));
         }
@@ -407,7 +420,6 @@ impl Board {
                 inner = self.sleep(inner, Duration::from_millis(50));
             }
         }
-        inner.view_stale = false;
         let trains = goes_on(&inner);
         Some(Task {
             subject: inner.subject.clone()?,
@@ -416,6 +428,12 @@ impl Board {
             shown: inner.status.shown,
             trains,
         })
+    }
+
+    /// The same for the view that is due. What becomes stale from now on has another one.
+    pub fn view_task(&self) -> Option<Task> {
+        self.lock().view_stale = false;
+        self.task()
     }
 
     /// A view, unless another run has begun since.

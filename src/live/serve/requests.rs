@@ -41,13 +41,15 @@ impl Board {
         Ok(done.into())
     }
 
-    /// Queues changes, all or none; the answers come when the run has made them.
+    /// Queues changes, all or none; the answers come when the run has made them. Where the run refuses one, those behind it
+    /// are dropped.
     pub fn change(&self, changes: Vec<Change>) -> Result<Vec<oneshot::Receiver<Answer>>, String> {
         let mut inner = self.lock();
         inner.check_changes(&changes)?;
+        let request = inner.new_request();
         let queue = |change| {
             let (answer, receiver) = oneshot::channel();
-            inner.changes.push_back(Waiting { change, answer });
+            inner.changes.push_back(Waiting { request, change, answer });
             receiver
         };
         let receivers = changes.into_iter().map(queue).collect();
@@ -61,7 +63,8 @@ impl Board {
         match inner.check_changes(std::slice::from_ref(&change)) {
             Err(why) => drop(answer.send(Err(why))),
             Ok(()) => {
-                inner.changes.push_back(Waiting { change, answer });
+                let request = inner.new_request();
+                inner.changes.push_back(Waiting { request, change, answer });
                 self.attend(&inner);
             }
         }
@@ -176,6 +179,11 @@ impl Board {
 }
 
 impl Inner {
+    fn new_request(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+
     fn check_trains(&self) -> Result<(), String> {
         match &self.subject {
             Some(subject) if !subject.trains => Err("this run is only looked at: nothing of it can be changed".into()),

@@ -37,8 +37,11 @@ const UPLOADS: usize = 2;
 const WATCHERS: usize = 32;
 /// How long a request's body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(60);
-/// How long a run may take to make a change: building a program anew takes some seconds on some drivers.
-const CHANGE_TIME: Duration = Duration::from_secs(60);
+/// The same for a model, which may come through a slow tunnel.
+const MODEL_TIME: Duration = Duration::from_secs(300);
+/// How long a run may take to make a change: building a program anew takes some seconds on some drivers. Less than a
+/// connection may be silent, so that the answer still arrives.
+const CHANGE_TIME: Duration = Duration::from_secs(45);
 /// A watcher who has taken nothing for so long is let go. Slow ones take much at a time, and then nothing for a while.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// The shortest time between two batches of news.
@@ -166,9 +169,9 @@ async fn events(State(shared): State<Shared>) -> Response {
 }
 
 /// A request's body, or why there is none.
-async fn body(body: Body, most: usize) -> Result<Vec<u8>, Response> {
+async fn body(body: Body, most: usize, time: Duration) -> Result<Vec<u8>, Response> {
     let too_slow = || refused(StatusCode::REQUEST_TIMEOUT, "the request took too long: send it again");
-    match timeout(BODY_TIME, to_bytes(body, most)).await {
+    match timeout(time, to_bytes(body, most)).await {
         Err(_) => Err(too_slow()),
         Ok(Ok(bytes)) => Ok(bytes.to_vec()),
         Ok(Err(_)) => {
@@ -203,7 +206,7 @@ enum Control {
 }
 
 async fn control(State(shared): State<Shared>, request: Request) -> Response {
-    let bytes = match body(request.into_body(), MOST_CONTROL).await {
+    let bytes = match body(request.into_body(), MOST_CONTROL, BODY_TIME).await {
         Ok(bytes) => bytes,
         Err(response) => return response,
     };
@@ -260,7 +263,7 @@ async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
 
 async fn classify(State(shared): State<Shared>, request: Request) -> Response {
     let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
-    let file = match body(request.into_body(), MOST_PICTURE).await {
+    let file = match body(request.into_body(), MOST_PICTURE, BODY_TIME).await {
         Ok(file) => file,
         Err(response) => return response,
     };
@@ -281,7 +284,7 @@ async fn load(
     request: Request,
 ) -> Response {
     let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
-    let file = match body(request.into_body(), MOST_MODEL).await {
+    let file = match body(request.into_body(), MOST_MODEL, MODEL_TIME).await {
         Ok(file) => file,
         Err(response) => return response,
     };

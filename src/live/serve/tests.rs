@@ -1,6 +1,6 @@
 //! The board between a run and its watchers, without a server.
 
-use super::board::{Board, Job, Seen, Subject};
+use super::board::{Board, Job, Next, Seen, Subject};
 use super::introduction::Introduction;
 use crate::data::{Dataset, DatasetName, Examples, Origin};
 use crate::live::message::{Message, Part, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage};
@@ -8,7 +8,7 @@ use crate::net::Network;
 use crate::train::{Change, Command, EpochRow, Overrides, Settings};
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn settings() -> Settings {
     let trainer = Some("momentum".parse().expect("a trainer"));
@@ -121,6 +121,47 @@ fn changes_come_in_their_order_and_are_answered_when_they_are_made() {
     board.changed(Err("the device has no room".into()));
     assert_eq!(answers[1].try_recv().expect("now"), Err("the device has no room".into()));
     assert_eq!(board.command(), None);
+}
+
+#[test]
+fn where_the_run_refuses_a_change_the_rest_of_the_request_is_not_made() {
+    let board = running();
+    let mut first = board.change(vec![Change::BatchSize(64), Change::LearningRate(0.5)]).expect("both are valid");
+    let mut second = board.change(vec![Change::L2Decay(0.5)]).expect("valid");
+    assert_eq!(board.command(), Some(Command::Change(Change::BatchSize(64))));
+    board.changed(Err("the device has no room".into()));
+    assert!(first[0].try_recv().expect("now").is_err() && first[1].try_recv().is_err(), "no answer comes any more");
+    assert_eq!(board.command(), Some(Command::Change(Change::L2Decay(0.5))), "another request");
+    board.changed(Ok((&settings(), 30, "L2 decay changed".into())));
+    assert!(second[0].try_recv().expect("now").is_ok());
+    assert_eq!(board.command(), None);
+}
+
+#[test]
+fn a_view_that_is_due_comes_whatever_else_is_asked_for() {
+    let board = begun(false);
+    board.set_weights(7, &settings().network.initial_parameters(1));
+    let _watcher = board.watch(1).expect("the first watcher");
+    board.update_status(|status| status.state = State::Ended);
+    board.view_task().expect("weights are there");
+    assert!(!board.lock().view_stale);
+    board.show(ShownMessage { split: Part::Train, index: 4 }).expect("it is there");
+    // As for a picture that is to be classified.
+    board.task().expect("weights are there");
+    assert!(matches!(board.next(Instant::now() + Duration::from_secs(60)), Some(Next::View)));
+    assert_eq!(board.view_task().expect("weights are there").shown.index, 4);
+}
+
+#[test]
+fn of_loaded_weights_there_is_a_view_at_once() {
+    let board = running();
+    board.set_weights(7, &settings().network.initial_parameters(1));
+    let _watcher = board.watch(1).expect("the first watcher");
+    board.pause().expect("it runs");
+    board.view_task().expect("weights are there");
+    board.resume().expect("it is paused");
+    board.want_weights();
+    assert!(matches!(board.next(Instant::now() + Duration::from_secs(60)), Some(Next::View)));
 }
 
 #[test]

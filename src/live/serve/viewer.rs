@@ -53,7 +53,7 @@ pub(super) fn run(board: &Board) {
         match next {
             Next::Job(job) => answer(board, &mut lens, job),
             Next::View => {
-                let Some(task) = board.task() else {
+                let Some(task) = board.view_task() else {
                     due = began + SHORTEST;
                     continue;
                 };

@@ -6,11 +6,12 @@ mod settings;
 mod test;
 mod training;
 
-use super::Report;
 use super::curves::{Chart, Curve};
 use super::html::{STYLE, escaped, figure, percent};
+use super::{Report, Run};
 use crate::data::Origin;
 use crate::error::Result;
+use crate::train::Course;
 use std::fmt::Write;
 
 const OWN_STYLE: &str = "
@@ -128,19 +129,11 @@ fn head(report: &Report<'_>) -> String {
     figures.extend(epochs.map(|row| ("Validation loss", figure(row.validation_loss))));
     figures.push(("Updates", run.step.to_string()));
     let summary = run.summary;
-    let last = run.history.steps.iter().rfind(|row| row.step <= run.step);
-    figures.extend(
-        summary
-            .map(|s| s.examples_seen)
-            .or(last.map(|row| row.examples_seen))
-            .map(|count| ("Examples seen", count.to_string())),
-    );
-    figures.extend(
-        summary
-            .map(|s| s.train_seconds)
-            .or(last.map(|row| row.train_seconds))
-            .map(|seconds| ("Training time", duration(seconds))),
-    );
+    let seen = summary.map(|s| s.examples_seen).or_else(|| examples_seen(run));
+    figures.extend(seen.map(|count| ("Examples seen", count.to_string())));
+    let checkpoint = run.history.checkpoints.iter().rfind(|(step, _)| *step == run.step);
+    let seconds = summary.map(|s| s.train_seconds).or(checkpoint.map(|(_, seconds)| *seconds));
+    figures.extend(seconds.map(|seconds| ("Training time", duration(seconds))));
     figures.extend(summary.map(|s| ("Images per second", format!("{:.0}", s.images_per_second))));
     figures.push(("Parameters", run.settings.network.parameter_count().to_string()));
     figures.push(("Trainer", run.settings.trainer.name().to_string()));
@@ -156,6 +149,15 @@ fn head(report: &Report<'_>) -> String {
         escaped(&run.config.version)
     );
     text
+}
+
+/// Training examples of the updates until the checkpoint, whatever the batch sizes were; `None` where the changes of the run
+/// are not whole.
+fn examples_seen(run: &Run<'_>) -> Option<u64> {
+    let changes: Vec<_> = run.history.own_changes().filter(|change| change.step <= run.step).cloned().collect();
+    let training = crate::data::split(run.dataset.train.len()).train;
+    let (course, _) = Course::replay(training, run.settings, &changes).ok()?;
+    Some(course.sampler.examples_seen(run.step))
 }
 
 fn notes(report: &Report<'_>) -> Vec<String> {
