@@ -10,7 +10,7 @@ use clap::Args;
 use glassnet::live::message::{SettingsMessage, State};
 use glassnet::live::{Introduction, Live, Subject};
 use glassnet::report::History;
-use glassnet::train::{ChangeRow, Course, RunFolder};
+use glassnet::train::{Course, RunFolder};
 use glassnet::{Error, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -55,9 +55,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
         validation_examples: parts.validation.len(),
         first_step: 0,
     };
-    let own = |row: &&ChangeRow| row.what != "network" && row.step <= standing.step;
-    let changes: Vec<ChangeRow> = history.changes.iter().filter(own).cloned().collect();
-    let (course, now) = Course::replay(parts.train, &settings, &changes)?;
+    let (course, now) = Course::replay(parts.train, &settings, &history.changes_until(standing.step))?;
     let dataset = Arc::new(dataset);
     options::stand_in_reminder(&dataset, output)?;
 

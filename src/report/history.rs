@@ -22,9 +22,9 @@ pub struct History {
 }
 
 impl History {
-    /// What was changed in the run itself: a row of another run that followed tells of none.
-    pub fn own_changes(&self) -> impl Iterator<Item = &ChangeRow> {
-        self.changes.iter().filter(|change| change.what != "network")
+    /// What was changed in the run itself in its first `step` updates: a row of another run that followed tells of none.
+    pub fn changes_until(&self, step: u64) -> Vec<ChangeRow> {
+        self.changes.iter().filter(|change| change.what != "network" && change.step <= step).cloned().collect()
     }
 
     /// Reads `metrics.jsonl`; a file that is not there is an empty history.

@@ -154,9 +154,8 @@ fn head(report: &Report<'_>) -> String {
 /// Training examples of the updates until the checkpoint, whatever the batch sizes were; `None` where the changes of the run
 /// are not whole.
 fn examples_seen(run: &Run<'_>) -> Option<u64> {
-    let changes: Vec<_> = run.history.own_changes().filter(|change| change.step <= run.step).cloned().collect();
     let training = crate::data::split(run.dataset.train.len()).train;
-    let (course, _) = Course::replay(training, run.settings, &changes).ok()?;
+    let (course, _) = Course::replay(training, run.settings, &run.history.changes_until(run.step)).ok()?;
     Some(course.sampler.examples_seen(run.step))
 }
 

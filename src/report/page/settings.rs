@@ -33,7 +33,7 @@ pub(super) fn settings(report: &Report<'_>) -> String {
     }
     rows.iter().for_each(|(name, value)| table.row([name, value]));
     let mut text = String::new();
-    let changes = run.history.own_changes().count();
+    let changes = run.history.changes_until(run.step).len();
     if changes > 0 {
         text += &format!(
             "<p class=\"note\">These are the settings that the run began with. {changes} {} during the run, as <a \
