@@ -4,6 +4,8 @@ import { History } from './history.js';
 
 const MOST_OTHERS = 1000;
 
+const longer = (list, message) => [...list, message].slice(-MOST_OTHERS);
+
 const empty = (run) => ({
   run,
   status: null,
@@ -32,8 +34,8 @@ export class Store {
       run: () => this.#run(message),
       status: () => { this.state.status = message; },
       step: () => this.#row(message),
-      epoch: () => { this.state.epochs = [...this.state.epochs.filter(({ step }) => step !== message.step), message].slice(-MOST_OTHERS); },
-      change: () => { this.state.changes = [...this.state.changes, message].slice(-MOST_OTHERS); },
+      epoch: () => { this.state.epochs = longer(this.state.epochs.filter(({ step }) => step !== message.step), message); },
+      change: () => { this.state.changes = longer(this.state.changes, message); },
       view: () => { this.state.view = message; },
     };
     if (!Object.hasOwn(takers, message?.kind)) return;
