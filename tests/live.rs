@@ -412,3 +412,17 @@ fn a_reader_who_has_gone_makes_no_failure_of_a_run() {
     drop(watcher);
     trainer.wait();
 }
+
+#[test]
+fn where_the_device_refuses_a_batch_size_nothing_else_of_the_request_is_made() {
+    // It needs 81 GiB with such a batch.
+    let mut trainer = Trainer::start(&["--preset", "vgg-mnist"]);
+    let answer = trainer.control(&json!({"do": "set", "batch_size": 65535, "learning_rate": 0.5, "l2_decay": 0.25}));
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert!(answer.error().contains("does not fit"), "{}", answer.error());
+    // Behind whatever was queued.
+    assert_eq!(trainer.control(&json!({"do": "set", "l1_decay": 0.125})).status, 200);
+    let changed = |what: &str| trainer.changes(what).len();
+    assert_eq!(["batch_size", "learning_rate", "l2_decay", "l1_decay"].map(changed), [0, 0, 0, 1]);
+    trainer.assert_well();
+}

@@ -253,6 +253,19 @@ fn the_display_can_be_held_coloured_sized_and_folded() {
 }
 
 #[test]
+fn five_pages_in_one_browser_leave_room_for_what_they_ask() {
+    let Some((_turn, driver)) = driver() else { return };
+    let trainer = Trainer::start(&[]);
+    let page = Page::open(&driver, &trainer);
+    // What each more page holds of the browser's connections.
+    page.script("window.more = [1, 2, 3, 4].map(() => new EventSource('events'))");
+    page.wait("streams", "return window.more.every((stream) => stream.readyState === EventSource.OPEN)");
+    page.browser.click("#pause");
+    page.wait_state("#state", "paused");
+    page.assert_quiet(&[]);
+}
+
+#[test]
 fn every_change_in_a_pause_is_listed_and_what_is_typed_meanwhile_is_kept() {
     let Some((_turn, driver)) = driver() else { return };
     let trainer = Trainer::start(&[]);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Connections at a time; who comes later waits for one to end.
 const MOST: usize = 128;
 /// A connection on which nothing has come or gone for so long is closed. Watchers get a status each second.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// Takes connections as long as there is room.
 pub(super) struct Listener {

@@ -4,7 +4,7 @@
 use super::assets;
 use super::board::{Answer, Board, Job, SnapshotKind};
 use super::guard::Guard;
-use super::listener::Listener;
+use super::listener::{Listener, SILENCE};
 use super::rows::MOST_NEWS;
 use crate::live::message::{Part, ShownMessage};
 use crate::train::Change;
@@ -42,6 +42,7 @@ const MODEL_TIME: Duration = Duration::from_secs(300);
 /// How long a run may take to make a change: building a program anew takes some seconds on some drivers. Less than a
 /// connection may be silent, so that the answer still arrives.
 const CHANGE_TIME: Duration = Duration::from_secs(45);
+const _: () = assert!(CHANGE_TIME.as_secs() < SILENCE.as_secs());
 /// A watcher who has taken nothing for so long is let go. Slow ones take much at a time, and then nothing for a while.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// The shortest time between two batches of news.
@@ -245,11 +246,14 @@ async fn set(board: &Board, changes: Vec<Change>) -> Answer {
         return Err("nothing is to be changed: give learning_rate, momentum, batch_size, l1_decay or l2_decay".into());
     }
     let names: Vec<&str> = changes.iter().map(Change::what).collect();
-    let done = format!("{} changed", names.join(", ").replace('_', " "));
-    for answer in board.change(changes)? {
-        answered(answer).await?;
+    let done = |names: &[&str]| format!("{} changed", names.join(", ").replace('_', " "));
+    for (before, answer) in board.change(changes)?.into_iter().enumerate() {
+        match answered(answer).await {
+            Err(why) if before > 0 => return Err(format!("{why}; {}", done(&names[..before]))),
+            answer => answer?,
+        };
     }
-    Ok(done)
+    Ok(done(&names))
 }
 
 /// Waits for the run's answer.
