@@ -4,6 +4,7 @@
 mod common;
 
 use common::live::{Answer, LONG, Trainer, wait_for};
+use glassnet::live::running_page;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -51,6 +52,39 @@ fn only_this_machine_under_its_own_name_is_answered() {
     assert_eq!(foreign.status, 403);
     assert_headers(&foreign, "a refusal");
     trainer.assert_well();
+}
+
+#[test]
+fn the_page_of_a_run_is_found_by_its_folder_as_long_as_the_run_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut trainer = Trainer::start_in(folder, &["--live", "127.0.0.1:0"], &[]);
+    let run = trainer.path("run");
+    assert_eq!(running_page(&run).as_ref(), Some(&trainer.url), "with the token");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(run.join(".live")).expect("the record").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "others could read the token");
+    }
+    trainer.kill();
+    assert!(run.join(".live").exists(), "nothing removes it where the process is killed");
+    assert_eq!(running_page(&run), None, "a page that is gone");
+    assert_eq!(running_page(&trainer.path("nothing")), None);
+    // A run that ends by itself leaves no record, whatever was there before.
+    std::fs::write(run.join(".live"), "http://127.0.0.1:1/?token=0").expect("an old record");
+    let mut next = trainer.resumed(&["--live"]);
+    let address = running_page(&next.path("run")).expect("the page of the resumed run");
+    assert_eq!(address, next.url);
+    interrupt(&next);
+    wait_for("the end", || next.has_ended().then_some(()));
+    assert!(!next.path("run/.live").exists());
+}
+
+/// As Ctrl-C does.
+fn interrupt(trainer: &Trainer) {
+    let system = System::new_all().expect("this system is known");
+    let process = system.process(Pid::from_u32(trainer.id())).expect("it runs");
+    assert_eq!(process.kill_with(sysinfo::Signal::Interrupt), Some(true));
 }
 
 #[test]

@@ -121,6 +121,7 @@ pub(super) fn begin(
     // Where an average is kept, views are of that, and the run will hand it out.
     let weights = state.filter(|state| state.average.is_empty()).map(|state| (state.step, &state.parameters[..]));
     live.begin(&introduction, subject, weights);
+    live.record_in(folder);
     // Of a run that goes on, what it has behind it.
     if state.is_some() {
         match History::read(&folder.join("metrics.jsonl")) {

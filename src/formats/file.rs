@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const TEMPORARY_SUFFIX: &str = ".glassnet-tmp";
+pub(crate) const TEMPORARY_SUFFIX: &str = ".glassnet-tmp";
 
 /// Writes `bytes` to `path`, replacing what is there, so that no reader ever sees a part of them.
 ///

@@ -12,6 +12,8 @@ pub mod onnx;
 mod pytorch;
 mod safetensors;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use file::TEMPORARY_SUFFIX;
 pub use file::{atomic_write, remove_temporary_files};
 pub use model::{Checkpoint, Format, Model, load_checkpoint, load_model, save_checkpoint, save_model, save_model_as};
 pub use safetensors::write_tensors;

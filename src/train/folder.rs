@@ -166,6 +166,9 @@ struct RowPlace {
 /// The change that tells of another run, and is none of this one.
 const NETWORK: &str = "network";
 
+/// In the folder of a run that goes on: the address of the page that follows it.
+pub(crate) const LIVE_FILE: &str = ".live";
+
 /// A folder that one process at a time writes to.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -238,9 +241,17 @@ impl RunFolder {
             ))),
             // A file system without locks: the run goes on without.
             Ok(()) | Err(fs::TryLockError::Error(_)) => {
+                // A process that was killed leaves it; where that fails, the page is not found, and that is all.
+                let _ = fs::remove_file(path.join(LIVE_FILE));
                 Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: Some(lock) })
             }
         }
+    }
+
+    /// Whether a process trains in the folder at `path`.
+    pub fn is_in_use(path: &Path) -> bool {
+        let lock = File::open(path.join(".lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
     }
 
     pub fn path(&self) -> &Path {

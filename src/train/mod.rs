@@ -22,6 +22,8 @@ mod windows;
 pub use control::{Change, Command};
 pub use course::Course;
 pub use event::{Event, Observer, Outcome, Progress, State};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use folder::LIVE_FILE;
 pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
 pub use run::train;

@@ -146,6 +146,11 @@ impl Trainer {
         Trainer::start_in(folder, live, &["--resume", "run"])
     }
 
+    /// Whether it has ended, however that was.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its state").is_some()
+    }
+
     /// Waits for its end by itself, which must be a good one.
     pub fn wait(&mut self) {
         let status = wait_for("the end of the trainer", || self.child.try_wait().expect("its state"));

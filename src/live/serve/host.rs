@@ -1,5 +1,6 @@
 //! What a command holds: the page's address, and the run's side of the board.
 
+use super::address::Recorded;
 use super::board::{Board, Subject, Weights};
 use super::guard::Guard;
 use super::introduction::Introduction;
@@ -9,7 +10,8 @@ use crate::net::Parameters;
 use crate::train::{ChangeRow, Command, EpochRow, Event, Settings, StepRow};
 use crate::{Error, Result};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use std::time::Duration;
 pub struct Live {
     board: Arc<Board>,
     url: String,
+    /// Where the address stands, while a run is followed.
+    recorded: Mutex<Option<Recorded>>,
 }
 
 impl Live {
@@ -64,7 +68,7 @@ impl Live {
                 }
             }),
         )?;
-        Ok(Live { board, url })
+        Ok(Live { board, url, recorded: Mutex::default() })
     }
 
     /// Where the page is.
@@ -78,6 +82,18 @@ impl Live {
         let weights = weights.map(|(step, weights)| Weights { step, parameters: Arc::new(weights.to_vec()) });
         let step = introduction.first_step;
         self.board.begin(&message, subject, weights, StatusMessage { step, ..StatusMessage::default() });
+    }
+
+    /// Writes the address into the folder of the run that is followed, for [`running_page`](super::running_page), until
+    /// another run is followed or the page ends. Where that cannot be, the run goes on without.
+    pub fn record_in(&self, folder: &Path) {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        // The former file goes first: it may be the same.
+        *recorded = None;
+        match Recorded::write(folder, &self.url) {
+            Ok(file) => *recorded = Some(file),
+            Err(why) => log::warn!("{why}"),
+        }
     }
 
     /// The next run that begins waits in a pause, so that it can be changed before its first step.

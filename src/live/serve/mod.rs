@@ -1,6 +1,7 @@
 //! A board that the run writes to and asks what to do, a viewer's thread that looks into the network, a server's thread
 //! that hands on what is newest. None of them waits for another, but a run for who paused it.
 
+mod address;
 mod assets;
 mod board;
 mod guard;
@@ -14,6 +15,7 @@ mod server;
 mod tests;
 mod viewer;
 
+pub use address::running_page;
 pub use board::Subject;
 pub use host::Live;
 pub use introduction::Introduction;

@@ -1,0 +1,58 @@
+//! The page's address in the folder of the run that it follows, so that it can be found again while the run goes on.
+
+use crate::formats::TEMPORARY_SUFFIX;
+use crate::train::{LIVE_FILE, RunFolder};
+use crate::{Error, Result};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the server of a run on this machine may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A file with an address; it goes with this value.
+#[derive(Debug)]
+pub(super) struct Recorded(PathBuf);
+
+impl Recorded {
+    /// Writes `url` into `folder`, readable by the owner alone, as a token may be part of it.
+    pub fn write(folder: &Path, url: &str) -> Result<Recorded> {
+        let path = folder.join(LIVE_FILE);
+        // A temporary file can be read by its owner alone from the start, and keeps that where it is renamed.
+        let file = tempfile::Builder::new().prefix(LIVE_FILE).suffix(TEMPORARY_SUFFIX).tempfile_in(folder);
+        let written = file.and_then(|mut file| {
+            writeln!(file, "{url}")?;
+            file.persist(&path).map_err(|why| why.error)
+        });
+        written.map_err(Error::io("write the page's address to", &path))?;
+        Ok(Recorded(path))
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            log::debug!("{} was not removed: {error}", self.0.display());
+        }
+    }
+}
+
+/// The address of the page that follows the run in `folder`, token included; `None` where none does, or it cannot be
+/// reached from this machine.
+pub fn running_page(folder: &Path) -> Option<String> {
+    let url = std::fs::read_to_string(folder.join(LIVE_FILE)).ok()?.trim().to_string();
+    // What a killed process left says nothing.
+    if !RunFolder::is_in_use(folder) {
+        return None;
+    }
+    let (host, rest) = url.strip_prefix("http://")?.split_once('/')?;
+    let port = host.rsplit_once(':')?.1;
+    // A machine need not know its own name, nor reach the address that others use.
+    let here = format!("http://127.0.0.1:{port}/{rest}");
+    [url, here].into_iter().find(|url| answers(url))
+}
+
+fn answers(url: &str) -> bool {
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None).build().into();
+    agent.get(url).call().is_ok()
+}
