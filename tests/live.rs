@@ -6,7 +6,7 @@ mod common;
 use common::live::{Answer, LONG, Trainer, wait_for};
 use glassnet::live::running_page;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessesToUpdate, System};
@@ -85,6 +85,41 @@ fn interrupt(trainer: &Trainer) {
     let system = System::new_all().expect("this system is known");
     let process = system.process(Pid::from_u32(trainer.id())).expect("it runs");
     assert_eq!(process.kill_with(sysinfo::Signal::Interrupt), Some(true));
+}
+
+#[test]
+fn requests_that_never_end_keep_out_nobody_who_has_the_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut trainer = Trainer::start_in(folder, &["--live", "127.0.0.1:0"], &[]);
+    let (_, query) = trainer.url.split_once('?').expect("a token in the address");
+    let path = format!("/?{query}");
+    let mut held: Vec<_> = (0..128).map(|_| trainer.connect()).collect();
+    for stream in &mut held {
+        // The oldest have been closed to make room for the others.
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n");
+    }
+    assert_eq!(trainer.get(&path).status, 200, "beside 128 that are half sent");
+    let dripping: Vec<_> = (0..130).map(|_| trainer.connect()).collect();
+    let drip = |mut stream: &std::net::TcpStream| drop(stream.write_all(b"x"));
+    for _ in 0..3 {
+        dripping.iter().for_each(drip);
+        assert_eq!(trainer.get(&path).status, 200, "beside 130 that drip");
+    }
+    // A body that nobody may send is not waited for.
+    let mut stream = trainer.connect();
+    write!(stream, "POST /load HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000000\r\n\r\nx", trainer.address)
+        .expect("sent");
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.starts_with(b"HTTP/1.1 401"), "{}", String::from_utf8_lossy(&rest));
+    // The watchers among the known ones stay.
+    let mut watcher = trainer.watch();
+    let _more: Vec<_> = (0..100).map(|_| trainer.connect()).collect();
+    watcher.next("status");
+    watcher.next("status");
+    drop((held, dripping));
+    assert!(!trainer.printed().contains("panicked"));
+    trainer.kill();
 }
 
 #[test]

@@ -1,66 +1,75 @@
-//! Connections, few and never silent for long: a run that is watched needs its own files, and the system gives a process
-//! only so many of both.
+//! Connections: few, none silent for long, and room for everyone who knows the token, whatever others do.
+//!
+//! A run that is watched needs its own files, and the system gives a process only so many. Nobody is refused for want of
+//! room while a connection is there on which no request has been answered yet: the oldest of those goes.
 
+use super::room::{Limits, Room, Seat};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+use tower::ServiceExt;
 
-/// Connections at a time; who comes later waits for one to end.
-const MOST: usize = 128;
 /// A connection on which nothing has come or gone for so long is closed. Watchers get a status each second.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
+/// How long the head of a request may take to come, all in all; also how long a connection may wait for its next request.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a request's head, and of what is read ahead, for each connection.
+const MOST_HEAD: usize = 64 << 10;
 
-/// Takes connections as long as there is room.
-pub(super) struct Listener {
-    inner: TcpListener,
-    room: Arc<Semaphore>,
-}
-
-impl Listener {
-    pub fn new(inner: TcpListener) -> Listener {
-        Listener { inner, room: Arc::new(Semaphore::new(MOST)) }
-    }
-}
-
-impl axum::serve::Listener for Listener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            // The semaphore is never closed.
-            let Ok(permit) = self.room.clone().acquire_owned().await else { continue };
-            match self.inner.accept().await {
-                Ok((stream, address)) => {
-                    return (Connection { stream, silence: Box::pin(sleep(SILENCE)), _permit: permit }, address);
-                }
-                // As where the process has no file left: others may close theirs.
-                Err(error) => {
-                    log::debug!("a connection to the live page was not taken: {error}");
-                    sleep(Duration::from_secs(1)).await;
-                }
+/// Takes connections until the program ends; a request finds the [`Seat`] of its connection among its extensions.
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, head_time: Duration) {
+    let room = Arc::new(Room::new(limits));
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Where there is no room the stream is dropped, which closes it.
+                let Some(seat) = Room::take(&room, peer.ip()) else { continue };
+                let task = tokio::spawn(connection(stream, seat.clone(), router.clone(), head_time));
+                seat.held_by(task.abort_handle());
+            }
+            // As where the process has no file left: others may close theirs.
+            Err(error) => {
+                log::debug!("a connection to the live page was not taken: {error}");
+                sleep(Duration::from_millis(100)).await;
             }
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+/// Answers the requests of one connection.
+async fn connection(stream: TcpStream, seat: Seat, router: Router, head_time: Duration) {
+    let own = seat.clone();
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request: Request = request.map(Body::new);
+        request.extensions_mut().insert(own.clone());
+        router.clone().oneshot(request)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(MOST_HEAD);
+    let stream = Connection { stream, silence: Box::pin(sleep(SILENCE)) };
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        log::debug!("a connection to the live page ended: {error}");
     }
+    seat.leave();
 }
 
 /// A connection that ends by itself when it is silent.
-pub(super) struct Connection {
+struct Connection {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
@@ -98,5 +107,104 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::post;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+
+    /// A server whose every request is that of somebody known where its path is `/known`.
+    async fn server(limits: Limits, head_time: Duration) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let known = |request: Request| async move {
+            request.extensions().get::<Seat>().expect("a seat").know();
+            "known"
+        };
+        let router = Router::new().route("/known", post(known).get(known));
+        tokio::spawn(serve(listener, router, limits, head_time));
+        address
+    }
+
+    async fn connect(from: u8, to: SocketAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::new(127, 0, 0, from), 0).into()).expect("all of 127.0.0.0/8 is this machine");
+        socket.connect(to).await.expect("the server listens")
+    }
+
+    async fn ask(stream: &mut TcpStream, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it takes requests");
+        let mut answer = vec![0; 4096];
+        let len = stream.read(&mut answer).await.expect("it answers");
+        String::from_utf8_lossy(&answer[..len]).into_owned()
+    }
+
+    fn block_on(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test);
+    }
+
+    const MANY: Limits = Limits { peer: 8, here: 12, elsewhere: 12 };
+
+    #[test]
+    fn half_sent_requests_lock_nobody_out() {
+        block_on(async {
+            // Longer than the test: what is held against must not be time alone.
+            let address = server(MANY, Duration::from_secs(3600)).await;
+            let mut held = Vec::new();
+            for from in [1, 1, 1, 2, 3] {
+                for _ in 0..10 {
+                    let mut stream = connect(from, address).await;
+                    stream.write_all(b"GET /known HTTP/1.1\r\nhost").await.expect("a beginning");
+                    held.push(stream);
+                }
+                let mut stream = connect(1, address).await;
+                assert!(ask(&mut stream, "/known").await.ends_with("known"), "beside {} others", held.len());
+            }
+        });
+    }
+
+    #[test]
+    fn a_head_that_drips_ends_at_its_deadline_and_so_does_a_connection_that_asks_nothing_more() {
+        block_on(async {
+            let address = server(MANY, Duration::from_millis(200)).await;
+            let mut dripping = connect(1, address).await;
+            let (mut read, mut write) = dripping.split();
+            let drip = async {
+                // Until it is closed, which shows at the latest when something more is sent.
+                while write.write_all(b"x").await.is_ok() {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let mut rest = Vec::new();
+            tokio::select! {
+                () = drip => {}
+                ended = read.read_to_end(&mut rest) => drop(ended),
+            }
+            let mut idle = connect(1, address).await;
+            assert!(ask(&mut idle, "/known").await.ends_with("known"));
+            let _ = idle.read_to_end(&mut rest).await;
+        });
+    }
+
+    #[test]
+    fn whoever_is_known_keeps_the_connection() {
+        block_on(async {
+            let address = server(MANY, Duration::from_secs(3600)).await;
+            let mut known = connect(1, address).await;
+            assert!(ask(&mut known, "/known").await.ends_with("known"));
+            let mut held = Vec::new();
+            for _ in 0..30 {
+                let mut stream = connect(1, address).await;
+                stream.write_all(b"GET").await.expect("a beginning");
+                held.push(stream);
+            }
+            assert!(ask(&mut known, "/known").await.ends_with("known"), "none of the others takes its place");
+        });
     }
 }

@@ -9,6 +9,7 @@ mod host;
 mod introduction;
 mod listener;
 mod requests;
+mod room;
 mod rows;
 mod server;
 #[cfg(test)]

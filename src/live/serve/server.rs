@@ -4,7 +4,8 @@
 use super::assets;
 use super::board::{Answer, Board, Job, SnapshotKind};
 use super::guard::Guard;
-use super::listener::{Listener, SILENCE};
+use super::listener::{self, HEAD_TIME, SILENCE};
+use super::room::{Limits, Seat};
 use super::rows::MOST_NEWS;
 use crate::live::message::{Part, ShownMessage};
 use crate::train::Change;
@@ -63,7 +64,8 @@ pub(super) fn run(listener: std::net::TcpListener, board: Arc<Board>, guard: Gua
     let shared = Shared { board, guard: Arc::new(guard), uploads: Arc::new(Semaphore::new(UPLOADS)) };
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        axum::serve(Listener::new(listener), router(shared)).await.map_err(failed)
+        listener::serve(listener, router(shared), Limits::DEFAULT, HEAD_TIME).await;
+        Ok(())
     })
 }
 
@@ -88,8 +90,16 @@ async fn guarded(State(shared): State<Shared>, request: Request, next: Next) -> 
     let checked = shared.guard.check(request.method(), request.uri(), request.headers());
     let given = request.uri().query().is_some_and(|query| query.contains("token="));
     let mut response = match checked {
-        Ok(()) => next.run(request).await,
-        Err((status, why)) => refused(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), why),
+        Ok(()) => {
+            request.extensions().get::<Seat>().into_iter().for_each(Seat::know);
+            next.run(request).await
+        }
+        Err((status, why)) => {
+            let mut response = refused(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), why);
+            // Whoever is not known has no more than one request of a connection.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
     };
     let headers = response.headers_mut();
     for (name, value) in [
