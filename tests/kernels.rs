@@ -1,18 +1,13 @@
-//! Every case of every kernel, on the CPU executor and on the GPU, against the reference.
+//! Every case of every kernel, on the CPU executor and on the GPU in every way it compiles them, against the reference.
 
 mod common;
 
-use glassnet::exec::gpu::Reads;
 use glassnet::exec::{Device, check::run_case};
-use glassnet::kernels::{self, Case};
+use glassnet::kernels;
 
 fn check_all(device: &Device) {
-    check(device, kernels::cases());
-}
-
-fn check(device: &Device, cases: Vec<Case>) {
     let mut failures = Vec::new();
-    for case in cases {
+    for case in kernels::cases() {
         let outcome = pollster::block_on(run_case(device, &case)).expect("the device runs");
         if let Some(failure) = outcome.failure {
             failures.push(format!("{}: {failure}", outcome.case));
@@ -31,17 +26,6 @@ fn the_gpu_computes_what_the_reference_computes() {
     if let Some(gpu) = common::gpu() {
         check_all(&Device::Gpu(gpu));
     }
-}
-
-/// Adapters read from where they are faster; these kernels must also work the other way.
-#[test]
-fn kernels_that_read_textures_or_buffers_agree_with_the_reference_either_way() {
-    let Some(gpu) = common::gpu() else { return };
-    let other = if gpu.reads_textures() { Reads::Buffers } else { Reads::Textures };
-    let mut cases = kernels::cases();
-    cases.retain(|case| !case.op.kernel.textures.is_empty());
-    assert!(!cases.is_empty());
-    check(&Device::Gpu(common::gpu_reading(other).expect("opened above")), cases);
 }
 
 #[test]

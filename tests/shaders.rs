@@ -187,6 +187,32 @@ fn inputs_are_read_and_outputs_are_written_and_never_read() {
     });
 }
 
+/// Workgroups are numbered over two dimensions where one may be too short: some case has to need the second.
+#[test]
+fn every_kernel_that_numbers_workgroups_over_two_dimensions_has_a_case_with_both() {
+    let cases = kernels::cases();
+    for_each_shader(|shader| {
+        let builtin = |argument: &naga::FunctionArgument| match argument.binding {
+            Some(naga::Binding::BuiltIn(builtin)) => builtin == naga::BuiltIn::NumWorkGroups,
+            _ => false,
+        };
+        let numbers = shader.entry().1.function.arguments.iter().any(builtin);
+        let both = |case: &kernels::Case| case.op.kernel.name == shader.kernel.name && case.op.workgroups[1] > 1;
+        assert!(!numbers || cases.iter().any(both), "{}", shader.kernel.name);
+    });
+}
+
+/// A case's buffers are longer than a network's: guards lie behind what they hold.
+#[test]
+fn no_shader_asks_how_long_a_buffer_is() {
+    for_each_shader(|shader| {
+        let functions = shader.module.functions.iter().map(|(_, f)| f);
+        let entries = shader.module.entry_points.iter().map(|entry| &entry.function);
+        let mut expressions = functions.chain(entries).flat_map(|f| f.expressions.iter());
+        assert!(!expressions.any(|(_, e)| matches!(e, naga::Expression::ArrayLength(_))), "{}", shader.kernel.name);
+    });
+}
+
 #[test]
 fn workgroup_memory_stays_within_the_limit() {
     for_each_shader(|shader| {

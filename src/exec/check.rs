@@ -1,22 +1,37 @@
 //! Runs a kernel's cases on a device and compares with the reference.
 //!
 //! In this order: a non-finite value where the reference has none (or the reverse); |a - r| <= atol + rtol*|r|, written
-//! so that NaN fails; inputs unchanged; guard words after every output intact. Outputs start as NaN, so that an element
-//! nobody wrote shows.
+//! so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as NaN, so that an element
+//! nobody wrote shows, and inputs lie between words that spoil what is computed from them, so that a stray read shows.
+//!
+//! A GPU runs each case as often as there are ways to compile its kernel: with bounds checks, which clamp a stray index to
+//! the guard behind an input, and without, as in training; from buffers, and from textures where the kernel can.
 
 use super::Device;
+use super::gpu::{Gpu, Reads, RuntimeChecks};
 use crate::error::Result;
 use crate::kernels::case::{Fill, Tolerance};
-use crate::kernels::{BufferId, Case, Element};
-use crate::program::Program;
+use crate::kernels::{BufferId, Case, Element, Kernel, TEXTURE_WIDTH};
+use crate::program::{ALIGNMENT, Program};
 use serde::Serialize;
 
-/// Words after every output; a stray write within them is found.
+/// Words after every operand, at least; before it are [`ALIGNMENT`]. A stray access within them is found.
 const GUARD: usize = 64;
-/// What guard words hold: an ordinary float, so that no driver has a reason to change it.
+/// What guard words of outputs hold: an ordinary float, so that no driver has a reason to change it.
 const GUARD_WORD: u32 = 0x5eed_c0de;
 /// What outputs hold before: a NaN with a payload of our own.
 const UNWRITTEN: u32 = 0x7fc1_2345;
+
+/// What guard words of inputs hold.
+#[derive(Debug, Clone, Copy)]
+struct Poison {
+    real: f32,
+    word: u32,
+}
+
+/// A sum of either real shows. A comparison drops a NaN and takes an infinity; a division drops the infinity. A word that is
+/// no index shows where it is followed, and one that is a good index where only the same one counts.
+const POISONS: [Poison; 2] = [Poison { real: f32::NAN, word: u32::MAX }, Poison { real: f32::INFINITY, word: 0 }];
 
 /// A case's verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,64 +56,145 @@ pub struct Difference {
     pub count: usize,
 }
 
-/// Runs one case on `device`.
+/// Runs one case on `device`, in every way that it has. The first way that fails is the last one: those without bounds
+/// checks come after those with.
+///
+/// # Errors
+/// [`Error::Device`](crate::Error::Device) and [`Error::TooLarge`](crate::Error::TooLarge) where the device cannot hold or
+/// run it.
 pub async fn run_case(device: &Device, case: &Case) -> Result<Outcome> {
-    let expected = execute(&Device::Reference, case).await?;
-    let actual = execute(device, case).await?;
-    Ok(judge(case, &expected, &actual))
-}
-
-/// Every buffer's words, guard included, after the case's operation.
-async fn execute(device: &Device, case: &Case) -> Result<Vec<Vec<u32>>> {
-    let guards: Vec<usize> = case.buffers.iter().map(|b| if is_output(&b.fill) { GUARD } else { 0 }).collect();
-    let mut executor = device.executor(Program::of_case(case, &guards)).await?;
-    for (i, (buffer, guard)) in case.buffers.iter().zip(&guards).enumerate() {
-        let mut words = case.contents(i);
-        words.resize(buffer.len, UNWRITTEN);
-        words.resize(buffer.len + guard, GUARD_WORD);
-        executor.write(BufferId(i as u32), &words)?;
-    }
-    executor.run(0..1)?;
-    let mut contents = Vec::with_capacity(case.buffers.len());
-    for i in 0..case.buffers.len() {
-        contents.push(executor.read(BufferId(i as u32)).await?);
-    }
-    Ok(contents)
-}
-
-fn is_output(fill: &Fill) -> bool {
-    matches!(fill, Fill::Output)
-}
-
-fn judge(case: &Case, expected: &[Vec<u32>], actual: &[Vec<u32>]) -> Outcome {
+    let trial = Trial::of(case);
+    let expected = trial.execute(&Device::Reference, POISONS[0]).await?;
     let mut outcome =
         Outcome { kernel: case.op.kernel.name, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
-    let mut fail = |problem: String| {
-        outcome.passed = false;
-        outcome.failure.get_or_insert(problem);
-    };
-    let (mut output, mut worst) = (0, 0.0f64);
-    for (i, buffer) in case.buffers.iter().enumerate() {
-        let (want, got) = (&expected[i], &actual[i]);
-        if !is_output(&buffer.fill) {
-            if let Some(at) = case.contents(i).iter().zip(got).position(|(a, b)| a != b) {
-                fail(format!("input {i} was overwritten at index {at}"));
-            }
-            continue;
+    for way in ways(device, case.op.kernel) {
+        let actual = trial.execute(&way.device, way.poison).await?;
+        let (failure, worst) = trial.judge(&expected, &actual, way.poison);
+        outcome.worst = outcome.worst.max(worst);
+        if let Some(failure) = failure {
+            (outcome.passed, outcome.failure) = (false, Some(format!("{}{failure}", way.name)));
+            break;
         }
-        let (got, guard) = got.split_at(buffer.len);
-        let (difference, ratio) = compare(buffer.element, got, &want[..buffer.len], case.tolerance);
-        worst = worst.max(ratio);
-        if let Some(d) = difference {
-            fail(format!("output {output}, index {}: {} ({} of {} differ)", d.index, d.problem, d.count, buffer.len));
-        }
-        if let Some(at) = guard.iter().position(|w| *w != GUARD_WORD) {
-            fail(format!("output {output} was written {at} elements beyond its end"));
-        }
-        output += 1;
     }
-    outcome.worst = worst;
-    outcome
+    Ok(outcome)
+}
+
+/// A device as it runs a case, and what to put around the inputs.
+struct Way {
+    device: Device,
+    poison: Poison,
+    /// Begins the message of a failure.
+    name: &'static str,
+}
+
+fn ways(device: &Device, kernel: &Kernel) -> Vec<Way> {
+    use {Reads::*, RuntimeChecks::*};
+    let Device::Gpu(gpu) = device else {
+        return vec![Way { device: device.clone(), poison: POISONS[0], name: "" }];
+    };
+    let way = |checks, reads, poison, name| {
+        let device = Device::Gpu(Gpu::compiling(gpu, checks, reads));
+        Way { device, poison, name }
+    };
+    let [nan, infinity] = POISONS;
+    let mut ways = vec![way(On, Buffers, nan, "with bounds checks: ")];
+    if !kernel.textures.is_empty() {
+        ways.push(way(On, Textures, infinity, "with bounds checks, from textures: "));
+        ways.push(way(Off, Textures, nan, "without bounds checks, from textures: "));
+    }
+    ways.push(way(Off, Buffers, infinity, "without bounds checks: "));
+    ways
+}
+
+/// A case and what its buffers hold.
+struct Trial<'a> {
+    case: &'a Case,
+    contents: Vec<Vec<u32>>,
+    /// Words after each buffer.
+    guards: Vec<usize>,
+}
+
+impl Trial<'_> {
+    fn of(case: &Case) -> Trial<'_> {
+        let contents = (case.buffers.iter().enumerate()).map(|(i, buffer)| match buffer.fill {
+            Fill::Output => vec![UNWRITTEN; buffer.len],
+            _ => case.contents(i),
+        });
+        let guards = (0..case.buffers.len()).map(|i| guard(case, i)).collect();
+        Trial { case, contents: contents.collect(), guards }
+    }
+
+    fn is_output(&self, i: usize) -> bool {
+        matches!(self.case.buffers[i].fill, Fill::Output)
+    }
+
+    fn guard_word(&self, i: usize, poison: Poison) -> u32 {
+        match self.case.buffers[i].element {
+            _ if self.is_output(i) => GUARD_WORD,
+            Element::F32 => poison.real.to_bits(),
+            Element::U32 => poison.word,
+        }
+    }
+
+    /// Every buffer's words, guards included, after the case's operation.
+    async fn execute(&self, device: &Device, poison: Poison) -> Result<Vec<Vec<u32>>> {
+        let mut executor = device.executor(Program::of_case(self.case, Some(&self.guards))).await?;
+        for (i, contents) in self.contents.iter().enumerate() {
+            let mut words = vec![self.guard_word(i, poison); ALIGNMENT + contents.len() + self.guards[i]];
+            words[ALIGNMENT..][..contents.len()].copy_from_slice(contents);
+            executor.write(Program::around(self.case, i), &words)?;
+        }
+        executor.run(0..1)?;
+        let mut contents = Vec::with_capacity(self.contents.len());
+        for i in 0..self.contents.len() {
+            contents.push(executor.read(Program::around(self.case, i)).await?);
+        }
+        Ok(contents)
+    }
+
+    /// Why `actual` is wrong, and its largest error in units of the tolerance.
+    fn judge(&self, expected: &[Vec<u32>], actual: &[Vec<u32>], poison: Poison) -> (Option<String>, f64) {
+        let mut failure = None;
+        let mut fail = |problem: String| {
+            failure.get_or_insert(problem);
+        };
+        let (mut names, mut worst) = ([0, 0], 0.0f64);
+        for (i, buffer) in self.case.buffers.iter().enumerate() {
+            let own = ALIGNMENT..ALIGNMENT + buffer.len;
+            let (want, got) = (&expected[i][own.clone()], &actual[i][own.clone()]);
+            let number = &mut names[usize::from(self.is_output(i))];
+            let name = format!("{} {number}", if self.is_output(i) { "output" } else { "input" });
+            *number += 1;
+            if self.is_output(i) {
+                let (difference, ratio) = compare(buffer.element, got, want, self.case.tolerance);
+                worst = worst.max(ratio);
+                if let Some(d) = difference {
+                    fail(format!("{name}, index {}: {} ({} of {} differ)", d.index, d.problem, d.count, buffer.len));
+                }
+            } else if let Some(at) = self.contents[i].iter().zip(got).position(|(a, b)| a != b) {
+                fail(format!("{name} was overwritten at index {at}"));
+            }
+            let stray = |word: &u32| *word != self.guard_word(i, poison);
+            if let Some(at) = actual[i][own.end..].iter().position(stray) {
+                fail(format!("{name} was written {at} elements beyond its end"));
+            }
+            if let Some(at) = actual[i][..own.start].iter().rposition(stray) {
+                fail(format!("{name} was written {} elements before its start", own.start - at));
+            }
+        }
+        (failure, worst)
+    }
+}
+
+/// Words after buffer `i`: what a texture has of it fills its last row, so that no cell there is other than poison.
+fn guard(case: &Case, i: usize) -> usize {
+    let op = &case.op;
+    let texels = op.kernel.textures.iter().filter(|t| op.inputs[t.input] == BufferId(i as u32)).map(|t| t.texel).max();
+    texels.map_or(GUARD, |texel| {
+        let row = TEXTURE_WIDTH * texel;
+        let len = case.buffers[i].len;
+        (len + GUARD).next_multiple_of(row) - len
+    })
 }
 
 /// The difference between two tensors, where there is one, and the largest error in units of the tolerance.
@@ -178,35 +274,50 @@ mod tests {
         cases.into_iter().find(|c| c.name == "relu.forward count=65").expect("the case is in the table")
     }
 
-    fn contents(case: &Case) -> Vec<Vec<u32>> {
-        pollster::block_on(execute(&Device::Reference, case)).expect("the reference runs")
+    fn contents(trial: &Trial<'_>) -> Vec<Vec<u32>> {
+        pollster::block_on(trial.execute(&Device::Reference, POISONS[0])).expect("the reference runs")
     }
 
     #[test]
     fn planted_faults_are_found() {
         let case = relu_case();
-        let good = contents(&case);
-        assert!(judge(&case, &good, &good).passed);
+        let trial = Trial::of(&case);
+        let good = contents(&trial);
+        assert_eq!(trial.judge(&good, &good, POISONS[0]).0, None);
         let failure = |fault: &dyn Fn(&mut Vec<Vec<u32>>)| {
             let mut bad = good.clone();
             fault(&mut bad);
-            judge(&case, &good, &bad).failure.unwrap_or_default()
+            trial.judge(&good, &bad, POISONS[0]).0.unwrap_or_default()
         };
-        assert!(failure(&|b| b[1][64] = UNWRITTEN).contains("index 64"));
-        assert!(failure(&|b| b[1][0] ^= 1 << 22).contains("index 0"));
-        assert!(failure(&|b| b[0][3] ^= 1).contains("input 0 was overwritten at index 3"));
-        assert!(failure(&|b| b[1][65] = 0).contains("0 elements beyond its end"));
-        assert!(failure(&|b| b[1][65 + GUARD - 1] = 0).contains("63 elements beyond its end"));
+        let (first, end) = (ALIGNMENT, ALIGNMENT + 65);
+        assert!(failure(&|b| b[1][first + 64] = UNWRITTEN).contains("index 64"));
+        assert!(failure(&|b| b[1][first] ^= 1 << 22).contains("index 0"));
+        assert!(failure(&|b| b[0][first + 3] ^= 1).contains("input 0 was overwritten at index 3"));
+        assert!(failure(&|b| b[1][end] = 0).contains("0 elements beyond its end"));
+        assert!(failure(&|b| b[1][end + GUARD - 1] = 0).contains("63 elements beyond its end"));
+        assert!(failure(&|b| b[0][end] = 0).contains("input 0 was written 0 elements beyond its end"));
+        assert!(failure(&|b| b[1][first - 1] = 0).contains("1 elements before its start"));
     }
 
     #[test]
     fn an_operation_that_writes_nothing_fails() {
         let mut case = relu_case();
         let x = Tensor { id: BufferId(0), element: Element::F32, len: 65 };
+        let good = contents(&Trial::of(&case));
         case.op = relu::forward(Tensor { len: 1, ..x }, Tensor { id: BufferId(1), len: 1, ..x });
-        let good = contents(&relu_case());
+        let trial = Trial::of(&case);
         let mut short = good.clone();
-        short[1][1..65].fill(UNWRITTEN);
-        assert!(!judge(&case, &good, &short).passed);
+        short[1][ALIGNMENT + 1..ALIGNMENT + 65].fill(UNWRITTEN);
+        assert!(trial.judge(&good, &short, POISONS[0]).0.is_some());
+    }
+
+    #[test]
+    fn the_guard_of_what_a_texture_holds_fills_its_rows() {
+        for (count, row) in [(65, None), (252, Some(4 * TEXTURE_WIDTH))] {
+            let name = format!("relu.forward{} count={count}", if row.is_some() { "_vec4" } else { "" });
+            let case = relu::cases().into_iter().find(|c| c.name == name).expect("the case is in the table");
+            let guards = Trial::of(&case).guards;
+            assert_eq!(guards, [row.map_or(GUARD, |row| row - count), GUARD]);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! [`GATHER_AUGMENTED`] also puts pixels around the images and varies training examples (`augmentation.rs`).
 
 use super::augmentation::{self, Limits, MAX_ANGLE};
-use super::case::{CaseBuilder, Tolerance};
+use super::case::{CaseBuilder, Tolerance, also_split};
 use super::erasing;
 use super::op::{linear, word};
 use super::{
@@ -380,7 +380,7 @@ pub fn cases() -> Vec<Case> {
         (([3, 5, 7, 3], [6, 11], 4, 2), true),
         (([4, 9, 5, 2], [9, 5], 4, 4), true),
         (([5, 3, 2, 3], [4, 5], 12, 5), false),
-        (([5000, 29, 29, 1], [31, 30], 4, 4999), true),
+        (([70, 29, 29, 1], [31, 30], 4, 69), true),
     ];
     let mut cases: Vec<Case> = Vec::new();
     for (shape, training) in shapes {
@@ -401,7 +401,14 @@ pub fn cases() -> Vec<Case> {
         let place = Some(Place { row, column, mirrored: false });
         cases.push(case(([5, 5, 8, 3], [6, 11], 4, 4), still, false, place));
     }
-    cases
+    // Rows and columns of fifteen bits, every other one of which is set.
+    for (source, row, column) in [([21_850, 3], 0x5555, 1), ([3, 21_850], 1, 0x5555)] {
+        for limits in [still, mirrored] {
+            let place = Some(Place { row, column, mirrored: limits != still });
+            cases.push(case(([2, 2, 2, 1], source, 2, 2), limits, false, place));
+        }
+    }
+    also_split(cases, &["[20, 24, 24, 1] of [28, 28] valid 13"])
 }
 
 #[cfg(test)]

@@ -119,6 +119,12 @@ pub fn cases() -> Vec<Case> {
         let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
         cases.push(b.case(format_args!("lanes={lanes} largest={largest}"), scale(largest, parts, out), tolerance));
     }
+    // What keeps the quotient finite counts where the norm is as small.
+    for norm in [0.0, 1e-7, 1e-6] {
+        let (mut b, tolerance) = (CaseBuilder::default(), Tolerance { atol: 1e-12, rtol: 2e-5 });
+        let (parts, out) = (b.reals(vec![norm]), b.out(2));
+        cases.push(b.case(format_args!("norm={norm:e}"), scale(1e-6 / 3.0, parts, out), tolerance));
+    }
     // Squares that overflow, alone and beside others; what is no number.
     for (name, values) in [
         ("squares that overflow", [1e20, -3e30, 2e38, 1.0, -2e38, 0.0, 7e12, 1e18]),

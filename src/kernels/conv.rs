@@ -5,9 +5,12 @@
 //! With dilation d the tap is at oy*s+ky*d-pad. With G groups the weight is `[KH,KW,C/G,O]`, and filter o sees the C/G
 //! channels from floor(o/(O/G))*(C/G) on.
 
-use super::case::{CaseBuilder, Tolerance};
 use super::op::{linear, unit, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, conv_blocked, conv_cpu};
+use super::{Args, Element::F32, Kernel, Op, Reference, Scalar, Tensor, conv_blocked, conv_cpu};
+
+mod cases;
+
+pub use cases::cases;
 
 /// Shape of one convolution: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
 #[repr(C)]
@@ -334,155 +337,4 @@ fn store<S: Scalar>(out: &mut [S], sums: &[f64]) {
     for (out, sum) in out.iter_mut().zip(sums) {
         *out = S::of(*sum);
     }
-}
-
-/// `[N,H,W,C]`, filters, kernel, stride, pad.
-type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
-
-/// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel, and far beyond; 64±1 rows and channels;
-/// channels that fill half a block of eight; kernels as wide as the image, bands of strided rows, runs of 13 and of 30 vectors.
-const SHAPES: &[Shape] = &[
-    ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
-    ([20, 24, 24, 1], 8, [5, 5], [1, 1], [2, 2]),
-    ([5, 12, 12, 8], 16, [5, 5], [1, 1], [2, 2]),
-    ([3, 14, 14, 32], 64, [3, 3], [1, 1], [1, 1]),
-    ([2, 13, 7, 3], 5, [3, 5], [2, 1], [1, 2]),
-    ([3, 11, 17, 2], 7, [4, 3], [3, 2], [0, 1]),
-    ([1, 9, 8, 5], 11, [2, 2], [3, 3], [0, 0]),
-    ([2, 5, 5, 1], 3, [5, 5], [1, 1], [4, 4]),
-    ([1, 3, 4, 2], 2, [3, 3], [2, 2], [5, 6]),
-    ([1, 9, 7, 63], 65, [1, 1], [1, 1], [0, 0]),
-    ([33, 3, 3, 4], 9, [3, 3], [1, 1], [0, 0]),
-    ([37, 4, 3, 7], 6, [2, 3], [1, 2], [1, 0]),
-    ([2, 13, 7, 4], 4, [3, 5], [2, 1], [1, 2]),
-    ([3, 11, 17, 12], 20, [4, 3], [3, 2], [0, 1]),
-    ([17, 5, 9, 4], 12, [2, 7], [1, 3], [1, 5]),
-    ([19, 6, 5, 3], 4, [3, 4], [1, 2], [2, 3]),
-    ([2, 5, 6, 2], 12, [3, 2], [2, 1], [1, 1]),
-    ([1, 1, 2, 8], 8, [1, 1], [1, 1], [0, 0]),
-    ([1, 5, 6, 48], 44, [3, 3], [1, 1], [1, 1]),
-    ([2, 28, 28, 32], 32, [3, 3], [1, 1], [1, 1]),
-    ([2, 5, 3, 3], 8, [2, 3], [1, 1], [0, 0]),
-    ([1, 40, 40, 16], 8, [3, 3], [2, 2], [1, 1]),
-    ([1, 6, 5, 104], 8, [1, 1], [1, 1], [0, 0]),
-    ([1, 6, 7, 80], 16, [3, 3], [1, 1], [1, 1]),
-    ([1, 3, 4, 2], 8, [3, 3], [2000, 1500], [3000, 2000]),
-];
-
-/// Dilation and groups: one of them, both; depthwise, with one filter a channel and with more; channels that fill vectors
-/// and that do not; padding beyond the window; small groups, which the CPU merges.
-const SPREAD: &[(Shape, [usize; 2], usize)] = &[
-    (([2, 9, 8, 3], 5, [3, 3], [1, 1], [2, 2]), [2, 2], 1),
-    (([3, 11, 7, 4], 8, [3, 2], [2, 1], [1, 3]), [1, 3], 1),
-    (([2, 6, 5, 6], 9, [3, 3], [1, 1], [1, 1]), [1, 1], 3),
-    (([19, 5, 6, 16], 16, [3, 3], [1, 1], [1, 1]), [1, 1], 16),
-    (([2, 7, 9, 5], 15, [3, 4], [2, 3], [2, 1]), [1, 1], 5),
-    (([2, 12, 10, 24], 24, [3, 3], [1, 1], [2, 2]), [2, 2], 24),
-    (([2, 8, 8, 16], 32, [3, 3], [2, 2], [1, 1]), [1, 1], 2),
-    (([5, 9, 12, 8], 12, [2, 3], [1, 2], [3, 4]), [3, 2], 4),
-    (([1, 3, 4, 2], 2, [3, 3], [1, 1], [5, 6]), [4, 3], 2),
-    (([3, 7, 6, 32], 48, [3, 2], [1, 1], [1, 0]), [1, 2], 16),
-    (([2, 6, 6, 8], 8, [1, 1], [1, 1], [0, 0]), [7, 7], 8),
-];
-
-/// More than 65,535 workgroups, of 64 results or of 64 blocks of pixels: columns of one pixel make a block each.
-const MANY_PLAIN: Shape = ([1, 65_535 * 64 + 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]);
-const MANY_BLOCKED: Shape = ([1, 65_535 * 64 + 1, 1, 4], 4, [1, 1], [1, 1], [0, 0]);
-
-pub fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for shape in SHAPES {
-        for blocked in [PLAIN, BLOCKED] {
-            if blocked && !params(shape).o.is_multiple_of(4) {
-                continue;
-            }
-            cases.extend([forward_case(blocked, shape), weight_case(blocked, shape)]);
-            if !blocked || params(shape).c.is_multiple_of(4) {
-                cases.push(backward_input_case(blocked, shape));
-            }
-        }
-        cases.extend([sparse_input_case(shape), sparse_weight_case(shape), sum_case(shape)]);
-    }
-    for (shape, dilation, groups) in SPREAD {
-        let p = params(shape).with(*dilation, *groups);
-        let what = format!("{} dilation {dilation:?} groups {groups}", describe(shape));
-        for blocked in [PLAIN, BLOCKED] {
-            // No fast kernel takes them: the same operation twice would be the same case twice.
-            if blocked && conv_blocked::forward_kernel(&p).is_none() {
-                continue;
-            }
-            cases.extend([forward_of(blocked, p, &what), weight_of(blocked, p, &what), input_of(blocked, p, &what)]);
-        }
-        cases.push(sum_of(p, &what));
-    }
-    for (blocked, shape) in [(PLAIN, MANY_PLAIN), (BLOCKED, MANY_BLOCKED)] {
-        cases.extend([forward_case(blocked, &shape), backward_input_case(blocked, &shape)]);
-    }
-    cases
-}
-
-fn describe((input, filters, kernel, stride, pad): &Shape) -> String {
-    format!("{input:?} filters {filters} kernel {kernel:?} stride {stride:?} pad {pad:?}")
-}
-
-fn params((input, filters, kernel, stride, pad): &Shape) -> Params {
-    Params::new(*input, *filters, *kernel, *stride, *pad)
-}
-
-fn forward_case(blocked: bool, shape: &Shape) -> Case {
-    forward_of(blocked, params(shape), &describe(shape))
-}
-
-fn forward_of(blocked: bool, p: Params, what: &str) -> Case {
-    let mut b = CaseBuilder::default();
-    let (x, weight) = (b.real(p.x_len()), b.real(p.k() * p.o as usize));
-    let (bias, y) = (b.real(p.o as usize), b.out(p.y_len()));
-    b.case(what, forward_with(blocked, p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
-}
-
-fn backward_input_case(blocked: bool, shape: &Shape) -> Case {
-    input_of(blocked, params(shape), &describe(shape))
-}
-
-fn input_of(blocked: bool, p: Params, what: &str) -> Case {
-    let mut b = CaseBuilder::default();
-    let (dy, weight, dx) = (b.real(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
-    let length = (p.kh * p.kw) as usize * p.group_outputs();
-    b.case(what, backward_input_with(blocked, p, dy, weight, dx), Tolerance::sum(length, 1.0))
-}
-
-fn weight_case(blocked: bool, shape: &Shape) -> Case {
-    weight_of(blocked, params(shape), &describe(shape))
-}
-
-fn weight_of(blocked: bool, p: Params, what: &str) -> Case {
-    let mut b = CaseBuilder::default();
-    let (x, dy, partial) = (b.real(p.x_len()), b.real(p.y_len()), b.out(p.partial_len()));
-    let length = p.rows() * p.examples_per_split as usize;
-    b.case(what, backward_weight_with(blocked, p, x, dy, partial), Tolerance::sum(length, 1.0))
-}
-
-/// What a max-pooling leaves of dy, which the CPU has a way of its own for.
-fn sparse_input_case(shape: &Shape) -> Case {
-    let (p, mut b) = (params(shape), CaseBuilder::default());
-    let (dy, weight, dx) = (b.sparse(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
-    let tolerance = Tolerance::sum((p.kh * p.kw * p.o) as usize, 1.0);
-    b.case(format!("{} sparse dy", describe(shape)), backward_input_with(PLAIN, p, dy, weight, dx), tolerance)
-}
-
-fn sparse_weight_case(shape: &Shape) -> Case {
-    let (p, mut b) = (params(shape), CaseBuilder::default());
-    let (x, dy, partial) = (b.real(p.x_len()), b.sparse(p.y_len()), b.out(p.partial_len()));
-    let tolerance = Tolerance::sum(p.rows() * p.examples_per_split as usize, 1.0);
-    b.case(format!("{} sparse dy", describe(shape)), backward_weight_with(PLAIN, p, x, dy, partial), tolerance)
-}
-
-fn sum_case(shape: &Shape) -> Case {
-    sum_of(params(shape), &describe(shape))
-}
-
-fn sum_of(p: Params, what: &str) -> Case {
-    let mut b = CaseBuilder::default();
-    let (sums, dweight, dbias) = (b.real(p.partial_len()), b.out(p.k() * p.o as usize), b.out(p.o as usize));
-    b.case(what, sum_splits(p, sums, dweight, dbias), Tolerance::sum(p.splits(), 1.0))
 }

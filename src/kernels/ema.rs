@@ -6,7 +6,7 @@
 //! Over the whole flat buffer: whatever else lies there beside weights and biases is averaged too.
 
 use super::batch::Header;
-use super::case::{CaseBuilder, Tolerance};
+use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::{linear, word};
 use super::optimizer::BLOCK;
 use super::{
@@ -86,7 +86,7 @@ pub fn cases() -> Vec<Case> {
         let tolerance = Tolerance { atol: 4e-7, rtol: 0.0 };
         cases.push(b.case(format_args!("count={count} decay={decay} step={step}"), op, tolerance));
     }
-    cases
+    also_split(cases, &["count=65600"])
 }
 
 #[cfg(test)]

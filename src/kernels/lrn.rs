@@ -2,7 +2,7 @@
 //! the channels around c, y_c = x_c * s_c^-beta (Krizhevsky et al. 2012, with PyTorch's and ConvNetJS's division by the size). The
 //! window of c reaches from c - size/2 to c + (size-1)/2 and ends where the channels do. `shaders/lrn.wgsl`.
 
-use super::case::{CaseBuilder, Tolerance};
+use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::{linear, word};
 use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
 use multiversion::multiversion;
@@ -168,8 +168,6 @@ pub fn cases() -> Vec<Case> {
         (5, 13, 3, [0.5, 2.0, 1.5]),
         (9, 6, 40, [1.0, 4.0, 0.75]),
         (64, 3, 2, [1.0, 0.0, 0.75]),
-        // More than 65,535 workgroups.
-        (65_535 * 16 + 1, 4, 3, [1.0, 1.0, 0.75]),
     ];
     let mut cases = Vec::new();
     for (pixels, channels, size, [k, alpha, beta]) in shapes {
@@ -184,5 +182,5 @@ pub fn cases() -> Vec<Case> {
         let (x, s, dy, dx) = (b.between(count, -2.0, 2.0), b.between(count, 0.5, 3.0), b.real(count), b.out(count));
         cases.push(b.case(&shape, backward(p, x, s, dy, dx), tolerance));
     }
-    cases
+    also_split(cases, &["[20, 16]"])
 }

@@ -262,6 +262,16 @@ impl Op {
         Op { pieces: self.pieces.map(|pieces| Pieces { prepare: Some(prepare), ..pieces }), ..self }
     }
 
+    /// The same, with its workgroups split over x and y as if one dimension took no more than `limit`: what takes a real
+    /// size more memory than a case should need.
+    pub(super) fn split_at(self, limit: u32) -> Op {
+        let [groups, y, z] = self.workgroups;
+        assert_eq!(y, 1, "{} is split already", self.kernel.name);
+        let [x, y] = split(groups as usize, limit);
+        assert!(y > 1, "{groups} workgroups of {} need no split at {limit}", self.kernel.name);
+        Op { workgroups: [x, y, z], ..self }
+    }
+
     /// The same, compiled with these constants.
     pub(super) fn with_constants(self, constants: Vec<(&'static str, u32)>) -> Op {
         Op { constants, ..self }
@@ -276,9 +286,14 @@ pub(super) fn unit(examples: usize) -> usize {
 
 /// `total` invocations in workgroups of `size`, split over x and y where one dimension is too short for them.
 pub(super) fn linear(total: usize, size: u32) -> [u32; 3] {
-    let groups = total.div_ceil(size as usize).max(1);
-    let y = groups.div_ceil(MAX_WORKGROUPS as usize);
-    [groups.div_ceil(y) as u32, y as u32, 1]
+    let [x, y] = split(total.div_ceil(size as usize).max(1), MAX_WORKGROUPS);
+    [x, y, 1]
+}
+
+/// At least `groups` workgroups in x and y, none longer than `limit`.
+fn split(groups: usize, limit: u32) -> [u32; 2] {
+    let y = groups.div_ceil(limit as usize);
+    [groups.div_ceil(y) as u32, y as u32]
 }
 
 /// A length as the shaders' u32; every index inside a buffer must fit.

@@ -6,7 +6,7 @@
 //! another; the program swaps them at the step's end.
 
 use super::batch::Header;
-use super::case::{CaseBuilder, Tolerance};
+use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::{linear, word};
 use super::{
     Args, Case,
@@ -507,7 +507,7 @@ pub fn cases() -> Vec<Case> {
     let shapes = [(1, false), (2, false), (3, true), (67, false), (67, true)];
     let usual = rules.iter().flat_map(|rule| shapes.map(|(blocks, scaled)| case(*rule, blocks, scaled, false)));
     let exact = exact.iter().flat_map(|rule| [(1, false), (67, true)].map(|(n, scaled)| case(*rule, n, scaled, true)));
-    usual.chain(exact).collect()
+    also_split(usual.chain(exact).collect(), &["count=4288"])
 }
 
 /// An update of `blocks` blocks, three quarters of whose weights are 0 where L1 decay is to pull at them.

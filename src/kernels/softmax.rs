@@ -4,7 +4,7 @@
 //! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
 
 use super::batch::Header;
-use super::case::{CaseBuilder, Tolerance};
+use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::{linear, word};
 use super::{
     Args, Case,
@@ -276,6 +276,12 @@ pub fn cases() -> Vec<Case> {
     let out = Outputs { y: b.out(4), dx: b.out(4), losses: b.out(1), predictions: b.out_words(1) };
     let op = forward([1, 4], 0.25, header, labels, logits, out);
     cases.push(b.case("huge logits, smoothed", op, Tolerance::ELEMENTWISE));
+    // Labels whose probability is no normal number.
+    let mut b = CaseBuilder::default();
+    let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![1, 0, 2, 0]));
+    let probabilities = b.reals(vec![1.0, 0.0, 0.0, 1e-40, 0.5, 0.5, 0.0, 1.0, 1.2e-38, 0.0, 0.5, 0.5]);
+    let op = gradient([4, 3], header, labels, probabilities, b.out(12));
+    cases.push(b.case("probabilities of zero", op, Tolerance::ELEMENTWISE));
     // Half of the predictions wrong; ties go to the first class.
     let mut b = CaseBuilder::default();
     let labels: Vec<u32> = (0..130).map(|i| i % 4).collect();
@@ -283,7 +289,7 @@ pub fn cases() -> Vec<Case> {
     let inputs = [b.header(Header::evaluation(129)), b.words(labels), b.between(130, 0.0, 5.0), b.words(predictions)];
     let (loss, correct) = (b.out(1), b.out_words(1));
     cases.push(b.case("half wrong", summary(inputs, loss, correct), Tolerance::sum(129, 5.0)));
-    cases
+    also_split(cases, &["softmax.forward [300, 3]", "softmax.gradient [300, 3]"])
 }
 
 #[cfg(test)]

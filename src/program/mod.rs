@@ -12,7 +12,7 @@ mod statistics;
 
 pub use lower::{MAX_BATCH, Options, Source};
 pub use memory::{Limits, largest_batch};
-pub use planner::BufferSpec;
+pub use planner::{ALIGNMENT, BufferSpec};
 pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStatistics};
 
 use crate::kernels::batch::{CHUNKS, Header};
@@ -175,17 +175,22 @@ impl Program {
         self.stage(first).start..self.stage(last).end
     }
 
-    /// A program of one operation over a case's buffers, with `guards` extra elements behind each.
-    pub fn of_case(case: &Case, guards: &[usize]) -> Program {
-        let buffers: Vec<BufferSpec> = (case.buffers.iter().zip(guards).enumerate())
-            .map(|(i, (b, guard))| BufferSpec {
-                name: format!("buffer {i}"),
-                element: b.element,
-                len: b.len,
-                parent: None,
-                guard: *guard,
-            })
-            .collect();
+    /// A program of one operation over a case's buffers. With `guards`, each lies in a buffer of its own, whose id is
+    /// [`Program::around`], behind [`ALIGNMENT`] extra elements and before as many as its guard says.
+    pub fn of_case(case: &Case, guards: Option<&[usize]>) -> Program {
+        let count = case.buffers.len();
+        let guard = |i: usize| guards.map_or(0, |guards| guards[i]);
+        let parent = |i: usize| guards.map(|_| (Program::around(case, i), ALIGNMENT));
+        let own = case.buffers.iter().enumerate().map(|(i, b)| {
+            let (element, len, parent) = (b.element, b.len, parent(i));
+            BufferSpec { name: format!("buffer {i}"), element, len, parent, guard: guard(i) }
+        });
+        let around = case.buffers.iter().enumerate().map(|(i, b)| {
+            let (element, len) = (b.element, ALIGNMENT + b.len + guard(i));
+            BufferSpec { name: format!("around buffer {i}"), element, len, parent: None, guard: 0 }
+        });
+        let around = around.take(guards.map_or(0, |_| count));
+        let buffers: Vec<BufferSpec> = own.chain(around).collect();
         // A case has no step, so what belongs to steps points at its first buffer and is never used.
         let none = Tensor { id: BufferId(0), element: buffers[0].element, len: 1 };
         let instruction =
@@ -206,6 +211,11 @@ impl Program {
             trainable: None,
             statistics: StatisticsPlan::empty(none),
         }
+    }
+
+    /// The buffer that has buffer `i` of a case and its guards.
+    pub fn around(case: &Case, i: usize) -> BufferId {
+        BufferId((case.buffers.len() + i) as u32)
     }
 
     /// The words of [`Inputs::all`] for one step; `indices` and `labels` hold the valid examples only.

@@ -12,7 +12,7 @@ pub struct BufferSpec {
     /// Elements, of 4 bytes each.
     pub len: usize,
     pub parent: Option<(BufferId, usize)>,
-    /// Extra elements after the end, for finding stray writes; 0 in training.
+    /// Extra elements after the end, for finding stray reads and writes; 0 in training.
     pub guard: usize,
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wgpu::{Features, ShaderRuntimeChecks};
 
 /// Whether shaders check their indices, divisors and loops at run time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RuntimeChecks {
     On,
     Off,
@@ -33,12 +33,14 @@ pub(super) struct Pipeline {
 }
 
 type Constants = Vec<(&'static str, u32)>;
-type PipelineKey = (&'static str, Constants);
+type PipelineKey = (&'static str, Constants, RuntimeChecks);
 
-/// A connection to an adapter; cheap to clone.
+/// A connection to an adapter, and how its shaders are compiled; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
+    checks: RuntimeChecks,
+    reads_textures: bool,
 }
 
 #[derive(Debug)]
@@ -47,10 +49,9 @@ struct Inner {
     queue: wgpu::Queue,
     summary: AdapterSummary,
     info: DeviceInfo,
-    checks: RuntimeChecks,
-    reads_textures: bool,
-    modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
-    /// By kernel and constants.
+    /// By source and checks.
+    modules: Mutex<HashMap<(&'static str, RuntimeChecks), wgpu::ShaderModule>>,
+    /// By kernel, constants and checks.
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     /// The first error that the driver reported outside of any call that could return it.
     failure: Arc<Mutex<Option<String>>>,
@@ -108,13 +109,18 @@ impl Gpu {
         };
         log::info!("opened {info}");
         let (modules, pipelines) = (Mutex::default(), Mutex::default());
+        let inner = Arc::new(Inner { device, queue, summary, info, modules, pipelines, failure });
+        Ok(Gpu { inner, checks, reads_textures: false }.compiling(checks, reads))
+    }
+
+    /// The same connection, with shaders that are compiled otherwise.
+    pub fn compiling(&self, checks: RuntimeChecks, reads: Reads) -> Gpu {
         let reads_textures = match reads {
-            Reads::Fastest => summary.software,
+            Reads::Fastest => self.inner.summary.software,
             Reads::Buffers => false,
             Reads::Textures => true,
         };
-        let inner = Inner { device, queue, summary, info, checks, reads_textures, modules, pipelines, failure };
-        Ok(Gpu { inner: Arc::new(inner) })
+        Gpu { inner: self.inner.clone(), checks, reads_textures }
     }
 
     pub fn summary(&self) -> &AdapterSummary {
@@ -135,7 +141,7 @@ impl Gpu {
 
     /// Whether kernels that can read their inputs from textures do so.
     pub fn reads_textures(&self) -> bool {
-        self.inner.reads_textures
+        self.reads_textures
     }
 
     /// Whether all that was submitted is done; waits for nothing. In a browser nothing is known, and it says no.
@@ -166,13 +172,14 @@ impl Gpu {
             constants.push(("TEXTURES", u32::from(textures)));
         }
         let mut pipelines = lock(&self.inner.pipelines);
-        let compile = |(_, constants): &PipelineKey| Arc::new(self.compile(op.kernel, constants));
-        pipelines.entry((op.kernel.name, constants)).or_insert_with_key(compile).clone()
+        let compile = |(_, constants, _): &PipelineKey| Arc::new(self.compile(op.kernel, constants));
+        pipelines.entry((op.kernel.name, constants, self.checks)).or_insert_with_key(compile).clone()
     }
 
     fn compile(&self, kernel: &'static Kernel, constants: &Constants) -> Pipeline {
         let device = &self.inner.device;
-        let module = lock(&self.inner.modules).entry(kernel.source).or_insert_with(|| self.module(kernel)).clone();
+        let module = (kernel.source, self.checks);
+        let module = lock(&self.inner.modules).entry(module).or_insert_with(|| self.module(kernel)).clone();
         let entries: Vec<_> = (0..)
             .zip(binding_types(kernel))
             .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
@@ -206,10 +213,10 @@ impl Gpu {
     fn module(&self, kernel: &'static Kernel) -> wgpu::ShaderModule {
         let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
-        match self.inner.checks {
+        match self.checks {
             RuntimeChecks::On => self.inner.device.create_shader_module(descriptor),
             // SAFETY: the shaders are our own. The typed builders assert every dimension that an index is made of, all
-            // loops are bounded by those dimensions, and every kernel's cases run with guard words around its outputs.
+            // loops are bounded by those dimensions, and every kernel's cases run so with guard words around its operands.
             RuntimeChecks::Off => unsafe {
                 let checks = ShaderRuntimeChecks::unchecked();
                 self.inner.device.create_shader_module_trusted(descriptor, checks)

@@ -52,7 +52,12 @@ fn format(element: Element, texel: usize) -> wgpu::TextureFormat {
 }
 
 fn fits(spec: &BufferSpec, texel: usize) -> bool {
-    spec.len.is_multiple_of(texel) && spec.len / texel <= TEXTURE_WIDTH * TEXTURE_WIDTH
+    spec.len.is_multiple_of(texel) && texels(spec, texel) <= TEXTURE_WIDTH * TEXTURE_WIDTH
+}
+
+/// Texels of a buffer, with those of its guard.
+fn texels(spec: &BufferSpec, texel: usize) -> usize {
+    (spec.len + spec.guard) / texel
 }
 
 fn texture(gpu: &Gpu, label: &str, format: wgpu::TextureFormat, texels: usize) -> wgpu::Texture {
@@ -107,7 +112,7 @@ impl Textures {
             let images = &mut self.images;
             let place = *self.places.entry((source, texel)).or_insert_with(|| {
                 let spec = program.buffer(source);
-                let texels = spec.len / texel;
+                let texels = texels(spec, texel);
                 let texture = texture(gpu, &spec.name, format(spec.element, texel), texels);
                 let view = texture.create_view(&Default::default());
                 images.push(Image { source, texture, view, texels, texel: 4 * texel, stale: true });

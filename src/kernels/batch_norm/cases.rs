@@ -3,7 +3,7 @@
 use super::{Params, backward_input, backward_weight, finish, forward, moments, running, sums};
 use crate::kernels::Case;
 use crate::kernels::batch::Header;
-use crate::kernels::case::{CaseBuilder, Tolerance};
+use crate::kernels::case::{CaseBuilder, Tolerance, also_split};
 
 /// Examples, pixels, channels, valid examples, whether it is a training step.
 const SHAPES: &[([usize; 3], u32, bool)] = &[
@@ -23,14 +23,16 @@ const SHAPES: &[([usize; 3], u32, bool)] = &[
     ([64, 100, 3], 8, true),
     ([64, 100, 4], 9, true),
     ([4, 4, 4], 0, true),
-    // Sums of many chunks, and more than 65,535 workgroups of elements.
+    // Sums of many chunks.
     ([512, 4, 3], 511, true),
-    ([257, 128, 130], 255, true),
+    // So many channels that all of these kernels have several workgroups.
+    ([9, 3, 258], 8, true),
+    ([9, 3, 256], 8, true),
 ];
 
 pub fn cases() -> Vec<Case> {
     let of_shapes = SHAPES.iter().flat_map(|&(size, valid, training)| cases_of(size, valid, training));
-    of_shapes.chain([large_means()]).collect()
+    also_split(of_shapes.chain([large_means()]).collect(), &["[9, 3, 25"])
 }
 
 /// Means whose squares no f32 holds; most lanes of a workgroup have no chunk.
