@@ -1,10 +1,20 @@
-//! Ctrl-C: the first asks to stop after a step, the second ends the program at once.
+//! Ctrl-C, a hangup and a request to end: the first asks to stop after a step, the second ends the program at once. A
+//! signal that the program was started to ignore, as `nohup` has it ignore hangups, stays ignored.
 
 use super::output::note;
 use glassnet::{Error, Result};
+#[cfg(unix)]
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+#[cfg(unix)]
+use std::io;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(unix)]
+use std::thread;
 
 /// Whether to stop.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +40,7 @@ impl Interrupt {
                 note(format_args!("stopping after this step; {what_follows} first (Ctrl-C again ends at once)"));
             }
         };
-        ctrlc::set_handler(handler).map_err(|e| Error::Settings(format!("Ctrl-C cannot be handled: {e}")))?;
+        on_signal(handler).map_err(|e| Error::Settings(format!("Ctrl-C cannot be handled: {e}")))?;
         Ok(interrupt)
     }
 
@@ -47,4 +57,29 @@ impl Interrupt {
     pub fn something_to_save(&self) {
         self.idle.store(false, Ordering::SeqCst);
     }
+}
+
+/// Calls `handler` at each of the signals that end a program, on a thread of its own.
+#[cfg(unix)]
+fn on_signal(handler: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut heard = [SIGINT, SIGTERM, SIGHUP].to_vec();
+    heard.retain(|signal| !is_ignored(*signal));
+    let mut signals = Signals::new(heard)?;
+    thread::Builder::new().name("signals".into()).spawn(move || signals.forever().for_each(|_| handler())).map(drop)
+}
+
+/// Whether the program was started with a signal ignored: by `nohup`, or by a shell that runs it in the background.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let mut now = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action, sigaction changes nothing; where it returns 0 it has filled `now`.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
+            && now.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(windows)]
+fn on_signal(handler: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(handler)
 }
