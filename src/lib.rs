@@ -15,8 +15,10 @@ pub mod live;
 pub mod net;
 pub mod pictures;
 pub mod program;
+mod reading;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod report;
 pub mod train;
+pub mod words;
 
 pub use error::{Error, Result};

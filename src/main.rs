@@ -5,13 +5,12 @@
 
 mod cli;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     cli::since_launch();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
-    match cli::run(cli::Cli::parse()) {
+    match cli::run(cli::arguments::read()) {
         Ok(code) => code,
         // Whoever read our output has seen enough.
         Err(error) if cli::output::is_hang_up(&error) => ExitCode::SUCCESS,

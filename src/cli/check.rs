@@ -15,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// What to check
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
     device: Checked,
     /// The GPU to check: a number from `glassnet devices`, or a part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
@@ -30,7 +30,7 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub(super) network: NetworkArgs,
     /// Examples in the step of --lockstep [default: 20]
-    #[arg(long, value_name = "N", requires = "lockstep")]
+    #[arg(long, value_name = "N", requires = "lockstep", aliases = ["batch", "batchsize"], value_parser = options::whole::<usize>)]
     pub(super) batch_size: Option<usize>,
     /// Print one JSON document
     #[arg(long)]
@@ -41,6 +41,7 @@ pub struct CheckArgs {
 enum Checked {
     /// The WGSL kernels on a GPU; a software one counts too
     #[default]
+    #[value(aliases = options::GPU_WORDS)]
     Gpu,
     /// The fast functions on the processor
     Cpu,

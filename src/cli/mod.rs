@@ -1,5 +1,6 @@
 //! The command line: one file per command, which parses, calls the library and prints.
 
+pub mod arguments;
 pub mod options;
 pub mod output;
 
@@ -42,7 +43,9 @@ enum Command {
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
     View(view::ViewArgs),
+    #[command(aliases = ["evaluate", "test"])]
     Eval(eval::EvalArgs),
+    #[command(alias = "classify")]
     Predict(predict::PredictArgs),
     Inspect(inspect::InspectArgs),
     Convert(convert::ConvertArgs),

@@ -19,6 +19,7 @@ pub enum DeviceName {
     #[default]
     Auto,
     /// The WGSL kernels on a GPU; a software one counts too
+    #[value(aliases = GPU_WORDS)]
     Gpu,
     /// All cores of the processor
     Cpu,
@@ -26,10 +27,13 @@ pub enum DeviceName {
     Reference,
 }
 
+/// What others call a GPU, or the way to it.
+pub const GPU_WORDS: [&str; 8] = ["cuda", "vulkan", "metal", "mps", "dx12", "webgpu", "wgpu", "rocm"];
+
 #[derive(Debug, Clone, Default, Args)]
 pub struct DeviceArgs {
     /// Where to compute [default: auto, or gpu where --adapter is given]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     pub device: Option<DeviceName>,
     /// The GPU to take: a number from `glassnet devices`, or a part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]

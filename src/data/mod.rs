@@ -42,7 +42,7 @@ pub use sampler::Sampler;
 pub use split::{Split, split};
 pub use verify::{FileReport, Listing, Verdict, list, verify};
 
-use crate::Error;
+use crate::{Error, words};
 
 /// Images `[N,H,W,C]` as bytes (0 is black), one label each.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -206,7 +206,7 @@ impl FromStr for DatasetName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|name| name.as_str() == text).ok_or_else(|| {
+        Self::ALL.into_iter().find(|name| words::same(name.as_str(), text)).ok_or_else(|| {
             let known = Self::ALL.map(DatasetName::as_str).join(", ");
             Error::Settings(format!("there is no data set `{text}`; choose one of {known}"))
         })

@@ -5,7 +5,7 @@
 
 use super::block::MAX_DEPTH;
 use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe, Targets};
-use crate::{Error, Result};
+use crate::{Error, Result, reading, words};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use std::fmt::{self, Write};
@@ -140,6 +140,30 @@ enum LayerKeys {
         targets: Targets,
     },
 }
+
+/// Every word that a layer's table has to choose from.
+const WORDS: [&str; 20] = [
+    "input",
+    "conv",
+    "relu",
+    "leaky-relu",
+    "sigmoid",
+    "tanh",
+    "max-pool",
+    "avg-pool",
+    "global-avg-pool",
+    "maxout",
+    "lrn",
+    "batch-norm",
+    "fc",
+    "dropout",
+    "residual",
+    "softmax",
+    "hinge",
+    "mse",
+    "one-hot",
+    "number",
+];
 
 /// The shorthand that puts a layer of its own behind a conv, batch-norm or fc.
 #[derive(Clone, Copy, Deserialize)]
@@ -290,17 +314,15 @@ impl Network {
         Ok(network)
     }
 
-    /// Reads a description from a file.
+    /// Reads a description from a file, or from a pipe or another stream.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, otherwise as [`Network::from_toml`].
     pub fn from_file(path: &Path) -> Result<Network> {
-        let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
-        if size > MAX_BYTES {
-            let path = path.display();
-            return Err(Error::Network(format!("{path}: {size} bytes; a network description has at most {MAX_BYTES}")));
-        }
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let bytes = reading::any(path, MAX_BYTES).map_err(Error::io("read", path))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Error::Network(format!("{}: not UTF-8, so that it is no TOML; save it as UTF-8", path.display()))
+        })?;
         Network::from_toml(&text, &path.display().to_string())
     }
 
@@ -400,7 +422,8 @@ struct List {
 
 impl List {
     /// Adds what a table stands for; `place` follows its number in messages, `depth` counts the blocks around it.
-    fn add(&mut self, table: toml::Table, index: usize, place: &str, depth: usize) -> Result<(), String> {
+    fn add(&mut self, mut table: toml::Table, index: usize, place: &str, depth: usize) -> Result<(), String> {
+        respell(&mut table);
         let kind = table.get("type").and_then(toml::Value::as_str).map_or(String::new(), |kind| format!(" ({kind})"));
         let at = format!("layer {}{kind}{place}", index + 1);
         let mut keys: LayerKeys =
@@ -481,6 +504,17 @@ impl LayerKeys {
             LayerKeys::Softmax { label_smoothing } => (Layer::Softmax { label_smoothing }, 0.0, None),
         };
         ((layer, bias), activation.map(Activation::layer))
+    }
+}
+
+/// Spells the words of a table as this program does, as `MaxPool` becomes `max-pool`; unknown ones stay as they are.
+fn respell(table: &mut toml::Table) {
+    for key in ["type", "activation", "targets"] {
+        if let Some(toml::Value::String(word)) = table.get_mut(key)
+            && let Some(known) = WORDS.iter().find(|known| words::same(known, word))
+        {
+            *word = known.to_string();
+        }
     }
 }
 

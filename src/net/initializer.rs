@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 /// How initial weights are drawn. Biases are not drawn: each layer states its own, 0 unless described otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String")]
 pub enum Initializer {
     /// Uniform within ±1/√n_in.
     Xavier,
@@ -34,6 +34,18 @@ impl Initializer {
         (Initializer::XavierNormalized, "xavier-normalized"),
         (Initializer::Kaiming, "kaiming"),
         (Initializer::Lecun, "lecun"),
+    ];
+
+    /// What PyTorch and Keras call them.
+    const ELSEWHERE: [(Initializer, &str); 8] = [
+        (Initializer::XavierNormalized, "xavier-uniform"),
+        (Initializer::XavierNormalized, "glorot-uniform"),
+        (Initializer::XavierNormalized, "glorot"),
+        (Initializer::XavierNormalized, "xavier-normalised"),
+        (Initializer::Kaiming, "kaiming-normal"),
+        (Initializer::Kaiming, "he-normal"),
+        (Initializer::Kaiming, "he"),
+        (Initializer::Lecun, "lecun-normal"),
     ];
 
     /// Draws one layer's weights; `layer` numbers the layers that have weights.
@@ -60,7 +72,15 @@ impl FromStr for Initializer {
     type Err = crate::Error;
 
     fn from_str(name: &str) -> crate::Result<Initializer> {
-        super::by_name("initializer", name, &Initializer::ALL)
+        super::by_name("initializer", name, &Initializer::ALL, &Initializer::ELSEWHERE)
+    }
+}
+
+impl TryFrom<String> for Initializer {
+    type Error = crate::Error;
+
+    fn try_from(name: String) -> crate::Result<Initializer> {
+        name.parse()
     }
 }
 
@@ -153,12 +173,13 @@ mod tests {
     fn every_name_reads_back() {
         for (initializer, name) in Initializer::ALL {
             assert_eq!(name.parse::<Initializer>().ok(), Some(initializer));
+            assert_eq!(name.to_uppercase().parse::<Initializer>().ok(), Some(initializer));
             assert_eq!(initializer.to_string(), name);
         }
-        let message = "he".parse::<Initializer>().map_err(|error| error.to_string());
+        let message = "orthogonal".parse::<Initializer>().map_err(|error| error.to_string());
         assert_eq!(
             message,
-            Err("unknown initializer `he`; known are xavier, xavier-normalized, kaiming, lecun".to_string())
+            Err("unknown initializer `orthogonal`; known are xavier, xavier-normalized, kaiming, lecun".to_string())
         );
     }
 }

@@ -19,7 +19,7 @@ pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape, Targets};
 pub use preset::PRESETS;
 pub use recipe::{Recipe, ScheduleName, TrainerName};
 
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 use layer::elements;
 
 /// One layer in its place: named, with the shapes around it.
@@ -309,10 +309,10 @@ fn name_of<T: PartialEq>(value: T, all: &[(T, &'static str)]) -> &'static str {
     all.iter().find(|(known, _)| *known == value).map_or("", |(_, name)| name)
 }
 
-/// The value called `name` in a table, or an error that lists the names.
-fn by_name<T: Copy>(what: &str, name: &str, all: &[(T, &'static str)]) -> Result<T> {
-    if let Some((value, _)) = all.iter().find(|(_, known)| *known == name) {
-        return Ok(*value);
+/// The value called `name` in a table, or in one of the names that others use; or an error that lists the names.
+fn by_name<T: Copy>(what: &str, name: &str, all: &[(T, &str)], elsewhere: &[(T, &str)]) -> Result<T> {
+    if let Some(value) = words::find(name, all).or_else(|| words::find(name, elsewhere)) {
+        return Ok(value);
     }
     let known: Vec<&str> = all.iter().map(|(_, known)| *known).collect();
     Err(Error::Network(format!("unknown {what} `{name}`; known are {}", known.join(", "))))

@@ -1,7 +1,7 @@
 //! The networks that come with the program, each a description under `data/presets/`.
 
 use super::Network;
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// Name and description of every preset; the first is the default.
 pub const PRESETS: [(&str, &str); 7] = [
@@ -17,7 +17,7 @@ pub const PRESETS: [(&str, &str); 7] = [
 impl Network {
     /// The preset called `name`. An unknown name is an [`Error::Network`] that lists the known ones.
     pub fn preset(name: &str) -> Result<Network> {
-        match PRESETS.iter().find(|(known, _)| *known == name) {
+        match PRESETS.iter().find(|(known, _)| words::same(known, name)) {
             Some((known, text)) => Network::from_toml(text, &format!("preset {known}")),
             None => {
                 let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// The rule that turns a gradient into a weight update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String")]
 pub enum TrainerName {
     /// Stochastic gradient descent.
     Sgd,
@@ -25,7 +25,6 @@ pub enum TrainerName {
     /// Kingma and Ba 2015.
     Adam,
     /// Loshchilov and Hutter 2019: Adam with decoupled decay.
-    #[serde(rename = "adamw")]
     AdamW,
 }
 
@@ -41,6 +40,10 @@ impl TrainerName {
         (TrainerName::Adam, "adam"),
         (TrainerName::AdamW, "adamw"),
     ];
+
+    /// What others call them.
+    const ELSEWHERE: [(TrainerName, &str); 3] =
+        [(TrainerName::Windowgrad, "rmsprop"), (TrainerName::Nesterov, "nag"), (TrainerName::Momentum, "sgd-momentum")];
 }
 
 impl fmt::Display for TrainerName {
@@ -53,13 +56,21 @@ impl FromStr for TrainerName {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<TrainerName> {
-        super::by_name("trainer", name, &TrainerName::ALL)
+        super::by_name("trainer", name, &TrainerName::ALL, &TrainerName::ELSEWHERE)
+    }
+}
+
+impl TryFrom<String> for TrainerName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<TrainerName> {
+        name.parse()
     }
 }
 
 /// How the learning rate changes over a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String")]
 pub enum ScheduleName {
     /// Not at all.
     Constant,
@@ -79,6 +90,16 @@ impl ScheduleName {
         (ScheduleName::Cosine, "cosine"),
         (ScheduleName::OneCycle, "one-cycle"),
     ];
+
+    /// What PyTorch and Keras call them.
+    const ELSEWHERE: [(ScheduleName, &str); 6] = [
+        (ScheduleName::Constant, "none"),
+        (ScheduleName::Step, "step-lr"),
+        (ScheduleName::Cosine, "cosine-annealing"),
+        (ScheduleName::Cosine, "cosine-annealing-lr"),
+        (ScheduleName::Cosine, "cosine-decay"),
+        (ScheduleName::OneCycle, "one-cycle-lr"),
+    ];
 }
 
 impl fmt::Display for ScheduleName {
@@ -91,7 +112,15 @@ impl FromStr for ScheduleName {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<ScheduleName> {
-        super::by_name("schedule", name, &ScheduleName::ALL)
+        super::by_name("schedule", name, &ScheduleName::ALL, &ScheduleName::ELSEWHERE)
+    }
+}
+
+impl TryFrom<String> for ScheduleName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<ScheduleName> {
+        name.parse()
     }
 }
 

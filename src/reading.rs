@@ -1,0 +1,113 @@
+//! Files that are read by name: never more than is expected of them, and without waiting for ever.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Reads a regular file of at most `most` bytes. Anything else could have no end, or wait for whoever writes to it.
+///
+/// # Errors
+/// The system's, and one in words for what is no regular file or too large.
+pub(crate) fn regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other(if metadata.is_dir() { "it is a folder" } else { "it is no regular file" }));
+    }
+    if metadata.len() > most {
+        return Err(too_large(most));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large(most)) } else { Ok(bytes) }
+}
+
+/// [`regular`], and also pipes, as a shell's `<(command)` is one, and other streams.
+///
+/// # Errors
+/// As [`regular`], and where nothing comes through a stream for ten seconds.
+pub(crate) fn any(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_file() || metadata.is_dir() { regular(path, most) } else { stream(path, most) }
+}
+
+fn too_large(most: u64) -> io::Error {
+    io::Error::other(format!("it has more than the {most} bytes that are read of such a file"))
+}
+
+#[cfg(unix)]
+fn stream(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    const SILENCE: Duration = Duration::from_secs(10);
+    /// For all of it, however it drips.
+    const WHOLE: Duration = Duration::from_secs(60);
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    // Opening a pipe would otherwise wait for whoever writes to it.
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let is_pipe = file.metadata()?.file_type().is_fifo();
+    let (begin, mut last) = (Instant::now(), Instant::now());
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer) {
+            // A pipe is at its end, too, as long as nobody has opened it to write.
+            Ok(0) if !is_pipe || !bytes.is_empty() => return Ok(bytes),
+            Ok(0) => thread::sleep(PAUSE),
+            Ok(count) => {
+                bytes.extend_from_slice(&buffer[..count]);
+                last = Instant::now();
+                if bytes.len() as u64 > most {
+                    return Err(too_large(most));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) => return Err(error),
+        }
+        if last.elapsed() > SILENCE || begin.elapsed() > WHOLE {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing more comes from it"));
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn stream(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large(most)) } else { Ok(bytes) }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_is_expected() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, "four").expect("a file");
+        assert_eq!(regular(&path, 4).expect("it is read"), b"four");
+        for refused in [regular(&path, 3), any(&path, 3), any(Path::new("/dev/zero"), 1 << 20)] {
+            let message = refused.expect_err("it is too large").to_string();
+            assert!(message.starts_with("it has more than the "), "{message}");
+        }
+        let message = |path: &Path| regular(path, 9).expect_err("it is refused").to_string();
+        assert_eq!(message(Path::new("/dev/zero")), "it is no regular file");
+        assert_eq!(message(folder.path()), "it is a folder");
+        assert!(any(Path::new("/dev/null"), 9).expect("it is empty").is_empty());
+    }
+
+    #[test]
+    fn what_comes_through_a_pipe_is_read_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let text = "a line\n".repeat(20_000);
+        let (to, sent) = (pipe.clone(), text.clone());
+        let writer = std::thread::spawn(move || fs::write(to, sent));
+        assert_eq!(any(&pipe, 1 << 20).expect("it is read"), text.as_bytes());
+        writer.join().expect("it ends").expect("it is written");
+    }
+}

@@ -1,0 +1,32 @@
+//! Words that a user chooses from: in any case, and with hyphens, underscores, spaces or nothing between their parts.
+
+/// Whether two words are the same to a user, as `one-cycle`, `One_Cycle` and `OneCycle` are.
+pub fn same(one: &str, other: &str) -> bool {
+    let letters = |word: &str| {
+        word.bytes().filter(|byte| !b"-_ ".contains(byte)).map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>()
+    };
+    letters(one) == letters(other)
+}
+
+/// The value of `word` in a table of names: by its own spelling where that is there, else as [`same`] has it.
+pub fn find<T: Copy>(word: &str, table: &[(T, &str)]) -> Option<T> {
+    let exact = table.iter().find(|(_, name)| *name == word);
+    exact.or_else(|| table.iter().find(|(_, name)| same(name, word))).map(|(value, _)| *value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_and_what_joins_the_parts_do_not_matter() {
+        for spelled in ["one-cycle", "OneCycle", "ONE_CYCLE", "one cycle"] {
+            assert!(same(spelled, "one-cycle"), "{spelled}");
+        }
+        for other in ["one-cycles", "on-ecycl", "", "öne-cycle"] {
+            assert!(!same(other, "one-cycle"), "{other}");
+        }
+        assert_eq!(find("Adam", &[(1, "sgd"), (2, "adam")]), Some(2));
+        assert_eq!(find("lamb", &[(1, "sgd"), (2, "adam")]), None);
+    }
+}
