@@ -4,7 +4,7 @@
 //! take turns, round by round; medians over the rounds count, with the range beside them.
 
 use clap::{Parser, ValueEnum};
-use glassnet::bench::Steps;
+use glassnet::bench::{Steps, times};
 use glassnet::exec::Device;
 use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
 use glassnet::net::Network;
@@ -217,7 +217,11 @@ fn compare(arguments: &Arguments, device: &Device, preset: &str, batch: usize) -
     for (name, speeds) in &mut results {
         let middle = median(speeds);
         let range = format!("{:.0}-{:.0}", speeds[0], speeds[speeds.len() - 1]);
-        let ratio = if name == "Glassnet" { String::new() } else { format!("{:.2}x as fast", glassnet / middle) };
+        let ratio = match glassnet / middle {
+            _ if name == "Glassnet" => String::new(),
+            faster if faster >= 1.0 => format!("{} as fast", times(faster)),
+            slower => times(slower),
+        };
         println!("{preset:16} {batch:5}  {name:24} {middle:9.0} {range:>19}  {ratio}");
     }
     Ok(())

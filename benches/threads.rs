@@ -6,7 +6,7 @@
 //! of the numbers.
 
 use clap::Parser;
-use glassnet::bench::Steps;
+use glassnet::bench::{Steps, times};
 use glassnet::exec::Device;
 use glassnet::net::Network;
 use pollster::block_on;
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let medians: Vec<f64> = speeds.iter_mut().map(|speeds| median(speeds)).collect();
             for ((threads, middle), speeds) in arguments.threads.iter().zip(&medians).zip(&speeds) {
                 let range = format!("{:.0}-{:.0}", speeds[0], speeds[speeds.len() - 1]);
-                println!("{preset:16} {batch:5} {threads:7} {middle:9.0} {range:>19}  {:.2}x", middle / medians[0]);
+                println!("{preset:16} {batch:5} {threads:7} {middle:9.0} {range:>19}  {}", times(middle / medians[0]));
             }
         }
     }

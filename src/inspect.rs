@@ -13,10 +13,9 @@ pub use inspector::Inspector;
 use crate::data::Examples;
 use crate::error::{Error, Result};
 use crate::exec::Device;
-use crate::formats::write_tensors;
+use crate::formats::tensor_bytes;
 use crate::net::{Network, Parameters};
 use crate::program::LayerStatistics;
-use std::path::Path;
 
 /// A tensor of a dump.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,16 +51,15 @@ impl Inspection {
         top(&self.scores, count)
     }
 
-    /// Writes all tensors, those of an explanation too, into a safetensors file, whole or not at all; `metadata` says what
-    /// they are of.
+    /// All tensors, those of an explanation too, as the bytes of a safetensors file; `metadata` says what they are of.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be written.
-    pub fn dump(&self, explanation: Option<&Explanation>, path: &Path, metadata: &serde_json::Value) -> Result<()> {
+    /// As [`tensor_bytes`].
+    pub fn dump(&self, explanation: Option<&Explanation>, metadata: &serde_json::Value) -> Result<Vec<u8>> {
         let explained = explanation.into_iter().flat_map(Explanation::tensors);
         let tensors: Vec<(&str, &[usize], &[f32])> =
             self.tensors.iter().chain(explained).map(|t| (&t.name[..], &t.shape[..], &t.values[..])).collect();
-        write_tensors(path, &tensors, metadata)
+        tensor_bytes(&tensors, metadata)
     }
 }
 

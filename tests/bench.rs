@@ -185,7 +185,7 @@ fn the_command_draws_growth_only_as_svg_and_only_where_it_can_be_written() {
     };
     refused("growth.png", "the picture is an SVG");
     refused("growth", "the picture is an SVG");
-    refused("no/such/folder/growth.svg", "a folder that does not exist");
+    refused("no/such/folder/growth.svg", "there is no folder no/such/folder");
     let folder = tempfile::tempdir().expect("a folder");
     let taken = folder.path().join("taken.svg");
     std::fs::create_dir(&taken).expect("a folder");

@@ -25,7 +25,7 @@ pub use report::{
     Report, StageFigures, StepFigures,
 };
 pub use steps::Steps;
-pub use summary::{Crossover, Spread, crossover};
+pub use summary::{Crossover, Spread, crossover, times};
 pub use workload::SEED;
 
 use crate::error::{Error, Result};

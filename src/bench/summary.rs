@@ -41,6 +41,16 @@ impl Spread {
     }
 }
 
+/// A ratio of speeds for people: `3.40x`, or below 1 `37 times slower`.
+pub fn times(ratio: f64) -> String {
+    if ratio >= 1.0 {
+        return format!("{ratio:.2}x");
+    }
+    let slower = 1.0 / ratio;
+    let decimals = if slower >= 10.0 { 0 } else { 2 };
+    format!("{slower:.decimals$} times slower")
+}
+
 /// From which batch size on the GPU is faster than the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
@@ -81,6 +91,14 @@ mod tests {
             assert_eq!(Spread::of(&[1.0, bad, 3.0]), None, "{bad}");
         }
         assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn a_ratio_below_one_says_how_many_times_slower() {
+        assert_eq!(
+            [3.4, 1.0, 0.02685, 0.5, 0.98].map(times),
+            ["3.40x", "1.00x", "37 times slower", "2.00 times slower", "1.02 times slower"]
+        );
     }
 
     #[test]

@@ -6,15 +6,16 @@ mod tables;
 
 use super::options::{self, NetworkArgs};
 use super::output::{Output, note};
+use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum};
 use glassnet::bench::{self, GrowthSettings, Progress, Report, Settings};
 use glassnet::exec::Device;
 use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
-use glassnet::formats::atomic_write;
+use glassnet::formats::Target;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Time training on the GPU and on the CPU, whole steps and single layers
@@ -23,18 +24,21 @@ pub struct BenchArgs {
     #[command(flatten)]
     network: NetworkArgs,
     /// What to compare, separated by commas [default: gpu,cpu, the GPU only where there is one]
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "DEVICES")]
+    #[arg(long, value_enum, ignore_case = true, value_delimiter = ',', value_name = "DEVICES", alias = "device")]
     devices: Vec<BenchDevice>,
     /// Examples of a step, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "SIZES", value_parser = batch_size)]
+    #[arg(long, value_delimiter = ',', value_name = "SIZES", aliases = ["batch-size", "batch"], value_parser = batch_size)]
     #[arg(default_values_t = Settings::BATCH_SIZES)]
     batch_sizes: Vec<usize>,
     /// The GPU to time: a number from `glassnet devices`, or a part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
     /// Also time growing batches and widths, and draw images/s and memory over them
-    #[arg(long, value_name = "FILE.svg", value_parser = svg_path)]
+    #[arg(long, value_name = "FILE.svg", value_parser = svg_path())]
     growth: Option<PathBuf>,
+    /// Replace the picture of --growth where it exists
+    #[arg(long, requires = "growth")]
+    force: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -44,6 +48,7 @@ pub struct BenchArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BenchDevice {
     /// The WGSL kernels on a GPU; a software one counts too
+    #[value(aliases = options::GPU_WORDS)]
     Gpu,
     /// All cores of the processor
     Cpu,
@@ -54,12 +59,11 @@ fn batch_size(text: &str) -> std::result::Result<usize, String> {
 }
 
 /// Only vectors: what they show needs no fonts here.
-fn svg_path(text: &str) -> std::result::Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    match path.extension() {
+fn svg_path() -> impl TypedValueParser<Value = PathBuf> {
+    clap::builder::PathBufValueParser::new().try_map(|path| match path.extension() {
         Some(extension) if extension.eq_ignore_ascii_case("svg") => Ok(path),
-        _ => Err("the picture is an SVG: give it a name that ends in .svg".into()),
-    }
+        _ => Err("the picture is an SVG: give it a name that ends in .svg"),
+    })
 }
 
 /// Measures and prints.
@@ -71,15 +75,15 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let settings = Settings { batch_sizes: args.batch_sizes.clone(), ..Settings::default() };
     let mut notes = Vec::new();
     let devices = pollster::block_on(devices(args, &mut notes))?;
-    if let Some(path) = &args.growth {
-        check_folder(path)?;
-    }
+    // Known before the minutes that measuring takes.
+    let growth = args.growth.as_ref().map(|path| Target::new(path, args.force)).transpose()?;
     let mut bar = Bar::new();
     let report = pollster::block_on(bench::run(&network, &devices, &settings, &mut |progress| bar.show(progress)));
     bar.clear();
     let mut report: Report = report?;
     report.notes = notes;
-    if let Some(path) = &args.growth {
+    if let Some(target) = &growth {
+        let path = target.path();
         let settings = GrowthSettings::default();
         if !bench::widens(&network) {
             report.notes.push(format!(
@@ -92,25 +96,12 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         let curves = pollster::block_on(bench::growth(&network, &devices, &settings, progress))?;
         let picture = chart::svg(&report, &curves)
             .map_err(|error| Error::Settings(format!("{} cannot be drawn: {error}", path.display())))?;
-        atomic_write(path, picture.as_bytes())?;
+        target.write(picture.as_bytes())?;
         report.growth = Some(curves);
         note(format_args!("drew {}", path.display()));
     }
     Output { json: args.json }.result(&report, tables::render(&report))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether a picture could be written there: known before the minutes that measuring takes.
-fn check_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() || !folder.is_dir() {
-        let what = if path.is_dir() { "is a folder" } else { "lies in a folder that does not exist" };
-        return Err(Error::Settings(format!("--growth: {} {what}", path.display())));
-    }
-    // As writing it will: a file beside it first.
-    tempfile::NamedTempFile::new_in(folder)
-        .map(drop)
-        .map_err(|error| Error::Settings(format!("--growth: {} cannot be written: {error}", path.display())))
 }
 
 /// Opens what was asked for; by default what there is.

@@ -8,12 +8,11 @@ use super::output::{Output, Table, figure, note};
 use super::train::default_folder;
 use clap::Args;
 use glassnet::compare::{Comparison, Contestant, Field, Moments, OverSeeds, Run, TrainerChoice};
-use glassnet::formats::atomic_write;
+use glassnet::formats::{MadeFolders, Target};
 use glassnet::net::Network;
 use glassnet::train::{Event, Length, Observer, Overrides};
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,13 +26,13 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Trainers, each with a learning rate of its own if you like: sgd:0.1,adagrad,adam [default: the network's own]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = trainer)]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', aliases = ["trainer", "optimizers", "optimizer"], value_parser = trainer)]
     trainers: Vec<TrainerChoice>,
     /// Networks that come with the program: convnetjs-mnist,fast-mnist
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["preset", "net"])]
     presets: Vec<String>,
     /// What decides initial weights, the order of examples, crops, augmentation and what is dropped: 1,2,3
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_value = "1", value_parser = options::one_of_several)]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', alias = "seed", default_value = "1", value_parser = options::one_of_several)]
     seeds: Vec<u64>,
     #[command(flatten)]
     network: NetworkArgs,
@@ -45,17 +44,17 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = options::whole::<u64>)]
     epochs: Option<u64>,
     /// Weight updates, instead of whole epochs
-    #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
+    #[arg(long, value_name = "N", aliases = ["iterations", "iters", "max-steps"], value_parser = options::whole::<u64>)]
     steps: Option<u64>,
     /// Examples of one update [default: the network's own, else 20]
-    #[arg(long, value_name = "N", value_parser = options::whole::<usize>)]
+    #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = options::whole::<usize>)]
     batch_size: Option<usize>,
     /// The learning rate, where all have the same trainer [default: the network's own, or the trainer's]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", alias = "lr", value_parser = options::number)]
     learning_rate: Option<f64>,
     /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation and the test [default: the
     /// network's own, else none]
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "DECAY", value_parser = options::number)]
     ema: Option<f64>,
     /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
     #[arg(long)]
@@ -103,7 +102,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     let dataset = options::dataset(&args.data, None, &field.networks[0], output)?;
     let device = pollster::block_on(options::device(&args.device))?;
     let mut comparison = Comparison::new(&field, &dataset, &device)?;
-    let folder = Folder::create(path)?;
+    let mut folder = Folder::create(path, args.force)?;
     output.say(introduction(&comparison, &folder.path))?;
 
     let interrupt = Interrupt::handle("what has been compared is saved")?;
@@ -130,34 +129,27 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     }
 }
 
-/// Where the results go. One that was made for nothing is removed again.
+/// Where the results go. A folder that was made for nothing is removed again.
 struct Folder {
     path: PathBuf,
-    made: bool,
+    made: MadeFolders,
+    force: bool,
 }
 
 impl Folder {
-    fn create(path: PathBuf) -> Result<Folder> {
-        let made = !path.exists();
-        fs::create_dir_all(&path).map_err(Error::io("create the folder", &path))?;
-        Ok(Folder { path, made })
+    fn create(path: PathBuf, force: bool) -> Result<Folder> {
+        let made = MadeFolders::create(&path, "create the folder")?;
+        Ok(Folder { path, made, force })
     }
 
-    fn write(&self, comparison: &Comparison) -> Result<()> {
+    fn write(&mut self, comparison: &Comparison) -> Result<()> {
         let refuse = |error: &dyn std::fmt::Display| Error::Settings(format!("the results cannot be written: {error}"));
         let document = serde_json::to_string_pretty(comparison).map_err(|error| refuse(&error))?;
-        atomic_write(&self.path.join("compare.json"), format!("{document}\n").as_bytes())?;
+        let target = |name: &str| Target::new(&self.path.join(name), self.force);
+        target("compare.json")?.write(format!("{document}\n").as_bytes())?;
+        self.made.keep();
         let picture = chart::svg(comparison).map_err(|error| refuse(&error))?;
-        atomic_write(&self.path.join("compare.svg"), picture.as_bytes())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.made {
-            // Refused where there is something in it, and then it stays.
-            let _ = fs::remove_dir(&self.path);
-        }
+        target("compare.svg")?.write(picture.as_bytes())
     }
 }
 

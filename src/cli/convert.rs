@@ -1,8 +1,8 @@
 //! `glassnet convert`: a model from one file format to another.
 
-use super::output::Output;
+use super::output::{self, Output};
 use clap::Args;
-use glassnet::formats::{Format, Model, load_model, save_model_as};
+use glassnet::formats::{Format, Model, Target, load_model};
 use glassnet::net::Network;
 use glassnet::{Error, Result};
 use serde::Serialize;
@@ -39,7 +39,9 @@ pub struct ConvertArgs {
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "output::path")]
     input: &'a Path,
+    #[serde(serialize_with = "output::path")]
     output: &'a Path,
     network: &'a str,
     parameters: usize,
@@ -56,11 +58,7 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
              .safetensors"
         )));
     }
-    // A link to nowhere is something too.
-    if !args.force && output.symlink_metadata().is_ok() {
-        let output = output.display();
-        return Err(Error::Settings(format!("{output} exists; give another name, or --force to replace it")));
-    }
+    let target = Target::new(output, args.force)?;
     // A checkpoint would lose the state of its training.
     if let (Ok(input), Ok(output)) = (input.canonicalize(), output.canonicalize())
         && input == output
@@ -71,7 +69,11 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
         Some(network) => Model::import_pytorch(network, input)?,
         None => load_model(input)?,
     };
-    save_model_as(output, &model, format)?;
+    let bytes = model.to_format(format).map_err(|error| match error {
+        Error::Model(why) => Error::Model(format!("{} not written: {why}", output.display())),
+        other => other,
+    })?;
+    target.write(&bytes)?;
     let report = Report { input, output, network: &model.network.name, parameters: model.network.parameter_count() };
     let text = format_args!("{}: network {}, {} parameters", output.display(), report.network, report.parameters);
     Output { json: args.json }.result(&report, text)?;

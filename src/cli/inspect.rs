@@ -8,10 +8,10 @@ pub(super) use report::Class;
 use super::options::{self, DataArgs, DeviceArgs};
 use super::output::Output;
 use clap::{ArgGroup, Args, ValueEnum};
-use glassnet::formats::load_model;
+use glassnet::formats::{Target, load_model};
 use glassnet::inspect::{Explanation, explain, inspect_batch};
 use glassnet::pictures::Palette;
-use glassnet::{Error, Result};
+use glassnet::{Error, Result, words};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub struct InspectArgs {
     #[arg(long, value_name = "I", value_parser = options::whole::<usize>)]
     index: usize,
     /// Where the example is from
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
     split: Split,
     #[command(flatten)]
     data: DataArgs,
@@ -55,8 +55,9 @@ pub struct InspectArgs {
     /// shorter side
     #[arg(long, value_name = "PIXELS", value_parser = options::whole::<usize>, requires = "kept")]
     occlusion_size: Option<usize>,
-    /// Write into a folder that is not empty, and replace the pictures of an earlier inspection in it
-    #[arg(long, requires = "out")]
+    /// Replace the file of --dump where it exists; write into a folder that is not empty, and replace the pictures of an
+    /// earlier inspection in it
+    #[arg(long, requires = "kept")]
     force: bool,
     /// Print one JSON document
     #[arg(long)]
@@ -68,6 +69,7 @@ pub struct InspectArgs {
 #[serde(rename_all = "lowercase")]
 enum Split {
     /// The training set
+    #[value(alias = "training")]
     Train,
     /// The test set
     #[default]
@@ -85,7 +87,7 @@ impl Split {
 
 fn palette(name: &str) -> std::result::Result<Palette, String> {
     let known = Palette::ALL.map(Palette::name).join(", ");
-    let found = Palette::ALL.into_iter().find(|palette| palette.name() == name);
+    let found = Palette::ALL.into_iter().find(|palette| words::same(palette.name(), name));
     found.ok_or(format!("known are {known}"))
 }
 
@@ -95,6 +97,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.out {
         gallery::check(folder, args.force)?;
     }
+    let dump = args.dump.as_ref().map(|path| Target::new(path, args.force)).transpose()?;
     let model = load_model(&args.model)?;
     let dataset = super::eval::data_for(&model, &args.model, &args.data, output)?;
     let examples = match args.split {
@@ -113,15 +116,15 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     })?;
     let explained = explained.map(told).transpose()?;
     let report = report::report(args, network, &dataset, device, &inspection, explained.as_ref());
-    if let Some(path) = &args.dump {
+    if let Some(target) = &dump {
         let metadata = serde_json::json!({
             "network": network.to_toml(), "dataset": dataset.name, "split": args.split, "index": args.index,
             "label": inspection.label, "loss": inspection.loss, "gradients": report.gradients,
         });
-        inspection.dump(explained.as_ref().and_then(|explained| explained.as_ref().ok()), path, &metadata)?;
+        target.write(&inspection.dump(explained.as_ref().and_then(|explained| explained.as_ref().ok()), &metadata)?)?;
     }
     if let Some(folder) = &args.out {
-        gallery::write(folder, network, &inspection, explained.as_ref(), &report, args.palette)?;
+        gallery::write(folder, network, &inspection, explained.as_ref(), &report, args)?;
     }
     output.result(&report, report::text(&report))?;
     options::stand_in_reminder(&dataset, output)?;

@@ -2,7 +2,7 @@
 //! then renamed to their own names, so that a file with its own name is a whole one whatever happened before.
 //! One limit on silence covers all files, servers and waiting for others: no network, no wait beyond ten seconds.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -42,7 +42,12 @@ pub fn fetch(name: DatasetName, folder: &Path, sources: &Sources, progress: &mut
 /// ends. `None` where the file system cannot lock: names of temporary files then differ by process.
 fn lock(folder: &Path, patience: &mut Patience, progress: &mut dyn FnMut(Progress)) -> Result<Option<File>> {
     let path = folder.join(".lock");
-    let file = File::create(&path).map_err(Error::io("create", &path))?;
+    if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::Data(format!("{} is in the way: it is no file; move it, then fetch again", path.display())));
+    }
+    // Whatever is in a file of this name stays.
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(Error::io("create", &path))?;
     let mut seen = bytes_in(folder);
     let mut told = false;
     loop {
@@ -194,6 +199,11 @@ impl Download<'_> {
     }
 
     fn accept(&mut self, part: &Path, target: &Path) -> Result<()> {
+        // A link to nowhere, or a pipe: a file of this name would have been kept.
+        if fs::symlink_metadata(target).is_ok() {
+            let target = target.display();
+            return Err(Error::Data(format!("{target} is in the way: it is no file; move it, then fetch again")));
+        }
         fs::rename(part, target).map_err(Error::io("create", target))?;
         // Makes the new name itself last; not every system can sync a folder, and a lost name is only fetched again.
         let _ = File::open(self.folder).and_then(|folder| folder.sync_all());

@@ -7,13 +7,19 @@
 mod convnetjs;
 mod file;
 pub mod layout;
+mod made;
 mod model;
 pub mod onnx;
 mod pytorch;
 mod safetensors;
+#[cfg(not(target_arch = "wasm32"))]
+mod target;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use file::TEMPORARY_SUFFIX;
 pub use file::{atomic_write, remove_temporary_files};
+pub use made::MadeFolders;
 pub use model::{Checkpoint, Format, Model, load_checkpoint, load_model, save_checkpoint, save_model, save_model_as};
-pub use safetensors::write_tensors;
+pub use safetensors::{tensor_bytes, write_tensors};
+#[cfg(not(target_arch = "wasm32"))]
+pub use target::Target;

@@ -114,12 +114,7 @@ pub fn save_model(path: &Path, model: &Model) -> Result<()> {
 /// # Errors
 /// As [`save_model`]; [`Error::Model`] also for a network that the format has no words for.
 pub fn save_model_as(path: &Path, model: &Model, format: Format) -> Result<()> {
-    let bytes = match format {
-        Format::Safetensors => model.to_bytes(),
-        Format::ConvNetJs => model.to_convnetjs(),
-        Format::Onnx => onnx::to_bytes(model),
-    };
-    atomic_write(path, &bytes_for(path, bytes)?)
+    atomic_write(path, &bytes_for(path, model.to_format(format))?)
 }
 
 /// Reads a model: a ConvNetJS snapshot where the extension is that of JSON, else a safetensors file, for which a checkpoint
@@ -173,6 +168,21 @@ impl Model {
             .or_else(known)
             .filter(|names| self.network.learns_numbers() || names.len() == self.network.classes());
         names.unwrap_or_default()
+    }
+
+    /// The model as the bytes of a file.
+    ///
+    /// # Errors
+    /// [`Error::Model`] that names the tensor which is not finite, and for a network that the format has no words for.
+    ///
+    /// # Panics
+    /// When the parameters are not those of the network.
+    pub fn to_format(&self, format: Format) -> Result<Vec<u8>> {
+        match format {
+            Format::Safetensors => self.to_bytes(),
+            Format::ConvNetJs => self.to_convnetjs(),
+            Format::Onnx => onnx::to_bytes(self),
+        }
     }
 
     /// The model as the bytes of a safetensors file.

@@ -36,10 +36,21 @@ pub(super) const REMEDY: &str = "give a model.safetensors or checkpoint.safetens
 /// # Panics
 /// When a shape does not have as many elements as there are values, or two tensors share a name.
 pub fn write_tensors(path: &Path, tensors: &[(&str, &[usize], &[f32])], metadata: &serde_json::Value) -> Result<()> {
-    atomic_write(path, &serialize(tensors, &metadata.to_string())?)
+    atomic_write(path, &tensor_bytes(tensors, metadata)?)
 }
 
-/// The bytes that [`write_tensors`] writes, with the JSON document already as text.
+/// The bytes that [`write_tensors`] writes.
+///
+/// # Errors
+/// [`Error::Model`] where they are more than the format can hold.
+///
+/// # Panics
+/// As [`write_tensors`].
+pub fn tensor_bytes(tensors: &[(&str, &[usize], &[f32])], metadata: &serde_json::Value) -> Result<Vec<u8>> {
+    serialize(tensors, &metadata.to_string())
+}
+
+/// [`tensor_bytes`] with the JSON document already as text.
 pub(super) fn serialize(tensors: &[(&str, &[usize], &[f32])], document: &str) -> Result<Vec<u8>> {
     let mut views: Vec<(&str, F32View)> = Vec::with_capacity(tensors.len());
     for &(name, shape, values) in tensors {

@@ -4,7 +4,7 @@ use super::growth;
 use crate::cli::output::{Table, figure};
 use glassnet::bench::{
     BatchReport, Bound, Crossover, DeviceReport, DeviceResult, LayerFigures, Measured, PassFigures, Peak, PeakShare,
-    Report, StepFigures,
+    Report, StepFigures, times,
 };
 use glassnet::exec::Clock;
 use glassnet::program::Stage;
@@ -92,7 +92,7 @@ fn steps(report: &Report) -> Table {
             }
             if result.device == "gpu" {
                 cells.resize(10, String::new());
-                cells.push(batch.speed_up.map_or(NONE.into(), |s| format!("{}x", figure(s))));
+                cells.push(batch.speed_up.map_or(NONE.into(), times));
             }
             table.row(cells);
         }

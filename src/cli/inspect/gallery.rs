@@ -4,12 +4,13 @@ mod decides;
 mod page;
 
 use super::Explained;
+use super::InspectArgs;
 use super::report::Report;
 use crate::cli::options::refuse_content;
-use glassnet::formats::atomic_write;
+use glassnet::formats::Target;
 use glassnet::inspect::Inspection;
 use glassnet::net::Network;
-use glassnet::pictures::{Image, Palette, Plate};
+use glassnet::pictures::{Image, Plate};
 use glassnet::{Error, Result};
 use image::{ImageFormat, RgbImage};
 use std::fs;
@@ -46,8 +47,9 @@ pub(super) fn write(
     inspection: &Inspection,
     explained: Option<&Explained>,
     report: &Report,
-    palette: Palette,
+    args: &InspectArgs,
 ) -> Result<()> {
+    let palette = args.palette;
     let reasons = match explained {
         Some(Ok(explanation)) => decides::figures(explanation, &inspection.tensors[0], report, palette),
         _ => Vec::new(),
@@ -60,10 +62,10 @@ pub(super) fn write(
     fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
     for figure in reasons.iter().chain(layers.iter().flatten()) {
         let path = folder.join(figure.file());
-        atomic_write(&path, &png(&figure.image, &path)?)?;
+        Target::new(&path, args.force)?.write(&png(&figure.image, &path)?)?;
     }
     let page = page::page(network, report, &reasons, &layers, palette);
-    atomic_write(&folder.join("index.html"), page.as_bytes())
+    Target::new(&folder.join("index.html"), args.force)?.write(page.as_bytes())
 }
 
 fn png(drawn: &Image, path: &Path) -> Result<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use super::{Explained, InspectArgs, Split, TOP};
 use crate::cli::options;
-use crate::cli::output::{Table, figure};
+use crate::cli::output::{self, Table, figure};
 use glassnet::data::{Dataset, DatasetName};
 use glassnet::exec::DeviceInfo;
 use glassnet::inspect::Inspection;
@@ -15,6 +15,7 @@ use std::path::Path;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
+    #[serde(serialize_with = "output::path")]
     pub model: &'a Path,
     pub network: &'a str,
     pub dataset: DatasetName,
@@ -36,8 +37,10 @@ pub(super) struct Report<'a> {
     /// What decides; where nothing is written nobody asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Reasons<'a>>,
+    #[serde(serialize_with = "output::optional_path")]
     pub dump: Option<&'a Path>,
     /// Where the pictures are.
+    #[serde(serialize_with = "output::optional_path")]
     pub pictures: Option<&'a Path>,
 }
 
