@@ -1,7 +1,7 @@
 //! `glassnet data`: downloads, verifies and lists data sets.
 
 use super::options::DownloadProgress;
-use super::output::{Output, Table, mib, note};
+use super::output::{self, Output, Table, mib, note};
 use clap::{Args, Subcommand};
 use glassnet::data::{self, DatasetName, FileReport, Listing, Request, Sources, Verdict};
 use glassnet::{Error, Result};
@@ -49,6 +49,7 @@ struct ListArgs {
 struct SetReport {
     dataset: DatasetName,
     /// None where its files were not found, and for the synthetic sets, which have none.
+    #[serde(serialize_with = "output::optional_path")]
     folder: Option<PathBuf>,
     /// `built-in`, `missing`, `verified`, `unverifiable` where nothing tells the files from the published ones, or
     /// `differs`.
@@ -59,6 +60,7 @@ struct SetReport {
 #[derive(Debug, Serialize)]
 struct FileLine {
     file: &'static str,
+    #[serde(serialize_with = "output::optional_path")]
     path: Option<PathBuf>,
     bytes: u64,
     /// `verified`, `differs`, `unverifiable`, `unreadable` or `missing`.

@@ -1,7 +1,7 @@
 //! `glassnet eval`: how well a model does on a test set, with the confusion matrix.
 
 use super::options::{self, CropArgs, DataArgs, DeviceArgs};
-use super::output::{Output, Table};
+use super::output::{self, Output, Table};
 use clap::Args;
 use glassnet::data::{Dataset, DatasetName};
 use glassnet::evaluate::{Evaluation, check_crops, evaluate_crops};
@@ -36,6 +36,7 @@ pub struct EvalArgs {
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "output::path")]
     model: &'a Path,
     network: &'a str,
     dataset: DatasetName,

@@ -6,9 +6,10 @@
 pub use glassnet::report::html::figure;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Names stdout in an [`Error::Io`].
@@ -56,10 +57,34 @@ pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Whether `error` says that whoever read our stdout has hung up, as `glassnet devices | head -1` does.
+/// Whether `error` says that whoever read our stdout has hung up, as `glassnet devices | head -1` does, or a terminal that
+/// was closed.
 pub fn is_hang_up(error: &Error) -> bool {
-    matches!(error, Error::Io { path, source, .. }
-        if path.as_os_str() == STDOUT && source.kind() == io::ErrorKind::BrokenPipe)
+    matches!(error, Error::Io { path, source, .. } if path.as_os_str() == STDOUT
+        && (source.kind() == io::ErrorKind::BrokenPipe || is_closed_terminal(source)))
+}
+
+#[cfg(unix)]
+fn is_closed_terminal(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}
+
+#[cfg(not(unix))]
+fn is_closed_terminal(_: &io::Error) -> bool {
+    false
+}
+
+/// A path in a JSON document, which holds Unicode only: other bytes become U+FFFD, as in what is printed.
+pub fn path<S: Serializer>(path: &impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.as_ref().display())
+}
+
+/// [`path`], where there is one.
+pub fn optional_path<S: Serializer>(path: &Option<impl AsRef<Path>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => serializer.collect_str(&path.as_ref().display()),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// What was printed, where it matters nothing that nobody read it.
@@ -168,6 +193,16 @@ pub fn mib(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_closed_terminal_is_a_hang_up_and_a_full_disk_is_none() {
+        let failed =
+            |code: i32| Error::Io { action: "write", path: STDOUT.into(), source: io::Error::from_raw_os_error(code) };
+        assert!(
+            is_hang_up(&failed(libc::EIO)) && is_hang_up(&failed(libc::EPIPE)) && !is_hang_up(&failed(libc::ENOSPC))
+        );
+    }
 
     #[test]
     fn columns_line_up() {

@@ -2,7 +2,7 @@
 
 use super::inspect::{Class, TOP};
 use super::options::{self, CropArgs, DeviceArgs};
-use super::output::{Output, figure, note};
+use super::output::{self, Output, figure, note};
 use clap::Args;
 use glassnet::data::picture::{DIGIT_SIDE, Polarity};
 use glassnet::data::treatment::{Picture, Treatment};
@@ -51,6 +51,7 @@ pub struct PredictArgs {
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
+    #[serde(serialize_with = "output::path")]
     model: &'a Path,
     network: &'a str,
     /// What the model was trained on; none where its file does not tell.
@@ -67,6 +68,7 @@ struct Report<'a> {
 
 #[derive(Debug, Serialize)]
 struct ImageReport {
+    #[serde(serialize_with = "output::path")]
     image: PathBuf,
     /// `light on dark` or `dark on light, inverted`; none where that is not looked at.
     polarity: Option<&'static str>,

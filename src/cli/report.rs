@@ -1,16 +1,17 @@
 //! `glassnet report`: the page about a run, made again from its folder.
 
 use super::options::{self, DataArgs, DeviceArgs};
-use super::output::{Output, note};
+use super::output::{self, Output, note};
 use super::standing::Standing;
 use super::train::{resumed_data, resumed_device};
 use clap::Args;
+use glassnet::data::Dataset;
 use glassnet::evaluate::Evaluation;
 use glassnet::exec::Device;
-use glassnet::formats::atomic_write;
+use glassnet::formats::Target;
 use glassnet::report::tensorboard::Events;
-use glassnet::report::{History, Report, Run};
-use glassnet::train::{RunConfig, RunFolder};
+use glassnet::report::{History, Report, Run, updates_mark};
+use glassnet::train::{RunConfig, RunFolder, Settings};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ pub struct ReportArgs {
     /// The file to write [default: report.html in the run folder]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace the file of --out where it exists; the run folder's own report.html is replaced in any case
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Also write the event files for TensorBoard anew, into the folder tensorboard of the run folder
     #[arg(long)]
     tensorboard: bool,
@@ -52,9 +56,10 @@ pub struct ReportArgs {
 
 #[derive(Debug, Serialize)]
 struct Written<'a> {
+    #[serde(serialize_with = "output::path")]
     report: &'a Path,
     /// The folder of the event files, where they were written.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "output::optional_path")]
     tensorboard: Option<PathBuf>,
     /// Updates that made the weights.
     step: u64,
@@ -64,77 +69,80 @@ struct Written<'a> {
 
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
-    if let Some(out) = &args.out {
-        check_out(out)?;
-    }
+    // Refused before anything is computed.
+    let target = match &args.out {
+        Some(out) => Some(Target::new(out, args.force)?),
+        None => None,
+    };
     // Event files are of whoever trains; the page may be made beside that.
     let folder = if args.tensorboard { RunFolder::open(&args.run)? } else { RunFolder::read(&args.run)? };
     let config = folder.read_config()?;
     let settings = config.settings()?;
     let state = Standing::read(&folder, &settings)?;
-    if state.summary.is_none() {
+    let finished = state.summary.is_some();
+    if !finished {
         let step = state.step;
         note(format_args!("the run has not come to its end: the report is of its checkpoint after {step} updates"));
     }
     let asked = DataArgs { dataset: None, data_dir: args.data_dir.clone(), images: args.images.clone() };
     let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
-    let history = History::read(&args.run.join("metrics.jsonl"))?;
-    let (path, step) = (args.out.clone().unwrap_or_else(|| args.run.join(FILE)), state.step);
-    let run = Run {
-        folder: &args.run,
-        config: &config,
-        settings: &settings,
-        dataset: &dataset,
-        history: &history,
-        summary: state.summary.as_ref(),
-        step,
-        weights: &state.weights,
-    };
-    let report = write(&device, run, None, &path)?;
-    let events = match args.tensorboard {
-        true => Some(Events::again(&args.run, &history, &as_toml(&config)?, |events| {
-            if let Some(summary) = &state.summary {
-                events.test(summary)?;
-            }
-            pictures(events, &report)
-        })?),
-        false => None,
-    };
-    let finished = state.summary.is_some();
-    let tensorboard = events.as_ref().and_then(|events| events.path().parent()).map(Path::to_path_buf);
+    let target = target.map_or_else(|| Target::new(&args.run.join(FILE), true), Ok)?;
+    let step = state.step;
+    let run = Ran { folder: &args.run, config: &config, settings: &settings, dataset: &dataset, state };
+    let tensorboard = again(&device, run, &target, args.tensorboard)?;
+    let path = target.path();
     let folder = tensorboard.as_ref().map_or(String::new(), |path| format!("\nevents   {}", path.display()));
     let when = if finished { "" } else { ", of the checkpoint: the run has not come to its end" };
     let text = format!("report   {} (after {step} updates{when}){folder}", path.display());
-    output.result(&Written { report: &path, tensorboard, step, finished }, text)?;
+    output.result(&Written { report: path, tensorboard, step, finished }, text)?;
     options::stand_in_reminder(&dataset, output)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses a file that cannot be written before anything is computed for it.
-fn check_out(out: &Path) -> Result<()> {
-    let shown = out.display();
-    if out.is_dir() {
-        return Err(Error::Settings(format!(
-            "--out {shown} is a folder: name a file in it, as {}",
-            out.join(FILE).display()
-        )));
+/// A run as its folder has it.
+pub(super) struct Ran<'a> {
+    pub folder: &'a Path,
+    pub config: &'a RunConfig,
+    pub settings: &'a Settings,
+    pub dataset: &'a Dataset,
+    pub state: Standing,
+}
+
+/// Makes the report of a run again, and the event files where they are wanted; returns the folder of those.
+pub(super) fn again(device: &Device, ran: Ran<'_>, to: &Target, tensorboard: bool) -> Result<Option<PathBuf>> {
+    let Ran { folder, config, settings, dataset, state } = ran;
+    let history = History::read(&folder.join("metrics.jsonl"))?;
+    let (summary, step, weights) = (state.summary.as_ref(), state.step, &state.weights[..]);
+    let run = Run { folder, config, settings, dataset, history: &history, summary, step, weights };
+    let report = write(device, run, None, to)?;
+    if !tensorboard {
+        return Ok(None);
     }
-    match out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        Some(folder) => Err(Error::Settings(format!(
-            "--out {shown}: there is no folder {}; make it first, or choose another",
-            folder.display()
-        ))),
-        None => Ok(()),
-    }
+    let events = Events::again(folder, &history, &as_toml(config)?, |events| {
+        if let Some(summary) = summary {
+            events.test(summary)?;
+        }
+        pictures(events, &report)
+    })?;
+    Ok(events.path().parent().map(Path::to_path_buf))
+}
+
+/// Whether the report in a run's folder is of the run after `step` updates: a run that goes on, and is killed before it has
+/// made another, leaves an older one.
+pub(super) fn is_current(folder: &Path, step: u64) -> bool {
+    let path = folder.join(FILE);
+    // Opening a pipe would wait for whoever writes to it.
+    let page = path.is_file().then(|| std::fs::read_to_string(&path).ok()).flatten();
+    page.is_some_and(|page| page.contains(&updates_mark(step, true)))
 }
 
 /// Makes the report of a run and writes it.
-pub(super) fn write<'a>(device: &Device, run: Run<'a>, test: Option<Evaluation>, path: &Path) -> Result<Report<'a>> {
+pub(super) fn write<'a>(device: &Device, run: Run<'a>, test: Option<Evaluation>, to: &Target) -> Result<Report<'a>> {
     let begin = Instant::now();
     let report = pollster::block_on(Report::make(device, run, test))?;
-    atomic_write(path, report.html()?.as_bytes())?;
-    log::info!("{}: made in {:.1} s", path.display(), begin.elapsed().as_secs_f64());
+    to.write(report.html()?.as_bytes())?;
+    log::info!("{}: made in {:.1} s", to.path().display(), begin.elapsed().as_secs_f64());
     Ok(report)
 }
 

@@ -4,12 +4,15 @@ use super::interrupt::Interrupt;
 use super::live::{self, LiveArgs};
 use super::options::{self, DataArgs, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, note};
+use super::report;
+use super::standing::Standing;
 use super::train_reporter::{Reporter, begin_events};
 use super::train_view::View;
 use clap::Args;
 use glassnet::data::{Dataset, Examples, Origin};
 use glassnet::evaluate::crops;
 use glassnet::exec::Device;
+use glassnet::formats::Target;
 use glassnet::live::Live;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::report::tensorboard::Events;
@@ -36,7 +39,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = options::whole::<u64>)]
     epochs: Option<u64>,
     /// Weight updates, instead of whole epochs
-    #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
+    #[arg(long, value_name = "N", aliases = ["iterations", "iters", "max-steps"], value_parser = options::whole::<u64>)]
     steps: Option<u64>,
     #[command(flatten)]
     overrides: OverrideArgs,
@@ -68,40 +71,40 @@ pub struct TrainArgs {
 /// What decides the result; a resumed run keeps what it began with.
 #[derive(Debug, Args)]
 struct OverrideArgs {
-    /// sgd, momentum, nesterov, adagrad, windowgrad, adadelta, adam or adamw
-    #[arg(long, value_name = "NAME")]
+    /// sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop), adadelta, adam or adamw
+    #[arg(long, value_name = "NAME", aliases = ["optimizer", "optimiser", "opt"])]
     trainer: Option<TrainerName>,
     /// Examples of one update
-    #[arg(long, value_name = "N", value_parser = options::whole::<usize>)]
+    #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = options::whole::<usize>)]
     batch_size: Option<usize>,
     /// [default: the network's own, else 1 for adadelta, 0.001 for adam and adamw, 0.01 for the others]
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", alias = "lr", value_parser = options::number)]
     learning_rate: Option<f64>,
     /// constant, step, cosine or one-cycle: how the learning rate changes over the run [default: the network's own, else
     /// constant]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", aliases = ["scheduler", "lr-schedule", "lr-scheduler"])]
     schedule: Option<ScheduleName>,
     /// The share of the run in which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0 for
     /// the others]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "SHARE", alias = "warmup", value_parser = options::number)]
     warm_up: Option<f64>,
     /// For --trainer momentum and nesterov
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     momentum: Option<f64>,
     /// The factor of the sum of |w| in the loss, over weights, not biases
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", alias = "l1", value_parser = options::number)]
     l1_decay: Option<f64>,
-    /// The factor of half the sum of w² in the loss, over weights, not biases
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    /// The factor of half the sum of w² in the loss, over weights, not biases: PyTorch's weight_decay
+    #[arg(long, value_name = "X", visible_alias = "weight-decay", aliases = ["l2", "wd"], value_parser = options::number)]
     l2_decay: Option<f64>,
     /// The largest norm of an update's gradient, all parameters' together: a longer one is shortened to it
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", aliases = ["clip", "clip-grad", "clip-grad-norm"], value_parser = options::number)]
     clip_norm: Option<f64>,
     /// End the run when the validation loss has not fallen for so many epochs
     #[arg(long, value_name = "EPOCHS", value_parser = options::whole::<u64>)]
     patience: Option<u64>,
     /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation, the test and the model
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "DECAY", value_parser = options::number)]
     ema: Option<f64>,
     /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
     #[arg(long)]
@@ -246,7 +249,7 @@ fn train_once(
 ) -> Ended {
     let Ready { config, settings, now, dataset, device, folder, state, events } = ready;
     let mut reporter = Reporter {
-        view: View::new(&now, output),
+        view: View::new(&now, live.map(|live| live.url().to_string()), output),
         folder,
         config: &config,
         settings: &settings,
@@ -354,6 +357,16 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
         match summary.stopped_early {
             false => note("this run has come to its end; --epochs or --steps with a larger number lets it go on"),
             true => note("this run has stopped early: its validation loss had not fallen for --patience epochs"),
+        }
+        if !args.no_report && !report::is_current(folder.path(), step) {
+            note("its report is missing, or of an earlier end; it is made now");
+            let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
+            let state = Standing::read(&folder, &settings)?;
+            let target = Target::new(&folder.path().join(report::FILE), true)?;
+            let ran =
+                report::Ran { folder: folder.path(), config: &config, settings: &settings, dataset: &dataset, state };
+            report::again(&device, ran, &target, args.tensorboard)?;
+            note(format_args!("report   {}", target.path().display()));
         }
         output.result(&summary, format_args!("test accuracy {:.2} %", 100.0 * summary.test_accuracy))?;
         return Ok(None);

@@ -7,6 +7,7 @@ use super::output::{Output, note, unless_hung_up};
 use super::train_view::View;
 use glassnet::data::Dataset;
 use glassnet::exec::Device;
+use glassnet::formats::Target;
 use glassnet::live::Live;
 use glassnet::report::tensorboard::Events;
 use glassnet::report::{self, History};
@@ -172,7 +173,7 @@ impl Reporter<'_> {
             weights: &outcome.weights,
         };
         let path = folder.join(super::report::FILE);
-        let report = super::report::write(self.device, run, Some(outcome.test.clone()), &path)?;
+        let report = super::report::write(self.device, run, Some(outcome.test.clone()), &Target::new(&path, true)?)?;
         if let Some(events) = &mut self.events {
             super::report::pictures(events, &report)?;
         }
@@ -182,7 +183,7 @@ impl Reporter<'_> {
     /// Says what is left after an error, and how to go on.
     fn explain(&self, error: Error) -> Result<ExitCode> {
         let path = self.folder.path().display();
-        let Some(step) = self.folder.checkpoint_step() else { return Err(error) };
+        let Some(step) = self.folder.checkpoint_step().filter(|_| !self.folder.is_gone()) else { return Err(error) };
         if matches!(error, Error::Interrupted) {
             note(format_args!(
                 "stopped; the checkpoint of step {step} is saved. Continue with: glassnet train --resume {path}"

@@ -22,10 +22,12 @@ pub struct View {
     plain: bool,
     last_line: Instant,
     description: String,
+    /// The address of the live page: what was printed at the start scrolls away.
+    page: Option<String>,
 }
 
 impl View {
-    pub fn new(settings: &Settings, output: Output) -> View {
+    pub fn new(settings: &Settings, page: Option<String>, output: Output) -> View {
         let plain = !io::stderr().is_terminal();
         let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(0) };
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3}% step {pos}/{len} {wide_msg} {eta} left")
@@ -52,7 +54,7 @@ impl View {
             settings.l2_decay,
             settings.seed
         );
-        View { output, bar, plain, last_line: Instant::now(), description }
+        View { output, bar, plain, last_line: Instant::now(), description, page }
     }
 
     /// The first lines: data, network, device, folder.
@@ -125,7 +127,13 @@ impl View {
         if let Some(row) = statistics {
             text += &format!("\n{}\n{}", losses(row), layers(&row.layers));
         }
+        text += &self.page_line();
         self.bar.suspend(|| self.output.say(text))
+    }
+
+    /// Where the live page is, as a line that follows others; nothing where there is none.
+    fn page_line(&self) -> String {
+        self.page.as_ref().map_or(String::new(), |url| format!("\nlive page {url}"))
     }
 
     /// Takes the bar away.
@@ -145,7 +153,7 @@ impl View {
             )
         });
         let text = format!(
-            "{best}\ntest accuracy {:.2} %, test loss {}{}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}{}",
+            "{best}\ntest accuracy {:.2} %, test loss {}{}; {} examples in {:.1} s, {:.0} images/s\nsaved in {}{}{}",
             100.0 * summary.test_accuracy,
             figure(summary.test_loss),
             options::mean_of(summary.test_crops),
@@ -153,7 +161,8 @@ impl View {
             summary.train_seconds,
             summary.images_per_second,
             folder.display(),
-            report.map_or(String::new(), |path| format!("\nreport   {}", path.display()))
+            report.map_or(String::new(), |path| format!("\nreport   {}", path.display())),
+            self.page_line()
         );
         output.result(summary, text)
     }

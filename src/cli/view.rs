@@ -8,7 +8,7 @@ use super::standing::Standing;
 use super::train::resumed_data;
 use clap::Args;
 use glassnet::live::message::{SettingsMessage, State};
-use glassnet::live::{Introduction, Live, Subject};
+use glassnet::live::{Introduction, Live, Subject, running_page};
 use glassnet::report::History;
 use glassnet::train::{Course, RunFolder};
 use glassnet::{Error, Result};
@@ -20,7 +20,8 @@ use std::sync::Arc;
 /// Look at a run that is over
 ///
 /// Serves the page of `train --live` over a run folder: curves, layers, predictions and a board to draw on, with the
-/// weights that the run ended with, or those of its checkpoint. Ctrl-C ends it.
+/// weights that the run ended with, or those of its checkpoint. Ctrl-C ends it. Of a run that goes on with a live page it
+/// prints where that is.
 #[derive(Debug, Args)]
 pub struct ViewArgs {
     /// The run folder
@@ -41,6 +42,10 @@ pub struct ViewArgs {
 pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let output = Output { json: false };
     let folder = RunFolder::read(&args.run)?;
+    if let Some(url) = running_page(&args.run) {
+        output.say(format_args!("the run goes on, and its live page is at {url}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = folder.read_config()?;
     let settings = config.settings()?;
     let standing = Standing::read(&folder, &settings)?;

@@ -148,6 +148,10 @@ fn describe(kind: &Kind, sizes: &[u32]) -> String {
 
 /// The unpacked bytes of a file that may be gzipped or plain.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
+    // Opening a pipe would wait for whoever writes to it.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::Data(format!("{} is no regular file; put a copy of the file in its place", path.display())));
+    }
     let mut file = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
     let start = file.fill_buf().map_err(Error::io("read", path))?;
     if start.starts_with(&[0x1f, 0x8b]) { Ok(Box::new(MultiGzDecoder::new(file))) } else { Ok(Box::new(file)) }

@@ -1,9 +1,9 @@
 //! `metrics.jsonl` read back into rows.
 
 use crate::error::{Error, Result};
-use crate::train::{ChangeRow, EpochRow, StepRow};
+use crate::reading;
+use crate::train::{ChangeRow, EpochRow, MOST_ROWS, StepRow};
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 
 /// What a run wrote down, in the order of its steps.
@@ -32,7 +32,7 @@ impl History {
     /// # Errors
     /// [`Error::Io`] where it cannot be read.
     pub fn read(path: &Path) -> Result<History> {
-        match fs::read(path) {
+        match reading::regular(path, MOST_ROWS) {
             Ok(bytes) => Ok(History::parse(&bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(History::default()),
             Err(error) => Err(Error::io("read", path)(error)),

@@ -15,6 +15,7 @@ mod timing;
 
 pub use history::History;
 pub use mistakes::Mistake;
+pub use page::updates_mark;
 pub use pictures::{LayerPictures, Picture};
 pub use timing::{LayerTime, LayerTimes};
 

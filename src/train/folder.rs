@@ -5,16 +5,23 @@
 
 use super::event::State;
 use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
-use super::{Length, Overrides, Schedule, Settings, Trainer, Windows};
+use super::place::{Begun, Place};
+use super::{Length, Overrides, Schedule, Settings, Trainer, Windows, path_text};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
 use crate::net::{Network, Parameters, numbers_in_plain_words};
+use crate::reading;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// The largest `config.toml` and `summary.json` that are read; ours have some KiB.
+const MOST_SETTINGS: u64 = 1 << 24;
+/// The largest `metrics.jsonl`: some million rows.
+pub(crate) const MOST_ROWS: u64 = 4 << 30;
 
 /// `config.toml`: every setting resolved, and what the run ran on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,10 +31,10 @@ pub struct RunConfig {
     pub version: String,
     pub dataset: String,
     /// The folder given with `--data-dir`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "path_text", skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
     /// The folder of pictures given with `--images`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "path_text", skip_serializing_if = "Option::is_none")]
     pub images: Option<PathBuf>,
     /// How those are divided into training and test set, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,19 +179,23 @@ pub(crate) const LIVE_FILE: &str = ".live";
 /// A folder that one process at a time writes to.
 #[derive(Debug)]
 pub struct RunFolder {
-    path: PathBuf,
+    place: Place,
+    /// Of a new run that has no checkpoint yet: what goes again with this value.
+    begun: Option<Begun>,
     /// The last checkpoint in it, so that messages can name it.
     checkpoint_step: Option<u64>,
     metrics: Option<File>,
     /// Held as long as the folder is open; none where it is only read.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Makes a new folder for a run; one that holds a run already is refused.
+    /// Makes a new folder for a run; one that holds a run already is refused. Until the first checkpoint is saved, what was
+    /// made goes again with the value that is returned: a run that could not begin leaves nothing.
     pub fn create(path: &Path, config: &RunConfig) -> Result<RunFolder> {
-        fs::create_dir_all(path).map_err(Error::io("create the run folder", path))?;
+        let begun = Begun::in_folder(path)?;
         let mut folder = RunFolder::lock(path)?;
+        folder.begun = Some(begun);
         if let Some(name) = folder.content() {
             return Err(Error::Settings(format!(
                 "{} holds a run already ({name}): continue it with --resume {0}, or choose another --out",
@@ -200,15 +211,19 @@ impl RunFolder {
     /// A file that a new run would overwrite. The traces of a run that ended before its first checkpoint, as where the
     /// batch was too large, are none: nothing can go on from them.
     fn content(&self) -> Option<&'static str> {
-        let results = ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "summary.json"];
-        if let Some(name) = results.into_iter().find(|name| self.path.join(name).exists()) {
+        let results =
+            ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "summary.json", "report.html"];
+        // A link to nowhere is something too.
+        let found = |name: &str| fs::symlink_metadata(self.path().join(name));
+        if let Some(name) = results.into_iter().find(|name| found(name).is_ok()) {
             return Some(name);
         }
-        if fs::metadata(self.path.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0) {
+        if found("metrics.jsonl").is_ok_and(|file| !file.is_file() || file.len() > 0) {
             return Some("metrics.jsonl");
         }
         // Other programs have files of this name too.
-        (self.path.join("config.toml").exists() && self.read_config().is_err()).then_some("config.toml")
+        let foreign = |file: fs::Metadata| !file.is_file() || self.read_config().is_err();
+        found("config.toml").is_ok_and(foreign).then_some("config.toml")
     }
 
     /// Opens the folder of a run that is to go on.
@@ -227,11 +242,15 @@ impl RunFolder {
                 "{path} is no run folder: it has no config.toml; give the folder of a run"
             )));
         }
-        Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: None })
+        Ok(RunFolder { place: Place::of(path), begun: None, checkpoint_step: None, metrics: None, lock: None })
     }
 
     fn lock(path: &Path) -> Result<RunFolder> {
         let name = path.join(".lock");
+        // Opening a pipe would wait for whoever reads from it.
+        if fs::symlink_metadata(&name).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::Settings(format!("{} is in the way: it is no file; move it", name.display())));
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
         let lock = lock.map_err(Error::io("write to the run folder", &name))?;
         match lock.try_lock() {
@@ -243,7 +262,8 @@ impl RunFolder {
             Ok(()) | Err(fs::TryLockError::Error(_)) => {
                 // A process that was killed leaves it; where that fails, the page is not found, and that is all.
                 let _ = fs::remove_file(path.join(LIVE_FILE));
-                Ok(RunFolder { path: path.to_path_buf(), checkpoint_step: None, metrics: None, _lock: Some(lock) })
+                let place = Place::of(path);
+                Ok(RunFolder { place, begun: None, checkpoint_step: None, metrics: None, lock: Some(lock) })
             }
         }
     }
@@ -254,8 +274,26 @@ impl RunFolder {
         lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
     }
 
+    /// Where it is; while a run writes to it, this follows a folder that is renamed.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.place.path()
+    }
+
+    /// Whether it was found to be gone when it was to be written to.
+    pub fn is_gone(&self) -> bool {
+        self.place.is_gone()
+    }
+
+    /// Writes one of its files, wherever it is now.
+    fn put(&mut self, name: &str, write: impl Fn(&Path) -> Result<()>) -> Result<()> {
+        self.place.follow(self.checkpoint_step)?;
+        let path = self.path().join(name);
+        write(&path).or_else(|error| {
+            // It may have been moved just now.
+            self.place.follow(self.checkpoint_step)?;
+            let now = self.path().join(name);
+            if now == path { Err(error) } else { write(&now) }
+        })
     }
 
     /// The step of the newest checkpoint.
@@ -267,13 +305,15 @@ impl RunFolder {
     pub fn write_config(&mut self, config: &RunConfig) -> Result<()> {
         let text =
             toml::to_string(config).map_err(|e| Error::Settings(format!("the settings cannot be written: {e}")))?;
-        atomic_write(&self.path.join("config.toml"), text.as_bytes())
+        self.put("config.toml", |path| atomic_write(path, text.as_bytes()))
     }
 
     /// Reads `config.toml`.
     pub fn read_config(&self) -> Result<RunConfig> {
-        let path = self.path.join("config.toml");
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let path = self.path().join("config.toml");
+        let bytes = reading::regular(&path, MOST_SETTINGS).map_err(Error::io("read", &path))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::Settings(format!("{} is damaged: it is not UTF-8", path.display())))?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             Error::Settings(format!("{}, line {line}: {}", path.display(), in_plain_words(error.message())))
@@ -282,13 +322,13 @@ impl RunFolder {
 
     /// Reads the checkpoint and cuts `metrics.jsonl` back to it; `None` where the run was stopped before its first one.
     pub fn resume(&mut self, settings: &Settings) -> Result<Option<State>> {
-        let path = self.path.join("checkpoint.safetensors");
+        let path = self.path().join("checkpoint.safetensors");
         if !path.is_file() {
-            if self.path.join("summary.json").is_file() || self.path.join("model.safetensors").is_file() {
+            if self.path().join("summary.json").is_file() || self.path().join("model.safetensors").is_file() {
                 return Err(Error::Settings(format!("{} is missing: this run cannot go on", path.display())));
             }
             // The run begins anew, and so do its rows.
-            atomic_write(&self.path.join("metrics.jsonl"), b"")?;
+            atomic_write(&self.path().join("metrics.jsonl"), b"")?;
             self.open_metrics()?;
             return Ok(None);
         }
@@ -342,8 +382,8 @@ impl RunFolder {
     /// Drops rows beyond `step` and a last line that was cut short; returns the training time of the last row left, and how
     /// many rows tell of a change in this run.
     fn cut_metrics(&self, step: u64) -> Result<(f64, usize)> {
-        let path = self.path.join("metrics.jsonl");
-        let bytes = match fs::read(&path) {
+        let path = self.path().join("metrics.jsonl");
+        let bytes = match reading::regular(&path, MOST_ROWS) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((0.0, 0)),
             Err(e) => return Err(Error::io("read", &path)(e)),
@@ -366,7 +406,7 @@ impl RunFolder {
     }
 
     fn open_metrics(&mut self) -> Result<()> {
-        let path = self.path.join("metrics.jsonl");
+        let path = self.path().join("metrics.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&path);
         self.metrics = Some(file.map_err(Error::io("write", &path))?);
         Ok(())
@@ -375,7 +415,7 @@ impl RunFolder {
     fn append(&mut self, row: &Row<'_>) -> Result<()> {
         let mut line = serde_json::to_vec(row).map_err(|e| Error::Settings(format!("a row cannot be written: {e}")))?;
         line.push(b'\n');
-        let path = self.path.join("metrics.jsonl");
+        let path = self.path().join("metrics.jsonl");
         match &mut self.metrics {
             Some(file) => file.write_all(&line).map_err(Error::io("write", &path)),
             None => Ok(()),
@@ -416,25 +456,40 @@ impl RunFolder {
             seed: settings.seed,
             extra,
         };
-        formats::save_checkpoint(&self.path.join("checkpoint.safetensors"), &checkpoint)?;
+        self.put("checkpoint.safetensors", |path| formats::save_checkpoint(path, &checkpoint))?;
         self.checkpoint_step = Some(state.step);
+        self.begun.take().into_iter().for_each(Begun::keep);
         Ok(())
     }
 
     /// Writes `model.safetensors`: the weights after `step` updates, or their moving average.
-    pub fn save_model(&self, settings: &Settings, data: &Provenance, step: u64, weights: &[Parameters]) -> Result<()> {
-        formats::save_model(&self.path.join("model.safetensors"), &model(settings, data, step, weights))
+    pub fn save_model(
+        &mut self,
+        settings: &Settings,
+        data: &Provenance,
+        step: u64,
+        weights: &[Parameters],
+    ) -> Result<()> {
+        let model = model(settings, data, step, weights);
+        self.put("model.safetensors", |path| formats::save_model(path, &model))
     }
 
     /// Writes `best.safetensors`, likewise.
-    pub fn save_best(&self, settings: &Settings, data: &Provenance, step: u64, weights: &[Parameters]) -> Result<()> {
-        formats::save_model(&self.path.join("best.safetensors"), &model(settings, data, step, weights))
+    pub fn save_best(
+        &mut self,
+        settings: &Settings,
+        data: &Provenance,
+        step: u64,
+        weights: &[Parameters],
+    ) -> Result<()> {
+        let model = model(settings, data, step, weights);
+        self.put("best.safetensors", |path| formats::save_model(path, &model))
     }
 
     /// Writes `summary.json`.
-    pub fn save_summary(&self, summary: &Summary) -> Result<()> {
+    pub fn save_summary(&mut self, summary: &Summary) -> Result<()> {
         let text = serde_json::to_string_pretty(summary).map_err(|e| Error::Settings(e.to_string()))?;
-        atomic_write(&self.path.join("summary.json"), format!("{text}\n").as_bytes())
+        self.put("summary.json", |path| atomic_write(path, format!("{text}\n").as_bytes()))
     }
 
     /// Reads `summary.json` of a run that has ended; `None` where there is none.
@@ -442,14 +497,23 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Data`] where it is damaged, [`Error::Io`] where it cannot be read.
     pub fn read_summary(&self) -> Result<Option<Summary>> {
-        let path = self.path.join("summary.json");
-        match fs::read(&path) {
+        let path = self.path().join("summary.json");
+        match reading::regular(&path, MOST_SETTINGS) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", &path)(e)),
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-                let (file, run) = (path.display(), self.path.display());
+                let (file, run) = (path.display(), self.path().display());
                 Error::Data(format!("{file} is damaged ({error}): `glassnet train --resume {run}` writes it anew"))
             }),
+        }
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.metrics = None;
+            begun.remove(self.lock.take());
         }
     }
 }

@@ -12,6 +12,8 @@ mod event;
 mod folder;
 mod metrics;
 mod nonfinite;
+mod path_text;
+mod place;
 mod run;
 mod schedule;
 mod session;
@@ -24,6 +26,8 @@ pub use course::Course;
 pub use event::{Event, Observer, Outcome, Progress, State};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use folder::LIVE_FILE;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use folder::MOST_ROWS;
 pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
 pub use run::train;

@@ -95,14 +95,20 @@ pub(super) fn html(report: &Report<'_>) -> Result<String> {
     page.section("timing", "Time of each layer", &measured::timing(report));
     page.section("network", "Network", &settings::network(report));
     page.section("settings", "Settings", &settings::settings(report));
+    let mark = updates_mark(report.run.step, report.run.summary.is_some());
     let title = title(report);
     let (head, Page { contents, body }) = (head(report), page);
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>{STYLE}{OWN_STYLE}</style>\n</head>\n\
+         content=\"width=device-width, initial-scale=1\">\n{mark}\n<title>{title}</title>\n<style>{STYLE}{OWN_STYLE}</style>\n</head>\n\
          <body>\n<header>\n<h1>{title}</h1>\n{head}</header>\n<nav aria-label=\"Contents\"><ul>\n{contents}</ul></nav>\n\
          <main>\n{body}</main>\n</body>\n</html>\n"
     ))
+}
+
+/// What the page says, unseen, about the run that it is of: the updates made, and whether it had come to its end.
+pub fn updates_mark(step: u64, finished: bool) -> String {
+    format!("<meta name=\"glassnet-updates\" content=\"{step}{}\">", if finished { ", finished" } else { "" })
 }
 
 fn title(report: &Report<'_>) -> String {

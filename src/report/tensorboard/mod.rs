@@ -10,7 +10,8 @@ use super::{History, Picture};
 use crate::error::{Error, Result};
 use crate::kernels::statistics::Summary as Figures;
 use crate::program::LayerStatistics;
-use crate::train::{ChangeRow, EpochRow, StepRow, Summary};
+use crate::reading;
+use crate::train::{ChangeRow, EpochRow, MOST_ROWS, StepRow, Summary};
 use prost::Message;
 use proto::{Event, Image, Metadata, PluginData, SessionLog, Shape, Tensor, Value};
 use std::fs::{self, File, OpenOptions};
@@ -312,7 +313,7 @@ fn seconds_of(path: &Path) -> Option<u64> {
 impl Held {
     /// With what another file holds; a record that was cut short ends it.
     fn and(self, path: &Path) -> Result<Held> {
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = reading::regular(path, MOST_ROWS).map_err(Error::io("read", path))?;
         let (mut rest, Held { mut last, mut start }) = (&bytes[..], self);
         while let Some((data, behind)) = first_record(rest) {
             rest = behind;
