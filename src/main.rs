@@ -1,14 +1,17 @@
 //! The program: reads the command line, runs one command, and turns an error into a message and an exit code.
 //!
-//! Exit codes: 0 done, 1 failed or something checked was found wrong, 2 a command line that makes no sense, 130 stopped by
-//! Ctrl-C.
+//! Exit codes: 0 done, 1 failed or something checked was found wrong, 2 a command line that makes no sense, 101 a fault of
+//! this program, 130 stopped by Ctrl-C.
 
 mod cli;
 
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    quiet_device_selection();
     cli::since_launch();
+    std::panic::set_hook(Box::new(on_panic(std::panic::take_hook())));
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match cli::run(cli::arguments::read()) {
         Ok(code) => code,
@@ -17,6 +20,37 @@ fn main() -> ExitCode {
         Err(error) => {
             cli::output::note(format_args!("error: {error}"));
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Keeps Mesa's device-select layer from asking for a Wayland display where there can be none: libwayland then writes
+/// "error: XDG_RUNTIME_DIR is invalid or not set in the environment." to stderr for every look at the adapters. The layer
+/// only orders them, by what such a display or these variables prefer; all are listed and chosen from here.
+fn quiet_device_selection() {
+    let absolute = |name| std::env::var_os(name).is_some_and(|path| std::path::Path::new(&path).is_absolute());
+    let set = |name: &&str| std::env::var_os(name).is_some();
+    let has_wayland = absolute("XDG_RUNTIME_DIR") || absolute("WAYLAND_DISPLAY");
+    let has_wish = ["NODEVICE_SELECT", "MESA_VK_DEVICE_SELECT", "DRI_PRIME"].iter().any(|name| set(name));
+    if cfg!(target_os = "linux") && !has_wayland && !has_wish {
+        // SAFETY: this is the first thing that the program does; no other thread runs that could read the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+/// What a panic prints: nothing where it becomes an error, else one line, and the usual text where a backtrace was asked for.
+fn on_panic(usual: impl Fn(&PanicHookInfo<'_>)) -> impl Fn(&PanicHookInfo<'_>) {
+    move |info| {
+        if glassnet::exec::gpu::is_contained() {
+            log::debug!("contained: {info}");
+        } else if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+            usual(info);
+        } else {
+            let text = info.payload_as_str().unwrap_or("a panic without a message").replace('\n', " / ");
+            let place = info.location().map_or(String::new(), |place| format!(" at {}:{}", place.file(), place.line()));
+            cli::output::note(format_args!(
+                "error: a fault of this program{place}: {text}; report it with this text (RUST_BACKTRACE=1 says more)"
+            ));
         }
     }
 }

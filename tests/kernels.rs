@@ -3,7 +3,7 @@
 mod common;
 
 use glassnet::exec::{Device, check::run_case};
-use glassnet::kernels;
+use glassnet::kernels::{self, Kernel};
 
 fn check_all(device: &Device) {
     let mut failures = Vec::new();
@@ -39,4 +39,26 @@ fn every_kernel_has_cases_and_case_names_are_unique() {
     let count = names.len();
     names.dedup();
     assert_eq!(names.len(), count, "two cases share a name");
+}
+
+#[test]
+fn a_shader_that_the_device_refuses_is_named_and_nobody_advises_a_smaller_batch() {
+    static BROKEN: Kernel = Kernel {
+        name: "relu.broken",
+        source: "@compute @workgroup_size(64) fn forward() { nonsense(); }",
+        ..kernels::relu::FORWARD
+    };
+    let Some(gpu) = common::gpu() else { return };
+    let mut case = kernels::cases().into_iter().find(|c| c.op.kernel.name == "relu.forward").expect("a case");
+    let sound = case.op.kernel;
+    case.op.kernel = &BROKEN;
+    let device = Device::Gpu(gpu);
+    // The second time it is not taken for compiled.
+    for _ in 0..2 {
+        let error = pollster::block_on(run_case(&device, &case)).expect_err("it is no shader").to_string();
+        assert!(["kernel relu.broken on ", "report it"].iter().all(|part| error.contains(part)), "{error}");
+        assert!(!error.contains("batch") && error.len() < 1000, "{error}");
+    }
+    case.op.kernel = sound;
+    assert!(pollster::block_on(run_case(&device, &case)).expect("the device still runs").passed);
 }

@@ -101,7 +101,9 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         note(format_args!("drew {}", path.display()));
     }
     Output { json: args.json }.result(&report, tables::render(&report))?;
-    Ok(ExitCode::SUCCESS)
+    // What was measured before a device was lost is told; that it was lost is an error all the same.
+    let lost = devices.iter().filter_map(|device| if let Device::Gpu(gpu) = device { gpu.check().err() } else { None });
+    lost.into_iter().next().map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 /// Opens what was asked for; by default what there is.

@@ -19,6 +19,7 @@ use crate::program::{Limits, Program};
 use serde::Serialize;
 use std::ops::Range;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// A result that may have to wait for the device. `pollster::block_on` drives it on native platforms.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
@@ -115,6 +116,11 @@ pub trait Executor {
 
     /// Waits until everything queued is done.
     fn finish(&mut self) -> Pending<'_, ()>;
+
+    /// How long the host has waited for the device so far.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Reads a whole buffer, its guard included, after everything queued.
     fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>>;

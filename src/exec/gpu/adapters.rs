@@ -1,5 +1,7 @@
 //! Which adapters the machine has, and which one is taken.
 
+use super::contain::contain_future;
+use super::context::drop_contained;
 use crate::error::{Error, Result};
 use serde::Serialize;
 use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor};
@@ -45,22 +47,39 @@ pub enum Choice {
 }
 
 /// The wgpu instance: every backend that computes.
-pub(super) fn instance() -> Instance {
+fn instance() -> Instance {
     let backends = Backends::VULKAN | Backends::METAL | Backends::DX12 | Backends::BROWSER_WEBGPU;
-    Instance::new(InstanceDescriptor { backends, ..InstanceDescriptor::new_without_display_handle() })
+    // No dispatch here is indirect, and what checks those are pipelines that a driver may refuse.
+    let flags = wgpu::InstanceFlags::default() & !wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
+    Instance::new(InstanceDescriptor { backends, flags, ..InstanceDescriptor::new_without_display_handle() })
 }
 
 /// All adapters, the most preferable first; empty where no driver is installed.
 pub async fn list_adapters() -> Vec<AdapterSummary> {
-    let adapters = adapters(&instance()).await;
-    adapters.iter().enumerate().map(|(index, adapter)| summarize(index, adapter)).collect()
+    let adapters = adapters().await;
+    let summaries = adapters.iter().enumerate().map(|(index, adapter)| summarize(index, adapter)).collect();
+    drop_contained(adapters);
+    summaries
 }
 
-async fn adapters(instance: &Instance) -> Vec<Adapter> {
+/// A driver that fails while it is asked has no adapters.
+async fn adapters() -> Vec<Adapter> {
+    contain_future(enumerate()).await.unwrap_or_else(|text| {
+        log::warn!("a graphics driver failed while its adapters were listed: {text}");
+        Vec::new()
+    })
+}
+
+async fn enumerate() -> Vec<Adapter> {
+    let instance = instance();
     let mut adapters = instance.enumerate_adapters(Backends::all()).await;
     if adapters.is_empty() {
         // A browser enumerates nothing, but hands one out on request.
-        adapters.extend(instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.ok());
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        adapters.extend(instance.request_adapter(&options).await.ok());
     }
     // Stable: adapters of one kind keep the system's order.
     adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
@@ -84,7 +103,27 @@ fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == DeviceType::Cpu || names.iter().any(|name| text.contains(name))
 }
 
-pub(super) fn summarize(index: usize, adapter: &Adapter) -> AdapterSummary {
+/// A name for people. Browsers may tell none, to make users harder to recognise: then the vendor, and what else there is.
+fn name_of(info: &wgpu::AdapterInfo) -> String {
+    if !info.name.trim().is_empty() {
+        return info.name.clone();
+    }
+    let vendors = [
+        (0x1002, "AMD"),
+        (0x10de, "NVIDIA"),
+        (0x106b, "Apple"),
+        (0x13b5, "ARM"),
+        (0x1414, "Microsoft"),
+        (0x5143, "Qualcomm"),
+        (0x8086, "Intel"),
+    ];
+    let vendor = vendors.iter().find(|(id, _)| *id == info.vendor).map_or("unnamed", |(_, name)| name);
+    let device = if info.device == 0 { String::new() } else { format!("device {:#06x}", info.device) };
+    let parts = [vendor, "adapter", &device, info.driver.trim(), info.driver_info.trim()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn summarize(index: usize, adapter: &Adapter) -> AdapterSummary {
     let (info, limits) = (adapter.get_info(), adapter.limits());
     let kind = match info.device_type {
         DeviceType::DiscreteGpu => "discrete-gpu",
@@ -98,7 +137,7 @@ pub(super) fn summarize(index: usize, adapter: &Adapter) -> AdapterSummary {
         kind,
         software: is_software(&info),
         backend: info.backend.to_string(),
-        name: info.name,
+        name: name_of(&info),
         driver: info.driver,
         driver_info: info.driver_info,
         vendor: info.vendor,
@@ -116,8 +155,8 @@ pub(super) fn summarize(index: usize, adapter: &Adapter) -> AdapterSummary {
 }
 
 /// The adapter that `choice` means, with its summary.
-pub(super) async fn choose(instance: &Instance, choice: &Choice) -> Result<(Adapter, AdapterSummary)> {
-    let adapters = adapters(instance).await;
+pub(super) async fn choose(choice: &Choice) -> Result<(Adapter, AdapterSummary)> {
+    let adapters = adapters().await;
     let summaries: Vec<AdapterSummary> = adapters.iter().enumerate().map(|(i, a)| summarize(i, a)).collect();
     if summaries.is_empty() {
         return Err(Error::Adapter(
@@ -152,4 +191,22 @@ fn named(wanted: &str, summaries: &[AdapterSummary]) -> Result<Option<usize>> {
     }
     let list: Vec<String> = summaries.iter().map(|s| format!("{}: {}", s.index, s.name)).collect();
     Err(Error::Adapter(format!("no adapter {wanted:?}; there are: {}", list.join("; "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(name: &str, vendor: u32, device: u32, driver: &str) -> wgpu::AdapterInfo {
+        let (driver, info) =
+            (driver.to_string(), wgpu::AdapterInfo::new(DeviceType::Other, wgpu::Backend::BrowserWebGpu));
+        wgpu::AdapterInfo { name: name.into(), vendor, device, driver, ..info }
+    }
+
+    #[test]
+    fn an_adapter_without_a_name_is_called_by_what_else_is_known() {
+        assert_eq!(name_of(&info("GeForce", 0x10de, 1, "x")), "GeForce");
+        assert_eq!(name_of(&info("", 0x10de, 0x2684, "535")), "NVIDIA adapter device 0x2684 535");
+        assert_eq!(name_of(&info(" ", 0, 0, "")), "unnamed adapter");
+    }
 }

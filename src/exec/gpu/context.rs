@@ -1,12 +1,16 @@
 //! The device: one connection to one adapter, its pipelines, and the errors that its driver reports.
 
-use super::adapters::{AdapterSummary, Choice, choose, instance};
+use super::adapters::{AdapterSummary, Choice, choose};
+use super::contain::{contain, contain_future, cut};
+use super::failure::{describe, lost, panicked};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::kernels::{Element, Kernel, Op};
 use crate::program::Limits;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use wgpu::{Features, ShaderRuntimeChecks};
 
 /// Whether shaders check their indices, divisors and loops at run time.
@@ -32,6 +36,35 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
+/// What an error scope that was popped will say.
+type PopScope = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// Error scopes for every kind of error.
+pub(super) struct Scopes([wgpu::ErrorScopeGuard; 3]);
+
+impl Scopes {
+    pub fn push(device: &wgpu::Device) -> Scopes {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        Scopes([OutOfMemory, Internal, Validation].map(|filter| device.push_error_scope(filter)))
+    }
+
+    /// Ends the scopes at once. The error comes later: memory before the driver before the validation, as what could not be
+    /// made is also invalid where it is used.
+    pub fn pop(self) -> PopScope {
+        let [memory, internal, validation] = self.0;
+        let validation = validation.pop();
+        let internal = internal.pop();
+        let memory = memory.pop();
+        Box::pin(async move {
+            let (validation, internal, memory) = (validation.await, internal.await, memory.await);
+            memory.or(internal).or(validation)
+        })
+    }
+}
+
+/// A kernel under compilation.
+pub(super) type Compiling = (&'static str, PopScope);
+
 type Constants = Vec<(&'static str, u32)>;
 type PipelineKey = (&'static str, Constants, RuntimeChecks);
 
@@ -45,16 +78,46 @@ pub struct Gpu {
 
 #[derive(Debug)]
 struct Inner {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    handles: ManuallyDrop<Handles>,
     summary: AdapterSummary,
     info: DeviceInfo,
+    /// The first error that the driver reported outside of any call that could return it, or that it panicked with.
+    failure: Failure,
+}
+
+/// All that wgpu gave out. Letting go of it talks to the driver, too.
+#[derive(Debug)]
+struct Handles {
     /// By source and checks.
     modules: Mutex<HashMap<(&'static str, RuntimeChecks), wgpu::ShaderModule>>,
     /// By kernel, constants and checks.
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
-    /// The first error that the driver reported outside of any call that could return it.
-    failure: Arc<Mutex<Option<String>>>,
+    queue: wgpu::Queue,
+    device: wgpu::Device,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // SAFETY: nothing looks at the handles after this.
+        let handles = unsafe { ManuallyDrop::take(&mut self.handles) };
+        drop_contained(handles);
+    }
+}
+
+/// Drops `value`; a panic of the driver has nobody to tell any more.
+pub(super) fn drop_contained<T>(value: T) {
+    if let Err(text) = contain(move || drop(value)) {
+        log::debug!("the driver failed while it was let go: {text}");
+    }
+}
+
+/// Set once.
+type Failure = Arc<OnceLock<String>>;
+
+fn record(failure: &Failure, message: String) {
+    log::debug!("{message}");
+    // The first is the cause; others follow from it.
+    let _ = failure.set(message);
 }
 
 /// A poisoned lock means that another thread panicked; the data behind these locks stays usable.
@@ -65,7 +128,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Gpu {
     /// Opens the adapter that `choice` means.
     pub async fn open(choice: &Choice, checks: RuntimeChecks, reads: Reads) -> Result<Gpu> {
-        let (adapter, summary) = choose(&instance(), choice).await?;
+        let (adapter, summary) = choose(choice).await?;
         let (features, best) = (adapter.features() & Features::TIMESTAMP_QUERY, adapter.limits());
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glassnet"),
@@ -78,26 +141,23 @@ impl Gpu {
             },
             ..Default::default()
         };
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|e| {
-            Error::Adapter(format!("{} refused a device: {e}; try another --adapter or --device cpu", summary.name))
+        // In a future of its own: natively the call does the work, and not what it returns.
+        let opened = contain_future(async { adapter.request_device(&descriptor).await }).await;
+        let opened = opened.and_then(|opened| opened.map_err(|error| cut(&error.to_string())));
+        drop_contained(adapter);
+        let (device, queue) = opened.map_err(|why| {
+            let why = why.trim_end_matches('.');
+            Error::Adapter(format!("{} refused a device: {why}; try another --adapter or --device cpu", summary.name))
         })?;
-        let failure = Arc::new(Mutex::new(None));
-        let record = |failure: &Arc<Mutex<Option<String>>>, message: String| {
-            log::error!("{message}");
-            lock(failure).get_or_insert(message);
-        };
+        let failure = Failure::default();
         let (on_error, on_loss) = (failure.clone(), failure.clone());
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            let message = match error {
-                wgpu::Error::OutOfMemory { .. } => "the device is out of memory: choose a smaller batch".to_string(),
-                error => format!("the driver reported an error: {error}"),
-            };
-            record(&on_error, message);
+            record(&on_error, describe(&error, "a command"));
         }));
         device.set_device_lost_callback(move |reason, message| {
             // Dropping the device also ends here; that is no failure.
             if reason != wgpu::DeviceLostReason::Destroyed {
-                record(&on_loss, format!("the device was lost: {message}"));
+                record(&on_loss, lost(&message));
             }
         });
         let info = DeviceInfo {
@@ -108,8 +168,9 @@ impl Gpu {
             threads: 0,
         };
         log::info!("opened {info}");
-        let (modules, pipelines) = (Mutex::default(), Mutex::default());
-        let inner = Arc::new(Inner { device, queue, summary, info, modules, pipelines, failure });
+        let handles =
+            ManuallyDrop::new(Handles { modules: Mutex::default(), pipelines: Mutex::default(), queue, device });
+        let inner = Arc::new(Inner { handles, summary, info, failure });
         Ok(Gpu { inner, checks, reads_textures: false }.compiling(checks, reads))
     }
 
@@ -132,11 +193,11 @@ impl Gpu {
     }
 
     pub(super) fn device(&self) -> &wgpu::Device {
-        &self.inner.device
+        &self.inner.handles.device
     }
 
     pub(super) fn queue(&self) -> &wgpu::Queue {
-        &self.inner.queue
+        &self.inner.handles.queue
     }
 
     /// Whether kernels that can read their inputs from textures do so.
@@ -146,40 +207,83 @@ impl Gpu {
 
     /// Whether all that was submitted is done; waits for nothing. In a browser nothing is known, and it says no.
     pub fn is_idle(&self) -> bool {
-        let status = self.inner.device.poll(wgpu::PollType::Poll);
-        cfg!(not(target_arch = "wasm32")) && status.is_ok_and(|status| status.is_queue_empty())
+        let status = contain(|| self.device().poll(wgpu::PollType::Poll));
+        cfg!(not(target_arch = "wasm32")) && status.is_ok_and(|s| s.is_ok_and(|s| s.is_queue_empty()))
     }
 
     /// wgpu does not tell how much memory is free; the driver's refusal becomes an error when buffers are made.
     pub fn memory_limits(&self) -> Limits {
-        let limits = self.inner.device.limits();
+        let limits = self.device().limits();
         let most = limits.max_storage_buffer_binding_size;
         Limits { max_binding: most, max_buffer: limits.max_buffer_size, memory: None }
     }
 
-    /// The driver's report, where there is one.
-    pub(super) fn check(&self) -> Result<()> {
-        match lock(&self.inner.failure).clone() {
-            Some(message) => Err(Error::Device(message)),
+    /// Whether the device is still there and its driver reported no fault outside of a call that could return it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the first such fault; every later use of the device returns it as well.
+    pub fn check(&self) -> Result<()> {
+        match self.inner.failure.get() {
+            Some(message) => Err(Error::Device(message.clone())),
             None => Ok(()),
         }
     }
 
-    /// The pipeline of an operation, compiled at its first use.
-    pub(super) fn pipeline(&self, op: &Op, textures: bool) -> Arc<Pipeline> {
+    /// Calls into wgpu. After a panic this device is given up: it is what every later call gets as its error.
+    pub(super) fn contain<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check()?;
+        contain(call).unwrap_or_else(|text| self.panicked(&text))
+    }
+
+    /// [`Gpu::contain`] for what has to wait.
+    pub(super) async fn contain_future<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.check()?;
+        contain_future(future).await.unwrap_or_else(|text| self.panicked(&text))
+    }
+
+    fn panicked<T>(&self, text: &str) -> Result<T> {
+        record(&self.inner.failure, panicked(text));
+        self.check()?;
+        Err(Error::Device(panicked(text)))
+    }
+
+    /// Waits until it is known whether kernels that were compiled are sound.
+    ///
+    /// # Errors
+    /// [`Error::Device`] that names the first kernel which is not; all are compiled again when they are used next.
+    pub(super) async fn compiled(&self, compiling: Vec<Compiling>) -> Result<()> {
+        let mut refused = None;
+        for (kernel, error) in compiling {
+            let Inner { summary, info, .. } = &*self.inner;
+            let what = || format!("kernel {kernel} on {} ({}, {})", info.name, summary.backend, info.driver);
+            refused = refused.or(error.await.map(|error| describe(&error, &what())));
+        }
+        let Some(message) = refused else { return Ok(()) };
+        lock(&self.inner.handles.pipelines).clear();
+        lock(&self.inner.handles.modules).clear();
+        Err(Error::Device(message))
+    }
+
+    /// The pipeline of an operation, compiled at its first use: then [`Gpu::compiled`] knows whether it is sound.
+    pub(super) fn pipeline(&self, op: &Op, textures: bool, compiling: &mut Vec<Compiling>) -> Arc<Pipeline> {
         let mut constants = op.constants.clone();
         if !op.kernel.textures.is_empty() {
             constants.push(("TEXTURES", u32::from(textures)));
         }
-        let mut pipelines = lock(&self.inner.pipelines);
-        let compile = |(_, constants, _): &PipelineKey| Arc::new(self.compile(op.kernel, constants));
+        let mut pipelines = lock(&self.inner.handles.pipelines);
+        let compile = |(_, constants, _): &PipelineKey| {
+            let scopes = Scopes::push(self.device());
+            let pipeline = self.compile(op.kernel, constants);
+            compiling.push((op.kernel.name, scopes.pop()));
+            Arc::new(pipeline)
+        };
         pipelines.entry((op.kernel.name, constants, self.checks)).or_insert_with_key(compile).clone()
     }
 
     fn compile(&self, kernel: &'static Kernel, constants: &Constants) -> Pipeline {
-        let device = &self.inner.device;
-        let module = (kernel.source, self.checks);
-        let module = lock(&self.inner.modules).entry(module).or_insert_with(|| self.module(kernel)).clone();
+        let device = self.device();
+        let (modules, module) = (&self.inner.handles.modules, (kernel.source, self.checks));
+        let module = lock(modules).entry(module).or_insert_with(|| self.module(kernel)).clone();
         let entries: Vec<_> = (0..)
             .zip(binding_types(kernel))
             .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
@@ -214,12 +318,12 @@ impl Gpu {
         let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
         match self.checks {
-            RuntimeChecks::On => self.inner.device.create_shader_module(descriptor),
+            RuntimeChecks::On => self.device().create_shader_module(descriptor),
             // SAFETY: the shaders are our own. The typed builders assert every dimension that an index is made of, all
             // loops are bounded by those dimensions, and every kernel's cases run so with guard words around its operands.
             RuntimeChecks::Off => unsafe {
                 let checks = ShaderRuntimeChecks::unchecked();
-                self.inner.device.create_shader_module_trusted(descriptor, checks)
+                self.device().create_shader_module_trusted(descriptor, checks)
             },
         }
     }

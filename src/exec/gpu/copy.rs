@@ -1,6 +1,7 @@
 //! The driver's own copy from buffer to buffer, timed: on some adapters the fastest way through memory.
 
-use super::context::Gpu;
+use super::context::{Gpu, Scopes};
+use super::failure::describe;
 use crate::error::{Error, Result};
 use std::time::Duration;
 use web_time::Instant;
@@ -16,11 +17,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] for buffers that the device cannot hold, and where it does not finish.
     pub async fn time_copy(&self, bytes: u64, rounds: usize) -> Result<Vec<f64>> {
+        self.contain_future(self.copy(bytes, rounds)).await
+    }
+
+    async fn copy(&self, bytes: u64, rounds: usize) -> Result<Vec<f64>> {
         if cfg!(target_arch = "wasm32") {
             return Err(Error::Device("a browser's queue cannot be waited for".into()));
         }
         let device = self.device();
-        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let scopes = Scopes::push(device);
         let buffer = |label, usage| {
             device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
@@ -31,9 +36,10 @@ impl Gpu {
         };
         let from = buffer("copied from", wgpu::BufferUsages::COPY_SRC);
         let to = buffer("copied to", wgpu::BufferUsages::COPY_DST);
-        if let Some(error) = scope.pop().await {
-            return Err(Error::Device(format!("no room for two buffers of {bytes} bytes ({error})")));
+        if let Some(error) = scopes.pop().await {
+            return Err(Error::Device(describe(&error, &format!("two buffers of {bytes} bytes"))));
         }
+        self.check()?;
         let mut seconds = Vec::with_capacity(rounds);
         // The first touches the memory.
         for round in 0..=rounds {
@@ -44,8 +50,9 @@ impl Gpu {
             let start = Instant::now();
             let index = self.queue().submit([encoder.finish()]);
             let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(TIMEOUT) };
-            device.poll(poll).map_err(|e| Error::Device(format!("the copy did not end: {e}")))?;
+            let waited = device.poll(poll);
             self.check()?;
+            waited.map_err(|e| Error::Device(format!("the copy did not end in {} s: {e}", TIMEOUT.as_secs())))?;
             if round > 0 {
                 seconds.push(start.elapsed().as_secs_f64() / COPIES as f64);
             }

@@ -3,7 +3,8 @@
 //! Pairs of buffers that swap at a step's end have two sets of bind groups, one for each parity. Several steps go into
 //! one submission, bounded in GPU time so that no driver's watchdog fires.
 
-use super::context::{Gpu, Pipeline};
+use super::context::{Compiling, Gpu, Pipeline, Scopes};
+use super::failure::describe;
 use super::readback::{Flight, Region};
 use super::textures::{Segment, Textures};
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ use web_time::Instant;
 
 /// Uniform offsets must be multiples of this by WebGPU's defaults.
 const UNIFORM_ALIGNMENT: usize = 256;
+/// Longer than any submission takes; a driver that hangs becomes an error.
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// Steps whose inputs one submission can carry.
 const MAX_STEPS: usize = 64;
 /// GPU time that a submission should take: far below a watchdog's two seconds, far above the cost of submitting.
@@ -57,9 +60,9 @@ struct Recording {
     queries: u32,
 }
 
-/// Runs a program's WGSL kernels.
+/// Runs a program's WGSL kernels; [`super::GpuExecutor`] keeps its panics in.
 #[derive(Debug)]
-pub struct GpuExecutor {
+pub(super) struct Engine {
     gpu: Gpu,
     program: Program,
     /// By buffer id; slices have none.
@@ -76,14 +79,14 @@ pub struct GpuExecutor {
     arrived: Vec<Capture>,
     steps_per_submission: usize,
     last_done: Option<Instant>,
+    waited: Duration,
 }
 
-impl GpuExecutor {
+impl Engine {
     /// Allocates all buffers and compiles all pipelines.
-    pub async fn new(gpu: &Gpu, program: Program) -> Result<GpuExecutor> {
+    pub async fn new(gpu: &Gpu, program: Program) -> Result<Engine> {
         let device = gpu.device();
-        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let scopes = Scopes::push(device);
         let buffers: Vec<Option<wgpu::Buffer>> = (program.buffers.iter())
             .map(|b| b.parent.is_none().then(|| storage(device, &b.name, b.len + b.guard)))
             .collect();
@@ -97,17 +100,19 @@ impl GpuExecutor {
         });
         let params = params_buffer(gpu, &program);
         let binder = Binder { gpu, program: &program, buffers: &buffers, textures: &textures, params: &params };
-        let dispatches = (0..program.instructions.len()).map(|i| binder.dispatch(i)).collect();
-        let validation = validation.pop().await;
-        if let Some(error) = memory.pop().await.or(validation) {
-            let mib = (program.memory() + textures.memory()) >> 20;
-            return Err(Error::Device(format!(
-                "{} cannot hold this program ({mib} MiB): choose a smaller batch ({error})",
-                gpu.summary().name
-            )));
-        }
+        let mut compiling = Vec::new();
+        let dispatches = (0..program.instructions.len()).map(|i| binder.dispatch(i, &mut compiling)).collect();
         let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
-        Ok(GpuExecutor {
+        let mib = (program.memory() + textures.memory()) >> 20;
+        let refused = scopes.pop().await.map(|error| {
+            let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
+            Error::Device(describe(&error, &what))
+        });
+        // Of a device that is lost everything else is a consequence; of a kernel that does not compile, its bind groups.
+        gpu.check()?;
+        gpu.compiled(compiling).await?;
+        refused.map_or(Ok(()), Err)?;
+        Ok(Engine {
             gpu: gpu.clone(),
             program,
             buffers,
@@ -122,6 +127,7 @@ impl GpuExecutor {
             arrived: Vec::new(),
             steps_per_submission: 1,
             last_done: None,
+            waited: Duration::ZERO,
         })
     }
 
@@ -230,12 +236,14 @@ impl GpuExecutor {
     async fn wait(&mut self, left: usize) -> Result<()> {
         while self.flights.len() > left {
             let flight = &self.flights[0];
+            let start = Instant::now();
             self.block(Some(flight.index.clone()))?;
             if cfg!(not(target_arch = "wasm32")) && flight.regions.is_empty() {
                 // Its signal waits for whatever else was submitted since, perhaps by others.
                 flight.mark_done();
             }
             flight.done().await?;
+            self.waited += start.elapsed();
             self.collect()?;
         }
         self.gpu.check()
@@ -244,10 +252,12 @@ impl GpuExecutor {
     /// Natively callbacks run inside `poll`; in a browser they run by themselves.
     fn block(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         if cfg!(not(target_arch = "wasm32")) {
-            let poll = wgpu::PollType::Wait { submission_index, timeout: Some(Duration::from_secs(300)) };
-            self.gpu.device().poll(poll).map_err(|e| {
-                let cause = self.gpu.check().err().map_or_else(|| e.to_string(), |e| e.to_string());
-                Error::Device(format!("the device did not finish its work: {cause}"))
+            let poll = wgpu::PollType::Wait { submission_index, timeout: Some(TIMEOUT) };
+            // A loss that is known already says more than the wait that it ended.
+            let waited = self.gpu.device().poll(poll);
+            self.gpu.check()?;
+            waited.map_err(|e| {
+                Error::Device(format!("the device did not finish its work in {} s: {e}", TIMEOUT.as_secs()))
             })?;
         }
         Ok(())
@@ -366,9 +376,9 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    fn dispatch(&self, index: usize) -> Dispatch {
+    fn dispatch(&self, index: usize, compiling: &mut Vec<Compiling>) -> Dispatch {
         let op = &self.program.instructions[index].op;
-        let pipeline = self.gpu.pipeline(op, self.textures.serve(index));
+        let pipeline = self.gpu.pipeline(op, self.textures.serve(index), compiling);
         let bind_groups = [0, 1].map(|parity| self.bind_group(index, &pipeline, parity));
         Dispatch { pipeline, bind_groups, workgroups: op.workgroups }
     }
@@ -415,7 +425,7 @@ fn timestamps(gpu: &Gpu) -> Timestamps {
     }
 }
 
-impl Executor for GpuExecutor {
+impl Executor for Engine {
     fn device(&self) -> &DeviceInfo {
         self.gpu.info()
     }
@@ -539,6 +549,10 @@ impl Executor for GpuExecutor {
             self.submit();
             self.wait(0).await
         })
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
     }
 
     fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>> {

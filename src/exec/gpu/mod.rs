@@ -1,13 +1,17 @@
 //! The GPU through wgpu: adapters and the device (`context`), the queue and its buffers (`executor`), copies of buffers in
-//! textures, readback, the driver's copy (`copy`).
+//! textures, readback, the driver's copy (`copy`). `contain` keeps wgpu's panics in; `failure` words the driver's errors.
 
 mod adapters;
+mod contain;
 mod context;
 mod copy;
 mod executor;
+mod failure;
+mod guarded;
 mod readback;
 mod textures;
 
 pub use adapters::{AdapterSummary, Choice, list_adapters};
+pub use contain::is_contained;
 pub use context::{Gpu, Reads, RuntimeChecks};
-pub use executor::GpuExecutor;
+pub use guarded::GpuExecutor;

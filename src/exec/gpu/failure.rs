@@ -1,0 +1,68 @@
+//! What the driver's errors mean to a user: memory that ran out, a device that was lost, a command or shader that was refused.
+
+use super::contain::cut;
+
+/// Says of an error what it is and what to do. `what` is what was asked of the device, as "kernel pool.forward".
+pub(super) fn describe(error: &wgpu::Error, what: &str) -> String {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => format!("the device is out of memory for {what}: choose a smaller batch"),
+        wgpu::Error::Validation { description, .. } => format!(
+            "the device refused {what}, which is a fault of Glassnet or of the driver; report it with this text: {}",
+            cut(description)
+        ),
+        wgpu::Error::Internal { description, .. } => format!(
+            "the driver failed at {what}: {}; update the driver, and report this text if that does not help",
+            cut(description)
+        ),
+    }
+}
+
+/// Says why a device is gone. Drivers also give a device up when they run out of memory.
+pub(super) fn lost(message: &str) -> String {
+    let message = cut(message);
+    if message.to_lowercase().contains("memory") {
+        return format!("the device ran out of memory and was lost ({message}): choose a smaller batch");
+    }
+    format!(
+        "the device was lost ({message}): its driver stopped, or the system took it away; run this again, or compute on \
+         the cpu"
+    )
+}
+
+/// Says that wgpu or the driver panicked.
+pub(super) fn panicked(text: &str) -> String {
+    // wgpu's words for a device that was lost while it waited.
+    if text.contains("device is lost") {
+        return lost("Device is lost");
+    }
+    format!("the driver failed: {text}; run this again, or compute on the cpu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_error_says_what_it_is() {
+        let source = || Box::new(std::fmt::Error);
+        let memory = describe(&wgpu::Error::OutOfMemory { source: source() }, "buffer a");
+        assert!(memory.contains("out of memory for buffer a") && memory.contains("smaller batch"), "{memory}");
+        let long = format!("Shader error\n{}", "line\n".repeat(1000));
+        let invalid = wgpu::Error::Validation { source: source(), description: long };
+        let invalid = describe(&invalid, "kernel pool.forward");
+        assert!(invalid.contains("kernel pool.forward") && invalid.contains("report"), "{invalid}");
+        assert!(!invalid.contains("batch") && invalid.len() < 300, "{invalid}");
+        let internal = wgpu::Error::Internal { source: source(), description: "ICE".into() };
+        assert!(describe(&internal, "kernel x").contains("the driver failed at kernel x: ICE"));
+    }
+
+    #[test]
+    fn a_lost_device_is_told_from_one_without_memory() {
+        assert!(lost("Out of memory").contains("smaller batch"));
+        assert!(!lost("Device is lost").contains("batch"));
+        assert!(
+            panicked("Error in Device::poll: Validation Error / Caused by: / Parent device is lost")
+                .contains("was lost")
+        );
+    }
+}

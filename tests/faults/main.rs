@@ -1,0 +1,223 @@
+//! Commands on a driver that fails, by the Vulkan layer in `layer.c`: every failure is an error with exit code 1 that says what
+//! happened, and in training how to go on. It needs a Vulkan adapter, a C compiler and Vulkan's headers; without one of them
+//! the tests are skipped with a loud line, unless `GLASSNET_REQUIRE_GPU` is set.
+#![cfg(target_os = "linux")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use assert_cmd::Command;
+use common::command::{Place, glassnet};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+const NETWORK: &str = r#"name = "tiny"
+layers = [
+    { type = "input", height = 24, width = 24, channels = 1, crop = true },
+    { type = "conv", filters = 2, kernel = 5, stride = 3, activation = "relu" },
+    { type = "max-pool", size = 3, stride = 3 },
+    { type = "fc", outputs = 10 },
+    { type = "softmax" },
+]
+"#;
+
+/// The folder with the layer and its manifest, or why there is none.
+static LAYER: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/layer.c");
+    let library = folder.join("libglassnet_faults.so");
+    let mut compiler = std::process::Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
+    let output = compiler.output().map_err(|error| format!("cc does not run: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cc fails: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let manifest = serde_json::json!({
+        "file_format_version": "1.1.2",
+        "layer": {
+            "name": "VK_LAYER_GLASSNET_faults",
+            "type": "GLOBAL",
+            "library_path": library,
+            "api_version": "1.3.0",
+            "implementation_version": "1",
+            "description": "Calls that fail on purpose",
+        },
+    });
+    std::fs::write(folder.join("faults.json"), manifest.to_string()).expect("a manifest");
+    Ok(folder)
+});
+
+/// The layer's folder; `None` where this machine cannot have it and need not.
+fn layer() -> Option<&'static Path> {
+    let gpu = common::gpu()?;
+    let why = match &*LAYER {
+        Ok(folder) if gpu.summary().backend == "vulkan" => return Some(folder),
+        Ok(_) => "the layer is for Vulkan, and the adapter is not".to_string(),
+        Err(why) => format!("{why} (on Debian: apt-get install gcc libc6-dev libvulkan-dev)"),
+    };
+    assert!(std::env::var_os("GLASSNET_REQUIRE_GPU").is_none(), "{why}");
+    common::skipped(why);
+    None
+}
+
+/// A place with data, the network and a trained run, which has no report yet.
+fn place() -> Place {
+    let place = Place::with_data(60, 20);
+    std::fs::write(place.path("tiny.toml"), NETWORK).expect("a network");
+    place
+}
+
+fn train(place: &Place, run: &str) -> Command {
+    let mut command =
+        glassnet(&["train", "--batch-size", "10", "--epochs", "2", "--stats-every", "2", "--checkpoint-every", "4"]);
+    command.arg("--net").arg(place.path("tiny.toml")).arg("--data-dir").arg(place.path("data"));
+    command.arg("--out").arg(place.path(run));
+    command
+}
+
+/// What a command says on a driver whose `fault` calls fail after so many.
+struct Failed {
+    what: String,
+    code: Option<i32>,
+    stderr: String,
+    /// Whether the fault came at all.
+    hit: bool,
+}
+
+fn run_with(layer: &Path, command: &mut Command, fault: &str, after: u32) -> Failed {
+    command.env("VK_LAYER_PATH", layer).env("VK_INSTANCE_LAYERS", "VK_LAYER_GLASSNET_faults");
+    command.env("GLASSNET_FAULT", fault).env("GLASSNET_FAULT_AFTER", after.to_string());
+    // The Vulkan loader's own words, and a backtrace that the tester's environment asks for, are no concern here.
+    command.env("RUST_LOG", "error").env_remove("RUST_BACKTRACE");
+    let output = command.output().expect("the program runs");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    let hit = stderr.contains("[fault: ");
+    Failed { what: format!("{fault} after {after} of {command:?}"), code: output.status.code(), stderr, hit }
+}
+
+impl Failed {
+    /// Nothing of a panic, and one error.
+    fn assert_contained(&self) -> &str {
+        let Failed { what, code, stderr, .. } = self;
+        for word in ["panicked", "backtrace", "fault of this program"] {
+            assert!(!stderr.contains(word), "{what}: {stderr}");
+        }
+        assert_eq!(*code, Some(1), "{what}: {stderr}");
+        let error = stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(!error.is_empty(), "{what}: {stderr}");
+        error
+    }
+}
+
+const LOST: [&str; 2] = ["submit", "wait"];
+const REFUSED: [&str; 7] = ["alloc", "buffer", "pipeline", "shader", "map", "instance", "device"];
+
+/// Words of which each fault's message has one.
+fn words(fault: &str) -> &'static [&'static str] {
+    match fault {
+        "submit" | "wait" => &["the device was lost"],
+        "instance" => &["no GPU adapter"],
+        // A driver's mapping of memory that fails is a lost device for wgpu.
+        "map" | "device" => &["refused a device", "was lost"],
+        _ => &["memory"],
+    }
+}
+
+#[test]
+fn training_on_a_device_that_is_lost_names_the_checkpoint_and_resumes_from_it() {
+    let Some(layer) = layer() else { return };
+    let place = place();
+    let mut resumed = 0;
+    for fault in LOST {
+        for after in [0, 1, 5, 9, 14] {
+            let name = format!("{fault}-{after}");
+            let failed = run_with(layer, train(&place, &name).args(["--device", "gpu"]), fault, after);
+            if !failed.hit {
+                continue;
+            }
+            let error = failed.assert_contained();
+            assert!(words(fault).iter().any(|word| error.contains(word)), "{}: {}", failed.what, failed.stderr);
+            let run = place.path(&name);
+            if !run.join("checkpoint.safetensors").exists() {
+                continue;
+            }
+            let remedy = match run.join("model.safetensors").exists() {
+                true => format!("glassnet report {}", run.display()),
+                false => format!("glassnet train --resume {}", run.display()),
+            };
+            assert!(failed.stderr.contains(&remedy), "{}: {}", failed.what, failed.stderr);
+            if remedy.contains("--resume") && resumed < 2 {
+                let mut again = glassnet(&["train", "--device", "gpu", "--resume"]);
+                again.arg(run).assert().success();
+                resumed += 1;
+            }
+        }
+    }
+    assert!(resumed > 0, "one of the runs had a checkpoint to go on from");
+}
+
+#[test]
+fn a_driver_that_refuses_anything_while_training_begins_is_an_error() {
+    let Some(layer) = layer() else { return };
+    let place = place();
+    for fault in REFUSED {
+        for after in [0, 2, 12] {
+            let name = format!("{fault}-{after}");
+            let mut command = train(&place, &name);
+            command.args(["--device", "gpu", "--no-report"]);
+            let failed = run_with(layer, &mut command, fault, after);
+            if !failed.hit {
+                assert_eq!(failed.code, Some(0), "{}: {}", failed.what, failed.stderr);
+                continue;
+            }
+            let error = failed.assert_contained();
+            assert!(words(fault).iter().any(|word| error.contains(word)), "{}: {}", failed.what, failed.stderr);
+        }
+    }
+}
+
+/// The commands beside `train` that use a device, on a run that is there.
+fn others(place: &Place) -> Vec<Command> {
+    let (net, data) = (place.path("tiny.toml"), place.path("data"));
+    let on_the_gpu = |words: &[&str]| {
+        let mut command = glassnet(words);
+        command.args(["--device", "gpu"]);
+        command
+    };
+    let mut inspect = on_the_gpu(&["inspect", "--index", "1"]);
+    inspect.arg("--model").arg(place.path("run/model.safetensors")).arg("--data-dir").arg(&data);
+    let mut eval = on_the_gpu(&["eval"]);
+    eval.arg("--model").arg(place.path("run/model.safetensors")).arg("--data-dir").arg(&data);
+    let mut report = on_the_gpu(&["report"]);
+    report.arg(place.path("run")).args(["--out", "report.html"]).current_dir(place.folder.path());
+    let mut compare = on_the_gpu(&["compare", "--trainers", "sgd,adam", "--steps", "4", "--batch-size", "10"]);
+    compare.arg("--net").arg(&net).arg("--data-dir").arg(&data).arg("--out").arg(place.path("compared"));
+    let mut bench = glassnet(&["bench", "--devices", "gpu", "--batch-sizes", "2"]);
+    bench.arg("--net").arg(&net);
+    let check = glassnet(&["check", "--filter", "relu.forward"]);
+    let mut lockstep = glassnet(&["check", "--lockstep", "--batch-size", "2"]);
+    lockstep.arg("--net").arg(&net);
+    vec![inspect, eval, report, compare, bench, check, lockstep]
+}
+
+#[test]
+fn every_command_on_a_failing_driver_ends_with_an_error() {
+    let Some(layer) = layer() else { return };
+    let place = place();
+    train(&place, "run").args(["--device", "cpu", "--no-report"]).assert().success();
+    let names = others(&place).len();
+    for (at, fault) in ["wait", "submit", "shader", "pipeline", "buffer", "alloc", "device"].into_iter().enumerate() {
+        for i in 0..names {
+            // Another number for each, so that many places are hit.
+            let after = ((3 * at + i) % 4) as u32;
+            let mut command = others(&place).swap_remove(i);
+            let failed = run_with(layer, &mut command, fault, after);
+            if !failed.hit {
+                continue;
+            }
+            failed.assert_contained();
+        }
+    }
+    assert!(!place.path("report.html").exists(), "no report of a device that failed");
+}
