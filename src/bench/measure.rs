@@ -23,8 +23,8 @@ pub struct Subject {
     pub timed_steps: usize,
     /// Seconds a step, by round.
     pub step_seconds: Vec<f64>,
-    /// Seconds of the host's time that queueing a step took, by round.
-    pub queueing_seconds: Vec<f64>,
+    /// Seconds of the host's time that a step took, but for waiting, by round.
+    pub host_seconds: Vec<f64>,
     /// How operations were timed; all rounds the same.
     pub clock: Option<Clock>,
     pub operations: Vec<OperationRound>,
@@ -40,7 +40,7 @@ impl Subject {
             steps: steps_in(settings.round, per_step),
             timed_steps: 1,
             step_seconds: Vec::new(),
-            queueing_seconds: Vec::new(),
+            host_seconds: Vec::new(),
             clock: None,
             operations: Vec::new(),
         };
@@ -65,17 +65,16 @@ impl Subject {
 
     async fn steps_round(&mut self) -> Result<()> {
         self.runner.executor.finish().await?;
-        let mut queueing = Duration::ZERO;
+        let waited = self.runner.executor.waited();
         let start = Instant::now();
         for _ in 0..self.steps {
-            let before = Instant::now();
-            self.runner.queue_step()?;
-            queueing += before.elapsed();
-            self.runner.executor.end_step(true).await?;
+            self.runner.step().await?;
         }
         self.runner.executor.finish().await?;
-        self.step_seconds.push(start.elapsed().as_secs_f64() / self.steps as f64);
-        self.queueing_seconds.push(queueing.as_secs_f64() / self.steps as f64);
+        let taken = start.elapsed();
+        let host = taken.saturating_sub(self.runner.executor.waited() - waited);
+        self.step_seconds.push(taken.as_secs_f64() / self.steps as f64);
+        self.host_seconds.push(host.as_secs_f64() / self.steps as f64);
         Ok(())
     }
 

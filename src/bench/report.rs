@@ -123,8 +123,9 @@ pub struct StepFigures {
     pub of_peak: Option<PeakShare>,
     /// Operations of a step.
     pub dispatches: usize,
-    /// Host time that queueing a step takes, without handing it to the driver; `None` on the host, which computes there.
-    pub queueing_us: Option<Spread>,
+    /// Host time that a step takes: writing its inputs, recording its operations, finishing and submitting the commands, all
+    /// but waiting for the device; `None` on the host, which computes there.
+    pub host_us: Option<Spread>,
 }
 
 /// Some operations of a step, together.
@@ -292,7 +293,7 @@ fn step_figures(
         gflops: flops as f64 / seconds.median / 1e9,
         of_peak: peaks.share(instructions.iter().map(|i| i.op.work), seconds.median * 1e9),
         dispatches: instructions.len(),
-        queueing_us: Spread::of(&subject.queueing_seconds).filter(|_| on_gpu).map(|s| s.scaled(1e6)),
+        host_us: Spread::of(&subject.host_seconds).filter(|_| on_gpu).map(|s| s.scaled(1e6)),
     })
 }
 
@@ -315,7 +316,8 @@ impl Passes<'_> {
         }
         for round in self.rounds {
             let durations = || self.instructions.iter().zip(round).filter(|(i, _)| chosen(i)).map(|(_, ns)| *ns);
-            let sound = durations().all(|ns| ns > 0.0 && ns.is_finite());
+            // An operation may be shorter than the clock resolves.
+            let sound = durations().all(|ns| ns >= 0.0 && ns.is_finite());
             sums.push(if sound { durations().sum() } else { f64::NAN });
         }
         Spread::of(&sums)

@@ -112,15 +112,10 @@ impl Runner {
         self.executor.begin_step(&words)
     }
 
-    /// Queues inputs and operations of one step, all but its end.
-    pub fn queue_step(&mut self) -> Result<()> {
-        self.begin_step()?;
-        self.executor.run(self.instructions.clone())
-    }
-
     /// Queues one step.
     pub async fn step(&mut self) -> Result<()> {
-        self.queue_step()?;
+        self.begin_step()?;
+        self.executor.run(self.instructions.clone())?;
         self.executor.end_step(true).await
     }
 }

@@ -80,7 +80,7 @@ fn steps(report: &Report) -> Table {
         "GFLOP/s",
         "% of peak",
         "ops/step",
-        "queue us",
+        "host us",
         "speed-up",
     ]);
     for batch in &report.batches {
@@ -109,7 +109,7 @@ fn step_cells(step: &StepFigures) -> [String; 8] {
         figure(step.gflops),
         share(step.of_peak),
         step.dispatches.to_string(),
-        step.queueing_us.map_or(NONE.into(), |s| figure(s.median)),
+        step.host_us.map_or(NONE.into(), |s| figure(s.median)),
     ]
 }
 
