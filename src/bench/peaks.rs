@@ -175,7 +175,10 @@ async fn memory_ways(device: &Device) -> Vec<Result<Way>> {
     let gpu = if let Device::Gpu(gpu) = device { Some(gpu) } else { None };
     let hardware = gpu.is_some_and(|gpu| !gpu.summary().software);
     let bytes = if hardware { HARDWARE_BYTES } else { HOST_BYTES };
-    let bytes = gpu.map_or(bytes, |gpu| bytes.min(gpu.memory_limits().max_binding as usize / 16 * 16));
+    let bytes = gpu.map_or(bytes, |gpu| {
+        // What fits is no more than `bytes`, so it is a `usize`.
+        (bytes as u64).min(gpu.memory_limits().max_binding) as usize / 16 * 16
+    });
     let mut ways = vec![copy(device, bytes).await];
     if let Some(gpu) = gpu {
         ways.push(gpu.time_copy(bytes as u64, REPETITIONS).await.map(|seconds| Way {

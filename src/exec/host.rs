@@ -353,9 +353,10 @@ fn processor() -> String {
     "wasm32".into()
 }
 
-/// One buffer may be as large as its 32-bit indices allow; all of them as large as the memory that is free.
+/// One buffer may be as large as its 32-bit indices and an allocation allow; all of them as large as the memory that is free.
 pub(super) fn limits() -> Limits {
-    Limits { max_binding: 8 << 30, max_buffer: 8 << 30, memory: free_memory() }
+    let most = (8 << 30).min(isize::MAX as u64);
+    Limits { max_binding: most, max_buffer: most, memory: free_memory() }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -365,9 +366,10 @@ fn free_memory() -> Option<u64> {
     Some(system.available_memory()).filter(|bytes| *bytes > 0)
 }
 
+/// What 32 bits can address.
 #[cfg(target_arch = "wasm32")]
 fn free_memory() -> Option<u64> {
-    None
+    Some(1 << 32)
 }
 
 #[cfg(test)]

@@ -44,10 +44,10 @@ pub fn backward(p: Params, dy: Tensor, dx: Tensor) -> Op {
 }
 
 /// Additions: one for each element inside the image of each window.
-fn flops(p: &Params) -> usize {
+fn flops(p: &Params) -> u64 {
     let rows: usize = (0..p.oh as usize).map(|oy| p.rows(oy).len()).sum();
     let columns: usize = (0..p.ow as usize).map(|ox| p.columns(ox).len()).sum();
-    p.n as usize * p.c as usize * rows * columns
+    u64::from(p.n) * u64::from(p.c) * rows as u64 * columns as u64
 }
 
 /// Calls `f(output pixel, its elements' pixels)` for every window of an image.

@@ -93,7 +93,8 @@ impl Params {
 
     /// Length of `backward_weight`'s output, `[splits, K+1, O]`.
     pub fn partial_len(&self) -> usize {
-        self.splits() * (self.k() + 1) * self.o as usize
+        // Where 32 bits overflow, it is more than any device holds.
+        self.splits().saturating_mul((self.k() + 1) * self.o as usize)
     }
 
     fn x_len(&self) -> usize {
@@ -104,8 +105,8 @@ impl Params {
         self.n as usize * self.rows() * self.o as usize
     }
 
-    fn flops(&self) -> usize {
-        2 * self.y_len() * self.k()
+    fn flops(&self) -> u64 {
+        2 * self.y_len() as u64 * self.k() as u64
     }
 
     /// The input row that output row `o` sees through tap `k`, where it lies inside.

@@ -45,7 +45,8 @@ pub(super) fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool
 /// Whether [`forward`] takes this shape here.
 pub(super) fn takes(p: &Params) -> bool {
     // It copies the image with all its padding, which a network may make as large as it likes.
-    let padded = (p.h + 2 * p.pad[0]) as usize * (p.w + 2 * p.pad[1]) as usize * p.c as usize;
+    let [h, w] = [p.h + 2 * p.pad[0], p.w + 2 * p.pad[1]].map(|side| side as usize);
+    let padded = h.saturating_mul(w).saturating_mul(p.c as usize);
     p.is_plain()
         && padded <= 4 * (p.example_in() + p.rows() * p.o as usize) + MOST_PADDING
         && fills_vectors(p.o as usize)

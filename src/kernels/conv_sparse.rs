@@ -61,7 +61,7 @@ impl Frame {
         let (w, c) = (p.w as usize + 2 * p.pad[1] as usize, p.c as usize);
         let run = (p.kw as usize * c).next_multiple_of(8);
         let pitch = (w * c).max(run);
-        let image = (p.h as usize + 2 * p.pad[0] as usize) * pitch + run;
+        let image = (p.h as usize + 2 * p.pad[0] as usize).saturating_mul(pitch).saturating_add(run);
         let frame = Frame { p: *p, run, pitch, image, places: Vec::new() };
         let short = image <= 4 * (p.example_in() + p.rows() * p.o as usize) + MOST_PADDING;
         let slim = run <= 4 * (p.kw as usize * c) && frame.filters() <= MOST_FILTERS;

@@ -40,8 +40,8 @@ impl Params {
         self.k as usize * self.o as usize <= SMALL
     }
 
-    fn flops(&self) -> usize {
-        2 * self.sizes().iter().product::<usize>()
+    fn flops(&self) -> u64 {
+        2 * self.sizes().iter().map(|size| *size as u64).product::<u64>()
     }
 }
 

@@ -47,8 +47,8 @@ impl Params {
         c.saturating_sub((size - 1) / 2)..(c + size / 2 + 1).min(self.channels as usize)
     }
 
-    fn flops(&self) -> usize {
-        self.count as usize * (2 * (self.size.min(self.channels) as usize) + 10)
+    fn flops(&self) -> u64 {
+        u64::from(self.count) * (2 * u64::from(self.size.min(self.channels)) + 10)
     }
 }
 

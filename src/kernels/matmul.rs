@@ -89,7 +89,7 @@ pub fn matmul(blocking: Blocking, [m, n, k]: [usize; 3], a: Tensor, b: Tensor, c
         Blocking::Tiles64 | Blocking::Tiles128 => [across, down, 1],
     };
     let p = Params { m: word(m), n: word(n), k: word(k), reserved: 0 };
-    Op::new(kernel, p, &[a, b], &[c], groups, 2 * m * n * k)
+    Op::new(kernel, p, &[a, b], &[c], groups, 2 * m as u64 * n as u64 * k as u64)
 }
 
 /// A product with random matrices: to be checked, and to be timed.

@@ -220,14 +220,15 @@ pub struct Op {
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
 impl Op {
-    /// Checks the tensors against the kernel's signature; `flops` as in [`Work`].
+    /// Checks the tensors against the kernel's signature; `flops` as in [`Work`], in 64 bits where they are more than some for
+    /// each value: a `usize` may have 32.
     pub(super) fn new<P: bytemuck::NoUninit>(
         kernel: &'static Kernel,
         params: P,
         inputs: &[Tensor],
         outputs: &[Tensor],
         workgroups: [u32; 3],
-        flops: usize,
+        flops: impl TryInto<u64>,
     ) -> Op {
         let elements = |tensors: &[Tensor]| tensors.iter().map(|t| t.element).collect::<Vec<_>>();
         assert_eq!(elements(inputs), kernel.inputs, "inputs of {}", kernel.name);
@@ -242,7 +243,7 @@ impl Op {
             inputs: inputs.iter().map(|t| t.id).collect(),
             outputs: outputs.iter().map(|t| t.id).collect(),
             workgroups,
-            work: Work { flops: flops as u64, bytes: 4 * words as u64 },
+            work: Work { flops: flops.try_into().unwrap_or(u64::MAX), bytes: 4 * words as u64 },
             pieces: None,
         }
     }

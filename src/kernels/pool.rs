@@ -144,7 +144,7 @@ const BACKWARD_SIGNATURE: Kernel = Kernel {
 pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     assert_eq!(x.len, p.input_len(), "pool.forward: x of {p:?}");
     assert_eq!((y.len, winner.len), (p.output_len(), p.output_len()), "pool.forward: y, winner of {p:?}");
-    let flops = y.len * (p.kh * p.kw) as usize + x.len * p.relu as usize;
+    let flops = y.len as u64 * u64::from(p.kh) * u64::from(p.kw) + x.len as u64 * u64::from(p.relu);
     let kernel = if p.c.is_multiple_of(4) { &FORWARD_VEC4 } else { &FORWARD };
     Op::new(kernel, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops).in_pieces(&[], 1)
 }

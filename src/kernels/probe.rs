@@ -65,7 +65,7 @@ pub fn multiply_add(chains: usize, rounds: usize, fused: bool, y: Tensor) -> Op 
     // scale < 1 draws every chain towards 2: no infinity, no denormal.
     let (count, rounds32, chains32) = (word(y.len / 4), word(rounds), word(chains));
     let p = Params { count, rounds: rounds32, chains: chains32, scale: 0.75, shift: 0.5, reserved: [0; 3] };
-    Op::new(&MULTIPLY_ADD, p, &[], &[y], groups(y.len), 2 * y.len * chains * rounds)
+    Op::new(&MULTIPLY_ADD, p, &[], &[y], groups(y.len), 2 * y.len as u64 * chains as u64 * rounds as u64)
         .with_constants(vec![("CHAINS", chains32), ("FUSED", u32::from(fused))])
 }
 

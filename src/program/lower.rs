@@ -172,11 +172,13 @@ fn plan_inputs(planner: &mut Planner, batch: usize) -> Inputs {
 fn plan_chunks(planner: &mut Planner, options: &Options) -> Result<([Tensor; CHUNKS], usize)> {
     let Source { height, width, channels, examples } = options.source;
     let bytes = height * width * channels;
-    let per_chunk = (options.max_binding as usize / bytes).min(examples.next_multiple_of(4)) / 4 * 4;
+    // In 64 bits: what a host can bind is beyond a 32-bit `usize`.
+    let fit = usize::try_from(options.max_binding / bytes as u64).unwrap_or(usize::MAX);
+    let per_chunk = fit.min(examples.next_multiple_of(4)) / 4 * 4;
     if per_chunk == 0 || examples.div_ceil(per_chunk) > CHUNKS {
         return Err(Error::TooLarge(format!(
             "the data set takes {} MiB; this device holds at most {} MiB of it: use fewer examples or --device cpu",
-            (examples * bytes) >> 20,
+            (examples as u64 * bytes as u64) >> 20,
             (CHUNKS as u64 * options.max_binding) >> 20
         )));
     }
