@@ -74,7 +74,7 @@ fn forward(
         for (var y = window.y0; y < window.y1; y++) {
             for (var x = window.x0; x < window.x1; x++) {
                 let v = forward_x[(plane + y * p.w + x) * p.c + c];
-                if v > best || is_nan(v) && !is_nan(best) {
+                if v > best || (is_nan(v) && !is_nan(best)) {
                     best = v;
                     winner = y * p.w + x;
                 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs every test, those on a GPU and in a browser included. What is missing for them on Debian or Ubuntu it installs:
-# Mesa's software Vulkan, Chromium with its driver.
+# Mesa's software Vulkan, Chromium with its driver, a C compiler with Vulkan's headers, Rust's library for WebAssembly.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -65,6 +65,35 @@ if ! has_browser; then
         echo "tests/run.sh: Chromium is installed, and still chromedriver or chromium is not found in PATH" >&2
         exit 1
     fi
+fi
+
+# For the Vulkan layer that fails on purpose, tests/faults.
+has_layer_tools() {
+    printf '#include <stdio.h>\n#include <vulkan/vk_layer.h>\n' | cc -E - >/dev/null 2>&1
+}
+
+if [ "$(uname)" = Linux ] && ! has_layer_tools; then
+    if command -v apt-get >/dev/null 2>&1; then
+        echo "tests/run.sh: installing a C compiler and Vulkan's headers (packages gcc, libc6-dev, libvulkan-dev)" >&2
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev libvulkan-dev
+    else
+        echo "tests/run.sh: the tests of failing drivers need cc and Vulkan's headers" >&2
+        echo "  (Fedora: dnf install gcc vulkan-headers vulkan-loader-devel; Arch: pacman -S gcc vulkan-headers)." >&2
+        echo "  Install them and run this again." >&2
+        exit 1
+    fi
+fi
+
+# For the tests that run the library in the browser.
+target=wasm32-unknown-unknown
+if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
+    if ! command -v rustup >/dev/null 2>&1; then
+        echo "tests/run.sh: Rust's library for $target is missing; install it (Debian: package libstd-rust-dev-wasm32;" >&2
+        echo "  Fedora: rust-std-static-$target) and run this again" >&2
+        exit 1
+    fi
+    rustup target add "$target"
 fi
 
 # Without an adapter or a browser the tests that need one fail now, instead of being skipped.
