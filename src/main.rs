@@ -31,7 +31,7 @@ fn quiet_device_selection() {
     let absolute = |name| std::env::var_os(name).is_some_and(|path| std::path::Path::new(&path).is_absolute());
     let set = |name: &&str| std::env::var_os(name).is_some();
     let has_wayland = absolute("XDG_RUNTIME_DIR") || absolute("WAYLAND_DISPLAY");
-    let has_wish = ["NODEVICE_SELECT", "MESA_VK_DEVICE_SELECT", "DRI_PRIME"].iter().any(|name| set(name));
+    let has_wish = ["NODEVICE_SELECT", "MESA_VK_DEVICE_SELECT", "DRI_PRIME"].iter().any(set);
     if cfg!(target_os = "linux") && !has_wayland && !has_wish {
         // SAFETY: this is the first thing that the program does; no other thread runs that could read the environment.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
