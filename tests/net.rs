@@ -319,7 +319,10 @@ fn a_wrong_key_is_named() {
     );
     assert_contains(&message_of("[[layers]]\nheight = 3"), &["layer 1, line 1", "missing field `type`"]);
     assert_contains(&message_of("nmae = \"x\"\nlayers = []"), &["net.toml: ", "line 1", "unknown field `nmae`"]);
-    assert_contains(&message_of("initializer = \"he\"\nlayers = []"), &["line 1", "`he`", "`xavier-normalized`"]);
+    assert_contains(
+        &message_of("initializer = \"orthogonal\"\nlayers = []"),
+        &["line 1", "`orthogonal`", "`xavier-normalized`"],
+    );
     assert_contains(&message_of("layers = []\n[training]\ntrainer = \"lion\""), &["line 3", "`lion`", "`adadelta`"]);
     assert_contains(&message_of("layers = []\n[training]\nlr = 1"), &["line 3", "unknown field `lr`"]);
     assert_contains(&message_of("name = \"x\""), &["missing field `layers`"]);
