@@ -253,11 +253,11 @@ impl Comparison {
     /// # Errors
     /// As [`Field::settings`]; [`Error::Network`] or [`Error::Data`] where the data does not fit a network.
     pub fn new(field: &Field, dataset: &Dataset, device: &Device) -> Result<Comparison> {
-        let parts = split(dataset.train.len());
+        let parts = split(&dataset.train);
         let [height, width, channels] = dataset.train.shape;
         let contestant = |(name, mut settings): (String, Settings)| {
             settings.network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
-            let steps = Course::new(parts.train.clone(), &settings).end();
+            let steps = Course::new(train::split_for(dataset, &settings.network)?.train, &settings).end();
             settings.stats_every = field.every.unwrap_or(steps / POINTS).max(1);
             Ok(Contestant {
                 name,

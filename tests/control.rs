@@ -181,7 +181,7 @@ fn figures(state: &State) -> (u64, Vec<u32>, String) {
 
 /// Training examples in the order of an epoch.
 fn order(settings: &Settings, epoch: u64) -> Vec<u32> {
-    Sampler::new(split(EXAMPLES).train, EXAMPLES, settings.seed).batch_at(epoch).to_vec()
+    Sampler::new(split(&data().train).train, EXAMPLES, settings.seed).batch_at(epoch).to_vec()
 }
 
 /// Parameters, optimiser state and average after these batches with these settings, without the training loop.

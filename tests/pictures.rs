@@ -382,6 +382,56 @@ fn a_network_for_other_classes_is_refused_before_pictures_are_read() {
     both.assert().code(2);
 }
 
+/// What `train` and `compare` say on stderr.
+fn told(command: &mut Command) -> String {
+    String::from_utf8_lossy(&command.assert().success().get_output().stderr).into_owned()
+}
+
+#[test]
+fn a_class_too_small_to_hold_one_out_is_trained_and_named() {
+    let place = Place::new();
+    fs::remove_dir_all(place.path("pictures")).unwrap();
+    fill(&place.path("pictures/train"), 9);
+    fill(&place.path("pictures/test"), 2);
+    (1..9).for_each(|i| fs::remove_file(place.path(&format!("pictures/train/green/{i}.png"))).unwrap());
+    // 19 pictures: a tenth of them is one, of the first of the large classes.
+    let expected = "too few training examples to hold one out for validation: green (1), red (9);";
+    let messages = told(&mut place.small());
+    assert!(messages.contains(expected), "{messages}");
+    let page = fs::read_to_string(place.path("run/report.html")).unwrap();
+    assert!(page.contains("to hold one out for validation: "), "the report says it too");
+    let mut compare = glassnet(&["compare", "--device", "cpu", "--steps", "1", "--net"]);
+    compare.arg(place.path("net.toml")).arg("--images").arg(place.path("pictures"));
+    let messages = told(compare.args(["--trainers", "sgd,adam", "--out"]).arg(place.path("compared")));
+    assert_eq!(messages.matches("to hold one out for validation: ").count(), 1, "{messages}");
+}
+
+#[test]
+fn classes_of_one_example_each_cannot_be_validated_but_numbers_can() {
+    let folder = tempdir().unwrap();
+    let names: Vec<String> = (0..12).map(|i| format!("{}", 5 * i)).collect();
+    let numbers: Vec<(&str, u8)> = names.iter().map(|name| (name.as_str(), 10)).collect();
+    let net = numbered(&folder.path().join("all"), &numbers);
+    for (name, file) in names.iter().flat_map(|name| [(name, "train"), (name, "test")]) {
+        let target = folder.path().join("pictures").join(file).join(name);
+        fs::create_dir_all(&target).unwrap();
+        fs::copy(folder.path().join("all/pictures").join(name).join("0.png"), target.join("0.png")).unwrap();
+    }
+    let train = |net: &Path| {
+        let mut command = glassnet(&["train", "--device", "cpu", "--steps", "2", "--images"]);
+        command.arg(folder.path().join("pictures")).arg("--net").arg(net).arg("--out").arg(folder.path().join("run"));
+        command
+    };
+    let classes = folder.path().join("classes.toml");
+    let text = "layers = [{ type = 'input', height = 4, width = 4, channels = 1 }, { type = 'fc', outputs = 12 },
+        { type = 'softmax' }]";
+    fs::write(&classes, text).unwrap();
+    assert_fails_with(&mut train(&classes), &["no class has two training examples (12 in all)", "; add examples"]);
+    assert!(!folder.path().join("run").exists());
+    let messages = told(&mut train(&net));
+    assert!(messages.contains("held out for validation and not trained: 30\n"), "{messages}");
+}
+
 /// Grey squares, the lighter the larger the number that their folder is called; and a network that learns the number.
 fn numbered(folder: &Path, names: &[(&str, u8)]) -> PathBuf {
     for (name, grey) in names {

@@ -166,7 +166,7 @@ fn evaluation_uses_the_moving_average_and_training_does_not() {
         let far = average.iter().zip(values(&with.weights)).map(|(a, w)| (a - f64::from(w)).abs()).fold(0.0, f64::max);
         assert!(far < 1e-5, "off by {far} on {}", device.info());
 
-        let held_out = data::split(data.train.len()).validation;
+        let held_out = data::split(&data.train).validation;
         let image = data.train.shape.iter().product::<usize>();
         let pixels = |i: &u32| &data.train.pixels[*i as usize * image..][..image];
         let validation = Examples {

@@ -16,7 +16,7 @@ use glassnet::formats::Target;
 use glassnet::live::Live;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::report::tensorboard::Events;
-use glassnet::train::{Course, Length, Overrides, RunConfig, RunFolder, Settings, State};
+use glassnet::train::{Course, Length, Overrides, RunConfig, RunFolder, Settings, State, split_for};
 use glassnet::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -285,7 +285,8 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
         || pollster::block_on(options::device(&args.device)),
     );
     let ((sum, dataset), device) = (data?, device?);
-    // Before a folder is made for a run whose test cannot be.
+    // Before a folder is made for a run whose validation or test cannot be.
+    split_for(&dataset, &settings.network)?;
     let [height, width, _] = dataset.test.shape;
     let (image, count) = ([height, width], settings.test_crops);
     if let Err(error) = crops(&settings.network, image, count) {
@@ -339,7 +340,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let (data, dataset) = resumed_data(&args.data, &config, &settings, output)?;
     let state = folder.resume(&settings)?;
     let changes = state.as_ref().map_or(&[][..], |state| &state.changes);
-    let (course, now) = Course::replay(glassnet::data::split(dataset.train.len()).train, &settings, changes)?;
+    let (course, now) = Course::replay(glassnet::data::split(&dataset.train).train, &settings, changes)?;
     let step = state.as_ref().map_or(0, |s| s.step);
     // The summary is the last thing that a run writes; an older one is of an earlier, shorter run in this folder.
     let ended = step == course.end_after(step)?;

@@ -3,7 +3,7 @@
 use super::options;
 use super::output::{Output, Table, figure, note};
 use glassnet::Result;
-use glassnet::data::{Dataset, Origin};
+use glassnet::data::{Dataset, Origin, split};
 use glassnet::exec::{Clock, DeviceInfo};
 use glassnet::program::LayerStatistics;
 use glassnet::train::{EpochRow, Event, Progress, Settings, StepRow, Summary};
@@ -75,7 +75,9 @@ impl View {
             dataset.test.len(),
             self.description,
             folder.display()
-        ))
+        ))?;
+        split(&dataset.train).notices(dataset).iter().for_each(note);
+        Ok(())
     }
 
     /// Shows one event.

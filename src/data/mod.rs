@@ -1,7 +1,7 @@
 //! Data sets: images as bytes `[N,H,W,C]` with one label each, and the way they are chosen for training.
 //!
 //! [`obtain()`] finds the files, downloads them or draws the built-in digits; [`split()`] holds a tenth of the training
-//! set out for validation; a [`Sampler`] says which examples make up the batch of any step.
+//! set out for validation, by class; a [`Sampler`] says which examples make up the batch of any step.
 //! Nothing here knows of networks: pixels stay bytes, and normalising them is a kernel's business.
 
 pub mod catalog;

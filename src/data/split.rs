@@ -1,49 +1,227 @@
 //! The validation split: one fixed tenth of the training set, on which every choice made while training rests.
-//! It is the same tenth in every run, whatever its seed, so that the validation accuracies of two runs compare.
+//! It is the same tenth in every run, whatever its seed, so that the validation accuracies of two runs compare. It is
+//! stratified: each class gives a tenth of its examples, at least one where it has two, and keeps at least one.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use super::sampler::permute;
+use super::{Dataset, Examples};
 
 /// Seed of the split; constant, and changing it makes figures from before incomparable.
 const SPLIT_SEED: u64 = 0x0761_a550_e75e_ed10;
 
-/// Indices into the training set, each list sorted; together they are all of it.
+/// Classes that a notice names before it only counts the rest.
+const NAMED: usize = 12;
+
+/// Indices into the training set; together they are all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Examples to learn from.
+    /// Examples to learn from, sorted.
     pub train: Vec<u32>,
-    /// Examples to judge by while training.
+    /// Examples to judge by while training, in an order in which any stretch is a sample of all classes.
     pub validation: Vec<u32>,
+    /// Classes without a training example.
+    pub absent: Vec<usize>,
+    /// Classes with training examples of which none is held out: a single example, or fewer than ten where all classes are
+    /// so small that a tenth of all is not one of each.
+    pub unjudged: Vec<usize>,
+    /// Classes whose only example is held out. Only where no class has two examples and classes stand for numbers, which a
+    /// network can learn from their neighbours.
+    pub untrained: Vec<usize>,
 }
 
 /// Holds a tenth of `examples` out: rounded down, but at least one as soon as there are two.
-pub fn split(examples: usize) -> Split {
-    let count = u32::try_from(examples);
-    assert!(count.is_ok(), "{examples} examples are more than a 32-bit index can tell apart");
-    let mut train: Vec<u32> = (0..count.unwrap_or(u32::MAX)).collect();
-    permute(&mut train, SPLIT_SEED, 0);
-    let held_out = (examples / 10).max(usize::from(examples > 1));
-    let mut validation = train.split_off(examples - held_out);
+///
+/// Of each class a tenth, by the largest remainder; at least one of each class that has two, the largest classes first where
+/// a tenth of all is fewer than that; never the last one of a class. So fewer than a tenth are held out, or none at all,
+/// where nearly all classes have a single example.
+pub fn split(examples: &Examples) -> Split {
+    let count = u32::try_from(examples.len());
+    assert!(count.is_ok(), "{} examples are more than a 32-bit index can tell apart", examples.len());
+    let class = |index: u32| usize::from(examples.labels[index as usize]);
+    let mut sizes = vec![0; examples.classes];
+    examples.labels.iter().for_each(|label| sizes[usize::from(*label)] += 1);
+    let tenth = (examples.len() / 10).max(usize::from(examples.len() > 1));
+    let held_out = match held_out(&sizes, tenth) {
+        none if none.iter().all(|count| *count == 0) && !examples.numbers.is_empty() => spread(examples, tenth),
+        counts => counts,
+    };
+
+    let mut order: Vec<u32> = (0..count.unwrap_or(u32::MAX)).collect();
+    permute(&mut order, SPLIT_SEED, 0);
+    let mut left = held_out.clone();
+    let (validation, mut train): (Vec<u32>, Vec<u32>) = order.into_iter().rev().partition(|index| {
+        let left = &mut left[class(*index)];
+        let holds = *left > 0;
+        *left -= usize::from(holds);
+        holds
+    });
     train.sort_unstable();
-    validation.sort_unstable();
-    Split { train, validation }
+    let classes = |holds: fn(usize, usize) -> bool| {
+        let pairs = sizes.iter().zip(&held_out).enumerate();
+        pairs.filter(|(_, (size, held))| holds(**size, **held)).map(|(class, _)| class).collect()
+    };
+    Split {
+        train,
+        validation,
+        absent: classes(|size, _| size == 0),
+        unjudged: classes(|size, held| size > 0 && held == 0),
+        untrained: classes(|size, held| size > 0 && held == size),
+    }
+}
+
+/// How many examples of each class are held out: `tenth` in all, as far as every class keeps one.
+fn held_out(sizes: &[usize], tenth: usize) -> Vec<usize> {
+    let mut held_out = vec![0; sizes.len()];
+    let mut shared: Vec<usize> = (0..sizes.len()).filter(|class| sizes[*class] > 1).collect();
+    shared.sort_by_key(|class| Reverse(sizes[*class]));
+    shared.iter().take(tenth).for_each(|class| held_out[*class] = 1);
+    let mut left = tenth - shared.len().min(tenth);
+    // What a class lacks of its tenth, in tenths of an example.
+    let lack = |class: usize, held: usize| sizes[class] as i64 - 10 * held as i64;
+    let mut most: BinaryHeap<_> = shared.iter().map(|class| (lack(*class, 1), Reverse(*class))).collect();
+    while left > 0
+        && let Some((_, Reverse(class))) = most.pop()
+    {
+        if held_out[class] + 1 < sizes[class] {
+            held_out[class] += 1;
+            left -= 1;
+            most.push((lack(class, held_out[class]), Reverse(class)));
+        }
+    }
+    held_out
+}
+
+/// The same for classes of one example each that stand for numbers: `tenth` of them at equal distances in the order of the
+/// numbers, neither the smallest nor the largest where there are three.
+fn spread(examples: &Examples, tenth: usize) -> Vec<usize> {
+    let mut classes: Vec<usize> = examples.labels.iter().map(|label| usize::from(*label)).collect();
+    classes.sort_by(|a, b| examples.number(*a).total_cmp(&examples.number(*b)));
+    let mut held_out = vec![0; examples.classes];
+    (0..tenth).for_each(|i| held_out[classes[(2 * i + 1) * classes.len() / (2 * tenth)]] = 1);
+    held_out
+}
+
+impl Split {
+    /// What a user should know of classes that are too small, in one sentence each.
+    pub fn notices(&self, dataset: &Dataset) -> Vec<String> {
+        let names = dataset.class_names();
+        let mut sizes = vec![0usize; dataset.train.classes];
+        dataset.train.labels.iter().for_each(|label| sizes[usize::from(*label)] += 1);
+        let list = |classes: &[usize], counted: bool| {
+            let name = |class: &usize| match (names.get(*class), counted) {
+                (Some(name), true) => format!("{name} ({})", sizes[*class]),
+                (Some(name), false) => name.clone(),
+                (None, _) => format!("class {class}"),
+            };
+            let mut list = classes.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
+            if classes.len() > NAMED {
+                list += &format!(" and {} more", classes.len() - NAMED);
+            }
+            list
+        };
+        let mut notices = Vec::new();
+        if !self.absent.is_empty() {
+            notices.push(format!(
+                "the training set has no example of {}: the network cannot learn what it never sees; add examples",
+                list(&self.absent, false)
+            ));
+        }
+        if !self.unjudged.is_empty() {
+            notices.push(format!(
+                "too few training examples to hold one out for validation: {}; these classes are trained but not validated; \
+                 add examples of them",
+                list(&self.unjudged, true)
+            ));
+        }
+        if !self.untrained.is_empty() {
+            notices.push(format!(
+                "no number has two training examples, so these are held out for validation and not trained: {}",
+                list(&self.untrained, false)
+            ));
+        }
+        notices
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{DatasetName, Division, Origin};
+
+    fn examples(labels: Vec<u8>) -> Examples {
+        let classes = labels.iter().max().map_or(0, |label| usize::from(*label) + 1);
+        Examples { shape: [1, 1, 1], classes, pixels: vec![0; labels.len()], labels, numbers: vec![] }
+    }
+
+    /// Classes one after the other, as a folder of pictures is read.
+    fn of(sizes: &[usize]) -> Examples {
+        let labels = sizes.iter().enumerate().flat_map(|(class, size)| vec![class as u8; *size]).collect();
+        Examples { classes: sizes.len(), ..examples(labels) }
+    }
+
+    /// Examples of each class that are held out, after checking that nothing is lost.
+    fn held(sizes: &[usize]) -> Vec<usize> {
+        let examples = of(sizes);
+        let parts = split(&examples);
+        let mut all = [&parts.train[..], &parts.validation].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..examples.len() as u32).collect::<Vec<u32>>());
+        let mut held = vec![0; sizes.len()];
+        parts.validation.iter().for_each(|index| held[usize::from(examples.labels[*index as usize])] += 1);
+        let unjudged: Vec<usize> = (0..sizes.len()).filter(|class| sizes[*class] > 0 && held[*class] == 0).collect();
+        assert_eq!(parts.unjudged, unjudged);
+        held
+    }
 
     #[test]
-    fn a_tenth_is_held_out_and_nothing_is_lost() {
-        let split = split(60_000);
-        assert_eq!((split.train.len(), split.validation.len()), (54_000, 6_000));
-        let mut all = [split.train, split.validation].concat();
-        all.sort_unstable();
-        assert_eq!(all, (0..60_000).collect::<Vec<u32>>());
+    fn every_class_gives_its_tenth_and_all_of_them_exactly_a_tenth() {
+        // MNIST's training set. By hand: the tenths rounded down are 5,996; the four largest remainders get one each,
+        // 0.9 of class 9, 0.8 of 2 and of 6, 0.5 of 7.
+        let mnist = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949];
+        assert_eq!(held(&mnist), [592, 674, 596, 613, 584, 542, 592, 627, 585, 595]);
+        assert_eq!(held(&mnist).iter().sum::<usize>(), 6000);
+        assert_eq!(held(&[5000; 10]), [500; 10]);
+        assert_eq!(held(&[15, 15, 15, 15]), [2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_small_class_beside_a_large_one_is_on_both_sides() {
+        assert_eq!(held(&[95, 5]), [9, 1]);
+        assert_eq!(held(&[98, 2]), [9, 1]);
+        assert_eq!(held(&[9990, 3, 7]), [998, 1, 1]);
+    }
+
+    #[test]
+    fn a_class_with_one_example_is_trained() {
+        assert_eq!(held(&[99, 1]), [10, 0]);
+        assert_eq!(held(&[1, 1, 2]), [0, 0, 1]);
+        assert_eq!(held(&[1; 30]), [0; 30]);
+        // Three tenths of an example short, as no other class can give them.
+        assert_eq!(held(&[&[2, 2][..], &[1; 36]].concat()), [&[1, 1][..], &[0; 36]].concat());
+    }
+
+    #[test]
+    fn classes_below_ten_share_the_tenth_and_the_rest_is_named() {
+        assert_eq!(held(&[5, 6, 5, 6, 5]), [0, 1, 0, 1, 0]);
+        assert_eq!(held(&[9; 3]), [1, 1, 0]);
+        assert_eq!((held(&[2]), held(&[1]), held(&[])), (vec![1], vec![0], vec![]));
+    }
+
+    #[test]
+    fn the_order_of_validation_mixes_the_classes() {
+        let examples = of(&[1000, 1000, 1000]);
+        for part in split(&examples).validation.chunks(50) {
+            let first = part.iter().filter(|index| examples.labels[**index as usize] == 0).count();
+            // 17 expected with a standard deviation of 3.3: four of them either way.
+            assert!((4..30).contains(&first), "{first} of 50");
+        }
     }
 
     #[test]
     fn the_tenth_is_spread_over_the_whole_set() {
-        let validation = split(60_000).validation;
+        let validation = split(&examples((0..60_000).map(|i| (i % 10) as u8).collect())).validation;
         for tenth in 0..10 {
             let inside = validation.iter().filter(|&&index| index / 6_000 == tenth).count();
             // 600 expected with a standard deviation of 22: five of them either way.
@@ -53,13 +231,32 @@ mod tests {
 
     #[test]
     fn the_tenth_never_changes() {
-        assert_eq!(split(60_000).validation[..5], [3, 14, 24, 33, 46]);
+        let mut validation = split(&examples((0..60_000).map(|i| (i % 10) as u8).collect())).validation;
+        validation.sort_unstable();
+        assert_eq!(validation[..5], [3, 14, 24, 33, 46]);
     }
 
     #[test]
-    fn tiny_sets_keep_an_example_on_either_side() {
-        assert_eq!((split(2).train.len(), split(2).validation.len()), (1, 1));
-        assert_eq!((split(1).train.len(), split(1).validation.len()), (1, 0));
-        assert_eq!(split(0).train.len(), 0);
+    fn numbers_with_one_example_each_are_held_out_between_their_neighbours() {
+        let mut examples = of(&[1; 20]);
+        assert!(split(&examples).validation.is_empty());
+        // Numbers fall as classes rise.
+        examples.numbers = (0..20).map(|class| -(class as f32)).collect();
+        assert_eq!(split(&examples).untrained, [4, 14]);
+        let two = Examples { numbers: vec![0.5, 2.0], ..of(&[1, 1]) };
+        assert_eq!((split(&two).train, split(&two).validation), (vec![0], vec![1]));
+    }
+
+    #[test]
+    fn small_classes_are_named() {
+        let train = Examples { classes: 4, ..of(&[20, 1, 1]) };
+        let classes = ["ant", "bee", "cat", "dog"].map(String::from).to_vec();
+        let origin = Origin::Images { folder: "f".into(), division: Division::Folders, classes };
+        let dataset = Dataset { name: DatasetName::Images, test: train.clone(), train, origin };
+        let notices = split(&dataset.train).notices(&dataset);
+        assert!(notices[0].contains("no example of dog:"), "{notices:?}");
+        assert!(notices[1].contains("for validation: bee (1), cat (1);"), "{notices:?}");
+        let whole = Dataset { train: of(&[20, 20, 20, 20]), ..dataset };
+        assert!(split(&whole.train).notices(&whole).is_empty());
     }
 }

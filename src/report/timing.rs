@@ -83,7 +83,7 @@ pub async fn measure(
     let executor = session.executor.as_mut();
     let parameters = executor.program().parameters.id;
     write_reals(executor, parameters, &flat)?;
-    let mut sampler = Sampler::new(split(examples.len()).train, settings.batch_size, settings.seed);
+    let mut sampler = Sampler::new(split(examples).train, settings.batch_size, settings.seed);
     let indices = sampler.batch_at(0).to_vec();
     let labels: Vec<u32> = indices.iter().map(|i| u32::from(examples.labels[*i as usize])).collect();
     let header = settings.header(0, u64::MAX, indices.len());

@@ -30,7 +30,7 @@ pub(crate) use folder::LIVE_FILE;
 pub(crate) use folder::MOST_ROWS;
 pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
-pub use run::train;
+pub use run::{split_for, train};
 pub use schedule::Schedule;
 pub use session::Session;
 pub use settings::{Length, Overrides, Settings, Trainer};

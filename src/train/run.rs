@@ -12,10 +12,11 @@ use super::nonfinite;
 use super::session::{Kind, Session, Snapshot};
 use super::stopwatch::Stopwatch;
 use super::{Settings, Windows};
-use crate::data::{Dataset, split};
+use crate::data::{Dataset, Split, split};
 use crate::error::{Error, Result};
 use crate::evaluate::{crops, evaluate_crops};
 use crate::exec::Device;
+use crate::net::Network;
 use crate::program::Stage;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,10 +33,7 @@ pub async fn train(
     // Before a run goes all the way to a test that cannot be made.
     let [height, width, _] = dataset.test.shape;
     crops(&settings.network, [height, width], settings.test_crops)?;
-    let parts = split(dataset.train.len());
-    if parts.validation.is_empty() || parts.train.is_empty() {
-        return Err(Error::Data(format!("{} training examples are too few to hold some out", dataset.train.len())));
-    }
+    let parts = split_for(dataset, &settings.network)?;
     let changes = resume.as_ref().map_or(Vec::new(), |state| state.changes.clone());
     if let (Some(state), Some(last)) = (&resume, changes.last())
         && last.step > state.step
@@ -81,6 +79,22 @@ pub async fn train(
         row_mark: begin,
     };
     run.train(state.step, begins).await
+}
+
+/// The examples that `network` is trained on and those that judge it.
+///
+/// # Errors
+/// [`Error::Data`] where none can be held out because no class has two training examples. A network that learns numbers
+/// may be judged by numbers that it was not trained on.
+pub fn split_for(dataset: &Dataset, network: &Network) -> Result<Split> {
+    let parts = split(&dataset.train);
+    if parts.validation.is_empty() || !(parts.untrained.is_empty() || network.learns_numbers()) {
+        return Err(Error::Data(format!(
+            "no class has two training examples ({} in all), so none can be held out for validation; add examples",
+            dataset.train.len()
+        )));
+    }
+    Ok(parts)
 }
 
 /// Before the first update.
