@@ -62,7 +62,7 @@ fn names(files: &[(PathBuf, u8)]) -> Vec<String> {
 }
 
 fn read_folder(folder: &Path, shape: [usize; 3]) -> Dataset {
-    ImageFolder::list(folder).unwrap().read(shape, &mut |_| ()).unwrap()
+    ImageFolder::list(folder).unwrap().read(shape, false, &mut |_| ()).unwrap().dataset
 }
 
 fn refusal(folder: &Path) -> String {
@@ -77,7 +77,7 @@ fn subfolders_are_classes_and_a_fifth_of_each_is_for_the_test() {
     fs::write(folder.path().join("red/.hidden.png"), "not a picture").unwrap();
     fs::create_dir(folder.path().join(".cache")).unwrap();
     let listed = ImageFolder::list(folder.path()).unwrap();
-    assert_eq!((listed.division, listed.others.files), (Division::Names, 1));
+    assert_eq!((&listed.division, listed.others.files), (&Division::default(), 1));
     assert_eq!(listed.classes, ["blue", "green", "red"]);
     for label in 0..3 {
         let count = |files: &[(PathBuf, u8)]| files.iter().filter(|file| file.1 == label).count();
@@ -119,7 +119,8 @@ fn folders_named_train_and_test_are_the_two_sets() {
         (&dataset.train.labels[..], &dataset.test.labels[..]),
         (&[0, 0, 0, 1, 1, 1, 2, 2, 2][..], &[1, 1, 2, 2][..])
     );
-    assert!(matches!(dataset.origin, Origin::Images { division: Division::Folders, .. }));
+    let Origin::Images { division, .. } = &dataset.origin else { panic!("it is a folder") };
+    assert_eq!((division.train.as_str(), division.test.as_deref()), ("train", Some("test")));
     let listed = || ImageFolder::list(folder.path()).unwrap();
     assert_eq!(listed().untested().unwrap(), "no test picture shows the class blue");
     // And on the line of what is left out.
@@ -147,14 +148,14 @@ fn folders_that_are_no_data_set_are_refused() {
     save(&plain([0; 3], 1), &folder.path().join("black/a.png"));
     assert!(refusal(folder.path()).contains("has only `black`"));
     fs::create_dir(folder.path().join("white")).unwrap();
-    assert!(refusal(folder.path()).contains("white holds no picture; add files that end in .png, .jpg, .jpeg"));
+    assert!(refusal(folder.path()).contains("white is empty; add pictures"));
     save(&plain([255; 3], 1), &folder.path().join("white/a.png"));
     assert!(refusal(folder.path()).contains("no picture to test on"));
     save(&plain([255; 3], 1), &folder.path().join("white/b.png"));
     let listed = ImageFolder::list(folder.path()).unwrap();
-    let message = listed.read([4, 4, 2], &mut |_| ()).unwrap_err().to_string();
+    let message = listed.read([4, 4, 2], false, &mut |_| ()).unwrap_err().to_string();
     assert!(message.contains("2 channels"), "{message}");
-    let message = listed.read([1 << 15, 1 << 15, 1], &mut |_| ()).unwrap_err().to_string();
+    let message = listed.read([1 << 15, 1 << 15, 1], false, &mut |_| ()).unwrap_err().to_string();
     assert!(message.contains("more than the 1024 MiB"), "{message}");
     assert!(refusal(&folder.path().join("missing")).contains("cannot read the folder"));
 }
@@ -173,8 +174,8 @@ fn what_is_left_out_is_told_with_an_example() {
     fs::write(pictures.join("red/notes.txt"), "not a picture").unwrap();
     let assert = place.small().assert().success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    let line = told.lines().find(|line| line.contains("left out are")).unwrap_or_default();
-    for part in ["1 that do not end in .png, .jpg, .jpeg", "1 that are folders inside", "3 that are links to nothing"] {
+    let line = told.lines().find(|line| line.contains("left out: ")).unwrap_or_default();
+    for part in ["1 file without .png, .jpg", "1 folder inside a class folder", "3 broken links or pipes"] {
         assert!(line.contains(part), "{part} not in: {told}");
     }
     assert!(line.ends_with("blue/more"), "{line}");
@@ -199,7 +200,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let bad = folder.path().join("green/bad.png");
     for bytes in bad_files() {
         fs::write(&bad, bytes.1).unwrap();
-        let result = ImageFolder::list(folder.path()).unwrap().read([4, 4, 3], &mut |_| ());
+        let result = ImageFolder::list(folder.path()).unwrap().read([4, 4, 3], false, &mut |_| ());
         let message = result.unwrap_err().to_string();
         assert!(message.contains("bad.png") && message.contains(bytes.0), "{message}");
         assert!(message.contains("replace it with a good PNG or JPEG file"), "{message}");
@@ -218,12 +219,12 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>)> {
     flipped[45] ^= 0xff;
     vec![
         ("neither a PNG nor a JPEG", b"rubbish".to_vec()),
-        ("neither a PNG nor a JPEG", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec()),
-        ("neither a PNG nor a JPEG", Vec::new()),
+        ("is a GIF, neither a PNG nor a JPEG", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec()),
+        ("is empty", Vec::new()),
         ("bad.png is", png[..png.len() / 2].to_vec()),
         ("bad.png is", jpeg[..100].to_vec()),
         ("is damaged", flipped),
-        ("is too large: at most 16384 pixels a side and 256 MiB", declared(&png, 100_000, 2)),
+        ("is too large: at most 65535 pixels a side and 512 MiB", declared(&png, 100_000, 2)),
         ("is too large", declared(&png, 16_000, 16_000)),
         ("is too large", declared_jpeg(&jpeg, [0xff; 4])),
         ("is too large", declared_jpeg(&jpeg, [0x3f, 0xff, 0x3f, 0xff])),

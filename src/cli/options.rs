@@ -49,10 +49,13 @@ pub struct DataArgs {
     /// Folder with the data set's files, or with a subfolder named after it that has them
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// A folder of PNG and JPEG pictures instead, with a subfolder for each class, or with such folders in `train` and
+    /// A folder of PNG and JPEG pictures instead, with a subfolder for each class, or with such folders in `train`, `val` and
     /// `test`; their middle is resized to the network's input
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["dataset", "data_dir"])]
     pub images: Option<PathBuf>,
+    /// Leave out pictures of --images that cannot be read, and say which, instead of refusing the folder
+    #[arg(long)]
+    pub skip_unreadable: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -133,7 +136,10 @@ pub fn automatic_choice(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>
 /// As [`data::obtain`] and [`ImageFolder`]: what was asked for cannot be had, or is damaged, or does not fit `network`.
 pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network, output: Output) -> Result<Dataset> {
     if let Some(folder) = &args.images {
-        return images(folder, network);
+        return images(folder, network, args.skip_unreadable);
+    }
+    if args.skip_unreadable {
+        return Err(Error::Settings("--skip-unreadable is for the pictures of --images: leave it out".into()));
     }
     check_data(args, default, network)?;
     let name = args.dataset.or(default);
@@ -211,9 +217,10 @@ pub fn one_of_several(text: &str) -> Result<u64, String> {
 }
 
 /// A folder of pictures. Whether its classes are those of the network is judged before any picture is read.
-fn images(folder: &Path, network: &Network) -> Result<Dataset> {
+fn images(folder: &Path, network: &Network, skip_unreadable: bool) -> Result<Dataset> {
     let listed = ImageFolder::list(folder)?;
-    let told: Vec<String> = listed.others.describe().into_iter().chain(listed.untested()).collect();
+    let told = listed.others.describe().into_iter().chain(listed.notes.iter().cloned()).chain(listed.untested());
+    let told: Vec<String> = told.collect();
     if !told.is_empty() {
         note(format_args!("{}: {}", folder.display(), told.join("; ")));
     }
@@ -228,9 +235,19 @@ fn images(folder: &Path, network: &Network) -> Result<Dataset> {
         note(numbers_learned(&listed));
     }
     let mut progress = DownloadProgress::new();
-    let dataset = listed.read([height, width, channels], &mut |event| progress.show(event));
+    let reading = listed.read([height, width, channels], skip_unreadable, &mut |event| progress.show(event));
     progress.clear();
-    dataset
+    let reading = reading?;
+    reading.skipped().iter().for_each(note);
+    if reading.colours_dropped > 0 {
+        let pictures = reading.dataset.train.len() + reading.dataset.test.len();
+        note(format_args!(
+            "{} of {pictures} pictures are in colour, but network {} takes grey: their colour is dropped; choose a network \
+             with 3 input channels to keep it, such as --preset {COLOUR_PRESET}",
+            reading.colours_dropped, network.name
+        ));
+    }
+    Ok(reading.dataset)
 }
 
 /// What a network that learns numbers learns of a folder.
@@ -274,16 +291,29 @@ pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
     }
 }
 
-/// The network to train on `data`: by default a preset that takes what was asked for.
+/// The preset for what is in colour.
+const COLOUR_PRESET: &str = "convnetjs-cifar10";
+
+/// The network to train on `data`: by default a preset that takes what was asked for, and for a folder of pictures the one
+/// for colour where they are in colour, which is then told.
 ///
 /// # Errors
-/// As [`network`].
+/// As [`network`], and as [`ImageFolder::list`].
 pub fn network_for(args: &NetworkArgs, data: &DataArgs) -> Result<Network> {
-    let coloured = data.dataset.is_some_and(|name| name.channels() == Some(3));
-    if coloured && args.net.is_none() && args.preset.is_none() {
-        return Network::preset("convnetjs-cifar10");
+    if args.net.is_some() || args.preset.is_some() {
+        return network(args);
     }
-    network(args)
+    let coloured = match &data.images {
+        Some(folder) => ImageFolder::list(folder)?.is_coloured(),
+        None => data.dataset.is_some_and(|name| name.channels() == Some(3)),
+    };
+    if !coloured {
+        return network(args);
+    }
+    if data.images.is_some() {
+        note(format_args!("the pictures are in colour: training {COLOUR_PRESET}, which takes colour"));
+    }
+    Network::preset(COLOUR_PRESET)
 }
 
 /// The network that was asked for; the first preset by default.

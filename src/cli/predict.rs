@@ -108,6 +108,11 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
             Ok::<_, Error>((Some(device.info()), scores))
         })?,
     };
+    let dropped = pictures.iter().flatten().filter(|picture| picture.colour_dropped).count();
+    if dropped > 0 {
+        let (network, all) = (&model.network.name, pictures.len());
+        note(format_args!("network {network} takes grey: the colour of {dropped} of {all} pictures is not used"));
+    }
     let names = model.class_names();
     let mut scores = scores.iter();
     let report = |(path, picture): (&PathBuf, &Result<Picture>)| match picture {
@@ -115,7 +120,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
             let error = Some(error.to_string());
             ImageReport { image: path.clone(), polarity: None, predictions: Vec::new(), number: None, error }
         }
-        Ok((_, polarity)) => {
+        Ok(Picture { polarity, .. }) => {
             let scores = scores.next().map_or(&[][..], Vec::as_slice);
             let number = scores.first().copied().filter(|_| model.network.learns_numbers());
             let likeliest = if number.is_some() { Vec::new() } else { top(scores, TOP) };
@@ -185,7 +190,7 @@ fn picture_shape(model: &Model, dataset: Option<&str>) -> Result<[usize; 3]> {
 
 /// The pictures that could be read, without labels.
 fn examples(model: &Model, shape: [usize; 3], pictures: &[Result<Picture>]) -> Examples {
-    let good: Vec<&[u8]> = pictures.iter().flatten().map(|(pixels, _)| &pixels[..]).collect();
+    let good: Vec<&[u8]> = pictures.iter().flatten().map(|picture| &picture.pixels[..]).collect();
     let (classes, labels) = (model.network.classes(), vec![0; good.len()]);
     Examples { shape, classes, pixels: good.concat(), labels, numbers: Vec::new() }
 }

@@ -315,7 +315,8 @@ fn another(args: &TrainArgs, (before, dataset, device): Base, settings: Settings
         }
         None => default_folder(&settings.network.name),
     };
-    let data = DataArgs { dataset: None, data_dir: before.data_dir, images: before.images };
+    let skip_unreadable = before.skip_unreadable;
+    let data = DataArgs { dataset: None, data_dir: before.data_dir, images: before.images, skip_unreadable };
     let config = config(&data, &settings, &dataset, &before.data_sha256, &device);
     let folder = RunFolder::create(&path, &config)?;
     let events = args.tensorboard.then(|| begin_events(&folder, &config, 0)).transpose()?;
@@ -422,11 +423,15 @@ fn where_data_is(asked: &DataArgs, config: &RunConfig) -> Result<DataArgs> {
     let (data_dir, images) = (asked.data_dir.clone(), asked.images.clone());
     match &config.images {
         Some(_) if data_dir.is_some() => refuse("--data-dir", ", or name a folder that has moved with --images"),
-        Some(old) => Ok(DataArgs { images: images.or(Some(old.clone())), ..DataArgs::default() }),
+        Some(old) => Ok(DataArgs {
+            images: images.or(Some(old.clone())),
+            skip_unreadable: asked.skip_unreadable || config.skip_unreadable,
+            ..DataArgs::default()
+        }),
         None if images.is_some() => refuse("--images", ", or start a new run without --resume"),
         None => {
             let (dataset, data_dir) = (Some(config.dataset.parse()?), data_dir.or(config.data_dir.clone()));
-            Ok(DataArgs { dataset, data_dir, images: None })
+            Ok(DataArgs { dataset, data_dir, images: None, skip_unreadable: asked.skip_unreadable })
         }
     }
 }
@@ -451,7 +456,7 @@ fn absolute(path: &PathBuf) -> PathBuf {
 
 fn config(data: &DataArgs, settings: &Settings, dataset: &Dataset, sum: &str, device: &Device) -> RunConfig {
     let division = match &dataset.origin {
-        Origin::Images { division, .. } => Some(division.describe().to_string()),
+        Origin::Images { division, .. } => Some(division.describe()),
         _ => None,
     };
     RunConfig {
@@ -459,6 +464,7 @@ fn config(data: &DataArgs, settings: &Settings, dataset: &Dataset, sum: &str, de
         dataset: dataset.name.to_string(),
         data_dir: data.data_dir.as_ref().map(absolute),
         images: data.images.as_ref().map(absolute),
+        skip_unreadable: data.skip_unreadable,
         division,
         data_sha256: sum.into(),
         seed: settings.seed,

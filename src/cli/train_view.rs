@@ -62,7 +62,7 @@ impl View {
         let origin = match &dataset.origin {
             Origin::Files(folder) => folder.display().to_string(),
             Origin::Synthetic { .. } => "drawn by this program".into(),
-            Origin::Images { folder, division, classes } => {
+            Origin::Images { folder, division, classes, .. } => {
                 let (count, names) = (classes.len(), classes.join(", "));
                 format!("{}; {count} classes: {names}; divided: {}", folder.display(), division.describe())
             }

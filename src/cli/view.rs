@@ -49,7 +49,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let config = folder.read_config()?;
     let settings = config.settings()?;
     let standing = Standing::read(&folder, &settings)?;
-    let asked = DataArgs { dataset: None, data_dir: args.data_dir.clone(), images: args.images.clone() };
+    let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
     let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
     let history = History::read(&args.run.join("metrics.jsonl"))?;
     let parts = glassnet::data::split(&dataset.train);

@@ -1,8 +1,11 @@
-//! A folder of pictures as a data set: one subfolder per class, sorted by name, PNG and JPEG files in each.
-//! Where the folder has `train` and `test`, they hold the class folders of either set. Else a fifth of every class is the
-//! test set: the files whose names have the smallest SHA-256, so that a file stays on its side when others come or go.
+//! A folder of pictures as a data set: one subfolder per class, sorted by name, PNG and JPEG files in each. [`layout`]
+//! finds the class folders of training, validation and test set. Where there is no test set, a fifth of every class of the
+//! training set is: the files whose names have the smallest SHA-256, so that a file stays on its side when others come or
+//! go.
+//!
+//! [`layout`]: super::layout
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +13,9 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::idx::MAX_BYTES;
-use super::{Dataset, DatasetName, Division, Examples, Origin, Progress, picture};
+use super::layout::{ENDINGS_NAMED, Layout, counted, entries, file_name, foreign, is_picture};
+use super::picture::{self, Opened, Problem};
+use super::{Dataset, DatasetName, Division, Examples, Origin, Progress};
 use crate::{Error, Result};
 
 /// Labels are bytes.
@@ -23,11 +28,11 @@ const LARGEST_NUMBER: f32 = 1e6;
 /// One file in so many of a class is a test example, where the folder has no test set of its own.
 const TEST_SHARE: usize = 5;
 
-/// Names of classes without a test picture that are told.
-const UNTESTED_SHOWN: usize = 10;
+/// Names that a message lists before it only counts the rest.
+const SHOWN: usize = 10;
 
-/// What counts as a picture.
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// Files and labels.
+type Files = Vec<(PathBuf, u8)>;
 
 /// A folder's files, before any picture is read.
 #[derive(Clone, Debug)]
@@ -39,112 +44,165 @@ pub struct ImageFolder {
     /// The classes' names as numbers; empty where they are none.
     pub numbers: Vec<f32>,
     /// Files and labels, by class and name.
-    pub train: Vec<(PathBuf, u8)>,
-    pub test: Vec<(PathBuf, u8)>,
+    pub train: Files,
+    /// Empty where the folder has no validation set.
+    pub validation: Files,
+    pub test: Files,
     /// What else is there, and is left out.
     pub others: Others,
+    /// What a user should know of the layout, in words.
+    pub notes: Vec<String>,
 }
 
-/// What a folder holds that is no picture of a class. Files beside the class folders do not count.
+/// What became of a folder's pictures.
+#[derive(Debug)]
+pub struct Reading {
+    pub dataset: Dataset,
+    /// What is wrong with each file that was left out, by set, class and name.
+    pub unreadable: Vec<String>,
+    /// Pictures in colour of which only the brightness was kept, since the network takes one channel.
+    pub colours_dropped: usize,
+}
+
+/// What a folder holds that is no picture of a class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Others {
+    /// Pictures in formats that are not read: how many, by their ending.
+    pub foreign: BTreeMap<&'static str, usize>,
     /// Files with other endings.
     pub files: usize,
     /// Folders inside class folders.
     pub folders: usize,
     /// Links that lead nowhere, pipes and the like.
     pub special: usize,
+    /// Pictures beside the class folders.
+    pub loose: usize,
     /// The first of them.
     pub example: Option<PathBuf>,
 }
 
 impl Others {
     fn count(&mut self, path: &Path) {
-        let count = match (path.is_file(), path.is_dir()) {
-            (true, _) => &mut self.files,
-            (_, true) => &mut self.folders,
-            _ => &mut self.special,
-        };
-        *count += 1;
+        match (path.is_file(), path.is_dir(), foreign(path)) {
+            (true, _, Some(ending)) => *self.foreign.entry(ending).or_default() += 1,
+            (true, ..) => self.files += 1,
+            (_, true, _) => self.folders += 1,
+            _ => self.special += 1,
+        }
         self.example.get_or_insert_with(|| path.to_path_buf());
     }
 
     /// In words, with an example; none where there is nothing.
     pub fn describe(&self) -> Option<String> {
+        let several = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let foreign: usize = self.foreign.values().sum();
+        let formats: Vec<String> = self.foreign.iter().map(|(ending, count)| format!("{count} .{ending}")).collect();
+        let in_formats = format!(
+            "{} not read ({}; convert to PNG or JPEG)",
+            several(foreign, "picture in a format that is", "pictures in formats that are"),
+            formats.join(", ")
+        );
         let counts = [
-            (self.files, format!("that do not end in .{}", ENDINGS.join(", ."))),
-            (self.folders, "that are folders inside class folders".to_string()),
-            (self.special, "that are links to nothing, pipes or the like".to_string()),
+            (foreign, in_formats),
+            (self.files, format!("{} {ENDINGS_NAMED}", several(self.files, "file without", "files without"))),
+            (self.folders, several(self.folders, "folder inside a class folder", "folders inside class folders")),
+            (self.special, several(self.special, "broken link or pipe", "broken links or pipes")),
+            (self.loose, several(self.loose, "picture beside the class folders", "pictures beside the class folders")),
         ];
-        let told: Vec<String> =
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let told: Vec<String> = counts.into_iter().filter(|(count, _)| *count > 0).map(|(_, what)| what).collect();
         let example = self.example.as_ref()?;
-        Some(format!("left out are {}; the first is {}", told.join(", "), example.display()))
+        Some(format!("left out: {}; the first is {}", told.join(", "), example.display()))
     }
 }
 
 impl ImageFolder {
-    /// Lists the files. Names that begin with a dot do not count, nor do files beside the class folders.
+    /// Lists the files. Hidden files do not count, nor what systems leave behind, nor files beside the class folders.
     ///
     /// # Errors
-    /// [`Error::Io`] where a folder cannot be read. [`Error::Data`] with fewer than two classes or more than 256, with
-    /// a class that has no pictures or a name that is not Unicode, with a test class that is not trained, and without any
-    /// test picture.
+    /// [`Error::Io`] where a folder cannot be read. [`Error::Data`] with a layout that is not known, with fewer than two
+    /// classes or more than 256, with a class that has no pictures or a name that is not Unicode, with a class that is tested
+    /// or validated and not trained, and without any test picture.
     pub fn list(folder: &Path) -> Result<ImageFolder> {
-        let halves = [folder.join("train"), folder.join("test")];
+        let layout = Layout::find(folder)?;
         let mut others = Others::default();
-        let divided = halves.iter().all(|half| half.is_dir() && subfolders(half).is_ok_and(|inner| !inner.is_empty()));
-        let trained = class_files(if divided { &halves[0] } else { folder }, &mut others)?;
-        check_classes(folder, divided, &trained)?;
+        let trained = class_files(&layout.train, &mut others)?;
+        check_classes(&layout.train, &trained)?;
+        let mut notes = layout.notes;
+        notes.extend(same_folders(&layout.train, &trained));
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for (label, (_, files)) in (0u8..=u8::MAX).zip(&trained) {
-            let held_out = if divided { HashSet::new() } else { test_files(files) };
+            let held_out = if layout.test.is_some() { HashSet::new() } else { test_files(files) };
             for file in files {
                 let set = if held_out.contains(file) { &mut test } else { &mut train };
                 set.push((file.clone(), label));
             }
         }
-        if divided {
-            for (name, files) in class_files(&halves[1], &mut others)? {
+        let mut labelled = |place: &Path, set: &mut Files| -> Result<()> {
+            for (name, files) in class_files(place, &mut others)? {
                 let Some(label) = trained.iter().position(|(known, _)| *known == name) else {
-                    let known = halves[0].display();
                     return Err(Error::Data(format!(
-                        "{} is a class that {known} does not have; add it there or take it out",
-                        halves[1].join(name).display()
+                        "{} is a class that {} does not have; add it there or take it out",
+                        place.join(name).display(),
+                        layout.train.display()
                     )));
                 };
-                test.extend(files.into_iter().map(|file| (file, label as u8)));
+                set.extend(files.into_iter().map(|file| (file, label as u8)));
             }
+            Ok(())
+        };
+        let mut validation = Vec::new();
+        layout.validation.iter().try_for_each(|place| labelled(place, &mut validation))?;
+        layout.test.iter().try_for_each(|place| labelled(place, &mut test))?;
+        if let (Some(place), true) = (&layout.validation, validation.is_empty()) {
+            return Err(Error::Data(format!(
+                "{} has no picture to validate on; add some, or move the folder away",
+                place.display()
+            )));
         }
         if test.is_empty() {
-            let remedy = if divided { "add some to its folder test" } else { "give at least one class two pictures" };
-            return Err(Error::Data(format!("{} has no picture to test on; {remedy}", folder.display())));
+            let (place, remedy) = match &layout.test {
+                Some(place) => (&**place, "add some"),
+                None => (folder, "give at least one class two pictures"),
+            };
+            return Err(Error::Data(format!("{} has no picture to test on; {remedy}", place.display())));
         }
-        let division = if divided { Division::Folders } else { Division::Names };
         let classes: Vec<String> = trained.into_iter().map(|(name, _)| name).collect();
-        let numbers = numbers(&classes);
-        Ok(ImageFolder { folder: folder.to_path_buf(), division, classes, numbers, train, test, others })
+        let (numbers, division) = (numbers(&classes), layout.division);
+        Ok(ImageFolder { folder: folder.into(), division, classes, numbers, train, validation, test, others, notes })
     }
 
-    /// The classes that no test picture shows, in words; none where all are tested.
+    /// The classes that no test picture shows, or no picture of the validation set, in words; none where all are.
     pub fn untested(&self) -> Option<String> {
-        let tested: HashSet<u8> = self.test.iter().map(|(_, label)| *label).collect();
-        let names = (0u8..=u8::MAX).zip(&self.classes).filter(|(label, _)| !tested.contains(label));
-        let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
-        let more = names.len().saturating_sub(UNTESTED_SHOWN);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        let classes = if names.len() == 1 { "class" } else { "classes" };
-        let shown = names.iter().take(UNTESTED_SHOWN).copied().collect::<Vec<_>>().join(", ");
-        (!names.is_empty()).then(|| format!("no test picture shows the {classes} {shown}{more}"))
+        let sets = [("test", &self.test), ("validation", &self.validation)];
+        let lacking = sets.into_iter().filter(|(_, files)| !files.is_empty()).filter_map(|(set, files)| {
+            let shown: HashSet<u8> = files.iter().map(|(_, label)| *label).collect();
+            let names = (0u8..=u8::MAX).zip(&self.classes).filter(|(label, _)| !shown.contains(label));
+            let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
+            let classes = if names.len() == 1 { "class" } else { "classes" };
+            (!names.is_empty()).then(|| format!("no {set} picture shows the {classes} {}", shortened(&names)))
+        });
+        let lacking: Vec<String> = lacking.collect();
+        (!lacking.is_empty()).then(|| lacking.join("; "))
     }
 
-    /// Reads all pictures, in as many threads as there are processors, and fits each to `shape`, H, W and C.
+    /// Whether the pictures are in colour, by up to 64 of the training set: more than one in ten that can be read is.
+    pub fn is_coloured(&self) -> bool {
+        const LOOKED_AT: usize = 64;
+        let step = self.train.len().div_ceil(LOOKED_AT).max(1);
+        let files: Vec<&PathBuf> = self.train.iter().step_by(step).map(|(file, _)| file).collect();
+        let read = |file: &&PathBuf| Some(picture::is_coloured(&Opened::open(&***file).ok()?.decode().ok()?));
+        let coloured: Vec<bool> = files.par_iter().filter_map(read).collect();
+        10 * coloured.iter().filter(|coloured| **coloured).count() > coloured.len()
+    }
+
+    /// Reads all pictures, in as many threads as there are processors, and fits each to `shape`, H, W and C. With `skip`,
+    /// those that cannot be read are left out.
     ///
     /// # Errors
-    /// As [`picture::read`] for the first file that cannot be read; [`Error::Data`] where C is neither 1 nor 3, or the
-    /// pictures would take more than 1 GiB.
-    pub fn read(&self, shape: [usize; 3], progress: &mut dyn FnMut(Progress)) -> Result<Dataset> {
-        let count = self.train.len() + self.test.len();
+    /// [`Error::Data`] with all files that cannot be read, each with the reason, unless `skip`; where a class is left without
+    /// a picture to train on, or nothing to test on; where C is neither 1 nor 3, or the pictures would take more than 1 GiB.
+    pub fn read(&self, shape: [usize; 3], skip: bool, progress: &mut dyn FnMut(Progress)) -> Result<Reading> {
+        let count = self.train.len() + self.validation.len() + self.test.len();
         let folder = self.folder.display();
         if ![1, 3].contains(&shape[2]) {
             return Err(Error::Data(format!(
@@ -162,31 +220,144 @@ impl ImageFolder {
             )));
         }
         progress(Progress::Reading { folder: self.folder.clone(), pictures: count });
-        let (train, test) = (self.examples(&self.train, shape)?, self.examples(&self.test, shape)?);
-        let origin =
-            Origin::Images { folder: self.folder.clone(), division: self.division, classes: self.classes.clone() };
-        Ok(Dataset { name: DatasetName::Images, train, test, origin })
+        let mut seen = Seen::default();
+        let [train, validation, test] =
+            [&self.train, &self.validation, &self.test].map(|files| self.examples(files, shape, &mut seen));
+        match (&seen.unreadable[..], skip) {
+            ([], _) => {}
+            (problems, true) => self.check_left(&train, &test, problems.len())?,
+            ([problem], false) => {
+                let remedy = picture::REMEDY;
+                return Err(Error::Data(format!("{problem}; {remedy}, or go on without it with --skip-unreadable")));
+            }
+            (problems, false) => return Err(Error::Data(all_unreadable(problems, count))),
+        }
+        let held_out = validation.len();
+        let train = joined(train, validation);
+        let (folder, division, classes) = (self.folder.clone(), self.division.clone(), self.classes.clone());
+        let origin = Origin::Images { folder, division, classes, validation: held_out };
+        let dataset = Dataset { name: DatasetName::Images, train, test, origin };
+        let colours_dropped = if shape[2] == 1 { seen.coloured } else { 0 };
+        Ok(Reading { dataset, unreadable: seen.unreadable, colours_dropped })
     }
 
-    fn examples(&self, files: &[(PathBuf, u8)], shape: [usize; 3]) -> Result<Examples> {
-        let mut pixels = vec![0; files.len() * shape.iter().product::<usize>()];
-        let results: Vec<Result<()>> = pixels
-            .par_chunks_mut(shape.iter().product())
+    fn examples(&self, files: &[(PathBuf, u8)], shape: [usize; 3], seen: &mut Seen) -> Examples {
+        let size = shape.iter().product();
+        let mut pixels = vec![0; files.len() * size];
+        let results: Vec<Result<bool, Problem>> = pixels
+            .par_chunks_mut(size)
             .zip(files)
             .map(|(target, (file, _))| {
-                target.copy_from_slice(&picture::fit(&picture::read(&**file)?, shape));
-                Ok(())
+                let opened = Opened::open(&**file)?;
+                let decoded = opened.decode()?;
+                target.copy_from_slice(&picture::fit(&decoded, shape));
+                Ok(shape[2] == 1 && picture::is_coloured(&decoded))
             })
             .collect();
-        // The first in order, however the threads ran.
-        results.into_iter().collect::<Result<()>>()?;
-        let labels = files.iter().map(|(_, label)| *label).collect();
-        Ok(Examples { shape, classes: self.classes.len(), pixels, labels, numbers: self.numbers.clone() })
+        // In the order of the files, however the threads ran.
+        let (mut labels, mut kept) = (Vec::with_capacity(files.len()), 0);
+        for (index, (result, (_, label))) in results.into_iter().zip(files).enumerate() {
+            match result {
+                Ok(coloured) => {
+                    seen.coloured += usize::from(coloured);
+                    pixels.copy_within(index * size..(index + 1) * size, kept * size);
+                    kept += 1;
+                    labels.push(*label);
+                }
+                Err(problem) => seen.unreadable.push(problem.to_string()),
+            }
+        }
+        pixels.truncate(kept * size);
+        Examples { shape, classes: self.classes.len(), pixels, labels, numbers: self.numbers.clone() }
+    }
+
+    /// Whether what could be read is still a data set.
+    fn check_left(&self, train: &Examples, test: &Examples, unreadable: usize) -> Result<()> {
+        let lost: Vec<&str> = (0u8..=u8::MAX)
+            .zip(&self.classes)
+            .filter(|(label, _)| !train.labels.contains(label))
+            .map(|(_, name)| name.as_str())
+            .collect();
+        if !lost.is_empty() {
+            return Err(Error::Data(format!(
+                "without the {} that cannot be read, no training picture is left of {}; add good ones",
+                counted(unreadable, "file"),
+                shortened(&lost)
+            )));
+        }
+        if test.is_empty() {
+            return Err(Error::Data(format!(
+                "without the {} that cannot be read, no picture is left to test on; add good ones",
+                counted(unreadable, "file")
+            )));
+        }
+        Ok(())
     }
 }
 
-fn check_classes(folder: &Path, divided: bool, trained: &[(String, Vec<PathBuf>)]) -> Result<()> {
-    let place = if divided { folder.join("train") } else { folder.to_path_buf() };
+/// What was met while pictures were read.
+#[derive(Default)]
+struct Seen {
+    unreadable: Vec<String>,
+    coloured: usize,
+}
+
+/// One set after the other.
+fn joined(mut first: Examples, second: Examples) -> Examples {
+    first.pixels.extend(second.pixels);
+    first.labels.extend(second.labels);
+    first
+}
+
+impl Reading {
+    /// The files that were left out, in words; none where all could be read.
+    pub fn skipped(&self) -> Option<String> {
+        let count = self.dataset.train.len() + self.dataset.test.len() + self.unreadable.len();
+        (!self.unreadable.is_empty())
+            .then(|| listing(&self.unreadable, &format!("of {count} pictures cannot be read and are left out")))
+    }
+}
+
+/// How many files cannot be read, and a line for each up to a limit.
+fn listing(problems: &[String], what: &str) -> String {
+    const LINES: usize = 50;
+    let mut text = format!("{} {what}:", problems.len());
+    problems.iter().take(LINES).for_each(|problem| text += &format!("\n  {problem}"));
+    if problems.len() > LINES {
+        text += &format!("\n  and {} more", problems.len() - LINES);
+    }
+    text
+}
+
+fn all_unreadable(problems: &[String], count: usize) -> String {
+    listing(problems, &format!("of {count} pictures cannot be read"))
+        + "\nreplace them with good PNG or JPEG files or take them out, or go on without them with --skip-unreadable"
+}
+
+/// The first names, and how many more there are.
+fn shortened(names: &[&str]) -> String {
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(SHOWN);
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
+/// Classes that are one folder under two names, in words: a link beside what it leads to.
+fn same_folders(place: &Path, classes: &[(String, Vec<PathBuf>)]) -> Vec<String> {
+    let mut known: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    let mut notes = Vec::new();
+    for (name, _) in classes {
+        let Ok(target) = fs::canonicalize(place.join(name)) else { continue };
+        match known.get(&target) {
+            Some(other) => notes.push(format!(
+                "{other} and {name} are the same folder, so that each of its pictures is learned as either; take one out"
+            )),
+            None => drop(known.insert(target, name)),
+        }
+    }
+    notes
+}
+
+fn check_classes(place: &Path, trained: &[(String, Vec<PathBuf>)]) -> Result<()> {
     let shown = place.display();
     let refuse = |why: String| Err(Error::Data(why));
     match trained.len() {
@@ -201,14 +372,35 @@ fn check_classes(folder: &Path, divided: bool, trained: &[(String, Vec<PathBuf>)
             refuse(format!("{shown} has {count} classes; at most {MAX_CLASSES} are told apart"))
         }
         _ => match trained.iter().find(|(_, files)| files.is_empty()) {
-            Some((name, _)) => refuse(format!(
-                "{} holds no picture; add files that end in .{}, or remove the folder",
-                place.join(name).display(),
-                ENDINGS.join(", .")
-            )),
+            Some((name, _)) => refuse(without_pictures(&place.join(name))?),
             None => Ok(()),
         },
     }
+}
+
+/// What a class folder without pictures holds instead, and what to do.
+fn without_pictures(class: &Path) -> Result<String> {
+    let (folders, files): (Vec<_>, Vec<_>) = entries(class)?.into_iter().partition(|path| path.is_dir());
+    let shown = class.display();
+    let foreign: Vec<&PathBuf> = files.iter().filter(|path| foreign(path).is_some()).collect();
+    Ok(match (&foreign[..], &folders[..]) {
+        ([first, ..], _) => format!(
+            "the class folder {shown} holds no PNG or JPEG file, but {} in other formats, such as {}; convert them to PNG or JPEG",
+            counted(foreign.len(), "picture"),
+            file_name(first)
+        ),
+        ([], [_, ..]) => {
+            let names: Vec<String> = folders.iter().map(|path| file_name(path)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            format!(
+                "the class folder {shown} holds no picture itself, only folders ({}); put the pictures directly into the \
+                 class folder",
+                shortened(&names)
+            )
+        }
+        _ if files.is_empty() => format!("the class folder {shown} is empty; add pictures, or take the folder out"),
+        _ => format!("the class folder {shown} holds no picture; add files that end in {ENDINGS_NAMED}"),
+    })
 }
 
 /// Class names and their picture files, both sorted; counts what else is there in `others`.
@@ -216,8 +408,11 @@ fn class_files(folder: &Path, others: &mut Others) -> Result<Vec<(String, Vec<Pa
     let mut classes = Vec::new();
     for class in entries(folder)? {
         if !class.is_dir() {
-            // A link that leads nowhere may have been a class.
-            if !class.is_file() {
+            if is_picture(&class) && class.is_file() {
+                others.loose += 1;
+                others.example.get_or_insert_with(|| class.clone());
+            } else if !class.is_file() {
+                // A link that leads nowhere may have been a class.
                 others.count(&class);
             }
             continue;
@@ -245,32 +440,10 @@ fn numbers(names: &[String]) -> Vec<f32> {
     if different && numbers.len() == names.len() { numbers } else { Vec::new() }
 }
 
-fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
-}
-
-/// What is in a folder, sorted by name, without hidden things.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    let mut paths: Vec<PathBuf> = read.map_err(Error::io("read the folder", folder))?;
-    paths.retain(|path| !file_name(path).starts_with('.'));
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&&ending[..]))
-}
-
 /// A fifth of the files, rounded, at least one as soon as there are two: those with the smallest hashes of their names.
 fn test_files(files: &[PathBuf]) -> HashSet<&PathBuf> {
     let count = ((files.len() + TEST_SHARE / 2) / TEST_SHARE).max(usize::from(files.len() > 1));
     let mut ranked: Vec<&PathBuf> = files.iter().collect();
     ranked.sort_by_cached_key(|path| (<[u8; 32]>::from(Sha256::digest(file_name(path))), path.to_path_buf()));
     ranked.into_iter().take(count).collect()
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())
 }

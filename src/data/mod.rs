@@ -8,10 +8,16 @@ pub mod catalog;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cifar;
 #[cfg(not(target_arch = "wasm32"))]
+mod decode;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod fetch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod folder;
 pub mod idx;
+#[cfg(not(target_arch = "wasm32"))]
+mod jpeg;
+#[cfg(not(target_arch = "wasm32"))]
+mod layout;
 pub mod locate;
 pub mod obtain;
 #[cfg(not(target_arch = "wasm32"))]
@@ -213,21 +219,34 @@ impl FromStr for DatasetName {
     }
 }
 
-/// How a folder's pictures are divided into training and test set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Division {
-    /// By its subfolders `train` and `test`.
-    Folders,
-    /// A fifth of each class, chosen by a hash of the files' names, is the test set.
-    Names,
+/// Which folders below a folder of pictures are its sets; names are relative to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Division {
+    /// Where the class folders of the training set lie; empty for the folder itself.
+    pub train: String,
+    /// The validation set; `None`: a tenth of the training set.
+    pub validation: Option<String>,
+    /// The test set; `None`: a fifth of each class of the training set, chosen by a hash of the files' names.
+    pub test: Option<String>,
 }
 
 impl Division {
     /// In words.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Division::Folders => "by its folders train and test",
-            Division::Names => "a fifth of each class, chosen by file name, is the test set",
+    pub fn describe(&self) -> String {
+        let Division { train, validation, test } = self;
+        let validated = validation
+            .as_ref()
+            .map_or("a tenth of it the validation set".into(), |folder| format!("{folder} the validation set"));
+        match (test, validation) {
+            (None, None) => {
+                let inside = if train.is_empty() { String::new() } else { format!(" in {train}") };
+                format!("a fifth of each class{inside}, chosen by file name, is the test set")
+            }
+            (Some(test), _) => format!("{train} is the training set, {validated}, {test} the test set"),
+            (None, Some(_)) => format!(
+                "{train} is the training set, {validated}; there is no test folder, so a fifth of each class of {train}, \
+                 chosen by file name, is the test set"
+            ),
         }
     }
 }
@@ -239,8 +258,9 @@ pub enum Origin {
     Files(PathBuf),
     /// Drawn by [`synthetic`]; the reason is there when nobody asked for it but nothing else could be had.
     Synthetic { fallback_reason: Option<String> },
-    /// Read from the pictures in this folder, with the names of its classes.
-    Images { folder: PathBuf, division: Division, classes: Vec<String> },
+    /// Read from the pictures in this folder, with the names of its classes. Where the folder has a validation set, its
+    /// pictures are the last `validation` ones of the training set.
+    Images { folder: PathBuf, division: Division, classes: Vec<String>, validation: usize },
 }
 
 /// A training set, a test set of the same shape, and where they came from.

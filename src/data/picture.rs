@@ -1,34 +1,33 @@
 //! One picture file, PNG or JPEG of any size, as the bytes `[H,W,C]` that a network takes.
 //! Decoding is bounded in memory, turns the picture upright by its EXIF note, and lays transparency on white, as
-//! viewers do. Fitting cuts the middle out in the wanted proportions and resizes it; nothing is distorted.
+//! viewers do. Fitting cuts the middle out in the wanted proportions and resizes it; nothing is distorted. Grey is luma as
+//! in ITU-R BT.601, with the rounding of Pillow.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image::imageops::{self, FilterType};
-use image::{
-    DynamicImage, GenericImageView, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, Luma, Pixel, Rgba,
-};
+use image::{DynamicImage, GenericImageView, GrayImage, ImageBuffer, Luma};
 
+use super::decode::{self, MAX_DECODED, Refusal};
 use crate::{Error, Result};
 
-/// Bytes of a file, packed. The JPEG decoder holds them all.
+/// Bytes of a file, packed.
 const MAX_FILE: u64 = 256 << 20;
 
-/// Pixels on a side.
-const MAX_SIDE: u32 = 16_384;
+/// Bytes of unpacked pixels that may come from elsewhere while something else is computed.
+const MAX_SENT: usize = 64 << 20;
 
-/// Bytes of the pixels, unpacked: 89 million pixels in colour. A file of a few kB may declare far more.
-const MAX_DECODED: u64 = 256 << 20;
-
-/// The same, of pictures that come from elsewhere while something else is computed.
-const MAX_SENT: u64 = 64 << 20;
+/// Bytes of unpacked pixels, or of a file, above which pictures are read one at a time: as many as there are threads would
+/// fill the memory.
+const LARGE: u64 = 64 << 20;
 
 /// Antialiased where it shrinks, bilinear where it enlarges, and it never overshoots.
 const FILTER: FilterType = FilterType::Triangle;
 
-const REMEDY: &str = "replace it with a good PNG or JPEG file, or take it out";
+pub(super) const REMEDY: &str = "replace it with a good PNG or JPEG file, or take it out";
 
 /// Where a picture comes from.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +43,8 @@ impl<'a> From<&'a Path> for Source<'a> {
     }
 }
 
-impl std::fmt::Display for Source<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::File(path) => write!(f, "{}", path.display()),
             Source::Bytes(_, name) => f.write_str(name),
@@ -53,94 +52,126 @@ impl std::fmt::Display for Source<'_> {
     }
 }
 
+/// Why a file cannot be read, with its name and without a remedy.
+#[derive(Debug)]
+pub(super) enum Problem {
+    Io(Error),
+    Refused(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Io(error) => error.fmt(f),
+            Problem::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Error {
+        match problem {
+            Problem::Io(error) => error,
+            Problem::Refused(why) => Error::Data(format!("{why}; {REMEDY}")),
+        }
+    }
+}
+
 /// Decodes a file: the content decides what it is, not the name. What is transparent becomes white.
 ///
 /// # Errors
-/// [`Error::Io`] where it cannot be read, [`Error::Data`] where it is damaged, too large or neither PNG nor JPEG; both
-/// name the file.
+/// [`Error::Io`] where it cannot be read, [`Error::Data`] where it is damaged, cut off, too large or neither PNG nor JPEG;
+/// both name the file.
 pub fn read<'a>(source: impl Into<Source<'a>>) -> Result<DynamicImage> {
-    read_on(source.into(), u8::MAX)
+    Ok(Opened::open(source)?.decode()?)
 }
 
-/// [`read`], for pictures of something drawn: where nothing is seen on white, what is transparent becomes black, as under
-/// light strokes.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_drawing<'a>(source: impl Into<Source<'a>>) -> Result<DynamicImage> {
-    let source = source.into();
-    let picture = read(source)?;
-    let (low, high) = range(&strongest(&picture));
-    if high - low < CONTRAST { read_on(source, 0) } else { Ok(picture) }
+/// A file's bytes. While a large picture's exist, no other large one is opened: keep them until the pixels are dropped.
+pub(super) struct Opened<'a> {
+    source: Source<'a>,
+    bytes: Cow<'a, [u8]>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
-/// With what is transparent laid on a grey `ground`.
-fn read_on(source: Source<'_>, ground: u8) -> Result<DynamicImage> {
-    let refused = |problem: &str| Error::Data(format!("{source} {problem}; {REMEDY}"));
-    let (decoded, most) = match source {
-        Source::Bytes(bytes, _) => (decode(Cursor::new(bytes), ground, MAX_SENT), MAX_SENT),
-        Source::File(path) => {
-            // Opening a pipe would wait for whoever writes to it.
-            let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
-            if !metadata.is_file() {
-                return Err(refused("is no file"));
-            }
-            let (bytes, file) = (metadata.len(), File::open(path).map_err(Error::io("read", path))?);
-            if bytes > MAX_FILE {
-                let (has, most) = (bytes >> 20, MAX_FILE >> 20);
-                return Err(refused(&format!("has {has} MiB, more than the {most} that are read")));
-            }
-            (decode(BufReader::new(file), ground, MAX_DECODED), MAX_DECODED)
+impl<'a> Opened<'a> {
+    /// Reads the file, and waits for its turn where the picture is large.
+    pub(super) fn open(source: impl Into<Source<'a>>) -> Result<Opened<'a>, Problem> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = || Some(TURN.lock().unwrap_or_else(PoisonError::into_inner));
+        let source = source.into();
+        let refused = |problem: &str| Problem::Refused(format!("{source} {problem}"));
+        let path = match source {
+            Source::Bytes(bytes, _) => return Ok(Opened { source, bytes: bytes.into(), _turn: None }),
+            Source::File(path) => path,
+        };
+        // Opening a pipe would wait for whoever writes to it.
+        let metadata = std::fs::metadata(path).map_err(Error::io("read", path)).map_err(Problem::Io)?;
+        if !metadata.is_file() {
+            return Err(refused("is no file"));
         }
-    };
-    decoded.map_err(|error| match (error, source) {
-        (ImageError::IoError(error), Source::File(path)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Error::io("read", path)(error)
+        if metadata.len() > MAX_FILE {
+            let (has, most) = (metadata.len() >> 20, MAX_FILE >> 20);
+            return Err(refused(&format!("has {has} MiB, more than the {most} that are read")));
         }
-        (ImageError::IoError(_), _) => refused("is truncated"),
-        (ImageError::Limits(_), _) => {
-            refused(&format!("is too large: at most {MAX_SIDE} pixels a side and {} MiB unpacked are read", most >> 20))
+        let mut taken = if metadata.len() > LARGE { turn() } else { None };
+        let bytes = std::fs::read(path).map_err(Error::io("read", path)).map_err(Problem::Io)?;
+        if taken.is_none() && decode::declared(&bytes) > LARGE {
+            taken = turn();
         }
-        (ImageError::Unsupported(_), _) => refused("is neither a PNG nor a JPEG that can be read"),
-        (error, _) => refused(&format!("is damaged: {error}")),
-    })
-}
-
-/// Grey pictures stay grey; all others become RGB of 8 bits.
-fn decode(file: impl BufRead + Seek, ground: u8, most: u64) -> image::ImageResult<DynamicImage> {
-    let mut limits = Limits::default();
-    (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
-    limits.max_alloc = Some(most);
-    let mut reader = ImageReader::new(file).with_guessed_format()?;
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder()?;
-    limits.reserve(decoder.total_bytes())?;
-    decoder.set_limits(limits)?;
-    // A note that cannot be read turns nothing.
-    let orientation = decoder.orientation().ok();
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    if let Some(orientation) = orientation {
-        picture.apply_orientation(orientation);
+        Ok(Opened { source, bytes: bytes.into(), _turn: taken })
     }
-    Ok(match (picture.color().has_alpha(), picture.color().has_color()) {
-        (true, true) => {
-            let pixel = |x, y| laid_on(ground, picture.get_pixel(x, y)).to_rgb();
-            image::RgbImage::from_fn(picture.width(), picture.height(), pixel).into()
-        }
-        (true, false) => {
-            let pixel = |x, y| Luma([laid_on(ground, picture.get_pixel(x, y)).0[0]]);
-            GrayImage::from_fn(picture.width(), picture.height(), pixel).into()
-        }
-        (false, true) => picture.into_rgb8().into(),
-        (false, false) => picture.into_luma8().into(),
-    })
+
+    /// The pixels, with what is transparent in white.
+    pub(super) fn decode(&self) -> Result<DynamicImage, Problem> {
+        self.decode_on(u8::MAX)
+    }
+
+    /// [`Opened::decode`], for pictures of something drawn: where nothing is seen on white, what is transparent becomes
+    /// black, as under light strokes.
+    pub(super) fn decode_drawing(&self) -> Result<DynamicImage, Problem> {
+        let picture = self.decode()?;
+        let (low, high) = range(&strongest(&picture));
+        if high - low < CONTRAST { self.decode_on(0) } else { Ok(picture) }
+    }
+
+    fn decode_on(&self, ground: u8) -> Result<DynamicImage, Problem> {
+        let most = if matches!(self.source, Source::Bytes(..)) { MAX_SENT } else { MAX_DECODED };
+        let refused = |refusal: Refusal| Problem::Refused(format!("{} {}", self.source, refusal.describe(most)));
+        decode::decode(&self.bytes, ground, most).map_err(refused)
+    }
 }
 
-/// Pixel by pixel: the whole picture as RGBA would take four times what one in grey and transparency does.
-fn laid_on(ground: u8, pixel: Rgba<u8>) -> Rgba<u8> {
-    let mut mixed = Rgba([ground, ground, ground, u8::MAX]);
-    mixed.blend(&pixel);
-    mixed
+/// Luma of a pixel as in ITU-R BT.601, rounded as in Pillow's `convert("L")`, OpenCV and torchvision: 76 for red, 150 for
+/// green, 29 for blue.
+fn luma([r, g, b]: [u8; 3]) -> u8 {
+    ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
+}
+
+/// The picture in grey.
+fn grey(picture: &DynamicImage) -> GrayImage {
+    match picture {
+        DynamicImage::ImageLuma8(grey) => grey.clone(),
+        DynamicImage::ImageRgb8(colours) => {
+            let pixels = colours.pixels().map(|pixel| luma(pixel.0)).collect();
+            ImageBuffer::from_raw(colours.width(), colours.height(), pixels).unwrap_or_default()
+        }
+        other => grey(&other.to_rgb8().into()),
+    }
+}
+
+/// Whether a picture is in colour: one pixel in a hundred has channels further apart than noise and JPEG push them.
+pub fn is_coloured(picture: &DynamicImage) -> bool {
+    const APART: u8 = 16;
+    const LOOKED_AT: usize = 10_000;
+    let DynamicImage::ImageRgb8(colours) = picture else { return false };
+    // An odd step, so that not every pixel is in the same few columns.
+    let step = (colours.pixels().len() / LOOKED_AT) | 1;
+    let apart = |pixel: &&image::Rgb<u8>| {
+        let [r, g, b] = pixel.0;
+        r.max(g).max(b) - r.min(g).min(b) > APART
+    };
+    let seen = colours.pixels().step_by(step);
+    100 * seen.clone().filter(apart).count() > seen.len()
 }
 
 /// The middle of the picture in the proportions of `shape`, H, W and C, resized to it; `H*W*C` bytes.
@@ -152,11 +183,16 @@ pub fn fit(picture: &DynamicImage, [height, width, channels]: [usize; 3]) -> Vec
     assert!(height > 0 && width > 0, "a picture of {height}x{width}");
     let [left, top, cut_width, cut_height] = middle(picture.width(), picture.height(), width as u64, height as u64);
     let (width, height) = (width as u32, height as u32);
-    let cut = picture.crop_imm(left, top, cut_width, cut_height);
-    if channels == 1 {
-        imageops::resize(&cut.to_luma8(), width, height, FILTER).into_raw()
-    } else {
-        imageops::resize(&cut.to_rgb8(), width, height, FILTER).into_raw()
+    match picture {
+        DynamicImage::ImageRgb8(colours) if channels == 3 => {
+            imageops::resize(&*imageops::crop_imm(colours, left, top, cut_width, cut_height), width, height, FILTER)
+                .into_raw()
+        }
+        _ if channels == 3 => fit(&picture.to_rgb8().into(), [height as usize, width as usize, 3]),
+        _ => {
+            let grey = grey(&picture.crop_imm(left, top, cut_width, cut_height));
+            imageops::resize(&grey, width, height, FILTER).into_raw()
+        }
     }
 }
 
@@ -193,7 +229,7 @@ fn strongest(picture: &DynamicImage) -> GrayImage {
         let (low, high) = range(grey);
         high - low
     };
-    let grey = picture.to_luma8();
+    let grey = grey(picture);
     let DynamicImage::ImageRgb8(colours) = picture else { return grey };
     if span(&grey) >= FAINT {
         return grey;

@@ -1,12 +1,20 @@
 //! What is done to a user's picture before a network sees it, by what the network was trained on.
 
 use super::DatasetName;
-use super::picture::{self, DIGIT_SIDE, Polarity, Source};
+use super::picture::{self, DIGIT_SIDE, Opened, Polarity, Source};
 use crate::{Error, Result};
 use serde::Serialize;
 
-/// The `H*W*C` bytes that a network sees, and the polarity that the picture was found to have.
-pub type Picture = (Vec<u8>, Option<Polarity>);
+/// A picture as a network sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// `H*W*C` bytes.
+    pub pixels: Vec<u8>,
+    /// What the picture was found to have; none where that is not looked at.
+    pub polarity: Option<Polarity>,
+    /// Whether it is in colour and the network takes one channel.
+    pub colour_dropped: bool,
+}
 
 /// What is done to a picture before a network sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,13 +47,17 @@ impl Treatment {
     /// As [`picture::fit`].
     pub fn apply<'a>(self, source: impl Into<Source<'a>>, shape: [usize; 3]) -> Result<Picture> {
         let source = source.into();
+        let opened = Opened::open(source)?;
         if self == Treatment::Resize {
-            return Ok((picture::fit(&picture::read(source)?, shape), None));
+            let decoded = opened.decode()?;
+            let colour_dropped = shape[2] == 1 && picture::is_coloured(&decoded);
+            return Ok(Picture { pixels: picture::fit(&decoded, shape), polarity: None, colour_dropped });
         }
-        let mut picture = picture::read_drawing(source)?;
+        let mut picture = opened.decode_drawing()?;
         if self == Treatment::Digit {
             picture = picture::without_frame(picture);
         }
+        let colour_dropped = picture::is_coloured(&picture);
         let (grey, polarity) = picture::light_on_dark(&picture);
         let pixels = match self {
             Treatment::Digit => picture::digit(&grey).ok_or_else(|| {
@@ -53,6 +65,6 @@ impl Treatment {
             })?,
             _ => picture::fit(&grey.into(), shape),
         };
-        Ok((pixels, Some(polarity)))
+        Ok(Picture { pixels, polarity: Some(polarity), colour_dropped })
     }
 }

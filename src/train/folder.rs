@@ -36,7 +36,10 @@ pub struct RunConfig {
     /// The folder of pictures given with `--images`.
     #[serde(default, with = "path_text", skip_serializing_if = "Option::is_none")]
     pub images: Option<PathBuf>,
-    /// How those are divided into training and test set, in words.
+    /// Whether those that cannot be read are left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_unreadable: bool,
+    /// How those are divided into training, validation and test set, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub division: Option<String>,
     /// SHA-256 of the training set's pixels and labels: a run resumes on the data it began with.

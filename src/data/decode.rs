@@ -1,0 +1,213 @@
+//! The bytes of a PNG or JPEG file, decoded whole or refused: a picture of which a part is missing or made up is an error.
+//! The content decides what a file is, not its name.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+
+use super::jpeg::{self, Coding, Flaw};
+
+/// Pixels on a side; a JPEG has no more.
+pub(super) const MAX_SIDE: usize = 65_535;
+
+/// Bytes of the pixels, unpacked: 178,956,970 pixels in colour, which is where Pillow refuses a file as a bomb, too. A file
+/// of a few kB may declare far more.
+pub(super) const MAX_DECODED: usize = 512 << 20;
+
+/// Why a file is no picture.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Empty,
+    /// Another format, in words, or none that is known.
+    Foreign(Option<&'static str>),
+    /// A PNG or JPEG of a kind that is not read.
+    Unsupported(String),
+    TooLarge,
+    Truncated,
+    Damaged(String),
+}
+
+impl Refusal {
+    /// What a file is, as the second half of a sentence.
+    pub(super) fn describe(&self, most: usize) -> String {
+        match self {
+            Refusal::Empty => "is empty".into(),
+            Refusal::Foreign(None) => "is neither a PNG nor a JPEG".into(),
+            Refusal::Foreign(Some(what)) => format!("is {what}, neither a PNG nor a JPEG"),
+            Refusal::Unsupported(why) => format!("is a picture of a kind that is not read: {why}"),
+            Refusal::TooLarge => {
+                format!("is too large: at most {MAX_SIDE} pixels a side and {} MiB unpacked are read", most >> 20)
+            }
+            Refusal::Truncated => "is truncated".into(),
+            Refusal::Damaged(why) => format!("is damaged: {why}"),
+        }
+    }
+}
+
+type Decoded = (DynamicImage, Option<Orientation>);
+
+/// Decodes to grey or RGB of 8 bits, upright, at most `most` bytes of pixels; what is transparent is laid on a grey `ground`.
+pub(super) fn decode(bytes: &[u8], ground: u8, most: usize) -> Result<DynamicImage, Refusal> {
+    let (mut picture, orientation) = match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => png(bytes, most)?,
+        Ok(ImageFormat::Jpeg) => jpeg(bytes, most)?,
+        _ if bytes.is_empty() => return Err(Refusal::Empty),
+        guess => return Err(Refusal::Foreign(foreign(bytes, guess.ok()))),
+    };
+    if let Some(orientation) = orientation {
+        picture.apply_orientation(orientation);
+    }
+    let laid_on = |value: u8, alpha: u8| {
+        let [value, alpha, ground] = [value, alpha, ground].map(u32::from);
+        ((value * alpha + ground * (255 - alpha) + 127) / 255) as u8
+    };
+    Ok(match picture {
+        DynamicImage::ImageLumaA8(picture) => {
+            let grey = picture.pixels().map(|pixel| laid_on(pixel.0[0], pixel.0[1])).collect();
+            GrayImage::from_raw(picture.width(), picture.height(), grey).unwrap_or_default().into()
+        }
+        DynamicImage::ImageRgba8(picture) => {
+            let pixel = |x, y| {
+                let [r, g, b, alpha] = picture.get_pixel(x, y).0;
+                Rgb([r, g, b].map(|value| laid_on(value, alpha)))
+            };
+            RgbImage::from_fn(picture.width(), picture.height(), pixel).into()
+        }
+        picture => picture,
+    })
+}
+
+/// Bytes of the pixels in colour of a picture of the size that its header declares; 0 where it has none.
+pub(super) fn declared(bytes: &[u8]) -> u64 {
+    let size = match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => bytes.get(16..24).map(|size| {
+            let side = |at: usize| u64::from(size[at..at + 4].iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
+            (side(0), side(4))
+        }),
+        Ok(ImageFormat::Jpeg) => jpeg::size(bytes).map(|[width, height]| (width as u64, height as u64)),
+        _ => None,
+    };
+    size.map_or(0, |(width, height)| width.saturating_mul(height).saturating_mul(3))
+}
+
+/// Formats that people have under any name.
+fn foreign(bytes: &[u8], guess: Option<ImageFormat>) -> Option<&'static str> {
+    let named = match guess {
+        Some(ImageFormat::Gif) => Some("a GIF"),
+        Some(ImageFormat::WebP) => Some("a WebP"),
+        Some(ImageFormat::Bmp) => Some("a BMP"),
+        Some(ImageFormat::Tiff) => Some("a TIFF"),
+        Some(ImageFormat::Pnm) => Some("a PPM, PGM or PBM"),
+        Some(ImageFormat::Avif) => Some("an AVIF"),
+        Some(ImageFormat::Ico) => Some("an icon"),
+        _ => None,
+    };
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).trim_start().to_ascii_lowercase();
+    let starts = |with: &str| start.starts_with(with);
+    match named {
+        Some(_) => named,
+        None if starts("<!doctype html") || starts("<html") => Some("a web page"),
+        None if starts("<svg") || starts("<?xml") => Some("an SVG or another XML file"),
+        None if starts("%pdf") => Some("a PDF"),
+        None if starts("version https://git-lfs") => Some("a Git LFS pointer, not the file itself"),
+        None if bytes.get(4..8) == Some(b"ftyp") => Some("an HEIC or another of its family"),
+        None if bytes.starts_with(b"\x00\x00\x00\x0cJXL ") || bytes.starts_with(b"\xff\x0a") => Some("a JPEG XL"),
+        None if bytes.starts_with(b"\x00\x00\x00\x0cjP  ") => Some("a JPEG 2000"),
+        None if bytes.iter().all(|byte| *byte == 0) => Some("nothing but zeros"),
+        None => None,
+    }
+}
+
+fn check_size(width: usize, height: usize, channels: usize, most: usize) -> Result<usize, Refusal> {
+    let bytes = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(channels));
+    let fits = width.max(height) <= MAX_SIDE;
+    bytes.filter(|bytes| fits && *bytes <= most).ok_or(Refusal::TooLarge)
+}
+
+fn picture(format: image::ColorType, width: usize, height: usize, pixels: Vec<u8>) -> Result<DynamicImage, Refusal> {
+    let (width, height) = (width as u32, height as u32);
+    match format {
+        image::ColorType::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        image::ColorType::La8 => image::GrayAlphaImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        image::ColorType::Rgba8 => image::RgbaImage::from_raw(width, height, pixels).map(DynamicImage::from),
+        _ => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
+    }
+    .ok_or(Refusal::Truncated)
+}
+
+/// With all checksums; 16 bits become the upper 8, as in Pillow and OpenCV.
+fn png(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
+    let refused = |error: png::DecodingError| match error {
+        png::DecodingError::LimitsExceeded => Refusal::TooLarge,
+        png::DecodingError::IoError(_) => Refusal::Truncated,
+        error => Refusal::Damaged(error.to_string()),
+    };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: most });
+    decoder.ignore_checksums(false);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+    let header = decoder.read_header_info().map_err(refused)?;
+    let (width, height) = (header.width as usize, header.height as usize);
+    check_size(width, height, 1, most)?;
+    let mut reader = decoder.read_info().map_err(refused)?;
+    let format = match reader.output_color_type().0 {
+        png::ColorType::Grayscale => image::ColorType::L8,
+        png::ColorType::GrayscaleAlpha => image::ColorType::La8,
+        png::ColorType::Rgba => image::ColorType::Rgba8,
+        _ => image::ColorType::Rgb8,
+    };
+    let mut pixels = vec![0; check_size(width, height, format.channel_count().into(), most)?];
+    reader.next_frame(&mut pixels).map_err(refused)?;
+    reader.finish().map_err(refused)?;
+    let orientation = reader.info().exif_metadata.as_ref().and_then(|note| Orientation::from_exif_chunk(note));
+    Ok((picture(format, width, height, pixels)?, orientation))
+}
+
+const ARITHMETIC: &str = "a JPEG that is neither baseline nor progressive, or has arithmetic codes";
+
+fn jpeg(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
+    use zune_jpeg::errors::DecodeErrors;
+    let refused = |error: DecodeErrors| match error {
+        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => Refusal::Truncated,
+        DecodeErrors::Unsupported(what) => Refusal::Unsupported(format!("{what:?}")),
+        DecodeErrors::Format(why) if why.contains("not supported") => Refusal::Unsupported(ARITHMETIC.into()),
+        error => Refusal::Damaged(format!("{error:?}").trim_matches('"').to_string()),
+    };
+    let options = DecoderOptions::default().set_max_width(MAX_SIDE).set_max_height(MAX_SIDE);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options.set_strict_mode(false));
+    decoder.decode_headers().map_err(refused)?;
+    let (Some((width, height)), Some(colours)) = (decoder.dimensions(), decoder.input_colorspace()) else {
+        return Err(Refusal::Damaged("it has no frame".into()));
+    };
+    let (colours, format) = match colours {
+        ColorSpace::Luma => (ColorSpace::Luma, image::ColorType::L8),
+        _ => (ColorSpace::RGB, image::ColorType::Rgb8),
+    };
+    let mut pixels = vec![0; check_size(width, height, format.channel_count().into(), most)?];
+    let coding = jpeg::check(bytes).map_err(|flaw| match flaw {
+        Flaw::Truncated => Refusal::Truncated,
+        Flaw::Damaged(what) => Refusal::Damaged(what.into()),
+    })?;
+    match coding {
+        Coding::Usual => {
+            decoder.set_options(decoder.options().jpeg_set_out_colorspace(colours));
+            decoder.decode_into(&mut pixels).map_err(refused)?;
+        }
+        // zune-jpeg takes these for others and returns noise.
+        Coding::Rare => pixels = rare(bytes, pixels.len())?,
+    }
+    // A note that cannot be read turns nothing.
+    let orientation = decoder.exif().and_then(|note| Orientation::from_exif_chunk(note));
+    Ok((picture(format, width, height, pixels)?, orientation))
+}
+
+/// RGB or grey pixels by another decoder, slower and right on rare codings.
+fn rare(bytes: &[u8], length: usize) -> Result<Vec<u8>, Refusal> {
+    let decoded = jpeg_decoder::Decoder::new(bytes).decode().map_err(|error| Refusal::Damaged(error.to_string()))?;
+    if decoded.len() == length { Ok(decoded) } else { Err(Refusal::Unsupported("a JPEG with unusual colours".into())) }
+}
