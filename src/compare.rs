@@ -4,7 +4,7 @@
 //! in the same order, and contestants with the same network begin with the same weights. A run whose loss is no longer
 //! finite is a finding; the others go on.
 
-use crate::data::{Dataset, split};
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::net::{Network, Shape, TrainerName};
@@ -253,7 +253,7 @@ impl Comparison {
     /// # Errors
     /// As [`Field::settings`]; [`Error::Network`] or [`Error::Data`] where the data does not fit a network.
     pub fn new(field: &Field, dataset: &Dataset, device: &Device) -> Result<Comparison> {
-        let parts = split(&dataset.train);
+        let parts = dataset.split();
         let [height, width, channels] = dataset.train.shape;
         let contestant = |(name, mut settings): (String, Settings)| {
             settings.network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;

@@ -8,7 +8,6 @@ use super::output::{Output, Table, figure, note};
 use super::train::default_folder;
 use clap::Args;
 use glassnet::compare::{Comparison, Contestant, Field, Moments, OverSeeds, Run, TrainerChoice};
-use glassnet::data::split;
 use glassnet::formats::{MadeFolders, Target};
 use glassnet::net::Network;
 use glassnet::train::{Event, Length, Observer, Overrides};
@@ -105,7 +104,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     let mut comparison = Comparison::new(&field, &dataset, &device)?;
     let mut folder = Folder::create(path, args.force)?;
     output.say(introduction(&comparison, &folder.path))?;
-    split(&dataset.train).notices(&dataset).iter().for_each(note);
+    dataset.split().notices(&dataset).iter().for_each(note);
 
     let interrupt = Interrupt::handle("what has been compared is saved")?;
     let (total, mut begun) = (comparison.total(), 0);

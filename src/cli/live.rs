@@ -103,7 +103,7 @@ pub(super) fn begin(
     folder: &Path,
     state: Option<&State>,
 ) {
-    let parts = glassnet::data::split(&dataset.train);
+    let parts = dataset.split();
     let introduction = Introduction {
         folder: folder.display().to_string(),
         device: device.info().to_string(),

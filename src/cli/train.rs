@@ -341,7 +341,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let (data, dataset) = resumed_data(&args.data, &config, &settings, output)?;
     let state = folder.resume(&settings)?;
     let changes = state.as_ref().map_or(&[][..], |state| &state.changes);
-    let (course, now) = Course::replay(glassnet::data::split(&dataset.train).train, &settings, changes)?;
+    let (course, now) = Course::replay(dataset.split().train, &settings, changes)?;
     let step = state.as_ref().map_or(0, |s| s.step);
     // The summary is the last thing that a run writes; an older one is of an earlier, shorter run in this folder.
     let ended = step == course.end_after(step)?;

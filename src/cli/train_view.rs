@@ -3,7 +3,7 @@
 use super::options;
 use super::output::{Output, Table, figure, note};
 use glassnet::Result;
-use glassnet::data::{Dataset, Origin, split};
+use glassnet::data::{Dataset, Origin};
 use glassnet::exec::{Clock, DeviceInfo};
 use glassnet::program::LayerStatistics;
 use glassnet::train::{EpochRow, Event, Progress, Settings, StepRow, Summary};
@@ -68,15 +68,20 @@ impl View {
             }
         };
         let resumed = resumed.map_or(String::new(), |step| format!(", resumed at step {step}"));
+        let validation = match dataset.own_validation() {
+            0 => String::new(),
+            count => format!("{count} validation, "),
+        };
         self.output.say(format_args!(
-            "data     {} ({origin}): {} training, {} test examples\nnetwork  {}\ndevice   {device}\nfolder   {}{resumed}",
+            "data     {} ({origin}): {} training, {validation}{} test examples\nnetwork  {}\ndevice   {device}\nfolder   \
+             {}{resumed}",
             dataset.name,
-            dataset.train.len(),
+            dataset.train.len() - dataset.own_validation(),
             dataset.test.len(),
             self.description,
             folder.display()
         ))?;
-        split(&dataset.train).notices(dataset).iter().for_each(note);
+        dataset.split().notices(dataset).iter().for_each(note);
         Ok(())
     }
 

@@ -52,7 +52,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
     let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
     let history = History::read(&args.run.join("metrics.jsonl"))?;
-    let parts = glassnet::data::split(&dataset.train);
+    let parts = dataset.split();
     let introduction = Introduction {
         folder: args.run.display().to_string(),
         device: format!("{}: {}", config.device.executor, config.device.name),

@@ -58,7 +58,7 @@ pub struct ImageFolder {
 #[derive(Debug)]
 pub struct Reading {
     pub dataset: Dataset,
-    /// What is wrong with each file that was left out, by set, class and name.
+    /// What is wrong with each file that was left out, sorted.
     pub unreadable: Vec<String>,
     /// Pictures in colour of which only the brightness was kept, since the network takes one channel.
     pub colours_dropped: usize,
@@ -223,6 +223,7 @@ impl ImageFolder {
         let mut seen = Seen::default();
         let [train, validation, test] =
             [&self.train, &self.validation, &self.test].map(|files| self.examples(files, shape, &mut seen));
+        seen.unreadable.sort();
         match (&seen.unreadable[..], skip) {
             ([], _) => {}
             (problems, true) => self.check_left(&train, &test, problems.len())?,

@@ -281,6 +281,14 @@ impl Dataset {
         }
     }
 
+    /// Examples of a validation set of its own, which are the last of the training set; 0 where there is none.
+    pub fn own_validation(&self) -> usize {
+        match &self.origin {
+            Origin::Images { validation, .. } => *validation,
+            _ => 0,
+        }
+    }
+
     /// What a model should remember of it.
     pub fn provenance(&self) -> Provenance {
         Provenance { dataset: self.name.to_string(), classes: self.class_names(), image: self.train.shape }

@@ -103,6 +103,21 @@ fn spread(examples: &Examples, tenth: usize) -> Vec<usize> {
     held_out
 }
 
+impl Dataset {
+    /// The examples that are held out for validation: those of the data set's own validation set, else a tenth as in
+    /// [`split`].
+    pub fn split(&self) -> Split {
+        let (all, own) = (self.train.len() as u32, self.own_validation() as u32);
+        if own == 0 {
+            return split(&self.train);
+        }
+        let mut validation: Vec<u32> = (all - own..all).collect();
+        permute(&mut validation, SPLIT_SEED, 0);
+        let train = (0..all - own).collect();
+        Split { train, validation, absent: Vec::new(), unjudged: Vec::new(), untrained: Vec::new() }
+    }
+}
+
 impl Split {
     /// What a user should know of classes that are too small, in one sentence each.
     pub fn notices(&self, dataset: &Dataset) -> Vec<String> {
@@ -251,7 +266,7 @@ mod tests {
     fn small_classes_are_named() {
         let train = Examples { classes: 4, ..of(&[20, 1, 1]) };
         let classes = ["ant", "bee", "cat", "dog"].map(String::from).to_vec();
-        let origin = Origin::Images { folder: "f".into(), division: Division::Folders, classes };
+        let origin = Origin::Images { folder: "f".into(), division: Division::default(), classes, validation: 0 };
         let dataset = Dataset { name: DatasetName::Images, test: train.clone(), train, origin };
         let notices = split(&dataset.train).notices(&dataset);
         assert!(notices[0].contains("no example of dog:"), "{notices:?}");

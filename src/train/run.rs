@@ -12,7 +12,7 @@ use super::nonfinite;
 use super::session::{Kind, Session, Snapshot};
 use super::stopwatch::Stopwatch;
 use super::{Settings, Windows};
-use crate::data::{Dataset, Split, split};
+use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::evaluate::{crops, evaluate_crops};
 use crate::exec::Device;
@@ -87,7 +87,7 @@ pub async fn train(
 /// [`Error::Data`] where none can be held out because no class has two training examples. A network that learns numbers
 /// may be judged by numbers that it was not trained on.
 pub fn split_for(dataset: &Dataset, network: &Network) -> Result<Split> {
-    let parts = split(&dataset.train);
+    let parts = dataset.split();
     if parts.validation.is_empty() || !(parts.untrained.is_empty() || network.learns_numbers()) {
         return Err(Error::Data(format!(
             "no class has two training examples ({} in all), so none can be held out for validation; add examples",

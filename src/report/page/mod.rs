@@ -160,7 +160,7 @@ fn head(report: &Report<'_>) -> String {
 /// Training examples of the updates until the checkpoint, whatever the batch sizes were; `None` where the changes of the run
 /// are not whole.
 fn examples_seen(run: &Run<'_>) -> Option<u64> {
-    let training = crate::data::split(&run.dataset.train).train;
+    let training = run.dataset.split().train;
     let (course, _) = Course::replay(training, run.settings, &run.history.changes_until(run.step)).ok()?;
     Some(course.sampler.examples_seen(run.step))
 }
@@ -171,7 +171,7 @@ fn notes(report: &Report<'_>) -> Vec<String> {
     if let Origin::Synthetic { fallback_reason: Some(reason) } = &run.dataset.origin {
         notes.push(format!("Examples that this program drew stood in for the data set: {reason}."));
     }
-    let notices = crate::data::split(&run.dataset.train).notices(&run.dataset);
+    let notices = run.dataset.split().notices(run.dataset);
     notes.extend(notices.iter().map(|notice| format!("Note: {notice}.")));
     match run.summary {
         None => notes.push(match beyond(report) {
