@@ -365,6 +365,7 @@ fn centred(drawn: &GrayImage) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::data::synthetic;
+    use image::RgbImage;
 
     #[test]
     fn the_middle_keeps_the_proportions() {
@@ -380,6 +381,23 @@ mod tests {
         let picture: DynamicImage = image::RgbImage::from_raw(5, 4, pixels.clone()).unwrap().into();
         assert_eq!(fit(&picture, [4, 5, 3]), pixels);
         assert_eq!(fit(&picture, [4, 5, 1]).len(), 20);
+    }
+
+    #[test]
+    fn grey_is_pillows() {
+        // Pillow 13.0.0: Image.new("RGB", (1, 1), colour).convert("L").getpixel((0, 0))
+        let expected = [
+            ([255, 0, 0], 76),
+            ([0, 255, 0], 150),
+            ([0, 0, 255], 29),
+            ([255; 3], 255),
+            ([10, 200, 30], 124),
+            ([1, 1, 0], 1),
+        ];
+        for (colour, luma) in expected {
+            let picture: DynamicImage = RgbImage::from_pixel(2, 1, image::Rgb(colour)).into();
+            assert_eq!(fit(&picture, [1, 2, 1]), [luma; 2], "{colour:?}");
+        }
     }
 
     #[test]
@@ -440,8 +458,7 @@ mod tests {
         let picture = image::GrayAlphaImage::from_raw(3, 1, pixels).unwrap();
         DynamicImage::from(picture).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         for (ground, expected) in [(255, [255, 100, 204]), (0, [0, 100, 0])] {
-            bytes.set_position(0);
-            let DynamicImage::ImageLuma8(grey) = decode(&mut bytes, ground, MAX_DECODED).unwrap() else {
+            let DynamicImage::ImageLuma8(grey) = decode::decode(bytes.get_ref(), ground, MAX_DECODED).unwrap() else {
                 panic!("it is grey")
             };
             assert_eq!(grey.into_raw(), expected);
