@@ -66,11 +66,24 @@ impl Driver {
 
     /// A browser of its own, as one more person has.
     pub fn browser(&self) -> Browser<'_> {
+        self.browser_with(&["--disable-gpu"])
+    }
+
+    /// A browser that computes with WebGPU, on the software GPU that comes with it; at a page that may
+    /// use it, as this machine's own pages may: the driver's.
+    pub fn browser_with_webgpu(&self) -> Browser<'_> {
+        // Its watchdog ends a software GPU that takes long for a pipeline.
+        let args = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--disable-gpu-watchdog"];
+        let browser = self.browser_with(&args);
+        browser.open(&format!("{}/status", self.address));
+        browser
+    }
+
+    fn browser_with(&self, more: &[&str]) -> Browser<'_> {
         let profile = tempfile::tempdir_in(self.folder.path()).expect("a folder").keep();
         let mut args: Vec<String> = [
             "--headless",
             "--no-sandbox",
-            "--disable-gpu",
             "--disable-quic",
             "--no-first-run",
             "--disable-background-networking",
@@ -80,6 +93,7 @@ impl Driver {
         ]
         .map(String::from)
         .to_vec();
+        args.extend(more.iter().map(|arg| arg.to_string()));
         args.push(format!("--user-data-dir={}", profile.join("profile").display()));
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
@@ -142,6 +156,27 @@ impl Browser<'_> {
     /// What a script's body returns; it finds `args` in `arguments`.
     pub fn script(&self, script: &str, args: Value) -> Value {
         self.ask("execute/sync", json!({"script": script, "args": args}))
+    }
+
+    /// What the body of an async function returns; an exception ends the test.
+    pub fn run_async(&self, body: &str, args: Value) -> Value {
+        let begin = format!(
+            "window.answer = null;
+             (async function () {{ {body} }}).apply(null, arguments).then(
+                 (value) => {{ window.answer = {{ value }}; }},
+                 (error) => {{ window.answer = {{ error: String(error) }}; }});"
+        );
+        self.script(&begin, args);
+        let began = std::time::Instant::now();
+        loop {
+            let answer = self.script("return window.answer", json!([]));
+            assert!(answer["error"].is_null(), "{}", answer["error"]);
+            if !answer.is_null() {
+                return answer["value"].clone();
+            }
+            assert!(began.elapsed() < 10 * LONG, "the script does not end");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 
     /// A command of the browser's developer tools.

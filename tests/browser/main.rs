@@ -10,3 +10,4 @@ mod driver;
 mod files;
 mod page;
 mod seen;
+mod tint;
