@@ -11,3 +11,4 @@ mod files;
 mod page;
 mod seen;
 mod tint;
+mod wasm;

@@ -1,0 +1,78 @@
+//! What runs in the browser, and natively beside it to compare with.
+
+use glassnet::Result;
+use glassnet::data::{Dataset, DatasetName, Examples, Origin};
+use glassnet::exec::{Device, check::run_case};
+use glassnet::net::Network;
+use glassnet::train::{Event, Length, Observer, Overrides, Settings};
+use pollster::block_on;
+
+const NETWORK: &str = r#"name = "small"
+layers = [
+    { type = "input", height = 12, width = 12, channels = 1, crop = true },
+    { type = "conv", filters = 4, kernel = 3, pad = 1, activation = "relu" },
+    { type = "max-pool", size = 2 },
+    { type = "conv", filters = 8, kernel = 3 },
+    { type = "batch-norm" },
+    { type = "relu" },
+    { type = "fc", outputs = 10 },
+    { type = "softmax" },
+]
+"#;
+
+/// The number of cases, then a line for each that fails on the processor.
+#[allow(dead_code)]
+pub fn kernel_cases() -> String {
+    let cases = glassnet::kernels::cases();
+    let mut lines = vec![cases.len().to_string()];
+    for case in &cases {
+        match block_on(run_case(&Device::Cpu, case)) {
+            Ok(outcome) => lines.extend(outcome.failure.map(|failure| format!("{}: {failure}", outcome.case))),
+            Err(error) => lines.push(format!("{}: {error}", case.name)),
+        }
+    }
+    lines.join("\n")
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn event(&mut self, _: &Event<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+/// Bars whose direction and place tell the class.
+fn examples(count: usize) -> Examples {
+    let (mut pixels, labels) = (vec![0; count * 256], (0..count).map(|i| (i % 10) as _).collect());
+    for (i, image) in pixels.chunks_exact_mut(256).enumerate() {
+        let (class, noise) = (i % 10, i / 10 * 37);
+        for (at, pixel) in image.iter_mut().enumerate() {
+            let across = if class < 5 { at % 16 } else { at / 16 };
+            let bar = across / 3 == class % 5;
+            *pixel = (if bar { 200 } else { 20 }) + ((at * 7 + noise) % 50) as u8;
+        }
+    }
+    Examples { shape: [16, 16, 1], classes: 10, pixels, labels, numbers: vec![] }
+}
+
+/// Trains some steps on the processor, then loss and accuracy of the test, the sum of the weights' magnitudes, and the sum
+/// of one example's scores.
+pub fn train() -> Vec<f64> {
+    let network = Network::from_toml(NETWORK, "small.toml").expect("a network");
+    let overrides = Overrides { length: Some(Length::Steps(30)), batch_size: Some(10), ..Overrides::default() };
+    let settings = Settings::resolve(network, &overrides).expect("settings");
+    let (train, test) = (examples(200), examples(50));
+    let data =
+        Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason: None } };
+    let outcome =
+        block_on(glassnet::train::train(&Device::Cpu, &data, &settings, None, &mut Nobody)).expect("it trains");
+    let weights = &outcome.weights;
+    let inspected = block_on(glassnet::inspect::inspect(&Device::Cpu, &settings.network, weights, &data.test, 3));
+    let magnitude = weights.iter().flat_map(|p| &p.weight).map(|w| f64::from(w.abs())).sum();
+    vec![outcome.test.loss, outcome.test.accuracy, magnitude, f64::from(inspected.expect("it is inspected").loss)]
+}
