@@ -17,6 +17,11 @@ fn a_killed_trainer_shows_as_disconnected() {
     page.wait_state("#connection", "disconnected");
     assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
     page.wait_text("#notice", "Disconnected since");
+    // Nobody knows whether it still runs, and nothing else says so.
+    page.wait_text("#state", "was running");
+    assert_eq!(page.script("return document.getElementById('state').dataset.state"), "unknown");
+    assert_eq!(page.text("#connection"), "disconnected");
+    page.wait_text("#time-left", "–");
     for control in
         ["#pause", "#resume", "#one-step", "#learning-rate", "#apply", "#show", "#load", "#restart", "#upload"]
     {
@@ -60,6 +65,8 @@ fn the_page_of_a_run_that_ended_says_so_and_is_served_while_somebody_looks() {
     page.wait_text("#shown-facts", "after step 600");
     std::thread::sleep(Duration::from_secs(7));
     page.wait_state("#connection", "live");
+    assert_eq!((page.text("#connection"), page.text("#state")), ("connected".into(), "ended".into()));
+    assert_eq!(page.script("return document.getElementById('finished').hidden"), false);
     page.assert_quiet(&[]);
     page.browser.close();
     trainer.wait();

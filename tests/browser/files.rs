@@ -123,6 +123,55 @@ fn a_picture_is_classified_and_bad_uploads_are_told_why_not() {
     page.assert_quiet(&[413, 422]);
 }
 
+/// What the board shows at places of the picture of 28 x 28: its red.
+fn board(page: &Page, places: [(u32, u32); 3]) -> Value {
+    page.browser.script(
+        "const pad = document.getElementById('pad');
+        const copy = new OffscreenCanvas(pad.width, pad.height).getContext('2d', { willReadFrequently: true });
+        copy.drawImage(pad, 0, 0);
+        return arguments[0].map(([x, y]) => copy.getImageData(x * pad.width / 28, y * pad.height / 28, 1, 1).data[0]);",
+        json!([places]),
+    )
+}
+
+#[test]
+fn the_board_shows_what_the_answer_beside_it_is_about() {
+    let Some((_turn, driver)) = driver() else { return };
+    let trainer = Trainer::start(&[]);
+    let page = Page::open(&driver, &trainer);
+    page.browser
+        .script("document.getElementById('pad').scrollIntoView({block: 'center', behavior: 'instant'})", json!([]));
+    // Left of the bar, in it, and far from both.
+    let places = [(5, 14), (14, 14), (25, 26)];
+    let none = || page.wait("no answer", "return document.getElementById('try-result').hidden");
+    let stroke: Vec<(i32, i32)> = (-6..=6).map(|y| (-90, 12 * y)).collect();
+    page.browser.draw("#pad", &stroke);
+    assert_answered(&page);
+    assert_eq!(board(&page, places), json!([255, 0, 0]));
+    // An upload replaces the drawing.
+    page.browser.upload("#upload", &trainer.file("bar.png", &png()));
+    wait_for("the picture on the board", || (board(&page, places) == json!([0, 255, 0])).then_some(()));
+    assert_answered(&page);
+    // A file that is no picture leaves neither the picture before nor its answer.
+    page.browser.upload("#upload", &trainer.file("words.png", b"these are words"));
+    page.answer("#try-error");
+    none();
+    assert_eq!(board(&page, places), json!([0, 0, 0]));
+    // What is drawn over a picture is asked about together with it.
+    page.browser.upload("#upload", &trainer.file("bar.png", &png()));
+    assert_answered(&page);
+    let before = page.pictures(&drawn("input")).remove(0).hash;
+    page.look_at("#pad");
+    page.browser.draw("#pad", &stroke);
+    assert_eq!(board(&page, places), json!([255, 255, 0]));
+    page.look_at(&drawn("input"));
+    wait_for("what the network sees", || (page.pictures(&drawn("input"))[0].hash != before).then_some(()));
+    page.browser.click("#pad-clear");
+    none();
+    assert_eq!(board(&page, places), json!([0, 0, 0]));
+    page.assert_quiet(&[422]);
+}
+
 /// Another network's weights.
 fn other_model() -> Vec<u8> {
     let network = Network::preset("fast-mnist").expect("a preset");

@@ -2,12 +2,14 @@
 
 import { byId, el, mark, write } from './dom.js';
 import { clock, exact, integer } from './format.js';
+import { standing } from './standing.js';
 import { changed } from './curves.js';
 
 const SETTINGS = ['learning_rate', 'momentum', 'batch_size', 'l1_decay', 'l2_decay'];
 const CHANGING = ['pause', 'resume', 'step', ...SETTINGS, 'load', 'restart'];
 /** States in which steps can still be made. */
 const GOING = ['starting', 'running', 'paused'];
+const OVER = ['ended', 'stopped', 'failed'];
 
 const idOf = (name) => name.replaceAll('_', '-');
 
@@ -29,11 +31,12 @@ export function controls(command) {
   return {
     kinds: ['run', 'status', 'connection'],
     urgent: true,
-    draw({ run, status, connection }) {
+    draw(store) {
+      const { run, status } = store;
       const able = new Set(run?.controls ?? []);
-      const there = connection.state === 'live' || connection.state === 'stale';
+      const { there } = standing(store);
       document.querySelectorAll('[data-control]').forEach((node) => { node.hidden = run !== null && !able.has(node.dataset.control); });
-      byId('finished').hidden = run === null || CHANGING.some((name) => able.has(name));
+      byId('finished').hidden = run === null || (CHANGING.some((name) => able.has(name)) && !OVER.includes(status?.state));
       byId('settings').hidden = run !== null && !SETTINGS.some((name) => able.has(name));
       const state = status?.state;
       const [pause, resume, step] = [byId('pause'), byId('resume'), byId('one-step')];
@@ -158,9 +161,10 @@ export function changes() {
 export function connection(state, announce) {
   const { connection: { state: name, since, last, refused, retry } } = state;
   const [chip, notice] = [byId('connection'), byId('notice')];
-  write(chip, name);
+  const shown = standing(state);
+  write(chip, shown.connection);
   mark(chip, 'data-state', name);
-  document.body.classList.toggle('old', name === 'stale' || name === 'disconnected');
+  document.body.classList.toggle('old', shown.old);
   mark(notice, 'data-state', name);
   const ago = Math.round((Date.now() - (last ?? since)) / 1000);
   const wait = Math.max(0, Math.ceil(((retry ?? 0) - Date.now()) / 1000));

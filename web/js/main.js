@@ -5,6 +5,7 @@ import { commands } from './command.js';
 import { Frames } from './frame.js';
 import { httpSource } from './source.js';
 import { Store } from './store.js';
+import { standing } from './standing.js';
 import { bar, statistics } from './statistics.js';
 import { curves } from './curves.js';
 import { overTime } from './over-time.js';
@@ -60,12 +61,8 @@ function tellChanges(store, frames) {
       if (was) write(byId('announce'), `The training is ${status.state}. ${status.message ?? ''}`);
       was = status.state;
     }
-    if (kind === 'status') {
-      const others = (status.watchers ?? 1) - 1;
-      write(byId('watchers'), others > 0 ? `${others} more ${others === 1 ? 'page watches' : 'pages watch'} this run.` : '');
-    }
   });
-  setInterval(() => { if (['stale', 'disconnected'].includes(store.state.connection.state)) draw(); }, 1000);
+  setInterval(() => { if (standing(store.state).old) draw(); }, 1000);
 }
 
 /** The button that keeps the display still. */

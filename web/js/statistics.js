@@ -1,6 +1,7 @@
 /** The bar on top and the panel of training statistics. */
 
 import { byId, el, mark, write } from './dom.js';
+import { standing } from './standing.js';
 import { figure, integer, nanoseconds, percent, seconds, shape } from './format.js';
 
 /** A number as text, and as it is for whoever reads the page by program. */
@@ -12,30 +13,35 @@ function show(id, value, text) {
 
 /** The bar on top. It goes on while the display is held, so that whoever pauses sees that it was done. */
 export function bar() {
-  return { kinds: ['run', 'status'], urgent: true, draw: ({ status }) => stands(status) };
+  return { kinds: ['run', 'status', 'connection'], urgent: true, draw: stands };
 }
 
 export function statistics() {
   let facts = null;
   return {
-    kinds: ['run', 'status', 'step'],
-    draw({ run, status, row }) {
+    kinds: ['run', 'status', 'step', 'connection'],
+    draw(store) {
+      const { run, status, row } = store;
       if (run !== facts) about(run);
       facts = run;
       windows(run, status, row);
-      times(row, status);
+      times(row, status, standing(store).going === 'running');
     },
   };
 }
 
-function stands(status) {
+function stands(store) {
+  const { status } = store;
   const state = byId('state');
-  write(state, status?.state ?? '–');
-  mark(state, 'data-state', status?.state ?? '');
+  const { training, look, old } = standing(store);
+  write(state, training);
+  mark(state, 'data-state', look);
+  const others = old ? 0 : (status?.watchers ?? 1) - 1;
+  write(byId('watchers'), others > 0 ? `${others} more ${others === 1 ? 'page watches' : 'pages watch'} this run.` : '');
   const message = byId('state-message');
   const words = [status?.message, status?.no_pictures && `no pictures: ${status.no_pictures}`].filter(Boolean).join('; ');
   message.hidden = words === '';
-  mark(message, 'data-state', status?.state ?? null);
+  mark(message, 'data-state', look || null);
   write(message, words);
   show('step', status?.step, integer);
   show('end', status?.end, integer);
@@ -60,7 +66,7 @@ function windows(run, status, row) {
   }
 }
 
-function times(row, status) {
+function times(row, status, running) {
   const time = row?.time_per_example;
   show('forward', time?.forward_ns, nanoseconds);
   show('backward', time?.backward_ns, nanoseconds);
@@ -68,7 +74,7 @@ function times(row, status) {
   write(byId('clock'), time?.clock ?? '–');
   show('speed', status?.images_per_second, (value) => `${integer(value)} images/s`);
   const { step, end, settings, images_per_second: speed } = status ?? {};
-  const left = status?.state === 'running' && speed > 0 ? ((end - step) * settings.batch_size) / speed : null;
+  const left = running && speed > 0 ? ((end - step) * settings.batch_size) / speed : null;
   show('time-left', left, seconds);
 }
 

@@ -5,6 +5,7 @@ import { integer, shape, words } from './format.js';
 import { classBars } from './bars.js';
 import { plateList } from './plates.js';
 import { said } from './example.js';
+import { standing } from './standing.js';
 
 /** Milliseconds between two questions while somebody draws. */
 const PAUSE = 250;
@@ -27,15 +28,49 @@ export function trial(source) {
   let round = 0;
 
   function clear() {
+    wipe();
+    byId('upload').value = '';
+  }
+
+  /** An empty board, and no word of what was on it. */
+  function wipe() {
     round += 1;
     waiting = newest = null;
     g.fillStyle = colour() ? '#ffffff' : '#000000';
     g.fillRect(0, 0, pad.width, pad.height);
     write(byId('try-error'), '');
+    write(byId('try-none'), 'Nothing was drawn yet.');
+    nothing();
+  }
+
+  /** Takes away what the network said, as where the board shows something else since. */
+  function nothing() {
     byId('try-result').hidden = true;
     byId('try-none').hidden = false;
-    byId('upload').value = '';
     layers.set([], 0);
+  }
+
+  /** Asks about a file, and puts its picture on the board in place of what was there. */
+  async function upload(file) {
+    wipe();
+    write(byId('try-none'), 'Nothing is known of this picture yet.');
+    const mine = round;
+    const picture = await createImageBitmap(file).catch(() => null);
+    if (mine !== round) return;
+    if (picture) put(picture);
+    await ask(async () => file);
+  }
+
+  /** The whole of a picture, as large as the board has room for; transparent parts are grey. */
+  function put(picture) {
+    const scale = Math.min(pad.width / picture.width, pad.height / picture.height);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    const place = [(pad.width - width) / 2, (pad.height - height) / 2, width, height];
+    g.fillStyle = '#808080';
+    g.fillRect(...place);
+    g.imageSmoothingEnabled = scale < 1;
+    g.drawImage(picture, ...place);
+    picture.close();
   }
 
   const colour = () => run?.image?.[2] === 3;
@@ -53,7 +88,10 @@ export function trial(source) {
         const view = await source.classify(await next());
         if (mine === round) show(view);
       } catch (error) {
-        if (mine === round) write(byId('try-error'), error.message);
+        if (mine === round) {
+          nothing();
+          write(byId('try-error'), error.message);
+        }
       }
       await new Promise((resolve) => { setTimeout(resolve, PAUSE - (Date.now() - began)); });
     }
@@ -71,23 +109,31 @@ export function trial(source) {
     layers.set([...view.layers.flatMap(({ plates }) => plates.filter(activation)), ...(view.explanations ?? [])], view.step);
   }
 
+  /** Somebody draws: the board no longer shows what was asked about, and no longer the file alone. */
+  function begun() {
+    round += 1;
+    waiting = null;
+    byId('upload').value = '';
+  }
+
   const drawn = () => new Promise((resolve, reject) => {
     pad.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The browser made no PNG of the drawing.'))), 'image/png');
   });
 
   pen(pad, g, { able: () => able, ink: () => (colour() ? byId('pad-ink').value : '#ffffff'), moved: () => ask(drawn),
-    begun: () => { byId('upload').value = ''; } });
+    begun });
   byId('pad-clear').addEventListener('click', clear);
   byId('pad-again').addEventListener('click', () => { if (newest) ask(newest); });
   byId('upload').addEventListener('change', ({ target }) => {
     const file = target.files[0];
-    if (file) ask(async () => file);
+    if (file) upload(file);
   });
 
   return {
     kinds: ['run', 'connection'],
-    draw({ run: next, connection }) {
-      able = connection.state === 'live' || connection.state === 'stale';
+    draw(store) {
+      const next = store.run;
+      able = standing(store).there;
       ['pad-clear', 'pad-again', 'upload', 'pad-pen', 'pad-ink'].forEach((id) => { byId(id).disabled = !able; });
       if (next?.id === run?.id) return;
       run = next;

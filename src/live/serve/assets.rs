@@ -38,6 +38,7 @@ files! {
     "js/over-time.js", SCRIPT;
     "js/plates.js", SCRIPT;
     "js/source.js", SCRIPT;
+    "js/standing.js", SCRIPT;
     "js/statistics.js", SCRIPT;
     "js/store.js", SCRIPT;
     "js/tests.js", SCRIPT;
