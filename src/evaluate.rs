@@ -185,8 +185,7 @@ fn fitting_program(device: &Device, network: &Network, options: &Options) -> Res
     let limits = device.limits();
     let lower = |batch: usize| {
         let options = Options { batch, ..*options };
-        let program = Program::lower(network, &options)?;
-        program.check_limits(network, &options, &limits).map(|()| program)
+        Program::lower_within(network, &options, &limits)
     };
     lower(options.batch).or_else(|error| match largest_batch(network, options, &limits) {
         Some(batch) => lower(batch),

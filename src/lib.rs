@@ -12,6 +12,7 @@ pub mod formats;
 pub mod inspect;
 pub mod kernels;
 pub mod live;
+pub mod machine;
 pub mod net;
 pub mod pictures;
 pub mod program;

@@ -62,8 +62,7 @@ impl Workload {
     /// The executor of `device`, filled and ready to step.
     pub async fn runner(&self, device: &Device, network: &Network, batch: usize) -> Result<Runner> {
         let options = self.options(batch);
-        let program = Program::lower(network, &options)?;
-        program.check_limits(network, &options, &device.limits())?;
+        let program = Program::lower_within(network, &options, &device.limits())?;
         let mut executor = device.executor(program).await?;
         self.fill(network, executor.as_mut())?;
         let instructions = executor.program().stages(Stage::Batch, Stage::Update);

@@ -55,9 +55,11 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
         ema: settings.ema.map(|decay| decay as f32),
         ..Options::training(batch, source, settings.rule())
     };
-    let program = Program::lower(&network, &options)?;
-    program.check_limits(&network, &options, &limits)?;
-    program.check_limits(&network, &options, &Device::Reference.limits())?;
+    let program = Program::lower_within(&network, &options, &limits)?;
+    // Both at once, where both are on the host; and what is read of them to be compared.
+    let read = 3 * program.memory_plan().first().map_or(0, |(_, bytes)| *bytes);
+    let other = if limits.host.is_some() { program.footprint(limits.host) } else { 0 };
+    program.check_limits(&network, &options, &Device::Reference.limits().beside(read + other))?;
 
     let operations = program.instructions.len();
     note(format_args!("{operations} operations of one step of {} on reference and {}", network.name, device.info()));

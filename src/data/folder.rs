@@ -219,6 +219,9 @@ impl ImageFolder {
                 MAX_BYTES >> 20
             )));
         }
+        let what = format!("{folder}, {count} pictures as {}x{}x{}", shape[0], shape[1], shape[2]);
+        let bytes = bytes.map_or(u64::MAX, |bytes| bytes as u64);
+        crate::machine::check_room(&what, bytes, "take fewer, or a network with a smaller input")?;
         progress(Progress::Reading { folder: self.folder.clone(), pictures: count });
         let mut seen = Seen::default();
         let [train, validation, test] =

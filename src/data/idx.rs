@@ -91,6 +91,7 @@ fn read(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     }
     let sizes = &words[1..];
     let bytes = declared_bytes(path, kind, sizes)?;
+    crate::machine::check_room(&path.display().to_string(), bytes, "use a smaller data set, or end other programs")?;
     let values = next_bytes(&mut file, path, bytes + 1)?;
     let found = values.len() as u64;
     if found < bytes {

@@ -8,7 +8,8 @@ use super::pieces::{self, Chain, Step};
 use super::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
 use crate::error::{Error, Result};
 use crate::kernels::{Args, BufferId, Element, Kernel, Op, Prepare, Prepared, Scalar, Slot, SlotMut};
-use crate::program::{Limits, Program};
+use crate::machine::{free_memory, mib};
+use crate::program::{Host, Limits, Program};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -242,7 +243,8 @@ fn carve<'a, T>(mut rest: &'a mut [T], pieces: &[(usize, usize, usize)], mut han
 fn allocate<T: Clone>(len: usize, value: T, name: &str) -> Result<Vec<T>> {
     let mut vector = Vec::new();
     vector.try_reserve_exact(len).map_err(|_| {
-        Error::TooLarge(format!("no memory for {name} ({} MiB): choose a smaller batch", (len * size_of::<T>()) >> 20))
+        let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+        Error::TooLarge(format!("no memory for {name} ({}): choose a smaller batch", mib(bytes)))
     })?;
     vector.resize(len, value);
     Ok(vector)
@@ -255,6 +257,10 @@ impl<S: Scalar> Executor for HostExecutor<S> {
 
     fn program(&self) -> &Program {
         &self.program
+    }
+
+    fn frees(&self) -> u64 {
+        self.program.memory()
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
@@ -354,22 +360,9 @@ fn processor() -> String {
 }
 
 /// One buffer may be as large as its 32-bit indices and an allocation allow; all of them as large as the memory that is free.
-pub(super) fn limits() -> Limits {
+pub(super) fn limits(host: Host) -> Limits {
     let most = (8 << 30).min(isize::MAX as u64);
-    Limits { max_binding: most, max_buffer: most, memory: free_memory() }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn free_memory() -> Option<u64> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    Some(system.available_memory()).filter(|bytes| *bytes > 0)
-}
-
-/// What 32 bits can address.
-#[cfg(target_arch = "wasm32")]
-fn free_memory() -> Option<u64> {
-    Some(1 << 32)
+    Limits { max_binding: most, max_buffer: most, memory: free_memory(), host: Some(host), beside: 0 }
 }
 
 #[cfg(test)]

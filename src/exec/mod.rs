@@ -15,7 +15,7 @@ pub use transfer::{upload_examples, upload_parameters};
 
 use crate::error::Result;
 use crate::kernels::BufferId;
-use crate::program::{Limits, Program};
+use crate::program::{Host, Limits, Program};
 use serde::Serialize;
 use std::ops::Range;
 use std::pin::Pin;
@@ -88,6 +88,11 @@ pub trait Executor {
         self.program().memory()
     }
 
+    /// Bytes of the host's memory that are free once it is gone, at least.
+    fn frees(&self) -> u64 {
+        0
+    }
+
     /// Overwrites a whole buffer, before everything queued later.
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()>;
 
@@ -149,7 +154,8 @@ impl Device {
     pub fn limits(&self) -> Limits {
         match self {
             Device::Gpu(gpu) => gpu.memory_limits(),
-            Device::Cpu | Device::Reference => host::limits(),
+            Device::Cpu => host::limits(Host::Fast { threads: rayon::current_num_threads() }),
+            Device::Reference => host::limits(Host::Naive),
         }
     }
 

@@ -48,8 +48,11 @@ impl Inspector {
         let source = Source { height, width, channels, examples: batch };
         let limits = device.limits();
         let options = Options { max_binding: limits.max_binding, ..Options::inspection(batch, source) };
-        let program = Program::lower(network, &options)?;
-        program.check_limits(network, &options, &limits)?;
+        let program = Program::lower_sized(network, &options, &limits)?;
+        // What is read of it: one tensor of the whole batch at a time, one example of all, weights and their gradients.
+        let largest = program.memory_plan().first().map_or(0, |(_, bytes)| *bytes);
+        let read = largest + program.memory() / batch as u64 + 8 * program.parameters.len as u64;
+        program.check_limits(network, &options, &limits.beside(read))?;
         let executor = device.executor(program).await?;
         let examples = Examples { shape, classes, pixels: Vec::new(), labels: Vec::new(), numbers: Vec::new() };
         let (device, network) = (device.clone(), network.clone());
@@ -156,6 +159,8 @@ async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<
             let Some(place) = place else { continue };
             let mut tensor = read(executor, node, what, activation_shape(node.output, flat), place).await?;
             tensor.values.truncate(node.output.len());
+            // The rest of the batch takes no memory from here on.
+            tensor.values.shrink_to_fit();
             tensors.push(tensor);
         }
         let Some(places) = places.parameters else { continue };

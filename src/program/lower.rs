@@ -79,7 +79,9 @@ impl Program {
     /// Lowers `network`. Fails on what cannot be indexed or dispatched at all; whether it fits a device is for
     /// [`Program::check_limits`](super::Program::check_limits).
     pub fn lower(network: &Network, options: &Options) -> Result<Program> {
-        check_sizes(network, options)?;
+        if let Some(obstacle) = size_obstacle(network, options)? {
+            return Err(Error::TooLarge(obstacle));
+        }
         let mut planner = Planner::default();
         let inputs = plan_inputs(&mut planner, options.batch);
         let (chunks, examples_per_chunk) = plan_chunks(&mut planner, options)?;
@@ -126,7 +128,11 @@ impl Program {
     }
 }
 
-fn check_sizes(network: &Network, options: &Options) -> Result<()> {
+/// Why 32-bit indices cannot reach everything, where they cannot.
+///
+/// # Errors
+/// What no batch size mends.
+pub(super) fn size_obstacle(network: &Network, options: &Options) -> Result<Option<String>> {
     let Source { height, width, channels, examples } = options.source;
     if options.batch == 0 || options.batch > MAX_BATCH {
         return Err(Error::Settings(format!("a batch size of {} is not within 1 to {MAX_BATCH}", options.batch)));
@@ -138,12 +144,9 @@ fn check_sizes(network: &Network, options: &Options) -> Result<()> {
     for node in &network.nodes {
         let values = (node.output.len() as u128).max(node.input.len() as u128) * options.batch as u128;
         if values > MAX_LEN {
-            return Err(Error::TooLarge(format!(
-                "layer {} would hold {values} values at batch size {}; the limit is {MAX_LEN}: the largest batch size \
-                 within it is {}",
-                node.name,
-                options.batch,
-                MAX_LEN * options.batch as u128 / values
+            return Ok(Some(format!(
+                "layer {} would hold {values} values at batch size {}, and the limit is {MAX_LEN}",
+                node.name, options.batch
             )));
         }
         if matches!(node.layer, Layer::Fc { .. }) && node.input.len() > MAX_FC_INPUTS {
@@ -154,7 +157,17 @@ fn check_sizes(network: &Network, options: &Options) -> Result<()> {
             )));
         }
     }
-    Ok(())
+    let mut weights = 0;
+    for shape in network.parameters() {
+        weights += shape.weight.iter().map(|size| *size as u128).product::<u128>() + shape.bias as u128;
+        if weights > MAX_LEN {
+            return Err(Error::Network(format!(
+                "layer {} brings the network's weights to {weights}, and the limit is {MAX_LEN}; make the layer smaller",
+                shape.layer
+            )));
+        }
+    }
+    Ok(None)
 }
 
 fn plan_inputs(planner: &mut Planner, batch: usize) -> Inputs {

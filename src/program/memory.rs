@@ -1,8 +1,22 @@
 //! What a program takes in memory, whether a device can hold it, and the largest batch that it could.
+//!
+//! On a GPU that is its buffers. On the host come what operations keep beside them, such as packed weights, and what each
+//! thread works in; and what the caller says it needs itself, such as checkpoints.
 
+use super::lower::size_obstacle;
 use super::{Options, Program};
 use crate::error::{Error, Result};
+use crate::machine::mib;
 use crate::net::Network;
+
+/// How a program is computed on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// One naive operation after the other.
+    Naive,
+    /// With packed weights, on so many threads.
+    Fast { threads: usize },
+}
 
 /// What a device can hold, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,14 +25,32 @@ pub struct Limits {
     pub max_binding: u64,
     /// One buffer.
     pub max_buffer: u64,
-    /// All buffers together, where the device tells.
+    /// All of it together, where the device tells.
     pub memory: Option<u64>,
+    /// How the host computes, where it does.
+    pub host: Option<Host>,
+    /// What is needed beside the program.
+    pub beside: u64,
 }
 
 impl Limits {
     /// WebGPU's defaults.
-    pub const WEBGPU: Limits = Limits { max_binding: 128 << 20, max_buffer: 256 << 20, memory: None };
+    pub const WEBGPU: Limits =
+        Limits { max_binding: 128 << 20, max_buffer: 256 << 20, memory: None, host: None, beside: 0 };
+
+    /// The same where so much more is needed beside the program.
+    pub fn beside(self, bytes: u64) -> Limits {
+        Limits { beside: self.beside.saturating_add(bytes), ..self }
+    }
+
+    /// The same once so much more is free.
+    pub fn freed(self, bytes: u64) -> Limits {
+        Limits { memory: self.memory.map(|memory| memory.saturating_add(bytes)), ..self }
+    }
 }
+
+/// What a thread keeps whatever it works on: im2col blocks and panels of matrix products.
+const THREAD: u64 = 1 << 20;
 
 impl Program {
     /// Bytes of all buffers.
@@ -33,6 +65,45 @@ impl Program {
         plan
     }
 
+    /// Bytes that an executor of this program comes to take: its buffers, and on the host what it works in.
+    pub fn footprint(&self, host: Option<Host>) -> u64 {
+        // The data set is packed chunk by chunk before anything is computed.
+        let packed = self.chunks.iter().map(|chunk| 4 * chunk.len as u64).max().unwrap_or(0);
+        self.memory() + host.map_or(0, |host| self.working(host).max(packed))
+    }
+
+    /// Bytes that checkpoints take on the host: the last good state, a newer one, the bytes of its file, and weights by layer.
+    pub fn checkpoints(&self) -> u64 {
+        let Some(trainable) = self.trainable else { return 0 };
+        let parameters = self.parameters.len;
+        let rest = [trainable.state, trainable.average].into_iter().flatten().map(|tensor| tensor.len).sum::<usize>();
+        4 * (3 * (parameters + rest) + 3 * parameters) as u64
+    }
+
+    /// Bytes that are worked in beside the buffers.
+    fn working(&self, host: Host) -> u64 {
+        let bytes = |id: &crate::kernels::BufferId| 4 * self.buffer(*id).len as u64;
+        let ops = || self.instructions.iter().map(|instruction| &instruction.op);
+        match host {
+            // Sums in f64.
+            Host::Naive => ops().flat_map(|op| &op.outputs).map(|id| 2 * bytes(id)).max().unwrap_or(0),
+            Host::Fast { threads } => {
+                let prepared =
+                    || ops().filter_map(|op| Some((op, op.pieces.filter(|pieces| pieces.prepare.is_some())?)));
+                let whole = |(op, pieces): (&crate::kernels::Op, crate::kernels::Pieces)| -> u64 {
+                    pieces.whole.iter().filter_map(|i| op.inputs.get(*i)).map(bytes).sum()
+                };
+                let example = |(op, pieces): (&crate::kernels::Op, crate::kernels::Pieces)| -> u64 {
+                    let all = op.inputs.iter().chain(&op.outputs).map(bytes).sum::<u64>();
+                    all.saturating_sub(whole((op, pieces))) / self.batch as u64
+                };
+                // Padded images, and im2col rows that are no longer than one.
+                let thread = THREAD + 2 * prepared().map(example).max().unwrap_or(0);
+                prepared().map(whole).sum::<u64>() + threads as u64 * thread
+            }
+        }
+    }
+
     fn roots(&self) -> impl Iterator<Item = (&str, u64)> {
         let own = self.buffers.iter().filter(|b| b.parent.is_none());
         own.map(|b| (b.name.as_str(), 4 * (b.len + b.guard) as u64))
@@ -44,19 +115,44 @@ impl Program {
         if let Some((name, bytes)) = self.roots().find(|(_, bytes)| *bytes > most) {
             return Some(format!("{name} needs {} and one buffer may have {}", mib(bytes), mib(most)));
         }
-        let memory = limits.memory?;
-        (self.memory() > memory).then(|| format!("{} are needed and {} are free", mib(self.memory()), mib(memory)))
+        let (memory, needed) = (limits.memory?, self.footprint(limits.host).saturating_add(limits.beside));
+        (needed > memory).then(|| format!("{} are needed and {} are free", mib(needed), mib(memory)))
+    }
+
+    /// Lowers `network` for a device with these limits.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] with the figure and the largest batch size that would fit, where this one does not; as
+    /// [`Program::lower`] otherwise.
+    pub fn lower_within(network: &Network, options: &Options, limits: &Limits) -> Result<Program> {
+        let program = Program::lower_sized(network, options, limits)?;
+        program.check_limits(network, options, limits)?;
+        Ok(program)
+    }
+
+    /// The same, where the limits are still to be checked: only what cannot be indexed is refused.
+    pub(crate) fn lower_sized(network: &Network, options: &Options, limits: &Limits) -> Result<Program> {
+        match size_obstacle(network, options)? {
+            Some(obstacle) => Err(too_large(network, options, limits, &obstacle)),
+            None => Program::lower(network, options),
+        }
     }
 
     /// An error with the figure and the largest batch size that would fit, where this program does not.
     pub fn check_limits(&self, network: &Network, options: &Options, limits: &Limits) -> Result<()> {
-        let Some(obstacle) = self.obstacle(limits) else { return Ok(()) };
-        let remedy = match largest_batch(network, options, limits) {
-            Some(batch) => format!("the largest batch size that fits is {batch}"),
-            None => "not even a batch of 1 fits: the network or the data set is too large for this device".into(),
-        };
-        Err(Error::TooLarge(format!("batch size {} does not fit: {obstacle}; {remedy}", options.batch)))
+        match self.obstacle(limits) {
+            Some(obstacle) => Err(too_large(network, options, limits, &obstacle)),
+            None => Ok(()),
+        }
     }
+}
+
+fn too_large(network: &Network, options: &Options, limits: &Limits, obstacle: &str) -> Error {
+    let remedy = match largest_batch(network, options, limits) {
+        Some(batch) => format!("the largest batch size that fits is {batch}"),
+        None => format!("not even a batch of 1 fits{}", hardest(network, options)),
+    };
+    Error::TooLarge(format!("batch size {} does not fit: {obstacle}; {remedy}", options.batch))
 }
 
 /// The largest batch size up to `options.batch` whose program fits.
@@ -80,7 +176,94 @@ pub fn largest_batch(network: &Network, options: &Options, limits: &Limits) -> O
     Some(low)
 }
 
-/// Bytes for people.
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+/// What of a network takes the most with a batch of one, and what to do about it.
+fn hardest(network: &Network, options: &Options) -> String {
+    let Ok(program) = Program::lower(network, &Options { batch: 1, ..*options }) else {
+        return ": make the network's layers smaller".into();
+    };
+    let data: u64 = program.chunks.iter().map(|chunk| 4 * chunk.len as u64).sum();
+    // Of each weight: itself, its gradient, what the optimizer keeps, and the next of what is updated.
+    let flat = ["parameters", "gradients", "optimizer.state", "average"];
+    let flat = program.roots().filter(|(name, _)| flat.contains(&name.trim_end_matches(".next")));
+    let copies = flat.map(|(_, bytes)| bytes).sum::<u64>() / (4 * program.parameters.len as u64).max(1);
+    let weights = network.parameters().into_iter().map(|shape| (shape.node, (shape.weight_len() + shape.bias) as u64));
+    let weights: Vec<(usize, u64)> = weights.collect();
+    let layer = |i: usize| {
+        let own: u64 = weights.iter().filter(|(node, _)| *node == i).map(|(_, count)| count * copies).sum();
+        4 * (own + 2 * network.nodes[i].output.len() as u64)
+    };
+    let largest = (0..network.nodes.len()).max_by_key(|i| layer(*i)).map(|i| (&network.nodes[i].name, layer(i)));
+    match largest {
+        Some((name, bytes)) if bytes > data => {
+            format!(": layer {name} is the largest, with about {}; make it smaller", mib(bytes))
+        }
+        _ => format!(": the data set alone takes {}; use fewer or smaller examples", mib(data)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::optimizer::Rule;
+    use crate::program::Source;
+
+    const SOURCE: Source = Source { height: 28, width: 28, channels: 1, examples: 100 };
+
+    fn host(memory: u64) -> Limits {
+        let host = Some(Host::Fast { threads: 2 });
+        Limits { max_binding: 8 << 30, max_buffer: 8 << 30, memory: Some(memory), host, beside: 0 }
+    }
+
+    fn training(batch: usize) -> (Network, Options) {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        (network, Options::training(batch, SOURCE, Rule::Adadelta { rho: 0.95, epsilon: 1e-6 }))
+    }
+
+    #[test]
+    fn the_batch_size_that_is_named_fits_and_the_next_does_not() {
+        let (network, options) = training(65_535);
+        for memory in [8 << 20, 100 << 20, 1 << 30] {
+            let limits = host(memory).beside(1 << 20);
+            let Err(Error::TooLarge(why)) = Program::lower_within(&network, &options, &limits) else {
+                panic!("65,535 examples in {memory} bytes");
+            };
+            let largest: usize = why.rsplit(' ').next().expect("a word").parse().expect("a batch size at the end");
+            let fits = |batch| Program::lower_within(&network, &Options { batch, ..options }, &limits).is_ok();
+            assert!(fits(largest) && !fits(largest + 1), "{why}");
+            // What is freed first counts.
+            assert!(Program::lower_within(&network, &options, &limits.freed(64 << 30)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_network_that_never_fits_names_its_largest_layer() {
+        let wide = "layers = [{ type = 'input', height = 28, width = 28, channels = 1 },
+            { type = 'conv', filters = 4, kernel = 3 }, { type = 'fc', outputs = 20000 }, { type = 'fc', outputs = 10 },
+            { type = 'softmax' }]";
+        let network = Network::from_toml(wide, "wide.toml").expect("a network");
+        let (_, options) = training(20);
+        let Err(Error::TooLarge(why)) = Program::lower_within(&network, &options, &host(50 << 20)) else {
+            panic!("it fits");
+        };
+        assert!(why.contains("not even a batch of 1 fits: layer fc1 is the largest"), "{why}");
+        let (network, _) = training(1);
+        let many = Options { source: Source { examples: 100_000, ..SOURCE }, ..options };
+        let Err(Error::TooLarge(why)) = Program::lower_within(&network, &many, &host(50 << 20)) else {
+            panic!("it fits");
+        };
+        assert!(why.contains("the data set alone takes 74.8 MiB"), "{why}");
+    }
+
+    #[test]
+    fn what_overflows_a_buffers_index_is_told_with_the_batch_that_memory_allows_too() {
+        let wide = "layers = [{ type = 'input', height = 28, width = 28, channels = 1 },
+            { type = 'conv', filters = 512, kernel = 3, pad = 1 }, { type = 'fc', outputs = 10 }, { type = 'softmax' }]";
+        let network = Network::from_toml(wide, "wide.toml").expect("a network");
+        let (_, options) = training(65_535);
+        let Err(Error::TooLarge(why)) = Program::lower_within(&network, &options, &host(1 << 30)) else {
+            panic!("it fits");
+        };
+        let largest: usize = why.rsplit(' ').next().expect("a word").parse().expect("a batch size at the end");
+        assert!((10..400).contains(&largest), "no more than memory has room for: {why}");
+    }
 }

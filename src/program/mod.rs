@@ -11,7 +11,7 @@ mod planner;
 mod statistics;
 
 pub use lower::{MAX_BATCH, Options, Source};
-pub use memory::{Limits, largest_batch};
+pub use memory::{Host, Limits, largest_batch};
 pub use planner::{ALIGNMENT, BufferSpec};
 pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStatistics};
 

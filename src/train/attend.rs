@@ -51,6 +51,13 @@ impl<'a> Run<'a> {
                 return Ok(self);
             }
         };
+        // Before anything of the old session goes: what does not fit changes nothing.
+        if change.rebuilds()
+            && let Err(why) = self.session.check_successor(self.device, &settings, &self.dataset.train)
+        {
+            self.observer.event(&Event::Refused { change: &change, why: &why })?;
+            return Ok(self);
+        }
         // What is not finite so far is explained with the settings it came about with.
         let mut snapshot = self.sound_snapshot(step).await?;
         if change.rebuilds() {

@@ -7,7 +7,7 @@ use crate::exec::{Device, Executor, read_reals, upload_examples, write_reals};
 use crate::kernels::Tensor;
 use crate::kernels::batch::Header;
 use crate::net::{Network, Parameters, Shape};
-use crate::program::{Options, Program, Source, Stage};
+use crate::program::{Limits, Options, Program, Source, Stage};
 
 /// Which captures belong to what; the low bits of a capture's tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,28 @@ impl Snapshot {
     }
 }
 
+/// The program for training with `settings`, and what the device can hold.
+fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(Program, Options, Limits)> {
+    let [height, width, channels] = examples.shape;
+    settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
+    let source = Source { height, width, channels, examples: examples.len() };
+    let limits = device.limits();
+    let options = Options {
+        max_binding: limits.max_binding.min(limits.max_buffer),
+        clip_norm: settings.clip_norm.map(|norm| norm as f32),
+        ema: settings.ema.map(|decay| decay as f32),
+        ..Options::training(settings.batch_size, source, settings.rule())
+    };
+    let program = Program::lower_sized(&settings.network, &options, &limits)?;
+    // On a device these take the host's memory, and the device's is weighed.
+    let beside = program.checkpoints() + ORDER * examples.len() as u64;
+    let limits = if limits.host.is_some() { limits.beside(beside) } else { limits };
+    Ok((program, options, limits))
+}
+
+/// Bytes an example of labels and of the order of examples.
+const ORDER: u64 = 16;
+
 /// An executor with a training set on it.
 pub struct Session {
     pub executor: Box<dyn Executor>,
@@ -62,21 +84,13 @@ pub struct Session {
 impl Session {
     /// Lowers the network for training, checks the memory plan, allocates, uploads `examples`.
     pub async fn new(device: &Device, settings: &Settings, examples: &Examples) -> Result<Session> {
-        let [height, width, channels] = examples.shape;
-        settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
-        let source = Source { height, width, channels, examples: examples.len() };
-        let limits = device.limits();
-        let options = Options {
-            max_binding: limits.max_binding.min(limits.max_buffer),
-            clip_norm: settings.clip_norm.map(|norm| norm as f32),
-            ema: settings.ema.map(|decay| decay as f32),
-            ..Options::training(settings.batch_size, source, settings.rule())
-        };
-        let program = Program::lower(&settings.network, &options)?;
+        let (program, options, limits) = plan(device, settings, examples)?;
         for (name, bytes) in program.memory_plan() {
             log::debug!("memory plan: {bytes:>12} bytes  {name}");
         }
-        log::debug!("memory plan: {:>12} bytes in all", program.memory());
+        let footprint = program.footprint(limits.host);
+        log::debug!("memory plan: {:>12} bytes in all, {footprint} with what is worked in", program.memory());
+        log::debug!("memory plan: {:>12} bytes of checkpoints and the order of examples", limits.beside);
         program.check_limits(&settings.network, &options, &limits)?;
         let mut executor = device.executor(program).await?;
         upload_examples(executor.as_mut(), examples)?;
@@ -84,6 +98,17 @@ impl Session {
         let mut session = Session { executor, labels, batch: settings.batch_size };
         session.set_decay(settings.decay())?;
         Ok(session)
+    }
+
+    /// Whether a session with `settings` fits once this one is gone.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) with the largest batch size that fits; as [`Session::new`] otherwise.
+    pub(super) fn check_successor(&self, device: &Device, settings: &Settings, examples: &Examples) -> Result<()> {
+        let (program, options, limits) = plan(device, settings, examples)?;
+        // What belongs to the run stays as it is.
+        let limits = Limits { beside: 0, ..limits }.freed(self.executor.frees());
+        program.check_limits(&settings.network, &options, &limits)
     }
 
     /// From the next step on, weights decay by these factors of L1 and L2.
