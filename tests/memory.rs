@@ -96,6 +96,22 @@ fn whatever_looks_into_a_network_weighs_it_first() {
 }
 
 #[test]
+fn two_executors_side_by_side_are_weighed_together() {
+    let place = Place::with_data(250, 50);
+    std::fs::write(place.path("wide.toml"), WIDE).expect("a file");
+    let check = |batch: usize| {
+        let batch = batch.to_string();
+        let args = ["check", "--lockstep", "--net", "wide.toml", "--device", "cpu", "--batch-size", &batch];
+        limited(&place, 400, &args)
+    };
+    let why = refused(&check(60_000));
+    let batch = largest(&why);
+    assert!((100..3_000).contains(&batch), "{why}");
+    let output = check(batch - batch / 2);
+    assert!(output.status.success(), "half of {batch}: {}", stderr(&output));
+}
+
+#[test]
 fn sizes_that_no_machine_has_are_refused_in_words() {
     let place = Place::with_data(250, 50);
     let conv = |keys: &str| WIDE.replace("filters = 4, kernel = 1", keys);

@@ -12,7 +12,7 @@ use glassnet::exec::lockstep::{Report, lockstep};
 use glassnet::exec::{Device, DeviceInfo, Executor, upload_examples, upload_parameters, write_reals};
 use glassnet::kernels::batch::Header;
 use glassnet::net::Network;
-use glassnet::program::{Options, Program, Source};
+use glassnet::program::{Host, Limits, Options, Program, Source};
 use glassnet::train::{Overrides, Settings};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -55,11 +55,15 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
         ema: settings.ema.map(|decay| decay as f32),
         ..Options::training(batch, source, settings.rule())
     };
-    let program = Program::lower_within(&network, &options, &limits)?;
-    // Both at once, where both are on the host; and what is read of them to be compared.
-    let read = 3 * program.memory_plan().first().map_or(0, |(_, bytes)| *bytes);
-    let other = if limits.host.is_some() { program.footprint(limits.host) } else { 0 };
-    program.check_limits(&network, &options, &Device::Reference.limits().beside(read + other))?;
+    // Both executors at once, where both are on the host, and what is read of them to be compared.
+    let along = |program: &Program| 3 * program.largest_buffer();
+    let along_another = |program: &Program| {
+        let fast = Host::Fast { threads: rayon::current_num_threads() };
+        program.footprint(Some(fast)) + 3 * program.largest_buffer()
+    };
+    let along: fn(&Program) -> u64 = if limits.host.is_some() { along_another } else { along };
+    let program = Program::lower_within(&network, &options, &Limits { along, ..Device::Reference.limits() })?;
+    program.check_limits(&network, &options, &limits)?;
 
     let operations = program.instructions.len();
     note(format_args!("{operations} operations of one step of {} on reference and {}", network.name, device.info()));

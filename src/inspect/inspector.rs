@@ -8,7 +8,7 @@ use crate::formats::layout;
 use crate::kernels::Tensor;
 use crate::kernels::batch::Header;
 use crate::net::{Layer, Network, Node, Parameters, Shape};
-use crate::program::{Options, Program, Source};
+use crate::program::{Limits, Options, Program, Source};
 
 /// Looks again and again: the program is lowered and allocated once.
 pub struct Inspector {
@@ -48,11 +48,12 @@ impl Inspector {
         let source = Source { height, width, channels, examples: batch };
         let limits = device.limits();
         let options = Options { max_binding: limits.max_binding, ..Options::inspection(batch, source) };
-        let program = Program::lower_sized(network, &options, &limits)?;
         // What is read of it: one tensor of the whole batch at a time, one example of all, weights and their gradients.
-        let largest = program.memory_plan().first().map_or(0, |(_, bytes)| *bytes);
-        let read = largest + program.memory() / batch as u64 + 8 * program.parameters.len as u64;
-        program.check_limits(network, &options, &limits.beside(read))?;
+        let along = |program: &Program| {
+            let (batch, weights) = (program.batch as u64, program.parameters.len as u64);
+            program.largest_buffer() + program.memory() / batch + 8 * weights
+        };
+        let program = Program::lower_within(network, &options, &Limits { along, ..limits })?;
         let executor = device.executor(program).await?;
         let examples = Examples { shape, classes, pixels: Vec::new(), labels: Vec::new(), numbers: Vec::new() };
         let (device, network) = (device.clone(), network.clone());

@@ -19,7 +19,7 @@ pub enum Host {
 }
 
 /// What a device can hold, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// One storage buffer binding.
     pub max_binding: u64,
@@ -29,14 +29,16 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// How the host computes, where it does.
     pub host: Option<Host>,
-    /// What is needed beside the program.
+    /// What is needed beside the program, whatever its batch.
     pub beside: u64,
+    /// What a program of some batch needs more.
+    pub along: fn(&Program) -> u64,
 }
 
 impl Limits {
     /// WebGPU's defaults.
     pub const WEBGPU: Limits =
-        Limits { max_binding: 128 << 20, max_buffer: 256 << 20, memory: None, host: None, beside: 0 };
+        Limits { max_binding: 128 << 20, max_buffer: 256 << 20, memory: None, host: None, beside: 0, along: |_| 0 };
 
     /// The same where so much more is needed beside the program.
     pub fn beside(self, bytes: u64) -> Limits {
@@ -58,6 +60,11 @@ impl Program {
         self.roots().map(|(_, bytes)| bytes).sum()
     }
 
+    /// Bytes of the largest buffer.
+    pub fn largest_buffer(&self) -> u64 {
+        self.roots().map(|(_, bytes)| bytes).max().unwrap_or(0)
+    }
+
     /// Every buffer that owns memory, with its size in bytes, largest first: the memory plan.
     pub fn memory_plan(&self) -> Vec<(&str, u64)> {
         let mut plan: Vec<_> = self.roots().collect();
@@ -67,9 +74,10 @@ impl Program {
 
     /// Bytes that an executor of this program comes to take: its buffers, and on the host what it works in.
     pub fn footprint(&self, host: Option<Host>) -> u64 {
-        // The data set is packed chunk by chunk before anything is computed.
+        // Before anything is computed, the data set is packed chunk by chunk, and weights are drawn and joined.
         let packed = self.chunks.iter().map(|chunk| 4 * chunk.len as u64).max().unwrap_or(0);
-        self.memory() + host.map_or(0, |host| self.working(host).max(packed))
+        let uploaded = packed.max(8 * self.parameters.len as u64);
+        self.memory() + host.map_or(0, |host| self.working(host).max(uploaded))
     }
 
     /// Bytes that checkpoints take on the host: the last good state, a newer one, the bytes of its file, and weights by layer.
@@ -115,7 +123,8 @@ impl Program {
         if let Some((name, bytes)) = self.roots().find(|(_, bytes)| *bytes > most) {
             return Some(format!("{name} needs {} and one buffer may have {}", mib(bytes), mib(most)));
         }
-        let (memory, needed) = (limits.memory?, self.footprint(limits.host).saturating_add(limits.beside));
+        let memory = limits.memory?;
+        let needed = (self.footprint(limits.host) + (limits.along)(self)).saturating_add(limits.beside);
         (needed > memory).then(|| format!("{} are needed and {} are free", mib(needed), mib(memory)))
     }
 
@@ -211,7 +220,7 @@ mod tests {
 
     fn host(memory: u64) -> Limits {
         let host = Some(Host::Fast { threads: 2 });
-        Limits { max_binding: 8 << 30, max_buffer: 8 << 30, memory: Some(memory), host, beside: 0 }
+        Limits { max_binding: 8 << 30, max_buffer: 8 << 30, memory: Some(memory), host, beside: 0, along: |_| 0 }
     }
 
     fn training(batch: usize) -> (Network, Options) {

@@ -215,7 +215,14 @@ impl Gpu {
     pub fn memory_limits(&self) -> Limits {
         let limits = self.device().limits();
         let most = limits.max_storage_buffer_binding_size;
-        Limits { max_binding: most, max_buffer: limits.max_buffer_size, memory: None, host: None, beside: 0 }
+        Limits {
+            max_binding: most,
+            max_buffer: limits.max_buffer_size,
+            memory: None,
+            host: None,
+            beside: 0,
+            along: |_| 0,
+        }
     }
 
     /// Whether the device is still there and its driver reported no fault outside of a call that could return it.
