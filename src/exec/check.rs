@@ -29,9 +29,10 @@ struct Poison {
     word: u32,
 }
 
-/// A sum of either real shows. A comparison drops a NaN and takes an infinity; a division drops the infinity. A word that is
-/// no index shows where it is followed, and one that is a good index where only the same one counts.
-const POISONS: [Poison; 2] = [Poison { real: f32::NAN, word: u32::MAX }, Poison { real: f32::INFINITY, word: 0 }];
+/// A sum with a NaN or an infinity shows. A comparison drops a NaN and may take an infinity, or what is nearer than that. A
+/// word that is no index shows where it is followed, and a good index where only the same one counts.
+const POISONS: [Poison; 3] =
+    [Poison { real: f32::NAN, word: u32::MAX }, Poison { real: f32::INFINITY, word: 0 }, Poison { real: 0.0, word: 1 }];
 
 /// A case's verdict.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,6 +87,7 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Outcome> {
 }
 
 /// A device as it runs a case, and what to put around the inputs.
+#[derive(Clone)]
 struct Way {
     device: Device,
     poison: Poison,
@@ -102,8 +104,8 @@ fn ways(device: &Device, kernel: &Kernel) -> Vec<Way> {
         let device = Device::Gpu(Gpu::compiling(gpu, checks, reads));
         Way { device, poison, name }
     };
-    let [nan, infinity] = POISONS;
-    let mut ways = vec![way(On, Buffers, nan, "with bounds checks: ")];
+    let [nan, infinity, zero] = POISONS;
+    let mut ways = [nan, zero].map(|poison| way(On, Buffers, poison, "with bounds checks: ")).to_vec();
     if !kernel.textures.is_empty() {
         ways.push(way(On, Textures, infinity, "with bounds checks, from textures: "));
         ways.push(way(Off, Textures, nan, "without bounds checks, from textures: "));

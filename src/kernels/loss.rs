@@ -193,6 +193,12 @@ pub fn cases() -> Vec<Case> {
             cases.push(b.case(shape, op, Tolerance::sum(c, f64::from(size * size).max(1.0))));
         }
     }
+    // A margin of minus infinity is kept too.
+    let mut b = CaseBuilder::default();
+    let (header, labels) = (b.header(Header::evaluation(1)), b.words(vec![0]));
+    let scores = b.reals(vec![1.0, f32::NEG_INFINITY, 0.5]);
+    let out = Outputs { y: b.out(3), dx: b.out(3), losses: b.out(1), predictions: b.out_words(1) };
+    cases.push(b.case("an infinite margin", hinge([1, 3], header, labels, scores, out), Tolerance::EXACT));
     // Margins of exactly 0 are kept, and ties go to the first class.
     for build in [hinge, mse] {
         let mut b = CaseBuilder::default();

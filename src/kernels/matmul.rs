@@ -126,5 +126,8 @@ pub fn cases() -> Vec<Case> {
         let [m, n, k] = blocking.multiples();
         [[m, n, k], [2 * m, 3 * n, 5 * k], [3 * m, n, 2 * k], [m, 2 * n, 3 * k]].map(|sizes| case(blocking, sizes))
     };
-    Blocking::ALL.into_iter().flat_map(shapes).collect()
+    let mut cases: Vec<Case> = Blocking::ALL.into_iter().flat_map(shapes).collect();
+    // More than one row of a texture.
+    cases.push(case(Blocking::Registers, [16, 8, 2052]));
+    cases
 }

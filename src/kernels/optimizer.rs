@@ -6,16 +6,19 @@
 //! another; the program swaps them at the step's end.
 
 use super::batch::Header;
-use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::{linear, word};
 use super::{
-    Args, Case,
+    Args,
     Element::{F32, U32},
     Kernel, Op, Reference, Scalar, Tensor, Texture,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::{Add, Div, Mul, Sub};
+
+mod cases;
+
+pub use cases::cases;
 
 /// Parameters that share decay and rate; the alignment of tensors in the flat buffer.
 pub const BLOCK: usize = 64;
@@ -483,50 +486,4 @@ fn update_from<T: Step>(
             second_out[own].copy_from_slice(&results[2]);
         }
     }
-}
-
-pub fn cases() -> Vec<Case> {
-    let rules = [
-        Rule::Sgd,
-        Rule::Momentum { momentum: 0.9 },
-        Rule::Nesterov { momentum: 0.9 },
-        Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
-        Rule::Windowgrad { rho: 0.99, epsilon: Epsilon::Beside(1e-8) },
-        Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
-        Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-    ];
-    // ConvNetJS's, with epsilons that tell one place from the other; the other rules are the same there but for L1 decay and
-    // the header's corrections.
-    let exact = [
-        Rule::Sgd,
-        Rule::Adagrad { epsilon: Epsilon::Within(0.01) },
-        Rule::Windowgrad { rho: 0.95, epsilon: Epsilon::Within(0.01) },
-        Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-    ];
-    let shapes = [(1, false), (2, false), (3, true), (67, false), (67, true)];
-    let usual = rules.iter().flat_map(|rule| shapes.map(|(blocks, scaled)| case(*rule, blocks, scaled, false)));
-    let exact = exact.iter().flat_map(|rule| [(1, false), (67, true)].map(|(n, scaled)| case(*rule, n, scaled, true)));
-    also_split(usual.chain(exact).collect(), &["count=4288"])
-}
-
-/// An update of `blocks` blocks, three quarters of whose weights are 0 where L1 decay is to pull at them.
-fn case(rule: Rule, blocks: usize, scaled: bool, zero_is_negative: bool) -> Case {
-    let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
-    let header = Header { learning_rate: 0.37, correction1: 0.271, correction2: 0.002_997, ..Header::evaluation(1) };
-    // Every other block decays, as weights and biases do; each learns at a rate of its own.
-    let factors = |i: usize| [[0.01, 0.02], [0.0, 0.0]][i % 2].into_iter().chain([1.0 - i as f32 / 100.0, f32::NAN]);
-    let (header, factors) = (b.header(header), b.reals((0..blocks).flat_map(factors).collect()));
-    let w = if zero_is_negative { b.sparse(count) } else { b.real(count) };
-    let gradient = b.real(count);
-    let scale = scaled.then(|| b.reals(vec![0.3, f32::NAN]));
-    let state = (rule.slots() > 0).then(|| b.between(rule.slots() * count, 1e-3, 1.0));
-    let w_out = b.out(count);
-    let state = state.map(|before| (before, b.out(before.len)));
-    let op = update(rule, Buffers { header, factors, gradient, scale, zero_is_negative, w, w_out, state });
-    // Adam divides by a root that is small beside the moments here: errors of a few ULP on values near 30.
-    let tolerance = Tolerance { atol: 4e-6, rtol: 8e-6 };
-    let scaled = if scaled { ", scaled" } else { "" };
-    let exact = if zero_is_negative { ", as in ConvNetJS" } else { "" };
-    b.case(format_args!("count={count}{scaled}{exact}"), op, tolerance)
 }

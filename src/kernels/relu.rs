@@ -121,8 +121,8 @@ fn pass(y: &[f32], dy: &[f32], dx: &mut [f32]) {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // The last one needs more than 65,535 workgroups.
-    for count in [1, 63, 64, 65, 127, 252, 256, 260, 1009, 1028, 65_535 * 64 + 1] {
+    // More than one row of a texture, and more than 65,535 workgroups.
+    for count in [1, 63, 64, 65, 127, 252, 256, 260, 1009, 1028, 32_772, 65_535 * 64 + 1] {
         let mut b = CaseBuilder::default();
         let (x, y) = (b.real(count), b.out(count));
         cases.push(b.case(format_args!("count={count}"), forward(x, y), Tolerance::EXACT));

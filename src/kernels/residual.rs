@@ -69,7 +69,8 @@ fn add_up(a: &[f32], b: &[f32], sum: &mut [f32]) {
 }
 
 pub fn cases() -> Vec<Case> {
-    let counts = [1, 63, 64, 65, 127, 252, 256, 260, 1009, 1028];
+    // The last one takes more than one row of a texture.
+    let counts = [1, 63, 64, 65, 127, 252, 256, 260, 1009, 1028, 32_772];
     let case = |count: usize| {
         let mut b = CaseBuilder::default();
         let op = add(b.real(count), b.real(count), b.out(count));

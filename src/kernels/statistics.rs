@@ -365,6 +365,13 @@ pub fn cases() -> Vec<Case> {
         let tolerance = Tolerance { atol: 1e-5 * (lanes * 34) as f64, rtol: 1e-5 };
         cases.push(b.case(&shape, finish(inputs, out), tolerance));
     }
+    // What belongs to no example counts whole.
+    let mut b = CaseBuilder::default();
+    let (header, tensor) = (b.header(Header::evaluation(1)), b.between(1009, -1.0, 2.0));
+    let own = lanes(tensor.len);
+    let out = (b.out_words(own * COUNTS), b.out(own * VALUES));
+    let tolerance = Tolerance::sum(tensor.len / own, 2.0);
+    cases.push(b.case("[1009] of no example", partial(header, tensor, 0, out), tolerance));
     let mut b = CaseBuilder::default();
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 3.0, -7.5, 1e15];
     let (header, tensor) = (b.header(Header::evaluation(1)), b.reals(special.to_vec()));
@@ -385,6 +392,14 @@ pub fn cases() -> Vec<Case> {
         let flags = b.out_words(channels);
         let shape = format!("[{n}, {pixels}, {channels}] valid {valid}");
         cases.push(b.case(shape, dead(header, y, pixels * channels, flags), Tolerance::EXACT));
+    }
+    // Nothing lives but beyond the valid examples.
+    for (n, valid) in [(2, 2), (3, 2)] {
+        let mut b = CaseBuilder::default();
+        let header = b.header(Header::evaluation(valid));
+        let y = b.reals((0..n).flat_map(|example| [if example < valid as usize { -1.0 } else { 1.0 }; 35]).collect());
+        let op = dead(header, y, 35, b.out_words(7));
+        cases.push(b.case(format_args!("[{n}, 5, 7] valid {valid}, all dead"), op, Tolerance::EXACT));
     }
     cases
 }

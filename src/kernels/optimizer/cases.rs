@@ -1,0 +1,92 @@
+//! Cases of the optimisers.
+
+use super::{BLOCK, Buffers, Epsilon, Rule, update};
+use crate::kernels::Case;
+use crate::kernels::batch::Header;
+use crate::kernels::case::{CaseBuilder, Tolerance, also_split};
+
+/// What is updated, and how.
+#[derive(Clone, Copy)]
+struct Setup {
+    rule: Rule,
+    /// Of [`BLOCK`] parameters.
+    blocks: usize,
+    /// Whether the gradient is multiplied.
+    scaled: bool,
+    /// Whether L1 decay pulls at weights that are 0, which three quarters then are.
+    zero_is_negative: bool,
+    /// Whether the state is 0, as before the first step, and gradients are about as large as epsilon.
+    fresh: bool,
+}
+
+const RULES: [Rule; 8] = [
+    Rule::Sgd,
+    Rule::Momentum { momentum: 0.9 },
+    Rule::Nesterov { momentum: 0.9 },
+    Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
+    Rule::Windowgrad { rho: 0.99, epsilon: Epsilon::Beside(1e-8) },
+    Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
+    Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+    Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+];
+
+/// ConvNetJS's, with epsilons that tell one place from the other; the other rules are the same there but for L1 decay and
+/// the header's corrections.
+const EXACT: [Rule; 4] = [
+    Rule::Sgd,
+    Rule::Adagrad { epsilon: Epsilon::Within(0.01) },
+    Rule::Windowgrad { rho: 0.95, epsilon: Epsilon::Within(0.01) },
+    Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+];
+
+/// Epsilons that count: at the first step nothing else is in a numerator, or beside a root.
+const FRESH: [Rule; 7] = [
+    Rule::Adagrad { epsilon: Epsilon::Beside(0.01) },
+    Rule::Adagrad { epsilon: Epsilon::Within(0.001) },
+    Rule::Windowgrad { rho: 0.9, epsilon: Epsilon::Beside(0.01) },
+    Rule::Windowgrad { rho: 0.9, epsilon: Epsilon::Within(0.001) },
+    Rule::Adadelta { rho: 0.9, epsilon: 0.001 },
+    Rule::Adam { beta1: 0.8, beta2: 0.999, epsilon: 0.01 },
+    Rule::AdamW { beta1: 0.8, beta2: 0.999, epsilon: 0.01 },
+];
+
+pub fn cases() -> Vec<Case> {
+    let mut setups = Vec::new();
+    let mut add = |rules: &[Rule], setup: Setup| setups.extend(rules.iter().map(|rule| Setup { rule: *rule, ..setup }));
+    let plain = Setup { rule: Rule::Sgd, blocks: 1, scaled: false, zero_is_negative: false, fresh: false };
+    for (blocks, scaled) in [(1, false), (2, false), (3, true), (67, false), (67, true)] {
+        add(&RULES, Setup { blocks, scaled, ..plain });
+    }
+    // More than the first row of a texture has, and with state more than the second.
+    add(&RULES, Setup { blocks: 32_768 / BLOCK + 1, ..plain });
+    for (blocks, scaled) in [(1, false), (67, true)] {
+        add(&EXACT, Setup { blocks, scaled, zero_is_negative: true, ..plain });
+    }
+    add(&RULES, Setup { blocks: 2, zero_is_negative: true, ..plain });
+    add(&FRESH, Setup { blocks: 2, fresh: true, ..plain });
+    also_split(setups.into_iter().map(case).collect(), &["count=4288"])
+}
+
+fn case(Setup { rule, blocks, scaled, zero_is_negative, fresh }: Setup) -> Case {
+    let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
+    let header = Header { learning_rate: 0.37, correction1: 0.271, correction2: 0.002_997, ..Header::evaluation(1) };
+    // Every other block decays, as weights and biases do; each learns at a rate of its own.
+    let rate = |i: usize| 1.0 - (i % 100) as f32 / 100.0;
+    let factors = |i: usize| [[0.01, 0.02], [0.0, 0.0]][i % 2].into_iter().chain([rate(i), f32::NAN]);
+    let (header, factors) = (b.header(header), b.reals((0..blocks).flat_map(factors).collect()));
+    let w = if zero_is_negative { b.sparse(count) } else { b.real(count) };
+    let gradient = if fresh { b.between(count, -0.05, 0.05) } else { b.real(count) };
+    let scale = scaled.then(|| b.reals(vec![0.3, f32::NAN]));
+    let values = rule.slots() * count;
+    let state = (values > 0).then(|| if fresh { b.reals(vec![0.0; values]) } else { b.between(values, 1e-3, 1.0) });
+    let w_out = b.out(count);
+    let state = state.map(|before| (before, b.out(before.len)));
+    let op = update(rule, Buffers { header, factors, gradient, scale, zero_is_negative, w, w_out, state });
+    // Adam divides by a root that is small beside the moments here: errors of a few ULP on values near 30. At a first step
+    // what is kept is as small as a gradient's square.
+    let tolerance = Tolerance { atol: if fresh { 2e-7 } else { 4e-6 }, rtol: 8e-6 };
+    let scaled = if scaled { ", scaled" } else { "" };
+    let exact = if zero_is_negative { ", as in ConvNetJS" } else { "" };
+    let fresh = if fresh { format!(", first step of {rule:?}") } else { String::new() };
+    b.case(format_args!("count={count}{scaled}{exact}{fresh}"), op, tolerance)
+}
