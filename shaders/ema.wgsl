@@ -3,7 +3,7 @@
 // d = min(decay, (1+t)/(10+t)), t = header.step counting updates from 0. Four parameters an invocation; the count is a
 // multiple of 64.
 
-struct Params { count: u32, decay: f32, reserved0: u32, reserved1: u32 }
+struct Params { count: u32, decay: f32, rest: f32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: array<u32>;
@@ -27,11 +27,19 @@ fn average(
     let i = (group.y * groups.x + group.x) * 64u + lane;
     if i >= p.count / 4u { return; }
     let t = f32(header[0]);
-    let d = min(p.decay, (1.0 + t) / (10.0 + t));
+    // 1 - d: where d is near 1, its rounding would be another window.
+    let rest = max(p.rest, 9.0 / (10.0 + t));
+    var old: vec4f; var value: vec4f;
     if TEXTURES {
-        let old = textureLoad(before_texture, texel(i), 0);
-        after[i] = d * old + (1.0 - d) * textureLoad(w_texture, texel(i), 0);
+        old = textureLoad(before_texture, texel(i), 0);
+        value = textureLoad(w_texture, texel(i), 0);
     } else {
-        after[i] = d * before[i] + (1.0 - d) * w[i];
+        old = before[i];
+        value = w[i];
+    }
+    if rest < 0.5 {
+        after[i] = old + rest * (value - old);
+    } else {
+        after[i] = min(p.decay, (1.0 + t) / (10.0 + t)) * old + rest * value;
     }
 }

@@ -9,7 +9,7 @@
 
 struct Params {
     count: u32, a: f32, b: f32, epsilon: f32,
-    scaled: u32, zero_pull: f32, reserved0: u32, reserved1: u32,
+    scaled: u32, zero_pull: f32, rest_a: f32, rest_b: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -37,6 +37,12 @@ fn scaled(g: vec4f) -> vec4f {
 
 fn effective_gradient(i: u32, g: vec4f, w: vec4f) -> vec4f {
     return scaled(g) + decay_gradient(i, w);
+}
+
+// keep*old + rest*value, keep + rest = 1; keep is rounded to f32, and near 1 only the rest is precise.
+fn mixed(old: vec4f, value: vec4f, keep: f32, rest: f32) -> vec4f {
+    if rest < keep { return old + rest * (value - old); }
+    return keep * old + rest * value;
 }
 
 fn learning_rate(i: u32) -> f32 {
@@ -147,7 +153,7 @@ fn windowgrad(
     if i >= p.count / 4u { return; }
     let w = load_w(i);
     let g = effective_gradient(i, load_gradient(i), w);
-    let s = p.a * load_state(i) + (1.0 - p.a) * g * g;
+    let s = mixed(load_state(i), g * g, p.a, p.rest_a);
     state_out[i] = s;
     w_out[i] = w - learning_rate(i) * g / (sqrt(s + p.b) + p.epsilon);
 }
@@ -164,11 +170,11 @@ fn adadelta(
     let second = p.count / 4u + i;
     let w = load_w(i);
     let g = effective_gradient(i, load_gradient(i), w);
-    let s = p.a * load_state(i) + (1.0 - p.a) * g * g;
+    let s = mixed(load_state(i), g * g, p.a, p.rest_a);
     let u = load_state(second);
     let d = sqrt((u + p.epsilon) / (s + p.epsilon)) * g;
     state_out[i] = s;
-    state_out[second] = p.a * u + (1.0 - p.a) * d * d;
+    state_out[second] = mixed(u, d * d, p.a, p.rest_a);
     w_out[i] = w - learning_rate(i) * d;
 }
 
@@ -176,8 +182,8 @@ fn adadelta(
 // Writes the moments and returns the step.
 fn adam_step(i: u32, g: vec4f) -> vec4f {
     let second = p.count / 4u + i;
-    let m = p.a * load_state(i) + (1.0 - p.a) * g;
-    let v = p.b * load_state(second) + (1.0 - p.b) * g * g;
+    let m = mixed(load_state(i), g, p.a, p.rest_a);
+    let v = mixed(load_state(second), g * g, p.b, p.rest_b);
     state_out[i] = m;
     state_out[second] = v;
     let corrected = sqrt(v / bitcast<f32>(header[6])) + p.epsilon;

@@ -133,6 +133,17 @@ fn a_comparison_trains_exactly_what_train_trains() {
 }
 
 #[test]
+fn constants_hold_for_every_trainer_that_is_compared() {
+    let place = Place::new();
+    let args = ["--trainers", "adadelta,windowgrad", "--steps", "1", "--epsilon", "1e-4", "--rho", "0.5"];
+    let document = document(&mut place.compare(&args));
+    for contestant in array(&document, "contestants") {
+        let trainer = &contestant["trainer"];
+        assert_eq!((number(trainer, "epsilon"), number(trainer, "rho")), (1e-4, 0.5), "{trainer}");
+    }
+}
+
+#[test]
 fn presets_keep_their_own_ways_to_train() {
     let place = Place::new();
     let document = document(&mut place.compare(&["--presets", "convnetjs-mnist,fast-mnist", "--steps", "2"]));
@@ -185,6 +196,8 @@ fn what_cannot_be_compared_leaves_nothing_behind() {
     place.refuses(&["--every", "0"], &["--every must be at least 1"]);
     place.refuses(&["--trainers", "sgd:-1"], &["--learning-rate -1"]);
     place.refuses(&["--trainers", "sgd,adam", "--learning-rate", "0.1"], &["give each trainer its own"]);
+    place.refuses(&["--trainers", "sgd,adam", "--epsilon", "0.1"], &["--epsilon has no effect on the trainer sgd"]);
+    place.refuses(&["--trainers", "adam,adadelta", "--epsilon", "0"], &["--epsilon 0.0 is not a number above"]);
     place.refuses(&["--presets", "convnetjs-mnist,convnetjs-cifar10"], &["convnetjs-cifar10", "channels"]);
 }
 

@@ -293,7 +293,7 @@ fn another_batch_size_goes_on_with_the_same_examples_state_and_average() {
                     return header;
                 }
                 // ConvNetJS counts examples.
-                let counted = larger.trainer.corrections(140 + 32 * (step - 6)).map(|c| 1.0 / c);
+                let counted = larger.trainer.corrections(140 + 32 * (step - 6)).map(|c| (1.0 / c) as f32);
                 Header { correction1: counted[0], correction2: counted[1], ..header }
             };
             let hand = by_hand(&device, &larger, script.state(7), &batches, header);
@@ -319,7 +319,7 @@ fn loaded_weights_begin_with_a_new_optimiser() {
         let (first, second) = (order(&settings, 0), order(&settings, 1));
         let batches: Vec<&[u32]> = first[180..].chunks(20).chain(second[..80].chunks(20)).collect();
         let header = |step: u64, header: Header| {
-            let [correction1, correction2] = settings.trainer.corrections(step - 8);
+            let [correction1, correction2] = settings.trainer.corrections(step - 8).map(|c| c as f32);
             Header { correction1, correction2, ..header }
         };
         let hand = by_hand(&device, &settings, state, &batches, header);

@@ -28,7 +28,7 @@ struct Step {
     valid: usize,
     rule: Rule,
     clip_norm: Option<f32>,
-    ema: Option<f32>,
+    ema: Option<f64>,
 }
 
 /// A number from `low` to `high`.
@@ -140,7 +140,7 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
     let clip_norm = (head[7] < 64).then_some(0.01 * (1.0 + f32::from(head[7])));
     network.training.convnetjs_exact = head[4] >= 192;
     let rule = if network.training.convnetjs_exact { rule(head[7]).as_convnetjs() } else { rule(head[7]) };
-    let ema = (head[6] < 128).then_some(f32::from(head[6]) / 128.0);
+    let ema = (head[6] < 128).then_some(f64::from(head[6]) / 128.0);
     Step { network, batch, valid: pick(head[6], 1, batch), rule, clip_norm, ema }
 }
 

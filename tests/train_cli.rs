@@ -153,6 +153,26 @@ fn the_summary_has_the_promised_fields_and_is_what_json_prints() {
 }
 
 #[test]
+fn a_trainers_constants_can_be_given_and_a_resumed_run_keeps_them() {
+    let place = Place::with_data(TRAIN, TEST);
+    let constants = ["--trainer", "adam", "--epsilon", "1e-3", "--beta1", "0.5", "--beta2", "0.75"];
+    let whole = [&["--steps", "6"][..], &constants].concat();
+    place.train("whole", &whole).assert().success();
+    place.train("plain", &["--steps", "6", "--trainer", "adam"]).assert().success();
+    place.train("run", &[&["--steps", "3"][..], &constants].concat()).assert().success();
+    let config: toml::Table = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8").parse().expect("TOML");
+    for (constant, value) in [("epsilon", 1e-3), ("beta1", 0.5), ("beta2", 0.75)] {
+        assert_eq!(config["trainer"].get(constant), Some(&value.into()), "{constant}");
+    }
+    for flag in ["--epsilon", "--rho", "--beta1", "--beta2"] {
+        assert_fails_with(&mut place.resume("run", &["--steps", "6", flag, "0.5"]), &[flag, "--resume"]);
+    }
+    place.resume("run", &["--steps", "6"]).assert().success();
+    assert!(place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"), "the models differ");
+    assert!(place.bytes("run/model.safetensors") != place.bytes("plain/model.safetensors"), "the constants do nothing");
+}
+
+#[test]
 fn the_configuration_has_every_setting_resolved() {
     let place = Place::with_data(TRAIN, TEST);
     let args = ["--steps", "3", "--trainer", "momentum", "--momentum", "0.8", "--seed", "7", "--l1-decay", "1e-4"];
@@ -787,6 +807,13 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
         ("--ema", "1"),
         ("--ema", "-0.1"),
         ("--ema", "nan"),
+        ("--epsilon", "0"),
+        ("--epsilon", "-0.1"),
+        ("--epsilon", "1e-39"),
+        ("--epsilon", "inf"),
+        ("--rho", "1"),
+        ("--rho", "-0.5"),
+        ("--rho", "nan"),
         ("--batch-size", "0"),
         ("--batch-size", "65536"),
         ("--epochs", "0"),
@@ -798,6 +825,11 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
         assert_fails_with(&mut place.train("run", &[flag, value]), &[flag]);
     }
     assert_fails_with(&mut place.train("run", &["--momentum", "0.5"]), &["--momentum", "--trainer momentum"]);
+    for (flag, value) in [("--beta1", "1"), ("--beta2", "0.99999999"), ("--beta1", "-0.1")] {
+        assert_fails_with(&mut place.train("run", &["--trainer", "adam", flag, value]), &[flag, "is not at least 0"]);
+    }
+    let refused = &mut place.train("run", &["--beta2", "0.5"]);
+    assert_fails_with(refused, &["--beta2 has no effect on the trainer adadelta", "--trainer adam or adamw"]);
     assert!(!place.path("run").exists(), "a run that was refused left a folder");
 }
 

@@ -45,7 +45,7 @@ def trainer(preset, net, graph):
     weights = [p for p in net.parameters() if p.dim() > 1]
     biases = [p for p in net.parameters() if p.dim() == 1]
     groups = [{"params": weights, "weight_decay": 5e-5}, {"params": biases, "weight_decay": 0.0}]
-    return torch.optim.Adadelta(groups, lr=1.0, rho=0.95, eps=1e-8, capturable=graph)
+    return torch.optim.Adadelta(groups, lr=1.0, rho=0.95, eps=1e-6, capturable=graph)
 
 
 class Contestant:

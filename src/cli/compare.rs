@@ -52,6 +52,18 @@ pub struct CompareArgs {
     /// The learning rate, where all have the same trainer [default: the network's own, or the trainer's]
     #[arg(long, value_name = "X", alias = "lr", value_parser = options::number)]
     learning_rate: Option<f64>,
+    /// For windowgrad and adadelta: the share of the running means that each update keeps
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    rho: Option<f64>,
+    /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    epsilon: Option<f64>,
+    /// For adam and adamw: the share of the running mean of gradients that each update keeps
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    beta1: Option<f64>,
+    /// For adam and adamw: the same for the squares of gradients
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    beta2: Option<f64>,
     /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation and the test [default: the
     /// network's own, else none]
     #[arg(long, value_name = "DECAY", value_parser = options::number)]
@@ -85,9 +97,19 @@ impl CompareArgs {
             self.presets.iter().map(|name| Network::preset(name)).collect::<Result<_>>()?
         };
         let length = self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps));
-        let (batch_size, learning_rate, ema) = (self.batch_size, self.learning_rate, self.ema);
-        let convnetjs_exact = self.convnetjs_exact;
-        let overrides = Overrides { length, batch_size, learning_rate, ema, convnetjs_exact, ..Overrides::default() };
+        let CompareArgs { batch_size, learning_rate, rho, epsilon, beta1, beta2, ema, convnetjs_exact, .. } = *self;
+        let overrides = Overrides {
+            length,
+            batch_size,
+            learning_rate,
+            rho,
+            epsilon,
+            beta1,
+            beta2,
+            ema,
+            convnetjs_exact,
+            ..Overrides::default()
+        };
         Ok(Field { networks, trainers: self.trainers.clone(), seeds: self.seeds.clone(), every: self.every, overrides })
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let options = Options {
         max_binding: limits.max_binding,
         clip_norm: settings.clip_norm.map(|norm| norm as f32),
-        ema: settings.ema.map(|decay| decay as f32),
+        ema: settings.ema,
         ..Options::training(batch, source, settings.rule())
     };
     // Both executors at once, where both are on the host, and what is read of them to be compared.

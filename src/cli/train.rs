@@ -91,6 +91,18 @@ struct OverrideArgs {
     /// For --trainer momentum and nesterov
     #[arg(long, value_name = "X", value_parser = options::number)]
     momentum: Option<f64>,
+    /// For --trainer windowgrad and adadelta: the share of the running means that each update keeps
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    rho: Option<f64>,
+    /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    epsilon: Option<f64>,
+    /// For --trainer adam and adamw: the share of the running mean of gradients that each update keeps
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    beta1: Option<f64>,
+    /// For --trainer adam and adamw: the same for the squares of gradients
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    beta2: Option<f64>,
     /// The factor of the sum of |w| in the loss, over weights, not biases
     #[arg(long, value_name = "X", alias = "l1", value_parser = options::number)]
     l1_decay: Option<f64>,
@@ -136,6 +148,10 @@ impl TrainArgs {
             schedule: o.schedule,
             warm_up: o.warm_up,
             momentum: o.momentum,
+            rho: o.rho,
+            epsilon: o.epsilon,
+            beta1: o.beta1,
+            beta2: o.beta2,
             l1_decay: o.l1_decay,
             l2_decay: o.l2_decay,
             clip_norm: o.clip_norm,
@@ -163,6 +179,10 @@ impl TrainArgs {
             ("--schedule", o.schedule.is_some()),
             ("--warm-up", o.warm_up.is_some()),
             ("--momentum", o.momentum.is_some()),
+            ("--rho", o.rho.is_some()),
+            ("--epsilon", o.epsilon.is_some()),
+            ("--beta1", o.beta1.is_some()),
+            ("--beta2", o.beta2.is_some()),
             ("--l1-decay", o.l1_decay.is_some()),
             ("--l2-decay", o.l2_decay.is_some()),
             ("--clip-norm", o.clip_norm.is_some()),

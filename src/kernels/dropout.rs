@@ -9,7 +9,7 @@
 
 use super::batch::{Header, pcg3d};
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
+use super::op::{decimal, linear, word};
 use super::{
     Args, Case,
     Element::{F32, U32},
@@ -40,7 +40,8 @@ impl Params {
         // Odd, so that every layer has another; the first is none of the streams of `batch`.
         let stream = 0xc2b2_ae35 ^ (layer as u32).wrapping_mul(0x9e37_79b1);
         let threshold = (f64::from(rate) * f64::from(1 << 24)) as u32;
-        let scale = (1.0 / (1.0 - f64::from(rate))) as f32;
+        // Of 0.9 as it was written: that in f32 would be 2.4e-7 off, and 0.999 already 1.3e-5.
+        let scale = (1.0 / (1.0 - decimal(rate))) as f32;
         Params { count: word(count), stream, threshold, scale, evaluation: 1.0, reserved: [0; 3] }
     }
 
@@ -152,6 +153,13 @@ mod tests {
 
     fn share(values: impl Iterator<Item = bool>) -> f64 {
         values.map(|hit| f64::from(u8::from(hit))).sum::<f64>() / COUNT as f64
+    }
+
+    #[test]
+    fn what_stays_is_multiplied_by_the_decimal_that_was_meant() {
+        for (rate, scale) in [(0.0, 1.0), (0.5, 2.0), (0.9, 10.0), (0.99, 100.0), (0.999, 1000.0), (0.9999, 10_000.0)] {
+            assert_eq!(Params::new(1, rate, 0).scale, scale, "{rate}");
+        }
     }
 
     #[test]

@@ -301,3 +301,8 @@ fn split(groups: usize, limit: u32) -> [u32; 2] {
 pub(super) fn word(value: usize) -> u32 {
     u32::try_from(value).expect("sizes are capped far below 2^32 by the network's shape rules")
 }
+
+/// The decimal that a constant was read from, the shortest one that rounds to `value`: 0.9, and not 0.899999976.
+pub(super) fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}

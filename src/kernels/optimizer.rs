@@ -38,45 +38,48 @@ pub struct Params {
     pub scaled: u32,
     /// What is subtracted from the sign of a weight that is 0.
     pub zero_pull: f32,
-    pub reserved: [u32; 2],
+    /// 1 - rho or 1 - beta1, rounded once: 1 less the rounded 0.999 is 1.3e-5 off.
+    pub rest_a: f32,
+    /// 1 - beta2.
+    pub rest_b: f32,
 }
 
-/// An update rule with its constants. g is the gradient with the decay's, but for AdamW.
+/// An update rule with its constants, as a user wrote them. g is the gradient with the decay's, but for AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
     /// w' = w - lr*g.
     Sgd,
     /// v' = momentum*v - lr*g, w' = w + v' (ConvNetJS; PyTorch's is the same while lr is constant).
-    Momentum { momentum: f32 },
+    Momentum { momentum: f64 },
     /// v' = momentum*v - lr*g, w' = w + momentum*v' - lr*g (PyTorch's and ConvNetJS's while lr is constant; Sutskever et al.
     /// 2013).
-    Nesterov { momentum: f32 },
+    Nesterov { momentum: f64 },
     /// Duchi, Hazan and Singer (2011), as PyTorch has it: s' = s + g², w' = w - lr*g/(sqrt(s') + eps).
     Adagrad { epsilon: Epsilon },
     /// Adagrad with a window, which PyTorch calls RMSprop: s' = rho*s + (1-rho)g², w' = w - lr*g/(sqrt(s') + eps).
-    Windowgrad { rho: f32, epsilon: Epsilon },
+    Windowgrad { rho: f64, epsilon: Epsilon },
     /// Zeiler, "ADADELTA" (2012), with PyTorch's factor: s' = rho*s + (1-rho)g², d = sqrt((u+eps)/(s'+eps))*g,
     /// u' = rho*u + (1-rho)d², w' = w - lr*d.
-    Adadelta { rho: f32, epsilon: f32 },
+    Adadelta { rho: f64, epsilon: f64 },
     /// Kingma and Ba, "Adam" (2014): m' = b1*m + (1-b1)g, v' = b2*v + (1-b2)g², with bias corrections
     /// c1 = 1-b1^t, c2 = 1-b2^t: w' = w - lr*(m'/c1)/(sqrt(v'/c2) + eps).
-    Adam { beta1: f32, beta2: f32, epsilon: f32 },
+    Adam { beta1: f64, beta2: f64, epsilon: f64 },
     /// Loshchilov and Hutter (2019): Adam on the gradient without decay, and w' less lr*(l2*w + l1*sign(w)).
-    AdamW { beta1: f32, beta2: f32, epsilon: f32 },
+    AdamW { beta1: f64, beta2: f64, epsilon: f64 },
 }
 
 /// What keeps a root in a denominator away from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Epsilon {
     /// sqrt(s) + eps, as in PyTorch.
-    Beside(f32),
+    Beside(f64),
     /// sqrt(s + eps), as in ConvNetJS.
-    Within(f32),
+    Within(f64),
 }
 
 impl Epsilon {
     /// Within the root, and beside it.
-    fn parts(self) -> [f32; 2] {
+    fn parts(self) -> [f64; 2] {
         match self {
             Epsilon::Beside(epsilon) => [0.0, epsilon],
             Epsilon::Within(epsilon) => [epsilon, 0.0],
@@ -117,7 +120,8 @@ impl Rule {
         }
     }
 
-    fn constants(&self) -> [f32; 3] {
+    /// a, b and epsilon of [`Params`].
+    fn constants(&self) -> [f64; 3] {
         match *self {
             Rule::Sgd => [0.0, 0.0, 0.0],
             Rule::Momentum { momentum } | Rule::Nesterov { momentum } => [momentum, 0.0, 0.0],
@@ -217,7 +221,9 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
     let [a, b2, epsilon] = rule.constants();
     let scaled = u32::from(b.scale.is_some());
     let zero_pull = if b.zero_is_negative { 1.0 } else { 0.0 };
-    let params = Params { count: word(count), a, b: b2, epsilon, scaled, zero_pull, reserved: [0; 2] };
+    let [rest_a, rest_b] = [a, b2].map(|share| (1.0 - share) as f32);
+    let [a, b2, epsilon] = [a, b2, epsilon].map(|value| value as f32);
+    let params = Params { count: word(count), a, b: b2, epsilon, scaled, zero_pull, rest_a, rest_b };
     // Where nothing is scaled, nobody reads the scale: any buffer may stand there.
     let mut inputs = vec![b.header, b.factors, b.w, b.gradient, b.scale.unwrap_or(b.factors)];
     let mut outputs = vec![b.w_out];
@@ -237,6 +243,13 @@ trait Number:
     fn from_f32(value: f32) -> Self;
     fn from_f64(value: f64) -> Self;
     fn root(self) -> Self;
+}
+
+/// keep*old + rest*new with keep + rest = 1. Where keep is near 1, its rounding would make a sum of shares that is not 1 and
+/// another window, so that the rest alone says both.
+#[inline(always)]
+fn mixed<N: Number>(old: N, new: N, keep: N, rest: N) -> N {
+    if rest < keep { old + rest * (new - old) } else { keep * old + rest * new }
 }
 
 impl Number for f32 {
@@ -275,6 +288,8 @@ struct Constants<N> {
     a: N,
     b: N,
     epsilon: N,
+    rest_a: N,
+    rest_b: N,
     learning_rate: N,
     corrections: [N; 2],
     /// Of the gradient.
@@ -287,11 +302,14 @@ impl<N: Number> Constants<N> {
         let (p, header): (Params, &[u32]) = (args.params(), args.words(0));
         let real = |i: usize| N::from_f32(f32::from_bits(header[i]));
         let [a, b, epsilon, zero_pull] = [p.a, p.b, p.epsilon, p.zero_pull].map(N::from_f32);
+        let [rest_a, rest_b] = [p.rest_a, p.rest_b].map(N::from_f32);
         let scale = if p.scaled == 1 { N::from_f64(args.real(4)[0].get()) } else { N::ONE };
         Constants {
             a,
             b,
             epsilon,
+            rest_a,
+            rest_b,
             learning_rate: real(4),
             corrections: [real(5), real(6)],
             scale,
@@ -364,7 +382,7 @@ impl Step for Windowgrad {
     const SLOTS: usize = 1;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
-        let s = c.a * s + (N::ONE - c.a) * g * g;
+        let s = mixed(s, g * g, c.a, c.rest_a);
         (w - c.learning_rate * g / ((s + c.b).root() + c.epsilon), [s, unused])
     }
 }
@@ -373,9 +391,9 @@ impl Step for Adadelta {
     const SLOTS: usize = 2;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, u]: [N; 2]) -> (N, [N; 2]) {
-        let s = c.a * s + (N::ONE - c.a) * g * g;
+        let s = mixed(s, g * g, c.a, c.rest_a);
         let d = ((u + c.epsilon) / (s + c.epsilon)).root() * g;
-        (w - c.learning_rate * d, [s, c.a * u + (N::ONE - c.a) * d * d])
+        (w - c.learning_rate * d, [s, mixed(u, d * d, c.a, c.rest_a)])
     }
 }
 
@@ -383,8 +401,8 @@ impl Step for Adam {
     const SLOTS: usize = 2;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [m, v]: [N; 2]) -> (N, [N; 2]) {
-        let m = c.a * m + (N::ONE - c.a) * g;
-        let v = c.b * v + (N::ONE - c.b) * g * g;
+        let m = mixed(m, g, c.a, c.rest_a);
+        let v = mixed(v, g * g, c.b, c.rest_b);
         let root = (v / c.corrections[1]).root() + c.epsilon;
         (w - c.learning_rate * (m / c.corrections[0]) / root, [m, v])
     }

@@ -44,6 +44,17 @@ impl TrainerName {
     /// What others call them.
     const ELSEWHERE: [(TrainerName, &str); 3] =
         [(TrainerName::Windowgrad, "rmsprop"), (TrainerName::Nesterov, "nag"), (TrainerName::Momentum, "sgd-momentum")];
+
+    /// Its constants beside the learning rate, by the names of [`Recipe`]'s entries.
+    pub fn constants(self) -> &'static [&'static str] {
+        match self {
+            TrainerName::Sgd => &[],
+            TrainerName::Momentum | TrainerName::Nesterov => &["momentum"],
+            TrainerName::Adagrad => &["epsilon"],
+            TrainerName::Windowgrad | TrainerName::Adadelta => &["rho", "epsilon"],
+            TrainerName::Adam | TrainerName::AdamW => &["beta1", "beta2", "epsilon"],
+        }
+    }
 }
 
 impl fmt::Display for TrainerName {
@@ -144,9 +155,9 @@ pub struct Recipe {
     /// By what it does.
     pub step_factor: Option<f64>,
     pub momentum: Option<f64>,
-    /// Adadelta's decay of both running means.
+    /// Adadelta's decay of both running means, and Windowgrad's of its own.
     pub rho: Option<f64>,
-    /// Adadelta's and Adam's guard against division by zero.
+    /// The adaptive trainers' guard against division by zero.
     pub epsilon: Option<f64>,
     /// Adam's decay of the first moment.
     pub beta1: Option<f64>,

@@ -38,7 +38,7 @@ pub struct Options {
     /// The largest norm that the update leaves the gradient of all parameters.
     pub clip_norm: Option<f32>,
     /// Keep a moving average of the parameters, with this decay (needs `rule`).
-    pub ema: Option<f32>,
+    pub ema: Option<f64>,
     /// Also the gradients that training never needs: of the input, and of what the loss puts out.
     pub inspect: bool,
     /// Let operations compute neighbouring layers along with their own where they can.

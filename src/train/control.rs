@@ -142,7 +142,7 @@ impl Settings {
             ));
         };
         if !Settings::is_momentum(to) {
-            return refuse(format!("momentum {to} is not at least 0 and below 1"));
+            return refuse(format!("momentum {to} is not at least 0 and below 1, by 1e-7 or more"));
         }
         *momentum = to;
         Ok(())

@@ -61,7 +61,7 @@ fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(Pr
     let options = Options {
         max_binding: limits.max_binding.min(limits.max_buffer),
         clip_norm: settings.clip_norm.map(|norm| norm as f32),
-        ema: settings.ema.map(|decay| decay as f32),
+        ema: settings.ema,
         ..Options::training(settings.batch_size, source, settings.rule())
     };
     let program = Program::lower_sized(&settings.network, &options, &limits)?;

@@ -55,7 +55,7 @@ impl Trainer {
             }
             TrainerName::Adadelta => {
                 let rho = or(recipe.rho, 0.95);
-                Trainer::Adadelta { learning_rate: rate(1.0), rho, epsilon: epsilon(1e-8) }
+                Trainer::Adadelta { learning_rate: rate(1.0), rho, epsilon: epsilon(1e-6) }
             }
             TrainerName::Adam => Trainer::Adam { learning_rate: rate(1e-3), beta1, beta2, epsilon: epsilon(1e-8) },
             TrainerName::AdamW => Trainer::AdamW { learning_rate: rate(1e-3), beta1, beta2, epsilon: epsilon(1e-8) },
@@ -98,6 +98,21 @@ impl Trainer {
         }
     }
 
+    /// Its constants beside the learning rate, by the names that descriptions and options use.
+    pub fn constants(&self) -> Vec<(&'static str, f64)> {
+        match *self {
+            Trainer::Sgd { .. } => Vec::new(),
+            Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => vec![("momentum", momentum)],
+            Trainer::Adagrad { epsilon, .. } => vec![("epsilon", epsilon)],
+            Trainer::Windowgrad { rho, epsilon, .. } | Trainer::Adadelta { rho, epsilon, .. } => {
+                vec![("rho", rho), ("epsilon", epsilon)]
+            }
+            Trainer::Adam { beta1, beta2, epsilon, .. } | Trainer::AdamW { beta1, beta2, epsilon, .. } => {
+                vec![("beta1", beta1), ("beta2", beta2), ("epsilon", epsilon)]
+            }
+        }
+    }
+
     /// Of momentum and nesterov.
     pub fn momentum(&self) -> Option<f64> {
         match *self {
@@ -110,28 +125,21 @@ impl Trainer {
     pub fn rule(&self) -> Rule {
         match *self {
             Trainer::Sgd { .. } => Rule::Sgd,
-            Trainer::Momentum { momentum, .. } => Rule::Momentum { momentum: momentum as f32 },
-            Trainer::Nesterov { momentum, .. } => Rule::Nesterov { momentum: momentum as f32 },
-            Trainer::Adagrad { epsilon, .. } => Rule::Adagrad { epsilon: Epsilon::Beside(epsilon as f32) },
-            Trainer::Windowgrad { rho, epsilon, .. } => {
-                Rule::Windowgrad { rho: rho as f32, epsilon: Epsilon::Beside(epsilon as f32) }
-            }
-            Trainer::Adadelta { rho, epsilon, .. } => Rule::Adadelta { rho: rho as f32, epsilon: epsilon as f32 },
-            Trainer::Adam { beta1, beta2, epsilon, .. } => {
-                Rule::Adam { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
-            }
-            Trainer::AdamW { beta1, beta2, epsilon, .. } => {
-                Rule::AdamW { beta1: beta1 as f32, beta2: beta2 as f32, epsilon: epsilon as f32 }
-            }
+            Trainer::Momentum { momentum, .. } => Rule::Momentum { momentum },
+            Trainer::Nesterov { momentum, .. } => Rule::Nesterov { momentum },
+            Trainer::Adagrad { epsilon, .. } => Rule::Adagrad { epsilon: Epsilon::Beside(epsilon) },
+            Trainer::Windowgrad { rho, epsilon, .. } => Rule::Windowgrad { rho, epsilon: Epsilon::Beside(epsilon) },
+            Trainer::Adadelta { rho, epsilon, .. } => Rule::Adadelta { rho, epsilon },
+            Trainer::Adam { beta1, beta2, epsilon, .. } => Rule::Adam { beta1, beta2, epsilon },
+            Trainer::AdamW { beta1, beta2, epsilon, .. } => Rule::AdamW { beta1, beta2, epsilon },
         }
     }
 
     /// Adam's 1 - beta^t for both moments at update `t`, counted from 1; 1 for the other trainers.
-    pub fn corrections(&self, t: u64) -> [f32; 2] {
+    pub fn corrections(&self, t: u64) -> [f64; 2] {
         match *self {
             Trainer::Adam { beta1, beta2, .. } | Trainer::AdamW { beta1, beta2, .. } => {
-                let power = |beta: f64| (1.0 - beta.powf(t as f64)) as f32;
-                [power(beta1), power(beta2)]
+                [beta1, beta2].map(|beta| 1.0 - beta.powf(t as f64))
             }
             _ => [1.0, 1.0],
         }
@@ -177,6 +185,13 @@ pub struct Overrides {
     pub schedule: Option<ScheduleName>,
     pub warm_up: Option<f64>,
     pub momentum: Option<f64>,
+    /// Of windowgrad and adadelta.
+    pub rho: Option<f64>,
+    /// Of the adaptive trainers.
+    pub epsilon: Option<f64>,
+    /// Of adam and adamw, as `beta2`.
+    pub beta1: Option<f64>,
+    pub beta2: Option<f64>,
     pub l1_decay: Option<f64>,
     pub l2_decay: Option<f64>,
     pub clip_norm: Option<f64>,
@@ -200,11 +215,17 @@ impl Settings {
         let name = overrides.trainer.unwrap_or(own);
         let mut constants = if name == own { recipe.clone() } else { Recipe::default() };
         constants.learning_rate = overrides.learning_rate.or(constants.learning_rate);
-        constants.momentum = overrides.momentum.or(constants.momentum);
-        if overrides.momentum.is_some() && !matches!(name, TrainerName::Momentum | TrainerName::Nesterov) {
-            return Err(Error::Settings(format!(
-                "--momentum has no effect on the trainer {name}: use --trainer momentum or nesterov"
-            )));
+        for (constant, own, given) in [
+            ("momentum", &mut constants.momentum, overrides.momentum),
+            ("rho", &mut constants.rho, overrides.rho),
+            ("epsilon", &mut constants.epsilon, overrides.epsilon),
+            ("beta1", &mut constants.beta1, overrides.beta1),
+            ("beta2", &mut constants.beta2, overrides.beta2),
+        ] {
+            if given.is_some() && !name.constants().contains(&constant) {
+                return Err(no_effect(constant, name));
+            }
+            *own = given.or(*own);
         }
         let convnetjs_exact = overrides.convnetjs_exact || recipe.convnetjs_exact;
         if convnetjs_exact {
@@ -293,8 +314,14 @@ impl Settings {
             convnetjs::check(&self.trainer, &self.schedule)?;
         }
         check_crops(self.test_crops)?;
-        if let Some(momentum) = self.trainer.momentum().filter(|momentum| !Settings::is_momentum(*momentum)) {
-            return refuse(format!("--momentum {momentum} is not at least 0 and below 1"));
+        for (name, value) in self.trainer.constants() {
+            let (legal, rule) = match name {
+                "epsilon" => (Settings::is_rate(value), "a number above 1.2e-38 and below 3.4e38"),
+                _ => (Settings::is_momentum(value), "at least 0 and below 1, by 1e-7 or more"),
+            };
+            if !legal {
+                return refuse(format!("--{name} {value:?} is not {rule}"));
+            }
         }
         if !(1..=MAX_BATCH).contains(&self.batch_size) {
             return refuse(format!("--batch-size {} is not within 1 to {MAX_BATCH}", self.batch_size));
@@ -321,7 +348,8 @@ impl Settings {
     }
 
     pub(super) fn is_momentum(momentum: f64) -> bool {
-        (0.0..1.0).contains(&momentum)
+        // 0.99999999 is 1 in f32.
+        (0.0..1.0).contains(&momentum) && (momentum as f32) < 1.0
     }
 
     pub(super) fn is_decay(decay: f64) -> bool {
@@ -375,26 +403,36 @@ impl Settings {
             training: true,
             place: None,
             learning_rate: self.learning_rate(moment.progress) as f32,
-            correction1,
-            correction2,
+            correction1: correction1 as f32,
+            correction2: correction2 as f32,
         }
     }
+}
+
+/// The refusal of a constant that the trainer `name` does not have.
+fn no_effect(constant: &str, name: TrainerName) -> Error {
+    let having = TrainerName::ALL.iter().filter(|(other, _)| other.constants().contains(&constant));
+    let having: Vec<&str> = having.map(|(_, text)| *text).collect();
+    let list = match having.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => having.concat(),
+    };
+    Error::Settings(format!("--{constant} has no effect on the trainer {name}: use --trainer {list}, or leave it out"))
 }
 
 /// The recipe that was really used, so that a model file tells how it was trained.
 fn recorded(recipe: &Recipe, name: TrainerName, trainer: &Trainer) -> Recipe {
     let mut used = Recipe { epochs: recipe.epochs, trainer: Some(name), ..Recipe::default() };
     used.learning_rate = Some(trainer.learning_rate());
-    match *trainer {
-        Trainer::Sgd { .. } => {}
-        Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => used.momentum = Some(momentum),
-        Trainer::Adagrad { epsilon, .. } => used.epsilon = Some(epsilon),
-        Trainer::Windowgrad { rho, epsilon, .. } | Trainer::Adadelta { rho, epsilon, .. } => {
-            (used.rho, used.epsilon) = (Some(rho), Some(epsilon))
-        }
-        Trainer::Adam { beta1, beta2, epsilon, .. } | Trainer::AdamW { beta1, beta2, epsilon, .. } => {
-            (used.beta1, used.beta2, used.epsilon) = (Some(beta1), Some(beta2), Some(epsilon));
-        }
+    for (name, value) in trainer.constants() {
+        let constant = match name {
+            "momentum" => &mut used.momentum,
+            "rho" => &mut used.rho,
+            "beta1" => &mut used.beta1,
+            "beta2" => &mut used.beta2,
+            _ => &mut used.epsilon,
+        };
+        *constant = Some(value);
     }
     used
 }
@@ -410,7 +448,7 @@ mod tests {
     #[test]
     fn the_default_preset_trains_as_convnetjs_does() {
         let settings = resolve(Overrides::default()).expect("the preset's own settings are valid");
-        assert_eq!(settings.trainer, Trainer::Adadelta { learning_rate: 1.0, rho: 0.95, epsilon: 1e-8 });
+        assert_eq!(settings.trainer, Trainer::Adadelta { learning_rate: 1.0, rho: 0.95, epsilon: 1e-6 });
         assert_eq!((settings.batch_size, settings.l2_decay, settings.l1_decay), (20, 5e-5, 0.0));
     }
 
@@ -445,7 +483,49 @@ mod tests {
         for decay in [-0.1, 1.0, 0.999_999_99, f64::NAN] {
             assert!(message(Overrides { ema: Some(decay), ..base.clone() }).contains("--ema"));
         }
-        assert!(message(Overrides { momentum: Some(0.5), ..base }).contains("--trainer momentum"));
+        for momentum in [-0.1, 1.0, 0.999_999_99, f64::NAN] {
+            let refused = Overrides { trainer: Some(TrainerName::Momentum), momentum: Some(momentum), ..base.clone() };
+            assert!(
+                message(refused).contains(&format!("--momentum {momentum:?} is not at least 0 and below 1, by 1e-7"))
+            );
+            assert!(message(Overrides { rho: Some(momentum), ..base.clone() }).contains("--rho"));
+        }
+        for epsilon in [0.0, -1e-8, 1e-39, 1e39, f64::NAN, f64::INFINITY] {
+            let refused = message(Overrides { epsilon: Some(epsilon), ..base.clone() });
+            assert!(refused.contains(&format!("--epsilon {epsilon:?} is not a number above 1.2e-38")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_constant_goes_to_the_trainers_that_have_it_and_others_refuse_it() {
+        let given = |constant: &str, value| {
+            let is = |name: &str| (name == constant).then_some(value);
+            let [momentum, rho, epsilon] = ["momentum", "rho", "epsilon"].map(is);
+            Overrides { momentum, rho, epsilon, beta1: is("beta1"), beta2: is("beta2"), ..Overrides::default() }
+        };
+        for (name, text) in TrainerName::ALL {
+            for constant in ["momentum", "rho", "epsilon", "beta1", "beta2"] {
+                let resolved = resolve(Overrides { trainer: Some(name), ..given(constant, 0.25) });
+                let own = Trainer::new(name, &Recipe::default()).constants().iter().any(|(own, _)| *own == constant);
+                assert_eq!(name.constants().contains(&constant), own, "{text} {constant}");
+                match resolved {
+                    Ok(settings) => {
+                        assert!(settings.trainer.constants().contains(&(constant, 0.25)), "{text} {constant}");
+                        // And a run folder's description brings it back.
+                        let network = Network::from_toml(&settings.network.to_toml(), "recorded").expect("valid");
+                        let again = Settings::resolve(network, &Overrides::default()).expect("valid");
+                        assert_eq!(again.trainer, settings.trainer);
+                    }
+                    Err(refused) => {
+                        assert!(!own, "{refused}");
+                        let expected = format!("--{constant} has no effect on the trainer {text}: use --trainer ");
+                        assert!(refused.to_string().contains(&expected), "{refused}");
+                    }
+                }
+            }
+        }
+        let refused = resolve(given("beta1", 0.5)).expect_err("adadelta has none").to_string();
+        assert!(refused.contains("use --trainer adam or adamw, or leave it out"), "{refused}");
     }
 
     #[test]

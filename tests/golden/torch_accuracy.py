@@ -62,7 +62,7 @@ def make_trainer(name, net):
     groups = [{"params": weights, "weight_decay": L2}, {"params": biases, "weight_decay": 0.0}]
     if name == "adam":
         return torch.optim.Adam(groups, lr=1e-3)
-    return torch.optim.Adadelta(groups, lr=1.0, rho=0.95, eps=1e-8)
+    return torch.optim.Adadelta(groups, lr=1.0, rho=0.95, eps=1e-6)
 
 
 @torch.no_grad()

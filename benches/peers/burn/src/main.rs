@@ -71,7 +71,7 @@ impl Contestant {
         let (optimizer, learning_rate) = match preset {
             Preset::VggMnist => (AdamConfig::new().with_epsilon(1e-8).init(), 1e-3),
             Preset::ConvnetjsMnist => {
-                (ModuleOptimizer::from(Adadelta { rho: 0.95, epsilon: 1e-8, l2_decay: 5e-5 }), 1.0)
+                (ModuleOptimizer::from(Adadelta { rho: 0.95, epsilon: 1e-6, l2_decay: 5e-5 }), 1.0)
             }
         };
         let size = preset.image_size();
