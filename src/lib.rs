@@ -19,6 +19,7 @@ pub mod program;
 mod reading;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod report;
+pub mod text;
 pub mod train;
 pub mod words;
 

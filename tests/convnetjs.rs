@@ -321,15 +321,223 @@ fn fields_that_are_missing_wrong_or_unknown_are_named_with_their_layer() {
     let message = refusal("conv_pool", |layers| layers[3]["stride"] = json!("two"));
     assert_says(&message, &["layer 4", "string \"two\"", "expected a whole number"]);
     assert_says(&refusal("svm", |layers| layers[0]["out_sx"] = json!(-1)), &["layer 1", "`-1`", "a whole number"]);
-    assert_says(&refusal("svm", |layers| layers[2]["stride"] = json!(1)), &["layer 3", "unknown field `stride`"]);
     let message = refusal("svm", |layers| layers[2]["layer_type"] = json!("quadtransform"));
     assert_says(&message, &["layer 3", "unknown layer_type `quadtransform`", "`maxout`"]);
     let message = refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!("AAAA"));
     assert_says(&message, &["layer 2", "string \"AAAA\"", "keyed by index"]);
     let message = refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!({"0": 1.0, "2": 1.0}));
     assert_says(&message, &["layer 2", "1 is missing"]);
-    let message = refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!({"length": 1.0}));
-    assert_says(&message, &["layer 2", "key `length` is no index"]);
+    let message = refusal("conv_pool", |layers| layers[3]["stride"] = json!(2.5));
+    assert_says(&message, &["layer 4", "`stride` is `2.5`", "a whole number"]);
+    let message = refusal("conv_pool", |layers| layers[3]["stride"] = Value::Null);
+    assert_says(&message, &["layer 4", "`stride` is null", "NaN and infinity"]);
+    let message = refusal("svm", |layers| layers[1]["filters"][0]["sx"] = json!("A"));
+    assert_says(&message, &["layer 2", "the string \"A\"", "a whole number"]);
+}
+
+/// `JSON.parse` keeps keys that nobody asks for, and `net.fromJSON` passes them over.
+#[test]
+fn keys_that_convnetjs_passes_over_are_passed_over() {
+    let mut snapshot = case("conv_pool")["snapshot"].clone();
+    let plain = read(&snapshot, "net");
+    snapshot["saved"] = json!({"by": ["a page", null], "at": 1e9});
+    snapshot["glassnet"] = json!("not ours");
+    for layer in snapshot["layers"].as_array_mut().expect("a list") {
+        (layer["name"], layer["activation"], layer["grad"]) = (json!("mine"), json!({"relu": [true]}), Value::Null);
+        if layer.get("filters").is_some() {
+            layer["biases"]["dw"] = json!({"0": 1});
+            layer["filters"][0]["label"] = json!("first");
+        }
+    }
+    for place in [1, 3] {
+        if let Some(numbers) = snapshot["layers"][place]["biases"]["w"].as_object_mut() {
+            numbers.extend([("length".to_string(), json!(4)), ("BYTES_PER_ELEMENT".to_string(), json!(8))]);
+        }
+    }
+    assert_eq!(read(&snapshot, "net"), plain);
+}
+
+/// JavaScript has one kind of number, and other programs write its whole ones as 24.0 or 2.4e1.
+#[test]
+fn whole_numbers_may_be_written_as_any_number() {
+    let text = case("svm")["snapshot"].to_string();
+    let plain = Model::from_convnetjs(text.as_bytes(), "net.json").expect("a snapshot");
+    let keys = ["sx", "sy", "stride", "pad", "in_depth", "out_depth", "out_sx", "out_sy", "num_inputs", "depth"];
+    for ending in [".0", ".000", "e0", ".0E+0"] {
+        let mut other = text.clone();
+        for digit in 0..10 {
+            for key in keys {
+                for end in [",", "}"] {
+                    other =
+                        other.replace(&format!("\"{key}\":{digit}{end}"), &format!("\"{key}\":{digit}{ending}{end}"));
+                }
+            }
+        }
+        assert!(other.len() > text.len() + 20);
+        assert_eq!(Model::from_convnetjs(other.as_bytes(), "net.json").expect("a snapshot"), plain, "{ending}");
+    }
+}
+
+#[test]
+fn a_snapshot_comes_in_every_encoding_that_editors_save() {
+    let text = case("conv_pool")["snapshot"].to_string();
+    let plain = Model::from_convnetjs(text.as_bytes(), "net.json").expect("a snapshot");
+    let units: Vec<u16> = text.encode_utf16().collect();
+    let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+    let marked = |mark: &[u8], bytes: &[u8]| [mark, bytes].concat();
+    for (what, file) in [
+        ("UTF-8 with a byte order mark", marked(b"\xef\xbb\xbf", text.as_bytes())),
+        ("UTF-16", marked(b"\xff\xfe", &little)),
+        ("UTF-16, big end first", marked(b"\xfe\xff", &big)),
+        ("UTF-16 without a mark", little.clone()),
+    ] {
+        assert_eq!(Model::from_convnetjs(&file, "net.json").expect(what), plain, "{what}");
+    }
+    assert_says(&message_of(&marked(b"\xff\xfe", &little[..little.len() - 1])), &["half a character"]);
+    assert_says(&message_of(&marked(b"\xff\xfe\x00\x00", &[b'{', 0, 0, 0])), &["UTF-32", "save it as UTF-8"]);
+}
+
+#[test]
+fn what_python_writes_for_no_number_is_named() {
+    let text = case("svm")["snapshot"].to_string();
+    let start = text.find("\"w\":[").expect("a list") + 5;
+    let end = start + text[start..].find(',').expect("several numbers");
+    for word in ["NaN", "Infinity", "-Infinity"] {
+        let message = message_of([&text[..start], word, &text[end..]].concat().as_bytes());
+        assert_says(&message, &["layer 2", &format!("({word} is no number in JSON)")]);
+    }
+}
+
+#[test]
+fn an_error_is_not_as_long_as_the_file() {
+    let long = "x".repeat(171_657);
+    for message in [
+        refusal("svm", |layers| layers[1]["filters"][0]["w"] = json!(long)),
+        refusal("svm", |layers| layers[1]["stride"] = json!(long)),
+        refusal("svm", |layers| layers[1]["layer_type"] = json!(long)),
+        refusal("svm", |layers| *layers = json!(long)),
+        refusal("svm", |layers| layers[1]["filters"] = json!(long)),
+    ] {
+        assert_says(&message, &["xxxx…", "net.toJSON()"]);
+        assert!(message.len() < 500, "{message}");
+    }
+    let message = refusal("svm", |layers| layers[1]["layer_type"] = json!("a\n\u{1b}[2J"));
+    assert_says(&message, &["`a\\n\\u{1b}[2J`"]);
+}
+
+/// A network with all that ConvNetJS has no words for.
+fn worded() -> Model {
+    let mut network = network(
+        "layers = [{type = 'input', height = 5, width = 4, channels = 1}, {type = 'dropout', rate = 0.25}, \
+         {type = 'fc', outputs = 3, rate_factor = 2.0, decay_factor = 0.5}, {type = 'softmax', label_smoothing = 0.125}]\n\
+         augmentation = {flip = true, pad = 1}\ntraining = {trainer = 'adam', epochs = 2}",
+    );
+    network.name = "with words".into();
+    let extra = json!({"dataset": "images", "classes": ["a", "b", "c"], "image": [6, 5, 1], "step": 7});
+    Model { parameters: network.initial_parameters(1), network, extra }
+}
+
+#[test]
+fn what_convnetjs_has_no_words_for_survives_its_snapshot() {
+    for exact in [false, true] {
+        let mut model = worded();
+        model.network.training.convnetjs_exact = exact;
+        let snapshot = written(&model);
+        assert_eq!(read(&snapshot, "other"), model);
+        assert_eq!(written(&read(&snapshot, "other")), snapshot);
+    }
+}
+
+#[test]
+fn layers_count_for_more_than_the_words_beside_them() {
+    let model = worded();
+    let mut edited = written(&model);
+    edited["layers"][1]["drop_prob"] = json!(0.5);
+    let back = read(&edited, "edited");
+    assert_eq!((back.network.nodes[1].layer, &back.network.name[..]), (Layer::Dropout { rate: 0.5 }, "edited"));
+    assert_eq!(back.extra, model.extra);
+
+    for words in [json!({"format": 2, "layers": []}), json!({"format": 1}), json!([1]), json!("x".repeat(1 << 23))] {
+        let mut foreign = written(&model);
+        foreign["glassnet"] = words;
+        let back = read(&foreign, "foreign");
+        assert_eq!((back.extra, &back.network.name[..]), (Value::Null, "foreign"));
+    }
+}
+
+/// A dark 5 on light paper, which has to be found, inverted, scaled and centred before it can be recognised.
+fn picture(path: &std::path::Path) {
+    let strokes = [(20, 12, 24, 4), (20, 12, 4, 16), (20, 26, 22, 4), (40, 28, 4, 16), (18, 42, 24, 4)];
+    let on = |x: u32, y: u32| {
+        strokes.iter().any(|&(left, top, w, h)| (left..left + w).contains(&x) && (top..top + h).contains(&y))
+    };
+    image::GrayImage::from_fn(70, 60, |x, y| image::Luma([if on(x, y) { 20 } else { 230 }]))
+        .save(path)
+        .expect("a picture");
+}
+
+#[test]
+fn a_converted_file_predicts_as_the_one_it_was_made_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    picture(&path("five.png"));
+    let mut network = Network::preset("convnetjs-mnist").expect("a preset");
+    network.augmentation.pad = 2;
+    let classes: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+    let extra = json!({"dataset": "mnist", "classes": classes, "image": [28, 28, 1], "step": 1});
+    let model = Model { parameters: network.initial_parameters(1), network, extra };
+    save_model_as(&path("a.safetensors"), &model, Format::Safetensors).expect("a write");
+    for (from, to) in [("a.safetensors", "b.json"), ("b.json", "c.safetensors"), ("c.safetensors", "d.json")] {
+        glassnet(&["convert"]).arg(path(from)).arg(path(to)).assert().success();
+    }
+    // PyTorch's route, with a file of our own: what it says of its data is not lost.
+    glassnet(&["convert", "--preset", "convnetjs-mnist"])
+        .arg(path("a.safetensors"))
+        .arg(path("e.json"))
+        .assert()
+        .success();
+    let predicted = |name: &str, crops: &str| {
+        let mut predict = glassnet(&["predict", "--device", "cpu", "--test-crops", crops]);
+        let report = document(predict.arg("--model").arg(path(name)).arg(path("five.png")));
+        assert_eq!((&report["dataset"], &report["treatment"]), (&json!("mnist"), &json!("digit")), "{name}");
+        report["images"].clone()
+    };
+    for crops in ["1", "5"] {
+        let want = predicted("a.safetensors", crops);
+        for name in ["b.json", "c.safetensors", "d.json"] {
+            assert_eq!(predicted(name, crops), want, "{name}, {crops} crops");
+        }
+    }
+    assert_eq!(predicted("e.json", "1"), predicted("a.safetensors", "1"));
+}
+
+/// Where `GLASSNET_NODE_MODULES` says nothing, skipped with a loud line.
+#[test]
+fn convnetjs_passes_over_what_glassnet_adds() {
+    let Some(modules) = std::env::var_os("GLASSNET_NODE_MODULES") else {
+        return common::skipped("set GLASSNET_NODE_MODULES to a node_modules folder with convnetjs 0.3.0");
+    };
+    let mut model = worded();
+    model.network.training.convnetjs_exact = true;
+    let (folder, parameters) = (tempfile::tempdir().expect("a folder"), &model.parameters[0]);
+    let path = folder.path().join("net.json");
+    save_model_as(&path, &model, Format::ConvNetJs).expect("a write");
+    assert!(written(&model)["glassnet"].is_object());
+    let script = "const c = require('convnetjs'), net = new c.Net(); \
+                  net.fromJSON(JSON.parse(require('fs').readFileSync(process.argv[1]))); \
+                  console.log(JSON.stringify(Array.from(net.forward(new c.Vol(4, 5, 1, 1)).w)))";
+    let mut node = std::process::Command::new("node");
+    let output = node.args(["-e", script]).arg(&path).env("NODE_PATH", modules).output().expect("node starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let got: Vec<f64> = serde_json::from_slice(&output.stdout).expect("three numbers");
+    let sums = (0..3).map(|o| parameters.weight.iter().skip(o).step_by(3).map(|w| f64::from(*w)).sum::<f64>());
+    // Ones come out of its dropout as 0.25.
+    let scores: Vec<f64> =
+        sums.zip(&parameters.bias).map(|(sum, bias)| (0.25 * sum + f64::from(*bias)).exp()).collect();
+    let want: Vec<f64> = scores.iter().map(|score| score / scores.iter().sum::<f64>()).collect();
+    let got: Vec<f32> = got.into_iter().map(|v| v as f32).collect();
+    compare("ConvNetJS's probabilities", &got, &want);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 ///
 /// The extensions say which: .safetensors is Glassnet's own, .json a ConvNetJS snapshot, as JSON.stringify(net.toJSON())
 /// gives it and net.fromJSON takes it, .onnx an ONNX file, which is written only. With --preset or --net, IN is a file of
-/// weights that PyTorch saved. What only training needs stays behind in .json and .onnx.
+/// weights that PyTorch saved. What only training needs stays behind in .onnx.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
     /// The model to read: a model.safetensors, a checkpoint.safetensors, a ConvNetJS snapshot (.json), or the weights that

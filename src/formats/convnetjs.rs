@@ -9,15 +9,19 @@
 //! | `lrn` with an even n: a window of n + 1 channels, divided by n | `lrn` with size n + 1 and alpha (n + 1)/n times as large |
 //! | `dropout`: predictions are multiplied by `drop_prob` | the weights behind it are, but where the network computes as ConvNetJS does. With 0.5 training agrees too; with others ConvNetJS contradicts itself |
 //! | `input` says nothing about larger images | `crop = true`, so that they are cropped in the centre |
+//!
+//! What ConvNetJS has no words for, but predictions and training need, stands under a key of our own beside `layers`.
 
 mod snapshot;
 
 use super::Model;
 use super::model::{bias_name, weight_name};
 use super::safetensors::check_finite;
-use crate::net::{Factors, Initializer, Layer, Network, Node, Parameters, Shape, Targets};
+use crate::net::{Initializer, Layer, Network, Node, Parameters, Shape, Targets};
+use crate::text;
 use crate::{Error, Result};
-use snapshot::{Entry, Scores, Size, Snapshot, Vol};
+use serde::{Deserialize, Serialize};
+use snapshot::{Document, Entry, Scores, Size, Snapshot, Vol};
 use std::path::Path;
 
 /// The largest file that is read: V8's longest string, so that no ConvNetJS could write or read a larger one.
@@ -25,6 +29,24 @@ pub(super) const MAX_FILE: u64 = 1 << 29;
 
 /// What to do about a file that is no snapshot.
 pub(super) const REMEDY: &str = "give the text of `JSON.stringify(net.toJSON())`, from ConvNetJS";
+
+/// What [`Words`] stand under.
+const KEY: &str = "glassnet";
+
+/// The most bytes of [`Words`].
+const MAX_WORDS: usize = 1 << 22;
+
+/// Version of what [`Words`] mean.
+const FORMAT: u64 = 1;
+
+/// What ConvNetJS has no words for.
+#[derive(Serialize, Deserialize)]
+struct Words {
+    format: u64,
+    /// The canonical description.
+    network: String,
+    extra: serde_json::Value,
+}
 
 /// The most characters of a network's name, which is the file's.
 const MAX_NAME: usize = 60;
@@ -38,34 +60,45 @@ impl Model {
     /// weights that are not finite.
     pub fn from_convnetjs(bytes: &[u8], source: &str) -> Result<Model> {
         let refuse = |why: String| Error::Model(format!("{source}: {why}"));
-        let Snapshot { layers } = serde_json::from_slice(bytes).map_err(|error| refuse(not_read(&error)))?;
-        let numbered = |(i, entry): (usize, &Entry)| {
-            entry.layer().map(|layer| (layer, 0.0)).map_err(|why| format!("layer {}: {why}", i + 1))
-        };
-        let described: Vec<_> = layers.iter().enumerate().map(numbered).collect::<Result<_, _>>().map_err(refuse)?;
+        let text = text::decode(bytes)
+            .map_err(|why| refuse(format!("not a ConvNetJS snapshot that can be read: {why}; {REMEDY}")))?;
+        let document: Document = serde_json::from_str(&text).map_err(|error| refuse(not_read(&error, &text)))?;
         let stem = Path::new(source).file_stem().unwrap_or("convnetjs".as_ref()).to_string_lossy();
         let name: String = stem.chars().take(MAX_NAME).collect();
-        let mut network =
-            Network::from_layers(&name, &described, Initializer::Lecun).map_err(|error| refuse(error.to_string()))?;
-        network.crop = true;
+        let mut network = network_of(&document.layers, &name).map_err(refuse)?;
+        let own = document.glassnet.and_then(|own| own_words(own.get(), source));
+        let extra = match own {
+            Some((described, extra)) => {
+                match described.filter(|described| same_layers(described, &network)) {
+                    Some(described) => network = described,
+                    None => log::warn!(
+                        "{source}: its key `{KEY}` describes another network than its layers, which are taken"
+                    ),
+                }
+                extra
+            }
+            None => serde_json::Value::Null,
+        };
 
         let mut factors = dropout_factors(&network).map_err(refuse)?.into_iter();
         let mut parameters = Vec::new();
-        for (entry, node) in layers.iter().zip(&mut network.nodes) {
+        for (entry, node) in document.layers.into_iter().zip(&mut network.nodes) {
             let name = node.name.clone();
             let within = |why: String| refuse(format!("layer {name}: {why}"));
             entry.check(node).map_err(within)?;
-            node.factors = entry.factors().map_err(within)?;
+            if let Some(decay) = entry.decay().map_err(within)? {
+                node.factors.decay = decay;
+            }
             if let Entry::Conv { filters, biases, .. } | Entry::Fc { filters, biases, .. } = entry {
                 let factor = factors.next().unwrap_or(1.0);
-                parameters.push(read_parameters(node, filters, biases, factor).map_err(within)?);
+                parameters.push(read_parameters(node, &filters, &biases, factor).map_err(within)?);
             }
         }
-        Ok(Model { network, parameters, extra: serde_json::Value::Null })
+        Ok(Model { network, parameters, extra })
     }
 
-    /// The model as the text of a ConvNetJS snapshot. What only training needs stays behind: `crop`, `initializer`,
-    /// `rate_factor`, `label_smoothing`, `[augmentation]`, `[training]`, and [`Model::extra`].
+    /// The model as the text of a ConvNetJS snapshot. What ConvNetJS has no words for, such as `[augmentation]`,
+    /// `[training]` and [`Model::extra`], comes along under the key `glassnet`, which ConvNetJS passes over.
     ///
     /// # Errors
     /// [`Error::Model`] that names the layer which ConvNetJS does not have, or the tensor which is not finite.
@@ -86,23 +119,86 @@ impl Model {
             let entry = Entry::of(node, weights);
             layers.push(entry.map_err(|why| Error::Model(format!("layer {}: {why}", node.name)))?);
         }
-        serde_json::to_vec(&Snapshot { layers }).map_err(|error| Error::Model(format!("this makes no JSON: {error}")))
+        // What the layers say already is not said twice.
+        let plain = self.extra.is_null() && network_of(&layers, &self.network.name).as_ref() == Ok(&self.network);
+        let own = Words { format: FORMAT, network: self.network.to_toml(), extra: self.extra.clone() };
+        let glassnet = (!plain).then_some(&own);
+        serde_json::to_vec(&Snapshot { layers, glassnet })
+            .map_err(|error| Error::Model(format!("this makes no JSON: {error}")))
     }
 }
 
+/// The network that the layers make.
+fn network_of(layers: &[Entry], name: &str) -> Result<Network, String> {
+    let numbered = |(i, entry): (usize, &Entry)| {
+        entry.layer().map(|layer| (layer, 0.0)).map_err(|why| format!("layer {}: {why}", i + 1))
+    };
+    let described: Vec<_> = layers.iter().enumerate().map(numbered).collect::<Result<_, _>>()?;
+    let mut network = Network::from_layers(name, &described, Initializer::Lecun).map_err(|error| error.to_string())?;
+    network.crop = true;
+    for (entry, node) in layers.iter().zip(&mut network.nodes) {
+        // A decay that cannot be is told with the layer's name when the weights are read.
+        if let Ok(Some(decay)) = entry.decay() {
+            node.factors.decay = decay;
+        }
+    }
+    Ok(network)
+}
+
+/// What a snapshot says under [`KEY`]: the network, where it can be read, and [`Model::extra`]. What a newer Glassnet wrote
+/// there, or someone else, is left out: the layers suffice for a model.
+fn own_words(text: &str, source: &str) -> Option<(Option<Network>, serde_json::Value)> {
+    if text.len() > MAX_WORDS {
+        log::warn!("{source}: its key `{KEY}` has {} bytes, more than the {MAX_WORDS} that are read", text.len());
+        return None;
+    }
+    match serde_json::from_str::<Words>(text) {
+        Ok(words) if words.format <= FORMAT => {
+            Some((Network::from_toml(&words.network, &format!("the network in {source}")).ok(), words.extra))
+        }
+        Ok(_) => {
+            log::warn!("{source}: a newer Glassnet wrote its key `{KEY}`, which is left out");
+            None
+        }
+        Err(error) => {
+            log::warn!("{source}: its key `{KEY}` cannot be read, and is left out: {}", text::message(error));
+            None
+        }
+    }
+}
+
+/// Whether two networks compute the same, up to what only training knows.
+fn same_layers(described: &Network, own: &Network) -> bool {
+    let bare = |layer: Layer| match layer {
+        Layer::Softmax { .. } => Layer::Softmax { label_smoothing: 0.0 },
+        Layer::Mse { .. } => Layer::Mse { targets: Targets::OneHot },
+        layer => layer,
+    };
+    let layers =
+        |network: &Network| -> Vec<_> { network.nodes.iter().map(|node| (bare(node.layer), node.output)).collect() };
+    layers(described) == layers(own)
+}
+
 /// serde's message without Rust's words in it, and what to do.
-fn not_read(error: &serde_json::Error) -> String {
+fn not_read(error: &serde_json::Error, text: &str) -> String {
     let words = [
         ("unknown variant", "unknown layer_type"),
         ("expected usize", "expected a whole number, 0 or more"),
         ("expected f64", "expected a number"),
     ];
-    let message = words.iter().fold(error.to_string(), |text, (rust, plain)| text.replace(rust, plain));
+    let message = words.iter().fold(text::message(error), |text, (rust, plain)| text.replace(rust, plain));
     // Within a layer serde_json does not say of what kind its error was.
     if message.contains("EOF while parsing") {
         return format!("truncated, or not a ConvNetJS snapshot: {message}; save it again, or {REMEDY}");
     }
-    format!("not a ConvNetJS snapshot that can be read: {message}; {REMEDY}")
+    // The column is that of the last byte which was read.
+    let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
+    let rest = line.get(error.column().saturating_sub(2)..).unwrap_or_default();
+    let words = ["NaN", "Infinity", "-Infinity", "undefined"];
+    let near = (0..2).filter_map(|skip| rest.get(skip..));
+    let word = near.flat_map(|rest| words.into_iter().filter(|word| rest.starts_with(word.as_bytes()))).next();
+    let word = word.map_or(String::new(), |word| format!(" ({word} is no number in JSON)"));
+    format!("not a ConvNetJS snapshot that can be read: {message}{word}; {REMEDY}")
 }
 
 /// ConvNetJS's dropout multiplies by `drop_prob` when it predicts, ours lets predictions pass. For each layer with weights,
@@ -293,13 +389,13 @@ impl Entry {
         Ok(())
     }
 
-    /// By what the layer decays. ConvNetJS's default for L1 is 0, which has no such decay at all, and neither has Glassnet
-    /// where nobody asks for it; another factor is the same as L2's.
-    fn factors(&self) -> Result<Factors, String> {
+    /// The factor on the decay of a layer with weights. ConvNetJS's default for L1 is 0, which has no such decay at all, and
+    /// neither has Glassnet where nobody asks for it; another factor is the same as L2's.
+    fn decay(&self) -> Result<Option<f32>, String> {
         let (Entry::Conv { l1_decay_mul: l1, l2_decay_mul: l2, .. }
         | Entry::Fc { l1_decay_mul: l1, l2_decay_mul: l2, .. }) = *self
         else {
-            return Ok(Factors::default());
+            return Ok(None);
         };
         let decay = l2 as f32;
         if !(decay >= 0.0 && decay.is_finite()) || (l1 != 0.0 && l1 != l2) {
@@ -308,7 +404,7 @@ impl Entry {
                  Write 0 and 1, which change no prediction"
             ));
         }
-        Ok(Factors { decay, ..Factors::default() })
+        Ok(Some(decay))
     }
 }
 

@@ -20,22 +20,28 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_and_rename(path, bytes).map_err(Error::io("write", path))
 }
 
-/// The bytes of the file at `path`, which must be a regular one, since a device or a pipe may have no end, and at most
-/// `largest` bytes long; `remedy` says what to do about another.
+/// The bytes of the file at `path`, as [`open_file`] opens it.
 pub(super) fn read_file(path: &Path, largest: u64, remedy: &str) -> Result<Vec<u8>> {
+    let (file, size) = open_file(path, largest, remedy)?;
+    let mut bytes = Vec::with_capacity(size as usize);
+    // It may grow meanwhile.
+    file.take(largest).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// The file at `path` and its size. It must be a regular one, since a device or a pipe may have no end, and at most
+/// `largest` bytes long; `remedy` says what to do about another.
+pub(super) fn open_file(path: &Path, largest: u64, remedy: &str) -> Result<(File, u64)> {
     // Opening a pipe would wait for whoever writes to it.
     let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
     if !metadata.is_file() {
         return Err(Error::Model(format!("{}: not a file; {remedy}", path.display())));
     }
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
     if metadata.len() > largest {
         let (path, size) = (path.display(), metadata.len());
         return Err(Error::Model(format!("{path}: {size} bytes, more than any network of ours has; {remedy}")));
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    Ok(bytes)
+    Ok((File::open(path).map_err(Error::io("read", path))?, metadata.len()))
 }
 
 /// Removes temporary files that killed processes left in `folder`. Only for whoever owns the folder: a file that

@@ -20,6 +20,9 @@ use std::path::Path;
 /// Version of what [`Document`] means; a file with a higher one is refused.
 const FORMAT: u64 = 1;
 
+/// The most bytes of a [`Document`]: read, each byte of some takes a hundred.
+const MAX_DOCUMENT: usize = 1 << 22;
+
 /// What precedes the name of an optimizer's tensor.
 const OPTIMIZER: &str = "optimizer.";
 
@@ -152,7 +155,23 @@ pub fn load_checkpoint(path: &Path) -> Result<Checkpoint> {
 }
 
 fn read_safetensors(path: &Path) -> Result<Vec<u8>> {
-    read_file(path, safetensors::MAX_FILE, safetensors::REMEDY)
+    safetensors::read(path, safetensors::REMEDY)
+}
+
+/// Reads [`Model::extra`] of a model or checkpoint without its tensors.
+///
+/// # Errors
+/// [`Error::Io`] when the file cannot be read, otherwise as [`Model::from_bytes`] as far as its header goes.
+pub fn load_extra(path: &Path) -> Result<Value> {
+    let source = path.display().to_string();
+    let (_, start, size) = safetensors::read_start(path, safetensors::REMEDY)?;
+    let tensors = Tensors::of_start(&start, size, &source, safetensors::REMEDY)?;
+    parse_document(&tensors).map(|document| document.extra)
+}
+
+/// What a file says of its data where it is one of ours; else nothing.
+pub(super) fn own_extra(tensors: &Tensors) -> Value {
+    parse_document(tensors).map(|document| document.extra).unwrap_or_default()
 }
 
 impl Model {
@@ -316,6 +335,7 @@ fn read<'a>(bytes: &'a [u8], source: &'a str) -> Result<(Tensors<'a>, Model, Opt
         return Err(tensors.refuse("its metadata is damaged: an optimizer tensor is listed twice"));
     }
     if let Some(stranger) = tensors.names().into_iter().find(|name| !known.contains(name)) {
+        let stranger = crate::text::cut(stranger);
         return Err(tensors.refuse(&format!("tensor `{stranger}` belongs to no layer of the network in the file")));
     }
     Ok((tensors, Model { network, parameters, extra: document.extra }, document.training))
@@ -360,18 +380,32 @@ pub(super) fn read_parameters(network: &Network, tensors: &Tensors, values: &Val
     Ok(parameters)
 }
 
+/// The version of a document, whatever else it says.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    format: Value,
+}
+
 fn parse_document(tensors: &Tensors) -> Result<Document> {
     let text = tensors.document()?;
-    let damaged = |error: serde_json::Error| tensors.refuse(&format!("its metadata is damaged: {error}"));
+    let damaged =
+        |error: serde_json::Error| tensors.refuse(&format!("its metadata is damaged: {}", crate::text::message(error)));
+    if text.len() > MAX_DOCUMENT {
+        let length = text.len();
+        return Err(
+            tensors.refuse(&format!("its metadata has {length} bytes, more than the {MAX_DOCUMENT} that are read"))
+        );
+    }
     // The version first: a newer document may differ in everything else.
-    let document: Value = serde_json::from_str(text).map_err(damaged)?;
-    let format = document.get("format").and_then(Value::as_u64).unwrap_or_default();
+    let version: Version = serde_json::from_str(text).map_err(damaged)?;
+    let format = version.format.as_u64().unwrap_or_default();
     if format > FORMAT {
         return Err(tensors.refuse(&format!(
             "written by a newer Glassnet (format {format}, this one reads up to {FORMAT}); update Glassnet"
         )));
     }
-    serde_json::from_value(document).map_err(damaged)
+    serde_json::from_str(text).map_err(damaged)
 }
 
 pub(super) fn weight_name(layer: &str) -> String {

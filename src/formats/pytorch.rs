@@ -1,13 +1,11 @@
 //! Weights from PyTorch: the `state_dict` of a module whose layers are called as ours are, in a safetensors file
 //! without a word of ours in it. What the tensors mean is for a network description to say.
 
-use super::file::read_file;
-use super::model::{Model, read_parameters, tensor_names};
-use super::safetensors::{MAX_FILE, Tensors, check_finite};
-use crate::Result;
+use super::model::{Model, own_extra, read_parameters, tensor_names};
+use super::safetensors::{self, Tensors, check_finite};
 use crate::net::Network;
-use safetensors::tensor::{Dtype, TensorInfo};
-use serde_json::Value;
+use crate::{Result, text};
+use ::safetensors::tensor::{Dtype, TensorInfo};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -24,14 +22,14 @@ impl Model {
     /// Reads the weights of `network` from a safetensors file that `safetensors.torch.save_file` made of a `state_dict`:
     /// `conv1.weight` `[O,I,KH,KW]`, `conv1.bias` `[O]`, `fc1.weight` `[O,I]` with I over C, H, W,
     /// `norm1.running_mean` `[C]`, and so on for every layer with weights; nothing else. f16 and bf16 become f32 as they are, f64 is rounded. A file of our own serves
-    /// too; what it says of its network is not read.
+    /// too; what it says of its network is not read, but what it says of its data is kept.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) when the file cannot be read; [`Error::Model`](crate::Error::Model): not a
     /// safetensors file, damaged, tensors that are missing, left over, of another shape or type than the network needs,
     /// or not finite.
     pub fn import_pytorch(network: Network, path: &Path) -> Result<Model> {
-        Model::from_pytorch(network, &read_file(path, MAX_FILE, REMEDY)?, &path.display().to_string())
+        Model::from_pytorch(network, &safetensors::read(path, REMEDY)?, &path.display().to_string())
     }
 
     /// [`Model::import_pytorch`] from the bytes of a file; `source` is its name for messages.
@@ -42,7 +40,8 @@ impl Model {
         let tensors = Tensors::parse(bytes, source, REMEDY)?;
         check_names(&network, &tensors)?;
         let parameters = read_parameters(&network, &tensors, &|name, shape| floats(&network, &tensors, name, shape))?;
-        Ok(Model { network, parameters, extra: Value::Null })
+        let extra = own_extra(&tensors);
+        Ok(Model { network, parameters, extra })
     }
 }
 
@@ -79,7 +78,7 @@ fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
 
 /// The first names in backticks, and how many more there are.
 fn listed(names: &[String]) -> String {
-    let mut words: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+    let mut words: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{}`", text::cut(name))).collect();
     if names.len() > LISTED {
         words.push(format!("{} more", names.len() - LISTED));
     }
@@ -90,9 +89,9 @@ fn listed(names: &[String]) -> String {
 fn floats(network: &Network, tensors: &Tensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     let info = tensors.info(name)?;
     if info.shape != shape {
-        let (got, network) = (&info.shape, &network.name);
+        let (got, network) = (text::cut(format_args!("{:?}", info.shape)), &network.name);
         return Err(tensors.refuse(&format!(
-            "tensor `{name}` has shape {got:?}, network {network} needs {shape:?}; the module and the description must \
+            "tensor `{name}` has shape {got}, network {network} needs {shape:?}; the module and the description must \
              agree"
         )));
     }

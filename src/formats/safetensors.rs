@@ -5,11 +5,14 @@
 //! keeps its keys in a hash map whose order differs from run to run.
 
 use super::atomic_write;
+use super::file::open_file;
 use crate::net::MAX_ELEMENTS;
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// The one metadata key, whose value is a JSON document.
@@ -87,6 +90,66 @@ impl View for F32View<'_> {
     }
 }
 
+/// The bytes of a safetensors file. Its header is read first: nothing else is where that does not fit the file's size.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Model`] as [`Tensors::parse`].
+pub(super) fn read(path: &Path, remedy: &'static str) -> Result<Vec<u8>> {
+    let (mut file, mut bytes, size) = read_start(path, remedy)?;
+    read_header(&bytes, size, &path.display().to_string(), remedy)?;
+    bytes.reserve_exact((size as usize).saturating_sub(bytes.len()));
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+/// A safetensors file with its first bytes, as many as its header has, and its size.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Model`] for what is no file, or too large a one.
+pub(super) fn read_start(path: &Path, remedy: &str) -> Result<(File, Vec<u8>, u64)> {
+    let (mut file, size) = open_file(path, MAX_FILE, remedy)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(LENGTH_BYTES as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if let Some((length, _)) = bytes.split_first_chunk::<LENGTH_BYTES>() {
+        // A longer one is refused by its length alone.
+        let length = u64::from_le_bytes(*length).min(MAX_HEADER);
+        file.by_ref().take(length).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    }
+    Ok((file, bytes, size))
+}
+
+/// The header at the beginning of `bytes`, and where the tensors begin; `size` is that of the whole file. The crate's own
+/// `SafeTensors::deserialize` is not used because it adds the header's sizes to each other unchecked: a hostile header
+/// makes the sum wrap around, and later slices panic.
+fn read_header(bytes: &[u8], size: u64, source: &str, remedy: &str) -> Result<(Metadata, usize)> {
+    let refuse = |why: String| Error::Model(format!("{source}: {why}"));
+    let not_ours = |why: &str| refuse(format!("not a safetensors file ({why}); {remedy}"));
+    let (length, rest) = bytes
+        .split_first_chunk::<LENGTH_BYTES>()
+        .ok_or_else(|| not_ours(&format!("it has only {} bytes", bytes.len())))?;
+    let length = u64::from_le_bytes(*length);
+    if length > MAX_HEADER {
+        return Err(not_ours(&format!("its header would have {length} bytes")));
+    }
+    let (header, _) = rest.split_at_checked(length as usize).ok_or_else(|| {
+        refuse(format!(
+            "truncated, or not a safetensors file: {size} bytes, but a header of {length}; copy it again, or {remedy}"
+        ))
+    })?;
+    let header: Metadata =
+        serde_json::from_slice(header).map_err(|error| not_ours(&format!("bad header: {}", text::message(error))))?;
+    let start = LENGTH_BYTES + length as usize;
+    let (promised, found) = (header.data_len() as u64, size.saturating_sub(start as u64));
+    if promised != found {
+        let what = if found < promised { "truncated" } else { "damaged" };
+        return Err(refuse(format!(
+            "{what}: its header promises {promised} bytes of tensors, the file has {found}; copy it again or take an older \
+             checkpoint"
+        )));
+    }
+    Ok((header, start))
+}
+
 /// A container whose header has been checked against its size.
 pub(super) struct Tensors<'a> {
     /// The file's name, which begins every message.
@@ -98,36 +161,16 @@ pub(super) struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Reads the header. The crate's own `SafeTensors::deserialize` is not used because it adds the header's sizes to
-    /// each other unchecked: a hostile header makes the sum wrap around, and later slices panic.
+    /// Reads the header of a whole file.
     pub(super) fn parse(bytes: &'a [u8], source: &'a str, remedy: &'static str) -> Result<Tensors<'a>> {
-        let refuse = |why: String| Error::Model(format!("{source}: {why}"));
-        let not_ours = |why: &str| refuse(format!("not a safetensors file ({why}); {remedy}"));
-        let (length, rest) = bytes
-            .split_first_chunk::<LENGTH_BYTES>()
-            .ok_or_else(|| not_ours(&format!("it has only {} bytes", bytes.len())))?;
-        let length = u64::from_le_bytes(*length);
-        if length > MAX_HEADER {
-            return Err(not_ours(&format!("its header would have {length} bytes")));
-        }
-        let (header, data) = rest.split_at_checked(length as usize).ok_or_else(|| {
-            refuse(format!(
-                "truncated, or not a safetensors file: {} bytes, but a header of {length}; copy it again, or {remedy}",
-                bytes.len()
-            ))
-        })?;
-        let header: Metadata =
-            serde_json::from_slice(header).map_err(|error| not_ours(&format!("bad header: {error}")))?;
-        let promised = header.data_len();
-        if promised != data.len() {
-            let what = if data.len() < promised { "truncated" } else { "damaged" };
-            return Err(refuse(format!(
-                "{what}: its header promises {promised} bytes of tensors, the file has {}; copy it again or take an \
-                 older checkpoint",
-                data.len()
-            )));
-        }
-        Ok(Tensors { source, remedy, header, data })
+        let (header, start) = read_header(bytes, bytes.len() as u64, source, remedy)?;
+        Ok(Tensors { source, remedy, header, data: bytes.get(start..).unwrap_or_default() })
+    }
+
+    /// Takes the beginning of a file, as [`read_start`] gives it: there is metadata and no tensor.
+    pub(super) fn of_start(start: &[u8], size: u64, source: &'a str, remedy: &'static str) -> Result<Tensors<'a>> {
+        let (header, _) = read_header(start, size, source, remedy)?;
+        Ok(Tensors { source, remedy, header, data: &[] })
     }
 
     /// Names of all tensors, sorted.
@@ -160,8 +203,9 @@ impl<'a> Tensors<'a> {
         if !fits {
             let expected = shape.map_or("one dimension".to_string(), |shape| format!("{shape:?}"));
             return Err(self.refuse(&format!(
-                "tensor `{name}` has shape {:?}, the network in the file needs {expected}; {}",
-                info.shape, self.remedy
+                "tensor `{name}` has shape {}, the network in the file needs {expected}; {}",
+                text::cut(format_args!("{:?}", info.shape)),
+                self.remedy
             )));
         }
         let values: Vec<f32> =

@@ -5,7 +5,7 @@
 
 use super::block::MAX_DEPTH;
 use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe, Targets};
-use crate::{Error, Result, reading, words};
+use crate::{Error, Result, reading, text, words};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use std::fmt::{self, Write};
@@ -283,8 +283,12 @@ impl Network {
         if text.len() as u64 > MAX_BYTES {
             return Err(within(&format!("{} bytes; a network description has at most {MAX_BYTES}", text.len())));
         }
-        let document: Document =
-            toml::from_str(text).map_err(|error| within(&numbers_in_plain_words(error.to_string().trim_end())))?;
+        // A page's upload may have one.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let document: Document = toml::from_str(text).map_err(|error| {
+            let message = numbers_in_plain_words(&text::message(error.message()));
+            within(&format!("{}{message}", error.span().map_or(String::new(), |span| place(text, span.start))))
+        })?;
 
         let mut list = List::default();
         for (index, table) in document.layers.into_iter().enumerate() {
@@ -319,11 +323,10 @@ impl Network {
     /// # Errors
     /// [`Error::Io`] when it cannot be read, otherwise as [`Network::from_toml`].
     pub fn from_file(path: &Path) -> Result<Network> {
+        let source = path.display();
         let bytes = reading::any(path, MAX_BYTES).map_err(Error::io("read", path))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            Error::Network(format!("{}: not UTF-8, so that it is no TOML; save it as UTF-8", path.display()))
-        })?;
-        Network::from_toml(&text, &path.display().to_string())
+        let text = text::decode(&bytes).map_err(|why| Error::Network(format!("{source}: {why}")))?;
+        Network::from_toml(&text, &source.to_string())
     }
 
     /// The canonical description: [`Network::from_toml`] makes the same network of it.
@@ -411,6 +414,16 @@ impl Network {
     }
 }
 
+/// The place in a text that an error is at, `line 3, column 7 (pad = 1.5): `, and the line where it is a short one.
+fn place(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let line = text[start..].lines().next().unwrap_or_default().trim();
+    let shown = text::cut(line);
+    let shown = if shown == line && !line.is_empty() { format!(" ({line})") } else { String::new() };
+    format!("line {}, column {}{shown}: ", line_of(text, offset), before[start..].chars().count() + 1)
+}
+
 /// Layers as they are spelled out, one after another.
 #[derive(Default)]
 struct List {
@@ -424,10 +437,14 @@ impl List {
     /// Adds what a table stands for; `place` follows its number in messages, `depth` counts the blocks around it.
     fn add(&mut self, mut table: toml::Table, index: usize, place: &str, depth: usize) -> Result<(), String> {
         respell(&mut table);
-        let kind = table.get("type").and_then(toml::Value::as_str).map_or(String::new(), |kind| format!(" ({kind})"));
+        let kind = table
+            .get("type")
+            .and_then(toml::Value::as_str)
+            .map_or(String::new(), |kind| format!(" ({})", text::cut(kind)));
         let at = format!("layer {}{kind}{place}", index + 1);
-        let mut keys: LayerKeys =
-            table.try_into().map_err(|error: toml::de::Error| format!("{at}: {}", in_plain_words(error.message())))?;
+        let mut keys: LayerKeys = table
+            .try_into()
+            .map_err(|error: toml::de::Error| format!("{at}: {}", in_plain_words(&text::message(error.message()))))?;
         self.cropped |= matches!(keys, LayerKeys::Input { crop: true, .. });
         if let Some(own) = keys.factors() {
             own.check().map_err(|rule| format!("{at}: {rule}"))?;

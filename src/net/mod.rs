@@ -315,5 +315,5 @@ fn by_name<T: Copy>(what: &str, name: &str, all: &[(T, &str)], elsewhere: &[(T, 
         return Ok(value);
     }
     let known: Vec<&str> = all.iter().map(|(_, known)| *known).collect();
-    Err(Error::Network(format!("unknown {what} `{name}`; known are {}", known.join(", "))))
+    Err(Error::Network(format!("unknown {what} `{}`; known are {}", crate::text::cut(name), known.join(", "))))
 }

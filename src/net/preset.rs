@@ -21,7 +21,11 @@ impl Network {
             Some((known, text)) => Network::from_toml(text, &format!("preset {known}")),
             None => {
                 let known: Vec<&str> = PRESETS.iter().map(|(known, _)| *known).collect();
-                Err(Error::Network(format!("unknown preset `{name}`; known are {}", known.join(", "))))
+                Err(Error::Network(format!(
+                    "unknown preset `{}`; known are {}",
+                    crate::text::cut(name),
+                    known.join(", ")
+                )))
             }
         }
     }

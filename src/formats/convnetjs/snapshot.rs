@@ -1,19 +1,36 @@
 //! A snapshot's JSON, as it is written and read: layers in ConvNetJS's words, volumes as lists or objects.
+//!
+//! Reading goes number by number into vectors of f64: no tree of JSON values is ever made. Keys that ConvNetJS does not
+//! read are passed over, as it does.
 
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use crate::net::MAX_ELEMENTS;
+use crate::text;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::fmt;
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with the list `layers`")]
-pub(super) struct Snapshot {
+#[derive(Serialize)]
+pub(super) struct Snapshot<'a, Own> {
+    pub layers: Vec<Entry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub glassnet: Option<&'a Own>,
+}
+
+/// A snapshot as it is read.
+#[derive(Deserialize)]
+#[serde(expecting = "an object with the list `layers`")]
+pub(super) struct Document<'a> {
     #[serde(deserialize_with = "numbered")]
     pub layers: Vec<Entry>,
+    /// What Glassnet adds to its snapshots; ConvNetJS passes it over.
+    #[serde(default, borrow)]
+    pub glassnet: Option<&'a RawValue>,
 }
 
 /// A layer with the fields that ConvNetJS writes, in its words: sx is a width, sy a height.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "layer_type", rename_all = "lowercase", deny_unknown_fields, expecting = "a layer with its `layer_type`")]
+#[derive(Serialize)]
+#[serde(tag = "layer_type", rename_all = "lowercase")]
 pub(super) enum Entry {
     Input(Size),
     Conv {
@@ -24,11 +41,8 @@ pub(super) enum Entry {
         out_depth: usize,
         out_sx: usize,
         out_sy: usize,
-        #[serde(default = "absent_decay")]
         l1_decay_mul: f64,
-        #[serde(default = "absent_decay")]
         l2_decay_mul: f64,
-        #[serde(default)]
         pad: usize,
         filters: Vec<Vol>,
         biases: Vol,
@@ -41,7 +55,6 @@ pub(super) enum Entry {
         out_depth: usize,
         out_sx: usize,
         out_sy: usize,
-        #[serde(default)]
         pad: usize,
     },
     Fc {
@@ -49,9 +62,7 @@ pub(super) enum Entry {
         out_sx: usize,
         out_sy: usize,
         num_inputs: usize,
-        #[serde(default = "absent_decay")]
         l1_decay_mul: f64,
-        #[serde(default = "absent_decay")]
         l2_decay_mul: f64,
         filters: Vec<Vol>,
         biases: Vol,
@@ -86,8 +97,7 @@ pub(super) enum Entry {
 }
 
 /// What a layer without keys of its own says.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Serialize)]
 pub(super) struct Size {
     pub out_depth: usize,
     pub out_sx: usize,
@@ -95,8 +105,7 @@ pub(super) struct Size {
 }
 
 /// What a loss says.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Serialize)]
 pub(super) struct Scores {
     pub out_depth: usize,
     pub out_sx: usize,
@@ -104,21 +113,256 @@ pub(super) struct Scores {
     pub num_inputs: usize,
 }
 
-/// What `net.fromJSON` takes where an old snapshot lacks it.
-fn absent_decay() -> f64 {
-    1.0
-}
-
 /// A volume of numbers.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a volume: an object with `sx`, `sy`, `depth` and `w`")]
+#[serde(expecting = "a volume: an object with `sx`, `sy`, `depth` and `w`")]
 pub(super) struct Vol {
+    #[serde(deserialize_with = "whole")]
     pub sx: usize,
+    #[serde(deserialize_with = "whole")]
     pub sy: usize,
+    #[serde(deserialize_with = "whole")]
     pub depth: usize,
     /// NaN where the file has null, which JavaScript writes for NaN and infinity.
     #[serde(deserialize_with = "list_or_object")]
     pub w: Vec<f64>,
+}
+
+/// The keys of all kinds of layers that hold a number.
+const NUMBERS: [&str; 17] = [
+    "sx",
+    "sy",
+    "stride",
+    "pad",
+    "in_depth",
+    "out_depth",
+    "out_sx",
+    "out_sy",
+    "num_inputs",
+    "l1_decay_mul",
+    "l2_decay_mul",
+    "group_size",
+    "drop_prob",
+    "k",
+    "n",
+    "alpha",
+    "beta",
+];
+
+/// The keys of a layer before its kind is known, which may be said after them.
+#[derive(Default)]
+struct Keys {
+    kind: Option<String>,
+    numbers: [Option<Number>; NUMBERS.len()],
+    filters: Option<Vec<Vol>>,
+    biases: Option<Vol>,
+}
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+        struct Layer;
+
+        impl<'de> Visitor<'de> for Layer {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a layer with its `layer_type`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Keys, A::Error> {
+                let mut keys = Keys::default();
+                while let Some(key) = object.next_key::<String>()? {
+                    match key.as_str() {
+                        "layer_type" => keys.kind = Some(object.next_value()?),
+                        "filters" => keys.filters = Some(object.next_value()?),
+                        "biases" => keys.biases = Some(object.next_value()?),
+                        name => match NUMBERS.iter().position(|known| *known == name) {
+                            Some(place) => keys.numbers[place] = Some(object.next_value()?),
+                            None => drop(object.next_value::<IgnoredAny>()?),
+                        },
+                    }
+                }
+                Ok(keys)
+            }
+        }
+        deserializer.deserialize_map(Layer)
+    }
+}
+
+impl Keys {
+    fn entry(self) -> Result<Entry, String> {
+        let size = || Ok::<_, String>([self.whole("out_depth")?, self.whole("out_sx")?, self.whole("out_sy")?]);
+        let bare = || size().map(|[out_depth, out_sx, out_sy]| Size { out_depth, out_sx, out_sy });
+        let scores = || {
+            let [out_depth, out_sx, out_sy] = size()?;
+            Ok::<_, String>(Scores { out_depth, out_sx, out_sy, num_inputs: self.whole("num_inputs")? })
+        };
+        // What `net.fromJSON` takes where an old snapshot lacks it.
+        let decay = |name| if self.number(name).is_some() { self.real(name) } else { Ok(1.0) };
+        let pad = || if self.number("pad").is_some() { self.whole("pad") } else { Ok(0) };
+        let Some(kind) = &self.kind else { return Err("missing field `layer_type`".into()) };
+        Ok(match kind.as_str() {
+            "input" => Entry::Input(bare()?),
+            "relu" => Entry::Relu(bare()?),
+            "sigmoid" => Entry::Sigmoid(bare()?),
+            "tanh" => Entry::Tanh(bare()?),
+            "softmax" => Entry::Softmax(scores()?),
+            "svm" => Entry::Svm(scores()?),
+            "regression" => Entry::Regression(scores()?),
+            "pool" => {
+                let [out_depth, out_sx, out_sy] = size()?;
+                let [sx, sy, stride] = [self.whole("sx")?, self.whole("sy")?, self.whole("stride")?];
+                let in_depth = self.whole("in_depth")?;
+                Entry::Pool { sx, sy, stride, in_depth, out_depth, out_sx, out_sy, pad: pad()? }
+            }
+            "maxout" => {
+                let [out_depth, out_sx, out_sy] = size()?;
+                Entry::Maxout { out_depth, out_sx, out_sy, group_size: self.whole("group_size")? }
+            }
+            "dropout" => {
+                let [out_depth, out_sx, out_sy] = size()?;
+                Entry::Dropout { out_depth, out_sx, out_sy, drop_prob: self.real("drop_prob")? }
+            }
+            "lrn" => {
+                let [out_depth, out_sx, out_sy] = size()?;
+                let [k, alpha, beta] = [self.real("k")?, self.real("alpha")?, self.real("beta")?];
+                Entry::Lrn { k, n: self.whole("n")?, alpha, beta, out_sx, out_sy, out_depth }
+            }
+            "conv" => {
+                let [out_depth, out_sx, out_sy] = size()?;
+                let [sx, sy, stride] = [self.whole("sx")?, self.whole("sy")?, self.whole("stride")?];
+                let (in_depth, pad) = (self.whole("in_depth")?, pad()?);
+                let [l1_decay_mul, l2_decay_mul] = [decay("l1_decay_mul")?, decay("l2_decay_mul")?];
+                let (filters, biases) = volumes(self.filters, self.biases)?;
+                Entry::Conv {
+                    sx,
+                    sy,
+                    stride,
+                    in_depth,
+                    out_depth,
+                    out_sx,
+                    out_sy,
+                    l1_decay_mul,
+                    l2_decay_mul,
+                    pad,
+                    filters,
+                    biases,
+                }
+            }
+            "fc" => {
+                let [out_depth, out_sx, out_sy] = size()?;
+                let num_inputs = self.whole("num_inputs")?;
+                let [l1_decay_mul, l2_decay_mul] = [decay("l1_decay_mul")?, decay("l2_decay_mul")?];
+                let (filters, biases) = volumes(self.filters, self.biases)?;
+                Entry::Fc { out_depth, out_sx, out_sy, num_inputs, l1_decay_mul, l2_decay_mul, filters, biases }
+            }
+            other => {
+                return Err(format!(
+                    "unknown layer_type `{}`, expected one of `input`, `conv`, `pool`, `fc`, `relu`, `sigmoid`, `tanh`, \
+                     `maxout`, `dropout`, `lrn`, `softmax`, `svm`, `regression`",
+                    text::cut(other)
+                ));
+            }
+        })
+    }
+
+    fn number(&self, name: &str) -> Option<&Number> {
+        let place = NUMBERS.iter().position(|known| *known == name)?;
+        self.numbers[place].as_ref()
+    }
+
+    fn real(&self, name: &str) -> Result<f64, String> {
+        match self.number(name) {
+            Some(Number::Real(value)) => Ok(*value),
+            Some(Number::Other(found)) => Err(format!("`{name}` is {found}, expected a number")),
+            None => Err(format!("missing field `{name}`")),
+        }
+    }
+
+    fn whole(&self, name: &str) -> Result<usize, String> {
+        let unfit = |found: &str| format!("`{name}` is {found}, expected a whole number, 0 or more");
+        match self.number(name) {
+            Some(Number::Other(found)) => Err(unfit(found)),
+            _ => {
+                let value = self.real(name)?;
+                as_whole(value).ok_or_else(|| unfit(&format!("`{value}`")))
+            }
+        }
+    }
+}
+
+fn volumes(filters: Option<Vec<Vol>>, biases: Option<Vol>) -> Result<(Vec<Vol>, Vol), String> {
+    Ok((filters.ok_or("missing field `filters`")?, biases.ok_or("missing field `biases`")?))
+}
+
+/// JavaScript has one kind of number: 24.0 is 24.
+fn as_whole(value: f64) -> Option<usize> {
+    (value >= 0.0 && value.fract() == 0.0 && value <= usize::MAX as f64).then_some(value as usize)
+}
+
+/// A number, or in words what stands in its place.
+enum Number {
+    Real(f64),
+    Other(String),
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Number, E> {
+                Ok(Number::Real(value as f64))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Number, E> {
+                Ok(Number::Real(value as f64))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Number, E> {
+                Ok(Number::Real(value))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Number, E> {
+                Ok(Number::Other(value.to_string()))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Number, E> {
+                Ok(Number::Other(format!("the string \"{}\"", text::cut(value))))
+            }
+
+            fn visit_unit<E>(self) -> Result<Number, E> {
+                Ok(Number::Other("null, which JavaScript writes for NaN and infinity".into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Number, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Number::Other("a list".into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Number, A::Error> {
+                while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Number::Other("an object".into()))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let expected = &"a whole number, 0 or more";
+    match Number::deserialize(deserializer)? {
+        Number::Real(value) => {
+            as_whole(value).ok_or_else(|| D::Error::invalid_value(Unexpected::Float(value), expected))
+        }
+        Number::Other(found) => Err(D::Error::custom(format_args!("{found}, expected {expected}"))),
+    }
 }
 
 /// The layers, with the number of the one that is wrong in front of its error.
@@ -134,9 +378,10 @@ fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D:
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Entry>, A::Error> {
             let mut layers = Vec::new();
-            let within = |error, number: usize| A::Error::custom(format_args!("layer {number}: {error}"));
-            while let Some(layer) = list.next_element().map_err(|error: A::Error| within(error, layers.len() + 1))? {
-                layers.push(layer);
+            let within =
+                |why: &dyn fmt::Display, number: usize| A::Error::custom(format_args!("layer {number}: {why}"));
+            while let Some(keys) = list.next_element::<Keys>().map_err(|error| within(&error, layers.len() + 1))? {
+                layers.push(keys.entry().map_err(|why| within(&why, layers.len() + 1))?);
             }
             Ok(layers)
         }
@@ -158,25 +403,66 @@ fn list_or_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<f64>, A::Error> {
             let mut values = Vec::new();
             while let Some(value) = list.next_element::<Option<f64>>()? {
+                if values.len() == MAX_ELEMENTS {
+                    return Err(A::Error::custom(format_args!("a list of more than {MAX_ELEMENTS} numbers")));
+                }
                 values.push(value.unwrap_or(f64::NAN));
             }
             Ok(values)
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Vec<f64>, A::Error> {
-            let mut entries = Vec::new();
-            while let Some((key, value)) = object.next_entry::<String, Option<f64>>()? {
-                let index: usize =
-                    key.parse().map_err(|_| A::Error::custom(format_args!("key `{key}` is no index")))?;
-                entries.push((index, value.unwrap_or(f64::NAN)));
+            let mut values: Vec<f64> = Vec::new();
+            // JavaScript writes them in order; others who wrote the file need not.
+            let mut early: Vec<(usize, f64)> = Vec::new();
+            while let Some(key) = object.next_key_seed(Index)? {
+                // `length` and the like are no numbers of the volume.
+                let Some(index) = key else {
+                    object.next_value::<IgnoredAny>()?;
+                    continue;
+                };
+                let value = object.next_value::<Option<f64>>()?.unwrap_or(f64::NAN);
+                if index == values.len() { values.push(value) } else { early.push((index, value)) }
             }
-            // JavaScript writes them in order; who else wrote the file need not.
-            entries.sort_unstable_by_key(|(index, _)| *index);
-            if let Some(missing) = (0..entries.len()).find(|i| entries[*i].0 != *i) {
-                return Err(A::Error::custom(format_args!("its keys are not 0, 1, 2, ...: {missing} is missing")));
+            early.sort_by_key(|(index, _)| *index);
+            for (index, value) in early {
+                match index {
+                    // Of two values for one key JavaScript takes the last.
+                    _ if index < values.len() => values[index] = value,
+                    _ if index == values.len() => values.push(value),
+                    _ => {
+                        let missing = values.len();
+                        return Err(A::Error::custom(format_args!(
+                            "its keys are not 0, 1, 2, ...: {missing} is missing"
+                        )));
+                    }
+                }
             }
-            Ok(entries.into_iter().map(|(_, value)| value).collect())
+            Ok(values)
         }
     }
     deserializer.deserialize_any(Numbers)
+}
+
+/// A key that is an index; none where it is another.
+struct Index;
+
+impl<'de> DeserializeSeed<'de> for Index {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Index {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+        Ok(key.parse().ok())
+    }
 }

@@ -1,0 +1,186 @@
+//! Text that this program did not write: files in the encodings that editors save, and values quoted in messages.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+/// The most characters of one quoted value.
+const MAX_QUOTED: usize = 80;
+
+/// The most characters of another library's message.
+const MAX_MESSAGE: usize = 320;
+
+/// The share of a message that is cut which its end keeps: that is where the place of the error stands.
+const END: usize = 100;
+
+/// A text file's content: UTF-8, or UTF-16 in either byte order, with or without a byte order mark, which is left out.
+///
+/// # Errors
+/// What is wrong with the bytes, and what to do.
+pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, String> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err("the text is UTF-32; save it as UTF-8".into()),
+        [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest, 3).map(Cow::Borrowed),
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes).map(Cow::Owned),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes).map(Cow::Owned),
+        // No text begins with a zero character, so these are halves of the first one.
+        [1..=0xff, 0, ..] => utf16(bytes, u16::from_le_bytes).map(Cow::Owned),
+        [0, 1..=0xff, ..] => utf16(bytes, u16::from_be_bytes).map(Cow::Owned),
+        _ => utf8(bytes, 0).map(Cow::Borrowed),
+    }
+}
+
+fn utf8(bytes: &[u8], skipped: usize) -> Result<&str, String> {
+    std::str::from_utf8(bytes)
+        .map_err(|error| format!("byte {} is not UTF-8 text; save the file as UTF-8", skipped + error.valid_up_to()))
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
+    let (units, rest) = bytes.as_chunks();
+    let mut text = String::with_capacity(units.len());
+    for character in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
+        text.push(character.map_err(|_| "the text is not whole UTF-16; save it as UTF-8")?);
+    }
+    if rest.is_empty() {
+        Ok(text)
+    } else {
+        Err("the text is UTF-16 with half a character at its end; save it as UTF-8".into())
+    }
+}
+
+/// A foreign value as a message quotes it: in one line, without control characters, cut to 80 characters.
+pub fn cut(value: impl Display) -> String {
+    shorten(&one_line(&value.to_string()), MAX_QUOTED, 0)
+}
+
+/// Another library's message as ours include it: in one line, without control characters, each value that it quotes cut
+/// to 80 characters.
+pub fn message(error: impl Display) -> String {
+    let text = one_line(error.to_string().trim_end());
+    let mut told = String::new();
+    let mut rest = text.as_str();
+    while let Some(start) = rest.find(['"', '`']) {
+        let (before, quoted) = rest.split_at(start + 1);
+        told += before;
+        let quote = before.chars().next_back().unwrap_or('"');
+        let end = end_of_quoted(quoted, quote).unwrap_or(quoted.len());
+        told += &shorten(&quoted[..end], MAX_QUOTED, 0);
+        rest = &quoted[end..];
+        if let Some(behind) = rest.strip_prefix(quote) {
+            told.push(quote);
+            rest = behind;
+        }
+    }
+    shorten(&(told + rest), MAX_MESSAGE, END)
+}
+
+/// Text for a terminal: line ends stay, other control characters are escaped, so that no file's content moves the cursor.
+pub fn tame(text: impl Display) -> String {
+    escaped(&text.to_string(), &['\n', '\t'])
+}
+
+fn one_line(text: &str) -> String {
+    escaped(text, &[])
+}
+
+/// Control characters, and those that change the direction of what follows, in Rust's words.
+fn escaped(text: &str, kept: &[char]) -> String {
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(hidden) {
+        return text.to_string();
+    }
+    let mut told = String::with_capacity(text.len());
+    for c in text.chars() {
+        match hidden(c) && !kept.contains(&c) {
+            true => told.extend(c.escape_debug()),
+            false => told.push(c),
+        }
+    }
+    told
+}
+
+/// Where the quoted text ends: before the next quote that no backslash precedes.
+fn end_of_quoted(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    text.char_indices().find_map(|(index, c)| {
+        let ends = c == quote && !escaped;
+        escaped = c == '\\' && quote == '"' && !escaped;
+        ends.then_some(index)
+    })
+}
+
+/// At most `most` characters, the last `end` of them from the text's end, with an ellipsis for what is left out.
+fn shorten(text: &str, most: usize, end: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_string();
+    }
+    let first = text.chars().take(most - end - 1);
+    let last = text.chars().skip(count - end);
+    first.chain(['…']).chain(last).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_encoding_of_an_editor_is_the_same_text() {
+        let text = "name = \"ü€𝄞\"\r\n";
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+        let files = [
+            text.as_bytes().to_vec(),
+            [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+            [&[0xff, 0xfe], &little[..]].concat(),
+            [&[0xfe, 0xff], &big[..]].concat(),
+            little,
+            big,
+        ];
+        for file in files {
+            assert_eq!(decode(&file).as_deref(), Ok(text), "{file:02x?}");
+        }
+        assert_eq!(decode(b"").as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn what_is_no_text_is_told() {
+        for (bytes, expected) in [
+            (&b"ab\xff"[..], "byte 2 is not UTF-8"),
+            (b"\xef\xbb\xbfa\xff", "byte 4 is not UTF-8"),
+            (b"\xff\xfea\x00b", "half a character"),
+            (b"\xff\xfe\x00\xd8a\x00", "not whole UTF-16"),
+            (b"\xff\xfe\x00\x00a\x00\x00\x00", "UTF-32"),
+        ] {
+            let why = decode(bytes).expect_err(expected);
+            assert!(why.contains(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn quoted_values_are_short_and_in_one_line() {
+        assert_eq!(cut("plain"), "plain");
+        assert_eq!(cut("a\nb\u{1b}[2Jc\u{202e}"), "a\\nb\\u{1b}[2Jc\\u{202e}");
+        let long = cut("é".repeat(200_000));
+        assert_eq!((long.chars().count(), long.chars().last()), (80, Some('…')));
+    }
+
+    #[test]
+    fn a_long_value_in_a_message_leaves_its_place_to_be_seen() {
+        let text =
+            format!("invalid type: string \"a\\\"{}\", expected f64 at line 1 column 171659", "x".repeat(171_657));
+        let told = message(text);
+        assert!(told.starts_with("invalid type: string \"a\\\"xxx") && told.len() < 200, "{told}");
+        assert!(told.ends_with("…\", expected f64 at line 1 column 171659"), "{told}");
+        let told = message(format!("unknown field `{}`, expected one of {}", "k".repeat(999), "`a`, ".repeat(999)));
+        assert!(told.starts_with("unknown field `kkk") && told.chars().count() == MAX_MESSAGE, "{told}");
+        assert_eq!(message("bad \"quote\n"), "bad \"quote");
+    }
+
+    #[test]
+    fn a_terminal_is_sent_no_escape_sequence() {
+        assert_eq!(tame("two\n\tlines\r\u{1b}]0;x\u{7}\u{9b}2J"), "two\n\tlines\\r\\u{1b}]0;x\\u{7}\\u{9b}2J");
+    }
+}
