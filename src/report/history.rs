@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::reading;
-use crate::train::{ChangeRow, EpochRow, MOST_ROWS, StepRow};
+use crate::train::{ChangeRow, Damage, EpochRow, MOST_ROWS, Rows, StepRow};
 use serde_json::Value;
 use std::path::Path;
 
@@ -17,8 +17,8 @@ pub struct History {
     pub changes: Vec<ChangeRow>,
     /// Checkpoints: updates made, and the training time in seconds until then.
     pub checkpoints: Vec<(u64, f64)>,
-    /// Whole lines that are no rows, or rows of a known kind whose fields are not as they should be.
-    pub unreadable: usize,
+    /// Lines that are left out, or were damaged otherwise.
+    pub damage: Damage,
 }
 
 impl History {
@@ -27,27 +27,36 @@ impl History {
         self.changes.iter().filter(|change| change.what != "network" && change.step <= step).cloned().collect()
     }
 
-    /// Reads `metrics.jsonl`; a file that is not there is an empty history.
+    /// Reads `metrics.jsonl`; a file that is not there is an empty history. The log tells of damaged lines.
     ///
     /// # Errors
     /// [`Error::Io`] where it cannot be read.
     pub fn read(path: &Path) -> Result<History> {
         match reading::regular(path, MOST_ROWS) {
-            Ok(bytes) => Ok(History::parse(&bytes)),
+            Ok(bytes) => {
+                let history = History::parse(&bytes);
+                if let Some(damage) = history.damage.describe() {
+                    log::warn!("{}: {damage}", path.display());
+                }
+                Ok(history)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(History::default()),
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
 
-    /// Reads rows, one a line. A last line that was cut short is left out, and so are rows of kinds that nobody here knows.
+    /// Reads rows, one a line, in the order of their steps. Left out are a last line that was cut short, rows of kinds that
+    /// nobody here knows, and lines that are no rows, which [`History::damage`] lists.
     pub fn parse(bytes: &[u8]) -> History {
-        let mut history = History::default();
-        for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-            match serde_json::from_slice::<Value>(line) {
-                Ok(row) => history.unreadable += usize::from(history.add(row).is_none()),
-                Err(_) => history.unreadable += usize::from(line.ends_with(b"\n")),
+        let Rows { rows, damage } = Rows::read(bytes);
+        let mut history = History { damage, ..History::default() };
+        for row in rows {
+            let read = serde_json::from_slice(row.text).ok().and_then(|value| history.add(value));
+            if read.is_none() {
+                history.damage.skipped.push(row.line);
             }
         }
+        history.damage.skipped.sort_unstable();
         history
     }
 
@@ -78,7 +87,7 @@ mod tests {
             &EPOCH[..40]
         );
         let history = History::parse(text.as_bytes());
-        assert_eq!((history.epochs.len(), history.unreadable), (1, 0));
+        assert_eq!((history.epochs.len(), history.damage.skipped.len()), (1, 0));
         assert_eq!(history.epochs[0].validation_accuracy, 0.75);
         assert_eq!(history.checkpoints, [(4, 1.0)]);
         assert_eq!((history.changes[0].what.as_str(), history.changes[0].to.as_f64()), ("learning_rate", Some(0.01)));
@@ -94,7 +103,7 @@ mod tests {
             .replace('\n', "")
             .as_str();
         let history = History::parse(text.as_bytes());
-        assert_eq!((history.epochs.len(), history.steps.len(), history.unreadable), (1, 1, 0));
+        assert_eq!((history.epochs.len(), history.steps.len(), history.damage.skipped.len()), (1, 1, 0));
         let (epoch, step) = (&history.epochs[0], &history.steps[0]);
         assert!(epoch.validation_loss.is_nan() && step.classification_loss.is_nan() && step.weight_decay_loss.is_nan());
         let [a, b] = &step.layers[..] else { panic!("two layers") };
@@ -107,7 +116,7 @@ mod tests {
     fn damaged_lines_are_counted() {
         let text = format!("{}\n{EPOCH}\n{{\"kind\":\"epoch\",\"step\":5}}\n\n[1]\n", &EPOCH[..40]);
         let history = History::parse(text.as_bytes());
-        assert_eq!((history.epochs.len(), history.unreadable), (1, 3));
-        assert_eq!(History::parse(b"").unreadable, 0);
+        assert_eq!((history.epochs.len(), &history.damage.skipped[..]), (1, &[1, 3, 5][..]));
+        assert_eq!(History::parse(b"").damage, Damage::default());
     }
 }

@@ -6,14 +6,16 @@
 use super::event::State;
 use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
 use super::place::{Begun, Place};
+use super::rows::Rows;
 use super::{Length, Overrides, Schedule, Settings, Trainer, Windows, path_text};
 use crate::data::Provenance;
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
 use crate::net::{Network, Parameters, numbers_in_plain_words};
-use crate::reading;
+use crate::{reading, text};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -153,24 +155,19 @@ fn in_plain_words(message: &str) -> String {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Row<'a> {
-    Step(std::borrow::Cow<'a, StepRow>),
-    Epoch(std::borrow::Cow<'a, EpochRow>),
+    Step(Cow<'a, StepRow>),
+    Epoch(Cow<'a, EpochRow>),
     /// Keeps the clock for a run that is resumed: the checkpoint itself holds nothing that differs between equal runs.
     Checkpoint {
         step: u64,
         train_seconds: f64,
     },
-    Change(std::borrow::Cow<'a, ChangeRow>),
+    Change(Cow<'a, ChangeRow>),
 }
 
-/// What a line of `metrics.jsonl` must have, whatever else it holds.
-#[derive(Deserialize)]
-struct RowPlace {
-    kind: String,
-    step: u64,
-    train_seconds: f64,
-    /// Of changes.
-    what: Option<String>,
+/// A row as it is written, without the line's end.
+fn line(row: &Row<'_>) -> Result<Vec<u8>> {
+    serde_json::to_vec(row).map_err(|e| Error::Settings(format!("a row cannot be written: {e}")))
 }
 
 /// The change that tells of another run, and is none of this one.
@@ -315,11 +312,11 @@ impl RunFolder {
     pub fn read_config(&self) -> Result<RunConfig> {
         let path = self.path().join("config.toml");
         let bytes = reading::regular(&path, MOST_SETTINGS).map_err(Error::io("read", &path))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::Settings(format!("{} is damaged: it is not UTF-8", path.display())))?;
+        let text = text::decode(&bytes).map_err(|why| Error::Settings(format!("{}: {why}", path.display())))?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            Error::Settings(format!("{}, line {line}: {}", path.display(), in_plain_words(error.message())))
+            let message = text::message(error.message());
+            Error::Settings(format!("{}, line {line}: {}", path.display(), in_plain_words(&message)))
         })
     }
 
@@ -363,13 +360,9 @@ impl RunFolder {
             tensor.map(|(_, values)| std::mem::take(values)).unwrap_or_default()
         };
         let (optimizer, average) = (take("state"), take("average"));
-        let (train_seconds, told) = self.cut_metrics(checkpoint.step)?;
+        let train_seconds = self.cut_metrics(checkpoint.step, &changes)?;
         self.checkpoint_step = Some(checkpoint.step);
         self.open_metrics()?;
-        // A change is in the checkpoint before its row is written.
-        for row in changes.iter().skip(told) {
-            self.append_change(row)?;
-        }
         Ok(Some(State {
             step: checkpoint.step,
             parameters: checkpoint.model.parameters,
@@ -382,30 +375,40 @@ impl RunFolder {
         }))
     }
 
-    /// Drops rows beyond `step` and a last line that was cut short; returns the training time of the last row left, and how
-    /// many rows tell of a change in this run.
-    fn cut_metrics(&self, step: u64) -> Result<(f64, usize)> {
+    /// Drops rows beyond `step` and what is no row, which the log tells of, and adds the rows that `changes` lack: a change
+    /// is in the checkpoint before its row is written. Returns the training time until the last row left.
+    fn cut_metrics(&self, step: u64, changes: &[ChangeRow]) -> Result<f64> {
         let path = self.path().join("metrics.jsonl");
         let bytes = match reading::regular(&path, MOST_ROWS) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((0.0, 0)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
-        let (mut kept, mut seconds, mut told) = (Vec::with_capacity(bytes.len()), 0.0, 0);
-        for line in bytes.split_inclusive(|b| *b == b'\n') {
-            match serde_json::from_slice::<RowPlace>(line) {
-                Ok(row) if row.step <= step && row.train_seconds >= 0.0 && line.ends_with(b"\n") => {
-                    kept.extend_from_slice(line);
-                    seconds = row.train_seconds;
-                    told += usize::from(row.kind == "change" && row.what.is_some_and(|what| what != NETWORK));
-                }
-                _ => break,
+        let Rows { mut rows, damage } = Rows::read(&bytes);
+        if let Some(damage) = damage.describe() {
+            log::warn!("{}: {damage}", path.display());
+        }
+        rows.retain(|row| row.step <= step);
+        let mut told: Vec<(u64, &str)> = rows
+            .iter()
+            .filter_map(|row| {
+                Some((row.step, row.what.as_deref().filter(|what| row.kind == "change" && *what != NETWORK)?))
+            })
+            .collect();
+        let mut lines: Vec<(u64, Cow<[u8]>)> = rows.iter().map(|row| (row.step, Cow::Borrowed(row.text))).collect();
+        for change in changes {
+            match told.iter().position(|row| *row == (change.step, &change.what)) {
+                Some(place) => drop(told.swap_remove(place)),
+                None => lines.push((change.step, line(&Row::Change(Cow::Borrowed(change)))?.into())),
             }
         }
-        if kept.len() < bytes.len() {
+        lines.sort_by_key(|(step, _)| *step);
+        let kept: Vec<u8> = lines.iter().flat_map(|(_, line)| [line, &b"\n"[..]]).flatten().copied().collect();
+        if kept != bytes {
             atomic_write(&path, &kept)?;
         }
-        Ok((seconds, told))
+        let seconds = rows.iter().map(|row| row.train_seconds).chain(changes.iter().map(|row| row.train_seconds));
+        Ok(seconds.fold(0.0, f64::max))
     }
 
     fn open_metrics(&mut self) -> Result<()> {
@@ -416,7 +419,7 @@ impl RunFolder {
     }
 
     fn append(&mut self, row: &Row<'_>) -> Result<()> {
-        let mut line = serde_json::to_vec(row).map_err(|e| Error::Settings(format!("a row cannot be written: {e}")))?;
+        let mut line = line(row)?;
         line.push(b'\n');
         let path = self.path().join("metrics.jsonl");
         match &mut self.metrics {
@@ -427,18 +430,18 @@ impl RunFolder {
 
     /// Appends a row of statistics.
     pub fn append_step(&mut self, row: &StepRow) -> Result<()> {
-        self.append(&Row::Step(std::borrow::Cow::Borrowed(row)))
+        self.append(&Row::Step(Cow::Borrowed(row)))
     }
 
     /// Appends the row of a whole validation pass.
     pub fn append_epoch(&mut self, row: &EpochRow) -> Result<()> {
-        self.append(&Row::Epoch(std::borrow::Cow::Borrowed(row)))
+        self.append(&Row::Epoch(Cow::Borrowed(row)))
     }
 
     /// Appends the row of a change. One that says `network` tells of another run, which follows this one, and changes nothing
     /// when this one is resumed.
     pub fn append_change(&mut self, row: &ChangeRow) -> Result<()> {
-        self.append(&Row::Change(std::borrow::Cow::Borrowed(row)))
+        self.append(&Row::Change(Cow::Borrowed(row)))
     }
 
     /// Writes `checkpoint.safetensors`. `settings` may be those that the run began with or came to: their network is the
@@ -506,6 +509,7 @@ impl RunFolder {
             Err(e) => Err(Error::io("read", &path)(e)),
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
                 let (file, run) = (path.display(), self.path().display());
+                let error = text::message(error);
                 Error::Data(format!("{file} is damaged ({error}): `glassnet train --resume {run}` writes it anew"))
             }),
         }

@@ -199,8 +199,8 @@ fn notes(report: &Report<'_>) -> Vec<String> {
     if run.settings.test_crops > 1 {
         notes.push(format!("The test judges each image by the mean of {} crops.", run.settings.test_crops));
     }
-    if run.history.unreadable > 0 {
-        notes.push(format!("{} rows of metrics.jsonl cannot be read and are left out.", run.history.unreadable));
+    if let Some(damage) = run.history.damage.describe() {
+        notes.push(format!("In metrics.jsonl {damage}."));
     }
     notes
 }

@@ -1,0 +1,224 @@
+//! `metrics.jsonl` line by line. What a power cut, a full disk or an editor left is skipped and told; every row that is
+//! whole is kept, wherever it stands.
+
+use serde::Deserialize;
+use std::collections::HashSet;
+
+/// What every row that is not of an unknown kind says.
+#[derive(Debug, Clone, Deserialize)]
+struct Place {
+    kind: String,
+    step: Option<u64>,
+    train_seconds: Option<f64>,
+    /// Of changes.
+    what: Option<String>,
+}
+
+/// A whole row.
+#[derive(Debug, Clone)]
+pub struct RowText<'a> {
+    /// The number of its line, from 1.
+    pub line: usize,
+    /// Its JSON, without the line's end.
+    pub text: &'a [u8],
+    pub kind: String,
+    /// Updates made; those of the row before it where its kind is unknown and it does not say.
+    pub step: u64,
+    /// Training time so far; 0 likewise.
+    pub train_seconds: f64,
+    /// Of a change.
+    pub what: Option<String>,
+}
+
+/// The rows of a file in the order of their steps, and what is wrong with it.
+#[derive(Debug, Clone, Default)]
+pub struct Rows<'a> {
+    pub rows: Vec<RowText<'a>>,
+    pub damage: Damage,
+}
+
+/// Numbers of lines, from 1.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Lines without a row.
+    pub skipped: Vec<usize>,
+    /// Lines with a row that another one has already told.
+    pub repeated: Vec<usize>,
+    /// Lines with a row, and something else beside it.
+    pub mended: Vec<usize>,
+    /// Lines with a row of an earlier step than one before it.
+    pub sorted: Vec<usize>,
+}
+
+/// Numbers that a message lists; the rest is counted.
+const LISTED: usize = 8;
+
+/// How a row begins.
+const START: &[u8] = br#"{"kind":"#;
+
+impl Damage {
+    /// In words; none where nothing is wrong.
+    pub fn describe(&self) -> Option<String> {
+        let told = [
+            (&self.skipped, "is no row and is skipped", "are no rows and are skipped"),
+            (&self.repeated, "repeats another row and is skipped", "repeat other rows and are skipped"),
+            (&self.mended, "is damaged beside its row, which is kept", "are damaged beside their rows, which are kept"),
+            (&self.sorted, "stands out of order and is sorted", "stand out of order and are sorted"),
+        ];
+        let words: Vec<String> =
+            told.into_iter().filter_map(|(lines, one, many)| lines_in_words(lines, one, many)).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+}
+
+/// `line 4 WHAT`, or `3 lines WHAT (4, 5 and 9)`.
+fn lines_in_words(lines: &[usize], one: &str, many: &str) -> Option<String> {
+    let (last, before) = lines.split_last()?;
+    if before.is_empty() {
+        return Some(format!("line {last} {one}"));
+    }
+    let mut numbers: Vec<String> = lines.iter().take(LISTED).map(usize::to_string).collect();
+    let end =
+        if lines.len() > LISTED { format!("{} more", lines.len() - LISTED) } else { numbers.pop().unwrap_or_default() };
+    Some(format!("{} lines {many} ({} and {end})", lines.len(), numbers.join(", ")))
+}
+
+impl<'a> Rows<'a> {
+    /// Reads the rows of a file. A last line that was cut short is what a killed run leaves, and no damage.
+    pub fn read(bytes: &'a [u8]) -> Rows<'a> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let (mut read, mut seen, mut last) = (Rows::default(), HashSet::new(), 0);
+        for (index, raw) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let line = index + 1;
+            // A power cut may leave zeros where a file system had grown the file before it wrote.
+            let text = trim(raw);
+            if text.is_empty() {
+                if raw.contains(&0) {
+                    read.damage.skipped.push(line);
+                }
+                continue;
+            }
+            let (text, place) = match (place(text), text) {
+                (Some(place), text) => {
+                    if raw.contains(&0) {
+                        read.damage.mended.push(line);
+                    }
+                    (text, place)
+                }
+                // A row may have been appended to one that was cut short.
+                (None, _) => match last_row(text) {
+                    Some(found) => {
+                        read.damage.mended.push(line);
+                        found
+                    }
+                    None => {
+                        if raw.ends_with(b"\n") {
+                            read.damage.skipped.push(line);
+                        }
+                        continue;
+                    }
+                },
+            };
+            let step = place.step.unwrap_or(last);
+            if place.kind != "checkpoint" && !seen.insert(text) {
+                read.damage.repeated.push(line);
+                continue;
+            }
+            if step < last {
+                read.damage.sorted.push(line);
+            }
+            last = last.max(step);
+            let (kind, what, train_seconds) = (place.kind, place.what, place.train_seconds.unwrap_or(0.0));
+            read.rows.push(RowText { line, text, kind, step, train_seconds, what });
+        }
+        read.rows.sort_by_key(|row| row.step);
+        read
+    }
+}
+
+fn trim(line: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+    let start = line.iter().position(|byte| !blank(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !blank(byte)).map_or(start, |end| end + 1);
+    &line[start..end]
+}
+
+/// What a text says where it is one whole row.
+fn place(text: &[u8]) -> Option<Place> {
+    let place: Place = serde_json::from_str(std::str::from_utf8(text).ok()?).ok()?;
+    let known = ["step", "epoch", "checkpoint", "change"].contains(&&place.kind[..]);
+    let complete = place.step.is_some() && place.train_seconds.is_some();
+    let sound = place.train_seconds.is_none_or(|seconds| seconds >= 0.0);
+    (sound && (complete || !known)).then_some(place)
+}
+
+/// The row at the end of a line, behind something that is none.
+fn last_row(text: &[u8]) -> Option<(&[u8], Place)> {
+    let start = text.windows(START.len()).rposition(|window| window == START).filter(|start| *start > 0)?;
+    place(&text[start..]).map(|place| (&text[start..], place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(step: u64) -> String {
+        format!(r#"{{"kind":"epoch","step":{step},"train_seconds":{step}.5}}"#)
+    }
+
+    fn steps(bytes: &[u8]) -> (Vec<u64>, Option<String>) {
+        let rows = Rows::read(bytes);
+        (rows.rows.iter().map(|row| row.step).collect(), rows.damage.describe())
+    }
+
+    #[test]
+    fn whole_rows_are_kept_around_every_kind_of_damage() {
+        let (one, two, three) = (row(1), row(2), row(3));
+        let whole =
+            |between: &[u8]| [one.as_bytes(), b"\n", between, two.as_bytes(), b"\n", three.as_bytes(), b"\n"].concat();
+        assert_eq!(steps(&whole(b"")), (vec![1, 2, 3], None));
+        assert_eq!(steps(&whole(b"\n\r\n")), (vec![1, 2, 3], None));
+        for damage in [
+            &b"garbage\n"[..],
+            b"{\"kind\":\"step\",\"st\n",
+            b"\xff\xfe\x80\n",
+            b"\0\0\0\0\n",
+            b"[1]\n",
+            b"{\"kind\":\"step\",\"step\":9}\n",
+        ] {
+            let told = "line 2 is no row and is skipped";
+            assert_eq!(steps(&whole(damage)), (vec![1, 2, 3], Some(told.to_string())), "{damage:?}");
+        }
+        for damage in [&b"\0\0\0"[..], b"{\"kind\":\"step\",\"step\":7,\"tr", b"\x80garbage"] {
+            let told = "line 2 is damaged beside its row, which is kept";
+            assert_eq!(steps(&whole(damage)), (vec![1, 2, 3], Some(told.to_string())), "{damage:?}");
+        }
+        let repeated = format!("{one}\n");
+        assert_eq!(steps(&whole(repeated.as_bytes())).1.as_deref(), Some("line 2 repeats another row and is skipped"));
+        assert_eq!(steps(&whole(format!("{three} \n", three = row(5)).as_bytes())).0, [1, 2, 3, 5]);
+    }
+
+    #[test]
+    fn rows_out_of_order_are_sorted_and_a_cut_end_is_no_damage() {
+        let text = format!("\u{feff}{}\n{}\n{}\n{}", row(3), row(1), row(2), &row(4)[..20]);
+        assert_eq!(
+            steps(text.as_bytes()),
+            (vec![1, 2, 3], Some("2 lines stand out of order and are sorted (2 and 3)".into()))
+        );
+        // Whole but for its line's end.
+        assert_eq!(steps(row(4).as_bytes()), (vec![4], None));
+    }
+
+    #[test]
+    fn unknown_kinds_are_kept_in_their_place() {
+        let text = format!("{}\n{{\"kind\":\"later\"}}\n{}\n", row(1), row(2));
+        assert_eq!(steps(text.as_bytes()), (vec![1, 1, 2], None));
+    }
+
+    #[test]
+    fn many_lines_are_counted() {
+        let text = "x\n".repeat(20);
+        let told = "20 lines are no rows and are skipped (1, 2, 3, 4, 5, 6, 7, 8 and 12 more)";
+        assert_eq!(steps(text.as_bytes()).1.as_deref(), Some(told));
+    }
+}
