@@ -212,7 +212,15 @@ fn finish(reports: &[SetReport], output: Output) -> Result<ExitCode> {
     output.result(&reports, format_args!("{table}{details}"))?;
     let failed = reports.iter().any(|report| report.state != "verified");
     if reports.iter().any(|report| !["verified", "unverifiable"].contains(&report.state)) {
-        note("error: not all files are the published ones; remove those and run `glassnet data fetch`");
+        let own = |file: &FileLine| file.path.as_deref().is_some_and(|path| !data::locate::in_cache(path));
+        let theirs =
+            reports.iter().flat_map(|report| &report.files).any(|file| file.verdict != "verified" && own(file));
+        note(match theirs {
+            true => {
+                "error: not all files are the published ones; `glassnet data fetch --data-dir FOLDER` downloads those"
+            }
+            false => "error: not all files are the published ones; remove those and run `glassnet data fetch`",
+        });
     } else if failed {
         note("error: not all files have a published checksum; `glassnet data fetch` downloads those that do");
     }

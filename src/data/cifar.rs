@@ -3,8 +3,7 @@
 //! Where someone has unpacked it, the six files are read.
 //! What the archive is not known to hold is refused, and no size in it is believed before the bytes are there.
 
-use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use tar::{Archive, EntryType};
@@ -12,18 +11,15 @@ use tar::{Archive, EntryType};
 use super::catalog::{CIFAR10_BATCHES, CIFAR10_FOLDER as FOLDER};
 use super::idx::{self, damaged, unpack_error};
 use super::{DatasetName, Examples, locate};
-use crate::Result;
+use crate::{Result, text};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 /// A label and three planes.
 const RECORD: usize = 1 + 3 * PLANE;
 
-/// Size of each of the six files as published, without compression.
-pub(super) const BATCH_BYTES: usize = 10_000 * RECORD;
-
-/// The files of the training set, and those of the test set.
-const SETS: (&[&str], &[&str]) = CIFAR10_BATCHES.split_at(5);
+/// Files of the training set, which come first; the last is the test set.
+const TRAIN_FILES: usize = 5;
 /// The classes' names, one a line.
 const NAMES: &str = "batches.meta.txt";
 const README: &str = "readme.html";
@@ -31,24 +27,85 @@ const README: &str = "readme.html";
 /// Texts in the archive are far shorter.
 const MAX_TEXT: u64 = 1 << 16;
 
-/// Reads training and test set, images `[32,32,3]`. Errors name the archive, what is wrong with it, and what to do.
-pub fn read_archive(path: &Path) -> Result<(Examples, Examples)> {
-    let files = unpack(path)?;
-    let missing: Vec<&str> = CIFAR10_BATCHES.into_iter().filter(|name| !files.contains_key(*name)).collect();
+/// What an archive holds beside records and texts: headers, also those of formats that have more than one for a file, and
+/// the padding between files.
+const MAX_HEADERS: u64 = 1 << 20;
+
+/// How many records each file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Records {
+    /// In each of the five files of the training set.
+    pub train: usize,
+    /// In the file of the test set.
+    pub test: usize,
+}
+
+impl Records {
+    /// As CIFAR-10 is published.
+    pub const PUBLISHED: Records = Records { train: 10_000, test: 10_000 };
+
+    fn of(self, file: usize) -> usize {
+        if file < TRAIN_FILES { self.train } else { self.test }
+    }
+}
+
+/// Reads training and test set, images `[32,32,3]`, from files with exactly so many records. Errors name the archive, what
+/// is wrong with it, and what to do.
+pub fn read_archive(path: &Path, records: Records) -> Result<(Examples, Examples)> {
+    let most = (TRAIN_FILES * records.train + records.test) * RECORD;
+    let mut archive = Archive::new(idx::open(path)?.take(most as u64 + 2 * MAX_TEXT + MAX_HEADERS));
+    let (mut sets, mut texts) = (Sets::new(records), Vec::new());
+    let unreadable = |error| unpack_error(path, error);
+    // Raw, because the names and extensions that stand in files of their own would otherwise be read whole into memory.
+    for entry in archive.entries().map_err(unreadable)?.raw(true) {
+        let mut entry = entry.map_err(unreadable)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let (inner, shown) = (name.strip_prefix("./").unwrap_or(&name), text::cut(format!("{name:?}")));
+        let kind = entry.header().entry_type();
+        if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader)
+            || kind == EntryType::Directory && inner.trim_end_matches('/') == FOLDER
+        {
+            continue;
+        }
+        let foreign = || damaged(path, format!("holds {shown}, which is no part of CIFAR-10"));
+        let inner = inner.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/'));
+        let inner = inner.filter(|_| kind == EntryType::Regular).ok_or_else(foreign)?;
+        let size = entry.size();
+        if [NAMES, README].contains(&inner) {
+            if size > MAX_TEXT || texts.contains(&inner.to_string()) {
+                return Err(foreign());
+            }
+            texts.push(inner.to_string());
+            let mut text = Vec::new();
+            entry.read_to_end(&mut text).map_err(unreadable)?;
+            if inner == NAMES {
+                check_names(path, &text)?;
+            }
+            continue;
+        }
+        let file = CIFAR10_BATCHES.into_iter().position(|known| inner == known).ok_or_else(foreign)?;
+        if sets.filled[file] {
+            return Err(foreign());
+        }
+        let expected = records.of(file);
+        if size != (expected * RECORD) as u64 {
+            return Err(damaged(path, format!("holds {shown} of {}", other_size(size, expected))));
+        }
+        let count = sets.read(file, &mut entry, path, &format!(" in {inner}"))?;
+        if count < expected {
+            return Err(damaged(path, format!("is truncated: {shown} ends after {count} of {expected} records")));
+        }
+    }
+    let missing: Vec<&str> =
+        CIFAR10_BATCHES.into_iter().zip(sets.filled).filter(|(_, filled)| !filled).map(|(name, _)| name).collect();
     if !missing.is_empty() {
         return Err(damaged(path, format!("is incomplete: {} missing from it", missing.join(", "))));
     }
-    if let Some(names) = files.get(NAMES) {
-        check_names(path, names)?;
-    }
-    for (name, bytes) in files.iter().filter(|(name, _)| CIFAR10_BATCHES.contains(*name)) {
-        check_labels(path, bytes, &format!(" in {name}"))?;
-    }
-    Ok((examples(&files, SETS.0), examples(&files, SETS.1)))
+    Ok((sets.train, sets.test))
 }
 
 /// Reads both sets from the six files in `folder`, which is an unpacked copy. Errors name the file.
-pub fn read_folder(folder: &Path) -> Result<(Examples, Examples)> {
+pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Examples)> {
     let path = |name: &str| locate::file_in(folder, name).unwrap_or_else(|| folder.join(name));
     let names = path(NAMES);
     if names.is_file() {
@@ -56,60 +113,53 @@ pub fn read_folder(folder: &Path) -> Result<(Examples, Examples)> {
         idx::open(&names)?.take(MAX_TEXT).read_to_end(&mut text).map_err(|error| unpack_error(&names, error))?;
         check_names(&names, &text)?;
     }
-    let files = CIFAR10_BATCHES.into_iter().map(|name| Ok((name, read_batch(&path(name))?)));
-    let files = files.collect::<Result<BTreeMap<_, _>>>()?;
-    Ok((examples(&files, SETS.0), examples(&files, SETS.1)))
+    // Before the others are read for nothing.
+    for (file, name) in CIFAR10_BATCHES.into_iter().enumerate() {
+        let (path, expected) = (path(name), records.of(file));
+        let size = path.metadata().map_or(0, |metadata| metadata.len());
+        let packed = path.extension().is_some_and(|ending| ending == "gz");
+        if path.is_file() && !packed && !is_packed(&path)? && size != (expected * RECORD) as u64 {
+            return Err(damaged(&path, format!("has {}", other_size(size, expected))));
+        }
+    }
+    let mut sets = Sets::new(records);
+    for (file, name) in CIFAR10_BATCHES.into_iter().enumerate() {
+        let (path, expected) = (path(name), records.of(file));
+        let count = sets.read(file, &mut idx::open(&path)?.take(idx::MAX_BYTES), &path, "")?;
+        if count != expected {
+            return Err(damaged(&path, format!("has {}", other_size((count * RECORD) as u64, expected))));
+        }
+    }
+    Ok((sets.train, sets.test))
 }
 
-/// The records of one unpacked file, which may be gzipped.
-pub(super) fn read_batch(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut file = idx::open(path)?.take(idx::MAX_BYTES);
-    file.read_to_end(&mut bytes).map_err(|error| unpack_error(path, error))?;
-    if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
-        return Err(damaged(path, format!("has {} bytes; records have {RECORD}", bytes.len())));
-    }
-    check_labels(path, &bytes, "")?;
-    Ok(bytes)
+/// How many records an unpacked file has, which may be gzipped; their labels are checked.
+pub(super) fn count_records(path: &Path) -> Result<usize> {
+    let mut sets = Sets::new(Records { train: 0, test: 0 });
+    sets.read(0, &mut idx::open(path)?.take(idx::MAX_BYTES), path, "")
 }
 
-/// The archive's files by name.
-fn unpack(path: &Path) -> Result<BTreeMap<&'static str, Vec<u8>>> {
-    let mut archive = Archive::new(idx::open(path)?.take(idx::MAX_BYTES));
-    let mut files = BTreeMap::new();
-    let unreadable = |error| unpack_error(path, error);
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
-        let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let inner = shown.strip_prefix("./").unwrap_or(&shown);
-        let kind = entry.header().entry_type();
-        if kind == EntryType::Directory && inner.trim_end_matches('/') == FOLDER {
-            continue;
-        }
-        let known = CIFAR10_BATCHES.into_iter().chain([NAMES, README]);
-        let name = inner.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/'));
-        let name = known.into_iter().find(|known| kind == EntryType::Regular && name == Some(known));
-        let Some(name) = name.filter(|name| !files.contains_key(name)) else {
-            return Err(damaged(path, format!("holds {shown:?}, which is no part of CIFAR-10")));
-        };
-        let text = [NAMES, README].contains(&name);
-        let size = entry.size();
-        if (text && size > MAX_TEXT) || (!text && (size == 0 || !size.is_multiple_of(RECORD as u64))) {
-            return Err(damaged(path, format!("holds {shown:?} of {size} bytes; records have {RECORD}")));
-        }
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 != size {
-            return Err(damaged(path, format!("is truncated: {shown:?} ends after {} of {size} bytes", bytes.len())));
-        }
-        files.insert(name, bytes);
+fn is_packed(path: &Path) -> Result<bool> {
+    let mut start = [0; 2];
+    let mut file = std::fs::File::open(path).map_err(crate::Error::io("read", path))?;
+    let read = fill(&mut file, &mut start).map_err(crate::Error::io("read", path))?;
+    Ok(start[..read] == [0x1f, 0x8b])
+}
+
+/// `9999 records; CIFAR-10's files have 10000`.
+fn other_size(size: u64, expected: usize) -> String {
+    let record = RECORD as u64;
+    match size % record {
+        0 => format!("{} records; CIFAR-10's files have {expected} each", size / record),
+        _ => format!(
+            "{size} bytes, no whole number of records of {RECORD}; CIFAR-10's files have {expected} records each"
+        ),
     }
-    Ok(files)
 }
 
 /// The same labels could stand for other things.
-fn check_names(path: &Path, text: &[u8]) -> Result<()> {
-    let text = String::from_utf8_lossy(text);
+fn check_names(path: &Path, bytes: &[u8]) -> Result<()> {
+    let text = text::decode(bytes).map_err(|why| damaged(path, format!("cannot be used: in {NAMES} {why}")))?;
     let names = text.lines().map(str::trim).filter(|line| !line.is_empty());
     if names.eq(DatasetName::Cifar10.class_names().iter().copied()) {
         return Ok(());
@@ -117,31 +167,79 @@ fn check_names(path: &Path, text: &[u8]) -> Result<()> {
     Err(damaged(path, format!("names other classes in {NAMES} than CIFAR-10 has")))
 }
 
-/// Every record's label must be one of the classes.
-fn check_labels(path: &Path, bytes: &[u8], place: &str) -> Result<()> {
-    let classes = DatasetName::Cifar10.class_names().len();
-    let labels = bytes.iter().step_by(RECORD);
-    match labels.enumerate().find(|&(_, &label)| usize::from(label) >= classes) {
-        None => Ok(()),
-        Some((index, label)) => {
-            let last = classes - 1;
-            let problem = format!("is damaged: label {label} of record {index}{place} is not within 0 to {last}");
-            Err(damaged(path, problem))
+/// Both sets, filled record by record: nothing else is ever held.
+struct Sets {
+    records: Records,
+    train: Examples,
+    test: Examples,
+    filled: [bool; CIFAR10_BATCHES.len()],
+}
+
+impl Sets {
+    fn new(records: Records) -> Sets {
+        let classes = DatasetName::Cifar10.class_names().len();
+        let empty = |count: usize| Examples {
+            shape: [SIDE, SIDE, 3],
+            classes,
+            pixels: vec![0; count * 3 * PLANE],
+            labels: vec![0; count],
+            numbers: Vec::new(),
+        };
+        let (train, test) = (empty(TRAIN_FILES * records.train), empty(records.test));
+        Sets { records, train, test, filled: [false; CIFAR10_BATCHES.len()] }
+    }
+
+    /// Reads the records of a file into its place; returns how many there are, those beyond its size counted too.
+    fn read(&mut self, file: usize, bytes: &mut dyn Read, path: &Path, place: &str) -> Result<usize> {
+        let expected = self.records.of(file);
+        let (set, first) = if file < TRAIN_FILES { (&mut self.train, file * expected) } else { (&mut self.test, 0) };
+        let (mut record, mut count) = ([0; RECORD], 0);
+        let mut bytes = BufReader::with_capacity(1 << 16, bytes);
+        loop {
+            let read = fill(&mut bytes, &mut record).map_err(|error| unpack_error(path, error))?;
+            if read == 0 {
+                break;
+            }
+            if read < RECORD {
+                let size = (count * RECORD + read) as u64;
+                let problem = match place {
+                    "" => format!("ends within a record: it has {}", other_size(size, expected)),
+                    place => format!("is truncated: it ends{place} within record {count}"),
+                };
+                return Err(damaged(path, problem));
+            }
+            let label = usize::from(record[0]);
+            if label >= set.classes {
+                let last = set.classes - 1;
+                let problem = format!("is damaged: label {label} of record {count}{place} is not within 0 to {last}");
+                return Err(damaged(path, problem));
+            }
+            if count < expected {
+                set.labels[first + count] = record[0];
+                let (red, rest) = record[1..].split_at(PLANE);
+                let (green, blue) = rest.split_at(PLANE);
+                let pixels = &mut set.pixels[(first + count) * 3 * PLANE..][..3 * PLANE];
+                for (((pixel, red), green), blue) in pixels.chunks_exact_mut(3).zip(red).zip(green).zip(blue) {
+                    pixel.copy_from_slice(&[*red, *green, *blue]);
+                }
+            }
+            count += 1;
         }
+        self.filled[file] = true;
+        Ok(count)
     }
 }
 
-/// The records of `names`, one file after the other, their planes interleaved.
-fn examples(files: &BTreeMap<&'static str, Vec<u8>>, names: &[&str]) -> Examples {
-    let classes = DatasetName::Cifar10.class_names().len();
-    let count: usize = names.iter().filter_map(|name| files.get(name)).map(|bytes| bytes.len() / RECORD).sum();
-    let (mut pixels, mut labels) = (Vec::with_capacity(count * 3 * PLANE), Vec::with_capacity(count));
-    for name in names {
-        for record in files.get(name).into_iter().flat_map(|bytes| bytes.chunks_exact(RECORD)) {
-            labels.push(record[0]);
-            let planes = &record[1..];
-            pixels.extend((0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]));
+/// Fills `bytes` as far as there are some.
+fn fill(reader: &mut dyn Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match reader.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    Examples { shape: [SIDE, SIDE, 3], classes, pixels, labels, numbers: Vec::new() }
+    Ok(filled)
 }

@@ -146,10 +146,16 @@ impl Download<'_> {
                 log::warn!("{}: unpacked, and only the sum of the packed file is published; kept", path.display());
                 Ok(())
             }
-            _ => Err(Error::Data(format!(
-                "{} is not the published file: its checksum differs; move or delete it, then fetch again",
-                path.display()
-            ))),
+            _ => {
+                let remedy = match locate::in_cache(path) {
+                    true => "move or delete it, then fetch again",
+                    false => "name another folder with --data-dir",
+                };
+                Err(Error::Data(format!(
+                    "{} is not the published file: its checksum differs; {remedy}",
+                    path.display()
+                )))
+            }
         }
     }
 

@@ -3,14 +3,16 @@
 //! Nothing in a header is believed before the bytes are there: sizes are multiplied with a check for overflow, and
 //! no more than the declared size plus one byte is ever unpacked.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::Examples;
-use crate::{Error, Result};
+use super::nature::nature;
+use super::{Examples, locate};
+use crate::{Error, Result, text};
 
 /// A file that unpacks to more is refused; the largest set of this family (EMNIST by class) has 0.6 GiB.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
@@ -18,17 +20,33 @@ pub(super) const MAX_BYTES: u64 = 1 << 30;
 /// Reserved at once; what is larger grows as its bytes arrive.
 const MAX_RESERVED: u64 = 64 << 20;
 
-const REMEDY: &str = "replace it with a good copy, or delete it and run `glassnet data fetch`";
+/// Bytes at the beginning by which a file of another kind is known.
+const START: u64 = 512;
+
+/// Surplus bytes that are counted; more need not be unpacked.
+const MAX_SURPLUS: u64 = 4096;
 
 /// What a file must hold.
 struct Kind {
     magic: u32,
     dimensions: usize,
     noun: &'static str,
+    /// The format in words.
+    wanted: &'static str,
 }
 
-const IMAGES: Kind = Kind { magic: 0x803, dimensions: 3, noun: "image" };
-const LABELS: Kind = Kind { magic: 0x801, dimensions: 1, noun: "label" };
+const IMAGES: Kind = Kind {
+    magic: 0x803,
+    dimensions: 3,
+    noun: "image",
+    wanted: "IDX files of unsigned bytes in 3 dimensions, count x height x width (magic number 0x00000803), gzipped or plain",
+};
+const LABELS: Kind = Kind {
+    magic: 0x801,
+    dimensions: 1,
+    noun: "label",
+    wanted: "IDX files of unsigned bytes in 1 dimension (magic number 0x00000801), gzipped or plain",
+};
 
 /// Images `[N,H,W]` as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,15 +65,63 @@ pub fn read_images(path: &Path) -> Result<Images> {
 
 /// Reads a label file; every label must be smaller than `classes`.
 pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<u8>> {
-    let (_, labels) = read(path, &LABELS)?;
+    let labels = read_any_labels(path)?;
     match labels.iter().position(|&label| usize::from(label) >= classes) {
         None => Ok(labels),
-        Some(index) => Err(Error::Data(format!(
-            "{}: label {} of example {index} is out of range, there are {classes} classes (0 to {}); {REMEDY}",
-            path.display(),
-            labels[index],
-            classes.saturating_sub(1),
-        ))),
+        Some(index) => {
+            let found = LabelRange::of(&labels);
+            let remedy = match (found.least, usize::from(found.most)) {
+                (1, most) if most == classes => "subtract 1 from each label".to_string(),
+                _ => format!("take a data set with at most {classes} classes"),
+            };
+            Err(unfit(
+                path,
+                format!(
+                    "has {found}; label {} of example {index} is out of range, as labels from 0 to {} are read",
+                    labels[index],
+                    classes.saturating_sub(1)
+                ),
+                &remedy,
+            ))
+        }
+    }
+}
+
+/// Reads a label file with labels of any size.
+pub(super) fn read_any_labels(path: &Path) -> Result<Vec<u8>> {
+    read(path, &LABELS).map(|(_, labels)| labels)
+}
+
+/// The labels that occur in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelRange {
+    pub least: u8,
+    pub most: u8,
+    /// How many different ones there are.
+    pub different: usize,
+}
+
+impl LabelRange {
+    /// Of at least one label.
+    pub fn of(labels: &[u8]) -> LabelRange {
+        let mut there = [false; 256];
+        labels.iter().for_each(|&label| there[usize::from(label)] = true);
+        let of = |place: Option<usize>| place.unwrap_or_default() as u8;
+        LabelRange {
+            least: of(there.iter().position(|there| *there)),
+            most: of(there.iter().rposition(|there| *there)),
+            different: there.iter().filter(|there| **there).count(),
+        }
+    }
+}
+
+impl fmt::Display for LabelRange {
+    /// As `26 different labels from 1 to 26`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.different {
+            1 => write!(f, "one label, {}", self.least),
+            different => write!(f, "{different} different labels from {} to {}", self.least, self.most),
+        }
     }
 }
 
@@ -78,10 +144,10 @@ pub fn read_examples(images: &Path, labels: &Path, classes: usize) -> Result<Exa
 fn read(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut file = open(path)?;
     let header_length = 4 * (1 + kind.dimensions);
-    let header = next_bytes(&mut file, path, header_length as u64)?;
-    let words: Vec<u32> =
-        header.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]])).collect();
-    check_magic(path, kind, &header, words.first().copied())?;
+    let start = next_bytes(&mut file, path, START)?;
+    let header = &start[..start.len().min(header_length)];
+    let words: Vec<u32> = header.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word)).collect();
+    check_magic(path, kind, &start, words.first().copied())?;
     if header.len() < header_length {
         let found = header.len();
         return Err(damaged(
@@ -92,7 +158,10 @@ fn read(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     let sizes = &words[1..];
     let bytes = declared_bytes(path, kind, sizes)?;
     crate::machine::check_room(&path.display().to_string(), bytes, "use a smaller data set, or end other programs")?;
-    let values = next_bytes(&mut file, path, bytes + 1)?;
+    let rest = (bytes + MAX_SURPLUS).saturating_sub(start.len() as u64 - header_length as u64);
+    let mut values = Vec::with_capacity(bytes.min(MAX_RESERVED) as usize);
+    values.extend_from_slice(&start[header_length..]);
+    file.take(rest).read_to_end(&mut values).map_err(|error| unpack_error(path, error))?;
     let found = values.len() as u64;
     if found < bytes {
         let problem =
@@ -100,26 +169,29 @@ fn read(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
         return Err(damaged(path, problem));
     }
     if found > bytes {
-        let problem =
-            format!("is too long: more bytes follow than the {} that its header declares", describe(kind, sizes));
-        return Err(damaged(path, problem));
+        let surplus = match found - bytes {
+            1 => "1 byte follows".to_string(),
+            MAX_SURPLUS.. => format!("{MAX_SURPLUS} bytes or more follow"),
+            surplus => format!("{surplus} bytes follow"),
+        };
+        let problem = format!("is too long: {surplus} after the {} that its header declares", describe(kind, sizes));
+        return Err(unfit(path, problem, "cut it there, or correct the header"));
     }
     Ok((sizes.iter().map(|&size| size as usize).collect(), values))
 }
 
-fn check_magic(path: &Path, kind: &Kind, header: &[u8], magic: Option<u32>) -> Result<()> {
-    let noun = kind.noun;
+fn check_magic(path: &Path, kind: &Kind, start: &[u8], magic: Option<u32>) -> Result<()> {
     match magic {
         Some(magic) if magic == kind.magic => Ok(()),
-        _ if header.is_empty() => Err(damaged(path, "is empty".to_string())),
-        None => Err(damaged(path, format!("is truncated: only {} bytes are there", header.len()))),
+        _ if start.is_empty() => Err(damaged(path, "is empty".to_string())),
+        None => Err(damaged(path, format!("is truncated: only {} bytes are there", start.len()))),
         Some(magic) => {
             let other = [&IMAGES, &LABELS].into_iter().find(|other| other.magic == magic);
-            let hint = other.map_or(String::new(), |other| format!(" (it holds {}s)", other.noun));
-            let expected = kind.magic;
-            let problem =
-                format!("is not an IDX {noun} file: it begins with {magic:#010x} instead of {expected:#010x}{hint}");
-            Err(damaged(path, problem))
+            let remedy = match other {
+                Some(other) => format!("it holds {}s, so perhaps two files have each other's names", other.noun),
+                None => "convert it".to_string(),
+            };
+            Err(unfit(path, format!("is {}, but {}s are read from {}", nature(start), kind.noun, kind.wanted), &remedy))
         }
     }
 }
@@ -171,14 +243,21 @@ pub(super) fn unpack_error(path: &Path, error: io::Error) -> Error {
         ErrorKind::UnexpectedEof => damaged(path, "is truncated: its gzip stream is cut off".to_string()),
         // `tar` calls its own complaints `Other`.
         ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other => {
-            damaged(path, format!("is damaged: {error}"))
+            damaged(path, format!("is damaged: {}", text::message(error)))
         }
         _ => Error::io("read", path)(error),
     }
 }
 
+/// A file that went wrong on its way.
 pub(super) fn damaged(path: &Path, problem: String) -> Error {
-    Error::Data(format!("{} {problem}; {REMEDY}", path.display()))
+    unfit(path, problem, "replace it with a good copy")
+}
+
+/// A file that cannot be used as it is. Only where the program put it there itself may it be deleted.
+fn unfit(path: &Path, problem: String, remedy: &str) -> Error {
+    let remedy = if locate::in_cache(path) { "delete it and run `glassnet data fetch`" } else { remedy };
+    Error::Data(format!("{} {problem}; {remedy}", path.display()))
 }
 
 #[cfg(test)]

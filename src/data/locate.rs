@@ -21,6 +21,11 @@ pub fn cache_folder() -> Option<PathBuf> {
     dirs::cache_dir().map(|cache| cache.join("glassnet"))
 }
 
+/// Whether a file lies where this program keeps what it downloads, and people keep nothing.
+pub fn in_cache(path: &Path) -> bool {
+    cache_folder().is_some_and(|cache| path.starts_with(cache))
+}
+
 /// Where a download of `name` goes: a subfolder named after it, in `data_dir` or else in the user's cache folder.
 pub fn download_folder(name: DatasetName, data_dir: Option<&Path>) -> Result<PathBuf> {
     let parent = data_dir.map(Path::to_path_buf).or_else(cache_folder);

@@ -19,6 +19,7 @@ mod jpeg;
 #[cfg(not(target_arch = "wasm32"))]
 mod layout;
 pub mod locate;
+mod nature;
 pub mod obtain;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod picture;
@@ -43,7 +44,7 @@ pub use fetch::fetch;
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::ImageFolder;
 pub use locate::{cache_folder, download_folder, environment};
-pub use obtain::obtain;
+pub use obtain::{labels_here, obtain};
 pub use sampler::Sampler;
 pub use split::{Split, split};
 pub use verify::{FileReport, Listing, Verdict, list, verify};
@@ -214,7 +215,7 @@ impl FromStr for DatasetName {
     fn from_str(text: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|name| words::same(name.as_str(), text)).ok_or_else(|| {
             let known = Self::ALL.map(DatasetName::as_str).join(", ");
-            Error::Settings(format!("there is no data set `{text}`; choose one of {known}"))
+            Error::Settings(format!("there is no data set `{}`; choose one of {known}", crate::text::cut(text)))
         })
     }
 }

@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::cifar::Records;
 use super::verify::{Verdict, verify_against};
 use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
 use crate::{Error, Result};
@@ -121,12 +123,26 @@ fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress
     Err(Error::Download(format!("this build cannot download {name}")))
 }
 
+/// The training labels of a set in MNIST's format, where its files are here: nothing is downloaded. What cannot be read is
+/// told when the set is.
+pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
+    let name = request.name.or(request.preferred).unwrap_or(DatasetName::Mnist);
+    let file = name.files().get(1)?;
+    let folder = find(name, request, locate::cache_folder()).ok()??;
+    let path = locate::file_in(&folder, file)?;
+    let labels = idx::read_any_labels(&path).ok()?;
+    Some((path, idx::LabelRange::of(&labels)))
+}
+
 /// The archive in `folder`, or the files in it.
 #[cfg(not(target_arch = "wasm32"))]
 fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
     match locate::form_in(DatasetName::Cifar10, folder) {
-        [archive] => super::cifar::read_archive(&locate::file_in(folder, archive).unwrap_or(folder.join(archive))),
-        _ => super::cifar::read_folder(folder),
+        [archive] => {
+            let path = locate::file_in(folder, archive).unwrap_or(folder.join(archive));
+            super::cifar::read_archive(&path, Records::PUBLISHED)
+        }
+        _ => super::cifar::read_folder(folder, Records::PUBLISHED),
     }
 }
 

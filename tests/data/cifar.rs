@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use glassnet::data::cifar::read_archive;
+use glassnet::data::cifar::{Records, read_archive, read_folder};
 use glassnet::data::{self, Dataset, DatasetName, Origin, Published, Request, Sources, Verdict};
 use tar::{EntryType, Header};
 use tempfile::{TempDir, tempdir};
@@ -12,6 +12,9 @@ use crate::server::{Server, gzip, send_file, send_head, sha256};
 
 const FILE: &str = "cifar-10-binary.tar.gz";
 const NAMES: &str = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
+
+/// The archives here have so few that they are made in no time.
+const FEW: Records = Records { train: 1, test: 2 };
 
 /// A record whose planes hold red + i, green + i, blue + i, modulo 256.
 fn record(label: u8, colour: [u8; 3]) -> Vec<u8> {
@@ -72,8 +75,8 @@ fn refusal(bytes: &[u8]) -> String {
     let folder = tempdir().unwrap();
     let path = folder.path().join(FILE);
     fs::write(&path, bytes).unwrap();
-    let message = read_archive(&path).unwrap_err().to_string();
-    assert!(message.contains(FILE) && message.ends_with("run `glassnet data fetch`"), "{message}");
+    let message = read_archive(&path, FEW).unwrap_err().to_string();
+    assert!(message.contains(FILE) && message.ends_with("; replace it with a good copy"), "{message}");
     message
 }
 
@@ -93,9 +96,7 @@ fn what_is_fetched_is_read_with_its_planes_interleaved() {
     let files: Vec<_> = fs::read_dir(folder.path().join("cifar10")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(files.iter().all(|name| name == FILE || name == ".lock"), "{files:?}");
 
-    let dataset = obtain(&folder).unwrap();
-    assert_eq!(dataset.origin, Origin::Files(folder.path().join("cifar10")));
-    let (train, test) = (&dataset.train, &dataset.test);
+    let (train, test) = read_archive(&folder.path().join("cifar10").join(FILE), FEW).unwrap();
     assert_eq!((train.shape, test.shape, train.classes), ([32, 32, 3], [32, 32, 3], 10));
     assert_eq!((&train.labels[..], &test.labels[..]), (&[1, 2, 3, 4, 5][..], &[9, 0][..]));
     assert_eq!(train.image(2)[..6], [3, 100, 200, 4, 101, 201]);
@@ -131,7 +132,7 @@ fn a_cut_download_is_resumed_and_wrong_bytes_are_refused() {
 fn a_plain_tar_serves_too_and_cannot_be_verified() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("cifar-10-binary.tar"), tar(&entries())).unwrap();
-    assert_eq!(obtain(&folder).unwrap().train.len(), 5);
+    assert_eq!(read_archive(&folder.path().join("cifar-10-binary.tar"), FEW).unwrap().0.len(), 5);
     let reports = data::verify(DatasetName::Cifar10, folder.path());
     assert_eq!(reports.iter().map(|report| &report.verdict).collect::<Vec<_>>(), [&Verdict::Unverifiable]);
 }
@@ -145,22 +146,70 @@ fn unpack(folder: &Path) {
 }
 
 #[test]
-fn an_unpacked_archive_is_read_wherever_it_lies() {
+fn an_unpacked_archive_is_read() {
+    let folder = tempdir().unwrap();
+    unpack(folder.path());
+    fs::write(folder.path().join("data_batch_4.bin"), gzip(&entries()[3].1)).unwrap();
+    fs::write(folder.path().join("batches.meta.txt"), format!("\u{feff}{}", NAMES.replace('\n', "\r\n"))).unwrap();
+    let (train, test) = read_folder(folder.path(), FEW).unwrap();
+    assert_eq!((&train.labels[..], &test.labels[..]), (&[1, 2, 3, 4, 5][..], &[9, 0][..]));
+    assert_eq!(train.image(2)[..6], [3, 100, 200, 4, 101, 201]);
+}
+
+#[test]
+fn an_unpacked_archive_is_found_wherever_it_lies() {
     for place in ["", "cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin"] {
         let folder = tempdir().unwrap();
         let inner = folder.path().join(place);
         unpack(&inner);
-        let dataset = obtain(&folder).unwrap();
-        let Origin::Files(found) = &dataset.origin else { panic!("{:?}", dataset.origin) };
-        assert!(found.components().eq(inner.components()), "{}", found.display());
-        assert_eq!((&dataset.train.labels[..], &dataset.test.labels[..]), (&[1, 2, 3, 4, 5][..], &[9, 0][..]));
-        assert_eq!(dataset.train.image(2)[..6], [3, 100, 200, 4, 101, 201]);
+        let message = obtain(&folder).unwrap_err().to_string();
+        let file = inner.join("data_batch_1.bin");
+        assert!(message.starts_with(&format!("{} has 1 records", file.display())), "{message}");
     }
     // The archive beside them comes first: its checksum is published.
     let folder = tempdir().unwrap();
     unpack(folder.path());
     fs::write(folder.path().join(FILE), gzip(&tar(&entries()[..3]))).unwrap();
-    assert!(obtain(&folder).unwrap_err().to_string().contains("is incomplete: data_batch_4.bin"));
+    assert!(obtain(&folder).unwrap_err().to_string().contains(FILE));
+}
+
+/// Records of zeros, which take no room on the disk.
+fn zeros(path: &Path, records: u64) {
+    fs::File::create(path).unwrap().set_len(records * 3073).unwrap();
+}
+
+#[test]
+fn each_file_has_exactly_as_many_records_as_published() {
+    let folder = tempdir().unwrap();
+    unpack(folder.path());
+    for (name, _) in &entries()[..6] {
+        zeros(&folder.path().join(name.strip_prefix("cifar-10-batches-bin/").unwrap()), 10_000);
+    }
+    let path = folder.path().join("data_batch_3.bin");
+    for (records, expected) in
+        [(9_999, "has 9999 records"), (10_001, "has 10001 records"), (20_000, "has 20000 records")]
+    {
+        zeros(&path, records);
+        let message = obtain(&folder).unwrap_err().to_string();
+        let expected = format!("{} {expected}; CIFAR-10's files have 10000 each; replace it", path.display());
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    zeros(&path, 10_000);
+    let dataset = obtain(&folder).unwrap();
+    assert_eq!(dataset.origin, Origin::Files(folder.path().to_path_buf()));
+    assert_eq!((dataset.train.len(), dataset.test.len()), (50_000, 10_000));
+
+    for records in [9_999usize, 10_001] {
+        // What follows the header need not even be there.
+        let head = header(EntryType::Regular, "cifar-10-batches-bin/data_batch_2.bin", records * 3073);
+        let path = folder.path().join("archive.tar");
+        fs::write(&path, head.as_bytes()).unwrap();
+        let message = read_archive(&path, Records::PUBLISHED).unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("data_batch_2.bin\" of {records} records; CIFAR-10's files have 10000")),
+            "{message}"
+        );
+    }
 }
 
 #[test]
@@ -185,13 +234,13 @@ fn unpacked_files_are_checked_as_those_in_the_archive() {
         let folder = tempdir().unwrap();
         unpack(folder.path());
         fs::write(folder.path().join(name), bytes).unwrap();
-        let message = obtain(&folder).unwrap_err().to_string();
-        assert!(message.contains(name) && message.ends_with("run `glassnet data fetch`"), "{message}");
+        let message = read_folder(folder.path(), FEW).unwrap_err().to_string();
+        assert!(message.contains(name) && message.ends_with("; replace it with a good copy"), "{message}");
         message
     };
     let short = refusal_with("data_batch_2.bin", &[0; 3072]);
-    assert!(short.contains("has 3072 bytes; records have 3073"), "{short}");
-    assert!(refusal_with("data_batch_4.bin", b"").contains("has 0 bytes"));
+    assert!(short.contains("has 3072 bytes, no whole number of records of 3073"), "{short}");
+    assert!(refusal_with("data_batch_4.bin", b"").contains("has 0 records"));
     let label = refusal_with("test_batch.bin", &[record(1, [0; 3]), record(10, [0; 3])].concat());
     assert!(label.contains("label 10 of record 1 is not within 0 to 9"), "{label}");
     assert!(refusal_with("batches.meta.txt", b"cat\ndog\n").contains("names other classes"));
@@ -241,9 +290,9 @@ fn links_are_refused() {
 #[test]
 fn sizes_and_labels_are_checked() {
     let message = refusal_of(|entries| entries[1].1.truncate(3072));
-    assert!(message.contains("data_batch_2.bin\" of 3072 bytes; records have 3073"), "{message}");
+    assert!(message.contains("data_batch_2.bin\" of 3072 bytes, no whole number of records of 3073"), "{message}");
     let message = refusal_of(|entries| entries[3].1.clear());
-    assert!(message.contains("data_batch_4.bin\" of 0 bytes"), "{message}");
+    assert!(message.contains("data_batch_4.bin\" of 0 records"), "{message}");
     let message = refusal_of(|entries| entries[5].1[3073] = 10);
     assert!(message.contains("label 10 of record 1 in test_batch.bin is not within 0 to 9"), "{message}");
     let message = refusal_of(|entries| drop(entries.remove(2)));
@@ -268,5 +317,5 @@ fn damaged_archives_are_refused() {
     head.as_mut_bytes().copy_from_slice(&huge[512..1024]);
     head.set_cksum();
     huge[512..1024].copy_from_slice(head.as_bytes());
-    assert!(refusal(&huge).contains("truncated"));
+    assert!(refusal(&huge).contains("of 300000 records"));
 }

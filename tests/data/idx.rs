@@ -8,7 +8,11 @@ use tempfile::{TempDir, tempdir};
 
 use crate::server::gzip;
 
-const REMEDY: &str = "replace it with a good copy, or delete it and run `glassnet data fetch`";
+const REMEDY: &str = "replace it with a good copy";
+
+/// What images are read from.
+const IMAGES: &str = "but images are read from IDX files of unsigned bytes in 3 dimensions, count x height x width (magic number \
+                      0x00000803), gzipped or plain";
 
 /// A file with this content; the folder must outlive its use.
 fn file(content: &[u8]) -> (TempDir, PathBuf) {
@@ -28,12 +32,16 @@ fn labels(values: &[u8]) -> Vec<u8> {
     [&0x801u32.to_be_bytes(), &(values.len() as u32).to_be_bytes(), values].concat()
 }
 
-/// Both plain and gzipped, reading these bytes as images fails in these words.
 fn assert_refused(content: &[u8], problem: &str) {
+    assert_refused_with(content, problem, REMEDY);
+}
+
+/// Both plain and gzipped, reading these bytes as images fails in these words.
+fn assert_refused_with(content: &[u8], problem: &str, remedy: &str) {
     for content in [content.to_vec(), gzip(content)] {
         let (_folder, path) = file(&content);
         let message = read_images(&path).unwrap_err().to_string();
-        assert_eq!(message, format!("{} {problem}; {REMEDY}", path.display()));
+        assert_eq!(message, format!("{} {problem}; {remedy}", path.display()));
     }
 }
 
@@ -73,20 +81,22 @@ fn a_file_cut_in_its_pixels() {
 
 #[test]
 fn a_file_with_trailing_bytes() {
-    let problem = "is too long: more bytes follow than the 2 images of 3x4 bytes that its header declares";
-    assert_refused(&images(2, 3, 4, 25), problem);
+    for (surplus, told) in [(1, "1 byte follows"), (2, "2 bytes follow"), (5000, "4096 bytes or more follow")] {
+        let problem = format!("is too long: {told} after the 2 images of 3x4 bytes that its header declares");
+        assert_refused_with(&images(2, 3, 4, 24 + surplus), &problem, "cut it there, or correct the header");
+    }
 }
 
 #[test]
 fn labels_where_images_belong() {
-    let problem = "is not an IDX image file: it begins with 0x00000801 instead of 0x00000803 (it holds labels)";
-    assert_refused(&labels(&[1; 20]), problem);
+    let problem = format!("is an IDX file of unsigned bytes in 1 dimension, 20 (magic number 0x00000801), {IMAGES}");
+    assert_refused_with(&labels(&[1; 20]), &problem, "it holds labels, so perhaps two files have each other's names");
 }
 
 #[test]
 fn something_else_altogether() {
-    let problem = "is not an IDX image file: it begins with 0x3c21444f instead of 0x00000803";
-    assert_refused(b"<!DOCTYPE html><html>", problem);
+    let page = "an HTML page, as servers send where a file is not to be had; download the file itself";
+    assert_refused_with(b"<!DOCTYPE html><html>", &format!("is {page}, {IMAGES}"), "convert it");
 }
 
 #[test]
@@ -109,12 +119,12 @@ fn large_sizes_with_nothing_behind_them() {
 
 #[test]
 fn a_small_declaration_before_a_flood_of_zeros() {
-    // 256 MiB in 256 KiB: only the first surplus byte may be unpacked.
+    // 256 MiB in 256 KiB: only a few surplus bytes may be unpacked.
     let mut content = images(1, 1, 1, 1);
     content.resize(256 << 20, 0);
     let (_folder, path) = file(&gzip(&content));
     let message = read_images(&path).unwrap_err().to_string();
-    assert!(message.contains("is too long: more bytes follow than the 1 image of 1x1 bytes"), "{message}");
+    assert!(message.contains("is too long: 4096 bytes or more follow after the 1 image of 1x1 bytes"), "{message}");
 }
 
 #[test]
@@ -152,8 +162,12 @@ fn a_gzip_stream_with_rubbish_inside_or_behind() {
 fn a_label_out_of_range() {
     let (_folder, path) = file(&labels(&[0, 9, 10]));
     let message = read_labels(&path, 10).unwrap_err().to_string();
-    let problem = "label 10 of example 2 is out of range, there are 10 classes (0 to 9)";
-    assert_eq!(message, format!("{}: {problem}; {REMEDY}", path.display()));
+    let problem =
+        "has 3 different labels from 0 to 10; label 10 of example 2 is out of range, as labels from 0 to 9 are read";
+    assert_eq!(message, format!("{} {problem}; take a data set with at most 10 classes", path.display()));
+    let (_folder, path) = file(&labels(&[1, 9, 10]));
+    let message = read_labels(&path, 10).unwrap_err().to_string();
+    assert!(message.contains("from 1 to 10") && message.ends_with("; subtract 1 from each label"), "{message}");
 }
 
 #[test]
