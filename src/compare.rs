@@ -34,7 +34,9 @@ impl FromStr for TrainerChoice {
     fn from_str(text: &str) -> Result<TrainerChoice> {
         let (name, rate) = text.split_once(':').map_or((text, None), |(name, rate)| (name, Some(rate)));
         let learning_rate = rate.map(|rate| {
-            let refuse = |_| Error::Settings(format!("`{rate}` in `{text}` is not a learning rate, as in sgd:0.1"));
+            let (rate, text) = (rate.trim(), crate::text::cut(text));
+            let shown = crate::text::cut(rate);
+            let refuse = |_| Error::Settings(format!("`{shown}` in `{text}` is not a learning rate, as in sgd:0.1"));
             rate.parse().map_err(refuse)
         });
         Ok(TrainerChoice { name: name.parse()?, learning_rate: learning_rate.transpose()? })

@@ -329,7 +329,8 @@ fn a_folder_trains_tests_and_names_its_classes() {
         "{config}"
     );
 
-    assert_fails_with(&mut place.on_model("eval"), &["trained on a folder of pictures", "--images"]);
+    // The run knows where its pictures are.
+    assert_eq!(document(&mut place.on_model("eval"))["test_accuracy"], json!(1.0));
     let evaluated = document(place.on_model("eval").arg("--images").arg(place.path("pictures")));
     assert_eq!((&evaluated["dataset"], &evaluated["test_accuracy"]), (&json!("images"), &json!(1.0)));
     assert_eq!(evaluated["classes"][1]["name"], "green");
@@ -345,7 +346,29 @@ fn a_folder_trains_tests_and_names_its_classes() {
     // The same classes under other names.
     fs::rename(place.path("pictures/red"), place.path("pictures/rouge")).unwrap();
     let mut command = place.on_model("eval");
-    assert_fails_with(command.arg("--images").arg(place.path("pictures")), &["blue, green, red", "blue, green, rouge"]);
+    assert_fails_with(
+        command.arg("--images").arg(place.path("pictures")),
+        &["red missing, rouge unknown to the model"],
+    );
+    save(&plain([9; 3], 3), &place.path("pictures/violet/a.png"));
+    let mut command = place.on_model("inspect");
+    let expected =
+        ["4 classes, not 3: red missing, rouge, violet unknown to the model; give it the same class folders"];
+    assert_fails_with(command.args(["--index", "0", "--images"]).arg(place.path("pictures")), &expected);
+    for name in ["rouge", "violet"] {
+        fs::remove_dir_all(place.path("pictures").join(name)).unwrap();
+    }
+    let refused = failure(&mut place.on_model("eval"));
+    assert!(refused.contains("2 classes, not 3: red missing;") && !refused.contains("--net"), "{refused}");
+
+    fs::rename(place.path("pictures"), place.path("moved")).unwrap();
+    assert_fails_with(
+        &mut place.on_model("eval"),
+        &["the run's data was in ", "pictures, as ", "config.toml", "--images"],
+    );
+    // Away from its run, a model knows of no folder.
+    fs::rename(place.path("run/config.toml"), place.path("elsewhere.toml")).unwrap();
+    assert_fails_with(&mut place.on_model("eval"), &["trained on a folder of pictures", "--images"]);
 }
 
 #[test]

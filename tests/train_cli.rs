@@ -443,6 +443,199 @@ impl Place {
     }
 }
 
+#[test]
+fn a_damaged_line_of_metrics_costs_no_other_row_on_resuming() {
+    let place = Place::with_data(TRAIN, TEST);
+    place.train("run", &["--steps", "6", "--stats-every", "1", "--no-report"]).assert().success();
+    let whole = place.metrics("run");
+    let path = place.path("run/metrics.jsonl");
+    let text = String::from_utf8(place.bytes("run/metrics.jsonl")).expect("UTF-8");
+    let mut lines: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
+    // The third row is lost, the fifth is only followed by rubbish, and one stands twice.
+    lines[2] = b"{\"kind\":\"step\",\"st".to_vec();
+    lines[4].extend([0; 512]);
+    lines.insert(4, lines[3].clone());
+    fs::write(&path, lines.join(&b'\n').into_iter().chain([b'\n']).collect::<Vec<u8>>()).expect("written");
+
+    let resumed = text_of(&mut place.resume("run", &["--steps", "8", "--no-report"]));
+    for told in ["metrics.jsonl: line 3 is no row", "line 5 repeats another row", "line 6 is damaged beside its row"] {
+        assert!(resumed.contains(told), "{resumed}");
+    }
+    let mut expected = whole;
+    expected.remove(2);
+    let rows = place.metrics("run");
+    assert_eq!(rows[..expected.len()], expected);
+    assert!(rows.len() > expected.len() && rows.iter().any(|row| row["kind"] == "step" && row["step"] == 8));
+}
+
+/// What a command says on stderr, however it ends.
+fn text_of(command: &mut Command) -> String {
+    String::from_utf8_lossy(&command.output().expect("it runs").stderr).into_owned()
+}
+
+/// Notepad saves UTF-8 with a byte order mark, or UTF-16, and ends lines with two characters.
+#[test]
+fn what_people_edit_may_be_saved_by_any_editor() {
+    let place = Place::with_data(TRAIN, TEST);
+    let text = NET.replace('\n', "\r\n");
+    let wide = |text: &str| -> Vec<u8> {
+        let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+        [0xff, 0xfe].into_iter().chain(units).collect()
+    };
+    for (name, bytes) in [("marked", [b"\xef\xbb\xbf", text.as_bytes()].concat()), ("wide", wide(&text))] {
+        let net = place.path(name);
+        fs::write(&net, bytes).expect("a file");
+        place.train(name, &["--steps", "1", "--no-report"]).arg("--net").arg(&net).assert().success();
+        assert_eq!(
+            load_model(&place.path(&format!("{name}/model.safetensors"))).expect("a model").network.name,
+            "small"
+        );
+    }
+    let config = String::from_utf8(place.bytes("marked/config.toml")).expect("UTF-8").replace('\n', "\r\n");
+    fs::write(place.path("marked/config.toml"), wide(&config)).expect("a file");
+    place.resume("marked", &["--steps", "2", "--no-report"]).assert().success();
+    fs::write(place.path("wide/config.toml"), [b"\xef\xbb\xbf", config.as_bytes()].concat()).expect("a file");
+    place.resume("wide", &["--steps", "2", "--no-report"]).assert().success();
+
+    let net = place.path("binary.toml");
+    fs::write(&net, b"name = \"\xff\"").expect("a file");
+    let said = ["binary.toml: byte 8 is not UTF-8 text; save the file as UTF-8"];
+    assert_fails_with(place.train("binary", &["--steps", "1"]).arg("--net").arg(&net), &said);
+}
+
+#[test]
+fn a_run_s_model_is_looked_at_with_the_run_s_own_data() {
+    let place = Place::with_data(TRAIN, TEST);
+    let net = place.file("net.toml", NET);
+    place.train("run", &["--steps", "2", "--no-report"]).arg("--net").arg(&net).assert().success();
+    let looked = |command: &str, args: &[&str]| {
+        let mut looking = glassnet(&[command, "--device", "cpu", "--model"]);
+        looking.arg(place.path("run/model.safetensors")).args(args);
+        without_data(&mut looking, place.folder.path());
+        looking
+    };
+    assert_eq!(document(&mut looked("eval", &[]))["examples"], json!(TEST));
+    assert_eq!(document(&mut looked("eval", &["--dataset", "mnist"]))["examples"], json!(TEST));
+    assert_eq!(document(&mut looked("inspect", &["--index", "3"]))["index"], json!(3));
+    fs::rename(place.path("data"), place.path("moved")).expect("the data");
+    let data = place.path("data").display().to_string();
+    for (command, args) in [("eval", &[][..]), ("inspect", &["--index", "3"])] {
+        assert_fails_with(&mut looked(command, args), &["the run's data was in ", &data, "config.toml", "--data-dir"]);
+    }
+    let moved = place.path("moved").display().to_string();
+    assert_eq!(document(&mut looked("eval", &["--data-dir", &moved]))["examples"], json!(TEST));
+}
+
+#[test]
+fn a_data_set_that_was_edited_in_the_config_is_not_believed() {
+    let place = Place::with_data(TRAIN, TEST);
+    let net = place.file("net.toml", NET);
+    place.train("run", &["--steps", "2", "--no-report"]).arg("--net").arg(&net).assert().success();
+    let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
+    let looked = |command: &str| {
+        let mut looking = glassnet(&[command, "--device", "cpu", "--model"]);
+        looking.arg(place.path("run/model.safetensors")).args(if command == "inspect" {
+            &["--index", "0"][..]
+        } else {
+            &[]
+        });
+        looking
+    };
+    let mut report = glassnet(&["report", "--device", "cpu"]);
+    report.arg(place.path("run"));
+    for name in ["kmnist", "fashion-mnist", "synthetic", "images", "nonsense", &"x".repeat(500)] {
+        let edited = config.replacen("dataset = \"mnist\"", &format!("dataset = \"{name}\""), 1);
+        assert_ne!(edited, config);
+        place.file("run/config.toml", &edited);
+        let shown = format!("config.toml names the data set `{}", &name[..name.len().min(70)]);
+        let expected = [&shown[..], "the run was trained on mnist", "put dataset = \"mnist\" back"];
+        assert_fails_with(&mut place.resume("run", &["--steps", "4"]), &expected);
+        assert_fails_with(&mut looked("eval"), &expected);
+        assert_fails_with(&mut looked("inspect"), &expected);
+        assert_fails_with(&mut report, &expected);
+    }
+    place.file("run/config.toml", &config.replacen("dataset =", "images = \"/tmp\"\ndataset =", 1));
+    let mut resume = glassnet(&["train", "--steps", "4", "--resume"]);
+    assert_fails_with(resume.arg(place.path("run")), &["config.toml has `images`", "mnist", "take that key out"]);
+    place.file("run/config.toml", &config);
+    place.resume("run", &["--steps", "4", "--no-report"]).assert().success();
+}
+
+/// Files that people give as MNIST's are theirs: nobody is told to delete them.
+#[test]
+fn files_of_one_s_own_are_described_and_not_to_be_deleted() {
+    let place = Place::with_data(TRAIN, TEST);
+    let path = place.path("data/train-labels-idx1-ubyte");
+    let whole = fs::read(&path).expect("the labels");
+    let head = |magic: u32, sizes: &[u32]| {
+        [&[magic], sizes].concat().into_iter().flat_map(u32::to_be_bytes).collect::<Vec<u8>>()
+    };
+    let labels = |first: u8, classes: u8| -> Vec<u8> {
+        whole
+            .iter()
+            .enumerate()
+            .map(|(i, byte)| if i < 8 { *byte } else { first + ((i - 8) % usize::from(classes)) as u8 })
+            .collect()
+    };
+    let count = TRAIN as u32;
+    let files: [(Vec<u8>, &[&str]); 6] = [
+        (labels(1, 26), &["has 26 different labels from 1 to 26", "labels from 0 to 9 are read"]),
+        (labels(1, 10), &["has 10 different labels from 1 to 10", "subtract 1 from each label"]),
+        (
+            [head(0xc02, &[count, 8]), vec![0; TRAIN * 32]].concat(),
+            &["32-bit integers in 2 dimensions, 250x8", "QMNIST"],
+        ),
+        ([head(0xc01, &[count]), vec![0; TRAIN * 4]].concat(), &["an IDX file of 32-bit integers in 1 dimension, 250"]),
+        (b"label\n5\n0\n4\n".to_vec(), &["is text that begins with \"label\""]),
+        ([&whole[..], b"\n"].concat(), &["is too long: 1 byte follows after the 250 labels"]),
+    ];
+    for (bytes, expected) in files {
+        fs::write(&path, bytes).expect("written");
+        let said = failing(&mut place.train("run", &["--steps", "1"]));
+        assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+        assert!(!said.contains("delete") && !said.contains("fetch"), "{said}");
+    }
+    fs::write(&path, labels(0, 5)).expect("written");
+    let net = place.file("five.toml", &NET.replace("outputs = 10", "outputs = 5"));
+    let said = ["tells 5 classes apart", "has 5 different labels from 0 to 4", "read with 10 classes"];
+    assert_fails_with(place.train("run", &["--steps", "1"]).arg("--net").arg(&net), &said);
+    assert!(!place.path("run").exists());
+
+    // What the program downloaded itself may be fetched again.
+    let cache = place.path("glassnet/mnist");
+    fs::create_dir_all(cache.parent().expect("a folder")).expect("a cache");
+    fs::rename(place.path("data"), &cache).expect("the data");
+    fs::write(cache.join("train-labels-idx1-ubyte"), &whole[..whole.len() - 1]).expect("written");
+    let mut train = glassnet(&["train", "--device", "cpu", "--dataset", "mnist", "--steps", "1"]);
+    let said = ["is truncated", "delete it and run `glassnet data fetch`"];
+    assert_fails_with(without_data(&mut train, place.folder.path()).current_dir(place.folder.path()), &said);
+}
+
+#[test]
+fn no_message_is_as_long_as_what_was_given() {
+    let place = Place::with_data(TRAIN, TEST);
+    let long = "\u{1b}[31m".to_string() + &"x".repeat(50_000);
+    let net = |text: String| {
+        let path = place.file("net.toml", &text);
+        failing(place.train("run", &["--steps", "1"]).arg("--net").arg(path))
+    };
+    let mut said = vec![
+        net(format!("name = \"{}\"\nlayers = []", long.replace('\u{1b}', ""))),
+        net(format!("initializer = \"{}\"\nlayers = []", &long[1..])),
+        net(format!("[[layers]]\ntype = \"{}\"", &long[1..])),
+        net(format!("\"{}\" = 1\nlayers = []", &long[1..])),
+        net(format!("layers = {}", &long[1..])),
+        failing(&mut place.train("run", &["--preset", &long])),
+    ];
+    for option in ["--dataset", "--trainer", "--steps", "--learning-rate", "--device", "--no-such"] {
+        let mut command = glassnet(&["train", option, &long]);
+        said.push(String::from_utf8(command.assert().code(2).get_output().stderr.clone()).expect("UTF-8"));
+    }
+    for said in said {
+        assert!(said.len() < 1500 && !said.contains("\u{1b}[31m"), "{said}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_a_checkpoint_and_says_how_to_resume() {

@@ -1,12 +1,14 @@
 //! `glassnet eval`: how well a model does on a test set, with the confusion matrix.
 
 use super::options::{self, CropArgs, DataArgs, DeviceArgs};
-use super::output::{self, Output, Table};
+use super::output::{self, Output, Table, note};
+use super::train::check_dataset;
 use clap::Args;
-use glassnet::data::{Dataset, DatasetName};
+use glassnet::data::{Dataset, DatasetName, ImageFolder};
 use glassnet::evaluate::{Evaluation, check_crops, evaluate_crops};
 use glassnet::exec::DeviceInfo;
 use glassnet::formats::{Model, load_model};
+use glassnet::train::RunFolder;
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ const BATCH: usize = 250;
 
 /// Evaluate a model on the test set: loss, accuracy, confusion matrix
 ///
-/// Without --dataset it is the data set that the model was trained on.
+/// Without --dataset it is the data set that the model was trained on, from the folder that its run used.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// The model.safetensors or checkpoint.safetensors of a run, or a ConvNetJS snapshot (.json)
@@ -96,20 +98,70 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data that a model is looked at with. A folder of pictures must have the classes that the model was trained on.
+/// The data that a model is looked at with: what the command line names, else that of the run whose model it is. A folder of
+/// pictures must have the classes that the model was trained on.
 pub(super) fn data_for(model: &Model, path: &Path, asked: &DataArgs, output: Output) -> Result<Dataset> {
-    let dataset = options::dataset(asked, trained_on(model, path, asked)?, &model.network, output)?;
-    let trained: Option<Vec<String>> = serde_json::from_value(model.extra["classes"].clone()).ok();
-    let found = dataset.class_names();
-    match trained.filter(|trained| asked.images.is_some() && *trained != found) {
-        None => Ok(dataset),
-        Some(trained) => Err(Error::Data(format!(
-            "{} was trained on the classes {}, but the folder of pictures has {}; its class folders must be the same",
-            path.display(),
-            trained.join(", "),
-            found.join(", ")
-        ))),
+    let asked = with_recorded(model, path, asked)?;
+    if let Some(folder) = &asked.images {
+        check_classes(model, path, folder)?;
     }
+    options::dataset(&asked, trained_on(model, path, &asked)?, &model.network, output)
+}
+
+/// The folder that `config.toml` beside a run's model names, where the command line names none.
+///
+/// # Errors
+/// [`Error::Settings`] where that folder is gone, or the file speaks of other data than the model.
+fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArgs> {
+    let own = model.extra["dataset"].as_str();
+    let other = asked.dataset.is_some_and(|name| Some(name.as_str()) != own);
+    let files = ["model.safetensors", "checkpoint.safetensors", "best.safetensors"];
+    let run = path.parent().map(|run| if run.as_os_str().is_empty() { Path::new(".") } else { run });
+    let run = run.filter(|run| files.iter().any(|file| path.ends_with(file)) && run.join("config.toml").is_file());
+    let Some(run) = run.filter(|_| !other && asked.data_dir.is_none() && asked.images.is_none()) else {
+        return Ok(asked.clone());
+    };
+    let config = match RunFolder::read(run).and_then(|folder| folder.read_config()) {
+        Ok(config) => config,
+        Err(error) => {
+            note(format_args!("the run's own data folder is not known: {error}"));
+            return Ok(asked.clone());
+        }
+    };
+    check_dataset(run, &config, &model.extra)?;
+    let gone = |folder: &Path, option: &str| {
+        let config = run.join("config.toml");
+        Error::Settings(format!(
+            "the run's data was in {}, as {} says, and is not there: name the folder with {option}",
+            folder.display(),
+            config.display()
+        ))
+    };
+    match (config.images, config.data_dir) {
+        (Some(folder), _) if !folder.is_dir() => Err(gone(&folder, "--images")),
+        (Some(folder), _) => Ok(DataArgs { images: Some(folder), ..DataArgs::default() }),
+        (None, Some(folder)) if !folder.is_dir() => Err(gone(&folder, "--data-dir")),
+        (None, folder) => Ok(DataArgs { data_dir: folder, ..asked.clone() }),
+    }
+}
+
+/// Whether a folder's classes are those of the model, before any picture is read.
+fn check_classes(model: &Model, path: &Path, folder: &Path) -> Result<()> {
+    let (found, trained) = (ImageFolder::list(folder)?.classes, model.class_names());
+    let (folder, path, classes) = (folder.display(), path.display(), model.network.classes());
+    if trained.is_empty() && !model.network.learns_numbers() && found.len() != classes {
+        let found = found.len();
+        return Err(Error::Data(format!(
+            "{folder} has {found} class folders, {path} tells {classes} classes apart; give a folder with {classes} of them"
+        )));
+    }
+    if trained.is_empty() || trained == found {
+        return Ok(());
+    }
+    Err(Error::Data(format!(
+        "{folder} does not have the classes of {path}: {}; give it the same class folders",
+        options::other_classes(&trained, &found)
+    )))
 }
 
 /// The data set that a model was trained on, which is what it is looked at with by default.

@@ -21,7 +21,7 @@ pub(super) const TOP: usize = 3;
 
 /// Send one example forward and backward, and show every layer's activations and gradients
 ///
-/// Without --dataset the example is from the data set that the model was trained on.
+/// Without --dataset the example is from the data set that the model was trained on, from the folder that its run used.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("kept").args(["dump", "out"]).multiple(true)))]
 pub struct InspectArgs {

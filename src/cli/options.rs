@@ -6,7 +6,7 @@ use glassnet::data::{self, Dataset, DatasetName, ImageFolder, Origin, Progress, 
 use glassnet::exec::Device;
 use glassnet::exec::gpu::{AdapterSummary, Choice, Gpu, Reads, RuntimeChecks, list_adapters};
 use glassnet::net::{Network, PRESETS, Shape};
-use glassnet::{Error, Result};
+use glassnet::{Error, Result, text};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -182,8 +182,48 @@ pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Netwo
         )));
     }
     // All sets that have a name have as many.
-    network.check_fits(network.input_shape(), DatasetName::Mnist.class_names().len())
+    let classes = DatasetName::Mnist.class_names().len();
+    network.check_fits(network.input_shape(), classes).map_err(|error| own_labels(args, name, network).unwrap_or(error))
 }
+
+/// Of files of one's own in MNIST's format, whose labels may be others, what they really are.
+fn own_labels(args: &DataArgs, name: Option<DatasetName>, network: &Network) -> Option<Error> {
+    let request =
+        Request { name, data_dir: args.data_dir.clone(), environment: data::environment(), ..Request::default() };
+    let (path, found) = data::labels_here(&request)?;
+    let all = DatasetName::Mnist.class_names().len();
+    (found.different != all).then(|| {
+        Error::Data(format!(
+            "network {} tells {} classes apart, and {} has {found}; files in MNIST's format are read with {all} classes, so \
+             let the layer before its loss give {all} values",
+            network.name,
+            network.classes(),
+            path.display()
+        ))
+    })
+}
+
+/// How the classes of a folder differ from those that a model was trained on, in words.
+pub fn other_classes(trained: &[String], found: &[String]) -> String {
+    let without = |names: &[String], others: &[String]| {
+        let names: Vec<String> = names.iter().filter(|name| !others.contains(name)).map(text::cut).collect();
+        let more = names.len().saturating_sub(CLASSES_SHOWN);
+        let shown = names.iter().take(CLASSES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        if more == 0 { shown } else { format!("{shown} and {more} more") }
+    };
+    let (missing, strange) = (without(trained, found), without(found, trained));
+    let counts = format!("{} classes, not {}", found.len(), trained.len());
+    match (missing.is_empty(), strange.is_empty()) {
+        (true, true) => format!("it has {counts}, or the same in another order"),
+        (false, true) => format!("it has {counts}: {missing} missing"),
+        (true, false) => format!("it has {counts}: {strange} unknown to the model"),
+        (false, false) if found.len() == trained.len() => format!("{missing} missing, {strange} unknown to the model"),
+        (false, false) => format!("it has {counts}: {missing} missing, {strange} unknown to the model"),
+    }
+}
+
+/// Names of classes that a message lists.
+const CLASSES_SHOWN: usize = 10;
 
 /// `1 channel`, `3 channels`.
 pub fn in_channels(channels: usize) -> String {

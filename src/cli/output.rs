@@ -4,6 +4,7 @@
 //! becomes an error that `main` recognises, a closed stderr is ignored.
 
 pub use glassnet::report::html::figure;
+use glassnet::text::tame;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, Serializer};
@@ -30,13 +31,13 @@ impl Output {
             note(text);
             return Ok(());
         }
-        unless_hung_up(print(text))
+        unless_hung_up(print(tame(text)))
     }
 
     /// The result: `document` with `--json`, else the text.
     pub fn result(self, document: &impl Serialize, text: impl Display) -> Result<()> {
         if !self.json {
-            return print(text);
+            return print(tame(text));
         }
         let document = serde_json::to_string_pretty(document).map_err(|error| Error::Io {
             action: "write",
@@ -54,7 +55,7 @@ fn print(text: impl Display) -> Result<()> {
 
 /// A line on stderr. `eprintln!` would panic where stderr is closed.
 pub fn note(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", tame(text));
 }
 
 /// Whether `error` says that whoever read our stdout has hung up, as `glassnet devices | head -1` does, or a terminal that

@@ -85,7 +85,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         note(format_args!("the run has not come to its end: the report is of its checkpoint after {step} updates"));
     }
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
-    let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
+    let (_, dataset) = resumed_data(&asked, &args.run, &config, &settings, output)?;
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
     let target = target.map_or_else(|| Target::new(&args.run.join(FILE), true), Ok)?;
     let step = state.step;

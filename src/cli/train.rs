@@ -9,15 +9,15 @@ use super::standing::Standing;
 use super::train_reporter::{Reporter, begin_events};
 use super::train_view::View;
 use clap::Args;
-use glassnet::data::{Dataset, Examples, Origin};
+use glassnet::data::{Dataset, DatasetName, Examples, Origin};
 use glassnet::evaluate::crops;
 use glassnet::exec::Device;
-use glassnet::formats::Target;
+use glassnet::formats::{Target, load_extra};
 use glassnet::live::Live;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::report::tensorboard::Events;
 use glassnet::train::{Course, Length, Overrides, RunConfig, RunFolder, Settings, State, split_for};
-use glassnet::{Error, Result};
+use glassnet::{Error, Result, text};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -358,7 +358,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let mut config = folder.read_config()?;
     config.length = args.length().unwrap_or(config.length);
     let settings = config.settings()?;
-    let (data, dataset) = resumed_data(&args.data, &config, &settings, output)?;
+    let (data, dataset) = resumed_data(&args.data, path, &config, &settings, output)?;
     let state = folder.resume(&settings)?;
     let changes = state.as_ref().map_or(&[][..], |state| &state.changes);
     let (course, now) = Course::replay(dataset.split().train, &settings, changes)?;
@@ -417,15 +417,22 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     Ok(Some(Ready { config, settings, now, dataset, device, folder, state, events }))
 }
 
-/// The data that the run began with, and where it was found; its folder may have moved.
+/// The data that the run in the folder `run` began with, and where it was found; its folder may have moved.
+///
+/// # Errors
+/// As [`options::dataset`]; [`Error::Settings`] and [`Error::Data`] where it is not what the run's checkpoint was trained on.
 pub(super) fn resumed_data(
     asked: &DataArgs,
+    run: &Path,
     config: &RunConfig,
     settings: &Settings,
     output: Output,
 ) -> Result<(DataArgs, Dataset)> {
+    let recorded = recorded(run);
+    check_dataset(run, config, &recorded)?;
     let data = where_data_is(asked, config)?;
     let dataset = options::dataset(&data, None, &settings.network, output)?;
+    check_classes(&dataset, &recorded)?;
     if fingerprint(&dataset.train) != config.data_sha256 {
         let (name, option) = (dataset.name, if data.images.is_some() { "--images" } else { "--data-dir" });
         return Err(Error::Data(format!(
@@ -433,6 +440,51 @@ pub(super) fn resumed_data(
         )));
     }
     Ok((data, dataset))
+}
+
+/// What the run's own files say of its data; nothing before the first of them.
+fn recorded(run: &Path) -> serde_json::Value {
+    let files = ["checkpoint.safetensors", "model.safetensors", "best.safetensors"].map(|name| run.join(name));
+    // A damaged one is told of where it is read as a whole.
+    files.iter().find_map(|file| load_extra(file).ok()).unwrap_or_default()
+}
+
+/// Holds the data set that `config.toml` names, which anyone can edit, against what the weights were made of.
+pub(super) fn check_dataset(run: &Path, config: &RunConfig, recorded: &serde_json::Value) -> Result<()> {
+    let Some(own) = recorded["dataset"].as_str() else { return Ok(()) };
+    let images = own == DatasetName::Images.as_str();
+    let file = run.join("config.toml");
+    if config.dataset != own {
+        return Err(Error::Settings(format!(
+            "{} names the data set `{}`, but the run was trained on {own}: put dataset = \"{own}\" back",
+            file.display(),
+            text::cut(&config.dataset)
+        )));
+    }
+    match config.images.is_some() == images {
+        true => Ok(()),
+        false if images => Err(Error::Settings(format!(
+            "{} lacks `images`, the folder of pictures that the run was trained on: put it back",
+            file.display()
+        ))),
+        false => Err(Error::Settings(format!(
+            "{} has `images`, but the run was trained on {own}: take that key out",
+            file.display()
+        ))),
+    }
+}
+
+/// Holds the data found against what the weights were made of.
+fn check_classes(dataset: &Dataset, recorded: &serde_json::Value) -> Result<()> {
+    let found = dataset.provenance();
+    let classes: Option<Vec<String>> = serde_json::from_value(recorded["classes"].clone()).ok();
+    if let Some(trained) = classes.filter(|trained| *trained != found.classes) {
+        return Err(Error::Data(format!(
+            "the data found now is not what this run was trained on: {}",
+            options::other_classes(&trained, &found.classes)
+        )));
+    }
+    Ok(())
 }
 
 fn where_data_is(asked: &DataArgs, config: &RunConfig) -> Result<DataArgs> {
@@ -465,7 +517,12 @@ pub(super) fn resumed_device(asked: &DeviceArgs, config: &RunConfig) -> Result<D
         "cpu" => (DeviceName::Cpu, None),
         "reference" => (DeviceName::Reference, None),
         "gpu" => (DeviceName::Gpu, Some(config.device.name.clone())),
-        other => return Err(Error::Settings(format!("config.toml names an unknown device {other:?}; give --device"))),
+        other => {
+            return Err(Error::Settings(format!(
+                "config.toml names an unknown device `{}`; give --device",
+                text::cut(other)
+            )));
+        }
     };
     Ok(DeviceArgs { device: Some(device), adapter })
 }

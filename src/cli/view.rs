@@ -50,7 +50,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let settings = config.settings()?;
     let standing = Standing::read(&folder, &settings)?;
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
-    let (_, dataset) = resumed_data(&asked, &config, &settings, output)?;
+    let (_, dataset) = resumed_data(&asked, &args.run, &config, &settings, output)?;
     let history = History::read(&args.run.join("metrics.jsonl"))?;
     let parts = dataset.split();
     let introduction = Introduction {
