@@ -350,7 +350,7 @@ fn keys_that_convnetjs_passes_over_are_passed_over() {
         }
     }
     for place in [1, 3] {
-        if let Some(numbers) = snapshot["layers"][place]["biases"]["w"].as_object_mut() {
+        if let Some(numbers) = snapshot["layers"][place].pointer_mut("/biases/w").and_then(Value::as_object_mut) {
             numbers.extend([("length".to_string(), json!(4)), ("BYTES_PER_ELEMENT".to_string(), json!(8))]);
         }
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use assert_cmd::Command;
-use common::command::{assert_fails_with, document, failing, glassnet, text, without_data};
+use common::command::{assert_fails_with, document, failing, failure, glassnet, text, without_data};
 use glassnet::data::picture::{fit, read};
 use glassnet::data::{Dataset, Division, ImageFolder, Origin, synthetic};
 use glassnet::formats::{Model, save_model};

@@ -483,7 +483,7 @@ fn what_people_edit_may_be_saved_by_any_editor() {
         [0xff, 0xfe].into_iter().chain(units).collect()
     };
     for (name, bytes) in [("marked", [b"\xef\xbb\xbf", text.as_bytes()].concat()), ("wide", wide(&text))] {
-        let net = place.path(name);
+        let net = place.path(&format!("{name}.toml"));
         fs::write(&net, bytes).expect("a file");
         place.train(name, &["--steps", "1", "--no-report"]).arg("--net").arg(&net).assert().success();
         assert_eq!(

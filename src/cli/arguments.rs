@@ -4,6 +4,7 @@
 use super::Cli;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use glassnet::text::cut;
 use std::ffi::OsString;
 
 /// What is meant by options that no command of ours has.
@@ -42,7 +43,19 @@ const NAMED_ALONE: [&str; 3] = ["report", "view", "convert"];
 
 /// Reads the command line; prints what is wrong with it, or the help that it asks for, and ends the program.
 pub fn read() -> Cli {
-    Cli::try_parse_from(spelled(std::env::args_os().collect())).unwrap_or_else(|error| explained(error).exit())
+    Cli::try_parse_from(spelled(std::env::args_os().collect()))
+        .unwrap_or_else(|error| shortened(explained(error)).exit())
+}
+
+/// With each value of the command line cut to what a message should quote.
+fn shortened(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(value)) = error.get(kind) {
+            let value = cut(value);
+            error.insert(kind, ContextValue::String(value));
+        }
+    }
+    error
 }
 
 /// Options in small letters and with hyphens, as ours are. A number below zero is not taken for options but for the value

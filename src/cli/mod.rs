@@ -23,10 +23,8 @@ mod train_reporter;
 mod train_view;
 mod view;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use glassnet::Result;
-use glassnet::text::cut;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -55,19 +53,6 @@ enum Command {
     Check(check::CheckArgs),
     Devices(devices::DevicesArgs),
     Data(data::DataCommand),
-}
-
-/// Reads the command line; a wrong one ends the program with a message in which every value is cut.
-pub fn parse() -> Cli {
-    Cli::try_parse().unwrap_or_else(|mut error| {
-        for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
-            if let Some(ContextValue::String(value)) = error.get(kind) {
-                let value = cut(value);
-                error.insert(kind, ContextValue::String(value));
-            }
-        }
-        error.exit()
-    })
 }
 
 static LAUNCHED: LazyLock<Instant> = LazyLock::new(Instant::now);

@@ -150,8 +150,9 @@ fn told(model: &mut Model, dataset: DatasetName, path: &Path) -> Result<()> {
     let name = dataset.to_string();
     if let Some(own) = model.extra["dataset"].as_str().filter(|own| *own != name) {
         return Err(Error::Settings(format!(
-            "{} says that it was trained on {own}: leave --dataset {name} out",
-            path.display()
+            "{} says that it was trained on {}: leave --dataset {name} out",
+            path.display(),
+            glassnet::text::cut(own)
         )));
     }
     match &mut model.extra {

@@ -452,9 +452,10 @@ fn recorded(run: &Path) -> serde_json::Value {
 /// Holds the data set that `config.toml` names, which anyone can edit, against what the weights were made of.
 pub(super) fn check_dataset(run: &Path, config: &RunConfig, recorded: &serde_json::Value) -> Result<()> {
     let Some(own) = recorded["dataset"].as_str() else { return Ok(()) };
-    let images = own == DatasetName::Images.as_str();
+    let (name, own) = (own, text::cut(own));
+    let images = name == DatasetName::Images.as_str();
     let file = run.join("config.toml");
-    if config.dataset != own {
+    if config.dataset != name {
         return Err(Error::Settings(format!(
             "{} names the data set `{}`, but the run was trained on {own}: put dataset = \"{own}\" back",
             file.display(),

@@ -187,11 +187,14 @@ fn check_magic(path: &Path, kind: &Kind, start: &[u8], magic: Option<u32>) -> Re
         None => Err(damaged(path, format!("is truncated: only {} bytes are there", start.len()))),
         Some(magic) => {
             let other = [&IMAGES, &LABELS].into_iter().find(|other| other.magic == magic);
+            let found = nature(start);
+            // Of most kinds it also says what to do.
+            let (found, remedy) = found.rsplit_once("; ").unwrap_or((&found, "convert it"));
             let remedy = match other {
                 Some(other) => format!("it holds {}s, so perhaps two files have each other's names", other.noun),
-                None => "convert it".to_string(),
+                None => remedy.to_string(),
             };
-            Err(unfit(path, format!("is {}, but {}s are read from {}", nature(start), kind.noun, kind.wanted), &remedy))
+            Err(unfit(path, format!("is {found}, but {}s are read from {}", kind.noun, kind.wanted), &remedy))
         }
     }
 }

@@ -36,7 +36,7 @@ const TYPES: [(u8, &str); 6] = [
 /// Sizes that are told; the format allows 255.
 const MAX_SIZES: usize = 6;
 
-/// What a file is that begins with `start`, as `an HTML page`; of some kinds also what to do.
+/// What a file is that begins with `start`, as `an HTML page`; of some kinds also what to do, behind a semicolon.
 pub(super) fn nature(start: &[u8]) -> String {
     if let Some(idx) = idx_in_words(start) {
         return idx;
@@ -48,7 +48,7 @@ pub(super) fn nature(start: &[u8]) -> String {
         return "a tar archive; unpack it".into();
     }
     if let [3 | 1, 8, 0, 0, ..] = start {
-        return "an IDX file with the bytes of its numbers in reverse order; IDX has the largest first".into();
+        return "an IDX file with the bytes of its numbers in reverse order; write the largest byte first".into();
     }
     let text = String::from_utf8_lossy(&start[..start.len().min(200)]);
     let trimmed = text.trim_start_matches('\u{feff}').trim_start();
@@ -61,7 +61,10 @@ pub(super) fn nature(start: &[u8]) -> String {
     {
         let first = trimmed.lines().next().unwrap_or_default();
         let what = if first.contains(',') || first.contains('\t') { "a table of text (CSV)" } else { "text" };
-        return format!("{what} that begins with \"{}\"", text::cut(first.chars().take(30).collect::<String>()));
+        return format!(
+            "{what} that begins with \"{}\"",
+            text::cut(first.replace(';', ",").chars().take(30).collect::<String>())
+        );
     }
     let bytes: Vec<String> = start.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("no IDX file: it begins with the bytes {}", bytes.join(" "))

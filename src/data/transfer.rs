@@ -145,7 +145,7 @@ fn request(url: &str, offset: u64) -> std::io::Result<Receiver<Message>> {
     thread::Builder::new().name("download".to_string()).spawn(move || {
         if let Err(error) = pump(&url, offset, &sender) {
             // Nobody listens any more where this fails.
-            let _ = sender.send(Message::Failed(error.to_string()));
+            let _ = sender.send(Message::Failed(crate::text::message(error)));
         }
     })?;
     Ok(receiver)

@@ -3,6 +3,7 @@
 use crate::exec::Clock;
 use crate::kernels::statistics::{or_nan, some_or_nan};
 use crate::program::LayerStatistics;
+use crate::text::cut;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -93,8 +94,8 @@ impl fmt::Display for ChangeRow {
             other => other.replace('_', " "),
         };
         match to.get("source").and_then(Value::as_str) {
-            Some(source) => write!(f, "the {what} of {source} at step {step}"),
-            None => write!(f, "the {what} from {from} to {to} at step {step}"),
+            Some(source) => write!(f, "the {} of {} at step {step}", cut(what), cut(source)),
+            None => write!(f, "the {} from {} to {} at step {step}", cut(what), cut(from), cut(to)),
         }
     }
 }

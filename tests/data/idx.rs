@@ -95,8 +95,8 @@ fn labels_where_images_belong() {
 
 #[test]
 fn something_else_altogether() {
-    let page = "an HTML page, as servers send where a file is not to be had; download the file itself";
-    assert_refused_with(b"<!DOCTYPE html><html>", &format!("is {page}, {IMAGES}"), "convert it");
+    let page = "an HTML page, as servers send where a file is not to be had";
+    assert_refused_with(b"<!DOCTYPE html><html>", &format!("is {page}, {IMAGES}"), "download the file itself");
 }
 
 #[test]

@@ -223,7 +223,12 @@ async fn control(State(shared): State<Shared>, request: Request) -> Response {
     };
     let control: Control = match serde_json::from_slice(&bytes) {
         Ok(control) => control,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("this cannot be asked for: {error}")),
+        Err(error) => {
+            return refused(
+                StatusCode::BAD_REQUEST,
+                &format!("this cannot be asked for: {}", crate::text::message(error)),
+            );
+        }
     };
     let board = &shared.board;
     done(match control {
