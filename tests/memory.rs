@@ -90,7 +90,7 @@ fn whatever_looks_into_a_network_weighs_it_first() {
         assert!(why.contains("not even a batch of 1 fits: layer fc1 is the largest"), "{what}: {why}");
     }
     let bench = ["bench", "--net", "wide.toml", "--devices", "cpu", "--json"];
-    let output = limited(&place, 500, &bench);
+    let output = limited(&place, 330, &bench);
     let text = [String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output)].concat();
     assert!(text.contains("not even a batch of 1 fits") && !text.contains("panicked"), "{text}");
 }

@@ -51,6 +51,7 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let limits = device.limits();
     let options = Options {
         max_binding: limits.max_binding,
+        one_batch: true,
         clip_norm: settings.clip_norm.map(|norm| norm as f32),
         ema: settings.ema,
         ..Options::training(batch, source, settings.rule())

@@ -47,7 +47,8 @@ impl Inspector {
         network.check_fits(Shape::new(height, width, channels), classes)?;
         let source = Source { height, width, channels, examples: batch };
         let limits = device.limits();
-        let options = Options { max_binding: limits.max_binding, ..Options::inspection(batch, source) };
+        let options =
+            Options { max_binding: limits.max_binding, one_batch: true, ..Options::inspection(batch, source) };
         // What is read of it: one tensor of the whole batch at a time, one example of all, weights and their gradients.
         let along = |program: &Program| {
             let (batch, weights) = (program.batch as u64, program.parameters.len as u64);

@@ -45,6 +45,8 @@ pub struct Options {
     pub fuse: bool,
     /// The largest buffer that can be bound, in bytes; it cuts the data set into chunks.
     pub max_binding: u64,
+    /// Whether the examples are those of one batch: a smaller batch then has fewer.
+    pub one_batch: bool,
 }
 
 /// WebGPU's default limit for one storage buffer binding.
@@ -66,7 +68,8 @@ impl Options {
     /// For loss and predictions only.
     pub fn evaluation(batch: usize, source: Source) -> Options {
         let (backward, rule, clip_norm, ema, inspect, fuse) = (false, None, None, None, false, true);
-        Options { batch, source, backward, rule, clip_norm, ema, inspect, fuse, max_binding: DEFAULT_MAX_BINDING }
+        let (max_binding, one_batch) = (DEFAULT_MAX_BINDING, false);
+        Options { batch, source, backward, rule, clip_norm, ema, inspect, fuse, max_binding, one_batch }
     }
 
     /// For forward and backward with every gradient.

@@ -167,7 +167,7 @@ fn too_large(network: &Network, options: &Options, limits: &Limits, obstacle: &s
 /// The largest batch size up to `options.batch` whose program fits.
 pub fn largest_batch(network: &Network, options: &Options, limits: &Limits) -> Option<usize> {
     let fits = |batch: usize| {
-        let program = Program::lower(network, &Options { batch, ..*options });
+        let program = Program::lower(network, &with_batch(options, batch));
         program.is_ok_and(|p| p.obstacle(limits).is_none())
     };
     if !fits(1) {
@@ -185,9 +185,17 @@ pub fn largest_batch(network: &Network, options: &Options, limits: &Limits) -> O
     Some(low)
 }
 
+fn with_batch(options: &Options, batch: usize) -> Options {
+    let mut options = Options { batch, ..*options };
+    if options.one_batch {
+        options.source.examples = batch;
+    }
+    options
+}
+
 /// What of a network takes the most with a batch of one, and what to do about it.
 fn hardest(network: &Network, options: &Options) -> String {
-    let Ok(program) = Program::lower(network, &Options { batch: 1, ..*options }) else {
+    let Ok(program) = Program::lower(network, &with_batch(options, 1)) else {
         return ": make the network's layers smaller".into();
     };
     let data: u64 = program.chunks.iter().map(|chunk| 4 * chunk.len as u64).sum();
