@@ -259,7 +259,8 @@ impl Comparison {
         let [height, width, channels] = dataset.train.shape;
         let contestant = |(name, mut settings): (String, Settings)| {
             settings.network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
-            let steps = Course::new(train::split_for(dataset, &settings.network)?.train, &settings).end();
+            train::check_split(&parts, dataset, &settings.network)?;
+            let steps = Course::new(parts.train.clone(), &settings).end();
             settings.stats_every = field.every.unwrap_or(steps / POINTS).max(1);
             Ok(Contestant {
                 name,

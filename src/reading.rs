@@ -24,7 +24,7 @@ pub(crate) fn regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// [`regular`], and also pipes, as a shell's `<(command)` is one, and other streams.
 ///
 /// # Errors
-/// As [`regular`], and where nothing comes through a stream for ten seconds.
+/// As [`regular`], and where nothing comes through a stream for ten seconds, or it has not ended after sixty.
 pub(crate) fn any(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if metadata.is_file() || metadata.is_dir() { regular(path, most) } else { stream(path, most) }
@@ -66,8 +66,12 @@ fn stream(path: &Path, most: u64) -> io::Result<Vec<u8>> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
             Err(error) => return Err(error),
         }
-        if last.elapsed() > SILENCE || begin.elapsed() > WHOLE {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing more comes from it"));
+        let late = |why: String| Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        if last.elapsed() > SILENCE {
+            return late(format!("nothing has come through it for {} s", SILENCE.as_secs()));
+        }
+        if begin.elapsed() > WHOLE {
+            return late(format!("it has not ended after {} s", WHOLE.as_secs()));
         }
     }
 }

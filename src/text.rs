@@ -9,7 +9,7 @@ const MAX_QUOTED: usize = 80;
 /// The most characters of another library's message.
 const MAX_MESSAGE: usize = 320;
 
-/// The share of a message that is cut which its end keeps: that is where the place of the error stands.
+/// Characters kept from the end of a shortened message, which is where the place of the error stands.
 const END: usize = 100;
 
 /// A text file's content: UTF-8, or UTF-16 in either byte order, with or without a byte order mark, which is left out.

@@ -364,7 +364,7 @@ fn a_folder_trains_tests_and_names_its_classes() {
     fs::rename(place.path("pictures"), place.path("moved")).unwrap();
     assert_fails_with(
         &mut place.on_model("eval"),
-        &["the run's data was in ", "pictures, as ", "config.toml", "--images"],
+        &["the run's data is no longer in ", "pictures, which ", "config.toml", "--images"],
     );
     // Away from its run, a model knows of no folder.
     fs::rename(place.path("run/config.toml"), place.path("elsewhere.toml")).unwrap();

@@ -4,24 +4,12 @@
 mod common;
 
 use assert_cmd::Command;
-use common::command::{Place, assert_fails_with, document, failing, glassnet, text};
+use common::command::{Place, TINY, assert_fails_with, document, failing, glassnet, text};
 use std::fs;
 use std::path::Path;
 
-const NET: &str = r#"
-name = "tiny"
-layers = [
-    { type = "input", height = 28, width = 28, channels = 1 },
-    { type = "max-pool", size = 14 },
-    { type = "fc", outputs = 10 },
-    { type = "softmax" },
-]
-"#;
-
 fn place() -> Place {
-    let place = Place::with_data(40, 10);
-    fs::write(place.path("net.toml"), NET).expect("a network");
-    place
+    Place::with_tiny_network(40, 10)
 }
 
 /// `glassnet COMMAND` on the data and the network, two steps.
@@ -191,7 +179,7 @@ fn folders_of_pictures_may_have_any_name_but_classes_are_told_by_theirs() {
             image.save_with_format(folder.join(class).join(name), image::ImageFormat::Png).expect("a picture");
         }
     }
-    fs::write(place.path("net.toml"), NET.replace("outputs = 10", "outputs = 2")).expect("a network");
+    fs::write(place.path("net.toml"), TINY.replace("outputs = 10", "outputs = 2")).expect("a network");
     let train = || {
         let mut train = glassnet(&["train", "--device", "cpu", "--steps", "2", "--images"]);
         train.arg(&folder).arg("--net").arg(place.path("net.toml")).arg("--out").arg(place.path("run"));
@@ -288,7 +276,7 @@ fn a_network_is_read_from_a_pipe_and_no_file_is_waited_for() {
         train
     };
     let to = pipe.clone();
-    let writer = std::thread::spawn(move || fs::write(to, NET));
+    let writer = std::thread::spawn(move || fs::write(to, TINY));
     train(&pipe, "data").assert().success();
     writer.join().expect("it ends").expect("it is written");
     let run = place.path("run");

@@ -520,7 +520,10 @@ fn a_run_s_model_is_looked_at_with_the_run_s_own_data() {
     fs::rename(place.path("data"), place.path("moved")).expect("the data");
     let data = place.path("data").display().to_string();
     for (command, args) in [("eval", &[][..]), ("inspect", &["--index", "3"])] {
-        assert_fails_with(&mut looked(command, args), &["the run's data was in ", &data, "config.toml", "--data-dir"]);
+        assert_fails_with(
+            &mut looked(command, args),
+            &["the run's data is no longer in ", &data, "config.toml", "--data-dir"],
+        );
     }
     let moved = place.path("moved").display().to_string();
     assert_eq!(document(&mut looked("eval", &["--data-dir", &moved]))["examples"], json!(TEST));

@@ -7,20 +7,9 @@ use common::command::{Place, assert_fails_with, glassnet, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const NET: &str = r#"
-name = "tiny"
-layers = [
-    { type = "input", height = 28, width = 28, channels = 1 },
-    { type = "max-pool", size = 14 },
-    { type = "fc", outputs = 10 },
-    { type = "softmax" },
-]
-"#;
-
 /// A finished run on a small data set.
 fn place() -> Place {
-    let place = Place::with_data(40, 10);
-    fs::write(place.path("net.toml"), NET).expect("a network");
+    let place = Place::with_tiny_network(40, 10);
     let mut train = glassnet(&["train", "--dataset", "mnist", "--device", "cpu", "--steps", "2", "--data-dir"]);
     train.arg(place.path("data")).arg("--net").arg(place.path("net.toml")).arg("--out").arg(place.path("run"));
     train.assert().success();

@@ -132,7 +132,7 @@ fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArg
     let gone = |folder: &Path, option: &str| {
         let config = run.join("config.toml");
         Error::Settings(format!(
-            "the run's data was in {}, as {} says, and is not there: name the folder with {option}",
+            "the run's data is no longer in {}, which {} names; give its folder with {option}",
             folder.display(),
             config.display()
         ))
@@ -152,7 +152,7 @@ fn check_classes(model: &Model, path: &Path, folder: &Path) -> Result<()> {
     if trained.is_empty() && !model.network.learns_numbers() && found.len() != classes {
         let found = found.len();
         return Err(Error::Data(format!(
-            "{folder} has {found} class folders, {path} tells {classes} classes apart; give a folder with {classes} of them"
+            "{folder} has {found} class folders, but {path} has {classes} classes; give a folder with {classes} class folders"
         )));
     }
     if trained.is_empty() || trained == found {

@@ -53,7 +53,7 @@ pub(super) fn nature(start: &[u8]) -> String {
     let text = String::from_utf8_lossy(&start[..start.len().min(200)]);
     let trimmed = text.trim_start_matches('\u{feff}').trim_start();
     if trimmed.get(..1) == Some("<") {
-        return "an HTML page, as servers send where a file is not to be had; download the file itself".into();
+        return "an HTML page, as servers send when they do not have the file; download the file itself".into();
     }
     let printable = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
     if start.iter().all(printable)

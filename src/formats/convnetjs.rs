@@ -72,7 +72,7 @@ impl Model {
                 match described.filter(|described| same_layers(described, &network)) {
                     Some(described) => network = described,
                     None => log::warn!(
-                        "{source}: its key `{KEY}` describes another network than its layers, which are taken"
+                        "{source}: its key `{KEY}` describes a network other than its layers; the layers are used"
                     ),
                 }
                 extra
@@ -124,7 +124,7 @@ impl Model {
         let own = Words { format: FORMAT, network: self.network.to_toml(), extra: self.extra.clone() };
         let glassnet = (!plain).then_some(&own);
         serde_json::to_vec(&Snapshot { layers, glassnet })
-            .map_err(|error| Error::Model(format!("this makes no JSON: {error}")))
+            .map_err(|error| Error::Model(format!("the model cannot be written as JSON: {error}")))
     }
 }
 

@@ -476,8 +476,7 @@ impl RunFolder {
         step: u64,
         weights: &[Parameters],
     ) -> Result<()> {
-        let model = model(settings, data, step, weights);
-        self.put("model.safetensors", |path| formats::save_model(path, &model))
+        self.save_weights("model.safetensors", &model(settings, data, step, weights))
     }
 
     /// Writes `best.safetensors`, likewise.
@@ -488,8 +487,11 @@ impl RunFolder {
         step: u64,
         weights: &[Parameters],
     ) -> Result<()> {
-        let model = model(settings, data, step, weights);
-        self.put("best.safetensors", |path| formats::save_model(path, &model))
+        self.save_weights("best.safetensors", &model(settings, data, step, weights))
+    }
+
+    fn save_weights(&mut self, name: &str, model: &Model) -> Result<()> {
+        self.put(name, |path| formats::save_model(path, model))
     }
 
     /// Writes `summary.json`.

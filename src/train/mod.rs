@@ -32,6 +32,7 @@ pub(crate) use folder::MOST_ROWS;
 pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
 pub use rows::{Damage, RowText, Rows};
+pub(crate) use run::check_split;
 pub use run::{split_for, train};
 pub use schedule::Schedule;
 pub use session::Session;

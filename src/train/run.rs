@@ -88,13 +88,19 @@ pub async fn train(
 /// may be judged by numbers that it was not trained on.
 pub fn split_for(dataset: &Dataset, network: &Network) -> Result<Split> {
     let parts = dataset.split();
+    check_split(&parts, dataset, network)?;
+    Ok(parts)
+}
+
+/// Whether `network` can be trained and judged by these parts of `dataset`; errors as those of [`split_for`].
+pub(crate) fn check_split(parts: &Split, dataset: &Dataset, network: &Network) -> Result<()> {
     if parts.validation.is_empty() || !(parts.untrained.is_empty() || network.learns_numbers()) {
         return Err(Error::Data(format!(
             "no class has two training examples ({} in all), so none can be held out for validation; add examples",
             dataset.train.len()
         )));
     }
-    Ok(parts)
+    Ok(())
 }
 
 /// Before the first update.

@@ -74,6 +74,17 @@ pub fn assert_fails_with(command: &mut Command, parts: &[&str]) {
     assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} not all in: {message}");
 }
 
+/// A network that trains in no time.
+pub const TINY: &str = r#"
+name = "tiny"
+layers = [
+    { type = "input", height = 28, width = 28, channels = 1 },
+    { type = "max-pool", size = 14 },
+    { type = "fc", outputs = 10 },
+    { type = "softmax" },
+]
+"#;
+
 /// A folder with a small data set in MNIST's format, `data`, and room for runs. Tests have commands of their own for it.
 pub struct Place {
     pub folder: TempDir,
@@ -87,6 +98,13 @@ impl Place {
         fs::create_dir(&data).expect("a folder for the data");
         write_data(&data, train, test);
         Place { folder }
+    }
+
+    /// The same, and [`TINY`] in `net.toml`.
+    pub fn with_tiny_network(train: usize, test: usize) -> Place {
+        let place = Place::with_data(train, test);
+        fs::write(place.path("net.toml"), TINY).expect("a network");
+        place
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -95,7 +95,7 @@ fn labels_where_images_belong() {
 
 #[test]
 fn something_else_altogether() {
-    let page = "an HTML page, as servers send where a file is not to be had";
+    let page = "an HTML page, as servers send when they do not have the file";
     assert_refused_with(b"<!DOCTYPE html><html>", &format!("is {page}, {IMAGES}"), "download the file itself");
 }
 

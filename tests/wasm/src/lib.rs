@@ -27,7 +27,7 @@ pub fn kernel_cases() -> String {
     run::kernel_cases()
 }
 
-/// Trains, tests and inspects; the figures, one to a line.
+/// Trains, tests and inspects; returns the figures of [`run::train`].
 #[wasm_bindgen]
 pub fn train() -> Vec<f64> {
     run::train()

@@ -60,8 +60,8 @@ fn examples(count: usize) -> Examples {
     Examples { shape: [16, 16, 1], classes: 10, pixels, labels, numbers: vec![] }
 }
 
-/// Trains some steps on the processor, then loss and accuracy of the test, the sum of the weights' magnitudes, and the sum
-/// of one example's scores.
+/// Trains some steps on the processor. Returns loss and accuracy of the test, the sum of the weights' magnitudes, and the
+/// loss of one example.
 pub fn train() -> Vec<f64> {
     let network = Network::from_toml(NETWORK, "small.toml").expect("a network");
     let overrides = Overrides { length: Some(Length::Steps(30)), batch_size: Some(10), ..Overrides::default() };
