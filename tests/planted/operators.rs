@@ -11,6 +11,8 @@ pub struct Fault {
     pub function: String,
     pub old: String,
     pub new: String,
+    /// Which of the function's lines that read as `old`.
+    pub nth: usize,
     /// The whole shader with the new line.
     pub source: String,
 }
@@ -141,7 +143,9 @@ pub fn faults(kernel: &Kernel) -> Vec<Fault> {
                 all[*number] = &new;
                 let source = all.join("\n");
                 let (function, old) = (function.clone(), line.trim().to_string());
-                faults.push(Fault { operator, function, old, new: new.trim().to_string(), source });
+                let alike = |(f, at): &&(String, usize)| *f == function && at < number && lines[*at] == line;
+                let nth = places.iter().filter(alike).count();
+                faults.push(Fault { operator, function, old, new: new.trim().to_string(), nth, source });
             }
         }
     }
@@ -162,13 +166,12 @@ fn second_argument(text: &str) -> Option<&str> {
     None
 }
 
-/// A kernel's shader with other text in place of the first `old` within its functions.
-pub fn replaced(kernel: &Kernel, old: &'static str, new: &'static str) -> Fault {
+/// A kernel's shader with other text in place of the first `old` within its functions; none where they lack it.
+pub fn replaced(kernel: &Kernel, operator: &'static str, old: &str, new: &str) -> Option<Fault> {
     let lines: Vec<&str> = kernel.source.lines().collect();
-    let (function, number) =
-        lines_of(kernel).into_iter().find(|(_, line)| lines[*line].contains(old)).expect("the text is in the kernel");
+    let (function, number) = lines_of(kernel).into_iter().find(|(_, line)| lines[*line].contains(old))?;
     let changed = lines[number].replacen(old, new, 1);
     let mut all = lines.clone();
     all[number] = &changed;
-    Fault { operator: "named", function, old: old.into(), new: new.into(), source: all.join("\n") }
+    Some(Fault { operator, function, old: old.into(), new: new.into(), nth: 0, source: all.join("\n") })
 }
