@@ -240,7 +240,7 @@ fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
     assert_fails_with(&mut convert("theirs.json", "taken.safetensors"), &["taken.safetensors exists", "--force"]);
     assert_eq!(std::fs::read(path("taken.safetensors")).expect("the file"), b"precious");
     convert("theirs.json", "taken.safetensors").arg("--force").assert().success();
-    let itself = ["is IN and OUT", "another name"];
+    let itself = ["is read by this command", "another name"];
     assert_fails_with(convert("taken.safetensors", "taken.safetensors").arg("--force"), &itself);
     assert!(load_model(&path("taken.safetensors")).is_ok());
 

@@ -247,7 +247,8 @@ fn a_run_follows_its_folder_and_ends_where_that_is_gone() {
         if deleted {
             assert_eq!(ended.status.code(), Some(1), "{stderr}");
             assert!(
-                stderr.contains("was moved or deleted while the run went on; its last checkpoint, of step"),
+                stderr.contains("was deleted while the run went on, and its checkpoint of step")
+                    && stderr.contains("start the run again"),
                 "{stderr}"
             );
             assert!(!stderr.contains("last good checkpoint") && !old.exists(), "{stderr}");

@@ -65,6 +65,32 @@ fn an_existing_file_is_kept_unless_forced() {
 }
 
 #[test]
+fn what_a_command_reads_is_not_replaced_by_force() {
+    let place = place();
+    let run = |name: &str| place.path("run").join(name);
+    let read = ["own files", "give another name"];
+    fs::copy(run("model.safetensors"), place.path("copy.safetensors")).expect("a copy");
+    let kept = fs::read(run("model.safetensors")).expect("the model");
+    for (writer, mut command) in writers(&place).into_iter().filter(|(writer, _)| ["dump", "report"].contains(writer)) {
+        command.arg(run("model.safetensors")).arg("--force");
+        assert_fails_with(&mut command, &read);
+        assert_eq!(fs::read(run("model.safetensors")).expect("the model"), kept, "{writer}");
+    }
+    for (writer, mut command) in writers(&place).into_iter().filter(|(writer, _)| ["dump", "report"].contains(writer)) {
+        let data = files(&place.path("data")).into_iter().next().expect("a file");
+        let data = if data.is_dir() { files(&data).remove(0) } else { data };
+        let before = fs::read(&data).expect("the data");
+        assert_fails_with(command.arg(&data).arg("--force"), &["is read by this command"]);
+        assert_eq!(fs::read(&data).expect("the data"), before, "{writer}");
+    }
+    let mut dump = glassnet(&["inspect", "--index", "0", "--device", "cpu", "--model"]);
+    dump.arg(place.path("copy.safetensors")).arg("--data-dir").arg(place.path("data"));
+    dump.arg("--dump").arg(place.path("run/../copy.safetensors")).arg("--force");
+    assert_fails_with(&mut dump, &["is read by this command, as", "give another name"]);
+    assert_eq!(fs::read(place.path("copy.safetensors")).expect("the copy"), kept);
+}
+
+#[test]
 fn a_missing_folder_is_named_before_the_work() {
     let place = place();
     for (writer, mut command) in writers(&place) {

@@ -76,7 +76,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let mut notes = Vec::new();
     let devices = pollster::block_on(devices(args, &mut notes))?;
     // Known before the minutes that measuring takes.
-    let growth = args.growth.as_ref().map(|path| Target::new(path, args.force)).transpose()?;
+    let growth =
+        args.growth.as_ref().map(|path| Target::new(path, args.force)?.sparing(&args.network.net)).transpose()?;
     let mut bar = Bar::new();
     let report = pollster::block_on(bench::run(&network, &devices, &settings, &mut |progress| bar.show(progress)));
     bar.clear();

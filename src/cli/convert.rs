@@ -58,13 +58,7 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
              .safetensors"
         )));
     }
-    let target = Target::new(output, args.force)?;
-    // A checkpoint would lose the state of its training.
-    if let (Ok(input), Ok(output)) = (input.canonicalize(), output.canonicalize())
-        && input == output
-    {
-        return Err(Error::Settings(format!("{} is IN and OUT: give OUT another name", input.display())));
-    }
+    let target = Target::new(output, args.force)?.sparing([Some(input), args.net.as_ref()].into_iter().flatten())?;
     let model = match network(args)? {
         Some(network) => Model::import_pytorch(network, input)?,
         None => load_model(input)?,

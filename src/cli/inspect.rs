@@ -97,9 +97,10 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.out {
         gallery::check(folder, args.force)?;
     }
-    let dump = args.dump.as_ref().map(|path| Target::new(path, args.force)).transpose()?;
+    let dump = args.dump.as_ref().map(|path| Target::new(path, args.force)?.sparing([&args.model])).transpose()?;
     let model = load_model(&args.model)?;
     let dataset = super::eval::data_for(&model, &args.model, &args.data, output)?;
+    let dump = dump.map(|target| target.sparing(dataset.sources())).transpose()?;
     let examples = match args.split {
         Split::Train => &dataset.train,
         Split::Test => &dataset.test,

@@ -87,7 +87,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
     let (_, dataset) = resumed_data(&asked, &args.run, &config, &settings, output)?;
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
-    let target = target.map_or_else(|| Target::new(&args.run.join(FILE), true), Ok)?;
+    let target = target.map_or_else(|| Target::new(&args.run.join(FILE), true), Ok)?.sparing(dataset.sources())?;
     let step = state.step;
     let run = Ran { folder: &args.run, config: &config, settings: &settings, dataset: &dataset, state };
     let tensorboard = again(&device, run, &target, args.tensorboard)?;

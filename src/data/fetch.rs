@@ -18,6 +18,8 @@ const REQUESTS: usize = 50;
 /// Of which so many may end without the file having grown, as where the server always starts from zero.
 const FRUITLESS: usize = 3;
 
+const LOCK: &str = ".lock";
+
 /// Pause between two looks at whether another process is done.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -25,23 +27,39 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// Fails with [`Error::Download`] where no server delivers, with [`Error::Data`] where a file is in the way that is
 /// not the published one (it is never overwritten), with [`Error::Io`] where the folder cannot be written.
-/// A `.part` file stays behind after a broken download; the next attempt continues it.
+/// A `.part` file stays behind after a broken download; the next attempt continues it. Where nothing came, the folders that
+/// were made for it go again.
 pub fn fetch(name: DatasetName, folder: &Path, sources: &Sources, progress: &mut dyn FnMut(Progress)) -> Result<()> {
     if name.is_synthetic() {
         let drawn = name.drawn();
         return Err(Error::Settings(format!("the synthetic {drawn} are built in: there is nothing to download")));
     }
     let mut patience = Patience::new();
+    let missing = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let made: Vec<&Path> = missing.collect();
+    let new = fs::symlink_metadata(folder.join(LOCK)).is_err();
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let lock = lock(folder, &mut patience, progress)?;
     let mut download = Download { folder, sources, exclusive: lock.is_some(), preferred: 0, patience, progress };
-    name.files().iter().zip(&sources.files).try_for_each(|(file, published)| download.file(file, published))
+    let done = name.files().iter().zip(&sources.files).try_for_each(|(file, published)| download.file(file, published));
+    if done.is_err() && new && is_empty_but_for_lock(folder) {
+        // While it is held, nobody else begins here; only Unix removes a file that is open.
+        let held = lock.filter(|_| cfg!(unix));
+        let _ = fs::remove_file(folder.join(LOCK));
+        drop(held);
+        made.into_iter().all(|folder| fs::remove_dir(folder).is_ok());
+    }
+    done
+}
+
+fn is_empty_but_for_lock(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut files| files.all(|file| file.is_ok_and(|file| file.file_name() == LOCK)))
 }
 
 /// Keeps two processes from writing one folder at once. The system drops the lock when its holder ends, however it
 /// ends. `None` where the file system cannot lock: names of temporary files then differ by process.
 fn lock(folder: &Path, patience: &mut Patience, progress: &mut dyn FnMut(Progress)) -> Result<Option<File>> {
-    let path = folder.join(".lock");
+    let path = folder.join(LOCK);
     if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
         return Err(Error::Data(format!("{} is in the way: it is no file; move it, then fetch again", path.display())));
     }
@@ -130,8 +148,15 @@ impl Download<'_> {
             }
         }
         let failures = if failures.is_empty() { "no server to ask in time".to_string() } else { failures.join("; ") };
+        let kept = match size_of(&part) {
+            0 => {
+                let _ = fs::remove_file(&part);
+                String::new()
+            }
+            bytes => format!(", which continues from the {bytes} bytes in {}", part.display()),
+        };
         Err(Error::Download(format!(
-            "cannot download {file}.gz ({failures}); check the network connection and try again"
+            "cannot download {file}.gz ({failures}); check the network connection and try again{kept}"
         )))
     }
 

@@ -274,6 +274,18 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// The files that it was read from, or the folder of pictures; none of drawn examples.
+    pub fn sources(&self) -> Vec<PathBuf> {
+        match &self.origin {
+            Origin::Synthetic { .. } => Vec::new(),
+            Origin::Images { folder, .. } => vec![folder.clone()],
+            Origin::Files(folder) => {
+                let files = self.name.forms().into_iter().flatten();
+                files.filter_map(|file| locate::file_in(folder, file)).collect()
+            }
+        }
+    }
+
     /// What the labels stand for, from 0 on.
     pub fn class_names(&self) -> Vec<String> {
         match &self.origin {

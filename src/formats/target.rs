@@ -14,11 +14,17 @@ use tempfile::NamedTempFile;
 /// Links that are followed before they count as a loop, as many as Linux follows.
 const MOST_LINKS: usize = 40;
 
+/// A run folder's own files, beside what can be made of them again.
+const RUN_FILES: [&str; 6] =
+    ["config.toml", "metrics.jsonl", "summary.json", "model.safetensors", "checkpoint.safetensors", "best.safetensors"];
+
 /// A file that a user named, checked before the work whose result it gets.
 #[derive(Debug, Clone)]
 pub struct Target {
     path: PathBuf,
     force: bool,
+    /// Files and folders that are read for what is to be written.
+    inputs: Vec<PathBuf>,
 }
 
 /// What stands at a path.
@@ -37,14 +43,24 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Settings`] where there is a file already and no `force`, where the path names a folder, and where the
-    /// folder that it lies in is missing; [`Error::Io`] where that folder cannot be written to.
+    /// folder that it lies in is missing, and, `force` or not, for a run folder's own file; [`Error::Io`] where that folder cannot be written to.
     pub fn new(path: &Path, force: bool) -> Result<Target> {
-        let target = Target { path: path.to_path_buf(), force };
+        let target = Target { path: path.to_path_buf(), force, inputs: Vec::new() };
         match target.place()? {
             Place::Free(name) | Place::File(name, _) => target.temporary(&name).map(drop)?,
             Place::Stream | Place::Stdout => {}
         }
         Ok(target)
+    }
+
+    /// Refuses to replace what is read for it, whatever name it has: a file, or anything in a folder.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] where the file is one of `inputs`, or lies in one.
+    pub fn sparing<P: Into<PathBuf>>(mut self, inputs: impl IntoIterator<Item = P>) -> Result<Target> {
+        self.inputs.extend(inputs.into_iter().map(Into::into));
+        self.place()?;
+        Ok(self)
     }
 
     /// The path as it was given.
@@ -101,6 +117,7 @@ impl Target {
         if metadata.is_dir() {
             return Err(Error::Settings(format!("{shown} is a folder: name a file in it")));
         }
+        self.check_inputs(&metadata)?;
         if is_stdout(&metadata) {
             return Ok(Place::Stdout);
         }
@@ -115,7 +132,29 @@ impl Target {
             return Ok(Place::Stream);
         }
         let name = fs::canonicalize(path).map_err(Error::io("write", path))?;
+        if is_of_run(&name) {
+            return Err(Error::Settings(format!(
+                "{shown} is one of a run's own files, which --force does not replace: give another name"
+            )));
+        }
         Ok(Place::File(name, metadata))
+    }
+
+    fn check_inputs(&self, found: &Metadata) -> Result<()> {
+        let own = fs::canonicalize(&self.path);
+        let is_read = |input: &PathBuf| {
+            let name = fs::canonicalize(input);
+            let inside = matches!((&own, &name), (Ok(own), Ok(name)) if own.starts_with(name));
+            inside || fs::metadata(input).is_ok_and(|input| is_same(&input, found))
+        };
+        match self.inputs.iter().find(|input| found.is_file() && is_read(input)) {
+            Some(input) => Err(Error::Settings(format!(
+                "{} is read by this command{}: give another name",
+                self.path.display(),
+                if *input == self.path { String::new() } else { format!(", as {}", input.display()) }
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Where the file is to be made: the end of the links, if the path is one.
@@ -168,6 +207,13 @@ fn fill(file: &mut NamedTempFile, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()
 }
 
+/// Whether a file, by its own name, is one that a run made in its folder. Other programs have a `config.toml` too.
+fn is_of_run(name: &Path) -> bool {
+    let there = |file: &str| folder_of(name).join(file).is_file();
+    let own = name.file_name().is_some_and(|name| RUN_FILES.iter().any(|file| name == *file));
+    own && there("config.toml") && (there("metrics.jsonl") || there("checkpoint.safetensors"))
+}
+
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -206,6 +252,18 @@ fn keep_owner(file: &File, old: &Metadata) {
 #[cfg(not(unix))]
 fn keep_owner(_: &File, _: &Metadata) {}
 
+/// Whether two names are links to one file.
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    false
+}
+
 /// Whether what is written here passes through and is not kept, so that nothing is lost by it.
 #[cfg(unix)]
 fn is_stream(metadata: &Metadata) -> bool {
@@ -223,9 +281,8 @@ fn is_stream(metadata: &Metadata) -> bool {
 #[cfg(unix)]
 fn is_stdout(metadata: &Metadata) -> bool {
     use std::os::fd::AsFd;
-    use std::os::unix::fs::MetadataExt;
     let own = io::stdout().as_fd().try_clone_to_owned().and_then(|copy| File::from(copy).metadata());
-    own.is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
+    own.is_ok_and(|own| is_same(&own, metadata))
 }
 
 #[cfg(not(unix))]
@@ -312,6 +369,48 @@ mod tests {
         }
         symlink("missing/new.json", path("nowhere")).expect("a link");
         assert!(refused(&path("nowhere"), true).contains("there is no folder "));
+    }
+
+    #[test]
+    fn what_is_read_is_never_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("data/a")).expect("folders");
+        for name in ["in.json", "data/a/1.png", "other"] {
+            fs::write(path(name), "read").expect("a file");
+        }
+        let mut names = vec![path("in.json"), path("data/../in.json"), path("data/a/1.png")];
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("in.json", path("link")).expect("a link");
+            fs::hard_link(path("in.json"), path("hard")).expect("a link");
+            names.extend([path("link"), path("hard")]);
+        }
+        for name in names {
+            let target = Target::new(&name, true).expect("it can be written");
+            let message = target.sparing([path("in.json"), path("data")]).expect_err("it is refused").to_string();
+            assert!(message.contains("is read by this command"), "{message}");
+        }
+        let target = Target::new(&path("other"), true).and_then(|target| target.sparing([path("in.json"), path("no")]));
+        target.expect("it is not read").write(b"new").expect("it is written");
+    }
+
+    #[test]
+    fn a_run_s_own_files_are_never_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        for name in RUN_FILES {
+            fs::write(path(name), "a run's").expect("a file");
+        }
+        fs::write(path("report.html"), "a page").expect("a file");
+        for name in RUN_FILES {
+            assert!(refused(&path(name), true).contains("is one of a run's own files"), "{name}");
+        }
+        Target::new(&path("report.html"), true).expect("it can be made again");
+        for name in ["metrics.jsonl", "checkpoint.safetensors"] {
+            fs::remove_file(path(name)).expect("it goes");
+        }
+        Target::new(&path("config.toml"), true).expect("it is another program's");
     }
 
     #[cfg(unix)]

@@ -292,7 +292,12 @@ impl RunFolder {
             // It may have been moved just now.
             self.place.follow(self.checkpoint_step)?;
             let now = self.path().join(name);
-            if now == path { Err(error) } else { write(&now) }
+            if now == path {
+                return Err(error);
+            }
+            // The first attempt could not clean up by the old name.
+            formats::remove_temporary_files(self.path())?;
+            write(&now)
         })
     }
 
@@ -522,7 +527,9 @@ impl Drop for RunFolder {
     fn drop(&mut self) {
         if let Some(begun) = self.begun.take() {
             self.metrics = None;
-            begun.remove(self.lock.take());
+            if self.place.follow(None).is_ok() {
+                begun.remove(self.place.path(), self.lock.take());
+            }
         }
     }
 }

@@ -37,8 +37,11 @@ impl Begun {
         self.folders.keep();
     }
 
-    /// Removes what is new; what others put beside it stays. Errors are not reported: one has been already.
-    pub fn remove(self, lock: Option<File>) {
+    /// Removes what is new from where the folder is now; what others put beside it stays. Errors are not reported: one has
+    /// been already.
+    pub fn remove(mut self, now: &Path, lock: Option<File>) {
+        let renamed = self.folder != now;
+        self.folder = now.to_path_buf();
         let is_new = |name: &str| self.new.contains(&name);
         for name in FIRST_FILES.into_iter().filter(|name| is_new(name)) {
             let _ = fs::remove_file(self.folder.join(name));
@@ -55,6 +58,9 @@ impl Begun {
         let held = lock.filter(|_| cfg!(unix));
         if is_new(LOCK) {
             let _ = fs::remove_file(self.folder.join(LOCK));
+        }
+        if renamed && is_new(LOCK) {
+            let _ = fs::remove_dir(&self.folder);
         }
         drop(held);
     }
@@ -108,14 +114,21 @@ impl Place {
             return Ok(());
         }
         self.gone = true;
-        let last = match checkpoint {
-            Some(step) => format!("its last checkpoint, of step {step}, went with it: continue from there"),
-            None => "it held no checkpoint yet: start the run again".to_string(),
-        };
         let path = self.path.display();
-        Err(Error::Settings(format!(
-            "the run folder {path} was moved or deleted while the run went on; {last}, and leave the folder in its place"
-        )))
+        let deleted = held.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        Err(Error::Settings(match checkpoint {
+            Some(step) if !deleted => format!(
+                "the run folder {path} is no longer there; if it was moved, continue from its checkpoint of step {step} with \
+                 --resume and its new path, else start the run again"
+            ),
+            Some(step) => format!(
+                "the run folder {path} was deleted while the run went on, and its checkpoint of step {step} with it: start \
+                 the run again"
+            ),
+            None => format!(
+                "the run folder {path} was moved or deleted before the run had a checkpoint: start the run again"
+            ),
+        }))
     }
 
     /// Elsewhere a folder with an open file in it cannot be renamed.

@@ -62,10 +62,10 @@ pub(super) fn write(
     fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
     for figure in reasons.iter().chain(layers.iter().flatten()) {
         let path = folder.join(figure.file());
-        Target::new(&path, args.force)?.write(&png(&figure.image, &path)?)?;
+        Target::new(&path, args.force)?.sparing([&args.model])?.write(&png(&figure.image, &path)?)?;
     }
     let page = page::page(network, report, &reasons, &layers, palette);
-    Target::new(&folder.join("index.html"), args.force)?.write(page.as_bytes())
+    Target::new(&folder.join("index.html"), args.force)?.sparing([&args.model])?.write(page.as_bytes())
 }
 
 fn png(drawn: &Image, path: &Path) -> Result<Vec<u8>> {
