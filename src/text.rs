@@ -9,6 +9,10 @@ const MAX_QUOTED: usize = 80;
 /// The most characters of another library's message.
 const MAX_MESSAGE: usize = 320;
 
+/// The most lines, and characters in all, of a driver's or a shader compiler's text.
+const MAX_LINES: usize = 4;
+const MAX_FIRST_LINES: usize = 400;
+
 /// Characters kept from the end of a shortened message, which is where the place of the error stands.
 const END: usize = 100;
 
@@ -52,6 +56,16 @@ pub fn cut(value: impl Display) -> String {
     shorten(&one_line(&value.to_string()), MAX_QUOTED, 0)
 }
 
+/// The first `most` names of a list, and how many more there are: `a, b and 3 more`.
+pub fn listed<T: Display>(names: impl IntoIterator<Item = T>, most: usize) -> String {
+    let mut names = names.into_iter();
+    let first: Vec<String> = names.by_ref().take(most).map(|name| name.to_string()).collect();
+    match names.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
 /// Another library's message as ours include it: in one line, without control characters, each value that it quotes cut
 /// to 80 characters.
 pub fn message(error: impl Display) -> String {
@@ -71,6 +85,15 @@ pub fn message(error: impl Display) -> String {
         }
     }
     shorten(&(told + rest), MAX_MESSAGE, END)
+}
+
+/// The first lines of a driver's or a shader compiler's text, which may be as long as a shader, in one line and without
+/// control characters.
+pub fn first_lines(text: impl Display) -> String {
+    let text = text.to_string();
+    let lines: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(one_line).collect();
+    let left_out = if lines.len() > MAX_LINES { " …" } else { "" };
+    shorten(&(lines[..lines.len().min(MAX_LINES)].join(" / ") + left_out), MAX_FIRST_LINES, 0)
 }
 
 /// Text for a terminal: line ends stay, other control characters are escaped, so that no file's content moves the cursor.
@@ -177,6 +200,18 @@ mod tests {
         let told = message(format!("unknown field `{}`, expected one of {}", "k".repeat(999), "`a`, ".repeat(999)));
         assert!(told.starts_with("unknown field `kkk") && told.chars().count() == MAX_MESSAGE, "{told}");
         assert_eq!(message("bad \"quote\n"), "bad \"quote");
+    }
+
+    #[test]
+    fn of_a_long_list_the_first_are_named() {
+        assert_eq!([0, 1, 3, 4].map(|count| listed(1..=count, 3)), ["", "1", "1, 2, 3", "1, 2, 3 and 1 more"]);
+    }
+
+    #[test]
+    fn of_a_long_text_the_first_lines_are_told() {
+        assert_eq!(first_lines("one\n\n  two\u{1b}[2J\r\n"), "one / two\\u{1b}[2J");
+        assert_eq!(first_lines("1\n2\n3\n4\n5"), "1 / 2 / 3 / 4 …");
+        assert_eq!(first_lines("x".repeat(10_000)).chars().count(), MAX_FIRST_LINES);
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn a_missing_tensor_and_one_too_many_are_each_named() {
     let mut more = state();
     more.extend((0..9).map(|i| (format!("norm.{i}"), (Dtype::F32, vec![0], vec![]))));
     let message = message_of(import(&more));
-    assert_contains(&message, &["small: `norm.0`, `norm.1`, ", "`norm.5`, 3 more left over; each"]);
+    assert_contains(&message, &["small: `norm.0`, `norm.1`, ", "`norm.5` and 3 more left over; each"]);
 }
 
 #[test]

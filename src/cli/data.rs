@@ -1,9 +1,10 @@
 //! `glassnet data`: downloads, verifies and lists data sets.
 
 use super::options::DownloadProgress;
-use super::output::{self, Output, Table, mib, note};
+use super::output::{self, Output, Table, note};
 use clap::{Args, Subcommand};
 use glassnet::data::{self, DatasetName, FileReport, Listing, Request, Sources, Verdict};
+use glassnet::machine::mib;
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

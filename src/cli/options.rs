@@ -206,10 +206,7 @@ fn own_labels(args: &DataArgs, name: Option<DatasetName>, network: &Network) -> 
 /// How the classes of a folder differ from those that a model was trained on, in words.
 pub fn other_classes(trained: &[String], found: &[String]) -> String {
     let without = |names: &[String], others: &[String]| {
-        let names: Vec<String> = names.iter().filter(|name| !others.contains(name)).map(text::cut).collect();
-        let more = names.len().saturating_sub(CLASSES_SHOWN);
-        let shown = names.iter().take(CLASSES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
-        if more == 0 { shown } else { format!("{shown} and {more} more") }
+        text::listed(names.iter().filter(|name| !others.contains(name)).map(text::cut), CLASSES_SHOWN)
     };
     let (missing, strange) = (without(trained, found), without(found, trained));
     let counts = format!("{} classes, not {}", found.len(), trained.len());

@@ -16,7 +16,7 @@ use super::idx::MAX_BYTES;
 use super::layout::{ENDINGS_NAMED, Layout, counted, entries, file_name, foreign, is_picture};
 use super::picture::{self, Opened, Problem};
 use super::{Dataset, DatasetName, Division, Examples, Origin, Progress};
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
@@ -179,7 +179,7 @@ impl ImageFolder {
             let names = (0u8..=u8::MAX).zip(&self.classes).filter(|(label, _)| !shown.contains(label));
             let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
             let classes = if names.len() == 1 { "class" } else { "classes" };
-            (!names.is_empty()).then(|| format!("no {set} picture shows the {classes} {}", shortened(&names)))
+            (!names.is_empty()).then(|| format!("no {set} picture shows the {classes} {}", text::listed(&names, SHOWN)))
         });
         let lacking: Vec<String> = lacking.collect();
         (!lacking.is_empty()).then(|| lacking.join("; "))
@@ -286,7 +286,7 @@ impl ImageFolder {
             return Err(Error::Data(format!(
                 "without the {} that cannot be read, no training picture is left of {}; add good ones",
                 counted(unreadable, "file"),
-                shortened(&lost)
+                text::listed(&lost, SHOWN)
             )));
         }
         if test.is_empty() {
@@ -336,13 +336,6 @@ fn listing(problems: &[String], what: &str) -> String {
 fn all_unreadable(problems: &[String], count: usize) -> String {
     listing(problems, &format!("of {count} pictures cannot be read"))
         + "\nreplace them with good PNG or JPEG files or take them out, or go on without them with --skip-unreadable"
-}
-
-/// The first names, and how many more there are.
-fn shortened(names: &[&str]) -> String {
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    let more = names.len().saturating_sub(SHOWN);
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 /// Classes that are one folder under two names, in words: a link beside what it leads to.
@@ -399,7 +392,7 @@ fn without_pictures(class: &Path) -> Result<String> {
             format!(
                 "the class folder {shown} holds no picture itself, only folders ({}); put the pictures directly into the \
                  class folder",
-                shortened(&names)
+                text::listed(&names, SHOWN)
             )
         }
         _ if files.is_empty() => format!("the class folder {shown} is empty; add pictures, or take the folder out"),

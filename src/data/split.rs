@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 
 use super::sampler::permute;
 use super::{Dataset, Examples};
+use crate::text;
 
 /// Seed of the split; constant, and changing it makes figures from before incomparable.
 const SPLIT_SEED: u64 = 0x0761_a550_e75e_ed10;
@@ -130,11 +131,7 @@ impl Split {
                 (Some(name), false) => name.clone(),
                 (None, _) => format!("class {class}"),
             };
-            let mut list = classes.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
-            if classes.len() > NAMED {
-                list += &format!(" and {} more", classes.len() - NAMED);
-            }
-            list
+            text::listed(classes.iter().map(name), NAMED)
         };
         let mut notices = Vec::new();
         if !self.absent.is_empty() {

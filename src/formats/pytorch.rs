@@ -78,11 +78,7 @@ fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
 
 /// The first names in backticks, and how many more there are.
 fn listed(names: &[String]) -> String {
-    let mut words: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{}`", text::cut(name))).collect();
-    if names.len() > LISTED {
-        words.push(format!("{} more", names.len() - LISTED));
-    }
-    words.join(", ")
+    text::listed(names.iter().map(|name| format!("`{}`", text::cut(name))), LISTED)
 }
 
 /// The values of a tensor that is there, checked and as f32.

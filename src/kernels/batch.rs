@@ -173,7 +173,7 @@ pub fn gather(
         op.with_constants(happens.map(|(name, happens)| (name, u32::from(happens))).to_vec())
     };
     // Only the batch's own bytes are read, not the whole data set.
-    op.work.bytes = (x.len * 5) as u64;
+    op.work.bytes = 5 * x.len as u64;
     op
 }
 

@@ -83,9 +83,11 @@ impl Program {
     /// Bytes that checkpoints take on the host: the last good state, a newer one, the bytes of its file, and weights by layer.
     pub fn checkpoints(&self) -> u64 {
         let Some(trainable) = self.trainable else { return 0 };
-        let parameters = self.parameters.len;
-        let rest = [trainable.state, trainable.average].into_iter().flatten().map(|tensor| tensor.len).sum::<usize>();
-        4 * (3 * (parameters + rest) + 3 * parameters) as u64
+        // In 64 bits: on a host of 32, a `usize` would wrap.
+        let parameters = self.parameters.len as u64;
+        let rest: u64 =
+            [trainable.state, trainable.average].into_iter().flatten().map(|tensor| tensor.len as u64).sum();
+        4 * (3 * (parameters + rest) + 3 * parameters)
     }
 
     /// Bytes that are worked in beside the buffers.
@@ -114,7 +116,7 @@ impl Program {
 
     fn roots(&self) -> impl Iterator<Item = (&str, u64)> {
         let own = self.buffers.iter().filter(|b| b.parent.is_none());
-        own.map(|b| (b.name.as_str(), 4 * (b.len + b.guard) as u64))
+        own.map(|b| (b.name.as_str(), 4 * (b.len as u64 + b.guard as u64)))
     }
 
     /// The first reason why `limits` cannot hold this program.
@@ -203,7 +205,8 @@ fn hardest(network: &Network, options: &Options) -> String {
     let flat = ["parameters", "gradients", "optimizer.state", "average"];
     let flat = program.roots().filter(|(name, _)| flat.contains(&name.trim_end_matches(".next")));
     let copies = flat.map(|(_, bytes)| bytes).sum::<u64>() / (4 * program.parameters.len as u64).max(1);
-    let weights = network.parameters().into_iter().map(|shape| (shape.node, (shape.weight_len() + shape.bias) as u64));
+    let weights =
+        network.parameters().into_iter().map(|shape| (shape.node, shape.weight_len() as u64 + shape.bias as u64));
     let weights: Vec<(usize, u64)> = weights.collect();
     let layer = |i: usize| {
         let own: u64 = weights.iter().filter(|(node, _)| *node == i).map(|(_, count)| count * copies).sum();

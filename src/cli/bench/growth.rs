@@ -1,7 +1,8 @@
 //! The growth curves as tables: the numbers behind the picture.
 
-use crate::cli::output::{Table, figure, mib};
+use crate::cli::output::{Table, figure};
 use glassnet::bench::{Growth, GrowthPoint, GrowthResult};
+use glassnet::machine::mib;
 
 /// Both curves, and which sizes are missing from them.
 pub fn tables(growth: &Growth) -> String {

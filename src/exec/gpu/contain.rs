@@ -2,13 +2,10 @@
 //! while it is waited for, and when memory runs out while a device is opened. A driver that aborts the process or reads
 //! beyond its memory cannot be contained.
 
+use crate::text;
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Lines and characters of a driver's or a shader compiler's text that a message keeps.
-const LINES: usize = 4;
-const CHARACTERS: usize = 400;
 
 thread_local! {
     static CONTAINED: Cell<u32> = const { Cell::new(0) };
@@ -47,14 +44,7 @@ pub(super) async fn contain_future<T>(future: impl Future<Output = T>) -> Result
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    cut(text.unwrap_or("a panic without a message"))
-}
-
-/// The first lines of a text that may be as long as a shader.
-pub(super) fn cut(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let short: String = lines[..lines.len().min(LINES)].join(" / ").chars().take(CHARACTERS).collect();
-    if lines.len() > LINES || short.chars().count() == CHARACTERS { short + " ..." } else { short }
+    text::first_lines(text.unwrap_or("a panic without a message"))
 }
 
 #[cfg(test)]
@@ -69,12 +59,5 @@ mod tests {
         assert_eq!(contain(|| (contain(|| ()).is_ok(), is_contained())), Ok((true, true)));
         let ended = pollster::block_on(contain_future(async { panic!("planted later") }));
         assert_eq!(ended, Err::<(), _>("planted later".to_string()));
-    }
-
-    #[test]
-    fn long_texts_are_cut() {
-        assert_eq!(cut("one\n\n  two\n"), "one / two");
-        assert_eq!(cut("1\n2\n3\n4\n5"), "1 / 2 / 3 / 4 ...");
-        assert_eq!(cut(&"x".repeat(10_000)).len(), CHARACTERS + 4);
     }
 }

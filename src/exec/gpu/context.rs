@@ -1,12 +1,13 @@
 //! The device: one connection to one adapter, its pipelines, and the errors that its driver reports.
 
 use super::adapters::{AdapterSummary, Choice, choose};
-use super::contain::{contain, contain_future, cut};
+use super::contain::{contain, contain_future};
 use super::failure::{describe, lost, panicked};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::kernels::{Element, Kernel, Op};
 use crate::program::Limits;
+use crate::text;
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
@@ -143,7 +144,7 @@ impl Gpu {
         };
         // In a future of its own: natively the call does the work, and not what it returns.
         let opened = contain_future(async { adapter.request_device(&descriptor).await }).await;
-        let opened = opened.and_then(|opened| opened.map_err(|error| cut(&error.to_string())));
+        let opened = opened.and_then(|opened| opened.map_err(|error| text::first_lines(error)));
         drop_contained(adapter);
         let (device, queue) = opened.map_err(|why| {
             let why = why.trim_end_matches('.');

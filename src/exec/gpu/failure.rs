@@ -1,6 +1,6 @@
 //! What the driver's errors mean to a user: memory that ran out, a device that was lost, a command or shader that was refused.
 
-use super::contain::cut;
+use crate::text::first_lines;
 
 /// Says of an error what it is and what to do. `what` is what was asked of the device, as "kernel pool.forward".
 pub(super) fn describe(error: &wgpu::Error, what: &str) -> String {
@@ -8,18 +8,18 @@ pub(super) fn describe(error: &wgpu::Error, what: &str) -> String {
         wgpu::Error::OutOfMemory { .. } => format!("the device is out of memory for {what}: choose a smaller batch"),
         wgpu::Error::Validation { description, .. } => format!(
             "the device refused {what}, which is a fault of Glassnet or of the driver; report it with this text: {}",
-            cut(description)
+            first_lines(description)
         ),
         wgpu::Error::Internal { description, .. } => format!(
             "the driver failed at {what}: {}; update the driver, and report this text if that does not help",
-            cut(description)
+            first_lines(description)
         ),
     }
 }
 
 /// Says why a device is gone. Drivers also give a device up when they run out of memory.
 pub(super) fn lost(message: &str) -> String {
-    let message = cut(message);
+    let message = first_lines(message);
     if message.to_lowercase().contains("memory") {
         return format!("the device ran out of memory and was lost ({message}): choose a smaller batch");
     }

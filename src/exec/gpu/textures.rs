@@ -142,7 +142,7 @@ impl Textures {
 
     /// Bytes of all images.
     pub fn memory(&self) -> u64 {
-        self.images.iter().map(|image| (image.texels * image.texel) as u64).sum()
+        self.images.iter().map(|image| image.texels as u64 * image.texel as u64).sum()
     }
 
     /// Notes that `root` was written by other means than an instruction.
