@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Reads a regular file of at most `most` bytes. Anything else could have no end, or wait for whoever writes to it.
+/// Opens a regular file of at most `most` bytes; with its size. Anything else could have no end, or wait for whoever writes
+/// to it.
 ///
 /// # Errors
-/// The system's, and one in words for what is no regular file or too large.
-pub(crate) fn regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+/// The system's, and one in words ([`is_refusal`]) for what is no regular file or too large.
+pub(crate) fn open(path: &Path, most: u64) -> io::Result<(File, u64)> {
+    // Before it is opened: opening a pipe waits, too.
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other(if metadata.is_dir() { "it is a folder" } else { "it is no regular file" }));
@@ -16,8 +18,23 @@ pub(crate) fn regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if metadata.len() > most {
         return Err(too_large(most));
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((File::open(path)?, metadata.len()))
+}
+
+/// Whether an error of this module says what the file is, and not what the system said.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Other && error.raw_os_error().is_none()
+}
+
+/// Reads a file as [`open`] opens it.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let (file, size) = open(path, most)?;
+    let mut bytes = Vec::with_capacity(size as usize);
+    // It may grow meanwhile.
+    file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most { Err(too_large(most)) } else { Ok(bytes) }
 }
 
@@ -100,6 +117,8 @@ mod tests {
         let message = |path: &Path| regular(path, 9).expect_err("it is refused").to_string();
         assert_eq!(message(Path::new("/dev/zero")), "it is no regular file");
         assert_eq!(message(folder.path()), "it is a folder");
+        let refused = |path: &Path| is_refusal(&open(path, 3).expect_err("it is refused"));
+        assert!(refused(folder.path()) && refused(&path) && !refused(&folder.path().join("missing")));
         assert!(any(Path::new("/dev/null"), 9).expect("it is empty").is_empty());
     }
 

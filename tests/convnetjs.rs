@@ -8,7 +8,7 @@ mod common;
 
 use common::command::{assert_fails_with, document, glassnet, write_data};
 use common::rig::{Examples, devices, executor, network, reals, run_to, step_inputs};
-use glassnet::formats::{Model, load_model, save_model_as};
+use glassnet::formats::{Model, load_model, save_model};
 use glassnet::kernels::batch::Header;
 use glassnet::net::{Initializer, Layer, MAX_ELEMENTS, Network, PRESETS, Targets};
 use glassnet::program::{Options, Stage};
@@ -193,12 +193,17 @@ fn presets_survive_their_snapshots_to_the_bit() {
     }
 }
 
+fn write_snapshot(path: &std::path::Path, model: &Model) {
+    std::fs::write(path, model.to_format(Format::ConvNetJs).expect("bytes")).expect("a write");
+}
+
 #[test]
 fn json_files_are_snapshots_to_whoever_loads_models() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("digits.JSON");
     let model = read(&case("svm")["snapshot"], "digits.json");
-    save_model_as(&path, &model, Format::of(&path).expect("a known extension")).expect("a write");
+    assert_eq!(Format::of(&path).expect("a known extension"), Format::ConvNetJs);
+    write_snapshot(&path, &model);
     assert_eq!(load_model(&path).expect("a read"), model);
     assert_eq!((model.network.name.as_str(), model.network.crop), ("digits", true));
     std::fs::write(&path, model.to_bytes().expect("bytes")).expect("a write");
@@ -213,7 +218,7 @@ fn convert_goes_both_ways_and_eval_reads_both() {
     write_data(folder.path(), 20, 30);
     let network = Network::preset("convnetjs-mnist").expect("a preset");
     let model = Model { parameters: network.initial_parameters(1), network, extra: json!({ "dataset": "mnist" }) };
-    save_model_as(&path("first.safetensors"), &model, Format::Safetensors).expect("a write");
+    save_model(&path("first.safetensors"), &model).expect("a write");
     for (from, to) in [("first.safetensors", "second.json"), ("second.json", "third.safetensors")] {
         let report = document(glassnet(&["convert"]).arg(path(from)).arg(path(to)));
         assert_eq!((&report["output"], &report["parameters"]), (&json!(path(to)), &json!(5994)));
@@ -253,7 +258,7 @@ fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
          {type = 'leaky-relu'}, {type = 'softmax'}]",
     );
     let leaky = Model { parameters: leaky.initial_parameters(1), network: leaky, extra: Value::Null };
-    save_model_as(&path("leaky.safetensors"), &leaky, Format::Safetensors).expect("a write");
+    save_model(&path("leaky.safetensors"), &leaky).expect("a write");
     let expected = ["leaky.json not written: layer leaky1: ConvNetJS has no leaky-relu"];
     assert_fails_with(&mut convert("leaky.safetensors", "leaky.json"), &expected);
     assert!(!path("leaky.json").exists());
@@ -262,7 +267,7 @@ fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
          {type = 'conv', filters = 2, kernel = 2, groups = 2}, {type = 'fc', outputs = 2}, {type = 'softmax'}]",
     );
     let spread = Model { parameters: spread.initial_parameters(1), network: spread, extra: Value::Null };
-    save_model_as(&path("spread.safetensors"), &spread, Format::Safetensors).expect("a write");
+    save_model(&path("spread.safetensors"), &spread).expect("a write");
     let expected = ["spread.json not written: layer conv1: ConvNetJS has neither dilation nor groups"];
     assert_fails_with(&mut convert("spread.safetensors", "spread.json"), &expected);
 }
@@ -487,7 +492,7 @@ fn a_converted_file_predicts_as_the_one_it_was_made_of() {
     let classes: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
     let extra = json!({"dataset": "mnist", "classes": classes, "image": [28, 28, 1], "step": 1});
     let model = Model { parameters: network.initial_parameters(1), network, extra };
-    save_model_as(&path("a.safetensors"), &model, Format::Safetensors).expect("a write");
+    save_model(&path("a.safetensors"), &model).expect("a write");
     for (from, to) in [("a.safetensors", "b.json"), ("b.json", "c.safetensors"), ("c.safetensors", "d.json")] {
         glassnet(&["convert"]).arg(path(from)).arg(path(to)).assert().success();
     }
@@ -522,7 +527,7 @@ fn convnetjs_passes_over_what_glassnet_adds() {
     model.network.training.convnetjs_exact = true;
     let (folder, parameters) = (tempfile::tempdir().expect("a folder"), &model.parameters[0]);
     let path = folder.path().join("net.json");
-    save_model_as(&path, &model, Format::ConvNetJs).expect("a write");
+    write_snapshot(&path, &model);
     assert!(written(&model)["glassnet"].is_object());
     let script = "const c = require('convnetjs'), net = new c.Net(); \
                   net.fromJSON(JSON.parse(require('fs').readFileSync(process.argv[1]))); \

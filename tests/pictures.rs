@@ -220,6 +220,9 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("neither a PNG nor a JPEG", b"rubbish".to_vec()),
         ("is a GIF, neither a PNG nor a JPEG", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec()),
+        ("is a pointer to a file in Git LFS, neither", b"version https://git-lfs.github.com/spec/v1\n".to_vec()),
+        ("is an SVG picture, neither", b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_vec()),
+        ("is damaged: its first bytes were changed", b"\x89PNG\n\x1a\n\0\0\0\rIHDR".to_vec()),
         ("is empty", Vec::new()),
         ("bad.png is", png[..png.len() / 2].to_vec()),
         ("bad.png is", jpeg[..100].to_vec()),

@@ -296,7 +296,7 @@ fn a_network_is_read_from_a_pipe_and_no_file_is_waited_for() {
     assert_fails_with(glassnet(&["report"]).arg(&run), &["metrics.jsonl: it is no regular file"]);
     assert_fails_with(glassnet(&["view"]).arg(&run), &["metrics.jsonl: it is no regular file"]);
     for model in [&*pipe, Path::new("/dev/zero")] {
-        assert_fails_with(glassnet(&["eval", "--model"]).arg(model), &["not a file"]);
+        assert_fails_with(glassnet(&["eval", "--model"]).arg(model), &["it is no regular file"]);
     }
     fs::create_dir(place.path("pipes")).expect("a folder");
     fs::rename(&pipe, place.path("pipes/train-images-idx3-ubyte")).expect("it is moved");

@@ -10,6 +10,8 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
 use super::jpeg::{self, Coding, Flaw};
+use super::nature;
+use crate::text;
 
 /// Pixels on a side; a JPEG has no more.
 pub(super) const MAX_SIDE: usize = 65_535;
@@ -56,7 +58,10 @@ pub(super) fn decode(bytes: &[u8], ground: u8, most: usize) -> Result<DynamicIma
         Ok(ImageFormat::Png) => png(bytes, most)?,
         Ok(ImageFormat::Jpeg) => jpeg(bytes, most)?,
         _ if bytes.is_empty() => return Err(Refusal::Empty),
-        guess => return Err(Refusal::Foreign(foreign(bytes, guess.ok()))),
+        _ if bytes.starts_with(b"\x89PNG") => {
+            return Err(Refusal::Damaged("its first bytes were changed, as where a file is sent as text".into()));
+        }
+        _ => return Err(Refusal::Foreign(foreign(bytes))),
     };
     if let Some(orientation) = orientation {
         picture.apply_orientation(orientation);
@@ -94,32 +99,10 @@ pub(super) fn declared(bytes: &[u8]) -> u64 {
     size.map_or(0, |(width, height)| width.saturating_mul(height).saturating_mul(3))
 }
 
-/// Formats that people have under any name.
-fn foreign(bytes: &[u8], guess: Option<ImageFormat>) -> Option<&'static str> {
-    let named = match guess {
-        Some(ImageFormat::Gif) => Some("a GIF"),
-        Some(ImageFormat::WebP) => Some("a WebP"),
-        Some(ImageFormat::Bmp) => Some("a BMP"),
-        Some(ImageFormat::Tiff) => Some("a TIFF"),
-        Some(ImageFormat::Pnm) => Some("a PPM, PGM or PBM"),
-        Some(ImageFormat::Avif) => Some("an AVIF"),
-        Some(ImageFormat::Ico) => Some("an icon"),
-        _ => None,
-    };
-    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).trim_start().to_ascii_lowercase();
-    let starts = |with: &str| start.starts_with(with);
-    match named {
-        Some(_) => named,
-        None if starts("<!doctype html") || starts("<html") => Some("a web page"),
-        None if starts("<svg") || starts("<?xml") => Some("an SVG or another XML file"),
-        None if starts("%pdf") => Some("a PDF"),
-        None if starts("version https://git-lfs") => Some("a Git LFS pointer, not the file itself"),
-        None if bytes.get(4..8) == Some(b"ftyp") => Some("an HEIC or another of its family"),
-        None if bytes.starts_with(b"\x00\x00\x00\x0cJXL ") || bytes.starts_with(b"\xff\x0a") => Some("a JPEG XL"),
-        None if bytes.starts_with(b"\x00\x00\x00\x0cjP  ") => Some("a JPEG 2000"),
-        None if bytes.iter().all(|byte| *byte == 0) => Some("nothing but zeros"),
-        None => None,
-    }
+/// What another format is.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    let all_zeros = || bytes.iter().all(|byte| *byte == 0).then_some("nothing but zeros");
+    nature::known(&bytes[..bytes.len().min(512)]).map(|(what, _)| what).or_else(all_zeros)
 }
 
 fn check_size(width: usize, height: usize, channels: usize, most: usize) -> Result<usize, Refusal> {
@@ -144,7 +127,7 @@ fn png(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
     let refused = |error: png::DecodingError| match error {
         png::DecodingError::LimitsExceeded => Refusal::TooLarge,
         png::DecodingError::IoError(_) => Refusal::Truncated,
-        error => Refusal::Damaged(error.to_string()),
+        error => Refusal::Damaged(text::message(error)),
     };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: most });
     decoder.ignore_checksums(false);
@@ -174,9 +157,9 @@ fn jpeg(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
     use zune_jpeg::errors::DecodeErrors;
     let refused = |error: DecodeErrors| match error {
         DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => Refusal::Truncated,
-        DecodeErrors::Unsupported(what) => Refusal::Unsupported(format!("{what:?}")),
+        DecodeErrors::Unsupported(what) => Refusal::Unsupported(text::message(format_args!("{what:?}"))),
         DecodeErrors::Format(why) if why.contains("not supported") => Refusal::Unsupported(ARITHMETIC.into()),
-        error => Refusal::Damaged(format!("{error:?}").trim_matches('"').to_string()),
+        error => Refusal::Damaged(text::message(format!("{error:?}").trim_matches('"'))),
     };
     let options = DecoderOptions::default().set_max_width(MAX_SIDE).set_max_height(MAX_SIDE);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options.set_strict_mode(false));
@@ -208,6 +191,6 @@ fn jpeg(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
 
 /// RGB or grey pixels by another decoder, slower and right on rare codings.
 fn rare(bytes: &[u8], length: usize) -> Result<Vec<u8>, Refusal> {
-    let decoded = jpeg_decoder::Decoder::new(bytes).decode().map_err(|error| Refusal::Damaged(error.to_string()))?;
+    let decoded = jpeg_decoder::Decoder::new(bytes).decode().map_err(|error| Refusal::Damaged(text::message(error)))?;
     if decoded.len() == length { Ok(decoded) } else { Err(Refusal::Unsupported("a JPEG with unusual colours".into())) }
 }

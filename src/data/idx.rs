@@ -4,7 +4,6 @@
 //! no more than the declared size plus one byte is ever unpacked.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::nature::nature;
 use super::{Examples, locate};
-use crate::{Error, Result, text};
+use crate::{Error, Result, reading, text};
 
 /// A file that unpacks to more is refused; the largest set of this family (EMNIST by class) has 0.6 GiB.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
@@ -187,9 +186,7 @@ fn check_magic(path: &Path, kind: &Kind, start: &[u8], magic: Option<u32>) -> Re
         None => Err(damaged(path, format!("is truncated: only {} bytes are there", start.len()))),
         Some(magic) => {
             let other = [&IMAGES, &LABELS].into_iter().find(|other| other.magic == magic);
-            let found = nature(start);
-            // Of most kinds it also says what to do.
-            let (found, remedy) = found.rsplit_once("; ").unwrap_or((&found, "convert it"));
+            let (found, remedy) = nature(start);
             let remedy = match other {
                 Some(other) => format!("it holds {}s, so perhaps two files have each other's names", other.noun),
                 None => remedy.to_string(),
@@ -224,11 +221,11 @@ fn describe(kind: &Kind, sizes: &[u32]) -> String {
 
 /// The unpacked bytes of a file that may be gzipped or plain.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
-    // Opening a pipe would wait for whoever writes to it.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(Error::Data(format!("{} is no regular file; put a copy of the file in its place", path.display())));
-    }
-    let mut file = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
+    let (file, _) = reading::open(path, u64::MAX).map_err(|error| match reading::is_refusal(&error) {
+        true => Error::Data(format!("cannot read {}: {error}; put a copy of the file in its place", path.display())),
+        false => Error::io("read", path)(error),
+    })?;
+    let mut file = BufReader::new(file);
     let start = file.fill_buf().map_err(Error::io("read", path))?;
     if start.starts_with(&[0x1f, 0x8b]) { Ok(Box::new(MultiGzDecoder::new(file))) } else { Ok(Box::new(file)) }
 }

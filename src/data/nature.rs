@@ -2,26 +2,38 @@
 
 use crate::text;
 
-/// Formats that people have in place of IDX files, by their first bytes.
-const STARTS: [(&[u8], &str); 17] = [
-    (b"\x1f\x8b", "a gzip file inside a gzip file; unpack it once"),
-    (b"PK\x03\x04", "a zip archive (.zip or .npz); unpack it"),
-    (b"\xfd7zXZ", "an xz archive; unpack it"),
-    (b"BZh", "a bzip2 archive; unpack it"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it"),
-    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (b"Rar!", "a rar archive; unpack it"),
-    (b"\x93NUMPY", "a NumPy array (.npy)"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"MATLAB", "a MATLAB file"),
-    (b"PAR1", "a Parquet file"),
-    (b"\x89PNG", "a PNG picture; name a folder of pictures with --images"),
-    (b"\xff\xd8\xff", "a JPEG picture; name a folder of pictures with --images"),
-    (b"%PDF", "a PDF document"),
-    (b"\x80\x02", "a Python pickle"),
-    (b"\x80\x04", "a Python pickle"),
-    (b"version https://git-lfs", "a pointer to a file in Git LFS; run `git lfs pull`"),
+/// Formats that people have under other names: the first bytes, what it is, and what to do where data is wanted.
+const STARTS: [(&[u8], &str, &str); 25] = [
+    (b"\x1f\x8b", "a gzip file", UNPACK),
+    (b"PK\x03\x04", "a zip archive (.zip or .npz)", UNPACK),
+    (b"\xfd7zXZ", "an xz archive", UNPACK),
+    (b"BZh", "a bzip2 archive", UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", UNPACK),
+    (b"Rar!", "a rar archive", UNPACK),
+    (b"\x93NUMPY", "a NumPy array (.npy)", CONVERT),
+    (b"\x89HDF", "an HDF5 file", CONVERT),
+    (b"MATLAB", "a MATLAB file", CONVERT),
+    (b"PAR1", "a Parquet file", CONVERT),
+    (b"\x89PNG", "a PNG picture", NAME_FOLDER),
+    (b"\xff\xd8\xff", "a JPEG picture", NAME_FOLDER),
+    (b"GIF8", "a GIF", CONVERT),
+    (b"II*\0", "a TIFF", CONVERT),
+    (b"MM\0*", "a TIFF", CONVERT),
+    (b"\0\0\x01\0", "an icon", CONVERT),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL", CONVERT),
+    (b"\xff\x0a", "a JPEG XL", CONVERT),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000", CONVERT),
+    (b"%PDF", "a PDF document", CONVERT),
+    (b"\x80\x02", "a Python pickle", CONVERT),
+    (b"\x80\x04", "a Python pickle", CONVERT),
+    (b"\x80\x05", "a Python pickle", CONVERT),
+    (b"version https://git-lfs", "a pointer to a file in Git LFS", "run `git lfs pull`"),
 ];
+
+const UNPACK: &str = "unpack it";
+const CONVERT: &str = "convert it";
+const NAME_FOLDER: &str = "name a folder of pictures with --images";
 
 /// Types of IDX's values by the third byte of its magic number.
 const TYPES: [(u8, &str); 6] = [
@@ -36,38 +48,67 @@ const TYPES: [(u8, &str); 6] = [
 /// Sizes that are told; the format allows 255.
 const MAX_SIZES: usize = 6;
 
-/// What a file is that begins with `start`, as `an HTML page`; of some kinds also what to do, behind a semicolon.
-pub(super) fn nature(start: &[u8]) -> String {
+/// What a file of a known format is that begins with `start`, as `an HTML page`, and what to do where data is wanted.
+pub(super) fn known(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    if let Some((_, what, remedy)) = STARTS.iter().find(|(first, ..)| start.starts_with(first)) {
+        return Some((what, remedy));
+    }
+    match start {
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(("a WebP", CONVERT)),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => Some(("an AVIF", CONVERT)),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(("an HEIC or another of its family", CONVERT)),
+        // Two reserved numbers tell it from text.
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some(("a BMP", CONVERT)),
+        [b'P', b'1'..=b'6', b'\n' | b' ', b'#' | b'0'..=b'9', ..] => Some(("a PPM, PGM or PBM", CONVERT)),
+        _ if start.get(257..262) == Some(b"ustar") => Some(("a tar archive", UNPACK)),
+        _ => marked_up(start),
+    }
+}
+
+/// HTML and XML by their first words: other text, too, may begin with `<`.
+fn marked_up(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    let text = String::from_utf8_lossy(start).to_ascii_lowercase();
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let has = |tags: &[&str]| tags.iter().any(|tag| text.contains(tag));
+    match text {
+        _ if !text.starts_with('<') => None,
+        _ if has(&["<!doctype html", "<html", "<head", "<body", "<title"]) => {
+            Some(("an HTML page, as servers send when they do not have the file", "download the file itself"))
+        }
+        _ if has(&["<svg", "<!doctype svg"]) => Some(("an SVG picture", CONVERT)),
+        _ if text.starts_with("<?xml") || text.starts_with("<!") => Some(("an XML file", CONVERT)),
+        _ => None,
+    }
+}
+
+/// What a file is that was to be IDX and begins with `start`, as [`known`] or in other words, with what to do.
+pub(super) fn nature(start: &[u8]) -> (String, &'static str) {
     if let Some(idx) = idx_in_words(start) {
-        return idx;
+        return (idx, CONVERT);
     }
-    if let Some((_, what)) = STARTS.iter().find(|(known, _)| start.starts_with(known)) {
-        return what.to_string();
+    // One layer was unpacked.
+    if start.starts_with(b"\x1f\x8b") {
+        return ("a gzip file inside a gzip file".into(), "unpack it once");
     }
-    if start.get(257..262) == Some(b"ustar") {
-        return "a tar archive; unpack it".into();
+    if let Some((what, remedy)) = known(start) {
+        return (what.into(), remedy);
     }
     if let [3 | 1, 8, 0, 0, ..] = start {
-        return "an IDX file with the bytes of its numbers in reverse order; write the largest byte first".into();
+        return ("an IDX file with the bytes of its numbers in reverse order".into(), "write the largest byte first");
     }
     let text = String::from_utf8_lossy(&start[..start.len().min(200)]);
     let trimmed = text.trim_start_matches('\u{feff}').trim_start();
-    if trimmed.get(..1) == Some("<") {
-        return "an HTML page, as servers send when they do not have the file; download the file itself".into();
-    }
     let printable = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
     if start.iter().all(printable)
         && std::str::from_utf8(&start[..start.len().min(64)]).is_ok_and(|text| !text.is_empty())
     {
         let first = trimmed.lines().next().unwrap_or_default();
         let what = if first.contains(',') || first.contains('\t') { "a table of text (CSV)" } else { "text" };
-        return format!(
-            "{what} that begins with \"{}\"",
-            text::cut(first.replace(';', ",").chars().take(30).collect::<String>())
-        );
+        let first = text::cut(first.chars().take(30).collect::<String>());
+        return (format!("{what} that begins with \"{first}\""), CONVERT);
     }
     let bytes: Vec<String> = start.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("no IDX file: it begins with the bytes {}", bytes.join(" "))
+    (format!("no IDX file: it begins with the bytes {}", bytes.join(" ")), CONVERT)
 }
 
 /// The header of an IDX file of any type, as `an IDX file of 32-bit floats, 600x28x28 (magic number 0x00000d03)`.
@@ -119,7 +160,7 @@ mod tests {
                  column is the label",
             ),
         ] {
-            assert_eq!(nature(&start), expected);
+            assert_eq!(nature(&start), (expected.to_string(), CONVERT));
         }
     }
 
@@ -137,9 +178,17 @@ mod tests {
             (b"\x03\x08\0\0\x60\xea\0\0", "reverse order"),
             (b"\x01\x02\xff\0\x07", "no IDX file: it begins with the bytes 01 02 ff 00"),
             (&tar, "a tar archive"),
+            (b"<?xml version=\"1.0\"?>\n<svg xmlns=", "an SVG picture"),
+            (b"<?xml version=\"1.0\"?>\n<note>", "an XML file"),
+            (b"<!-- saved --><HTML>", "an HTML page"),
+            (b"<5 0 0 0\n", "text that begins with \"<5 0 0 0\""),
+            (b"BMI,age\n22,40\n", "a table of text"),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP"),
+            (b"\0\0\0\x20ftypavif\0\0", "an AVIF"),
+            (b"\0\0\0\x18ftypheic\0\0", "an HEIC"),
         ] {
-            let told = nature(start);
-            assert!(told.contains(expected), "{told}");
+            let (told, remedy) = nature(start);
+            assert!(told.contains(expected) && !remedy.is_empty(), "{told}");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +13,7 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, GenericImageView, GrayImage, ImageBuffer, Luma};
 
 use super::decode::{self, MAX_DECODED, Refusal};
-use crate::{Error, Result};
+use crate::{Error, Result, reading};
 
 /// Bytes of a file, packed.
 const MAX_FILE: u64 = 256 << 20;
@@ -99,22 +100,19 @@ impl<'a> Opened<'a> {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = || Some(TURN.lock().unwrap_or_else(PoisonError::into_inner));
         let source = source.into();
-        let refused = |problem: &str| Problem::Refused(format!("{source} {problem}"));
         let path = match source {
             Source::Bytes(bytes, _) => return Ok(Opened { source, bytes: bytes.into(), _turn: None }),
             Source::File(path) => path,
         };
-        // Opening a pipe would wait for whoever writes to it.
-        let metadata = std::fs::metadata(path).map_err(Error::io("read", path)).map_err(Problem::Io)?;
-        if !metadata.is_file() {
-            return Err(refused("is no file"));
-        }
-        if metadata.len() > MAX_FILE {
-            let (has, most) = (metadata.len() >> 20, MAX_FILE >> 20);
-            return Err(refused(&format!("has {has} MiB, more than the {most} that are read")));
-        }
-        let mut taken = if metadata.len() > LARGE { turn() } else { None };
-        let bytes = std::fs::read(path).map_err(Error::io("read", path)).map_err(Problem::Io)?;
+        let failed = |error: io::Error| match reading::is_refusal(&error) {
+            true => Problem::Refused(format!("cannot read {source}: {error}")),
+            false => Problem::Io(Error::io("read", path)(error)),
+        };
+        let (file, size) = reading::open(path, MAX_FILE).map_err(failed)?;
+        let mut taken = if size > LARGE { turn() } else { None };
+        let mut bytes = Vec::with_capacity(size as usize);
+        // It may grow meanwhile.
+        file.take(size).read_to_end(&mut bytes).map_err(failed)?;
         if taken.is_none() && decode::declared(&bytes) > LARGE {
             taken = turn();
         }

@@ -3,10 +3,10 @@
 //! A file is written under a temporary name in the same folder, synced, and renamed over its target: a rename within
 //! one folder is atomic. A process killed in between leaves the target as it was, and one temporary file.
 
-use crate::{Error, Result};
+use crate::{Error, Result, reading};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,28 +20,22 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_and_rename(path, bytes).map_err(Error::io("write", path))
 }
 
-/// The bytes of the file at `path`, as [`open_file`] opens it.
+/// The bytes of the regular file at `path`, at most `largest`; `remedy` says what to do about another.
 pub(super) fn read_file(path: &Path, largest: u64, remedy: &str) -> Result<Vec<u8>> {
-    let (file, size) = open_file(path, largest, remedy)?;
-    let mut bytes = Vec::with_capacity(size as usize);
-    // It may grow meanwhile.
-    file.take(largest).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    Ok(bytes)
+    reading::regular(path, largest).map_err(|error| refused(path, error, remedy))
 }
 
-/// The file at `path` and its size. It must be a regular one, since a device or a pipe may have no end, and at most
-/// `largest` bytes long; `remedy` says what to do about another.
+/// The file at `path` and its size, as [`read_file`] reads it.
 pub(super) fn open_file(path: &Path, largest: u64, remedy: &str) -> Result<(File, u64)> {
-    // Opening a pipe would wait for whoever writes to it.
-    let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(Error::Model(format!("{}: not a file; {remedy}", path.display())));
+    reading::open(path, largest).map_err(|error| refused(path, error, remedy))
+}
+
+fn refused(path: &Path, error: io::Error, remedy: &str) -> Error {
+    if reading::is_refusal(&error) {
+        Error::Model(format!("{}: {error}; {remedy}", path.display()))
+    } else {
+        Error::io("read", path)(error)
     }
-    if metadata.len() > largest {
-        let (path, size) = (path.display(), metadata.len());
-        return Err(Error::Model(format!("{path}: {size} bytes, more than any network of ours has; {remedy}")));
-    }
-    Ok((File::open(path).map_err(Error::io("read", path))?, metadata.len()))
 }
 
 /// Removes temporary files that killed processes left in `folder`. Only for whoever owns the folder: a file that

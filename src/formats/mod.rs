@@ -19,9 +19,7 @@ mod target;
 pub(crate) use file::TEMPORARY_SUFFIX;
 pub use file::{atomic_write, remove_temporary_files};
 pub use made::MadeFolders;
-pub use model::{
-    Checkpoint, Format, Model, load_checkpoint, load_extra, load_model, save_checkpoint, save_model, save_model_as,
-};
-pub use safetensors::{tensor_bytes, write_tensors};
+pub use model::{Checkpoint, Format, Model, load_checkpoint, load_extra, load_model, save_checkpoint, save_model};
+pub use safetensors::tensor_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use target::Target;

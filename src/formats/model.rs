@@ -109,15 +109,7 @@ struct Training {
 /// # Errors
 /// [`Error::Io`]; [`Error::Model`] when a weight is not finite, in which case an older file is kept.
 pub fn save_model(path: &Path, model: &Model) -> Result<()> {
-    save_model_as(path, model, Format::Safetensors)
-}
-
-/// Writes a model in another format, likewise.
-///
-/// # Errors
-/// As [`save_model`]; [`Error::Model`] also for a network that the format has no words for.
-pub fn save_model_as(path: &Path, model: &Model, format: Format) -> Result<()> {
-    atomic_write(path, &bytes_for(path, model.to_format(format))?)
+    atomic_write(path, &bytes_for(path, model.to_bytes())?)
 }
 
 /// Reads a model: a ConvNetJS snapshot where the extension is that of JSON, else a safetensors file, for which a checkpoint

@@ -4,7 +4,6 @@
 //! is a function of the content alone: tensors are sorted, and all metadata sits under one key, because the container
 //! keeps its keys in a hash map whose order differs from run to run.
 
-use super::atomic_write;
 use super::file::open_file;
 use crate::net::MAX_ELEMENTS;
 use crate::{Error, Result, text};
@@ -30,25 +29,14 @@ pub(super) const MAX_FILE: u64 = (MAX_ELEMENTS as u64) * 4 * 9;
 /// What to do about a file that should be ours and is not.
 pub(super) const REMEDY: &str = "give a model.safetensors or checkpoint.safetensors that `glassnet train` wrote";
 
-/// Writes tensors, each with name, shape and values, and `metadata` as a JSON document under the key `glassnet`.
-/// The same content gives the same bytes.
-///
-/// # Errors
-/// [`Error::Io`] when the file cannot be written; it is written whole or not at all.
-///
-/// # Panics
-/// When a shape does not have as many elements as there are values, or two tensors share a name.
-pub fn write_tensors(path: &Path, tensors: &[(&str, &[usize], &[f32])], metadata: &serde_json::Value) -> Result<()> {
-    atomic_write(path, &tensor_bytes(tensors, metadata)?)
-}
-
-/// The bytes that [`write_tensors`] writes.
+/// A file's bytes with tensors, each with name, shape and values, and `metadata` as a JSON document under the key
+/// `glassnet`. The same content gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Model`] where they are more than the format can hold.
 ///
 /// # Panics
-/// As [`write_tensors`].
+/// When a shape does not have as many elements as there are values, or two tensors share a name.
 pub fn tensor_bytes(tensors: &[(&str, &[usize], &[f32])], metadata: &serde_json::Value) -> Result<Vec<u8>> {
     serialize(tensors, &metadata.to_string())
 }
@@ -95,10 +83,11 @@ impl View for F32View<'_> {
 /// # Errors
 /// [`Error::Io`]; [`Error::Model`] as [`Tensors::parse`].
 pub(super) fn read(path: &Path, remedy: &'static str) -> Result<Vec<u8>> {
-    let (mut file, mut bytes, size) = read_start(path, remedy)?;
+    let (file, mut bytes, size) = read_start(path, remedy)?;
     read_header(&bytes, size, &path.display().to_string(), remedy)?;
     bytes.reserve_exact((size as usize).saturating_sub(bytes.len()));
-    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    // It may grow meanwhile.
+    file.take(size).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
 }
 

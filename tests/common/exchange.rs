@@ -2,7 +2,7 @@
 
 use super::rig::{Examples, executor, network, parameters, reals, run_to, step_inputs};
 use glassnet::exec::Device;
-use glassnet::formats::{Model, write_tensors};
+use glassnet::formats::{Model, tensor_bytes};
 use glassnet::kernels::batch::Header;
 use glassnet::net::{Layer, Network, PRESETS};
 use glassnet::program::{Options, Stage};
@@ -131,7 +131,7 @@ impl Ours {
         let mut tensors: Vec<(&str, &[usize], &[f32])> =
             vec![("input", &self.shape, &self.input), ("logits", &scores, &self.logits)];
         tensors.extend(self.probabilities.as_ref().map(|values| ("probabilities", &scores[..], &values[..])));
-        write_tensors(path, &tensors, &Value::Null).expect("a write");
+        std::fs::write(path, tensor_bytes(&tensors, &Value::Null).expect("bytes")).expect("a write");
     }
 }
 
