@@ -1,8 +1,8 @@
 // Softmax with cross-entropy against one label an example; logits [N,C].
-// While training (header.training = 1), targets are (1 - smoothing) onehot + smoothing/C.
+// While training (header.training = 1), targets are (1 - smoothing) onehot + smoothing/C; p.rest is 1 - smoothing.
 // Rows at and beyond header.valid belong to no example: their gradient is zero, their loss zero.
 
-struct Params { n: u32, c: u32, smoothing: f32, reserved: u32 }
+struct Params { n: u32, c: u32, smoothing: f32, rest: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
@@ -42,6 +42,7 @@ fn forward(
         mean_distance += distance / f32(p.c);
     }
     let smoothing = select(p.smoothing, 0.0, header[3] == 0u);
+    let rest = select(p.rest, 1.0, header[3] == 0u);
     let spread = smoothing / f32(p.c);
     let valid = n < header[1];
     let scale = 1.0 / f32(max(header[1], 1u));
@@ -49,7 +50,7 @@ fn forward(
     for (var c = 0u; c < p.c; c++) {
         let probability = exp(logits[row + c] - largest) / sum;
         probabilities[row + c] = probability;
-        let wanted = select(spread, 1.0 - smoothing + spread, c == label);
+        let wanted = select(spread, rest + spread, c == label);
         dlogits[row + c] = select(0.0, (probability - wanted) * scale, valid);
     }
     let distance = largest - logits[row + min(label, p.c - 1u)];

@@ -19,12 +19,13 @@ pub struct Params {
     pub c: u32,
     /// ε below; 0 but in [`FORWARD`].
     pub smoothing: f32,
-    pub reserved: u32,
+    /// 1 - ε, rounded once: 1 less the rounded 0.9999 is 1.7e-4 off.
+    pub rest: f32,
 }
 
 impl Params {
     fn new(n: usize, c: usize) -> Params {
-        Params { n: word(n), c: word(c), smoothing: 0.0, reserved: 0 }
+        Params { n: word(n), c: word(c), smoothing: 0.0, rest: 1.0 }
     }
 }
 
@@ -84,9 +85,9 @@ pub struct Outputs {
 }
 
 /// `smoothing` is at least 0 and below 1.
-pub fn forward([n, c]: [usize; 2], smoothing: f32, header: Tensor, labels: Tensor, logits: Tensor, out: Outputs) -> Op {
+pub fn forward([n, c]: [usize; 2], smoothing: f64, header: Tensor, labels: Tensor, logits: Tensor, out: Outputs) -> Op {
     assert!((0.0..1.0).contains(&smoothing), "softmax.forward: label smoothing {smoothing}");
-    let params = Params { smoothing, ..Params::new(n, c) };
+    let params = Params { smoothing: smoothing as f32, rest: (1.0 - smoothing) as f32, ..Params::new(n, c) };
     assert_eq!(
         (header.len, labels.len, logits.len),
         (Header::LEN, n, n * c),
@@ -114,9 +115,9 @@ pub fn gradient([n, c]: [usize; 2], header: Tensor, labels: Tensor, probabilitie
     Op::new(&GRADIENT, params, &[header, labels, probabilities], &[out], linear(n * c, 64), n)
 }
 
-/// The ε of this step.
-fn smoothing(p: &Params, header: &[u32]) -> f32 {
-    if header[3] == 0 { 0.0 } else { p.smoothing }
+/// ε of this step, and 1 - ε.
+fn smoothing(p: &Params, header: &[u32]) -> [f32; 2] {
+    if header[3] == 0 { [0.0, 1.0] } else { [p.smoothing, p.rest] }
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -124,7 +125,8 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
     let (probabilities, dlogits) = (args.out(0), args.out(1));
     let (losses, predictions) = (args.out(2), args.out_words(3));
-    let (valid, c, smoothing) = (header[1] as usize, p.c as usize, f64::from(smoothing(&p, header)));
+    let (valid, c) = (header[1] as usize, p.c as usize);
+    let [smoothing, rest] = smoothing(&p, header).map(f64::from);
     for (n, logits) in logits.chunks_exact(c).enumerate() {
         let (mut largest, mut prediction) = (logits[0].get(), 0);
         for (i, v) in logits.iter().enumerate() {
@@ -136,7 +138,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
         let label = labels[n] as usize;
         for (i, v) in logits.iter().enumerate() {
             let probability = (v.get() - largest).exp() / sum;
-            let wanted = smoothing / c as f64 + if i == label { 1.0 - smoothing } else { 0.0 };
+            let wanted = smoothing / c as f64 + if i == label { rest } else { 0.0 };
             probabilities[n * c + i] = S::of(probability);
             dlogits[n * c + i] = S::of(if n < valid { (probability - wanted) / valid as f64 } else { 0.0 });
         }
@@ -157,7 +159,7 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
     let (probabilities, dlogits) = (args.out(0), args.out(1));
     let (losses, predictions) = (args.out(2), args.out_words(3));
-    let (c, smoothing, all_valid) = (p.c as usize, smoothing(&p, header), header[1]);
+    let (c, [smoothing, rest], all_valid) = (p.c as usize, smoothing(&p, header), header[1]);
     let valid = args.valid(header);
     let rows = logits.chunks_exact(c).zip(probabilities.chunks_exact_mut(c)).zip(dlogits.chunks_exact_mut(c));
     for (n, ((logits, probabilities), dlogits)) in rows.enumerate() {
@@ -186,7 +188,7 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
             *d = (*probability - spread) * weight;
         }
         if let Some(d) = dlogits.get_mut(label) {
-            *d = (probabilities[label] - (1.0 - smoothing + spread)) * weight;
+            *d = (probabilities[label] - (rest + spread)) * weight;
         }
         let distance = f64::from(largest) - f64::from(logits[label.min(c - 1)]);
         let mut loss = sum.ln() + distance;
@@ -298,6 +300,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_share_of_the_label_is_not_that_of_a_rounded_smoothing() {
+        let mut b = CaseBuilder::default();
+        let (header, labels) = (b.header(Header::evaluation(1)), b.words(vec![1]));
+        let (logits, predictions) = (b.real(3), b.out_words(1));
+        let out = Outputs { y: b.out(3), dx: b.out(3), losses: b.out(1), predictions };
+        let op = forward([1, 3], 0.9999, header, labels, logits, out);
+        assert_eq!(bytemuck::pod_read_unaligned::<Params>(&op.params).rest, 1e-4);
+    }
+
+    #[test]
     fn smoothed_targets_give_pytorchs_losses_and_gradients() {
         // torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.25), in f64; the gradient is the mean's.
         let logits = [1.0, 2.0, -1.0, 0.5, -3.0, 4.0];
@@ -305,7 +317,7 @@ mod tests {
         let losses: &[f32] = &[1.432_345_6, 0.905_635_2];
         let gradient: &[f32] = &[-0.286_918_4, 0.311_025_6, -0.024_107_2, -0.027_023_5, -0.041_224_5, 0.068_248];
         let expected = [losses, gradient];
-        let params = Params { smoothing: 0.25, ..Params::new(2, 3) };
+        let params = Params { smoothing: 0.25, rest: 0.75, ..Params::new(2, 3) };
         for function in [FORWARD.reference.single, FORWARD.cpu.expect("a fast function")] {
             let (mut probabilities, mut dlogits, mut losses, mut predictions) = ([0.0; 6], [0.0; 6], [0.0; 2], [0; 2]);
             let inputs = vec![Slot::Words(&header), Slot::Words(&labels), Slot::Real(&logits)];

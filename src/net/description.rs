@@ -132,7 +132,7 @@ enum LayerKeys {
     },
     Softmax {
         #[serde(default)]
-        label_smoothing: f32,
+        label_smoothing: f64,
     },
     Hinge {},
     Mse {

@@ -62,7 +62,7 @@ pub enum Layer {
     Dropout { rate: f32 },
     /// Softmax with the cross-entropy loss. It has no weights of its own: the layer before it makes the logits. While
     /// training, the share `label_smoothing` of every target is spread evenly over all classes.
-    Softmax { label_smoothing: f32 },
+    Softmax { label_smoothing: f64 },
     /// Multi-class hinge loss of the scores: the sum of max(0, s_j - s_label + 1) over the other classes.
     Hinge,
     /// Half the squared distance of the scores from the targets.
@@ -192,7 +192,7 @@ impl Layer {
                 Ok(Shape::vector(outputs))
             }
             Layer::Dropout { rate } => {
-                below_one("rate", rate)?;
+                below_one("rate", rate.into())?;
                 Ok(input)
             }
             Layer::Softmax { label_smoothing } => {
@@ -327,7 +327,7 @@ fn at_most(what: &str, value: usize) -> Result<(), String> {
 }
 
 /// A share of something that must not take all of it.
-fn below_one(what: &str, value: f32) -> Result<(), String> {
+fn below_one(what: &str, value: f64) -> Result<(), String> {
     if (0.0..1.0).contains(&value) { Ok(()) } else { Err(format!("{what} is {value}; rule: 0 <= {what} < 1")) }
 }
 
