@@ -12,7 +12,15 @@ fn main() -> ExitCode {
     quiet_device_selection();
     cli::since_launch();
     std::panic::set_hook(Box::new(on_panic(std::panic::take_hook())));
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let usual = env_logger::fmt::ConfigurableFormat::default();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+        .format(move |to, record| {
+            // A file's name or content may be in it.
+            let text = glassnet::text::tame(record.args());
+            let mut tamed = log::Record::builder();
+            usual.format(to, &tamed.metadata(record.metadata().clone()).args(format_args!("{text}")).build())
+        })
+        .init();
     match cli::run(cli::arguments::read()) {
         Ok(code) => code,
         // Whoever read our output has seen enough.

@@ -306,6 +306,21 @@ fn changes_during_a_run_are_shown_and_rows_of_unknown_kinds_are_no_matter() {
     assert!(page.contains("is no row and is skipped; 2 lines stand out of order"), "the damaged line is told");
 }
 
+#[test]
+fn what_the_log_says_of_a_folder_cannot_move_the_cursor() {
+    let place = Place::with_data(250, TEST);
+    place.train("run", &["--steps", "2", "--no-report"]).assert().success();
+    let rows = fs::read_to_string(place.path("run/metrics.jsonl")).expect("rows");
+    fs::write(place.path("run/metrics.jsonl"), format!("no row\n{rows}")).expect("written");
+    let odd = "a\u{1b}]0;title\u{7}\u{9b}2J";
+    fs::rename(place.path("run"), place.path(odd)).expect("renamed");
+    let assert = place.report(odd, &[]).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stderr);
+    let line = said.lines().find(|line| line.contains("is no row")).expect("a warning");
+    assert!(line.starts_with('[') && line.contains(" WARN  glassnet::report::history] "), "{line}");
+    assert!(line.contains("a\\u{1b}]0;title\\u{7}\\u{9b}2J/metrics.jsonl: line 1"), "{line}");
+}
+
 fn row(line: &str) -> Value {
     serde_json::from_str(line).expect("a row is a JSON document")
 }
