@@ -201,8 +201,13 @@ impl Observer for Keeper {
 #[test]
 fn what_is_not_finite_is_named_beside_normalisation() {
     let (train, test) = data::synthetic::generate(300, 50, 5);
-    let data =
-        Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason: None } };
+    let data = Dataset {
+        name: DatasetName::Synthetic,
+        train,
+        test,
+        origin: Origin::Synthetic { fallback_reason: None },
+        held_out: Default::default(),
+    };
     let explodes = |layers: &str, trainer: &str, overrides: Overrides| {
         let network =
             network(&format!("layers = [{{ type = \"input\", height = 28, width = 28, channels = 1 }}, {layers}]"));
@@ -259,8 +264,13 @@ fn flips_of_networks_that_learn_numbers_name_any_class() {
 #[test]
 fn a_residual_network_learns_and_goes_on_with_the_same_bits() {
     let (train, test) = data::synthetic::generate(1000, 200, 5);
-    let data =
-        Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason: None } };
+    let data = Dataset {
+        name: DatasetName::Synthetic,
+        train,
+        test,
+        origin: Origin::Synthetic { fallback_reason: None },
+        held_out: Default::default(),
+    };
     let toml = r#"layers = [
         { type = "input", height = 28, width = 28, channels = 1 },
         { type = "conv", filters = 8, kernel = 5, stride = 2 },

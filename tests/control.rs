@@ -128,7 +128,13 @@ impl Observer for Script {
 
 fn data() -> Dataset {
     let origin = Origin::Synthetic { fallback_reason: None };
-    Dataset { name: DatasetName::Mnist, train: examples(EXAMPLES), test: examples(50), origin }
+    Dataset {
+        name: DatasetName::Mnist,
+        train: examples(EXAMPLES),
+        test: examples(50),
+        origin,
+        held_out: Default::default(),
+    }
 }
 
 /// Of a run of so many steps with batches of 20.

@@ -178,6 +178,11 @@ fn unreadable_files_can_be_left_out_and_a_resumed_run_remembers_it() {
     let mut eval = place.on_pictures(&["eval"]);
     assert_fails_with(eval.arg("--model").arg(&model), &["2 of 22 pictures"]);
     assert_eq!(document(eval.arg("--skip-unreadable"))["dataset"], "images");
+    // The run's own folder, as its settings say.
+    let mut eval = glassnet(&["eval", "--device", "cpu", "--model"]);
+    assert_eq!(document(eval.arg(&model))["dataset"], "images");
+    let mut inspect = glassnet(&["inspect", "--device", "cpu", "--index", "0", "--model"]);
+    inspect.arg(&model).assert().success();
     let mut compare = place.on_pictures(&["compare", "--steps", "1", "--skip-unreadable"]);
     compare.arg("--net").arg(place.path("net.toml")).arg("--out").arg(place.path("compared"));
     compare.assert().success();
@@ -195,6 +200,45 @@ fn unreadable_files_can_be_left_out_and_a_resumed_run_remembers_it() {
     }
     fs::remove_dir_all(place.path("run")).unwrap();
     assert_fails_with(place.train().arg("--skip-unreadable"), &["no training picture is left of two"]);
+}
+
+#[test]
+fn a_validation_set_of_which_nothing_can_be_read_is_refused() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("sets")).unwrap();
+    fs::rename(place.path("pictures"), place.path("sets/train")).unwrap();
+    let whole = &files(&golden())["rgb.png"];
+    for (set, bytes) in [("val", &b"rubbish"[..]), ("test", &whole[..])] {
+        for class in ["one", "two"] {
+            fs::create_dir_all(place.path(&format!("sets/{set}/{class}"))).unwrap();
+            fs::write(place.path(&format!("sets/{set}/{class}/a.png")), bytes).unwrap();
+        }
+    }
+    fs::rename(place.path("sets"), place.path("pictures")).unwrap();
+    let message = "without the 4 files that cannot be read, no picture is left to validate on";
+    assert_fails_with(place.train().arg("--skip-unreadable"), &[message]);
+}
+
+#[test]
+fn pictures_that_an_earlier_version_read_differently_are_said_to_be() {
+    let place = Place::new();
+    place.train().arg("--skip-unreadable").assert().success();
+    let config = fs::read_to_string(place.path("run/config.toml")).unwrap();
+    let sum = config.lines().find(|line| line.starts_with("data_sha256")).unwrap();
+    let former = config.replace("validation = \"by-class\"\n", "").replace(sum, "data_sha256 = \"00\"");
+    fs::write(place.path("run/config.toml"), former).unwrap();
+    let mut resume = glassnet(&["train", "--device", "cpu", "--steps", "4", "--resume"]);
+    resume.arg(place.path("run"));
+    assert_fails_with(
+        &mut resume,
+        &["an earlier version made this run", "reads pictures differently", "glassnet eval"],
+    );
+    let mut report = glassnet(&["report", "--device", "cpu"]);
+    let told = report.arg(place.path("run")).assert().success();
+    let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+    assert!(told.contains("as they are read now"), "{told}");
+    let mut eval = glassnet(&["eval", "--device", "cpu", "--model"]);
+    eval.arg(place.path("run/model.safetensors")).assert().success();
 }
 
 #[test]

@@ -863,6 +863,34 @@ fn a_run_stopped_before_its_first_checkpoint_begins_anew_when_resumed() {
 }
 
 #[test]
+fn a_run_of_the_former_split_keeps_it() {
+    let place = Place::with_data(TRAIN, TEST);
+    let net = place.file("net.toml", NET);
+    for run in ["now", "run", "whole"] {
+        place.train(run, &["--steps", "6", "--no-report"]).arg("--net").arg(&net).assert().success();
+    }
+    let key = "validation = \"by-class\"\n";
+    for run in ["run", "whole"] {
+        for name in ["checkpoint.safetensors", "model.safetensors", "summary.json", "metrics.jsonl"] {
+            fs::remove_file(place.path(run).join(name)).expect("a file of a run");
+        }
+        let config = String::from_utf8(place.bytes(&format!("{run}/config.toml"))).expect("UTF-8");
+        assert!(config.contains(key), "{config}");
+        place.file(&format!("{run}/config.toml"), &config.replace(key, ""));
+    }
+    let told = place.resume("run", &["--steps", "3", "--no-report"]).assert().success();
+    let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
+    assert!(told.contains("a tenth held out at random"), "{told}");
+    for run in ["run", "whole"] {
+        place.resume(run, &["--steps", "6", "--no-report"]).assert().success();
+        let config = String::from_utf8(place.bytes(&format!("{run}/config.toml"))).expect("UTF-8");
+        assert!(config.contains("validation = \"at-random\"\n"), "{config}");
+    }
+    let model = place.bytes("run/model.safetensors");
+    assert!(model == place.bytes("whole/model.safetensors") && model != place.bytes("now/model.safetensors"));
+}
+
+#[test]
 fn a_run_killed_at_its_very_end_does_not_keep_an_older_model() {
     let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "4"]).assert().success();

@@ -56,7 +56,13 @@ fn run(
 
 fn digits(train: usize, test: usize) -> Dataset {
     let (train, test) = data::synthetic::generate(train, test, 5);
-    Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason: None } }
+    Dataset {
+        name: DatasetName::Synthetic,
+        train,
+        test,
+        origin: Origin::Synthetic { fallback_reason: None },
+        held_out: Default::default(),
+    }
 }
 
 /// Each device to train on; the GPU where there is one.
@@ -239,6 +245,7 @@ fn data_that_does_not_fit_the_network_is_refused() {
         train: small(100),
         test: small(10),
         origin: Origin::Synthetic { fallback_reason: None },
+        held_out: Default::default(),
     };
     let error = run(&Device::Cpu, &data, &settings(&Overrides::default()), None, &mut Keeper::default());
     let message = error.expect_err("20x20 is smaller than 24x24").to_string();

@@ -16,7 +16,7 @@ const MEANT: [(&[&str], &str); 12] = [
         "--dataset names a data set, --data-dir the folder with its files, --images a folder of pictures",
     ),
     (&["--model", "--arch", "--network"], "a network is named with --preset, or described in a file with --net"),
-    (&["--model", "--run", "--checkpoint", "--weights"], "the file or the run folder is given by its name alone"),
+    (&["--model", "--run", "--checkpoint", "--weights"], "pass the path without an option"),
     (
         &["--threads", "--workers", "--num-workers", "--jobs"],
         "the number of threads is set in the environment, as RAYON_NUM_THREADS=4",
@@ -31,9 +31,12 @@ const MEANT: [(&[&str], &str); 12] = [
     ),
     (
         &["--augment", "--augmentation"],
-        "the network's [augmentation] table says how pictures vary; --no-augmentation ends it",
+        "the network's [augmentation] table says how pictures vary; --no-augmentation turns it off",
     ),
-    (&["--val-split", "--validation-split", "--test-split"], "a tenth of the training set is always held out"),
+    (
+        &["--val-split", "--validation-split", "--test-split"],
+        "a tenth of the training set is held out for validation, unless --images has folders `train` and `val`",
+    ),
     (&["--save", "--save-dir", "--output", "--output-dir", "-o"], "the file or folder to write is named with --out"),
     (&["--quiet", "-q", "--silent"], "with --json standard output has one document and nothing else"),
 ];

@@ -53,16 +53,16 @@ pub struct CompareArgs {
     #[arg(long, value_name = "X", alias = "lr", value_parser = options::number)]
     learning_rate: Option<f64>,
     /// For windowgrad and adadelta: the share of the running means that each update keeps
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     rho: Option<f64>,
     /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     epsilon: Option<f64>,
     /// For adam and adamw: the share of the running mean of gradients that each update keeps
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     beta1: Option<f64>,
     /// For adam and adamw: the same for the squares of gradients
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     beta2: Option<f64>,
     /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation and the test [default: the
     /// network's own, else none]

@@ -139,7 +139,11 @@ fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArg
     };
     match (config.images, config.data_dir) {
         (Some(folder), _) if !folder.is_dir() => Err(gone(&folder, "--images")),
-        (Some(folder), _) => Ok(DataArgs { images: Some(folder), ..DataArgs::default() }),
+        (Some(folder), _) => Ok(DataArgs {
+            images: Some(folder),
+            skip_unreadable: asked.skip_unreadable || config.skip_unreadable,
+            ..DataArgs::default()
+        }),
         (None, Some(folder)) if !folder.is_dir() => Err(gone(&folder, "--data-dir")),
         (None, folder) => Ok(DataArgs { data_dir: folder, ..asked.clone() }),
     }

@@ -85,7 +85,10 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         note(format_args!("the run has not come to its end: the report is of its checkpoint after {step} updates"));
     }
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
-    let (_, dataset) = resumed_data(&asked, &args.run, &config, &settings, output)?;
+    let (_, dataset, changed) = resumed_data(&asked, &args.run, &config, &settings, output)?;
+    changed
+        .iter()
+        .for_each(|why| note(format_args!("{why}; what is computed now is of the pictures as they are read now")));
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
     let target = target.map_or_else(|| Target::new(&args.run.join(FILE), true), Ok)?.sparing(dataset.sources())?;
     let step = state.step;

@@ -9,7 +9,7 @@ use super::standing::Standing;
 use super::train_reporter::{Reporter, begin_events};
 use super::train_view::View;
 use clap::Args;
-use glassnet::data::{Dataset, DatasetName, Examples, Origin};
+use glassnet::data::{Dataset, DatasetName, Examples, HeldOut, Origin};
 use glassnet::evaluate::crops;
 use glassnet::exec::Device;
 use glassnet::formats::{Target, load_extra};
@@ -92,16 +92,16 @@ struct OverrideArgs {
     #[arg(long, value_name = "X", value_parser = options::number)]
     momentum: Option<f64>,
     /// For --trainer windowgrad and adadelta: the share of the running means that each update keeps
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     rho: Option<f64>,
     /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     epsilon: Option<f64>,
     /// For --trainer adam and adamw: the share of the running mean of gradients that each update keeps
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     beta1: Option<f64>,
     /// For --trainer adam and adamw: the same for the squares of gradients
-    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = options::number)]
+    #[arg(long, value_name = "X", value_parser = options::number)]
     beta2: Option<f64>,
     /// The factor of the sum of |w| in the loss, over weights, not biases
     #[arg(long, value_name = "X", alias = "l1", value_parser = options::number)]
@@ -358,7 +358,12 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let mut config = folder.read_config()?;
     config.length = args.length().unwrap_or(config.length);
     let settings = config.settings()?;
-    let (data, dataset) = resumed_data(&args.data, path, &config, &settings, output)?;
+    let (data, dataset, changed) = resumed_data(&args.data, path, &config, &settings, output)?;
+    if let Some(why) = changed {
+        return Err(Error::Data(format!(
+            "{why}; so the run cannot go on: start a new one, or use its model with `glassnet eval`, `inspect` and `predict`"
+        )));
+    }
     let state = folder.resume(&settings)?;
     let changes = state.as_ref().map_or(&[][..], |state| &state.changes);
     let (course, now) = Course::replay(dataset.split().train, &settings, changes)?;
@@ -408,6 +413,9 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
             changes.len()
         )),
     }
+    if config.validation == HeldOut::AtRandom {
+        note("this run began with a tenth held out at random, as earlier versions did, and keeps it");
+    }
     // Where the data is now, for the next time.
     (config.data_dir, config.images) = (data.data_dir.as_ref().map(absolute), data.images.as_ref().map(absolute));
     config.device = (&device.info()).into();
@@ -417,7 +425,8 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     Ok(Some(Ready { config, settings, now, dataset, device, folder, state, events }))
 }
 
-/// The data that the run in the folder `run` began with, and where it was found; its folder may have moved.
+/// The data that the run in the folder `run` began with, and where it was found; its folder may have moved. The last is why
+/// the data may be other than the run learned from, where that can also be since an earlier version read it.
 ///
 /// # Errors
 /// As [`options::dataset`]; [`Error::Settings`] and [`Error::Data`] where it is not what the run's checkpoint was trained on.
@@ -427,20 +436,34 @@ pub(super) fn resumed_data(
     config: &RunConfig,
     settings: &Settings,
     output: Output,
-) -> Result<(DataArgs, Dataset)> {
+) -> Result<(DataArgs, Dataset, Option<String>)> {
     let recorded = recorded(run);
     check_dataset(run, config, &recorded)?;
     let data = where_data_is(asked, config)?;
-    let dataset = options::dataset(&data, None, &settings.network, output)?;
-    check_classes(&dataset, &recorded)?;
+    let mut dataset = options::dataset(&data, None, &settings.network, output)?;
+    if config.validation == HeldOut::AtRandom {
+        dataset = dataset.held_out_at_random();
+    }
+    let earlier = config.validation == HeldOut::AtRandom && config.images.is_some();
+    check_classes(&dataset, &recorded).map_err(|error| match error {
+        Error::Data(why) if earlier => Error::Data(format!("{why}; {EARLIER}")),
+        error => error,
+    })?;
     if fingerprint(&dataset.train) != config.data_sha256 {
+        if earlier {
+            return Ok((data, dataset, Some(EARLIER.into())));
+        }
         let (name, option) = (dataset.name, if data.images.is_some() { "--images" } else { "--data-dir" });
         return Err(Error::Data(format!(
             "the {name} data found now is not what this run was trained on; give the old folder with {option}"
         )));
     }
-    Ok((data, dataset))
+    Ok((data, dataset, None))
 }
+
+/// Why pictures are not what a run was trained on, though nobody may have changed them.
+const EARLIER: &str = "an earlier version made this run, and this one reads pictures differently: other folders are training \
+                       and validation sets, grey has other weights; or the pictures have changed";
 
 /// What the run's own files say of its data; nothing before the first of them.
 fn recorded(run: &Path) -> serde_json::Value {
@@ -544,6 +567,7 @@ fn config(data: &DataArgs, settings: &Settings, dataset: &Dataset, sum: &str, de
         images: data.images.as_ref().map(absolute),
         skip_unreadable: data.skip_unreadable,
         division,
+        validation: dataset.held_out,
         data_sha256: sum.into(),
         seed: settings.seed,
         batch_size: settings.batch_size,

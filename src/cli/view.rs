@@ -50,7 +50,10 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let settings = config.settings()?;
     let standing = Standing::read(&folder, &settings)?;
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
-    let (_, dataset) = resumed_data(&asked, &args.run, &config, &settings, output)?;
+    let (_, dataset, changed) = resumed_data(&asked, &args.run, &config, &settings, output)?;
+    changed
+        .iter()
+        .for_each(|why| note(format_args!("{why}; what is computed now is of the pictures as they are read now")));
     let history = History::read(&args.run.join("metrics.jsonl"))?;
     let parts = dataset.split();
     let introduction = Introduction {

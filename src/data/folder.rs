@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::idx::MAX_BYTES;
 use super::layout::{ENDINGS_NAMED, Layout, counted, entries, file_name, foreign, is_picture};
 use super::picture::{self, Opened, Problem};
-use super::{Dataset, DatasetName, Division, Examples, Origin, Progress};
+use super::{Dataset, DatasetName, Division, Examples, HeldOut, Origin, Progress};
 use crate::{Error, Result, text};
 
 /// Labels are bytes.
@@ -200,7 +200,7 @@ impl ImageFolder {
     ///
     /// # Errors
     /// [`Error::Data`] with all files that cannot be read, each with the reason, unless `skip`; where a class is left without
-    /// a picture to train on, or nothing to test on; where C is neither 1 nor 3, or the pictures would take more than 1 GiB.
+    /// a picture to train on, or nothing to validate or test on; where C is neither 1 nor 3, or the pictures would take more than 1 GiB.
     pub fn read(&self, shape: [usize; 3], skip: bool, progress: &mut dyn FnMut(Progress)) -> Result<Reading> {
         let count = self.train.len() + self.validation.len() + self.test.len();
         let folder = self.folder.display();
@@ -229,7 +229,7 @@ impl ImageFolder {
         seen.unreadable.sort();
         match (&seen.unreadable[..], skip) {
             ([], _) => {}
-            (problems, true) => self.check_left(&train, &test, problems.len())?,
+            (problems, true) => self.check_left([&train, &validation, &test], problems.len())?,
             ([problem], false) => {
                 let remedy = picture::REMEDY;
                 return Err(Error::Data(format!("{problem}; {remedy}, or go on without it with --skip-unreadable")));
@@ -240,7 +240,7 @@ impl ImageFolder {
         let train = joined(train, validation);
         let (folder, division, classes) = (self.folder.clone(), self.division.clone(), self.classes.clone());
         let origin = Origin::Images { folder, division, classes, validation: held_out };
-        let dataset = Dataset { name: DatasetName::Images, train, test, origin };
+        let dataset = Dataset { name: DatasetName::Images, train, test, origin, held_out: HeldOut::ByClass };
         let colours_dropped = if shape[2] == 1 { seen.coloured } else { 0 };
         Ok(Reading { dataset, unreadable: seen.unreadable, colours_dropped })
     }
@@ -276,7 +276,7 @@ impl ImageFolder {
     }
 
     /// Whether what could be read is still a data set.
-    fn check_left(&self, train: &Examples, test: &Examples, unreadable: usize) -> Result<()> {
+    fn check_left(&self, [train, validation, test]: [&Examples; 3], unreadable: usize) -> Result<()> {
         let lost: Vec<&str> = (0u8..=u8::MAX)
             .zip(&self.classes)
             .filter(|(label, _)| !train.labels.contains(label))
@@ -289,13 +289,14 @@ impl ImageFolder {
                 text::listed(&lost, SHOWN)
             )));
         }
-        if test.is_empty() {
-            return Err(Error::Data(format!(
-                "without the {} that cannot be read, no picture is left to test on; add good ones",
+        let sets = [("validate", &self.validation, validation), ("test", &self.test, test)];
+        match sets.into_iter().find(|(_, listed, left)| !listed.is_empty() && left.is_empty()) {
+            Some((what, ..)) => Err(Error::Data(format!(
+                "without the {} that cannot be read, no picture is left to {what} on; add good ones",
                 counted(unreadable, "file")
-            )));
+            ))),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

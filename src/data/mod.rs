@@ -264,6 +264,17 @@ pub enum Origin {
     Images { folder: PathBuf, division: Division, classes: Vec<String>, validation: usize },
 }
 
+/// How the tenth of the training set is chosen that is held out for validation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldOut {
+    /// Of each class a tenth, as [`split()`] does.
+    #[default]
+    ByClass,
+    /// Without regard to classes, as versions did that wrote nothing of it into a run's settings.
+    AtRandom,
+}
+
 /// A training set, a test set of the same shape, and where they came from.
 #[derive(Clone, Debug)]
 pub struct Dataset {
@@ -271,6 +282,8 @@ pub struct Dataset {
     pub train: Examples,
     pub test: Examples,
     pub origin: Origin,
+    /// How the validation examples are chosen where [`Dataset::own_validation`] has none.
+    pub held_out: HeldOut,
 }
 
 impl Dataset {

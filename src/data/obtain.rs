@@ -178,7 +178,7 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
             log::warn!("{} is not the published file of {name}: its bytes differ", path.display());
         }
     }
-    Ok(Dataset { name, train, test, origin: Origin::Files(folder.to_path_buf()) })
+    Ok(Dataset { name, train, test, origin: Origin::Files(folder.to_path_buf()), held_out: Default::default() })
 }
 
 fn draw(name: DatasetName, fallback_reason: Option<String>, progress: &mut dyn FnMut(Progress)) -> Dataset {
@@ -187,7 +187,7 @@ fn draw(name: DatasetName, fallback_reason: Option<String>, progress: &mut dyn F
     progress(Progress::Drawing { examples: train + SYNTHETIC_TEST });
     let generate = if pictures { synthetic::generate_pictures } else { synthetic::generate };
     let (train, test) = generate(train, SYNTHETIC_TEST, SYNTHETIC_SEED);
-    Dataset { name, train, test, origin: Origin::Synthetic { fallback_reason } }
+    Dataset { name, train, test, origin: Origin::Synthetic { fallback_reason }, held_out: Default::default() }
 }
 
 #[cfg(test)]

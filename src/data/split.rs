@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::sampler::permute;
-use super::{Dataset, Examples};
+use super::{Dataset, Examples, HeldOut, Origin};
 use crate::text;
 
 /// Seed of the split; constant, and changing it makes figures from before incomparable.
@@ -72,6 +72,17 @@ pub fn split(examples: &Examples) -> Split {
     }
 }
 
+/// The former split of `examples`, for runs that began with it: a tenth without regard to classes, both parts sorted.
+fn split_at_random(examples: &Examples) -> Split {
+    let mut train: Vec<u32> = (0..examples.len() as u32).collect();
+    permute(&mut train, SPLIT_SEED, 0);
+    let tenth = (train.len() / 10).max(usize::from(train.len() > 1));
+    let mut validation = train.split_off(train.len() - tenth);
+    train.sort_unstable();
+    validation.sort_unstable();
+    Split { train, validation, absent: Vec::new(), unjudged: Vec::new(), untrained: Vec::new() }
+}
+
 /// How many examples of each class are held out: `tenth` in all, as far as every class keeps one.
 fn held_out(sizes: &[usize], tenth: usize) -> Vec<usize> {
     let mut held_out = vec![0; sizes.len()];
@@ -105,12 +116,25 @@ fn spread(examples: &Examples, tenth: usize) -> Vec<usize> {
 }
 
 impl Dataset {
-    /// The examples that are held out for validation: those of the data set's own validation set, else a tenth as in
-    /// [`split`].
+    /// The data as versions took it that held out a tenth at random: those passed over a validation set of its own.
+    pub fn held_out_at_random(mut self) -> Dataset {
+        if let Origin::Images { division, validation, .. } = &mut self.origin {
+            self.train.labels.truncate(self.train.labels.len() - *validation);
+            self.train.pixels.truncate(self.train.labels.len() * self.train.shape.iter().product::<usize>());
+            (division.validation, *validation) = (None, 0);
+        }
+        self.held_out = HeldOut::AtRandom;
+        self
+    }
+
+    /// The examples that are held out for validation: those of the data set's own validation set, else a tenth, as
+    /// [`HeldOut`] says.
     pub fn split(&self) -> Split {
         let (all, own) = (self.train.len() as u32, self.own_validation() as u32);
-        if own == 0 {
-            return split(&self.train);
+        match (own, self.held_out) {
+            (0, HeldOut::ByClass) => return split(&self.train),
+            (0, HeldOut::AtRandom) => return split_at_random(&self.train),
+            _ => {}
         }
         let mut validation: Vec<u32> = (all - own..all).collect();
         permute(&mut validation, SPLIT_SEED, 0);
@@ -160,7 +184,7 @@ impl Split {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{DatasetName, Division, Origin};
+    use crate::data::{DatasetName, Division};
 
     fn examples(labels: Vec<u8>) -> Examples {
         let classes = labels.iter().max().map_or(0, |label| usize::from(*label) + 1);
@@ -249,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn the_former_tenth_is_kept_for_runs_that_began_with_it() {
+        let labels = (0..60_000).map(|i| (i % 10) as u8).collect();
+        let (train, origin) = (examples(labels), Origin::Synthetic { fallback_reason: None });
+        let dataset =
+            Dataset { name: DatasetName::Mnist, test: train.clone(), train, origin, held_out: HeldOut::ByClass };
+        let by_class = dataset.split();
+        let former = dataset.held_out_at_random().split();
+        assert_eq!((former.train.len(), &former.validation[..5]), (54_000, &[3, 14, 24, 33, 46][..]));
+        assert!(former.validation.is_sorted() && former.train != by_class.train);
+    }
+
+    #[test]
     fn numbers_with_one_example_each_are_held_out_between_their_neighbours() {
         let mut examples = of(&[1; 20]);
         assert!(split(&examples).validation.is_empty());
@@ -264,7 +300,8 @@ mod tests {
         let train = Examples { classes: 4, ..of(&[20, 1, 1]) };
         let classes = ["ant", "bee", "cat", "dog"].map(String::from).to_vec();
         let origin = Origin::Images { folder: "f".into(), division: Division::default(), classes, validation: 0 };
-        let dataset = Dataset { name: DatasetName::Images, test: train.clone(), train, origin };
+        let dataset =
+            Dataset { name: DatasetName::Images, test: train.clone(), train, origin, held_out: HeldOut::ByClass };
         let notices = split(&dataset.train).notices(&dataset);
         assert!(notices[0].contains("no example of dog:"), "{notices:?}");
         assert!(notices[1].contains("for validation: bee (1), cat (1);"), "{notices:?}");

@@ -79,7 +79,7 @@ impl<'a> Report<'a> {
             }
         };
         let mistakes = mistakes::worst(device, &run, &test).await?;
-        let times = timing::measure(device, settings, &dataset.train, run.weights).await?;
+        let times = timing::measure(device, settings, dataset, run.weights).await?;
         // A GPU would build every pipeline anew for a single example.
         let processor = Device::Cpu;
         let first = network.initial_parameters(settings.seed);

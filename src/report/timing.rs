@@ -3,7 +3,7 @@
 //! Every operation of a training step is timed by itself, as the device's clock allows; beside that the step as training
 //! runs it, in one piece, and its phases. Weights stay as they are: no step ends with an update.
 
-use crate::data::{Examples, Sampler, split};
+use crate::data::{Dataset, Sampler};
 use crate::error::Result;
 use crate::exec::{Clock, Device, Executor, write_reals};
 use crate::net::{Network, Parameters};
@@ -67,7 +67,7 @@ struct Round {
     operations: Vec<f64>,
 }
 
-/// Measures training steps of `settings` on `examples` from these weights. `None` where the device's clock says nothing
+/// Measures training steps of `settings` on `dataset` from these weights. `None` where the device's clock says nothing
 /// that can be used.
 ///
 /// # Errors
@@ -75,15 +75,16 @@ struct Round {
 pub async fn measure(
     device: &Device,
     settings: &Settings,
-    examples: &Examples,
+    dataset: &Dataset,
     weights: &[Parameters],
 ) -> Result<Option<LayerTimes>> {
+    let examples = &dataset.train;
     let mut session = Session::new(device, settings, examples).await?;
     let flat = session.flat(weights);
     let executor = session.executor.as_mut();
     let parameters = executor.program().parameters.id;
     write_reals(executor, parameters, &flat)?;
-    let mut sampler = Sampler::new(split(examples).train, settings.batch_size, settings.seed);
+    let mut sampler = Sampler::new(dataset.split().train, settings.batch_size, settings.seed);
     let indices = sampler.batch_at(0).to_vec();
     let labels: Vec<u32> = indices.iter().map(|i| u32::from(examples.labels[*i as usize])).collect();
     let header = settings.header(0, u64::MAX, indices.len());
@@ -187,6 +188,7 @@ fn lower_quartile(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{DatasetName, Examples, Origin};
     use crate::train::Overrides;
 
     #[test]
@@ -194,9 +196,11 @@ mod tests {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
         let settings = Settings::resolve(network, &Overrides::default()).expect("its own settings");
         let (pixels, labels) = (vec![7; 100 * 784], (0..100).map(|i| i % 10).collect());
-        let examples = Examples { shape: [28, 28, 1], classes: 10, pixels, labels, numbers: vec![] };
+        let train = Examples { shape: [28, 28, 1], classes: 10, pixels, labels, numbers: vec![] };
+        let (name, origin) = (DatasetName::Synthetic, Origin::Synthetic { fallback_reason: None });
+        let dataset = Dataset { name, test: train.clone(), train, origin, held_out: Default::default() };
         let weights = settings.network.initial_parameters(1);
-        let measured = pollster::block_on(measure(&Device::Cpu, &settings, &examples, &weights));
+        let measured = pollster::block_on(measure(&Device::Cpu, &settings, &dataset, &weights));
         let times = measured.expect("it runs").expect("a clock");
         assert_eq!((times.clock, times.batch), (Clock::WallClock, 20));
         assert!(times.rounds >= ROUNDS[0] && times.whole > 0.0 && times.phases.iter().all(|ns| *ns > 0.0));

@@ -8,7 +8,7 @@ use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
 use super::place::{Begun, Place};
 use super::rows::Rows;
 use super::{Length, Overrides, Schedule, Settings, Trainer, Windows, path_text};
-use crate::data::Provenance;
+use crate::data::{HeldOut, Provenance};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
@@ -44,6 +44,10 @@ pub struct RunConfig {
     /// How those are divided into training, validation and test set, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub division: Option<String>,
+    /// How the examples for validation are chosen, where the data has no set of its own for it; runs of the versions that
+    /// did not say so held out a tenth at random.
+    #[serde(default = "at_random")]
+    pub validation: HeldOut,
     /// SHA-256 of the training set's pixels and labels: a run resumes on the data it began with.
     pub data_sha256: String,
     pub seed: u64,
@@ -69,6 +73,11 @@ pub struct RunConfig {
     #[serde(default)]
     pub schedule: Schedule,
     pub device: ConfigDevice,
+}
+
+/// What runs did before the tenth was held out by class.
+fn at_random() -> HeldOut {
+    HeldOut::AtRandom
 }
 
 /// What runs did before there was a choice.
@@ -270,8 +279,12 @@ impl RunFolder {
 
     /// Whether a process trains in the folder at `path`.
     pub fn is_in_use(path: &Path) -> bool {
-        let lock = File::open(path.join(".lock"));
-        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+        let name = path.join(".lock");
+        // Opening a pipe would wait for whoever writes to it.
+        let lock = name.is_file().then(|| File::open(name));
+        lock.is_some_and(|lock| {
+            lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+        })
     }
 
     /// Where it is; while a run writes to it, this follows a folder that is renamed.

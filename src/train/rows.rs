@@ -2,6 +2,7 @@
 //! whole is kept, wherever it stands.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::HashSet;
 
 /// What every row that is not of an unknown kind says.
@@ -46,6 +47,8 @@ pub struct Damage {
     pub repeated: Vec<usize>,
     /// Lines with a row, and something else beside it.
     pub mended: Vec<usize>,
+    /// Lines with several rows.
+    pub joined: Vec<usize>,
     /// Lines with a row of an earlier step than one before it.
     pub sorted: Vec<usize>,
 }
@@ -63,6 +66,7 @@ impl Damage {
             (&self.skipped, "is no row and is skipped", "are no rows and are skipped"),
             (&self.repeated, "repeats another row and is skipped", "repeat other rows and are skipped"),
             (&self.mended, "is damaged beside its row, which is kept", "are damaged beside their rows, which are kept"),
+            (&self.joined, "holds several rows, which are all kept", "hold several rows, which are all kept"),
             (&self.sorted, "stands out of order and is sorted", "stand out of order and are sorted"),
         ];
         let words: Vec<String> =
@@ -98,41 +102,32 @@ impl<'a> Rows<'a> {
                 }
                 continue;
             }
-            let (text, place) = match (place(text), text) {
-                (Some(place), text) => {
-                    if raw.contains(&0) {
-                        read.damage.mended.push(line);
-                    }
-                    (text, place)
-                }
-                // A row may have been appended to one that was cut short.
-                (None, _) => match last_row(text) {
-                    Some(found) => {
-                        read.damage.mended.push(line);
-                        found
-                    }
-                    None => {
-                        if raw.ends_with(b"\n") {
-                            read.damage.skipped.push(line);
-                        }
-                        continue;
-                    }
-                },
-            };
-            let step = place.step.unwrap_or(last);
-            if place.kind != "checkpoint" && !seen.insert(text) {
-                read.damage.repeated.push(line);
-                continue;
+            let found = whole_rows(text);
+            match &found[..] {
+                [] if raw.ends_with(b"\n") => read.damage.skipped.push(line),
+                [] => {}
+                [(row, _)] if row.len() < text.len() || raw.contains(&0) => read.damage.mended.push(line),
+                [_] => {}
+                [..] => read.damage.joined.push(line),
             }
-            if step < last {
-                read.damage.sorted.push(line);
-            }
-            last = last.max(step);
-            let (kind, what, train_seconds) = (place.kind, place.what, place.train_seconds.unwrap_or(0.0));
-            read.rows.push(RowText { line, text, kind, step, train_seconds, what });
+            found.into_iter().for_each(|(text, place)| read.add(line, text, place, &mut seen, &mut last));
         }
         read.rows.sort_by_key(|row| row.step);
         read
+    }
+
+    fn add(&mut self, line: usize, text: &'a [u8], place: Place, seen: &mut HashSet<&'a [u8]>, last: &mut u64) {
+        let step = place.step.unwrap_or(*last);
+        if place.kind != "checkpoint" && !seen.insert(text) {
+            push_once(&mut self.damage.repeated, line);
+            return;
+        }
+        if step < *last {
+            push_once(&mut self.damage.sorted, line);
+        }
+        *last = step.max(*last);
+        let (kind, what, train_seconds) = (place.kind, place.what, place.train_seconds.unwrap_or(0.0));
+        self.rows.push(RowText { line, text, kind, step, train_seconds, what });
     }
 }
 
@@ -152,10 +147,28 @@ fn place(text: &[u8]) -> Option<Place> {
     (sound && (complete || !known)).then_some(place)
 }
 
-/// The row at the end of a line, behind something that is none.
-fn last_row(text: &[u8]) -> Option<(&[u8], Place)> {
-    let start = text.windows(START.len()).rposition(|window| window == START).filter(|start| *start > 0)?;
-    place(&text[start..]).map(|place| (&text[start..], place))
+fn push_once(lines: &mut Vec<usize>, line: usize) {
+    if lines.last() != Some(&line) {
+        lines.push(line);
+    }
+}
+
+/// Every whole row of a line: one may have been appended to another that was cut short, or that lost its line's end.
+fn whole_rows(text: &[u8]) -> Vec<(&[u8], Place)> {
+    if let Some(place) = place(text) {
+        return vec![(text, place)];
+    }
+    let (mut rows, mut rest) = (Vec::new(), text);
+    while let Some(start) = rest.windows(START.len()).position(|window| window == START) {
+        rest = &rest[start..];
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
+        let end = values.next().and_then(Result::ok).map(|_| values.byte_offset());
+        let row = end.and_then(|end| Some((&rest[..end], place(&rest[..end])?)));
+        // What is no row may hold the start of one.
+        rest = &rest[row.as_ref().map_or(START.len(), |(row, _)| row.len())..];
+        rows.extend(row);
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -192,6 +205,21 @@ mod tests {
         for damage in [&b"\0\0\0"[..], b"{\"kind\":\"step\",\"step\":7,\"tr", b"\x80garbage"] {
             let told = "line 2 is damaged beside its row, which is kept";
             assert_eq!(steps(&whole(damage)), (vec![1, 2, 3], Some(told.to_string())), "{damage:?}");
+        }
+        // Lost line ends, and what stands behind a row or between two.
+        let lost = format!("{}{}", row(4), row(5));
+        let told = "line 2 holds several rows, which are all kept".to_string();
+        assert_eq!(
+            steps(&whole(lost.as_bytes())),
+            (vec![1, 2, 3, 4, 5], Some(format!("{told}; 2 lines stand out of order and are sorted (2 and 3)")))
+        );
+        for between in [&b""[..], b" ", b"\0\0", b"junk", b"{\"kind\":\"step\",\"st", b"\xff"] {
+            let line = [two.as_bytes(), between, row(3).as_bytes(), b"\n", row(4).as_bytes()].concat();
+            assert_eq!(steps(&line), (vec![2, 3, 4], Some(told.replace('2', "1"))), "{between:?}");
+        }
+        for behind in ["junk", "}", ",", " {\"kind\":\"ch", "\0x", "\"\u{fffd}"] {
+            let told = "line 1 is damaged beside its row, which is kept".to_string();
+            assert_eq!(steps(format!("{one}{behind}\n{two}\n").as_bytes()), (vec![1, 2], Some(told)), "{behind:?}");
         }
         let repeated = format!("{one}\n");
         assert_eq!(steps(&whole(repeated.as_bytes())).1.as_deref(), Some("line 2 repeats another row and is skipped"));

@@ -2,13 +2,16 @@
 
 use crate::formats::TEMPORARY_SUFFIX;
 use crate::train::{LIVE_FILE, RunFolder};
-use crate::{Error, Result};
+use crate::{Error, Result, reading};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the server of a run on this machine may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The largest file that is read for an address.
+const LONGEST: u64 = 4096;
 
 /// A file with an address; it goes with this value.
 #[derive(Debug)]
@@ -40,7 +43,8 @@ impl Drop for Recorded {
 /// The address of the page that follows the run in `folder`, token included; `None` where none does, or it cannot be
 /// reached from this machine.
 pub fn running_page(folder: &Path) -> Option<String> {
-    let url = std::fs::read_to_string(folder.join(LIVE_FILE)).ok()?.trim().to_string();
+    let url = reading::regular(&folder.join(LIVE_FILE), LONGEST).ok()?;
+    let url = String::from_utf8(url).ok()?.trim().to_string();
     // What a killed process left says nothing.
     if !RunFolder::is_in_use(folder) {
         return None;
@@ -55,4 +59,25 @@ pub fn running_page(folder: &Path) -> Option<String> {
 fn answers(url: &str) -> bool {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).proxy(None).build().into();
     agent.get(url).call().is_ok()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_or_a_long_file_is_no_address() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in [LIVE_FILE, ".lock"] {
+            let path = folder.path().join(name);
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+            assert_eq!(running_page(folder.path()), None);
+            if name == LIVE_FILE {
+                std::fs::remove_file(&path).expect("the pipe");
+                std::fs::write(&path, "http://127.0.0.1:1/".repeat(1000)).expect("a long file");
+                assert_eq!(running_page(folder.path()), None);
+                std::fs::write(&path, "http://127.0.0.1:1/").expect("an address");
+            }
+        }
+    }
 }

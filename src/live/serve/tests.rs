@@ -25,7 +25,8 @@ fn subject(trains: bool) -> Subject {
         numbers: Vec::new(),
     };
     let origin = Origin::Synthetic { fallback_reason: None };
-    let dataset = Dataset { name: DatasetName::Synthetic, train: part(5), test: part(2), origin };
+    let dataset =
+        Dataset { name: DatasetName::Synthetic, train: part(5), test: part(2), origin, held_out: Default::default() };
     let resolve = |network| Settings::resolve(network, &Overrides::default());
     Subject { settings: settings(), dataset: Arc::new(dataset), trains, resolve: Box::new(resolve) }
 }

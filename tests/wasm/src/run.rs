@@ -67,8 +67,13 @@ pub fn train() -> Vec<f64> {
     let overrides = Overrides { length: Some(Length::Steps(30)), batch_size: Some(10), ..Overrides::default() };
     let settings = Settings::resolve(network, &overrides).expect("settings");
     let (train, test) = (examples(200), examples(50));
-    let data =
-        Dataset { name: DatasetName::Synthetic, train, test, origin: Origin::Synthetic { fallback_reason: None } };
+    let data = Dataset {
+        name: DatasetName::Synthetic,
+        train,
+        test,
+        origin: Origin::Synthetic { fallback_reason: None },
+        held_out: Default::default(),
+    };
     let outcome =
         block_on(glassnet::train::train(&Device::Cpu, &data, &settings, None, &mut Nobody)).expect("it trains");
     let weights = &outcome.weights;
