@@ -116,7 +116,10 @@ fn what_does_not_fit_is_reported_and_the_rest_is_measured() {
     let report = report.expect("one batch size fits");
     assert!(report.batches[0].results[0].measured.is_some());
     let reason = report.batches[1].results[0].unavailable.clone().expect("it does not fit");
-    assert!(reason.contains("the largest batch size that fits is "), "{reason}");
+    let (_, largest) = reason.split_once("the largest batch size that fits is ").expect(&reason);
+    let largest: u64 = largest.parse().expect(&reason);
+    // A buffer's limit leaves 3219; a machine with less free memory than that needs leaves fewer.
+    assert!((1..=3219).contains(&largest), "{reason}");
 }
 
 #[test]

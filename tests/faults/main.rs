@@ -8,8 +8,10 @@ mod common;
 
 use assert_cmd::Command;
 use common::command::{Place, glassnet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex};
 
 const NETWORK: &str = r#"name = "tiny"
 layers = [
@@ -113,6 +115,9 @@ impl Failed {
 const LOST: [&str; 2] = ["submit", "wait"];
 const REFUSED: [&str; 7] = ["alloc", "buffer", "pipeline", "shader", "map", "instance", "device"];
 
+/// Calls that succeed before those that fail: every command meets each fault at 0.
+const AFTER: [u32; 3] = [0, 1, 4];
+
 /// Words of which each fault's message has one.
 fn words(fault: &str) -> &'static [&'static str] {
     match fault {
@@ -130,12 +135,15 @@ fn training_on_a_device_that_is_lost_names_the_checkpoint_and_resumes_from_it() 
     let place = place();
     let mut resumed = 0;
     for fault in LOST {
+        let mut hits = 0;
         for after in [0, 1, 5, 9, 14] {
             let name = format!("{fault}-{after}");
             let failed = run_with(layer, train(&place, &name).args(["--device", "gpu"]), fault, after);
             if !failed.hit {
+                assert_eq!(failed.code, Some(0), "{}: {}", failed.what, failed.stderr);
                 continue;
             }
+            hits += 1;
             let error = failed.assert_contained();
             assert!(words(fault).iter().any(|word| error.contains(word)), "{}: {}", failed.what, failed.stderr);
             let run = place.path(&name);
@@ -153,6 +161,7 @@ fn training_on_a_device_that_is_lost_names_the_checkpoint_and_resumes_from_it() 
                 resumed += 1;
             }
         }
+        assert!(hits > 2, "training met the fault {fault} only {hits} times");
     }
     assert!(resumed > 0, "one of the runs had a checkpoint to go on from");
 }
@@ -162,6 +171,7 @@ fn a_driver_that_refuses_anything_while_training_begins_is_an_error() {
     let Some(layer) = layer() else { return };
     let place = place();
     for fault in REFUSED {
+        let mut hits = 0;
         for after in [0, 2, 12] {
             let name = format!("{fault}-{after}");
             let mut command = train(&place, &name);
@@ -171,14 +181,16 @@ fn a_driver_that_refuses_anything_while_training_begins_is_an_error() {
                 assert_eq!(failed.code, Some(0), "{}: {}", failed.what, failed.stderr);
                 continue;
             }
+            hits += 1;
             let error = failed.assert_contained();
             assert!(words(fault).iter().any(|word| error.contains(word)), "{}: {}", failed.what, failed.stderr);
         }
+        assert!(hits > 0, "training never met the fault {fault}");
     }
 }
 
-/// The commands beside `train` that use a device, on a run that is there.
-fn others(place: &Place) -> Vec<Command> {
+/// The commands beside `train` that use a device, on a run that is there; what they write has `number` in its name.
+fn others(place: &Place, number: usize) -> [Command; 7] {
     let (net, data) = (place.path("tiny.toml"), place.path("data"));
     let on_the_gpu = |words: &[&str]| {
         let mut command = glassnet(words);
@@ -190,15 +202,27 @@ fn others(place: &Place) -> Vec<Command> {
     let mut eval = on_the_gpu(&["eval"]);
     eval.arg("--model").arg(place.path("run/model.safetensors")).arg("--data-dir").arg(&data);
     let mut report = on_the_gpu(&["report"]);
-    report.arg(place.path("run")).args(["--out", "report.html"]).current_dir(place.folder.path());
+    report.arg(place.path("run")).arg("--out").arg(report_of(place, number));
     let mut compare = on_the_gpu(&["compare", "--trainers", "sgd,adam", "--steps", "4", "--batch-size", "10"]);
-    compare.arg("--net").arg(&net).arg("--data-dir").arg(&data).arg("--out").arg(place.path("compared"));
+    compare
+        .arg("--net")
+        .arg(&net)
+        .arg("--data-dir")
+        .arg(&data)
+        .arg("--out")
+        .arg(place.path(&format!("compared-{number}")));
     let mut bench = glassnet(&["bench", "--devices", "gpu", "--batch-sizes", "2"]);
     bench.arg("--net").arg(&net);
     let check = glassnet(&["check", "--filter", "relu.forward"]);
     let mut lockstep = glassnet(&["check", "--lockstep", "--batch-size", "2"]);
     lockstep.arg("--net").arg(&net);
-    vec![inspect, eval, report, compare, bench, check, lockstep]
+    [inspect, eval, report, compare, bench, check, lockstep]
+}
+
+const NAMES: [&str; 7] = ["inspect", "eval", "report", "compare", "bench", "check", "check --lockstep"];
+
+fn report_of(place: &Place, number: usize) -> PathBuf {
+    place.path(&format!("report-{number}.html"))
 }
 
 #[test]
@@ -206,18 +230,31 @@ fn every_command_on_a_failing_driver_ends_with_an_error() {
     let Some(layer) = layer() else { return };
     let place = place();
     train(&place, "run").args(["--device", "cpu", "--no-report"]).assert().success();
-    let names = others(&place).len();
-    for (at, fault) in ["wait", "submit", "shader", "pipeline", "buffer", "alloc", "device"].into_iter().enumerate() {
-        for i in 0..names {
-            // Another number for each, so that many places are hit.
-            let after = ((3 * at + i) % 4) as u32;
-            let mut command = others(&place).swap_remove(i);
+    let jobs: Vec<(usize, &str, u32)> = (0..NAMES.len())
+        .flat_map(|command| LOST.into_iter().chain(REFUSED).map(move |fault| (command, fault)))
+        .flat_map(|(command, fault)| AFTER.into_iter().map(move |after| (command, fault, after)))
+        .collect();
+    let (next, hits) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
+    let work = || {
+        while let number = next.fetch_add(1, Relaxed)
+            && let Some(&(at, fault, after)) = jobs.get(number)
+        {
+            let mut command = Vec::from(others(&place, number)).swap_remove(at);
             let failed = run_with(layer, &mut command, fault, after);
-            let report = std::fs::remove_file(place.path("report.html"));
             if failed.hit {
                 failed.assert_contained();
-                assert!(report.is_err(), "a report of a device that failed: {}", failed.what);
+                assert!(!report_of(&place, number).exists(), "a report of a device that failed: {}", failed.what);
+                hits.lock().expect("no other failed").insert((NAMES[at], fault));
+            } else {
+                assert_eq!(failed.code, Some(0), "{}: {}", failed.what, failed.stderr);
             }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    let all = NAMES.iter().flat_map(|name| LOST.iter().chain(&REFUSED).map(move |fault| (*name, *fault)));
+    let missed: Vec<_> = all.filter(|pair| !hits.lock().expect("none failed").contains(pair)).collect();
+    assert!(missed.is_empty(), "these commands never met these faults: {missed:?}");
 }

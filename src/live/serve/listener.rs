@@ -117,6 +117,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpSocket;
+    use tokio::time::timeout;
 
     /// A server whose every request is that of somebody known where its path is `/known`.
     async fn server(limits: Limits, head_time: Duration) -> SocketAddr {
@@ -173,22 +174,34 @@ mod tests {
     fn a_head_that_drips_ends_at_its_deadline_and_so_does_a_connection_that_asks_nothing_more() {
         block_on(async {
             let address = server(MANY, Duration::from_millis(200)).await;
+            // Far beyond the deadline, however busy this machine is.
+            let patience = Duration::from_secs(30);
             let mut dripping = connect(1, address).await;
             let (mut read, mut write) = dripping.split();
             let drip = async {
                 // Until it is closed, which shows at the latest when something more is sent.
+                let mut sent = 0;
                 while write.write_all(b"x").await.is_ok() {
+                    sent += 1;
                     sleep(Duration::from_millis(20)).await;
                 }
+                sent
             };
-            let mut rest = Vec::new();
-            tokio::select! {
-                () = drip => {}
-                ended = read.read_to_end(&mut rest) => drop(ended),
-            }
+            let mut answer = Vec::new();
+            let closed = timeout(patience, async {
+                tokio::select! {
+                    sent = drip => assert!(sent > 0, "it was closed before anything came"),
+                    _ = read.read_to_end(&mut answer) => {}
+                }
+            });
+            closed.await.expect("a head that drips is given up");
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(!answer.contains("200 OK") && !answer.contains("known"), "{answer}");
             let mut idle = connect(1, address).await;
             assert!(ask(&mut idle, "/known").await.ends_with("known"));
-            let _ = idle.read_to_end(&mut rest).await;
+            let mut rest = Vec::new();
+            let _ = timeout(patience, idle.read_to_end(&mut rest)).await.expect("an idle connection is closed");
+            assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
         });
     }
 
