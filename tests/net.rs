@@ -321,7 +321,7 @@ fn a_wrong_key_is_named() {
     assert_contains(&message_of("nmae = \"x\"\nlayers = []"), &["net.toml: ", "line 1", "unknown field `nmae`"]);
     assert_contains(
         &message_of("initializer = \"orthogonal\"\nlayers = []"),
-        &["line 1", "`orthogonal`", "`xavier-normalized`"],
+        &["line 1", "`orthogonal`", "xavier-normalized"],
     );
     assert_contains(&message_of("layers = []\n[training]\ntrainer = \"lion\""), &["line 3", "`lion`", "`adadelta`"]);
     assert_contains(&message_of("layers = []\n[training]\nlr = 1"), &["line 3", "unknown field `lr`"]);

@@ -749,7 +749,14 @@ fn a_snapshot_is_told_what_it_was_trained_on() {
         predictions.into_iter().map(|class| class["class"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(classes(&told), classes(&predicted(&model, &[])));
+    assert_eq!(predicted(&snapshot, &[]), predicted(&model, &[]), "it says so itself");
+    // As ConvNetJS writes it.
+    let mut theirs: Value = serde_json::from_str(&std::fs::read_to_string(&snapshot).unwrap()).unwrap();
+    theirs.as_object_mut().unwrap().remove("glassnet").unwrap();
+    std::fs::write(&snapshot, theirs.to_string()).unwrap();
     assert_eq!(predicted(&snapshot, &[])[0]["polarity"], Value::Null);
+    let told = predicted(&snapshot, &["--dataset", "mnist"]);
+    assert_eq!(told[0]["polarity"], "dark on light, inverted");
     // A model that says it itself is told nothing else.
     let mut other = glassnet(&["predict", "--device", "cpu", "--dataset", "kmnist", "--model"]);
     assert_fails_with(other.arg(&model).arg(&picture), &["was trained on mnist", "leave --dataset kmnist out"]);

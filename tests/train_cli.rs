@@ -60,6 +60,8 @@ impl Place {
     fn start(&self, mut command: Command) -> Running {
         let mut child = std::process::Command::new(command.get_program());
         child.args(command.arg("--json").get_args()).env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
+        #[cfg(unix)]
+        common::command::heeding_signals(&mut child);
         Running { child: child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts") }
     }
 

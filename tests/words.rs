@@ -131,7 +131,8 @@ fn a_signal_that_was_ignored_from_the_start_ends_no_run() {
         ])
         .arg(place.path("data"));
         run.arg("--net").arg(place.path("net.toml")).arg("--out").arg(place.path("run"));
-        let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a shell");
+        let run = common::command::heeding_signals(&mut run).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut run = run.spawn().expect("a shell");
         let rows = place.path("run/metrics.jsonl");
         while fs::metadata(&rows).map_or(0, |file| file.len()) < 1000 {
             assert!(run.try_wait().expect("its state").is_none(), "it ended before it was sent {sent}");

@@ -14,6 +14,21 @@ pub fn glassnet(args: &[&str]) -> Command {
     command
 }
 
+/// Lets a program be stopped by signals that this process ignores, as it does in the background of a shell or under nohup.
+#[cfg(unix)]
+pub fn heeding_signals(command: &mut std::process::Command) -> &mut std::process::Command {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only signal() is called, which may be called there.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        })
+    }
+}
+
 /// Noise of 28x28, with labels in turn.
 pub fn examples(count: usize) -> Examples {
     let pixels = (0..count * 784).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();

@@ -91,6 +91,8 @@ impl Trainer {
         // One thread: what watches needs the other.
         command.args(args).env("RAYON_NUM_THREADS", "1").env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        #[cfg(unix)]
+        super::command::heeding_signals(&mut command);
         let mut child = command.spawn().expect("it starts");
         let printed = Arc::new(Mutex::new(String::new()));
         let (stderr, into) = (child.stderr.take().expect("a pipe"), printed.clone());
