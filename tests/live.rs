@@ -4,7 +4,7 @@
 mod common;
 
 use common::live::{Answer, LONG, Trainer, wait_for};
-use glassnet::live::running_page;
+use glassnet::live::{RunningPage, running_page};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -59,7 +59,7 @@ fn the_page_of_a_run_is_found_by_its_folder_as_long_as_the_run_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut trainer = Trainer::start_in(folder, &["--live", "127.0.0.1:0"], &[]);
     let run = trainer.path("run");
-    assert_eq!(running_page(&run).as_ref(), Some(&trainer.url), "with the token");
+    assert_eq!(running_page(&run), Some(RunningPage::Answers(trainer.url.clone())), "with the token");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -73,8 +73,17 @@ fn the_page_of_a_run_is_found_by_its_folder_as_long_as_the_run_goes_on() {
     // A run that ends by itself leaves no record, whatever was there before.
     std::fs::write(run.join(".live"), "http://127.0.0.1:1/?token=0").expect("an old record");
     let mut next = trainer.resumed(&["--live"]);
-    let address = running_page(&next.path("run")).expect("the page of the resumed run");
-    assert_eq!(address, next.url);
+    let run = next.path("run");
+    assert_eq!(running_page(&run), Some(RunningPage::Answers(next.url.clone())), "of the resumed run");
+    let record = std::fs::read(run.join(".live")).expect("the record");
+    let silent = "http://127.0.0.1:1/";
+    std::fs::write(run.join(".live"), silent).expect("another record");
+    assert_eq!(
+        running_page(&run),
+        Some(RunningPage::Silent(silent.into())),
+        "a run under way is not taken for one that ended"
+    );
+    std::fs::write(run.join(".live"), record).expect("the record");
     interrupt(&next);
     wait_for("the end", || next.has_ended().then_some(()));
     assert!(!next.path("run/.live").exists());
@@ -120,6 +129,23 @@ fn requests_that_never_end_keep_out_nobody_who_has_the_token() {
     drop((held, dripping));
     assert!(!trainer.printed().contains("panicked"));
     trainer.kill();
+}
+
+#[test]
+fn bodies_that_never_end_keep_nobody_out() {
+    let mut trainer = Trainer::start(&[]);
+    let held = [(); 100].map(|()| {
+        let mut stream = trainer.connect();
+        let head = format!("POST /control HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000\r\n\r\n{{", trainer.address);
+        // The oldest have been closed to make room for the others.
+        let _ = stream.write_all(head.as_bytes());
+        stream
+    });
+    for _ in 0..3 {
+        assert_eq!(trainer.get("/").status, 200, "beside 100 that are half sent");
+    }
+    drop(held);
+    trainer.assert_well();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::standing::Standing;
 use super::train::resumed_data;
 use clap::Args;
 use glassnet::live::message::{SettingsMessage, State};
-use glassnet::live::{Introduction, Live, Subject, running_page};
+use glassnet::live::{Introduction, Live, RunningPage, Subject, running_page};
 use glassnet::report::History;
 use glassnet::train::{Course, RunFolder};
 use glassnet::{Error, Result};
@@ -42,9 +42,16 @@ pub struct ViewArgs {
 pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let output = Output { json: false };
     let folder = RunFolder::read(&args.run)?;
-    if let Some(url) = running_page(&args.run) {
-        output.say(format_args!("the run goes on, and its live page is at {url}"))?;
-        return Ok(ExitCode::SUCCESS);
+    match running_page(&args.run) {
+        Some(RunningPage::Answers(url)) => {
+            output.say(format_args!("the run goes on, and its live page is at {url}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(RunningPage::Silent(url)) => {
+            let why = format!("the run goes on, but its live page at {url} does not answer: try again");
+            return Err(Error::Settings(why));
+        }
+        None => {}
     }
     let config = folder.read_config()?;
     let settings = config.settings()?;
@@ -87,8 +94,11 @@ fn end(live: &Live, standing: &Standing, run: &Path) {
             live.end(State::Ended, format!("test accuracy {:.2} %", 100.0 * summary.test_accuracy));
         }
         None => {
-            let run = run.display();
-            let how = format!("stopped after {} updates; glassnet train --resume {run} goes on", standing.step);
+            let step = standing.step;
+            let how = match RunFolder::is_in_use(run) {
+                true => format!("still training in another process, without a page; shown after {step} updates"),
+                false => format!("stopped after {step} updates; glassnet train --resume {} goes on", run.display()),
+            };
             live.end(State::Stopped, how);
         }
     }

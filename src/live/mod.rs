@@ -8,4 +8,4 @@ pub mod message;
 mod serve;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use serve::{Introduction, Live, Subject, running_page};
+pub use serve::{Introduction, Live, RunningPage, Subject, running_page};

@@ -40,9 +40,17 @@ impl Drop for Recorded {
     }
 }
 
-/// The address of the page that follows the run in `folder`, token included; `None` where none does, or it cannot be
-/// reached from this machine.
-pub fn running_page(folder: &Path) -> Option<String> {
+/// The page that follows a run under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunningPage {
+    /// Its address, token included, at which it answers.
+    Answers(String),
+    /// Its address, at which nothing answers from this machine for now.
+    Silent(String),
+}
+
+/// The page that follows the run in `folder`; `None` where none does.
+pub fn running_page(folder: &Path) -> Option<RunningPage> {
     let url = reading::regular(&folder.join(LIVE_FILE), LONGEST).ok()?;
     let url = String::from_utf8(url).ok()?.trim().to_string();
     // What a killed process left says nothing.
@@ -53,7 +61,8 @@ pub fn running_page(folder: &Path) -> Option<String> {
     let port = host.rsplit_once(':')?.1;
     // A machine need not know its own name, nor reach the address that others use.
     let here = format!("http://127.0.0.1:{port}/{rest}");
-    [url, here].into_iter().find(|url| answers(url))
+    let found = [&url, &here].into_iter().find(|url| answers(url)).cloned();
+    Some(found.map_or(RunningPage::Silent(url), RunningPage::Answers))
 }
 
 fn answers(url: &str) -> bool {

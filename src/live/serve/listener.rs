@@ -124,7 +124,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let known = |request: Request| async move {
-            request.extensions().get::<Seat>().expect("a seat").know();
+            request.extensions().get::<Seat>().expect("a seat").know(true);
             "known"
         };
         let router = Router::new().route("/known", post(known).get(known));

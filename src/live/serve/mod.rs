@@ -16,7 +16,7 @@ mod server;
 mod tests;
 mod viewer;
 
-pub use address::running_page;
+pub use address::{RunningPage, running_page};
 pub use board::Subject;
 pub use host::Live;
 pub use introduction::Introduction;

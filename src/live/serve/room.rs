@@ -38,7 +38,7 @@ struct Inner {
 struct Held {
     id: u64,
     peer: IpAddr,
-    /// Whether a request on it was one of somebody who may ask.
+    /// Whether its last request was whole, and of somebody who may ask.
     known: bool,
     task: Option<AbortHandle>,
 }
@@ -108,10 +108,11 @@ impl Seat {
         inner.held.iter_mut().filter(|held| held.id == id).for_each(|held| held.task = Some(task.clone()));
     }
 
-    /// Somebody who may ask has asked: from now on the connection keeps its place.
-    pub fn know(&self) {
+    /// Keeps the connection's place where somebody who may ask has asked. While a request's body is still to come
+    /// (`whole` is false), another connection may take it.
+    pub fn know(&self, whole: bool) {
         let id = self.id;
-        self.room.lock().held.iter_mut().filter(|held| held.id == id).for_each(|held| held.known = true);
+        self.room.lock().held.iter_mut().filter(|held| held.id == id).for_each(|held| held.known = whole);
     }
 
     /// The connection is over.
@@ -162,9 +163,14 @@ mod tests {
     fn whoever_is_known_stays_and_a_peer_of_only_those_gets_no_more() {
         let room = room();
         let seats: Vec<Seat> = (0..4).map(|_| take(&room, "10.0.0.1").expect("room")).collect();
-        seats.iter().for_each(Seat::know);
+        seats.iter().for_each(|seat| seat.know(true));
         assert!(take(&room, "10.0.0.1").is_none());
         assert!(take(&room, "10.0.0.2").is_some(), "another has room");
+        seats[0].know(false);
+        let next = take(&room, "10.0.0.1").expect("the place of one whose body is still to come");
+        assert_eq!([0, 1, 2, 3].map(|i| there(&room, &seats[i])), [false, true, true, true]);
+        next.know(true);
+        assert!(take(&room, "10.0.0.1").is_none());
         seats[1].leave();
         assert!(take(&room, "10.0.0.1").is_some(), "one that ended makes room");
     }
@@ -181,7 +187,7 @@ mod tests {
         assert!(take(&room, "::1").is_some());
         assert!(!there(&room, &here[0]), "its own oldest goes");
         assert_eq!(room.lock().held.len(), LIMITS.elsewhere + LIMITS.here);
-        here.iter().for_each(Seat::know);
+        here.iter().for_each(|seat| seat.know(true));
         assert!(take(&room, "10.0.2.1").is_some());
     }
 

@@ -11,7 +11,7 @@ use crate::live::message::{Part, ShownMessage};
 use crate::train::Change;
 use crate::{Error, Result};
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{HttpBody, to_bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -91,7 +91,9 @@ async fn guarded(State(shared): State<Shared>, request: Request, next: Next) -> 
     let given = request.uri().query().is_some_and(|query| query.contains("token="));
     let mut response = match checked {
         Ok(()) => {
-            request.extensions().get::<Seat>().into_iter().for_each(Seat::know);
+            // Where a body is still to come, whoever sends it has not asked yet.
+            let whole = request.body().is_end_stream();
+            request.extensions().get::<Seat>().into_iter().for_each(|seat| seat.know(whole));
             next.run(request).await
         }
         Err((status, why)) => {
@@ -179,12 +181,16 @@ async fn events(State(shared): State<Shared>) -> Response {
     Sse::new(ReceiverStream::new(receiver)).into_response()
 }
 
-/// A request's body, or why there is none.
-async fn body(body: Body, most: usize, time: Duration) -> Result<Vec<u8>, Response> {
+/// A request's body, or why there is none. The connection keeps its place once all of it has come.
+async fn body(request: Request, most: usize, time: Duration) -> Result<Vec<u8>, Response> {
+    let seat = request.extensions().get::<Seat>().cloned();
     let too_slow = || refused(StatusCode::REQUEST_TIMEOUT, "the request took too long: send it again");
-    match timeout(time, to_bytes(body, most)).await {
+    match timeout(time, to_bytes(request.into_body(), most)).await {
         Err(_) => Err(too_slow()),
-        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
+        Ok(Ok(bytes)) => {
+            seat.iter().for_each(|seat| seat.know(true));
+            Ok(bytes.to_vec())
+        }
         Ok(Err(_)) => {
             let why = format!("that is larger than {} MiB, or was cut off: send a smaller file", most >> 20);
             Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &why))
@@ -217,7 +223,7 @@ enum Control {
 }
 
 async fn control(State(shared): State<Shared>, request: Request) -> Response {
-    let bytes = match body(request.into_body(), MOST_CONTROL, BODY_TIME).await {
+    let bytes = match body(request, MOST_CONTROL, BODY_TIME).await {
         Ok(bytes) => bytes,
         Err(response) => return response,
     };
@@ -282,7 +288,7 @@ async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
 
 async fn classify(State(shared): State<Shared>, request: Request) -> Response {
     let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
-    let file = match body(request.into_body(), MOST_PICTURE, BODY_TIME).await {
+    let file = match body(request, MOST_PICTURE, BODY_TIME).await {
         Ok(file) => file,
         Err(response) => return response,
     };
@@ -303,7 +309,7 @@ async fn load(
     request: Request,
 ) -> Response {
     let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
-    let file = match body(request.into_body(), MOST_MODEL, MODEL_TIME).await {
+    let file = match body(request, MOST_MODEL, MODEL_TIME).await {
         Ok(file) => file,
         Err(response) => return response,
     };
