@@ -8,12 +8,16 @@ mod cli;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
+/// What is logged where `RUST_LOG` says nothing. What wgpu and its parts have to say of a driver that fails reaches users as
+/// errors of this program.
+const LOGGED: &str = "warn,wgpu=off,wgpu_core=off,wgpu_hal=off,gpu_allocator=off,gpu_descriptor=off,naga=off";
+
 fn main() -> ExitCode {
     quiet_device_selection();
     cli::since_launch();
     std::panic::set_hook(Box::new(on_panic(std::panic::take_hook())));
     let usual = env_logger::fmt::ConfigurableFormat::default();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOGGED))
         .format(move |to, record| {
             // A file's name or content may be in it.
             let text = glassnet::text::tame(record.args());

@@ -79,7 +79,14 @@ pub struct Progress<'a> {
 }
 
 /// A device in its turn, or the reason why it has none.
-type Seat = std::result::Result<Subject, String>;
+type Seat = std::result::Result<Subject, Absence>;
+
+/// Why a device has no turn.
+struct Absence {
+    reason: String,
+    /// Whether it failed at what it should hold by its limits.
+    failed: bool,
+}
 
 /// Times training of `network` on all `devices`, one batch size after the other.
 ///
@@ -164,7 +171,8 @@ fn check(network: &Network, workload: &Workload, batch_size: usize) -> Result<()
 fn seated(subject: Result<Subject>) -> Result<Seat> {
     match subject {
         Ok(subject) => Ok(Ok(subject)),
-        Err(Error::TooLarge(reason) | Error::Device(reason)) => Ok(Err(reason)),
+        Err(Error::TooLarge(reason)) => Ok(Err(Absence { reason, failed: false })),
+        Err(Error::Device(reason)) => Ok(Err(Absence { reason, failed: true })),
         Err(error) => Err(error),
     }
 }

@@ -5,7 +5,7 @@ use super::measure::Subject;
 use super::peaks::{PeakShare, Peaks};
 use super::summary::{Crossover, Spread, crossover};
 use super::workload::SEED;
-use super::{Seat, Settings};
+use super::{Absence, Seat, Settings};
 use crate::error::Result;
 use crate::exec::{Clock, Device, DeviceInfo};
 use crate::net::Network;
@@ -33,6 +33,18 @@ pub struct Report {
     pub growth: Option<Growth>,
     /// What a reader should know, as: a device was left out.
     pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Why the run is no success: a device failed at a batch size, or not one of the batch sizes fits it.
+    pub fn failure(&self) -> Option<String> {
+        let all = || self.batches.iter().flat_map(|batch| batch.results.iter().map(move |result| (batch, result)));
+        let empty = |device: &str| all().all(|(_, result)| result.device != device || result.measured.is_none());
+        let failed = all().find(|(_, result)| result.failed);
+        let (batch, result) = failed.or_else(|| all().find(|(_, result)| empty(&result.device)))?;
+        let reason = result.unavailable.as_deref().unwrap_or_default();
+        Some(format!("nothing was measured of batch size {} on {}: {reason}", batch.batch_size, result.device))
+    }
 }
 
 /// The host.
@@ -85,6 +97,9 @@ pub struct DeviceResult {
     pub device: String,
     /// Why nothing was measured.
     pub unavailable: Option<String>,
+    /// Whether the device failed at it, where nothing was measured; it is too large otherwise.
+    #[serde(skip)]
+    pub failed: bool,
     pub measured: Option<Measured>,
 }
 
@@ -224,11 +239,11 @@ pub(super) async fn batch(
 ) -> Result<BatchReport> {
     let mut results = Vec::with_capacity(seats.len());
     for ((label, peaks), seat) in labels.iter().zip(peaks).zip(seats) {
-        let (measured, unavailable) = match seat {
-            Ok(subject) => (Some(measured(network, subject, peaks).await?), None),
-            Err(reason) => (None, Some(reason)),
+        let (measured, unavailable, failed) = match seat {
+            Ok(subject) => (Some(measured(network, subject, peaks).await?), None, false),
+            Err(Absence { reason, failed }) => (None, Some(reason), failed),
         };
-        results.push(DeviceResult { device: label.to_string(), unavailable, measured });
+        results.push(DeviceResult { device: label.to_string(), unavailable, failed, measured });
     }
     let step = |device: &str| {
         let result = results.iter().find(|r| r.device == device)?;

@@ -69,7 +69,8 @@ fn svg_path() -> impl TypedValueParser<Value = PathBuf> {
 /// Measures and prints.
 ///
 /// # Errors
-/// A device that was asked for and is not there, a network or a batch size that cannot be.
+/// A device that was asked for and is not there, that fails, or that no batch size fits; a network or a batch size that
+/// cannot be.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let network = options::network(&args.network)?;
     let settings = Settings { batch_sizes: args.batch_sizes.clone(), ..Settings::default() };
@@ -102,9 +103,10 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         note(format_args!("drew {}", path.display()));
     }
     Output { json: args.json }.result(&report, tables::render(&report))?;
-    // What was measured before a device was lost is told; that it was lost is an error all the same.
+    // What was measured before a device failed is told; that it failed is an error all the same.
     let lost = devices.iter().filter_map(|device| if let Device::Gpu(gpu) = device { gpu.check().err() } else { None });
-    lost.into_iter().next().map_or(Ok(ExitCode::SUCCESS), Err)
+    let failed = || report.failure().map(Error::Device);
+    lost.into_iter().next().or_else(failed).map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 /// Opens what was asked for; by default what there is.

@@ -16,6 +16,8 @@ pub enum Host {
     Naive,
     /// With packed weights, on so many threads.
     Fast { threads: usize },
+    /// By a graphics driver on the processor, with copies of what kernels read in textures where they do so.
+    Software { textures: bool },
 }
 
 /// What a device can hold, in bytes.
@@ -53,6 +55,8 @@ impl Limits {
 
 /// What a thread keeps whatever it works on: im2col blocks and panels of matrix products.
 const THREAD: u64 = 1 << 20;
+/// What a software driver takes beside buffers: compiled shaders, and staging.
+const DRIVER: u64 = 64 << 20;
 
 impl Program {
     /// Bytes of all buffers.
@@ -77,7 +81,14 @@ impl Program {
         // Before anything is computed, the data set is packed chunk by chunk, and weights are drawn and joined.
         let packed = self.chunks.iter().map(|chunk| 4 * chunk.len as u64).max().unwrap_or(0);
         let uploaded = packed.max(8 * self.parameters.len as u64);
-        self.memory() + host.map_or(0, |host| self.working(host).max(uploaded))
+        let host = host.map_or(0, |host| match host {
+            // wgpu keeps a copy of all that is uploaded until the first step, when textures are there already.
+            Host::Software { .. } => {
+                self.working(host) + self.chunks.iter().map(|c| 4 * c.len as u64).sum::<u64>() + uploaded
+            }
+            _ => self.working(host).max(uploaded),
+        });
+        self.memory() + host
     }
 
     /// Bytes that checkpoints take on the host: the last good state, a newer one, the bytes of its file, and weights by layer.
@@ -97,6 +108,7 @@ impl Program {
         match host {
             // Sums in f64.
             Host::Naive => ops().flat_map(|op| &op.outputs).map(|id| 2 * bytes(id)).max().unwrap_or(0),
+            Host::Software { textures } => DRIVER + if textures { self.in_textures() } else { 0 },
             Host::Fast { threads } => {
                 let prepared =
                     || ops().filter_map(|op| Some((op, op.pieces.filter(|pieces| pieces.prepare.is_some())?)));
@@ -112,6 +124,14 @@ impl Program {
                 prepared().map(whole).sum::<u64>() + threads as u64 * thread
             }
         }
+    }
+
+    /// Bytes of copies in textures, where all kernels that can read them do.
+    fn in_textures(&self) -> u64 {
+        let reads = self.instructions.iter().map(|instruction| &instruction.op);
+        let reads = reads.flat_map(|op| op.kernel.textures.iter().map(|t| (op.inputs[t.input], t.texel)));
+        let images: std::collections::BTreeSet<_> = reads.collect();
+        images.into_iter().map(|(id, _)| 4 * self.buffer(id).len as u64).sum()
     }
 
     fn roots(&self) -> impl Iterator<Item = (&str, u64)> {

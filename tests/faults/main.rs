@@ -258,3 +258,33 @@ fn every_command_on_a_failing_driver_ends_with_an_error() {
     let missed: Vec<_> = all.filter(|pair| !hits.lock().expect("none failed").contains(pair)).collect();
     assert!(missed.is_empty(), "these commands never met these faults: {missed:?}");
 }
+
+#[test]
+fn a_benchmark_without_a_measurement_is_no_success() {
+    let Some(layer) = layer() else { return };
+    let place = place();
+    for (fault, after) in [("buffer", 3), ("buffer", 7), ("buffer", 15), ("alloc", 1)] {
+        let mut bench = glassnet(&["bench", "--devices", "gpu", "--batch-sizes", "2"]);
+        bench.arg("--net").arg(place.path("tiny.toml"));
+        let failed = run_with(layer, &mut bench, fault, after);
+        assert!(failed.hit, "{}: {}", failed.what, failed.stderr);
+        failed.assert_contained();
+    }
+}
+
+#[test]
+fn nothing_of_wgpus_own_insides_reaches_a_user() {
+    let Some(layer) = layer() else { return };
+    let place = place();
+    for after in 0..4 {
+        let mut command = train(&place, &format!("inside-{after}"));
+        command.args(["--device", "gpu", "--no-report"]);
+        command.env("VK_LAYER_PATH", layer).env("VK_INSTANCE_LAYERS", "VK_LAYER_GLASSNET_faults");
+        command.env("GLASSNET_FAULT", "buffer").env("GLASSNET_FAULT_AFTER", after.to_string());
+        let output = command.env_remove("RUST_LOG").output().expect("the program runs");
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+        for word in ["leak detected", "buckets", "BGL"] {
+            assert!(!stderr.contains(word), "{after} buffers: {stderr}");
+        }
+    }
+}

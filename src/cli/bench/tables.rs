@@ -213,7 +213,7 @@ fn remarks(report: &Report) -> Vec<String> {
     }
     lines.extend(above_peak(report));
     for BatchReport { batch_size, results, .. } in &report.batches {
-        for DeviceResult { device, unavailable, measured } in results {
+        for DeviceResult { device, unavailable, measured, .. } in results {
             let at = format!("{device}, batch size {batch_size}");
             lines.extend(unavailable.iter().map(|why| format!("not measured: {at}: {why}")));
             let warnings = measured.iter().flat_map(|m| &m.warnings);

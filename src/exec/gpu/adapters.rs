@@ -160,8 +160,8 @@ pub(super) async fn choose(choice: &Choice) -> Result<(Adapter, AdapterSummary)>
     let summaries: Vec<AdapterSummary> = adapters.iter().enumerate().map(|(i, a)| summarize(i, a)).collect();
     if summaries.is_empty() {
         return Err(Error::Adapter(
-            "no GPU adapter found: install a Vulkan driver (Mesa's software one: apt install mesa-vulkan-drivers), \
-             or use --device cpu"
+            "no GPU adapter found: there is no Vulkan driver, or it failed; install one (Mesa's software one: apt install \
+             mesa-vulkan-drivers), look at the driver with vulkaninfo, or use --device cpu"
                 .into(),
         ));
     }

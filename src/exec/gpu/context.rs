@@ -2,11 +2,12 @@
 
 use super::adapters::{AdapterSummary, Choice, choose};
 use super::contain::{contain, contain_future};
-use super::failure::{describe, lost, panicked};
+use super::failure::{describe, lost, panicked, panicked_opening};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::kernels::{Element, Kernel, Op};
-use crate::program::Limits;
+use crate::machine::free_memory;
+use crate::program::{Host, Limits};
 use crate::text;
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
@@ -144,7 +145,10 @@ impl Gpu {
         };
         // In a future of its own: natively the call does the work, and not what it returns.
         let opened = contain_future(async { adapter.request_device(&descriptor).await }).await;
-        let opened = opened.and_then(|opened| opened.map_err(|error| text::first_lines(error)));
+        let opened = match opened {
+            Ok(opened) => opened.map_err(|error| text::first_lines(error)),
+            Err(panic) => Err(panicked_opening(&panic)),
+        };
         drop_contained(adapter);
         let (device, queue) = opened.map_err(|why| {
             let why = why.trim_end_matches('.');
@@ -201,6 +205,11 @@ impl Gpu {
         &self.inner.handles.queue
     }
 
+    /// Whether it computes in this process's memory: a browser's adapter has a process of its own.
+    pub(super) fn on_host(&self) -> bool {
+        self.inner.summary.software && cfg!(not(target_arch = "wasm32"))
+    }
+
     /// Whether kernels that can read their inputs from textures do so.
     pub fn reads_textures(&self) -> bool {
         self.reads_textures
@@ -212,15 +221,17 @@ impl Gpu {
         cfg!(not(target_arch = "wasm32")) && status.is_ok_and(|s| s.is_ok_and(|s| s.is_queue_empty()))
     }
 
-    /// wgpu does not tell how much memory is free; the driver's refusal becomes an error when buffers are made.
+    /// Of hardware wgpu does not tell how much memory is free; the driver's refusal becomes an error when buffers are made.
+    /// A software adapter takes the host's memory, and the system may end a process that takes too much of it.
     pub fn memory_limits(&self) -> Limits {
         let limits = self.device().limits();
         let most = limits.max_storage_buffer_binding_size;
+        let host = self.on_host().then_some(Host::Software { textures: self.reads_textures });
         Limits {
             max_binding: most,
             max_buffer: limits.max_buffer_size,
-            memory: None,
-            host: None,
+            memory: host.and_then(|_| free_memory()),
+            host,
             beside: 0,
             along: |_| 0,
         }

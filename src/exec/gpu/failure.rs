@@ -2,10 +2,13 @@
 
 use crate::text::first_lines;
 
+/// What to do where memory runs out, whether the command at hand has a batch or not.
+const LESS: &str = "end other programs that use it, or give it less to do, as with a smaller batch";
+
 /// Says of an error what it is and what to do. `what` is what was asked of the device, as "kernel pool.forward".
 pub(super) fn describe(error: &wgpu::Error, what: &str) -> String {
     match error {
-        wgpu::Error::OutOfMemory { .. } => format!("the device is out of memory for {what}: choose a smaller batch"),
+        wgpu::Error::OutOfMemory { .. } => format!("the device is out of memory for {what}: {LESS}"),
         wgpu::Error::Validation { description, .. } => format!(
             "the device refused {what}, which is a fault of Glassnet or of the driver; report it with this text: {}",
             first_lines(description)
@@ -21,7 +24,7 @@ pub(super) fn describe(error: &wgpu::Error, what: &str) -> String {
 pub(super) fn lost(message: &str) -> String {
     let message = first_lines(message);
     if message.to_lowercase().contains("memory") {
-        return format!("the device ran out of memory and was lost ({message}): choose a smaller batch");
+        return format!("the device ran out of memory and was lost ({message}): {LESS}");
     }
     format!(
         "the device was lost ({message}): its driver stopped, or the system took it away; run this again, or compute on \
@@ -29,13 +32,20 @@ pub(super) fn lost(message: &str) -> String {
     )
 }
 
-/// Says that wgpu or the driver panicked.
+/// Says that wgpu or the driver panicked. wgpu panics with words about its own insides, which only the log gets.
 pub(super) fn panicked(text: &str) -> String {
     // wgpu's words for a device that was lost while it waited.
     if text.contains("device is lost") {
         return lost("Device is lost");
     }
-    format!("the driver failed: {text}; run this again, or compute on the cpu")
+    log::debug!("a panic in wgpu or the driver: {text}");
+    "the driver ran out of memory or failed; run this again, or compute on the cpu".into()
+}
+
+/// Says that wgpu or the driver panicked while a device was opened.
+pub(super) fn panicked_opening(text: &str) -> String {
+    log::debug!("a panic while the device was opened: {text}");
+    "the driver ran out of memory or failed while the device was opened".into()
 }
 
 #[cfg(test)]
@@ -59,6 +69,9 @@ mod tests {
     #[test]
     fn a_lost_device_is_told_from_one_without_memory() {
         assert!(lost("Out of memory").contains("smaller batch"));
+        for said in [panicked("buckets are not empty"), panicked_opening("buckets are not empty")] {
+            assert!(said.contains("out of memory or failed") && !said.contains("buckets"), "{said}");
+        }
         assert!(!lost("Device is lost").contains("batch"));
         assert!(
             panicked("Error in Device::poll: Validation Error / Caused by: / Parent device is lost")

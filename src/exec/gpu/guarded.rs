@@ -49,6 +49,10 @@ impl Executor for GpuExecutor {
         self.engine.memory()
     }
 
+    fn frees(&self) -> u64 {
+        if self.gpu.on_host() { self.engine.memory() } else { 0 }
+    }
+
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
         let GpuExecutor { gpu, engine } = self;
         gpu.contain(|| engine.write(buffer, words))
