@@ -56,7 +56,7 @@ impl Limits {
 /// What a thread keeps whatever it works on: im2col blocks and panels of matrix products.
 const THREAD: u64 = 1 << 20;
 /// What a software driver takes beside buffers: compiled shaders, and staging.
-const DRIVER: u64 = 64 << 20;
+const DRIVER: u64 = 32 << 20;
 
 impl Program {
     /// Bytes of all buffers.
@@ -273,6 +273,17 @@ mod tests {
             // What is freed first counts.
             assert!(Program::lower_within(&network, &options, &limits.freed(64 << 30)).is_ok());
         }
+    }
+
+    #[test]
+    fn a_software_gpu_takes_the_hosts_memory_and_more_with_textures() {
+        let (network, options) = training(500);
+        let program = Program::lower(&network, &options).expect("it lowers");
+        let [buffers, textures] = [false, true].map(|textures| program.footprint(Some(Host::Software { textures })));
+        assert!(program.memory() < buffers && buffers < textures, "{buffers} {textures}");
+        let limits = Limits { host: Some(Host::Software { textures: true }), ..host(textures) };
+        assert!(Program::lower_within(&network, &options, &limits).is_ok());
+        assert!(Program::lower_within(&network, &options, &limits.beside(1)).is_err());
     }
 
     #[test]
