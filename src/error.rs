@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused to read, write or create something.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", crate::text::path(path))]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     /// A data set is missing, damaged or does not fit the network.
     #[error("{0}")]

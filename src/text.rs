@@ -2,9 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::path::Path;
 
 /// The most characters of one quoted value.
 const MAX_QUOTED: usize = 80;
+
+/// The most characters of a path.
+const MAX_PATH: usize = 1024;
 
 /// The most characters of another library's message.
 const MAX_MESSAGE: usize = 320;
@@ -64,6 +68,11 @@ pub fn listed<T: Display>(names: impl IntoIterator<Item = T>, most: usize) -> St
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
     }
+}
+
+/// A path as a message names it: in one line, and where no system would take it, cut in its middle.
+pub fn path(path: &Path) -> String {
+    shorten(&one_line(&path.display().to_string()), MAX_PATH, MAX_PATH / 2)
 }
 
 /// Another library's message as ours include it: in one line, without control characters, each value that it quotes cut

@@ -211,11 +211,34 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
     assert!(page().expect("a page").contains("glassnet-updates\" content=\"2, finished\""));
     assert!(!resume(&[]).contains("made now"), "a page that is there is kept");
 
+    for cut in [whole.len() - 40, 2000] {
+        fs::write(run.join("report.html"), &whole[..cut]).expect("a cut page");
+        assert!(resume(&[]).contains("made now"));
+        assert!(page().expect("a page").trim_end().ends_with("</html>"));
+    }
+    let model = fs::read(run.join("model.safetensors")).expect("the model");
+    fs::remove_file(run.join("model.safetensors")).expect("no model");
+    assert!(resume(&[]).contains("its model is made again from the checkpoint"));
+    assert_eq!(fs::read(run.join("model.safetensors")).expect("the model"), model);
+    assert!(resume(&["--tensorboard"]).contains("events   ") && run.join("tensorboard").is_dir());
+
     // One of an earlier end is no report of this one.
     glassnet(&["train", "--steps", "4", "--resume"]).arg(&run).assert().success();
     fs::write(run.join("report.html"), whole).expect("the older page");
     assert!(resume(&[]).contains("of an earlier end"));
     assert!(page().expect("a page").contains("content=\"4, finished\""));
+
+    #[cfg(unix)]
+    {
+        fs::remove_file(run.join("report.html")).expect("no page");
+        let made = std::process::Command::new("mkfifo").arg(run.join("report.html")).status();
+        assert!(made.expect("mkfifo").success());
+        assert_fails_with(glassnet(&["train", "--resume"]).arg(&run), &["report.html is in the way", "move it"]);
+    }
+    fs::rename(place.path("data"), place.path("elsewhere")).expect("it is renamed");
+    let gone = ["the run's data was in", "config.toml says", "name its new folder with --data-dir"];
+    assert_fails_with(glassnet(&["train", "--resume"]).arg(&run), &gone);
+    assert_fails_with(glassnet(&["report"]).arg(&run), &gone);
 }
 
 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use glassnet::data::Dataset;
 use glassnet::evaluate::Evaluation;
 use glassnet::exec::Device;
 use glassnet::formats::Target;
-use glassnet::report::tensorboard::Events;
+use glassnet::report::tensorboard::{self, Events};
 use glassnet::report::{History, Report, Run, updates_mark};
 use glassnet::train::{RunConfig, RunFolder, Settings};
 use glassnet::{Error, Result};
@@ -20,6 +20,9 @@ use std::time::Instant;
 
 /// The page's name in a run folder.
 pub(super) const FILE: &str = "report.html";
+
+/// A longer file is no page of ours.
+const MOST_PAGE: u64 = 1 << 30;
 
 /// Write a run's report again
 ///
@@ -90,10 +93,10 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         .iter()
         .for_each(|why| note(format_args!("{why}; what is computed now is of the pictures as they are read now")));
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
-    let target = target.map_or_else(|| Target::new(&args.run.join(FILE), true), Ok)?.sparing(dataset.sources())?;
+    let target = target.map_or_else(|| own_page(&args.run), Ok)?.sparing(dataset.sources())?;
     let step = state.step;
     let run = Ran { folder: &args.run, config: &config, settings: &settings, dataset: &dataset, state };
-    let tensorboard = again(&device, run, &target, args.tensorboard)?;
+    let tensorboard = again(&device, run, Some(&target), args.tensorboard)?;
     let path = target.path();
     let folder = tensorboard.as_ref().map_or(String::new(), |path| format!("\nevents   {}", path.display()));
     let when = if finished { "" } else { ", of the checkpoint: the run has not come to its end" };
@@ -113,12 +116,15 @@ pub(super) struct Ran<'a> {
 }
 
 /// Makes the report of a run again, and the event files where they are wanted; returns the folder of those.
-pub(super) fn again(device: &Device, ran: Ran<'_>, to: &Target, tensorboard: bool) -> Result<Option<PathBuf>> {
+pub(super) fn again(device: &Device, ran: Ran<'_>, to: Option<&Target>, tensorboard: bool) -> Result<Option<PathBuf>> {
     let Ran { folder, config, settings, dataset, state } = ran;
     let history = History::read(&folder.join("metrics.jsonl"))?;
     let (summary, step, weights) = (state.summary.as_ref(), state.step, &state.weights[..]);
     let run = Run { folder, config, settings, dataset, history: &history, summary, step, weights };
-    let report = write(device, run, None, to)?;
+    let report = match to {
+        Some(to) => write(device, run, None, to)?,
+        None => pollster::block_on(Report::make(device, run, None))?,
+    };
     if !tensorboard {
         return Ok(None);
     }
@@ -136,8 +142,28 @@ pub(super) fn again(device: &Device, ran: Ran<'_>, to: &Target, tensorboard: boo
 pub(super) fn is_current(folder: &Path, step: u64) -> bool {
     let path = folder.join(FILE);
     // Opening a pipe would wait for whoever writes to it.
-    let page = path.is_file().then(|| std::fs::read_to_string(&path).ok()).flatten();
-    page.is_some_and(|page| page.contains(&updates_mark(step, true)))
+    let is_page = path.metadata().is_ok_and(|found| found.is_file() && found.len() < MOST_PAGE);
+    let page = is_page.then(|| std::fs::read_to_string(&path).ok()).flatten();
+    page.is_some_and(|page| page.contains(&updates_mark(step, true)) && page.trim_end().ends_with("</html>"))
+}
+
+/// Where the report of a run goes in its folder.
+///
+/// # Errors
+/// As [`Target::new`], and [`Error::Settings`] for what is no regular file, since writing to a pipe would wait for a reader.
+pub(super) fn own_page(folder: &Path) -> Result<Target> {
+    let path = folder.join(FILE);
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        let path = path.display();
+        return Err(Error::Settings(format!("{path} is in the way: it is no regular file; move it, then try again")));
+    }
+    Target::new(&path, true)
+}
+
+/// Whether a run's folder has event files of Glassnet.
+pub(super) fn has_events(folder: &Path) -> bool {
+    let files = std::fs::read_dir(folder.join(tensorboard::FOLDER)).into_iter().flatten().flatten();
+    files.into_iter().any(|file| file.file_name().to_string_lossy().ends_with(".glassnet"))
 }
 
 /// Makes the report of a run and writes it.

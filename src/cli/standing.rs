@@ -3,7 +3,7 @@
 use glassnet::formats::{load_checkpoint, load_model};
 use glassnet::net::{Network, Parameters};
 use glassnet::program::{Options, Program, Source};
-use glassnet::train::{RunFolder, Settings, Summary};
+use glassnet::train::{RunFolder, Settings, State, Summary};
 use glassnet::{Error, Result};
 use std::path::Path;
 
@@ -48,6 +48,14 @@ impl Standing {
         let model = load_model(path)?;
         check(path, &model.network, &settings.network)?;
         Ok(Standing { step: summary.steps, weights: model.parameters, summary: Some(summary) })
+    }
+}
+
+/// What validation and the test use of a checkpoint of the run in `folder`.
+pub(super) fn weights_of(state: &State, settings: &Settings, folder: &Path) -> Result<Vec<Parameters>> {
+    match state.average.is_empty() {
+        true => Ok(state.parameters.clone()),
+        false => split(&settings.network, &state.average, &folder.join("checkpoint.safetensors")),
     }
 }
 

@@ -5,14 +5,14 @@ use super::live::{self, LiveArgs};
 use super::options::{self, DataArgs, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, note};
 use super::report;
-use super::standing::Standing;
+use super::standing::{self, Standing};
 use super::train_reporter::{Reporter, begin_events};
 use super::train_view::View;
 use clap::Args;
 use glassnet::data::{Dataset, DatasetName, Examples, HeldOut, Origin};
 use glassnet::evaluate::crops;
 use glassnet::exec::Device;
-use glassnet::formats::{Target, load_extra};
+use glassnet::formats::{load_extra, load_model};
 use glassnet::live::Live;
 use glassnet::net::{ScheduleName, TrainerName};
 use glassnet::report::tensorboard::Events;
@@ -385,15 +385,31 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
             false => note("this run has come to its end; --epochs or --steps with a larger number lets it go on"),
             true => note("this run has stopped early: its validation loss had not fallen for --patience epochs"),
         }
-        if !args.no_report && !report::is_current(folder.path(), step) {
-            note("its report is missing, or of an earlier end; it is made now");
+        let model = folder.path().join("model.safetensors");
+        if let Some(state) = &state
+            && let Err(error) = load_model(&model)
+        {
+            note(format_args!("its model is made again from the checkpoint: {error}"));
+            let weights = standing::weights_of(state, &settings, folder.path())?;
+            folder.save_model(&settings, &dataset.provenance(), step, &weights)?;
+        }
+        let page = !args.no_report && !report::is_current(folder.path(), step);
+        let events = args.tensorboard && !report::has_events(folder.path());
+        if page || events {
+            if page {
+                note("its report is missing, cut, or of an earlier end; it is made now");
+            }
             let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
             let state = Standing::read(&folder, &settings)?;
-            let target = Target::new(&folder.path().join(report::FILE), true)?;
+            let target = page.then(|| report::own_page(folder.path())).transpose()?;
             let ran =
                 report::Ran { folder: folder.path(), config: &config, settings: &settings, dataset: &dataset, state };
-            report::again(&device, ran, &target, args.tensorboard)?;
-            note(format_args!("report   {}", target.path().display()));
+            if let Some(events) = report::again(&device, ran, target.as_ref(), events)? {
+                note(format_args!("events   {}", events.display()));
+            }
+            if let Some(target) = target {
+                note(format_args!("report   {}", target.path().display()));
+            }
         }
         output.result(&summary, format_args!("test accuracy {:.2} %", 100.0 * summary.test_accuracy))?;
         return Ok(None);
@@ -402,7 +418,8 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     if device.info().executor != config.device.executor || device.info().name != config.device.name {
         note(format_args!(
             "this run began on {} ({}): on another device it goes on, but not with the same bits",
-            config.device.name, config.device.executor
+            text::cut(&config.device.name),
+            text::cut(&config.device.executor)
         ));
     }
     match changes {
@@ -440,6 +457,15 @@ pub(super) fn resumed_data(
     let recorded = recorded(run);
     check_dataset(run, config, &recorded)?;
     let data = where_data_is(asked, config)?;
+    let given = asked.data_dir.is_some() || asked.images.is_some();
+    if let Some(folder) = data.images.as_ref().or(data.data_dir.as_ref()).filter(|folder| !given && !folder.is_dir()) {
+        let (folder, option) = (text::path(folder), if data.images.is_some() { "--images" } else { "--data-dir" });
+        let file = run.join("config.toml");
+        return Err(Error::Settings(format!(
+            "the run's data was in {folder}, as {} says, and is not there: put it back, or name its new folder with {option}",
+            file.display()
+        )));
+    }
     let mut dataset = options::dataset(&data, None, &settings.network, output)?;
     if config.validation == HeldOut::AtRandom {
         dataset = dataset.held_out_at_random();

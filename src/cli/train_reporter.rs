@@ -7,7 +7,6 @@ use super::output::{Output, note, unless_hung_up};
 use super::train_view::View;
 use glassnet::data::Dataset;
 use glassnet::exec::Device;
-use glassnet::formats::Target;
 use glassnet::live::Live;
 use glassnet::report::tensorboard::Events;
 use glassnet::report::{self, History};
@@ -173,7 +172,8 @@ impl Reporter<'_> {
             weights: &outcome.weights,
         };
         let path = folder.join(super::report::FILE);
-        let report = super::report::write(self.device, run, Some(outcome.test.clone()), &Target::new(&path, true)?)?;
+        let report =
+            super::report::write(self.device, run, Some(outcome.test.clone()), &super::report::own_page(folder)?)?;
         if let Some(events) = &mut self.events {
             super::report::pictures(events, &report)?;
         }
