@@ -102,6 +102,36 @@ fn a_restart_marker_out_of_order_is_damage() {
     }
 }
 
+#[test]
+fn what_is_wrong_with_a_picture_is_said_in_plain_words() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("a");
+    let message = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        read(path.as_path()).unwrap_err().to_string()
+    };
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::GrayImage::from_fn(20, 20, |x, y| image::Luma([(x * y) as u8]))
+        .write_to(&mut png, image::ImageFormat::Png)
+        .unwrap();
+    let mut png = png.into_inner();
+    let data = png.windows(4).position(|word| word == b"IDAT").unwrap();
+    let end = png.windows(4).position(|word| word == b"IEND").unwrap();
+    png[end - 5] ^= 1;
+    let told = message(&png);
+    assert!(told.contains("is damaged: a checksum in it is wrong") && !told.contains("ChunkType"), "{told}");
+    png.drain(data - 4..end - 4);
+    let told = message(&png);
+    assert!(told.contains("is damaged: its parts are wrong") && !told.contains("chunk"), "{told}");
+    // With one component the factors change nothing, so the file stays valid.
+    let mut jpeg = files(&golden())["grey.jpg"].clone();
+    let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 11] = 0x31;
+    assert!(message(&jpeg).contains("is a picture of a kind that is not read: a JPEG with a sampling factor of 3"));
+    jpeg[frame + 4] = 12;
+    assert!(message(&jpeg).contains("not read: a JPEG with more or fewer than 8 bits a sample"));
+}
+
 /// Two classes, grey on the left or on the right, and two files that were cut.
 struct Place {
     folder: TempDir,

@@ -127,8 +127,24 @@ fn png(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
     let refused = |error: png::DecodingError| match error {
         png::DecodingError::LimitsExceeded => Refusal::TooLarge,
         png::DecodingError::IoError(_) => Refusal::Truncated,
-        error => Refusal::Damaged(text::message(error)),
+        error => {
+            log::debug!("a PNG is refused: {error}");
+            let raw = error.to_string();
+            let told = [
+                ("CRC error", "a checksum in it is wrong, so bytes were changed or lost"),
+                ("deflate", "its packed pixels cannot be unpacked"),
+                ("enough data", "it has fewer pixels than its header says"),
+                ("palette", "its palette is missing or too short"),
+                ("dimensions", "its width or height is 0"),
+            ];
+            let known = told.into_iter().find(|(part, _)| raw.contains(part));
+            Refusal::Damaged(known.map_or("its parts are wrong or in the wrong order", |(_, told)| told).into())
+        }
     };
+    // Apple's tools write these into programs for its telephones.
+    if bytes.get(12..16) == Some(b"CgBI") {
+        return Err(Refusal::Unsupported("a PNG with Apple's changes, CgBI".into()));
+    }
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: most });
     decoder.ignore_checksums(false);
     decoder.set_ignore_text_chunk(true);
@@ -155,11 +171,29 @@ const ARITHMETIC: &str = "a JPEG that is neither baseline nor progressive, or ha
 
 fn jpeg(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
     use zune_jpeg::errors::DecodeErrors;
-    let refused = |error: DecodeErrors| match error {
-        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => Refusal::Truncated,
-        DecodeErrors::Unsupported(what) => Refusal::Unsupported(text::message(format_args!("{what:?}"))),
-        DecodeErrors::Format(why) if why.contains("not supported") => Refusal::Unsupported(ARITHMETIC.into()),
-        error => Refusal::Damaged(text::message(format!("{error:?}").trim_matches('"'))),
+    let refused = |error: DecodeErrors| {
+        log::debug!("a JPEG is refused: {error}");
+        let damaged = |what: &str| Refusal::Damaged(what.into());
+        match error {
+            DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => Refusal::Truncated,
+            DecodeErrors::Unsupported(_) => Refusal::Unsupported(ARITHMETIC.into()),
+            DecodeErrors::Format(why) if why.contains("not supported") || why.contains("Unsupported") => {
+                Refusal::Unsupported(ARITHMETIC.into())
+            }
+            DecodeErrors::Format(why) if why.contains("not a power of two(3)") => {
+                Refusal::Unsupported("a JPEG with a sampling factor of 3".into())
+            }
+            DecodeErrors::SofError(why) if why.contains("bits of precision") => {
+                Refusal::Unsupported("a JPEG with more or fewer than 8 bits a sample".into())
+            }
+            DecodeErrors::HuffmanDecode(_) => damaged("its Huffman codes are wrong"),
+            DecodeErrors::DqtError(_) => damaged("its quantization tables are wrong"),
+            DecodeErrors::SosError(_) => damaged("the header of a scan is wrong"),
+            DecodeErrors::SofError(_) => damaged("its frame header is wrong"),
+            DecodeErrors::ZeroError => damaged("its width or height is 0"),
+            DecodeErrors::MCUError(_) => damaged("its coded data is wrong"),
+            _ => damaged("its parts are wrong or in the wrong order"),
+        }
     };
     let options = DecoderOptions::default().set_max_width(MAX_SIDE).set_max_height(MAX_SIDE);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options.set_strict_mode(false));
@@ -191,6 +225,15 @@ fn jpeg(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
 
 /// RGB or grey pixels by another decoder, slower and right on rare codings.
 fn rare(bytes: &[u8], length: usize) -> Result<Vec<u8>, Refusal> {
-    let decoded = jpeg_decoder::Decoder::new(bytes).decode().map_err(|error| Refusal::Damaged(text::message(error)))?;
+    let decoded = jpeg_decoder::Decoder::new(bytes).decode().map_err(|error| {
+        log::debug!("a JPEG is refused: {error}");
+        match error {
+            jpeg_decoder::Error::Unsupported(_) => {
+                Refusal::Unsupported("a JPEG with unusual colours or sampling".into())
+            }
+            jpeg_decoder::Error::Io(_) => Refusal::Truncated,
+            _ => Refusal::Damaged("its coded data is wrong".into()),
+        }
+    })?;
     if decoded.len() == length { Ok(decoded) } else { Err(Refusal::Unsupported("a JPEG with unusual colours".into())) }
 }
