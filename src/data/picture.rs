@@ -157,19 +157,20 @@ fn grey(picture: &DynamicImage) -> GrayImage {
     }
 }
 
-/// Whether a picture is in colour: one pixel in a hundred has channels further apart than noise and JPEG push them.
+/// Whether a picture is in colour: more than a handful of its pixels have channels clearly apart, 8 and one in 10,000, or
+/// one in eight of a tiny picture. A thing of one colour may be a small part of a picture and still be what it shows.
 pub fn is_coloured(picture: &DynamicImage) -> bool {
-    const APART: u8 = 16;
-    const LOOKED_AT: usize = 10_000;
+    // A grey JPEG that is saved in colour has chroma of 0, or what rounding makes of it; a tint by 12 levels that was
+    // saved as JPEG comes back with 10 and more.
+    const APART: u8 = 8;
     let DynamicImage::ImageRgb8(colours) = picture else { return false };
-    // An odd step, so that not every pixel is in the same few columns.
-    let step = (colours.pixels().len() / LOOKED_AT) | 1;
+    let count = colours.pixels().len();
+    let handful = (count / 8).min(8).max(count / 10_000);
     let apart = |pixel: &&image::Rgb<u8>| {
         let [r, g, b] = pixel.0;
         r.max(g).max(b) - r.min(g).min(b) > APART
     };
-    let seen = colours.pixels().step_by(step);
-    100 * seen.clone().filter(apart).count() > seen.len()
+    colours.pixels().filter(apart).nth(handful).is_some()
 }
 
 /// The middle of the picture in the proportions of `shape`, H, W and C, resized to it; `H*W*C` bytes.
@@ -396,6 +397,35 @@ mod tests {
             let picture: DynamicImage = RgbImage::from_pixel(2, 1, image::Rgb(colour)).into();
             assert_eq!(fit(&picture, [1, 2, 1]), [luma; 2], "{colour:?}");
         }
+    }
+
+    #[test]
+    fn a_picture_is_in_colour_where_some_pixels_clearly_are() {
+        let square = |side: u32, colour: [u8; 3]| {
+            let inside = |x, y| (20..20 + side).contains(&x) && (20..20 + side).contains(&y);
+            let picture = RgbImage::from_fn(64, 64, |x, y| image::Rgb(if inside(x, y) { colour } else { [128; 3] }));
+            is_coloured(&picture.into())
+        };
+        assert_eq!([square(6, [255, 0, 0]), square(6, [120, 128, 132]), square(3, [0, 0, 255])], [true; 3]);
+        assert_eq!([square(2, [255, 0, 0]), square(40, [124, 128, 132])], [false; 2]);
+        let textured = |tint: u8| {
+            let pixel = |x: u32, y: u32| {
+                let value = (x * 37 + y * y * 11) % 200 + 20;
+                image::Rgb([value as u8 + tint / 2, value as u8, value as u8 - tint / 2])
+            };
+            DynamicImage::from(RgbImage::from_fn(64, 64, pixel))
+        };
+        // As a file that was saved, in any quality.
+        for quality in [30, 50, 75, 95] {
+            for (tint, expected) in [(0, false), (4, false), (12, true)] {
+                let mut bytes = Vec::new();
+                let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality);
+                textured(tint).write_with_encoder(encoder).unwrap();
+                let saved = decode::decode(&bytes, 255, MAX_DECODED).unwrap();
+                assert_eq!(is_coloured(&saved), expected, "quality {quality}, {tint} levels");
+            }
+        }
+        assert_eq!([0, 8, 12].map(|tint| is_coloured(&textured(tint))), [false, false, true]);
     }
 
     #[test]
