@@ -48,6 +48,14 @@ fn the_sets_are_found_by_their_names_in_any_case() {
         ["training", "validation", "testing"],
         ["training_set", "dev", "test_set"],
         ["seg_train", "val-images", "seg_test"],
+        ["train2017", "val2017", "test2017"],
+        ["01_train", "02_val", "03_test"],
+        ["TrainImages", "ValImages", "TestImages"],
+        ["pets_train", "pets_val", "pets_test"],
+        ["X_train", "X_val", "X_test"],
+        ["train_1", "val_1", "test_1"],
+        ["TrainingData", "DevData", "holdout"],
+        ["Train (1)", "Valid (1)", "Evaluation"],
     ] {
         let [a, b, c] = [train, validation, test].map(|set| [format!("{set}/cat 4"), format!("{set}/dog 3")]);
         let all: Vec<&str> = [&a, &b, &c].into_iter().flatten().map(String::as_str).collect();
@@ -88,6 +96,45 @@ fn folders_that_hold_only_the_data_set_are_looked_through() {
 }
 
 #[test]
+fn a_folder_with_company_is_looked_through() {
+    let folder = lay_out(&["inner/Train/cat 4", "inner/Train/dog 4", "inner/Test/cat 2", "inner/Test/dog 2", "docs 0"]);
+    fs::write(folder.path().join("README.md"), "x").unwrap();
+    save(&folder.path().join("loose.png"), [1; 3]);
+    let found = ImageFolder::list(folder.path()).unwrap();
+    assert_eq!((sizes(&found), found.notes), ([8, 0, 4], vec!["left out, beside inner: docs, 1 picture".to_string()]));
+    let found =
+        listed(&["inner/train/cat 5", "inner/train/dog 5", "inner/valid/cat 2", "inner/valid/dog 2", "inner 1"]);
+    assert_eq!(sizes(&found), [8, 4, 2]);
+    assert_eq!(found.notes, ["left out, beside train: 1 picture"]);
+    assert_eq!(sizes(&listed(&["inner/cat 5", "inner/dog 5", "labels/cat 0", ". 1"])), [8, 0, 2]);
+    let flat = refusal(&["train/images 4", "test/images 3"]);
+    assert!(flat.contains("train holds 4 pictures, test 3 pictures, and train has no class folders"), "{flat}");
+}
+
+#[test]
+fn flat_sets_are_no_classes_whatever_they_are_called() {
+    for [train, other] in [
+        ["train2017", "val2017"],
+        ["TrainImages", "TestImages"],
+        ["pets_train", "pets_test"],
+        ["train_1", "test_1"],
+        ["Train (1)", "Eval (1)"],
+    ] {
+        let message = refusal(&[&format!("{train} 4"), &format!("{other} 3")]);
+        assert!(message.contains(&format!("{train} has no class folders")), "{message}");
+    }
+    let beside = refusal(&["train 3", "test 3", "car 3"]);
+    assert!(beside.contains("has test and train, which look like sets, beside car"), "{beside}");
+    let several = refusal(&["cats_train/a 1", "cats_test/a 1", "dogs_train/a 1", "dogs_test/a 1"]);
+    assert!(several.contains("the sets of several data sets"), "{several}");
+    assert_eq!(listed(&["test_tube 3", "beaker 3", "train 3"]).classes, ["beaker", "test_tube", "train"]);
+    assert_eq!(listed(&["test1 3", "test2 3"]).classes.len(), 2);
+    // An evaluation set is the test set, or the validation set where there is another test set.
+    let places = ["train/a 5", "train/b 5", "eval/a 1", "eval/b 1", "test/a 2", "test/b 2"];
+    assert_eq!((sizes(&listed(&places[..4])), sizes(&listed(&places))), ([10, 0, 2], [10, 2, 4]));
+}
+
+#[test]
 fn a_class_may_be_called_train_or_test() {
     assert_eq!(listed(&["bus 3", "train 3", "tram 3"]).classes, ["bus", "train", "tram"]);
     assert_eq!(listed(&["quiz 3", "test 3"]).classes, ["quiz", "test"]);
@@ -117,7 +164,7 @@ fn droppings_are_passed_over() {
 #[test]
 fn layouts_that_are_none_say_what_was_found_and_what_is_expected() {
     let flat = refusal(&["train 4", "test 3"]);
-    for part in ["train holds 4 pictures, test 3 pictures", "train has no class folders", "train/CLASS/PICTURE"] {
+    for part in ["train holds 4 pictures, test 3 pictures", "train has no class folders", "FOLDER/train/CLASS/*.png"] {
         assert!(flat.contains(part), "{part} not in: {flat}");
     }
     assert!(refusal(&[". 4"]).contains("holds 4 pictures and no folders"));
@@ -128,7 +175,10 @@ fn layouts_that_are_none_say_what_was_found_and_what_is_expected() {
     let two = refusal(&["train/cat 4", "train/dog 4", "val/cat 1", "valid/cat 1"]);
     assert!(two.contains("both val and valid") && two.contains("keep one"), "{two}");
     let deep = refusal(&["cat/train 4", "cat/test 4", "dog/train 4", "dog/test 4"]);
-    assert!(deep.contains("cat holds no picture itself, only folders (test, train)"), "{deep}");
+    assert!(deep.contains("cat holds no picture itself, only folders (test, train): sets inside of a class"), "{deep}");
+    for nested in [refusal(&["x/a 2", "x/b 2", "y/a 2", "y/b 2"]), deep] {
+        assert!(nested.contains("FOLDER/CLASS/*.png") && !nested.contains("directly into"), "{nested}");
+    }
     for set in ["val", "test"] {
         let stranger = refusal(&["train/cat 4", "train/dog 4", &format!("{set}/cat 2"), &format!("{set}/owl 2")]);
         assert!(stranger.contains("owl is a class that") && stranger.contains("does not have"), "{stranger}");
@@ -210,6 +260,18 @@ fn the_pictures_choose_the_network() {
     assert!(told.contains("the pictures are in colour: training convnetjs-cifar10"), "{told}");
     assert!(config("colour").contains("convnetjs-cifar10"));
     text(&mut train(&grey, "grey"));
+    // Grey but for a square of 6 x 6 pixels in 64 x 64.
+    let small = ten(false);
+    for class in 0..10 {
+        for index in 0..12 {
+            let inside = |x, y| (9..15).contains(&x) && (9..15).contains(&y);
+            let picture =
+                RgbImage::from_fn(64, 64, |x, y| Rgb(if inside(x, y) { [255, 20 * class, 0] } else { [128; 3] }));
+            picture.save(small.path().join(format!("c{class}/{index}.png"))).unwrap();
+        }
+    }
+    text(&mut train(&small, "small"));
+    assert!(config("small").contains("convnetjs-cifar10"));
     assert!(config("grey").contains("convnetjs-mnist"));
     let assert = train(&colour, "dropped").args(["--preset", "convnetjs-mnist"]).assert().success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();

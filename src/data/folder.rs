@@ -13,8 +13,9 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::idx::MAX_BYTES;
-use super::layout::{ENDINGS_NAMED, Layout, counted, entries, file_name, foreign, is_picture};
+use super::layout::{ENDINGS_NAMED, EXPECTED, Layout, counted, entries, file_name, foreign, is_picture};
 use super::picture::{self, Opened, Problem};
+use super::roles::holds_sets;
 use super::{Dataset, DatasetName, Division, Examples, HeldOut, Origin, Progress};
 use crate::{Error, Result, text};
 
@@ -185,14 +186,15 @@ impl ImageFolder {
         (!lacking.is_empty()).then(|| lacking.join("; "))
     }
 
-    /// Whether the pictures are in colour, by up to 64 of the training set: more than one in ten that can be read is.
+    /// Whether the pictures are in colour, by up to 64 of the training set: more than one in twenty that can be read is,
+    /// so that one class of ten is enough.
     pub fn is_coloured(&self) -> bool {
         const LOOKED_AT: usize = 64;
         let step = self.train.len().div_ceil(LOOKED_AT).max(1);
         let files: Vec<&PathBuf> = self.train.iter().step_by(step).map(|(file, _)| file).collect();
         let read = |file: &&PathBuf| Some(picture::is_coloured(&Opened::open(&***file).ok()?.decode().ok()?));
         let coloured: Vec<bool> = files.par_iter().filter_map(read).collect();
-        10 * coloured.iter().filter(|coloured| **coloured).count() > coloured.len()
+        20 * coloured.iter().filter(|coloured| **coloured).count() > coloured.len()
     }
 
     /// Reads all pictures, in as many threads as there are processors, and fits each to `shape`, H, W and C. With `skip`,
@@ -390,11 +392,13 @@ fn without_pictures(class: &Path) -> Result<String> {
         ([], [_, ..]) => {
             let names: Vec<String> = folders.iter().map(|path| file_name(path)).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            format!(
-                "the class folder {shown} holds no picture itself, only folders ({}); put the pictures directly into the \
-                 class folder",
-                text::listed(&names, SHOWN)
-            )
+            let found =
+                format!("the class folder {shown} holds no picture itself, only folders ({})", text::listed(&names, SHOWN));
+            if holds_sets(&folders) {
+                format!("{found}: sets inside of a class; put the classes into the sets instead: {EXPECTED}")
+            } else {
+                format!("{found}, so it is no class; arrange the folders as expected, or name another one: {EXPECTED}")
+            }
         }
         _ if files.is_empty() => format!("the class folder {shown} is empty; add pictures, or take the folder out"),
         _ => format!("the class folder {shown} holds no picture; add files that end in {ENDINGS_NAMED}"),

@@ -1,11 +1,12 @@
 //! How a folder of pictures is laid out: where its class folders lie, and which folders are training, validation and test
-//! set. Names decide, in any case; folders that only hold another folder are looked through; what systems and programs
-//! leave behind is passed over.
+//! set. Names decide, as in [`super::roles`]; a folder that alone holds the sets or the classes is looked through; what
+//! systems and programs leave behind is passed over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Division;
+use super::roles::{Sets, says_nothing};
 use crate::{Error, Result};
 
 /// Endings of the files that are read.
@@ -38,40 +39,8 @@ const DROPPINGS: [&str; 11] = [
 /// Folders that are looked through on the way to the classes; a chain of links may have no end.
 const DEPTH: usize = 8;
 
-/// A set that a folder's name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Training,
-    Validation,
-    Test,
-}
-
-impl Role {
-    /// By a folder's name, such as `Train`, `valid` or `test_set`.
-    fn of(path: &Path) -> Option<Role> {
-        let name = file_name(path).to_lowercase();
-        let mut words = name.split(['_', '-', ' ', '.']).filter(|word| {
-            !["set", "data", "dataset", "split", "images", "imgs", "pictures", "seg", ""].contains(word)
-        });
-        let role = match words.next()? {
-            "train" | "training" | "trainset" | "traindata" | "trainingset" | "trn" => Role::Training,
-            "val" | "valid" | "validate" | "validation" | "valset" | "validset" | "validationset" | "dev" => {
-                Role::Validation
-            }
-            "test" | "tests" | "testing" | "testset" | "testdata" | "testingset" | "tst" => Role::Test,
-            _ => return None,
-        };
-        words.next().is_none().then_some(role)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Role::Training => "training",
-            Role::Validation => "validation",
-            Role::Test => "test",
-        }
-    }
-}
+/// Folders that are searched for a picture; links may lead in circles.
+const MOST_SEARCHED: usize = 1000;
 
 /// Where the class folders of each set lie.
 #[derive(Debug)]
@@ -85,28 +54,68 @@ pub(super) struct Layout {
 }
 
 /// What lies in one folder, without droppings.
-struct Inside {
-    folders: Vec<PathBuf>,
+pub(super) struct Inside {
+    pub folders: Vec<PathBuf>,
     /// Pictures in any format.
-    pictures: usize,
+    pub pictures: usize,
 }
 
 impl Inside {
-    fn of(folder: &Path) -> Result<Inside> {
+    pub(super) fn of(folder: &Path) -> Result<Inside> {
         let (folders, files): (Vec<_>, Vec<_>) = entries(folder)?.into_iter().partition(|path| path.is_dir());
         let pictures = files.iter().filter(|path| is_picture(path) || foreign(path).is_some()).count();
         Ok(Inside { folders, pictures })
     }
 
-    /// The only folder, where it holds folders and no pictures: neither is a class.
+    /// The only folder that pictures lie in or below, where it is no class: its pictures lie in folders of its own, or it
+    /// holds sets.
     fn wrapped(&self) -> Result<Option<&PathBuf>> {
-        let ([folder], 0) = (&self.folders[..], self.pictures) else { return Ok(None) };
+        let mut bearing = Vec::new();
+        for folder in &self.folders {
+            if bears_pictures(folder) {
+                bearing.push(folder);
+            }
+        }
+        let folder = match (&bearing[..], &self.folders[..]) {
+            ([folder], _) => *folder,
+            ([], [folder]) => folder,
+            _ => return Ok(None),
+        };
         let within = Inside::of(folder)?;
-        Ok((within.pictures == 0 && !within.folders.is_empty()).then_some(folder))
+        let sets = || Ok::<_, Error>(within.folders.len() > 1 && Sets::find(folder, &within)?.is_some());
+        Ok((!within.folders.is_empty() && (within.pictures == 0 || sets()?)).then_some(folder))
+    }
+
+    /// What lies in it besides `kept`: folders by name, and how many pictures.
+    fn besides(&self, kept: &[&PathBuf]) -> Vec<String> {
+        let folders = self.folders.iter().filter(|path| !kept.contains(path)).map(|path| file_name(path));
+        let loose = (self.pictures > 0).then(|| counted(self.pictures, "picture"));
+        folders.chain(loose).collect()
     }
 }
 
-const EXPECTED: &str = "the layout is CLASS/PICTURE, or train/CLASS/PICTURE with val and test beside train";
+/// Whether pictures lie in a folder or below it. What cannot be read, and what is too far spread to be searched, may.
+fn bears_pictures(folder: &Path) -> bool {
+    let (mut open, mut searched) = (vec![folder.to_path_buf()], 0);
+    while let Some(place) = open.pop() {
+        searched += 1;
+        let Ok(entries) = fs::read_dir(&place) else { return true };
+        if searched > MOST_SEARCHED {
+            return true;
+        }
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !is_dropping(path)) {
+            if path.is_dir() {
+                open.push(path);
+            } else if is_picture(&path) || foreign(&path).is_some() {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+pub(super) const EXPECTED: &str =
+    "the layout is FOLDER/CLASS/*.png, or FOLDER/train/CLASS/*.png and FOLDER/test/CLASS/*.png";
 
 impl Layout {
     /// Looks for the class folders in `folder`.
@@ -114,36 +123,20 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`] where a folder cannot be read; [`Error::Data`] where no layout fits, with what was found.
     pub fn find(folder: &Path) -> Result<Layout> {
-        let mut place = folder.to_path_buf();
+        let (mut place, mut notes) = (folder.to_path_buf(), Vec::new());
         for _ in 0..DEPTH {
             let inside = Inside::of(&place)?;
-            let of_role = |role| inside.folders.iter().filter(move |path| Role::of(path) == Some(role));
-            for role in [Role::Training, Role::Validation, Role::Test] {
-                let same: Vec<String> = of_role(role).map(|path| file_name(path)).collect();
-                if let ([first, second, ..], true) = (&same[..], of_role(Role::Training).next().is_some()) {
-                    return Err(Error::Data(format!(
-                        "{} has both {first} and {second}, and either could be the {} set; keep one of them",
-                        place.display(),
-                        role.name()
-                    )));
-                }
-            }
-            let [train, validation, test] =
-                [Role::Training, Role::Validation, Role::Test].map(|role| of_role(role).next());
-            match (train, validation.or(test)) {
-                (Some(train), Some(_)) => return Layout::split(folder, &inside, train, validation, test),
-                (None, Some(_)) if inside.folders.len() > 1 && inside.folders.iter().all(|p| Role::of(p).is_some()) => {
-                    let found: Vec<String> = inside.folders.iter().map(|path| file_name(path)).collect();
-                    return Err(Error::Data(format!(
-                        "{} has {} and no training set; add a folder train with a subfolder for each class",
-                        place.display(),
-                        found.join(" and ")
-                    )));
-                }
-                _ => {}
+            if let Some(sets) = Sets::find(&place, &inside)? {
+                return Layout::split(folder, &inside, &sets, notes);
             }
             match inside.wrapped()? {
-                Some(inner) => place = inner.clone(),
+                Some(inner) => {
+                    let others = inside.besides(&[inner]);
+                    if !others.is_empty() {
+                        notes.push(format!("left out, beside {}: {}", file_name(inner), others.join(", ")));
+                    }
+                    place = inner.clone();
+                }
                 None if inside.folders.is_empty() && inside.pictures > 0 => {
                     return Err(Error::Data(format!(
                         "{} holds {} and no folders, so nothing says what they show; sort them into a folder for each \
@@ -156,17 +149,11 @@ impl Layout {
             }
         }
         let division = Division { train: below(folder, &place), ..Division::default() };
-        Ok(Layout { train: place, validation: None, test: None, division, notes: Vec::new() })
+        Ok(Layout { train: place, validation: None, test: None, division, notes })
     }
 
-    fn split(
-        folder: &Path,
-        inside: &Inside,
-        train: &Path,
-        validation: Option<&PathBuf>,
-        test: Option<&PathBuf>,
-    ) -> Result<Layout> {
-        let mut notes = Vec::new();
+    fn split(folder: &Path, inside: &Inside, sets: &Sets, mut notes: Vec<String>) -> Result<Layout> {
+        let &Sets { train, validation, test } = sets;
         let classes = |set: &Path| -> Result<(PathBuf, Inside)> {
             let mut place = set.to_path_buf();
             for _ in 0..DEPTH {
@@ -175,14 +162,21 @@ impl Layout {
                     None => break,
                 }
             }
-            let inside = Inside::of(&place)?;
+            let mut inside = Inside::of(&place)?;
+            // Pictures in `train/images` are in no class either.
+            if let ([only], 0) = (&inside.folders[..], inside.pictures)
+                && says_nothing(only)
+            {
+                inside = Inside::of(only)?;
+                inside.folders.clear();
+            }
             Ok((place, inside))
         };
         let (place, within) = classes(train)?;
         if within.folders.is_empty() {
             let mut found = vec![format!("{} holds {}", file_name(train), counted(within.pictures, "picture"))];
             for set in [validation, test].into_iter().flatten() {
-                found.push(format!("{} {}", file_name(set), counted(Inside::of(set)?.pictures, "picture")));
+                found.push(format!("{} {}", file_name(set), counted(classes(set)?.1.pictures, "picture")));
             }
             return Err(Error::Data(format!(
                 "in {}, {}, and {} has no class folders, so nothing says what the pictures show; sort them into a folder \
@@ -210,8 +204,8 @@ impl Layout {
         };
         let validation = other(validation, "a tenth of the training set is held out for validation")?;
         let test = other(test, "a fifth of each class of the training set is the test set")?;
-        let others: Vec<String> =
-            inside.folders.iter().filter(|path| Role::of(path).is_none()).map(|path| file_name(path)).collect();
+        let kept: Vec<&PathBuf> = [Some(train), sets.validation, sets.test].into_iter().flatten().collect();
+        let others = inside.besides(&kept);
         if !others.is_empty() {
             notes.push(format!("left out, beside {}: {}", file_name(train), others.join(", ")));
         }
@@ -235,12 +229,14 @@ pub(super) fn counted(count: usize, what: &str) -> String {
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut paths: Vec<PathBuf> = read.map_err(Error::io("read the folder", folder))?;
-    paths.retain(|path| {
-        let name = file_name(path);
-        !name.starts_with('.') && !DROPPINGS.contains(&&name.to_lowercase()[..])
-    });
+    paths.retain(|path| !is_dropping(path));
     paths.sort_unstable();
     Ok(paths)
+}
+
+fn is_dropping(path: &Path) -> bool {
+    let name = file_name(path);
+    name.starts_with('.') || DROPPINGS.contains(&&name.to_lowercase()[..])
 }
 
 /// Whether a file's ending is one of those that are read.

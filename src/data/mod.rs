@@ -23,6 +23,7 @@ mod nature;
 pub mod obtain;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod picture;
+mod roles;
 pub mod sampler;
 pub mod split;
 pub mod synthetic;
