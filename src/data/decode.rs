@@ -11,7 +11,6 @@ use zune_core::options::DecoderOptions;
 
 use super::jpeg::{self, Coding, Flaw};
 use super::nature;
-use crate::text;
 
 /// Pixels on a side; a JPEG has no more.
 pub(super) const MAX_SIDE: usize = 65_535;

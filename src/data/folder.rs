@@ -392,8 +392,10 @@ fn without_pictures(class: &Path) -> Result<String> {
         ([], [_, ..]) => {
             let names: Vec<String> = folders.iter().map(|path| file_name(path)).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let found =
-                format!("the class folder {shown} holds no picture itself, only folders ({})", text::listed(&names, SHOWN));
+            let found = format!(
+                "the class folder {shown} holds no picture itself, only folders ({})",
+                text::listed(&names, SHOWN)
+            );
             if holds_sets(&folders) {
                 format!("{found}: sets inside of a class; put the classes into the sets instead: {EXPECTED}")
             } else {

@@ -146,7 +146,7 @@ impl Gpu {
         // In a future of its own: natively the call does the work, and not what it returns.
         let opened = contain_future(async { adapter.request_device(&descriptor).await }).await;
         let opened = match opened {
-            Ok(opened) => opened.map_err(|error| text::first_lines(error)),
+            Ok(opened) => opened.map_err(text::first_lines),
             Err(panic) => Err(panicked_opening(&panic)),
         };
         drop_contained(adapter);
