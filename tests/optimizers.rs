@@ -28,7 +28,7 @@ fn golden() -> Value {
 /// That of `make_optimizers.py`.
 fn gradient(step: u64) -> Vec<f32> {
     let value = |i: u64| {
-        let drawn = ((step * COUNT as u64 + i) * 2_654_435_761 + 12_345) % (1 << 32) >> 8;
+        let drawn = (((step * COUNT as u64 + i) * 2_654_435_761 + 12_345) % (1 << 32)) >> 8;
         (drawn as f32 - 8_388_608.0) / 16_777_216.0 / (1u32 << (i % 8)) as f32
     };
     (0..COUNT as u64).map(value).collect()

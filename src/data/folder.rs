@@ -1,9 +1,7 @@
-//! A folder of pictures as a data set: one subfolder per class, sorted by name, PNG and JPEG files in each. [`layout`]
+//! A folder of pictures as a data set: one subfolder per class, sorted by name, PNG and JPEG files in each. `layout.rs`
 //! finds the class folders of training, validation and test set. Where there is no test set, a fifth of every class of the
 //! training set is: the files whose names have the smallest SHA-256, so that a file stays on its side when others come or
 //! go.
-//!
-//! [`layout`]: super::layout
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

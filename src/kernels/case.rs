@@ -30,7 +30,7 @@ impl Tolerance {
 /// real limit, 65,535, takes millions of elements; one kernel has a case of that size (`relu`).
 const SPLIT: u32 = 3;
 
-/// These cases, and once more those whose names contain one of the texts, as if no dimension took more than [`SPLIT`]
+/// These cases, and once more those whose names contain one of the texts, as if no dimension took more than three
 /// workgroups.
 pub fn also_split(mut cases: Vec<Case>, which: &[&str]) -> Vec<Case> {
     let chosen = cases.iter().filter(|case| which.iter().any(|text| case.name.contains(text)));
