@@ -23,6 +23,7 @@ mod nature;
 pub mod obtain;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod picture;
+#[cfg(not(target_arch = "wasm32"))]
 mod roles;
 pub mod sampler;
 pub mod split;
