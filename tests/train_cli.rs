@@ -1108,7 +1108,7 @@ fn a_batch_that_cannot_fit_is_an_error_with_the_largest_that_would() {
     let mut command = place.train("run", &["--batch-size", "65535", "--json"]);
     assert_fails_with(
         command.arg("--net").arg(net),
-        &["batch size 65535 does not fit", "MiB", "largest batch size that fits is "],
+        &["batch size 65535 does not fit", "iB are needed", "largest batch size that fits is "],
     );
 }
 
