@@ -519,6 +519,20 @@ fn a_run_s_model_is_looked_at_with_the_run_s_own_data() {
     assert_eq!(document(&mut looked("eval", &[]))["examples"], json!(TEST));
     assert_eq!(document(&mut looked("eval", &["--dataset", "mnist"]))["examples"], json!(TEST));
     assert_eq!(document(&mut looked("inspect", &["--index", "3"]))["index"], json!(3));
+    // Whatever the model is called, and by a link from elsewhere.
+    fs::copy(place.path("run/model.safetensors"), place.path("run/mine.safetensors")).expect("a copy");
+    glassnet(&["convert"]).arg(place.path("run/model.safetensors")).arg(place.path("run/net.json")).assert().success();
+    let mut models = vec!["run/mine.safetensors", "run/net.json"];
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("run/mine.safetensors", place.path("link.safetensors")).expect("a link");
+        models.push("link.safetensors");
+    }
+    for model in models {
+        let mut command = glassnet(&["eval", "--device", "cpu", "--model"]);
+        without_data(command.arg(place.path(model)), place.folder.path());
+        assert_eq!(document(&mut command)["examples"], json!(TEST), "{model}");
+    }
     fs::rename(place.path("data"), place.path("moved")).expect("the data");
     let data = place.path("data").display().to_string();
     for (command, args) in [("eval", &[][..]), ("inspect", &["--index", "3"])] {

@@ -116,11 +116,17 @@ fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArg
     let own = model.extra["dataset"].as_str();
     let other = asked.dataset.is_some_and(|name| Some(name.as_str()) != own);
     let files = ["model.safetensors", "checkpoint.safetensors", "best.safetensors"];
-    let run = path.parent().map(|run| if run.as_os_str().is_empty() { Path::new(".") } else { run });
-    let run = run.filter(|run| files.iter().any(|file| path.ends_with(file)) && run.join("config.toml").is_file());
+    // A link to a run's model is that model.
+    let resolved = std::fs::canonicalize(path);
+    let beside = |path: &Path| {
+        let run = path.parent().map(|run| if run.as_os_str().is_empty() { Path::new(".") } else { run });
+        run.filter(|run| run.join("config.toml").is_file()).map(Path::to_path_buf)
+    };
+    let run = beside(path).or_else(|| resolved.ok().and_then(|path| beside(&path)));
     let Some(run) = run.filter(|_| !other && asked.data_dir.is_none() && asked.images.is_none()) else {
         return Ok(asked.clone());
     };
+    let run = run.as_path();
     let config = match RunFolder::read(run).and_then(|folder| folder.read_config()) {
         Ok(config) => config,
         Err(error) => {
@@ -128,6 +134,10 @@ fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArg
             return Ok(asked.clone());
         }
     };
+    // A file of another name may be somebody else's model that lies there.
+    if !files.iter().any(|file| path.ends_with(file)) && own != Some(config.dataset.as_str()) {
+        return Ok(asked.clone());
+    }
     check_dataset(run, &config, &model.extra)?;
     let gone = |folder: &Path, option: &str| {
         let config = run.join("config.toml");

@@ -59,6 +59,7 @@ pub const NAMED: &[Named] = &[
         "o.y * p.stride_y + p.kh - p.pad_y, p.h + 1u)",
     ),
     named("pool.backward", "p.stride_y + 1u, p.oh)", "p.stride_y + 1u, p.oh + 1u)"),
+    named("pool.backward_vec4", "first_window(i.y + p.pad_y", "first_window(i.y + p.pad_x"),
     named("conv.forward", "y >= i32(p.h)", "y > i32(p.h)"),
     named("conv_blocked.forward", "x < i32(p.w)", "x <= i32(p.w)"),
     named("conv_blocked.forward", "y < i32(p.h)", "y <= i32(p.h)"),
