@@ -443,6 +443,17 @@ fn what_cannot_be_is_refused_and_the_run_goes_on_with_the_same_bits() {
 }
 
 #[test]
+fn a_batch_is_no_larger_than_the_training_set() {
+    let settings = resolved(NET, &overrides("adam", Length::Steps(4)));
+    let changes = [Change::BatchSize(1000), Change::BatchSize(200)];
+    let mut script = Script::changes(&changes.map(|change| (2, change)));
+    run_on(&Device::Cpu, &settings, None, &mut script).expect("it trains");
+    let message = &script.refused.iter().map(|(_, why, _)| why.as_str()).collect::<Vec<_>>()[..];
+    assert!(matches!(message, [one] if one.contains("batch size 1000 is more than the training set's")), "{message:?}");
+    assert_eq!(script.changed.len(), 1);
+}
+
+#[test]
 fn pauses_single_steps_and_looks_change_nothing() {
     for device in devices() {
         let settings = resolved(NORMALISED, &Overrides { ema: Some(0.9), ..overrides("adam", Length::Epochs(2)) });

@@ -8,7 +8,7 @@ use glassnet::text::cut;
 use std::ffi::OsString;
 
 /// What is meant by options that no command of ours has.
-const MEANT: [(&[&str], &str); 12] = [
+const MEANT: [(&[&str], &str); 15] = [
     (&["--gpu", "--cuda", "--mps"], "to compute on the GPU, give --device gpu"),
     (&["--cpu", "--no-cuda", "--no-gpu"], "to compute on the processor, give --device cpu"),
     (
@@ -38,6 +38,9 @@ const MEANT: [(&[&str], &str); 12] = [
         "a tenth of the training set is held out for validation, unless --images has folders `train` and `val`",
     ),
     (&["--save", "--save-dir", "--output", "--output-dir", "-o"], "the file or folder to write is named with --out"),
+    (&["--betas", "--adam-betas"], "Adam's two are given one by one, as --beta1 0.9 --beta2 0.999"),
+    (&["--nesterov"], "--trainer nesterov takes Nesterov's momentum; --momentum says how much"),
+    (&["--optim", "--solver", "--opt"], "the rule that updates the weights is named with --trainer"),
     (&["--quiet", "-q", "--silent"], "with --json standard output has one document and nothing else"),
 ];
 
@@ -77,15 +80,22 @@ fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
         if let Some(before) = before.filter(|_| is_negative(text)) {
             before.push("=");
             before.push(text);
-        } else if text.starts_with("--") {
-            let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+        } else if let Some(option) = text.strip_prefix("--").or_else(|| word(text)) {
+            let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
             let name = name.replace('_', "-").to_ascii_lowercase();
-            spelled.push(value.map_or(name.clone(), |value| format!("{name}={value}")).into());
+            spelled.push(value.map_or(format!("--{name}"), |value| format!("--{name}={value}")).into());
         } else {
             spelled.push(argument);
         }
     }
     spelled
+}
+
+/// What stands behind one hyphen where that is a word, as in `-epochs 3` or `-lr=0.1`: two hyphens are meant. Options of one
+/// letter stay.
+fn word(text: &str) -> Option<&str> {
+    let word = text.strip_prefix('-')?;
+    (word.len() > 1 && word.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(word)
 }
 
 /// Whether this is an option without a value of its own.
@@ -141,6 +151,8 @@ mod tests {
         assert_eq!(read(&["train", "--Batch_Size", "20"]), ["train", "--batch-size", "20"]);
         assert_eq!(read(&["--out=My_Run", "My_Run"]), ["--out=My_Run", "My_Run"]);
         assert_eq!(read(&["--learning_rate", "-inf", "--seed", "-1"]), ["--learning-rate=-inf", "--seed=-1"]);
+        assert_eq!(read(&["train", "-lr", "0.1", "-Batch_Size=9"]), ["train", "--lr", "0.1", "--batch-size=9"]);
+        assert_eq!(read(&["train", "-h", "-", "-5"]), ["train", "-h", "-", "-5"]);
         assert_eq!(read(&["predict", "--", "--My_Picture.png"]), ["predict", "--", "--My_Picture.png"]);
     }
 

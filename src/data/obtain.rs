@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::cifar::Records;
-use super::verify::{Verdict, verify_against};
+use super::verify::{FileReport, Verdict, verify_against};
 use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
-use crate::{Error, Result};
+use crate::{Error, Result, text};
 
 /// Sizes of the synthetic digits: those of MNIST.
 const SYNTHETIC_TRAIN: usize = 60_000;
@@ -173,10 +173,11 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
             "{folder}: the training images are {h}x{w} but the test images {test_h}x{test_w}; take both from one set"
         )));
     }
-    for report in reports {
-        if let (Verdict::Differs { .. }, Some(path)) = (&report.verdict, &report.path) {
-            log::warn!("{} is not the published file of {name}: its bytes differ", path.display());
-        }
+    let differs = |report: &&FileReport| matches!(report.verdict, Verdict::Differs { .. });
+    let others: Vec<&str> = reports.iter().filter(differs).map(|report| report.file).collect();
+    if !others.is_empty() {
+        let folder = text::path(folder);
+        log::warn!("{folder} is taken as it is, but is not {name} as published: other bytes in {}", others.join(", "));
     }
     Ok(Dataset { name, train, test, origin: Origin::Files(folder.to_path_buf()), held_out: Default::default() })
 }

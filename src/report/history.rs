@@ -1,8 +1,7 @@
 //! `metrics.jsonl` read back into rows.
 
 use crate::error::{Error, Result};
-use crate::reading;
-use crate::train::{ChangeRow, Damage, EpochRow, MOST_ROWS, Rows, StepRow};
+use crate::train::{ChangeRow, Damage, EpochRow, Rows, StepRow, row_bytes};
 use serde_json::Value;
 use std::path::Path;
 
@@ -32,7 +31,7 @@ impl History {
     /// # Errors
     /// [`Error::Io`] where it cannot be read.
     pub fn read(path: &Path) -> Result<History> {
-        match reading::regular(path, MOST_ROWS) {
+        match row_bytes(path) {
             Ok(bytes) => {
                 let history = History::parse(&bytes);
                 if let Some(damage) = history.damage.describe() {

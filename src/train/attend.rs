@@ -5,7 +5,7 @@ use super::event::Event;
 use super::run::Run;
 use super::session::{Session, Snapshot};
 use super::settings::Settings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl<'a> Run<'a> {
     /// Does as told, before step `step`, until there is no command left; the error [`Interrupted`](crate::Error::Interrupted)
@@ -53,7 +53,10 @@ impl<'a> Run<'a> {
         };
         // Before anything of the old session goes: what does not fit changes nothing.
         if change.rebuilds()
-            && let Err(why) = self.session.check_successor(self.device, &settings, &self.dataset.train)
+            && let Err(why) = self
+                .session
+                .check_successor(self.device, &settings, &self.dataset.train)
+                .and_then(|()| self.check_length(&settings))
         {
             self.observer.event(&Event::Refused { change: &change, why: &why })?;
             return Ok(self);
@@ -91,6 +94,15 @@ impl<'a> Run<'a> {
         }
         self.note_change(step, &change, settings, snapshot)?;
         Ok(self)
+    }
+
+    /// Refuses a batch larger than the training set: a step that long could not be stopped for minutes.
+    fn check_length(&self, settings: &Settings) -> Result<()> {
+        let (size, most) = (settings.batch_size, self.dataset.train.len());
+        if size > most.max(self.settings.batch_size) {
+            return Err(Error::Settings(format!("batch size {size} is more than the training set's {most} examples")));
+        }
+        Ok(())
     }
 
     /// Goes on with `settings`, and tells.

@@ -6,7 +6,7 @@
 use super::event::State;
 use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
 use super::place::{Begun, Place};
-use super::rows::Rows;
+use super::rows::{self, Rows};
 use super::{Length, Overrides, Schedule, Settings, Trainer, Windows, path_text};
 use crate::data::{HeldOut, Provenance};
 use crate::error::{Error, Result};
@@ -22,8 +22,6 @@ use std::path::{Path, PathBuf};
 
 /// The largest `config.toml` and `summary.json` that are read; ours have some KiB.
 const MOST_SETTINGS: u64 = 1 << 24;
-/// The largest `metrics.jsonl`: some million rows.
-pub(crate) const MOST_ROWS: u64 = 4 << 30;
 
 /// `config.toml`: every setting resolved, and what the run ran on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -397,14 +395,15 @@ impl RunFolder {
     /// is in the checkpoint before its row is written. Returns the training time until the last row left.
     fn cut_metrics(&self, step: u64, changes: &[ChangeRow]) -> Result<f64> {
         let path = self.path().join("metrics.jsonl");
-        let bytes = match reading::regular(&path, MOST_ROWS) {
+        let bytes = match rows::bytes(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
         let Rows { mut rows, damage } = Rows::read(&bytes);
-        if let Some(damage) = damage.describe() {
-            log::warn!("{}: {damage}", path.display());
+        if let Some(told) = damage.describe() {
+            let kept = if damage.loses() { self.keep_damaged(&path)? } else { String::new() };
+            log::warn!("{}: {told}{kept}", text::path(&path));
         }
         rows.retain(|row| row.step <= step);
         let mut told: Vec<(u64, &str)> = rows
@@ -422,11 +421,21 @@ impl RunFolder {
         }
         lines.sort_by_key(|(step, _)| *step);
         let kept: Vec<u8> = lines.iter().flat_map(|(_, line)| [line, &b"\n"[..]]).flatten().copied().collect();
-        if kept != bytes {
-            atomic_write(&path, &kept)?;
-        }
+        // In any case, as the bytes were decoded.
+        atomic_write(&path, &kept)?;
         let seconds = rows.iter().map(|row| row.train_seconds).chain(changes.iter().map(|row| row.train_seconds));
         Ok(seconds.fold(0.0, f64::max))
+    }
+
+    /// Copies a file of rows, as what is no row is not written again; says so. No copy of before is replaced.
+    fn keep_damaged(&self, path: &Path) -> Result<String> {
+        let name = |number| match number {
+            1 => "metrics.damaged.jsonl".to_string(),
+            _ => format!("metrics.damaged-{number}.jsonl"),
+        };
+        let free = (1..).map(name).find(|name| !self.path().join(name).exists()).unwrap_or_default();
+        fs::copy(path, self.path().join(&free)).map_err(Error::io("copy", path))?;
+        Ok(format!("; {free} is the file as it was"))
     }
 
     fn open_metrics(&mut self) -> Result<()> {

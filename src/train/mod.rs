@@ -27,10 +27,11 @@ pub use course::Course;
 pub use event::{Event, Observer, Outcome, Progress, State};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use folder::LIVE_FILE;
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) use folder::MOST_ROWS;
 pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use rows::MOST_ROWS;
+pub(crate) use rows::bytes as row_bytes;
 pub use rows::{Damage, RowText, Rows};
 pub(crate) use run::check_split;
 pub use run::{split_for, train};

@@ -1,9 +1,12 @@
 //! `metrics.jsonl` line by line. What a power cut, a full disk or an editor left is skipped and told; every row that is
 //! whole is kept, wherever it stands.
 
+use crate::{reading, text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::HashSet;
+use std::io;
+use std::path::Path;
 
 /// What every row that is not of an unknown kind says.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,17 +52,25 @@ pub struct Damage {
     pub mended: Vec<usize>,
     /// Lines with several rows.
     pub joined: Vec<usize>,
-    /// Lines with a row of an earlier step than one before it.
+    /// Lines with a row that has to move for the others to be in the order of their steps; the fewest that will do.
     pub sorted: Vec<usize>,
 }
 
 /// Numbers that a message lists; the rest is counted.
 const LISTED: usize = 8;
 
+/// The largest file of rows that is read: some million of them.
+pub(crate) const MOST_ROWS: u64 = 4 << 30;
+
 /// How a row begins.
 const START: &[u8] = br#"{"kind":"#;
 
 impl Damage {
+    /// Whether lines are lost when the rows are written anew.
+    pub fn loses(&self) -> bool {
+        !(self.skipped.is_empty() && self.mended.is_empty())
+    }
+
     /// In words; none where nothing is wrong.
     pub fn describe(&self) -> Option<String> {
         let told = [
@@ -87,11 +98,23 @@ fn lines_in_words(lines: &[usize], one: &str, many: &str) -> Option<String> {
     Some(format!("{} lines {many} ({} and {end})", lines.len(), numbers.join(", ")))
 }
 
+/// The bytes of a file of rows, for [`Rows::read`]; in UTF-8 where an editor saved it in UTF-16.
+///
+/// # Errors
+/// The system's, and one in words for what is no regular file or too large.
+pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = reading::regular(path, MOST_ROWS)?;
+    let wide = matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
+    // What is not whole UTF-16 is told line by line.
+    let decoded = wide.then(|| text::decode(&bytes).ok().map(|text| text.into_owned().into_bytes())).flatten();
+    Ok(decoded.unwrap_or(bytes))
+}
+
 impl<'a> Rows<'a> {
     /// Reads the rows of a file. A last line that was cut short is what a killed run leaves, and no damage.
     pub fn read(bytes: &'a [u8]) -> Rows<'a> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let (mut read, mut seen, mut last) = (Rows::default(), HashSet::new(), 0);
+        let (mut read, mut seen) = (Rows::default(), HashSet::new());
         for (index, raw) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let line = index + 1;
             // A power cut may leave zeros where a file system had grown the file before it wrote.
@@ -110,25 +133,43 @@ impl<'a> Rows<'a> {
                 [_] => {}
                 [..] => read.damage.joined.push(line),
             }
-            found.into_iter().for_each(|(text, place)| read.add(line, text, place, &mut seen, &mut last));
+            found.into_iter().for_each(|(text, place)| read.add(line, text, place, &mut seen));
         }
+        read.damage.sorted = out_of_order(&read.rows);
         read.rows.sort_by_key(|row| row.step);
         read
     }
 
-    fn add(&mut self, line: usize, text: &'a [u8], place: Place, seen: &mut HashSet<&'a [u8]>, last: &mut u64) {
-        let step = place.step.unwrap_or(*last);
+    fn add(&mut self, line: usize, text: &'a [u8], place: Place, seen: &mut HashSet<&'a [u8]>) {
+        let step = place.step.unwrap_or_else(|| self.rows.last().map_or(0, |row| row.step));
         if place.kind != "checkpoint" && !seen.insert(text) {
             push_once(&mut self.damage.repeated, line);
             return;
         }
-        if step < *last {
-            push_once(&mut self.damage.sorted, line);
-        }
-        *last = step.max(*last);
         let (kind, what, train_seconds) = (place.kind, place.what, place.train_seconds.unwrap_or(0.0));
         self.rows.push(RowText { line, text, kind, step, train_seconds, what });
     }
+}
+
+/// The lines of the rows outside a longest run of rows, as they stand, whose steps do not fall. One row with a step far
+/// too large is blamed itself, not all those behind it.
+fn out_of_order(rows: &[RowText<'_>]) -> Vec<usize> {
+    // Of all runs of one length the one that ends with the smallest step, by the index of its last row (patience sorting).
+    let (mut ends, mut before): (Vec<usize>, Vec<Option<usize>>) = (Vec::new(), Vec::with_capacity(rows.len()));
+    for (index, row) in rows.iter().enumerate() {
+        let length = ends.partition_point(|end| rows[*end].step <= row.step);
+        before.push(length.checked_sub(1).map(|shorter| ends[shorter]));
+        if length == ends.len() { ends.push(index) } else { ends[length] = index }
+    }
+    let mut stays = vec![false; rows.len()];
+    let mut next = ends.last().copied();
+    while let Some(index) = next {
+        stays[index] = true;
+        next = before[index];
+    }
+    let mut lines = Vec::new();
+    rows.iter().zip(stays).filter(|(_, stays)| !stays).for_each(|(row, _)| push_once(&mut lines, row.line));
+    lines
 }
 
 fn trim(line: &[u8]) -> &[u8] {
@@ -211,7 +252,7 @@ mod tests {
         let told = "line 2 holds several rows, which are all kept".to_string();
         assert_eq!(
             steps(&whole(lost.as_bytes())),
-            (vec![1, 2, 3, 4, 5], Some(format!("{told}; 2 lines stand out of order and are sorted (2 and 3)")))
+            (vec![1, 2, 3, 4, 5], Some(format!("{told}; line 2 stands out of order and is sorted")))
         );
         for between in [&b""[..], b" ", b"\0\0", b"junk", b"{\"kind\":\"step\",\"st", b"\xff"] {
             let line = [two.as_bytes(), between, row(3).as_bytes(), b"\n", row(4).as_bytes()].concat();
@@ -229,12 +270,28 @@ mod tests {
     #[test]
     fn rows_out_of_order_are_sorted_and_a_cut_end_is_no_damage() {
         let text = format!("\u{feff}{}\n{}\n{}\n{}", row(3), row(1), row(2), &row(4)[..20]);
+        assert_eq!(steps(text.as_bytes()), (vec![1, 2, 3], Some("line 1 stands out of order and is sorted".into())));
+        let text = format!("{}\n{}\n{}\n{}\n", row(1), row(1 << 60), row(2), row(3));
         assert_eq!(
             steps(text.as_bytes()),
-            (vec![1, 2, 3], Some("2 lines stand out of order and are sorted (2 and 3)".into()))
+            (vec![1, 2, 3, 1 << 60], Some("line 2 stands out of order and is sorted".into()))
         );
         // Whole but for its line's end.
         assert_eq!(steps(row(4).as_bytes()), (vec![4], None));
+    }
+
+    #[test]
+    fn a_file_saved_in_utf_16_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        let text = format!("\u{feff}{}\r\n{}\r\n", row(1), row(2));
+        for (order, unit) in [(0, u16::to_le_bytes as fn(u16) -> [u8; 2]), (0, u16::to_be_bytes), (1, u16::to_le_bytes)]
+        {
+            // With its mark, and without.
+            let units: Vec<u8> = text.encode_utf16().skip(order).flat_map(unit).collect();
+            std::fs::write(&path, units).expect("a file");
+            assert_eq!(steps(&bytes(&path).expect("it is read")), (vec![1, 2], None));
+        }
     }
 
     #[test]

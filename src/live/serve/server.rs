@@ -24,7 +24,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -34,6 +34,8 @@ const MOST_PICTURE: usize = 8 << 20;
 const MOST_MODEL: usize = 64 << 20;
 /// Uploads at a time.
 const UPLOADS: usize = 2;
+/// How long a request waits for the right to send a file.
+const UPLOAD_WAIT: Duration = Duration::from_secs(10);
 /// Watchers at a time.
 const WATCHERS: usize = 32;
 /// How long a request's body may take to come.
@@ -286,8 +288,22 @@ async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
     }
 }
 
+/// The right to send a file; others may be sending theirs, however slowly.
+async fn upload(shared: &Shared) -> Result<OwnedSemaphorePermit, Response> {
+    match timeout(UPLOAD_WAIT, shared.uploads.clone().acquire_owned()).await {
+        Ok(permit) => permit.map_err(|_| closing()),
+        Err(_) => {
+            let why = "other files are being sent: try again in a moment";
+            Err(refused(StatusCode::SERVICE_UNAVAILABLE, why))
+        }
+    }
+}
+
 async fn classify(State(shared): State<Shared>, request: Request) -> Response {
-    let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
+    let _upload = match upload(&shared).await {
+        Ok(permit) => permit,
+        Err(response) => return response,
+    };
     let file = match body(request, MOST_PICTURE, BODY_TIME).await {
         Ok(file) => file,
         Err(response) => return response,
@@ -308,7 +324,10 @@ async fn load(
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response {
-    let Ok(_upload) = shared.uploads.acquire().await else { return closing() };
+    let _upload = match upload(&shared).await {
+        Ok(permit) => permit,
+        Err(response) => return response,
+    };
     let file = match body(request, MOST_MODEL, MODEL_TIME).await {
         Ok(file) => file,
         Err(response) => return response,
