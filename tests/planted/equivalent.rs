@@ -124,6 +124,10 @@ const fn second(kernel: &'static str, function: &'static str, new: &'static str,
 }
 
 const NOTHING_LEFT: &str = "place() left it nothing to write";
+/// Four channels beyond the last ones.
+const NOT_STORED: &str = "what is computed of channels beyond the last is not stored";
+const WRITTEN_ANEW: &str = "it is written anew before it is read";
+const SHORTER_WAY: &str = "at the first column both ways load the same values";
 const NO_PADDING: &str = "this kernel puts no pixels around an image";
 const ROOT: &str = "the built-in root of lavapipe is never off, and the loop behind it corrects one too small";
 const SHARE: &str = "callers choose 0 themselves in a row without an example";
@@ -278,5 +282,56 @@ pub const EQUIVALENT: &[Equivalent] = &[
         "chunks",
         "fn chunks() -> u32 { return (p.n + p.unit + 1u) / p.unit * p.parts; }",
         NO_ROWS,
+    ),
+    equivalent(
+        "conv_blocked.backward_input",
+        "backward_input",
+        "for (var i = 1u; i <= PIXELS; i++) { v[i - 1u] = v[i]; }",
+        WRITTEN_ANEW,
+    ),
+    equivalent("conv_blocked.backward_input", "backward_input", "let hi = min(lo + 1u, c4 + 1u);", NOT_STORED),
+    equivalent("conv_blocked.backward_input", "backward_input", "let c4 = p.c;", NOT_STORED),
+    equivalent("conv_blocked.backward_input", "backward_input", "let c4 = p.c / 3u;", NOT_STORED),
+    equivalent("conv_blocked.backward_weight", "backward_weight", "if UNIT_STRIDE{", SHORTER_WAY),
+    equivalent("conv_blocked.backward_weight_narrow", "backward_weight_narrow", "if UNIT_STRIDE{", SHORTER_WAY),
+    equivalent("conv_blocked.backward_weight_narrow", "backward_weight_narrow", "var u0 = 0.5;", WRITTEN_ANEW),
+    equivalent("conv_blocked.backward_weight_narrow", "backward_weight_narrow", "var v0 = 0.5;", WRITTEN_ANEW),
+    equivalent(
+        "conv_blocked.backward_weight_narrow",
+        "backward_weight_narrow",
+        "let hi = min(lo + 1u, o4 + 1u);",
+        NOT_STORED,
+    ),
+    equivalent("conv_blocked.backward_weight", "backward_weight", "let hi = min(lo + 1u, o4 + 1u);", NOT_STORED),
+    equivalent("conv_blocked.backward_weight", "backward_weight", "var v0 = vec4f(0.5);", WRITTEN_ANEW),
+    equivalent(
+        "conv_blocked.backward_weight",
+        "backward_weight",
+        "let t = select(v0, vec4f(1.0, 0.5, 0.0, 0.0), b.is_bias);",
+        FIRST_SUM,
+    ),
+    equivalent(
+        "conv_blocked.backward_weight",
+        "backward_weight",
+        "let t = select(v0, vec4f(1.0, 0.0, 0.5, 0.0), b.is_bias);",
+        FIRST_SUM,
+    ),
+    equivalent(
+        "conv_blocked.backward_weight",
+        "backward_weight",
+        "let t = select(v0, vec4f(1.0, 0.0, 0.0, 0.5), b.is_bias);",
+        FIRST_SUM,
+    ),
+    equivalent(
+        "conv_blocked.backward_weight",
+        "tap_block",
+        "return TapBlock(split, row, (pixel - row * runs) * 5u, index - pixel * channel_blocks, first,",
+        "it takes one row",
+    ),
+    equivalent(
+        "conv_blocked.backward_weight",
+        "tap_block",
+        "let bias = (p.kh + rows - 1u) * runs * channel_blocks;",
+        "it takes one row",
     ),
 ];
