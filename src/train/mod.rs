@@ -31,6 +31,7 @@ pub use folder::{RunConfig, RunFolder};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use rows::MOST_ROWS;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use rows::bytes as row_bytes;
 pub use rows::{Damage, RowText, Rows};
 pub(crate) use run::check_split;
