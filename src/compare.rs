@@ -6,9 +6,10 @@
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::evaluate::crops;
 use crate::exec::Device;
-use crate::net::{Network, Shape, TrainerName};
-use crate::train::{self, Course, EpochRow, Event, Observer, Overrides, Schedule, Settings, StepRow, Trainer};
+use crate::net::{Network, Recipe, Shape, TrainerName};
+use crate::train::{self, Course, EpochRow, Event, Observer, Schedule, Settings, StepRow, Trainer};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,10 +64,9 @@ pub struct Field {
     pub trainers: Vec<TrainerChoice>,
     /// At least one.
     pub seeds: Vec<u64>,
-    /// Steps between two points of a curve; by default a hundredth of the run.
-    pub every: Option<u64>,
-    /// What holds for all. Trainer and seed are not looked at, and a learning rate only where all have the same trainer.
-    pub overrides: Overrides,
+    /// What holds for all. Trainer and seed are not looked at, and a learning rate only where all have the same trainer. Rows
+    /// of statistics are the points of the curves, by default a hundredth of the run apart.
+    pub given: Recipe,
 }
 
 /// All runs on one data set.
@@ -91,14 +91,9 @@ pub struct Contestant {
     pub parameters: usize,
     pub trainer: Trainer,
     pub schedule: Schedule,
-    pub batch_size: usize,
-    pub l1_decay: f64,
-    pub l2_decay: f64,
-    pub clip_norm: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ema: Option<f64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub convnetjs_exact: bool,
+    /// The other settings: `batch_size`, `l2_decay` and so on.
+    #[serde(flatten)]
+    pub training: toml::Table,
     /// Updates of a run that comes to its end.
     pub steps: u64,
     /// Steps between two points.
@@ -110,7 +105,7 @@ pub struct Contestant {
     /// Over the runs that came to their end, where those are at least two.
     pub over_seeds: Option<OverSeeds>,
     #[serde(skip)]
-    settings: Settings,
+    pub settings: Settings,
 }
 
 /// One seed of a contestant.
@@ -185,11 +180,12 @@ impl Field {
     fn check(&self) -> Result<()> {
         let twice = |what: &str, names: Vec<String>| {
             let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
-            repeated.map_or(Ok(()), |(_, name)| Err(Error::Settings(format!("{what} names {name} twice"))))
+            let refuse = |(_, name)| Err(Error::Settings(format!("the {what} {name} is named twice; name it once")));
+            repeated.map_or(Ok(()), refuse)
         };
-        twice("--presets", self.networks.iter().map(|network| network.name.clone()).collect())?;
-        twice("--trainers", self.trainers.iter().map(|trainer| trainer.to_string()).collect())?;
-        twice("--seeds", self.seeds.iter().map(|seed| seed.to_string()).collect())?;
+        twice("network", self.networks.iter().map(|network| network.name.clone()).collect())?;
+        twice("trainer", self.trainers.iter().map(|trainer| trainer.to_string()).collect())?;
+        twice("seed", self.seeds.iter().map(|seed| seed.to_string()).collect())?;
         let contestants = self.networks.len() * self.trainers.len().max(1);
         let runs = contestants * self.seeds.len();
         for (what, count, most) in [("contestants", contestants, MOST_CONTESTANTS), ("runs", runs, MOST_RUNS)] {
@@ -203,23 +199,20 @@ impl Field {
     /// Every contestant's settings, resolved.
     ///
     /// # Errors
-    /// [`Error::Settings`] for something named twice, for more than [`MOST_CONTESTANTS`] or [`MOST_RUNS`], for settings
-    /// that no training can use, and for one learning rate for different trainers.
+    /// [`Error::Settings`] for something named twice, for more than [`MOST_CONTESTANTS`] or [`MOST_RUNS`], and for one learning
+    /// rate for different trainers; as [`Settings::resolve`] for settings that no training can use.
     pub fn settings(&self) -> Result<Vec<(String, Settings)>> {
         self.check()?;
-        if self.every == Some(0) {
-            return Err(Error::Settings("--every must be at least 1".into()));
-        }
         let choices = || self.trainers.iter().map(Some).chain(self.trainers.is_empty().then_some(None));
         let mut resolved: Vec<(String, Settings)> = Vec::new();
         for network in &self.networks {
             for choice in choices() {
-                let overrides = Overrides {
+                let given = Recipe {
                     trainer: choice.map(|choice| choice.name),
-                    learning_rate: choice.and_then(|choice| choice.learning_rate).or(self.overrides.learning_rate),
-                    ..self.overrides.clone()
+                    learning_rate: choice.and_then(|choice| choice.learning_rate).or(self.given.learning_rate),
+                    ..self.given.clone()
                 };
-                let settings = Settings::resolve(network.clone(), &overrides)?;
+                let settings = Settings::resolve(network.clone(), &given)?;
                 let trainer = choice.map_or(settings.trainer.name().to_string(), TrainerChoice::to_string);
                 let name = match (self.networks.len(), choice) {
                     (1, _) => trainer,
@@ -236,12 +229,11 @@ impl Field {
             }
         }
         let kinds = resolved.iter().map(|(_, settings)| settings.trainer.kind());
-        if self.overrides.learning_rate.is_some()
+        if self.given.learning_rate.is_some()
             && let Some(other) = kinds.clone().find(|kind| *kind != resolved[0].1.trainer.kind())
         {
             return Err(Error::Settings(format!(
-                "--learning-rate cannot be that of {} and of {other}: give each trainer its own, as in --trainers \
-                 sgd:0.1,adam:0.001",
+                "one learning rate cannot be that of {} and of {other}; give each trainer its own, as in sgd:0.1,adam:0.001",
                 resolved[0].1.trainer.kind()
             )));
         }
@@ -260,20 +252,16 @@ impl Comparison {
         let contestant = |(name, mut settings): (String, Settings)| {
             settings.network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
             train::check_split(&parts, dataset, &settings.network)?;
+            crops(&settings.network, [height, width], settings.test_crops)?;
             let steps = Course::new(parts.train.clone(), &settings).end();
-            settings.stats_every = field.every.unwrap_or(steps / POINTS).max(1);
+            settings.stats_every = field.given.stats_every.unwrap_or(steps / POINTS).max(1);
             Ok(Contestant {
                 name,
                 network: settings.network.name.clone(),
                 parameters: settings.network.parameter_count(),
                 trainer: settings.trainer,
                 schedule: settings.schedule,
-                batch_size: settings.batch_size,
-                l1_decay: settings.l1_decay,
-                l2_decay: settings.l2_decay,
-                clip_norm: settings.clip_norm,
-                ema: settings.ema,
-                convnetjs_exact: settings.convnetjs_exact,
+                training: settings.training(),
                 steps,
                 every: settings.stats_every,
                 description: settings.network.to_toml(),
@@ -441,8 +429,7 @@ mod tests {
             networks: vec![Network::preset("convnetjs-mnist").expect("a preset")],
             trainers: trainers.iter().map(|text| text.parse().expect("a trainer")).collect(),
             seeds: seeds.to_vec(),
-            every: None,
-            overrides: Overrides::default(),
+            given: Recipe::default(),
         }
     }
 
@@ -468,15 +455,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_refused() {
-        assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "--trainers names sgd twice");
+        assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "the trainer sgd is named twice; name it once");
         let same = refusal(field(&["adam", "sgd", "sgd:0.01"], &[1]));
         assert_eq!(same, "sgd and sgd:0.01 are the same training: leave one of them out");
-        assert_eq!(refusal(field(&[], &[3, 3])), "--seeds names 3 twice");
+        assert_eq!(refusal(field(&[], &[3, 3])), "the seed 3 is named twice; name it once");
         let rates: Vec<String> = (1..=13).map(|i| format!("sgd:{i}")).collect();
         assert!(refusal(field(&rates.iter().map(String::as_str).collect::<Vec<_>>(), &[1])).contains("more than 12"));
         assert!(refusal(field(&[], &(0..49).collect::<Vec<_>>())).contains("49 runs are more than 48"));
         let mut mixed = field(&["sgd", "adam"], &[1]);
-        mixed.overrides.learning_rate = Some(0.1);
+        mixed.given.learning_rate = Some(0.1);
         assert!(refusal(mixed).contains("give each trainer its own"));
     }
 

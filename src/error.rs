@@ -24,7 +24,13 @@ pub enum Error {
     /// A model or checkpoint file is damaged or belongs to another network.
     #[error("{0}")]
     Model(String),
-    /// An option, or a combination of options, that cannot be used.
+    /// A setting whose value breaks its rule. It is named as [`Recipe`](crate::net::Recipe)'s field.
+    #[error("{}", self.phrased(in_words))]
+    Setting { name: &'static str, value: String, rule: String },
+    /// A constant that the trainer or schedule chosen does not have: `of` is `trainer` or `schedule`.
+    #[error("{}", self.phrased(in_words))]
+    NoEffect { name: &'static str, of: &'static str, chosen: String, having: String },
+    /// What was asked for, or a combination of it, cannot be.
     #[error("{0}")]
     Settings(String),
     /// No adapter, no such adapter, or one that lacks what is needed.
@@ -47,9 +53,29 @@ pub enum Error {
 }
 
 impl Error {
+    /// The message, with the settings in it called what `name` makes of their names, as an option or a file's key.
+    pub fn phrased(&self, name: impl Fn(&str) -> String) -> String {
+        match self {
+            Error::Setting { name: setting, value, rule } => format!("{} must be {rule}, got {value}", name(setting)),
+            Error::NoEffect { name: setting, of, chosen, having } => {
+                format!(
+                    "{} has no effect on the {of} {chosen}; use {} {having}, or leave it out",
+                    name(setting),
+                    name(of)
+                )
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// An [`Error::Io`] that names the path: `Error::io("read", path)` suits `map_err`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io { action, path, source }
     }
+}
+
+/// `learning_rate` as `learning rate`.
+fn in_words(name: &str) -> String {
+    name.replace('_', " ")
 }

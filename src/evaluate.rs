@@ -6,7 +6,7 @@
 
 mod crops;
 
-pub use crops::{MAX_CROPS, check_crops, crops};
+pub use crops::{check_crops, crops};
 
 use crate::data::Examples;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ pub async fn evaluate(
 /// A single crop is [`evaluate`].
 ///
 /// # Errors
-/// As [`evaluate`], and [`Error::Settings`] where there are not so many crops.
+/// As [`evaluate`], and [`Error::Setting`] where there are not so many crops.
 ///
 /// # Panics
 /// As [`evaluate`].
@@ -435,6 +435,6 @@ mod tests {
         let examples = cut(&noise(3), Place { row: 0, column: 0, mirrored: false }, 0);
         let evaluation = evaluate_crops(&Device::Cpu, &network, &parameters, &examples, 3, 5);
         let message = pollster::block_on(evaluation).expect_err("one crop only").to_string();
-        assert!(message.contains("--test-crops 5: network small has one crop only"), "{message}");
+        assert!(message.contains("test crops must be 1 for network small"), "{message}");
     }
 }

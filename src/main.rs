@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if cli::output::is_hang_up(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::output::note(format_args!("error: {error}"));
+            cli::output::note(format_args!("error: {}", cli::output::told(&error)));
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,7 @@
-//! Words that a user chooses from: in any case, and with hyphens, underscores, spaces or nothing between their parts.
+//! Words and numbers as users give them. Words are taken in any case, and with hyphens, underscores, spaces or nothing
+//! between their parts.
+
+use std::str::FromStr;
 
 /// Whether two words are the same to a user, as `one-cycle`, `One_Cycle` and `OneCycle` are.
 pub fn same(one: &str, other: &str) -> bool {
@@ -12,6 +15,24 @@ pub fn same(one: &str, other: &str) -> bool {
 pub fn find<T: Copy>(word: &str, table: &[(T, &str)]) -> Option<T> {
     let exact = table.iter().find(|(_, name)| *name == word);
     exact.or_else(|| table.iter().find(|(_, name)| same(name, word))).map(|(value, _)| *value)
+}
+
+/// A number.
+///
+/// # Errors
+/// What is expected instead.
+pub fn number(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "expected a number, such as 0.01".to_string())
+}
+
+/// A whole number.
+///
+/// # Errors
+/// What is expected instead.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    let too_large = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    let expected = if too_large { "that is too large a number" } else { "expected a whole number, 0 or more" };
+    text.parse().map_err(|_| expected.to_string())
 }
 
 #[cfg(test)]

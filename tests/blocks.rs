@@ -7,8 +7,8 @@ use glassnet::Error;
 use glassnet::data::{self, Dataset, DatasetName, Origin};
 use glassnet::exec::Device;
 use glassnet::formats::Model;
-use glassnet::net::{Initializer, Layer, Network};
-use glassnet::train::{Event, Length, Observer, Overrides, Settings, State};
+use glassnet::net::{Initializer, Layer, Network, Recipe, TrainerName};
+use glassnet::train::{Event, Observer, Settings, State};
 use pollster::block_on;
 use serde_json::Value;
 
@@ -208,14 +208,10 @@ fn what_is_not_finite_is_named_beside_normalisation() {
         origin: Origin::Synthetic { fallback_reason: None },
         held_out: Default::default(),
     };
-    let explodes = |layers: &str, trainer: &str, overrides: Overrides| {
+    let explodes = |layers: &str, trainer: &str, overrides: Recipe| {
         let network =
             network(&format!("layers = [{{ type = \"input\", height = 28, width = 28, channels = 1 }}, {layers}]"));
-        let overrides = Overrides {
-            length: Some(Length::Steps(40)),
-            trainer: Some(trainer.parse().expect("a trainer")),
-            ..overrides
-        };
+        let overrides = Recipe { steps: Some(40), trainer: Some(trainer.parse().expect("a trainer")), ..overrides };
         let settings = Settings::resolve(network, &overrides).expect("legal settings");
         let mut keeper = Keeper::default();
         let outcome = block_on(glassnet::train::train(&Device::Cpu, &data, &settings, None, &mut keeper));
@@ -225,27 +221,27 @@ fn what_is_not_finite_is_named_beside_normalisation() {
     // Gradients whose squares overflow: the state is shorter than the parameters and their running statistics.
     let steep = r#"{ type = "fc", outputs = 8 }, { type = "batch-norm", bias = 100 }, { type = "fc", outputs = 1, bias = 1.5e19 },
         { type = "mse", targets = "number" }"#;
-    let checkpoints = Overrides { checkpoint_every: Some(2), ..Overrides::default() };
+    let checkpoints = Recipe { checkpoint_every: Some(2), ..Recipe::default() };
     assert_eq!(explodes(&steep.replace('\n', " "), "adagrad", checkpoints), "optimiser state of fc2");
     // The update of a step comes after its figures, which are clean.
-    let measured = Overrides {
+    let measured = Recipe {
         learning_rate: Some(3e38),
         l2_decay: Some(1e38),
         checkpoint_every: Some(1),
         stats_every: Some(1),
-        ..Overrides::default()
+        ..Recipe::default()
     };
     assert_eq!(explodes(r#"{ type = "fc", outputs = 10 }, { type = "softmax" }"#, "sgd", measured), "weight of fc1");
 }
 
 #[test]
 fn one_value_is_not_normalised_by_itself() {
-    let overrides = Overrides { batch_size: Some(1), ..Overrides::default() };
+    let overrides = Recipe { batch_size: Some(1), ..Recipe::default() };
     let settings = |layers: &str| Settings::resolve(network(layers), &overrides);
     let vectors = r#"layers = [{ type = "input", height = 4, width = 4, channels = 1 }, { type = "fc", outputs = 3 },
         { type = "batch-norm" }, { type = "softmax" }]"#;
     let message = settings(vectors).expect_err("one value a channel").to_string();
-    assert_contains(&message, &["--batch-size 1: layer norm1", "at least 2 examples"]);
+    assert_contains(&message, &["batch size must be at least 2 for layer norm1", "got 1"]);
     assert!(settings(BLOCKS).is_ok(), "maps have more values");
 }
 
@@ -282,13 +278,13 @@ fn a_residual_network_learns_and_goes_on_with_the_same_bits() {
         { type = "fc", outputs = 10 },
         { type = "softmax" },
     ]"#;
-    let overrides = Overrides {
-        length: Some(Length::Epochs(3)),
-        trainer: Some(glassnet::net::TrainerName::Adam),
+    let overrides = Recipe {
+        epochs: Some(3),
+        trainer: Some(TrainerName::Adam),
         learning_rate: Some(0.01),
         batch_size: Some(32),
         checkpoint_every: Some(20),
-        ..Overrides::default()
+        ..Recipe::default()
     };
     let settings = Settings::resolve(network(toml), &overrides).expect("legal settings");
     let gpu = common::gpu().map(Device::Gpu);

@@ -192,12 +192,12 @@ fn crops_that_there_are_not_are_refused() {
     let eval = |count: &str, expected: &[&str]| {
         assert_fails_with(folder.command("eval").args(["--test-crops", count]), expected);
     };
-    eval("26", &["network convnetjs-mnist has 25 different crops of these images; give at most that number"]);
-    eval("0", &["--test-crops 0 is not within 1 to 100"]);
-    eval("101", &["--test-crops 101 is not within 1 to 100"]);
+    eval("26", &["--test-crops must be at most 25 for network convnetjs-mnist", "got 26"]);
+    eval("0", &["--test-crops must be a whole number from 1 to 100, got 0"]);
+    eval("101", &["--test-crops must be a whole number from 1 to 100, got 101"]);
     // Images as large as the input.
     folder.save("model.safetensors", self::network("best-mnist"), json!({"dataset": "mnist"}));
-    eval("5", &["--test-crops 5: network best-mnist has one crop only", "leave the option out"]);
+    eval("5", &["--test-crops must be 1 for network best-mnist", "got 5"]);
 }
 
 #[test]

@@ -188,16 +188,16 @@ fn where_all_diverge_the_exit_code_says_so() {
 #[test]
 fn what_cannot_be_compared_leaves_nothing_behind() {
     let place = Place::new();
-    place.refuses(&["--trainers", "sgd,sgd"], &["--trainers names sgd twice"]);
-    place.refuses(&["--presets", "fast-mnist,fast-mnist"], &["--presets names fast-mnist twice"]);
+    place.refuses(&["--trainers", "sgd,sgd"], &["the trainer sgd is named twice"]);
+    place.refuses(&["--presets", "fast-mnist,fast-mnist"], &["the network fast-mnist is named twice"]);
     place.refuses(&["--presets", "fast-mnist,slow-mnist"], &["unknown preset `slow-mnist`", "best-mnist"]);
-    place.refuses(&["--seeds", "1,1"], &["--seeds names 1 twice"]);
-    place.refuses(&["--steps", "0"], &["--steps must be at least 1"]);
-    place.refuses(&["--every", "0"], &["--every must be at least 1"]);
-    place.refuses(&["--trainers", "sgd:-1"], &["--learning-rate -1"]);
+    place.refuses(&["--seeds", "1,1"], &["the seed 1 is named twice"]);
+    place.refuses(&["--steps", "0"], &["--steps must be a whole number >= 1, got 0"]);
+    place.refuses(&["--every", "0"], &["--stats-every must be a whole number >= 1, got 0"]);
+    place.refuses(&["--trainers", "sgd:-1"], &["--learning-rate must be a number from 1.2e-38 to 3.4e38, got -1"]);
     place.refuses(&["--trainers", "sgd,adam", "--learning-rate", "0.1"], &["give each trainer its own"]);
     place.refuses(&["--trainers", "sgd,adam", "--epsilon", "0.1"], &["--epsilon has no effect on the trainer sgd"]);
-    place.refuses(&["--trainers", "adam,adadelta", "--epsilon", "0"], &["--epsilon 0.0 is not a number above"]);
+    place.refuses(&["--trainers", "adam,adadelta", "--epsilon", "0"], &["--epsilon must be a number from", "got 0"]);
     place.refuses(&["--presets", "convnetjs-mnist,convnetjs-cifar10"], &["convnetjs-cifar10", "channels"]);
 }
 

@@ -9,11 +9,12 @@ use glassnet::data::{Dataset, DatasetName, Origin, Sampler, split};
 use glassnet::exec::Device;
 use glassnet::formats::load_checkpoint;
 use glassnet::kernels::batch::Header;
-use glassnet::net::{Network, Parameters};
+use glassnet::net::{Network, Parameters, Recipe};
 use glassnet::program::Stage;
+use glassnet::train::Changeable::{BatchSize, L1Decay, L2Decay, LearningRate, Momentum};
 use glassnet::train::{
-    Change, ChangeRow, Command, EpochRow, Event, Length, Observer, Outcome, Overrides, Progress, RunFolder, Session,
-    Settings, State, StepRow, train,
+    Change, ChangeRow, Command, EpochRow, Event, Length, Observer, Outcome, Progress, RunFolder, Session, Settings,
+    State, StepRow, train,
 };
 use glassnet::{Error, Result};
 use pollster::block_on;
@@ -142,18 +143,17 @@ fn settings(net: &str, trainer: &str, steps: u64) -> Settings {
     resolved(net, &overrides(trainer, Length::Steps(steps)))
 }
 
-fn overrides(trainer: &str, length: Length) -> Overrides {
-    Overrides {
+fn overrides(trainer: &str, length: Length) -> Recipe {
+    Recipe {
         trainer: Some(trainer.parse().expect("a trainer")),
-        length: Some(length),
         batch_size: Some(20),
         l2_decay: Some(1e-4),
         stats_every: Some(7),
-        ..Overrides::default()
+        ..length.given()
     }
 }
 
-fn resolved(net: &str, overrides: &Overrides) -> Settings {
+fn resolved(net: &str, overrides: &Recipe) -> Settings {
     Settings::resolve(network(net), overrides).expect("valid settings")
 }
 
@@ -235,7 +235,8 @@ fn weights_and_biases(parameters: &[Parameters]) -> Vec<u32> {
 #[test]
 fn a_learning_rate_of_0_freezes_the_weights_of_every_trainer_and_another_thaws_them() {
     for trainer in ["sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam", "adamw"] {
-        let mut script = Script::changes(&[(5, Change::LearningRate(0.0)), (15, Change::LearningRate(0.125))]);
+        let mut script =
+            Script::changes(&[(5, Change::Set(LearningRate, 0.0)), (15, Change::Set(LearningRate, 0.125))]);
         script.measured = vec![9, 18];
         let outcome = run(&settings(NET, trainer, 20), &mut script);
         let [begun, frozen, thawed, end] = [script.state(0), script.state(5), script.state(15), &outcome.state]
@@ -250,10 +251,10 @@ fn a_learning_rate_of_0_freezes_the_weights_of_every_trainer_and_another_thaws_t
 fn a_change_trains_on_as_a_run_with_these_settings_would() {
     let plain = overrides("momentum", Length::Steps(30));
     let cases = [
-        (Change::LearningRate(0.05), Overrides { learning_rate: Some(0.05), ..plain.clone() }),
-        (Change::Momentum(0.5), Overrides { momentum: Some(0.5), ..plain.clone() }),
-        (Change::L1Decay(0.01), Overrides { l1_decay: Some(0.01), ..plain.clone() }),
-        (Change::L2Decay(0.25), Overrides { l2_decay: Some(0.25), ..plain.clone() }),
+        (Change::Set(LearningRate, 0.05), Recipe { learning_rate: Some(0.05), ..plain.clone() }),
+        (Change::Set(Momentum, 0.5), Recipe { momentum: Some(0.5), ..plain.clone() }),
+        (Change::Set(L1Decay, 0.01), Recipe { l1_decay: Some(0.01), ..plain.clone() }),
+        (Change::Set(L2Decay, 0.25), Recipe { l2_decay: Some(0.25), ..plain.clone() }),
     ];
     let before = resolved(NET, &plain);
     for device in devices() {
@@ -282,9 +283,9 @@ fn another_batch_size_goes_on_with_the_same_examples_state_and_average() {
     ];
     for device in devices() {
         for (net, trainer, ema, exact) in cases {
-            let overrides = Overrides { ema, convnetjs_exact: exact, ..overrides(trainer, Length::Steps(12)) };
+            let overrides = Recipe { ema, convnetjs_exact: Some(exact), ..overrides(trainer, Length::Steps(12)) };
             let settings = resolved(net, &overrides);
-            let mut script = Script::changes(&[(7, Change::BatchSize(32))]);
+            let mut script = Script::changes(&[(7, Change::Set(BatchSize, 32.0))]);
             let outcome = run_on(&device, &settings, None, &mut script).expect("it trains");
             let mut plain = Script { stop_in_pause: Some(7), ..Script::of(&[(7, Command::Pause)]) };
             run_on(&device, &settings, None, &mut plain).expect_err("it is stopped");
@@ -293,7 +294,7 @@ fn another_batch_size_goes_on_with_the_same_examples_state_and_average() {
             // 140 of 225 examples in 7 steps; 32, 32, 21 are left, then a new epoch.
             let (first, second) = (order(&settings, 0), order(&settings, 1));
             let batches = [&first[140..172], &first[172..204], &first[204..], &second[..32], &second[32..64]];
-            let larger = settings.changed(&Change::BatchSize(32)).expect("it can be");
+            let larger = settings.changed(&Change::Set(BatchSize, 32.0)).expect("it can be");
             let header = |step: u64, header: Header| {
                 if !exact {
                     return header;
@@ -312,7 +313,7 @@ fn another_batch_size_goes_on_with_the_same_examples_state_and_average() {
 #[test]
 fn loaded_weights_begin_with_a_new_optimiser() {
     for device in devices() {
-        let settings = resolved(NET, &Overrides { ema: Some(0.9), ..overrides("adam", Length::Steps(16)) });
+        let settings = resolved(NET, &Recipe { ema: Some(0.9), ..overrides("adam", Length::Steps(16)) });
         let loaded = settings.network.initial_parameters(99);
         let change = Change::Weights { parameters: loaded.clone(), source: "other.safetensors".into() };
         let mut script = Script::changes(&[(9, change)]);
@@ -340,13 +341,13 @@ fn loaded_weights_begin_with_a_new_optimiser() {
 #[test]
 fn changes_before_the_first_step_are_as_settings_that_a_run_begins_with() {
     let changes = [
-        (0, Change::BatchSize(32)),
-        (0, Change::LearningRate(0.05)),
-        (0, Change::Momentum(0.25)),
-        (0, Change::L2Decay(0.01)),
-        (0, Change::BatchSize(16)),
+        (0, Change::Set(BatchSize, 32.0)),
+        (0, Change::Set(LearningRate, 0.05)),
+        (0, Change::Set(Momentum, 0.25)),
+        (0, Change::Set(L2Decay, 0.01)),
+        (0, Change::Set(BatchSize, 16.0)),
     ];
-    let begun = Overrides {
+    let begun = Recipe {
         batch_size: Some(16),
         learning_rate: Some(0.05),
         momentum: Some(0.25),
@@ -367,9 +368,10 @@ fn changes_before_the_first_step_are_as_settings_that_a_run_begins_with() {
 #[test]
 fn epochs_end_where_every_example_was_seen_whatever_the_batch_sizes() {
     // 12 steps an epoch, then 140 + 32 + 32 + 21, then 5 of 45, changed at the very end of an epoch.
-    let changes = [(7, Change::BatchSize(32)), (10, Change::BatchSize(45)), (15, Change::BatchSize(75))];
+    let changes =
+        [(7, Change::Set(BatchSize, 32.0)), (10, Change::Set(BatchSize, 45.0)), (15, Change::Set(BatchSize, 75.0))];
     let mut script = Script::changes(&changes);
-    let cosine = Overrides {
+    let cosine = Recipe {
         schedule: Some("cosine".parse().expect("a schedule")),
         learning_rate: Some(0.01),
         ..overrides("sgd", Length::Epochs(4))
@@ -390,9 +392,10 @@ fn epochs_end_where_every_example_was_seen_whatever_the_batch_sizes() {
 
 #[test]
 fn patience_counts_epochs_whatever_the_batch_sizes() {
-    let patient = Overrides { patience: Some(2), ..overrides("sgd", Length::Epochs(50)) };
+    let patient = Recipe { patience: Some(2), ..overrides("sgd", Length::Epochs(50)) };
     // Nothing is learned after the first epoch.
-    let changes = [(12, Change::LearningRate(0.0)), (14, Change::BatchSize(5)), (60, Change::BatchSize(100))];
+    let changes =
+        [(12, Change::Set(LearningRate, 0.0)), (14, Change::Set(BatchSize, 5.0)), (60, Change::Set(BatchSize, 100.0))];
     let mut script = Script::changes(&changes);
     let outcome = run(&resolved(NET, &patient), &mut script);
     let best = outcome.state.best.expect("an epoch ended");
@@ -411,18 +414,18 @@ fn what_cannot_be_is_refused_and_the_run_goes_on_with_the_same_bits() {
         ),
     );
     for device in devices() {
-        let overrides = Overrides { batch_size: Some(3), ema: Some(0.5), ..overrides("adam", Length::Steps(6)) };
+        let overrides = Recipe { batch_size: Some(3), ema: Some(0.5), ..overrides("adam", Length::Steps(6)) };
         let settings = resolved(&deep, &overrides);
         let mut plain = Script::default();
         let wanted = run_on(&device, &settings, None, &mut plain).expect("it trains");
         let foreign = Change::Weights { parameters: Vec::new(), source: "nothing".into() };
         let changes = [
-            Change::LearningRate(-1.0),
-            Change::Momentum(0.5),
-            Change::BatchSize(65535),
-            Change::BatchSize(0),
-            Change::L1Decay(f64::NAN),
-            Change::L2Decay(-1.0),
+            Change::Set(LearningRate, -1.0),
+            Change::Set(Momentum, 0.5),
+            Change::Set(BatchSize, 65535.0),
+            Change::Set(BatchSize, 0.0),
+            Change::Set(L1Decay, f64::NAN),
+            Change::Set(L2Decay, -1.0),
             foreign,
         ];
         let mut script = Script::changes(&changes.clone().map(|change| (3, change)));
@@ -445,7 +448,7 @@ fn what_cannot_be_is_refused_and_the_run_goes_on_with_the_same_bits() {
 #[test]
 fn a_batch_is_no_larger_than_the_training_set() {
     let settings = resolved(NET, &overrides("adam", Length::Steps(4)));
-    let changes = [Change::BatchSize(1000), Change::BatchSize(200)];
+    let changes = [Change::Set(BatchSize, 1000.0), Change::Set(BatchSize, 200.0)];
     let mut script = Script::changes(&changes.map(|change| (2, change)));
     run_on(&Device::Cpu, &settings, None, &mut script).expect("it trains");
     let message = &script.refused.iter().map(|(_, why, _)| why.as_str()).collect::<Vec<_>>()[..];
@@ -456,7 +459,7 @@ fn a_batch_is_no_larger_than_the_training_set() {
 #[test]
 fn pauses_single_steps_and_looks_change_nothing() {
     for device in devices() {
-        let settings = resolved(NORMALISED, &Overrides { ema: Some(0.9), ..overrides("adam", Length::Epochs(2)) });
+        let settings = resolved(NORMALISED, &Recipe { ema: Some(0.9), ..overrides("adam", Length::Epochs(2)) });
         let mut plain = Script::default();
         let wanted = run_on(&device, &settings, None, &mut plain).expect("it trains");
         // Two pauses at a step, one step, another, then on; a look between two steps; a pause at an epoch's end.
@@ -532,17 +535,17 @@ fn a_run_can_be_stopped_in_a_pause_and_goes_on_from_there() {
 fn many_changes(network: &Network) -> Vec<(u64, Change)> {
     let loaded = || network.initial_parameters(7);
     vec![
-        (3, Change::LearningRate(0.02)),
-        (7, Change::BatchSize(32)),
-        (7, Change::L2Decay(0.01)),
-        (7, Change::BatchSize(9)),
-        (17, Change::BatchSize(25)),
-        (17, Change::L1Decay(0.001)),
+        (3, Change::Set(LearningRate, 0.02)),
+        (7, Change::Set(BatchSize, 32.0)),
+        (7, Change::Set(L2Decay, 0.01)),
+        (7, Change::Set(BatchSize, 9.0)),
+        (17, Change::Set(BatchSize, 25.0)),
+        (17, Change::Set(L1Decay, 0.001)),
         (20, Change::Weights { parameters: loaded(), source: "a file".into() }),
-        (20, Change::LearningRate(0.001)),
-        (24, Change::BatchSize(20)),
-        (30, Change::LearningRate(0.0)),
-        (34, Change::LearningRate(0.005)),
+        (20, Change::Set(LearningRate, 0.001)),
+        (24, Change::Set(BatchSize, 20.0)),
+        (30, Change::Set(LearningRate, 0.0)),
+        (34, Change::Set(LearningRate, 0.005)),
     ]
 }
 
@@ -551,7 +554,7 @@ fn a_changed_run_that_was_killed_anywhere_ends_with_the_same_bits() {
     let cases = [(NET, "nesterov", None), (NORMALISED, "adam", Some(0.9))];
     for device in devices() {
         for (net, trainer, ema) in cases {
-            let overrides = Overrides {
+            let overrides = Recipe {
                 ema,
                 checkpoint_every: Some(4),
                 schedule: Some("one-cycle".parse().expect("a schedule")),
@@ -560,7 +563,7 @@ fn a_changed_run_that_was_killed_anywhere_ends_with_the_same_bits() {
             let settings = resolved(net, &overrides);
             let mut changes = many_changes(&settings.network);
             if trainer == "nesterov" {
-                changes.insert(5, (17, Change::Momentum(0.5)));
+                changes.insert(5, (17, Change::Set(Momentum, 0.5)));
             }
             let mut script = Script::changes(&changes);
             let whole = run_on(&device, &settings, None, &mut script).expect("it trains");
@@ -586,12 +589,16 @@ fn a_changed_run_that_was_killed_anywhere_ends_with_the_same_bits() {
 fn an_explosion_after_a_change_is_explained_with_the_settings_that_it_came_about_with() {
     for device in devices() {
         let settings = settings(NET, "sgd", 100);
-        let mut script = Script::changes(&[(6, Change::BatchSize(10)), (9, Change::LearningRate(1e20))]);
+        let mut script = Script::changes(&[(6, Change::Set(BatchSize, 10.0)), (9, Change::Set(LearningRate, 1e20))]);
         let error = run_on(&device, &settings, None, &mut script).expect_err("it explodes");
         let Error::NonFinite { step, .. } = &error else { panic!("{error}") };
         assert!((11..=13).contains(step), "{error}");
         // A change that comes when weights are infinite, but no loss has shown it.
-        let changes = [(9, Change::L1Decay(100.0)), (9, Change::LearningRate(3e38)), (10, Change::LearningRate(0.0))];
+        let changes = [
+            (9, Change::Set(L1Decay, 100.0)),
+            (9, Change::Set(LearningRate, 3e38)),
+            (10, Change::Set(LearningRate, 0.0)),
+        ];
         let mut script = Script::changes(&changes);
         let later = run_on(&device, &settings, None, &mut script).expect_err("it explodes");
         assert!(matches!(&later, Error::NonFinite { step: 10, tensor, .. } if tensor == "weight"), "{later}");
@@ -670,10 +677,10 @@ fn changed_folder(place: &Path, stop_at: Option<u64>, killed_before: Option<(&'s
     let settings = folder.read_config().and_then(|config| config.settings()).expect("its settings");
     let state = folder.resume(&settings).expect("a checkpoint");
     let changes = [
-        (10, Change::LearningRate(0.05)),
-        (13, Change::BatchSize(7)),
-        (13, Change::Momentum(0.1 + 0.2)),
-        (20, Change::L2Decay(0.01)),
+        (10, Change::Set(LearningRate, 0.05)),
+        (13, Change::Set(BatchSize, 7.0)),
+        (13, Change::Set(Momentum, 0.1 + 0.2)),
+        (20, Change::Set(L2Decay, 0.01)),
     ];
     let script = Script::changes(&changes);
     let mut writer = Writer { script, folder, settings: settings.clone(), stop_at, killed_before };

@@ -447,7 +447,7 @@ fn worded() -> Model {
 fn what_convnetjs_has_no_words_for_survives_its_snapshot() {
     for exact in [false, true] {
         let mut model = worded();
-        model.network.training.convnetjs_exact = exact;
+        model.network.training.convnetjs_exact = Some(exact);
         let snapshot = written(&model);
         assert_eq!(read(&snapshot, "other"), model);
         assert_eq!(written(&read(&snapshot, "other")), snapshot);
@@ -524,7 +524,7 @@ fn convnetjs_passes_over_what_glassnet_adds() {
         return common::skipped("set GLASSNET_NODE_MODULES to a node_modules folder with convnetjs 0.3.0");
     };
     let mut model = worded();
-    model.network.training.convnetjs_exact = true;
+    model.network.training.convnetjs_exact = Some(true);
     let (folder, parameters) = (tempfile::tempdir().expect("a folder"), &model.parameters[0]);
     let path = folder.path().join("net.json");
     write_snapshot(&path, &model);

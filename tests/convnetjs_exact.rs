@@ -10,9 +10,9 @@ use common::rig::{Examples, devices, executor, load_decay, reals, run_to, step_i
 use glassnet::exec::Device;
 use glassnet::formats::{Model, load_model, save_model};
 use glassnet::kernels::batch::Header;
-use glassnet::net::Network;
+use glassnet::net::{Network, Recipe};
 use glassnet::program::{Options, Stage};
-use glassnet::train::{Overrides, Settings};
+use glassnet::train::Settings;
 use pollster::block_on;
 use serde_json::{Value, json};
 
@@ -51,12 +51,12 @@ fn settings(golden: &Value, trainer: &str, network: &Network, convnetjs_exact: b
     recipe.momentum = options["momentum"].as_f64();
     (recipe.rho, recipe.epsilon) = (options["ro"].as_f64(), options["eps"].as_f64());
     (recipe.beta1, recipe.beta2) = (options["beta1"].as_f64(), options["beta2"].as_f64());
-    let overrides = Overrides {
+    let overrides = Recipe {
         batch_size: golden["batch_size"].as_u64().map(|size| size as usize),
         l1_decay: golden["l1_decay"].as_f64(),
         l2_decay: golden["l2_decay"].as_f64(),
-        convnetjs_exact,
-        ..Overrides::default()
+        convnetjs_exact: Some(convnetjs_exact),
+        ..Recipe::default()
     };
     Settings::resolve(network, &overrides).expect("valid settings")
 }
@@ -174,7 +174,7 @@ fn a_snapshot_of_a_network_that_computes_as_convnetjs_has_its_weights_as_they_ar
     let weight = |snapshot: &Value| number(&snapshot["layers"][3]["filters"][0]["w"][0]);
     let exact = weight(&written(&model));
     assert_eq!(exact, f64::from(model.parameters[1].weight[0]));
-    model.network.training.convnetjs_exact = false;
+    model.network.training.convnetjs_exact = None;
     assert!((weight(&written(&model)) - exact / 0.3).abs() < 1e-6);
 }
 
@@ -212,7 +212,7 @@ fn a_run_keeps_its_arithmetic_when_it_is_resumed_and_so_does_its_model() {
     };
     assert_eq!(loss(&model("whole")), whole["test_loss"]);
     let mut other = load_model(&model("whole")).expect("a model");
-    other.network.training.convnetjs_exact = false;
+    other.network.training.convnetjs_exact = None;
     save_model(&path("other.safetensors"), &other).expect("a write");
     assert_ne!(loss(&path("other.safetensors")), whole["test_loss"], "evaluation does not heed the flag");
     assert_ne!(whole["test_loss"], json!(null));
@@ -221,8 +221,11 @@ fn a_run_keeps_its_arithmetic_when_it_is_resumed_and_so_does_its_model() {
 #[test]
 fn what_convnetjs_does_not_have_is_an_error() {
     let refused = |args: &[&str]| failing(glassnet(&["train", "--device", "cpu", "--convnetjs-exact"]).args(args));
-    assert!(refused(&["--trainer", "adamw"]).contains("--convnetjs-exact: ConvNetJS has no adamw"));
-    assert!(refused(&["--learning-rate", "0.1"]).contains("adadelta has no learning rate"));
+    assert!(
+        refused(&["--trainer", "adamw"])
+            .contains("--trainer must be one that ConvNetJS has where convnetjs_exact is set, got adamw")
+    );
+    assert!(refused(&["--learning-rate", "0.1"]).contains("--learning-rate must be 1 for ConvNetJS's adadelta"));
     let mut compare = glassnet(&["compare", "--device", "cpu", "--convnetjs-exact", "--trainers", "adam,adamw"]);
-    assert!(failing(&mut compare).contains("ConvNetJS has no adamw"));
+    assert!(failing(&mut compare).contains("must be one that ConvNetJS has"));
 }

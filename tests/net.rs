@@ -509,7 +509,7 @@ fn a_recipe_that_cannot_train_is_refused() {
     let text = describe(&["input height = 4; width = 4; channels = 3", "fc outputs = 3", "softmax"]);
     assert_eq!(
         message_of(&(text + "[training]\nbatch_size = 0")),
-        "net.toml: [training]: batch_size is 0; it must be between 1 and 1048576"
+        "net.toml: [training]: batch_size must be a whole number from 1 to 65535, got 0"
     );
 }
 

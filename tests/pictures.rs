@@ -670,8 +670,8 @@ fn predictions_are_the_mean_of_as_many_crops_as_asked_for() {
     assert_ne!(one["images"][0]["predictions"], ten["images"][0]["predictions"]);
     let said = predict("10").assert().success();
     assert!(String::from_utf8_lossy(&said.get_output().stdout).contains(", the mean of 10 crops\n"));
-    assert_fails_with(&mut predict("26"), &["has 25 different crops of these images"]);
-    assert_fails_with(&mut predict("0"), &["--test-crops 0 is not within 1 to 100"]);
+    assert_fails_with(&mut predict("26"), &["--test-crops must be at most 25"]);
+    assert_fails_with(&mut predict("0"), &["--test-crops must be a whole number from 1 to 100, got 0"]);
 }
 
 #[test]

@@ -138,8 +138,8 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
     // Sums over a batch of more than 128 have units of their own.
     let batch = if head[5] < 240 { pick(head[5], 1, 40) } else { pick(head[5], 129, 260) };
     let clip_norm = (head[7] < 64).then_some(0.01 * (1.0 + f32::from(head[7])));
-    network.training.convnetjs_exact = head[4] >= 192;
-    let rule = if network.training.convnetjs_exact { rule(head[7]).as_convnetjs() } else { rule(head[7]) };
+    network.training.convnetjs_exact = Some(head[4] >= 192);
+    let rule = if network.training.is_exact() { rule(head[7]).as_convnetjs() } else { rule(head[7]) };
     let ema = (head[6] < 128).then_some(f64::from(head[6]) / 128.0);
     Step { network, batch, valid: pick(head[6], 1, batch), rule, clip_norm, ema }
 }

@@ -929,9 +929,9 @@ fn a_changed_config_is_refused() {
     place.train("run", &["--steps", "2"]).assert().success();
     let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
     let edits = [
-        ("\nbatch_size = 20", "\nbatch_size = 0", "--batch-size 0"),
+        ("\nbatch_size = 20", "\nbatch_size = 0", "its batch_size is not what its network was trained with"),
         ("\nbatch_size = 20", "\nbatch_size = 10", "config.toml was changed"),
-        ("\nstats_every = 100", "\nstats_every = 0", "--stats-every"),
+        ("\nstats_every = 100", "\nstats_every = 0", "config.toml: stats_every must be a whole number >= 1, got 0"),
         (
             "name = \"adadelta\"\nlearning_rate = 1.0",
             "name = \"adadelta\"\nlearning_rate = 0.5",
@@ -1066,7 +1066,10 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
     }
     assert_fails_with(&mut place.train("run", &["--momentum", "0.5"]), &["--momentum", "--trainer momentum"]);
     for (flag, value) in [("--beta1", "1"), ("--beta2", "0.99999999"), ("--beta1", "-0.1")] {
-        assert_fails_with(&mut place.train("run", &["--trainer", "adam", flag, value]), &[flag, "is not at least 0"]);
+        assert_fails_with(
+            &mut place.train("run", &["--trainer", "adam", flag, value]),
+            &[flag, "must be a number from 0 to 0.9999999"],
+        );
     }
     let refused = &mut place.train("run", &["--beta2", "0.5"]);
     assert_fails_with(refused, &["--beta2 has no effect on the trainer adadelta", "--trainer adam or adamw"]);

@@ -5,8 +5,8 @@ mod common;
 use glassnet::data::{self, Dataset, DatasetName, Examples, Origin};
 use glassnet::evaluate::evaluate;
 use glassnet::exec::Device;
-use glassnet::net::{Network, Parameters};
-use glassnet::train::{Event, Length, Observer, Outcome, Overrides, Settings, State, train};
+use glassnet::net::{Network, Parameters, Recipe};
+use glassnet::train::{Event, Observer, Outcome, Settings, State, train};
 use glassnet::{Error, Result};
 
 /// Keeps checkpoints, and stops after the step in `stop_at`.
@@ -40,7 +40,7 @@ impl Observer for Keeper {
     }
 }
 
-fn settings(overrides: &Overrides) -> Settings {
+fn settings(overrides: &Recipe) -> Settings {
     Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), overrides).expect("valid settings")
 }
 
@@ -88,7 +88,7 @@ fn values(parameters: &[Parameters]) -> impl Iterator<Item = f32> {
 fn a_network_learns_32_examples_by_heart() {
     let data = digits(36, 10);
     for device in devices() {
-        let overrides = Overrides { length: Some(Length::Steps(700)), batch_size: Some(16), ..Overrides::default() };
+        let overrides = Recipe { steps: Some(700), batch_size: Some(16), ..Recipe::default() };
         let mut settings = settings(&overrides);
         // Without crops the same 32 images come again and again.
         settings.network = uncropped(&settings.network);
@@ -108,7 +108,7 @@ fn uncropped(network: &Network) -> Network {
 fn the_synthetic_digits_are_learned() {
     let data = digits(6000, 1000);
     for device in devices() {
-        let overrides = Overrides { length: Some(Length::Epochs(2)), ..Overrides::default() };
+        let overrides = Recipe { epochs: Some(2), ..Recipe::default() };
         let outcome = run(&device, &data, &settings(&overrides), None, &mut Keeper::default()).expect("it trains");
         let accuracy = outcome.test.accuracy;
         assert!(accuracy > 0.8, "{accuracy} on {}", device.info());
@@ -120,12 +120,12 @@ fn an_interrupted_run_ends_with_the_same_bits() {
     let data = digits(500, 100);
     for device in devices() {
         // 450 training examples in batches of 20: the last batch of an epoch is a partial one.
-        let overrides = Overrides {
-            length: Some(Length::Epochs(2)),
+        let overrides = Recipe {
+            epochs: Some(2),
             stats_every: Some(7),
             checkpoint_every: Some(10),
             ema: Some(0.98),
-            ..Overrides::default()
+            ..Recipe::default()
         };
         let settings = settings(&overrides);
         let whole = run(&device, &data, &settings, None, &mut Keeper::default()).expect("it trains");
@@ -145,12 +145,7 @@ fn evaluation_uses_the_moving_average_and_training_does_not() {
     let data = digits(300, 50);
     for device in devices() {
         let trained = |ema| {
-            let settings = settings(&Overrides {
-                length: Some(Length::Steps(30)),
-                checkpoint_every: Some(1),
-                ema,
-                ..Overrides::default()
-            });
+            let settings = settings(&Recipe { steps: Some(30), checkpoint_every: Some(1), ema, ..Recipe::default() });
             let mut keeper = Keeper::default();
             let outcome = run(&device, &data, &settings, None, &mut keeper).expect("it trains");
             (outcome, keeper.states)
@@ -194,7 +189,7 @@ fn evaluation_uses_the_moving_average_and_training_does_not() {
 fn a_seed_decides_everything() {
     let data = digits(300, 50);
     let weights = |seed| {
-        let overrides = Overrides { length: Some(Length::Steps(20)), seed: Some(seed), ..Overrides::default() };
+        let overrides = Recipe { steps: Some(20), seed: Some(seed), ..Recipe::default() };
         let outcome = run(&Device::Cpu, &data, &settings(&overrides), None, &mut Keeper::default());
         bits(&outcome.expect("it trains").state)
     };
@@ -206,11 +201,11 @@ fn a_seed_decides_everything() {
 fn an_explosion_names_step_layer_and_tensor() {
     let data = digits(300, 50);
     for device in devices() {
-        let overrides = Overrides {
-            length: Some(Length::Steps(200)),
+        let overrides = Recipe {
+            steps: Some(200),
             trainer: Some("sgd".parse().expect("a trainer")),
             learning_rate: Some(1e20),
-            ..Overrides::default()
+            ..Recipe::default()
         };
         let error = run(&device, &data, &settings(&overrides), None, &mut Keeper::default()).expect_err("it explodes");
         let Error::NonFinite { step, layer, count, .. } = &error else { panic!("{error}") };
@@ -222,7 +217,7 @@ fn an_explosion_names_step_layer_and_tensor() {
 #[test]
 fn rows_of_statistics_come_as_often_as_asked() {
     let data = digits(300, 50);
-    let overrides = Overrides { length: Some(Length::Steps(25)), stats_every: Some(10), ..Overrides::default() };
+    let overrides = Recipe { steps: Some(25), stats_every: Some(10), ..Recipe::default() };
     for device in devices() {
         let mut keeper = Keeper::default();
         run(&device, &data, &settings(&overrides), None, &mut keeper).expect("it trains");
@@ -247,7 +242,7 @@ fn data_that_does_not_fit_the_network_is_refused() {
         origin: Origin::Synthetic { fallback_reason: None },
         held_out: Default::default(),
     };
-    let error = run(&Device::Cpu, &data, &settings(&Overrides::default()), None, &mut Keeper::default());
+    let error = run(&Device::Cpu, &data, &settings(&Recipe::default()), None, &mut Keeper::default());
     let message = error.expect_err("20x20 is smaller than 24x24").to_string();
     assert!(message.contains("20x20") && message.contains("24x24"), "{message}");
 }
@@ -265,7 +260,7 @@ fn the_real_mnist_is_read() {
         common::skipped("no real MNIST; set GLASSNET_DATA to a folder that has it");
         return;
     };
-    let overrides = Overrides { length: Some(Length::Epochs(1)), ..Overrides::default() };
+    let overrides = Recipe { epochs: Some(1), ..Recipe::default() };
     let outcome = run(&Device::Cpu, &data, &settings(&overrides), None, &mut Keeper::default()).expect("it trains");
     // Single seeds span two points around 96 %.
     assert!(outcome.test.accuracy > 0.94, "{}", outcome.test.accuracy);

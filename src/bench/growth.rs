@@ -8,9 +8,10 @@ use super::measure::seconds_per_step;
 use super::workload::{Runner, Workload};
 use crate::error::{Error, Result};
 use crate::exec::Device;
+use crate::net::Recipe;
 use crate::net::{Layer, Network};
 use crate::program::Program;
-use crate::train::{Overrides, Settings};
+use crate::train::Settings;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ pub async fn growth(
     settings: &GrowthSettings,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Growth> {
-    let training = Settings::resolve(network.clone(), &Overrides::default())?;
+    let training = Settings::resolve(network.clone(), &Recipe::default())?;
     let width_batch_size = training.batch_size;
     let mut curve = Curve::new(devices, settings, Workload::new(training.clone()));
     let mut by_batch_size = Vec::with_capacity(settings.batch_sizes.len());

@@ -99,7 +99,7 @@ pub async fn run(
     settings: &Settings,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Report> {
-    let training = crate::train::Settings::resolve(network.clone(), &crate::train::Overrides::default())?;
+    let training = crate::train::Settings::resolve(network.clone(), &Default::default())?;
     let trainer = training.trainer.name();
     let workload = Workload::new(training);
     let mut batch_sizes = settings.batch_sizes.clone();

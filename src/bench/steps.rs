@@ -5,7 +5,8 @@ use super::workload::{Runner, Workload};
 use crate::error::Result;
 use crate::exec::Device;
 use crate::net::Network;
-use crate::train::{Overrides, Settings};
+use crate::net::Recipe;
+use crate::train::Settings;
 use std::time::Duration;
 
 /// A device that trains on random images.
@@ -19,7 +20,7 @@ impl Steps {
     /// # Errors
     /// As [`run`](super::run), and what the device cannot hold.
     pub async fn new(device: &Device, network: &Network, batch: usize) -> Result<Steps> {
-        let workload = Workload::new(Settings::resolve(network.clone(), &Overrides::default())?);
+        let workload = Workload::new(Settings::resolve(network.clone(), &Recipe::default())?);
         Ok(Steps { runner: workload.runner(device, network, batch).await? })
     }
 

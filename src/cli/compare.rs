@@ -9,8 +9,8 @@ use super::train::default_folder;
 use clap::Args;
 use glassnet::compare::{Comparison, Contestant, Field, Moments, OverSeeds, Run, TrainerChoice};
 use glassnet::formats::{MadeFolders, Target};
-use glassnet::net::Network;
-use glassnet::train::{Event, Length, Observer, Overrides};
+use glassnet::net::{Network, Recipe};
+use glassnet::train::{Event, Observer};
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -40,40 +40,8 @@ pub struct CompareArgs {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Passes over the training set [default: the network's own, else 3]
-    #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = options::whole::<u64>)]
-    epochs: Option<u64>,
-    /// Weight updates, instead of whole epochs
-    #[arg(long, value_name = "N", aliases = ["iterations", "iters", "max-steps"], value_parser = options::whole::<u64>)]
-    steps: Option<u64>,
-    /// Examples of one update [default: the network's own, else 20]
-    #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = options::whole::<usize>)]
-    batch_size: Option<usize>,
-    /// The learning rate, where all have the same trainer [default: the network's own, or the trainer's]
-    #[arg(long, value_name = "X", alias = "lr", value_parser = options::number)]
-    learning_rate: Option<f64>,
-    /// For windowgrad and adadelta: the share of the running means that each update keeps
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    rho: Option<f64>,
-    /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    epsilon: Option<f64>,
-    /// For adam and adamw: the share of the running mean of gradients that each update keeps
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    beta1: Option<f64>,
-    /// For adam and adamw: the same for the squares of gradients
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    beta2: Option<f64>,
-    /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation and the test [default: the
-    /// network's own, else none]
-    #[arg(long, value_name = "DECAY", value_parser = options::number)]
-    ema: Option<f64>,
-    /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
-    #[arg(long)]
-    convnetjs_exact: bool,
-    /// Steps between two points of a curve; the end of an epoch is one too [default: a hundredth of the run]
-    #[arg(long, value_name = "STEPS", value_parser = options::whole::<u64>)]
-    every: Option<u64>,
+    #[command(flatten)]
+    given: Recipe,
     /// The folder to make [default: runs/compare-TIME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -96,21 +64,8 @@ impl CompareArgs {
         } else {
             self.presets.iter().map(|name| Network::preset(name)).collect::<Result<_>>()?
         };
-        let length = self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps));
-        let CompareArgs { batch_size, learning_rate, rho, epsilon, beta1, beta2, ema, convnetjs_exact, .. } = *self;
-        let overrides = Overrides {
-            length,
-            batch_size,
-            learning_rate,
-            rho,
-            epsilon,
-            beta1,
-            beta2,
-            ema,
-            convnetjs_exact,
-            ..Overrides::default()
-        };
-        Ok(Field { networks, trainers: self.trainers.clone(), seeds: self.seeds.clone(), every: self.every, overrides })
+        let (trainers, seeds, given) = (self.trainers.clone(), self.seeds.clone(), self.given.clone());
+        Ok(Field { networks, trainers, seeds, given })
     }
 }
 
@@ -183,9 +138,10 @@ fn introduction(comparison: &Comparison, folder: &Path) -> String {
          examples\ndevice   {device}\nfolder   {}",
         folder.display()
     );
-    for Contestant { name, network, parameters, trainer, schedule, batch_size, steps, every, .. } in
+    for Contestant { name, network, parameters, trainer, schedule, settings, steps, every, .. } in
         &comparison.contestants
     {
+        let batch_size = settings.batch_size;
         text += &format!(
             "\n{name}: {network}, {parameters} parameters; {} at learning rate {} ({}), batch {batch_size}, {steps} \
              steps, a point every {every}",

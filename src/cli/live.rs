@@ -11,7 +11,7 @@ use glassnet::live::message::State as Standing;
 use glassnet::live::{Introduction, Live, Subject};
 use glassnet::net::{Network, Shape};
 use glassnet::report::History;
-use glassnet::train::{ChangeRow, Command, EpochRow, Event, Observer, Outcome, Overrides, Settings, State, StepRow};
+use glassnet::train::{ChangeRow, Command, EpochRow, Event, Observer, Outcome, Settings, State, StepRow};
 use glassnet::{Error, Result};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -157,15 +157,7 @@ pub(super) fn rows(live: &Live, history: &History) {
 fn for_another(before: &Settings, dataset: &Dataset, network: Network) -> Result<Settings> {
     let [height, width, channels] = dataset.train.shape;
     network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
-    let overrides = Overrides {
-        length: Some(before.length),
-        seed: Some(before.seed),
-        stats_every: Some(before.stats_every),
-        checkpoint_every: Some(before.checkpoint_every),
-        test_crops: Some(before.test_crops),
-        ..Overrides::default()
-    };
-    let settings = Settings::resolve(network, &overrides)?;
+    let settings = Settings::resolve(network, &before.of_run())?;
     crops(&settings.network, [height, width], settings.test_crops)?;
     Ok(settings)
 }

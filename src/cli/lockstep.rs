@@ -11,9 +11,9 @@ use glassnet::data::Examples;
 use glassnet::exec::lockstep::{Report, lockstep};
 use glassnet::exec::{Device, DeviceInfo, Executor, upload_examples, upload_parameters, write_reals};
 use glassnet::kernels::batch::Header;
-use glassnet::net::Network;
+use glassnet::net::{Network, Recipe};
 use glassnet::program::{Host, Limits, Options, Program, Source};
-use glassnet::train::{Overrides, Settings};
+use glassnet::train::Settings;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
@@ -44,16 +44,16 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let network = options::network(&args.network)?;
     let device = device(args).await?;
     let batch = args.batch_size.unwrap_or(BATCH);
-    let overrides = Overrides { batch_size: Some(batch), ..Overrides::default() };
-    let settings = Settings::resolve(network.clone(), &overrides)?;
+    let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
+    let settings = Settings::resolve(network.clone(), &given)?;
     let shape @ [height, width, channels] = image_shape(&network);
     let source = Source { height, width, channels, examples: batch };
     let limits = device.limits();
     let options = Options {
         max_binding: limits.max_binding,
         one_batch: true,
-        clip_norm: settings.clip_norm.map(|norm| norm as f32),
-        ema: settings.ema,
+        clip_norm: settings.network.training.clip_norm.map(|norm| norm as f32),
+        ema: settings.network.training.ema,
         ..Options::training(batch, source, settings.rule())
     };
     // Both executors at once, where both are on the host, and what is read of them to be compared.

@@ -40,7 +40,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(Box<train::TrainArgs>),
-    Compare(compare::CompareArgs),
+    Compare(Box<compare::CompareArgs>),
     Report(report::ReportArgs),
     View(view::ViewArgs),
     #[command(aliases = ["evaluate", "test"])]

@@ -10,7 +10,8 @@ use glassnet::{Error, Result, text};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
+
+pub use glassnet::words::whole;
 
 /// Where to compute, as users say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -225,24 +226,6 @@ const CLASSES_SHOWN: usize = 10;
 /// `1 channel`, `3 channels`.
 pub fn in_channels(channels: usize) -> String {
     format!("{channels} channel{}", if channels == 1 { "" } else { "s" })
-}
-
-/// A number that an option is given.
-///
-/// # Errors
-/// What is expected instead.
-pub fn number(text: &str) -> Result<f64, String> {
-    text.parse().map_err(|_| "expected a number, such as 0.01".to_string())
-}
-
-/// A whole number that an option is given.
-///
-/// # Errors
-/// What is expected instead.
-pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
-    let too_large = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
-    let expected = if too_large { "that is too large a number" } else { "expected a whole number, 0 or more" };
-    text.parse().map_err(|_| expected.to_string())
 }
 
 /// One of several whole numbers that an option is given.

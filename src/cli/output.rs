@@ -53,6 +53,16 @@ fn print(text: impl Display) -> Result<()> {
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Error::io("write", STDOUT))
 }
 
+/// A setting's option: `--batch-size` for `batch_size`.
+pub fn option(name: &str) -> String {
+    format!("--{}", name.replace('_', "-"))
+}
+
+/// An error as the command line says it: with the options that help.
+pub fn told(error: &Error) -> String {
+    error.phrased(option)
+}
+
 /// A line on stderr. `eprintln!` would panic where stderr is closed.
 pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", tame(text));

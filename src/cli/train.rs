@@ -3,7 +3,7 @@
 use super::interrupt::Interrupt;
 use super::live::{self, LiveArgs};
 use super::options::{self, DataArgs, DeviceArgs, DeviceName, NetworkArgs};
-use super::output::{Output, note};
+use super::output::{self, Output, note};
 use super::report;
 use super::standing::{self, Standing};
 use super::train_reporter::{Reporter, begin_events};
@@ -14,9 +14,9 @@ use glassnet::evaluate::crops;
 use glassnet::exec::Device;
 use glassnet::formats::{load_extra, load_model};
 use glassnet::live::Live;
-use glassnet::net::{ScheduleName, TrainerName};
+use glassnet::net::{Recipe, TrainerName};
 use glassnet::report::tensorboard::Events;
-use glassnet::train::{Course, Length, Overrides, RunConfig, RunFolder, Settings, State, split_for};
+use glassnet::train::{Course, Length, RunConfig, RunFolder, Settings, State, split_for};
 use glassnet::{Error, Result, text};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -35,20 +35,15 @@ pub struct TrainArgs {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Passes over the training set [default: the network's own, else 3]
-    #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = options::whole::<u64>)]
-    epochs: Option<u64>,
-    /// Weight updates, instead of whole epochs
-    #[arg(long, value_name = "N", aliases = ["iterations", "iters", "max-steps"], value_parser = options::whole::<u64>)]
-    steps: Option<u64>,
+    /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
+    /// adadelta, adam or adamw [default: the network's own, else adadelta]
+    #[arg(long, value_name = "NAME", aliases = ["optimizer", "optimiser", "opt"])]
+    trainer: Option<TrainerName>,
+    /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
+    #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
+    seed: Option<u64>,
     #[command(flatten)]
-    overrides: OverrideArgs,
-    /// Steps between two rows of statistics [default: 100]
-    #[arg(long, value_name = "STEPS", value_parser = options::whole::<u64>)]
-    stats_every: Option<u64>,
-    /// Steps between two checkpoints; the end of an epoch is one too [default: 1000]
-    #[arg(long, value_name = "STEPS", value_parser = options::whole::<u64>)]
-    checkpoint_every: Option<u64>,
+    given: Recipe,
     /// The run folder to make [default: runs/NETWORK-TIME]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
@@ -68,136 +63,22 @@ pub struct TrainArgs {
     json: bool,
 }
 
-/// What decides the result; a resumed run keeps what it began with.
-#[derive(Debug, Args)]
-struct OverrideArgs {
-    /// sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop), adadelta, adam or adamw
-    #[arg(long, value_name = "NAME", aliases = ["optimizer", "optimiser", "opt"])]
-    trainer: Option<TrainerName>,
-    /// Examples of one update
-    #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = options::whole::<usize>)]
-    batch_size: Option<usize>,
-    /// [default: the network's own, else 1 for adadelta, 0.001 for adam and adamw, 0.01 for the others]
-    #[arg(long, value_name = "X", alias = "lr", value_parser = options::number)]
-    learning_rate: Option<f64>,
-    /// constant, step, cosine or one-cycle: how the learning rate changes over the run [default: the network's own, else
-    /// constant]
-    #[arg(long, value_name = "NAME", aliases = ["scheduler", "lr-schedule", "lr-scheduler"])]
-    schedule: Option<ScheduleName>,
-    /// The share of the run in which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0 for
-    /// the others]
-    #[arg(long, value_name = "SHARE", alias = "warmup", value_parser = options::number)]
-    warm_up: Option<f64>,
-    /// For --trainer momentum and nesterov
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    momentum: Option<f64>,
-    /// For --trainer windowgrad and adadelta: the share of the running means that each update keeps
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    rho: Option<f64>,
-    /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    epsilon: Option<f64>,
-    /// For --trainer adam and adamw: the share of the running mean of gradients that each update keeps
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    beta1: Option<f64>,
-    /// For --trainer adam and adamw: the same for the squares of gradients
-    #[arg(long, value_name = "X", value_parser = options::number)]
-    beta2: Option<f64>,
-    /// The factor of the sum of |w| in the loss, over weights, not biases
-    #[arg(long, value_name = "X", alias = "l1", value_parser = options::number)]
-    l1_decay: Option<f64>,
-    /// The factor of half the sum of w² in the loss, over weights, not biases: PyTorch's weight_decay
-    #[arg(long, value_name = "X", visible_alias = "weight-decay", aliases = ["l2", "wd"], value_parser = options::number)]
-    l2_decay: Option<f64>,
-    /// The largest norm of an update's gradient, all parameters' together: a longer one is shortened to it
-    #[arg(long, value_name = "X", aliases = ["clip", "clip-grad", "clip-grad-norm"], value_parser = options::number)]
-    clip_norm: Option<f64>,
-    /// End the run when the validation loss has not fallen for so many epochs
-    #[arg(long, value_name = "EPOCHS", value_parser = options::whole::<u64>)]
-    patience: Option<u64>,
-    /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation, the test and the model
-    #[arg(long, value_name = "DECAY", value_parser = options::number)]
-    ema: Option<f64>,
-    /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
-    #[arg(long)]
-    convnetjs_exact: bool,
-    /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
-    #[arg(long)]
-    no_augmentation: bool,
-    /// Judge each image of the final test by the mean over so many crops of it: the centre, the corners, then others in
-    /// between, each followed by its mirror image where [augmentation] lets every class be flipped [default: 1]
-    #[arg(long, value_name = "N", value_parser = options::whole::<usize>)]
-    test_crops: Option<usize>,
-    /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
-    #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
-    seed: Option<u64>,
-}
-
 impl TrainArgs {
-    fn length(&self) -> Option<Length> {
-        self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps))
+    fn given(&self) -> Recipe {
+        Recipe { trainer: self.trainer, seed: self.seed, ..self.given.clone() }
     }
 
-    fn overrides(&self) -> Overrides {
-        let o = &self.overrides;
-        Overrides {
-            trainer: o.trainer,
-            batch_size: o.batch_size,
-            length: self.length(),
-            learning_rate: o.learning_rate,
-            schedule: o.schedule,
-            warm_up: o.warm_up,
-            momentum: o.momentum,
-            rho: o.rho,
-            epsilon: o.epsilon,
-            beta1: o.beta1,
-            beta2: o.beta2,
-            l1_decay: o.l1_decay,
-            l2_decay: o.l2_decay,
-            clip_norm: o.clip_norm,
-            patience: o.patience,
-            ema: o.ema,
-            convnetjs_exact: o.convnetjs_exact,
-            no_augmentation: o.no_augmentation,
-            test_crops: o.test_crops,
-            seed: o.seed,
-            stats_every: self.stats_every,
-            checkpoint_every: self.checkpoint_every,
-        }
-    }
-
-    /// A resumed run takes its settings from its folder: a flag that says otherwise is refused, not ignored.
+    /// A resumed run takes its settings from its folder: what is given here, but for a later end, is refused, not ignored.
     fn refuse_with_resume(&self) -> Result<()> {
-        let o = &self.overrides;
-        let given = [
-            ("--preset", self.network.preset.is_some()),
-            ("--net", self.network.net.is_some()),
-            ("--dataset", self.data.dataset.is_some()),
-            ("--trainer", o.trainer.is_some()),
-            ("--batch-size", o.batch_size.is_some()),
-            ("--learning-rate", o.learning_rate.is_some()),
-            ("--schedule", o.schedule.is_some()),
-            ("--warm-up", o.warm_up.is_some()),
-            ("--momentum", o.momentum.is_some()),
-            ("--rho", o.rho.is_some()),
-            ("--epsilon", o.epsilon.is_some()),
-            ("--beta1", o.beta1.is_some()),
-            ("--beta2", o.beta2.is_some()),
-            ("--l1-decay", o.l1_decay.is_some()),
-            ("--l2-decay", o.l2_decay.is_some()),
-            ("--clip-norm", o.clip_norm.is_some()),
-            ("--patience", o.patience.is_some()),
-            ("--ema", o.ema.is_some()),
-            ("--convnetjs-exact", o.convnetjs_exact),
-            ("--no-augmentation", o.no_augmentation),
-            ("--test-crops", o.test_crops.is_some()),
-            ("--seed", o.seed.is_some()),
-            ("--stats-every", self.stats_every.is_some()),
-            ("--checkpoint-every", self.checkpoint_every.is_some()),
-        ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Error::Settings(format!(
-                "{flag} cannot change a run that is resumed: leave it out, or start a new run without --resume"
+        let NetworkArgs { preset, net } = &self.network;
+        let apart = [("preset", preset.is_some()), ("net", net.is_some()), ("dataset", self.data.dataset.is_some())];
+        let apart = apart.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+        let given = self.given();
+        let settings = given.given().map(|(name, _)| name).filter(|name| !["epochs", "steps"].contains(name));
+        match apart.chain(settings).next() {
+            Some(name) => Err(Error::Settings(format!(
+                "{} cannot change a run that is resumed: leave it out, or start a new run without --resume",
+                output::option(name)
             ))),
             None => Ok(()),
         }
@@ -243,7 +124,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         let Some(live) = &live else { return ended.code };
         // Now, and not when the page is closed.
         if let Err(error) = &ended.code {
-            note(format_args!("error: {error}"));
+            note(format_args!("error: {}", output::told(error)));
             ended.code = Ok(ExitCode::FAILURE);
         }
         interrupt.nothing_to_save();
@@ -294,7 +175,7 @@ fn train_once(
 fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     let network = options::network_for(&args.network, &args.data)?;
     let augmentation = network.augmentation;
-    let settings = Settings::resolve(network, &args.overrides())?;
+    let settings = Settings::resolve(network, &args.given())?;
     options::check_data(&args.data, None, &settings.network)?;
     // Opening a device takes as long as unpacking some of the data.
     let (data, device) = rayon::join(
@@ -312,7 +193,7 @@ fn new(args: &TrainArgs, output: Output) -> Result<Ready> {
     if let Err(error) = crops(&settings.network, image, count) {
         let mut described = settings.network.clone();
         described.augmentation = augmentation;
-        let mended = args.overrides.no_augmentation && crops(&described, image, count).is_ok();
+        let mended = args.given.no_augmentation == Some(true) && crops(&described, image, count).is_ok();
         return Err(if mended { Error::Settings(without_augmentation(count)) } else { error });
     }
     let path = args.out.clone().unwrap_or_else(|| default_folder(&settings.network.name));
@@ -356,7 +237,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     args.refuse_with_resume()?;
     let mut folder = RunFolder::open(path)?;
     let mut config = folder.read_config()?;
-    config.length = args.length().unwrap_or(config.length);
+    config.length = Length::of(&args.given).unwrap_or(config.length);
     let settings = config.settings()?;
     let (data, dataset, changed) = resumed_data(&args.data, path, &config, &settings, output)?;
     if let Some(why) = changed {
@@ -596,16 +477,10 @@ fn config(data: &DataArgs, settings: &Settings, dataset: &Dataset, sum: &str, de
         validation: dataset.held_out,
         data_sha256: sum.into(),
         seed: settings.seed,
-        batch_size: settings.batch_size,
-        l1_decay: settings.l1_decay,
-        l2_decay: settings.l2_decay,
-        clip_norm: settings.clip_norm,
-        patience: settings.patience,
-        ema: settings.ema,
-        convnetjs_exact: settings.convnetjs_exact,
         test_crops: settings.test_crops,
         stats_every: settings.stats_every,
         checkpoint_every: settings.checkpoint_every,
+        training: settings.training(),
         network: settings.network.to_toml(),
         length: settings.length,
         trainer: settings.trainer,

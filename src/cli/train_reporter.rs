@@ -138,7 +138,7 @@ impl Reporter<'_> {
             dataset: self.dataset.name.to_string(),
             network: self.settings.network.name.clone(),
             trainer: self.settings.trainer.name().into(),
-            ema: self.settings.ema,
+            ema: self.settings.network.training.ema,
             seed: self.settings.seed,
             version: env!("CARGO_PKG_VERSION").into(),
         };

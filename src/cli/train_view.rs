@@ -35,13 +35,14 @@ impl View {
             bar.set_style(style);
         }
         let network = &settings.network;
+        let training = &network.training;
         let augmentation = match network.augmentation {
             none if none.is_none() => String::new(),
             some => format!(", augmentation ({some})"),
         };
-        let clipping = settings.clip_norm.map_or(String::new(), |norm| format!(", gradient norm at most {norm}"));
-        let ema = settings.ema.map_or(String::new(), |decay| format!(", moving average of the weights {decay}"));
-        let exact = if settings.convnetjs_exact { ", as ConvNetJS computes" } else { "" };
+        let clipping = training.clip_norm.map_or(String::new(), |norm| format!(", gradient norm at most {norm}"));
+        let ema = training.ema.map_or(String::new(), |decay| format!(", moving average of the weights {decay}"));
+        let exact = if training.is_exact() { ", as ConvNetJS computes" } else { "" };
         let description = format!(
             "{}: {} parameters; {} at learning rate {} ({}), batch {}, L1 decay {}, L2 decay {}{exact}{clipping}{ema}{augmentation}, seed {}",
             network.name,

@@ -6,17 +6,16 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::batch::Place;
-use crate::net::{Flip, Network};
-
-/// The most crops: each is a forward pass over all examples.
-pub const MAX_CROPS: usize = 100;
+use crate::net::{Flip, Network, Recipe};
 
 /// The first `count` crops of images of this height and width; the centre alone is `None`.
 ///
 /// # Errors
-/// [`Error::Settings`] for more than [`MAX_CROPS`], for none, and for more than there are.
+/// [`Error::Setting`] for more than [`MAX_CROPS`](crate::net::MAX_CROPS), for none, and for more than there are.
 pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<Option<Place>>> {
     check_crops(count)?;
+    let name = &network.name;
+    let refuse = |rule: String| Err(Error::Setting { name: "test_crops", value: count.to_string(), rule });
     if count == 1 {
         return Ok(vec![None]);
     }
@@ -27,23 +26,18 @@ pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<O
     let flips = if network.learns_numbers() { flip == Flip::ALL } else { flip.has_all(network.classes()) };
     let different = (y + 1).saturating_mul(x + 1).saturating_mul(1 + usize::from(flips));
     if different == 1 {
-        return Err(Error::Settings(format!(
-            "--test-crops {count}: network {} has one crop only of these images: it takes them whole, its [augmentation] \
-             has no pad, and not every class may be flipped; leave the option out",
-            network.name
-        )));
+        return refuse(format!(
+            "1 for network {name} (it takes these images whole, its [augmentation] has no pad, and not every class may be \
+             flipped)"
+        ));
     }
     if count > different {
-        return Err(Error::Settings(format!(
-            "--test-crops {count}: network {} has {different} different crops of these images; give at most that number",
-            network.name
-        )));
+        return refuse(format!(
+            "at most {different} for network {name}, which has no more different crops of these images"
+        ));
     }
     if y.max(x) > usize::from(Place::MOST) {
-        return Err(Error::Settings(format!(
-            "--test-crops {count}: the images are more than {} pixels larger than the input; leave the option out",
-            Place::MOST
-        )));
+        return refuse(format!("1 for images more than {} pixels larger than the network's input", Place::MOST));
     }
     let spots = spots([y, x], count.div_ceil(1 + usize::from(flips)));
     let place = |[row, column]: [usize; 2], mirrored| Some(Place { row: row as u16, column: column as u16, mirrored });
@@ -54,12 +48,9 @@ pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<O
 /// Refuses a number of crops that no network has.
 ///
 /// # Errors
-/// [`Error::Settings`] with the range.
+/// [`Error::Setting`] with the range.
 pub fn check_crops(count: usize) -> Result<()> {
-    if (1..=MAX_CROPS).contains(&count) {
-        return Ok(());
-    }
-    Err(Error::Settings(format!("--test-crops {count} is not within 1 to {MAX_CROPS}")))
+    Recipe { test_crops: Some(count), ..Recipe::default() }.check()
 }
 
 /// As many different corners within `spare`, which has as many.
@@ -129,7 +120,7 @@ mod tests {
             all.dedup();
             assert_eq!(all.len(), count, "{image:?}");
             let message = crops(&network, image, count + 1).expect_err("one too many").to_string();
-            assert!(message.contains(&format!("has {count} different crops")), "{message}");
+            assert!(message.contains(&format!("must be at most {count} for network small")), "{message}");
         }
     }
 
@@ -147,7 +138,7 @@ mod tests {
         assert_eq!(places(&network(0, Flip::ALL), [24, 24], 2), [(0, 0, false), (0, 0, true)]);
         assert_eq!(places(&network(0, Flip::of(0..4)), [24, 24], 2).len(), 2);
         let message = crops(&network(0, Flip::of(0..3)), [24, 24], 2).expect_err("one only").to_string();
-        assert!(message.contains("has one crop only") && message.contains("leave the option out"), "{message}");
+        assert!(message.contains("must be 1 for network small"), "{message}");
     }
 
     #[test]
@@ -155,7 +146,7 @@ mod tests {
         let network = network(4, Flip::ALL);
         for count in [0, 101, usize::MAX] {
             let message = crops(&network, [28, 28], count).expect_err("out of range").to_string();
-            assert!(message.contains(&format!("--test-crops {count} is not within 1 to 100")), "{message}");
+            assert!(message.contains("test crops must be a whole number from 1 to 100"), "{message}");
         }
         assert_eq!(crops(&network, [28, 28], 100).expect("that many").len(), 100);
         assert!(crops(&network, [28, 40_000], 2).is_err());

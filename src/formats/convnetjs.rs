@@ -204,7 +204,7 @@ fn not_read(error: &serde_json::Error, text: &str) -> String {
 /// ConvNetJS's dropout multiplies by `drop_prob` when it predicts, ours lets predictions pass. For each layer with weights,
 /// in order: what its input is multiplied by there and not here, which its weights make up for.
 fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
-    if network.training.convnetjs_exact {
+    if network.training.is_exact() {
         return Ok(vec![1.0; network.parameters().len()]);
     }
     let mut factors = Vec::new();

@@ -36,7 +36,7 @@ const PROBABILITIES: &str = "probabilities";
 /// When the parameters are not those of the network.
 pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
     let network = &model.network;
-    let convnetjs_exact = model.network.training.convnetjs_exact;
+    let convnetjs_exact = model.network.training.is_exact();
     let mut builder = Builder { convnetjs_exact, ..Builder::default() };
     for (name, shape, values) in named_tensors(model)? {
         let raw_data = values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -1,12 +1,13 @@
 //! What a page is fed with. `docs/live.md` describes every key; whoever trains can send these messages, a server or a page
 //! that runs the kernels itself.
 
-use crate::net::{Layer, Network};
+use crate::net::{Layer, Network, Value};
 use crate::pictures::Plate;
-use crate::train::{ChangeRow, EpochRow, Settings, StepRow, Trainer};
+use crate::train::{ChangeRow, Changeable, EpochRow, Settings, StepRow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// One message; `kind` tells which.
 #[derive(Debug, Serialize)]
@@ -173,30 +174,13 @@ pub struct ShownMessage {
     pub index: usize,
 }
 
-/// The settings that can be changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct SettingsMessage {
-    /// What the schedule's factor is multiplied by.
-    pub learning_rate: f64,
-    pub momentum: Option<f64>,
-    pub batch_size: usize,
-    pub l1_decay: f64,
-    pub l2_decay: f64,
-}
+/// The settings that can be changed, by name; one that the trainer does not have is null.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SettingsMessage(BTreeMap<Changeable, Option<Value>>);
 
 impl SettingsMessage {
     pub fn of(settings: &Settings) -> SettingsMessage {
-        let momentum = match settings.trainer {
-            Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => Some(momentum),
-            _ => None,
-        };
-        SettingsMessage {
-            learning_rate: settings.trainer.learning_rate(),
-            momentum,
-            batch_size: settings.batch_size,
-            l1_decay: settings.l1_decay,
-            l2_decay: settings.l2_decay,
-        }
+        SettingsMessage(Changeable::ALL.iter().map(|(setting, _)| (*setting, setting.of(settings))).collect())
     }
 }
 

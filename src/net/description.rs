@@ -310,7 +310,7 @@ impl Network {
         // Any number of classes may stand for numbers.
         let classes = if network.learns_numbers() { usize::from(u8::MAX) + 1 } else { network.classes() };
         document.augmentation.check(network.input_shape(), classes).map_err(|error| within(&error))?;
-        document.training.check().map_err(|error| within(&error))?;
+        document.training.check().map_err(|error| within(&format!("[training]: {}", error.phrased(str::to_string))))?;
         factors.into_iter().for_each(|(node, factors)| network.nodes[node].factors = factors);
         network.crop = cropped;
         network.augmentation = document.augmentation;

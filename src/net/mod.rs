@@ -11,13 +11,16 @@ mod initializer;
 mod layer;
 mod preset;
 mod recipe;
+mod value;
 
 pub use augmentation::{Augmentation, Flip};
 pub(crate) use description::numbers_in_plain_words;
 pub use initializer::Initializer;
 pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape, Targets};
 pub use preset::PRESETS;
-pub use recipe::{Recipe, ScheduleName, TrainerName};
+pub use recipe::{MAX_BATCH, MAX_CROPS, Recipe, ScheduleName, TrainerName};
+pub(crate) use recipe::{OF_SCHEDULE, OF_TRAINER};
+pub use value::{Rule, Value};
 
 use crate::{Error, Result, words};
 use layer::elements;

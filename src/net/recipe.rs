@@ -1,10 +1,17 @@
-//! The `[training]` table of a description: how its author trains the network. Every entry may be absent, and whoever
-//! trains may override each one.
+//! How a network is trained: every setting once, with its help, its option and what it may be. A description's
+//! `[training]` table, the options of a command and the settings that a run records are all this one struct.
 
+use super::value::{Rule, Value};
+use crate::words::{number, whole};
 use crate::{Error, Result};
 use serde::Deserialize;
 use std::fmt::{self, Write};
 use std::str::FromStr;
+
+/// The largest batch: one row of groups of a dispatch.
+pub const MAX_BATCH: usize = 65_535;
+/// The most crops of a test image: each is a forward pass over all examples.
+pub const MAX_CROPS: usize = 100;
 
 /// The rule that turns a gradient into a weight update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -45,7 +52,7 @@ impl TrainerName {
     const ELSEWHERE: [(TrainerName, &str); 3] =
         [(TrainerName::Windowgrad, "rmsprop"), (TrainerName::Nesterov, "nag"), (TrainerName::Momentum, "sgd-momentum")];
 
-    /// Its constants beside the learning rate, by the names of [`Recipe`]'s entries.
+    /// Its constants beside the learning rate, by the names of [`Recipe`]'s settings.
     pub fn constants(self) -> &'static [&'static str] {
         match self {
             TrainerName::Sgd => &[],
@@ -111,6 +118,15 @@ impl ScheduleName {
         (ScheduleName::Cosine, "cosine-decay"),
         (ScheduleName::OneCycle, "one-cycle-lr"),
     ];
+
+    /// Its constants, by the names of [`Recipe`]'s settings.
+    pub fn constants(self) -> &'static [&'static str] {
+        match self {
+            ScheduleName::Constant => &["warm_up"],
+            ScheduleName::Step => &["warm_up", "step_every", "step_factor"],
+            ScheduleName::Cosine | ScheduleName::OneCycle => &["warm_up", "final_rate"],
+        }
+    }
 }
 
 impl fmt::Display for ScheduleName {
@@ -135,128 +151,210 @@ impl TryFrom<String> for ScheduleName {
     }
 }
 
-/// Settings that a description recommends for training.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recipe {
-    pub trainer: Option<TrainerName>,
-    /// Examples per update.
-    pub batch_size: Option<usize>,
-    /// Passes over the training set.
-    pub epochs: Option<usize>,
-    pub learning_rate: Option<f64>,
-    pub schedule: Option<ScheduleName>,
-    /// Share of the run in which the learning rate rises.
-    pub warm_up: Option<f64>,
-    /// What is left of the learning rate at the end of `cosine` and `one-cycle`.
-    pub final_rate: Option<f64>,
-    /// Share of the run after which `step` multiplies the learning rate, again and again.
-    pub step_every: Option<f64>,
-    /// By what it does.
-    pub step_factor: Option<f64>,
-    pub momentum: Option<f64>,
-    /// Adadelta's decay of both running means, and Windowgrad's of its own.
-    pub rho: Option<f64>,
-    /// The adaptive trainers' guard against division by zero.
-    pub epsilon: Option<f64>,
-    /// Adam's decay of the first moment.
-    pub beta1: Option<f64>,
-    /// Adam's decay of the second moment.
-    pub beta2: Option<f64>,
-    /// λ in `λ·Σ|w|`, weights only.
-    pub l1_decay: Option<f64>,
-    /// λ in `λ/2·Σw²`, weights only.
-    pub l2_decay: Option<f64>,
-    /// The largest norm that an update leaves the gradient of all parameters.
-    pub clip_norm: Option<f64>,
-    /// Epochs without a lower validation loss after which training ends.
-    pub patience: Option<usize>,
-    /// The decay of the moving average of the weights that evaluation uses; none, and evaluation uses the weights.
-    pub ema: Option<f64>,
-    /// ConvNetJS's arithmetic, where it differs, instead of the right one: in updates, and in dropout for evaluation too.
-    #[serde(default)]
-    pub convnetjs_exact: bool,
+/// The settings that a trainer is made of, beside its name.
+pub(crate) const OF_TRAINER: [&str; 6] = ["learning_rate", "momentum", "rho", "epsilon", "beta1", "beta2"];
+/// The settings that a schedule is made of, beside its name.
+pub(crate) const OF_SCHEDULE: [&str; 4] = ["warm_up", "final_rate", "step_every", "step_factor"];
+
+/// Declares [`Recipe`] and what goes over all its fields. Each field has its help, its option, its type and its rule; those
+/// after `of a run` are no part of a description.
+macro_rules! settings {
+    (
+        $(#[$outer:meta])* pub struct $name:ident {
+            $($(#[doc = $doc:tt])+ #[arg($($arg:tt)*)] $field:ident: $type:ident = $rule:expr,)*
+            of a run:
+            $($(#[doc = $run_doc:tt])+ #[arg($($run_arg:tt)*)] $run:ident: $run_type:ident = $run_rule:expr,)*
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[cfg_attr(not(target_arch = "wasm32"), derive(clap::Args))]
+        #[allow(rustdoc::broken_intra_doc_links, reason = "the fields' texts are also what `--help` shows")]
+        pub struct $name {
+            $($(#[doc = $doc])+ #[cfg_attr(not(target_arch = "wasm32"), arg($($arg)*))] pub $field: Option<$type>,)*
+            $(
+                $(#[doc = $run_doc])+
+                #[cfg_attr(not(target_arch = "wasm32"), arg($($run_arg)*))]
+                #[serde(skip)]
+                pub $run: Option<$run_type>,
+            )*
+        }
+
+        impl $name {
+            /// Every setting's name and rule.
+            pub const RULES: &[(&'static str, Rule)] =
+                &[$((stringify!($field), $rule),)* $((stringify!($run), $run_rule),)*];
+
+            /// These settings, and those of `others` that these leave open.
+            pub fn or(self, others: $name) -> $name {
+                $name { $($field: self.$field.or(others.$field),)* $($run: self.$run.or(others.$run),)* }
+            }
+
+            /// The settings whose names `keep` accepts.
+            pub fn only(self, keep: impl Fn(&str) -> bool) -> $name {
+                $name {
+                    $($field: self.$field.filter(|_| keep(stringify!($field))),)*
+                    $($run: self.$run.filter(|_| keep(stringify!($run))),)*
+                }
+            }
+
+            /// The settings that a description can have.
+            pub fn described(self) -> $name {
+                $name { $($run: None,)* ..self }
+            }
+
+            /// Every setting that is given, with its name.
+            pub fn given(&self) -> impl Iterator<Item = (&'static str, Value)> {
+                let all = [
+                    $((stringify!($field), self.$field.map(Value::from)),)*
+                    $((stringify!($run), self.$run.map(Value::from)),)*
+                ];
+                all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+            }
+        }
+    };
+}
+
+settings! {
+    /// Training settings, each of which may be absent: what a description recommends, or what a user says over it.
+    pub struct Recipe {
+        /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
+        /// adadelta, adam or adamw.
+        #[arg(skip)]
+        trainer: TrainerName = Rule::Any,
+        /// Passes over the training set [default: the network's own, else 3]
+        #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = whole::<u64>)]
+        epochs: u64 = Rule::Count(u64::MAX),
+        /// Examples of one update [default: the network's own, else 20]
+        #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = whole::<usize>)]
+        batch_size: usize = Rule::Count(MAX_BATCH as u64),
+        /// The learning rate, before the schedule's factor [default: the network's own, else 1 for adadelta, 0.001 for adam
+        /// and adamw, 0.01 for the others]
+        #[arg(long, value_name = "X", alias = "lr", value_parser = number)]
+        learning_rate: f64 = Rule::Positive,
+        /// How the learning rate changes over the run: constant, step, cosine or one-cycle [default: the network's own, else
+        /// constant]
+        #[arg(long, value_name = "NAME", aliases = ["scheduler", "lr-schedule", "lr-scheduler"])]
+        schedule: ScheduleName = Rule::Any,
+        /// The share of the run in which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0 for
+        /// the others]
+        #[arg(long, value_name = "SHARE", alias = "warmup", value_parser = number)]
+        warm_up: f64 = Rule::Share,
+        /// For cosine and one-cycle: the factor on the learning rate at the end of the run [default: the network's own, else
+        /// 0]
+        #[arg(long, value_name = "X", value_parser = number)]
+        final_rate: f64 = Rule::Share,
+        /// For the schedule step: the share of the run after which the learning rate falls, again and again [default: the
+        /// network's own, else a third]
+        #[arg(long, value_name = "SHARE", value_parser = number)]
+        step_every: f64 = Rule::AboveZero,
+        /// For the schedule step: the factor on the learning rate at each fall [default: the network's own, else 0.1]
+        #[arg(long, value_name = "X", value_parser = number)]
+        step_factor: f64 = Rule::AboveZero,
+        /// For the trainers momentum and nesterov: the share of the velocity that each update keeps [default: the network's
+        /// own, else 0.9]
+        #[arg(long, value_name = "X", value_parser = number)]
+        momentum: f64 = Rule::BelowOne,
+        /// For the trainers windowgrad and adadelta: the share of the running means that each update keeps [default: the
+        /// network's own, else 0.99 for windowgrad, 0.95 for adadelta]
+        #[arg(long, value_name = "X", value_parser = number)]
+        rho: f64 = Rule::BelowOne,
+        /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0 [default: the network's own,
+        /// else 1e-10 for adagrad, 1e-6 for adadelta, 1e-8 for the others]
+        #[arg(long, value_name = "X", value_parser = number)]
+        epsilon: f64 = Rule::Positive,
+        /// For the trainers adam and adamw: the share of the running mean of gradients that each update keeps [default: the
+        /// network's own, else 0.9]
+        #[arg(long, value_name = "X", value_parser = number)]
+        beta1: f64 = Rule::BelowOne,
+        /// For the trainers adam and adamw: the share of the running mean of squared gradients that each update keeps
+        /// [default: the network's own, else 0.999]
+        #[arg(long, value_name = "X", value_parser = number)]
+        beta2: f64 = Rule::BelowOne,
+        /// The factor of the sum of |w| in the loss, over weights, not biases [default: the network's own, else 0]
+        #[arg(long, value_name = "X", alias = "l1", value_parser = number)]
+        l1_decay: f64 = Rule::NotNegative,
+        /// The factor of half the sum of w² in the loss, over weights, not biases: PyTorch's weight_decay [default: the
+        /// network's own, else 0]
+        #[arg(long, value_name = "X", visible_alias = "weight-decay", aliases = ["l2", "wd"], value_parser = number)]
+        l2_decay: f64 = Rule::NotNegative,
+        /// The largest norm of an update's gradient, all parameters' together: a longer one is shortened to it [default: the
+        /// network's own, else none]
+        #[arg(long, value_name = "X", aliases = ["clip", "clip-grad", "clip-grad-norm"], value_parser = number)]
+        clip_norm: f64 = Rule::Positive,
+        /// End the run when the validation loss has not fallen for so many epochs [default: the network's own, else never]
+        #[arg(long, value_name = "EPOCHS", value_parser = whole::<u64>)]
+        patience: u64 = Rule::Count(u64::MAX),
+        /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation, the test and the model
+        /// [default: the network's own, else none]
+        #[arg(long, value_name = "DECAY", value_parser = number)]
+        ema: f64 = Rule::BelowOne,
+        /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        convnetjs_exact: bool = Rule::Any,
+
+        of a run:
+        /// Weight updates, instead of whole epochs
+        #[arg(long, value_name = "N", aliases = ["iterations", "iters", "max-steps"], value_parser = whole::<u64>)]
+        steps: u64 = Rule::Count(u64::MAX),
+        /// What decides initial weights, the order of examples, all crops, all augmentation and what is dropped.
+        #[arg(skip)]
+        seed: u64 = Rule::Any,
+        /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
+        #[arg(long, num_args = 0, default_missing_value = "true")]
+        no_augmentation: bool = Rule::Any,
+        /// Judge each image of the final test by the mean over so many crops of it: the centre, the corners, then others in
+        /// between, each followed by its mirror image where [augmentation] lets every class be flipped [default: 1]
+        #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+        test_crops: usize = Rule::Count(MAX_CROPS as u64),
+        /// Steps between two rows of statistics, which are the points of a comparison's curves; the end of an epoch is one
+        /// too [default: 100, and a hundredth of the run in a comparison]
+        #[arg(long, value_name = "STEPS", visible_alias = "every", value_parser = whole::<u64>)]
+        stats_every: u64 = Rule::Count(u64::MAX),
+        /// Steps between two checkpoints; the end of an epoch is one too [default: 1000]
+        #[arg(long, value_name = "STEPS", value_parser = whole::<u64>)]
+        checkpoint_every: u64 = Rule::Count(u64::MAX),
+    }
 }
 
 impl Recipe {
-    /// Refuses values that no trainer can use.
-    pub(super) fn check(&self) -> Result<()> {
-        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs), ("patience", self.patience)] {
-            if value.is_some_and(|value| value == 0 || value > super::MAX_DIMENSION) {
-                let value = value.unwrap_or_default();
-                return Err(refused(name, &value, &format!("between 1 and {}", super::MAX_DIMENSION)));
-            }
-        }
-        for (name, value) in self.numbers() {
-            let Some(value) = value else { continue };
-            let (legal, rule) = match name {
-                // Kernels compute in f32, where a smaller one is 0 and guards nothing.
-                "epsilon" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38"),
-                "clip_norm" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38 and below 3.4e38"),
-                "learning_rate" => (value > 0.0 && (value as f32).is_normal(), "above 1.2e-38 and below 3.4e38"),
-                "step_every" | "step_factor" => (value > 0.0 && value.is_finite(), "above 0"),
-                "l1_decay" | "l2_decay" => (value >= 0.0 && (value as f32).is_finite(), "at least 0 and below 3.4e38"),
-                // 0.99999999 is 1 in f32.
-                "momentum" | "rho" | "beta1" | "beta2" | "ema" => {
-                    ((0.0..1.0).contains(&value) && (value as f32) < 1.0, "at least 0 and below 1, by 1e-7 or more")
-                }
-                _ => ((0.0..1.0).contains(&value), "at least 0 and below 1"),
-            };
-            if !legal {
-                return Err(refused(name, &value, rule));
-            }
-        }
-        Ok(())
+    /// What the setting `name` may be.
+    pub fn rule(name: &str) -> Rule {
+        Recipe::RULES.iter().find(|(known, _)| *known == name).map_or(Rule::Any, |(_, rule)| *rule)
     }
 
-    /// The `[training]` table, or nothing when every entry is absent.
+    /// Refuses what no training can use.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first value that breaks its rule.
+    pub fn check(&self) -> Result<()> {
+        self.given().try_for_each(|(name, value)| Recipe::rule(name).check(name, value))
+    }
+
+    /// Whether the setting `name` is a part of what `trainer` or `schedule` names.
+    pub(crate) fn is_part(name: &str) -> bool {
+        OF_TRAINER.contains(&name) || OF_SCHEDULE.contains(&name)
+    }
+
+    /// Whether ConvNetJS's arithmetic is wanted where it differs: in updates, and in dropout for evaluation too.
+    pub fn is_exact(&self) -> bool {
+        self.convnetjs_exact == Some(true)
+    }
+
+    /// The `[training]` table, or nothing when every setting is absent.
     pub(super) fn to_toml(&self) -> String {
         let mut lines = String::new();
-        // Writing to a String cannot fail.
-        if let Some(trainer) = self.trainer {
-            let _ = writeln!(lines, "trainer = \"{trainer}\"");
-        }
-        if let Some(schedule) = self.schedule {
-            let _ = writeln!(lines, "schedule = \"{schedule}\"");
-        }
-        for (name, value) in [("batch_size", self.batch_size), ("epochs", self.epochs), ("patience", self.patience)] {
-            if let Some(value) = value {
-                let _ = writeln!(lines, "{name} = {value}");
-            }
-        }
-        for (name, value) in self.numbers() {
-            if let Some(value) = value {
-                let _ = writeln!(lines, "{name} = {value:?}");
-            }
-        }
-        if self.convnetjs_exact {
-            lines.push_str("convnetjs_exact = true\n");
+        for (name, value) in self.clone().described().given() {
+            // Writing to a String cannot fail.
+            let _ = match value {
+                Value::Word(word) => writeln!(lines, "{name} = \"{word}\""),
+                Value::Number(number) => writeln!(lines, "{name} = {number:?}"),
+                whole_or_flag => writeln!(lines, "{name} = {whole_or_flag}"),
+            };
         }
         if lines.is_empty() { lines } else { format!("\n[training]\n{lines}") }
     }
-
-    fn numbers(&self) -> [(&'static str, Option<f64>); 14] {
-        [
-            ("learning_rate", self.learning_rate),
-            ("warm_up", self.warm_up),
-            ("final_rate", self.final_rate),
-            ("step_every", self.step_every),
-            ("step_factor", self.step_factor),
-            ("momentum", self.momentum),
-            ("rho", self.rho),
-            ("epsilon", self.epsilon),
-            ("beta1", self.beta1),
-            ("beta2", self.beta2),
-            ("l1_decay", self.l1_decay),
-            ("l2_decay", self.l2_decay),
-            ("clip_norm", self.clip_norm),
-            ("ema", self.ema),
-        ]
-    }
-}
-
-fn refused(name: &str, value: &dyn fmt::Display, rule: &str) -> Error {
-    Error::Network(format!("[training]: {name} is {value}; it must be {rule}"))
 }
 
 #[cfg(test)]
@@ -265,33 +363,29 @@ mod tests {
 
     #[test]
     fn values_that_cannot_train_are_refused() {
+        let none = Recipe::default;
         for (recipe, expected) in [
-            (Recipe { batch_size: Some(0), ..Recipe::default() }, "batch_size is 0; it must be between 1 and 1048576"),
+            (Recipe { batch_size: Some(0), ..none() }, "batch size must be a whole number from 1 to 65535, got 0"),
+            (Recipe { epochs: Some(0), ..none() }, "epochs must be a whole number >= 1, got 0"),
             (
-                Recipe { learning_rate: Some(-1.0), ..Recipe::default() },
-                "learning_rate is -1; it must be above 1.2e-38 and below 3.4e38",
+                Recipe { learning_rate: Some(-1.0), ..none() },
+                "learning rate must be a number from 1.2e-38 to 3.4e38, got -1",
             ),
+            (Recipe { l2_decay: Some(f64::NAN), ..none() }, "l2 decay must be a number from 0 to 3.4e38, got NaN"),
+            (Recipe { momentum: Some(1.0), ..none() }, "momentum must be a number from 0 to 0.9999999, got 1"),
+            (Recipe { epsilon: Some(0.0), ..none() }, "epsilon must be a number from 1.2e-38 to 3.4e38, got 0"),
             (
-                Recipe { l2_decay: Some(f64::NAN), ..Recipe::default() },
-                "l2_decay is NaN; it must be at least 0 and below 3.4e38",
-            ),
-            (
-                Recipe { momentum: Some(1.0), ..Recipe::default() },
-                "momentum is 1; it must be at least 0 and below 1, by 1e-7 or more",
-            ),
-            (Recipe { epsilon: Some(0.0), ..Recipe::default() }, "epsilon is 0; it must be above 1.2e-38"),
-            (
-                Recipe { beta2: Some(0.999_999_99), ..Recipe::default() },
-                "beta2 is 0.99999999; it must be at least 0 and below 1, by 1e-7 or more",
+                Recipe { beta2: Some(0.999_999_99), ..none() },
+                "beta2 must be a number from 0 to 0.9999999, got 0.99999999",
             ),
         ] {
-            let message = recipe.check().map_err(|error| error.to_string());
-            assert_eq!(message, Err(format!("[training]: {expected}")));
+            assert_eq!(recipe.check().map_err(|error| error.to_string()), Err(expected.into()));
         }
     }
 
     #[test]
     fn an_empty_recipe_writes_nothing() {
         assert_eq!(Recipe::default().to_toml(), "");
+        assert_eq!(Recipe { seed: Some(3), ..Recipe::default() }.to_toml(), "", "a seed is no part of a description");
     }
 }

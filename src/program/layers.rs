@@ -63,7 +63,7 @@ impl Lowering<'_> {
     /// Of `count` values at node `i`.
     fn dropout(&self, count: usize, rate: f32, i: usize) -> dropout::Params {
         let params = dropout::Params::new(count, rate, i);
-        if self.network.training.convnetjs_exact { params.as_convnetjs(rate) } else { params }
+        if self.network.training.is_exact() { params.as_convnetjs(rate) } else { params }
     }
 
     /// Whether node `i` is a ReLU that the max-pooling behind it computes.

@@ -15,7 +15,7 @@ use crate::kernels::clip;
 use crate::kernels::ema;
 use crate::kernels::loss;
 use crate::kernels::optimizer::{self, Rule};
-use crate::net::{Layer, Network, Node, Shape};
+use crate::net::{Layer, MAX_BATCH, Network, Node, Shape};
 
 /// The data set that batches are gathered from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,6 @@ pub struct Options {
 /// WebGPU's default limit for one storage buffer binding.
 pub const DEFAULT_MAX_BINDING: u64 = 128 << 20;
 
-/// The largest batch: a dimension of workgroups bounds it.
-pub const MAX_BATCH: usize = 65_535;
 /// The longest input of a fully connected layer, for the same reason.
 const MAX_FC_INPUTS: usize = 65_535 * 64 - 1;
 /// Elements in one buffer: shaders index with 32 bits.
@@ -106,7 +104,7 @@ impl Program {
         }
         let fused = (0..network.nodes.len()).filter(|i| lowering.is_fused(*i)).map(|i| (i, i + 1)).collect();
         let Lowering { mut planner, nodes, unfused, .. } = lowering;
-        let exact = network.training.convnetjs_exact;
+        let exact = network.training.is_exact();
         let swaps = plan_update(&mut planner, options, exact, inputs, parameters, trainable.as_ref());
         planner.instructions.extend(unfused);
         let statistics = plan_statistics(&mut planner, network, &nodes, inputs.header, options.batch);

@@ -10,7 +10,7 @@ mod parameters;
 mod planner;
 mod statistics;
 
-pub use lower::{MAX_BATCH, Options, Source};
+pub use lower::{Options, Source};
 pub use memory::{Host, Limits, largest_batch};
 pub use planner::{ALIGNMENT, BufferSpec};
 pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStatistics};

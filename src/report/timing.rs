@@ -189,12 +189,12 @@ fn lower_quartile(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
     use crate::data::{DatasetName, Examples, Origin};
-    use crate::train::Overrides;
+    use crate::net::Recipe;
 
     #[test]
     fn every_layer_has_its_operations_or_says_who_computes_it() {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
-        let settings = Settings::resolve(network, &Overrides::default()).expect("its own settings");
+        let settings = Settings::resolve(network, &Recipe::default()).expect("its own settings");
         let (pixels, labels) = (vec![7; 100 * 784], (0..100).map(|i| i % 10).collect());
         let train = Examples { shape: [28, 28, 1], classes: 10, pixels, labels, numbers: vec![] };
         let (name, origin) = (DatasetName::Synthetic, Origin::Synthetic { fallback_reason: None });

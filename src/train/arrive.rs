@@ -144,7 +144,7 @@ impl Run<'_> {
             training_accuracy: training.accuracy().unwrap_or_default(),
             validation_accuracy: validation.accuracy(),
             validation_loss: validation.loss(),
-            averaged: self.settings.ema.is_some(),
+            averaged: self.settings.network.training.ema.is_some(),
             train_seconds,
             images_per_second: examples as f64 / (train_seconds - marked_seconds).max(1e-9),
             time_per_example: timings.map(|t| phases(&t, valid)),

@@ -1,6 +1,6 @@
 //! What an observer asks for between two steps: a pause, the weights, a change.
 
-use super::control::{Change, Command};
+use super::control::{Change, Changeable, Command};
 use super::event::Event;
 use super::run::Run;
 use super::session::{Session, Snapshot};
@@ -83,14 +83,14 @@ impl<'a> Run<'a> {
                 snapshot = self.session.fresh(parameters);
                 self.session.restore(&snapshot)?;
             }
-            Change::L1Decay(_) | Change::L2Decay(_) => self.session.set_decay(settings.decay())?,
+            Change::Set(Changeable::L1Decay | Changeable::L2Decay, _) => self.session.set_decay(settings.decay())?,
             // Its velocity has the former rates in it, and would carry the weights on.
-            Change::LearningRate(0.0) if settings.trainer.momentum().is_some() => {
+            Change::Set(Changeable::LearningRate, 0.0) if settings.trainer.momentum().is_some() => {
                 snapshot.state.fill(0.0);
                 self.session.restore(&snapshot)?;
             }
             // Each step's header has the rate; the program has the others.
-            Change::LearningRate(_) | Change::Momentum(_) | Change::BatchSize(_) => {}
+            Change::Set(Changeable::LearningRate | Changeable::Momentum | Changeable::BatchSize, _) => {}
         }
         self.note_change(step, &change, settings, snapshot)?;
         Ok(self)

@@ -2,26 +2,59 @@
 //! made again from these rows when the run is resumed.
 
 use super::metrics::ChangeRow;
-use super::settings::{Settings, Trainer};
+use super::settings::{Settings, Trainer, check_effect};
 use crate::error::{Error, Result};
-use crate::net::Parameters;
-use crate::program::MAX_BATCH;
-use serde_json::{Value, json};
+use crate::net::{Parameters, Recipe, Rule, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// A setting that can change while a run goes on. Those that a device may refuse come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Changeable {
+    /// Examples of one update; the epoch goes on at the same place of the same order.
+    BatchSize,
+    /// Of the trainers momentum and nesterov.
+    Momentum,
+    /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the trainers momentum and nesterov
+    /// then begin with a velocity of 0 again.
+    LearningRate,
+    /// λ in λ·Σ|w|.
+    L1Decay,
+    /// λ in λ/2·Σw².
+    L2Decay,
+}
+
+impl Changeable {
+    /// All, with the names of [`Recipe`]'s settings.
+    pub const ALL: [(Changeable, &'static str); 5] = [
+        (Changeable::BatchSize, "batch_size"),
+        (Changeable::Momentum, "momentum"),
+        (Changeable::LearningRate, "learning_rate"),
+        (Changeable::L1Decay, "l1_decay"),
+        (Changeable::L2Decay, "l2_decay"),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Changeable::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
+    }
+
+    /// Its value in `settings`; `None` where the trainer has none.
+    pub fn of(self, settings: &Settings) -> Option<Value> {
+        Some(match self {
+            Changeable::BatchSize => settings.batch_size.into(),
+            Changeable::Momentum => settings.trainer.momentum()?.into(),
+            Changeable::LearningRate => settings.trainer.learning_rate().into(),
+            Changeable::L1Decay => settings.l1_decay.into(),
+            Changeable::L2Decay => settings.l2_decay.into(),
+        })
+    }
+}
 
 /// What changes a run while it goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the trainers momentum and nesterov
-    /// then begin with a velocity of 0 again.
-    LearningRate(f64),
-    /// Of the trainers momentum and nesterov.
-    Momentum(f64),
-    /// Examples of one update; the epoch goes on at the same place of the same order.
-    BatchSize(usize),
-    /// λ in λ·Σ|w|.
-    L1Decay(f64),
-    /// λ in λ/2·Σw².
-    L2Decay(f64),
+    Set(Changeable, f64),
     /// Weights of the same network, from elsewhere; the optimiser, and the moving average where one is kept, begin anew.
     Weights {
         parameters: Vec<Parameters>,
@@ -44,11 +77,7 @@ impl Change {
     /// As rows name it.
     pub fn what(&self) -> &'static str {
         match self {
-            Change::LearningRate(_) => "learning_rate",
-            Change::Momentum(_) => "momentum",
-            Change::BatchSize(_) => "batch_size",
-            Change::L1Decay(_) => "l1_decay",
-            Change::L2Decay(_) => "l2_decay",
+            Change::Set(setting, _) => setting.name(),
             Change::Weights { .. } => "weights",
         }
     }
@@ -56,42 +85,23 @@ impl Change {
     /// The row of this change, made after `step` updates.
     pub(super) fn row(&self, step: u64, train_seconds: f64, before: &Settings, after: &Settings) -> ChangeRow {
         let (from, to) = match self {
-            Change::Weights { source, .. } => (Value::Null, json!({ "source": source })),
-            _ => (self.value(before), self.value(after)),
+            Change::Set(setting, _) => (json!(setting.of(before)), json!(setting.of(after))),
+            Change::Weights { source, .. } => (json!(null), json!({ "source": source })),
         };
         ChangeRow { step, train_seconds, what: self.what().into(), from, to }
     }
 
-    /// What the settings say about that which changes.
-    fn value(&self, settings: &Settings) -> Value {
-        match self {
-            Change::LearningRate(_) => json!(settings.trainer.learning_rate()),
-            Change::Momentum(_) => json!(settings.trainer.momentum()),
-            Change::BatchSize(_) => json!(settings.batch_size),
-            Change::L1Decay(_) => json!(settings.l1_decay),
-            Change::L2Decay(_) => json!(settings.l2_decay),
-            Change::Weights { .. } => Value::Null,
-        }
-    }
-
     /// Whether the program has to be lowered again.
     pub(super) fn rebuilds(&self) -> bool {
-        matches!(self, Change::Momentum(_) | Change::BatchSize(_))
+        matches!(self, Change::Set(Changeable::Momentum | Changeable::BatchSize, _))
     }
 }
 
 impl ChangeRow {
     /// The change that the row tells of, but for weights, which are those of the checkpoint.
     pub(super) fn change(&self) -> Result<Change> {
-        let real = self.to.as_f64();
-        let change = match self.what.as_str() {
-            "learning_rate" => real.map(Change::LearningRate),
-            "momentum" => real.map(Change::Momentum),
-            "batch_size" => self.to.as_u64().and_then(|size| usize::try_from(size).ok()).map(Change::BatchSize),
-            "l1_decay" => real.map(Change::L1Decay),
-            "l2_decay" => real.map(Change::L2Decay),
-            _ => None,
-        };
+        let setting = Changeable::ALL.iter().find(|(_, name)| *name == self.what);
+        let change = setting.zip(self.to.as_f64()).map(|((setting, _), value)| Change::Set(*setting, value));
         change.ok_or_else(|| Error::Model(format!("{} to {} is no change of a run", self.what, self.to)))
     }
 }
@@ -101,65 +111,35 @@ impl Settings {
     /// `config.toml` and the model's file.
     ///
     /// # Errors
-    /// [`Error::Settings`] for a value that no training can use, or that this trainer does not have; [`Error::Model`] for
-    /// weights of another network.
+    /// [`Error::Setting`] for a value that no training can use, [`Error::NoEffect`] for one that this trainer does not have;
+    /// [`Error::Model`] for weights of another network.
     pub fn changed(&self, change: &Change) -> Result<Settings> {
         let mut settings = self.clone();
         match change {
-            Change::LearningRate(rate) => settings.change_rate(*rate)?,
-            Change::Momentum(momentum) => settings.change_momentum(*momentum)?,
-            Change::BatchSize(size) => settings.change_batch(*size)?,
-            Change::L1Decay(decay) => settings.l1_decay = checked_decay("L1 decay", *decay)?,
-            Change::L2Decay(decay) => settings.l2_decay = checked_decay("L2 decay", *decay)?,
+            // -0 is 0.
+            Change::Set(setting, value) => settings.set(*setting, value + 0.0)?,
             Change::Weights { parameters, source } => self.check_weights(parameters, source)?,
         }
         Ok(settings)
     }
 
-    fn change_rate(&mut self, rate: f64) -> Result<()> {
-        if rate != 0.0 && !Settings::is_rate(rate) {
-            return refuse(format!(
-                "learning rate {rate:?} is not a number of at least 0 and below 3.4e38, or it is so small that it is lost: \
-                 give 0, which freezes the weights, or more than 1.2e-38"
-            ));
-        }
-        if self.convnetjs_exact && matches!(self.trainer, Trainer::Adadelta { .. }) && rate != 1.0 {
-            return refuse(
-                "ConvNetJS's adadelta has no learning rate, and this run computes as ConvNetJS does: leave it at 1"
-                    .into(),
-            );
-        }
-        // A rate of -0 is 0.
-        *self.trainer.learning_rate_mut() = if rate == 0.0 { 0.0 } else { rate };
-        Ok(())
-    }
-
-    fn change_momentum(&mut self, to: f64) -> Result<()> {
-        let name = self.trainer.name();
-        let (Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. }) = &mut self.trainer else {
-            return refuse(format!(
-                "the trainer {name} has no momentum: only runs with the trainer momentum or nesterov can change it"
-            ));
+    fn set(&mut self, setting: Changeable, value: f64) -> Result<()> {
+        let rule = match setting {
+            Changeable::LearningRate => Rule::PositiveOrZero,
+            _ => Recipe::rule(setting.name()),
         };
-        if !Settings::is_momentum(to) {
-            return refuse(format!("momentum {to} is not at least 0 and below 1, by 1e-7 or more"));
+        rule.check(setting.name(), value)?;
+        match setting {
+            Changeable::BatchSize => self.batch_size = value as usize,
+            Changeable::Momentum => match &mut self.trainer {
+                Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => *momentum = value,
+                other => check_effect("momentum", other.kind(), self.schedule.name())?,
+            },
+            Changeable::LearningRate => *self.trainer.learning_rate_mut() = value,
+            Changeable::L1Decay => self.l1_decay = value,
+            Changeable::L2Decay => self.l2_decay = value,
         }
-        *momentum = to;
-        Ok(())
-    }
-
-    fn change_batch(&mut self, size: usize) -> Result<()> {
-        if !(1..=MAX_BATCH).contains(&size) {
-            return refuse(format!("batch size {size} is not within 1 to {MAX_BATCH}"));
-        }
-        self.batch_size = size;
-        match self.lonely_layer() {
-            Some(layer) => refuse(format!(
-                "batch size 1: layer {layer} would normalise each value by itself alone, so that nothing is left of it; \
-                 take at least 2 examples"
-            )),
-            None => Ok(()),
-        }
+        self.check()
     }
 
     /// Refuses weights that are not those of this network, as far as their numbers tell, and those that are not finite.
@@ -197,33 +177,21 @@ impl Settings {
     }
 }
 
-fn checked_decay(name: &str, decay: f64) -> Result<f64> {
-    match Settings::is_decay(decay) {
-        true => Ok(if decay == 0.0 { 0.0 } else { decay }),
-        false => refuse(format!("{name} {decay:?} is not a number of at least 0 and below 3.4e38")),
-    }
-}
-
-fn refuse<T>(why: String) -> Result<T> {
-    Err(Error::Settings(why))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::Changeable::{BatchSize, L1Decay, L2Decay, LearningRate, Momentum};
     use super::*;
-    use crate::net::Network;
-    use crate::train::Overrides;
+    use crate::net::{MAX_BATCH, Network};
 
-    fn settings(overrides: &str, trainer: &str) -> Settings {
-        let mut overrides = Overrides { convnetjs_exact: overrides == "exact", ..Overrides::default() };
-        overrides.trainer = Some(trainer.parse().expect("a trainer"));
-        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &overrides).expect("valid")
+    fn settings(how: &str, trainer: &str) -> Settings {
+        let exact = (how == "exact").then_some(true);
+        let trainer = Some(trainer.parse().expect("a trainer"));
+        let given = Recipe { trainer, convnetjs_exact: exact, ..Recipe::default() };
+        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &given).expect("valid")
     }
 
     fn refusal(settings: &Settings, change: &Change) -> String {
-        let message = settings.changed(change).expect_err("senseless").to_string();
-        assert!(!message.contains("--"), "no flag means anything here: {message}");
-        message
+        settings.changed(change).expect_err("senseless").to_string()
     }
 
     #[test]
@@ -231,39 +199,48 @@ mod tests {
         let before = settings("", "nesterov");
         let of = |change: Change| before.changed(&change).expect("it can be");
         let trainer = |learning_rate, momentum| Trainer::Nesterov { learning_rate, momentum };
-        assert_eq!(of(Change::LearningRate(0.0)), Settings { trainer: trainer(0.0, 0.9), ..before.clone() });
-        assert_eq!(of(Change::LearningRate(0.5)), Settings { trainer: trainer(0.5, 0.9), ..before.clone() });
-        assert_eq!(of(Change::Momentum(0.25)), Settings { trainer: trainer(0.01, 0.25), ..before.clone() });
-        assert_eq!(of(Change::BatchSize(7)), Settings { batch_size: 7, ..before.clone() });
-        assert_eq!(of(Change::L1Decay(0.25)), Settings { l1_decay: 0.25, ..before.clone() });
-        assert_eq!(of(Change::L2Decay(0.0)), Settings { l2_decay: 0.0, ..before.clone() });
+        assert_eq!(of(Change::Set(LearningRate, 0.0)), Settings { trainer: trainer(0.0, 0.9), ..before.clone() });
+        assert_eq!(of(Change::Set(LearningRate, 0.5)), Settings { trainer: trainer(0.5, 0.9), ..before.clone() });
+        assert_eq!(of(Change::Set(Momentum, 0.25)), Settings { trainer: trainer(0.01, 0.25), ..before.clone() });
+        assert_eq!(of(Change::Set(BatchSize, 7.0)), Settings { batch_size: 7, ..before.clone() });
+        assert_eq!(of(Change::Set(L1Decay, 0.25)), Settings { l1_decay: 0.25, ..before.clone() });
+        assert_eq!(of(Change::Set(L2Decay, 0.0)), Settings { l2_decay: 0.0, ..before.clone() });
         // What comes after a rate of 0 is checked by itself.
-        let frozen = of(Change::LearningRate(0.0));
-        assert_eq!(frozen.changed(&Change::BatchSize(3)).expect("it can be").batch_size, 3);
+        let frozen = of(Change::Set(LearningRate, 0.0));
+        assert_eq!(frozen.changed(&Change::Set(BatchSize, 3.0)).expect("it can be").batch_size, 3);
     }
 
     #[test]
     fn senseless_changes_are_refused_in_words_of_a_page() {
         let plain = settings("", "sgd");
-        for rate in [-1.0, f64::NAN, f64::INFINITY, 1e39, 1e-39] {
-            assert!(refusal(&plain, &Change::LearningRate(rate)).contains("is not a number of at least 0"));
+        for (rate, shown) in [(-1.0, "-1"), (f64::NAN, "NaN"), (f64::INFINITY, "inf"), (1e39, "1e39"), (1e-39, "1e-39")]
+        {
+            let expected = format!("learning rate must be 0 or a number from 1.2e-38 to 3.4e38, got {shown}");
+            assert_eq!(refusal(&plain, &Change::Set(LearningRate, rate)), expected);
         }
-        assert!(refusal(&plain, &Change::Momentum(0.5)).contains("the trainer sgd has no momentum"));
+        let refused = refusal(&plain, &Change::Set(Momentum, 0.5));
+        assert_eq!(
+            refused,
+            "momentum has no effect on the trainer sgd; use trainer momentum or nesterov, or leave it out"
+        );
         let nesterov = settings("", "nesterov");
         for momentum in [-0.1, 1.0, f64::NAN] {
-            assert!(refusal(&nesterov, &Change::Momentum(momentum)).contains("is not at least 0 and below 1"));
+            assert!(
+                refusal(&nesterov, &Change::Set(Momentum, momentum)).contains("must be a number from 0 to 0.9999999")
+            );
         }
-        for size in [0, MAX_BATCH + 1] {
-            assert!(refusal(&plain, &Change::BatchSize(size)).contains("is not within 1 to"));
+        for size in [0.0, 1.5, MAX_BATCH as f64 + 1.0, f64::NAN] {
+            let expected = "batch size must be a whole number from 1 to 65535, got ";
+            assert!(refusal(&plain, &Change::Set(BatchSize, size)).starts_with(expected));
         }
         for decay in [-0.1, f64::NAN, 1e39] {
-            assert!(refusal(&plain, &Change::L1Decay(decay)).contains("L1 decay"));
-            assert!(refusal(&plain, &Change::L2Decay(decay)).contains("L2 decay"));
+            assert!(refusal(&plain, &Change::Set(L1Decay, decay)).contains("l1 decay must be"));
+            assert!(refusal(&plain, &Change::Set(L2Decay, decay)).contains("l2 decay must be"));
         }
         let exact = settings("exact", "adadelta");
-        assert!(refusal(&exact, &Change::LearningRate(0.5)).contains("ConvNetJS's adadelta has no learning rate"));
-        assert!(exact.changed(&Change::LearningRate(1.0)).is_ok());
-        assert!(settings("exact", "sgd").changed(&Change::LearningRate(0.5)).is_ok());
+        assert!(refusal(&exact, &Change::Set(LearningRate, 0.5)).contains("must be 1 for ConvNetJS's adadelta"));
+        assert!(exact.changed(&Change::Set(LearningRate, 1.0)).is_ok());
+        assert!(settings("exact", "sgd").changed(&Change::Set(LearningRate, 0.5)).is_ok());
     }
 
     #[test]
@@ -278,9 +255,9 @@ mod tests {
             ]
         "#;
         let network = Network::from_toml(toml, "test").expect("valid");
-        let settings = Settings::resolve(network, &Overrides::default()).expect("valid");
-        assert!(refusal(&settings, &Change::BatchSize(1)).contains("would normalise each value by itself alone"));
-        assert!(settings.changed(&Change::BatchSize(2)).is_ok());
+        let settings = Settings::resolve(network, &Recipe::default()).expect("valid");
+        assert!(refusal(&settings, &Change::Set(BatchSize, 1.0)).contains("at least 2 for layer norm1"));
+        assert!(settings.changed(&Change::Set(BatchSize, 2.0)).is_ok());
     }
 
     #[test]
@@ -304,11 +281,11 @@ mod tests {
     fn a_row_tells_of_the_change_it_was_made_of() {
         let before = settings("", "nesterov");
         let changes = [
-            Change::LearningRate(0.1 + 0.2),
-            Change::Momentum(0.3),
-            Change::BatchSize(33),
-            Change::L1Decay(1e-7),
-            Change::L2Decay(1.0 / 3.0),
+            Change::Set(LearningRate, 0.1 + 0.2),
+            Change::Set(Momentum, 0.3),
+            Change::Set(BatchSize, 33.0),
+            Change::Set(L1Decay, 1e-7),
+            Change::Set(L2Decay, 1.0 / 3.0),
         ];
         for change in changes {
             let after = before.changed(&change).expect("it can be");
@@ -317,7 +294,7 @@ mod tests {
             let read: ChangeRow = serde_json::from_str(&text).expect("its own words");
             assert_eq!((&read, read.change().expect("a change")), (&row, change));
         }
-        let odd = ChangeRow { what: "batch_size".into(), to: json!(-1), ..ChangeRow::default() };
-        assert!(odd.change().is_err_and(|error| error.to_string().contains("batch_size to -1 is no change")));
+        let odd = ChangeRow { what: "batch_size".into(), to: json!("many"), ..ChangeRow::default() };
+        assert!(odd.change().is_err_and(|error| error.to_string().contains("batch_size to \"many\" is no change")));
     }
 }

@@ -1,4 +1,4 @@
-//! What `--convnetjs-exact` changes in the settings: ConvNetJS's arithmetic where it differs from what is right, or from
+//! What [`Recipe::convnetjs_exact`] changes in the settings: ConvNetJS's arithmetic where it differs from what is right, or from
 //! PyTorch, by its `convnet_trainers.js`.
 //!
 //! | what | there | here, by default |
@@ -18,30 +18,31 @@ use crate::error::{Error, Result};
 use crate::net::{Recipe, ScheduleName, TrainerName};
 
 /// The constants of a trainer with ConvNetJS's defaults for those that nobody gave.
-pub(super) fn constants(name: TrainerName, given: Recipe) -> Result<Recipe> {
-    if name == TrainerName::AdamW {
-        return Err(refused("ConvNetJS has no adamw: take another --trainer"));
-    }
+pub(super) fn constants(name: TrainerName, given: Recipe) -> Recipe {
     let default = if name == TrainerName::Adadelta { 1.0 } else { 0.01 };
-    Ok(Recipe {
+    Recipe {
         learning_rate: given.learning_rate.or(Some(default)),
         rho: given.rho.or(Some(0.95)),
         // That of the version on npm, 0.3.0, which learns much better with it; later ones have 1e-8 here too.
         epsilon: given.epsilon.or(Some(if name == TrainerName::Adadelta { 1e-6 } else { 1e-8 })),
         ..given
-    })
+    }
 }
 
 /// Refuses what ConvNetJS's trainers would not heed.
 pub(super) fn check(trainer: &Trainer, schedule: &Schedule) -> Result<()> {
+    let refuse = |name, value: &dyn ToString, rule: &str| {
+        let rule = format!("{rule} where convnetjs_exact is set");
+        Err(Error::Setting { name, value: value.to_string(), rule })
+    };
     match trainer {
-        Trainer::AdamW { .. } => Err(refused("ConvNetJS has no adamw: take another --trainer")),
+        Trainer::AdamW { .. } => refuse("trainer", &"adamw", "one that ConvNetJS has"),
         Trainer::Adadelta { learning_rate, .. } if *learning_rate != 1.0 => {
-            Err(refused("ConvNetJS's adadelta has no learning rate: leave out --learning-rate"))
+            refuse("learning_rate", learning_rate, "1 for ConvNetJS's adadelta")
         }
-        Trainer::Adadelta { .. } if schedule.name() != ScheduleName::Constant => Err(refused(
-            "ConvNetJS's adadelta has no learning rate that a schedule could change: take --schedule constant",
-        )),
+        Trainer::Adadelta { .. } if schedule.name() != ScheduleName::Constant => {
+            refuse("schedule", &schedule.name(), "constant for ConvNetJS's adadelta")
+        }
         _ => Ok(()),
     }
 }
@@ -51,34 +52,30 @@ pub(super) fn corrections(trainer: &Trainer, k: u64) -> [f64; 2] {
     trainer.corrections(k).map(|correction| 1.0 / correction)
 }
 
-fn refused(why: &str) -> Error {
-    Error::Settings(format!("--convnetjs-exact: {why}, or train without it"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::net::Network;
-    use crate::train::{Overrides, Settings};
+    use crate::train::Settings;
 
-    fn resolve(preset: &str, overrides: Overrides) -> Result<Settings> {
-        let overrides = Overrides { convnetjs_exact: true, ..overrides };
-        Settings::resolve(Network::preset(preset).expect("a preset"), &overrides)
+    fn resolve(preset: &str, given: Recipe) -> Result<Settings> {
+        let given = Recipe { convnetjs_exact: Some(true), ..given };
+        Settings::resolve(Network::preset(preset).expect("a preset"), &given)
     }
 
-    fn with(trainer: &str) -> Overrides {
-        Overrides { trainer: Some(trainer.parse().expect("a trainer")), ..Overrides::default() }
+    fn with(trainer: &str) -> Recipe {
+        Recipe { trainer: Some(trainer.parse().expect("a trainer")), ..Recipe::default() }
     }
 
     #[test]
     fn the_presets_decay_is_that_of_convnetjss_page_and_divided_by_the_batch_size_again() {
         for (preset, page) in [("convnetjs-mnist", 0.001), ("convnetjs-cifar10", 0.0001)] {
-            let settings = resolve(preset, Overrides::default()).expect("valid");
+            let settings = resolve(preset, Recipe::default()).expect("valid");
             assert!((settings.l2_decay - page).abs() < 1e-12, "{}", settings.l2_decay);
-            let default = Settings::resolve(Network::preset(preset).expect("a preset"), &Overrides::default());
+            let default = Settings::resolve(Network::preset(preset).expect("a preset"), &Recipe::default());
             assert_eq!(settings.decay(), default.expect("valid").decay());
         }
-        let given = Overrides { l2_decay: Some(0.1), batch_size: Some(50), ..Overrides::default() };
+        let given = Recipe { l2_decay: Some(0.1), batch_size: Some(50), ..Recipe::default() };
         assert_eq!(resolve("convnetjs-mnist", given).expect("valid").decay(), [0.0, 0.002]);
     }
 
@@ -86,8 +83,8 @@ mod tests {
     fn what_was_recorded_resolves_to_itself() {
         let settings = resolve("convnetjs-mnist", with("adagrad")).expect("valid");
         let network = Network::from_toml(&settings.network.to_toml(), "recorded").expect("valid");
-        assert!(network.training.convnetjs_exact);
-        assert_eq!(Settings::resolve(network, &Overrides::default()).expect("valid"), settings);
+        assert!(network.training.is_exact());
+        assert_eq!(Settings::resolve(network, &Recipe::default()).expect("valid"), settings);
     }
 
     #[test]
@@ -96,7 +93,7 @@ mod tests {
         assert_eq!(trainer("windowgrad"), Trainer::Windowgrad { learning_rate: 0.01, rho: 0.95, epsilon: 1e-8 });
         assert_eq!(trainer("adagrad"), Trainer::Adagrad { learning_rate: 0.01, epsilon: 1e-8 });
         assert_eq!(trainer("momentum"), Trainer::Momentum { learning_rate: 0.01, momentum: 0.9 });
-        let given = Overrides { learning_rate: Some(0.5), ..with("adam") };
+        let given = Recipe { learning_rate: Some(0.5), ..with("adam") };
         assert_eq!(resolve("convnetjs-mnist", given).expect("valid").trainer.learning_rate(), 0.5);
     }
 
@@ -111,11 +108,12 @@ mod tests {
 
     #[test]
     fn what_convnetjs_does_not_have_is_refused() {
-        let message = |overrides| resolve("convnetjs-mnist", overrides).expect_err("refused").to_string();
-        assert!(message(with("adamw")).contains("ConvNetJS has no adamw"));
-        let rate = Overrides { learning_rate: Some(0.5), ..Overrides::default() };
-        assert!(message(rate).contains("leave out --learning-rate"));
-        let schedule = Overrides { schedule: Some(ScheduleName::Cosine), ..Overrides::default() };
-        assert!(message(schedule).contains("--schedule constant"));
+        let message = |given| resolve("convnetjs-mnist", given).expect_err("refused").to_string();
+        let exact = "where convnetjs_exact is set, got";
+        assert_eq!(message(with("adamw")), format!("trainer must be one that ConvNetJS has {exact} adamw"));
+        let rate = Recipe { learning_rate: Some(0.5), ..Recipe::default() };
+        assert_eq!(message(rate), format!("learning rate must be 1 for ConvNetJS's adadelta {exact} 0.5"));
+        let schedule = Recipe { schedule: Some(ScheduleName::Cosine), ..Recipe::default() };
+        assert_eq!(message(schedule), format!("schedule must be constant for ConvNetJS's adadelta {exact} cosine"));
     }
 }

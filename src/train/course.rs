@@ -1,7 +1,7 @@
 //! The course of a run: which examples each step has, where the run ends, and how far it has come, whatever the batch sizes
 //! and whichever update the optimiser began at.
 
-use super::control::Change;
+use super::control::{Change, Changeable};
 use super::metrics::ChangeRow;
 use super::settings::{Length, Settings};
 use crate::data::Sampler;
@@ -73,9 +73,9 @@ impl Course {
     /// Follows a change after `step` updates, not before an earlier one.
     pub(super) fn change(&mut self, step: u64, change: &Change) {
         match change {
-            Change::BatchSize(size) => self.sampler.change_batch(step, *size),
+            Change::Set(Changeable::BatchSize, size) => self.sampler.change_batch(step, *size as usize),
+            Change::Set(..) => {}
             Change::Weights { .. } => self.began = step,
-            _ => {}
         }
     }
 
@@ -127,12 +127,12 @@ impl Course {
 mod tests {
     use super::*;
     use crate::net::Network;
-    use crate::train::Overrides;
+    use crate::net::Recipe;
     use serde_json::json;
 
     fn settings(length: Length) -> Settings {
-        let overrides = Overrides { length: Some(length), batch_size: Some(10), ..Overrides::default() };
-        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &overrides).expect("valid")
+        let given = Recipe { batch_size: Some(10), ..Recipe::default() }.or(length.given());
+        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &given).expect("valid")
     }
 
     fn row(step: u64, what: &str, to: serde_json::Value) -> ChangeRow {

@@ -7,12 +7,12 @@ use super::event::State;
 use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
 use super::place::{Begun, Place};
 use super::rows::{self, Rows};
-use super::{Length, Overrides, Schedule, Settings, Trainer, Windows, path_text};
+use super::{Length, Schedule, Settings, Trainer, Windows, path_text};
 use crate::data::{HeldOut, Provenance};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
-use crate::net::{Network, Parameters, numbers_in_plain_words};
+use crate::net::{Network, Parameters, Recipe, numbers_in_plain_words};
 use crate::{reading, text};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -25,7 +25,6 @@ const MOST_SETTINGS: u64 = 1 << 24;
 
 /// `config.toml`: every setting resolved, and what the run ran on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Version of the program.
     pub version: String,
@@ -49,21 +48,13 @@ pub struct RunConfig {
     /// SHA-256 of the training set's pixels and labels: a run resumes on the data it began with.
     pub data_sha256: String,
     pub seed: u64,
-    pub batch_size: usize,
-    pub l1_decay: f64,
-    pub l2_decay: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub patience: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ema: Option<f64>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub convnetjs_exact: bool,
     #[serde(default = "one_crop")]
     pub test_crops: usize,
     pub stats_every: u64,
     pub checkpoint_every: u64,
+    /// The settings that are in neither `trainer` nor `schedule`, as the network's `[training]` table has them.
+    #[serde(flatten)]
+    pub training: toml::Table,
     /// The network's description, itself TOML.
     pub network: String,
     pub length: Length,
@@ -104,38 +95,41 @@ impl From<&DeviceInfo> for ConfigDevice {
 
 impl RunConfig {
     /// The settings as they were resolved.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] where they are not those that the network's `[training]` table records: an edit of one without the
+    /// other would train on with another rule from a state that is not its own.
     pub fn settings(&self) -> Result<Settings> {
-        let settings = Settings {
-            network: Network::from_toml(&self.network, "the network in config.toml")?,
-            trainer: self.trainer,
-            schedule: self.schedule,
-            batch_size: self.batch_size,
-            length: self.length,
-            l1_decay: self.l1_decay,
-            l2_decay: self.l2_decay,
-            clip_norm: self.clip_norm,
-            patience: self.patience,
-            ema: self.ema,
-            convnetjs_exact: self.convnetjs_exact,
-            test_crops: self.test_crops,
-            seed: self.seed,
-            stats_every: self.stats_every,
-            checkpoint_every: self.checkpoint_every,
+        let network = Network::from_toml(&self.network, "the network in config.toml")?;
+        let given = Recipe {
+            seed: Some(self.seed),
+            test_crops: Some(self.test_crops),
+            stats_every: Some(self.stats_every),
+            checkpoint_every: Some(self.checkpoint_every),
+            ..self.length.given()
         };
-        settings.check()?;
-        // The network's own [training] table records how the run began: an edit of one without the other would train on
-        // with another rule from a state that is not its own.
-        let recorded = Settings::resolve(settings.network.clone(), &Overrides::default())?;
-        let decays = |s: &Settings| (s.l1_decay, s.l2_decay, s.convnetjs_exact);
-        let what = |s: &Settings| (s.trainer, s.schedule, s.batch_size, decays(s), s.clip_norm, s.ema);
-        if what(&recorded) != what(&settings) {
-            return Err(Error::Settings(
-                "config.toml was changed: its trainer, schedule, batch size, decay, clip_norm, ema or convnetjs_exact is not what its \
-                 network was trained with; start a new run for other settings"
-                    .into(),
-            ));
+        let in_config = |error: Error| Error::Settings(format!("config.toml: {}", error.phrased(str::to_string)));
+        let settings = Settings::resolve(network.clone(), &given).map_err(in_config)?;
+        let recorded = settings.training();
+        let others = self.training.keys().chain(recorded.keys());
+        let same = [("trainer", self.trainer == settings.trainer), ("schedule", self.schedule == settings.schedule)];
+        let same = same.into_iter().chain(others.map(|key| (&key[..], self.training.get(key) == recorded.get(key))));
+        if let Some((key, _)) = same.into_iter().find(|(_, same)| !same) {
+            return Err(Error::Settings(format!(
+                "config.toml was changed: its {key} is not what its network was trained with; put it back, or start a new run \
+                 for other settings"
+            )));
         }
-        Ok(settings)
+        Ok(Settings { network, ..settings })
+    }
+}
+
+impl Settings {
+    /// The settings that are in neither [`Trainer`] nor [`Schedule`] nor of the run, by name, as documents list them.
+    pub fn training(&self) -> toml::Table {
+        let apart = |name: &str| ["trainer", "schedule", "epochs"].contains(&name) || Recipe::is_part(name);
+        let given = self.network.training.given().filter(|(name, _)| !apart(name));
+        given.map(|(name, value)| (name.to_string(), value.into())).collect()
     }
 }
 
@@ -329,11 +323,20 @@ impl RunFolder {
         let path = self.path().join("config.toml");
         let bytes = reading::regular(&path, MOST_SETTINGS).map_err(Error::io("read", &path))?;
         let text = text::decode(&bytes).map_err(|why| Error::Settings(format!("{}: {why}", path.display())))?;
-        toml::from_str(&text).map_err(|error| {
+        let refuse = |line: usize, message: &str| {
+            Error::Settings(format!("{}, line {line}: {}", path.display(), in_plain_words(&text::message(message))))
+        };
+        let config: RunConfig = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            let message = text::message(error.message());
-            Error::Settings(format!("{}, line {line}: {}", path.display(), in_plain_words(&message)))
-        })
+            refuse(line, error.message())
+        })?;
+        match config.training.keys().find(|key| !Recipe::RULES.iter().any(|(name, _)| name == key)) {
+            Some(key) => {
+                let line = text.lines().position(|line| line.trim_start_matches(['[', '"', ' ']).starts_with(&key[..]));
+                Err(refuse(line.map_or(1, |line| line + 1), &format!("unknown field `{key}`")))
+            }
+            None => Ok(config),
+        }
     }
 
     /// Reads the checkpoint and cuts `metrics.jsonl` back to it; `None` where the run was stopped before its first one.

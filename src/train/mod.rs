@@ -22,7 +22,7 @@ mod settings;
 mod stopwatch;
 mod windows;
 
-pub use control::{Change, Command};
+pub use control::{Change, Changeable, Command};
 pub use course::Course;
 pub use event::{Event, Observer, Outcome, Progress, State};
 #[cfg(not(target_arch = "wasm32"))]
@@ -38,5 +38,5 @@ pub(crate) use run::check_split;
 pub use run::{split_for, train};
 pub use schedule::Schedule;
 pub use session::Session;
-pub use settings::{Length, Overrides, Settings, Trainer};
+pub use settings::{Length, Settings, Trainer};
 pub use windows::{Window, Windows};

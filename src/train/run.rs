@@ -222,7 +222,7 @@ impl Run<'_> {
     fn stops_early(&self, done: u64) -> bool {
         let epochs = self.course.sampler.epoch_at(done);
         let waited = self.best.map(|best| epochs.saturating_sub(best.epoch));
-        self.settings.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
+        self.settings.network.training.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
     }
 
     /// Queues training step `step`, with a row of statistics where `regular`, or where the observer asks.
@@ -299,7 +299,7 @@ impl Run<'_> {
             examples_seen: self.examples_seen(done),
             validation_loss: loss / examples as f64,
             validation_accuracy: correct as f64 / examples as f64,
-            averaged: self.settings.ema.is_some(),
+            averaged: self.settings.network.training.ema.is_some(),
             train_seconds: self.stopwatch.elapsed(),
         })
     }

@@ -3,7 +3,6 @@
 //! Everything is in shares of the run, so a schedule means the same for one epoch and for twenty. A run that is resumed
 //! with a later end goes on along the schedule of the longer run.
 
-use crate::error::{Error, Result};
 use crate::net::{Recipe, ScheduleName};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
@@ -86,17 +85,6 @@ impl Schedule {
         }
     }
 
-    /// Refuses shares that are none.
-    pub(super) fn check(&self) -> Result<()> {
-        let warm_up = self.warm_up();
-        if !(0.0..1.0).contains(&warm_up) {
-            return Err(Error::Settings(format!(
-                "--warm-up {warm_up} is no share of the run: it must be at least 0 and below 1"
-            )));
-        }
-        Ok(())
-    }
-
     /// The factor for update `step` (from 0) of `end`.
     pub fn factor(&self, step: u64, end: u64) -> f64 {
         self.factor_of(step, 1, end)
@@ -172,11 +160,5 @@ mod tests {
     fn one_cycle_rises_to_one_and_falls_to_nothing() {
         let schedule = Schedule::OneCycle { warm_up: 0.3, final_rate: 0.0 };
         assert_eq!(factors(schedule, 10), [0.04, 0.28, 0.76, 1.0, 0.9505, 0.8117, 0.6113, 0.3887, 0.1883, 0.0495]);
-    }
-
-    #[test]
-    fn a_warm_up_longer_than_the_run_is_refused() {
-        let message = Schedule::Cosine { warm_up: 1.5, final_rate: 0.0 }.check().map_err(|e| e.to_string());
-        assert!(message.is_err_and(|m| m.contains("--warm-up 1.5 is no share of the run")));
     }
 }

@@ -60,8 +60,8 @@ fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(Pr
     let limits = device.limits();
     let options = Options {
         max_binding: limits.max_binding.min(limits.max_buffer),
-        clip_norm: settings.clip_norm.map(|norm| norm as f32),
-        ema: settings.ema,
+        clip_norm: settings.network.training.clip_norm.map(|norm| norm as f32),
+        ema: settings.network.training.ema,
         ..Options::training(settings.batch_size, source, settings.rule())
     };
     let program = Program::lower_sized(&settings.network, &options, &limits)?;

@@ -1,13 +1,11 @@
-//! Everything that decides how a network is trained, resolved: a network's own recipe, overridden by flags.
+//! Everything that decides how a network is trained, resolved: what is given over the network's own recipe.
 
 use super::course::{Moment, Part};
 use super::{Schedule, convnetjs};
 use crate::error::{Error, Result};
-use crate::evaluate::check_crops;
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{Epsilon, Rule};
-use crate::net::{Augmentation, Layer, Network, Node, Recipe, ScheduleName, TrainerName};
-use crate::program::MAX_BATCH;
+use crate::net::{Augmentation, Layer, Network, Node, OF_SCHEDULE, OF_TRAINER, Recipe, ScheduleName, TrainerName};
 use serde::{Deserialize, Serialize};
 
 /// How long to train.
@@ -16,6 +14,21 @@ use serde::{Deserialize, Serialize};
 pub enum Length {
     Epochs(u64),
     Steps(u64),
+}
+
+impl Length {
+    /// The length that is given, if one is.
+    pub fn of(given: &Recipe) -> Option<Length> {
+        given.epochs.map(Length::Epochs).or(given.steps.map(Length::Steps))
+    }
+
+    /// As a recipe has it.
+    pub fn given(self) -> Recipe {
+        match self {
+            Length::Epochs(epochs) => Recipe { epochs: Some(epochs), ..Recipe::default() },
+            Length::Steps(steps) => Recipe { steps: Some(steps), ..Recipe::default() },
+        }
+    }
 }
 
 /// Passes over the training set where neither the recipe nor the user says.
@@ -37,6 +50,7 @@ pub enum Trainer {
 }
 
 impl Trainer {
+    /// The trainer of this name, with the recipe's constants where it has some.
     fn new(name: TrainerName, recipe: &Recipe) -> Trainer {
         let or = |value: Option<f64>, default: f64| value.unwrap_or(default);
         // PyTorch's defaults, but for the rate of nesterov and momentum, which PyTorch leaves open.
@@ -113,6 +127,21 @@ impl Trainer {
         }
     }
 
+    /// Enters the trainer into a recipe.
+    fn record(&self, recipe: &mut Recipe) {
+        (recipe.trainer, recipe.learning_rate) = (Some(self.kind()), Some(self.learning_rate()));
+        for (name, value) in self.constants() {
+            let constant = match name {
+                "momentum" => &mut recipe.momentum,
+                "rho" => &mut recipe.rho,
+                "beta1" => &mut recipe.beta1,
+                "beta2" => &mut recipe.beta2,
+                _ => &mut recipe.epsilon,
+            };
+            *constant = Some(value);
+        }
+    }
+
     /// Of momentum and nesterov.
     pub fn momentum(&self) -> Option<f64> {
         match *self {
@@ -146,7 +175,8 @@ impl Trainer {
     }
 }
 
-/// Everything that decides how a network is trained.
+/// Everything that decides how a network is trained. The network's own [`Recipe`] is what the run began with, every setting
+/// resolved; what is here beside it belongs to the run, or can change while it goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub network: Network,
@@ -158,14 +188,6 @@ pub struct Settings {
     pub l1_decay: f64,
     /// λ in λ/2·Σw².
     pub l2_decay: f64,
-    /// The largest norm that an update leaves the gradient of all parameters.
-    pub clip_norm: Option<f64>,
-    /// Epochs without a lower validation loss after which the run ends before its length.
-    pub patience: Option<u64>,
-    /// The decay of the moving average of the weights, which validation, the test and the model then use.
-    pub ema: Option<f64>,
-    /// ConvNetJS's arithmetic, as in [`Recipe::convnetjs_exact`]; its decay is divided by the batch size.
-    pub convnetjs_exact: bool,
     /// Crops of each test image that its scores are the mean of.
     pub test_crops: usize,
     pub seed: u64,
@@ -175,204 +197,102 @@ pub struct Settings {
     pub checkpoint_every: u64,
 }
 
-/// What the user says over a network's recipe.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Overrides {
-    pub trainer: Option<TrainerName>,
-    pub batch_size: Option<usize>,
-    pub length: Option<Length>,
-    pub learning_rate: Option<f64>,
-    pub schedule: Option<ScheduleName>,
-    pub warm_up: Option<f64>,
-    pub momentum: Option<f64>,
-    /// Of windowgrad and adadelta.
-    pub rho: Option<f64>,
-    /// Of the adaptive trainers.
-    pub epsilon: Option<f64>,
-    /// Of adam and adamw, as `beta2`.
-    pub beta1: Option<f64>,
-    pub beta2: Option<f64>,
-    pub l1_decay: Option<f64>,
-    pub l2_decay: Option<f64>,
-    pub clip_norm: Option<f64>,
-    pub patience: Option<u64>,
-    pub ema: Option<f64>,
-    pub convnetjs_exact: bool,
-    /// Training examples as they are, but for crops, whatever the network's description says.
-    pub no_augmentation: bool,
-    pub test_crops: Option<usize>,
-    pub seed: Option<u64>,
-    pub stats_every: Option<u64>,
-    pub checkpoint_every: Option<u64>,
-}
-
 impl Settings {
-    /// The network's recipe, overridden. A recipe's constants belong to its own trainer: with another trainer its
-    /// defaults hold.
-    pub fn resolve(mut network: Network, overrides: &Overrides) -> Result<Settings> {
-        let recipe = network.training.clone();
-        let own = recipe.trainer.unwrap_or(TrainerName::Adadelta);
-        let name = overrides.trainer.unwrap_or(own);
-        let mut constants = if name == own { recipe.clone() } else { Recipe::default() };
-        constants.learning_rate = overrides.learning_rate.or(constants.learning_rate);
-        for (constant, own, given) in [
-            ("momentum", &mut constants.momentum, overrides.momentum),
-            ("rho", &mut constants.rho, overrides.rho),
-            ("epsilon", &mut constants.epsilon, overrides.epsilon),
-            ("beta1", &mut constants.beta1, overrides.beta1),
-            ("beta2", &mut constants.beta2, overrides.beta2),
-        ] {
-            if given.is_some() && !name.constants().contains(&constant) {
-                return Err(no_effect(constant, name));
-            }
-            *own = given.or(*own);
+    /// Puts what is `given` over the network's recipe, with defaults for the rest. A recipe's constants belong to its own trainer
+    /// and its own schedule; another one has its defaults.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] and [`Error::NoEffect`] for what no training can use.
+    pub fn resolve(mut network: Network, given: &Recipe) -> Result<Settings> {
+        let described = network.training.clone();
+        let name = given.trainer.or(described.trainer).unwrap_or(TrainerName::Adadelta);
+        let schedule = given.schedule.or(described.schedule).unwrap_or(ScheduleName::Constant);
+        given.given().try_for_each(|(setting, _)| check_effect(setting, name, schedule))?;
+        let own_trainer = name == described.trainer.unwrap_or(TrainerName::Adadelta);
+        let own_schedule = described.schedule.is_none_or(|own| own == schedule);
+        let kept = described.clone().only(|setting| {
+            (own_trainer || !OF_TRAINER.contains(&setting)) && (own_schedule || !OF_SCHEDULE.contains(&setting))
+        });
+        let mut recipe = given.clone().or(kept);
+        recipe.check()?;
+        if recipe.is_exact() {
+            recipe = convnetjs::constants(name, recipe);
         }
-        let convnetjs_exact = overrides.convnetjs_exact || recipe.convnetjs_exact;
-        if convnetjs_exact {
-            constants = convnetjs::constants(name, constants)?;
-        }
-        let trainer = Trainer::new(name, &constants);
-        let schedule = overrides.schedule.or(recipe.schedule).unwrap_or(ScheduleName::Constant);
-        // The recipe's shares belong to its own schedule.
-        let own = recipe.schedule.is_none_or(|own| own == schedule);
-        let shares = if own { recipe.clone() } else { Recipe::default() };
-        let schedule = Schedule::new(schedule, &Recipe { warm_up: overrides.warm_up.or(shares.warm_up), ..shares });
-        let epochs = recipe.epochs.map_or(DEFAULT_EPOCHS, |e| e as u64);
-        let batch_size = overrides.batch_size.or(recipe.batch_size).unwrap_or(DEFAULT_BATCH);
+        let trainer = Trainer::new(name, &recipe);
+        let schedule = Schedule::new(schedule, &recipe);
+        let batch_size = recipe.batch_size.unwrap_or(DEFAULT_BATCH);
         // A recipe of ours has decays that nobody divides by the batch size.
-        let times = if convnetjs_exact && !recipe.convnetjs_exact { batch_size as f64 } else { 1.0 };
+        let times = if recipe.is_exact() && !described.is_exact() { batch_size as f64 } else { 1.0 };
         let decay = |given: Option<f64>, own: Option<f64>| given.or(own.map(|own| own * times)).unwrap_or(0.0);
+        let [l1_decay, l2_decay] =
+            [decay(given.l1_decay, described.l1_decay), decay(given.l2_decay, described.l2_decay)];
+        let length = Length::of(given).or(Length::of(&described)).unwrap_or(Length::Epochs(DEFAULT_EPOCHS));
+        if recipe.no_augmentation == Some(true) {
+            network.augmentation = Augmentation::default();
+        }
+        // What is really used, so that a model file tells how it was trained.
+        let (l1, l2) = (Some(l1_decay), Some(l2_decay));
+        let used = Recipe { batch_size: Some(batch_size), l1_decay: l1, l2_decay: l2, ..recipe.clone().described() };
+        network.training = used.only(|setting| !Recipe::is_part(setting));
+        network.training.epochs = described.epochs;
+        trainer.record(&mut network.training);
+        schedule.record(&mut network.training);
         let settings = Settings {
+            network,
             trainer,
             schedule,
             batch_size,
-            length: overrides.length.unwrap_or(Length::Epochs(epochs)),
-            l1_decay: decay(overrides.l1_decay, recipe.l1_decay),
-            l2_decay: decay(overrides.l2_decay, recipe.l2_decay),
-            clip_norm: overrides.clip_norm.or(recipe.clip_norm),
-            patience: overrides.patience.or(recipe.patience.map(|epochs| epochs as u64)),
-            ema: overrides.ema.or(recipe.ema),
-            convnetjs_exact,
-            test_crops: overrides.test_crops.unwrap_or(1),
-            seed: overrides.seed.unwrap_or(1),
-            stats_every: overrides.stats_every.unwrap_or(100),
-            checkpoint_every: overrides.checkpoint_every.unwrap_or(1000),
-            network: {
-                network.training = recorded(&recipe, name, &trainer);
-                if overrides.no_augmentation {
-                    network.augmentation = Augmentation::default();
-                }
-                network
-            },
+            length,
+            l1_decay,
+            l2_decay,
+            test_crops: recipe.test_crops.unwrap_or(1),
+            seed: recipe.seed.unwrap_or(1),
+            stats_every: recipe.stats_every.unwrap_or(100),
+            checkpoint_every: recipe.checkpoint_every.unwrap_or(1000),
         };
         settings.check()?;
-        Ok(settings.with_recorded_recipe())
+        Ok(settings)
     }
 
-    fn with_recorded_recipe(mut self) -> Settings {
-        let training = &mut self.network.training;
-        self.schedule.record(training);
-        training.batch_size = Some(self.batch_size);
-        (training.l1_decay, training.l2_decay) = (Some(self.l1_decay), Some(self.l2_decay));
-        training.clip_norm = self.clip_norm;
-        training.patience = self.patience.map(|epochs| epochs as usize);
-        training.ema = self.ema;
-        training.convnetjs_exact = self.convnetjs_exact;
-        self
+    /// What belongs to the run and not to its network, as it would be given to another run.
+    pub fn of_run(&self) -> Recipe {
+        Recipe {
+            test_crops: Some(self.test_crops),
+            seed: Some(self.seed),
+            stats_every: Some(self.stats_every),
+            checkpoint_every: Some(self.checkpoint_every),
+            ..self.length.given()
+        }
     }
 
-    /// Refuses what no training can use.
+    /// Refuses what ConvNetJS cannot do where the run computes as it does, and a batch in which a layer would normalise over
+    /// a single value.
     pub(super) fn check(&self) -> Result<()> {
-        let refuse = |what: String| Err(Error::Settings(what));
-        let rate = self.trainer.learning_rate();
-        if !Settings::is_rate(rate) {
-            return refuse(format!("--learning-rate {rate:?} is not a number above 1.2e-38 and below 3.4e38"));
-        }
-        if let Some(layer) = self.lonely_layer() {
-            return refuse(format!(
-                "--batch-size 1: layer {layer} would normalise each value by itself alone, so that nothing is left of it; take \
-                 at least 2 examples"
-            ));
-        }
-        for (name, value) in [("--l1-decay", self.l1_decay), ("--l2-decay", self.l2_decay)] {
-            if !Settings::is_decay(value) {
-                return refuse(format!("{name} {value:?} is not a number of at least 0 and below 3.4e38"));
-            }
-        }
-        if let Some(norm) = self.clip_norm
-            && !(norm.is_finite() && (norm as f32).is_normal() && norm > 0.0)
-        {
-            return refuse(format!("--clip-norm {norm:e} is not a number above 1.2e-38 and below 3.4e38"));
-        }
-        if let Some(decay) = self.ema
-            && !((0.0..1.0).contains(&decay) && (decay as f32) < 1.0)
-        {
-            return refuse(format!("--ema {decay} is not at least 0 and below 1, by 1e-7 or more"));
-        }
-        self.schedule.check()?;
-        if self.convnetjs_exact {
+        if self.network.training.is_exact() {
             convnetjs::check(&self.trainer, &self.schedule)?;
         }
-        check_crops(self.test_crops)?;
-        for (name, value) in self.trainer.constants() {
-            let (legal, rule) = match name {
-                "epsilon" => (Settings::is_rate(value), "a number above 1.2e-38 and below 3.4e38"),
-                _ => (Settings::is_momentum(value), "at least 0 and below 1, by 1e-7 or more"),
-            };
-            if !legal {
-                return refuse(format!("--{name} {value:?} is not {rule}"));
-            }
-        }
-        if !(1..=MAX_BATCH).contains(&self.batch_size) {
-            return refuse(format!("--batch-size {} is not within 1 to {MAX_BATCH}", self.batch_size));
-        }
-        for (name, value) in [
-            ("--stats-every", self.stats_every),
-            ("--checkpoint-every", self.checkpoint_every),
-            ("--patience", self.patience.unwrap_or(1)),
-            match self.length {
-                Length::Epochs(epochs) => ("--epochs", epochs),
-                Length::Steps(steps) => ("--steps", steps),
-            },
-        ] {
-            if value == 0 {
-                return refuse(format!("{name} must be at least 1"));
-            }
-        }
-        Ok(())
-    }
-
-    /// A learning rate that moves weights: kernels compute in f32.
-    pub(super) fn is_rate(rate: f64) -> bool {
-        (rate as f32).is_normal() && rate > 0.0
-    }
-
-    pub(super) fn is_momentum(momentum: f64) -> bool {
-        // 0.99999999 is 1 in f32.
-        (0.0..1.0).contains(&momentum) && (momentum as f32) < 1.0
-    }
-
-    pub(super) fn is_decay(decay: f64) -> bool {
-        (decay as f32).is_finite() && decay >= 0.0
-    }
-
-    /// The layer that would normalise over a single value, at this batch size.
-    pub(super) fn lonely_layer(&self) -> Option<&str> {
         let alone = |node: &&Node| {
             matches!(node.layer, Layer::BatchNorm { .. }) && self.batch_size * node.input.height * node.input.width == 1
         };
-        self.network.nodes.iter().find(alone).map(|node| node.name.as_str())
+        match self.network.nodes.iter().find(alone) {
+            Some(Node { name, .. }) => Err(Error::Setting {
+                name: "batch_size",
+                value: self.batch_size.to_string(),
+                rule: format!("at least 2 for layer {name}, which normalises each value over the batch"),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The kernel's rule.
     pub fn rule(&self) -> Rule {
         let rule = self.trainer.rule();
-        if self.convnetjs_exact { rule.as_convnetjs() } else { rule }
+        if self.network.training.is_exact() { rule.as_convnetjs() } else { rule }
     }
 
     /// The factors of L1 and L2 decay in an update, as the kernel takes them.
     pub fn decay(&self) -> [f32; 2] {
-        let divisor = if self.convnetjs_exact { self.batch_size as f64 } else { 1.0 };
+        let divisor = if self.network.training.is_exact() { self.batch_size as f64 } else { 1.0 };
         [self.l1_decay, self.l2_decay].map(|decay| (decay / divisor) as f32)
     }
 
@@ -390,7 +310,7 @@ impl Settings {
 
     /// The header of a training step, wherever it stands.
     pub(super) fn header_at(&self, moment: &Moment, valid: usize) -> Header {
-        let [correction1, correction2] = if self.convnetjs_exact {
+        let [correction1, correction2] = if self.network.training.is_exact() {
             convnetjs::corrections(&self.trainer, moment.examples)
         } else {
             self.trainer.corrections(moment.updates)
@@ -409,52 +329,43 @@ impl Settings {
     }
 }
 
-/// The refusal of a constant that the trainer `name` does not have.
-fn no_effect(constant: &str, name: TrainerName) -> Error {
-    let having = TrainerName::ALL.iter().filter(|(other, _)| other.constants().contains(&constant));
-    let having: Vec<&str> = having.map(|(_, text)| *text).collect();
-    let list = match having.split_last() {
-        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-        _ => having.concat(),
-    };
-    Error::Settings(format!("--{constant} has no effect on the trainer {name}: use --trainer {list}, or leave it out"))
-}
-
-/// The recipe that was really used, so that a model file tells how it was trained.
-fn recorded(recipe: &Recipe, name: TrainerName, trainer: &Trainer) -> Recipe {
-    let mut used = Recipe { epochs: recipe.epochs, trainer: Some(name), ..Recipe::default() };
-    used.learning_rate = Some(trainer.learning_rate());
-    for (name, value) in trainer.constants() {
-        let constant = match name {
-            "momentum" => &mut used.momentum,
-            "rho" => &mut used.rho,
-            "beta1" => &mut used.beta1,
-            "beta2" => &mut used.beta2,
-            _ => &mut used.epsilon,
-        };
-        *constant = Some(value);
+/// Refuses the setting `name` where it is a constant of other trainers or other schedules.
+pub(super) fn check_effect(name: &'static str, trainer: TrainerName, schedule: ScheduleName) -> Result<()> {
+    let trainers = TrainerName::ALL.iter().filter(|(other, _)| other.constants().contains(&name));
+    let schedules = ScheduleName::ALL.iter().filter(|(other, _)| other.constants().contains(&name));
+    let having: [Vec<&str>; 2] =
+        [trainers.map(|(_, text)| *text).collect(), schedules.map(|(_, text)| *text).collect()];
+    for ((of, chosen), having) in
+        [("trainer", trainer.to_string()), ("schedule", schedule.to_string())].into_iter().zip(having)
+    {
+        if let Some((last, others)) = having.split_last()
+            && !having.contains(&&chosen[..])
+        {
+            let having = if others.is_empty() { last.to_string() } else { format!("{} or {last}", others.join(", ")) };
+            return Err(Error::NoEffect { name, of, chosen, having });
+        }
     }
-    used
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn resolve(overrides: Overrides) -> Result<Settings> {
-        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &overrides)
+    fn resolve(given: Recipe) -> Result<Settings> {
+        Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &given)
     }
 
     #[test]
     fn the_default_preset_trains_as_convnetjs_does() {
-        let settings = resolve(Overrides::default()).expect("the preset's own settings are valid");
+        let settings = resolve(Recipe::default()).expect("the preset's own settings are valid");
         assert_eq!(settings.trainer, Trainer::Adadelta { learning_rate: 1.0, rho: 0.95, epsilon: 1e-6 });
         assert_eq!((settings.batch_size, settings.l2_decay, settings.l1_decay), (20, 5e-5, 0.0));
     }
 
     #[test]
     fn another_trainer_takes_its_own_constants_and_keeps_the_rest() {
-        let settings = resolve(Overrides { trainer: Some(TrainerName::Adam), ..Overrides::default() });
+        let settings = resolve(Recipe { trainer: Some(TrainerName::Adam), ..Recipe::default() });
         let settings = settings.expect("valid");
         assert_eq!(settings.trainer, Trainer::Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
         assert_eq!(settings.l2_decay, 5e-5);
@@ -463,37 +374,28 @@ mod tests {
 
     #[test]
     fn senseless_numbers_are_refused_by_name() {
-        let message = |overrides| resolve(overrides).expect_err("senseless").to_string();
-        let base = Overrides::default();
-        assert!(message(Overrides { learning_rate: Some(f64::NAN), ..base.clone() }).contains("--learning-rate"));
-        for rate in [0.0, -1.0, 1e39, 1e-39, f64::INFINITY] {
-            let refused = message(Overrides { learning_rate: Some(rate), ..base.clone() });
-            assert!(refused.contains(&format!("--learning-rate {rate:?} is not a number above 1.2e-38")), "{refused}");
+        let refused = |given: Recipe, name: &str, value: &str| match resolve(given).expect_err("senseless") {
+            Error::Setting { name: found, value: quoted, .. } => assert_eq!((found, &quoted[..]), (name, value)),
+            other => panic!("{other}"),
+        };
+        let none = Recipe::default;
+        for (rate, value) in [(0.0, "0"), (-1.0, "-1"), (1e39, "1e39"), (1e-39, "1e-39"), (f64::NAN, "NaN")] {
+            refused(Recipe { learning_rate: Some(rate), ..none() }, "learning_rate", value);
+            refused(Recipe { clip_norm: Some(rate), ..none() }, "clip_norm", value);
+            refused(Recipe { epsilon: Some(rate), ..none() }, "epsilon", value);
         }
-        assert!(message(Overrides { l1_decay: Some(1e39), ..base.clone() }).contains("--l1-decay 1e39"));
-        assert!(message(Overrides { l2_decay: Some(-1.0), ..base.clone() }).contains("--l2-decay"));
-        assert!(message(Overrides { batch_size: Some(0), ..base.clone() }).contains("--batch-size"));
-        assert!(message(Overrides { length: Some(Length::Steps(0)), ..base.clone() }).contains("--steps"));
-        assert!(
-            message(Overrides { test_crops: Some(0), ..base.clone() }).contains("--test-crops 0 is not within 1 to")
-        );
-        for norm in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60, 1e39] {
-            assert!(message(Overrides { clip_norm: Some(norm), ..base.clone() }).contains("--clip-norm"));
+        for (part, value) in [(-0.1, "-0.1"), (1.0, "1"), (0.999_999_99, "0.99999999"), (f64::NAN, "NaN")] {
+            refused(Recipe { ema: Some(part), ..none() }, "ema", value);
+            refused(Recipe { rho: Some(part), ..none() }, "rho", value);
+            let trainer = Some(TrainerName::Momentum);
+            refused(Recipe { trainer, momentum: Some(part), ..none() }, "momentum", value);
         }
-        for decay in [-0.1, 1.0, 0.999_999_99, f64::NAN] {
-            assert!(message(Overrides { ema: Some(decay), ..base.clone() }).contains("--ema"));
-        }
-        for momentum in [-0.1, 1.0, 0.999_999_99, f64::NAN] {
-            let refused = Overrides { trainer: Some(TrainerName::Momentum), momentum: Some(momentum), ..base.clone() };
-            assert!(
-                message(refused).contains(&format!("--momentum {momentum:?} is not at least 0 and below 1, by 1e-7"))
-            );
-            assert!(message(Overrides { rho: Some(momentum), ..base.clone() }).contains("--rho"));
-        }
-        for epsilon in [0.0, -1e-8, 1e-39, 1e39, f64::NAN, f64::INFINITY] {
-            let refused = message(Overrides { epsilon: Some(epsilon), ..base.clone() });
-            assert!(refused.contains(&format!("--epsilon {epsilon:?} is not a number above 1.2e-38")), "{refused}");
-        }
+        refused(Recipe { l1_decay: Some(1e39), ..none() }, "l1_decay", "1e39");
+        refused(Recipe { l2_decay: Some(-1.0), ..none() }, "l2_decay", "-1");
+        refused(Recipe { warm_up: Some(1.5), ..none() }, "warm_up", "1.5");
+        refused(Recipe { batch_size: Some(0), ..none() }, "batch_size", "0");
+        refused(Recipe { steps: Some(0), ..none() }, "steps", "0");
+        refused(Recipe { test_crops: Some(101), ..none() }, "test_crops", "101");
     }
 
     #[test]
@@ -501,11 +403,11 @@ mod tests {
         let given = |constant: &str, value| {
             let is = |name: &str| (name == constant).then_some(value);
             let [momentum, rho, epsilon] = ["momentum", "rho", "epsilon"].map(is);
-            Overrides { momentum, rho, epsilon, beta1: is("beta1"), beta2: is("beta2"), ..Overrides::default() }
+            Recipe { momentum, rho, epsilon, beta1: is("beta1"), beta2: is("beta2"), ..Recipe::default() }
         };
         for (name, text) in TrainerName::ALL {
             for constant in ["momentum", "rho", "epsilon", "beta1", "beta2"] {
-                let resolved = resolve(Overrides { trainer: Some(name), ..given(constant, 0.25) });
+                let resolved = resolve(Recipe { trainer: Some(name), ..given(constant, 0.25) });
                 let own = Trainer::new(name, &Recipe::default()).constants().iter().any(|(own, _)| *own == constant);
                 assert_eq!(name.constants().contains(&constant), own, "{text} {constant}");
                 match resolved {
@@ -513,28 +415,32 @@ mod tests {
                         assert!(settings.trainer.constants().contains(&(constant, 0.25)), "{text} {constant}");
                         // And a run folder's description brings it back.
                         let network = Network::from_toml(&settings.network.to_toml(), "recorded").expect("valid");
-                        let again = Settings::resolve(network, &Overrides::default()).expect("valid");
+                        let again = Settings::resolve(network, &Recipe::default()).expect("valid");
                         assert_eq!(again.trainer, settings.trainer);
                     }
                     Err(refused) => {
                         assert!(!own, "{refused}");
-                        let expected = format!("--{constant} has no effect on the trainer {text}: use --trainer ");
+                        let expected = format!("{constant} has no effect on the trainer {text}; use trainer ");
                         assert!(refused.to_string().contains(&expected), "{refused}");
                     }
                 }
             }
         }
         let refused = resolve(given("beta1", 0.5)).expect_err("adadelta has none").to_string();
-        assert!(refused.contains("use --trainer adam or adamw, or leave it out"), "{refused}");
+        assert!(refused.contains("use trainer adam or adamw, or leave it out"), "{refused}");
+        let refused = resolve(Recipe { final_rate: Some(0.5), ..Recipe::default() }).expect_err("constant has none");
+        let expected =
+            "final rate has no effect on the schedule constant; use schedule cosine or one-cycle, or leave it out";
+        assert_eq!(refused.to_string(), expected);
     }
 
     #[test]
     fn augmentation_can_be_switched_off_and_the_network_then_says_so() {
         let mut network = Network::preset("convnetjs-mnist").expect("a preset");
         network.augmentation.rotation = 10.0;
-        let kept = Settings::resolve(network.clone(), &Overrides::default()).expect("valid");
+        let kept = Settings::resolve(network.clone(), &Recipe::default()).expect("valid");
         assert_eq!(kept.network.augmentation, network.augmentation);
-        let off = Overrides { no_augmentation: true, ..Overrides::default() };
+        let off = Recipe { no_augmentation: Some(true), ..Recipe::default() };
         let settings = Settings::resolve(network, &off).expect("valid");
         assert!(settings.network.augmentation.is_none());
         assert!(!settings.network.to_toml().contains("[augmentation]"));

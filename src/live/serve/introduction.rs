@@ -1,12 +1,12 @@
 //! The message that a run begins with.
 
 use super::board::Subject;
-use crate::live::message::{ExampleCounts, LayerMessage, RunMessage, SettingsMessage};
+use crate::live::message::{ExampleCounts, LayerMessage, RunMessage};
+use crate::train::Changeable;
 
-/// What can be asked of any run, and what only of one that is being trained.
+/// What can be asked of any run, and what only of one that is being trained, beside changes of its settings.
 const LOOKING: [&str; 3] = ["show", "classify", "snapshot"];
-const CHANGING: [&str; 10] =
-    ["pause", "resume", "step", "learning_rate", "momentum", "batch_size", "l1_decay", "l2_decay", "load", "restart"];
+const CHANGING: [&str; 5] = ["pause", "resume", "step", "load", "restart"];
 
 /// What a run says of itself, beside its [`Subject`].
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ impl Introduction {
     pub(super) fn message(&self, subject: &Subject) -> RunMessage {
         let (settings, dataset) = (&subject.settings, &subject.dataset);
         let network = &settings.network;
-        let momentum = SettingsMessage::of(settings).momentum.is_some();
-        let changing = CHANGING.iter().filter(|name| subject.trains && (**name != "momentum" || momentum));
+        let changeable = Changeable::ALL.iter().filter(|(setting, _)| setting.of(settings).is_some());
+        let changing = CHANGING.into_iter().chain(changeable.map(|(_, name)| *name)).filter(|_| subject.trains);
         RunMessage {
             id: format!("{:032x}", rand::random::<u128>()),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -44,7 +44,7 @@ impl Introduction {
             seed: settings.seed,
             network: network.to_toml(),
             layers: LayerMessage::of(network),
-            controls: changing.chain(&LOOKING).copied().collect(),
+            controls: changing.chain(LOOKING).collect(),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::listener::{self, HEAD_TIME, SILENCE};
 use super::room::{Limits, Seat};
 use super::rows::MOST_NEWS;
 use crate::live::message::{Part, ShownMessage};
-use crate::train::Change;
+use crate::train::{Change, Changeable};
 use crate::{Error, Result};
 use axum::Router;
 use axum::body::{HttpBody, to_bytes};
@@ -19,7 +19,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,14 +207,8 @@ enum Control {
     Pause,
     Resume,
     Step,
-    Set {
-        learning_rate: Option<f64>,
-        momentum: Option<f64>,
-        /// A whole number; what is none is refused in words of its own.
-        batch_size: Option<f64>,
-        l1_decay: Option<f64>,
-        l2_decay: Option<f64>,
-    },
+    /// All or none, in their order.
+    Set(BTreeMap<Changeable, f64>),
     Show {
         split: Part,
         index: usize,
@@ -244,18 +238,8 @@ async fn control(State(shared): State<Shared>, request: Request) -> Response {
         Control::Resume => board.resume(),
         Control::Step => board.step(),
         Control::Show { split, index } => board.show(ShownMessage { split, index }),
-        Control::Set { batch_size: Some(size), .. } if !(size >= 1.0 && size.fract() == 0.0 && size < 1e9) => {
-            Err(format!("batch size {size} is not a whole number of at least 1"))
-        }
-        Control::Set { learning_rate, momentum, batch_size, l1_decay, l2_decay } => {
-            let changes = [
-                batch_size.map(|size| Change::BatchSize(size as usize)),
-                momentum.map(Change::Momentum),
-                learning_rate.map(Change::LearningRate),
-                l1_decay.map(Change::L1Decay),
-                l2_decay.map(Change::L2Decay),
-            ];
-            set(board, changes.into_iter().flatten().collect()).await
+        Control::Set(settings) => {
+            set(board, settings.into_iter().map(|(setting, value)| Change::Set(setting, value)).collect()).await
         }
         Control::Restart { network } => match board.restart(&network) {
             Ok(answer) => answered(answer).await,
@@ -266,7 +250,8 @@ async fn control(State(shared): State<Shared>, request: Request) -> Response {
 
 async fn set(board: &Board, changes: Vec<Change>) -> Answer {
     if changes.is_empty() {
-        return Err("nothing is to be changed: give learning_rate, momentum, batch_size, l1_decay or l2_decay".into());
+        let names = Changeable::ALL.map(|(_, name)| name).join(", ");
+        return Err(format!("nothing is to be changed; give one or more of {names}"));
     }
     let names: Vec<&str> = changes.iter().map(Change::what).collect();
     let done = |names: &[&str]| format!("{} changed", names.join(", ").replace('_', " "));

@@ -4,16 +4,17 @@ use super::board::{Board, Job, Seen, Subject};
 use super::introduction::Introduction;
 use crate::data::{Dataset, DatasetName, Examples, Origin};
 use crate::live::message::{Message, Part, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage};
-use crate::net::Network;
-use crate::train::{Change, Command, EpochRow, Overrides, Settings};
+use crate::net::{Network, Recipe};
+use crate::train::Changeable::{BatchSize, L2Decay, LearningRate, Momentum};
+use crate::train::{Change, Command, EpochRow, Settings};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
 fn settings() -> Settings {
     let trainer = Some("momentum".parse().expect("a trainer"));
-    let overrides = Overrides { trainer, ..Overrides::default() };
-    Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &overrides).expect("valid")
+    let given = Recipe { trainer, ..Recipe::default() };
+    Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &given).expect("valid")
 }
 
 fn subject(trains: bool) -> Subject {
@@ -27,7 +28,7 @@ fn subject(trains: bool) -> Subject {
     let origin = Origin::Synthetic { fallback_reason: None };
     let dataset =
         Dataset { name: DatasetName::Synthetic, train: part(5), test: part(2), origin, held_out: Default::default() };
-    let resolve = |network| Settings::resolve(network, &Overrides::default());
+    let resolve = |network| Settings::resolve(network, &Recipe::default());
     Subject { settings: settings(), dataset: Arc::new(dataset), trains, resolve: Box::new(resolve) }
 }
 
@@ -108,17 +109,18 @@ fn a_pause_ends_where_the_run_should_stop() {
 #[test]
 fn changes_come_in_their_order_and_are_answered_when_they_are_made() {
     let board = running();
-    let mut answers = board.change(vec![Change::LearningRate(0.0), Change::L2Decay(0.5)]).expect("both are valid");
-    assert_eq!(board.command(), Some(Command::Change(Change::LearningRate(0.0))));
+    let mut answers =
+        board.change(vec![Change::Set(LearningRate, 0.0), Change::Set(L2Decay, 0.5)]).expect("both are valid");
+    assert_eq!(board.command(), Some(Command::Change(Change::Set(LearningRate, 0.0))));
     assert!(answers[0].try_recv().is_err(), "not yet");
-    let after = settings().changed(&Change::LearningRate(0.0)).expect("valid");
+    let after = settings().changed(&Change::Set(LearningRate, 0.0)).expect("valid");
     board.changed(Ok((&after, 30, "learning rate changed".into())));
     assert_eq!(answers[0].try_recv().expect("now"), Ok("learning rate changed".into()));
     let mut seen = Seen::default();
     let status = news(&board, &mut seen).pop().expect("a status");
     assert_eq!(status["settings"], serde_json::to_value(SettingsMessage::of(&after)).expect("JSON"));
     assert_eq!(status["end"], 30);
-    assert_eq!(board.command(), Some(Command::Change(Change::L2Decay(0.5))));
+    assert_eq!(board.command(), Some(Command::Change(Change::Set(L2Decay, 0.5))));
     board.changed(Err("the device has no room".into()));
     assert_eq!(answers[1].try_recv().expect("now"), Err("the device has no room".into()));
     assert_eq!(board.command(), None);
@@ -127,12 +129,13 @@ fn changes_come_in_their_order_and_are_answered_when_they_are_made() {
 #[test]
 fn where_the_run_refuses_a_change_the_rest_of_the_request_is_not_made() {
     let board = running();
-    let mut first = board.change(vec![Change::BatchSize(64), Change::LearningRate(0.5)]).expect("both are valid");
-    let mut second = board.change(vec![Change::L2Decay(0.5)]).expect("valid");
-    assert_eq!(board.command(), Some(Command::Change(Change::BatchSize(64))));
+    let mut first =
+        board.change(vec![Change::Set(BatchSize, 64.0), Change::Set(LearningRate, 0.5)]).expect("both are valid");
+    let mut second = board.change(vec![Change::Set(L2Decay, 0.5)]).expect("valid");
+    assert_eq!(board.command(), Some(Command::Change(Change::Set(BatchSize, 64.0))));
     board.changed(Err("the device has no room".into()));
     assert!(first[0].try_recv().expect("now").is_err() && first[1].try_recv().is_err(), "no answer comes any more");
-    assert_eq!(board.command(), Some(Command::Change(Change::L2Decay(0.5))), "another request");
+    assert_eq!(board.command(), Some(Command::Change(Change::Set(L2Decay, 0.5))), "another request");
     board.changed(Ok((&settings(), 30, "L2 decay changed".into())));
     assert!(second[0].try_recv().expect("now").is_ok());
     assert_eq!(board.command(), None);
@@ -168,10 +171,10 @@ fn of_loaded_weights_there_is_a_view_at_once() {
 #[test]
 fn what_cannot_be_is_refused_before_the_run_hears_of_it_and_nothing_of_it_is_done() {
     let board = running();
-    let why = board.change(vec![Change::LearningRate(0.1), Change::Momentum(1.5)]).expect_err("momentum 1.5");
+    let why = board.change(vec![Change::Set(LearningRate, 0.1), Change::Set(Momentum, 1.5)]).expect_err("momentum 1.5");
     assert!(why.contains("momentum"), "{why}");
     assert_eq!(board.command(), None);
-    let many = (0..17).map(|_| Change::LearningRate(0.1)).collect();
+    let many = (0..17).map(|_| Change::Set(LearningRate, 0.1)).collect();
     assert!(board.change(many).expect_err("too many").contains("wait for their turn"));
     assert!(board.show(ShownMessage { split: Part::Test, index: 2 }).expect_err("two").contains("from 0 to 1"));
     assert!(board.restart("layers = 3").is_err());
@@ -182,7 +185,7 @@ fn what_cannot_be_is_refused_before_the_run_hears_of_it_and_nothing_of_it_is_don
 fn a_run_that_is_over_or_only_looked_at_cannot_be_changed() {
     let board = running();
     board.pause().expect("it runs");
-    let mut waiting = board.change(vec![Change::LearningRate(0.1)]).expect("valid");
+    let mut waiting = board.change(vec![Change::Set(LearningRate, 0.1)]).expect("valid");
     board.update_status(|status| status.state = State::Testing);
     assert_eq!(waiting[0].try_recv().expect("answered"), Err("the run is over".into()));
     assert!(board.pause().is_err() && board.step().is_err() && board.resume().is_err());

@@ -190,7 +190,7 @@ fn notes(report: &Report<'_>) -> Vec<String> {
         }
         Some(_) => {}
     }
-    if let Some(decay) = run.settings.ema {
+    if let Some(decay) = run.settings.network.training.ema {
         notes.push(format!(
             "Validation, test, mistakes and the last pictures are of the moving average of the weights ({decay}); training \
              curves and the statistics of layers are of the weights themselves."

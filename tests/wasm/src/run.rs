@@ -3,8 +3,8 @@
 use glassnet::Result;
 use glassnet::data::{Dataset, DatasetName, Examples, Origin};
 use glassnet::exec::{Device, check::run_case};
-use glassnet::net::Network;
-use glassnet::train::{Event, Length, Observer, Overrides, Settings};
+use glassnet::net::{Network, Recipe};
+use glassnet::train::{Event, Observer, Settings};
 use pollster::block_on;
 
 const NETWORK: &str = r#"name = "small"
@@ -64,7 +64,7 @@ fn examples(count: usize) -> Examples {
 /// loss of one example.
 pub fn train() -> Vec<f64> {
     let network = Network::from_toml(NETWORK, "small.toml").expect("a network");
-    let overrides = Overrides { length: Some(Length::Steps(30)), batch_size: Some(10), ..Overrides::default() };
+    let overrides = Recipe { steps: Some(30), batch_size: Some(10), ..Recipe::default() };
     let settings = Settings::resolve(network, &overrides).expect("settings");
     let (train, test) = (examples(200), examples(50));
     let data = Dataset {
