@@ -15,6 +15,15 @@ pub enum Error {
     /// A data set is missing, damaged or does not fit the network.
     #[error("{0}")]
     Data(String),
+    /// A data set is not where it was looked for.
+    #[error("{0}; name the folder that has the data")]
+    DataFolder(String),
+    /// A data set is nowhere and cannot be downloaded; another one is built in.
+    #[error("{why}; name the folder that has the data, or take the built-in data set {built_in}")]
+    NotObtained { why: String, built_in: &'static str },
+    /// Pictures of a folder cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
     /// A download failed: unreachable, cut off, or the wrong bytes.
     #[error("{0}")]
     Download(String),
@@ -30,7 +39,16 @@ pub enum Error {
     /// A constant that the trainer or schedule chosen does not have: `of` is `trainer` or `schedule`.
     #[error("{}", self.phrased(in_words))]
     NoEffect { name: &'static str, of: &'static str, chosen: String, having: String },
-    /// What was asked for, or a combination of it, cannot be.
+    /// A file is there already.
+    #[error("{} exists; give another name", crate::text::path(path))]
+    Exists { path: PathBuf },
+    /// The folder for a new run holds a file of another run.
+    #[error("{} holds a run already ({file}); resume it, or choose another folder", crate::text::path(path))]
+    HoldsRun { path: PathBuf, file: &'static str },
+    /// A run has made more steps than it is to have.
+    #[error("the run is at step {step} already, beyond the end asked for at step {end}; ask for a later end")]
+    PastEnd { step: u64, end: u64 },
+    /// Something that was asked for cannot be done, or not together with something else.
     #[error("{0}")]
     Settings(String),
     /// No adapter, no such adapter, or one that lacks what is needed.
@@ -53,7 +71,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The message, with the settings in it called what `name` makes of their names, as an option or a file's key.
+    /// The message, in which `name` writes the names of settings: in words, as options, or as a file's keys.
     pub fn phrased(&self, name: impl Fn(&str) -> String) -> String {
         match self {
             Error::Setting { name: setting, value, rule } => format!("{} must be {rule}, got {value}", name(setting)),

@@ -140,7 +140,10 @@ fn lockstep_refuses_what_cannot_be() {
     assert_fails_with(&mut lockstep(&["--preset", "lenet"]), &["unknown preset `lenet`", "convnetjs-mnist"]);
     assert_fails_with(&mut lockstep(&["--net", "/nowhere/net.toml"]), &["cannot read /nowhere/net.toml"]);
     for size in ["0", "18446744073709551615"] {
-        assert_fails_with(&mut lockstep(&["--batch-size", size]), &["not within 1 to 65535"]);
+        assert_fails_with(
+            &mut lockstep(&["--batch-size", size]),
+            &["--batch-size must be a whole number from 1 to 65535"],
+        );
     }
     assert_fails_with(&mut glassnet(&["check", "--preset", "vgg-mnist"]), &["--lockstep"]);
     lockstep(&["--preset", "vgg-mnist", "--net", "x.toml"]).assert().code(2);
@@ -316,7 +319,7 @@ fn inspect_says_what_decides() {
     }
     let mut refused = folder.command("inspect");
     refused.args(["--index", "3", "--force", "--occlusion-size", "25", "--out"]).arg(&out);
-    assert_fails_with(&mut refused, &["--occlusion-size 25", "1 to 24"]);
+    assert_fails_with(&mut refused, &["--occlusion-size must be from 1 to 24 pixels", "got 25"]);
     folder.command("inspect").args(["--index", "3", "--occlusion-size", "9"]).assert().code(2);
 }
 

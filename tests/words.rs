@@ -90,7 +90,7 @@ fn numbers_below_zero_are_told_the_range() {
         &["train", "--batch-size", "-20"],
         &["train", "--stats-every", "-1"],
         &["compare", "--seeds", "-1,2"],
-        &["compare", "--every", "-5"],
+        &["compare", "--stats-every", "-5"],
         &["eval", "--test-crops", "-1"],
         &["inspect", "--index", "-1"],
         &["inspect", "--batch", "-1"],

@@ -60,7 +60,22 @@ pub fn option(name: &str) -> String {
 
 /// An error as the command line says it: with the options that help.
 pub fn told(error: &Error) -> String {
-    error.phrased(option)
+    let told = error.phrased(option);
+    match error {
+        Error::DataFolder(_) => told + " with --data-dir",
+        Error::NotObtained { why, built_in } => format!(
+            "{why}; name the folder that has the data with --data-dir, or take what is built in with --dataset {built_in}"
+        ),
+        Error::Unreadable(_) => told + ", or go on without with --skip-unreadable",
+        Error::Exists { .. } => told + ", or --force to replace it",
+        Error::HoldsRun { path, file } => {
+            let path = glassnet::text::path(path);
+            format!("{path} holds a run already ({file}); continue it with --resume {path}, or choose another --out")
+        }
+        Error::PastEnd { .. } => told + " with --epochs or --steps",
+        Error::Adapter(_) => told + "; choose another --adapter, or compute on the processor with --device cpu",
+        _ => told,
+    }
 }
 
 /// A line on stderr. `eprintln!` would panic where stderr is closed.

@@ -117,7 +117,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let mut scores = scores.iter();
     let report = |(path, picture): (&PathBuf, &Result<Picture>)| match picture {
         Err(error) => {
-            let error = Some(error.to_string());
+            let error = Some(super::output::told(error));
             ImageReport { image: path.clone(), polarity: None, predictions: Vec::new(), number: None, error }
         }
         Ok(Picture { polarity, .. }) => {

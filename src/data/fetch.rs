@@ -172,14 +172,11 @@ impl Download<'_> {
                 Ok(())
             }
             _ => {
-                let remedy = match locate::in_cache(path) {
-                    true => "move or delete it, then fetch again",
-                    false => "name another folder with --data-dir",
-                };
-                Err(Error::Data(format!(
-                    "{} is not the published file: its checksum differs; {remedy}",
-                    path.display()
-                )))
+                let why = format!("{} is not the published file: its checksum differs", path.display());
+                Err(match locate::in_cache(path) {
+                    true => Error::Data(format!("{why}; move or delete it, then fetch again")),
+                    false => Error::DataFolder(why),
+                })
             }
         }
     }

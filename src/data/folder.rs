@@ -232,9 +232,9 @@ impl ImageFolder {
             (problems, true) => self.check_left([&train, &validation, &test], problems.len())?,
             ([problem], false) => {
                 let remedy = picture::REMEDY;
-                return Err(Error::Data(format!("{problem}; {remedy}, or go on without it with --skip-unreadable")));
+                return Err(Error::Unreadable(format!("{problem}; {remedy}")));
             }
-            (problems, false) => return Err(Error::Data(all_unreadable(problems, count))),
+            (problems, false) => return Err(Error::Unreadable(all_unreadable(problems, count))),
         }
         let held_out = validation.len();
         let train = joined(train, validation);
@@ -336,7 +336,7 @@ fn listing(problems: &[String], what: &str) -> String {
 
 fn all_unreadable(problems: &[String], count: usize) -> String {
     listing(problems, &format!("of {count} pictures cannot be read"))
-        + "\nreplace them with good PNG or JPEG files or take them out, or go on without them with --skip-unreadable"
+        + "\nreplace them with good PNG or JPEG files or take them out"
 }
 
 /// Classes that are one folder under two names, in words: a link beside what it leads to.

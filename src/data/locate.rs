@@ -29,9 +29,8 @@ pub fn in_cache(path: &Path) -> bool {
 /// Where a download of `name` goes: a subfolder named after it, in `data_dir` or else in the user's cache folder.
 pub fn download_folder(name: DatasetName, data_dir: Option<&Path>) -> Result<PathBuf> {
     let parent = data_dir.map(Path::to_path_buf).or_else(cache_folder);
-    let parent = parent.ok_or_else(|| {
-        Error::Data("this system knows of no cache folder; set HOME, or name a folder with --data-dir".to_string())
-    })?;
+    let parent = parent
+        .ok_or_else(|| Error::DataFolder("this system knows of no cache folder, as HOME is not set".to_string()))?;
     Ok(parent.join(name.as_str()))
 }
 

@@ -33,7 +33,7 @@ const STARTS: [(&[u8], &str, &str); 25] = [
 
 const UNPACK: &str = "unpack it";
 const CONVERT: &str = "convert it";
-const NAME_FOLDER: &str = "name a folder of pictures with --images";
+const NAME_FOLDER: &str = "name a folder of pictures instead";
 
 /// Types of IDX's values by the third byte of its magic number.
 const TYPES: [(u8, &str); 6] = [

@@ -48,7 +48,7 @@ fn obtain_with(
             return Ok(draw(name, None, progress));
         }
         return Err(Error::Settings(format!(
-            "{name} are no data set of this program: name their folder with --images"
+            "{name} are no data set of this program; name the folder of the pictures"
         )));
     };
     if let Some(folder) = find(name, request, cache.clone())? {
@@ -72,18 +72,14 @@ fn obtain_with(
     let files: Vec<String> = name.files().iter().map(|file| format!("{file}.gz")).collect();
     let files = files.join(", ");
     let unpacked = if name.forms().len() > 1 { ", or the .bin files in it," } else { "" };
-    Err(Error::Data(format!(
-        "{name} cannot be obtained: {reason}; put {files} (gzipped or plain){unpacked} into {folder}, or name the \
-         folder that has them with --data-dir, or train on the built-in {} with `--dataset {}`",
-        name.drawn(),
-        name.stand_in()
-    )))
+    let why = format!("{name} cannot be obtained: {reason}; put {files} (gzipped or plain){unpacked} into {folder}");
+    Err(Error::NotObtained { why, built_in: name.stand_in().as_str() })
 }
 
 /// The folder with all files. Incomplete is an error, except in the cache, where a download completes it.
 fn find(name: DatasetName, request: &Request, cache: Option<PathBuf>) -> Result<Option<PathBuf>> {
     if let Some(folder) = request.data_dir.as_deref().filter(|folder| !folder.is_dir()) {
-        return Err(Error::Data(format!("there is no folder {}; correct --data-dir or create it", folder.display())));
+        return Err(Error::DataFolder(format!("there is no folder {}", folder.display())));
     }
     for place in locate::places(request, cache.clone()) {
         if let Some(folder) = locate::complete_folder(name, &place) {
@@ -285,7 +281,7 @@ mod tests {
         let cache = tempdir().unwrap();
         let message = obtain_here(&request(Some(DatasetName::Mnist), None), &cache).unwrap_err().to_string();
         let folder = cache.path().join("mnist").display().to_string();
-        for part in FILES.into_iter().chain([folder.as_str(), "--dataset synthetic", "127.0.0.1"]) {
+        for part in FILES.into_iter().chain([folder.as_str(), "the built-in data set synthetic", "127.0.0.1"]) {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
     }
@@ -303,7 +299,7 @@ mod tests {
     fn a_data_dir_that_does_not_exist_is_an_error() {
         let asked = request(None, Some(Path::new("/no/such/folder")));
         let message = obtain_here(&asked, &tempdir().unwrap()).unwrap_err().to_string();
-        assert_eq!(message, "there is no folder /no/such/folder; correct --data-dir or create it");
+        assert_eq!(message, "there is no folder /no/such/folder; name the folder that has the data");
     }
 
     #[test]

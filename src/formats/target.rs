@@ -42,7 +42,7 @@ impl Target {
     /// Refuses what could not be written, before anything is computed for it. `force` lets an existing file be replaced.
     ///
     /// # Errors
-    /// [`Error::Settings`] where there is a file already and no `force`, where the path names a folder, and where the
+    /// [`Error::Exists`] where there is a file already and no `force`, [`Error::Settings`] where the path names a folder, and where the
     /// folder that it lies in is missing, and, `force` or not, for a run folder's own file; [`Error::Io`] where that folder cannot be written to.
     pub fn new(path: &Path, force: bool) -> Result<Target> {
         let target = Target { path: path.to_path_buf(), force, inputs: Vec::new() };
@@ -134,7 +134,7 @@ impl Target {
         let name = fs::canonicalize(path).map_err(Error::io("write", path))?;
         if is_of_run(&name) {
             return Err(Error::Settings(format!(
-                "{shown} is one of a run's own files, which --force does not replace: give another name"
+                "{shown} is one of a run's own files, which are never replaced: give another name"
             )));
         }
         Ok(Place::File(name, metadata))
@@ -183,8 +183,7 @@ impl Target {
     }
 
     fn exists(&self) -> Error {
-        let shown = self.path.display();
-        Error::Settings(format!("{shown} exists; give another name, or --force to replace it"))
+        Error::Exists { path: self.path.clone() }
     }
 
     /// An empty file beside `name`, which goes unless it is given that name.
@@ -311,10 +310,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.json");
         Target::new(&path, false).expect("it is free").write(b"one").expect("it is written");
-        assert_eq!(
-            refused(&path, false),
-            format!("{} exists; give another name, or --force to replace it", path.display())
-        );
+        assert_eq!(refused(&path, false), format!("{} exists; give another name", path.display()));
         Target::new(&path, true).expect("by force").write(b"two").expect("it is replaced");
         assert_eq!(fs::read(&path).expect("the file"), b"two");
         assert_eq!(names_in(folder.path()), ["a.json"]);

@@ -79,7 +79,7 @@ impl Inspector {
     /// by default a quarter of its shorter side; the next one lies a third of that further.
     ///
     /// # Errors
-    /// [`Error::Data`] where the image has another size, [`Error::Settings`] where the square has none of
+    /// [`Error::Data`] where the image has another size, [`Error::Setting`] where the square has none of
     /// [`occlusion_sizes`], [`Error::Model`] where the network's answer is not finite, [`Error::Device`] where the device
     /// fails.
     pub async fn explain(&mut self, image: &[u8], occlusion_size: Option<usize>) -> Result<Explanation> {
@@ -88,9 +88,8 @@ impl Inspector {
         let size = occlusion_size.unwrap_or((*sizes.end() / 4).max(*sizes.start()));
         if !sizes.contains(&size) {
             let (least, most) = sizes.into_inner();
-            let range =
-                format!("--occlusion-size {size} is not within {least} to {most} pixels, for inputs of {input}");
-            return Err(Error::Settings(range));
+            let rule = format!("from {least} to {most} pixels for inputs of {input}");
+            return Err(Error::Setting { name: "occlusion_size", value: size.to_string(), rule });
         }
         let (class, logit) = self.win(image).await?;
         let (saliency, grad_cam) = self.attribute(class).await?;
@@ -377,7 +376,7 @@ mod tests {
         let (mut inspector, image) = looking_at_one_pixel();
         for size in [0, 5] {
             let error = block_on(inspector.explain(&image, Some(size))).expect_err("refused");
-            assert!(error.to_string().contains("not within 1 to 4 pixels"), "{error}");
+            assert!(error.to_string().contains("must be from 1 to 4 pixels"), "{error}");
         }
         assert_eq!(occlusion_sizes(Shape::new(224, 200, 3)), 7..=200);
         assert_eq!(occlusion_sizes(Shape::new(2, 200, 3)), 2..=2);

@@ -2,6 +2,7 @@
 //! `[training]` table, the options of a command and the settings that a run records are all this one struct.
 
 use super::value::{Rule, Value};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::words::{number, whole};
 use crate::{Error, Result};
 use serde::Deserialize;

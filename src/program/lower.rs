@@ -191,7 +191,7 @@ fn plan_chunks(planner: &mut Planner, options: &Options) -> Result<([Tensor; CHU
     let per_chunk = fit.min(examples.next_multiple_of(4)) / 4 * 4;
     if per_chunk == 0 || examples.div_ceil(per_chunk) > CHUNKS {
         return Err(Error::TooLarge(format!(
-            "the data set takes {} MiB; this device holds at most {} MiB of it: use fewer examples or --device cpu",
+            "the data set takes {} MiB; this device holds at most {} MiB of it: use fewer examples, or compute on the CPU",
             (examples as u64 * bytes as u64) >> 20,
             (CHUNKS as u64 * options.max_binding) >> 20
         )));

@@ -93,9 +93,7 @@ impl Course {
         if done <= end {
             return Ok(end);
         }
-        Err(Error::Settings(format!(
-            "the run is at step {done} already, beyond the end asked for at step {end}: give a larger --epochs or --steps"
-        )))
+        Err(Error::PastEnd { step: done, end })
     }
 
     /// Whether the last of `done` steps completed an epoch.

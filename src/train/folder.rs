@@ -197,11 +197,8 @@ impl RunFolder {
         let begun = Begun::in_folder(path)?;
         let mut folder = RunFolder::lock(path)?;
         folder.begun = Some(begun);
-        if let Some(name) = folder.content() {
-            return Err(Error::Settings(format!(
-                "{} holds a run already ({name}): continue it with --resume {0}, or choose another --out",
-                path.display()
-            )));
+        if let Some(file) = folder.content() {
+            return Err(Error::HoldsRun { path: path.to_path_buf(), file });
         }
         formats::remove_temporary_files(path)?;
         folder.write_config(config)?;
@@ -542,7 +539,7 @@ impl RunFolder {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
                 let (file, run) = (path.display(), self.path().display());
                 let error = text::message(error);
-                Error::Data(format!("{file} is damaged ({error}): `glassnet train --resume {run}` writes it anew"))
+                Error::Data(format!("{file} is damaged ({error}): resume the run {run} to write it anew"))
             }),
         }
     }

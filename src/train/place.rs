@@ -118,8 +118,8 @@ impl Place {
         let deleted = held.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
         Err(Error::Settings(match checkpoint {
             Some(step) if !deleted => format!(
-                "the run folder {path} is no longer there; if it was moved, continue from its checkpoint of step {step} with \
-                 --resume and its new path, else start the run again"
+                "the run folder {path} is no longer there; if it was moved, resume it from its new path, where it has its \
+                 checkpoint of step {step}, else start the run again"
             ),
             Some(step) => format!(
                 "the run folder {path} was deleted while the run went on, and its checkpoint of step {step} with it: start \

@@ -248,7 +248,7 @@ fn a_file_of_the_user_is_never_overwritten() {
     fs::write(folder.path().join(IMAGES), "mine").unwrap();
     let server = set.serve();
     let message = fetch(folder.path(), &set.sources(&[&server.url])).unwrap_err().to_string();
-    assert!(message.ends_with("its checksum differs; name another folder with --data-dir"), "{message}");
+    assert!(message.ends_with("its checksum differs; name the folder that has the data"), "{message}");
     assert_eq!(fs::read(folder.path().join(IMAGES)).unwrap(), b"mine");
 }
 

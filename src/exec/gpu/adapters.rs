@@ -161,7 +161,7 @@ pub(super) async fn choose(choice: &Choice) -> Result<(Adapter, AdapterSummary)>
     if summaries.is_empty() {
         return Err(Error::Adapter(
             "no GPU adapter found: there is no Vulkan driver, or it failed; install one (Mesa's software one: apt install \
-             mesa-vulkan-drivers), look at the driver with vulkaninfo, or use --device cpu"
+             mesa-vulkan-drivers), or look at the driver with vulkaninfo"
                 .into(),
         ));
     }

@@ -152,7 +152,7 @@ impl Gpu {
         drop_contained(adapter);
         let (device, queue) = opened.map_err(|why| {
             let why = why.trim_end_matches('.');
-            Error::Adapter(format!("{} refused a device: {why}; try another --adapter or --device cpu", summary.name))
+            Error::Adapter(format!("{} refused a device: {why}", summary.name))
         })?;
         let failure = Failure::default();
         let (on_error, on_loss) = (failure.clone(), failure.clone());

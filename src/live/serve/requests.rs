@@ -91,7 +91,7 @@ impl Board {
     pub fn restart(&self, text: &str) -> Result<oneshot::Receiver<Answer>, String> {
         let subject = self.lock().subject.clone().ok_or("the run has not begun")?;
         if !subject.trains {
-            return Err("this run is only looked at: start a new one with glassnet train --live".into());
+            return Err("this run is only looked at: open the page of one that trains".into());
         }
         let network = Network::from_toml(text, "the description").map_err(|why| why.to_string())?;
         let settings = (subject.resolve)(network).map_err(|why| why.to_string())?;
