@@ -49,13 +49,7 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let shape @ [height, width, channels] = image_shape(&network);
     let source = Source { height, width, channels, examples: batch };
     let limits = device.limits();
-    let options = Options {
-        max_binding: limits.max_binding,
-        one_batch: true,
-        clip_norm: settings.network.training.clip_norm.map(|norm| norm as f32),
-        ema: settings.network.training.ema,
-        ..Options::training(batch, source, settings.rule())
-    };
+    let options = Options { max_binding: limits.max_binding, one_batch: true, ..settings.options(source) };
     // Both executors at once, where both are on the host, and what is read of them to be compared.
     let along = |program: &Program| 3 * program.largest_buffer();
     let along_another = |program: &Program| {

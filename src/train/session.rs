@@ -58,12 +58,7 @@ fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(Pr
     settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
     let source = Source { height, width, channels, examples: examples.len() };
     let limits = device.limits();
-    let options = Options {
-        max_binding: limits.max_binding.min(limits.max_buffer),
-        clip_norm: settings.network.training.clip_norm.map(|norm| norm as f32),
-        ema: settings.network.training.ema,
-        ..Options::training(settings.batch_size, source, settings.rule())
-    };
+    let options = Options { max_binding: limits.max_binding.min(limits.max_buffer), ..settings.options(source) };
     let program = Program::lower_sized(&settings.network, &options, &limits)?;
     // On a device these take the host's memory, and the device's is weighed.
     let beside = program.checkpoints() + ORDER * examples.len() as u64;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{Epsilon, Rule};
 use crate::net::{Augmentation, Layer, Network, Node, OF_SCHEDULE, OF_TRAINER, Recipe, ScheduleName, TrainerName};
+use crate::program::{Options, Source};
 use serde::{Deserialize, Serialize};
 
 /// How long to train.
@@ -282,6 +283,13 @@ impl Settings {
             }),
             None => Ok(()),
         }
+    }
+
+    /// The options that a program for this training is lowered with, on examples from `source`.
+    pub fn options(&self, source: Source) -> Options {
+        let Recipe { clip_norm, ema, .. } = self.network.training;
+        let clip_norm = clip_norm.map(|norm| norm as f32);
+        Options { clip_norm, ema, ..Options::training(self.batch_size, source, self.rule()) }
     }
 
     /// The kernel's rule.
