@@ -1,16 +1,18 @@
-//! Every case of every kernel, on the CPU executor and on the GPU in every way it compiles them, against the reference.
+//! Every case of every operation, on the CPU executor and by every variant that a GPU has, in every way it compiles them,
+//! against the reference.
 
 mod common;
 
 use glassnet::exec::{Device, check::run_case};
-use glassnet::kernels::{self, Kernel};
+use glassnet::kernels::{self, Variant};
 
 fn check_all(device: &Device) {
     let mut failures = Vec::new();
     for case in kernels::cases() {
-        let outcome = pollster::block_on(run_case(device, &case)).expect("the device runs");
-        if let Some(failure) = outcome.failure {
-            failures.push(format!("{}: {failure}", outcome.case));
+        for outcome in pollster::block_on(run_case(device, &case)).expect("the device runs") {
+            if let Some(failure) = outcome.failure {
+                failures.push(format!("{} of {}: {failure}", outcome.kernel, outcome.case));
+            }
         }
     }
     assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
@@ -29,10 +31,11 @@ fn the_gpu_computes_what_the_reference_computes() {
 }
 
 #[test]
-fn every_kernel_has_cases_and_case_names_are_unique() {
+fn every_variant_has_cases_and_case_names_are_unique() {
     let cases = kernels::cases();
-    for kernel in kernels::ALL {
-        assert!(cases.iter().any(|c| c.op.kernel.name == kernel.name), "{} has no case", kernel.name);
+    for (_, variant) in kernels::variants() {
+        let takes = |case: &kernels::Case| case.op.variants().any(|other| std::ptr::eq(other, variant));
+        assert!(cases.iter().any(takes), "{} has no case", variant.name);
     }
     let mut names: Vec<&str> = cases.iter().map(|c| c.name.as_str()).collect();
     names.sort();
@@ -43,15 +46,11 @@ fn every_kernel_has_cases_and_case_names_are_unique() {
 
 #[test]
 fn a_shader_that_the_device_refuses_is_named_and_nobody_advises_a_smaller_batch() {
-    static BROKEN: Kernel = Kernel {
-        name: "relu.broken",
-        source: "@compute @workgroup_size(64) fn forward() { nonsense(); }",
-        ..kernels::relu::FORWARD
-    };
     let Some(gpu) = common::gpu() else { return };
-    let mut case = kernels::cases().into_iter().find(|c| c.op.kernel.name == "relu.forward").expect("a case");
-    let sound = case.op.kernel;
-    case.op.kernel = &BROKEN;
+    let mut case = kernels::cases().into_iter().find(|c| c.op.operation.name == "relu.forward").expect("a case");
+    let source = "@compute @workgroup_size(64) fn forward() { nonsense(); }";
+    let broken = Variant { name: "relu.broken", source, entry: "forward", textures: &[], ..*case.op.chosen() };
+    case.op.variant = Some(Box::leak(Box::new(broken)));
     let device = Device::Gpu(gpu);
     // The second time it is not taken for compiled.
     for _ in 0..2 {
@@ -59,6 +58,7 @@ fn a_shader_that_the_device_refuses_is_named_and_nobody_advises_a_smaller_batch(
         assert!(["kernel relu.broken on ", "report it"].iter().all(|part| error.contains(part)), "{error}");
         assert!(!error.contains("batch") && error.len() < 1000, "{error}");
     }
-    case.op.kernel = sound;
-    assert!(pollster::block_on(run_case(&device, &case)).expect("the device still runs").passed);
+    case.op.variant = None;
+    let outcomes = pollster::block_on(run_case(&device, &case)).expect("the device still runs");
+    assert!(!outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.passed));
 }

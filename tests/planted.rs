@@ -14,17 +14,25 @@ mod operators;
 use equivalent::{EQUIVALENT, Equivalent, NAMED};
 use glassnet::exec::gpu::Gpu;
 use glassnet::exec::{Device, check::run_case};
-use glassnet::kernels::{self, Case, Kernel};
+use glassnet::kernels::{self, Case, Variant};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use operators::{Fault, faults};
 use std::collections::HashSet;
 use std::io::Write;
 use std::sync::Mutex;
 
-/// The cases of a kernel, the cheapest first.
-fn cases_of(kernel: &Kernel) -> Vec<Case> {
+/// Every kernel: the variants of all operations.
+fn all() -> impl Iterator<Item = &'static Variant> {
+    kernels::variants().map(|(_, variant)| variant)
+}
+
+/// The cases that a kernel takes, the cheapest first.
+fn cases_of(kernel: &Variant) -> Vec<Case> {
     let mut cases = kernels::cases();
-    cases.retain(|case| case.op.kernel.name == kernel.name);
+    cases.retain(|case| match case.op.variant {
+        Some(only) => only.name == kernel.name,
+        None => case.op.variants().any(|variant| variant.name == kernel.name),
+    });
     cases.sort_by_key(|case| case.op.work.flops + case.op.work.bytes);
     cases
 }
@@ -38,35 +46,35 @@ fn is_valid(source: &str) -> bool {
 const DIMENSION: &str = "second dimension forgotten";
 
 /// Whether a case of `kernel` fails where its shader has the fault.
-fn is_found(device: &Device, kernel: &'static Kernel, fault: &Fault, cases: &[Case]) -> bool {
+fn is_found(device: &Device, kernel: &'static Variant, fault: &Fault, cases: &[Case]) -> bool {
     // Pipelines are kept by name, so that each fault needs one of its own.
     let name: &str = Box::leak(format!("{} with {fault}", kernel.name).into_boxed_str());
     let source: &str = Box::leak(fault.source.clone().into_boxed_str());
-    let faulty: &Kernel = Box::leak(Box::new(Kernel { name, source, ..*kernel }));
-    let can_find = |case: &&Case| fault.operator != DIMENSION || case.op.workgroups[1] > 1;
+    let faulty: &Variant = Box::leak(Box::new(Variant { name, source, ..*kernel }));
+    let can_find = |case: &&Case| fault.operator != DIMENSION || case.op.launch(kernel).workgroups[1] > 1;
     cases.iter().filter(can_find).any(|case| {
         let mut case = case.clone();
-        case.op.kernel = faulty;
-        pollster::block_on(run_case(device, &case)).is_ok_and(|outcome| !outcome.passed)
+        case.op.variant = Some(faulty);
+        pollster::block_on(run_case(device, &case)).is_ok_and(|outcomes| outcomes.iter().any(|one| !one.passed))
     })
 }
 
-fn is_equivalent(kernel: &Kernel, fault: &Fault) -> bool {
+fn is_equivalent(kernel: &Variant, fault: &Fault) -> bool {
     EQUIVALENT.iter().any(|known| excuses(known, kernel, fault))
 }
 
-fn excuses(known: &Equivalent, kernel: &Kernel, fault: &Fault) -> bool {
+fn excuses(known: &Equivalent, kernel: &Variant, fault: &Fault) -> bool {
     let same = fault.new == known.new && known.nth.is_none_or(|nth| nth == fault.nth);
     names(known, kernel) && known.function == fault.function && same
 }
 
-fn names(known: &Equivalent, kernel: &Kernel) -> bool {
+fn names(known: &Equivalent, kernel: &Variant) -> bool {
     let family = known.kernel.ends_with('.') && kernel.name.starts_with(known.kernel);
     family || known.kernel == kernel.name
 }
 
 /// What the operators make in a kernel: each change once, and neither what no shader is nor what is no fault.
-fn true_faults(kernel: &'static Kernel) -> Vec<Fault> {
+fn true_faults(kernel: &'static Variant) -> Vec<Fault> {
     let (mut all, mut seen) = (faults(kernel), HashSet::new());
     all.retain(|f| f.source != kernel.source && seen.insert(f.source.clone()) && is_valid(&f.source));
     all.retain(|f| !is_equivalent(kernel, f));
@@ -74,13 +82,13 @@ fn true_faults(kernel: &'static Kernel) -> Vec<Fault> {
 }
 
 /// The kernels that `GLASSNET_FAULTS` names a part of.
-fn chosen() -> Vec<&'static Kernel> {
+fn chosen() -> Vec<&'static Variant> {
     let only = std::env::var("GLASSNET_FAULTS").unwrap_or_default();
-    kernels::ALL.iter().copied().filter(|k| k.name.contains(&only)).collect()
+    all().filter(|k| k.name.contains(&only)).collect()
 }
 
 /// Plants faults in the chosen kernels, as many threads as processors, each with a device, and fails where one survives.
-fn assert_found(choose: impl Fn(&'static Kernel) -> Vec<Fault> + Sync) {
+fn assert_found(choose: impl Fn(&'static Variant) -> Vec<Fault> + Sync) {
     if common::gpu().is_none() {
         return;
     }
@@ -94,7 +102,7 @@ fn assert_found(choose: impl Fn(&'static Kernel) -> Vec<Fault> + Sync) {
 }
 
 /// How many faults were planted, and the survivors.
-fn plant(kernels: &[&'static Kernel], choose: impl Fn(&'static Kernel) -> Vec<Fault> + Sync) -> (usize, Vec<String>) {
+fn plant(kernels: &[&'static Variant], choose: impl Fn(&'static Variant) -> Vec<Fault> + Sync) -> (usize, Vec<String>) {
     let (next, result) = (Mutex::new(kernels.iter().copied()), Mutex::new((0, Vec::new())));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
@@ -122,7 +130,7 @@ fn plant(kernels: &[&'static Kernel], choose: impl Fn(&'static Kernel) -> Vec<Fa
 }
 
 /// Of each operator one fault a kernel, another one for another kernel.
-fn a_few(kernel: &'static Kernel) -> Vec<Fault> {
+fn a_few(kernel: &'static Variant) -> Vec<Fault> {
     let all = true_faults(kernel);
     let mut operators: Vec<&str> = all.iter().map(|fault| fault.operator).collect();
     operators.dedup();
@@ -135,7 +143,7 @@ fn a_few(kernel: &'static Kernel) -> Vec<Fault> {
 }
 
 /// [`NAMED`]'s faults in a kernel, and the second dimension of its dispatch forgotten where it has one.
-fn named_faults(kernel: &'static Kernel) -> Vec<Fault> {
+fn named_faults(kernel: &'static Variant) -> Vec<Fault> {
     let own = NAMED.iter().filter(|named| named.kernel == kernel.name);
     let own = own.map(|named| {
         let fault = operators::replaced(kernel, "named", named.old, named.new);
@@ -155,7 +163,7 @@ fn a_fault_of_each_kind_in_each_kernel_is_found() {
 #[test]
 fn every_kernel_has_named_faults_that_are_shaders() {
     let mut count = 0;
-    for kernel in kernels::ALL.iter().copied() {
+    for kernel in all() {
         let (faults, mut seen) = (named_faults(kernel), HashSet::new());
         assert!(!faults.is_empty(), "{} has no fault", kernel.name);
         for fault in &faults {
@@ -175,7 +183,7 @@ fn named_faults_are_found() {
 #[test]
 fn what_is_no_fault_is_one_change_that_an_operator_makes() {
     for known in EQUIVALENT {
-        let kernels = kernels::ALL.iter().filter(|kernel| names(known, kernel));
+        let kernels = all().filter(|kernel| names(known, kernel));
         let own = kernels.flat_map(|k| faults(k).into_iter().filter(|fault| excuses(known, k, fault)));
         let lines: HashSet<String> = own.map(|fault| fault.old).collect();
         assert_eq!(lines.len(), 1, "{} {}: {:?} comes of {lines:?}", known.kernel, known.function, known.new);

@@ -1,6 +1,6 @@
 //! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default limits.
 
-use glassnet::kernels::{self, Element, Kernel};
+use glassnet::kernels::{self, Element, Operation, Variant};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{
@@ -14,29 +14,30 @@ const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_UNIFORM_BYTES: u32 = 64 << 10;
 
-/// A kernel's shader, parsed and valid.
+/// A variant's shader, parsed and valid.
 struct Shader {
-    kernel: &'static Kernel,
+    operation: &'static Operation,
+    variant: &'static Variant,
     module: Module,
     info: ModuleInfo,
     layouter: Layouter,
 }
 
 impl Shader {
-    fn of(kernel: &'static Kernel) -> Shader {
-        let module = naga::front::wgsl::parse_str(kernel.source)
-            .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(kernel.source)));
+    fn of(operation: &'static Operation, variant: &'static Variant) -> Shader {
+        let module = naga::front::wgsl::parse_str(variant.source)
+            .unwrap_or_else(|e| panic!("{}: {}", variant.name, e.emit_to_string(variant.source)));
         let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
             .validate(&module)
-            .unwrap_or_else(|e| panic!("{}: {}", kernel.name, e.emit_to_string(kernel.source)));
+            .unwrap_or_else(|e| panic!("{}: {}", variant.name, e.emit_to_string(variant.source)));
         let mut layouter = Layouter::default();
         layouter.update(module.to_ctx()).expect("every type has a layout");
-        Shader { kernel, module, info, layouter }
+        Shader { operation, variant, module, info, layouter }
     }
 
     fn entry(&self) -> (usize, &naga::EntryPoint) {
         let mut entries = self.module.entry_points.iter().enumerate();
-        entries.find(|(_, e)| e.name == self.kernel.entry).unwrap_or_else(|| panic!("no {}", self.kernel.entry))
+        entries.find(|(_, e)| e.name == self.variant.entry).unwrap_or_else(|| panic!("no {}", self.variant.entry))
     }
 
     fn uses(&self) -> &FunctionInfo {
@@ -93,9 +94,9 @@ impl Shader {
 }
 
 fn for_each_shader(check: impl Fn(&Shader)) {
-    for kernel in kernels::ALL {
-        println!("{}", kernel.name);
-        check(&Shader::of(kernel));
+    for (operation, variant) in kernels::variants() {
+        println!("{}", variant.name);
+        check(&Shader::of(operation, variant));
     }
 }
 
@@ -105,17 +106,17 @@ fn every_shader_is_valid_without_optional_features() {
 }
 
 #[test]
-fn entry_points_are_compute_with_the_kernels_workgroup_within_the_limits() {
+fn entry_points_are_compute_with_the_variants_workgroup_within_the_limits() {
     for_each_shader(|shader| {
         let (_, entry) = shader.entry();
         assert_eq!(entry.stage, ShaderStage::Compute);
-        assert_eq!(entry.workgroup_size, [shader.kernel.workgroup, 1, 1]);
-        assert!(shader.kernel.workgroup <= MAX_INVOCATIONS);
+        assert_eq!(entry.workgroup_size, [shader.variant.workgroup, 1, 1]);
+        assert!(shader.variant.workgroup <= MAX_INVOCATIONS);
     });
 }
 
 #[test]
-fn params_are_the_uniform_at_binding_0_and_have_the_kernels_size() {
+fn params_are_the_uniform_at_binding_0_and_have_the_operations_size() {
     for_each_shader(|shader| {
         // An entry point may ignore its parameters, but the file declares them.
         let (_, uniform) = (shader.module.global_variables.iter())
@@ -125,8 +126,8 @@ fn params_are_the_uniform_at_binding_0_and_have_the_kernels_size() {
         let ty = &shader.module.types[uniform.ty];
         assert_eq!(ty.name.as_deref(), Some("Params"));
         let layout = shader.layouter[uniform.ty];
-        let params = u32::try_from(shader.kernel.params).expect("a small struct");
-        assert_eq!(layout.size, layout.alignment.round_up(params), "{}: Params", shader.kernel.name);
+        let params = u32::try_from(shader.operation.params).expect("a small struct");
+        assert_eq!(layout.size, layout.alignment.round_up(params), "{}: Params", shader.variant.name);
         assert!(layout.size <= MAX_UNIFORM_BYTES);
     });
 }
@@ -134,14 +135,15 @@ fn params_are_the_uniform_at_binding_0_and_have_the_kernels_size() {
 #[test]
 fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
     for_each_shader(|shader| {
-        let kernel = shader.kernel;
+        let Shader { operation, variant, .. } = shader;
         let bindings: Vec<_> =
             shader.bindings().into_iter().filter(|(_, g)| matches!(g.space, AddressSpace::Storage { .. })).collect();
-        let inputs = kernel.inputs.iter().map(|element| (StorageAccess::LOAD, *element));
-        let outputs = kernel.outputs.iter().map(|element| (StorageAccess::LOAD | StorageAccess::STORE, *element));
+        let inputs = operation.inputs.iter().map(|operand| (StorageAccess::LOAD, operand.element));
+        let outputs = operation.outputs.iter();
+        let outputs = outputs.map(|operand| (StorageAccess::LOAD | StorageAccess::STORE, operand.element));
         let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
         let actual: Vec<_> = bindings.iter().map(|(place, global)| (*place, shader.storage(global))).collect();
-        assert_eq!(actual, expected, "{}", kernel.name);
+        assert_eq!(actual, expected, "{}", variant.name);
         assert!(bindings.len() <= MAX_STORAGE_BUFFERS);
     });
 }
@@ -149,27 +151,30 @@ fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
 #[test]
 fn textures_follow_the_outputs_and_hold_what_their_inputs_hold() {
     for_each_shader(|shader| {
-        let kernel = shader.kernel;
+        let Shader { operation, variant, .. } = shader;
         let mut textures = shader.bindings();
         textures.retain(|(_, global)| global.space == AddressSpace::Handle);
-        let first = (1 + kernel.inputs.len() + kernel.outputs.len()) as u32;
-        let expected: Vec<_> = (first..).zip(kernel.textures.iter().map(|t| kernel.inputs[t.input])).collect();
+        let first = (1 + operation.inputs.len() + operation.outputs.len()) as u32;
+        let expected: Vec<_> = (first..).zip(variant.textures.iter().map(|t| t.input.element)).collect();
         let actual: Vec<_> = textures.iter().map(|(place, global)| (*place, shader.texture(global))).collect();
-        assert_eq!(actual, expected, "{}", kernel.name);
+        assert_eq!(actual, expected, "{}", variant.name);
         let texels = [1, 4];
-        assert!(kernel.textures.iter().all(|t| texels.contains(&t.texel)), "{}", kernel.name);
+        assert!(variant.textures.iter().all(|t| texels.contains(&t.texel)), "{}", variant.name);
     });
 }
 
 #[test]
 fn every_constant_is_one_that_the_shader_declares() {
+    let mut shaders = std::collections::HashMap::new();
     for case in kernels::cases() {
-        let shader = Shader::of(case.op.kernel);
-        let declares = |name: &str| shader.module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
-        for (name, _) in &case.op.constants {
-            assert!(declares(name), "{}: {name}", shader.kernel.name);
+        for variant in case.op.variants() {
+            let shader = shaders.entry(variant.name).or_insert_with(|| Shader::of(case.op.operation, variant));
+            let declares = |name: &str| shader.module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
+            for (name, _) in case.op.launch(variant).constants {
+                assert!(declares(name), "{}: {name}", variant.name);
+            }
+            assert!(variant.textures.is_empty() || declares("TEXTURES"), "{}", variant.name);
         }
-        assert!(shader.kernel.textures.is_empty() || declares("TEXTURES"), "{}", shader.kernel.name);
     }
 }
 
@@ -179,17 +184,17 @@ fn inputs_are_read_and_outputs_are_written_and_never_read() {
         for (handle, global) in shader.globals().filter(|(_, global)| global.binding.is_some()) {
             let uses = shader.uses()[handle];
             let place = global.binding.as_ref().map_or(0, |b| b.binding) as usize;
-            let inputs = shader.kernel.inputs.len();
-            let output = (inputs + 1..=inputs + shader.kernel.outputs.len()).contains(&place);
-            assert_eq!(uses.contains(GlobalUse::WRITE), output, "{}: {:?}", shader.kernel.name, global.name);
-            assert_eq!(uses.contains(GlobalUse::READ), !output, "{}: {:?}", shader.kernel.name, global.name);
+            let inputs = shader.operation.inputs.len();
+            let output = (inputs + 1..=inputs + shader.operation.outputs.len()).contains(&place);
+            assert_eq!(uses.contains(GlobalUse::WRITE), output, "{}: {:?}", shader.variant.name, global.name);
+            assert_eq!(uses.contains(GlobalUse::READ), !output, "{}: {:?}", shader.variant.name, global.name);
         }
     });
 }
 
 /// Workgroups are numbered over two dimensions where one may be too short: some case has to need the second.
 #[test]
-fn every_kernel_that_numbers_workgroups_over_two_dimensions_has_a_case_with_both() {
+fn every_variant_that_numbers_workgroups_over_two_dimensions_has_a_case_with_both() {
     let cases = kernels::cases();
     for_each_shader(|shader| {
         let builtin = |argument: &naga::FunctionArgument| match argument.binding {
@@ -197,8 +202,11 @@ fn every_kernel_that_numbers_workgroups_over_two_dimensions_has_a_case_with_both
             _ => false,
         };
         let numbers = shader.entry().1.function.arguments.iter().any(builtin);
-        let both = |case: &kernels::Case| case.op.kernel.name == shader.kernel.name && case.op.workgroups[1] > 1;
-        assert!(!numbers || cases.iter().any(both), "{}", shader.kernel.name);
+        let both = |case: &kernels::Case| {
+            case.op.variants().any(|variant| std::ptr::eq(variant, shader.variant))
+                && case.op.launch(shader.variant).workgroups[1] > 1
+        };
+        assert!(!numbers || cases.iter().any(both), "{}", shader.variant.name);
     });
 }
 
@@ -209,7 +217,7 @@ fn no_shader_asks_how_long_a_buffer_is() {
         let functions = shader.module.functions.iter().map(|(_, f)| f);
         let entries = shader.module.entry_points.iter().map(|entry| &entry.function);
         let mut expressions = functions.chain(entries).flat_map(|f| f.expressions.iter());
-        assert!(!expressions.any(|(_, e)| matches!(e, naga::Expression::ArrayLength(_))), "{}", shader.kernel.name);
+        assert!(!expressions.any(|(_, e)| matches!(e, naga::Expression::ArrayLength(_))), "{}", shader.variant.name);
     });
 }
 
@@ -218,12 +226,12 @@ fn workgroup_memory_stays_within_the_limit() {
     for_each_shader(|shader| {
         let shared = shader.globals().filter(|(_, global)| global.space == AddressSpace::WorkGroup);
         let bytes: u32 = shared.map(|(_, global)| shader.layouter[global.ty].size).sum();
-        assert!(bytes <= MAX_WORKGROUP_BYTES, "{}: {bytes} bytes", shader.kernel.name);
+        assert!(bytes <= MAX_WORKGROUP_BYTES, "{}: {bytes} bytes", shader.variant.name);
     });
 }
 
 #[test]
-fn every_entry_point_in_the_shaders_folder_belongs_to_a_kernel_of_its_name() {
+fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
     let mut in_files = Vec::new();
     for file in std::fs::read_dir(folder).expect("the shaders folder") {
@@ -234,7 +242,16 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_kernel_of_its_name() {
         in_files.extend(module.entry_points.iter().map(|entry| format!("{stem}.{}", entry.name)));
     }
     in_files.sort();
-    let mut in_table: Vec<String> = kernels::ALL.iter().map(|kernel| kernel.name.to_string()).collect();
+    let mut in_table: Vec<String> = kernels::variants().map(|(_, variant)| variant.name.to_string()).collect();
     in_table.sort();
     assert_eq!(in_files, in_table);
+}
+
+#[test]
+fn the_last_variant_of_an_operation_takes_every_case() {
+    for case in kernels::cases() {
+        let last = case.op.operation.gpu.last().expect("an operation has a variant");
+        // A product is cut as its caller says.
+        assert!(case.op.variant.is_some() || (last.fits)(&case.op), "{}", case.name);
+    }
 }

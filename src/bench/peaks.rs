@@ -224,7 +224,7 @@ pub async fn time_case(device: &Device, case: &Case) -> Result<(Clock, Vec<f64>)
             return Ok((clock, nanoseconds));
         }
     }
-    Err(Error::Device(format!("{}: the device gave no times", case.op.kernel.name)))
+    Err(Error::Device(format!("{}: the device gave no times", case.op.operation.name)))
 }
 
 async fn timed(executor: &mut dyn Executor, times: usize) -> Result<Option<(Clock, Vec<f64>)>> {

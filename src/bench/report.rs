@@ -186,6 +186,7 @@ pub struct LayerFigures {
 pub struct OperationFigures {
     /// Layer and direction, as `conv1.forward`.
     pub operation: String,
+    /// The variant that ran on a GPU; elsewhere the operation's own name.
     pub kernel: &'static str,
     pub stage: Stage,
     #[serde(flatten)]
@@ -264,7 +265,7 @@ async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Res
     }
     let step = step_figures(&subject, instructions, peaks, on_gpu, &mut warnings);
     let rounds = &subject.operations;
-    let passes = Passes { instructions, fused: &program.fused, rounds, batch: program.batch, peaks };
+    let passes = Passes { instructions, fused: &program.fused, rounds, batch: program.batch, peaks, on_gpu };
     let total = passes.spread(&|_| true).map(|s| s.median);
     if total.is_none() {
         warnings.push("the clock of single operations gave nothing usable; there are no times of layers".to_string());
@@ -320,6 +321,7 @@ struct Passes<'a> {
     rounds: &'a [Vec<f64>],
     batch: usize,
     peaks: &'a Peaks,
+    on_gpu: bool,
 }
 
 impl Passes<'_> {
@@ -371,7 +373,10 @@ impl Passes<'_> {
     fn operations(&self) -> Vec<OperationFigures> {
         let of = |instruction: &Instruction| {
             let figures = self.figures(&|i| std::ptr::eq(i, instruction))?;
-            let (operation, kernel) = (instruction.name.clone(), instruction.op.kernel.name);
+            let (operation, kernel) = (
+                instruction.name.clone(),
+                if self.on_gpu { instruction.op.chosen().name } else { instruction.op.operation.name },
+            );
             Some(OperationFigures { operation, kernel, stage: instruction.stage, figures })
         };
         self.instructions.iter().filter_map(of).collect()

@@ -99,11 +99,11 @@ async fn check(args: &CheckArgs) -> Result<Report> {
     let mut progress = Progress::new(cases.len() as u64, "cases");
     let mut outcomes = Vec::with_capacity(cases.len());
     for case in &cases {
-        outcomes.push(run_case(&device, case).await?);
+        outcomes.extend(run_case(&device, case).await?);
         progress.step(&case.name);
     }
     drop(progress);
-    let kernels = kernels::ALL.iter().filter_map(|kernel| kernel_report(kernel.name, &outcomes)).collect();
+    let kernels = names(&outcomes).into_iter().map(|kernel| kernel_report(kernel, &outcomes)).collect();
     let (cases, failures) = (outcomes.len(), outcomes.into_iter().filter(|o| !o.passed).collect::<Vec<_>>());
     Ok(Report { device: device.info(), passed: failures.is_empty(), cases, failed: failures.len(), kernels, failures })
 }
@@ -113,20 +113,31 @@ fn chosen_cases(filter: Option<&str>) -> Result<Vec<Case>> {
     let Some(filter) = filter else { return Ok(cases) };
     cases.retain(|case| case.name.contains(filter));
     if cases.is_empty() {
-        let names: Vec<&str> = kernels::ALL.iter().map(|kernel| kernel.name).collect();
+        let names: Vec<&str> = kernels::ALL.iter().map(|operation| operation.name).collect();
         return Err(Error::Settings(format!(
-            "no case's name contains {filter:?}; they begin with the kernel's name, one of {}",
+            "no case's name contains {filter:?}; they begin with the operation's name, one of {}",
             names.join(", ")
         )));
     }
     Ok(cases)
 }
 
-fn kernel_report(kernel: &'static str, outcomes: &[Outcome]) -> Option<KernelReport> {
+/// The kernels that ran, in the order of their first cases.
+fn names(outcomes: &[Outcome]) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for outcome in outcomes {
+        if !names.contains(&outcome.kernel) {
+            names.push(outcome.kernel);
+        }
+    }
+    names
+}
+
+fn kernel_report(kernel: &'static str, outcomes: &[Outcome]) -> KernelReport {
     let own: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.kernel == kernel).collect();
     let passed = own.iter().filter(|outcome| outcome.passed).count();
     let worst = own.iter().map(|outcome| outcome.worst).fold(0.0, f64::max);
-    (!own.is_empty()).then_some(KernelReport { kernel, cases: own.len(), passed, worst })
+    KernelReport { kernel, cases: own.len(), passed, worst }
 }
 
 fn text(report: &Report) -> String {

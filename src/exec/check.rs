@@ -1,17 +1,17 @@
-//! Runs a kernel's cases on a device and compares with the reference.
+//! Runs an operation's cases on a device and compares with the reference.
 //!
 //! In this order: a non-finite value where the reference has none (or the reverse); |a - r| <= atol + rtol*|r|, written
 //! so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as NaN, so that an element
 //! nobody wrote shows, and inputs lie between words that spoil what is computed from them, so that a stray read shows.
 //!
-//! A GPU runs each case as often as there are ways to compile its kernel: with bounds checks, which clamp a stray index to
-//! the guard behind an input, and without, as in training; from buffers, and from textures where the kernel can.
+//! A GPU runs each case by every variant that takes it, and as often as there are ways to compile that: with bounds checks, which clamp a stray index to
+//! the guard behind an input, and without, as in training; from buffers, and from textures where the variant can.
 
 use super::Device;
 use super::gpu::{Gpu, Reads, RuntimeChecks};
 use crate::error::Result;
 use crate::kernels::case::{Fill, Tolerance};
-use crate::kernels::{BufferId, Case, Element, Kernel, TEXTURE_WIDTH};
+use crate::kernels::{BufferId, Case, Element, Op, TEXTURE_WIDTH, Variant};
 use crate::program::{ALIGNMENT, Program};
 use serde::Serialize;
 
@@ -34,9 +34,10 @@ struct Poison {
 const POISONS: [Poison; 3] =
     [Poison { real: f32::NAN, word: u32::MAX }, Poison { real: f32::INFINITY, word: 0 }, Poison { real: 0.0, word: 1 }];
 
-/// A case's verdict.
+/// The verdict on a case, by one variant on a GPU.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
+    /// The variant; on the processor the operation's own name.
     pub kernel: &'static str,
     pub case: String,
     pub passed: bool,
@@ -64,20 +65,33 @@ fn is_same(element: Element, was: u32, is: u32) -> bool {
     was == is || (element == Element::F32 && both_nan())
 }
 
-/// Runs one case on `device`, in every way that it has. The first way that fails is the last one: those without bounds
-/// checks come after those with.
+/// Runs one case on `device` by every variant that takes it: an outcome for each. A case whose operation names its variant
+/// is run by that alone.
 ///
 /// # Errors
 /// [`Error::Device`](crate::Error::Device) and [`Error::TooLarge`](crate::Error::TooLarge) where the device cannot hold or
 /// run it.
-pub async fn run_case(device: &Device, case: &Case) -> Result<Outcome> {
+pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
+    let expected = Trial::of(case).execute(&Device::Reference, POISONS[0]).await?;
+    let Device::Gpu(gpu) = device else {
+        let way = Way { device: device.clone(), poison: POISONS[0], name: "" };
+        return Ok(vec![judge(case, case.op.operation.name, &[way], &expected).await?]);
+    };
+    let mut outcomes = Vec::new();
+    for variant in case.op.variant.map_or_else(|| case.op.variants().collect(), |variant| vec![variant]) {
+        let case = Case { op: Op { variant: Some(variant), ..case.op.clone() }, ..case.clone() };
+        outcomes.push(judge(&case, variant.name, &ways(gpu, variant), &expected).await?);
+    }
+    Ok(outcomes)
+}
+
+/// Runs a case in these ways. The first way that fails is the last one: those without bounds checks come after those with.
+async fn judge(case: &Case, kernel: &'static str, ways: &[Way], expected: &[Vec<u32>]) -> Result<Outcome> {
     let trial = Trial::of(case);
-    let expected = trial.execute(&Device::Reference, POISONS[0]).await?;
-    let mut outcome =
-        Outcome { kernel: case.op.kernel.name, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
-    for way in ways(device, case.op.kernel) {
+    let mut outcome = Outcome { kernel, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
+    for way in ways {
         let actual = trial.execute(&way.device, way.poison).await?;
-        let (failure, worst) = trial.judge(&expected, &actual, way.poison);
+        let (failure, worst) = trial.judge(expected, &actual, way.poison);
         outcome.worst = outcome.worst.max(worst);
         if let Some(failure) = failure {
             (outcome.passed, outcome.failure) = (false, Some(format!("{}{failure}", way.name)));
@@ -96,18 +110,15 @@ struct Way {
     name: &'static str,
 }
 
-fn ways(device: &Device, kernel: &Kernel) -> Vec<Way> {
+fn ways(gpu: &Gpu, variant: &Variant) -> Vec<Way> {
     use {Reads::*, RuntimeChecks::*};
-    let Device::Gpu(gpu) = device else {
-        return vec![Way { device: device.clone(), poison: POISONS[0], name: "" }];
-    };
     let way = |checks, reads, poison, name| {
         let device = Device::Gpu(Gpu::compiling(gpu, checks, reads));
         Way { device, poison, name }
     };
     let [nan, infinity, zero] = POISONS;
     let mut ways = [nan, zero].map(|poison| way(On, Buffers, poison, "with bounds checks: ")).to_vec();
-    if !kernel.textures.is_empty() {
+    if !variant.textures.is_empty() {
         ways.push(way(On, Textures, infinity, "with bounds checks, from textures: "));
         ways.push(way(Off, Textures, nan, "without bounds checks, from textures: "));
     }
@@ -197,10 +208,12 @@ impl Trial<'_> {
     }
 }
 
-/// Words after buffer `i`: what a texture has of it fills its last row, so that no cell there is other than poison.
+/// Words after buffer `i`: what a texture has of it fills its last row, so that no cell there is other than poison. The same
+/// for all variants, so that their results can be compared with those of one reference.
 fn guard(case: &Case, i: usize) -> usize {
     let op = &case.op;
-    let texels = op.kernel.textures.iter().filter(|t| op.inputs[t.input] == BufferId(i as u32)).map(|t| t.texel).max();
+    let textures = op.variants().flat_map(|variant| variant.textures);
+    let texels = textures.filter(|t| op.input(t.input) == BufferId(i as u32)).map(|t| t.texel).max();
     texels.map_or(GUARD, |texel| {
         let row = TEXTURE_WIDTH * texel;
         let len = case.buffers[i].len;
@@ -325,7 +338,7 @@ mod tests {
     #[test]
     fn the_guard_of_what_a_texture_holds_fills_its_rows() {
         for (count, row) in [(65, None), (252, Some(4 * TEXTURE_WIDTH))] {
-            let name = format!("relu.forward{} count={count}", if row.is_some() { "_vec4" } else { "" });
+            let name = format!("relu.forward count={count}");
             let case = relu::cases().into_iter().find(|c| c.name == name).expect("the case is in the table");
             let guards = Trial::of(&case).guards;
             assert_eq!(guards, [row.map_or(GUARD, |row| row - count), GUARD]);

@@ -7,7 +7,7 @@
 use super::pieces::{self, Chain, Step};
 use super::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
 use crate::error::{Error, Result};
-use crate::kernels::{Args, BufferId, Element, Kernel, Op, Prepare, Prepared, Scalar, Slot, SlotMut};
+use crate::kernels::{Args, BufferId, Element, Op, Operation, Prepare, Prepared, Scalar, Slot, SlotMut};
 use crate::machine::{free_memory, mib};
 use crate::program::{Host, Limits, Program};
 use rayon::prelude::*;
@@ -48,13 +48,13 @@ pub struct HostExecutor<S> {
 #[derive(Debug)]
 struct Functions<S> {
     prepare: fn(&Op) -> Option<Prepare<S>>,
-    run: fn(&Kernel) -> fn(&mut Args<'_, S>),
+    run: fn(&Operation) -> fn(&mut Args<'_, S>),
     schedule: fn(&Program, Range<usize>) -> Vec<Step>,
 }
 
 impl<S> Functions<S> {
     /// The naive functions, one after the other.
-    fn naive(run: fn(&Kernel) -> fn(&mut Args<'_, S>)) -> Functions<S> {
+    fn naive(run: fn(&Operation) -> fn(&mut Args<'_, S>)) -> Functions<S> {
         Functions { prepare: |_| None, run, schedule: |_, instructions| instructions.map(Step::One).collect() }
     }
 }
@@ -65,14 +65,14 @@ pub type Reference64 = HostExecutor<f64>;
 impl HostExecutor<f32> {
     /// The naive functions.
     pub fn reference(program: Program) -> Result<Self> {
-        HostExecutor::new(program, "reference", Functions::naive(|kernel| kernel.reference.single))
+        HostExecutor::new(program, "reference", Functions::naive(|operation| operation.reference.single))
     }
 
     /// The fast functions where there are some.
     pub fn cpu(program: Program) -> Result<Self> {
         let functions = Functions {
-            prepare: |op| op.pieces.and_then(|pieces| pieces.prepare),
-            run: |kernel| kernel.cpu.unwrap_or(kernel.reference.single),
+            prepare: Op::prepare,
+            run: |operation| operation.cpu.map_or(operation.reference.single, |cpu| cpu.run),
             schedule: pieces::schedule,
         };
         HostExecutor::new(program, "cpu", functions)
@@ -82,7 +82,7 @@ impl HostExecutor<f32> {
 impl Reference64 {
     /// The naive functions in f64 throughout.
     pub fn new64(program: Program) -> Result<Self> {
-        HostExecutor::new(program, "reference", Functions::naive(|kernel| kernel.reference.double))
+        HostExecutor::new(program, "reference", Functions::naive(|operation| operation.reference.double))
     }
 
     /// A buffer's values at full precision.
@@ -175,7 +175,7 @@ impl<S: Scalar> HostExecutor<S> {
         prepared.par_iter_mut().for_each(|(i, prepare, prepared)| {
             let op = &self.program.instructions[*i].op;
             let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
-            prepare(&Args::new(&op.params, inputs, Vec::new()), prepared);
+            prepare(&Args::new(op.operation, &op.params, inputs, Vec::new()), prepared);
         });
         for (i, _, prepared) in prepared {
             self.prepared[i] = prepared;
@@ -205,8 +205,8 @@ impl<S: Scalar> HostExecutor<S> {
         }
         let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
         let outputs = outputs.into_iter().map(|o| o.expect("every output lies in a taken root")).collect();
-        let args = Args::new(&op.params, inputs, outputs);
-        let function = (self.functions.run)(op.kernel);
+        let args = Args::new(op.operation, &op.params, inputs, outputs);
+        let function = (self.functions.run)(op.operation);
         let mut args = Args { prepared: &self.prepared[index], ..args };
         let ended = catch_unwind(AssertUnwindSafe(|| function(&mut args)));
         drop(args);
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn an_operation_that_panics_leaves_the_executor_whole() {
-        static PANICS: Kernel = Kernel {
+        static PANICS: Operation = Operation {
             reference: Reference { single: panics, double: panics },
             cpu: None,
             ..crate::kernels::relu::FORWARD
@@ -388,7 +388,7 @@ mod tests {
         let options = Options { fuse: false, ..Options::evaluation(4, source) };
         let mut program = Program::lower(&network, &options).expect("it lowers");
         let relu = program.instructions.iter().position(|i| i.name == "relu1.forward").expect("a ReLU");
-        program.instructions[relu].op.kernel = &PANICS;
+        program.instructions[relu].op.operation = &PANICS;
         let forward = program.stages(Stage::Batch, Stage::Forward);
         // By itself, and in a chain with the operations around it.
         for make in [HostExecutor::reference, HostExecutor::cpu] {

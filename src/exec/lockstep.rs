@@ -7,7 +7,7 @@ use super::Executor;
 use super::check::compare;
 use crate::error::Result;
 use crate::kernels::case::Tolerance;
-use crate::kernels::{BufferId, Element, Op};
+use crate::kernels::{BufferId, Element, Op, Operation, batch_norm, conv, fc};
 use serde::Serialize;
 
 /// What a comparison found.
@@ -37,21 +37,20 @@ const SHARE: f64 = 2e-5;
 /// Families of operations whose terms may cancel, so that a right result is nothing but rounding errors of the terms: the
 /// gradient through the mean of a single value, say. A term is as large as the first of these inputs, at most, times those
 /// of the others that are above 1; of the statistics of batch normalisation the last third counts, 1 / deviation.
-const CANCELLING: [(&str, &[Factor]); 7] = [
-    ("batch_norm.sums", &[Whole(2), Whole(1), LastThird(3)]),
-    ("batch_norm.backward_weight", &[Whole(0)]),
-    ("batch_norm.backward_input", &[Whole(2), LastThird(3), Whole(4)]),
-    ("fc.backward_weight", &[Whole(1), Whole(0)]),
-    ("conv.backward_weight", &[Whole(1), Whole(0)]),
-    ("conv_blocked.backward_weight", &[Whole(1), Whole(0)]),
-    ("conv.sum_splits", &[Whole(0)]),
+const CANCELLING: [(&Operation, &[Factor]); 6] = [
+    (&batch_norm::SUMS, &[Whole("dy"), Whole("x"), LastThird("statistics")]),
+    (&batch_norm::BACKWARD_WEIGHT, &[Whole("sums")]),
+    (&batch_norm::BACKWARD_INPUT, &[Whole("dy"), LastThird("statistics"), Whole("weight")]),
+    (&fc::BACKWARD_WEIGHT, &[Whole("dy"), Whole("x")]),
+    (&conv::BACKWARD_WEIGHT, &[Whole("dy"), Whole("x")]),
+    (&conv::SUM_SPLITS, &[Whole("partial")]),
 ];
 
 /// An input, or the part of it, that terms are products of.
 #[derive(Clone, Copy)]
 enum Factor {
-    Whole(usize),
-    LastThird(usize),
+    Whole(&'static str),
+    LastThird(&'static str),
 }
 use Factor::{LastThird, Whole};
 
@@ -75,7 +74,7 @@ pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, input
             if let Some(difference) = judge(first, *output, &got, &want, rounding) {
                 let divergence = Divergence {
                     operation: instruction.name.clone(),
-                    kernel: instruction.op.kernel.name,
+                    kernel: instruction.op.operation.name,
                     buffer: first.program().buffer(*output).name.clone(),
                     index: difference.index,
                     problem: difference.problem,
@@ -90,13 +89,14 @@ pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, input
 
 /// The largest term of an operation whose terms may cancel; 0 of others.
 async fn largest_term(executor: &mut dyn Executor, op: &Op) -> Result<f64> {
-    let Some((_, factors)) = CANCELLING.iter().find(|(family, _)| op.kernel.name.starts_with(family)) else {
+    let Some((_, factors)) = CANCELLING.iter().find(|(operation, _)| std::ptr::eq(*operation, op.operation)) else {
         return Ok(0.0);
     };
     let mut term = 1.0;
     for (place, factor) in factors.iter().enumerate() {
         let (Whole(input) | LastThird(input)) = *factor;
-        let words = executor.read(op.inputs[input]).await?;
+        let buffer = op.operands().find(|(operand, _)| operand.name == input).map(|(_, buffer)| buffer);
+        let words = executor.read(buffer.expect("an operand of this operation")).await?;
         let skipped = if matches!(factor, LastThird(_)) { words.len() / 3 * 2 } else { 0 };
         let size = largest(&words[skipped..]);
         term *= if place == 0 { size } else { size.max(1.0) };

@@ -5,7 +5,7 @@
 //! depends on the pieces: every example (and every partial sum over a unit of examples) is computed by itself either way.
 
 use super::host::Memory;
-use crate::kernels::{Args, BufferId, Kernel, Op, Prepared, Scalar, Slot, SlotMut};
+use crate::kernels::{Args, BufferId, Extent, Op, Operation, Prepared, Scalar, Slot, SlotMut};
 use crate::program::Program;
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -102,18 +102,22 @@ impl Chain {
     /// Takes an instruction behind its last one, if it can; `touched` is all memory that its instructions read or write.
     fn take(&mut self, program: &Program, instruction: usize, touched: &mut HashSet<BufferId>) -> bool {
         let op = &program.instructions[instruction].op;
-        let Some(pieces) = op.pieces else { return false };
-        let same_units = self.unit == 1 || pieces.unit == 1 || self.unit == pieces.unit;
-        let unit = if pieces.sums { pieces.unit } else { 1 };
-        let items = program.batch.div_ceil(unit);
-        let written = op.outputs.iter().map(|b| Written { buffer: *b, unit, len: program.buffer(*b).len / items });
+        let Some(unit) = op.unit else { return false };
+        let same_units = self.unit == 1 || unit == 1 || self.unit == unit;
+        let outputs = op.outputs.iter().zip(op.operation.outputs);
+        let written = outputs.map(|(buffer, operand)| {
+            let unit = if operand.extent == Extent::PerUnit { unit } else { 1 };
+            let len = program.buffer(*buffer).len / program.batch.div_ceil(unit);
+            Written { buffer: *buffer, unit, len }
+        });
         let written: Vec<Written> = written.collect();
+        let mut inputs = op.inputs.iter().zip(op.operation.inputs);
         let fits = same_units
-            && written.iter().all(|written| may_write(program, written, items, touched))
-            && op.inputs.iter().enumerate().all(|(i, b)| self.may_read(program, *b, pieces.whole.contains(&i)));
+            && written.iter().all(|written| may_write(program, written, touched))
+            && inputs.all(|(buffer, operand)| self.may_read(program, *buffer, operand.extent == Extent::Whole));
         if fits {
             self.instructions.push(instruction);
-            self.unit = self.unit.max(pieces.unit);
+            self.unit = self.unit.max(unit);
             self.written.extend(written);
             touched.extend(op.inputs.iter().chain(&op.outputs).map(|buffer| program.root(*buffer).0));
         }
@@ -135,8 +139,9 @@ impl Chain {
 }
 
 /// A buffer with memory of its own, that no piece needs as it was before.
-fn may_write(program: &Program, written: &Written, items: usize, touched: &HashSet<BufferId>) -> bool {
+fn may_write(program: &Program, written: &Written, touched: &HashSet<BufferId>) -> bool {
     let spec = program.buffer(written.buffer);
+    let items = program.batch.div_ceil(written.unit);
     !touched.contains(&written.buffer) && spec.parent.is_none() && spec.len == written.len * items
 }
 
@@ -144,7 +149,7 @@ fn may_write(program: &Program, written: &Written, items: usize, touched: &HashS
 pub(super) struct Work<'a, S> {
     pub program: &'a Program,
     pub chain: &'a Chain,
-    pub function: fn(&Kernel) -> fn(&mut Args<'_, S>),
+    pub function: fn(&Operation) -> fn(&mut Args<'_, S>),
     /// Buffers that the chain does not write.
     pub read: &'a (dyn Fn(BufferId) -> Slot<'a, S> + Sync),
     /// By instruction.
@@ -195,9 +200,9 @@ impl<S: Scalar> Work<'_, S> {
                 places.iter().map(|i| std::mem::replace(&mut written[*i], nothing())).collect();
             let inputs =
                 op.inputs.iter().enumerate().map(|(i, b)| self.input(op, i, *b, &examples, &written)).collect();
-            let mut args = Args::new(&op.params, inputs, taken.iter_mut().map(SlotMut::again).collect());
+            let mut args = Args::new(op.operation, &op.params, inputs, taken.iter_mut().map(SlotMut::again).collect());
             (args.piece, args.prepared) = (Some(examples.clone()), &self.prepared[*i]);
-            (self.function)(op.kernel)(&mut args);
+            (self.function)(op.operation)(&mut args);
             for (place, slot) in places.into_iter().zip(taken) {
                 written[place] = slot;
             }
@@ -216,7 +221,7 @@ impl<S: Scalar> Work<'_, S> {
             return written[place].read();
         }
         let slot = (self.read)(buffer);
-        if op.pieces.is_some_and(|pieces| pieces.whole.contains(&i)) {
+        if op.operation.inputs[i].extent == Extent::Whole {
             return slot;
         }
         let len = self.program.buffer(buffer).len / self.program.batch;

@@ -2,8 +2,10 @@
 //! tanh. Backward they need their outputs alone. `shaders/activation.wgsl`. The plain ReLU has kernels of its own (`relu`).
 
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use super::op::word;
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
+};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -34,7 +36,7 @@ impl Function {
     }
 
     /// Forward and backward.
-    fn kernels(self) -> [&'static Kernel; 2] {
+    fn operations(self) -> [&'static Operation; 2] {
         match self {
             Function::LeakyRelu { .. } => [&LEAKY_RELU, &LEAKY_RELU_BACKWARD],
             Function::Sigmoid => [&SIGMOID, &SIGMOID_BACKWARD],
@@ -43,65 +45,70 @@ impl Function {
     }
 }
 
-const fn kernel(
-    name: &'static str,
-    entry: &'static str,
-    inputs: &'static [super::Element],
-    reference: Reference,
-    cpu: fn(&mut Args<'_, f32>),
-) -> Kernel {
-    Kernel {
+const X: Operand = per_example("x", F32);
+const Y: Operand = per_example("y", F32);
+const DY: Operand = per_example("dy", F32);
+const DX: Operand = per_example("dx", F32);
+
+/// y of x.
+const fn forward_of<F: Elementwise>(name: &'static str, gpu: &'static [&'static Variant]) -> Operation {
+    Operation {
         name,
-        source: include_str!("../../shaders/activation.wgsl"),
-        entry,
-        inputs,
-        outputs: &[F32],
-        textures: &[],
+        inputs: &[X],
+        outputs: &[Y],
         params: size_of::<Params>(),
-        workgroup: 64,
-        reference,
-        cpu: Some(cpu),
+        reference: Reference::new(reference::<f32, F>, reference::<f64, F>),
+        cpu: Cpu::new(parallel::<F>),
+        gpu,
     }
 }
 
-macro_rules! forward {
-    ($name:literal, $entry:literal, $function:ident) => {{
-        let reference = Reference { single: reference::<f32, $function>, double: reference::<f64, $function> };
-        kernel($name, $entry, &[F32], reference, parallel::<$function>)
-    }};
+/// dx of y and dy.
+const fn backward_of<F: Elementwise>(name: &'static str, gpu: &'static [&'static Variant]) -> Operation {
+    Operation {
+        name,
+        inputs: &[Y, DY],
+        outputs: &[DX],
+        params: size_of::<Params>(),
+        reference: Reference::new(backward_reference::<f32, F>, backward_reference::<f64, F>),
+        cpu: Cpu::new(backward_parallel::<F>),
+        gpu,
+    }
 }
 
-macro_rules! backward {
-    ($name:literal, $entry:literal, $function:ident) => {{
-        let reference =
-            Reference { single: backward_reference::<f32, $function>, double: backward_reference::<f64, $function> };
-        kernel($name, $entry, &[F32, F32], reference, backward_parallel::<$function>)
-    }};
+const fn variant(name: &'static str, entry: &'static str) -> Variant {
+    Variant::new(name, include_str!("../../shaders/activation.wgsl"), entry, |op| {
+        Launch::linear(op.params::<Params>().count as usize, 64)
+    })
 }
 
-/// Inputs: x. Outputs: y.
-pub static LEAKY_RELU: Kernel = forward!("activation.leaky_relu", "leaky_relu", LeakyRelu);
-/// Inputs: x. Outputs: y.
-pub static SIGMOID: Kernel = forward!("activation.sigmoid", "sigmoid", Sigmoid);
-/// Inputs: x. Outputs: y.
-pub static TANH: Kernel = forward!("activation.tanh_forward", "tanh_forward", Tanh);
-/// Inputs: y, dy. Outputs: dx.
-pub static LEAKY_RELU_BACKWARD: Kernel = backward!("activation.leaky_relu_backward", "leaky_relu_backward", LeakyRelu);
-/// Inputs: y, dy. Outputs: dx.
-pub static SIGMOID_BACKWARD: Kernel = backward!("activation.sigmoid_backward", "sigmoid_backward", Sigmoid);
-/// Inputs: y, dy. Outputs: dx.
-pub static TANH_BACKWARD: Kernel = backward!("activation.tanh_backward", "tanh_backward", Tanh);
+pub static LEAKY_RELU: Operation =
+    forward_of::<LeakyRelu>("activation.leaky_relu", &[&variant("activation.leaky_relu", "leaky_relu")]);
+pub static SIGMOID: Operation =
+    forward_of::<Sigmoid>("activation.sigmoid", &[&variant("activation.sigmoid", "sigmoid")]);
+pub static TANH: Operation =
+    forward_of::<Tanh>("activation.tanh_forward", &[&variant("activation.tanh_forward", "tanh_forward")]);
+pub static LEAKY_RELU_BACKWARD: Operation = backward_of::<LeakyRelu>(
+    "activation.leaky_relu_backward",
+    &[&variant("activation.leaky_relu_backward", "leaky_relu_backward")],
+);
+pub static SIGMOID_BACKWARD: Operation = backward_of::<Sigmoid>(
+    "activation.sigmoid_backward",
+    &[&variant("activation.sigmoid_backward", "sigmoid_backward")],
+);
+pub static TANH_BACKWARD: Operation =
+    backward_of::<Tanh>("activation.tanh_backward", &[&variant("activation.tanh_backward", "tanh_backward")]);
 
 pub fn forward(function: Function, x: Tensor, y: Tensor) -> Op {
     assert_eq!(x.len, y.len, "activation: x and y");
     let flops = x.len * if matches!(function, Function::LeakyRelu { .. }) { 1 } else { 4 };
-    Op::new(function.kernels()[0], function.params(x.len), &[x], &[y], linear(x.len, 64), flops).in_pieces(&[], 1)
+    Op::new(function.operations()[0], function.params(x.len), &[(X, x)], &[(Y, y)], flops).in_pieces(1)
 }
 
 pub fn backward(function: Function, y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((y.len, y.len), (dy.len, dx.len), "activation: y, dy, dx");
-    Op::new(function.kernels()[1], function.params(y.len), &[y, dy], &[dx], linear(y.len, 64), 3 * y.len)
-        .in_pieces(&[], 1)
+    let inputs = [(Y, y), (DY, dy)];
+    Op::new(function.operations()[1], function.params(y.len), &inputs, &[(DX, dx)], 3 * y.len).in_pieces(1)
 }
 
 /// A function and its derivative, told from its value.
@@ -170,15 +177,15 @@ impl Elementwise for Tanh {
 
 fn reference<S: Scalar, F: Elementwise>(args: &mut Args<'_, S>) {
     let slope = f64::from(args.params::<Params>().slope);
-    for (y, x) in args.out(0).iter_mut().zip(args.real(0)) {
+    for (y, x) in args.out(Y).iter_mut().zip(args.real(X)) {
         *y = S::of(F::value(x.get(), slope));
     }
 }
 
 fn backward_reference<S: Scalar, F: Elementwise>(args: &mut Args<'_, S>) {
     let slope = f64::from(args.params::<Params>().slope);
-    let (y, dy) = (args.real(0), args.real(1));
-    for (i, dx) in args.out(0).iter_mut().enumerate() {
+    let (y, dy) = (args.real(Y), args.real(DY));
+    for (i, dx) in args.out(DX).iter_mut().enumerate() {
         *dx = S::of(dy[i].get() * F::derivative(y[i].get(), slope));
     }
 }
@@ -187,16 +194,16 @@ fn backward_reference<S: Scalar, F: Elementwise>(args: &mut Args<'_, S>) {
 const TASK: usize = 4096;
 
 fn parallel<F: Elementwise>(args: &mut Args<'_, f32>) {
-    let (slope, x) = (args.params::<Params>().slope, args.real(0));
-    let tasks = args.out(0).par_chunks_mut(TASK).zip(x.par_chunks(TASK)).with_min_len(args.least_items());
+    let (slope, x) = (args.params::<Params>().slope, args.real(X));
+    let tasks = args.out(Y).par_chunks_mut(TASK).zip(x.par_chunks(TASK)).with_min_len(args.least_items());
     tasks.for_each(|(y, x)| {
         y.iter_mut().zip(x).for_each(|(y, x)| *y = F::fast_value(*x, slope));
     });
 }
 
 fn backward_parallel<F: Elementwise>(args: &mut Args<'_, f32>) {
-    let (slope, y, dy) = (args.params::<Params>().slope, args.real(0), args.real(1));
-    let chunks = args.out(0).par_chunks_mut(TASK).zip(y.par_chunks(TASK).zip(dy.par_chunks(TASK)));
+    let (slope, y, dy) = (args.params::<Params>().slope, args.real(Y), args.real(DY));
+    let chunks = args.out(DX).par_chunks_mut(TASK).zip(y.par_chunks(TASK).zip(dy.par_chunks(TASK)));
     chunks.with_min_len(args.least_items()).for_each(|(dx, (y, dy))| times_derivative::<F>(slope, y, dy, dx));
 }
 
@@ -249,12 +256,12 @@ mod tests {
 
     /// The reference and the fast function of `function` at `x`.
     fn at(function: Function, x: f32) -> [f32; 2] {
-        let kernel = function.kernels()[0];
-        [kernel.reference.single, kernel.cpu.expect("a fast function")].map(|run| {
+        let operation = function.operations()[0];
+        [operation.reference.single, operation.cpu.expect("a fast function").run].map(|run| {
             let (params, input, mut y) = (function.params(1), [x], [f32::NAN]);
             let inputs = vec![super::super::Slot::Real(&input[..])];
             let outputs = vec![super::super::SlotMut::Real(&mut y[..])];
-            run(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
+            run(&mut Args::new(operation, bytemuck::bytes_of(&params), inputs, outputs));
             y[0]
         })
     }

@@ -8,7 +8,7 @@
 //! value. All else is in whole numbers.
 
 use super::augmentation_cpu::{Row, Scratch, augment};
-use super::batch::{MIRRORED, Params, copy_example, copy_lines, copy_padded, crop, pcg3d, stored_bytes};
+use super::batch::{Header, LABELS, Params, Source, X, copy_example, copy_lines, copy_padded, crop, pcg3d};
 use super::erasing::Hole;
 use super::{Args, Scalar};
 use rayon::prelude::*;
@@ -87,8 +87,8 @@ struct Draw {
 }
 
 impl Draw {
-    fn of(limits: &Limits, header: &[u32], n: usize) -> Draw {
-        let [first, second] = STREAMS.map(|stream| pcg3d([header[2] ^ stream, header[0], n as u32]));
+    fn of(limits: &Limits, header: &Header, n: usize) -> Draw {
+        let [first, second] = STREAMS.map(|stream| pcg3d([header.seed ^ stream, header.step, n as u32]));
         Draw {
             rotation: even(first[0], limits.rotation),
             shear: even(first[1], limits.shear),
@@ -130,9 +130,9 @@ impl Map {
 pub(super) struct Bend(pub [[[f64; 2]; POINTS]; POINTS]);
 
 impl Bend {
-    fn of(limits: &Limits, header: &[u32], n: usize) -> Bend {
+    fn of(limits: &Limits, header: &Header, n: usize) -> Bend {
         let point = |i: usize| {
-            let words = pcg3d([header[2] ^ POINTS_STREAM, header[0], (n * POINTS * POINTS + i) as u32]);
+            let words = pcg3d([header.seed ^ POINTS_STREAM, header.step, (n * POINTS * POINTS + i) as u32]);
             [even(words[0], limits.elastic), even(words[1], limits.elastic)]
         };
         Bend(array::from_fn(|row| array::from_fn(|column| point(row * POINTS + column))))
@@ -177,8 +177,8 @@ pub(super) struct Variation {
 
 impl Variation {
     /// Of example `n` in this step; none where it is only cropped.
-    fn of(p: &Params, header: &[u32], n: usize) -> Option<Variation> {
-        if header[3] == 0 || !p.limits.moves() {
+    fn of(p: &Params, header: &Header, n: usize) -> Option<Variation> {
+        if !header.training || !p.limits.moves() {
             return None;
         }
         let corner = crop(p, header, n);
@@ -188,29 +188,29 @@ impl Variation {
 }
 
 /// Whether example `n` shows its left on the right: by chance where its class may, or as the header says in evaluation.
-fn mirrored(p: &Params, header: &[u32], labels: &[u32], n: usize) -> bool {
-    if header[3] == 0 {
-        return header[7] & MIRRORED != 0;
+fn mirrored(p: &Params, header: &Header, labels: &[u32], n: usize) -> bool {
+    if !header.training {
+        return header.place.is_some_and(|place| place.mirrored);
     }
     let class = labels[n] as usize;
     let allowed = p.limits.flip[class / 32 % 8] >> (class % 32) & 1 == 1;
-    allowed && pcg3d([header[2] ^ FLIP_STREAM, header[0], n as u32])[0] >> 31 == 1
+    allowed && pcg3d([header.seed ^ FLIP_STREAM, header.step, n as u32])[0] >> 31 == 1
 }
 
 pub(super) fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let inputs: Vec<&[u32]> = (0..7).map(|i| args.words(i)).collect();
-    let (header, labels, first, row) = (inputs[0], inputs[6], args.first_example(), (p.w * p.c) as usize);
-    for (i, x) in args.out(0).chunks_exact_mut(p.h as usize * row).enumerate() {
+    let (source, labels) = (Source::of(args), args.words(LABELS));
+    let (header, first, row) = (&source.header, args.first_example(), (p.w * p.c) as usize);
+    for (i, x) in args.out(X).chunks_exact_mut(p.h as usize * row).enumerate() {
         let n = first + i;
-        if n >= header[1] as usize {
+        if !source.has(n) {
             x.fill(S::of(0.0));
             continue;
         }
         let mirrored = mirrored(&p, header, labels, n);
         match Variation::of(&p, header, n) {
-            Some(variation) => sample_example(&p, &inputs, n, mirrored, &variation, x),
-            None => copy_example(&p, &inputs, n, mirrored, x, |v| S::of(f64::from(v) / 255.0 - 0.5)),
+            Some(variation) => sample_example(&p, &source, n, mirrored, &variation, x),
+            None => copy_example(&p, &source, n, mirrored, x, |v| S::of(f64::from(v) / 255.0 - 0.5)),
         }
         if let Some(hole) = Hole::of(&p, header, n) {
             hole.cut(x, row, p.c as usize);
@@ -220,13 +220,13 @@ pub(super) fn reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn sample_example<S: Scalar>(
     p: &Params,
-    args: &[&[u32]],
+    source: &Source<'_>,
     n: usize,
     mirrored: bool,
     variation: &Variation,
     x: &mut [S],
 ) {
-    let (words, first) = stored_bytes(p, args, n);
+    let (words, first) = source.bytes(p, n);
     let [height, width, channels] = [p.source_h, p.source_w, p.c].map(i64::from);
     let pixel = |row: i64, column: i64, channel: i64| {
         if !(0..height).contains(&row) || !(0..width).contains(&column) {
@@ -255,19 +255,19 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
         return reference(args);
     }
     let p: Params = args.params();
-    let inputs: Vec<&[u32]> = (0..7).map(|i| args.words(i)).collect();
-    let (header, labels, row) = (inputs[0], inputs[6], Row::new(&p));
+    let (source, labels, row) = (Source::of(args), args.words(LABELS), Row::new(&p));
+    let header = &source.header;
     let (width, channels) = ((p.w * p.c) as usize, p.c as usize);
-    let (first, examples) = (args.first_example(), args.out(0).par_chunks_exact_mut(p.h as usize * width));
+    let (first, examples) = (args.first_example(), args.out(X).par_chunks_exact_mut(p.h as usize * width));
     examples.with_min_len(args.least_items()).enumerate().for_each_init(Scratch::default, |scratch, (i, x)| {
         let n = first + i;
-        if n >= header[1] as usize {
+        if !source.has(n) {
             return x.fill(0.0);
         }
         match Variation::of(&p, header, n) {
-            Some(variation) => augment(&p, &inputs, n, &row, &variation, scratch, x),
-            None if p.limits.pad > 0 => copy_padded(&p, &inputs, n, x),
-            None => copy_lines(&p, &inputs, n, x),
+            Some(variation) => augment(&p, &source, n, &row, &variation, scratch, x),
+            None if p.limits.pad > 0 => copy_padded(&p, &source, n, x),
+            None => copy_lines(&p, &source, n, x),
         }
         if mirrored(&p, header, labels, n) {
             x.chunks_exact_mut(width).for_each(|row| mirror(row, channels));
@@ -301,13 +301,13 @@ mod tests {
     fn turned_out(picture: &[u8], p: &Params, draw: Draw, bend: Option<Bend>) -> [Vec<f32>; 2] {
         let words: Vec<u32> =
             picture.chunks(4).map(|b| (0..b.len()).map(|i| u32::from(b[i]) << (8 * i)).sum()).collect();
-        let header = Header { training: true, ..Header::evaluation(1) }.words();
-        let args: [&[u32]; 7] = [&header, &[0], &words, &[], &[], &[], &[0]];
+        let header = Header { training: true, ..Header::evaluation(1) };
+        let source = Source { header, indices: &[0], chunks: [&words, &[], &[], &[]] };
         let variation = Variation { corner: (0, 0), map: Map::new(p, (0, 0), draw), bend };
         let mut results = [vec![0.0; picture.len()], vec![0.0; picture.len()]];
-        sample_example(p, &args, 0, false, &variation, &mut results[0]);
+        sample_example(p, &source, 0, false, &variation, &mut results[0]);
         let mut scratch = Scratch::default();
-        scratch.read(p, &args, 0);
+        scratch.read(p, &source, 0);
         scratch.sample(p, &Row::new(p), &variation, &mut results[1]);
         results.map(|values| values.into_iter().map(|v| (v + 0.5) * 255.0).collect())
     }
@@ -416,7 +416,7 @@ mod tests {
         let mut counts = [0; 10];
         let (mut neighbours, mut halves) = (0.0, 0.0);
         for n in 0..DRAWS {
-            let header = Header { step: 3, seed: 8, training: true, ..Header::evaluation(DRAWS as u32) }.words();
+            let header = Header { step: 3, seed: 8, training: true, ..Header::evaluation(DRAWS as u32) };
             let points = Bend::of(&limits, &header, n).0;
             for [down, right] in points.as_flattened() {
                 counts[((down / 2.0 + 1.0) * 5.0) as usize] += 1;
@@ -449,7 +449,7 @@ mod tests {
         let mut counts = [[0; 10]; 6];
         let mut products = [[0.0; 6]; 6];
         for i in 0..DRAWS {
-            let header = Header { step: i as u32 / 100, seed: 5, training: true, ..Header::evaluation(100) }.words();
+            let header = Header { step: i as u32 / 100, seed: 5, training: true, ..Header::evaluation(100) };
             let Draw { rotation, shear, scale, shift } = Draw::of(&limits, &header, i % 100);
             let all =
                 [rotation, 2.0 * shear, 2.0 * (scale[0] - 1.0), 2.0 * (scale[1] - 1.0), shift[0] / 4.0, shift[1] / 4.0];
@@ -477,7 +477,7 @@ mod tests {
         let flip = [1, 2, 0, 0, 0, 0, 0, 1 << 31];
         let p = whole(2, 2, Limits { flip, ..Limits::default() });
         let mirrored_of = |class: u32, training: bool| {
-            let header = Header { step: 9, seed: 4, training, ..Header::evaluation(DRAWS as u32) }.words();
+            let header = Header { step: 9, seed: 4, training, ..Header::evaluation(DRAWS as u32) };
             let labels = [class; DRAWS];
             (0..DRAWS).filter(|n| mirrored(&p, &header, &labels, *n)).count()
         };

@@ -2,7 +2,7 @@
 //! pixel lies in the image, and coordinates and interpolation run in vectors.
 
 use super::augmentation::{Bend, Map, POINTS, Variation, spline};
-use super::batch::{Params, stored_bytes};
+use super::batch::{Params, Source};
 use multiversion::multiversion;
 use std::array;
 
@@ -10,14 +10,14 @@ use std::array;
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn augment(
     p: &Params,
-    args: &[&[u32]],
+    source: &Source<'_>,
     n: usize,
     row: &Row,
     variation: &Variation,
     scratch: &mut Scratch,
     x: &mut [f32],
 ) {
-    scratch.read(p, args, n);
+    scratch.read(p, source, n);
     scratch.sample(p, row, variation, x);
 }
 
@@ -78,8 +78,8 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Makes the quads of example `n`.
     #[inline(always)]
-    pub fn read(&mut self, p: &Params, args: &[&[u32]], n: usize) {
-        let (words, first) = stored_bytes(p, args, n);
+    pub fn read(&mut self, p: &Params, source: &Source<'_>, n: usize) {
+        let (words, first) = source.bytes(p, n);
         let (h, w, c) = (p.source_h as usize, p.source_w as usize, p.c as usize);
         let bytes = &bytemuck::cast_slice::<u32, u8>(words)[first..][..h * w * c];
         let line = (w + 3) * c;

@@ -4,43 +4,49 @@
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::pool::Params;
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use super::{Args, Case, Cpu, Element::F32, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-/// Inputs: x. Outputs: y.
-pub static FORWARD: Kernel = Kernel {
+const X: Operand = per_example("x", F32);
+const Y: Operand = per_example("y", F32);
+const DY: Operand = per_example("dy", F32);
+const DX: Operand = per_example("dx", F32);
+
+const SOURCE: &str = include_str!("../../shaders/avg_pool.wgsl");
+
+/// The mean of each window.
+pub static FORWARD: Operation = Operation {
     name: "avg_pool.forward",
-    source: include_str!("../../shaders/avg_pool.wgsl"),
-    entry: "forward",
-    inputs: &[F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[X],
+    outputs: &[Y],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(forward_cpu),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::new(forward_cpu),
+    gpu: &[&Variant::new("avg_pool.forward", SOURCE, "forward", |op| op.params::<Params>().launch_outputs())],
 };
 
-/// Inputs: dy. Outputs: dx.
-pub static BACKWARD: Kernel = Kernel {
+/// Each element's share of the gradients of its windows.
+pub static BACKWARD: Operation = Operation {
     name: "avg_pool.backward",
-    entry: "backward",
-    reference: Reference { single: backward_reference, double: backward_reference },
-    cpu: Some(backward_cpu),
-    ..FORWARD
+    inputs: &[DY],
+    outputs: &[DX],
+    params: size_of::<Params>(),
+    reference: Reference::new(backward_reference, backward_reference),
+    cpu: Cpu::new(backward_cpu),
+    gpu: &[&Variant::new("avg_pool.backward", SOURCE, "backward", |op| op.params::<Params>().launch_inputs())],
 };
 
 pub fn forward(p: Params, x: Tensor, y: Tensor) -> Op {
     assert_eq!((x.len, y.len), (p.input_len(), p.output_len()), "avg_pool.forward: x and y of {p:?}");
     let flops = flops(&p);
-    Op::new(&FORWARD, p, &[x], &[y], p.groups(p.oh * p.ow), flops).in_pieces(&[], 1)
+    Op::new(&FORWARD, p, &[(X, x)], &[(Y, y)], flops).in_pieces(1)
 }
 
 pub fn backward(p: Params, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((dx.len, dy.len), (p.input_len(), p.output_len()), "avg_pool.backward: dx and dy of {p:?}");
     let flops = flops(&p);
-    Op::new(&BACKWARD, p, &[dy], &[dx], p.groups(p.h * p.w), flops).in_pieces(&[], 1)
+    Op::new(&BACKWARD, p, &[(DY, dy)], &[(DX, dx)], flops).in_pieces(1)
 }
 
 /// Additions: one for each element inside the image of each window.
@@ -67,7 +73,7 @@ fn for_windows(p: &Params, mut f: impl FnMut(usize, usize, usize)) {
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let c = p.c as usize;
-    let examples = args.out(0).chunks_exact_mut(p.example_out()).zip(args.real(0).chunks_exact(p.example_in()));
+    let examples = args.out(Y).chunks_exact_mut(p.example_out()).zip(args.real(X).chunks_exact(p.example_in()));
     for (y, x) in examples {
         let mut sums = vec![0.0; y.len()];
         for_windows(&p, |to, from, count| {
@@ -80,7 +86,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let c = p.c as usize;
-    let examples = args.out(0).chunks_exact_mut(p.example_in()).zip(args.real(0).chunks_exact(p.example_out()));
+    let examples = args.out(DX).chunks_exact_mut(p.example_in()).zip(args.real(DY).chunks_exact(p.example_out()));
     for (dx, dy) in examples {
         let mut sums = vec![0.0; dx.len()];
         for_windows(&p, |from, to, count| {
@@ -92,7 +98,7 @@ fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let examples = args.out(0).par_chunks_exact_mut(p.example_out()).zip(args.real(0).par_chunks_exact(p.example_in()));
+    let examples = args.out(Y).par_chunks_exact_mut(p.example_out()).zip(args.real(X).par_chunks_exact(p.example_in()));
     examples.with_min_len(args.least_items()).for_each(|(y, x)| forward_example(&p, x, y));
 }
 
@@ -116,7 +122,8 @@ fn forward_example(p: &Params, x: &[f32], y: &mut [f32]) {
 
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let examples = args.out(0).par_chunks_exact_mut(p.example_in()).zip(args.real(0).par_chunks_exact(p.example_out()));
+    let examples =
+        args.out(DX).par_chunks_exact_mut(p.example_in()).zip(args.real(DY).par_chunks_exact(p.example_out()));
     examples.with_min_len(args.least_items()).for_each(|(dx, dy)| backward_example(&p, dy, dx));
 }
 
@@ -169,12 +176,12 @@ mod tests {
     use super::super::{Slot, SlotMut};
     use super::*;
 
-    /// Both functions of a kernel on one input.
-    fn run(kernel: &Kernel, p: Params, input: &[f32], len: usize) -> [Vec<f32>; 2] {
-        [kernel.reference.single, kernel.cpu.expect("a fast function")].map(|function| {
+    /// Both functions of an operation on one input.
+    fn run(operation: &'static Operation, p: Params, input: &[f32], len: usize) -> [Vec<f32>; 2] {
+        [operation.reference.single, operation.cpu.expect("a fast function").run].map(|function| {
             let mut out = vec![f32::NAN; len];
             let (inputs, outputs) = (vec![Slot::Real(input)], vec![SlotMut::Real(&mut out)]);
-            function(&mut Args::new(bytemuck::bytes_of(&p), inputs, outputs));
+            function(&mut Args::new(operation, bytemuck::bytes_of(&p), inputs, outputs));
             out
         })
     }

@@ -5,11 +5,11 @@
 use super::augmentation::{self, Limits, MAX_ANGLE};
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::erasing;
-use super::op::{linear, word};
+use super::op::word;
 use super::{
-    Args, Case,
+    Args, Case, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -52,10 +52,15 @@ impl Place {
         let mirrored = if self.mirrored { MIRRORED } else { 0 };
         PLACED | mirrored | u32::from(self.row) << 15 | u32::from(self.column)
     }
+
+    fn read(word: u32) -> Option<Place> {
+        let [row, column] = [word >> 15, word].map(|bits| bits as u16 & Place::MOST);
+        (word & PLACED != 0).then_some(Place { row, column, mirrored: word & MIRRORED != 0 })
+    }
 }
 
 /// Bits of a place's word above row and column; a word of 0 is the centre.
-pub(super) const MIRRORED: u32 = 1 << 30;
+const MIRRORED: u32 = 1 << 30;
 const PLACED: u32 = 1 << 31;
 
 impl Header {
@@ -74,6 +79,15 @@ impl Header {
             self.correction2.to_bits(),
             self.place.map_or(0, Place::word),
         ]
+    }
+
+    /// The header that these words hold.
+    pub fn read(words: &[u32]) -> Header {
+        let [step, valid, seed, training, learning_rate, correction1, correction2, place] =
+            *words.first_chunk().expect("a buffer that holds a header");
+        let [learning_rate, correction1, correction2] = [learning_rate, correction1, correction2].map(f32::from_bits);
+        let place = Place::read(place);
+        Header { step, valid, seed, training: training != 0, place, learning_rate, correction1, correction2 }
     }
 
     /// A header for evaluating `valid` examples.
@@ -116,30 +130,46 @@ impl Params {
     }
 }
 
-/// Inputs: header, indices, four chunks. Outputs: x.
-pub static GATHER: Kernel = Kernel {
+const HEADER: Operand = whole("header", U32);
+const INDICES: Operand = whole("indices", U32);
+const IMAGES: [Operand; CHUNKS] =
+    [whole("chunk0", U32), whole("chunk1", U32), whole("chunk2", U32), whole("chunk3", U32)];
+pub(super) const LABELS: Operand = whole("labels", U32);
+pub(super) const X: Operand = per_example("x", F32);
+
+const SOURCE: &str = include_str!("../../shaders/batch.wgsl");
+
+/// Gathers and crops.
+pub static GATHER: Operation = Operation {
     name: "batch.gather",
-    source: include_str!("../../shaders/batch.wgsl"),
-    entry: "gather",
-    inputs: &[U32, U32, U32, U32, U32, U32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[HEADER, INDICES, IMAGES[0], IMAGES[1], IMAGES[2], IMAGES[3]],
+    outputs: &[X],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: gather_reference, double: gather_reference },
-    cpu: Some(gather_cpu),
+    reference: Reference::new(gather_reference, gather_reference),
+    cpu: Cpu::new(gather_cpu),
+    gpu: &[&Variant::new("batch.gather", SOURCE, "gather", launch)],
 };
 
-/// The same, but what is learned from is varied; evaluation in the centre gets the same bits as from [`GATHER`]. Inputs: also
-/// labels.
-pub static GATHER_AUGMENTED: Kernel = Kernel {
+/// Gathers, and varies what is learned from; evaluation in the centre gets the same bits as from [`GATHER`].
+pub static GATHER_AUGMENTED: Operation = Operation {
     name: "batch.gather_augmented",
-    entry: "gather_augmented",
-    inputs: &[U32, U32, U32, U32, U32, U32, U32],
-    reference: Reference { single: augmentation::reference, double: augmentation::reference },
-    cpu: Some(augmentation::cpu),
-    ..GATHER
+    inputs: &[HEADER, INDICES, IMAGES[0], IMAGES[1], IMAGES[2], IMAGES[3], LABELS],
+    outputs: &[X],
+    params: size_of::<Params>(),
+    reference: Reference::new(augmentation::reference, augmentation::reference),
+    cpu: Cpu::new(augmentation::cpu),
+    gpu: &[&Variant::new("batch.gather_augmented", SOURCE, "gather_augmented", |op| {
+        let limits = op.params::<Params>().limits;
+        // What never happens costs nothing: some drivers run both sides of a branch.
+        let happens = [("MOVES", limits.moves()), ("BENDS", limits.elastic > 0.0), ("ERASES", limits.erase > 0)];
+        launch(op).with(happens.map(|(name, happens)| (name, u32::from(happens))).to_vec())
+    })],
 };
+
+fn launch(op: &Op) -> Launch {
+    let p: Params = op.params();
+    Launch::linear(p.n as usize * p.h as usize * (p.w as usize * p.c as usize).div_ceil(4), 64)
+}
 
 /// `batch` is `[N,H,W,C]`, `source` `[SH,SW]` with SH >= H and SW >= W. Every index must lie within the chunks. Examples
 /// are augmented where `limits` leave room for it; only then are the labels read.
@@ -160,21 +190,17 @@ pub fn gather(
     assert_eq!(labels.len, batch[0], "batch.gather: labels");
     assert_legal(&limits, batch);
     let params = Params::new(batch.map(word), source.map(word), word(examples_per_chunk), limits);
-    let [c0, c1, c2, c3] = chunks;
-    let inputs = [header, indices, c0, c1, c2, c3, labels];
-    let groups = linear(batch[0] * batch[1] * (batch[2] * batch[3]).div_ceil(4), 64);
+    let mut inputs = vec![(HEADER, header), (INDICES, indices)];
+    inputs.extend(IMAGES.into_iter().zip(chunks));
     let mut op = if limits == Limits::default() {
-        Op::new(&GATHER, params, &inputs[..6], &[x], groups, 2 * x.len).in_pieces(&[0, 1, 2, 3, 4, 5], 1)
+        Op::new(&GATHER, params, &inputs, &[(X, x)], 2 * x.len)
     } else {
-        let whole = &[0, 1, 2, 3, 4, 5, 6];
-        let op = Op::new(&GATHER_AUGMENTED, params, &inputs, &[x], groups, 16 * x.len).in_pieces(whole, 1);
-        // What never happens costs nothing: some drivers run both sides of a branch.
-        let happens = [("MOVES", limits.moves()), ("BENDS", limits.elastic > 0.0), ("ERASES", limits.erase > 0)];
-        op.with_constants(happens.map(|(name, happens)| (name, u32::from(happens))).to_vec())
+        inputs.push((LABELS, labels));
+        Op::new(&GATHER_AUGMENTED, params, &inputs, &[(X, x)], 16 * x.len)
     };
     // Only the batch's own bytes are read, not the whole data set.
     op.work.bytes = 5 * x.len as u64;
-    op
+    op.in_pieces(1)
 }
 
 fn assert_legal(limits: &Limits, batch: [usize; 4]) {
@@ -202,37 +228,56 @@ pub fn pcg3d(seed: [u32; 3]) -> [u32; 3] {
 }
 
 /// Upper left corner of example `n`'s crop, counted from that of the pixels around the image.
-pub(super) fn crop(p: &Params, header: &[u32], n: usize) -> (usize, usize) {
+pub(super) fn crop(p: &Params, header: &Header, n: usize) -> (usize, usize) {
     let [height, width] = p.padded();
     let (spare_y, spare_x) = (height - p.h, width - p.w);
-    if header[3] != 0 {
-        let [y, x, _] = pcg3d([header[2], header[0], n as u32]);
+    if header.training {
+        let [y, x, _] = pcg3d([header.seed, header.step, n as u32]);
         return ((y % (spare_y + 1)) as usize, (x % (spare_x + 1)) as usize);
     }
-    let mask = u32::from(Place::MOST);
-    let place =
-        if header[7] & PLACED == 0 { [spare_y / 2, spare_x / 2] } else { [15, 0].map(|at| header[7] >> at & mask) };
-    (place[0] as usize, place[1] as usize)
+    let centre = ((spare_y / 2) as usize, (spare_x / 2) as usize);
+    header.place.map_or(centre, |place| (place.row.into(), place.column.into()))
 }
 
-/// The chunk that row `n`'s example is in, and its first byte there.
-#[inline(always)]
-pub(super) fn stored_bytes<'a>(p: &Params, args: &[&'a [u32]], n: usize) -> (&'a [u32], usize) {
-    let (per, index) = (p.examples_per_chunk as usize, args[1][n] as usize);
-    (args[2 + index / per], index % per * (p.source_h * p.source_w * p.c) as usize)
+/// What a batch is gathered from.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    pub header: Header,
+    pub indices: &'a [u32],
+    /// Images, four bytes to a word.
+    pub chunks: [&'a [u32]; CHUNKS],
+}
+
+impl<'a> Source<'a> {
+    pub fn of<S: Scalar>(args: &Args<'a, S>) -> Source<'a> {
+        let chunks = IMAGES.map(|chunk| args.words(chunk));
+        Source { header: args.header(HEADER), indices: args.words(INDICES), chunks }
+    }
+
+    /// Whether row `n` of the batch holds an example.
+    pub fn has(&self, n: usize) -> bool {
+        n < self.header.valid as usize
+    }
+
+    /// The chunk that row `n`'s example is in, and its first byte there.
+    #[inline(always)]
+    pub fn bytes(&self, p: &Params, n: usize) -> (&'a [u32], usize) {
+        let (per, index) = (p.examples_per_chunk as usize, self.indices[n] as usize);
+        (self.chunks[index / per], index % per * (p.source_h * p.source_w * p.c) as usize)
+    }
 }
 
 /// Hands each value of example `n`, which is a valid one, its byte, which is 0 outside the image.
 pub(super) fn copy_example<S: Scalar>(
     p: &Params,
-    args: &[&[u32]],
+    source: &Source<'_>,
     n: usize,
     mirrored: bool,
     x: &mut [S],
     value: impl Fn(u32) -> S,
 ) {
-    let (dy, dx) = crop(p, args[0], n);
-    let (words, first) = stored_bytes(p, args, n);
+    let (dy, dx) = crop(p, &source.header, n);
+    let (words, first) = source.bytes(p, n);
     let (w, c, pad) = (p.w as usize, p.c as usize, p.limits.pad as usize);
     for (i, x) in x.iter_mut().enumerate() {
         let (y, column, channel) = (i / (w * c), i / c % w, i % c);
@@ -251,10 +296,10 @@ pub(super) fn copy_example<S: Scalar>(
 
 fn gather_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
-    for (n, x) in args.out(0).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
-        if n < inputs[0][1] as usize {
-            copy_example(&p, &inputs, n, false, x, |v| S::of(f64::from(v) / 255.0 - 0.5));
+    let source = Source::of(args);
+    for (n, x) in args.out(X).chunks_exact_mut((p.h * p.w * p.c) as usize).enumerate() {
+        if source.has(n) {
+            copy_example(&p, &source, n, false, x, |v| S::of(f64::from(v) / 255.0 - 0.5));
         } else {
             x.fill(S::of(0.0));
         }
@@ -263,17 +308,17 @@ fn gather_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn gather_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let inputs: Vec<&[u32]> = (0..6).map(|i| args.words(i)).collect();
-    let (first, examples) = (args.first_example(), args.out(0).par_chunks_exact_mut((p.h * p.w * p.c) as usize));
+    let source = Source::of(args);
+    let (first, examples) = (args.first_example(), args.out(X).par_chunks_exact_mut((p.h * p.w * p.c) as usize));
     examples.with_min_len(args.least_items()).enumerate().for_each(|(i, x)| {
         let n = first + i;
-        if n >= inputs[0][1] as usize {
+        if !source.has(n) {
             x.fill(0.0);
         } else if cfg!(target_endian = "little") {
             // Words hold their first byte lowest, as these processors do.
-            copy_lines(&p, &inputs, n, x);
+            copy_lines(&p, &source, n, x);
         } else {
-            copy_example(&p, &inputs, n, false, x, normalised);
+            copy_example(&p, &source, n, false, x, normalised);
         }
     });
 }
@@ -285,9 +330,9 @@ fn normalised(byte: u32) -> f32 {
 
 /// [`copy_example`], a line of bytes at a time: not mirrored, and with no pixels around the image.
 #[multiversion(targets("x86_64+avx2+fma"))]
-pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
-    let (dy, dx) = crop(p, args[0], n);
-    let (words, first) = stored_bytes(p, args, n);
+pub(super) fn copy_lines(p: &Params, source: &Source<'_>, n: usize, x: &mut [f32]) {
+    let (dy, dx) = crop(p, &source.header, n);
+    let (words, first) = source.bytes(p, n);
     let (bytes, c) = (&bytemuck::cast_slice::<u32, u8>(words)[first..], p.c as usize);
     let row = p.w as usize * c;
     for (y, x) in x.chunks_exact_mut(row).enumerate() {
@@ -300,9 +345,9 @@ pub(super) fn copy_lines(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
 
 /// The same with pixels around the image.
 #[multiversion(targets("x86_64+avx2+fma"))]
-pub(super) fn copy_padded(p: &Params, args: &[&[u32]], n: usize, x: &mut [f32]) {
-    let (dy, dx) = crop(p, args[0], n);
-    let (words, first) = stored_bytes(p, args, n);
+pub(super) fn copy_padded(p: &Params, source: &Source<'_>, n: usize, x: &mut [f32]) {
+    let (dy, dx) = crop(p, &source.header, n);
+    let (words, first) = source.bytes(p, n);
     let (bytes, c) = (&bytemuck::cast_slice::<u32, u8>(words)[first..], p.c as usize);
     let [h, w, source_h, source_w, pad] = [p.h, p.w, p.source_h, p.source_w, p.limits.pad].map(|v| v as usize);
     // Rows and columns of x that lie in the image.
@@ -419,7 +464,7 @@ mod tests {
     fn assert_even(p: &Params) {
         let mut counts = [[0u32; 5]; 5];
         for step in 0..2500 {
-            let header = Header { step, seed: 3, training: true, ..Header::evaluation(10) }.words();
+            let header = Header { step, seed: 3, training: true, ..Header::evaluation(10) };
             for n in 0..10 {
                 let (y, x) = crop(p, &header, n);
                 counts[y][x] += 1;
@@ -442,7 +487,7 @@ mod tests {
     #[test]
     fn evaluation_crops_in_the_centre_or_where_it_is_told() {
         let p = Params::new([1, 20, 24, 1], [28, 29], 4, Limits { pad: 3, ..Limits::default() });
-        let at = |place: Option<Place>| crop(&p, &Header { place, ..Header::evaluation(1) }.words(), 0);
+        let at = |place: Option<Place>| crop(&p, &Header { place, ..Header::evaluation(1) }, 0);
         assert_eq!(at(None), (7, 5));
         for (row, column) in [(0, 0), (14, 11), (0, 11), (Place::MOST, 0)] {
             let places = [false, true].map(|mirrored| Some(Place { row, column, mirrored }));

@@ -5,11 +5,11 @@
 //! Sums over rows are made chunk by chunk: a chunk is one of `parts` parts of the rows of `unit` examples.
 
 use super::batch::Header;
-use super::op::{linear, unit, word};
+use super::op::{unit, word};
 use super::{
-    Args,
+    Args, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor, Texture,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example, per_unit, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -86,138 +86,160 @@ impl Params {
         let end = (first + span).min(all);
         (unit * all + first).min(valid)..(unit * all + end).min(valid)
     }
-
-    fn workgroups(&self, invocations: usize) -> [u32; 3] {
-        linear(invocations / self.vector(), 64)
-    }
-
-    /// Channels that an invocation of the `_vec4` kernels takes.
-    fn vector(&self) -> usize {
-        if self.channels.is_multiple_of(4) { 4 } else { 1 }
-    }
-
-    fn choose(&self, vector: &'static Kernel, scalar: &'static Kernel) -> &'static Kernel {
-        if self.vector() == 4 { vector } else { scalar }
-    }
 }
 
-const fn kernel(name: &'static str, entry: &'static str, reference: Reference) -> Kernel {
-    Kernel {
-        name,
-        source: include_str!("../../shaders/batch_norm.wgsl"),
-        entry,
-        inputs: &[],
-        outputs: &[F32],
-        textures: &[],
-        params: size_of::<Params>(),
-        workgroup: 64,
-        reference,
-        cpu: None,
-    }
+const HEADER: Operand = whole("header", U32);
+const X: Operand = per_example("x", F32);
+/// Mean and squared deviations `[chunks, 2, C]`; zeros in evaluation.
+const CHUNK_MOMENTS: Operand = per_unit("moments", F32);
+/// `[2, C]`.
+const RUNNING_STATISTICS: Operand = whole("running", F32);
+/// `[3, C]`.
+const STATISTICS: Operand = whole("statistics", F32);
+const WEIGHT: Operand = whole("weight", F32);
+const BIAS: Operand = whole("bias", F32);
+const Y: Operand = per_example("y", F32);
+const NEXT_RUNNING: Operand = whole("next_running", F32);
+const DY: Operand = per_example("dy", F32);
+/// Sums of dy and dy * x^ `[chunks, 2, C]`.
+const CHUNK_SUMS: Operand = per_unit("sums", F32);
+const DWEIGHT: Operand = whole("dweight", F32);
+const DBIAS: Operand = whole("dbias", F32);
+const DX: Operand = per_example("dx", F32);
+
+const SOURCE: &str = include_str!("../../shaders/batch_norm.wgsl");
+
+/// Mean and squared deviations of every chunk.
+pub static MOMENTS: Operation = Operation {
+    name: "batch_norm.moments",
+    inputs: &[HEADER, X],
+    outputs: &[CHUNK_MOMENTS],
+    params: size_of::<Params>(),
+    reference: Reference::new(moments_reference, moments_reference),
+    cpu: Cpu::new(moments_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X)],
+            fits: fits_vec4,
+            ..Variant::new("batch_norm.moments_vec4", SOURCE, "moments_vec4", |op| launch_chunks(op, 4))
+        },
+        &Variant::new("batch_norm.moments", SOURCE, "moments", |op| launch_chunks(op, 1)),
+    ],
+};
+
+/// The statistics that the forward pass takes.
+pub static FINISH: Operation = Operation {
+    name: "batch_norm.finish",
+    inputs: &[HEADER, CHUNK_MOMENTS, RUNNING_STATISTICS],
+    outputs: &[STATISTICS],
+    params: size_of::<Params>(),
+    reference: Reference::new(finish_reference, finish_reference),
+    cpu: None,
+    gpu: &[&Variant::new("batch_norm.finish", SOURCE, "finish", |op| {
+        Launch::linear(op.params::<Params>().channels as usize, 1)
+    })],
+};
+
+/// y, with these statistics.
+pub static FORWARD: Operation = Operation {
+    name: "batch_norm.forward",
+    inputs: &[X, STATISTICS, WEIGHT, BIAS],
+    outputs: &[Y],
+    params: size_of::<Params>(),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::new(forward_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X)],
+            fits: fits_vec4,
+            ..Variant::new("batch_norm.forward_vec4", SOURCE, "forward_vec4", |op| launch_values(op, 4))
+        },
+        &Variant::new("batch_norm.forward", SOURCE, "forward", |op| launch_values(op, 1)),
+    ],
+};
+
+/// The running statistics after a step.
+pub static RUNNING: Operation = Operation {
+    name: "batch_norm.running",
+    inputs: &[HEADER, RUNNING_STATISTICS, STATISTICS],
+    outputs: &[NEXT_RUNNING],
+    params: size_of::<Params>(),
+    reference: Reference::new(running_reference, running_reference),
+    cpu: None,
+    gpu: &[&Variant::new("batch_norm.running", SOURCE, "running", |op| {
+        Launch::linear(op.params::<Params>().running_len(), 64)
+    })],
+};
+
+/// Sums of dy and dy * x^ of every chunk.
+pub static SUMS: Operation = Operation {
+    name: "batch_norm.sums",
+    inputs: &[HEADER, X, DY, STATISTICS],
+    outputs: &[CHUNK_SUMS],
+    params: size_of::<Params>(),
+    reference: Reference::new(sums_reference, sums_reference),
+    cpu: Cpu::new(sums_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X), Texture::vectors(DY)],
+            fits: fits_vec4,
+            ..Variant::new("batch_norm.sums_vec4", SOURCE, "sums_vec4", |op| launch_chunks(op, 4))
+        },
+        &Variant::new("batch_norm.sums", SOURCE, "sums", |op| launch_chunks(op, 1)),
+    ],
+};
+
+/// The gradients with respect to weight and bias.
+pub static BACKWARD_WEIGHT: Operation = Operation {
+    name: "batch_norm.backward_weight",
+    inputs: &[CHUNK_SUMS],
+    outputs: &[DWEIGHT, DBIAS],
+    params: size_of::<Params>(),
+    reference: Reference::new(backward_weight_reference, backward_weight_reference),
+    cpu: None,
+    gpu: &[&Variant::new("batch_norm.backward_weight", SOURCE, "backward_weight", |op| {
+        Launch::linear(op.params::<Params>().channels as usize, 1)
+    })],
+};
+
+/// The gradient with respect to x.
+pub static BACKWARD_INPUT: Operation = Operation {
+    name: "batch_norm.backward_input",
+    inputs: &[HEADER, X, DY, STATISTICS, WEIGHT, DWEIGHT, DBIAS],
+    outputs: &[DX],
+    params: size_of::<Params>(),
+    reference: Reference::new(backward_input_reference, backward_input_reference),
+    cpu: Cpu::new(backward_input_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X), Texture::vectors(DY)],
+            fits: fits_vec4,
+            ..Variant::new("batch_norm.backward_input_vec4", SOURCE, "backward_input_vec4", |op| launch_values(op, 4))
+        },
+        &Variant::new("batch_norm.backward_input", SOURCE, "backward_input", |op| launch_values(op, 1)),
+    ],
+};
+
+fn fits_vec4(op: &Op) -> bool {
+    op.params::<Params>().channels.is_multiple_of(4)
 }
 
-/// Inputs: header, x. Outputs: mean and squared deviations `[chunks, 2, C]`; zeros in evaluation.
-pub static MOMENTS: Kernel = Kernel {
-    inputs: &[U32, F32],
-    cpu: Some(moments_cpu),
-    ..kernel("batch_norm.moments", "moments", Reference { single: moments_reference, double: moments_reference })
-};
+/// An invocation for every `lanes` values of x.
+fn launch_values(op: &Op, lanes: usize) -> Launch {
+    Launch::linear(op.params::<Params>().len() / lanes, 64)
+}
 
-/// The same, four channels an invocation; for channels that are a multiple of 4.
-pub static MOMENTS_VEC4: Kernel = Kernel {
-    name: "batch_norm.moments_vec4",
-    entry: "moments_vec4",
-    textures: &[Texture::vectors(1)],
-    inputs: &[U32, F32],
-    cpu: Some(moments_cpu),
-    ..kernel("", "", Reference { single: moments_reference, double: moments_reference })
-};
-
-/// Inputs: header, moments, running. Outputs: statistics `[3, C]`.
-pub static FINISH: Kernel = Kernel {
-    inputs: &[U32, F32, F32],
-    ..kernel("batch_norm.finish", "finish", Reference { single: finish_reference, double: finish_reference })
-};
-
-const FORWARD_SIGNATURE: Kernel = Kernel {
-    inputs: &[F32, F32, F32, F32],
-    cpu: Some(forward_cpu),
-    ..kernel("batch_norm.forward", "forward", Reference { single: forward_reference, double: forward_reference })
-};
-
-/// Inputs: x, statistics, weight, bias. Outputs: y.
-pub static FORWARD: Kernel = FORWARD_SIGNATURE;
-
-/// The same, four channels an invocation; for channels that are a multiple of 4.
-pub static FORWARD_VEC4: Kernel = Kernel {
-    name: "batch_norm.forward_vec4",
-    entry: "forward_vec4",
-    textures: &[Texture::vectors(0)],
-    ..FORWARD_SIGNATURE
-};
-
-/// Inputs: header, running, statistics. Outputs: running'.
-pub static RUNNING: Kernel = Kernel {
-    inputs: &[U32, F32, F32],
-    ..kernel("batch_norm.running", "running", Reference { single: running_reference, double: running_reference })
-};
-
-const SUMS_SIGNATURE: Kernel = Kernel {
-    inputs: &[U32, F32, F32, F32],
-    cpu: Some(sums_cpu),
-    ..kernel("batch_norm.sums", "sums", Reference { single: sums_reference, double: sums_reference })
-};
-
-/// Inputs: header, x, dy, statistics. Outputs: sums of dy and dy * x^ `[chunks, 2, C]`.
-pub static SUMS: Kernel = SUMS_SIGNATURE;
-
-/// The same, four channels an invocation; for channels that are a multiple of 4.
-pub static SUMS_VEC4: Kernel = Kernel {
-    name: "batch_norm.sums_vec4",
-    entry: "sums_vec4",
-    textures: &[Texture::vectors(1), Texture::vectors(2)],
-    ..SUMS_SIGNATURE
-};
-
-/// Inputs: sums. Outputs: dweight, dbias.
-pub static BACKWARD_WEIGHT: Kernel = Kernel {
-    inputs: &[F32],
-    outputs: &[F32, F32],
-    ..kernel(
-        "batch_norm.backward_weight",
-        "backward_weight",
-        Reference { single: backward_weight_reference, double: backward_weight_reference },
-    )
-};
-
-const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
-    inputs: &[U32, F32, F32, F32, F32, F32, F32],
-    cpu: Some(backward_input_cpu),
-    ..kernel(
-        "batch_norm.backward_input",
-        "backward_input",
-        Reference { single: backward_input_reference, double: backward_input_reference },
-    )
-};
-
-/// Inputs: header, x, dy, statistics, weight, dweight, dbias. Outputs: dx.
-pub static BACKWARD_INPUT: Kernel = BACKWARD_INPUT_SIGNATURE;
-
-/// The same, four channels an invocation; for channels that are a multiple of 4.
-pub static BACKWARD_INPUT_VEC4: Kernel = Kernel {
-    name: "batch_norm.backward_input_vec4",
-    entry: "backward_input_vec4",
-    textures: &[Texture::vectors(1), Texture::vectors(2)],
-    ..BACKWARD_INPUT_SIGNATURE
-};
+/// An invocation for every `lanes` channels of every chunk.
+fn launch_chunks(op: &Op, lanes: usize) -> Launch {
+    Launch::linear(op.params::<Params>().partial_len() / 2 / lanes, 64)
+}
 
 /// The batch's mean and squared deviations, chunk by chunk.
 pub fn moments(p: Params, header: Tensor, x: Tensor, partial: Tensor) -> Op {
     assert_eq!((header.len, x.len), (Header::LEN, p.len()), "batch_norm.moments: header, x");
     assert_eq!(partial.len, p.partial_len(), "batch_norm.moments: sums");
-    let kernel = p.choose(&MOMENTS_VEC4, &MOMENTS);
-    let op = Op::new(kernel, p, &[header, x], &[partial], p.workgroups(partial.len / 2), 4 * x.len);
-    op.in_pieces(&[0], p.unit as usize).summing()
+    let op = Op::new(&MOMENTS, p, &[(HEADER, header), (X, x)], &[(CHUNK_MOMENTS, partial)], 4 * x.len);
+    op.in_pieces(p.unit as usize)
 }
 
 /// The statistics that the forward pass takes: the batch's, or the running ones.
@@ -225,17 +247,16 @@ pub fn finish(p: Params, header: Tensor, partial: Tensor, running: Tensor, stati
     assert_eq!((header.len, partial.len), (Header::LEN, p.partial_len()), "batch_norm.finish: header, sums");
     let lengths = (running.len, statistics.len);
     assert_eq!(lengths, (p.running_len(), p.statistics_len()), "batch_norm.finish: running, statistics");
-    let inputs = [header, partial, running];
-    Op::new(&FINISH, p, &inputs, &[statistics], linear(p.channels as usize, 1), 5 * partial.len)
+    let inputs = [(HEADER, header), (CHUNK_MOMENTS, partial), (RUNNING_STATISTICS, running)];
+    Op::new(&FINISH, p, &inputs, &[(STATISTICS, statistics)], 5 * partial.len)
 }
 
 pub fn forward(p: Params, x: Tensor, statistics: Tensor, [weight, bias]: [Tensor; 2], y: Tensor) -> Op {
     let channels = p.channels as usize;
     assert_eq!((x.len, y.len, statistics.len), (p.len(), p.len(), p.statistics_len()), "batch_norm.forward: x, y");
     assert_eq!((weight.len, bias.len), (channels, channels), "batch_norm.forward: weight, bias");
-    let kernel = p.choose(&FORWARD_VEC4, &FORWARD);
-    let inputs = [x, statistics, weight, bias];
-    Op::new(kernel, p, &inputs, &[y], p.workgroups(x.len), 4 * x.len).in_pieces(&[1, 2, 3], 1)
+    let inputs = [(X, x), (STATISTICS, statistics), (WEIGHT, weight), (BIAS, bias)];
+    Op::new(&FORWARD, p, &inputs, &[(Y, y)], 4 * x.len).in_pieces(1)
 }
 
 /// What the running statistics are after a training step; a batch of one value a channel leaves them as they are.
@@ -243,7 +264,8 @@ pub fn running(p: Params, header: Tensor, before: Tensor, statistics: Tensor, af
     let len = p.running_len();
     assert_eq!((header.len, before.len, after.len), (Header::LEN, len, len), "batch_norm.running: header, running");
     assert_eq!(statistics.len, p.statistics_len(), "batch_norm.running: statistics");
-    Op::new(&RUNNING, p, &[header, before, statistics], &[after], linear(len, 64), 4 * len)
+    let inputs = [(HEADER, header), (RUNNING_STATISTICS, before), (STATISTICS, statistics)];
+    Op::new(&RUNNING, p, &inputs, &[(NEXT_RUNNING, after)], 4 * len)
 }
 
 /// The sums that the backward pass needs, chunk by chunk.
@@ -251,17 +273,16 @@ pub fn sums(p: Params, header: Tensor, x: Tensor, dy: Tensor, statistics: Tensor
     assert_eq!((header.len, x.len, dy.len), (Header::LEN, p.len(), p.len()), "batch_norm.sums: header, x, dy");
     let lengths = (statistics.len, partial.len);
     assert_eq!(lengths, (p.statistics_len(), p.partial_len()), "batch_norm.sums: statistics, sums");
-    let kernel = p.choose(&SUMS_VEC4, &SUMS);
-    let inputs = [header, x, dy, statistics];
-    let op = Op::new(kernel, p, &inputs, &[partial], p.workgroups(partial.len / 2), 4 * x.len);
-    op.in_pieces(&[0, 3], p.unit as usize).summing()
+    let inputs = [(HEADER, header), (X, x), (DY, dy), (STATISTICS, statistics)];
+    Op::new(&SUMS, p, &inputs, &[(CHUNK_SUMS, partial)], 4 * x.len).in_pieces(p.unit as usize)
 }
 
 pub fn backward_weight(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
     let channels = p.channels as usize;
     assert_eq!(partial.len, p.partial_len(), "batch_norm.backward_weight: sums");
     assert_eq!((dweight.len, dbias.len), (channels, channels), "batch_norm.backward_weight: dweight, dbias");
-    Op::new(&BACKWARD_WEIGHT, p, &[partial], &[dweight, dbias], linear(channels, 1), partial.len)
+    let outputs = [(DWEIGHT, dweight), (DBIAS, dbias)];
+    Op::new(&BACKWARD_WEIGHT, p, &[(CHUNK_SUMS, partial)], &outputs, partial.len)
 }
 
 /// `gradients` are dweight and dbias.
@@ -281,30 +302,25 @@ pub fn backward_input(
     assert_eq!((x.len, dy.len, dx.len), (len, len, len), "batch_norm.backward_input: x, dy, dx");
     let [dweight, dbias] = gradients;
     assert_eq!([weight, dweight, dbias].map(|t| t.len), [channels; 3], "batch_norm.backward_input: weight, gradients");
-    let kernel = p.choose(&BACKWARD_INPUT_VEC4, &BACKWARD_INPUT);
-    let inputs = [header, x, dy, statistics, weight, dweight, dbias];
-    let op = Op::new(kernel, p, &inputs, &[dx], p.workgroups(len), 8 * len);
-    op.in_pieces(&[0, 3, 4, 5, 6], 1)
-}
-
-/// Whether this step learns.
-fn training(header: &[u32]) -> bool {
-    header[3] != 0
+    let of_batch = [(HEADER, header), (X, x), (DY, dy), (STATISTICS, statistics)];
+    let of_layer = [(WEIGHT, weight), (DWEIGHT, dweight), (DBIAS, dbias)];
+    let inputs: Vec<(Operand, Tensor)> = of_batch.into_iter().chain(of_layer).collect();
+    Op::new(&BACKWARD_INPUT, p, &inputs, &[(DX, dx)], 8 * len).in_pieces(1)
 }
 
 /// How many of all rows hold valid examples.
-fn valid_rows(p: &Params, header: &[u32]) -> usize {
-    header[1] as usize * p.pixels as usize
+fn valid_rows(p: &Params, header: &Header) -> usize {
+    header.valid as usize * p.pixels as usize
 }
 
 fn moments_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, x, out, channels) = (args.words(0), args.real(1), args.out(0), p.channels as usize);
+    let (header, x, out, channels) = (args.header(HEADER), args.real(X), args.out(CHUNK_MOMENTS), p.channels as usize);
     for chunk in 0..p.chunks() {
-        let rows = p.rows(chunk, valid_rows(&p, header));
+        let rows = p.rows(chunk, valid_rows(&p, &header));
         for c in 0..channels {
             let values = || rows.clone().map(|row| x[row * channels + c].get());
-            let known = training(header) && !rows.is_empty();
+            let known = header.training && !rows.is_empty();
             let mean = if known { values().sum::<f64>() / rows.len() as f64 } else { 0.0 };
             let squares = if known { values().map(|v| (v - mean) * (v - mean)).sum() } else { 0.0 };
             out[2 * chunk * channels + c] = S::of(mean);
@@ -316,9 +332,9 @@ fn moments_reference<S: Scalar>(args: &mut Args<'_, S>) {
 /// By two passes over the chunks: mean, then squared deviations from it.
 fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, partial, running) = (args.words(0), args.real(1), args.real(2));
-    let (out, channels) = (args.out(0), p.channels as usize);
-    let valid = valid_rows(&p, header);
+    let (header, partial, running) = (args.header(HEADER), args.real(CHUNK_MOMENTS), args.real(RUNNING_STATISTICS));
+    let (out, channels) = (args.out(STATISTICS), p.channels as usize);
+    let valid = valid_rows(&p, &header);
     for c in 0..channels {
         let chunk = |chunk: usize| {
             let at = 2 * chunk * channels + c;
@@ -329,7 +345,7 @@ fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
         let count = chunks().map(|(count, ..)| count).sum::<f64>().max(1.0);
         let mean = chunks().map(|(count, mean, _)| count * mean).sum::<f64>() / count;
         let squares = chunks().map(|(count, own, squares)| squares + count * (own - mean) * (own - mean)).sum::<f64>();
-        let (mean, variance) = match training(header) {
+        let (mean, variance) = match header.training {
             true => (mean, squares / count),
             false => (running[c].get(), running[channels + c].get()),
         };
@@ -341,9 +357,9 @@ fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (x, statistics, weight, bias) = (args.real(0), args.real(1), args.real(2), args.real(3));
+    let (x, statistics, weight, bias) = (args.real(X), args.real(STATISTICS), args.real(WEIGHT), args.real(BIAS));
     let channels = p.channels as usize;
-    for (i, y) in args.out(0).iter_mut().enumerate() {
+    for (i, y) in args.out(Y).iter_mut().enumerate() {
         let c = i % channels;
         let normal = (x[i].get() - statistics[c].get()) * statistics[2 * channels + c].get();
         *y = S::of(weight[c].get() * normal + bias[c].get());
@@ -352,9 +368,9 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn running_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, before, statistics) = (args.words(0), args.real(1), args.real(2));
-    let (count, momentum) = (valid_rows(&p, header) as f64, f64::from(p.momentum));
-    for (i, after) in args.out(0).iter_mut().enumerate() {
+    let (header, before, statistics) = (args.header(HEADER), args.real(RUNNING_STATISTICS), args.real(STATISTICS));
+    let (count, momentum) = (valid_rows(&p, &header) as f64, f64::from(p.momentum));
+    for (i, after) in args.out(NEXT_RUNNING).iter_mut().enumerate() {
         // The sample's variance estimates that of what it was drawn from by dividing by M - 1; of one value there is none.
         let unbiased = if i >= p.channels as usize { count / (count - 1.0) } else { 1.0 };
         let moved = || before[i].get() + momentum * (statistics[i].get() * unbiased - before[i].get());
@@ -364,10 +380,10 @@ fn running_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn sums_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, x, dy, statistics) = (args.words(0), args.real(1), args.real(2), args.real(3));
-    let (out, channels) = (args.out(0), p.channels as usize);
+    let (header, x, dy, statistics) = (args.header(HEADER), args.real(X), args.real(DY), args.real(STATISTICS));
+    let (out, channels) = (args.out(CHUNK_SUMS), p.channels as usize);
     for chunk in 0..p.chunks() {
-        let rows = p.rows(chunk, valid_rows(&p, header));
+        let rows = p.rows(chunk, valid_rows(&p, &header));
         for c in 0..channels {
             let (mean, inverse) = (statistics[c].get(), statistics[2 * channels + c].get());
             let at = |row: usize| row * channels + c;
@@ -380,7 +396,8 @@ fn sums_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (partial, dweight, dbias, channels) = (args.real(0), args.out(0), args.out(1), p.channels as usize);
+    let (partial, dweight, dbias, channels) =
+        (args.real(CHUNK_SUMS), args.out(DWEIGHT), args.out(DBIAS), p.channels as usize);
     for c in 0..channels {
         let sum = |place: usize| (0..p.chunks()).map(|chunk| partial[(2 * chunk + place) * channels + c].get()).sum();
         dbias[c] = S::of(sum(0));
@@ -390,10 +407,11 @@ fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, x, dy, statistics) = (args.words(0), args.real(1), args.real(2), args.real(3));
-    let (weight, dweight, dbias, channels) = (args.real(4), args.real(5), args.real(6), p.channels as usize);
-    let (valid, learns) = (valid_rows(&p, header), training(header));
-    for (i, dx) in args.out(0).iter_mut().enumerate() {
+    let (header, x, dy, statistics) = (args.header(HEADER), args.real(X), args.real(DY), args.real(STATISTICS));
+    let (weight, dweight, dbias, channels) =
+        (args.real(WEIGHT), args.real(DWEIGHT), args.real(DBIAS), p.channels as usize);
+    let (valid, learns) = (valid_rows(&p, &header), header.training);
+    for (i, dx) in args.out(DX).iter_mut().enumerate() {
         let c = i % channels;
         let inverse = statistics[2 * channels + c].get();
         let normal = (x[i].get() - statistics[c].get()) * inverse;
@@ -414,9 +432,9 @@ fn task(p: &Params) -> usize {
 
 fn moments_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (header, x, channels) = (args.words(0), args.real(1), p.channels as usize);
-    let valid = if training(header) { args.valid(header) * p.pixels as usize } else { 0 };
-    let chunks = args.out(0).par_chunks_exact_mut(2 * channels).with_min_len(args.least_items());
+    let (header, x, channels) = (args.header(HEADER), args.real(X), p.channels as usize);
+    let valid = if header.training { args.valid(&header) * p.pixels as usize } else { 0 };
+    let chunks = args.out(CHUNK_MOMENTS).par_chunks_exact_mut(2 * channels).with_min_len(args.least_items());
     chunks.enumerate().for_each(|(chunk, out)| {
         let rows = p.rows(chunk, valid);
         let (mean, squares) = out.split_at_mut(channels);
@@ -443,11 +461,11 @@ fn spread(rows: &[f32], mean: &mut [f32], squares: &mut [f32]) {
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (x, statistics, weight, bias) = (args.real(0), args.real(1), args.real(2), args.real(3));
+    let (x, statistics, weight, bias) = (args.real(X), args.real(STATISTICS), args.real(WEIGHT), args.real(BIAS));
     let channels = p.channels as usize;
     let (means, inverses) = (&statistics[..channels], &statistics[2 * channels..]);
     let scale: Vec<f32> = weight.iter().zip(inverses).map(|(weight, inverse)| weight * inverse).collect();
-    let tasks = args.out(0).par_chunks_mut(task(&p)).zip(x.par_chunks(task(&p)));
+    let tasks = args.out(Y).par_chunks_mut(task(&p)).zip(x.par_chunks(task(&p)));
     tasks.with_min_len(args.least_items()).for_each(|(y, x)| normalise(x, means, &scale, bias, y));
 }
 
@@ -463,9 +481,9 @@ fn normalise(x: &[f32], means: &[f32], scale: &[f32], bias: &[f32], y: &mut [f32
 
 fn sums_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (header, x, dy, statistics) = (args.words(0), args.real(1), args.real(2), args.real(3));
-    let (valid, channels) = (args.valid(header) * p.pixels as usize, p.channels as usize);
-    let chunks = args.out(0).par_chunks_exact_mut(2 * channels).with_min_len(args.least_items());
+    let (header, x, dy, statistics) = (args.header(HEADER), args.real(X), args.real(DY), args.real(STATISTICS));
+    let (valid, channels) = (args.valid(&header) * p.pixels as usize, p.channels as usize);
+    let chunks = args.out(CHUNK_SUMS).par_chunks_exact_mut(2 * channels).with_min_len(args.least_items());
     chunks.enumerate().for_each(|(chunk, out)| {
         let rows = p.rows(chunk, valid);
         let rows = rows.start * channels..rows.end * channels;
@@ -491,11 +509,11 @@ fn add_up(x: &[f32], dy: &[f32], statistics: &[f32], plain: &mut [f32], scaled: 
 
 fn backward_input_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (header, x, dy) = (args.words(0), args.real(1), args.real(2));
+    let (header, x, dy) = (args.header(HEADER), args.real(X), args.real(DY));
     let channels = p.channels as usize;
-    let valid = args.valid(header) * p.pixels as usize * channels;
+    let valid = args.valid(&header) * p.pixels as usize * channels;
     let terms = Terms::of(&p, args);
-    let dx = args.out(0);
+    let dx = args.out(DX);
     let (learned, masked) = dx.split_at_mut(valid);
     masked.fill(0.0);
     let inputs = x.par_chunks(task(&p)).zip(dy.par_chunks(task(&p)));
@@ -513,10 +531,10 @@ struct Terms<'a> {
 
 impl<'a> Terms<'a> {
     fn of(p: &Params, args: &Args<'a, f32>) -> Terms<'a> {
-        let (header, statistics, channels) = (args.words(0), args.real(3), p.channels as usize);
-        let (weight, dweight, dbias) = (args.real(4), args.real(5), args.real(6));
+        let (header, statistics, channels) = (args.header(HEADER), args.real(STATISTICS), p.channels as usize);
+        let (weight, dweight, dbias) = (args.real(WEIGHT), args.real(DWEIGHT), args.real(DBIAS));
         let (means, inverses) = (&statistics[..channels], &statistics[2 * channels..]);
-        let share = if training(header) { 1.0 / valid_rows(p, header).max(1) as f32 } else { 0.0 };
+        let share = if header.training { 1.0 / valid_rows(p, &header).max(1) as f32 } else { 0.0 };
         let scale: Vec<f32> = weight.iter().zip(inverses).map(|(weight, inverse)| weight * inverse).collect();
         let shift = scale.iter().zip(dbias).map(|(scale, dbias)| scale * dbias * share).collect();
         let slopes = scale.iter().zip(dweight).zip(inverses);

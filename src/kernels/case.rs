@@ -36,7 +36,7 @@ pub fn also_split(mut cases: Vec<Case>, which: &[&str]) -> Vec<Case> {
     let chosen = cases.iter().filter(|case| which.iter().any(|text| case.name.contains(text)));
     let split = |case: &Case| {
         let case = case.clone();
-        Case { name: format!("{} split", case.name), op: case.op.split_at(SPLIT), ..case }
+        Case { name: format!("{} split", case.name), op: Op { most_workgroups: SPLIT, ..case.op }, ..case }
     };
     let split: Vec<Case> = chosen.map(split).collect();
     cases.extend(split);
@@ -71,7 +71,7 @@ pub struct CaseBuffer {
 /// One operation with its data and tolerance.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Kernel and shape, as `conv.forward n=2 9x7x3 ...`; unique.
+    /// Operation and shape, as `conv.forward n=2 9x7x3 ...`; unique.
     pub name: String,
     pub op: Op,
     pub buffers: Vec<CaseBuffer>,
@@ -160,6 +160,6 @@ impl CaseBuilder {
 
     /// The finished case.
     pub fn case(self, shape: impl std::fmt::Display, op: Op, tolerance: Tolerance) -> Case {
-        Case { name: format!("{} {shape}", op.kernel.name), op, buffers: self.buffers, tolerance }
+        Case { name: format!("{} {shape}", op.operation.name), op, buffers: self.buffers, tolerance }
     }
 }

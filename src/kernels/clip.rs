@@ -7,7 +7,7 @@
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use super::{Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, whole};
 use rayon::prelude::*;
 
 #[repr(C)]
@@ -22,29 +22,34 @@ pub struct Params {
 
 const SOURCE: &str = include_str!("../../shaders/clip.wgsl");
 
-/// Inputs: gradient. Outputs: `[lanes]`, lane l having the norm of every value at l, l + lanes, ...
-pub static NORMS: Kernel = Kernel {
+const GRADIENT: Operand = whole("gradient", F32);
+/// `[lanes]`, lane l having the norm of every value at l, l + lanes, ...
+const NORMS_OF_LANES: Operand = whole("norms", F32);
+/// The scale and the norm, `[2]`.
+const SCALE_AND_NORM: Operand = whole("scale", F32);
+
+/// The norm of every lane.
+pub static NORMS: Operation = Operation {
     name: "clip.norms",
-    entry: "norms",
-    reference: Reference { single: norms_reference, double: norms_reference },
-    cpu: Some(norms_cpu),
-    ..SIGNATURE
+    inputs: &[GRADIENT],
+    outputs: &[NORMS_OF_LANES],
+    params: size_of::<Params>(),
+    reference: Reference::new(norms_reference, norms_reference),
+    cpu: Cpu::new(norms_cpu),
+    gpu: &[&Variant::new("clip.norms", SOURCE, "norms", |op| {
+        Launch::of([op.params::<Params>().lanes.div_ceil(64), 1, 1])
+    })],
 };
 
-/// Inputs: `[lanes]`. Outputs: the scale and the norm, `[2]`.
-pub static SCALE: Kernel = SIGNATURE;
-
-const SIGNATURE: Kernel = Kernel {
+/// What the gradient is multiplied by, and its norm.
+pub static SCALE: Operation = Operation {
     name: "clip.scale",
-    source: SOURCE,
-    entry: "scale",
-    inputs: &[F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[NORMS_OF_LANES],
+    outputs: &[SCALE_AND_NORM],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: scale_reference, double: scale_reference },
+    reference: Reference::new(scale_reference, scale_reference),
     cpu: None,
+    gpu: &[&Variant::new("clip.scale", SOURCE, "scale", |_| Launch::of([1, 1, 1]))],
 };
 
 /// The most lanes.
@@ -59,7 +64,7 @@ pub fn lanes(count: usize) -> usize {
 pub fn norms(gradient: Tensor, norms: Tensor) -> Op {
     assert_eq!(norms.len, lanes(gradient.len), "clip.norms: norms of {} values", gradient.len);
     let params = Params { count: word(gradient.len), lanes: word(norms.len), largest: 0.0, reserved: 0 };
-    Op::new(&NORMS, params, &[gradient], &[norms], [word(norms.len.div_ceil(64)), 1, 1], 2 * gradient.len)
+    Op::new(&NORMS, params, &[(GRADIENT, gradient)], &[(NORMS_OF_LANES, norms)], 2 * gradient.len)
 }
 
 /// `scale` takes two values: the scale, and the norm.
@@ -67,7 +72,7 @@ pub fn scale(largest: f32, norms: Tensor, scale: Tensor) -> Op {
     assert_eq!(scale.len, 2, "clip.scale: scale and norm");
     assert!(largest > 0.0, "clip.scale: a largest norm of {largest}");
     let params = Params { count: 0, lanes: word(norms.len), largest, reserved: 0 };
-    Op::new(&SCALE, params, &[norms], &[scale], [1, 1, 1], 2 * norms.len)
+    Op::new(&SCALE, params, &[(NORMS_OF_LANES, norms)], &[(SCALE_AND_NORM, scale)], 2 * norms.len)
 }
 
 /// In f64, where no square of an f32 overflows.
@@ -76,8 +81,8 @@ fn norm_of<'a, S: Scalar>(values: impl Iterator<Item = &'a S>) -> f64 {
 }
 
 fn norms_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(0));
-    for (lane, norm) in args.out(0).iter_mut().enumerate() {
+    let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(GRADIENT));
+    for (lane, norm) in args.out(NORMS_OF_LANES).iter_mut().enumerate() {
         *norm = S::of(norm_of(gradient[lane..].iter().step_by(lanes)));
     }
 }
@@ -86,8 +91,8 @@ fn norms_reference<S: Scalar>(args: &mut Args<'_, S>) {
 const TASK: usize = 512;
 
 fn norms_cpu(args: &mut Args<'_, f32>) {
-    let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(0));
-    args.out(0).par_chunks_mut(TASK).enumerate().for_each(|(task, norms)| {
+    let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(GRADIENT));
+    args.out(NORMS_OF_LANES).par_chunks_mut(TASK).enumerate().for_each(|(task, norms)| {
         let mut sums = [0.0; TASK];
         for row in gradient.chunks(lanes) {
             let row = row.get(task * TASK..).unwrap_or_default();
@@ -98,11 +103,11 @@ fn norms_cpu(args: &mut Args<'_, f32>) {
 }
 
 fn scale_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (largest, norm) = (f64::from(args.params::<Params>().largest), norm_of(args.real(0).iter()));
+    let (largest, norm) = (f64::from(args.params::<Params>().largest), norm_of(args.real(NORMS_OF_LANES).iter()));
     let scale = largest / (norm + 1e-6);
     // Written so that a NaN stays one.
     let scale = if scale > 1.0 { 1.0 } else { scale };
-    args.out(0).copy_from_slice(&[S::of(scale), S::of(norm)]);
+    args.out(SCALE_AND_NORM).copy_from_slice(&[S::of(scale), S::of(norm)]);
 }
 
 pub fn cases() -> Vec<Case> {

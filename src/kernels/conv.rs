@@ -5,8 +5,11 @@
 //! With dilation d the tap is at oy*s+ky*d-pad. With G groups the weight is `[KH,KW,C/G,O]`, and filter o sees the C/G
 //! channels from floor(o/(O/G))*(C/G) on.
 
-use super::op::{linear, unit, word};
-use super::{Args, Element::F32, Kernel, Op, Reference, Scalar, Tensor, conv_blocked, conv_cpu};
+use super::op::{unit, word};
+use super::{
+    Args, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, conv_blocked,
+    conv_cpu, per_example, per_unit, whole,
+};
 
 mod cases;
 
@@ -148,139 +151,107 @@ impl Params {
 
 const SOURCE: &str = include_str!("../../shaders/conv.wgsl");
 
-/// Inputs: x, weight, bias. Outputs: y.
-pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+pub(super) const X: Operand = per_example("x", F32);
+pub(super) const WEIGHT: Operand = whole("weight", F32);
+pub(super) const BIAS: Operand = whole("bias", F32);
+pub(super) const Y: Operand = per_example("y", F32);
+pub(super) const DY: Operand = per_example("dy", F32);
+pub(super) const DX: Operand = per_example("dx", F32);
+/// Sums over the examples of a split, `[splits, K+1, O]`; row K is the bias gradient.
+pub(super) const PARTIAL: Operand = per_unit("partial", F32);
+pub(super) const DWEIGHT: Operand = whole("dweight", F32);
+pub(super) const DBIAS: Operand = whole("dbias", F32);
 
-pub(super) const FORWARD_SIGNATURE: Kernel = Kernel {
+/// y of x, weight and bias.
+pub static FORWARD: Operation = Operation {
     name: "conv.forward",
-    source: SOURCE,
-    entry: "forward",
-    inputs: &[F32, F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[X, WEIGHT, BIAS],
+    outputs: &[Y],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(conv_cpu::forward),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::prepared(conv_cpu::forward, conv_cpu::prepare_forward),
+    gpu: &[
+        &conv_blocked::FORWARD,
+        &conv_blocked::FORWARD_NARROW,
+        &Variant::new("conv.forward", SOURCE, "forward", |op| Launch::linear(op.params::<Params>().y_len(), 64)),
+    ],
 };
 
-/// Inputs: dy, weight. Outputs: dx.
-pub static BACKWARD_INPUT: Kernel = BACKWARD_INPUT_SIGNATURE;
-
-pub(super) const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
+/// The gradient with respect to x.
+pub static BACKWARD_INPUT: Operation = Operation {
     name: "conv.backward_input",
-    source: SOURCE,
-    entry: "backward_input",
-    inputs: &[F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[DY, WEIGHT],
+    outputs: &[DX],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: backward_input_reference, double: backward_input_reference },
-    cpu: Some(conv_cpu::backward_input),
+    reference: Reference::new(backward_input_reference, backward_input_reference),
+    cpu: Cpu::prepared(conv_cpu::backward_input, conv_cpu::prepare_backward_input),
+    gpu: &[
+        &conv_blocked::BACKWARD_INPUT,
+        &Variant::new("conv.backward_input", SOURCE, "backward_input", |op| {
+            Launch::linear(op.params::<Params>().x_len(), 64)
+        }),
+    ],
 };
 
-/// Inputs: x, dy. Outputs: partial `[splits, K+1, O]`, row K being the bias gradient.
-pub static BACKWARD_WEIGHT: Kernel = BACKWARD_WEIGHT_SIGNATURE;
-
-pub(super) const BACKWARD_WEIGHT_SIGNATURE: Kernel = Kernel {
+/// The gradients with respect to weight and bias, split by split.
+pub static BACKWARD_WEIGHT: Operation = Operation {
     name: "conv.backward_weight",
-    source: SOURCE,
-    entry: "backward_weight",
-    inputs: &[F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[X, DY],
+    outputs: &[PARTIAL],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: backward_weight_reference, double: backward_weight_reference },
-    cpu: Some(conv_cpu::backward_weight),
+    reference: Reference::new(backward_weight_reference, backward_weight_reference),
+    cpu: Cpu::prepared(conv_cpu::backward_weight, conv_cpu::prepare_backward_weight),
+    gpu: &[
+        &conv_blocked::BACKWARD_WEIGHT,
+        &conv_blocked::BACKWARD_WEIGHT_NARROW,
+        &Variant::new("conv.backward_weight", SOURCE, "backward_weight", |op| {
+            Launch::linear(op.params::<Params>().partial_len(), 64)
+        }),
+    ],
 };
 
-/// Inputs: partial. Outputs: dweight, dbias.
-pub static SUM_SPLITS: Kernel = Kernel {
+/// The sums of all splits.
+pub static SUM_SPLITS: Operation = Operation {
     name: "conv.sum_splits",
-    source: SOURCE,
-    entry: "sum_splits",
-    inputs: &[F32],
-    outputs: &[F32, F32],
-    textures: &[],
+    inputs: &[PARTIAL],
+    outputs: &[DWEIGHT, DBIAS],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: sum_splits_reference, double: sum_splits_reference },
-    cpu: Some(conv_cpu::sum_splits),
+    reference: Reference::new(sum_splits_reference, sum_splits_reference),
+    cpu: Cpu::new(conv_cpu::sum_splits),
+    gpu: &[&Variant::new("conv.sum_splits", SOURCE, "sum_splits", |op| {
+        let p: Params = op.params();
+        Launch::linear((p.k() + 1) * p.o as usize, 64)
+    })],
 };
-
-/// The plain kernel, whatever the shape.
-const PLAIN: bool = false;
-/// The fastest kernel that takes the shape.
-const BLOCKED: bool = true;
 
 pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
-    forward_with(BLOCKED, p, x, weight, bias, y)
+    assert_eq!((x.len, y.len), (p.x_len(), p.y_len()), "conv.forward: x, y of {p:?}");
+    assert_eq!((weight.len, bias.len), (p.k() * p.o as usize, p.o as usize), "conv.forward: weight, bias of {p:?}");
+    Op::new(&FORWARD, p, &[(X, x), (WEIGHT, weight), (BIAS, bias)], &[(Y, y)], p.flops()).in_pieces(1)
 }
 
 pub fn backward_input(p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
-    backward_input_with(BLOCKED, p, dy, weight, dx)
+    assert_eq!((dx.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_input: dx, dy of {p:?}");
+    assert_eq!(weight.len, p.k() * p.o as usize, "conv.backward_input: weight of {p:?}");
+    Op::new(&BACKWARD_INPUT, p, &[(DY, dy), (WEIGHT, weight)], &[(DX, dx)], p.flops()).in_pieces(1)
 }
 
 pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op {
-    backward_weight_with(BLOCKED, p, x, dy, partial)
-}
-
-fn forward_with(blocked: bool, p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
-    assert_eq!((x.len, y.len), (p.x_len(), p.y_len()), "conv.forward: x, y of {p:?}");
-    assert_eq!((weight.len, bias.len), (p.k() * p.o as usize, p.o as usize), "conv.forward: weight, bias of {p:?}");
-    let kernel = if blocked { conv_blocked::forward_kernel(&p) } else { None };
-    let groups = match kernel {
-        Some(_) => conv_blocked::pixel_groups(p.n, p.oh, p.ow, p.o),
-        None => linear(y.len, 64),
-    };
-    let op = Op::new(kernel.unwrap_or(&FORWARD), p, &[x, weight, bias], &[y], groups, p.flops()).in_pieces(&[1, 2], 1);
-    let op = op.prepared_by(conv_cpu::prepare_forward);
-    // The plain kernels have no constants.
-    op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::pixel_constants(&p, p.ow)))
-}
-
-fn backward_input_with(blocked: bool, p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
-    assert_eq!((dx.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_input: dx, dy of {p:?}");
-    assert_eq!(weight.len, p.k() * p.o as usize, "conv.backward_input: weight of {p:?}");
-    let kernel = if blocked { conv_blocked::backward_input_kernel(&p) } else { None };
-    let groups = match kernel {
-        Some(_) => conv_blocked::pixel_groups(p.n, p.h, p.w, p.c),
-        None => linear(dx.len, 64),
-    };
-    let kernel_or_plain = kernel.unwrap_or(&BACKWARD_INPUT);
-    let op = Op::new(kernel_or_plain, p, &[dy, weight], &[dx], groups, p.flops()).in_pieces(&[1], 1);
-    let op = op.prepared_by(conv_cpu::prepare_backward_input);
-    // The plain kernels have no constants.
-    op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::pixel_constants(&p, p.w)))
-}
-
-fn backward_weight_with(blocked: bool, p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op {
     assert_eq!((x.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_weight: x, dy of {p:?}");
     assert_eq!(partial.len, p.partial_len(), "conv.backward_weight: partial of {p:?}");
-    let kernel = if blocked { conv_blocked::backward_weight_kernel(&p) } else { None };
-    let groups = match kernel {
-        Some(kernel) => conv_blocked::tap_groups(&p, kernel),
-        None => linear(partial.len, 64),
-    };
-    let split = p.examples_per_split as usize;
-    let kernel_or_plain = kernel.unwrap_or(&BACKWARD_WEIGHT);
-    let op = Op::new(kernel_or_plain, p, &[x, dy], &[partial], groups, p.flops()).in_pieces(&[], split);
-    let op = op.summing().prepared_by(conv_cpu::prepare_backward_weight);
-    // The plain kernels have no constants.
-    op.with_constants(kernel.map_or(Vec::new(), |_| conv_blocked::tap_constants(&p)))
+    let op = Op::new(&BACKWARD_WEIGHT, p, &[(X, x), (DY, dy)], &[(PARTIAL, partial)], p.flops());
+    op.in_pieces(p.examples_per_split as usize)
 }
 
 pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
     assert_eq!(partial.len, p.partial_len(), "conv.sum_splits: partial of {p:?}");
     assert_eq!((dweight.len, dbias.len), (p.k() * p.o as usize, p.o as usize), "conv.sum_splits of {p:?}");
-    Op::new(&SUM_SPLITS, p, &[partial], &[dweight, dbias], linear((p.k() + 1) * p.o as usize, 64), partial.len)
+    Op::new(&SUM_SPLITS, p, &[(PARTIAL, partial)], &[(DWEIGHT, dweight), (DBIAS, dbias)], partial.len)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    let (x, weight, bias, y) = (args.real(X), args.real(WEIGHT), args.real(BIAS), args.out(Y));
     let (c, o, per_tap) = (p.c as usize, p.o as usize, p.group_inputs() * p.o as usize);
     let mut sums: Vec<f64> = (0..y.len()).map(|i| bias[i % o].get()).collect();
     p.for_each_tap(|at_x, at_y, tap| {
@@ -293,7 +264,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
+    let (dy, weight, dx) = (args.real(DY), args.real(WEIGHT), args.out(DX));
     let (c, o, per_tap) = (p.c as usize, p.o as usize, p.group_inputs() * p.o as usize);
     let mut sums = vec![0.0; dx.len()];
     p.for_each_tap(|at_x, at_y, tap| {
@@ -306,7 +277,7 @@ fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (x, dy, partial) = (args.real(0), args.real(1), args.out(0));
+    let (x, dy, partial) = (args.real(X), args.real(DY), args.out(PARTIAL));
     let (c, o, split_rows) = (p.c as usize, p.o as usize, p.rows() * p.examples_per_split as usize);
     let (stride, per_tap) = ((p.k() + 1) * o, p.group_inputs() * o);
     let mut sums = vec![0.0; partial.len()];
@@ -324,7 +295,7 @@ fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn sum_splits_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (partial, dweight, dbias) = (args.real(0), args.out(0), args.out(1));
+    let (partial, dweight, dbias) = (args.real(PARTIAL), args.out(DWEIGHT), args.out(DBIAS));
     let stride = (p.k() + 1) * p.o as usize;
     let sum = |i: usize| S::of(partial[i..].iter().step_by(stride).map(|v| v.get()).sum());
     let weights = dweight.len();

@@ -1,74 +1,63 @@
-//! The fast convolution kernels for common shapes; `shaders/conv_blocked.wgsl`. Same tensors, same parameters, same
-//! reference and same CPU functions as the plain ones in `conv`, which builds their operations and holds their cases.
+//! Variants of the convolution for common shapes, made for software adapters; `shaders/conv_blocked.wgsl`.
 
-use super::conv::{self, Params};
+use super::conv::{BIAS, DY, Params, WEIGHT, X};
 use super::op::linear;
-use super::{Kernel, Texture};
+use super::{Launch, Op, Texture, Variant};
 
 const SOURCE: &str = include_str!("../../shaders/conv_blocked.wgsl");
 
-/// C and O multiples of 4; none of these kernels takes dilation or groups.
-pub static FORWARD: Kernel = Kernel {
-    name: "conv_blocked.forward",
-    source: SOURCE,
-    textures: &[Texture::vectors(0), Texture::vectors(1), Texture::vectors(2)],
-    ..conv::FORWARD_SIGNATURE
+/// C and O multiples of 4; none of these variants takes dilation or groups.
+pub(super) static FORWARD: Variant = Variant {
+    textures: &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
+    fits: fits_wide,
+    ..Variant::new("conv_blocked.forward", SOURCE, "forward", launch_outputs)
 };
 
 /// O a multiple of 4, any C.
-pub static FORWARD_NARROW: Kernel = Kernel {
-    name: "conv_blocked.forward_narrow",
-    source: SOURCE,
-    entry: "forward_narrow",
-    textures: &[Texture::scalars(0), Texture::vectors(1), Texture::vectors(2)],
-    ..conv::FORWARD_SIGNATURE
+pub(super) static FORWARD_NARROW: Variant = Variant {
+    textures: &[Texture::scalars(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
+    fits: fits_narrow,
+    ..Variant::new("conv_blocked.forward_narrow", SOURCE, "forward_narrow", launch_outputs)
 };
 
 /// C and O multiples of 4.
-pub static BACKWARD_INPUT: Kernel = Kernel {
-    name: "conv_blocked.backward_input",
-    source: SOURCE,
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    ..conv::BACKWARD_INPUT_SIGNATURE
+pub(super) static BACKWARD_INPUT: Variant = Variant {
+    textures: &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
+    fits: fits_wide,
+    ..Variant::new("conv_blocked.backward_input", SOURCE, "backward_input", launch_inputs)
 };
 
 /// C and O multiples of 4.
-pub static BACKWARD_WEIGHT: Kernel = Kernel {
-    name: "conv_blocked.backward_weight",
-    source: SOURCE,
+pub(super) static BACKWARD_WEIGHT: Variant = Variant {
     workgroup: 32,
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    ..conv::BACKWARD_WEIGHT_SIGNATURE
+    textures: &[Texture::vectors(X), Texture::vectors(DY)],
+    fits: fits_wide,
+    // Five taps x four input channels.
+    ..Variant::new("conv_blocked.backward_weight", SOURCE, "backward_weight", |op| {
+        let p: Params = op.params();
+        launch_taps(&p, p.kh * (p.c / 4), 32)
+    })
 };
 
 /// O a multiple of 4, any C.
-pub static BACKWARD_WEIGHT_NARROW: Kernel = Kernel {
-    name: "conv_blocked.backward_weight_narrow",
-    source: SOURCE,
+pub(super) static BACKWARD_WEIGHT_NARROW: Variant = Variant {
     workgroup: 8,
-    entry: "backward_weight_narrow",
-    textures: &[Texture::scalars(0), Texture::vectors(1)],
-    ..conv::BACKWARD_WEIGHT_SIGNATURE
+    textures: &[Texture::scalars(X), Texture::vectors(DY)],
+    fits: fits_narrow,
+    // Two rows of five taps x one channel.
+    ..Variant::new("conv_blocked.backward_weight_narrow", SOURCE, "backward_weight_narrow", |op| {
+        let p: Params = op.params();
+        launch_taps(&p, p.kh.div_ceil(2) * p.c, 8)
+    })
 };
 
-fn fits(p: &Params) -> bool {
-    p.c.is_multiple_of(4) && fits_narrow(p)
+fn fits_wide(op: &Op) -> bool {
+    op.params::<Params>().c.is_multiple_of(4) && fits_narrow(op)
 }
 
-fn fits_narrow(p: &Params) -> bool {
+fn fits_narrow(op: &Op) -> bool {
+    let p: Params = op.params();
     p.o.is_multiple_of(4) && p.is_plain()
-}
-
-pub(super) fn forward_kernel(p: &Params) -> Option<&'static Kernel> {
-    if fits(p) { Some(&FORWARD) } else { fits_narrow(p).then_some(&FORWARD_NARROW) }
-}
-
-pub(super) fn backward_input_kernel(p: &Params) -> Option<&'static Kernel> {
-    fits(p).then_some(&BACKWARD_INPUT)
-}
-
-pub(super) fn backward_weight_kernel(p: &Params) -> Option<&'static Kernel> {
-    if fits(p) { Some(&BACKWARD_WEIGHT) } else { fits_narrow(p).then_some(&BACKWARD_WEIGHT_NARROW) }
 }
 
 /// Pixels side by side that a block has, at most: as the shader's `MOST`.
@@ -79,26 +68,30 @@ fn pixels(width: u32) -> u32 {
     width.div_ceil(width.div_ceil(MOST))
 }
 
-/// What the shader is compiled for, where blocks of pixels go along rows of `width`.
-pub(super) fn pixel_constants(p: &Params, width: u32) -> Vec<(&'static str, u32)> {
-    vec![("UNIT_STRIDE", u32::from(p.stride == [1, 1])), ("PIXELS", pixels(width))]
+fn launch_outputs(op: &Op) -> Launch {
+    let p: Params = op.params();
+    launch_pixels(&p, p.oh, p.ow, p.o)
 }
 
-/// What the shader is compiled for, where blocks are of taps.
-pub(super) fn tap_constants(p: &Params) -> Vec<(&'static str, u32)> {
-    vec![("UNIT_STRIDE", u32::from(p.stride == [1, 1]))]
+fn launch_inputs(op: &Op) -> Launch {
+    let p: Params = op.params();
+    launch_pixels(&p, p.h, p.w, p.c)
 }
 
 /// Blocks of pixels x eight channels over `[n, height, width, channels]`.
-pub(super) fn pixel_groups(n: u32, height: u32, width: u32, channels: u32) -> [u32; 3] {
-    let [x, y, _] = linear(n as usize * height as usize * width.div_ceil(pixels(width)) as usize, 64);
-    [x, y, channels.div_ceil(8)]
+fn launch_pixels(p: &Params, height: u32, width: u32, channels: u32) -> Launch {
+    let pixels = pixels(width);
+    let [x, y, _] = linear(p.n as usize * height as usize * width.div_ceil(pixels) as usize, 64);
+    Launch::of([x, y, channels.div_ceil(8)]).with(vec![unit_stride(p), ("PIXELS", pixels)])
 }
 
-/// Five taps x four input channels, or two rows of five taps x one channel, and one more for the bias, in every split.
-pub(super) fn tap_groups(p: &Params, kernel: &'static Kernel) -> [u32; 3] {
-    let blocks = if kernel.name == BACKWARD_WEIGHT.name { p.kh * (p.c / 4) } else { p.kh.div_ceil(2) * p.c };
+/// `blocks` of five taps of a row, and one more for the bias, in every split x eight filters.
+fn launch_taps(p: &Params, blocks: u32, workgroup: u32) -> Launch {
     let invocations = (p.kw.div_ceil(5) * blocks + 1) as usize * p.splits();
-    let [x, y, _] = linear(invocations, kernel.workgroup);
-    [x, y, p.o.div_ceil(8)]
+    let [x, y, _] = linear(invocations, workgroup);
+    Launch::of([x, y, p.o.div_ceil(8)]).with(vec![unit_stride(p)])
+}
+
+fn unit_stride(p: &Params) -> (&'static str, u32) {
+    ("UNIT_STRIDE", u32::from(p.stride == [1, 1]))
 }

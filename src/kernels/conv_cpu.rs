@@ -5,9 +5,10 @@
 //! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
 //! results are the same bits whatever the number of threads.
 
+use super::conv::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, Params, WEIGHT, X, Y};
 use super::conv_sparse::{self, Frame};
 use super::product::{product, product_columns, row_major, transposed};
-use super::{Args, Prepared, conv::Params, conv_depthwise, conv_direct, conv_grouped};
+use super::{Args, Prepared, conv_depthwise, conv_direct, conv_grouped};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -103,15 +104,15 @@ pub(super) fn prepare_forward(args: &Args<'_, f32>, prepared: &mut Prepared) {
     let p: Params = args.params();
     let packed = prepared.get_or_insert_with(Vec::new);
     if conv_direct::takes(&p) {
-        conv_direct::pack(args.real(1), p.o as usize, packed);
+        conv_direct::pack(args.real(WEIGHT), p.o as usize, packed);
     } else if let Some(merged) = conv_grouped::merged(&p) {
-        conv_grouped::merge(&p, &merged, args.real(1), packed);
+        conv_grouped::merge(&p, &merged, args.real(WEIGHT), packed);
     }
 }
 
 pub(super) fn forward(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    let (x, weight, bias, y) = (args.real(X), args.real(WEIGHT), args.real(BIAS), args.out(Y));
     let o = p.o as usize;
     let examples = y.par_chunks_exact_mut(p.rows() * o).zip(x.par_chunks_exact(p.example_in()));
     let examples = examples.with_min_len(args.least_items());
@@ -160,7 +161,7 @@ struct Backward {
 }
 
 pub(super) fn prepare_backward_input(args: &Args<'_, f32>, prepared: &mut Prepared) {
-    let (p, weight) = (args.params::<Params>(), args.real(1));
+    let (p, weight) = (args.params::<Params>(), args.real(WEIGHT));
     let ways = prepared.get_or_insert_with(|| Backward {
         sparse: Frame::new(&p),
         filters: Vec::new(),
@@ -182,7 +183,7 @@ pub(super) fn prepare_backward_input(args: &Args<'_, f32>, prepared: &mut Prepar
 
 pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
+    let (dy, weight, dx) = (args.real(DY), args.real(WEIGHT), args.out(DX));
     let examples = dx.par_chunks_exact_mut(p.example_in()).zip(dy.par_chunks_exact(p.rows() * p.o as usize));
     let Backward { sparse, filters, finite, direct, merged, packed } = args.prepared.get();
     examples.with_min_len(args.least_items()).for_each(|(dx, dy)| match (sparse, direct) {
@@ -222,7 +223,7 @@ pub(super) fn prepare_backward_weight(args: &Args<'_, f32>, prepared: &mut Prepa
 
 pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (x, dy, partial) = (args.real(0), args.real(1), args.out(0));
+    let (x, dy, partial) = (args.real(X), args.real(DY), args.out(PARTIAL));
     let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
     let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
     let sparse: &Option<Frame> = args.prepared.get();
@@ -313,7 +314,7 @@ fn add_rows(rows: &[f32], sums: &mut [f32]) {
 
 pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (partial, dweight, dbias) = (args.real(0), args.out(0), args.out(1));
+    let (partial, dweight, dbias) = (args.real(PARTIAL), args.out(DWEIGHT), args.out(DBIAS));
     let (split, biases) = ((p.k() + 1) * p.o as usize, dweight.len());
     dweight.par_chunks_mut(SUMS).enumerate().for_each(|(i, sums)| add_splits(&partial[i * SUMS..], split, sums));
     add_splits(&partial[biases..], split, dbias);
@@ -338,36 +339,33 @@ fn add_all(values: &[f32], sums: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kernel, Prepare, Slot, SlotMut, conv};
+    use super::super::{Operation, Slot, SlotMut, conv};
     use super::*;
 
     /// Both backward passes of one example, most of whose dy is zero, by `function`: which of their results are NaN.
-    fn nans(x: &[f32], weight: &[f32], function: fn(&Kernel) -> fn(&mut Args<'_, f32>)) -> [Vec<bool>; 2] {
+    fn nans(x: &[f32], weight: &[f32], function: fn(&Operation) -> fn(&mut Args<'_, f32>)) -> [Vec<bool>; 2] {
         let p = Params::new([1, 4, 4, 8], 8, [3, 3], [1, 1], [1, 1]);
         let dy: Vec<f32> = (0..128).map(|i| if i % 9 == 0 { 1.0 } else { 0.0 }).collect();
-        let run = |kernel: &Kernel, prepare: Prepare<f32>, first: &[f32], second: &[f32], len: usize| {
+        let run = |operation: &'static Operation, first: &[f32], second: &[f32], len: usize| {
             let (mut out, mut prepared) = (vec![0.0; len], Prepared::default());
             let inputs = vec![Slot::Real(first), Slot::Real(second)];
-            let mut args = Args::new(bytemuck::bytes_of(&p), inputs, vec![SlotMut::Real(&mut out)]);
-            prepare(&args, &mut prepared);
+            let mut args = Args::new(operation, bytemuck::bytes_of(&p), inputs, vec![SlotMut::Real(&mut out)]);
+            operation.cpu.and_then(|cpu| cpu.prepare).expect("it prepares")(&args, &mut prepared);
             args.prepared = &prepared;
-            function(kernel)(&mut args);
+            function(operation)(&mut args);
             out.iter().map(|v| v.is_nan()).collect()
         };
-        [
-            run(&conv::BACKWARD_INPUT, prepare_backward_input, &dy, weight, 128),
-            run(&conv::BACKWARD_WEIGHT, prepare_backward_weight, x, &dy, p.partial_len()),
-        ]
+        [run(&conv::BACKWARD_INPUT, &dy, weight, 128), run(&conv::BACKWARD_WEIGHT, x, &dy, p.partial_len())]
     }
 
     #[test]
     fn zero_gradients_do_not_hide_an_infinity() {
         let (mut x, mut weight) = (vec![1.0; 128], vec![1.0; 576]);
         (x[50], weight[100]) = (f32::INFINITY, f32::NEG_INFINITY);
-        let truth = nans(&x, &weight, |kernel| kernel.reference.single);
+        let truth = nans(&x, &weight, |operation| operation.reference.single);
         assert!(truth.iter().all(|nans| nans.contains(&true)));
         // Where the reference has a NaN; the direct way may have more, as it multiplies padding too.
-        let fast = nans(&x, &weight, |kernel| kernel.cpu.expect("a fast function"));
+        let fast = nans(&x, &weight, |operation| operation.cpu.expect("a fast function").run);
         for (truth, fast) in truth.iter().flatten().zip(fast.iter().flatten()) {
             assert!(*fast || !*truth);
         }
@@ -380,26 +378,26 @@ mod tests {
         let (values, weight, bias) = (vec![1.0; 160], vec![0.5; p.k() * 8], vec![0.0; 8]);
         let mut spoiled = values.clone();
         spoiled[83] = f32::INFINITY;
-        let run = |kernel: &Kernel, prepare: Prepare<f32>, first: &[f32], more: &[&[f32]], len: usize| {
-            [kernel.reference.single, kernel.cpu.expect("a fast function")].map(|function| {
+        let run = |operation: &'static Operation, first: &[f32], more: &[&[f32]], len: usize| {
+            [operation.reference.single, operation.cpu.expect("a fast function").run].map(|function| {
                 let (mut out, mut prepared) = (vec![0.0; len], Prepared::default());
                 let inputs = [&[first], more].concat().into_iter().map(Slot::Real).collect();
-                let mut args = Args::new(bytemuck::bytes_of(&p), inputs, vec![SlotMut::Real(&mut out)]);
-                prepare(&args, &mut prepared);
+                let mut args = Args::new(operation, bytemuck::bytes_of(&p), inputs, vec![SlotMut::Real(&mut out)]);
+                operation.cpu.and_then(|cpu| cpu.prepare).expect("it prepares")(&args, &mut prepared);
                 args.prepared = &prepared;
                 function(&mut args);
                 out
             })
         };
         for x in [&values, &spoiled] {
-            let [truth, fast] = run(&conv::FORWARD, prepare_forward, x, &[&weight, &bias], 160);
+            let [truth, fast] = run(&conv::FORWARD, x, &[&weight, &bias], 160);
             assert_eq!(truth, fast);
-            let [truth, fast] = run(&conv::BACKWARD_INPUT, prepare_backward_input, x, &[&weight], 160);
+            let [truth, fast] = run(&conv::BACKWARD_INPUT, x, &[&weight], 160);
             assert_eq!(truth, fast);
-            let [truth, fast] = run(&conv::BACKWARD_WEIGHT, prepare_backward_weight, x, &[&values], p.partial_len());
+            let [truth, fast] = run(&conv::BACKWARD_WEIGHT, x, &[&values], p.partial_len());
             assert_eq!(truth, fast);
         }
-        let [truth, _] = run(&conv::FORWARD, prepare_forward, &spoiled, &[&weight, &bias], 160);
+        let [truth, _] = run(&conv::FORWARD, &spoiled, &[&weight, &bias], 160);
         assert!(truth.iter().any(|v| v.is_infinite()) && truth.iter().any(|v| v.is_finite()));
     }
 }

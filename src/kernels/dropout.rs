@@ -9,11 +9,11 @@
 
 use super::batch::{Header, pcg3d};
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{decimal, linear, word};
+use super::op::{decimal, word};
 use super::{
-    Args, Case,
+    Args, Case, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -50,40 +50,43 @@ impl Params {
         Params { scale: 1.0, evaluation: rate, ..self }
     }
 
-    fn drops(&self, header: &[u32], i: usize) -> bool {
-        pcg3d([header[2] ^ self.stream, header[0], i as u32])[0] >> 8 < self.threshold
+    fn drops(&self, header: &Header, i: usize) -> bool {
+        pcg3d([header.seed ^ self.stream, header.step, i as u32])[0] >> 8 < self.threshold
     }
 }
 
-/// Inputs: header, x (or dy). Outputs: y (or dx).
-pub static APPLY: Kernel = Kernel {
+const HEADER: Operand = whole("header", U32);
+const X: Operand = per_example("x", F32);
+const Y: Operand = per_example("y", F32);
+
+/// y of x forward, dx of dy backward.
+pub static APPLY: Operation = Operation {
     name: "dropout.apply",
-    source: include_str!("../../shaders/dropout.wgsl"),
-    entry: "apply",
-    inputs: &[U32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[HEADER, X],
+    outputs: &[Y],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: reference, double: reference },
-    cpu: Some(cpu),
+    reference: Reference::new(reference, reference),
+    cpu: Cpu::new(cpu),
+    gpu: &[&Variant::new("dropout.apply", include_str!("../../shaders/dropout.wgsl"), "apply", |op| {
+        Launch::linear(op.params::<Params>().count as usize, 64)
+    })],
 };
 
 /// The values forward, or their gradient backward: with the same `params` the same places are dropped.
 pub fn apply(params: Params, header: Tensor, x: Tensor, y: Tensor) -> Op {
     let count = params.count as usize;
     assert_eq!((header.len, x.len, y.len), (Header::LEN, count, count), "dropout.apply: header, x, y");
-    Op::new(&APPLY, params, &[header, x], &[y], linear(count, 64), count).in_pieces(&[0], 1)
+    Op::new(&APPLY, params, &[(HEADER, header), (X, x)], &[(Y, y)], count).in_pieces(1)
 }
 
 fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, x) = (args.words(0), args.real(1));
-    for (i, y) in args.out(0).iter_mut().enumerate() {
-        *y = match header[3] {
-            0 => S::of(x[i].get() * f64::from(p.evaluation)),
-            _ if p.drops(header, i) => S::of(0.0),
-            _ => S::of(x[i].get() * f64::from(p.scale)),
+    let (header, x) = (args.header(HEADER), args.real(X));
+    for (i, y) in args.out(Y).iter_mut().enumerate() {
+        *y = match header.training {
+            false => S::of(x[i].get() * f64::from(p.evaluation)),
+            true if p.drops(&header, i) => S::of(0.0),
+            true => S::of(x[i].get() * f64::from(p.scale)),
         };
     }
 }
@@ -93,19 +96,19 @@ const CHUNK: usize = 4096;
 
 fn cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (header, x) = (args.words(0), args.real(1));
+    let (header, x) = (args.header(HEADER), args.real(X));
     let first = args.offset(x.len());
-    let chunks = args.out(0).par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
-    chunks.with_min_len(args.least_items()).for_each(|(i, (y, x))| match header[3] {
-        0 if p.evaluation == 1.0 => y.copy_from_slice(x),
-        0 => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * p.evaluation),
-        _ => thin(&p, header, first + i * CHUNK, x, y),
+    let chunks = args.out(Y).par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
+    chunks.with_min_len(args.least_items()).for_each(|(i, (y, x))| match header.training {
+        false if p.evaluation == 1.0 => y.copy_from_slice(x),
+        false => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * p.evaluation),
+        true => thin(&p, &header, first + i * CHUNK, x, y),
     });
 }
 
 /// The values from place `first` on.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
-fn thin(p: &Params, header: &[u32], first: usize, x: &[f32], y: &mut [f32]) {
+fn thin(p: &Params, header: &Header, first: usize, x: &[f32], y: &mut [f32]) {
     for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
         // A mask instead of a branch, which nothing could predict.
         let mask = u32::from(p.drops(header, first + i)).wrapping_sub(1);
@@ -146,7 +149,7 @@ mod tests {
     const COUNT: usize = 50_000;
 
     fn dropped(rate: f32, layer: usize, step: u32, seed: u32) -> Vec<bool> {
-        let header = Header { step, seed, training: true, ..Header::evaluation(1) }.words();
+        let header = Header { step, seed, training: true, ..Header::evaluation(1) };
         let p = Params::new(COUNT, rate, layer);
         (0..COUNT).map(|i| p.drops(&header, i)).collect()
     }
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn what_stays_keeps_the_mean() {
         let p = Params::new(COUNT, 0.75, 1);
-        let header = Header { training: true, ..Header::evaluation(1) }.words();
+        let header = Header { training: true, ..Header::evaluation(1) };
         let mut y = vec![0.0; COUNT];
         thin(&p, &header, 0, &vec![1.0; COUNT], &mut y);
         let mean = y.iter().map(|v| f64::from(*v)).sum::<f64>() / COUNT as f64;

@@ -7,12 +7,12 @@
 
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
+use super::op::word;
 use super::optimizer::BLOCK;
 use super::{
-    Args, Case,
+    Args, Case, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor, Texture,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
 };
 use rayon::prelude::*;
 
@@ -26,18 +26,25 @@ pub struct Params {
     pub reserved: u32,
 }
 
-/// Inputs: header, a, w'. Outputs: a'.
-pub static AVERAGE: Kernel = Kernel {
+const HEADER: Operand = whole("header", U32);
+const BEFORE: Operand = whole("before", F32);
+const WEIGHTS: Operand = whole("weights", F32);
+const AFTER: Operand = whole("after", F32);
+
+/// a', of a and w'.
+pub static AVERAGE: Operation = Operation {
     name: "ema.average",
-    source: include_str!("../../shaders/ema.wgsl"),
-    entry: "average",
-    inputs: &[U32, F32, F32],
-    outputs: &[F32],
-    textures: &[Texture::vectors(1), Texture::vectors(2)],
+    inputs: &[HEADER, BEFORE, WEIGHTS],
+    outputs: &[AFTER],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: reference, double: reference },
-    cpu: Some(cpu),
+    reference: Reference::new(reference, reference),
+    cpu: Cpu::new(cpu),
+    gpu: &[&Variant {
+        textures: &[Texture::vectors(BEFORE), Texture::vectors(WEIGHTS)],
+        ..Variant::new("ema.average", include_str!("../../shaders/ema.wgsl"), "average", |op| {
+            Launch::linear(op.params::<Params>().count as usize / 4, 64)
+        })
+    }],
 };
 
 /// `after` becomes the average of `before` and `w`, the parameters after the step's update.
@@ -47,7 +54,8 @@ pub fn average(decay: f64, header: Tensor, before: Tensor, w: Tensor, after: Ten
     assert_eq!((header.len, before.len, after.len), (Header::LEN, count, count), "ema.average: header, averages");
     assert!(count.is_multiple_of(BLOCK), "ema.average: {count} values");
     let params = Params { count: word(count), decay: decay as f32, rest: (1.0 - decay) as f32, reserved: 0 };
-    Op::new(&AVERAGE, params, &[header, before, w], &[after], linear(count / 4, 64), 3 * count)
+    let inputs = [(HEADER, header), (BEFORE, before), (WEIGHTS, w)];
+    Op::new(&AVERAGE, params, &inputs, &[(AFTER, after)], 3 * count)
 }
 
 /// The share of the new weights, 1 - d, after update `t`, counted from 0.
@@ -56,20 +64,20 @@ fn share(rest: f32, t: u32) -> f64 {
 }
 
 fn reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let rest = share(args.params::<Params>().rest, args.words(0)[0]);
-    let (before, w) = (args.real(1), args.real(2));
-    for ((after, before), w) in args.out(0).iter_mut().zip(before).zip(w) {
+    let rest = share(args.params::<Params>().rest, args.header(HEADER).step);
+    let (before, w) = (args.real(BEFORE), args.real(WEIGHTS));
+    for ((after, before), w) in args.out(AFTER).iter_mut().zip(before).zip(w) {
         *after = S::of((1.0 - rest) * before.get() + rest * w.get());
     }
 }
 
 fn cpu(args: &mut Args<'_, f32>) {
     const TASK: usize = 64 * BLOCK;
-    let rest = share(args.params::<Params>().rest, args.words(0)[0]);
+    let rest = share(args.params::<Params>().rest, args.header(HEADER).step);
     // Where d is near 1, its rounding would be another window.
     let (small, keep, rest) = (rest < 0.5, (1.0 - rest) as f32, rest as f32);
-    let (before, w) = (args.real(1).par_chunks(TASK), args.real(2).par_chunks(TASK));
-    args.out(0).par_chunks_mut(TASK).zip(before).zip(w).for_each(|((after, before), w)| {
+    let (before, w) = (args.real(BEFORE).par_chunks(TASK), args.real(WEIGHTS).par_chunks(TASK));
+    args.out(AFTER).par_chunks_mut(TASK).zip(before).zip(w).for_each(|((after, before), w)| {
         for ((after, before), w) in after.iter_mut().zip(before).zip(w) {
             *after = if small { before + rest * (w - before) } else { keep * before + rest * w };
         }

@@ -5,7 +5,7 @@
 //! [`ERASED`], which is mid-grey.
 
 use super::Scalar;
-use super::batch::{Params, pcg3d};
+use super::batch::{Header, Params, pcg3d};
 use std::ops::Range;
 
 /// The share of the example that is lost, at least and at most: as in the paper's experiments.
@@ -42,11 +42,11 @@ pub(super) struct Hole {
 
 impl Hole {
     /// Of example `n` in this step; none in evaluation.
-    pub fn of(p: &Params, header: &[u32], n: usize) -> Option<Hole> {
-        if header[3] == 0 {
+    pub fn of(p: &Params, header: &Header, n: usize) -> Option<Hole> {
+        if !header.training {
             return None;
         }
-        let [first, second] = STREAMS.map(|stream| pcg3d([header[2] ^ stream, header[0], n as u32]));
+        let [first, second] = STREAMS.map(|stream| pcg3d([header.seed ^ stream, header.step, n as u32]));
         if first[0] >> 8 >= p.limits.erase {
             return None;
         }
@@ -82,7 +82,6 @@ fn flip([a, b]: [u32; 2]) -> [u32; 2] {
 #[cfg(test)]
 mod tests {
     use super::super::augmentation::Limits;
-    use super::super::batch::Header;
     use super::*;
 
     const DRAWS: usize = 20_000;
@@ -90,7 +89,7 @@ mod tests {
     fn holes(size: [u32; 2], share: f64, training: bool) -> (Params, Vec<Hole>) {
         let erase = (share * f64::from(Limits::ALL)) as u32;
         let p = Params::new([1, size[0], size[1], 1], size, 1, Limits { erase, ..Limits::default() });
-        let header = Header { step: 6, seed: 2, training, ..Header::evaluation(DRAWS as u32) }.words();
+        let header = Header { step: 6, seed: 2, training, ..Header::evaluation(DRAWS as u32) };
         let holes = (0..DRAWS).filter_map(|n| Hole::of(&p, &header, n)).collect();
         (p, holes)
     }

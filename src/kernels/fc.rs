@@ -3,7 +3,10 @@
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
 use super::product::{product_tasks, row_major, transposed};
-use super::{Args, Case, Element::F32, Kernel, Op, Prepared, Reference, Scalar, Tensor, Texture};
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Prepared, Reference, Scalar, Tensor, Texture,
+    Variant, per_example, whole,
+};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -30,11 +33,6 @@ impl Params {
         assert_eq!((x.len, y.len, weight.len), (n * k, n * o, k * o), "{name}: x, y, weight of {self:?}");
     }
 
-    /// Whether the kernels that read four values at a time take this shape.
-    fn fits(&self) -> bool {
-        self.k.is_multiple_of(4) && self.o.is_multiple_of(4)
-    }
-
     /// Whether the processor goes example by example: the weights are few enough to be read again and again.
     fn is_small(&self) -> bool {
         self.k as usize * self.o as usize <= SMALL
@@ -50,112 +48,119 @@ const SMALL: usize = 8192;
 
 const SOURCE: &str = include_str!("../../shaders/fc.wgsl");
 
-/// Inputs: x, weight, bias. Outputs: y.
-pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+const X: Operand = per_example("x", F32);
+const WEIGHT: Operand = whole("weight", F32);
+const BIAS: Operand = whole("bias", F32);
+const Y: Operand = per_example("y", F32);
+const DY: Operand = per_example("dy", F32);
+const DX: Operand = per_example("dx", F32);
+const DWEIGHT: Operand = whole("dweight", F32);
+const DBIAS: Operand = whole("dbias", F32);
 
-/// The same for K and O multiples of 4.
-pub static FORWARD_VEC4: Kernel = Kernel {
-    name: "fc.forward_vec4",
-    entry: "forward_vec4",
-    textures: &[Texture::vectors(0), Texture::vectors(1), Texture::vectors(2)],
-    workgroup: 16,
-    ..FORWARD_SIGNATURE
-};
-
-const FORWARD_SIGNATURE: Kernel = Kernel {
+/// y = x*weight + bias.
+pub static FORWARD: Operation = Operation {
     name: "fc.forward",
-    source: SOURCE,
-    entry: "forward",
-    inputs: &[F32, F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[X, WEIGHT, BIAS],
+    outputs: &[Y],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(forward_cpu),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::prepared(forward_cpu, prepare),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
+            workgroup: 16,
+            fits: fits_vec4,
+            ..Variant::new("fc.forward_vec4", SOURCE, "forward_vec4", |op| {
+                let p: Params = op.params();
+                Launch::of([(p.o / 4).div_ceil(16), p.n.div_ceil(4), 1])
+            })
+        },
+        &Variant::new("fc.forward", SOURCE, "forward", |op| {
+            let p: Params = op.params();
+            Launch::of([p.o.div_ceil(64), p.n.div_ceil(4), 1])
+        }),
+    ],
 };
 
-/// Inputs: dy, weight. Outputs: dx.
-pub static BACKWARD_INPUT: Kernel = BACKWARD_INPUT_SIGNATURE;
-
-/// The same for K and O multiples of 4.
-pub static BACKWARD_INPUT_VEC4: Kernel = Kernel {
-    name: "fc.backward_input_vec4",
-    entry: "backward_input_vec4",
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    ..BACKWARD_INPUT_SIGNATURE
-};
-
-const BACKWARD_INPUT_SIGNATURE: Kernel = Kernel {
+/// The gradient with respect to x.
+pub static BACKWARD_INPUT: Operation = Operation {
     name: "fc.backward_input",
-    source: SOURCE,
-    entry: "backward_input",
-    inputs: &[F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[DY, WEIGHT],
+    outputs: &[DX],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: backward_input_reference, double: backward_input_reference },
-    cpu: Some(backward_input_cpu),
+    reference: Reference::new(backward_input_reference, backward_input_reference),
+    cpu: Cpu::prepared(backward_input_cpu, prepare),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
+            fits: fits_vec4,
+            ..Variant::new("fc.backward_input_vec4", SOURCE, "backward_input_vec4", |op| {
+                let p: Params = op.params();
+                Launch::of([(p.k / 4).div_ceil(64), p.n.div_ceil(4), 1])
+            })
+        },
+        &Variant::new("fc.backward_input", SOURCE, "backward_input", |op| {
+            let p: Params = op.params();
+            Launch::of([p.k.div_ceil(64), p.n.div_ceil(4), 1])
+        }),
+    ],
 };
 
-/// Inputs: x, dy. Outputs: dweight, dbias.
-pub static BACKWARD_WEIGHT: Kernel = BACKWARD_WEIGHT_SIGNATURE;
-
-/// The same for K and O multiples of 4.
-pub static BACKWARD_WEIGHT_VEC4: Kernel = Kernel {
-    name: "fc.backward_weight_vec4",
-    entry: "backward_weight_vec4",
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    ..BACKWARD_WEIGHT_SIGNATURE
-};
-
-const BACKWARD_WEIGHT_SIGNATURE: Kernel = Kernel {
+/// The gradients with respect to weight and bias, which is one more column.
+pub static BACKWARD_WEIGHT: Operation = Operation {
     name: "fc.backward_weight",
-    source: SOURCE,
-    entry: "backward_weight",
-    inputs: &[F32, F32],
-    outputs: &[F32, F32],
-    textures: &[],
+    inputs: &[X, DY],
+    outputs: &[DWEIGHT, DBIAS],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: backward_weight_reference, double: backward_weight_reference },
-    cpu: Some(backward_weight_cpu),
+    reference: Reference::new(backward_weight_reference, backward_weight_reference),
+    cpu: Cpu::new(backward_weight_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X), Texture::vectors(DY)],
+            fits: fits_vec4,
+            ..Variant::new("fc.backward_weight_vec4", SOURCE, "backward_weight_vec4", |op| {
+                let p: Params = op.params();
+                Launch::of([(p.k / 4 + 1).div_ceil(64), p.o.div_ceil(8), 1])
+            })
+        },
+        &Variant::new("fc.backward_weight", SOURCE, "backward_weight", |op| {
+            let p: Params = op.params();
+            Launch::of([(p.k + 1).div_ceil(64), p.o.div_ceil(4), 1])
+        }),
+    ],
 };
+
+fn fits_vec4(op: &Op) -> bool {
+    let p: Params = op.params();
+    p.k.is_multiple_of(4) && p.o.is_multiple_of(4)
+}
 
 pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {
     p.assert_shapes("fc.forward", x, y, weight);
     assert_eq!(bias.len, p.o as usize, "fc.forward: bias of {p:?}");
-    let (kernel, columns) = if p.fits() { (&FORWARD_VEC4, p.o / 4) } else { (&FORWARD, p.o) };
-    let groups = [columns.div_ceil(kernel.workgroup), p.n.div_ceil(4), 1];
-    by_example(p, &[1, 2], Op::new(kernel, p, &[x, weight, bias], &[y], groups, p.flops()))
+    by_example(p, Op::new(&FORWARD, p, &[(X, x), (WEIGHT, weight), (BIAS, bias)], &[(Y, y)], p.flops()))
 }
 
 pub fn backward_input(p: Params, dy: Tensor, weight: Tensor, dx: Tensor) -> Op {
     p.assert_shapes("fc.backward_input", dx, dy, weight);
-    let (kernel, columns) = if p.fits() { (&BACKWARD_INPUT_VEC4, p.k / 4) } else { (&BACKWARD_INPUT, p.k) };
-    let groups = [columns.div_ceil(kernel.workgroup), p.n.div_ceil(4), 1];
-    by_example(p, &[1], Op::new(kernel, p, &[dy, weight], &[dx], groups, p.flops()))
+    by_example(p, Op::new(&BACKWARD_INPUT, p, &[(DY, dy), (WEIGHT, weight)], &[(DX, dx)], p.flops()))
 }
 
-fn by_example(p: Params, whole: &'static [usize], op: Op) -> Op {
-    if p.is_small() { op.in_pieces(whole, 1).prepared_by(prepare) } else { op }
+fn by_example(p: Params, op: Op) -> Op {
+    if p.is_small() { op.in_pieces(1) } else { op }
 }
 
 pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
     p.assert_shapes("fc.backward_weight", x, dy, dweight);
     assert_eq!(dbias.len, p.o as usize, "fc.backward_weight: dbias of {p:?}");
-    // One more column for the bias.
-    let (kernel, columns, outputs) =
-        if p.fits() { (&BACKWARD_WEIGHT_VEC4, p.k / 4, 8) } else { (&BACKWARD_WEIGHT, p.k, 4) };
-    let groups = [(columns + 1).div_ceil(kernel.workgroup), p.o.div_ceil(outputs), 1];
-    Op::new(kernel, p, &[x, dy], &[dweight, dbias], groups, p.flops())
+    let outputs = [(DWEIGHT, dweight), (DBIAS, dbias)];
+    Op::new(&BACKWARD_WEIGHT, p, &[(X, x), (DY, dy)], &outputs, p.flops())
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let [_, k, o] = args.params::<Params>().sizes();
-    let (x, weight, bias) = (args.real(0), args.real(1), args.real(2));
-    for (i, y) in args.out(0).iter_mut().enumerate() {
+    let (x, weight, bias) = (args.real(X), args.real(WEIGHT), args.real(BIAS));
+    for (i, y) in args.out(Y).iter_mut().enumerate() {
         let (n, o_at) = (i / o, i % o);
         let sum: f64 = (0..k).map(|j| x[n * k + j].get() * weight[j * o + o_at].get()).sum();
         *y = S::of(sum + bias[o_at].get());
@@ -164,8 +169,8 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let [_, k, o] = args.params::<Params>().sizes();
-    let (dy, weight) = (args.real(0), args.real(1));
-    for (i, dx) in args.out(0).iter_mut().enumerate() {
+    let (dy, weight) = (args.real(DY), args.real(WEIGHT));
+    for (i, dx) in args.out(DX).iter_mut().enumerate() {
         let (n, k_at) = (i / k, i % k);
         *dx = S::of((0..o).map(|j| dy[n * o + j].get() * weight[k_at * o + j].get()).sum());
     }
@@ -173,12 +178,12 @@ fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let [n, k, o] = args.params::<Params>().sizes();
-    let (x, dy) = (args.real(0), args.real(1));
-    for (i, dweight) in args.out(0).iter_mut().enumerate() {
+    let (x, dy) = (args.real(X), args.real(DY));
+    for (i, dweight) in args.out(DWEIGHT).iter_mut().enumerate() {
         let (k_at, o_at) = (i / o, i % o);
         *dweight = S::of((0..n).map(|j| x[j * k + k_at].get() * dy[j * o + o_at].get()).sum());
     }
-    for (i, dbias) in args.out(1).iter_mut().enumerate() {
+    for (i, dbias) in args.out(DBIAS).iter_mut().enumerate() {
         *dbias = S::of((0..n).map(|j| dy[j * o + i].get()).sum());
     }
 }
@@ -188,13 +193,13 @@ fn prepare(args: &Args<'_, f32>, prepared: &mut Prepared) {
     let [_, k, o] = args.params::<Params>().sizes();
     let rows: &mut Vec<f32> = prepared.get_or_insert_with(|| vec![0.0; k * o]);
     for (output, row) in rows.chunks_exact_mut(k).enumerate() {
-        row.iter_mut().zip(args.real(1)[output..].iter().step_by(o)).for_each(|(to, from)| *to = *from);
+        row.iter_mut().zip(args.real(WEIGHT)[output..].iter().step_by(o)).for_each(|(to, from)| *to = *from);
     }
 }
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (x, weight, bias, y) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    let (x, weight, bias, y) = (args.real(X), args.real(WEIGHT), args.real(BIAS), args.out(Y));
     let [n, k, o] = p.sizes();
     if p.is_small() {
         let rows: &Vec<f32> = args.prepared.get();
@@ -236,7 +241,7 @@ fn forward_example(x: &[f32], rows: &[f32], bias: &[f32], y: &mut [f32]) {
 
 fn backward_input_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (dy, weight, dx) = (args.real(0), args.real(1), args.out(0));
+    let (dy, weight, dx) = (args.real(DY), args.real(WEIGHT), args.out(DX));
     let [n, k, o] = p.sizes();
     if p.is_small() {
         let rows: &Vec<f32> = args.prepared.get();
@@ -257,9 +262,9 @@ fn backward_example(dy: &[f32], rows: &[f32], dx: &mut [f32]) {
 
 fn backward_weight_cpu(args: &mut Args<'_, f32>) {
     let [n, k, o] = args.params::<Params>().sizes();
-    let (x, dy) = (args.real(0), args.real(1));
-    product_tasks([k, n, o], transposed(x, k), row_major(dy, o), args.out(0), false);
-    let dbias = args.out(1);
+    let (x, dy) = (args.real(X), args.real(DY));
+    product_tasks([k, n, o], transposed(x, k), row_major(dy, o), args.out(DWEIGHT), false);
+    let dbias = args.out(DBIAS);
     dbias.fill(0.0);
     for dy in dy.chunks_exact(o) {
         for (sum, dy) in dbias.iter_mut().zip(dy) {

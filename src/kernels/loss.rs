@@ -7,12 +7,10 @@
 
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
-use super::softmax::Outputs;
+use super::op::word;
+use super::softmax::{HEADER, LABELS, LOSSES, Outputs, PREDICTIONS};
 use super::{
-    Args, Case,
-    Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Args, Case, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 
 /// Classes that `number` chooses from in every network: labels are bytes.
@@ -26,34 +24,55 @@ pub struct Params {
     pub reserved: [u32; 2],
 }
 
-/// Inputs: header, labels, scores. Outputs: scores, dscores, losses, predictions.
-pub static HINGE: Kernel =
-    kernel("loss.hinge", "hinge", Reference { single: reference::<f32, Hinge>, double: reference::<f64, Hinge> });
+const SCORES: Operand = per_example("scores", F32);
+/// What each class stands for.
+const CLASS_NUMBERS: Operand = whole("numbers", F32);
+/// The scores again.
+const OUT: Operand = per_example("out", F32);
+/// The gradient of the mean loss with respect to the scores.
+const DSCORES: Operand = per_example("dscores", F32);
 
-/// Inputs: header, labels, scores. Outputs: scores, dscores, losses, predictions.
-pub static MSE: Kernel =
-    kernel("loss.mse", "mse", Reference { single: reference::<f32, Mse>, double: reference::<f64, Mse> });
+/// The hinge loss of every example.
+pub static HINGE: Operation = over_scores(
+    "loss.hinge",
+    &[&variant("loss.hinge", "hinge")],
+    Reference::new(reference::<f32, Hinge>, reference::<f64, Hinge>),
+);
 
-/// Inputs: header, labels, scores, numbers of the classes. Outputs: scores, dscores, losses, predictions.
-pub static NUMBER: Kernel = Kernel {
-    inputs: &[U32, U32, F32, F32],
-    ..kernel("loss.number", "number", Reference { single: number_reference, double: number_reference })
+/// Half the squared distance from the one-hot target.
+pub static MSE: Operation = over_scores(
+    "loss.mse",
+    &[&variant("loss.mse", "mse")],
+    Reference::new(reference::<f32, Mse>, reference::<f64, Mse>),
+);
+
+/// Half the squared distance from the label's number.
+pub static NUMBER: Operation = Operation {
+    inputs: &[HEADER, LABELS, SCORES, CLASS_NUMBERS],
+    ..over_scores(
+        "loss.number",
+        &[&variant("loss.number", "number")],
+        Reference::new(number_reference, number_reference),
+    )
 };
 
-const fn kernel(name: &'static str, entry: &'static str, reference: Reference) -> Kernel {
-    Kernel {
+const fn over_scores(name: &'static str, gpu: &'static [&'static Variant], reference: Reference) -> Operation {
+    Operation {
         name,
-        source: include_str!("../../shaders/loss.wgsl"),
-        entry,
-        inputs: &[U32, U32, F32],
-        outputs: &[F32, F32, F32, U32],
-        textures: &[],
+        inputs: &[HEADER, LABELS, SCORES],
+        outputs: &[OUT, DSCORES, LOSSES, PREDICTIONS],
         params: size_of::<Params>(),
-        workgroup: 64,
         reference,
         // A few products for each score.
         cpu: None,
+        gpu,
     }
+}
+
+const fn variant(name: &'static str, entry: &'static str) -> Variant {
+    Variant::new(name, include_str!("../../shaders/loss.wgsl"), entry, |op| {
+        Launch::linear(op.params::<Params>().n as usize, 64)
+    })
 }
 
 pub fn hinge(size: [usize; 2], header: Tensor, labels: Tensor, scores: Tensor, out: Outputs) -> Op {
@@ -65,7 +84,7 @@ pub fn mse(size: [usize; 2], header: Tensor, labels: Tensor, scores: Tensor, out
 }
 
 fn loss(
-    kernel: &'static Kernel,
+    operation: &'static Operation,
     [n, c]: [usize; 2],
     header: Tensor,
     labels: Tensor,
@@ -77,12 +96,12 @@ fn loss(
         (header.len, labels.len, scores.len),
         (Header::LEN, n, n * c),
         "{}: header, labels, scores",
-        kernel.name
+        operation.name
     );
-    assert_eq!((out.y.len, out.dx.len), (n * c, n * c), "{}: scores, dscores", kernel.name);
-    assert_eq!((out.losses.len, out.predictions.len), (n, n), "{}: losses, predictions", kernel.name);
-    let outputs = [out.y, out.dx, out.losses, out.predictions];
-    Op::new(kernel, params, &[header, labels, scores], &outputs, linear(n, 64), 4 * n * c).in_pieces(&[0], 1)
+    assert_eq!((out.y.len, out.dx.len), (n * c, n * c), "{}: scores, dscores", operation.name);
+    assert_eq!((out.losses.len, out.predictions.len), (n, n), "{}: losses, predictions", operation.name);
+    let inputs = [(HEADER, header), (LABELS, labels), (SCORES, scores)];
+    Op::new(operation, params, &inputs, &named(out), 4 * n * c).in_pieces(1)
 }
 
 /// One score an example; `numbers` is what each class stands for. Of equally near ones the first class is predicted.
@@ -91,10 +110,14 @@ pub fn number(header: Tensor, labels: Tensor, scores: Tensor, numbers: Tensor, o
     let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
     assert!(c > 0, "loss.number: no class");
     assert_eq!((header.len, scores.len), (Header::LEN, n), "loss.number: header, scores");
-    let outputs = [out.y, out.dx, out.losses, out.predictions];
-    assert!(outputs.iter().all(|t| t.len == n), "loss.number: {out:?} of {n} examples");
-    Op::new(&NUMBER, params, &[header, labels, scores, numbers], &outputs, linear(n, 64), 2 * n * c)
-        .in_pieces(&[0, 3], 1)
+    let outputs = named(out);
+    assert!(outputs.iter().all(|(_, tensor)| tensor.len == n), "loss.number: {out:?} of {n} examples");
+    let inputs = [(HEADER, header), (LABELS, labels), (SCORES, scores), (CLASS_NUMBERS, numbers)];
+    Op::new(&NUMBER, params, &inputs, &outputs, 2 * n * c).in_pieces(1)
+}
+
+fn named(out: Outputs) -> [(Operand, Tensor); 4] {
+    [(OUT, out.y), (DSCORES, out.dx), (LOSSES, out.losses), (PREDICTIONS, out.predictions)]
 }
 
 /// A loss of one example.
@@ -134,10 +157,11 @@ impl Loss for Mse {
 
 fn reference<S: Scalar, L: Loss>(args: &mut Args<'_, S>) {
     let c = args.params::<Params>().c as usize;
-    let (header, labels, scores) = (args.words(0), args.words(1), args.real(2));
-    let (out, dscores, losses, predictions) = (args.out(0), args.out(1), args.out(2), args.out_words(3));
+    let (header, labels, scores) = (args.header(HEADER), args.words(LABELS), args.real(SCORES));
+    let (out, dscores, losses, predictions) =
+        (args.out(OUT), args.out(DSCORES), args.out(LOSSES), args.out_words(PREDICTIONS));
     out.copy_from_slice(scores);
-    let (valid, all_valid) = (args.valid(header), f64::from(header[1]));
+    let (valid, all_valid) = (args.valid(&header), f64::from(header.valid));
     for (n, scores) in scores.chunks_exact(c).enumerate() {
         let mut gradient = vec![0.0; c];
         let loss = L::of(scores, (labels[n] as usize).min(c - 1), &mut gradient);
@@ -156,10 +180,12 @@ fn reference<S: Scalar, L: Loss>(args: &mut Args<'_, S>) {
 }
 
 fn number_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (header, labels, scores, numbers) = (args.words(0), args.words(1), args.real(2), args.real(3));
-    let (out, dscores, losses, predictions) = (args.out(0), args.out(1), args.out(2), args.out_words(3));
+    let (header, labels, scores, numbers) =
+        (args.header(HEADER), args.words(LABELS), args.real(SCORES), args.real(CLASS_NUMBERS));
+    let (out, dscores, losses, predictions) =
+        (args.out(OUT), args.out(DSCORES), args.out(LOSSES), args.out_words(PREDICTIONS));
     out.copy_from_slice(scores);
-    let (valid, all_valid) = (args.valid(header), f64::from(header[1]));
+    let (valid, all_valid) = (args.valid(&header), f64::from(header.valid));
     for (n, score) in scores.iter().enumerate() {
         // Rounded as f32 rounds it, so that all executors agree on the nearest.
         let distance = |number: &S| S::of(score.get() - number.get()).get();
@@ -241,7 +267,7 @@ mod tests {
     use super::*;
 
     /// Losses and gradients of two examples.
-    fn run(kernel: &Kernel, scores: &[f32; 6], labels: &[u32; 2]) -> ([f32; 2], [f32; 6]) {
+    fn run(operation: &'static Operation, scores: &[f32; 6], labels: &[u32; 2]) -> ([f32; 2], [f32; 6]) {
         let header = Header::evaluation(2).words();
         let (mut out, mut dscores, mut losses, mut predictions) = ([0.0; 6], [0.0; 6], [0.0; 2], [0; 2]);
         let inputs = vec![Slot::Words(&header), Slot::Words(labels), Slot::Real(scores)];
@@ -252,7 +278,7 @@ mod tests {
             SlotMut::Words(&mut predictions),
         ];
         let params = Params { n: 2, c: 3, reserved: [0; 2] };
-        (kernel.reference.single)(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
+        (operation.reference.single)(&mut Args::new(operation, bytemuck::bytes_of(&params), inputs, outputs));
         assert_eq!((out, predictions), (*scores, [1, 2]));
         (losses, dscores)
     }
@@ -289,7 +315,7 @@ mod tests {
             SlotMut::Words(&mut predictions),
         ];
         let params = Params { n: 3, c: 3, reserved: [0; 2] };
-        (NUMBER.reference.single)(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
+        (NUMBER.reference.single)(&mut Args::new(&NUMBER, bytemuck::bytes_of(&params), inputs, outputs));
         assert_eq!((out, predictions), (scores, [0, 1, 2]));
         assert_eq!((losses, dscores), ([3.125, 128.0, 0.0], [1.25, -8.0, 0.0]));
     }

@@ -3,8 +3,10 @@
 //! window of c reaches from c - size/2 to c + (size-1)/2 and ends where the channels do. `shaders/lrn.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor};
+use super::op::word;
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
+};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -52,46 +54,56 @@ impl Params {
     }
 }
 
-/// Inputs: x. Outputs: y, s.
-pub static FORWARD: Kernel = Kernel {
+const X: Operand = per_example("x", F32);
+const Y: Operand = per_example("y", F32);
+/// Each value's sum s.
+const SUMS: Operand = per_example("sums", F32);
+const DY: Operand = per_example("dy", F32);
+const DX: Operand = per_example("dx", F32);
+
+const SOURCE: &str = include_str!("../../shaders/lrn.wgsl");
+
+/// y, and the sums that the backward pass needs.
+pub static FORWARD: Operation = Operation {
     name: "lrn.forward",
-    source: include_str!("../../shaders/lrn.wgsl"),
-    entry: "forward",
-    inputs: &[F32],
-    outputs: &[F32, F32],
-    textures: &[],
+    inputs: &[X],
+    outputs: &[Y, SUMS],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(forward_cpu),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::new(forward_cpu),
+    gpu: &[&Variant::new("lrn.forward", SOURCE, "forward", launch)],
 };
 
-/// Inputs: x, s, dy. Outputs: dx.
-pub static BACKWARD: Kernel = Kernel {
+/// The gradient with respect to x.
+pub static BACKWARD: Operation = Operation {
     name: "lrn.backward",
-    entry: "backward",
-    inputs: &[F32, F32, F32],
-    outputs: &[F32],
-    reference: Reference { single: backward_reference, double: backward_reference },
-    cpu: Some(backward_cpu),
-    ..FORWARD
+    inputs: &[X, SUMS, DY],
+    outputs: &[DX],
+    params: size_of::<Params>(),
+    reference: Reference::new(backward_reference, backward_reference),
+    cpu: Cpu::new(backward_cpu),
+    gpu: &[&Variant::new("lrn.backward", SOURCE, "backward", launch)],
 };
+
+fn launch(op: &Op) -> Launch {
+    Launch::linear(op.params::<Params>().count as usize, 64)
+}
 
 pub fn forward(p: Params, x: Tensor, y: Tensor, s: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((x.len, y.len, s.len), (count, count, count), "lrn.forward: x, y, s");
-    Op::new(&FORWARD, p, &[x], &[y, s], linear(count, 64), p.flops()).in_pieces(&[], 1)
+    Op::new(&FORWARD, p, &[(X, x)], &[(Y, y), (SUMS, s)], p.flops()).in_pieces(1)
 }
 
 pub fn backward(p: Params, x: Tensor, s: Tensor, dy: Tensor, dx: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((x.len, s.len, dy.len, dx.len), (count, count, count, count), "lrn.backward: x, s, dy, dx");
-    Op::new(&BACKWARD, p, &[x, s, dy], &[dx], linear(count, 64), 2 * p.flops()).in_pieces(&[], 1)
+    Op::new(&BACKWARD, p, &[(X, x), (SUMS, s), (DY, dy)], &[(DX, dx)], 2 * p.flops()).in_pieces(1)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (x, y, s) = (args.real(0), args.out(0), args.out(1));
+    let (x, y, s) = (args.real(X), args.out(Y), args.out(SUMS));
     for i in 0..x.len() {
         let (pixel, c) = (i - i % p.channels as usize, i % p.channels as usize);
         let squares: f64 = p.window(c).map(|j| x[pixel + j].get() * x[pixel + j].get()).sum();
@@ -103,7 +115,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (x, s, dy, dx) = (args.real(0), args.real(1), args.real(2), args.out(0));
+    let (x, s, dy, dx) = (args.real(X), args.real(SUMS), args.real(DY), args.out(DX));
     let (share, beta) = (f64::from(p.share), f64::from(p.beta));
     for i in 0..x.len() {
         let (pixel, c) = (i - i % p.channels as usize, i % p.channels as usize);
@@ -123,8 +135,8 @@ fn task(p: &Params) -> usize {
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (task, x) = (task(&p), args.real(0));
-    let outputs = args.out(0).par_chunks_mut(task).zip(args.out(1).par_chunks_mut(task));
+    let (task, x) = (task(&p), args.real(X));
+    let outputs = args.out(Y).par_chunks_mut(task).zip(args.out(SUMS).par_chunks_mut(task));
     outputs.zip(x.par_chunks(task)).with_min_len(args.least_items()).for_each(|((y, s), x)| normalise(&p, x, y, s));
 }
 
@@ -144,8 +156,9 @@ fn normalise(p: &Params, x: &[f32], y: &mut [f32], s: &mut [f32]) {
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let task = task(&p);
-    let inputs = args.real(0).par_chunks(task).zip(args.real(1).par_chunks(task)).zip(args.real(2).par_chunks(task));
-    let tasks = args.out(0).par_chunks_mut(task).zip(inputs).with_min_len(args.least_items());
+    let inputs =
+        args.real(X).par_chunks(task).zip(args.real(SUMS).par_chunks(task)).zip(args.real(DY).par_chunks(task));
+    let tasks = args.out(DX).par_chunks_mut(task).zip(inputs).with_min_len(args.least_items());
     tasks.for_each_init(Vec::new, |terms, (dx, ((x, s), dy))| {
         terms.clear();
         terms.extend(dy.iter().zip(x).zip(s).map(|((dy, x), s)| dy * x * s.powf(-p.beta) / s));

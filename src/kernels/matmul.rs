@@ -4,7 +4,9 @@
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
 use super::product::{product_tasks, row_major};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
+};
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -28,38 +30,52 @@ pub enum Blocking {
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
 
-/// Inputs: a, b. Outputs: c.
-pub static REGISTERS: Kernel = Kernel {
-    name: "matmul.registers",
-    entry: "registers",
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    workgroup: 64,
-    ..SIGNATURE
+const A: Operand = whole("a", F32);
+const B: Operand = whole("b", F32);
+const C: Operand = whole("c", F32);
+
+/// c = a*b.
+pub static PRODUCT: Operation = Operation {
+    name: "matmul.product",
+    inputs: &[A, B],
+    outputs: &[C],
+    params: size_of::<Params>(),
+    reference: Reference::new(matmul_reference, matmul_reference),
+    cpu: Cpu::new(matmul_cpu),
+    gpu: &[&REGISTERS, &TILES64, &TILES128],
 };
 
-/// Inputs: a, b. Outputs: c.
-pub static TILES64: Kernel = Kernel { name: "matmul.tiles64", entry: "tiles64", ..SIGNATURE };
+static REGISTERS: Variant = Variant {
+    textures: &[Texture::vectors(A), Texture::vectors(B)],
+    fits: |op| Blocking::Registers.fits(op),
+    ..Variant::new("matmul.registers", SOURCE, "registers", |op| {
+        let [across, down] = Blocking::Registers.blocks(op);
+        Launch::of([(across * down).div_ceil(64), 1, 1])
+    })
+};
 
-/// Inputs: a, b. Outputs: c.
-pub static TILES128: Kernel = SIGNATURE;
-
-const SIGNATURE: Kernel = Kernel {
-    name: "matmul.tiles128",
-    source: SOURCE,
-    entry: "tiles128",
-    inputs: &[F32, F32],
-    outputs: &[F32],
-    textures: &[],
-    params: size_of::<Params>(),
+static TILES64: Variant = Variant {
     workgroup: 256,
-    reference: Reference { single: matmul_reference, double: matmul_reference },
-    cpu: Some(matmul_cpu),
+    fits: |op| Blocking::Tiles64.fits(op),
+    ..Variant::new("matmul.tiles64", SOURCE, "tiles64", |op| {
+        let [across, down] = Blocking::Tiles64.blocks(op);
+        Launch::of([across, down, 1])
+    })
+};
+
+static TILES128: Variant = Variant {
+    workgroup: 256,
+    fits: |op| Blocking::Tiles128.fits(op),
+    ..Variant::new("matmul.tiles128", SOURCE, "tiles128", |op| {
+        let [across, down] = Blocking::Tiles128.blocks(op);
+        Launch::of([across, down, 1])
+    })
 };
 
 impl Blocking {
     pub const ALL: [Blocking; 3] = [Blocking::Registers, Blocking::Tiles64, Blocking::Tiles128];
 
-    pub fn kernel(self) -> &'static Kernel {
+    pub fn variant(self) -> &'static Variant {
         match self {
             Blocking::Registers => &REGISTERS,
             Blocking::Tiles64 => &TILES64,
@@ -75,21 +91,28 @@ impl Blocking {
             Blocking::Tiles128 => [128, 128, 16],
         }
     }
+
+    fn fits(self, op: &Op) -> bool {
+        let p: Params = op.params();
+        [p.m, p.n, p.k].into_iter().zip(self.multiples()).all(|(size, by)| (size as usize).is_multiple_of(by))
+    }
+
+    /// Blocks of c across and down.
+    fn blocks(self, op: &Op) -> [u32; 2] {
+        let (p, [by_m, by_n, _]): (Params, _) = (op.params(), self.multiples());
+        [p.n / word(by_n), p.m / word(by_m)]
+    }
 }
 
+/// A product by one way of cutting c.
 pub fn matmul(blocking: Blocking, [m, n, k]: [usize; 3], a: Tensor, b: Tensor, c: Tensor) -> Op {
-    let kernel = blocking.kernel();
-    assert_eq!((a.len, b.len, c.len), (m * k, k * n, m * n), "{}: a, b, c of {:?}", kernel.name, [m, n, k]);
-    let [by_m, by_n, by_k] = blocking.multiples();
-    let fits = m.is_multiple_of(by_m) && n.is_multiple_of(by_n) && k.is_multiple_of(by_k) && m * n * k > 0;
-    assert!(fits, "{}: M, N, K of {:?} are no multiples of {:?}", kernel.name, [m, n, k], blocking.multiples());
-    let (across, down) = (word(n / by_n), word(m / by_m));
-    let groups = match blocking {
-        Blocking::Registers => [(across * down).div_ceil(kernel.workgroup), 1, 1],
-        Blocking::Tiles64 | Blocking::Tiles128 => [across, down, 1],
-    };
+    assert_eq!((a.len, b.len, c.len), (m * k, k * n, m * n), "matmul: a, b, c of {:?}", [m, n, k]);
+    assert!(m * n * k > 0, "matmul: {:?}", [m, n, k]);
     let p = Params { m: word(m), n: word(n), k: word(k), reserved: 0 };
-    Op::new(kernel, p, &[a, b], &[c], groups, 2 * m as u64 * n as u64 * k as u64)
+    let flops = 2 * m as u64 * n as u64 * k as u64;
+    let op = Op::new(&PRODUCT, p, &[(A, a), (B, b)], &[(C, c)], flops);
+    assert!(blocking.fits(&op), "{:?} are no multiples of {:?}", [m, n, k], blocking.multiples());
+    Op { variant: Some(blocking.variant()), ..op }
 }
 
 /// A product with random matrices: to be checked, and to be timed.
@@ -97,7 +120,7 @@ pub fn case(blocking: Blocking, sizes: [usize; 3]) -> Case {
     let [m, n, k] = sizes;
     let mut builder = CaseBuilder::default();
     let (a, b, c) = (builder.real(m * k), builder.real(k * n), builder.out(m * n));
-    let shape = format!("[{m}, {k}] * [{k}, {n}]");
+    let shape = format!("[{m}, {k}] * [{k}, {n}] by {blocking:?}");
     builder.case(shape, matmul(blocking, sizes, a, b, c), Tolerance::sum(k, 1.0))
 }
 
@@ -108,8 +131,8 @@ fn sizes<S: Scalar>(args: &Args<'_, S>) -> [usize; 3] {
 
 fn matmul_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let [_, n, k] = sizes(args);
-    let (a, b) = (args.real(0), args.real(1));
-    for (i, c) in args.out(0).iter_mut().enumerate() {
+    let (a, b) = (args.real(A), args.real(B));
+    for (i, c) in args.out(C).iter_mut().enumerate() {
         let (row, column) = (i / n, i % n);
         *c = S::of((0..k).map(|j| a[row * k + j].get() * b[j * n + column].get()).sum());
     }
@@ -117,7 +140,7 @@ fn matmul_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 fn matmul_cpu(args: &mut Args<'_, f32>) {
     let [m, n, k] = sizes(args);
-    product_tasks([m, k, n], row_major(args.real(0), k), row_major(args.real(1), n), args.out(0), false);
+    product_tasks([m, k, n], row_major(args.real(A), k), row_major(args.real(B), n), args.out(C), false);
 }
 
 pub fn cases() -> Vec<Case> {

@@ -2,11 +2,11 @@
 //! et al. 2013). The first maximum wins, as in max-pooling and ConvNetJS, and a NaN beats every number. `shaders/maxout.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
+use super::op::word;
 use super::{
-    Args, Case,
+    Args, Case, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
 };
 use rayon::prelude::*;
 
@@ -31,41 +31,51 @@ impl Params {
     }
 }
 
-/// Inputs: x. Outputs: y, winner within its group.
-pub static FORWARD: Kernel = Kernel {
+const X: Operand = per_example("x", F32);
+const Y: Operand = per_example("y", F32);
+/// The largest channel's place within its group.
+const WINNER: Operand = per_example("winner", U32);
+const DY: Operand = per_example("dy", F32);
+const DX: Operand = per_example("dx", F32);
+
+const SOURCE: &str = include_str!("../../shaders/maxout.wgsl");
+
+/// The largest of each group, and which it is.
+pub static FORWARD: Operation = Operation {
     name: "maxout.forward",
-    source: include_str!("../../shaders/maxout.wgsl"),
-    entry: "forward",
-    inputs: &[F32],
-    outputs: &[F32, U32],
-    textures: &[],
+    inputs: &[X],
+    outputs: &[Y, WINNER],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(forward_cpu),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::new(forward_cpu),
+    gpu: &[&Variant::new("maxout.forward", SOURCE, "forward", |op| {
+        Launch::linear(op.params::<Params>().count as usize, 64)
+    })],
 };
 
-/// Inputs: dy, winner. Outputs: dx.
-pub static BACKWARD: Kernel = Kernel {
+/// dy at each group's winner, 0 elsewhere.
+pub static BACKWARD: Operation = Operation {
     name: "maxout.backward",
-    entry: "backward",
-    inputs: &[F32, U32],
-    outputs: &[F32],
-    reference: Reference { single: backward_reference, double: backward_reference },
-    cpu: Some(backward_cpu),
-    ..FORWARD
+    inputs: &[DY, WINNER],
+    outputs: &[DX],
+    params: size_of::<Params>(),
+    reference: Reference::new(backward_reference, backward_reference),
+    cpu: Cpu::new(backward_cpu),
+    gpu: &[&Variant::new("maxout.backward", SOURCE, "backward", |op| {
+        Launch::linear(op.params::<Params>().inputs(), 64)
+    })],
 };
 
 pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((x.len, y.len, winner.len), (p.inputs(), count, count), "maxout.forward: x, y, winner of {p:?}");
-    Op::new(&FORWARD, p, &[x], &[y, winner], linear(count, 64), p.inputs()).in_pieces(&[], 1)
+    Op::new(&FORWARD, p, &[(X, x)], &[(Y, y), (WINNER, winner)], p.inputs()).in_pieces(1)
 }
 
 pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     let count = p.count as usize;
     assert_eq!((dy.len, winner.len, dx.len), (count, count, p.inputs()), "maxout.backward: dy, winner, dx of {p:?}");
-    Op::new(&BACKWARD, p, &[dy, winner], &[dx], linear(p.inputs(), 64), p.inputs()).in_pieces(&[], 1)
+    Op::new(&BACKWARD, p, &[(DY, dy), (WINNER, winner)], &[(DX, dx)], p.inputs()).in_pieces(1)
 }
 
 /// The first of the largest values; a NaN is larger than all others.
@@ -92,14 +102,14 @@ fn backward_group<S: Scalar>(dy: S, winner: u32, dx: &mut [S]) {
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let group = args.params::<Params>().group as usize;
-    let outputs = args.out(0).iter_mut().zip(args.out_words(1));
-    args.real(0).chunks_exact(group).zip(outputs).for_each(|(x, (y, winner))| forward_group(x, y, winner));
+    let outputs = args.out(Y).iter_mut().zip(args.out_words(WINNER));
+    args.real(X).chunks_exact(group).zip(outputs).for_each(|(x, (y, winner))| forward_group(x, y, winner));
 }
 
 fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let group = args.params::<Params>().group as usize;
-    let inputs = args.real(0).iter().zip(args.words(1));
-    args.out(0).chunks_exact_mut(group).zip(inputs).for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
+    let inputs = args.real(DY).iter().zip(args.words(WINNER));
+    args.out(DX).chunks_exact_mut(group).zip(inputs).for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
 }
 
 /// Groups below which a second thread costs more than it brings.
@@ -107,15 +117,15 @@ const TASK: usize = 2048;
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let group = args.params::<Params>().group as usize;
-    let outputs = args.out(0).par_iter_mut().zip(args.out_words(1).par_iter_mut());
-    let groups = args.real(0).par_chunks_exact(group).zip(outputs).with_min_len(TASK.max(args.least_items()));
+    let outputs = args.out(Y).par_iter_mut().zip(args.out_words(WINNER).par_iter_mut());
+    let groups = args.real(X).par_chunks_exact(group).zip(outputs).with_min_len(TASK.max(args.least_items()));
     groups.for_each(|(x, (y, winner))| forward_group(x, y, winner));
 }
 
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let group = args.params::<Params>().group as usize;
-    let inputs = args.real(0).par_iter().zip(args.words(1).par_iter());
-    let groups = args.out(0).par_chunks_exact_mut(group).zip(inputs).with_min_len(TASK.max(args.least_items()));
+    let inputs = args.real(DY).par_iter().zip(args.words(WINNER).par_iter());
+    let groups = args.out(DX).par_chunks_exact_mut(group).zip(inputs).with_min_len(TASK.max(args.least_items()));
     groups.for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
 }
 

@@ -1,6 +1,7 @@
-//! The kernels: one file a family, with its `Kernel` statics, `Params`, typed builders, reference functions and cases.
+//! The operations: one file a family, with its [`Operation`] statics, `Params`, typed builders, reference functions, fast
+//! functions, the variants that a GPU has, and cases.
 //!
-//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem. [`ALL`] lists every kernel, [`cases`] every case that
+//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem. [`ALL`] lists every operation, [`cases`] every case that
 //! `cargo test` and `glassnet check` run.
 
 pub mod activation;
@@ -38,32 +39,110 @@ pub mod softmax;
 pub mod statistics;
 
 pub use case::Case;
-pub use op::{Args, BufferId, Element, Op, Pieces, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
+pub use op::{Args, BufferId, Element, Launch, Op, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
 
-/// A computation that every executor knows: a WGSL entry point and the reference it must agree with.
-#[derive(Debug)]
-pub struct Kernel {
+/// Which part of an operand a piece of the batch has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, as of weights.
+    Whole,
+    /// The values of the piece's examples.
+    PerExample,
+    /// One item for each unit of examples, such as a partial sum.
+    PerUnit,
+}
+
+/// An input or an output of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operand {
+    pub name: &'static str,
+    pub element: Element,
+    pub extent: Extent,
+}
+
+/// An operand that every piece of the batch needs whole.
+pub const fn whole(name: &'static str, element: Element) -> Operand {
+    Operand { name, element, extent: Extent::Whole }
+}
+
+/// An operand that holds the examples one after another.
+pub const fn per_example(name: &'static str, element: Element) -> Operand {
+    Operand { name, element, extent: Extent::PerExample }
+}
+
+/// An operand that holds one item for each unit of examples.
+pub const fn per_unit(name: &'static str, element: Element) -> Operand {
+    Operand { name, element, extent: Extent::PerUnit }
+}
+
+/// What is computed. Every executor knows every operation: the reference by its naive function, the processor by its fast
+/// one, a GPU by one of its variants.
+#[derive(Debug, Clone, Copy)]
+pub struct Operation {
     /// Family and function, as `conv.forward`; unique.
     pub name: &'static str,
-    /// The whole WGSL file.
-    pub source: &'static str,
-    /// Entry point in `source`.
-    pub entry: &'static str,
-    /// Element types of bindings 1.. (binding 0 is the uniform `Params`).
-    pub inputs: &'static [Element],
-    /// Element types of the bindings after the inputs.
-    pub outputs: &'static [Element],
-    /// Inputs that it can also read from textures, which are bound after the outputs in this order. The override
-    /// constant `TEXTURES` says which of the two it reads.
-    pub textures: &'static [Texture],
+    /// In the order in which a variant binds them, from binding 1 on; binding 0 is the uniform `Params`.
+    pub inputs: &'static [Operand],
+    /// Bound after the inputs.
+    pub outputs: &'static [Operand],
     /// Size in bytes of `Params`.
     pub params: usize,
-    /// Invocations in one workgroup.
-    pub workgroup: u32,
     /// The naive function, in f32 storage (sums in f64) and in f64 throughout.
     pub reference: Reference,
     /// The fast function of the `cpu` executor; without one it runs the reference.
-    pub cpu: Option<fn(&mut Args<'_, f32>)>,
+    pub cpu: Option<Cpu>,
+    /// Ways to compute it on a GPU, the preferred one first. The last one fits every shape.
+    pub gpu: &'static [&'static Variant],
+}
+
+/// The functions of the `cpu` executor.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    pub run: fn(&mut Args<'_, f32>),
+    /// Makes what all examples share, where the operation is computed in pieces.
+    pub prepare: Option<Prepare<f32>>,
+}
+
+impl Cpu {
+    /// A function that needs nothing prepared.
+    const fn new(run: fn(&mut Args<'_, f32>)) -> Option<Cpu> {
+        Some(Cpu { run, prepare: None })
+    }
+
+    /// A function that finds prepared what all examples share.
+    const fn prepared(run: fn(&mut Args<'_, f32>), prepare: Prepare<f32>) -> Option<Cpu> {
+        Some(Cpu { run, prepare: Some(prepare) })
+    }
+}
+
+/// One way to compute an operation on a GPU: a WGSL entry point.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    /// Family and entry point, as `conv_blocked.forward`; unique.
+    pub name: &'static str,
+    /// The whole WGSL text.
+    pub source: &'static str,
+    /// Entry point in `source`.
+    pub entry: &'static str,
+    /// Invocations in one workgroup.
+    pub workgroup: u32,
+    /// Inputs that it can also read from textures, which are bound after the outputs in this order. The override
+    /// constant `TEXTURES` says which of the two it reads.
+    pub textures: &'static [Texture],
+    /// Whether it takes this operation.
+    pub fits: fn(&Op) -> bool,
+    pub launch: fn(&Op) -> Launch,
+}
+
+impl Variant {
+    /// A variant that takes every shape in workgroups of 64 and reads no textures.
+    const fn new(name: &'static str, source: &'static str, entry: &'static str, launch: fn(&Op) -> Launch) -> Variant {
+        Variant { name, source, entry, workgroup: 64, textures: &[], fits: always, launch }
+    }
+}
+
+fn always(_: &Op) -> bool {
+    true
 }
 
 /// An input as a texture: what it holds, row by row, [`TEXTURE_WIDTH`] texels in each.
@@ -73,19 +152,19 @@ pub struct Kernel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Texture {
     /// Which input.
-    pub input: usize,
+    pub input: Operand,
     /// Elements in a texel: 1, or 4 where the shader reads vectors.
     pub texel: usize,
 }
 
 impl Texture {
     /// One element a texel.
-    pub const fn scalars(input: usize) -> Texture {
+    pub const fn scalars(input: Operand) -> Texture {
         Texture { input, texel: 1 }
     }
 
     /// Four elements a texel; the input's length is a multiple of 4.
-    pub const fn vectors(input: usize) -> Texture {
+    pub const fn vectors(input: Operand) -> Texture {
         Texture { input, texel: 4 }
     }
 }
@@ -100,23 +179,28 @@ pub struct Reference {
     pub double: fn(&mut Args<'_, f64>),
 }
 
-/// Every kernel of the house.
-pub static ALL: &[&Kernel] = &[
+impl Reference {
+    /// A function that is written over the scalar type.
+    const fn new(single: fn(&mut Args<'_, f32>), double: fn(&mut Args<'_, f64>)) -> Reference {
+        Reference { single, double }
+    }
+}
+
+/// Every operation with every one of its variants, which have names of their own.
+pub fn variants() -> impl Iterator<Item = (&'static Operation, &'static Variant)> {
+    ALL.iter().flat_map(|operation| operation.gpu.iter().map(|variant| (*operation, *variant)))
+}
+
+/// Every operation.
+pub static ALL: &[&Operation] = &[
     &batch::GATHER,
     &batch::GATHER_AUGMENTED,
     &conv::FORWARD,
     &conv::BACKWARD_INPUT,
     &conv::BACKWARD_WEIGHT,
     &conv::SUM_SPLITS,
-    &conv_blocked::FORWARD,
-    &conv_blocked::FORWARD_NARROW,
-    &conv_blocked::BACKWARD_INPUT,
-    &conv_blocked::BACKWARD_WEIGHT,
-    &conv_blocked::BACKWARD_WEIGHT_NARROW,
     &relu::FORWARD,
-    &relu::FORWARD_VEC4,
     &relu::BACKWARD,
-    &relu::BACKWARD_VEC4,
     &activation::LEAKY_RELU,
     &activation::SIGMOID,
     &activation::TANH,
@@ -125,34 +209,24 @@ pub static ALL: &[&Kernel] = &[
     &activation::TANH_BACKWARD,
     &dropout::APPLY,
     &pool::FORWARD,
-    &pool::FORWARD_VEC4,
     &pool::BACKWARD,
-    &pool::BACKWARD_VEC4,
     &avg_pool::FORWARD,
     &avg_pool::BACKWARD,
     &lrn::FORWARD,
     &lrn::BACKWARD,
     &batch_norm::MOMENTS,
-    &batch_norm::MOMENTS_VEC4,
     &batch_norm::FINISH,
     &batch_norm::FORWARD,
-    &batch_norm::FORWARD_VEC4,
     &batch_norm::RUNNING,
     &batch_norm::SUMS,
-    &batch_norm::SUMS_VEC4,
     &batch_norm::BACKWARD_WEIGHT,
     &batch_norm::BACKWARD_INPUT,
-    &batch_norm::BACKWARD_INPUT_VEC4,
     &residual::ADD,
-    &residual::ADD_VEC4,
     &maxout::FORWARD,
     &maxout::BACKWARD,
     &fc::FORWARD,
-    &fc::FORWARD_VEC4,
     &fc::BACKWARD_INPUT,
-    &fc::BACKWARD_INPUT_VEC4,
     &fc::BACKWARD_WEIGHT,
-    &fc::BACKWARD_WEIGHT_VEC4,
     &loss::HINGE,
     &loss::MSE,
     &loss::NUMBER,
@@ -177,12 +251,10 @@ pub static ALL: &[&Kernel] = &[
     &statistics::DEAD,
     &probe::MULTIPLY_ADD,
     &probe::COPY,
-    &matmul::REGISTERS,
-    &matmul::TILES64,
-    &matmul::TILES128,
+    &matmul::PRODUCT,
 ];
 
-/// Every case of every kernel.
+/// Every case of every operation.
 pub fn cases() -> Vec<Case> {
     [
         batch::cases(),

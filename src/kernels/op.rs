@@ -1,8 +1,9 @@
-//! What a kernel's function sees (`Args`) and what a program is made of (`Op`).
+//! What an operation's functions see (`Args`) and what a program is made of (`Op`).
 //!
 //! Buffers hold 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
 
-use super::Kernel;
+use super::batch::Header;
+use super::{Operand, Operation, Variant};
 use std::any::Any;
 use std::ops::Range;
 
@@ -49,14 +50,14 @@ pub struct Tensor {
     pub len: usize,
 }
 
-/// One input of a kernel's function.
+/// One input of an operation's function.
 #[derive(Debug, Clone, Copy)]
 pub enum Slot<'a, S> {
     Real(&'a [S]),
     Words(&'a [u32]),
 }
 
-/// One output of a kernel's function.
+/// One output of an operation's function.
 #[derive(Debug)]
 pub enum SlotMut<'a, S> {
     Real(&'a mut [S]),
@@ -98,25 +99,32 @@ impl Prepared {
     }
 }
 
-/// Makes what all examples share, from the inputs that [`Pieces::whole`] names.
+/// Makes what all examples share, from the inputs that every piece of the batch needs whole.
 pub type Prepare<S> = fn(&Args<'_, S>, &mut Prepared);
 
-/// Everything a kernel's function sees. Which input is which stands in the kernel's file.
+/// Everything an operation's function sees.
 #[derive(Debug)]
 pub struct Args<'a, S> {
+    /// Names the operands.
+    pub operation: &'static Operation,
     pub params: &'a [u8],
     pub inputs: Vec<Slot<'a, S>>,
     pub outputs: Vec<SlotMut<'a, S>>,
-    /// The examples that the operands hold, where an operation with [`Op::pieces`] is called for some of them only.
+    /// The examples that the operands hold, where an operation with an [`Op::unit`] is called for some of them only.
     pub piece: Option<Range<usize>>,
-    /// What [`Pieces::prepare`] made; empty where there is nothing to prepare.
+    /// What [`Cpu::prepare`](super::Cpu::prepare) made; empty where there is nothing to prepare.
     pub prepared: &'a Prepared,
 }
 
 impl<'a, S: Scalar> Args<'a, S> {
-    /// For the whole operation, with nothing prepared.
-    pub fn new(params: &'a [u8], inputs: Vec<Slot<'a, S>>, outputs: Vec<SlotMut<'a, S>>) -> Args<'a, S> {
-        Args { params, inputs, outputs, piece: None, prepared: &Prepared(None) }
+    /// Arguments for the whole operation, with nothing prepared.
+    pub fn new(
+        operation: &'static Operation,
+        params: &'a [u8],
+        inputs: Vec<Slot<'a, S>>,
+        outputs: Vec<SlotMut<'a, S>>,
+    ) -> Args<'a, S> {
+        Args { operation, params, inputs, outputs, piece: None, prepared: &Prepared(None) }
     }
 
     /// The fewest items of a parallel loop that are worth a task: a piece stays on the thread that has it.
@@ -130,8 +138,8 @@ impl<'a, S: Scalar> Args<'a, S> {
     }
 
     /// How many of the operands' examples the batch's header calls valid.
-    pub fn valid(&self, header: &[u32]) -> usize {
-        let valid = (header[1] as usize).saturating_sub(self.first_example());
+    pub fn valid(&self, header: &Header) -> usize {
+        let valid = (header.valid as usize).saturating_sub(self.first_example());
         self.piece.as_ref().map_or(valid, |piece| valid.min(piece.len()))
     }
 
@@ -140,42 +148,55 @@ impl<'a, S: Scalar> Args<'a, S> {
         self.piece.as_ref().map_or(0, |piece| piece.start * (len / piece.len()))
     }
 
-    /// The kernel's `Params`.
+    /// The operation's `Params`.
     pub fn params<P: bytemuck::AnyBitPattern>(&self) -> P {
         bytemuck::pod_read_unaligned(self.params)
     }
 
-    /// Input `i`, which holds reals.
-    pub fn real(&self, i: usize) -> &'a [S] {
-        match self.inputs[i] {
+    /// The step's header, which an input holds.
+    pub fn header(&self, operand: Operand) -> Header {
+        Header::read(self.words(operand))
+    }
+
+    /// An input that holds reals.
+    pub fn real(&self, operand: Operand) -> &'a [S] {
+        match self.inputs[place(self.operation.inputs, operand)] {
             Slot::Real(values) => values,
-            Slot::Words(_) => panic!("input {i} holds words, not reals"),
+            Slot::Words(_) => panic!("input {} holds words, not reals", operand.name),
         }
     }
 
-    /// Input `i`, which holds words.
-    pub fn words(&self, i: usize) -> &'a [u32] {
-        match self.inputs[i] {
+    /// An input that holds words.
+    pub fn words(&self, operand: Operand) -> &'a [u32] {
+        match self.inputs[place(self.operation.inputs, operand)] {
             Slot::Words(values) => values,
-            Slot::Real(_) => panic!("input {i} holds reals, not words"),
+            Slot::Real(_) => panic!("input {} holds reals, not words", operand.name),
         }
     }
 
-    /// Takes output `i`, which holds reals; a second take finds it empty.
-    pub fn out(&mut self, i: usize) -> &'a mut [S] {
-        match std::mem::replace(&mut self.outputs[i], SlotMut::Real(&mut [])) {
+    /// Takes an output that holds reals; a second take finds it empty.
+    pub fn out(&mut self, operand: Operand) -> &'a mut [S] {
+        let place = place(self.operation.outputs, operand);
+        match std::mem::replace(&mut self.outputs[place], SlotMut::Real(&mut [])) {
             SlotMut::Real(values) => values,
-            SlotMut::Words(_) => panic!("output {i} holds words, not reals"),
+            SlotMut::Words(_) => panic!("output {} holds words, not reals", operand.name),
         }
     }
 
-    /// Takes output `i`, which holds words; a second take finds it empty.
-    pub fn out_words(&mut self, i: usize) -> &'a mut [u32] {
-        match std::mem::replace(&mut self.outputs[i], SlotMut::Words(&mut [])) {
+    /// Takes an output that holds words; a second take finds it empty.
+    pub fn out_words(&mut self, operand: Operand) -> &'a mut [u32] {
+        let place = place(self.operation.outputs, operand);
+        match std::mem::replace(&mut self.outputs[place], SlotMut::Words(&mut [])) {
             SlotMut::Words(values) => values,
-            SlotMut::Real(_) => panic!("output {i} holds reals, not words"),
+            SlotMut::Real(_) => panic!("output {} holds reals, not words", operand.name),
         }
     }
+}
+
+/// Where an operand stands in a list of an operation.
+fn place(operands: &[Operand], operand: Operand) -> usize {
+    let place = operands.iter().position(|other| std::ptr::eq(other.name, operand.name) || other.name == operand.name);
+    place.unwrap_or_else(|| panic!("the operation has no operand {}", operand.name))
 }
 
 /// Arithmetic and memory traffic of one operation, by its definition (no credit for what a cache saves or costs).
@@ -187,95 +208,131 @@ pub struct Work {
     pub bytes: u64,
 }
 
-/// How an operation is computed for some examples at a time: each operand holds the examples one after another.
-#[derive(Debug, Clone, Copy)]
-pub struct Pieces {
-    /// Inputs that every piece needs whole, such as weights.
-    pub whole: &'static [usize],
-    /// Examples that are computed together, the last of the batch being fewer: pieces start at multiples of it.
-    pub unit: usize,
-    /// Whether the outputs hold one item for each unit, such as a partial sum, and not one for each example.
-    pub sums: bool,
-    /// What the `cpu` executor calls before the kernel's fast function.
-    pub prepare: Option<Prepare<f32>>,
-}
-
-/// One operation of a program: a kernel, its parameters and its buffers.
+/// One operation of a program: what is computed, its parameters and its buffers.
 #[derive(Debug, Clone)]
 pub struct Op {
-    pub kernel: &'static Kernel,
+    pub operation: &'static Operation,
     pub params: Vec<u8>,
-    /// Pipeline-overridable constants of the shader: what the compiler should know, and not read from `params`.
-    pub constants: Vec<(&'static str, u32)>,
+    /// In the order of [`Operation::inputs`].
     pub inputs: Vec<BufferId>,
     pub outputs: Vec<BufferId>,
+    pub work: Work,
+    /// Where the functions on the processor can be called for a piece of the batch: how many examples are computed
+    /// together. Pieces start at multiples of it.
+    pub unit: Option<usize>,
+    /// The variant that a GPU runs; where there is none, the first that fits.
+    pub variant: Option<&'static Variant>,
+    /// The most workgroups in one dimension.
+    pub most_workgroups: u32,
+}
+
+/// How a GPU starts a variant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
     /// Workgroups in x, y, z, each at most 65,535.
     pub workgroups: [u32; 3],
-    pub work: Work,
-    /// Whether the kernel's functions on the processor can be called for a piece of the batch, and how.
-    pub pieces: Option<Pieces>,
+    /// Pipeline-overridable constants of the shader: what the compiler should know, and not read from `params`.
+    pub constants: Vec<(&'static str, u32)>,
+}
+
+impl Launch {
+    /// `workgroups` in x, y, z.
+    pub(super) fn of(workgroups: [u32; 3]) -> Launch {
+        Launch { workgroups, constants: Vec::new() }
+    }
+
+    /// At least `total` invocations in workgroups of `size`.
+    pub(super) fn linear(total: usize, size: u32) -> Launch {
+        Launch::of(linear(total, size))
+    }
+
+    /// Compiles the shader with these constants.
+    pub(super) fn with(self, constants: Vec<(&'static str, u32)>) -> Launch {
+        Launch { constants, ..self }
+    }
 }
 
 /// The most workgroups in one dimension that WebGPU promises.
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
 impl Op {
-    /// Checks the tensors against the kernel's signature; `flops` as in [`Work`], in 64 bits where they are more than some for
-    /// each value: a `usize` may have 32.
+    /// Checks the tensors against the operation's operands; `flops` as in [`Work`], in 64 bits where they are more than some
+    /// for each value: a `usize` may have 32.
     pub(super) fn new<P: bytemuck::NoUninit>(
-        kernel: &'static Kernel,
+        operation: &'static Operation,
         params: P,
-        inputs: &[Tensor],
-        outputs: &[Tensor],
-        workgroups: [u32; 3],
+        inputs: &[(Operand, Tensor)],
+        outputs: &[(Operand, Tensor)],
         flops: impl TryInto<u64>,
     ) -> Op {
-        let elements = |tensors: &[Tensor]| tensors.iter().map(|t| t.element).collect::<Vec<_>>();
-        assert_eq!(elements(inputs), kernel.inputs, "inputs of {}", kernel.name);
-        assert_eq!(elements(outputs), kernel.outputs, "outputs of {}", kernel.name);
-        assert_eq!(size_of::<P>(), kernel.params, "Params of {}", kernel.name);
-        assert!(workgroups.iter().all(|g| (1..=MAX_WORKGROUPS).contains(g)), "{workgroups:?} of {}", kernel.name);
-        let words: usize = inputs.iter().chain(outputs).map(|t| t.len).sum();
+        for (what, given, expected) in [("inputs", inputs, operation.inputs), ("outputs", outputs, operation.outputs)] {
+            assert!(given.iter().map(|(operand, _)| operand).eq(expected), "{what} of {}", operation.name);
+            let is_of_its_kind = |(operand, tensor): &(Operand, Tensor)| operand.element == tensor.element;
+            assert!(given.iter().all(is_of_its_kind), "{what} of {}: {given:?}", operation.name);
+        }
+        assert_eq!(size_of::<P>(), operation.params, "Params of {}", operation.name);
+        let words: usize = inputs.iter().chain(outputs).map(|(_, tensor)| tensor.len).sum();
+        let ids = |tensors: &[(Operand, Tensor)]| tensors.iter().map(|(_, tensor)| tensor.id).collect();
         Op {
-            kernel,
+            operation,
             params: bytemuck::bytes_of(&params).to_vec(),
-            constants: Vec::new(),
-            inputs: inputs.iter().map(|t| t.id).collect(),
-            outputs: outputs.iter().map(|t| t.id).collect(),
-            workgroups,
+            inputs: ids(inputs),
+            outputs: ids(outputs),
             work: Work { flops: flops.try_into().unwrap_or(u64::MAX), bytes: 4 * words as u64 },
-            pieces: None,
+            unit: None,
+            variant: None,
+            most_workgroups: MAX_WORKGROUPS,
         }
     }
 
-    /// The same, computed in pieces where that pays.
-    pub(super) fn in_pieces(self, whole: &'static [usize], unit: usize) -> Op {
-        Op { pieces: Some(Pieces { whole, unit, sums: false, prepare: None }), ..self }
+    /// The same operation, computed in pieces of `unit` examples where that pays.
+    pub(super) fn in_pieces(self, unit: usize) -> Op {
+        Op { unit: Some(unit), ..self }
     }
 
-    /// The same, with outputs that hold a sum for each unit.
-    pub(super) fn summing(self) -> Op {
-        Op { pieces: self.pieces.map(|pieces| Pieces { sums: true, ..pieces }), ..self }
+    /// The operation's `Params`.
+    pub fn params<P: bytemuck::AnyBitPattern>(&self) -> P {
+        bytemuck::pod_read_unaligned(&self.params)
     }
 
-    /// The same, prepared by this function.
-    pub(super) fn prepared_by(self, prepare: Prepare<f32>) -> Op {
-        Op { pieces: self.pieces.map(|pieces| Pieces { prepare: Some(prepare), ..pieces }), ..self }
+    /// The buffer of an input.
+    pub fn input(&self, operand: Operand) -> BufferId {
+        self.inputs[place(self.operation.inputs, operand)]
     }
 
-    /// The same, with its workgroups split over x and y as if one dimension took no more than `limit`: what takes a real
-    /// size more memory than a case should need.
-    pub(super) fn split_at(self, limit: u32) -> Op {
-        let [groups, y, z] = self.workgroups;
-        assert_eq!(y, 1, "{} is split already", self.kernel.name);
-        let [x, y] = split(groups as usize, limit);
-        assert!(y > 1, "{groups} workgroups of {} need no split at {limit}", self.kernel.name);
-        Op { workgroups: [x, y, z], ..self }
+    /// Inputs and outputs with the names of their operands.
+    pub fn operands(&self) -> impl Iterator<Item = (Operand, BufferId)> {
+        let operands = self.operation.inputs.iter().chain(self.operation.outputs);
+        operands.copied().zip(self.inputs.iter().chain(&self.outputs).copied())
     }
 
-    /// The same, compiled with these constants.
-    pub(super) fn with_constants(self, constants: Vec<(&'static str, u32)>) -> Op {
-        Op { constants, ..self }
+    /// What the `cpu` executor calls once before the pieces.
+    pub fn prepare(&self) -> Option<Prepare<f32>> {
+        self.unit.and(self.operation.cpu)?.prepare
+    }
+
+    /// The variants that take this operation, the preferred one first.
+    pub fn variants(&self) -> impl Iterator<Item = &'static Variant> {
+        self.operation.gpu.iter().copied().filter(|variant| (variant.fits)(self))
+    }
+
+    /// The variant that a GPU runs.
+    pub fn chosen(&self) -> &'static Variant {
+        let first = || self.variants().next();
+        self.variant.or_else(first).unwrap_or_else(|| panic!("no variant takes {}", self.operation.name))
+    }
+
+    /// How a GPU starts a variant of this operation.
+    pub fn launch(&self, variant: &Variant) -> Launch {
+        let mut launch = (variant.launch)(self);
+        let [x, y, z] = launch.workgroups;
+        if y == 1 && x > self.most_workgroups {
+            let [x, y] = split(x as usize, self.most_workgroups);
+            launch.workgroups = [x, y, z];
+        }
+        let legal = launch.workgroups.iter().all(|groups| (1..=MAX_WORKGROUPS).contains(groups));
+        assert!(legal, "{:?} of {}", launch.workgroups, variant.name);
+        launch
     }
 }
 

@@ -6,11 +6,11 @@
 //! another; the program swaps them at the step's end.
 
 use super::batch::Header;
-use super::op::{linear, word};
+use super::op::word;
 use super::{
-    Args,
+    Args, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor, Texture,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -107,7 +107,7 @@ impl Rule {
         }
     }
 
-    fn kernel(&self) -> &'static Kernel {
+    fn operation(&self) -> &'static Operation {
         match self {
             Rule::Sgd => &SGD,
             Rule::Momentum { .. } => &MOMENTUM,
@@ -139,62 +139,59 @@ impl Rule {
     }
 }
 
-/// w, gradient and state.
-const STATEFUL: &[Texture] = &[Texture::vectors(2), Texture::vectors(3), Texture::vectors(5)];
+const HEADER: Operand = whole("header", U32);
+const BLOCK_FACTORS: Operand = whole("factors", F32);
+const WEIGHTS: Operand = whole("weights", F32);
+const GRADIENT: Operand = whole("gradient", F32);
+const SCALE: Operand = whole("scale", F32);
+/// `[slots, count]`.
+const STATE: Operand = whole("state", F32);
+const NEXT_WEIGHTS: Operand = whole("next_weights", F32);
+const NEXT_STATE: Operand = whole("next_state", F32);
 
-/// Inputs: header, factors, w, gradient, scale (and state). Outputs: w' (and state').
-const fn kernel(name: &'static str, entry: &'static str, reference: Reference, cpu: fn(&mut Args<'_, f32>)) -> Kernel {
-    Kernel {
-        name,
-        source: include_str!("../../shaders/optimizer.wgsl"),
-        entry,
-        inputs: &[U32, F32, F32, F32, F32, F32],
-        outputs: &[F32, F32],
-        textures: STATEFUL,
-        params: size_of::<Params>(),
-        workgroup: 64,
-        reference,
-        cpu: Some(cpu),
+/// The update by one rule.
+const fn rule<T: Step>(name: &'static str, gpu: &'static [&'static Variant]) -> Operation {
+    let (inputs, outputs): (&[Operand], &[Operand]) = if T::SLOTS > 0 {
+        (&[HEADER, BLOCK_FACTORS, WEIGHTS, GRADIENT, SCALE, STATE], &[NEXT_WEIGHTS, NEXT_STATE])
+    } else {
+        (&[HEADER, BLOCK_FACTORS, WEIGHTS, GRADIENT, SCALE], &[NEXT_WEIGHTS])
+    };
+    let reference = Reference::new(reference::<f32, T>, reference::<f64, T>);
+    Operation { name, inputs, outputs, params: size_of::<Params>(), reference, cpu: Cpu::new(parallel::<T>), gpu }
+}
+
+const STATELESS_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT)];
+const STATEFUL_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT), Texture::vectors(STATE)];
+
+const fn variant<T: Step>(name: &'static str, entry: &'static str) -> Variant {
+    let textures = if T::SLOTS > 0 { STATEFUL_TEXTURES } else { STATELESS_TEXTURES };
+    let source = include_str!("../../shaders/optimizer.wgsl");
+    Variant {
+        textures,
+        ..Variant::new(name, source, entry, |op| Launch::linear(op.params::<Params>().count as usize / 4, 64))
     }
 }
 
-macro_rules! rule {
-    ($step:ident) => {
-        (Reference { single: reference::<f32, $step>, double: reference::<f64, $step> }, parallel::<$step>)
-    };
-}
-
-const SGD_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Sgd);
-const MOMENTUM_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Momentum);
-const NESTEROV_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Nesterov);
-const ADAGRAD_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Adagrad);
-const WINDOWGRAD_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Windowgrad);
-const ADADELTA_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Adadelta);
-const ADAM_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(Adam);
-const ADAMW_FUNCTIONS: (Reference, fn(&mut Args<'_, f32>)) = rule!(AdamW);
-
-/// Without state.
-pub static SGD: Kernel = Kernel {
-    inputs: &[U32, F32, F32, F32, F32],
-    outputs: &[F32],
-    textures: &[Texture::vectors(2), Texture::vectors(3)],
-    ..kernel("optimizer.sgd", "sgd", SGD_FUNCTIONS.0, SGD_FUNCTIONS.1)
-};
-/// State v `[count]`.
-pub static MOMENTUM: Kernel = kernel("optimizer.momentum", "momentum", MOMENTUM_FUNCTIONS.0, MOMENTUM_FUNCTIONS.1);
-/// State v `[count]`.
-pub static NESTEROV: Kernel = kernel("optimizer.nesterov", "nesterov", NESTEROV_FUNCTIONS.0, NESTEROV_FUNCTIONS.1);
-/// State s `[count]`.
-pub static ADAGRAD: Kernel = kernel("optimizer.adagrad", "adagrad", ADAGRAD_FUNCTIONS.0, ADAGRAD_FUNCTIONS.1);
-/// State s `[count]`.
-pub static WINDOWGRAD: Kernel =
-    kernel("optimizer.windowgrad", "windowgrad", WINDOWGRAD_FUNCTIONS.0, WINDOWGRAD_FUNCTIONS.1);
-/// State s, u `[2, count]`.
-pub static ADADELTA: Kernel = kernel("optimizer.adadelta", "adadelta", ADADELTA_FUNCTIONS.0, ADADELTA_FUNCTIONS.1);
-/// State m, v `[2, count]`.
-pub static ADAM: Kernel = kernel("optimizer.adam", "adam", ADAM_FUNCTIONS.0, ADAM_FUNCTIONS.1);
-/// State m, v `[2, count]`.
-pub static ADAMW: Kernel = kernel("optimizer.adamw", "adamw", ADAMW_FUNCTIONS.0, ADAMW_FUNCTIONS.1);
+pub static SGD: Operation = rule::<Sgd>("optimizer.sgd", &[&variant::<Sgd>("optimizer.sgd", "sgd")]);
+/// State v.
+pub static MOMENTUM: Operation =
+    rule::<Momentum>("optimizer.momentum", &[&variant::<Momentum>("optimizer.momentum", "momentum")]);
+/// State v.
+pub static NESTEROV: Operation =
+    rule::<Nesterov>("optimizer.nesterov", &[&variant::<Nesterov>("optimizer.nesterov", "nesterov")]);
+/// State s.
+pub static ADAGRAD: Operation =
+    rule::<Adagrad>("optimizer.adagrad", &[&variant::<Adagrad>("optimizer.adagrad", "adagrad")]);
+/// State s.
+pub static WINDOWGRAD: Operation =
+    rule::<Windowgrad>("optimizer.windowgrad", &[&variant::<Windowgrad>("optimizer.windowgrad", "windowgrad")]);
+/// State s, u.
+pub static ADADELTA: Operation =
+    rule::<Adadelta>("optimizer.adadelta", &[&variant::<Adadelta>("optimizer.adadelta", "adadelta")]);
+/// State m, v.
+pub static ADAM: Operation = rule::<Adam>("optimizer.adam", &[&variant::<Adam>("optimizer.adam", "adam")]);
+/// State m, v.
+pub static ADAMW: Operation = rule::<AdamW>("optimizer.adamw", &[&variant::<AdamW>("optimizer.adamw", "adamw")]);
 
 /// What an update reads and writes. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.
 #[derive(Debug, Clone, Copy)]
@@ -225,13 +222,15 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
     let [a, b2, epsilon] = [a, b2, epsilon].map(|value| value as f32);
     let params = Params { count: word(count), a, b: b2, epsilon, scaled, zero_pull, rest_a, rest_b };
     // Where nothing is scaled, nobody reads the scale: any buffer may stand there.
-    let mut inputs = vec![b.header, b.factors, b.w, b.gradient, b.scale.unwrap_or(b.factors)];
-    let mut outputs = vec![b.w_out];
+    let scale = b.scale.unwrap_or(b.factors);
+    let mut inputs = vec![(HEADER, b.header), (BLOCK_FACTORS, b.factors), (WEIGHTS, b.w), (GRADIENT, b.gradient)];
+    inputs.push((SCALE, scale));
+    let mut outputs = vec![(NEXT_WEIGHTS, b.w_out)];
     if let Some((before, after)) = b.state {
-        inputs.push(before);
-        outputs.push(after);
+        inputs.push((STATE, before));
+        outputs.push((NEXT_STATE, after));
     }
-    Op::new(rule.kernel(), params, &inputs, &outputs, linear(count / 4, 64), count * (5 + 6 * rule.slots()))
+    Op::new(rule.operation(), params, &inputs, &outputs, count * (5 + 6 * rule.slots()))
 }
 
 /// The numbers that a step computes with: f64 in the reference, f32 on the CPU.
@@ -299,19 +298,18 @@ struct Constants<N> {
 
 impl<N: Number> Constants<N> {
     fn of<S: Scalar>(args: &Args<'_, S>) -> Constants<N> {
-        let (p, header): (Params, &[u32]) = (args.params(), args.words(0));
-        let real = |i: usize| N::from_f32(f32::from_bits(header[i]));
+        let (p, header): (Params, Header) = (args.params(), args.header(HEADER));
         let [a, b, epsilon, zero_pull] = [p.a, p.b, p.epsilon, p.zero_pull].map(N::from_f32);
         let [rest_a, rest_b] = [p.rest_a, p.rest_b].map(N::from_f32);
-        let scale = if p.scaled == 1 { N::from_f64(args.real(4)[0].get()) } else { N::ONE };
+        let scale = if p.scaled == 1 { N::from_f64(args.real(SCALE)[0].get()) } else { N::ONE };
         Constants {
             a,
             b,
             epsilon,
             rest_a,
             rest_b,
-            learning_rate: real(4),
-            corrections: [real(5), real(6)],
+            learning_rate: N::from_f32(header.learning_rate),
+            corrections: [header.correction1, header.correction2].map(N::from_f32),
             scale,
             zero_sign: N::ZERO - zero_pull,
         }
@@ -438,8 +436,10 @@ fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], s
 
 fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
     let c = Constants::<f64>::of(args);
-    let (factors, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
-    let (state, state_out) = if T::SLOTS > 0 { (args.real(5), args.out(1)) } else { (&[][..], &mut [][..]) };
+    let (factors, w, g, w_out) =
+        (args.real(BLOCK_FACTORS), args.real(WEIGHTS), args.real(GRADIENT), args.out(NEXT_WEIGHTS));
+    let (state, state_out) =
+        if T::SLOTS > 0 { (args.real(STATE), args.out(NEXT_STATE)) } else { (&[][..], &mut [][..]) };
     for i in 0..w.len() {
         let at = |s: usize| s * w.len() + i;
         let slots = [0, 1].map(|s| state.get(at(s)).map_or(0.0, |v| v.get()));
@@ -457,8 +457,10 @@ fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
 fn parallel<T: Step>(args: &mut Args<'_, f32>) {
     const TASK: usize = 64 * BLOCK;
     let c = Constants::<f32>::of(args);
-    let (factors, w, g, w_out) = (args.real(1), args.real(2), args.real(3), args.out(0));
-    let (state, state_out) = if T::SLOTS > 0 { (args.real(5), args.out(1)) } else { (&[][..], &mut [][..]) };
+    let (factors, w, g, w_out) =
+        (args.real(BLOCK_FACTORS), args.real(WEIGHTS), args.real(GRADIENT), args.out(NEXT_WEIGHTS));
+    let (state, state_out) =
+        if T::SLOTS > 0 { (args.real(STATE), args.out(NEXT_STATE)) } else { (&[][..], &mut [][..]) };
     let (first, second) = state_out.split_at_mut(w.len().min(state.len()));
     // Slots that the rule does not have come as empty pieces.
     let (mut first, mut second) = (first.chunks_mut(TASK), second.chunks_mut(TASK));

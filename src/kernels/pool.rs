@@ -5,11 +5,11 @@
 //! that the ReLU passes no gradient to carries [`BLOCKED`]; a pooling's backward pass without `relu` ignores that mark.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
+use super::op::word;
 use super::{
-    Args, Case,
+    Args, Case, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor, Texture,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -59,9 +59,18 @@ impl Params {
         if self.relu == 1 { u32::MAX } else { !BLOCKED }
     }
 
-    /// Workgroups for `pixels` in each example, four channels an invocation.
-    pub(super) fn groups(&self, pixels: u32) -> [u32; 3] {
-        linear(self.n as usize * pixels as usize * self.c.div_ceil(4) as usize, 64)
+    /// Starts an invocation for every four channels of every output pixel.
+    pub(super) fn launch_outputs(&self) -> Launch {
+        self.launch(self.oh * self.ow)
+    }
+
+    /// Starts an invocation for every four channels of every input pixel.
+    pub(super) fn launch_inputs(&self) -> Launch {
+        self.launch(self.h * self.w)
+    }
+
+    fn launch(&self, pixels: u32) -> Launch {
+        Launch::linear(self.n as usize * pixels as usize * self.c.div_ceil(4) as usize, 64)
     }
 
     pub(super) fn input_len(&self) -> usize {
@@ -97,69 +106,69 @@ fn clip(o: usize, stride: u32, pad: u32, k: u32, size: u32) -> Range<usize> {
 
 const SOURCE: &str = include_str!("../../shaders/pool.wgsl");
 
-/// Inputs: x. Outputs: y, winner.
-pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+const X: Operand = per_example("x", F32);
+const Y: Operand = per_example("y", F32);
+const WINNER: Operand = per_example("winner", U32);
+const DY: Operand = per_example("dy", F32);
+const DX: Operand = per_example("dx", F32);
 
-/// The same for C a multiple of 4.
-pub static FORWARD_VEC4: Kernel =
-    Kernel { name: "pool.forward_vec4", entry: "forward_vec4", textures: &[Texture::vectors(0)], ..FORWARD_SIGNATURE };
-
-/// Inputs: dy, winner. Outputs: dx.
-pub static BACKWARD: Kernel = BACKWARD_SIGNATURE;
-
-/// The same for C a multiple of 4.
-pub static BACKWARD_VEC4: Kernel = Kernel {
-    name: "pool.backward_vec4",
-    entry: "backward_vec4",
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    ..BACKWARD_SIGNATURE
-};
-
-const FORWARD_SIGNATURE: Kernel = Kernel {
+/// The largest of each window, and its place.
+pub static FORWARD: Operation = Operation {
     name: "pool.forward",
-    source: SOURCE,
-    entry: "forward",
-    inputs: &[F32],
-    outputs: &[F32, U32],
-    textures: &[],
+    inputs: &[X],
+    outputs: &[Y, WINNER],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(forward_cpu),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::new(forward_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X)],
+            fits: fits_vec4,
+            ..Variant::new("pool.forward_vec4", SOURCE, "forward_vec4", |op| op.params::<Params>().launch_outputs())
+        },
+        &Variant::new("pool.forward", SOURCE, "forward", |op| op.params::<Params>().launch_outputs()),
+    ],
 };
 
-const BACKWARD_SIGNATURE: Kernel = Kernel {
+/// The sum of the gradients of the windows that an element won.
+pub static BACKWARD: Operation = Operation {
     name: "pool.backward",
-    source: SOURCE,
-    entry: "backward",
-    inputs: &[F32, U32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[DY, WINNER],
+    outputs: &[DX],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: backward_reference, double: backward_reference },
-    cpu: Some(backward_cpu),
+    reference: Reference::new(backward_reference, backward_reference),
+    cpu: Cpu::new(backward_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(DY), Texture::vectors(WINNER)],
+            fits: fits_vec4,
+            ..Variant::new("pool.backward_vec4", SOURCE, "backward_vec4", |op| op.params::<Params>().launch_inputs())
+        },
+        &Variant::new("pool.backward", SOURCE, "backward", |op| op.params::<Params>().launch_inputs()),
+    ],
 };
+
+fn fits_vec4(op: &Op) -> bool {
+    op.params::<Params>().c.is_multiple_of(4)
+}
 
 pub fn forward(p: Params, x: Tensor, y: Tensor, winner: Tensor) -> Op {
     assert_eq!(x.len, p.input_len(), "pool.forward: x of {p:?}");
     assert_eq!((y.len, winner.len), (p.output_len(), p.output_len()), "pool.forward: y, winner of {p:?}");
     let flops = y.len as u64 * u64::from(p.kh) * u64::from(p.kw) + x.len as u64 * u64::from(p.relu);
-    let kernel = if p.c.is_multiple_of(4) { &FORWARD_VEC4 } else { &FORWARD };
-    Op::new(kernel, p, &[x], &[y, winner], p.groups(p.oh * p.ow), flops).in_pieces(&[], 1)
+    Op::new(&FORWARD, p, &[(X, x)], &[(Y, y), (WINNER, winner)], flops).in_pieces(1)
 }
 
 pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     assert_eq!(dx.len, p.input_len(), "pool.backward: dx of {p:?}");
     assert_eq!((dy.len, winner.len), (p.output_len(), p.output_len()), "pool.backward: dy, winner of {p:?}");
-    let kernel = if p.c.is_multiple_of(4) { &BACKWARD_VEC4 } else { &BACKWARD };
     let flops = dy.len + dx.len * p.relu as usize;
-    Op::new(kernel, p, &[dy, winner], &[dx], p.groups(p.h * p.w), flops).in_pieces(&[], 1)
+    Op::new(&BACKWARD, p, &[(DY, dy), (WINNER, winner)], &[(DX, dx)], flops).in_pieces(1)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (x, y, winner) = (args.real(0), args.out(0), args.out_words(1));
+    let (x, y, winner) = (args.real(X), args.out(Y), args.out_words(WINNER));
     let (w, c) = (p.w as usize, p.c as usize);
     let mut at = 0;
     for n in 0..p.n as usize {
@@ -202,7 +211,7 @@ fn rectified(p: &Params, oy: usize, ox: usize, value: f64, place: usize) -> (f64
 
 fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (dy, winner, dx) = (args.real(0), args.words(1), args.out(0));
+    let (dy, winner, dx) = (args.real(DY), args.words(WINNER), args.out(DX));
     let c = p.c as usize;
     let mut sums = vec![0.0; dx.len()];
     for (o, (dy, winner)) in dy.iter().zip(winner).enumerate() {
@@ -224,7 +233,7 @@ fn mask(bits: bool) -> u32 {
 /// An example a task; the innermost loop runs over channels, which lie side by side.
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (x, y, winner) = (args.real(0), args.out(0), args.out_words(1));
+    let (x, y, winner) = (args.real(X), args.out(Y), args.out_words(WINNER));
     let outputs = y.par_chunks_mut(p.example_out()).zip(winner.par_chunks_mut(p.example_out()));
     let examples = outputs.zip(x.par_chunks(p.example_in())).with_min_len(args.least_items());
     examples.for_each(|((y, winner), x)| forward_example(&p, x, y, winner));
@@ -302,7 +311,7 @@ fn forward_window<const L: usize>(
 /// Scatters within one example, which one task owns: the order of the sums is that of the outputs.
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (dy, winner, dx) = (args.real(0), args.words(1), args.out(0));
+    let (dy, winner, dx) = (args.real(DY), args.words(WINNER), args.out(DX));
     let inputs = dy.par_chunks(p.example_out()).zip(winner.par_chunks(p.example_out()));
     let examples = dx.par_chunks_mut(p.example_in()).zip(inputs).with_min_len(args.least_items());
     examples.for_each(|(dx, (dy, winner))| backward_example(&p, dy, winner, dx));

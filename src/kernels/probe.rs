@@ -5,7 +5,9 @@
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{MAX_WORKGROUPS, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
+};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -18,39 +20,52 @@ pub struct Params {
     pub chains: u32,
     pub scale: f32,
     pub shift: f32,
-    pub reserved: [u32; 3],
+    /// Whether the shader writes a step as `fma` (1) or as a product and a sum (0): a constant of the pipeline.
+    pub fused: u32,
+    pub reserved: [u32; 2],
 }
 
 const SOURCE: &str = include_str!("../../shaders/probe.wgsl");
 const WORKGROUP: u32 = 256;
 
-/// Inputs: none. Outputs: y.
-pub static MULTIPLY_ADD: Kernel = Kernel {
+const X: Operand = whole("x", F32);
+const Y: Operand = whole("y", F32);
+
+/// Sums of chains of multiply-adds.
+pub static MULTIPLY_ADD: Operation = Operation {
     name: "probe.multiply_add",
-    source: SOURCE,
-    entry: "multiply_add",
     inputs: &[],
-    outputs: &[F32],
-    textures: &[],
+    outputs: &[Y],
     params: size_of::<Params>(),
-    workgroup: WORKGROUP,
-    reference: Reference { single: multiply_add_reference, double: multiply_add_reference },
-    cpu: Some(multiply_add_cpu),
+    reference: Reference::new(multiply_add_reference, multiply_add_reference),
+    cpu: Cpu::new(multiply_add_cpu),
+    gpu: &[&Variant {
+        workgroup: WORKGROUP,
+        ..Variant::new("probe.multiply_add", SOURCE, "multiply_add", |op| {
+            let p: Params = op.params();
+            launch(op).with(vec![("CHAINS", p.chains), ("FUSED", p.fused)])
+        })
+    }],
 };
 
-/// Inputs: x. Outputs: y.
-pub static COPY: Kernel = Kernel {
+/// y = x.
+pub static COPY: Operation = Operation {
     name: "probe.copy",
-    source: SOURCE,
-    entry: "copy",
-    inputs: &[F32],
-    outputs: &[F32],
-    textures: &[Texture::vectors(0)],
+    inputs: &[X],
+    outputs: &[Y],
     params: size_of::<Params>(),
-    workgroup: WORKGROUP,
-    reference: Reference { single: copy_reference, double: copy_reference },
-    cpu: Some(copy_cpu),
+    reference: Reference::new(copy_reference, copy_reference),
+    cpu: Cpu::new(copy_cpu),
+    gpu: &[&Variant {
+        workgroup: WORKGROUP,
+        textures: &[Texture::vectors(X)],
+        ..Variant::new("probe.copy", SOURCE, "copy", launch)
+    }],
 };
+
+fn launch(op: &Op) -> Launch {
+    Launch::of([op.params::<Params>().count.div_ceil(WORKGROUP), 1, 1])
+}
 
 /// Steps that the shader writes out by hand.
 pub const UNROLLED: usize = 4;
@@ -64,23 +79,31 @@ pub fn multiply_add(chains: usize, rounds: usize, fused: bool, y: Tensor) -> Op 
     assert!(y.len.is_multiple_of(4), "probe.multiply_add: y of {}", y.len);
     // scale < 1 draws every chain towards 2: no infinity, no denormal.
     let (count, rounds32, chains32) = (word(y.len / 4), word(rounds), word(chains));
-    let p = Params { count, rounds: rounds32, chains: chains32, scale: 0.75, shift: 0.5, reserved: [0; 3] };
-    Op::new(&MULTIPLY_ADD, p, &[], &[y], groups(y.len), 2 * y.len as u64 * chains as u64 * rounds as u64)
-        .with_constants(vec![("CHAINS", chains32), ("FUSED", u32::from(fused))])
+    let p = Params {
+        count,
+        rounds: rounds32,
+        chains: chains32,
+        scale: 0.75,
+        shift: 0.5,
+        fused: u32::from(fused),
+        reserved: [0; 2],
+    };
+    assert_len(y.len);
+    Op::new(&MULTIPLY_ADD, p, &[], &[(Y, y)], 2 * y.len as u64 * chains as u64 * rounds as u64)
 }
 
 /// The most elements: a workgroup for every 256 vec4, all in one dimension.
 pub const MAX_LEN: usize = 4 * (WORKGROUP * MAX_WORKGROUPS) as usize;
 
-fn groups(len: usize) -> [u32; 3] {
+fn assert_len(len: usize) {
     assert!(len <= MAX_LEN, "a probe of {len} elements");
-    [word(len.div_ceil(4 * WORKGROUP as usize)), 1, 1]
 }
 
 pub fn copy(x: Tensor, y: Tensor) -> Op {
     assert!(x.len == y.len && x.len.is_multiple_of(4), "probe.copy: {} to {}", x.len, y.len);
-    let p = Params { count: word(x.len / 4), rounds: 0, chains: 0, scale: 0.0, shift: 0.0, reserved: [0; 3] };
-    Op::new(&COPY, p, &[x], &[y], groups(x.len), 0)
+    let p = Params { count: word(x.len / 4), rounds: 0, chains: 0, scale: 0.0, shift: 0.0, fused: 0, reserved: [0; 2] };
+    assert_len(x.len);
+    Op::new(&COPY, p, &[(X, x)], &[(Y, y)], 0)
 }
 
 fn start(element: usize, chain: usize) -> f64 {
@@ -91,7 +114,7 @@ fn multiply_add_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (scale, shift) = (f64::from(p.scale), f64::from(p.shift));
     let end = |v: f64| (0..p.rounds).fold(v, |v, _| v * scale + shift);
-    for (element, y) in args.out(0).iter_mut().enumerate() {
+    for (element, y) in args.out(Y).iter_mut().enumerate() {
         *y = S::of((0..p.chains as usize).map(|chain| end(start(element, chain))).sum());
     }
 }
@@ -104,7 +127,7 @@ fn multiply_add_cpu(args: &mut Args<'_, f32>) {
     if p.chains as usize != CPU_CHAINS {
         return multiply_add_reference(args);
     }
-    args.out(0).par_chunks_mut(TASK).for_each(|y| pulp::Arch::new().dispatch(Chains { p, y }));
+    args.out(Y).par_chunks_mut(TASK).for_each(|y| pulp::Arch::new().dispatch(Chains { p, y }));
 }
 
 struct Chains<'a> {
@@ -137,14 +160,14 @@ impl WithSimd for Chains<'_> {
 }
 
 fn copy_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    args.out(0).copy_from_slice(args.real(0));
+    args.out(Y).copy_from_slice(args.real(X));
 }
 
 /// A piece for each thread: long ones, which the C library copies past the caches. The cut changes nothing in the result.
 fn copy_cpu(args: &mut Args<'_, f32>) {
-    let x = args.real(0);
+    let x = args.real(X);
     let piece = x.len().div_ceil(rayon::current_num_threads()).max(1);
-    args.out(0).par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| y.copy_from_slice(x));
+    args.out(Y).par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| y.copy_from_slice(x));
 }
 
 pub fn cases() -> Vec<Case> {

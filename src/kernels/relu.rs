@@ -2,8 +2,11 @@
 //! At x = 0 the gradient is 0, as in PyTorch and ConvNetJS. A NaN passes through, so that it shows.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
+use super::op::word;
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant,
+    per_example,
+};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -16,49 +19,55 @@ pub struct Params {
 
 const SOURCE: &str = include_str!("../../shaders/relu.wgsl");
 
-/// Inputs: x. Outputs: y.
-pub static FORWARD: Kernel = FORWARD_SIGNATURE;
+const X: Operand = per_example("x", F32);
+const Y: Operand = per_example("y", F32);
+const DY: Operand = per_example("dy", F32);
+const DX: Operand = per_example("dx", F32);
 
-/// The same, four values an invocation; for a count that is a multiple of 4.
-pub static FORWARD_VEC4: Kernel =
-    Kernel { name: "relu.forward_vec4", entry: "forward_vec4", textures: &[Texture::vectors(0)], ..FORWARD_SIGNATURE };
-
-/// Inputs: y, dy. Outputs: dx.
-pub static BACKWARD: Kernel = BACKWARD_SIGNATURE;
-
-/// The same, four values an invocation; for a count that is a multiple of 4.
-pub static BACKWARD_VEC4: Kernel = Kernel {
-    name: "relu.backward_vec4",
-    entry: "backward_vec4",
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    ..BACKWARD_SIGNATURE
-};
-
-const FORWARD_SIGNATURE: Kernel = Kernel {
+/// y = max(x, 0).
+pub static FORWARD: Operation = Operation {
     name: "relu.forward",
-    source: SOURCE,
-    entry: "forward",
-    inputs: &[F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[X],
+    outputs: &[Y],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(forward_cpu),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::new(forward_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(X)],
+            fits: fits_vec4,
+            ..Variant::new("relu.forward_vec4", SOURCE, "forward_vec4", |op| launch(op, 4))
+        },
+        &Variant::new("relu.forward", SOURCE, "forward", |op| launch(op, 1)),
+    ],
 };
 
-const BACKWARD_SIGNATURE: Kernel = Kernel {
+/// dx = dy where y > 0.
+pub static BACKWARD: Operation = Operation {
     name: "relu.backward",
-    source: SOURCE,
-    entry: "backward",
-    inputs: &[F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[Y, DY],
+    outputs: &[DX],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: backward_reference, double: backward_reference },
-    cpu: Some(backward_cpu),
+    reference: Reference::new(backward_reference, backward_reference),
+    cpu: Cpu::new(backward_cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(Y), Texture::vectors(DY)],
+            fits: fits_vec4,
+            ..Variant::new("relu.backward_vec4", SOURCE, "backward_vec4", |op| launch(op, 4))
+        },
+        &Variant::new("relu.backward", SOURCE, "backward", |op| launch(op, 1)),
+    ],
 };
+
+fn fits_vec4(op: &Op) -> bool {
+    op.params::<Params>().count.is_multiple_of(4)
+}
+
+/// Each invocation takes `values` values.
+fn launch(op: &Op, values: usize) -> Launch {
+    Launch::linear(op.params::<Params>().count as usize / values, 64)
+}
 
 /// Elements below which a second thread costs more than it brings.
 const PARALLEL_CHUNK: usize = 16_384;
@@ -66,33 +75,31 @@ const PARALLEL_CHUNK: usize = 16_384;
 pub fn forward(x: Tensor, y: Tensor) -> Op {
     assert_eq!(x.len, y.len, "relu.forward: x and y");
     let params = Params { count: word(x.len), reserved: [0; 3] };
-    let (kernel, vector) = if x.len.is_multiple_of(4) { (&FORWARD_VEC4, 4) } else { (&FORWARD, 1) };
-    Op::new(kernel, params, &[x], &[y], linear(x.len / vector, 64), x.len).in_pieces(&[], 1)
+    Op::new(&FORWARD, params, &[(X, x)], &[(Y, y)], x.len).in_pieces(1)
 }
 
 pub fn backward(y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((y.len, y.len), (dy.len, dx.len), "relu.backward: y, dy, dx");
     let params = Params { count: word(y.len), reserved: [0; 3] };
-    let (kernel, vector) = if y.len.is_multiple_of(4) { (&BACKWARD_VEC4, 4) } else { (&BACKWARD, 1) };
-    Op::new(kernel, params, &[y, dy], &[dx], linear(y.len / vector, 64), y.len).in_pieces(&[], 1)
+    Op::new(&BACKWARD, params, &[(Y, y), (DY, dy)], &[(DX, dx)], y.len).in_pieces(1)
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    for (y, x) in args.out(0).iter_mut().zip(args.real(0)) {
+    for (y, x) in args.out(Y).iter_mut().zip(args.real(X)) {
         *y = if x.get() <= 0.0 { S::of(0.0) } else { *x };
     }
 }
 
 fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (y, dy) = (args.real(0), args.real(1));
-    for (i, dx) in args.out(0).iter_mut().enumerate() {
+    let (y, dy) = (args.real(Y), args.real(DY));
+    for (i, dx) in args.out(DX).iter_mut().enumerate() {
         *dx = if y[i].get() > 0.0 { dy[i] } else { S::of(0.0) };
     }
 }
 
 fn forward_cpu(args: &mut Args<'_, f32>) {
-    let x = args.real(0);
-    let chunks = args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(x.par_chunks(PARALLEL_CHUNK));
+    let x = args.real(X);
+    let chunks = args.out(Y).par_chunks_mut(PARALLEL_CHUNK).zip(x.par_chunks(PARALLEL_CHUNK));
     chunks.with_min_len(args.least_items()).for_each(|(y, x)| rectify(x, y));
 }
 
@@ -104,9 +111,9 @@ fn rectify(x: &[f32], y: &mut [f32]) {
 }
 
 fn backward_cpu(args: &mut Args<'_, f32>) {
-    let (y, dy) = (args.real(0), args.real(1));
+    let (y, dy) = (args.real(Y), args.real(DY));
     let chunks = y.par_chunks(PARALLEL_CHUNK).zip(dy.par_chunks(PARALLEL_CHUNK));
-    let chunks = args.out(0).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).with_min_len(args.least_items());
+    let chunks = args.out(DX).par_chunks_mut(PARALLEL_CHUNK).zip(chunks).with_min_len(args.least_items());
     chunks.for_each(|(dx, (y, dy))| pass(y, dy, dx));
 }
 

@@ -2,8 +2,11 @@
 //! any shape; `shaders/residual.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
-use super::{Args, Case, Element::F32, Kernel, Op, Reference, Scalar, Tensor, Texture};
+use super::op::word;
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant,
+    per_example,
+};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -14,40 +17,44 @@ pub struct Params {
     pub reserved: [u32; 3],
 }
 
-/// Inputs: a, b. Outputs: a + b.
-pub static ADD: Kernel = SIGNATURE;
+const A: Operand = per_example("a", F32);
+const B: Operand = per_example("b", F32);
+const SUM: Operand = per_example("sum", F32);
 
-/// The same, four values an invocation; for a count that is a multiple of 4.
-pub static ADD_VEC4: Kernel = Kernel {
-    name: "residual.add_vec4",
-    entry: "add_vec4",
-    textures: &[Texture::vectors(0), Texture::vectors(1)],
-    ..SIGNATURE
-};
+const SOURCE: &str = include_str!("../../shaders/residual.wgsl");
 
-const SIGNATURE: Kernel = Kernel {
+/// sum = a + b.
+pub static ADD: Operation = Operation {
     name: "residual.add",
-    source: include_str!("../../shaders/residual.wgsl"),
-    entry: "add",
-    inputs: &[F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[A, B],
+    outputs: &[SUM],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: reference, double: reference },
-    cpu: Some(cpu),
+    reference: Reference::new(reference, reference),
+    cpu: Cpu::new(cpu),
+    gpu: &[
+        &Variant {
+            textures: &[Texture::vectors(A), Texture::vectors(B)],
+            fits: |op| op.params::<Params>().count.is_multiple_of(4),
+            ..Variant::new("residual.add_vec4", SOURCE, "add_vec4", |op| launch(op, 4))
+        },
+        &Variant::new("residual.add", SOURCE, "add", |op| launch(op, 1)),
+    ],
 };
+
+/// Each invocation takes `values` values.
+fn launch(op: &Op, values: usize) -> Launch {
+    Launch::linear(op.params::<Params>().count as usize / values, 64)
+}
 
 pub fn add(a: Tensor, b: Tensor, sum: Tensor) -> Op {
     assert_eq!((a.len, b.len), (sum.len, sum.len), "residual.add: a, b, sum");
     let params = Params { count: word(a.len), reserved: [0; 3] };
-    let (kernel, vector) = if a.len.is_multiple_of(4) { (&ADD_VEC4, 4) } else { (&ADD, 1) };
-    Op::new(kernel, params, &[a, b], &[sum], linear(a.len / vector, 64), a.len).in_pieces(&[], 1)
+    Op::new(&ADD, params, &[(A, a), (B, b)], &[(SUM, sum)], a.len).in_pieces(1)
 }
 
 fn reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (a, b) = (args.real(0), args.real(1));
-    for (i, sum) in args.out(0).iter_mut().enumerate() {
+    let (a, b) = (args.real(A), args.real(B));
+    for (i, sum) in args.out(SUM).iter_mut().enumerate() {
         *sum = S::of(a[i].get() + b[i].get());
     }
 }
@@ -56,8 +63,8 @@ fn reference<S: Scalar>(args: &mut Args<'_, S>) {
 const CHUNK: usize = 16_384;
 
 fn cpu(args: &mut Args<'_, f32>) {
-    let inputs = args.real(0).par_chunks(CHUNK).zip(args.real(1).par_chunks(CHUNK));
-    let chunks = args.out(0).par_chunks_mut(CHUNK).zip(inputs).with_min_len(args.least_items());
+    let inputs = args.real(A).par_chunks(CHUNK).zip(args.real(B).par_chunks(CHUNK));
+    let chunks = args.out(SUM).par_chunks_mut(CHUNK).zip(inputs).with_min_len(args.least_items());
     chunks.for_each(|(sum, (a, b))| add_up(a, b, sum));
 }
 

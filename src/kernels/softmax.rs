@@ -5,11 +5,11 @@
 
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance, also_split};
-use super::op::{linear, word};
+use super::op::word;
 use super::{
-    Args, Case,
+    Args, Case, Cpu,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 
 #[repr(C)]
@@ -31,46 +31,57 @@ impl Params {
 
 const SOURCE: &str = include_str!("../../shaders/softmax.wgsl");
 
-/// Inputs: header, labels, logits. Outputs: probabilities, dlogits, losses, predictions.
-pub static FORWARD: Kernel = Kernel {
+pub(super) const HEADER: Operand = whole("header", U32);
+pub(super) const LABELS: Operand = per_example("labels", U32);
+const LOGITS: Operand = per_example("logits", F32);
+const PROBABILITIES: Operand = per_example("probabilities", F32);
+/// The gradient of the mean loss with respect to the logits.
+const DLOGITS: Operand = per_example("dlogits", F32);
+pub(super) const LOSSES: Operand = per_example("losses", F32);
+pub(super) const PREDICTIONS: Operand = per_example("predictions", U32);
+/// Sum of the losses `[1]`.
+const LOSS: Operand = whole("loss", F32);
+/// Correct predictions `[1]`.
+const CORRECT: Operand = whole("correct", U32);
+/// The gradient of the mean loss with respect to the probabilities.
+const DPROBABILITIES: Operand = per_example("dprobabilities", F32);
+
+/// Probabilities, the gradient of the logits, losses and predictions.
+pub static FORWARD: Operation = Operation {
     name: "softmax.forward",
-    source: SOURCE,
-    entry: "forward",
-    inputs: &[U32, U32, F32],
-    outputs: &[F32, F32, F32, U32],
-    textures: &[],
+    inputs: &[HEADER, LABELS, LOGITS],
+    outputs: &[PROBABILITIES, DLOGITS, LOSSES, PREDICTIONS],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: forward_reference, double: forward_reference },
-    cpu: Some(forward_cpu),
+    reference: Reference::new(forward_reference, forward_reference),
+    cpu: Cpu::new(forward_cpu),
+    gpu: &[&Variant::new("softmax.forward", SOURCE, "forward", |op| {
+        Launch::linear(op.params::<Params>().n as usize, 64)
+    })],
 };
 
-/// Inputs: header, labels, losses, predictions. Outputs: sum of losses `[1]`, correct predictions `[1]`.
-pub static SUMMARY: Kernel = Kernel {
+/// A batch's loss and how many of its predictions are correct.
+pub static SUMMARY: Operation = Operation {
     name: "softmax.summary",
-    source: SOURCE,
-    entry: "summary",
-    inputs: &[U32, U32, F32, U32],
-    outputs: &[F32, U32],
-    textures: &[],
+    inputs: &[HEADER, LABELS, LOSSES, PREDICTIONS],
+    outputs: &[LOSS, CORRECT],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: summary_reference, double: summary_reference },
+    reference: Reference::new(summary_reference, summary_reference),
     cpu: None,
+    gpu: &[&Variant::new("softmax.summary", SOURCE, "summary", |_| Launch::of([1, 1, 1]))],
 };
 
-/// Inputs: header, labels, probabilities. Outputs: gradient of the mean loss with respect to the probabilities.
-pub static GRADIENT: Kernel = Kernel {
+/// The gradient of the mean loss with respect to the probabilities.
+pub static GRADIENT: Operation = Operation {
     name: "softmax.gradient",
-    source: SOURCE,
-    entry: "gradient",
-    inputs: &[U32, U32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[HEADER, LABELS, PROBABILITIES],
+    outputs: &[DPROBABILITIES],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: gradient_reference, double: gradient_reference },
+    reference: Reference::new(gradient_reference, gradient_reference),
     cpu: None,
+    gpu: &[&Variant::new("softmax.gradient", SOURCE, "gradient", |op| {
+        let p: Params = op.params();
+        Launch::linear(p.n as usize * p.c as usize, 64)
+    })],
 };
 
 /// What the operation of a loss writes; those of `loss.rs` too.
@@ -95,38 +106,43 @@ pub fn forward([n, c]: [usize; 2], smoothing: f64, header: Tensor, labels: Tenso
     );
     assert_eq!((out.y.len, out.dx.len), (n * c, n * c), "softmax.forward: probabilities, dlogits");
     assert_eq!((out.losses.len, out.predictions.len), (n, n), "softmax.forward: losses, predictions");
-    let outputs = [out.y, out.dx, out.losses, out.predictions];
-    Op::new(&FORWARD, params, &[header, labels, logits], &outputs, linear(n, 64), 8 * n * c).in_pieces(&[0], 1)
+    let inputs = [(HEADER, header), (LABELS, labels), (LOGITS, logits)];
+    let (losses, predictions) = ((LOSSES, out.losses), (PREDICTIONS, out.predictions));
+    let outputs = [(PROBABILITIES, out.y), (DLOGITS, out.dx), losses, predictions];
+    Op::new(&FORWARD, params, &inputs, &outputs, 8 * n * c).in_pieces(1)
 }
 
 /// `inputs` are header, labels, losses, predictions.
 pub fn summary(inputs: [Tensor; 4], loss: Tensor, correct: Tensor) -> Op {
-    let n = inputs[1].len;
-    assert_eq!((inputs[0].len, inputs[2].len, inputs[3].len), (Header::LEN, n, n), "softmax.summary: inputs");
+    let [header, labels, losses, predictions] = inputs;
+    let n = labels.len;
+    assert_eq!((header.len, losses.len, predictions.len), (Header::LEN, n, n), "softmax.summary: inputs");
     assert_eq!((loss.len, correct.len), (1, 1), "softmax.summary: outputs");
     let params = Params::new(n, 0);
-    Op::new(&SUMMARY, params, &inputs, &[loss, correct], [1, 1, 1], 2 * n)
+    let inputs = [(HEADER, header), (LABELS, labels), (LOSSES, losses), (PREDICTIONS, predictions)];
+    Op::new(&SUMMARY, params, &inputs, &[(LOSS, loss), (CORRECT, correct)], 2 * n)
 }
 
 pub fn gradient([n, c]: [usize; 2], header: Tensor, labels: Tensor, probabilities: Tensor, out: Tensor) -> Op {
     assert_eq!((header.len, labels.len), (Header::LEN, n), "softmax.gradient: header, labels");
     assert_eq!((probabilities.len, out.len), (n * c, n * c), "softmax.gradient: probabilities, out");
     let params = Params::new(n, c);
-    Op::new(&GRADIENT, params, &[header, labels, probabilities], &[out], linear(n * c, 64), n)
+    let inputs = [(HEADER, header), (LABELS, labels), (PROBABILITIES, probabilities)];
+    Op::new(&GRADIENT, params, &inputs, &[(DPROBABILITIES, out)], n)
 }
 
 /// ε of this step, and 1 - ε.
-fn smoothing(p: &Params, header: &[u32]) -> [f32; 2] {
-    if header[3] == 0 { [0.0, 1.0] } else { [p.smoothing, p.rest] }
+fn smoothing(p: &Params, header: &Header) -> [f32; 2] {
+    if header.training { [p.smoothing, p.rest] } else { [0.0, 1.0] }
 }
 
 fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
-    let (probabilities, dlogits) = (args.out(0), args.out(1));
-    let (losses, predictions) = (args.out(2), args.out_words(3));
-    let (valid, c) = (header[1] as usize, p.c as usize);
-    let [smoothing, rest] = smoothing(&p, header).map(f64::from);
+    let (header, labels, logits) = (args.header(HEADER), args.words(LABELS), args.real(LOGITS));
+    let (probabilities, dlogits) = (args.out(PROBABILITIES), args.out(DLOGITS));
+    let (losses, predictions) = (args.out(LOSSES), args.out_words(PREDICTIONS));
+    let (valid, c) = (header.valid as usize, p.c as usize);
+    let [smoothing, rest] = smoothing(&p, &header).map(f64::from);
     for (n, logits) in logits.chunks_exact(c).enumerate() {
         let (mut largest, mut prediction) = (logits[0].get(), 0);
         for (i, v) in logits.iter().enumerate() {
@@ -156,11 +172,11 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
 /// One exponential in f32 for each logit, where the reference takes two in f64; the sums stay f64.
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
-    let (header, labels, logits) = (args.words(0), args.words(1), args.real(2));
-    let (probabilities, dlogits) = (args.out(0), args.out(1));
-    let (losses, predictions) = (args.out(2), args.out_words(3));
-    let (c, [smoothing, rest], all_valid) = (p.c as usize, smoothing(&p, header), header[1]);
-    let valid = args.valid(header);
+    let (header, labels, logits) = (args.header(HEADER), args.words(LABELS), args.real(LOGITS));
+    let (probabilities, dlogits) = (args.out(PROBABILITIES), args.out(DLOGITS));
+    let (losses, predictions) = (args.out(LOSSES), args.out_words(PREDICTIONS));
+    let (c, [smoothing, rest], all_valid) = (p.c as usize, smoothing(&p, &header), header.valid);
+    let valid = args.valid(&header);
     let rows = logits.chunks_exact(c).zip(probabilities.chunks_exact_mut(c)).zip(dlogits.chunks_exact_mut(c));
     for (n, ((logits, probabilities), dlogits)) in rows.enumerate() {
         let (mut largest, mut prediction) = (logits[0], 0);
@@ -201,18 +217,19 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
 }
 
 fn summary_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (header, labels, losses, predictions) = (args.words(0), args.words(1), args.real(2), args.words(3));
-    let valid = (header[1] as usize).min(losses.len());
-    args.out(0)[0] = S::of(losses[..valid].iter().map(|v| v.get()).sum());
+    let (header, labels, losses, predictions) =
+        (args.header(HEADER), args.words(LABELS), args.real(LOSSES), args.words(PREDICTIONS));
+    let valid = (header.valid as usize).min(losses.len());
+    args.out(LOSS)[0] = S::of(losses[..valid].iter().map(|v| v.get()).sum());
     let correct = predictions[..valid].iter().zip(labels).filter(|(p, l)| p == l).count();
-    args.out_words(1)[0] = correct as u32;
+    args.out_words(CORRECT)[0] = correct as u32;
 }
 
 fn gradient_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let c = args.params::<Params>().c as usize;
-    let (header, labels, probabilities) = (args.words(0), args.words(1), args.real(2));
-    let valid = header[1] as usize;
-    for (i, out) in args.out(0).iter_mut().enumerate() {
+    let (header, labels, probabilities) = (args.header(HEADER), args.words(LABELS), args.real(PROBABILITIES));
+    let valid = header.valid as usize;
+    for (i, out) in args.out(DPROBABILITIES).iter_mut().enumerate() {
         let hit = i / c < valid && i % c == labels[i / c] as usize;
         let probability = probabilities[i].get().max(f64::from(f32::MIN_POSITIVE));
         *out = S::of(if hit { -1.0 / (probability * valid as f64) } else { 0.0 });
@@ -318,7 +335,7 @@ mod tests {
         let gradient: &[f32] = &[-0.286_918_4, 0.311_025_6, -0.024_107_2, -0.027_023_5, -0.041_224_5, 0.068_248];
         let expected = [losses, gradient];
         let params = Params { smoothing: 0.25, rest: 0.75, ..Params::new(2, 3) };
-        for function in [FORWARD.reference.single, FORWARD.cpu.expect("a fast function")] {
+        for function in [FORWARD.reference.single, FORWARD.cpu.expect("a fast function").run] {
             let (mut probabilities, mut dlogits, mut losses, mut predictions) = ([0.0; 6], [0.0; 6], [0.0; 2], [0; 2]);
             let inputs = vec![Slot::Words(&header), Slot::Words(&labels), Slot::Real(&logits)];
             let outputs = vec![
@@ -327,7 +344,7 @@ mod tests {
                 SlotMut::Real(&mut losses),
                 SlotMut::Words(&mut predictions),
             ];
-            function(&mut Args::new(bytemuck::bytes_of(&params), inputs, outputs));
+            function(&mut Args::new(&FORWARD, bytemuck::bytes_of(&params), inputs, outputs));
             for (got, want) in [&losses[..], &dlogits[..]].into_iter().zip(expected) {
                 let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-6);
                 assert!(near && got.len() == want.len(), "{got:?} instead of {want:?}");

@@ -9,7 +9,7 @@ use super::op::word;
 use super::{
     Args, Case,
     Element::{F32, U32},
-    Kernel, Op, Reference, Scalar, Tensor,
+    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, whole,
 };
 
 #[repr(C)]
@@ -99,75 +99,90 @@ impl Summary {
 
 const SOURCE: &str = include_str!("../../shaders/statistics.wgsl");
 
-/// Inputs: header, tensor. Outputs: counts `[lanes, 4]`, values `[lanes, 8]`.
-pub static PARTIAL: Kernel = Kernel {
+const HEADER: Operand = whole("header", U32);
+const TENSOR: Operand = whole("tensor", F32);
+/// `[lanes, 4]`.
+const LANE_COUNTS: Operand = whole("lane_counts", U32);
+/// `[lanes, 8]`.
+const LANE_VALUES: Operand = whole("lane_values", F32);
+/// `[4]`.
+const TOTAL_COUNTS: Operand = whole("counts", U32);
+/// `[8]`.
+const TOTAL_VALUES: Operand = whole("values", F32);
+const BEFORE: Operand = whole("before", F32);
+const AFTER: Operand = whole("after", F32);
+/// `[lanes, 2]`, sums of (after - before)² and of before².
+const LANE_SUMS: Operand = whole("lane_sums", F32);
+/// `[2]`.
+const TOTAL_SUMS: Operand = whole("sums", F32);
+/// `[N, ..., channels]`.
+const Y: Operand = whole("y", F32);
+/// `[channels]`, 1 where a channel is positive nowhere in the batch.
+const FLAGS: Operand = whole("flags", U32);
+
+/// Counts and moments, lane by lane.
+pub static PARTIAL: Operation = Operation {
     name: "statistics.partial",
-    source: SOURCE,
-    entry: "partial",
-    inputs: &[U32, F32],
-    outputs: &[U32, F32],
-    textures: &[],
+    inputs: &[HEADER, TENSOR],
+    outputs: &[LANE_COUNTS, LANE_VALUES],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: partial_reference, double: partial_reference },
+    reference: Reference::new(partial_reference, partial_reference),
     cpu: None,
+    gpu: &[&Variant::new("statistics.partial", SOURCE, "partial", launch_lanes)],
 };
 
-/// Inputs: counts `[lanes, 4]`, values `[lanes, 8]`. Outputs: counts `[4]`, values `[8]`.
-pub static FINISH: Kernel = Kernel {
+/// Counts and moments of all lanes together.
+pub static FINISH: Operation = Operation {
     name: "statistics.finish",
-    source: SOURCE,
-    entry: "finish",
-    inputs: &[U32, F32],
-    outputs: &[U32, F32],
-    textures: &[],
+    inputs: &[LANE_COUNTS, LANE_VALUES],
+    outputs: &[TOTAL_COUNTS, TOTAL_VALUES],
     params: size_of::<Params>(),
-    workgroup: 1,
-    reference: Reference { single: finish_reference, double: finish_reference },
+    reference: Reference::new(finish_reference, finish_reference),
     cpu: None,
+    gpu: &[&Variant { workgroup: 1, ..Variant::new("statistics.finish", SOURCE, "finish", |_| Launch::of([1, 1, 1])) }],
 };
 
-/// Inputs: before, after. Outputs: `[lanes, 2]`, sums of (after - before)² and of before².
-pub static CHANGE: Kernel = Kernel {
+/// How far a tensor has moved, lane by lane.
+pub static CHANGE: Operation = Operation {
     name: "statistics.change",
-    source: SOURCE,
-    entry: "change",
-    inputs: &[F32, F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[BEFORE, AFTER],
+    outputs: &[LANE_SUMS],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: change_reference, double: change_reference },
+    reference: Reference::new(change_reference, change_reference),
     cpu: None,
+    gpu: &[&Variant::new("statistics.change", SOURCE, "change", launch_lanes)],
 };
 
-/// Inputs: `[lanes, 2]`. Outputs: `[2]`.
-pub static CHANGE_TOTAL: Kernel = Kernel {
+/// How far a tensor has moved, all lanes together.
+pub static CHANGE_TOTAL: Operation = Operation {
     name: "statistics.change_total",
-    source: SOURCE,
-    entry: "change_total",
-    inputs: &[F32],
-    outputs: &[F32],
-    textures: &[],
+    inputs: &[LANE_SUMS],
+    outputs: &[TOTAL_SUMS],
     params: size_of::<Params>(),
-    workgroup: 1,
-    reference: Reference { single: change_total_reference, double: change_total_reference },
+    reference: Reference::new(change_total_reference, change_total_reference),
     cpu: None,
+    gpu: &[&Variant {
+        workgroup: 1,
+        ..Variant::new("statistics.change_total", SOURCE, "change_total", |_| Launch::of([1, 1, 1]))
+    }],
 };
 
-/// Inputs: header, y [N, ..., channels]. Outputs: `[channels]`, 1 where a channel is positive nowhere in the batch.
-pub static DEAD: Kernel = Kernel {
+/// Which channels are dead.
+pub static DEAD: Operation = Operation {
     name: "statistics.dead",
-    source: SOURCE,
-    entry: "dead",
-    inputs: &[U32, F32],
-    outputs: &[U32],
-    textures: &[],
+    inputs: &[HEADER, Y],
+    outputs: &[FLAGS],
     params: size_of::<Params>(),
-    workgroup: 64,
-    reference: Reference { single: dead_reference, double: dead_reference },
+    reference: Reference::new(dead_reference, dead_reference),
     cpu: None,
+    gpu: &[&Variant::new("statistics.dead", SOURCE, "dead", |op| {
+        Launch::of([op.params::<Params>().channels.div_ceil(64), 1, 1])
+    })],
 };
+
+fn launch_lanes(op: &Op) -> Launch {
+    Launch::of([op.params::<Params>().lanes.div_ceil(64), 1, 1])
+}
 
 /// The two operations that summarise `tensor`; `scratch` holds the lanes, `out` the result, each (counts, values).
 pub fn summarize(
@@ -184,15 +199,16 @@ fn partial(header: Tensor, tensor: Tensor, per_example: usize, out: (Tensor, Ten
     let lanes = lanes(tensor.len);
     assert_eq!((header.len, out.0.len, out.1.len), (Header::LEN, lanes * COUNTS, lanes * VALUES), "statistics.partial");
     let params = Params { count: word(tensor.len), per_example: word(per_example), lanes: word(lanes), channels: 0 };
-    let groups = [word(lanes.div_ceil(64)), 1, 1];
-    Op::new(&PARTIAL, params, &[header, tensor], &[out.0, out.1], groups, 10 * tensor.len)
+    let (inputs, outputs) = ([(HEADER, header), (TENSOR, tensor)], [(LANE_COUNTS, out.0), (LANE_VALUES, out.1)]);
+    Op::new(&PARTIAL, params, &inputs, &outputs, 10 * tensor.len)
 }
 
 fn finish(lanes: (Tensor, Tensor), out: (Tensor, Tensor)) -> Op {
     let count = lanes.0.len / COUNTS;
     assert_eq!((lanes.1.len, out.0.len, out.1.len), (count * VALUES, COUNTS, VALUES), "statistics.finish");
     let params = Params { count: 0, per_example: 0, lanes: word(count), channels: 0 };
-    Op::new(&FINISH, params, &[lanes.0, lanes.1], &[out.0, out.1], [1, 1, 1], 12 * count)
+    let inputs = [(LANE_COUNTS, lanes.0), (LANE_VALUES, lanes.1)];
+    Op::new(&FINISH, params, &inputs, &[(TOTAL_COUNTS, out.0), (TOTAL_VALUES, out.1)], 12 * count)
 }
 
 /// The two operations that measure how far `after` lies from `before`; `out` is `[2]`.
@@ -204,14 +220,13 @@ fn change_partial(before: Tensor, after: Tensor, out: Tensor) -> Op {
     let lanes = lanes(before.len);
     assert_eq!((after.len, out.len), (before.len, lanes * 2), "statistics.change");
     let params = Params { count: word(before.len), per_example: 0, lanes: word(lanes), channels: 0 };
-    let groups = [word(lanes.div_ceil(64)), 1, 1];
-    Op::new(&CHANGE, params, &[before, after], &[out], groups, 5 * before.len)
+    Op::new(&CHANGE, params, &[(BEFORE, before), (AFTER, after)], &[(LANE_SUMS, out)], 5 * before.len)
 }
 
 fn change_total(lanes: Tensor, out: Tensor) -> Op {
     assert_eq!((lanes.len % 2, out.len), (0, 2), "statistics.change_total");
     let params = Params { count: 0, per_example: 0, lanes: word(lanes.len / 2), channels: 0 };
-    Op::new(&CHANGE_TOTAL, params, &[lanes], &[out], [1, 1, 1], lanes.len)
+    Op::new(&CHANGE_TOTAL, params, &[(LANE_SUMS, lanes)], &[(TOTAL_SUMS, out)], lanes.len)
 }
 
 /// Which of `flags.len` channels of `y` are dead; `per_example` values of `y` belong to one example.
@@ -219,7 +234,7 @@ pub fn dead(header: Tensor, y: Tensor, per_example: usize, flags: Tensor) -> Op 
     assert_eq!((header.len, y.len % per_example, per_example % flags.len), (Header::LEN, 0, 0), "statistics.dead");
     let channels = word(flags.len);
     let params = Params { count: word(y.len), per_example: word(per_example), lanes: 0, channels };
-    Op::new(&DEAD, params, &[header, y], &[flags], [channels.div_ceil(64), 1, 1], y.len)
+    Op::new(&DEAD, params, &[(HEADER, header), (Y, y)], &[(FLAGS, flags)], y.len)
 }
 
 /// Moments of a set of values, in f64.
@@ -288,9 +303,9 @@ impl Moments {
 
 fn partial_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, tensor) = (args.words(0), args.real(1));
-    let (counts, values) = (args.out_words(0), args.out(1));
-    let end = if p.per_example > 0 { tensor.len().min((header[1] * p.per_example) as usize) } else { tensor.len() };
+    let (header, tensor) = (args.header(HEADER), args.real(TENSOR));
+    let (counts, values) = (args.out_words(LANE_COUNTS), args.out(LANE_VALUES));
+    let end = if p.per_example > 0 { tensor.len().min((header.valid * p.per_example) as usize) } else { tensor.len() };
     let outputs = counts.chunks_exact_mut(COUNTS).zip(values.chunks_exact_mut(VALUES));
     for (lane, (counts, values)) in outputs.enumerate() {
         let mut moments = Moments::EMPTY;
@@ -302,18 +317,18 @@ fn partial_reference<S: Scalar>(args: &mut Args<'_, S>) {
 }
 
 fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (counts, values) = (args.words(0), args.real(1));
+    let (counts, values) = (args.words(LANE_COUNTS), args.real(LANE_VALUES));
     let mut total = Moments::EMPTY;
     for (counts, values) in counts.chunks_exact(COUNTS).zip(values.chunks_exact(VALUES)) {
         total.merge(&Moments::load(counts, values));
     }
-    total.store(args.out_words(0), args.out(1));
+    total.store(args.out_words(TOTAL_COUNTS), args.out(TOTAL_VALUES));
 }
 
 fn change_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let lanes = args.params::<Params>().lanes as usize;
-    let (before, after) = (args.real(0), args.real(1));
-    for (lane, out) in args.out(0).chunks_exact_mut(2).enumerate() {
+    let (before, after) = (args.real(BEFORE), args.real(AFTER));
+    for (lane, out) in args.out(LANE_SUMS).chunks_exact_mut(2).enumerate() {
         let pairs = || before.iter().zip(after).skip(lane).step_by(lanes).map(|(b, a)| (b.get(), a.get()));
         out[0] = S::of(pairs().map(|(b, a)| (a - b) * (a - b)).sum());
         out[1] = S::of(pairs().map(|(b, _)| b * b).sum());
@@ -321,17 +336,17 @@ fn change_reference<S: Scalar>(args: &mut Args<'_, S>) {
 }
 
 fn change_total_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let lanes = args.real(0);
-    for (i, out) in args.out(0).iter_mut().enumerate() {
+    let lanes = args.real(LANE_SUMS);
+    for (i, out) in args.out(TOTAL_SUMS).iter_mut().enumerate() {
         *out = S::of(lanes.iter().skip(i).step_by(2).map(|v| v.get()).sum());
     }
 }
 
 fn dead_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
-    let (header, y) = (args.words(0), args.real(1));
-    let end = y.len().min((header[1] * p.per_example) as usize);
-    for (c, flag) in args.out_words(0).iter_mut().enumerate() {
+    let (header, y) = (args.header(HEADER), args.real(Y));
+    let end = y.len().min((header.valid * p.per_example) as usize);
+    for (c, flag) in args.out_words(FLAGS).iter_mut().enumerate() {
         let alive = y[..end].iter().skip(c).step_by(p.channels as usize).any(|v| v.get() > 0.0);
         *flag = u32::from(!alive);
     }

@@ -6,6 +6,7 @@
 use super::lower::size_obstacle;
 use super::{Options, Program};
 use crate::error::{Error, Result};
+use crate::kernels::{BufferId, Extent, Op};
 use crate::machine::mib;
 use crate::net::Network;
 
@@ -103,21 +104,21 @@ impl Program {
 
     /// Bytes that are worked in beside the buffers.
     fn working(&self, host: Host) -> u64 {
-        let bytes = |id: &crate::kernels::BufferId| 4 * self.buffer(*id).len as u64;
+        let bytes = |id: &BufferId| 4 * self.buffer(*id).len as u64;
         let ops = || self.instructions.iter().map(|instruction| &instruction.op);
         match host {
             // Sums in f64.
             Host::Naive => ops().flat_map(|op| &op.outputs).map(|id| 2 * bytes(id)).max().unwrap_or(0),
             Host::Software { textures } => DRIVER + if textures { self.in_textures() } else { 0 },
             Host::Fast { threads } => {
-                let prepared =
-                    || ops().filter_map(|op| Some((op, op.pieces.filter(|pieces| pieces.prepare.is_some())?)));
-                let whole = |(op, pieces): (&crate::kernels::Op, crate::kernels::Pieces)| -> u64 {
-                    pieces.whole.iter().filter_map(|i| op.inputs.get(*i)).map(bytes).sum()
+                let prepared = || ops().filter(|op| op.prepare().is_some());
+                let whole = |op: &Op| -> u64 {
+                    let inputs = op.inputs.iter().zip(op.operation.inputs);
+                    inputs.filter(|(_, operand)| operand.extent == Extent::Whole).map(|(id, _)| bytes(id)).sum()
                 };
-                let example = |(op, pieces): (&crate::kernels::Op, crate::kernels::Pieces)| -> u64 {
+                let example = |op: &Op| -> u64 {
                     let all = op.inputs.iter().chain(&op.outputs).map(bytes).sum::<u64>();
-                    all.saturating_sub(whole((op, pieces))) / self.batch as u64
+                    all.saturating_sub(whole(op)) / self.batch as u64
                 };
                 // Padded images, and im2col rows that are no longer than one.
                 let thread = THREAD + 2 * prepared().map(example).max().unwrap_or(0);
@@ -126,10 +127,10 @@ impl Program {
         }
     }
 
-    /// Bytes of copies in textures, where all kernels that can read them do.
+    /// Bytes of copies in textures, where all variants that can read them do.
     fn in_textures(&self) -> u64 {
         let reads = self.instructions.iter().map(|instruction| &instruction.op);
-        let reads = reads.flat_map(|op| op.kernel.textures.iter().map(|t| (op.inputs[t.input], t.texel)));
+        let reads = reads.flat_map(|op| op.chosen().textures.iter().map(|t| (op.input(t.input), t.texel)));
         let images: std::collections::BTreeSet<_> = reads.collect();
         images.into_iter().map(|(id, _)| 4 * self.buffer(id).len as u64).sum()
     }

@@ -3,7 +3,7 @@
 //! naga, which compiles natively, takes WGSL that Tint refuses.
 
 use super::driver::Driver;
-use glassnet::kernels::{self, Element, Kernel, Op};
+use glassnet::kernels::{self, Element, Op, Operation, Variant};
 use glassnet::net::{Network, PRESETS};
 use glassnet::program::{Options, Program, Source};
 use serde_json::{Value, json};
@@ -40,8 +40,8 @@ const COMPILE: &str = "
     if (error && !refused.length) refused.push(error.message);
     return { pipelines: pipelines.length, refused };";
 
-/// The operations of a training step of every preset; of kernels that are in none, those of their cases.
-fn operations() -> Vec<Op> {
+/// The operations of a training step of every preset with their variants; of variants that are in none, those of their cases.
+fn operations() -> Vec<(Op, &'static Variant)> {
     let mut operations = Vec::new();
     for (name, _) in PRESETS {
         let network = Network::preset(name).expect("a preset");
@@ -54,27 +54,32 @@ fn operations() -> Vec<Op> {
         let program = Program::lower(&network, &options).expect("it lowers");
         operations.extend(program.instructions.into_iter().map(|instruction| instruction.op));
     }
-    let in_presets: Vec<&str> = operations.iter().map(|op| op.kernel.name).collect();
-    let others = kernels::cases().into_iter().map(|case| case.op);
-    operations.extend(others.filter(|op| !in_presets.contains(&op.kernel.name)));
-    operations
+    // Those that the presets choose, and of the others what their cases need.
+    let mut chosen: Vec<(Op, &Variant)> = operations.into_iter().map(|op| (op.clone(), op.chosen())).collect();
+    let in_presets: Vec<&str> = chosen.iter().map(|(_, variant)| variant.name).collect();
+    let others = kernels::cases().into_iter().flat_map(|case| {
+        let variants: Vec<&Variant> = case.op.variant.map_or_else(|| case.op.variants().collect(), |only| vec![only]);
+        variants.into_iter().map(move |variant| (case.op.clone(), variant))
+    });
+    chosen.extend(others.filter(|(_, variant)| !in_presets.contains(&variant.name)));
+    chosen
 }
 
-/// The layout of a kernel's bind group, as WebGPU's dictionaries.
-fn entries(kernel: &Kernel) -> Vec<Value> {
+/// The layout of a variant's bind group, as WebGPU's dictionaries.
+fn entries(operation: &Operation, variant: &Variant) -> Vec<Value> {
     let buffer = |kind: &str| json!({ "buffer": { "type": kind } });
-    let texture = |input: usize| match kernel.inputs[input] {
+    let texture = |element: Element| match element {
         Element::F32 => json!({ "texture": { "sampleType": "unfilterable-float" } }),
         Element::U32 => json!({ "texture": { "sampleType": "uint" } }),
     };
-    let inputs = kernel.inputs.iter().map(|_| buffer("read-only-storage"));
-    let outputs = kernel.outputs.iter().map(|_| buffer("storage"));
-    let textures = kernel.textures.iter().map(|t| texture(t.input));
+    let inputs = operation.inputs.iter().map(|_| buffer("read-only-storage"));
+    let outputs = operation.outputs.iter().map(|_| buffer("storage"));
+    let textures = variant.textures.iter().map(|t| texture(t.input.element));
     std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).chain(textures).collect()
 }
 
 /// What is to be compiled: shaders, and pipelines without repetition.
-fn request(kernels: &[&'static Kernel], operations: &[Op]) -> [Value; 2] {
+fn request(kernels: &[&'static Variant], operations: &[(Op, &'static Variant)]) -> [Value; 2] {
     let mut sources: Vec<(&str, &str)> = Vec::new();
     let mut places = BTreeMap::new();
     for kernel in kernels {
@@ -85,20 +90,20 @@ fn request(kernels: &[&'static Kernel], operations: &[Op]) -> [Value; 2] {
         places.insert(kernel.name, place);
     }
     let mut pipelines = BTreeMap::new();
-    for op in operations.iter().filter(|op| places.contains_key(op.kernel.name)) {
-        for textures in if op.kernel.textures.is_empty() { &[0][..] } else { &[0, 1] } {
-            let mut constants: BTreeMap<&str, u32> = op.constants.iter().copied().collect();
-            if !op.kernel.textures.is_empty() {
+    for (op, variant) in operations.iter().filter(|(_, variant)| places.contains_key(variant.name)) {
+        for textures in if variant.textures.is_empty() { &[0][..] } else { &[0, 1] } {
+            let mut constants: BTreeMap<&str, u32> = op.launch(variant).constants.into_iter().collect();
+            if !variant.textures.is_empty() {
                 constants.insert("TEXTURES", *textures);
             }
-            let key = format!("{} {constants:?}", op.kernel.name);
+            let key = format!("{} {constants:?}", variant.name);
             pipelines.entry(key).or_insert_with(|| {
                 json!({
-                    "name": op.kernel.name,
-                    "shader": places[op.kernel.name],
-                    "entry": op.kernel.entry,
+                    "name": variant.name,
+                    "shader": places[variant.name],
+                    "entry": variant.entry,
                     "constants": constants,
-                    "entries": entries(op.kernel),
+                    "entries": entries(op.operation, variant),
                 })
             });
         }
@@ -111,22 +116,23 @@ fn request(kernels: &[&'static Kernel], operations: &[Op]) -> [Value; 2] {
 fn tint_takes_every_entry_point_of_every_shader() {
     let Some(driver) = Driver::start() else { return };
     let operations = operations();
-    for kernel in kernels::ALL {
-        assert!(operations.iter().any(|op| op.kernel.name == kernel.name), "{} is compiled", kernel.name);
+    let all: Vec<&'static Variant> = kernels::variants().map(|(_, variant)| variant).collect();
+    for kernel in &all {
+        assert!(operations.iter().any(|(_, variant)| variant.name == kernel.name), "{} is compiled", kernel.name);
     }
-    let answer = driver.browser_with_webgpu().run_async(COMPILE, json!(request(kernels::ALL, &operations)));
+    let answer = driver.browser_with_webgpu().run_async(COMPILE, json!(request(&all, &operations)));
     println!("{} pipelines", answer["pipelines"]);
     assert_eq!(answer["refused"], json!([]), "Tint refuses what naga takes");
-    assert!(answer["pipelines"].as_u64() >= Some(kernels::ALL.len() as u64), "{answer}");
+    assert!(answer["pipelines"].as_u64() >= Some(all.len() as u64), "{answer}");
 }
 
 #[test]
 fn what_tint_refuses_is_found() {
     let Some(driver) = Driver::start() else { return };
-    let kernel = &glassnet::kernels::relu::FORWARD;
-    let [mut shaders, pipelines] = request(&[kernel], &operations());
-    let source = kernel.source.replacen("return;", "if true || false && true { return; } return;", 1);
-    assert_ne!(source, kernel.source);
+    let variant = glassnet::kernels::relu::FORWARD.gpu[0];
+    let [mut shaders, pipelines] = request(&[variant], &operations());
+    let source = variant.source.replacen("return;", "if true || false && true { return; } return;", 1);
+    assert_ne!(source, variant.source);
     naga::front::wgsl::parse_str(&source).expect("naga takes it");
     shaders[0]["source"] = source.into();
     let answer = driver.browser_with_webgpu().run_async(COMPILE, json!([shaders, pipelines]));

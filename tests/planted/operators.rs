@@ -1,6 +1,6 @@
 //! What makes faults: each operator changes one place of a line.
 
-use glassnet::kernels::Kernel;
+use glassnet::kernels::Variant;
 use regex::Regex;
 
 /// A kernel's shader with one line changed.
@@ -80,7 +80,7 @@ const OPERATORS: &[Operator] = &[
 ];
 
 /// The lines of the functions that a kernel runs: those of its entry point and of what it calls.
-fn lines_of(kernel: &Kernel) -> Vec<(String, usize)> {
+fn lines_of(kernel: &Variant) -> Vec<(String, usize)> {
     let lines: Vec<&str> = kernel.source.lines().collect();
     let head = Regex::new(r"^fn (\w+)").expect("a pattern");
     // Name, first line and the one after the last.
@@ -122,7 +122,7 @@ fn is_loop_step(line: &str, at: usize, operator: &str) -> bool {
 }
 
 /// Every fault that the operators make in a kernel, in the operators' order.
-pub fn faults(kernel: &Kernel) -> Vec<Fault> {
+pub fn faults(kernel: &Variant) -> Vec<Fault> {
     let (lines, places) = (kernel.source.lines().collect::<Vec<_>>(), lines_of(kernel));
     let mut faults = Vec::new();
     for (operator, pattern, with) in OPERATORS {
@@ -167,7 +167,7 @@ fn second_argument(text: &str) -> Option<&str> {
 }
 
 /// A kernel's shader with other text in place of the first `old` within its functions; none where they lack it.
-pub fn replaced(kernel: &Kernel, operator: &'static str, old: &str, new: &str) -> Option<Fault> {
+pub fn replaced(kernel: &Variant, operator: &'static str, old: &str, new: &str) -> Option<Fault> {
     let lines: Vec<&str> = kernel.source.lines().collect();
     let (function, number) = lines_of(kernel).into_iter().find(|(_, line)| lines[*line].contains(old))?;
     let changed = lines[number].replacen(old, new, 1);

@@ -5,7 +5,7 @@ use super::contain::{contain, contain_future};
 use super::failure::{describe, lost, panicked, panicked_opening};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
-use crate::kernels::{Element, Kernel, Op};
+use crate::kernels::{Element, Op, Operation, Variant};
 use crate::machine::free_memory;
 use crate::program::{Host, Limits};
 use crate::text;
@@ -285,26 +285,27 @@ impl Gpu {
 
     /// The pipeline of an operation, compiled at its first use: then [`Gpu::compiled`] knows whether it is sound.
     pub(super) fn pipeline(&self, op: &Op, textures: bool, compiling: &mut Vec<Compiling>) -> Arc<Pipeline> {
-        let mut constants = op.constants.clone();
-        if !op.kernel.textures.is_empty() {
+        let (operation, variant) = (op.operation, op.chosen());
+        let mut constants = op.launch(variant).constants;
+        if !variant.textures.is_empty() {
             constants.push(("TEXTURES", u32::from(textures)));
         }
         let mut pipelines = lock(&self.inner.handles.pipelines);
         let compile = |(_, constants, _): &PipelineKey| {
             let scopes = Scopes::push(self.device());
-            let pipeline = self.compile(op.kernel, constants);
-            compiling.push((op.kernel.name, scopes.pop()));
+            let pipeline = self.compile(operation, variant, constants);
+            compiling.push((variant.name, scopes.pop()));
             Arc::new(pipeline)
         };
-        pipelines.entry((op.kernel.name, constants, self.checks)).or_insert_with_key(compile).clone()
+        pipelines.entry((variant.name, constants, self.checks)).or_insert_with_key(compile).clone()
     }
 
-    fn compile(&self, kernel: &'static Kernel, constants: &Constants) -> Pipeline {
+    fn compile(&self, operation: &Operation, variant: &Variant, constants: &Constants) -> Pipeline {
         let device = self.device();
-        let (modules, module) = (&self.inner.handles.modules, (kernel.source, self.checks));
-        let module = lock(modules).entry(module).or_insert_with(|| self.module(kernel)).clone();
+        let (modules, module) = (&self.inner.handles.modules, (variant.source, self.checks));
+        let module = lock(modules).entry(module).or_insert_with(|| self.module(variant)).clone();
         let entries: Vec<_> = (0..)
-            .zip(binding_types(kernel))
+            .zip(binding_types(operation, variant))
             .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
@@ -312,7 +313,7 @@ impl Gpu {
                 count: None,
             })
             .collect();
-        let label = Some(kernel.name);
+        let label = Some(variant.name);
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
@@ -326,20 +327,20 @@ impl Gpu {
             label,
             layout: Some(&pipeline_layout),
             module: &module,
-            entry_point: Some(kernel.entry),
+            entry_point: Some(variant.entry),
             compilation_options,
             cache: None,
         });
         Pipeline { pipeline, layout }
     }
 
-    fn module(&self, kernel: &'static Kernel) -> wgpu::ShaderModule {
-        let source = wgpu::ShaderSource::Wgsl(kernel.source.into());
-        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
+    fn module(&self, variant: &Variant) -> wgpu::ShaderModule {
+        let source = wgpu::ShaderSource::Wgsl(variant.source.into());
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(variant.name), source };
         match self.checks {
             RuntimeChecks::On => self.device().create_shader_module(descriptor),
             // SAFETY: the shaders are our own. The typed builders assert every dimension that an index is made of, all
-            // loops are bounded by those dimensions, and every kernel's cases run so with guard words around its operands.
+            // loops are bounded by those dimensions, and every variant's cases run so with guard words around its operands.
             RuntimeChecks::Off => unsafe {
                 let checks = ShaderRuntimeChecks::unchecked();
                 self.device().create_shader_module_trusted(descriptor, checks)
@@ -348,14 +349,14 @@ impl Gpu {
     }
 }
 
-/// `Params`, inputs, outputs, textures: the order in which every kernel binds.
-fn binding_types(kernel: &Kernel) -> impl Iterator<Item = wgpu::BindingType> {
+/// `Params`, inputs, outputs, textures: the order in which every variant binds.
+fn binding_types(operation: &Operation, variant: &Variant) -> impl Iterator<Item = wgpu::BindingType> {
     let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
     let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
-    let inputs = kernel.inputs.iter().map(move |_| storage(true));
-    let outputs = kernel.outputs.iter().map(move |_| storage(false));
-    let textures = kernel.textures.iter().map(|texture| wgpu::BindingType::Texture {
-        sample_type: match kernel.inputs[texture.input] {
+    let inputs = operation.inputs.iter().map(move |_| storage(true));
+    let outputs = operation.outputs.iter().map(move |_| storage(false));
+    let textures = variant.textures.iter().map(|texture| wgpu::BindingType::Texture {
+        sample_type: match texture.input.element {
             Element::F32 => wgpu::TextureSampleType::Float { filterable: false },
             Element::U32 => wgpu::TextureSampleType::Uint,
         },

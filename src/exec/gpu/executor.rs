@@ -380,7 +380,7 @@ impl Binder<'_> {
         let op = &self.program.instructions[index].op;
         let pipeline = self.gpu.pipeline(op, self.textures.serve(index), compiling);
         let bind_groups = [0, 1].map(|parity| self.bind_group(index, &pipeline, parity));
-        Dispatch { pipeline, bind_groups, workgroups: op.workgroups }
+        Dispatch { pipeline, bind_groups, workgroups: op.launch(op.chosen()).workgroups }
     }
 
     fn bind_group(&self, index: usize, pipeline: &Pipeline, parity: usize) -> wgpu::BindGroup {

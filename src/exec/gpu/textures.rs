@@ -98,7 +98,7 @@ impl Textures {
     }
 
     fn add_reads(&mut self, gpu: &Gpu, program: &Program, i: usize, op: &Op) {
-        let inputs = || op.kernel.textures.iter().map(|t| (op.inputs[t.input], t.texel));
+        let inputs = || op.chosen().textures.iter().map(|t| (op.input(t.input), t.texel));
         for (id, texel) in inputs() {
             let format = format(program.buffer(id).element, texel);
             self.blank
@@ -127,16 +127,16 @@ impl Textures {
         !self.reads[instruction].is_empty()
     }
 
-    /// The views to bind for an instruction, in the order of its kernel's `textures`.
+    /// The views to bind for an instruction, in the order of its variant's `textures`.
     pub fn views<'a>(
         &'a self,
         program: &'a Program,
         instruction: usize,
     ) -> impl Iterator<Item = &'a wgpu::TextureView> {
         let op = &program.instructions[instruction].op;
-        op.kernel.textures.iter().enumerate().map(move |(i, t)| match self.reads[instruction].get(i) {
+        op.chosen().textures.iter().enumerate().map(move |(i, t)| match self.reads[instruction].get(i) {
             Some(image) => &self.images[*image].view,
-            None => &self.blank[&format(program.buffer(op.inputs[t.input]).element, t.texel)],
+            None => &self.blank[&format(t.input.element, t.texel)],
         })
     }
 

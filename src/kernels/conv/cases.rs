@@ -1,8 +1,8 @@
 //! Cases of the convolutions, those of `conv_blocked` among them.
 
-use super::{BLOCKED, PLAIN, Params, backward_input_with, backward_weight_with, forward_with, sum_splits};
+use super::{Params, backward_input, backward_weight, forward, sum_splits};
+use crate::kernels::Case;
 use crate::kernels::case::{CaseBuilder, Tolerance, also_split};
-use crate::kernels::{Case, conv_blocked};
 
 /// `[N,H,W,C]`, filters, kernel, stride, pad.
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
@@ -72,28 +72,14 @@ const SPREAD: &[(Shape, [usize; 2], usize)] = &[
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for shape in SHAPES {
-        for blocked in [PLAIN, BLOCKED] {
-            if blocked && !params(shape).o.is_multiple_of(4) {
-                continue;
-            }
-            cases.extend([forward_case(blocked, shape), weight_case(blocked, shape)]);
-            if !blocked || params(shape).c.is_multiple_of(4) {
-                cases.push(backward_input_case(blocked, shape));
-            }
-        }
-        cases.extend([sparse_input_case(shape), sparse_weight_case(shape), sum_case(shape)]);
+        let (p, what) = (params(shape), describe(shape));
+        cases.extend([forward_case(p, &what), weight_case(p, &what), input_case(p, &what), sum_case(p, &what)]);
+        cases.extend([sparse_input_case(shape), sparse_weight_case(shape)]);
     }
     for (shape, dilation, groups) in SPREAD {
         let p = params(shape).with(*dilation, *groups);
         let what = format!("{} dilation {dilation:?} groups {groups}", describe(shape));
-        for blocked in [PLAIN, BLOCKED] {
-            // No fast kernel takes them: the same operation twice would be the same case twice.
-            if blocked && conv_blocked::forward_kernel(&p).is_none() {
-                continue;
-            }
-            cases.extend([forward_of(blocked, p, &what), weight_of(blocked, p, &what), input_of(blocked, p, &what)]);
-        }
-        cases.push(sum_of(p, &what));
+        cases.extend([forward_case(p, &what), weight_case(p, &what), input_case(p, &what), sum_case(p, &what)]);
     }
     also_split(cases, &["[40, 5, 8, "])
 }
@@ -106,37 +92,25 @@ fn params((input, filters, kernel, stride, pad): &Shape) -> Params {
     Params::new(*input, *filters, *kernel, *stride, *pad)
 }
 
-fn forward_case(blocked: bool, shape: &Shape) -> Case {
-    forward_of(blocked, params(shape), &describe(shape))
-}
-
-fn forward_of(blocked: bool, p: Params, what: &str) -> Case {
+fn forward_case(p: Params, what: &str) -> Case {
     let mut b = CaseBuilder::default();
     let (x, weight) = (b.real(p.x_len()), b.real(p.k() * p.o as usize));
     let (bias, y) = (b.real(p.o as usize), b.out(p.y_len()));
-    b.case(what, forward_with(blocked, p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
+    b.case(what, forward(p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
 }
 
-fn backward_input_case(blocked: bool, shape: &Shape) -> Case {
-    input_of(blocked, params(shape), &describe(shape))
-}
-
-fn input_of(blocked: bool, p: Params, what: &str) -> Case {
+fn input_case(p: Params, what: &str) -> Case {
     let mut b = CaseBuilder::default();
     let (dy, weight, dx) = (b.real(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
     let length = (p.kh * p.kw) as usize * p.group_outputs();
-    b.case(what, backward_input_with(blocked, p, dy, weight, dx), Tolerance::sum(length, 1.0))
+    b.case(what, backward_input(p, dy, weight, dx), Tolerance::sum(length, 1.0))
 }
 
-fn weight_case(blocked: bool, shape: &Shape) -> Case {
-    weight_of(blocked, params(shape), &describe(shape))
-}
-
-fn weight_of(blocked: bool, p: Params, what: &str) -> Case {
+fn weight_case(p: Params, what: &str) -> Case {
     let mut b = CaseBuilder::default();
     let (x, dy, partial) = (b.real(p.x_len()), b.real(p.y_len()), b.out(p.partial_len()));
     let length = p.rows() * p.examples_per_split as usize;
-    b.case(what, backward_weight_with(blocked, p, x, dy, partial), Tolerance::sum(length, 1.0))
+    b.case(what, backward_weight(p, x, dy, partial), Tolerance::sum(length, 1.0))
 }
 
 /// What a max-pooling leaves of dy, which the CPU has a way of its own for.
@@ -144,21 +118,17 @@ fn sparse_input_case(shape: &Shape) -> Case {
     let (p, mut b) = (params(shape), CaseBuilder::default());
     let (dy, weight, dx) = (b.sparse(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
     let tolerance = Tolerance::sum((p.kh * p.kw * p.o) as usize, 1.0);
-    b.case(format!("{} sparse dy", describe(shape)), backward_input_with(PLAIN, p, dy, weight, dx), tolerance)
+    b.case(format!("{} sparse dy", describe(shape)), backward_input(p, dy, weight, dx), tolerance)
 }
 
 fn sparse_weight_case(shape: &Shape) -> Case {
     let (p, mut b) = (params(shape), CaseBuilder::default());
     let (x, dy, partial) = (b.real(p.x_len()), b.sparse(p.y_len()), b.out(p.partial_len()));
     let tolerance = Tolerance::sum(p.rows() * p.examples_per_split as usize, 1.0);
-    b.case(format!("{} sparse dy", describe(shape)), backward_weight_with(PLAIN, p, x, dy, partial), tolerance)
+    b.case(format!("{} sparse dy", describe(shape)), backward_weight(p, x, dy, partial), tolerance)
 }
 
-fn sum_case(shape: &Shape) -> Case {
-    sum_of(params(shape), &describe(shape))
-}
-
-fn sum_of(p: Params, what: &str) -> Case {
+fn sum_case(p: Params, what: &str) -> Case {
     let mut b = CaseBuilder::default();
     let (sums, dweight, dbias) = (b.real(p.partial_len()), b.out(p.k() * p.o as usize), b.out(p.o as usize));
     b.case(what, sum_splits(p, sums, dweight, dbias), Tolerance::sum(p.splits(), 1.0))
