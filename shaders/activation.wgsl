@@ -8,10 +8,6 @@ struct Params { count: u32, slope: f32, reserved0: u32, reserved1: u32 }
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-fn index(group: vec3u, groups: vec3u, lane: u32) -> u32 {
-    return (group.y * groups.x + group.x) * 64u + lane;
-}
-
 // 1 where the value is positive, else the slope, for a NaN too. Bits are compared: a driver may assume that no float is a NaN.
 fn leak(value: f32) -> f32 {
     return select(p.slope, 1.0, bitcast<u32>(value) - 1u < 0x7f800000u);
@@ -23,7 +19,7 @@ fn leaky_relu(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     y[i] = x[i] * leak(x[i]);
 }
@@ -34,7 +30,7 @@ fn sigmoid(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     y[i] = 1.0 / (1.0 + exp(-x[i]));
 }
@@ -47,7 +43,7 @@ fn tanh_forward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     let v = x[i];
     let s = v * v;
@@ -66,7 +62,7 @@ fn leaky_relu_backward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     dx[i] = dy[i] * leak(output[i]);
 }
@@ -77,7 +73,7 @@ fn sigmoid_backward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     dx[i] = dy[i] * (output[i] * (1.0 - output[i]));
 }
@@ -88,7 +84,7 @@ fn tanh_backward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     dx[i] = dy[i] * (1.0 - output[i] * output[i]);
 }

@@ -17,7 +17,7 @@ struct Place { n: u32, y: u32, x: u32, c: u32, exists: bool }
 
 fn place(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Place {
     let blocks = (p.c + 3u) / 4u;
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     let pixel = i / blocks;
     let row = pixel / width;
     let n = row / height;

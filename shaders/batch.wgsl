@@ -26,7 +26,7 @@ override BENDS: bool = true;
 override ERASES: bool = true;
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> indices: array<u32>;
 @group(0) @binding(3) var<storage, read> chunk0: array<u32>;
 @group(0) @binding(4) var<storage, read> chunk1: array<u32>;
@@ -37,19 +37,6 @@ override ERASES: bool = true;
 // Of gather_augmented.
 @group(0) @binding(7) var<storage, read> labels: array<u32>;
 @group(0) @binding(8) var<storage, read_write> x_varied: array<f32>;
-
-// pcg3d of Jarzynski and Olano, "Hash Functions for GPU Rendering" (2020); kernels/batch.rs has the same in Rust.
-fn pcg3d(seed: vec3u) -> vec3u {
-    var v = seed * 1664525u + 1013904223u;
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v ^= v >> vec3u(16u);
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    return v;
-}
 
 // What the values of one invocation have in common. They are [first, end) of row y of x's example n, stored at x[out].
 struct Place {
@@ -66,8 +53,8 @@ const PLACED = 1u << 31u;
 
 fn corner(n: u32, pad: u32) -> vec2u {
     let spare = vec2u(p.source_h - p.h, p.source_w - p.w) + 2u * pad;
-    if header[3] != 0u { return pcg3d(vec3u(header[2], header[0], n)).xy % (spare + 1u); }
-    let place = header[7];
+    if header.training != 0u { return pcg3d(vec3u(header.seed, header.step, n)).xy % (spare + 1u); }
+    let place = header.place;
     if (place & PLACED) != 0u { return vec2u((place >> 15u) & 0x7fffu, place & 0x7fffu); }
     return spare / 2u;
 }
@@ -78,7 +65,7 @@ fn place(group: vec3u, groups: vec3u, lane: u32, pad: u32) -> Place {
     var at: Place;
     let values = p.w * p.c;
     let blocks = (values + 3u) / 4u;
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     let row = i / blocks;
     at.n = row / p.h;
     if at.n >= p.n { return at; }
@@ -87,7 +74,7 @@ fn place(group: vec3u, groups: vec3u, lane: u32, pad: u32) -> Place {
     at.end = min(at.first + 4u, values);
     at.out = row * values;
     at.crop = corner(at.n, pad);
-    if at.n < header[1] {
+    if at.n < header.valid {
         let example = indices[at.n];
         at.chunk = example / p.examples_per_chunk;
         at.byte = (example - at.chunk * p.examples_per_chunk) * p.source_h * p.source_w * p.c;
@@ -117,7 +104,7 @@ fn gather(
 ) {
     let at = place(group, groups, lane, 0u);
     if at.n >= p.n { return; }
-    if at.n >= header[1] {
+    if at.n >= header.valid {
         for (var j = at.first; j < at.end; j++) { x_out[at.out + j] = 0.0; }
         return;
     }
@@ -129,12 +116,12 @@ fn gather(
 
 // The streams of draws: constants that keep them apart from the crops' and from each other.
 fn draw(constant: u32, n: u32) -> vec3u {
-    return pcg3d(vec3u(header[2] ^ constant, header[0], n));
+    return pcg3d(vec3u(header.seed ^ constant, header.step, n));
 }
 
 // Whether example n shows its left on the right: by chance where its class may, or as header.place says.
 fn mirrored(n: u32) -> bool {
-    if header[3] == 0u { return (header[7] & MIRRORED) != 0u; }
+    if header.training == 0u { return (header.place & MIRRORED) != 0u; }
     let label = labels[n];
     let allowed = (p.flip[label / 128u % 2u][label / 32u % 4u] >> (label % 32u)) & 1u;
     return allowed == 1u && (draw(0x27d4eb2fu, n).x >> 31u) == 1u;
@@ -151,7 +138,7 @@ fn whole_root(v: u32) -> u32 {
 // The rectangle that example n loses: its first row and column, and those behind its last. In whole numbers throughout,
 // so that its edges are the same everywhere; kernels/erasing.rs tells what it is.
 fn erased(n: u32) -> vec4u {
-    if header[3] == 0u { return vec4u(); }
+    if header.training == 0u { return vec4u(); }
     let first = draw(0x165667b1u, n);
     if (first.x >> 8u) >= p.erase { return vec4u(); }
     let second = draw(0xd3a2646cu, n);
@@ -276,7 +263,7 @@ fn gather_augmented(
 ) {
     let at = place(group, groups, lane, p.pad);
     if at.n >= p.n { return; }
-    if at.n >= header[1] {
+    if at.n >= header.valid {
         for (var j = at.first; j < at.end; j++) { x_varied[at.out + j] = 0.0; }
         return;
     }
@@ -290,7 +277,7 @@ fn gather_augmented(
         let channel = j - column * p.c;
         let seen = select(column, p.w - 1u - column, flipped);
         var value = 0.0;
-        if MOVES && header[3] != 0u {
+        if MOVES && header.training != 0u {
             value = mapped(at, &m, seen, channel);
         } else {
             value = copied(at, seen, channel);

@@ -10,16 +10,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> header: array<u32>;
-
-// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
-fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
+@group(0) @binding(1) var<storage, read> header: Header;
 
 fn chunks() -> u32 { return (p.n + p.unit - 1u) / p.unit * p.parts; }
 
-fn valid_rows() -> u32 { return header[1] * p.pixels; }
+fn valid_rows() -> u32 { return header.valid * p.pixels; }
 
 // The valid rows [first, end) of a chunk.
 fn rows(chunk: u32) -> vec2u {
@@ -32,11 +27,15 @@ fn rows(chunk: u32) -> vec2u {
     return min(unit * all + vec2u(first, end), vec2u(valid_rows()));
 }
 
-fn index(group: vec3u, groups: vec3u, lane: u32) -> u32 { return (group.y * groups.x + group.x) * 64u + lane; }
-
 // ---- moments: mean and sum of squared deviations of each chunk and channel; only while training ----
-@group(0) @binding(2) var<storage, read> moments_x: array<f32>;
-@group(0) @binding(3) var<storage, read_write> moments_out: array<f32>;
+@group(0) @binding(2) var<storage, read> moments_x: array<Real>;
+@group(0) @binding(3) var<storage, read_write> moments_out: array<Real>;
+@group(0) @binding(4) var moments_x_texture: texture_2d<f32>;
+
+fn load_moments_x(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(moments_x_texture, texel(i), 0)); }
+    return moments_x[i];
+}
 
 @compute @workgroup_size(64)
 fn moments(
@@ -44,49 +43,15 @@ fn moments(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
-    if i >= chunks() * p.channels { return; }
-    let chunk = i / p.channels;
-    let c = i - chunk * p.channels;
-    let range = rows(chunk);
-    var mean = 0.0;
-    var squares = 0.0;
-    if header[3] != 0u && range.y > range.x {
-        for (var row = range.x; row < range.y; row++) { mean += moments_x[row * p.channels + c]; }
-        mean /= f32(range.y - range.x);
-        for (var row = range.x; row < range.y; row++) {
-            let d = moments_x[row * p.channels + c] - mean;
-            squares += d * d;
-        }
-    }
-    moments_out[2u * chunk * p.channels + c] = mean;
-    moments_out[(2u * chunk + 1u) * p.channels + c] = squares;
-}
-
-@group(0) @binding(2) var<storage, read> moments_x4: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> moments_out4: array<vec4f>;
-@group(0) @binding(4) var moments_x4_texture: texture_2d<f32>;
-
-fn load_moments_x(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(moments_x4_texture, texel(i), 0); }
-    return moments_x4[i];
-}
-
-@compute @workgroup_size(64)
-fn moments_vec4(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = index(group, groups, lane);
-    let channels = p.channels / 4u;
+    let i = index_of(group, groups, lane, 64u);
+    let channels = p.channels / LANES;
     if i >= chunks() * channels { return; }
     let chunk = i / channels;
     let c = i - chunk * channels;
     let range = rows(chunk);
-    var mean = vec4f();
-    var squares = vec4f();
-    if header[3] != 0u && range.y > range.x {
+    var mean = Real();
+    var squares = Real();
+    if header.training != 0u && range.y > range.x {
         for (var row = range.x; row < range.y; row++) { mean += load_moments_x(row * channels + c); }
         mean /= f32(range.y - range.x);
         for (var row = range.x; row < range.y; row++) {
@@ -94,8 +59,8 @@ fn moments_vec4(
             squares += d * d;
         }
     }
-    moments_out4[2u * chunk * channels + c] = mean;
-    moments_out4[(2u * chunk + 1u) * channels + c] = squares;
+    moments_out[2u * chunk * channels + c] = mean;
+    moments_out[(2u * chunk + 1u) * channels + c] = squares;
 }
 
 // ---- finish: a workgroup a channel merges the chunks (Chan, Golub and LeVeque 1979) or takes the running statistics ----
@@ -125,7 +90,7 @@ fn finish(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let c = group.y * groups.x + group.x;
+    let c = index_of(group, groups, 0u, 1u);
     var own = Moments(0.0, 0.0, 0.0);
     if c < p.channels {
         for (var chunk = lane; chunk < chunks(); chunk += 64u) {
@@ -142,7 +107,7 @@ fn finish(
     if lane > 0u || c >= p.channels { return; }
     var mean = lanes[0].mean;
     var variance = lanes[0].squares / max(lanes[0].count, 1.0);
-    if header[3] == 0u {
+    if header.training == 0u {
         mean = finish_running[c];
         variance = finish_running[p.channels + c];
     }
@@ -152,11 +117,17 @@ fn finish(
 }
 
 // ---- forward: y of x, statistics, weight and bias ----
-@group(0) @binding(1) var<storage, read> forward_x: array<f32>;
-@group(0) @binding(2) var<storage, read> forward_statistics: array<f32>;
-@group(0) @binding(3) var<storage, read> forward_weight: array<f32>;
-@group(0) @binding(4) var<storage, read> forward_bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> forward_y: array<f32>;
+@group(0) @binding(1) var<storage, read> forward_x: array<Real>;
+@group(0) @binding(2) var<storage, read> forward_statistics: array<Real>;
+@group(0) @binding(3) var<storage, read> forward_weight: array<Real>;
+@group(0) @binding(4) var<storage, read> forward_bias: array<Real>;
+@group(0) @binding(5) var<storage, read_write> forward_y: array<Real>;
+@group(0) @binding(6) var forward_x_texture: texture_2d<f32>;
+
+fn load_forward_x(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(forward_x_texture, texel(i), 0)); }
+    return forward_x[i];
+}
 
 @compute @workgroup_size(64)
 fn forward(
@@ -164,37 +135,12 @@ fn forward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
-    if i >= p.n * p.pixels * p.channels { return; }
-    let c = i % p.channels;
-    let factor = forward_weight[c] * forward_statistics[2u * p.channels + c];
-    forward_y[i] = (forward_x[i] - forward_statistics[c]) * factor + forward_bias[c];
-}
-
-@group(0) @binding(1) var<storage, read> forward_x4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> forward_statistics4: array<vec4f>;
-@group(0) @binding(3) var<storage, read> forward_weight4: array<vec4f>;
-@group(0) @binding(4) var<storage, read> forward_bias4: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> forward_y4: array<vec4f>;
-@group(0) @binding(6) var forward_x4_texture: texture_2d<f32>;
-
-fn load_forward_x(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(forward_x4_texture, texel(i), 0); }
-    return forward_x4[i];
-}
-
-@compute @workgroup_size(64)
-fn forward_vec4(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = index(group, groups, lane);
-    let channels = p.channels / 4u;
+    let i = index_of(group, groups, lane, 64u);
+    let channels = p.channels / LANES;
     if i >= p.n * p.pixels * channels { return; }
     let c = i % channels;
-    let factor = forward_weight4[c] * forward_statistics4[2u * channels + c];
-    forward_y4[i] = (load_forward_x(i) - forward_statistics4[c]) * factor + forward_bias4[c];
+    let factor = forward_weight[c] * forward_statistics[2u * channels + c];
+    forward_y[i] = (load_forward_x(i) - forward_statistics[c]) * factor + forward_bias[c];
 }
 
 // ---- running: running' = running + momentum * (batch - running), the batch's variance divided by M - 1; a batch of one
@@ -209,7 +155,7 @@ fn running(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
+    let i = index_of(group, groups, lane, 64u);
     if i >= 2u * p.channels { return; }
     var batch = running_statistics[i];
     let count = valid_rows();
@@ -220,10 +166,22 @@ fn running(
 }
 
 // ---- sums: of dy and of dy * (x - mean) / sqrt(variance + epsilon), for each chunk and channel ----
-@group(0) @binding(2) var<storage, read> sums_x: array<f32>;
-@group(0) @binding(3) var<storage, read> sums_dy: array<f32>;
-@group(0) @binding(4) var<storage, read> sums_statistics: array<f32>;
-@group(0) @binding(5) var<storage, read_write> sums_out: array<f32>;
+@group(0) @binding(2) var<storage, read> sums_x: array<Real>;
+@group(0) @binding(3) var<storage, read> sums_dy: array<Real>;
+@group(0) @binding(4) var<storage, read> sums_statistics: array<Real>;
+@group(0) @binding(5) var<storage, read_write> sums_out: array<Real>;
+@group(0) @binding(6) var sums_x_texture: texture_2d<f32>;
+@group(0) @binding(7) var sums_dy_texture: texture_2d<f32>;
+
+fn load_sums_x(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(sums_x_texture, texel(i), 0)); }
+    return sums_x[i];
+}
+
+fn load_sums_dy(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(sums_dy_texture, texel(i), 0)); }
+    return sums_dy[i];
+}
 
 @compute @workgroup_size(64)
 fn sums(
@@ -231,62 +189,22 @@ fn sums(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
-    if i >= chunks() * p.channels { return; }
-    let chunk = i / p.channels;
-    let c = i - chunk * p.channels;
-    let mean = sums_statistics[c];
-    let range = rows(chunk);
-    var plain = 0.0;
-    var scaled = 0.0;
-    for (var row = range.x; row < range.y; row++) {
-        let dy = sums_dy[row * p.channels + c];
-        plain += dy;
-        scaled += dy * (sums_x[row * p.channels + c] - mean);
-    }
-    sums_out[2u * chunk * p.channels + c] = plain;
-    sums_out[(2u * chunk + 1u) * p.channels + c] = scaled * sums_statistics[2u * p.channels + c];
-}
-
-@group(0) @binding(2) var<storage, read> sums_x4: array<vec4f>;
-@group(0) @binding(3) var<storage, read> sums_dy4: array<vec4f>;
-@group(0) @binding(4) var<storage, read> sums_statistics4: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> sums_out4: array<vec4f>;
-@group(0) @binding(6) var sums_x4_texture: texture_2d<f32>;
-@group(0) @binding(7) var sums_dy4_texture: texture_2d<f32>;
-
-fn load_sums_x(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(sums_x4_texture, texel(i), 0); }
-    return sums_x4[i];
-}
-
-fn load_sums_dy(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(sums_dy4_texture, texel(i), 0); }
-    return sums_dy4[i];
-}
-
-@compute @workgroup_size(64)
-fn sums_vec4(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = index(group, groups, lane);
-    let channels = p.channels / 4u;
+    let i = index_of(group, groups, lane, 64u);
+    let channels = p.channels / LANES;
     if i >= chunks() * channels { return; }
     let chunk = i / channels;
     let c = i - chunk * channels;
-    let mean = sums_statistics4[c];
+    let mean = sums_statistics[c];
     let range = rows(chunk);
-    var plain = vec4f();
-    var scaled = vec4f();
+    var plain = Real();
+    var scaled = Real();
     for (var row = range.x; row < range.y; row++) {
         let dy = load_sums_dy(row * channels + c);
         plain += dy;
         scaled += dy * (load_sums_x(row * channels + c) - mean);
     }
-    sums_out4[2u * chunk * channels + c] = plain;
-    sums_out4[(2u * chunk + 1u) * channels + c] = scaled * sums_statistics4[2u * channels + c];
+    sums_out[2u * chunk * channels + c] = plain;
+    sums_out[(2u * chunk + 1u) * channels + c] = scaled * sums_statistics[2u * channels + c];
 }
 
 // ---- backward_weight: a workgroup a channel adds the chunks' sums ----
@@ -302,7 +220,7 @@ fn backward_weight(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let c = group.y * groups.x + group.x;
+    let c = index_of(group, groups, 0u, 1u);
     var own = vec2f();
     if c < p.channels {
         for (var chunk = lane; chunk < chunks(); chunk += 64u) {
@@ -322,16 +240,28 @@ fn backward_weight(
 
 // ---- backward_input: while training dx = weight / sqrt(variance + epsilon) * (dy - (dbias + x^ * dweight) / M), with
 // x^ = (x - mean) / sqrt(variance + epsilon); else mean and variance are constants, and the second term is not there ----
-@group(0) @binding(2) var<storage, read> input_x: array<f32>;
-@group(0) @binding(3) var<storage, read> input_dy: array<f32>;
-@group(0) @binding(4) var<storage, read> input_statistics: array<f32>;
-@group(0) @binding(5) var<storage, read> input_weight: array<f32>;
-@group(0) @binding(6) var<storage, read> input_dweight: array<f32>;
-@group(0) @binding(7) var<storage, read> input_dbias: array<f32>;
-@group(0) @binding(8) var<storage, read_write> input_dx: array<f32>;
+@group(0) @binding(2) var<storage, read> input_x: array<Real>;
+@group(0) @binding(3) var<storage, read> input_dy: array<Real>;
+@group(0) @binding(4) var<storage, read> input_statistics: array<Real>;
+@group(0) @binding(5) var<storage, read> input_weight: array<Real>;
+@group(0) @binding(6) var<storage, read> input_dweight: array<Real>;
+@group(0) @binding(7) var<storage, read> input_dbias: array<Real>;
+@group(0) @binding(8) var<storage, read_write> input_dx: array<Real>;
+@group(0) @binding(9) var input_x_texture: texture_2d<f32>;
+@group(0) @binding(10) var input_dy_texture: texture_2d<f32>;
+
+fn load_input_x(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(input_x_texture, texel(i), 0)); }
+    return input_x[i];
+}
+
+fn load_input_dy(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(input_dy_texture, texel(i), 0)); }
+    return input_dy[i];
+}
 
 // 1 / M while training, else 0.
-fn share() -> f32 { return select(0.0, 1.0 / f32(max(valid_rows(), 1u)), header[3] != 0u); }
+fn share() -> f32 { return select(0.0, 1.0 / f32(max(valid_rows(), 1u)), header.training != 0u); }
 
 @compute @workgroup_size(64)
 fn backward_input(
@@ -339,49 +269,13 @@ fn backward_input(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = index(group, groups, lane);
-    if i >= p.n * p.pixels * p.channels { return; }
-    let c = i % p.channels;
-    let inverse = input_statistics[2u * p.channels + c];
-    let normal = (input_x[i] - input_statistics[c]) * inverse;
-    let shared_part = (input_dbias[c] + normal * input_dweight[c]) * share();
-    let dx = input_weight[c] * inverse * (input_dy[i] - shared_part);
-    input_dx[i] = select(0.0, dx, i < valid_rows() * p.channels);
-}
-
-@group(0) @binding(2) var<storage, read> input_x4: array<vec4f>;
-@group(0) @binding(3) var<storage, read> input_dy4: array<vec4f>;
-@group(0) @binding(4) var<storage, read> input_statistics4: array<vec4f>;
-@group(0) @binding(5) var<storage, read> input_weight4: array<vec4f>;
-@group(0) @binding(6) var<storage, read> input_dweight4: array<vec4f>;
-@group(0) @binding(7) var<storage, read> input_dbias4: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> input_dx4: array<vec4f>;
-@group(0) @binding(9) var input_x4_texture: texture_2d<f32>;
-@group(0) @binding(10) var input_dy4_texture: texture_2d<f32>;
-
-fn load_input_x(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(input_x4_texture, texel(i), 0); }
-    return input_x4[i];
-}
-
-fn load_input_dy(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(input_dy4_texture, texel(i), 0); }
-    return input_dy4[i];
-}
-
-@compute @workgroup_size(64)
-fn backward_input_vec4(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = index(group, groups, lane);
-    let channels = p.channels / 4u;
+    let i = index_of(group, groups, lane, 64u);
+    let channels = p.channels / LANES;
     if i >= p.n * p.pixels * channels { return; }
     let c = i % channels;
-    let inverse = input_statistics4[2u * channels + c];
-    let normal = (load_input_x(i) - input_statistics4[c]) * inverse;
-    let shared_part = (input_dbias4[c] + normal * input_dweight4[c]) * share();
-    let dx = input_weight4[c] * inverse * (load_input_dy(i) - shared_part);
-    input_dx4[i] = select(vec4f(), dx, i < valid_rows() * channels);
+    let inverse = input_statistics[2u * channels + c];
+    let normal = (load_input_x(i) - input_statistics[c]) * inverse;
+    let shared_part = (input_dbias[c] + normal * input_dweight[c]) * share();
+    let dx = input_weight[c] * inverse * (load_input_dy(i) - shared_part);
+    input_dx[i] = select(Real(), dx, i < valid_rows() * channels);
 }

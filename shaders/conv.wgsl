@@ -26,7 +26,7 @@ fn forward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.n * p.oh * p.ow * p.o { return; }
     let o = i % p.o;
     let ox = (i / p.o) % p.ow;
@@ -62,7 +62,7 @@ fn backward_input(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.n * p.h * p.w * p.c { return; }
     let c = i % p.c;
     let x = (i / p.c) % p.w;
@@ -105,7 +105,7 @@ fn backward_weight(
 ) {
     let inputs = p.c / p.groups;
     let taps = p.kh * p.kw * inputs;
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     let splits = (p.n + p.examples_per_split - 1u) / p.examples_per_split;
     if i >= splits * (taps + 1u) * p.o { return; }
     let o = i % p.o;
@@ -149,7 +149,7 @@ fn sum_splits(
 ) {
     let weights = p.kh * p.kw * (p.c / p.groups) * p.o;
     let total = weights + p.o;
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= total { return; }
     let splits = (p.n + p.examples_per_split - 1u) / p.examples_per_split;
     var sum = 0.0;

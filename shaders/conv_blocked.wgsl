@@ -15,9 +15,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
 // Whether both strides are 1: software drivers run both sides of a branch that they cannot decide beforehand.
 override UNIT_STRIDE: bool = false;
 
@@ -29,14 +26,12 @@ fn stride_x() -> u32 { return select(p.stride_x, 1u, UNIT_STRIDE); }
 override PIXELS: u32 = 6;
 const MOST = 14u;
 
-fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
-
 // Where a block of output (or input) pixels lies.
 struct Block { n: u32, y: u32, x: u32, exists: bool }
 
 fn block_at(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Block {
     let blocks = (width + PIXELS - 1u) / PIXELS;
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     return Block(i / (blocks * height), (i / blocks) % height, (i % blocks) * PIXELS, i < p.n * height * blocks);
 }
 
@@ -326,7 +321,7 @@ fn backward_weight(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let b = tap_block((group.y * groups.x + group.x) * 32u + lane, p.c / 4u, 1u);
+    let b = tap_block(index_of(group, groups, lane, 32u), p.c / 4u, 1u);
     if !b.exists { return; }
     let step = i32(stride_x());
     let x_first = i32(b.kx) - i32(p.pad_x);
@@ -436,7 +431,7 @@ fn backward_weight_narrow(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let b = tap_block((group.y * groups.x + group.x) * 8u + lane, p.c, 2u);
+    let b = tap_block(index_of(group, groups, lane, 8u), p.c, 2u);
     if !b.exists { return; }
     let step = i32(stride_x());
     let x_first = i32(b.kx) - i32(p.pad_x);

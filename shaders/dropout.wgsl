@@ -8,22 +8,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
-
-// As in batch.wgsl.
-fn pcg3d(seed: vec3u) -> vec3u {
-    var v = seed * 1664525u + 1013904223u;
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v ^= v >> vec3u(16u);
-    v.x += v.y * v.z;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    return v;
-}
 
 @compute @workgroup_size(64)
 fn apply(
@@ -31,10 +18,10 @@ fn apply(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     let value = x[i];
-    if header[3] == 0u {
+    if header.training == 0u {
         if p.evaluation == 1.0 {
             y[i] = value;
         } else {
@@ -42,6 +29,6 @@ fn apply(
         }
         return;
     }
-    let draw = pcg3d(vec3u(header[2] ^ p.stream, header[0], i)).x >> 8u;
+    let draw = pcg3d(vec3u(header.seed ^ p.stream, header.step, i)).x >> 8u;
     y[i] = select(value * p.scale, 0.0, draw < p.threshold);
 }

@@ -6,17 +6,12 @@
 struct Params { count: u32, decay: f32, rest: f32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> before: array<vec4f>;
 @group(0) @binding(3) var<storage, read> w: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> after: array<vec4f>;
 @group(0) @binding(5) var before_texture: texture_2d<f32>;
 @group(0) @binding(6) var w_texture: texture_2d<f32>;
-
-// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
-fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 
 @compute @workgroup_size(64)
 fn average(
@@ -24,9 +19,9 @@ fn average(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
-    let t = f32(header[0]);
+    let t = f32(header.step);
     // 1 - d: where d is near 1, its rounding would be another window.
     let rest = max(p.rest, 9.0 / (10.0 + t));
     var old: vec4f; var value: vec4f;

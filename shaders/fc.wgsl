@@ -5,11 +5,6 @@ struct Params { n: u32, k: u32, o: u32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
-fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
-
 // ---- forward: y = x * weight + bias; 4 examples x 1 output an invocation, neighbours in O side by side ----
 @group(0) @binding(1) var<storage, read> forward_x: array<f32>;
 @group(0) @binding(2) var<storage, read> forward_weight: array<f32>;

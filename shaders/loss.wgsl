@@ -7,7 +7,7 @@
 struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> scores: array<f32>;
 
@@ -19,7 +19,7 @@ struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
 
 // The row that an invocation computes.
 fn row_of(group: vec3u, groups: vec3u, lane: u32) -> u32 {
-    return (group.y * groups.x + group.x) * 64u + lane;
+    return index_of(group, groups, lane, 64u);
 }
 
 // The scores again, and the class of the largest.
@@ -40,7 +40,7 @@ fn predict(n: u32) {
 
 // 1 / valid for an example, 0 for a row without one.
 fn share(n: u32) -> f32 {
-    return select(0.0, 1.0 / f32(max(header[1], 1u)), n < header[1]);
+    return select(0.0, 1.0 / f32(max(header.valid, 1u)), n < header.valid);
 }
 
 @compute @workgroup_size(64)
@@ -69,7 +69,7 @@ fn hinge(
         dscores[row + c] = select(each, 0.0, kept);
     }
     dscores[row + label] = -violations * each;
-    losses[n] = select(0.0, loss, n < header[1]);
+    losses[n] = select(0.0, loss, n < header.valid);
 }
 
 @compute @workgroup_size(64)
@@ -87,9 +87,9 @@ fn mse(
     for (var c = 0u; c < p.c; c++) {
         let distance = scores[row + c] - select(0.0, 1.0, c == label);
         loss += 0.5 * distance * distance;
-        dscores[row + c] = select(0.0, distance * share(n), n < header[1]);
+        dscores[row + c] = select(0.0, distance * share(n), n < header.valid);
     }
-    losses[n] = select(0.0, loss, n < header[1]);
+    losses[n] = select(0.0, loss, n < header.valid);
 }
 
 // ---- number: numbers [C] of the classes; the class predicted is the one with the nearest number ----
@@ -118,7 +118,7 @@ fn number(
         }
     }
     let distance = score - numbers[min(labels[n], p.c - 1u)];
-    let valid = n < header[1];
+    let valid = n < header.valid;
     number_out[n] = score;
     dnumber[n] = select(0.0, distance * share(n), valid);
     number_losses[n] = select(0.0, 0.5 * distance * distance, valid);

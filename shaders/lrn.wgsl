@@ -23,7 +23,7 @@ fn forward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     let c = i % p.channels;
     let window = around(c, p.size / 2u, (p.size - 1u) / 2u);
@@ -49,7 +49,7 @@ fn backward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     let c = i % p.channels;
     let window = around(c, (p.size - 1u) / 2u, p.size / 2u);

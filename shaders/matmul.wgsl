@@ -151,13 +151,8 @@ fn tiles64(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index)
 }
 
 // ---- registers: 16 rows x 8 columns of c an invocation, neighbours below each other; no workgroup memory ----
-// Whether a and b are read from textures, which hold them row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
 @group(0) @binding(4) var a_texture: texture_2d<f32>;
 @group(0) @binding(5) var b_texture: texture_2d<f32>;
-
-fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 
 fn load_a(i: u32) -> vec4f {
     if TEXTURES { return textureLoad(a_texture, texel(i), 0); }

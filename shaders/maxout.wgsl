@@ -17,7 +17,7 @@ fn forward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
     var best = forward_x[i * p.group];
     var winner = 0u;
@@ -42,7 +42,7 @@ fn backward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count * p.group { return; }
     let source = i / p.group;
     backward_dx[i] = select(0.0, backward_dy[source], backward_winner[source] == i - source * p.group);

@@ -13,16 +13,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> factors: array<vec4f>;
 @group(0) @binding(3) var<storage, read> w_in: array<vec4f>;
 @group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(5) var<storage, read> scale: array<f32>;
-
-// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
-fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
 
 // The decay's part of the gradient; i counts in fours.
 fn decay_gradient(i: u32, w: vec4f) -> vec4f {
@@ -46,7 +41,7 @@ fn mixed(old: vec4f, value: vec4f, keep: f32, rest: f32) -> vec4f {
 }
 
 fn learning_rate(i: u32) -> f32 {
-    return bitcast<f32>(header[4]) * factors[i / 16u].z;
+    return header.learning_rate * factors[i / 16u].z;
 }
 
 // ---- sgd: w' = w - lr*g ----
@@ -60,7 +55,7 @@ fn sgd(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     var w: vec4f; var g: vec4f;
     if TEXTURES {
@@ -102,7 +97,7 @@ fn momentum(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let w = load_w(i);
     let v = p.a * load_state(i) - learning_rate(i) * effective_gradient(i, load_gradient(i), w);
@@ -117,7 +112,7 @@ fn nesterov(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let w = load_w(i);
     let step = learning_rate(i) * effective_gradient(i, load_gradient(i), w);
@@ -133,7 +128,7 @@ fn adagrad(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let w = load_w(i);
     let g = effective_gradient(i, load_gradient(i), w);
@@ -149,7 +144,7 @@ fn windowgrad(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let w = load_w(i);
     let g = effective_gradient(i, load_gradient(i), w);
@@ -165,7 +160,7 @@ fn adadelta(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let second = p.count / 4u + i;
     let w = load_w(i);
@@ -186,8 +181,8 @@ fn adam_step(i: u32, g: vec4f) -> vec4f {
     let v = mixed(load_state(second), g * g, p.b, p.rest_b);
     state_out[i] = m;
     state_out[second] = v;
-    let corrected = sqrt(v / bitcast<f32>(header[6])) + p.epsilon;
-    return learning_rate(i) * (m / bitcast<f32>(header[5])) / corrected;
+    let corrected = sqrt(v / header.correction2) + p.epsilon;
+    return learning_rate(i) * (m / header.correction1) / corrected;
 }
 
 @compute @workgroup_size(64)
@@ -196,7 +191,7 @@ fn adam(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let w = load_w(i);
     w_out[i] = w - adam_step(i, effective_gradient(i, load_gradient(i), w));
@@ -209,7 +204,7 @@ fn adamw(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let w = load_w(i);
     w_out[i] = w - adam_step(i, scaled(load_gradient(i))) - learning_rate(i) * decay_gradient(i, w);

@@ -14,23 +14,18 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Whether inputs are read from textures, which hold them row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
-fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }
-
 const BLOCKED: u32 = 0x80000000u;
 
-// Four channels an invocation: the index arithmetic, full of divisions, is done once for them.
+// Where an invocation's channels are; c counts in LANES.
 struct Place { n: u32, y: u32, x: u32, c: u32, exists: bool }
 
 fn place(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Place {
-    let blocks = (p.c + 3u) / 4u;
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let blocks = p.c / LANES;
+    let i = index_of(group, groups, lane, 64u);
     let pixel = i / blocks;
     let row = pixel / width;
     let n = row / height;
-    return Place(n, row - n * height, pixel - row * width, (i - pixel * blocks) * 4u, n < p.n);
+    return Place(n, row - n * height, pixel - row * width, i - pixel * blocks, n < p.n);
 }
 
 // The window of an output clipped to the image: [y0, y1) x [x0, x1).
@@ -51,10 +46,21 @@ fn windows_over(i: Place) -> Window {
     );
 }
 
-// ---- forward, any C ----
-@group(0) @binding(1) var<storage, read> forward_x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> forward_y: array<f32>;
-@group(0) @binding(3) var<storage, read_write> forward_winner: array<u32>;
+// By bit pattern: a driver may assume that no float is a NaN.
+fn is_nan(v: Real) -> Flag {
+    return (bitcast<Word>(v) & Word(0x7fffffffu)) > Word(0x7f800000u);
+}
+
+// ---- forward ----
+@group(0) @binding(1) var<storage, read> x: array<Real>;
+@group(0) @binding(2) var<storage, read_write> y: array<Real>;
+@group(0) @binding(3) var<storage, read_write> winner: array<Word>;
+@group(0) @binding(4) var x_texture: texture_2d<f32>;
+
+fn load_x(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(x_texture, texel(i), 0)); }
+    return x[i];
+}
 
 @compute @workgroup_size(64)
 fn forward(
@@ -65,91 +71,47 @@ fn forward(
     let o = place(group, groups, lane, p.oh, p.ow);
     if !o.exists { return; }
     let window = window_of(o);
-    let plane = o.n * p.h * p.w;
-    let out = ((o.n * p.oh + o.y) * p.ow + o.x) * p.c;
+    let channels = p.c / LANES;
+    let plane = o.n * p.h * p.w * channels + o.c;
     let first = window.y0 * p.w + window.x0;
-    for (var c = o.c; c < min(o.c + 4u, p.c); c++) {
-        var best = forward_x[(plane + first) * p.c + c];
-        var winner = first;
-        for (var y = window.y0; y < window.y1; y++) {
-            for (var x = window.x0; x < window.x1; x++) {
-                let v = forward_x[(plane + y * p.w + x) * p.c + c];
-                if v > best || (is_nan(v) && !is_nan(best)) {
-                    best = v;
-                    winner = y * p.w + x;
-                }
-            }
-        }
-        if p.relu == 1u {
-            let bits = bitcast<u32>(best);
-            let positive = bits - 1u < 0x7f800000u;
-            let zero = !positive && !is_nan(best);
-            winner = select(winner, first, zero) | select(BLOCKED, 0u, positive);
-            best = select(best, 0.0, zero);
-        }
-        forward_y[out + c] = best;
-        forward_winner[out + c] = winner;
-    }
-}
-
-// By bit pattern, here as below: a driver may assume that no float is a NaN.
-fn is_nan(v: f32) -> bool {
-    return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
-}
-
-// ---- forward_vec4: the same for C a multiple of 4 ----
-@group(0) @binding(1) var<storage, read> forward_x4: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> forward_y4: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> forward_winner4: array<vec4u>;
-@group(0) @binding(4) var forward_x4_texture: texture_2d<f32>;
-
-fn load_x(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(forward_x4_texture, texel(i), 0); }
-    return forward_x4[i];
-}
-
-@compute @workgroup_size(64)
-fn forward_vec4(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let o = place(group, groups, lane, p.oh, p.ow);
-    if !o.exists { return; }
-    let window = window_of(o);
-    let c4 = p.c / 4u;
-    let plane = o.n * p.h * p.w * c4 + o.c / 4u;
-    let first = window.y0 * p.w + window.x0;
-    var best = load_x(plane + first * c4);
-    var winner = vec4u(first);
-    for (var y = window.y0; y < window.y1; y++) {
-        for (var x = window.x0; x < window.x1; x++) {
-            let at = y * p.w + x;
-            let v = load_x(plane + at * c4);
-            let wins = (v > best) | (are_nan(v) & !are_nan(best));
+    var best = load_x(plane + first * channels);
+    var place = Word(first);
+    for (var row = window.y0; row < window.y1; row++) {
+        for (var column = window.x0; column < window.x1; column++) {
+            let at = row * p.w + column;
+            let v = load_x(plane + at * channels);
+            let wins = (v > best) | (is_nan(v) & !is_nan(best));
             best = select(best, v, wins);
-            winner = select(winner, vec4u(at), wins);
+            place = select(place, Word(at), wins);
         }
     }
     if p.relu == 1u {
-        let positive = bitcast<vec4u>(best) - vec4u(1u) < vec4u(0x7f800000u);
-        let zero = !positive & !are_nan(best);
-        winner = select(winner, vec4u(first), zero) | select(vec4u(BLOCKED), vec4u(0u), positive);
-        best = select(best, vec4f(0.0), zero);
+        let positive = bitcast<Word>(best) - Word(1u) < Word(0x7f800000u);
+        let zero = !positive & !is_nan(best);
+        place = select(place, Word(first), zero) | select(Word(BLOCKED), Word(0u), positive);
+        best = select(best, Real(0.0), zero);
     }
-    let out = ((o.n * p.oh + o.y) * p.ow + o.x) * c4 + o.c / 4u;
-    forward_y4[out] = best;
-    forward_winner4[out] = winner;
-}
-
-fn are_nan(v: vec4f) -> vec4<bool> {
-    return (bitcast<vec4u>(v) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
+    let out = ((o.n * p.oh + o.y) * p.ow + o.x) * channels + o.c;
+    y[out] = best;
+    winner[out] = place;
 }
 
 // ---- backward: dx gathers dy from every window that this place won; without `relu` BLOCKED is ignored ----
-@group(0) @binding(1) var<storage, read> backward_dy: array<f32>;
-@group(0) @binding(2) var<storage, read> backward_winner: array<u32>;
-@group(0) @binding(3) var<storage, read_write> backward_dx: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<Real>;
+@group(0) @binding(2) var<storage, read> won: array<Word>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Real>;
+@group(0) @binding(4) var dy_texture: texture_2d<f32>;
+@group(0) @binding(5) var won_texture: texture_2d<u32>;
+
+fn load_dy(i: u32) -> Real {
+    if TEXTURES { return real_of(textureLoad(dy_texture, texel(i), 0)); }
+    return dy[i];
+}
+
+fn load_winner(i: u32) -> Word {
+    if TEXTURES { return word_of(textureLoad(won_texture, texel(i), 0)); }
+    return won[i];
+}
 
 @compute @workgroup_size(64)
 fn backward(
@@ -162,58 +124,15 @@ fn backward(
     let windows = windows_over(i);
     let place = i.y * p.w + i.x;
     let ignored = select(BLOCKED, 0u, p.relu == 1u);
-    let at = (i.n * p.h * p.w + place) * p.c;
-    for (var c = i.c; c < min(i.c + 4u, p.c); c++) {
-        var sum = 0.0;
-        for (var oy = windows.y0; oy < windows.y1; oy++) {
-            for (var ox = windows.x0; ox < windows.x1; ox++) {
-                let o = ((i.n * p.oh + oy) * p.ow + ox) * p.c + c;
-                if (backward_winner[o] & ~ignored) == place {
-                    sum += backward_dy[o];
-                }
-            }
-        }
-        backward_dx[at + c] = sum;
-    }
-}
-
-// ---- backward_vec4: the same for C a multiple of 4 ----
-@group(0) @binding(1) var<storage, read> backward_dy4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> backward_winner4: array<vec4u>;
-@group(0) @binding(3) var<storage, read_write> backward_dx4: array<vec4f>;
-@group(0) @binding(4) var backward_dy4_texture: texture_2d<f32>;
-@group(0) @binding(5) var backward_winner4_texture: texture_2d<u32>;
-
-fn load_dy(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(backward_dy4_texture, texel(i), 0); }
-    return backward_dy4[i];
-}
-
-fn load_winner(i: u32) -> vec4u {
-    if TEXTURES { return textureLoad(backward_winner4_texture, texel(i), 0); }
-    return backward_winner4[i];
-}
-
-@compute @workgroup_size(64)
-fn backward_vec4(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = place(group, groups, lane, p.h, p.w);
-    if !i.exists { return; }
-    let windows = windows_over(i);
-    let place = i.y * p.w + i.x;
-    let ignored = select(BLOCKED, 0u, p.relu == 1u);
-    let c4 = p.c / 4u;
-    var sum = vec4f(0.0);
+    let channels = p.c / LANES;
+    var sum = Real(0.0);
     for (var oy = windows.y0; oy < windows.y1; oy++) {
         for (var ox = windows.x0; ox < windows.x1; ox++) {
-            let o = ((i.n * p.oh + oy) * p.ow + ox) * c4 + i.c / 4u;
-            sum += select(vec4f(0.0), load_dy(o), (load_winner(o) & vec4u(~ignored)) == vec4u(place));
+            let o = ((i.n * p.oh + oy) * p.ow + ox) * channels + i.c;
+            sum += select(Real(0.0), load_dy(o), (load_winner(o) & Word(~ignored)) == Word(place));
         }
     }
-    backward_dx4[(i.n * p.h * p.w + place) * c4 + i.c / 4u] = sum;
+    dx[(i.n * p.h * p.w + place) * channels + i.c] = sum;
 }
 
 // The smallest o with o*stride + k > at.

@@ -17,9 +17,6 @@ override CHAINS: u32 = 8;
 // Whether a step says `fma`: some drivers make two instructions of it, some make one of a product and a sum.
 override FUSED: bool = true;
 
-// Whether x is read from a texture, which holds it row by row, 8,192 texels in each.
-override TEXTURES: bool = false;
-
 // ---- multiply_add: y = sum over the chains; a step is v = scale*v + shift. No step of a chain can begin before its last ----
 @group(0) @binding(1) var<storage, read_write> chains_y: array<vec4f>;
 

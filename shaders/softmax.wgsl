@@ -7,7 +7,7 @@ struct Params { n: u32, c: u32, smoothing: f32, rest: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
 // ---- forward: probabilities [N,C], logit gradient (p - target)/valid [N,C], loss [N], prediction [N] ----
-@group(0) @binding(1) var<storage, read> header: array<u32>;
+@group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> logits: array<f32>;
 @group(0) @binding(4) var<storage, read_write> probabilities: array<f32>;
@@ -21,7 +21,7 @@ fn forward(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = (group.y * groups.x + group.x) * 64u + lane;
+    let n = index_of(group, groups, lane, 64u);
     if n >= p.n { return; }
     let row = n * p.c;
     var largest = logits[row];
@@ -41,11 +41,11 @@ fn forward(
         sum += exp(-distance);
         mean_distance += distance / f32(p.c);
     }
-    let smoothing = select(p.smoothing, 0.0, header[3] == 0u);
-    let rest = select(p.rest, 1.0, header[3] == 0u);
+    let smoothing = select(p.smoothing, 0.0, header.training == 0u);
+    let rest = select(p.rest, 1.0, header.training == 0u);
     let spread = smoothing / f32(p.c);
-    let valid = n < header[1];
-    let scale = 1.0 / f32(max(header[1], 1u));
+    let valid = n < header.valid;
+    let scale = 1.0 / f32(max(header.valid, 1u));
     let label = labels[n];
     for (var c = 0u; c < p.c; c++) {
         let probability = exp(logits[row + c] - largest) / sum;
@@ -61,7 +61,7 @@ fn forward(
 }
 
 // ---- summary: [sum of losses, correct predictions] over the valid rows; one workgroup ----
-@group(0) @binding(1) var<storage, read> summary_header: array<u32>;
+@group(0) @binding(1) var<storage, read> summary_header: Header;
 @group(0) @binding(2) var<storage, read> summary_labels: array<u32>;
 @group(0) @binding(3) var<storage, read> summary_losses: array<f32>;
 @group(0) @binding(4) var<storage, read> summary_predictions: array<u32>;
@@ -75,7 +75,7 @@ var<workgroup> lane_correct: array<u32, 64>;
 fn summary(@builtin(local_invocation_index) lane: u32) {
     var loss = 0.0;
     var correct = 0u;
-    for (var n = lane; n < min(summary_header[1], p.n); n += 64u) {
+    for (var n = lane; n < min(summary_header.valid, p.n); n += 64u) {
         loss += summary_losses[n];
         correct += select(0u, 1u, summary_predictions[n] == summary_labels[n]);
     }
@@ -96,7 +96,7 @@ fn summary(@builtin(local_invocation_index) lane: u32) {
 }
 
 // ---- gradient: of the mean loss with respect to the probabilities themselves, -1/(valid * p[label]) [N,C] ----
-@group(0) @binding(1) var<storage, read> gradient_header: array<u32>;
+@group(0) @binding(1) var<storage, read> gradient_header: Header;
 @group(0) @binding(2) var<storage, read> gradient_labels: array<u32>;
 @group(0) @binding(3) var<storage, read> gradient_probabilities: array<f32>;
 @group(0) @binding(4) var<storage, read_write> gradient_out: array<f32>;
@@ -107,11 +107,11 @@ fn gradient(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 64u + lane;
+    let i = index_of(group, groups, lane, 64u);
     if i >= p.n * p.c { return; }
     let n = i / p.c;
-    let hit = n < gradient_header[1] && i - n * p.c == gradient_labels[n];
+    let hit = n < gradient_header.valid && i - n * p.c == gradient_labels[n];
     // A probability that underflowed to zero would give an infinity: the smallest normal f32 stands in.
     let probability = max(gradient_probabilities[i], 1.17549435e-38);
-    gradient_out[i] = select(0.0, -1.0 / (probability * f32(gradient_header[1])), hit);
+    gradient_out[i] = select(0.0, -1.0 / (probability * f32(gradient_header.valid)), hit);
 }

@@ -12,7 +12,7 @@ struct Params { count: u32, per_example: u32, lanes: u32, channels: u32 }
 const HUGE = 3.4028234e38;
 
 // ---- partial: per_example > 0 limits the walk to header.valid examples ----
-@group(0) @binding(1) var<storage, read> partial_header: array<u32>;
+@group(0) @binding(1) var<storage, read> partial_header: Header;
 @group(0) @binding(2) var<storage, read> partial_tensor: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial_counts: array<u32>;
 @group(0) @binding(4) var<storage, read_write> partial_values: array<f32>;
@@ -25,7 +25,7 @@ fn partial(
     let lane = group.x * 64u + lane_in_group;
     if lane >= p.lanes { return; }
     var end = p.count;
-    if p.per_example > 0u { end = min(end, partial_header[1] * p.per_example); }
+    if p.per_example > 0u { end = min(end, partial_header.valid * p.per_example); }
     var finite = 0u;
     var odd = 0u;
     var zeros = 0u;
@@ -154,7 +154,7 @@ fn change_total() {
 }
 
 // ---- dead: 1 for each channel that is not positive for any valid example at any position, else 0 ----
-@group(0) @binding(1) var<storage, read> dead_header: array<u32>;
+@group(0) @binding(1) var<storage, read> dead_header: Header;
 @group(0) @binding(2) var<storage, read> dead_y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dead_flags: array<u32>;
 
@@ -162,7 +162,7 @@ fn change_total() {
 fn dead(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let c = group.x * 64u + lane;
     if c >= p.channels { return; }
-    let end = min(p.count, dead_header[1] * p.per_example);
+    let end = min(p.count, dead_header.valid * p.per_example);
     var flag = 1u;
     for (var i = c; i < end; i += p.channels) {
         if dead_y[i] > 0.0 {

@@ -77,7 +77,7 @@ const fn backward_of<F: Elementwise>(name: &'static str, gpu: &'static [&'static
 }
 
 const fn variant(name: &'static str, entry: &'static str) -> Variant {
-    Variant::new(name, include_str!("../../shaders/activation.wgsl"), entry, |op| {
+    Variant::new(name, shader!("prelude/index", "activation"), entry, |op| {
         Launch::linear(op.params::<Params>().count as usize, 64)
     })
 }

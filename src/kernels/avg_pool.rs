@@ -13,7 +13,7 @@ const Y: Operand = per_example("y", F32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
-const SOURCE: &str = include_str!("../../shaders/avg_pool.wgsl");
+const SOURCE: &str = shader!("prelude/index", "avg_pool");
 
 /// The mean of each window.
 pub static FORWARD: Operation = Operation {
@@ -23,7 +23,7 @@ pub static FORWARD: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::new(forward_cpu),
-    gpu: &[&Variant::new("avg_pool.forward", SOURCE, "forward", |op| op.params::<Params>().launch_outputs())],
+    gpu: &[&Variant::new("avg_pool.forward", SOURCE, "forward", |op| op.params::<Params>().launch_outputs(4))],
 };
 
 /// Each element's share of the gradients of its windows.
@@ -34,7 +34,7 @@ pub static BACKWARD: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(backward_reference, backward_reference),
     cpu: Cpu::new(backward_cpu),
-    gpu: &[&Variant::new("avg_pool.backward", SOURCE, "backward", |op| op.params::<Params>().launch_inputs())],
+    gpu: &[&Variant::new("avg_pool.backward", SOURCE, "backward", |op| op.params::<Params>().launch_inputs(4))],
 };
 
 pub fn forward(p: Params, x: Tensor, y: Tensor) -> Op {

@@ -137,7 +137,7 @@ const IMAGES: [Operand; CHUNKS] =
 pub(super) const LABELS: Operand = whole("labels", U32);
 pub(super) const X: Operand = per_example("x", F32);
 
-const SOURCE: &str = include_str!("../../shaders/batch.wgsl");
+const SOURCE: &str = shader!("prelude/header", "prelude/random", "prelude/index", "batch");
 
 /// Gathers and crops.
 pub static GATHER: Operation = Operation {

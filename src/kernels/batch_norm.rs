@@ -107,7 +107,8 @@ const DWEIGHT: Operand = whole("dweight", F32);
 const DBIAS: Operand = whole("dbias", F32);
 const DX: Operand = per_example("dx", F32);
 
-const SOURCE: &str = include_str!("../../shaders/batch_norm.wgsl");
+const SCALAR: &str = shader!("prelude/header", "prelude/textures", "prelude/index", "prelude/lanes1", "batch_norm");
+const VEC4: &str = shader!("prelude/header", "prelude/textures", "prelude/index", "prelude/lanes4", "batch_norm");
 
 /// Mean and squared deviations of every chunk.
 pub static MOMENTS: Operation = Operation {
@@ -121,9 +122,12 @@ pub static MOMENTS: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(X)],
             fits: fits_vec4,
-            ..Variant::new("batch_norm.moments_vec4", SOURCE, "moments_vec4", |op| launch_chunks(op, 4))
+            ..Variant::new("batch_norm.moments_vec4", VEC4, "moments", |op| launch_chunks(op, 4))
         },
-        &Variant::new("batch_norm.moments", SOURCE, "moments", |op| launch_chunks(op, 1)),
+        &Variant {
+            textures: &[Texture::scalars(X)],
+            ..Variant::new("batch_norm.moments", SCALAR, "moments", |op| launch_chunks(op, 1))
+        },
     ],
 };
 
@@ -135,7 +139,7 @@ pub static FINISH: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(finish_reference, finish_reference),
     cpu: None,
-    gpu: &[&Variant::new("batch_norm.finish", SOURCE, "finish", |op| {
+    gpu: &[&Variant::new("batch_norm.finish", SCALAR, "finish", |op| {
         Launch::linear(op.params::<Params>().channels as usize, 1)
     })],
 };
@@ -152,9 +156,12 @@ pub static FORWARD: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(X)],
             fits: fits_vec4,
-            ..Variant::new("batch_norm.forward_vec4", SOURCE, "forward_vec4", |op| launch_values(op, 4))
+            ..Variant::new("batch_norm.forward_vec4", VEC4, "forward", |op| launch_values(op, 4))
         },
-        &Variant::new("batch_norm.forward", SOURCE, "forward", |op| launch_values(op, 1)),
+        &Variant {
+            textures: &[Texture::scalars(X)],
+            ..Variant::new("batch_norm.forward", SCALAR, "forward", |op| launch_values(op, 1))
+        },
     ],
 };
 
@@ -166,7 +173,7 @@ pub static RUNNING: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(running_reference, running_reference),
     cpu: None,
-    gpu: &[&Variant::new("batch_norm.running", SOURCE, "running", |op| {
+    gpu: &[&Variant::new("batch_norm.running", SCALAR, "running", |op| {
         Launch::linear(op.params::<Params>().running_len(), 64)
     })],
 };
@@ -183,9 +190,12 @@ pub static SUMS: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(X), Texture::vectors(DY)],
             fits: fits_vec4,
-            ..Variant::new("batch_norm.sums_vec4", SOURCE, "sums_vec4", |op| launch_chunks(op, 4))
+            ..Variant::new("batch_norm.sums_vec4", VEC4, "sums", |op| launch_chunks(op, 4))
         },
-        &Variant::new("batch_norm.sums", SOURCE, "sums", |op| launch_chunks(op, 1)),
+        &Variant {
+            textures: &[Texture::scalars(X), Texture::scalars(DY)],
+            ..Variant::new("batch_norm.sums", SCALAR, "sums", |op| launch_chunks(op, 1))
+        },
     ],
 };
 
@@ -197,7 +207,7 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(backward_weight_reference, backward_weight_reference),
     cpu: None,
-    gpu: &[&Variant::new("batch_norm.backward_weight", SOURCE, "backward_weight", |op| {
+    gpu: &[&Variant::new("batch_norm.backward_weight", SCALAR, "backward_weight", |op| {
         Launch::linear(op.params::<Params>().channels as usize, 1)
     })],
 };
@@ -214,9 +224,12 @@ pub static BACKWARD_INPUT: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(X), Texture::vectors(DY)],
             fits: fits_vec4,
-            ..Variant::new("batch_norm.backward_input_vec4", SOURCE, "backward_input_vec4", |op| launch_values(op, 4))
+            ..Variant::new("batch_norm.backward_input_vec4", VEC4, "backward_input", |op| launch_values(op, 4))
         },
-        &Variant::new("batch_norm.backward_input", SOURCE, "backward_input", |op| launch_values(op, 1)),
+        &Variant {
+            textures: &[Texture::scalars(X), Texture::scalars(DY)],
+            ..Variant::new("batch_norm.backward_input", SCALAR, "backward_input", |op| launch_values(op, 1))
+        },
     ],
 };
 

@@ -20,7 +20,7 @@ pub struct Params {
     pub reserved: u32,
 }
 
-const SOURCE: &str = include_str!("../../shaders/clip.wgsl");
+const SOURCE: &str = shader!("clip");
 
 const GRADIENT: Operand = whole("gradient", F32);
 /// `[lanes]`, lane l having the norm of every value at l, l + lanes, ...

@@ -149,7 +149,7 @@ impl Params {
     }
 }
 
-const SOURCE: &str = include_str!("../../shaders/conv.wgsl");
+const SOURCE: &str = shader!("prelude/index", "conv");
 
 pub(super) const X: Operand = per_example("x", F32);
 pub(super) const WEIGHT: Operand = whole("weight", F32);

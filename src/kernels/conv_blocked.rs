@@ -4,7 +4,7 @@ use super::conv::{BIAS, DY, Params, WEIGHT, X};
 use super::op::linear;
 use super::{Launch, Op, Texture, Variant};
 
-const SOURCE: &str = include_str!("../../shaders/conv_blocked.wgsl");
+const SOURCE: &str = shader!("prelude/textures", "prelude/index", "conv_blocked");
 
 /// C and O multiples of 4; none of these variants takes dilation or groups.
 pub(super) static FORWARD: Variant = Variant {

@@ -67,9 +67,12 @@ pub static APPLY: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(reference, reference),
     cpu: Cpu::new(cpu),
-    gpu: &[&Variant::new("dropout.apply", include_str!("../../shaders/dropout.wgsl"), "apply", |op| {
-        Launch::linear(op.params::<Params>().count as usize, 64)
-    })],
+    gpu: &[&Variant::new(
+        "dropout.apply",
+        shader!("prelude/header", "prelude/random", "prelude/index", "dropout"),
+        "apply",
+        |op| Launch::linear(op.params::<Params>().count as usize, 64),
+    )],
 };
 
 /// The values forward, or their gradient backward: with the same `params` the same places are dropped.

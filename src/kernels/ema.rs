@@ -41,9 +41,12 @@ pub static AVERAGE: Operation = Operation {
     cpu: Cpu::new(cpu),
     gpu: &[&Variant {
         textures: &[Texture::vectors(BEFORE), Texture::vectors(WEIGHTS)],
-        ..Variant::new("ema.average", include_str!("../../shaders/ema.wgsl"), "average", |op| {
-            Launch::linear(op.params::<Params>().count as usize / 4, 64)
-        })
+        ..Variant::new(
+            "ema.average",
+            shader!("prelude/header", "prelude/textures", "prelude/index", "ema"),
+            "average",
+            |op| Launch::linear(op.params::<Params>().count as usize / 4, 64),
+        )
     }],
 };
 

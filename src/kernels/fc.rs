@@ -46,7 +46,7 @@ impl Params {
 /// Weights that stay in a core's first-level cache.
 const SMALL: usize = 8192;
 
-const SOURCE: &str = include_str!("../../shaders/fc.wgsl");
+const SOURCE: &str = shader!("prelude/textures", "fc");
 
 const X: Operand = per_example("x", F32);
 const WEIGHT: Operand = whole("weight", F32);

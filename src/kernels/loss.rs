@@ -70,7 +70,7 @@ const fn over_scores(name: &'static str, gpu: &'static [&'static Variant], refer
 }
 
 const fn variant(name: &'static str, entry: &'static str) -> Variant {
-    Variant::new(name, include_str!("../../shaders/loss.wgsl"), entry, |op| {
+    Variant::new(name, shader!("prelude/header", "prelude/index", "loss"), entry, |op| {
         Launch::linear(op.params::<Params>().n as usize, 64)
     })
 }

@@ -61,7 +61,7 @@ const SUMS: Operand = per_example("sums", F32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
-const SOURCE: &str = include_str!("../../shaders/lrn.wgsl");
+const SOURCE: &str = shader!("prelude/index", "lrn");
 
 /// y, and the sums that the backward pass needs.
 pub static FORWARD: Operation = Operation {

@@ -28,7 +28,7 @@ pub enum Blocking {
     Tiles128,
 }
 
-const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
+const SOURCE: &str = shader!("prelude/textures", "matmul");
 
 const A: Operand = whole("a", F32);
 const B: Operand = whole("b", F32);

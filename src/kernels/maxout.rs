@@ -38,7 +38,7 @@ const WINNER: Operand = per_example("winner", U32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
-const SOURCE: &str = include_str!("../../shaders/maxout.wgsl");
+const SOURCE: &str = shader!("prelude/index", "maxout");
 
 /// The largest of each group, and which it is.
 pub static FORWARD: Operation = Operation {

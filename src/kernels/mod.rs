@@ -1,8 +1,15 @@
 //! The operations: one file a family, with its [`Operation`] statics, `Params`, typed builders, reference functions, fast
 //! functions, the variants that a GPU has, and cases.
 //!
-//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem. [`ALL`] lists every operation, [`cases`] every case that
+//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem; `shaders/prelude/` has what several shaders begin with. [`ALL`] lists every operation, [`cases`] every case that
 //! `cargo test` and `glassnet check` run.
+
+/// The text of a shader: preludes and the file itself, which follow one another.
+macro_rules! shader {
+    ($($file:literal),+) => {
+        concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $file, ".wgsl")), "\n"),+)
+    };
+}
 
 pub mod activation;
 pub mod augmentation;
@@ -120,7 +127,7 @@ impl Cpu {
 pub struct Variant {
     /// Family and entry point, as `conv_blocked.forward`; unique.
     pub name: &'static str,
-    /// The whole WGSL text.
+    /// The whole WGSL text, preludes included.
     pub source: &'static str,
     /// Entry point in `source`.
     pub entry: &'static str,

@@ -165,7 +165,7 @@ const STATEFUL_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vect
 
 const fn variant<T: Step>(name: &'static str, entry: &'static str) -> Variant {
     let textures = if T::SLOTS > 0 { STATEFUL_TEXTURES } else { STATELESS_TEXTURES };
-    let source = include_str!("../../shaders/optimizer.wgsl");
+    let source = shader!("prelude/header", "prelude/textures", "prelude/index", "optimizer");
     Variant {
         textures,
         ..Variant::new(name, source, entry, |op| Launch::linear(op.params::<Params>().count as usize / 4, 64))

@@ -59,18 +59,18 @@ impl Params {
         if self.relu == 1 { u32::MAX } else { !BLOCKED }
     }
 
-    /// Starts an invocation for every four channels of every output pixel.
-    pub(super) fn launch_outputs(&self) -> Launch {
-        self.launch(self.oh * self.ow)
+    /// Starts an invocation for every so many channels of every output pixel.
+    pub(super) fn launch_outputs(&self, channels: u32) -> Launch {
+        self.launch(self.oh * self.ow, channels)
     }
 
-    /// Starts an invocation for every four channels of every input pixel.
-    pub(super) fn launch_inputs(&self) -> Launch {
-        self.launch(self.h * self.w)
+    /// Starts an invocation for every so many channels of every input pixel.
+    pub(super) fn launch_inputs(&self, channels: u32) -> Launch {
+        self.launch(self.h * self.w, channels)
     }
 
-    fn launch(&self, pixels: u32) -> Launch {
-        Launch::linear(self.n as usize * pixels as usize * self.c.div_ceil(4) as usize, 64)
+    fn launch(&self, pixels: u32, channels: u32) -> Launch {
+        Launch::linear(self.n as usize * pixels as usize * self.c.div_ceil(channels) as usize, 64)
     }
 
     pub(super) fn input_len(&self) -> usize {
@@ -104,7 +104,8 @@ fn clip(o: usize, stride: u32, pad: u32, k: u32, size: u32) -> Range<usize> {
     first.saturating_sub(pad as usize)..(first + k as usize - pad as usize).min(size as usize)
 }
 
-const SOURCE: &str = include_str!("../../shaders/pool.wgsl");
+const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "pool");
+const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "pool");
 
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
@@ -124,9 +125,12 @@ pub static FORWARD: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(X)],
             fits: fits_vec4,
-            ..Variant::new("pool.forward_vec4", SOURCE, "forward_vec4", |op| op.params::<Params>().launch_outputs())
+            ..Variant::new("pool.forward_vec4", VEC4, "forward", |op| op.params::<Params>().launch_outputs(4))
         },
-        &Variant::new("pool.forward", SOURCE, "forward", |op| op.params::<Params>().launch_outputs()),
+        &Variant {
+            textures: &[Texture::scalars(X)],
+            ..Variant::new("pool.forward", SCALAR, "forward", |op| op.params::<Params>().launch_outputs(1))
+        },
     ],
 };
 
@@ -142,9 +146,12 @@ pub static BACKWARD: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(DY), Texture::vectors(WINNER)],
             fits: fits_vec4,
-            ..Variant::new("pool.backward_vec4", SOURCE, "backward_vec4", |op| op.params::<Params>().launch_inputs())
+            ..Variant::new("pool.backward_vec4", VEC4, "backward", |op| op.params::<Params>().launch_inputs(4))
         },
-        &Variant::new("pool.backward", SOURCE, "backward", |op| op.params::<Params>().launch_inputs()),
+        &Variant {
+            textures: &[Texture::scalars(DY), Texture::scalars(WINNER)],
+            ..Variant::new("pool.backward", SCALAR, "backward", |op| op.params::<Params>().launch_inputs(1))
+        },
     ],
 };
 

@@ -25,7 +25,7 @@ pub struct Params {
     pub reserved: [u32; 2],
 }
 
-const SOURCE: &str = include_str!("../../shaders/probe.wgsl");
+const SOURCE: &str = shader!("prelude/textures", "probe");
 const WORKGROUP: u32 = 256;
 
 const X: Operand = whole("x", F32);

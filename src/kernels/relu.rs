@@ -17,7 +17,8 @@ pub struct Params {
     pub reserved: [u32; 3],
 }
 
-const SOURCE: &str = include_str!("../../shaders/relu.wgsl");
+const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "relu");
+const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "relu");
 
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
@@ -36,9 +37,12 @@ pub static FORWARD: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(X)],
             fits: fits_vec4,
-            ..Variant::new("relu.forward_vec4", SOURCE, "forward_vec4", |op| launch(op, 4))
+            ..Variant::new("relu.forward_vec4", VEC4, "forward", |op| launch(op, 4))
         },
-        &Variant::new("relu.forward", SOURCE, "forward", |op| launch(op, 1)),
+        &Variant {
+            textures: &[Texture::scalars(X)],
+            ..Variant::new("relu.forward", SCALAR, "forward", |op| launch(op, 1))
+        },
     ],
 };
 
@@ -54,9 +58,12 @@ pub static BACKWARD: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(Y), Texture::vectors(DY)],
             fits: fits_vec4,
-            ..Variant::new("relu.backward_vec4", SOURCE, "backward_vec4", |op| launch(op, 4))
+            ..Variant::new("relu.backward_vec4", VEC4, "backward", |op| launch(op, 4))
         },
-        &Variant::new("relu.backward", SOURCE, "backward", |op| launch(op, 1)),
+        &Variant {
+            textures: &[Texture::scalars(Y), Texture::scalars(DY)],
+            ..Variant::new("relu.backward", SCALAR, "backward", |op| launch(op, 1))
+        },
     ],
 };
 

@@ -21,7 +21,8 @@ const A: Operand = per_example("a", F32);
 const B: Operand = per_example("b", F32);
 const SUM: Operand = per_example("sum", F32);
 
-const SOURCE: &str = include_str!("../../shaders/residual.wgsl");
+const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "residual");
+const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "residual");
 
 /// sum = a + b.
 pub static ADD: Operation = Operation {
@@ -35,9 +36,12 @@ pub static ADD: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(A), Texture::vectors(B)],
             fits: |op| op.params::<Params>().count.is_multiple_of(4),
-            ..Variant::new("residual.add_vec4", SOURCE, "add_vec4", |op| launch(op, 4))
+            ..Variant::new("residual.add_vec4", VEC4, "add", |op| launch(op, 4))
         },
-        &Variant::new("residual.add", SOURCE, "add", |op| launch(op, 1)),
+        &Variant {
+            textures: &[Texture::scalars(A), Texture::scalars(B)],
+            ..Variant::new("residual.add", SCALAR, "add", |op| launch(op, 1))
+        },
     ],
 };
 

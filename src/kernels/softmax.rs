@@ -29,7 +29,7 @@ impl Params {
     }
 }
 
-const SOURCE: &str = include_str!("../../shaders/softmax.wgsl");
+const SOURCE: &str = shader!("prelude/header", "prelude/index", "softmax");
 
 pub(super) const HEADER: Operand = whole("header", U32);
 pub(super) const LABELS: Operand = per_example("labels", U32);

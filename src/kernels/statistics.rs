@@ -97,7 +97,7 @@ impl Summary {
     }
 }
 
-const SOURCE: &str = include_str!("../../shaders/statistics.wgsl");
+const SOURCE: &str = shader!("prelude/header", "statistics");
 
 const HEADER: Operand = whole("header", U32);
 const TENSOR: Operand = whole("tensor", F32);

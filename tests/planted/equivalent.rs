@@ -27,24 +27,16 @@ pub const NAMED: &[Named] = &[
     named("optimizer.adadelta", "(u + p.epsilon)", "u"),
     named("optimizer.adadelta", "(s + p.epsilon)", "s"),
     named("optimizer.adadelta", "sqrt((u + p.epsilon) / (s + p.epsilon))", "sqrt(u / s) + p.epsilon"),
-    named(
-        "optimizer.adam",
-        "sqrt(v / bitcast<f32>(header[6])) + p.epsilon",
-        "sqrt(v / bitcast<f32>(header[6]) + p.epsilon)",
-    ),
-    named(
-        "optimizer.adamw",
-        "sqrt(v / bitcast<f32>(header[6])) + p.epsilon",
-        "sqrt(v / bitcast<f32>(header[6]) + p.epsilon)",
-    ),
+    named("optimizer.adam", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
+    named("optimizer.adamw", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
     // More than 32,768 parameters.
     named("optimizer.sgd", "i >> 13u", "(i >> 13u) % 1u"),
     named("optimizer.adam", "p.count / 4u + i", "(p.count / 4u + i) % 16384u"),
     // Reads beyond an input: one more turn of a loop, and a check that comes too late.
-    named("relu.forward", "if i >= p.count { return; }", "if i > p.count { return; }"),
+    named("relu.forward", "if i >= p.count / LANES { return; }", "if i > p.count / LANES { return; }"),
     named("statistics.dead", "i < end", "i < end + 1u"),
     named("statistics.partial", "i < end", "i <= end"),
-    named("softmax.summary", "min(summary_header[1], p.n)", "summary_header[1] + 1u"),
+    named("softmax.summary", "min(summary_header.valid, p.n)", "summary_header.valid + 1u"),
     named("clip.norms", "i < p.count", "i <= p.count"),
     named("clip.scale", "i < p.lanes", "i <= p.lanes"),
     named("statistics.finish", "lane < p.lanes", "lane <= p.lanes"),
@@ -84,7 +76,7 @@ pub const NAMED: &[Named] = &[
     named("matmul.tiles128", "c[lower + 3u * n4 + 16u] = c7h;", ""),
     // What rows without an example get.
     named("loss.mse", "dscores[row + c] = select(0.0,", "dscores[row + c] = select(0.5,"),
-    named("loss.mse", "dscores[row + c] = select(0.0, distance * share(n), n < header[1]);", ""),
+    named("loss.mse", "dscores[row + c] = select(0.0, distance * share(n), n < header.valid);", ""),
     named("loss.number", "dnumber[n] = select(0.0,", "dnumber[n] = select(0.5,"),
     named("loss.number", "distance * share(n), valid", "distance, valid"),
     // Excused once together with what is equivalent.
@@ -139,7 +131,7 @@ const FIRST_SUM: &str = "a bias keeps the first sum alone";
 
 pub const EQUIVALENT: &[Equivalent] = &[
     equivalent("batch.", "place", "if at.n > p.n { return at; }", "the caller checks again"),
-    equivalent("batch.", "place", "if at.n <= header[1] {", "an index that exists is read for nothing"),
+    equivalent("batch.", "place", "if at.n <= header.valid {", "an index that exists is read for nothing"),
     equivalent(
         "batch.",
         "place",
@@ -166,15 +158,9 @@ pub const EQUIVALENT: &[Equivalent] = &[
     equivalent("batch.gather_augmented", "whole_root", "while (root + 1u) * (root + 1u) < v { root++; }", ROOT),
     equivalent("batch.gather_augmented", "gather_augmented", "var value = 0.5;", "both branches write it"),
     equivalent(
-        "relu.forward",
-        "is_negative",
-        "fn is_negative(bits: u32) -> bool { return bits + 0x80000000u <= 0x7f800000u; }",
-        "the same modulo 2^32",
-    ),
-    equivalent(
-        "relu.forward_vec4",
-        "forward_vec4",
-        "let negative = bitcast<vec4u>(x) + vec4u(0x80000000u) <= vec4u(0x7f800000u);",
+        "relu.",
+        "forward",
+        "let negative = bitcast<Word>(x) + Word(0x80000000u) <= Word(0x7f800000u);",
         "the same modulo 2^32",
     ),
     equivalent(
@@ -200,26 +186,41 @@ pub const EQUIVALENT: &[Equivalent] = &[
     equivalent(
         "loss.mse",
         "share",
-        "return select(1.0 / f32(max(header[1], 1u)), 1.0 / f32(max(header[1], 1u)), n < header[1]);",
+        "return select(1.0 / f32(max(header.valid, 1u)), 1.0 / f32(max(header.valid, 1u)), n < header.valid);",
         SHARE,
     ),
-    equivalent("loss.mse", "share", "return select(0.5, 1.0 / f32(max(header[1], 1u)), n < header[1]);", SHARE),
-    equivalent("loss.mse", "share", "return select(0.0, 1.0 / f32(max(header[1], 1u)), n <= header[1]);", SHARE),
+    equivalent("loss.mse", "share", "return select(0.5, 1.0 / f32(max(header.valid, 1u)), n < header.valid);", SHARE),
+    equivalent("loss.mse", "share", "return select(0.0, 1.0 / f32(max(header.valid, 1u)), n <= header.valid);", SHARE),
     equivalent(
         "loss.number",
         "share",
-        "return select(1.0 / f32(max(header[1], 1u)), 1.0 / f32(max(header[1], 1u)), n < header[1]);",
+        "return select(1.0 / f32(max(header.valid, 1u)), 1.0 / f32(max(header.valid, 1u)), n < header.valid);",
         SHARE,
     ),
-    equivalent("loss.number", "share", "return select(0.5, 1.0 / f32(max(header[1], 1u)), n < header[1]);", SHARE),
-    equivalent("loss.number", "share", "return select(0.0, 1.0 / f32(max(header[1], 1u)), n <= header[1]);", SHARE),
+    equivalent(
+        "loss.number",
+        "share",
+        "return select(0.5, 1.0 / f32(max(header.valid, 1u)), n < header.valid);",
+        SHARE,
+    ),
+    equivalent(
+        "loss.number",
+        "share",
+        "return select(0.0, 1.0 / f32(max(header.valid, 1u)), n <= header.valid);",
+        SHARE,
+    ),
     equivalent(
         "loss.mse",
         "mse",
-        "dscores[row + c] = select(distance * share(n), distance * share(n), n < header[1]);",
+        "dscores[row + c] = select(distance * share(n), distance * share(n), n < header.valid);",
         SHARE_IS_0,
     ),
-    equivalent("loss.mse", "mse", "dscores[row + c] = select(0.0, distance * share(n), n <= header[1]);", SHARE_IS_0),
+    equivalent(
+        "loss.mse",
+        "mse",
+        "dscores[row + c] = select(0.0, distance * share(n), n <= header.valid);",
+        SHARE_IS_0,
+    ),
     equivalent(
         "loss.number",
         "number",
