@@ -133,7 +133,7 @@ fn batch_sizes_beyond_every_device_are_refused() {
 #[test]
 fn progress_ends_where_it_was_planned_to() {
     let mut last = (0, 0);
-    let watch = &mut |p: bench::Progress<'_>| {
+    let watch = &mut |p: bench::Progress| {
         assert!(p.done < p.planned && p.done >= last.0);
         last = (p.done, p.planned);
     };

@@ -50,7 +50,7 @@ impl Step {
         let header = Header { learning_rate: 0.1, ..Header::evaluation(0) };
         let inputs = step_inputs(executor.program(), header, &examples, &[6, 0, 3]);
         executor.begin_step(&inputs).expect("the step begins");
-        Step { what: device.info().executor, network, executor }
+        Step { what: device.info().executor.as_str(), network, executor }
     }
 
     fn stages(&mut self) {

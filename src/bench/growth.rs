@@ -7,7 +7,7 @@ use super::Spread;
 use super::measure::seconds_per_step;
 use super::workload::{Runner, Workload};
 use crate::error::{Error, Result};
-use crate::exec::Device;
+use crate::exec::{Device, ExecutorKind};
 use crate::net::Recipe;
 use crate::net::{Layer, Network};
 use crate::program::Program;
@@ -67,7 +67,7 @@ pub struct GrowthPoint {
 #[derive(Debug, Clone, Serialize)]
 pub struct GrowthResult {
     /// `cpu`, `gpu` or `reference`.
-    pub device: String,
+    pub device: ExecutorKind,
     pub images_per_second: Option<Spread>,
     /// All buffers and their copies in textures.
     pub memory_bytes: Option<u64>,
@@ -206,7 +206,7 @@ impl Curve<'_> {
     }
 
     fn result(&mut self, place: usize, batch: usize, flops: u64, seat: Seat) -> GrowthResult {
-        let device = self.devices[place].info().executor.to_string();
+        let device = self.devices[place].info().executor;
         let (runner, seconds) = match seat {
             Ok(measured) => measured,
             Err(why) => return GrowthResult::left_out(device, why),
@@ -224,14 +224,14 @@ impl Curve<'_> {
     }
 
     fn left_out(&self, size: usize, why: &str) -> GrowthPoint {
-        let device = |device: &Device| device.info().executor.to_string();
+        let device = |device: &Device| device.info().executor;
         let results = self.devices.iter().map(|d| GrowthResult::left_out(device(d), why.to_string()));
         GrowthPoint { size, parameters: None, results: results.collect() }
     }
 }
 
 impl GrowthResult {
-    fn left_out(device: String, why: String) -> GrowthResult {
+    fn left_out(device: ExecutorKind, why: String) -> GrowthResult {
         GrowthResult { device, images_per_second: None, memory_bytes: None, left_out: Some(why) }
     }
 }

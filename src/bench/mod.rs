@@ -29,7 +29,7 @@ pub use summary::{Crossover, Spread, crossover, times};
 pub use workload::SEED;
 
 use crate::error::{Error, Result};
-use crate::exec::Device;
+use crate::exec::{Device, ExecutorKind};
 use crate::net::Network;
 use crate::program::Program;
 use measure::Subject;
@@ -69,10 +69,9 @@ impl Default for Settings {
 
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress<'a> {
+pub struct Progress {
     pub batch_size: usize,
-    /// `cpu`, `gpu` or `reference`.
-    pub device: &'a str,
+    pub device: ExecutorKind,
     /// Turns taken and turns planned, over all devices and batch sizes; the plan may shrink.
     pub done: usize,
     pub planned: usize,
@@ -97,7 +96,7 @@ pub async fn run(
     network: &Network,
     devices: &[Device],
     settings: &Settings,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Report> {
     let training = crate::train::Settings::resolve(network.clone(), &Default::default())?;
     let trainer = training.trainer.name();
@@ -108,7 +107,7 @@ pub async fn run(
     for batch_size in &batch_sizes {
         check(network, &workload, *batch_size)?;
     }
-    let labels: Vec<&str> = devices.iter().map(|d| d.info().executor).collect();
+    let labels: Vec<ExecutorKind> = devices.iter().map(|d| d.info().executor).collect();
     let mut peaks = Vec::with_capacity(devices.len());
     for device in devices {
         peaks.push(peaks::peaks(device, settings.probe).await);
@@ -139,8 +138,8 @@ async fn take_turns(
     batch_size: usize,
     seats: &mut [Seat],
     rounds: usize,
-    turns: &mut Turns<'_>,
-    progress: &mut dyn FnMut(Progress<'_>),
+    turns: &mut Turns,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
     for round in 0..rounds {
         for (place, seat) in seats.iter_mut().enumerate() {
@@ -178,15 +177,15 @@ fn seated(subject: Result<Subject>) -> Result<Seat> {
 }
 
 /// Counts turns for whoever watches.
-struct Turns<'a> {
+struct Turns {
     /// By device.
-    labels: Vec<&'a str>,
+    labels: Vec<ExecutorKind>,
     done: usize,
     planned: usize,
 }
 
-impl Turns<'_> {
-    fn report(&self, batch_size: usize, place: usize, progress: &mut dyn FnMut(Progress<'_>)) {
+impl Turns {
+    fn report(&self, batch_size: usize, place: usize, progress: &mut dyn FnMut(Progress)) {
         let (device, done, planned) = (self.labels[place], self.done, self.planned);
         progress(Progress { batch_size, device, done, planned });
     }

@@ -7,7 +7,7 @@ use super::summary::{Crossover, Spread, crossover};
 use super::workload::SEED;
 use super::{Absence, Seat, Settings};
 use crate::error::Result;
-use crate::exec::{Clock, Device, DeviceInfo};
+use crate::exec::{Clock, Device, DeviceInfo, ExecutorKind};
 use crate::net::Network;
 use crate::program::{Instruction, Stage};
 use serde::Serialize;
@@ -39,9 +39,10 @@ impl Report {
     /// Why the run is no success: a device failed at a batch size, or not one of the batch sizes fits it.
     pub fn failure(&self) -> Option<String> {
         let all = || self.batches.iter().flat_map(|batch| batch.results.iter().map(move |result| (batch, result)));
-        let empty = |device: &str| all().all(|(_, result)| result.device != device || result.measured.is_none());
+        let empty =
+            |device: ExecutorKind| all().all(|(_, result)| result.device != device || result.measured.is_none());
         let failed = all().find(|(_, result)| result.failed);
-        let (batch, result) = failed.or_else(|| all().find(|(_, result)| empty(&result.device)))?;
+        let (batch, result) = failed.or_else(|| all().find(|(_, result)| empty(result.device)))?;
         let reason = result.unavailable.as_deref().unwrap_or_default();
         Some(format!("nothing was measured of batch size {} on {}: {reason}", batch.batch_size, result.device))
     }
@@ -94,7 +95,7 @@ pub struct BatchReport {
 #[derive(Debug, Clone, Serialize)]
 pub struct DeviceResult {
     /// `cpu`, `gpu` or `reference`.
-    pub device: String,
+    pub device: ExecutorKind,
     /// Why nothing was measured.
     pub unavailable: Option<String>,
     /// Whether the device failed at it, where nothing was measured; it is too large otherwise.
@@ -234,7 +235,7 @@ pub(super) fn report(
 pub(super) async fn batch(
     network: &Network,
     batch_size: usize,
-    labels: &[&str],
+    labels: &[ExecutorKind],
     peaks: &[Peaks],
     seats: Vec<Seat>,
 ) -> Result<BatchReport> {
@@ -244,13 +245,13 @@ pub(super) async fn batch(
             Ok(subject) => (Some(measured(network, subject, peaks).await?), None, false),
             Err(Absence { reason, failed }) => (None, Some(reason), failed),
         };
-        results.push(DeviceResult { device: label.to_string(), unavailable, failed, measured });
+        results.push(DeviceResult { device: *label, unavailable, failed, measured });
     }
-    let step = |device: &str| {
+    let step = |device: ExecutorKind| {
         let result = results.iter().find(|r| r.device == device)?;
         Some(result.measured.as_ref()?.step.as_ref()?.milliseconds.median)
     };
-    let speed_up = step("cpu").zip(step("gpu")).map(|(cpu, gpu)| cpu / gpu);
+    let speed_up = step(ExecutorKind::Cpu).zip(step(ExecutorKind::Gpu)).map(|(cpu, gpu)| cpu / gpu);
     Ok(BatchReport { batch_size, results, speed_up })
 }
 
@@ -258,7 +259,7 @@ async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Res
     let finite = subject.loss_is_finite().await?;
     let program = subject.runner.executor.program();
     let instructions = &program.instructions[subject.runner.instructions.clone()];
-    let on_gpu = subject.runner.executor.device().executor == "gpu";
+    let on_gpu = subject.runner.executor.device().executor == ExecutorKind::Gpu;
     let mut warnings = Vec::new();
     if !finite {
         warnings.push("the loss is no longer a finite number; lower the learning rate".to_string());

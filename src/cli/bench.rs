@@ -157,7 +157,7 @@ impl Bar {
         Bar { bar, plain, last: String::new() }
     }
 
-    fn show(&mut self, progress: Progress<'_>) {
+    fn show(&mut self, progress: Progress) {
         let Progress { batch_size, device, done, planned } = progress;
         self.bar.set_length(planned as u64);
         self.bar.set_position(done as u64);

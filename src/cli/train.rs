@@ -11,7 +11,7 @@ use super::train_view::View;
 use clap::Args;
 use glassnet::data::{Dataset, DatasetName, Examples, HeldOut, Origin};
 use glassnet::evaluate::crops;
-use glassnet::exec::Device;
+use glassnet::exec::{Device, ExecutorKind};
 use glassnet::formats::{load_extra, load_model};
 use glassnet::live::Live;
 use glassnet::net::{Recipe, TrainerName};
@@ -296,7 +296,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
         return Ok(None);
     }
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
-    if device.info().executor != config.device.executor || device.info().name != config.device.name {
+    if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
         note(format_args!(
             "this run began on {} ({}): on another device it goes on, but not with the same bits",
             text::cut(&config.device.name),
@@ -444,14 +444,14 @@ pub(super) fn resumed_device(asked: &DeviceArgs, config: &RunConfig) -> Result<D
     if asked.device.is_some() || asked.adapter.is_some() {
         return Ok(asked.clone());
     }
-    let (device, adapter) = match config.device.executor.as_str() {
-        "cpu" => (DeviceName::Cpu, None),
-        "reference" => (DeviceName::Reference, None),
-        "gpu" => (DeviceName::Gpu, Some(config.device.name.clone())),
-        other => {
+    let (device, adapter) = match ExecutorKind::named(&config.device.executor) {
+        Some(ExecutorKind::Cpu) => (DeviceName::Cpu, None),
+        Some(ExecutorKind::Reference) => (DeviceName::Reference, None),
+        Some(ExecutorKind::Gpu) => (DeviceName::Gpu, Some(config.device.name.clone())),
+        None => {
             return Err(Error::Settings(format!(
                 "config.toml names an unknown device `{}`; give --device",
-                text::cut(other)
+                text::cut(&config.device.executor)
             )));
         }
     };

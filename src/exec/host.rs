@@ -5,7 +5,7 @@
 //! it panics, so that an executor is whole whatever happens; what the operation was to write may then be half written.
 
 use super::pieces::{self, Chain, Step};
-use super::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
+use super::{Capture, Clock, DeviceInfo, Executor, ExecutorKind, Pending, Timings};
 use crate::error::{Error, Result};
 use crate::kernels::{Args, BufferId, Element, Op, Operation, Prepare, Prepared, Scalar, Slot, SlotMut};
 use crate::machine::{free_memory, mib};
@@ -65,7 +65,7 @@ pub type Reference64 = HostExecutor<f64>;
 impl HostExecutor<f32> {
     /// The naive functions.
     pub fn reference(program: Program) -> Result<Self> {
-        HostExecutor::new(program, "reference", Functions::naive(|operation| operation.reference.single))
+        HostExecutor::new(program, ExecutorKind::Reference, Functions::naive(|operation| operation.reference.single))
     }
 
     /// The fast functions where there are some.
@@ -75,14 +75,14 @@ impl HostExecutor<f32> {
             run: |operation| operation.cpu.map_or(operation.reference.single, |cpu| cpu.run),
             schedule: pieces::schedule,
         };
-        HostExecutor::new(program, "cpu", functions)
+        HostExecutor::new(program, ExecutorKind::Cpu, functions)
     }
 }
 
 impl Reference64 {
     /// The naive functions in f64 throughout.
     pub fn new64(program: Program) -> Result<Self> {
-        HostExecutor::new(program, "reference", Functions::naive(|operation| operation.reference.double))
+        HostExecutor::new(program, ExecutorKind::Reference, Functions::naive(|operation| operation.reference.double))
     }
 
     /// A buffer's values at full precision.
@@ -104,7 +104,7 @@ impl Reference64 {
 }
 
 impl<S: Scalar> HostExecutor<S> {
-    fn new(program: Program, executor: &'static str, functions: Functions<S>) -> Result<HostExecutor<S>> {
+    fn new(program: Program, executor: ExecutorKind, functions: Functions<S>) -> Result<HostExecutor<S>> {
         let mut memory = Vec::with_capacity(program.buffers.len());
         for buffer in &program.buffers {
             let len = if buffer.parent.is_some() { 0 } else { buffer.len + buffer.guard };
@@ -340,8 +340,8 @@ impl<S: Scalar> Executor for HostExecutor<S> {
 }
 
 /// The processor and its threads.
-pub(super) fn info(executor: &'static str) -> DeviceInfo {
-    let threads = if executor == "cpu" { rayon::current_num_threads() } else { 1 };
+pub(super) fn info(executor: ExecutorKind) -> DeviceInfo {
+    let threads = if executor == ExecutorKind::Cpu { rayon::current_num_threads() } else { 1 };
     DeviceInfo { executor, name: processor(), driver: String::new(), backend: "host".into(), threads }
 }
 

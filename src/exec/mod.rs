@@ -16,7 +16,7 @@ pub use transfer::{upload_examples, upload_parameters};
 use crate::error::Result;
 use crate::kernels::BufferId;
 use crate::program::{Host, Limits, Program};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::pin::Pin;
 use std::time::Duration;
@@ -24,11 +24,46 @@ use std::time::Duration;
 /// A result that may have to wait for the device. `pollster::block_on` drives it on native platforms.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
+/// The ways to run a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutorKind {
+    /// Naive loops on one core.
+    Reference,
+    /// All cores of the processor.
+    Cpu,
+    /// The WGSL kernels.
+    Gpu,
+}
+
+impl ExecutorKind {
+    pub const ALL: [ExecutorKind; 3] = [ExecutorKind::Reference, ExecutorKind::Cpu, ExecutorKind::Gpu];
+
+    /// The word that reports and files use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExecutorKind::Reference => "reference",
+            ExecutorKind::Cpu => "cpu",
+            ExecutorKind::Gpu => "gpu",
+        }
+    }
+
+    /// The kind that a word of a file means.
+    pub fn named(word: &str) -> Option<ExecutorKind> {
+        ExecutorKind::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl std::fmt::Display for ExecutorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// What an executor runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceInfo {
-    /// `reference`, `cpu` or `gpu`.
-    pub executor: &'static str,
+    pub executor: ExecutorKind,
     /// Adapter or processor.
     pub name: String,
     /// Driver and its version; empty on the host.
@@ -42,14 +77,14 @@ pub struct DeviceInfo {
 impl std::fmt::Display for DeviceInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.executor {
-            "gpu" => write!(f, "gpu: {} ({}, {})", self.name, self.backend, self.driver),
-            executor => write!(f, "{executor}: {} ({} threads)", self.name, self.threads),
+            ExecutorKind::Gpu => write!(f, "gpu: {} ({}, {})", self.name, self.backend, self.driver),
+            host => write!(f, "{host}: {} ({} threads)", self.name, self.threads),
         }
     }
 }
 
 /// How a duration was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clock {
     /// Timestamps that the GPU wrote at the borders of its passes.
@@ -161,8 +196,8 @@ impl Device {
 
     pub fn info(&self) -> DeviceInfo {
         match self {
-            Device::Reference => host::info("reference"),
-            Device::Cpu => host::info("cpu"),
+            Device::Reference => host::info(ExecutorKind::Reference),
+            Device::Cpu => host::info(ExecutorKind::Cpu),
             Device::Gpu(gpu) => gpu.info().clone(),
         }
     }

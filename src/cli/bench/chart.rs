@@ -2,6 +2,7 @@
 
 use super::growth::left_out;
 use glassnet::bench::{Growth, GrowthPoint, GrowthResult, Report};
+use glassnet::exec::ExecutorKind;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::error::Error;
@@ -75,8 +76,8 @@ fn draw_head(area: &Area<'_>, report: &Report) -> Drawn {
     for (place, device) in report.devices.iter().enumerate() {
         let info = &device.info;
         let name = match info.executor {
-            "gpu" => format!("gpu: {} ({})", info.name, info.backend),
-            executor => format!("{executor}: {}, {} threads", info.name, info.threads),
+            ExecutorKind::Gpu => format!("gpu: {} ({})", info.name, info.backend),
+            host => format!("{host}: {}, {} threads", info.name, info.threads),
         };
         area.draw(&PathElement::new([(x - 6, 50), (x + 22, 50)], color(place).stroke_width(2)))?;
         // A circle for the first device, a triangle for the second.

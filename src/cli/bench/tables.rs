@@ -6,7 +6,7 @@ use glassnet::bench::{
     BatchReport, Bound, Crossover, DeviceReport, DeviceResult, LayerFigures, Measured, PassFigures, Peak, PeakShare,
     Report, StepFigures, times,
 };
-use glassnet::exec::Clock;
+use glassnet::exec::{Clock, ExecutorKind};
 use glassnet::program::Stage;
 use std::fmt::Write;
 
@@ -85,12 +85,12 @@ fn steps(report: &Report) -> Table {
     ]);
     for batch in &report.batches {
         for result in &batch.results {
-            let mut cells = vec![batch.batch_size.to_string(), result.device.clone()];
+            let mut cells = vec![batch.batch_size.to_string(), result.device.to_string()];
             match result.measured.as_ref().and_then(|m| m.step.as_ref()) {
                 Some(step) => cells.extend(step_cells(step)),
                 None => cells.push(NONE.to_string()),
             }
-            if result.device == "gpu" {
+            if result.device == ExecutorKind::Gpu {
                 cells.resize(10, String::new());
                 cells.push(batch.speed_up.map_or(NONE.into(), times));
             }

@@ -4,7 +4,7 @@ use super::adapters::{AdapterSummary, Choice, choose};
 use super::contain::{contain, contain_future};
 use super::failure::{describe, lost, panicked, panicked_opening};
 use crate::error::{Error, Result};
-use crate::exec::DeviceInfo;
+use crate::exec::{DeviceInfo, ExecutorKind};
 use crate::kernels::{Element, Op, Operation, Variant};
 use crate::machine::free_memory;
 use crate::program::{Host, Limits};
@@ -166,7 +166,7 @@ impl Gpu {
             }
         });
         let info = DeviceInfo {
-            executor: "gpu",
+            executor: ExecutorKind::Gpu,
             name: summary.name.clone(),
             driver: format!("{} {}", summary.driver, summary.driver_info).trim().to_string(),
             backend: summary.backend.clone(),

@@ -1,7 +1,7 @@
 //! Pictures of layers at the run's start and end, and what each layer costs.
 
 use super::{OPEN, updates};
-use crate::exec::Clock;
+use crate::exec::{Clock, ExecutorKind};
 use crate::report::html::{Table, escaped, figure, or_dash};
 use crate::report::pictures::address;
 use crate::report::{LayerTimes, Picture, Report, SHOWN};
@@ -63,15 +63,15 @@ pub(super) fn timing(report: &Report<'_>) -> String {
         times.batch
     );
     text += match report.device.executor {
-        "cpu" => {
+        ExecutorKind::Cpu => {
             " In training, the processor takes pieces of the batch through chains of operations across layers instead, so \
              that a whole step may take less than its operations together.</p>\n"
         }
-        "gpu" => {
+        ExecutorKind::Gpu => {
             " In training, nothing waits between them, so that a whole step may take less than its operations \
                   together.</p>\n"
         }
-        _ => "</p>\n",
+        ExecutorKind::Reference => "</p>\n",
     };
     text += &layers(times).to_string();
     text += &steps(times).to_string();
