@@ -39,9 +39,12 @@ pub(super) struct Pipeline {
 }
 
 /// What an error scope that was popped will say.
-type PopScope = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) type PopScope = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
+#[cfg(target_arch = "wasm32")]
+pub(super) type PopScope = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 
-/// Error scopes for every kind of error.
+/// Error scopes of this thread for every kind of error.
 pub(super) struct Scopes([wgpu::ErrorScopeGuard; 3]);
 
 impl Scopes {
@@ -64,11 +67,15 @@ impl Scopes {
     }
 }
 
-/// A kernel under compilation.
-pub(super) type Compiling = (&'static str, PopScope);
-
 type Constants = Vec<(&'static str, u32)>;
 type PipelineKey = (&'static str, Constants, RuntimeChecks);
+
+/// A pipeline that an operation needs.
+struct Wanted {
+    operation: &'static Operation,
+    variant: &'static Variant,
+    key: PipelineKey,
+}
 
 /// A connection to an adapter, and how its shaders are compiled; cheap to clone.
 #[derive(Debug, Clone)]
@@ -266,44 +273,91 @@ impl Gpu {
         Err(Error::Device(panicked(text)))
     }
 
-    /// Waits until it is known whether kernels that were compiled are sound.
+    /// Waits for what these scopes have to say of `what`. Of a device that is lost everything else is a consequence.
     ///
     /// # Errors
-    /// [`Error::Device`] that names the first kernel which is not; all are compiled again when they are used next.
-    pub(super) async fn compiled(&self, compiling: Vec<Compiling>) -> Result<()> {
-        let mut refused = None;
-        for (kernel, error) in compiling {
-            let Inner { summary, info, .. } = &*self.inner;
-            let what = || format!("kernel {kernel} on {} ({}, {})", info.name, summary.backend, info.driver);
-            refused = refused.or(error.await.map(|error| describe(&error, &what())));
-        }
-        let Some(message) = refused else { return Ok(()) };
-        lock(&self.inner.handles.pipelines).clear();
-        lock(&self.inner.handles.modules).clear();
-        Err(Error::Device(message))
+    /// [`Error::Device`] where the device is lost, or refused something within the scopes.
+    pub(super) async fn accepted(&self, scopes: PopScope, what: &str) -> Result<()> {
+        let refused = scopes.await.map(|error| Error::Device(describe(&error, what)));
+        self.check()?;
+        refused.map_or(Ok(()), Err)
     }
 
-    /// The pipeline of an operation, compiled at its first use: then [`Gpu::compiled`] knows whether it is sound.
-    pub(super) fn pipeline(&self, op: &Op, textures: bool, compiling: &mut Vec<Compiling>) -> Arc<Pipeline> {
-        let (operation, variant) = (op.operation, op.chosen());
+    /// A pipeline for each of these operations, of which some read textures. Those that no program has used before are
+    /// compiled, natively on all threads at once and in the order of use.
+    ///
+    /// # Errors
+    /// [`Error::Device`] that names the first kernel which the device refuses.
+    pub(super) async fn pipelines(&self, ops: &[(&Op, bool)]) -> Result<Vec<Arc<Pipeline>>> {
+        let handles = &self.inner.handles;
+        let wanted: Vec<Wanted> = ops.iter().map(|(op, textures)| self.wanted(op, *textures)).collect();
+        let mut missing: Vec<&Wanted> = Vec::new();
+        for wanted in &wanted {
+            let known = lock(&handles.pipelines).contains_key(&wanted.key);
+            if !known && !missing.iter().any(|other| other.key == wanted.key) {
+                missing.push(wanted);
+            }
+        }
+        let mut sources: Vec<&Wanted> = Vec::new();
+        for wanted in &missing {
+            let source = |other: &Wanted| other.variant.source == wanted.variant.source;
+            let known = lock(&handles.modules).contains_key(&(wanted.variant.source, self.checks));
+            if !known && !sources.iter().any(|other| source(other)) {
+                sources.push(wanted);
+            }
+        }
+        let modules = self.make_all(&sources, |wanted| self.module(wanted.variant)).await?;
+        let keyed = sources.iter().map(|wanted| (wanted.variant.source, self.checks)).zip(modules);
+        lock(&handles.modules).extend(keyed);
+        let pipelines = self.make_all(&missing, |wanted| self.compile(wanted)).await?;
+        let keyed = missing.iter().map(|wanted| wanted.key.clone()).zip(pipelines.into_iter().map(Arc::new));
+        lock(&handles.pipelines).extend(keyed);
+        let known = lock(&handles.pipelines);
+        Ok(wanted.iter().map(|wanted| known[&wanted.key].clone()).collect())
+    }
+
+    fn wanted(&self, op: &Op, textures: bool) -> Wanted {
+        let variant = op.chosen();
         let mut constants = op.launch(variant).constants;
         if !variant.textures.is_empty() {
             constants.push(("TEXTURES", u32::from(textures)));
         }
-        let mut pipelines = lock(&self.inner.handles.pipelines);
-        let compile = |(_, constants, _): &PipelineKey| {
-            let scopes = Scopes::push(self.device());
-            let pipeline = self.compile(operation, variant, constants);
-            compiling.push((variant.name, scopes.pop()));
-            Arc::new(pipeline)
-        };
-        pipelines.entry((variant.name, constants, self.checks)).or_insert_with_key(compile).clone()
+        Wanted { operation: op.operation, variant, key: (variant.name, constants, self.checks) }
     }
 
-    fn compile(&self, operation: &Operation, variant: &Variant, constants: &Constants) -> Pipeline {
+    /// What `make` makes of each, or the first error.
+    async fn make_all<T: wgpu::WasmNotSend>(
+        &self,
+        wanted: &[&Wanted],
+        make: impl Fn(&Wanted) -> T + wgpu::WasmNotSync,
+    ) -> Result<Vec<T>> {
+        let made = for_each(wanted, |wanted| {
+            contain(|| {
+                let scopes = Scopes::push(self.device());
+                let made = make(wanted);
+                (made, scopes.pop())
+            })
+        });
+        let (mut all, mut refused) = (Vec::with_capacity(made.len()), None);
+        for (wanted, made) in wanted.iter().zip(made) {
+            let (made, error) = match made {
+                Ok(made) => made,
+                Err(text) => return self.panicked(&text),
+            };
+            let Inner { summary, info, .. } = &*self.inner;
+            let kernel = wanted.variant.name;
+            let what = || format!("kernel {kernel} on {} ({}, {})", info.name, summary.backend, info.driver);
+            refused = refused.or(error.await.map(|error| describe(&error, &what())));
+            all.push(made);
+        }
+        // Of a device that is lost everything else is a consequence.
+        self.check()?;
+        refused.map_or(Ok(all), |message| Err(Error::Device(message)))
+    }
+
+    fn compile(&self, Wanted { operation, variant, key: (_, constants, _) }: &Wanted) -> Pipeline {
         let device = self.device();
-        let (modules, module) = (&self.inner.handles.modules, (variant.source, self.checks));
-        let module = lock(modules).entry(module).or_insert_with(|| self.module(variant)).clone();
+        let module = lock(&self.inner.handles.modules)[&(variant.source, self.checks)].clone();
         let entries: Vec<_> = (0..)
             .zip(binding_types(operation, variant))
             .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
@@ -347,6 +401,18 @@ impl Gpu {
             },
         }
     }
+}
+
+/// Calls `make` for each, natively on all threads at once.
+#[cfg(not(target_arch = "wasm32"))]
+fn for_each<T: Send>(wanted: &[&Wanted], make: impl Fn(&Wanted) -> T + Sync) -> Vec<T> {
+    use rayon::prelude::*;
+    wanted.par_iter().with_max_len(1).map(|wanted| make(wanted)).collect()
+}
+
+#[cfg(target_arch = "wasm32")]
+fn for_each<T>(wanted: &[&Wanted], make: impl Fn(&Wanted) -> T) -> Vec<T> {
+    wanted.iter().map(|wanted| make(wanted)).collect()
 }
 
 /// `Params`, inputs, outputs, textures: the order in which every variant binds.

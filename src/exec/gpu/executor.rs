@@ -3,8 +3,7 @@
 //! Pairs of buffers that swap at a step's end have two sets of bind groups, one for each parity. Several steps go into
 //! one submission, bounded in GPU time so that no driver's watchdog fires.
 
-use super::context::{Compiling, Gpu, Pipeline, Scopes};
-use super::failure::describe;
+use super::context::{Gpu, Pipeline, Scopes};
 use super::readback::{Flight, Region};
 use super::textures::{Segment, Textures};
 use crate::error::{Error, Result};
@@ -99,19 +98,17 @@ impl Engine {
             mapped_at_creation: false,
         });
         let params = params_buffer(gpu, &program);
-        let binder = Binder { gpu, program: &program, buffers: &buffers, textures: &textures, params: &params };
-        let mut compiling = Vec::new();
-        let dispatches = (0..program.instructions.len()).map(|i| binder.dispatch(i, &mut compiling)).collect();
-        let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
         let mib = (program.memory() + textures.memory()) >> 20;
-        let refused = scopes.pop().await.map(|error| {
-            let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
-            Error::Device(describe(&error, &what))
-        });
-        // Of a device that is lost everything else is a consequence; of a kernel that does not compile, its bind groups.
-        gpu.check()?;
-        gpu.compiled(compiling).await?;
-        refused.map_or(Ok(()), Err)?;
+        let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
+        gpu.accepted(scopes.pop(), &what).await?;
+        let ops = program.instructions.iter().enumerate();
+        let ops: Vec<(&Op, bool)> = ops.map(|(i, instruction)| (&instruction.op, textures.serve(i))).collect();
+        let pipelines = gpu.pipelines(&ops).await?;
+        let scopes = Scopes::push(device);
+        let binder = Binder { gpu, program: &program, buffers: &buffers, textures: &textures, params: &params };
+        let dispatches = pipelines.into_iter().enumerate().map(|(i, pipeline)| binder.dispatch(i, pipeline)).collect();
+        let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
+        gpu.accepted(scopes.pop(), &format!("the bindings of this program on {}", gpu.summary().name)).await?;
         Ok(Engine {
             gpu: gpu.clone(),
             program,
@@ -188,7 +185,8 @@ impl Engine {
                     end_of_pass_write_index: ends.map(|first| first + 1),
                 }
             });
-            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+            let label = program.instructions.get(instructions.start).map(|instruction| instruction.name.as_str());
+            let descriptor = wgpu::ComputePassDescriptor { label, timestamp_writes };
             let mut pass = encoder.begin_compute_pass(&descriptor);
             let mut current: Option<&Arc<Pipeline>> = None;
             for dispatch in &dispatches[instructions] {
@@ -376,9 +374,8 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    fn dispatch(&self, index: usize, compiling: &mut Vec<Compiling>) -> Dispatch {
+    fn dispatch(&self, index: usize, pipeline: Arc<Pipeline>) -> Dispatch {
         let op = &self.program.instructions[index].op;
-        let pipeline = self.gpu.pipeline(op, self.textures.serve(index), compiling);
         let bind_groups = [0, 1].map(|parity| self.bind_group(index, &pipeline, parity));
         Dispatch { pipeline, bind_groups, workgroups: op.launch(op.chosen()).workgroups }
     }
