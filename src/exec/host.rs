@@ -7,7 +7,7 @@
 use super::pieces::{self, Chain, Step};
 use super::{Capture, Clock, DeviceInfo, Executor, ExecutorKind, Pending, Timings};
 use crate::error::{Error, Result};
-use crate::kernels::{Args, BufferId, Element, Op, Operation, Prepare, Prepared, Scalar, Slot, SlotMut};
+use crate::kernels::{Args, BufferId, Element, Op, Operation, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut};
 use crate::machine::{free_memory, mib};
 use crate::program::{Host, Limits, Program};
 use rayon::prelude::*;
@@ -174,8 +174,8 @@ impl<S: Scalar> HostExecutor<S> {
         let mut prepared: Vec<(usize, Prepare<S>, Prepared)> = functions.collect();
         prepared.par_iter_mut().for_each(|(i, prepare, prepared)| {
             let op = &self.program.instructions[*i].op;
-            let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
-            prepare(&Args::new(op.operation, &op.params, inputs, Vec::new()), prepared);
+            let inputs = op.inputs.iter().map(|b| self.slice(*b));
+            prepare(&Args::new(op.operation, &op.params, inputs, []), prepared);
         });
         for (i, _, prepared) in prepared {
             self.prepared[i] = prepared;
@@ -185,15 +185,19 @@ impl<S: Scalar> HostExecutor<S> {
     fn run_one(&mut self, index: usize) {
         self.prepare(&[index]);
         let op = &self.program.instructions[index].op;
-        let mut roots: Vec<BufferId> = op.outputs.iter().map(|b| self.program.root(*b).0).collect();
-        roots.sort();
-        roots.dedup();
-        let mut taken: Vec<Memory<S>> = roots.iter().map(|r| std::mem::take(&mut self.memory[r.0 as usize])).collect();
+        let mut roots: PerOperand<BufferId> = PerOperand::new();
+        for root in op.outputs.iter().map(|b| self.program.root(*b).0) {
+            if !roots.contains(&root) {
+                roots.push(root);
+            }
+        }
+        let mut taken: PerOperand<Memory<S>> =
+            roots.iter().map(|r| std::mem::take(&mut self.memory[r.0 as usize])).collect();
 
-        let mut outputs: Vec<Option<SlotMut<'_, S>>> = op.outputs.iter().map(|_| None).collect();
+        let mut outputs: PerOperand<Option<SlotMut<'_, S>>> = op.outputs.iter().map(|_| None).collect();
         for (root, memory) in roots.iter().zip(&mut taken) {
             // The outputs inside this root, by place.
-            let mut pieces: Vec<(usize, usize, usize)> = (op.outputs.iter().enumerate())
+            let mut pieces: PerOperand<(usize, usize, usize)> = (op.outputs.iter().enumerate())
                 .filter(|(_, b)| self.program.root(**b).0 == *root)
                 .map(|(i, b)| (self.program.root(*b).1, self.program.buffer(*b).len, i))
                 .collect();
@@ -203,11 +207,11 @@ impl<S: Scalar> HostExecutor<S> {
                 Memory::Words(words) => carve(words, &pieces, |i, piece| outputs[i] = Some(SlotMut::Words(piece))),
             }
         }
-        let inputs = op.inputs.iter().map(|b| self.slice(*b)).collect();
-        let outputs = outputs.into_iter().map(|o| o.expect("every output lies in a taken root")).collect();
-        let args = Args::new(op.operation, &op.params, inputs, outputs);
+        let inputs = op.inputs.iter().map(|b| self.slice(*b));
+        let outputs = outputs.into_iter().map(|o| o.expect("every output lies in a taken root"));
+        let mut args = Args::new(op.operation, &op.params, inputs, outputs);
+        args.prepared = &self.prepared[index];
         let function = (self.functions.run)(op.operation);
-        let mut args = Args { prepared: &self.prepared[index], ..args };
         let ended = catch_unwind(AssertUnwindSafe(|| function(&mut args)));
         drop(args);
         for (root, memory) in roots.iter().zip(taken) {

@@ -5,7 +5,7 @@
 //! depends on the pieces: every example (and every partial sum over a unit of examples) is computed by itself either way.
 
 use super::host::Memory;
-use crate::kernels::{Args, BufferId, Extent, Op, Operation, Prepared, Scalar, Slot, SlotMut};
+use crate::kernels::{Args, BufferId, Extent, Op, Operation, PerOperand, Prepared, Scalar, Slot, SlotMut};
 use crate::program::Program;
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -194,15 +194,15 @@ impl<S: Scalar> Work<'_, S> {
         for i in &self.chain.instructions {
             let op = &self.program.instructions[*i].op;
             let places = op.outputs.iter().map(|b| self.chain.place(*b).expect("the chain took this instruction"));
-            let places: Vec<usize> = places.collect();
+            let places: PerOperand<usize> = places.collect();
             let nothing = || SlotMut::Words(&mut []);
-            let mut taken: Vec<SlotMut<'_, S>> =
+            let mut taken: PerOperand<SlotMut<'_, S>> =
                 places.iter().map(|i| std::mem::replace(&mut written[*i], nothing())).collect();
-            let inputs =
-                op.inputs.iter().enumerate().map(|(i, b)| self.input(op, i, *b, &examples, &written)).collect();
-            let mut args = Args::new(op.operation, &op.params, inputs, taken.iter_mut().map(SlotMut::again).collect());
+            let inputs = op.inputs.iter().enumerate().map(|(i, b)| self.input(op, i, *b, &examples, &written));
+            let mut args = Args::new(op.operation, &op.params, inputs, taken.iter_mut().map(SlotMut::again));
             (args.piece, args.prepared) = (Some(examples.clone()), &self.prepared[*i]);
             (self.function)(op.operation)(&mut args);
+            drop(args);
             for (place, slot) in places.into_iter().zip(taken) {
                 written[place] = slot;
             }

@@ -353,6 +353,7 @@ mod tests {
             operation.cpu.and_then(|cpu| cpu.prepare).expect("it prepares")(&args, &mut prepared);
             args.prepared = &prepared;
             function(operation)(&mut args);
+            drop(args);
             out.iter().map(|v| v.is_nan()).collect()
         };
         [run(&conv::BACKWARD_INPUT, &dy, weight, 128), run(&conv::BACKWARD_WEIGHT, x, &dy, p.partial_len())]
@@ -381,11 +382,12 @@ mod tests {
         let run = |operation: &'static Operation, first: &[f32], more: &[&[f32]], len: usize| {
             [operation.reference.single, operation.cpu.expect("a fast function").run].map(|function| {
                 let (mut out, mut prepared) = (vec![0.0; len], Prepared::default());
-                let inputs = [&[first], more].concat().into_iter().map(Slot::Real).collect();
+                let inputs = [&[first], more].concat().into_iter().map(Slot::Real);
                 let mut args = Args::new(operation, bytemuck::bytes_of(&p), inputs, vec![SlotMut::Real(&mut out)]);
                 operation.cpu.and_then(|cpu| cpu.prepare).expect("it prepares")(&args, &mut prepared);
                 args.prepared = &prepared;
                 function(&mut args);
+                drop(args);
                 out
             })
         };

@@ -46,7 +46,7 @@ pub mod softmax;
 pub mod statistics;
 
 pub use case::Case;
-pub use op::{Args, BufferId, Element, Launch, Op, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
+pub use op::{Args, BufferId, Element, Launch, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
 
 /// Which part of an operand a piece of the batch has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

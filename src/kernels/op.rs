@@ -4,6 +4,7 @@
 
 use super::batch::Header;
 use super::{Operand, Operation, Variant};
+use arrayvec::ArrayVec;
 use std::any::Any;
 use std::ops::Range;
 
@@ -102,14 +103,20 @@ impl Prepared {
 /// Makes what all examples share, from the inputs that every piece of the batch needs whole.
 pub type Prepare<S> = fn(&Args<'_, S>, &mut Prepared);
 
+/// The most inputs, and the most outputs, that an operation has: WebGPU promises eight buffers in all.
+pub const MAX_OPERANDS: usize = 8;
+
+/// A list with one item for each operand, which takes no memory of its own: a step makes some for every operation.
+pub type PerOperand<T> = ArrayVec<T, MAX_OPERANDS>;
+
 /// Everything an operation's function sees.
 #[derive(Debug)]
 pub struct Args<'a, S> {
     /// Names the operands.
     pub operation: &'static Operation,
     pub params: &'a [u8],
-    pub inputs: Vec<Slot<'a, S>>,
-    pub outputs: Vec<SlotMut<'a, S>>,
+    pub inputs: PerOperand<Slot<'a, S>>,
+    pub outputs: PerOperand<SlotMut<'a, S>>,
     /// The examples that the operands hold, where an operation with an [`Op::unit`] is called for some of them only.
     pub piece: Option<Range<usize>>,
     /// What [`Cpu::prepare`](super::Cpu::prepare) made; empty where there is nothing to prepare.
@@ -121,9 +128,10 @@ impl<'a, S: Scalar> Args<'a, S> {
     pub fn new(
         operation: &'static Operation,
         params: &'a [u8],
-        inputs: Vec<Slot<'a, S>>,
-        outputs: Vec<SlotMut<'a, S>>,
+        inputs: impl IntoIterator<Item = Slot<'a, S>>,
+        outputs: impl IntoIterator<Item = SlotMut<'a, S>>,
     ) -> Args<'a, S> {
+        let (inputs, outputs) = (inputs.into_iter().collect(), outputs.into_iter().collect());
         Args { operation, params, inputs, outputs, piece: None, prepared: &Prepared(None) }
     }
 
