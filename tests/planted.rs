@@ -44,9 +44,26 @@ fn is_valid(source: &str) -> bool {
 
 /// Of [`named_faults`], the ones of the dispatch: only cases with a second dimension can find them.
 const DIMENSION: &str = "second dimension forgotten";
+/// The others of them.
+const NAMED_FAULT: &str = "named";
 
-/// Whether a case of `kernel` fails where its shader has the fault.
-fn is_found(device: &Device, kernel: &'static Variant, fault: &Fault, cases: &[Case]) -> bool {
+/// The kernels with the same entry point of the same shader, which their constants tell apart.
+fn siblings(kernel: &Variant) -> impl Iterator<Item = &'static Variant> {
+    all().filter(move |other| other.source == kernel.source && other.entry == kernel.entry)
+}
+
+/// Whether a case of `kernel` fails where its shader has the fault; of a fault that an operator made, a sibling's case too,
+/// as the fault may lie in what the sibling alone does.
+fn is_found(device: &Device, kernel: &'static Variant, fault: &Fault) -> bool {
+    let whose: Vec<&'static Variant> = match fault.operator {
+        NAMED_FAULT | DIMENSION => vec![kernel],
+        _ => siblings(kernel).collect(),
+    };
+    whose.into_iter().any(|kernel| is_found_by(device, kernel, fault, &cases_of(kernel)))
+}
+
+/// Whether one of these cases of `kernel` fails where its shader has the fault.
+fn is_found_by(device: &Device, kernel: &'static Variant, fault: &Fault, cases: &[Case]) -> bool {
     // Pipelines are kept by name, so that each fault needs one of its own.
     let name: &str = Box::leak(format!("{} with {fault}", kernel.name).into_boxed_str());
     let source: &str = Box::leak(fault.source.clone().into_boxed_str());
@@ -73,8 +90,11 @@ fn names(known: &Equivalent, kernel: &Variant) -> bool {
     family || known.kernel == kernel.name
 }
 
-/// What the operators make in a kernel: each change once, and neither what no shader is nor what is no fault.
+/// What the operators make in a kernel, the first of its siblings: each change once, and neither what no shader is nor what is no fault.
 fn true_faults(kernel: &'static Variant) -> Vec<Fault> {
+    if siblings(kernel).next().is_some_and(|first| first.name != kernel.name) {
+        return Vec::new();
+    }
     let (mut all, mut seen) = (faults(kernel), HashSet::new());
     all.retain(|f| f.source != kernel.source && seen.insert(f.source.clone()) && is_valid(&f.source));
     all.retain(|f| !is_equivalent(kernel, f));
@@ -111,8 +131,8 @@ fn plant(kernels: &[&'static Variant], choose: impl Fn(&'static Variant) -> Vec<
                 let device = Device::Gpu(gpu);
                 loop {
                     let Some(kernel) = next.lock().expect("no thread panics here").next() else { break };
-                    let (cases, faults) = (cases_of(kernel), choose(kernel));
-                    let survives = |f: &&Fault| !is_found(&device, kernel, f, &cases);
+                    let faults = choose(kernel);
+                    let survives = |f: &&Fault| !is_found(&device, kernel, f);
                     let survivors: Vec<String> =
                         faults.iter().filter(survives).map(|f| format!("{}: {f}", kernel.name)).collect();
                     for survivor in &survivors {
@@ -146,7 +166,7 @@ fn a_few(kernel: &'static Variant) -> Vec<Fault> {
 fn named_faults(kernel: &'static Variant) -> Vec<Fault> {
     let own = NAMED.iter().filter(|named| named.kernel == kernel.name);
     let own = own.map(|named| {
-        let fault = operators::replaced(kernel, "named", named.old, named.new);
+        let fault = operators::replaced(kernel, NAMED_FAULT, named.old, named.new);
         fault.unwrap_or_else(|| panic!("{} has no {:?}", kernel.name, named.old))
     });
     let dimension = operators::replaced(kernel, DIMENSION, "group.y * groups.x + group.x", "group.x");

@@ -250,8 +250,7 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
         let own = || kernels::variants().filter(|(_, variant)| variant.source.contains(&text));
         for entry in text.split("@compute").skip(1) {
             let name = entry.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')).expect("a function").0;
-            let is_its =
-                |variant: &Variant| variant.entry == name && variant.name.starts_with(&format!("{family}.{name}"));
+            let is_its = |variant: &Variant| variant.entry == name && variant.name.starts_with(&format!("{family}."));
             if !own().any(|(_, variant)| is_its(variant)) {
                 unused.push(format!("{family}.{name}"));
             }

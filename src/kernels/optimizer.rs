@@ -163,35 +163,35 @@ const fn rule<T: Step>(name: &'static str, gpu: &'static [&'static Variant]) -> 
 const STATELESS_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT)];
 const STATEFUL_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT), Texture::vectors(STATE)];
 
-const fn variant<T: Step>(name: &'static str, entry: &'static str) -> Variant {
-    let textures = if T::SLOTS > 0 { STATEFUL_TEXTURES } else { STATELESS_TEXTURES };
+const fn variant<T: Step>(name: &'static str) -> Variant {
+    let (entry, textures) =
+        if T::SLOTS > 0 { ("stateful", STATEFUL_TEXTURES) } else { ("stateless", STATELESS_TEXTURES) };
     let source = shader!("prelude/header", "prelude/textures", "prelude/index", "optimizer");
     Variant {
         textures,
-        ..Variant::new(name, source, entry, |op| Launch::linear(op.params::<Params>().count as usize / 4, 64))
+        ..Variant::new(name, source, entry, |op| {
+            let launch = Launch::linear(op.params::<Params>().count as usize / 4, 64);
+            launch.with(vec![("RULE", T::NUMBER), ("SLOTS", T::SLOTS as u32)])
+        })
     }
 }
 
-pub static SGD: Operation = rule::<Sgd>("optimizer.sgd", &[&variant::<Sgd>("optimizer.sgd", "sgd")]);
+pub static SGD: Operation = rule::<Sgd>("optimizer.sgd", &[&variant::<Sgd>("optimizer.sgd")]);
 /// State v.
-pub static MOMENTUM: Operation =
-    rule::<Momentum>("optimizer.momentum", &[&variant::<Momentum>("optimizer.momentum", "momentum")]);
+pub static MOMENTUM: Operation = rule::<Momentum>("optimizer.momentum", &[&variant::<Momentum>("optimizer.momentum")]);
 /// State v.
-pub static NESTEROV: Operation =
-    rule::<Nesterov>("optimizer.nesterov", &[&variant::<Nesterov>("optimizer.nesterov", "nesterov")]);
+pub static NESTEROV: Operation = rule::<Nesterov>("optimizer.nesterov", &[&variant::<Nesterov>("optimizer.nesterov")]);
 /// State s.
-pub static ADAGRAD: Operation =
-    rule::<Adagrad>("optimizer.adagrad", &[&variant::<Adagrad>("optimizer.adagrad", "adagrad")]);
+pub static ADAGRAD: Operation = rule::<Adagrad>("optimizer.adagrad", &[&variant::<Adagrad>("optimizer.adagrad")]);
 /// State s.
 pub static WINDOWGRAD: Operation =
-    rule::<Windowgrad>("optimizer.windowgrad", &[&variant::<Windowgrad>("optimizer.windowgrad", "windowgrad")]);
+    rule::<Windowgrad>("optimizer.windowgrad", &[&variant::<Windowgrad>("optimizer.windowgrad")]);
 /// State s, u.
-pub static ADADELTA: Operation =
-    rule::<Adadelta>("optimizer.adadelta", &[&variant::<Adadelta>("optimizer.adadelta", "adadelta")]);
+pub static ADADELTA: Operation = rule::<Adadelta>("optimizer.adadelta", &[&variant::<Adadelta>("optimizer.adadelta")]);
 /// State m, v.
-pub static ADAM: Operation = rule::<Adam>("optimizer.adam", &[&variant::<Adam>("optimizer.adam", "adam")]);
+pub static ADAM: Operation = rule::<Adam>("optimizer.adam", &[&variant::<Adam>("optimizer.adam")]);
 /// State m, v.
-pub static ADAMW: Operation = rule::<AdamW>("optimizer.adamw", &[&variant::<AdamW>("optimizer.adamw", "adamw")]);
+pub static ADAMW: Operation = rule::<AdamW>("optimizer.adamw", &[&variant::<AdamW>("optimizer.adamw")]);
 
 /// What an update reads and writes. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.
 #[derive(Debug, Clone, Copy)]
@@ -324,6 +324,8 @@ impl<N: Number> Constants<N> {
 
 /// One parameter's update: weight, gradient, state -> weight, state.
 trait Step {
+    /// The shader's number for it.
+    const NUMBER: u32;
     /// State values a parameter.
     const SLOTS: usize;
     /// Whether decay shrinks the weight beside the step, instead of being part of the gradient.
@@ -341,6 +343,7 @@ struct Adam;
 struct AdamW;
 
 impl Step for Sgd {
+    const NUMBER: u32 = 0;
     const SLOTS: usize = 0;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, state: [N; 2]) -> (N, [N; 2]) {
@@ -349,6 +352,7 @@ impl Step for Sgd {
 }
 
 impl Step for Momentum {
+    const NUMBER: u32 = 1;
     const SLOTS: usize = 1;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [v, unused]: [N; 2]) -> (N, [N; 2]) {
@@ -358,6 +362,7 @@ impl Step for Momentum {
 }
 
 impl Step for Nesterov {
+    const NUMBER: u32 = 2;
     const SLOTS: usize = 1;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [v, unused]: [N; 2]) -> (N, [N; 2]) {
@@ -368,6 +373,7 @@ impl Step for Nesterov {
 }
 
 impl Step for Adagrad {
+    const NUMBER: u32 = 3;
     const SLOTS: usize = 1;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
@@ -377,6 +383,7 @@ impl Step for Adagrad {
 }
 
 impl Step for Windowgrad {
+    const NUMBER: u32 = 4;
     const SLOTS: usize = 1;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
@@ -386,6 +393,7 @@ impl Step for Windowgrad {
 }
 
 impl Step for Adadelta {
+    const NUMBER: u32 = 5;
     const SLOTS: usize = 2;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, u]: [N; 2]) -> (N, [N; 2]) {
@@ -396,6 +404,7 @@ impl Step for Adadelta {
 }
 
 impl Step for Adam {
+    const NUMBER: u32 = 6;
     const SLOTS: usize = 2;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [m, v]: [N; 2]) -> (N, [N; 2]) {
@@ -407,6 +416,7 @@ impl Step for Adam {
 }
 
 impl Step for AdamW {
+    const NUMBER: u32 = 7;
     const SLOTS: usize = 2;
     const DECOUPLED: bool = true;
     #[inline(always)]

@@ -24,9 +24,16 @@ pub const NAMED: &[Named] = &[
     named("optimizer.adagrad", "sqrt(s + p.b) + p.epsilon", "sqrt(s) + p.b + p.epsilon"),
     named("optimizer.windowgrad", "sqrt(s + p.b) + p.epsilon", "sqrt(s + p.b + p.epsilon)"),
     named("optimizer.windowgrad", "sqrt(s + p.b) + p.epsilon", "sqrt(s) + p.b + p.epsilon"),
-    named("optimizer.adadelta", "(u + p.epsilon)", "u"),
+    named("optimizer.adadelta", "(second + p.epsilon)", "second"),
     named("optimizer.adadelta", "(s + p.epsilon)", "s"),
-    named("optimizer.adadelta", "sqrt((u + p.epsilon) / (s + p.epsilon))", "sqrt(u / s) + p.epsilon"),
+    named("optimizer.adadelta", "sqrt((second + p.epsilon) / (s + p.epsilon))", "sqrt(second / s) + p.epsilon"),
+    // Each rule by its number, and each of its lines.
+    named("optimizer.sgd", "default: { return Updated(w - rate * g", "default: { return Updated(w + rate * g"),
+    named("optimizer.momentum", "let v = p.a * first - rate * g;", "let v = p.a * first + rate * g;"),
+    named("optimizer.nesterov", "return Updated(w + p.a * v - step", "return Updated(w + v - step"),
+    named("optimizer.adagrad", "let s = first + g * g;", "let s = g * g;"),
+    named("optimizer.adamw", "if RULE != ADAMW {", "{"),
+    named("optimizer.adamw", "next -= rate * decay;", "next -= decay;"),
     named("optimizer.adam", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
     named("optimizer.adamw", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
     // More than 32,768 parameters.
