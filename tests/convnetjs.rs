@@ -8,11 +8,12 @@ mod common;
 
 use common::command::{assert_fails_with, document, glassnet, write_data};
 use common::rig::{Examples, devices, executor, network, reals, run_to, step_inputs};
+use glassnet::Error;
+use glassnet::formats::{CONVNETJS, Format};
 use glassnet::formats::{Model, load_model, save_model};
 use glassnet::kernels::batch::Header;
 use glassnet::net::{Initializer, Layer, MAX_ELEMENTS, Network, PRESETS, Targets};
 use glassnet::program::{Options, Stage};
-use glassnet::{Error, formats::Format};
 use serde_json::{Value, json};
 
 /// Largest error over a tensor's largest value, ours in f32 and theirs in f64.
@@ -194,7 +195,7 @@ fn presets_survive_their_snapshots_to_the_bit() {
 }
 
 fn write_snapshot(path: &std::path::Path, model: &Model) {
-    std::fs::write(path, model.to_format(Format::ConvNetJs).expect("bytes")).expect("a write");
+    std::fs::write(path, (CONVNETJS.to_bytes)(&model).expect("bytes")).expect("a write");
 }
 
 #[test]
@@ -202,7 +203,7 @@ fn json_files_are_snapshots_to_whoever_loads_models() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("digits.JSON");
     let model = read(&case("svm")["snapshot"], "digits.json");
-    assert_eq!(Format::of(&path).expect("a known extension"), Format::ConvNetJs);
+    assert_eq!(Format::of(&path).expect("a known extension"), &CONVNETJS);
     write_snapshot(&path, &model);
     assert_eq!(load_model(&path).expect("a read"), model);
     assert_eq!((model.network.name.as_str(), model.network.crop), ("digits", true));

@@ -6,7 +6,7 @@ mod common;
 use common::command::{assert_fails_with, glassnet};
 use common::exchange::{Ours, golden, model, networks, run_script};
 use common::rig::network;
-use glassnet::formats::{Format, Model, layout, onnx, onnx::proto, save_model};
+use glassnet::formats::{Model, layout, onnx, onnx::proto, save_model};
 use glassnet::net::Network;
 use prost::Message;
 use serde_json::{Value, json};
@@ -262,7 +262,7 @@ fn the_same_model_gives_the_same_bytes() {
 fn weights_that_are_not_finite_are_not_written() {
     let mut model = model(network(SMALL));
     model.parameters[1].bias[1] = f32::NAN;
-    let message = model.to_format(Format::Onnx).expect_err("a NaN").to_string();
+    let message = (onnx::ONNX.to_bytes)(&model).expect_err("a NaN").to_string();
     assert!(message.starts_with("tensor `fc1.bias` holds NaN at index 1"), "{message}");
 }
 

@@ -2,7 +2,7 @@
 
 use super::output::{self, Output};
 use clap::Args;
-use glassnet::formats::{Format, Model, Target, load_model};
+use glassnet::formats::{Format, Model, SAFETENSORS, Target, load_model};
 use glassnet::net::Network;
 use glassnet::{Error, Result};
 use serde::Serialize;
@@ -51,7 +51,7 @@ struct Report<'a> {
 pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
     let (input, output) = (&args.input, &args.output);
     let (from, format) = (Format::of(input)?, Format::of(output)?);
-    if from != Format::Safetensors && (args.preset.is_some() || args.net.is_some()) {
+    if *from != SAFETENSORS && (args.preset.is_some() || args.net.is_some()) {
         let input = input.display();
         return Err(Error::Settings(format!(
             "{input} says of itself what network it holds: --preset and --net are for weights that PyTorch saved as \
@@ -63,7 +63,7 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
         Some(network) => Model::import_pytorch(network, input)?,
         None => load_model(input)?,
     };
-    let bytes = model.to_format(format).map_err(|error| match error {
+    let bytes = (format.to_bytes)(&model).map_err(|error| match error {
         Error::Model(why) => Error::Model(format!("{} not written: {why}", output.display())),
         other => other,
     })?;

@@ -14,9 +14,10 @@
 
 mod snapshot;
 
-use super::Model;
+use super::file::read_file;
 use super::model::{bias_name, weight_name};
 use super::safetensors::check_finite;
+use super::{Format, Model};
 use crate::net::{Initializer, Layer, Network, Node, Parameters, Shape, Targets};
 use crate::text;
 use crate::{Error, Result};
@@ -24,11 +25,19 @@ use serde::{Deserialize, Serialize};
 use snapshot::{Document, Entry, Scores, Size, Snapshot, Vol};
 use std::path::Path;
 
+/// ConvNetJS snapshots.
+pub static CONVNETJS: Format = Format {
+    extension: "json",
+    media_type: "application/json",
+    to_bytes: Model::to_convnetjs,
+    load: |path| Model::from_convnetjs(&read_file(path, MAX_FILE, REMEDY)?, &path.display().to_string()),
+};
+
 /// The largest file that is read: V8's longest string, so that no ConvNetJS could write or read a larger one.
-pub(super) const MAX_FILE: u64 = 1 << 29;
+const MAX_FILE: u64 = 1 << 29;
 
 /// What to do about a file that is no snapshot.
-pub(super) const REMEDY: &str = "give the text of `JSON.stringify(net.toJSON())`, from ConvNetJS";
+const REMEDY: &str = "give the text of `JSON.stringify(net.toJSON())`, from ConvNetJS";
 
 /// What [`Words`] stand under.
 const KEY: &str = "glassnet";

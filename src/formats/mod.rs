@@ -6,6 +6,7 @@
 
 mod convnetjs;
 mod file;
+mod format;
 pub mod layout;
 mod made;
 mod model;
@@ -15,11 +16,13 @@ mod safetensors;
 #[cfg(not(target_arch = "wasm32"))]
 mod target;
 
+pub use convnetjs::CONVNETJS;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use file::TEMPORARY_SUFFIX;
 pub use file::{atomic_write, remove_temporary_files};
+pub use format::{FORMATS, Format};
 pub use made::MadeFolders;
-pub use model::{Checkpoint, Format, Model, load_checkpoint, load_extra, load_model, save_checkpoint, save_model};
+pub use model::{Checkpoint, Model, SAFETENSORS, load_checkpoint, load_extra, load_model, save_checkpoint, save_model};
 pub use safetensors::tensor_bytes;
 #[cfg(not(target_arch = "wasm32"))]
 pub use target::Target;

@@ -4,10 +4,9 @@
 //! `norm1.running_var`, and for a checkpoint `optimizer.NAME`,
 //! flat. Everything else is one JSON document in the metadata: format version, network description, step and seed.
 
-use super::file::read_file;
 use super::layout::{from_pytorch, pytorch_shape, to_pytorch};
 use super::safetensors::{self, Tensors, check_finite, serialize};
-use super::{atomic_write, convnetjs, onnx};
+use super::{Format, atomic_write};
 use crate::data::DatasetName;
 use crate::net::{Network, Parameters};
 use crate::{Error, Result};
@@ -25,39 +24,6 @@ const MAX_DOCUMENT: usize = 1 << 22;
 
 /// What precedes the name of an optimizer's tensor.
 const OPTIMIZER: &str = "optimizer.";
-
-/// What a model's file may be, which its extension says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Glassnet's own; also that of checkpoints.
-    Safetensors,
-    /// A ConvNetJS snapshot.
-    ConvNetJs,
-    /// An ONNX file, which can be written only.
-    Onnx,
-}
-
-impl Format {
-    /// Every format with its extension.
-    pub const ALL: [(Format, &str); 3] =
-        [(Format::Safetensors, "safetensors"), (Format::ConvNetJs, "json"), (Format::Onnx, "onnx")];
-
-    /// The format that the extension of `path` says.
-    ///
-    /// # Errors
-    /// [`Error::Model`] that lists the extensions.
-    pub fn of(path: &Path) -> Result<Format> {
-        let extension = path.extension().unwrap_or_default();
-        match Format::ALL.iter().find(|(_, known)| extension.eq_ignore_ascii_case(known)) {
-            Some((format, _)) => Ok(*format),
-            None => {
-                let known: Vec<String> = Format::ALL.iter().map(|(_, known)| format!(".{known}")).collect();
-                let known = known.join(", ");
-                Err(Error::Model(format!("{}: unknown extension of a model's file; known are {known}", path.display())))
-            }
-        }
-    }
-}
 
 /// A network with its weights: all that evaluation needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,23 +78,21 @@ pub fn save_model(path: &Path, model: &Model) -> Result<()> {
     atomic_write(path, &bytes_for(path, model.to_bytes())?)
 }
 
-/// Reads a model: a ConvNetJS snapshot where the extension is that of JSON, else a safetensors file, for which a checkpoint
-/// serves too.
+/// Reads a model: what its extension says, or a safetensors file, for which a checkpoint serves too.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, otherwise as [`Model::from_bytes`] and [`Model::from_convnetjs`].
 pub fn load_model(path: &Path) -> Result<Model> {
-    let source = path.display().to_string();
-    match Format::of(path) {
-        Ok(Format::ConvNetJs) => {
-            Model::from_convnetjs(&read_file(path, convnetjs::MAX_FILE, convnetjs::REMEDY)?, &source)
-        }
-        Ok(Format::Onnx) => Err(Error::Model(format!(
-            "{source}: ONNX files are written, not read: give the model that it was made of, a .safetensors or .json file"
-        ))),
-        Ok(Format::Safetensors) | Err(_) => Model::from_bytes(&read_safetensors(path)?, &source),
-    }
+    (Format::of(path).unwrap_or(&SAFETENSORS).load)(path)
 }
+
+/// Glassnet's own files; also those of checkpoints.
+pub static SAFETENSORS: Format = Format {
+    extension: "safetensors",
+    media_type: "application/octet-stream",
+    to_bytes: Model::to_bytes,
+    load: |path| Model::from_bytes(&read_safetensors(path)?, &path.display().to_string()),
+};
 
 /// Writes a checkpoint, whole or not at all; the same checkpoint gives the same bytes.
 ///
@@ -179,21 +143,6 @@ impl Model {
             .or_else(known)
             .filter(|names| self.network.learns_numbers() || names.len() == self.network.classes());
         names.unwrap_or_default()
-    }
-
-    /// The model as the bytes of a file.
-    ///
-    /// # Errors
-    /// [`Error::Model`] that names the tensor which is not finite, and for a network that the format has no words for.
-    ///
-    /// # Panics
-    /// When the parameters are not those of the network.
-    pub fn to_format(&self, format: Format) -> Result<Vec<u8>> {
-        match format {
-            Format::Safetensors => self.to_bytes(),
-            Format::ConvNetJs => self.to_convnetjs(),
-            Format::Onnx => onnx::to_bytes(self),
-        }
     }
 
     /// The model as the bytes of a safetensors file.

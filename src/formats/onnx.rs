@@ -11,9 +11,10 @@
 
 pub mod proto;
 
+use super::Format;
 use super::model::{Model, bias_name, named_tensors, running_names, weight_name};
-use crate::Result;
 use crate::net::{Layer, Network, Node, Shape};
+use crate::{Error, Result};
 use prost::Message;
 use proto::{Attribute, AttributeKind, DataType, Dimension};
 
@@ -22,6 +23,19 @@ pub const OPSET: i64 = 17;
 
 /// Version of the container that came with [`OPSET`].
 pub const IR_VERSION: i64 = 8;
+
+/// ONNX files, which are written only.
+pub static ONNX: Format = Format {
+    extension: "onnx",
+    media_type: "application/octet-stream",
+    to_bytes,
+    load: |path| {
+        let path = path.display();
+        Err(Error::Model(format!(
+            "{path}: ONNX files are written, not read: give the model that it was made of, a .safetensors or .json file"
+        )))
+    },
+};
 
 const INPUT: &str = "input";
 const LOGITS: &str = "logits";

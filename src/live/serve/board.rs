@@ -4,6 +4,7 @@
 use super::rows::Rows;
 use crate::Result;
 use crate::data::Dataset;
+use crate::formats::Format;
 use crate::live::message::{
     Message, Part, RunMessage, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage,
 };
@@ -44,16 +45,9 @@ pub(super) enum Job {
     /// A picture's file, to be classified.
     Classify(Vec<u8>, oneshot::Sender<Answer>),
     /// The weights as a file.
-    Snapshot(SnapshotKind, oneshot::Sender<Result<Vec<u8>, String>>),
+    Snapshot(&'static Format, oneshot::Sender<Result<Vec<u8>, String>>),
     /// A file with weights, and its name.
     Load(Vec<u8>, String, oneshot::Sender<Answer>),
-}
-
-/// What a snapshot is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SnapshotKind {
-    Safetensors,
-    ConvNetJs,
 }
 
 /// Weights as views use them.

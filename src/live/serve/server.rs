@@ -2,11 +2,12 @@
 //! by the viewer's thread.
 
 use super::assets;
-use super::board::{Answer, Board, Job, SnapshotKind};
+use super::board::{Answer, Board, Job};
 use super::guard::Guard;
 use super::listener::{self, HEAD_TIME, SILENCE};
 use super::room::{Limits, Seat};
 use super::rows::MOST_NEWS;
+use crate::formats::{FORMATS, Format};
 use crate::live::message::{Part, ShownMessage};
 use crate::train::{Change, Changeable};
 use crate::{Error, Result};
@@ -72,13 +73,14 @@ pub(super) fn run(listener: std::net::TcpListener, board: Arc<Board>, guard: Gua
 }
 
 fn router(shared: Shared) -> Router {
-    Router::new()
+    let router = FORMATS.into_iter().fold(Router::new(), |router, format| {
+        router.route(&format!("/snapshot.{}", format.extension), get(move |shared| snapshot(shared, format)))
+    });
+    router
         .route("/events", get(events))
         .route("/control", post(control))
         .route("/classify", post(classify))
         .route("/load", post(load))
-        .route("/snapshot.safetensors", get(|shared| snapshot(shared, SnapshotKind::Safetensors)))
-        .route("/snapshot.json", get(|shared| snapshot(shared, SnapshotKind::ConvNetJs)))
         .fallback(asset)
         .method_not_allowed_fallback(|| async {
             refused(StatusCode::METHOD_NOT_ALLOWED, "this cannot be asked for in that way; docs/live.md says how")
@@ -332,17 +334,15 @@ fn disturbs(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-async fn snapshot(State(shared): State<Shared>, kind: SnapshotKind) -> Response {
+async fn snapshot(State(shared): State<Shared>, format: &'static Format) -> Response {
     let (answer, receiver) = oneshot::channel();
-    if let Err(why) = shared.board.ask(Job::Snapshot(kind, answer)) {
+    if let Err(why) = shared.board.ask(Job::Snapshot(format, answer)) {
         return refused(StatusCode::SERVICE_UNAVAILABLE, &why);
     }
-    let (media, name) = match kind {
-        SnapshotKind::Safetensors => ("application/octet-stream", "attachment; filename=\"glassnet.safetensors\""),
-        SnapshotKind::ConvNetJs => ("application/json", "attachment; filename=\"glassnet.json\""),
-    };
+    let name = format!("attachment; filename=\"glassnet.{}\"", format.extension);
+    let headers = [(header::CONTENT_TYPE, format.media_type.to_string()), (header::CONTENT_DISPOSITION, name)];
     match receiver.await {
-        Ok(Ok(bytes)) => ([(header::CONTENT_TYPE, media), (header::CONTENT_DISPOSITION, name)], bytes).into_response(),
+        Ok(Ok(bytes)) => (headers, bytes).into_response(),
         Ok(Err(why)) => refused(StatusCode::UNPROCESSABLE_ENTITY, &why),
         Err(_) => closing(),
     }

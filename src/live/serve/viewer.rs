@@ -1,12 +1,12 @@
 //! Looks into the network while it learns: a thread of its own with an executor of its own on the processor, so that the
 //! run gives nothing but its weights. It rests long enough after every look to take a small share of the machine.
 
-use super::board::{Answer, Board, Job, Next, SnapshotKind, Subject, Task, Weights};
+use super::board::{Answer, Board, Job, Next, Subject, Task, Weights};
 use crate::data::Examples;
 use crate::data::treatment::Treatment;
 use crate::evaluate::scores;
 use crate::exec::Device;
-use crate::formats::Model;
+use crate::formats::{Format, Model};
 use crate::inspect::{Inspection, Inspector, NamedTensor, top};
 use crate::live::message::{
     ExampleMessage, Message, Part, PlateMessage, PlatesMessage, ScoreMessage, TestExampleMessage, TestMessage,
@@ -246,7 +246,7 @@ fn classify(board: &Board, lens: &mut Option<Lens>, file: &[u8]) -> Result<Strin
 }
 
 /// The newest weights as a file.
-fn snapshot(board: &Board, kind: SnapshotKind) -> Result<Vec<u8>> {
+fn snapshot(board: &Board, format: &Format) -> Result<Vec<u8>> {
     let Task { subject, weights, .. } = task(board)?;
     let provenance = subject.dataset.provenance();
     let extra = serde_json::json!({
@@ -254,10 +254,7 @@ fn snapshot(board: &Board, kind: SnapshotKind) -> Result<Vec<u8>> {
     });
     let network = subject.settings.network.clone();
     let model = Model { network, parameters: weights.parameters.to_vec(), extra };
-    match kind {
-        SnapshotKind::Safetensors => model.to_bytes(),
-        SnapshotKind::ConvNetJs => model.to_convnetjs(),
-    }
+    (format.to_bytes)(&model)
 }
 
 /// Reads weights and hands them to the run, which answers.
