@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use glassnet::exec::check::{Outcome, run_case};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceInfo};
-use glassnet::kernels::{self, Case};
+use glassnet::kernels::{self, Case, Op};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -20,7 +20,8 @@ pub struct CheckArgs {
     /// The GPU to check: a number from `glassnet devices`, or a part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
-    /// Only the cases whose name contains this text, as `conv.backward` or `stride`
+    /// Only the cases whose name contains this text, as `conv.backward` or `stride`, or those of a kernel whose name does, as
+    /// `pool.forward_vec4`
     #[arg(long, value_name = "TEXT", conflicts_with = "lockstep")]
     filter: Option<String>,
     /// Run one whole training step operation by operation on the reference and on the device, and name the first
@@ -109,9 +110,20 @@ async fn check(args: &CheckArgs) -> Result<Report> {
 }
 
 fn chosen_cases(filter: Option<&str>) -> Result<Vec<Case>> {
-    let mut cases = kernels::cases();
-    let Some(filter) = filter else { return Ok(cases) };
-    cases.retain(|case| case.name.contains(filter));
+    let all = kernels::cases();
+    let Some(filter) = filter else { return Ok(all) };
+    let mut cases = Vec::new();
+    for case in all {
+        if case.name.contains(filter) {
+            cases.push(case);
+            continue;
+        }
+        // A variant by its name alone.
+        for variant in case.op.variants().filter(|variant| variant.name.contains(filter)) {
+            let op = Op { variant: Some(variant), ..case.op.clone() };
+            cases.push(Case { op, ..case.clone() });
+        }
+    }
     if cases.is_empty() {
         let names: Vec<&str> = kernels::ALL.iter().map(|operation| operation.name).collect();
         return Err(Error::Settings(format!(
