@@ -7,7 +7,8 @@ use glassnet::Error;
 use glassnet::data::{self, Dataset, DatasetName, Origin};
 use glassnet::exec::Device;
 use glassnet::formats::Model;
-use glassnet::net::{Initializer, Layer, Network, Recipe, TrainerName};
+use glassnet::kernels::optimizer::ADAM;
+use glassnet::net::{Initializer, Layer, Network, Recipe};
 use glassnet::train::{Event, Observer, Settings, State};
 use pollster::block_on;
 use serde_json::Value;
@@ -280,7 +281,7 @@ fn a_residual_network_learns_and_goes_on_with_the_same_bits() {
     ]"#;
     let overrides = Recipe {
         epochs: Some(3),
-        trainer: Some(TrainerName::Adam),
+        trainer: Some(&ADAM),
         learning_rate: Some(0.01),
         batch_size: Some(32),
         checkpoint_every: Some(20),

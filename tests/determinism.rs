@@ -5,14 +5,16 @@ mod common;
 use common::rig::{Examples, devices, executor, load_decay, network, parameters, run_to, step_inputs, words};
 use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::Rule;
+use glassnet::kernels::optimizer::{ADADELTA, Rule};
 use glassnet::net::Network;
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
 
 const BATCH: usize = 20;
 const STEPS: u32 = 20;
-const RULE: Rule = Rule::Adadelta { rho: 0.95, epsilon: 1e-8 };
+fn rule() -> Rule {
+    Rule::new(&ADADELTA).with("epsilon", 1e-8)
+}
 
 /// Bits of every step's loss and statistics, and in the end of parameters and optimiser state.
 #[derive(PartialEq)]
@@ -67,7 +69,7 @@ fn train_by(
     run: impl Fn(&mut dyn Executor, &[u32]),
 ) -> Trace {
     let examples = Examples::noise([28, 28, 1], 90, network.classes());
-    let options = Options::training(batch, examples.source(), RULE);
+    let options = Options::training(batch, examples.source(), rule());
     let mut executor = executor(device, network, &options, &examples, &parameters(network, 3));
     load_decay(&mut *executor, 0.0, 5e-5);
     let program = executor.program().clone();
@@ -156,7 +158,7 @@ fn finish_waits_for_steps_that_copy_nothing_back() {
     let Some(gpu) = common::gpu() else { return };
     let network = preset();
     let examples = Examples::noise([28, 28, 1], 256, network.classes());
-    let options = Options::training(256, examples.source(), RULE);
+    let options = Options::training(256, examples.source(), rule());
     let mut executor = executor(&Device::Gpu(gpu.clone()), &network, &options, &examples, &parameters(&network, 3));
     let indices = Vec::from_iter(0..256);
     for round in 0..3 {

@@ -12,7 +12,7 @@ use glassnet::formats::layout::{pytorch_shape, to_pytorch};
 use glassnet::inspect::Inspector;
 use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::{Epsilon, Rule};
+use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::net::Network;
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
@@ -103,14 +103,14 @@ fn mean_loss(name: &str) {
 /// The trainers of `make_golden.py`. Its `l1` is SGD's.
 fn rule(trainer: &str) -> Rule {
     match trainer {
-        "adadelta" => Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
-        "adam" => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        "adamw" | "l1_adamw" => Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        "momentum" | "clipped" | "averaged" => Rule::Momentum { momentum: 0.9 },
-        "nesterov" => Rule::Nesterov { momentum: 0.9 },
-        "adagrad" => Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
-        "windowgrad" => Rule::Windowgrad { rho: 0.9, epsilon: Epsilon::Beside(1e-8) },
-        "sgd" | "l1" => Rule::Sgd,
+        "adadelta" => Rule::new(&optimizer::ADADELTA).with("epsilon", 1e-8),
+        "adam" => Rule::new(&optimizer::ADAM),
+        "adamw" | "l1_adamw" => Rule::new(&optimizer::ADAMW),
+        "momentum" | "clipped" | "averaged" => Rule::new(&optimizer::MOMENTUM),
+        "nesterov" => Rule::new(&optimizer::NESTEROV),
+        "adagrad" => Rule::new(&optimizer::ADAGRAD),
+        "windowgrad" => Rule::new(&optimizer::WINDOWGRAD).with("rho", 0.9),
+        "sgd" | "l1" => Rule::new(&optimizer::SGD),
         other => panic!("{other} is no trainer"),
     }
 }

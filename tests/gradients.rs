@@ -6,7 +6,7 @@ mod common;
 use common::rig::{Examples, load, load_decay, network, noise, parameters, run_to, step_inputs};
 use glassnet::exec::{Executor, Reference64};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::Rule;
+use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::{BufferId, Tensor};
 use glassnet::net::Network;
 use glassnet::program::{Options, Program, Stage};
@@ -536,7 +536,7 @@ fn a_plain_step_descends_the_loss_with_decay_of_weights_and_not_of_biases() {
     let (l1, l2, learning_rate) = (0.125, 0.25, 0.5);
     let network = network(STRIDED);
     let examples = Examples::noise([7, 10, 2], BATCH, network.classes());
-    let options = Options::training(BATCH, examples.source(), Rule::Sgd);
+    let options = Options::training(BATCH, examples.source(), Rule::new(&optimizer::SGD));
     let mut executor =
         Reference64::new64(Program::lower(&network, &options).expect("the network lowers")).expect("it fits");
     load(&mut executor, &examples, &parameters(&network, 5));

@@ -7,15 +7,22 @@ use glassnet::error::Result;
 use glassnet::exec::lockstep::{Divergence, Report, lockstep};
 use glassnet::exec::{Capture, Device, DeviceInfo, Executor, Pending};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::{Epsilon, Rule};
+use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::{BufferId, Element};
 use glassnet::net::Network;
 use glassnet::program::{Options, Program};
 use pollster::block_on;
 use std::ops::Range;
 
+fn adam() -> Rule {
+    Rule::new(&optimizer::ADAM)
+}
+
+fn adadelta() -> Rule {
+    Rule::new(&optimizer::ADADELTA).with("epsilon", 1e-8)
+}
+
 const BATCH: usize = 5;
-const ADAM: Rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
 /// A network, examples for it, and the inputs of a training step with two rows of the batch left empty.
 struct Step {
@@ -53,7 +60,7 @@ impl Step {
             { type = "fc", outputs = 3 },
             { type = "softmax", label_smoothing = 0.1 },
         ]"#;
-        Step::new(network(layers), [6, 7, 1], ADAM)
+        Step::new(network(layers), [6, 7, 1], adam())
     }
 
     fn executor(&self, device: &Device) -> Box<dyn Executor> {
@@ -87,7 +94,7 @@ impl Step {
                 {{ type = "{loss}" }},
             ]"#
         );
-        Step::new(network(&layers), [6, 7, 1], ADAM)
+        Step::new(network(&layers), [6, 7, 1], adam())
     }
 
     /// The reference and `device` agree about every operation.
@@ -103,29 +110,27 @@ impl Step {
     }
 }
 
-const ADADELTA: Rule = Rule::Adadelta { rho: 0.95, epsilon: 1e-8 };
-
 #[test]
 fn cpu_and_reference_agree_over_a_step_of_the_default_preset() {
-    Step::preset("convnetjs-mnist", ADADELTA).assert_agrees(&Device::Cpu);
+    Step::preset("convnetjs-mnist", adadelta()).assert_agrees(&Device::Cpu);
 }
 
 #[test]
 fn gpu_and_reference_agree_over_a_step_of_the_default_preset() {
     if let Some(gpu) = common::gpu() {
-        Step::preset("convnetjs-mnist", ADADELTA).assert_agrees(&Device::Gpu(gpu));
+        Step::preset("convnetjs-mnist", adadelta()).assert_agrees(&Device::Gpu(gpu));
     }
 }
 
 #[test]
 fn cpu_and_reference_agree_over_a_step_of_vgg() {
-    Step::preset("vgg-mnist", ADAM).assert_agrees(&Device::Cpu);
+    Step::preset("vgg-mnist", adam()).assert_agrees(&Device::Cpu);
 }
 
 #[test]
 fn gpu_and_reference_agree_over_a_step_of_vgg() {
     if let Some(gpu) = common::gpu() {
-        Step::preset("vgg-mnist", ADAM).assert_agrees(&Device::Gpu(gpu));
+        Step::preset("vgg-mnist", adam()).assert_agrees(&Device::Gpu(gpu));
     }
 }
 
@@ -144,12 +149,12 @@ fn every_loss_agrees_with_the_reference_on_every_device() {
 fn gpu_and_reference_agree_with_other_trainers() {
     if let Some(gpu) = common::gpu() {
         let rules = [
-            Rule::Sgd,
-            Rule::Momentum { momentum: 0.9 },
-            Rule::Nesterov { momentum: 0.9 },
-            Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
-            Rule::Windowgrad { rho: 0.99, epsilon: Epsilon::Beside(1e-8) },
-            Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+            Rule::new(&optimizer::SGD),
+            Rule::new(&optimizer::MOMENTUM),
+            Rule::new(&optimizer::NESTEROV),
+            Rule::new(&optimizer::ADAGRAD),
+            Rule::new(&optimizer::WINDOWGRAD),
+            Rule::new(&optimizer::ADAMW),
         ];
         for rule in rules {
             Step { rule, ..Step::small() }.assert_agrees(&Device::Gpu(gpu.clone()));

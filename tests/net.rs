@@ -1,7 +1,8 @@
 //! Network descriptions as a user meets them: the presets, the shorthands, and a message for all that can be wrong.
 
 use glassnet::Error;
-use glassnet::net::{Augmentation, Flip, Initializer, Layer, MAX_LAYERS, Network, PRESETS, Shape, TrainerName};
+use glassnet::kernels::optimizer::{ADADELTA, ADAM};
+use glassnet::net::{Augmentation, Flip, Initializer, Layer, MAX_LAYERS, Network, PRESETS, Shape};
 
 /// A description whose layers are written one per line: `conv filters = 8; kernel = 5`.
 fn describe(layers: &[&str]) -> String {
@@ -70,7 +71,7 @@ fn the_convnetjs_preset_is_its_mnist_page() {
     let biases: Vec<f32> = network.initial_parameters(1).iter().map(|layer| layer.bias[0]).collect();
     assert_eq!(biases, [0.1, 0.1, 0.0]);
     let recipe = &network.training;
-    assert_eq!((recipe.trainer, recipe.batch_size), (Some(TrainerName::Adadelta), Some(20)));
+    assert_eq!((recipe.trainer, recipe.batch_size), (Some(&ADADELTA), Some(20)));
     assert_eq!((recipe.rho, recipe.epsilon, recipe.l2_decay), (Some(0.95), Some(1e-6), Some(5e-5)));
 }
 
@@ -101,7 +102,7 @@ fn the_vgg_preset_halves_its_maps_twice() {
     assert_eq!(network.initializer, Initializer::Kaiming);
     assert!(!network.crop);
     let recipe = &network.training;
-    assert_eq!((recipe.trainer, recipe.batch_size), (Some(TrainerName::Adam), Some(128)));
+    assert_eq!((recipe.trainer, recipe.batch_size), (Some(&ADAM), Some(128)));
     assert_eq!((recipe.learning_rate, recipe.l2_decay), (Some(1e-3), None));
 }
 
@@ -126,7 +127,7 @@ fn the_cifar10_preset_is_convnetjs_own_network() {
     assert_eq!(shapes, expected);
     assert_eq!((network.parameter_count(), network.initializer, network.crop), (22_466, Initializer::Lecun, false));
     let recipe = &network.training;
-    assert_eq!((recipe.trainer, recipe.batch_size), (Some(TrainerName::Adadelta), Some(4)));
+    assert_eq!((recipe.trainer, recipe.batch_size), (Some(&ADADELTA), Some(4)));
     assert_eq!((recipe.rho, recipe.epsilon, recipe.l2_decay), (Some(0.95), Some(1e-6), Some(2.5e-5)));
 }
 

@@ -6,6 +6,7 @@ mod common;
 use common::rig::{Examples, devices, executor, load_decay, network, reals};
 use glassnet::exec::write_reals;
 use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::{ADADELTA, ADAM, ADAMW, MOMENTUM, NESTEROV, Rule, SGD, WINDOWGRAD};
 use glassnet::program::{Options, Stage};
 use glassnet::train::Trainer;
 use pollster::block_on;
@@ -72,32 +73,32 @@ fn agree(name: &str, trainer: Trainer, ema: Option<f64>) {
 
 #[test]
 fn adam_agrees_with_pytorch_whatever_its_betas() {
-    let adam = |beta1, beta2| Trainer::Adam { learning_rate: 1e-3, beta1, beta2, epsilon: 1e-8 };
+    let adam = |beta1, beta2| Trainer::of(Rule::new(&ADAM).with("beta1", beta1).with("beta2", beta2), 1e-3);
     agree("adam", adam(0.9, 0.999), None);
     agree("adam_slow", adam(0.99, 0.99999), None);
     agree("adam_fast", adam(0.25, 0.4), None);
-    agree("adamw", Trainer::AdamW { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }, None);
+    agree("adamw", Trainer::of(Rule::new(&ADAMW), 1e-3), None);
 }
 
 #[test]
 fn running_means_agree_with_pytorch_whatever_their_rho() {
     for (name, rho) in [("windowgrad", 0.99), ("windowgrad_slow", 0.9999)] {
-        agree(name, Trainer::Windowgrad { learning_rate: 1e-3, rho, epsilon: 1e-8 }, None);
+        agree(name, Trainer::of(Rule::new(&WINDOWGRAD).with("rho", rho), 1e-3), None);
     }
     for (name, rho) in [("adadelta", 0.95), ("adadelta_slow", 0.9999)] {
-        agree(name, Trainer::Adadelta { learning_rate: 1.0, rho, epsilon: 1e-6 }, None);
+        agree(name, Trainer::of(Rule::new(&ADADELTA).with("rho", rho), 1.0), None);
     }
 }
 
 #[test]
 fn momentum_agrees_with_pytorch() {
-    agree("momentum", Trainer::Momentum { learning_rate: 0.01, momentum: 0.9 }, None);
-    agree("nesterov", Trainer::Nesterov { learning_rate: 0.01, momentum: 0.9 }, None);
+    agree("momentum", Trainer::of(Rule::new(&MOMENTUM), 0.01), None);
+    agree("nesterov", Trainer::of(Rule::new(&NESTEROV), 0.01), None);
 }
 
 #[test]
 fn moving_averages_agree_with_pytorch_whatever_their_decay() {
     for decay in [0.2, 0.9999, 0.99999] {
-        agree(&format!("ema_{decay}"), Trainer::Sgd { learning_rate: 0.01 }, Some(decay));
+        agree(&format!("ema_{decay}"), Trainer::of(Rule::new(&SGD), 0.01), Some(decay));
     }
 }

@@ -9,7 +9,7 @@ use common::rig::{Examples, devices, executor, load_decay, parameters, run_to, s
 use glassnet::exec::lockstep::lockstep;
 use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::{Epsilon, Rule};
+use glassnet::kernels::optimizer::{OPTIMIZERS, Rule};
 use glassnet::net::{Augmentation, Factors, Flip, Initializer, Layer, Network, Targets};
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
@@ -92,15 +92,14 @@ fn augmentation(d: Draw, network: &Network) -> Augmentation {
 }
 
 fn rule(number: u8) -> Rule {
-    match number % 8 {
-        0 => Rule::Sgd,
-        1 => Rule::Momentum { momentum: 0.9 },
-        2 => Rule::Nesterov { momentum: 0.8 },
-        3 => Rule::Adagrad { epsilon: Epsilon::Beside(1e-8) },
-        4 => Rule::Windowgrad { rho: 0.9, epsilon: Epsilon::Beside(1e-8) },
-        5 => Rule::Adadelta { rho: 0.95, epsilon: 1e-6 },
-        6 => Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-        _ => Rule::AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+    let rule = Rule::new(OPTIMIZERS[usize::from(number) % OPTIMIZERS.len()]);
+    // Not too small for what a random network makes of it.
+    match rule.optimizer.name {
+        "nesterov" => rule.with("momentum", 0.8),
+        "adagrad" => rule.with("epsilon", 1e-8),
+        "windowgrad" => rule.with("rho", 0.9),
+        "adamw" => rule.with("beta2", 0.99),
+        _ => rule,
     }
 }
 

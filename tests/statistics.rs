@@ -6,7 +6,7 @@ use common::rig::{Examples, devices, executor, load_decay, network, parameters, 
 use glassnet::exec::{Device, Executor, write_reals};
 use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::Rule;
+use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::statistics::Summary;
 use glassnet::net::{Layer, Network};
 use glassnet::program::{NodeTensors, Options, Quantity, Stage, StepStatistics};
@@ -40,7 +40,7 @@ impl Step {
     fn prepare(device: &Device) -> Step {
         let network = network(LAYERS);
         let examples = Examples::noise([8, 9, 2], 7, network.classes());
-        let options = Options::training(BATCH, examples.source(), Rule::Momentum { momentum: 0.9 });
+        let options = Options::training(BATCH, examples.source(), Rule::new(&optimizer::MOMENTUM));
         let mut values = parameters(&network, 4);
         // Channels 1 and 4 of the first ReLU never fire.
         values[0].bias[1] = -50.0;

@@ -125,7 +125,7 @@ fn chosen_cases(filter: Option<&str>) -> Result<Vec<Case>> {
         }
     }
     if cases.is_empty() {
-        let names: Vec<&str> = kernels::ALL.iter().map(|operation| operation.name).collect();
+        let names: Vec<&str> = kernels::operations().map(|operation| operation.name).collect();
         return Err(Error::Settings(format!(
             "no case's name contains {filter:?}; they begin with the operation's name, one of {}",
             names.join(", ")

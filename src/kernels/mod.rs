@@ -1,7 +1,7 @@
 //! The operations: one file a family, with its [`Operation`] statics, `Params`, typed builders, reference functions, fast
 //! functions, the variants that a GPU has, and cases.
 //!
-//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem; `shaders/prelude/` has what several shaders begin with. [`ALL`] lists every operation, [`cases`] every case that
+//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem; `shaders/prelude/` has what several shaders begin with. [`operations`] lists them all, [`cases`] every case that
 //! `cargo test` and `glassnet check` run.
 
 /// The text of a shader: preludes and the file itself, which follow one another.
@@ -47,6 +47,7 @@ pub mod statistics;
 
 pub use case::Case;
 pub use op::{Args, BufferId, Element, Launch, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
+use optimizer::OPTIMIZERS;
 
 /// Which part of an operand a piece of the batch has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,13 +194,18 @@ impl Reference {
     }
 }
 
-/// Every operation with every one of its variants, which have names of their own.
-pub fn variants() -> impl Iterator<Item = (&'static Operation, &'static Variant)> {
-    ALL.iter().flat_map(|operation| operation.gpu.iter().map(|variant| (*operation, *variant)))
+/// Every operation.
+pub fn operations() -> impl Iterator<Item = &'static Operation> {
+    ALL.iter().copied().chain(OPTIMIZERS.into_iter().map(|optimizer| &optimizer.operation))
 }
 
-/// Every operation.
-pub static ALL: &[&Operation] = &[
+/// Every operation with every one of its variants, which have names of their own.
+pub fn variants() -> impl Iterator<Item = (&'static Operation, &'static Variant)> {
+    operations().flat_map(|operation| operation.gpu.iter().map(move |variant| (operation, *variant)))
+}
+
+/// The operations besides those of [`OPTIMIZERS`].
+static ALL: &[&Operation] = &[
     &batch::GATHER,
     &batch::GATHER_AUGMENTED,
     &conv::FORWARD,
@@ -242,14 +248,6 @@ pub static ALL: &[&Operation] = &[
     &softmax::GRADIENT,
     &clip::NORMS,
     &clip::SCALE,
-    &optimizer::SGD,
-    &optimizer::MOMENTUM,
-    &optimizer::NESTEROV,
-    &optimizer::ADAGRAD,
-    &optimizer::WINDOWGRAD,
-    &optimizer::ADADELTA,
-    &optimizer::ADAM,
-    &optimizer::ADAMW,
     &ema::AVERAGE,
     &statistics::PARTIAL,
     &statistics::FINISH,

@@ -14,6 +14,7 @@ use super::{
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
+use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
 mod cases;
@@ -44,98 +45,127 @@ pub struct Params {
     pub rest_b: f32,
 }
 
-/// An update rule with its constants, as a user wrote them. g is the gradient with the decay's, but for AdamW.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rule {
-    /// w' = w - lr*g.
-    Sgd,
-    /// v' = momentum*v - lr*g, w' = w + v' (ConvNetJS; PyTorch's is the same while lr is constant).
-    Momentum { momentum: f64 },
-    /// v' = momentum*v - lr*g, w' = w + momentum*v' - lr*g (PyTorch's and ConvNetJS's while lr is constant; Sutskever et al.
-    /// 2013).
-    Nesterov { momentum: f64 },
-    /// Duchi, Hazan and Singer (2011), as PyTorch has it: s' = s + g², w' = w - lr*g/(sqrt(s') + eps).
-    Adagrad { epsilon: Epsilon },
-    /// Adagrad with a window, which PyTorch calls RMSprop: s' = rho*s + (1-rho)g², w' = w - lr*g/(sqrt(s') + eps).
-    Windowgrad { rho: f64, epsilon: Epsilon },
-    /// Zeiler, "ADADELTA" (2012), with PyTorch's factor: s' = rho*s + (1-rho)g², d = sqrt((u+eps)/(s'+eps))*g,
-    /// u' = rho*u + (1-rho)d², w' = w - lr*d.
-    Adadelta { rho: f64, epsilon: f64 },
-    /// Kingma and Ba, "Adam" (2014): m' = b1*m + (1-b1)g, v' = b2*v + (1-b2)g², with bias corrections
-    /// c1 = 1-b1^t, c2 = 1-b2^t: w' = w - lr*(m'/c1)/(sqrt(v'/c2) + eps).
-    Adam { beta1: f64, beta2: f64, epsilon: f64 },
-    /// Loshchilov and Hutter (2019): Adam on the gradient without decay, and w' less lr*(l2*w + l1*sign(w)).
-    AdamW { beta1: f64, beta2: f64, epsilon: f64 },
+/// A way to turn a gradient into an update, and all that is known of it: adding one takes a row of [`OPTIMIZERS`], its
+/// [`Step`] and its case in the shader.
+pub struct Optimizer {
+    /// As descriptions and options name it.
+    pub name: &'static str,
+    /// What others call it.
+    pub aliases: &'static [&'static str],
+    /// The learning rate where none is given.
+    pub learning_rate: f64,
+    /// Its constants beside the learning rate, by the names of settings, and what they are where none is given.
+    pub constants: &'static [(&'static str, f64)],
+    /// State values a parameter: none, one or two.
+    pub slots: usize,
+    /// Whether ConvNetJS has epsilon in the root, sqrt(s + eps), and not beside it, sqrt(s) + eps.
+    pub in_root_there: bool,
+    pub operation: Operation,
 }
 
-/// What keeps a root in a denominator away from 0.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Epsilon {
-    /// sqrt(s) + eps, as in PyTorch.
-    Beside(f64),
-    /// sqrt(s + eps), as in ConvNetJS.
-    Within(f64),
+/// Every optimizer. Rates and constants are PyTorch's defaults, but for the rates of nesterov and momentum, which PyTorch
+/// leaves open, and of adadelta's epsilon, which is Zeiler's too.
+pub static OPTIMIZERS: [&Optimizer; 8] = [&SGD, &MOMENTUM, &NESTEROV, &ADAGRAD, &WINDOWGRAD, &ADADELTA, &ADAM, &ADAMW];
+
+impl Optimizer {
+    /// Whether it has the constant `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.constants.iter().any(|(own, _)| *own == name)
+    }
 }
 
-impl Epsilon {
-    /// Within the root, and beside it.
-    fn parts(self) -> [f64; 2] {
-        match self {
-            Epsilon::Beside(epsilon) => [0.0, epsilon],
-            Epsilon::Within(epsilon) => [epsilon, 0.0],
-        }
+impl PartialEq for Optimizer {
+    fn eq(&self, other: &Optimizer) -> bool {
+        self.name == other.name
+    }
+}
+
+impl fmt::Display for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl fmt::Debug for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The most constants of an optimizer.
+const MOST_CONSTANTS: usize = 3;
+
+/// An optimizer with its constants, as a user wrote them.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Rule {
+    pub optimizer: &'static Optimizer,
+    /// In the order of [`Optimizer::constants`].
+    values: [f64; MOST_CONSTANTS],
+    /// Whether epsilon lies in the root.
+    in_root: bool,
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.optimizer.name)?;
+        self.constants().try_for_each(|(name, value)| write!(f, " {name} {value:?}"))?;
+        if self.in_root { f.write_str(" in the root") } else { Ok(()) }
     }
 }
 
 impl Rule {
+    /// With the optimizer's own constants.
+    pub fn new(optimizer: &'static Optimizer) -> Rule {
+        let mut values = [0.0; MOST_CONSTANTS];
+        values.iter_mut().zip(optimizer.constants).for_each(|(value, (_, default))| *value = *default);
+        Rule { optimizer, values, in_root: false }
+    }
+
+    /// The same rule with another constant.
+    ///
+    /// # Panics
+    /// Where the optimizer has no constant of this name.
+    pub fn with(mut self, name: &str, value: f64) -> Rule {
+        assert!(self.set(name, value), "{} has no {name}", self.optimizer);
+        self
+    }
+
+    /// Changes the constant `name`, where the optimizer has it.
+    pub fn set(&mut self, name: &str, value: f64) -> bool {
+        let place = self.optimizer.constants.iter().position(|(own, _)| *own == name);
+        place.map(|place| self.values[place] = value).is_some()
+    }
+
+    /// Every constant with its name.
+    pub fn constants(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.optimizer.constants.iter().map(|(name, _)| *name).zip(self.values)
+    }
+
+    /// The constant `name`, where the optimizer has it.
+    pub fn constant(&self, name: &str) -> Option<f64> {
+        self.constants().find(|(own, _)| *own == name).map(|(_, value)| value)
+    }
+
     /// The same rule with ConvNetJS's place for epsilon.
     pub fn as_convnetjs(self) -> Rule {
-        let within = |epsilon: Epsilon| Epsilon::Within(epsilon.parts().iter().sum());
-        match self {
-            Rule::Adagrad { epsilon } => Rule::Adagrad { epsilon: within(epsilon) },
-            Rule::Windowgrad { rho, epsilon } => Rule::Windowgrad { rho, epsilon: within(epsilon) },
-            other => other,
-        }
+        Rule { in_root: self.optimizer.in_root_there, ..self }
     }
 
     /// State values a parameter: none, one or two.
     pub fn slots(&self) -> usize {
-        match self {
-            Rule::Sgd => 0,
-            Rule::Momentum { .. } | Rule::Nesterov { .. } | Rule::Adagrad { .. } | Rule::Windowgrad { .. } => 1,
-            Rule::Adadelta { .. } | Rule::Adam { .. } | Rule::AdamW { .. } => 2,
-        }
+        self.optimizer.slots
     }
 
-    fn operation(&self) -> &'static Operation {
-        match self {
-            Rule::Sgd => &SGD,
-            Rule::Momentum { .. } => &MOMENTUM,
-            Rule::Nesterov { .. } => &NESTEROV,
-            Rule::Adagrad { .. } => &ADAGRAD,
-            Rule::Windowgrad { .. } => &WINDOWGRAD,
-            Rule::Adadelta { .. } => &ADADELTA,
-            Rule::Adam { .. } => &ADAM,
-            Rule::AdamW { .. } => &ADAMW,
-        }
+    /// 1 - beta^t of the optimizers that have betas at update `t`, counted from 1; 1 for the others.
+    pub fn corrections(&self, t: u64) -> [f64; 2] {
+        ["beta1", "beta2"].map(|beta| self.constant(beta).map_or(1.0, |beta| 1.0 - beta.powf(t as f64)))
     }
 
     /// a, b and epsilon of [`Params`].
-    fn constants(&self) -> [f64; 3] {
-        match *self {
-            Rule::Sgd => [0.0, 0.0, 0.0],
-            Rule::Momentum { momentum } | Rule::Nesterov { momentum } => [momentum, 0.0, 0.0],
-            Rule::Adagrad { epsilon } => {
-                let [within, beside] = epsilon.parts();
-                [0.0, within, beside]
-            }
-            Rule::Windowgrad { rho, epsilon } => {
-                let [within, beside] = epsilon.parts();
-                [rho, within, beside]
-            }
-            Rule::Adadelta { rho, epsilon } => [rho, 0.0, epsilon],
-            Rule::Adam { beta1, beta2, epsilon } | Rule::AdamW { beta1, beta2, epsilon } => [beta1, beta2, epsilon],
-        }
+    fn places(&self) -> [f64; 3] {
+        let a = ["momentum", "rho", "beta1"].into_iter().find_map(|name| self.constant(name)).unwrap_or(0.0);
+        let (beta2, epsilon) = (self.constant("beta2").unwrap_or(0.0), self.constant("epsilon").unwrap_or(0.0));
+        if self.in_root { [a, epsilon, 0.0] } else { [a, beta2, epsilon] }
     }
 }
 
@@ -149,15 +179,32 @@ const STATE: Operand = whole("state", F32);
 const NEXT_WEIGHTS: Operand = whole("next_weights", F32);
 const NEXT_STATE: Operand = whole("next_state", F32);
 
-/// The update by one rule.
-const fn rule<T: Step>(name: &'static str, gpu: &'static [&'static Variant]) -> Operation {
+/// A row of [`OPTIMIZERS`].
+const fn row<T: Step>(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    learning_rate: f64,
+    constants: &'static [(&'static str, f64)],
+    kernel: &'static str,
+    gpu: &'static [&'static Variant],
+) -> Optimizer {
     let (inputs, outputs): (&[Operand], &[Operand]) = if T::SLOTS > 0 {
         (&[HEADER, BLOCK_FACTORS, WEIGHTS, GRADIENT, SCALE, STATE], &[NEXT_WEIGHTS, NEXT_STATE])
     } else {
         (&[HEADER, BLOCK_FACTORS, WEIGHTS, GRADIENT, SCALE], &[NEXT_WEIGHTS])
     };
     let reference = Reference::new(reference::<f32, T>, reference::<f64, T>);
-    Operation { name, inputs, outputs, params: size_of::<Params>(), reference, cpu: Cpu::new(parallel::<T>), gpu }
+    let (params, cpu) = (size_of::<Params>(), Cpu::new(parallel::<T>));
+    let operation = Operation { name: kernel, inputs, outputs, params, reference, cpu, gpu };
+    Optimizer { name, aliases, learning_rate, constants, slots: T::SLOTS, in_root_there: T::IN_ROOT_THERE, operation }
+}
+
+/// [`row`] with the names that are made of one.
+macro_rules! optimizer {
+    ($step:ident, $name:literal, $aliases:expr, $learning_rate:expr, $constants:expr) => {{
+        const KERNEL: &str = concat!("optimizer.", $name);
+        row::<$step>($name, $aliases, $learning_rate, $constants, KERNEL, &[&variant::<$step>(KERNEL)])
+    }};
 }
 
 const STATELESS_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT)];
@@ -176,22 +223,17 @@ const fn variant<T: Step>(name: &'static str) -> Variant {
     }
 }
 
-pub static SGD: Operation = rule::<Sgd>("optimizer.sgd", &[&variant::<Sgd>("optimizer.sgd")]);
-/// State v.
-pub static MOMENTUM: Operation = rule::<Momentum>("optimizer.momentum", &[&variant::<Momentum>("optimizer.momentum")]);
-/// State v.
-pub static NESTEROV: Operation = rule::<Nesterov>("optimizer.nesterov", &[&variant::<Nesterov>("optimizer.nesterov")]);
-/// State s.
-pub static ADAGRAD: Operation = rule::<Adagrad>("optimizer.adagrad", &[&variant::<Adagrad>("optimizer.adagrad")]);
-/// State s.
-pub static WINDOWGRAD: Operation =
-    rule::<Windowgrad>("optimizer.windowgrad", &[&variant::<Windowgrad>("optimizer.windowgrad")]);
-/// State s, u.
-pub static ADADELTA: Operation = rule::<Adadelta>("optimizer.adadelta", &[&variant::<Adadelta>("optimizer.adadelta")]);
-/// State m, v.
-pub static ADAM: Operation = rule::<Adam>("optimizer.adam", &[&variant::<Adam>("optimizer.adam")]);
-/// State m, v.
-pub static ADAMW: Operation = rule::<AdamW>("optimizer.adamw", &[&variant::<AdamW>("optimizer.adamw")]);
+pub static SGD: Optimizer = optimizer!(Sgd, "sgd", &[], 0.01, &[]);
+pub static MOMENTUM: Optimizer = optimizer!(Momentum, "momentum", &["sgd-momentum"], 0.01, &[("momentum", 0.9)]);
+pub static NESTEROV: Optimizer = optimizer!(Nesterov, "nesterov", &["nag"], 0.01, &[("momentum", 0.9)]);
+pub static ADAGRAD: Optimizer = optimizer!(Adagrad, "adagrad", &[], 0.01, &[("epsilon", 1e-10)]);
+pub static WINDOWGRAD: Optimizer =
+    optimizer!(Windowgrad, "windowgrad", &["rmsprop"], 0.01, &[("rho", 0.99), ("epsilon", 1e-8)]);
+pub static ADADELTA: Optimizer = optimizer!(Adadelta, "adadelta", &[], 1.0, &[("rho", 0.95), ("epsilon", 1e-6)]);
+pub static ADAM: Optimizer =
+    optimizer!(Adam, "adam", &[], 1e-3, &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)]);
+pub static ADAMW: Optimizer =
+    optimizer!(AdamW, "adamw", &[], 1e-3, &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)]);
 
 /// What an update reads and writes. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.
 #[derive(Debug, Clone, Copy)]
@@ -215,7 +257,7 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
     assert_eq!((b.header.len, b.factors.len), (Header::LEN, FACTORS * (count / BLOCK)), "update: header, factors");
     let state = b.state.map_or(0, |(before, after)| before.len.max(after.len));
     assert_eq!(state, rule.slots() * count, "update: state of {rule:?}");
-    let [a, b2, epsilon] = rule.constants();
+    let [a, b2, epsilon] = rule.places();
     let scaled = u32::from(b.scale.is_some());
     let zero_pull = if b.zero_is_negative { 1.0 } else { 0.0 };
     let [rest_a, rest_b] = [a, b2].map(|share| (1.0 - share) as f32);
@@ -230,7 +272,7 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
         inputs.push((STATE, before));
         outputs.push((NEXT_STATE, after));
     }
-    Op::new(rule.operation(), params, &inputs, &outputs, count * (5 + 6 * rule.slots()))
+    Op::new(&rule.optimizer.operation, params, &inputs, &outputs, count * (5 + 6 * rule.slots()))
 }
 
 /// The numbers that a step computes with: f64 in the reference, f32 on the CPU.
@@ -322,24 +364,37 @@ impl<N: Number> Constants<N> {
     }
 }
 
-/// One parameter's update: weight, gradient, state -> weight, state.
+/// One parameter's update: weight, gradient, state -> weight, state. g is the gradient with the decay's, but for [`AdamW`].
 trait Step {
     /// The shader's number for it.
     const NUMBER: u32;
     /// State values a parameter.
     const SLOTS: usize;
+    /// Whether ConvNetJS has epsilon in the root.
+    const IN_ROOT_THERE: bool = false;
     /// Whether decay shrinks the weight beside the step, instead of being part of the gradient.
     const DECOUPLED: bool = false;
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, state: [N; 2]) -> (N, [N; 2]);
 }
 
+/// w' = w - lr*g.
 struct Sgd;
+/// v' = momentum*v - lr*g, w' = w + v' (ConvNetJS; PyTorch's is the same while lr is constant).
 struct Momentum;
+/// v' = momentum*v - lr*g, w' = w + momentum*v' - lr*g (PyTorch's and ConvNetJS's while lr is constant; Sutskever et al.
+/// 2013).
 struct Nesterov;
+/// Duchi, Hazan and Singer (2011), as PyTorch has it: s' = s + g², w' = w - lr*g/(sqrt(s') + eps).
 struct Adagrad;
+/// Adagrad with a window, which PyTorch calls RMSprop: s' = rho*s + (1-rho)g², w' = w - lr*g/(sqrt(s') + eps).
 struct Windowgrad;
+/// Zeiler, "ADADELTA" (2012), with PyTorch's factor: s' = rho*s + (1-rho)g², d = sqrt((u+eps)/(s'+eps))*g,
+/// u' = rho*u + (1-rho)d², w' = w - lr*d.
 struct Adadelta;
+/// Kingma and Ba, "Adam" (2014): m' = b1*m + (1-b1)g, v' = b2*v + (1-b2)g², with bias corrections
+/// c1 = 1-b1^t, c2 = 1-b2^t: w' = w - lr*(m'/c1)/(sqrt(v'/c2) + eps).
 struct Adam;
+/// Loshchilov and Hutter (2019): Adam on the gradient without decay, and w' less lr*(l2*w + l1*sign(w)).
 struct AdamW;
 
 impl Step for Sgd {
@@ -375,6 +430,7 @@ impl Step for Nesterov {
 impl Step for Adagrad {
     const NUMBER: u32 = 3;
     const SLOTS: usize = 1;
+    const IN_ROOT_THERE: bool = true;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
         let s = s + g * g;
@@ -385,6 +441,7 @@ impl Step for Adagrad {
 impl Step for Windowgrad {
     const NUMBER: u32 = 4;
     const SLOTS: usize = 1;
+    const IN_ROOT_THERE: bool = true;
     #[inline(always)]
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, [s, unused]: [N; 2]) -> (N, [N; 2]) {
         let s = mixed(s, g * g, c.a, c.rest_a);

@@ -2,10 +2,11 @@
 //! `[training]` table, the options of a command and the settings that a run records are all this one struct.
 
 use super::value::{Rule, Value};
+use crate::kernels::optimizer::{OPTIMIZERS, Optimizer};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::words::{number, whole};
 use crate::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
@@ -15,75 +16,21 @@ pub const MAX_BATCH: usize = 65_535;
 pub const MAX_CROPS: usize = 100;
 
 /// The rule that turns a gradient into a weight update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum TrainerName {
-    /// Stochastic gradient descent.
-    Sgd,
-    /// Gradient descent with momentum.
-    Momentum,
-    /// With momentum that looks ahead; Sutskever et al. 2013.
-    Nesterov,
-    /// Duchi, Hazan and Singer 2011.
-    Adagrad,
-    /// ConvNetJS's name for Adagrad over a window, which others call RMSprop.
-    Windowgrad,
-    /// Zeiler 2012.
-    Adadelta,
-    /// Kingma and Ba 2015.
-    Adam,
-    /// Loshchilov and Hutter 2019: Adam with decoupled decay.
-    AdamW,
-}
+pub type TrainerName = &'static Optimizer;
 
-impl TrainerName {
-    /// Every trainer with the name that descriptions and options use.
-    pub const ALL: [(TrainerName, &str); 8] = [
-        (TrainerName::Sgd, "sgd"),
-        (TrainerName::Momentum, "momentum"),
-        (TrainerName::Nesterov, "nesterov"),
-        (TrainerName::Adagrad, "adagrad"),
-        (TrainerName::Windowgrad, "windowgrad"),
-        (TrainerName::Adadelta, "adadelta"),
-        (TrainerName::Adam, "adam"),
-        (TrainerName::AdamW, "adamw"),
-    ];
-
-    /// What others call them.
-    const ELSEWHERE: [(TrainerName, &str); 3] =
-        [(TrainerName::Windowgrad, "rmsprop"), (TrainerName::Nesterov, "nag"), (TrainerName::Momentum, "sgd-momentum")];
-
-    /// Its constants beside the learning rate, by the names of [`Recipe`]'s settings.
-    pub fn constants(self) -> &'static [&'static str] {
-        match self {
-            TrainerName::Sgd => &[],
-            TrainerName::Momentum | TrainerName::Nesterov => &["momentum"],
-            TrainerName::Adagrad => &["epsilon"],
-            TrainerName::Windowgrad | TrainerName::Adadelta => &["rho", "epsilon"],
-            TrainerName::Adam | TrainerName::AdamW => &["beta1", "beta2", "epsilon"],
-        }
-    }
-}
-
-impl fmt::Display for TrainerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(super::name_of(*self, &TrainerName::ALL))
-    }
-}
-
-impl FromStr for TrainerName {
+impl FromStr for &'static Optimizer {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<TrainerName> {
-        super::by_name("trainer", name, &TrainerName::ALL, &TrainerName::ELSEWHERE)
+        let own = OPTIMIZERS.map(|optimizer| (optimizer, optimizer.name));
+        let elsewhere = OPTIMIZERS.into_iter().flat_map(|one| one.aliases.iter().map(move |alias| (one, *alias)));
+        super::by_name("trainer", name, &own, &elsewhere.collect::<Vec<_>>())
     }
 }
 
-impl TryFrom<String> for TrainerName {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<TrainerName> {
-        name.parse()
+impl<'de> Deserialize<'de> for &'static Optimizer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TrainerName, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -320,6 +267,24 @@ settings! {
 }
 
 impl Recipe {
+    /// The settings that are constants of trainers, by name.
+    pub(crate) fn constants(&self) -> [(&'static str, Option<f64>); 5] {
+        let Recipe { momentum, rho, epsilon, beta1, beta2, .. } = *self;
+        [("momentum", momentum), ("rho", rho), ("epsilon", epsilon), ("beta1", beta1), ("beta2", beta2)]
+    }
+
+    /// The setting that is the constant `name` of trainers.
+    pub(crate) fn constant_mut(&mut self, name: &str) -> &mut Option<f64> {
+        match name {
+            "momentum" => &mut self.momentum,
+            "rho" => &mut self.rho,
+            "beta1" => &mut self.beta1,
+            "beta2" => &mut self.beta2,
+            "epsilon" => &mut self.epsilon,
+            other => unreachable!("no setting is called {other}"),
+        }
+    }
+
     /// What the setting `name` may be.
     pub fn rule(name: &str) -> Rule {
         Recipe::RULES.iter().find(|(known, _)| *known == name).map_or(Rule::Any, |(_, rule)| *rule)

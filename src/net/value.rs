@@ -32,7 +32,7 @@ impl fmt::Display for Value {
 
 impl From<TrainerName> for Value {
     fn from(name: TrainerName) -> Value {
-        Value::Word(super::name_of(name, &TrainerName::ALL))
+        Value::Word(name.name)
     }
 }
 

@@ -245,7 +245,7 @@ fn hardest(network: &Network, options: &Options) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::optimizer::Rule;
+    use crate::kernels::optimizer::{ADADELTA, Rule};
     use crate::program::Source;
 
     const SOURCE: Source = Source { height: 28, width: 28, channels: 1, examples: 100 };
@@ -257,7 +257,7 @@ mod tests {
 
     fn training(batch: usize) -> (Network, Options) {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
-        (network, Options::training(batch, SOURCE, Rule::Adadelta { rho: 0.95, epsilon: 1e-6 }))
+        (network, Options::training(batch, SOURCE, Rule::new(&ADADELTA)))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! made again from these rows when the run is resumed.
 
 use super::metrics::ChangeRow;
-use super::settings::{Settings, Trainer, check_effect};
+use super::settings::{Settings, check_effect};
 use crate::error::{Error, Result};
 use crate::net::{Parameters, Recipe, Rule, Value};
 use serde::{Deserialize, Serialize};
@@ -131,10 +131,11 @@ impl Settings {
         rule.check(setting.name(), value)?;
         match setting {
             Changeable::BatchSize => self.batch_size = value as usize,
-            Changeable::Momentum => match &mut self.trainer {
-                Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => *momentum = value,
-                other => check_effect("momentum", other.kind(), self.schedule.name())?,
-            },
+            Changeable::Momentum => {
+                if !self.trainer.rule_mut().set("momentum", value) {
+                    check_effect("momentum", self.trainer.kind(), self.schedule.name())?;
+                }
+            }
             Changeable::LearningRate => *self.trainer.learning_rate_mut() = value,
             Changeable::L1Decay => self.l1_decay = value,
             Changeable::L2Decay => self.l2_decay = value,
@@ -181,7 +182,9 @@ impl Settings {
 mod tests {
     use super::Changeable::{BatchSize, L1Decay, L2Decay, LearningRate, Momentum};
     use super::*;
+    use crate::kernels::optimizer::{NESTEROV, Rule};
     use crate::net::{MAX_BATCH, Network};
+    use crate::train::Trainer;
 
     fn settings(how: &str, trainer: &str) -> Settings {
         let exact = (how == "exact").then_some(true);
@@ -198,7 +201,7 @@ mod tests {
     fn a_change_changes_what_it_names_and_nothing_else() {
         let before = settings("", "nesterov");
         let of = |change: Change| before.changed(&change).expect("it can be");
-        let trainer = |learning_rate, momentum| Trainer::Nesterov { learning_rate, momentum };
+        let trainer = |rate, momentum| Trainer::of(Rule::new(&NESTEROV).with("momentum", momentum), rate);
         assert_eq!(of(Change::Set(LearningRate, 0.0)), Settings { trainer: trainer(0.0, 0.9), ..before.clone() });
         assert_eq!(of(Change::Set(LearningRate, 0.5)), Settings { trainer: trainer(0.5, 0.9), ..before.clone() });
         assert_eq!(of(Change::Set(Momentum, 0.25)), Settings { trainer: trainer(0.01, 0.25), ..before.clone() });

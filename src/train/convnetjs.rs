@@ -15,16 +15,20 @@
 
 use super::{Schedule, Trainer};
 use crate::error::{Error, Result};
+use crate::kernels::optimizer::ADADELTA;
 use crate::net::{Recipe, ScheduleName, TrainerName};
+
+/// The trainers that ConvNetJS has; momentum is its sgd with one.
+const THERE: [&str; 7] = ["sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam"];
 
 /// The constants of a trainer with ConvNetJS's defaults for those that nobody gave.
 pub(super) fn constants(name: TrainerName, given: Recipe) -> Recipe {
-    let default = if name == TrainerName::Adadelta { 1.0 } else { 0.01 };
+    let default = if *name == ADADELTA { 1.0 } else { 0.01 };
     Recipe {
         learning_rate: given.learning_rate.or(Some(default)),
         rho: given.rho.or(Some(0.95)),
         // That of the version on npm, 0.3.0, which learns much better with it; later ones have 1e-8 here too.
-        epsilon: given.epsilon.or(Some(if name == TrainerName::Adadelta { 1e-6 } else { 1e-8 })),
+        epsilon: given.epsilon.or(Some(if *name == ADADELTA { 1e-6 } else { 1e-8 })),
         ..given
     }
 }
@@ -35,15 +39,15 @@ pub(super) fn check(trainer: &Trainer, schedule: &Schedule) -> Result<()> {
         let rule = format!("{rule} where convnetjs_exact is set");
         Err(Error::Setting { name, value: value.to_string(), rule })
     };
-    match trainer {
-        Trainer::AdamW { .. } => refuse("trainer", &"adamw", "one that ConvNetJS has"),
-        Trainer::Adadelta { learning_rate, .. } if *learning_rate != 1.0 => {
-            refuse("learning_rate", learning_rate, "1 for ConvNetJS's adadelta")
-        }
-        Trainer::Adadelta { .. } if schedule.name() != ScheduleName::Constant => {
-            refuse("schedule", &schedule.name(), "constant for ConvNetJS's adadelta")
-        }
-        _ => Ok(()),
+    let (optimizer, rate) = (trainer.kind(), trainer.learning_rate());
+    if !THERE.contains(&optimizer.name) {
+        refuse("trainer", &optimizer, "one that ConvNetJS has")
+    } else if *optimizer == ADADELTA && rate != 1.0 {
+        refuse("learning_rate", &rate, "1 for ConvNetJS's adadelta")
+    } else if *optimizer == ADADELTA && schedule.name() != ScheduleName::Constant {
+        refuse("schedule", &schedule.name(), "constant for ConvNetJS's adadelta")
+    } else {
+        Ok(())
     }
 }
 
@@ -55,6 +59,7 @@ pub(super) fn corrections(trainer: &Trainer, k: u64) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::optimizer::{ADAGRAD, MOMENTUM, Rule, WINDOWGRAD};
     use crate::net::Network;
     use crate::train::Settings;
 
@@ -90,9 +95,9 @@ mod tests {
     #[test]
     fn constants_are_those_of_convnetjs_unless_given() {
         let trainer = |name| resolve("fast-mnist", with(name)).expect("valid").trainer;
-        assert_eq!(trainer("windowgrad"), Trainer::Windowgrad { learning_rate: 0.01, rho: 0.95, epsilon: 1e-8 });
-        assert_eq!(trainer("adagrad"), Trainer::Adagrad { learning_rate: 0.01, epsilon: 1e-8 });
-        assert_eq!(trainer("momentum"), Trainer::Momentum { learning_rate: 0.01, momentum: 0.9 });
+        assert_eq!(trainer("windowgrad"), Trainer::of(Rule::new(&WINDOWGRAD).with("rho", 0.95), 0.01));
+        assert_eq!(trainer("adagrad"), Trainer::of(Rule::new(&ADAGRAD).with("epsilon", 1e-8), 0.01));
+        assert_eq!(trainer("momentum"), Trainer::of(Rule::new(&MOMENTUM), 0.01));
         let given = Recipe { learning_rate: Some(0.5), ..with("adam") };
         assert_eq!(resolve("convnetjs-mnist", given).expect("valid").trainer.learning_rate(), 0.5);
     }

@@ -4,10 +4,11 @@ use super::course::{Moment, Part};
 use super::{Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
-use crate::kernels::optimizer::{Epsilon, Rule};
+use crate::kernels::optimizer::{ADADELTA, OPTIMIZERS, Rule};
 use crate::net::{Augmentation, Layer, Network, Node, OF_SCHEDULE, OF_TRAINER, Recipe, ScheduleName, TrainerName};
 use crate::program::{Options, Source};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How long to train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,143 +37,108 @@ impl Length {
 const DEFAULT_EPOCHS: u64 = 3;
 const DEFAULT_BATCH: usize = 20;
 
-/// An update rule with all its constants.
+/// An update rule with all its constants, and the learning rate before the schedule's factor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Trainer {
-    Sgd { learning_rate: f64 },
-    Momentum { learning_rate: f64, momentum: f64 },
-    Nesterov { learning_rate: f64, momentum: f64 },
-    Adagrad { learning_rate: f64, epsilon: f64 },
-    Windowgrad { learning_rate: f64, rho: f64, epsilon: f64 },
-    Adadelta { learning_rate: f64, rho: f64, epsilon: f64 },
-    Adam { learning_rate: f64, beta1: f64, beta2: f64, epsilon: f64 },
-    AdamW { learning_rate: f64, beta1: f64, beta2: f64, epsilon: f64 },
+#[serde(into = "TrainerTable", try_from = "TrainerTable")]
+pub struct Trainer {
+    learning_rate: f64,
+    rule: Rule,
+}
+
+/// A trainer in a file.
+#[derive(Serialize, Deserialize)]
+struct TrainerTable {
+    name: String,
+    learning_rate: f64,
+    #[serde(flatten)]
+    constants: BTreeMap<String, f64>,
+}
+
+impl From<Trainer> for TrainerTable {
+    fn from(Trainer { learning_rate, rule }: Trainer) -> TrainerTable {
+        let constants = rule.constants().map(|(name, value)| (name.to_string(), value)).collect();
+        TrainerTable { name: rule.optimizer.name.to_string(), learning_rate, constants }
+    }
+}
+
+impl TryFrom<TrainerTable> for Trainer {
+    type Error = String;
+
+    fn try_from(TrainerTable { name, learning_rate, constants }: TrainerTable) -> std::result::Result<Trainer, String> {
+        let known = OPTIMIZERS.into_iter().find(|optimizer| optimizer.name == name);
+        let optimizer = known.ok_or_else(|| {
+            // As serde says it of an enum.
+            let known: Vec<String> = OPTIMIZERS.iter().map(|optimizer| format!("`{optimizer}`")).collect();
+            format!("unknown variant `{}`, expected one of {}", crate::text::cut(&name), known.join(", "))
+        })?;
+        let mut rule = Rule::new(optimizer);
+        if let Some((missing, _)) = optimizer.constants.iter().find(|(own, _)| !constants.contains_key(*own)) {
+            return Err(format!("missing field `{missing}` of {name}"));
+        }
+        match constants.into_iter().find(|(name, value)| !rule.set(name, *value)) {
+            Some((other, _)) => Err(format!("unknown field `{}` of {name}", crate::text::cut(other))),
+            None => Ok(Trainer { learning_rate, rule }),
+        }
+    }
 }
 
 impl Trainer {
-    /// The trainer of this name, with the recipe's constants where it has some.
-    fn new(name: TrainerName, recipe: &Recipe) -> Trainer {
-        let or = |value: Option<f64>, default: f64| value.unwrap_or(default);
-        // PyTorch's defaults, but for the rate of nesterov and momentum, which PyTorch leaves open.
-        let rate = |default: f64| or(recipe.learning_rate, default);
-        let momentum = or(recipe.momentum, 0.9);
-        let epsilon = |default: f64| or(recipe.epsilon, default);
-        let [beta1, beta2] = [or(recipe.beta1, 0.9), or(recipe.beta2, 0.999)];
-        match name {
-            TrainerName::Sgd => Trainer::Sgd { learning_rate: rate(0.01) },
-            TrainerName::Momentum => Trainer::Momentum { learning_rate: rate(0.01), momentum },
-            TrainerName::Nesterov => Trainer::Nesterov { learning_rate: rate(0.01), momentum },
-            TrainerName::Adagrad => Trainer::Adagrad { learning_rate: rate(0.01), epsilon: epsilon(1e-10) },
-            TrainerName::Windowgrad => {
-                let rho = or(recipe.rho, 0.99);
-                Trainer::Windowgrad { learning_rate: rate(0.01), rho, epsilon: epsilon(1e-8) }
-            }
-            TrainerName::Adadelta => {
-                let rho = or(recipe.rho, 0.95);
-                Trainer::Adadelta { learning_rate: rate(1.0), rho, epsilon: epsilon(1e-6) }
-            }
-            TrainerName::Adam => Trainer::Adam { learning_rate: rate(1e-3), beta1, beta2, epsilon: epsilon(1e-8) },
-            TrainerName::AdamW => Trainer::AdamW { learning_rate: rate(1e-3), beta1, beta2, epsilon: epsilon(1e-8) },
-        }
+    /// A rule at a learning rate.
+    pub fn of(rule: Rule, learning_rate: f64) -> Trainer {
+        Trainer { learning_rate, rule }
     }
 
-    /// As descriptions and options name it.
-    pub fn kind(&self) -> TrainerName {
-        match self {
-            Trainer::Sgd { .. } => TrainerName::Sgd,
-            Trainer::Momentum { .. } => TrainerName::Momentum,
-            Trainer::Nesterov { .. } => TrainerName::Nesterov,
-            Trainer::Adagrad { .. } => TrainerName::Adagrad,
-            Trainer::Windowgrad { .. } => TrainerName::Windowgrad,
-            Trainer::Adadelta { .. } => TrainerName::Adadelta,
-            Trainer::Adam { .. } => TrainerName::Adam,
-            Trainer::AdamW { .. } => TrainerName::AdamW,
+    /// The trainer of this name, with the recipe's constants where it has some.
+    fn new(name: TrainerName, recipe: &Recipe) -> Trainer {
+        let mut rule = Rule::new(name);
+        for (constant, value) in recipe.constants() {
+            value.map(|value| rule.set(constant, value));
         }
+        Trainer { learning_rate: recipe.learning_rate.unwrap_or(name.learning_rate), rule }
+    }
+
+    /// The optimizer, as descriptions and options name it.
+    pub fn kind(&self) -> TrainerName {
+        self.rule.optimizer
     }
 
     pub fn name(&self) -> &'static str {
-        TrainerName::ALL.iter().find(|(name, _)| *name == self.kind()).map_or("", |(_, text)| text)
+        self.rule.optimizer.name
     }
 
     pub fn learning_rate(&self) -> f64 {
-        let mut own = *self;
-        *own.learning_rate_mut()
+        self.learning_rate
     }
 
     pub(super) fn learning_rate_mut(&mut self) -> &mut f64 {
-        match self {
-            Trainer::Sgd { learning_rate }
-            | Trainer::Momentum { learning_rate, .. }
-            | Trainer::Nesterov { learning_rate, .. }
-            | Trainer::Adagrad { learning_rate, .. }
-            | Trainer::Windowgrad { learning_rate, .. }
-            | Trainer::Adadelta { learning_rate, .. }
-            | Trainer::Adam { learning_rate, .. }
-            | Trainer::AdamW { learning_rate, .. } => learning_rate,
-        }
+        &mut self.learning_rate
     }
 
-    /// Its constants beside the learning rate, by the names that descriptions and options use.
-    pub fn constants(&self) -> Vec<(&'static str, f64)> {
-        match *self {
-            Trainer::Sgd { .. } => Vec::new(),
-            Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => vec![("momentum", momentum)],
-            Trainer::Adagrad { epsilon, .. } => vec![("epsilon", epsilon)],
-            Trainer::Windowgrad { rho, epsilon, .. } | Trainer::Adadelta { rho, epsilon, .. } => {
-                vec![("rho", rho), ("epsilon", epsilon)]
-            }
-            Trainer::Adam { beta1, beta2, epsilon, .. } | Trainer::AdamW { beta1, beta2, epsilon, .. } => {
-                vec![("beta1", beta1), ("beta2", beta2), ("epsilon", epsilon)]
-            }
-        }
+    pub(super) fn rule_mut(&mut self) -> &mut Rule {
+        &mut self.rule
     }
 
     /// Enters the trainer into a recipe.
     fn record(&self, recipe: &mut Recipe) {
-        (recipe.trainer, recipe.learning_rate) = (Some(self.kind()), Some(self.learning_rate()));
-        for (name, value) in self.constants() {
-            let constant = match name {
-                "momentum" => &mut recipe.momentum,
-                "rho" => &mut recipe.rho,
-                "beta1" => &mut recipe.beta1,
-                "beta2" => &mut recipe.beta2,
-                _ => &mut recipe.epsilon,
-            };
-            *constant = Some(value);
+        (recipe.trainer, recipe.learning_rate) = (Some(self.kind()), Some(self.learning_rate));
+        for (name, value) in self.rule.constants() {
+            *recipe.constant_mut(name) = Some(value);
         }
     }
 
     /// Of momentum and nesterov.
     pub fn momentum(&self) -> Option<f64> {
-        match *self {
-            Trainer::Momentum { momentum, .. } | Trainer::Nesterov { momentum, .. } => Some(momentum),
-            _ => None,
-        }
+        self.rule.constant("momentum")
     }
 
     /// The kernel's rule.
     pub fn rule(&self) -> Rule {
-        match *self {
-            Trainer::Sgd { .. } => Rule::Sgd,
-            Trainer::Momentum { momentum, .. } => Rule::Momentum { momentum },
-            Trainer::Nesterov { momentum, .. } => Rule::Nesterov { momentum },
-            Trainer::Adagrad { epsilon, .. } => Rule::Adagrad { epsilon: Epsilon::Beside(epsilon) },
-            Trainer::Windowgrad { rho, epsilon, .. } => Rule::Windowgrad { rho, epsilon: Epsilon::Beside(epsilon) },
-            Trainer::Adadelta { rho, epsilon, .. } => Rule::Adadelta { rho, epsilon },
-            Trainer::Adam { beta1, beta2, epsilon, .. } => Rule::Adam { beta1, beta2, epsilon },
-            Trainer::AdamW { beta1, beta2, epsilon, .. } => Rule::AdamW { beta1, beta2, epsilon },
-        }
+        self.rule
     }
 
-    /// Adam's 1 - beta^t for both moments at update `t`, counted from 1; 1 for the other trainers.
+    /// 1 - beta^t of both of Adam's moments at update `t`, counted from 1; 1 for the trainers without.
     pub fn corrections(&self, t: u64) -> [f64; 2] {
-        match *self {
-            Trainer::Adam { beta1, beta2, .. } | Trainer::AdamW { beta1, beta2, .. } => {
-                [beta1, beta2].map(|beta| 1.0 - beta.powf(t as f64))
-            }
-            _ => [1.0, 1.0],
-        }
+        self.rule.corrections(t)
     }
 }
 
@@ -206,10 +172,10 @@ impl Settings {
     /// [`Error::Setting`] and [`Error::NoEffect`] for what no training can use.
     pub fn resolve(mut network: Network, given: &Recipe) -> Result<Settings> {
         let described = network.training.clone();
-        let name = given.trainer.or(described.trainer).unwrap_or(TrainerName::Adadelta);
+        let name = given.trainer.or(described.trainer).unwrap_or(&ADADELTA);
         let schedule = given.schedule.or(described.schedule).unwrap_or(ScheduleName::Constant);
         given.given().try_for_each(|(setting, _)| check_effect(setting, name, schedule))?;
-        let own_trainer = name == described.trainer.unwrap_or(TrainerName::Adadelta);
+        let own_trainer = name == described.trainer.unwrap_or(&ADADELTA);
         let own_schedule = described.schedule.is_none_or(|own| own == schedule);
         let kept = described.clone().only(|setting| {
             (own_trainer || !OF_TRAINER.contains(&setting)) && (own_schedule || !OF_SCHEDULE.contains(&setting))
@@ -339,10 +305,10 @@ impl Settings {
 
 /// Refuses the setting `name` where it is a constant of other trainers or other schedules.
 pub(super) fn check_effect(name: &'static str, trainer: TrainerName, schedule: ScheduleName) -> Result<()> {
-    let trainers = TrainerName::ALL.iter().filter(|(other, _)| other.constants().contains(&name));
+    let trainers = OPTIMIZERS.into_iter().filter(|optimizer| optimizer.has(name));
     let schedules = ScheduleName::ALL.iter().filter(|(other, _)| other.constants().contains(&name));
     let having: [Vec<&str>; 2] =
-        [trainers.map(|(_, text)| *text).collect(), schedules.map(|(_, text)| *text).collect()];
+        [trainers.map(|optimizer| optimizer.name).collect(), schedules.map(|(_, text)| *text).collect()];
     for ((of, chosen), having) in
         [("trainer", trainer.to_string()), ("schedule", schedule.to_string())].into_iter().zip(having)
     {
@@ -359,6 +325,7 @@ pub(super) fn check_effect(name: &'static str, trainer: TrainerName, schedule: S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::optimizer::{ADAM, MOMENTUM};
 
     fn resolve(given: Recipe) -> Result<Settings> {
         Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &given)
@@ -367,17 +334,17 @@ mod tests {
     #[test]
     fn the_default_preset_trains_as_convnetjs_does() {
         let settings = resolve(Recipe::default()).expect("the preset's own settings are valid");
-        assert_eq!(settings.trainer, Trainer::Adadelta { learning_rate: 1.0, rho: 0.95, epsilon: 1e-6 });
+        assert_eq!(settings.trainer, Trainer::of(Rule::new(&ADADELTA), 1.0));
         assert_eq!((settings.batch_size, settings.l2_decay, settings.l1_decay), (20, 5e-5, 0.0));
     }
 
     #[test]
     fn another_trainer_takes_its_own_constants_and_keeps_the_rest() {
-        let settings = resolve(Recipe { trainer: Some(TrainerName::Adam), ..Recipe::default() });
+        let settings = resolve(Recipe { trainer: Some(&ADAM), ..Recipe::default() });
         let settings = settings.expect("valid");
-        assert_eq!(settings.trainer, Trainer::Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+        assert_eq!(settings.trainer, Trainer::of(Rule::new(&ADAM), 1e-3));
         assert_eq!(settings.l2_decay, 5e-5);
-        assert_eq!(settings.network.training.trainer, Some(TrainerName::Adam));
+        assert_eq!(settings.network.training.trainer, Some(&ADAM));
     }
 
     #[test]
@@ -395,7 +362,7 @@ mod tests {
         for (part, value) in [(-0.1, "-0.1"), (1.0, "1"), (0.999_999_99, "0.99999999"), (f64::NAN, "NaN")] {
             refused(Recipe { ema: Some(part), ..none() }, "ema", value);
             refused(Recipe { rho: Some(part), ..none() }, "rho", value);
-            let trainer = Some(TrainerName::Momentum);
+            let trainer = Some(&MOMENTUM);
             refused(Recipe { trainer, momentum: Some(part), ..none() }, "momentum", value);
         }
         refused(Recipe { l1_decay: Some(1e39), ..none() }, "l1_decay", "1e39");
@@ -413,14 +380,14 @@ mod tests {
             let [momentum, rho, epsilon] = ["momentum", "rho", "epsilon"].map(is);
             Recipe { momentum, rho, epsilon, beta1: is("beta1"), beta2: is("beta2"), ..Recipe::default() }
         };
-        for (name, text) in TrainerName::ALL {
+        for name in OPTIMIZERS {
+            let text = name.name;
             for constant in ["momentum", "rho", "epsilon", "beta1", "beta2"] {
                 let resolved = resolve(Recipe { trainer: Some(name), ..given(constant, 0.25) });
-                let own = Trainer::new(name, &Recipe::default()).constants().iter().any(|(own, _)| *own == constant);
-                assert_eq!(name.constants().contains(&constant), own, "{text} {constant}");
+                let own = name.has(constant);
                 match resolved {
                     Ok(settings) => {
-                        assert!(settings.trainer.constants().contains(&(constant, 0.25)), "{text} {constant}");
+                        assert!(settings.trainer.rule().constant(constant) == Some(0.25), "{text} {constant}");
                         // And a run folder's description brings it back.
                         let network = Network::from_toml(&settings.network.to_toml(), "recorded").expect("valid");
                         let again = Settings::resolve(network, &Recipe::default()).expect("valid");
@@ -456,7 +423,7 @@ mod tests {
 
     #[test]
     fn adams_corrections_count_updates_from_one() {
-        let adam = Trainer::Adam { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+        let adam = Trainer::of(Rule::new(&ADAM), 1e-3);
         let [c1, c2] = adam.corrections(1);
         assert!((c1 - 0.1).abs() < 1e-7 && (c2 - 0.001).abs() < 1e-9);
         assert!((adam.corrections(2)[0] - 0.19).abs() < 1e-7);

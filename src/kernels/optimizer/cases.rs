@@ -1,6 +1,6 @@
 //! Cases of the optimisers.
 
-use super::{BLOCK, Buffers, Epsilon, Rule, update};
+use super::{ADADELTA, ADAGRAD, ADAM, ADAMW, BLOCK, Buffers, OPTIMIZERS, Rule, SGD, WINDOWGRAD, update};
 use crate::kernels::Case;
 use crate::kernels::batch::Header;
 use crate::kernels::case::{CaseBuilder, Tolerance, also_split};
@@ -19,51 +19,47 @@ struct Setup {
     fresh: bool,
 }
 
-const RULES: [Rule; 8] = [
-    Rule::Sgd,
-    Rule::Momentum { momentum: 0.9 },
-    Rule::Nesterov { momentum: 0.9 },
-    Rule::Adagrad { epsilon: Epsilon::Beside(1e-10) },
-    Rule::Windowgrad { rho: 0.99, epsilon: Epsilon::Beside(1e-8) },
-    Rule::Adadelta { rho: 0.95, epsilon: 1e-8 },
-    Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-    Rule::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-];
-
 /// ConvNetJS's, with epsilons that tell one place from the other; the other rules are the same there but for L1 decay and
 /// the header's corrections.
-const EXACT: [Rule; 4] = [
-    Rule::Sgd,
-    Rule::Adagrad { epsilon: Epsilon::Within(0.01) },
-    Rule::Windowgrad { rho: 0.95, epsilon: Epsilon::Within(0.01) },
-    Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-];
+fn exact() -> [Rule; 4] {
+    let in_root = |optimizer| Rule::new(optimizer).with("epsilon", 0.01).as_convnetjs();
+    [Rule::new(&SGD), in_root(&ADAGRAD), in_root(&WINDOWGRAD).with("rho", 0.95), Rule::new(&ADAM)]
+}
 
 /// Epsilons that count: at the first step nothing else is in a numerator, or beside a root.
-const FRESH: [Rule; 7] = [
-    Rule::Adagrad { epsilon: Epsilon::Beside(0.01) },
-    Rule::Adagrad { epsilon: Epsilon::Within(0.001) },
-    Rule::Windowgrad { rho: 0.9, epsilon: Epsilon::Beside(0.01) },
-    Rule::Windowgrad { rho: 0.9, epsilon: Epsilon::Within(0.001) },
-    Rule::Adadelta { rho: 0.9, epsilon: 0.001 },
-    Rule::Adam { beta1: 0.8, beta2: 0.999, epsilon: 0.01 },
-    Rule::AdamW { beta1: 0.8, beta2: 0.999, epsilon: 0.01 },
-];
+fn fresh() -> [Rule; 7] {
+    let rule = |optimizer, epsilon| Rule::new(optimizer).with("epsilon", epsilon);
+    let (rho, betas) = (|rule: Rule| rule.with("rho", 0.9), |rule: Rule| rule.with("beta1", 0.8));
+    [
+        rule(&ADAGRAD, 0.01),
+        rule(&ADAGRAD, 0.001).as_convnetjs(),
+        rho(rule(&WINDOWGRAD, 0.01)),
+        rho(rule(&WINDOWGRAD, 0.001)).as_convnetjs(),
+        rho(rule(&ADADELTA, 0.001)),
+        betas(rule(&ADAM, 0.01)),
+        betas(rule(&ADAMW, 0.01)),
+    ]
+}
 
 pub fn cases() -> Vec<Case> {
+    // With an epsilon of Adadelta's that leaves more to the other terms.
+    let rules = OPTIMIZERS.map(|optimizer| match optimizer.name {
+        "adadelta" => Rule::new(optimizer).with("epsilon", 1e-8),
+        _ => Rule::new(optimizer),
+    });
     let mut setups = Vec::new();
     let mut add = |rules: &[Rule], setup: Setup| setups.extend(rules.iter().map(|rule| Setup { rule: *rule, ..setup }));
-    let plain = Setup { rule: Rule::Sgd, blocks: 1, scaled: false, zero_is_negative: false, fresh: false };
+    let plain = Setup { rule: Rule::new(&SGD), blocks: 1, scaled: false, zero_is_negative: false, fresh: false };
     for (blocks, scaled) in [(1, false), (2, false), (3, true), (67, false), (67, true)] {
-        add(&RULES, Setup { blocks, scaled, ..plain });
+        add(&rules, Setup { blocks, scaled, ..plain });
     }
     // More than the first row of a texture has, and with state more than the second.
-    add(&RULES, Setup { blocks: 32_768 / BLOCK + 1, ..plain });
+    add(&rules, Setup { blocks: 32_768 / BLOCK + 1, ..plain });
     for (blocks, scaled) in [(1, false), (67, true)] {
-        add(&EXACT, Setup { blocks, scaled, zero_is_negative: true, ..plain });
+        add(&exact(), Setup { blocks, scaled, zero_is_negative: true, ..plain });
     }
-    add(&RULES, Setup { blocks: 2, zero_is_negative: true, ..plain });
-    add(&FRESH, Setup { blocks: 2, fresh: true, ..plain });
+    add(&rules, Setup { blocks: 2, zero_is_negative: true, ..plain });
+    add(&fresh(), Setup { blocks: 2, fresh: true, ..plain });
     also_split(setups.into_iter().map(case).collect(), &["count=4288"])
 }
 
