@@ -209,7 +209,12 @@ fn feature_maps(network: &Network) -> Option<usize> {
 
 fn each_pixel_by_itself(layer: &Layer) -> bool {
     use Layer::*;
-    matches!(layer, Relu | LeakyRelu { .. } | Sigmoid | Tanh | Maxout { .. } | Lrn { .. } | BatchNorm { .. })
+    // Every layer by name, so that a new one is judged here too.
+    match layer {
+        Relu | LeakyRelu { .. } | Sigmoid | Tanh | Maxout { .. } | Lrn { .. } | BatchNorm { .. } => true,
+        Input { .. } | Conv { .. } | MaxPool { .. } | AvgPool { .. } | GlobalAvgPool | Fc { .. } => false,
+        Residual { .. } | Dropout { .. } | Softmax { .. } | Hinge | Mse { .. } => false,
+    }
 }
 
 /// `maps` and `gradient` are `[h,w,c]`.
