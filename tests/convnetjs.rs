@@ -195,7 +195,7 @@ fn presets_survive_their_snapshots_to_the_bit() {
 }
 
 fn write_snapshot(path: &std::path::Path, model: &Model) {
-    std::fs::write(path, (CONVNETJS.to_bytes)(&model).expect("bytes")).expect("a write");
+    std::fs::write(path, (CONVNETJS.to_bytes)(model).expect("bytes")).expect("a write");
 }
 
 #[test]

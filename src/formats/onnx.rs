@@ -44,7 +44,7 @@ const PROBABILITIES: &str = "probabilities";
 /// The bytes of a model's ONNX file; the same model gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Model`](crate::Error::Model) that names the tensor which is not finite.
+/// [`Error::Model`] that names the tensor which is not finite.
 ///
 /// # Panics
 /// When the parameters are not those of the network.

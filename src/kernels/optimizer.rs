@@ -46,7 +46,7 @@ pub struct Params {
 }
 
 /// A way to turn a gradient into an update, and all that is known of it: adding one takes a row of [`OPTIMIZERS`], its
-/// [`Step`] and its case in the shader.
+/// `Step` and its case in the shader.
 pub struct Optimizer {
     /// As descriptions and options name it.
     pub name: &'static str,
