@@ -126,8 +126,10 @@ fn what_is_wrong_with_a_picture_is_said_in_plain_words() {
     // With one component the factors change nothing, so the file stays valid.
     let mut jpeg = files(&golden())["grey.jpg"].clone();
     let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
-    jpeg[frame + 11] = 0x31;
-    assert!(message(&jpeg).contains("is a picture of a kind that is not read: a JPEG with a sampling factor of 3"));
+    for factors in [0x13, 0x31] {
+        jpeg[frame + 11] = factors;
+        assert!(message(&jpeg).contains("is a picture of a kind that is not read: a JPEG with a sampling factor of 3"));
+    }
     jpeg[frame + 4] = 12;
     assert!(message(&jpeg).contains("not read: a JPEG with more or fewer than 8 bits a sample"));
 }

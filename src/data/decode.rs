@@ -208,6 +208,7 @@ fn jpeg(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
     let coding = jpeg::check(bytes).map_err(|flaw| match flaw {
         Flaw::Truncated => Refusal::Truncated,
         Flaw::Damaged(what) => Refusal::Damaged(what.into()),
+        Flaw::Unsupported(what) => Refusal::Unsupported(what.into()),
     })?;
     match coding {
         Coding::Usual => {

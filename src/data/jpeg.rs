@@ -8,6 +8,8 @@ pub(super) enum Flaw {
     /// The file ends before its end marker.
     Truncated,
     Damaged(&'static str),
+    /// It may be whole, and no decoder here reads it.
+    Unsupported(&'static str),
 }
 
 /// How a JPEG is put together, for the choice of a decoder.
@@ -185,6 +187,9 @@ impl Frame {
             let [h, v] = sampling(*factors);
             if !(1..=4).contains(&h) || !(1..=4).contains(&v) {
                 return damaged("its frame header is wrong");
+            }
+            if h == 3 || v == 3 {
+                return Err(Flaw::Unsupported("a JPEG with a sampling factor of 3"));
             }
             most = [most[0].max(h), most[1].max(v)];
         }
