@@ -233,7 +233,7 @@ impl Field {
             && let Some(other) = kinds.clone().find(|kind| *kind != resolved[0].1.trainer.kind())
         {
             return Err(Error::Settings(format!(
-                "one learning rate cannot be that of {} and of {other}; give each trainer its own, as in sgd:0.1,adam:0.001",
+                "one learning rate cannot be that of {} and of {other}; give each of the trainers its own, as in sgd:0.1,adam:0.001",
                 resolved[0].1.trainer.kind()
             )));
         }

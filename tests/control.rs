@@ -440,6 +440,8 @@ fn what_cannot_be_is_refused_and_the_run_goes_on_with_the_same_bits() {
             message.contains("batch size 65535 does not fit") && message.contains("largest batch size"),
             "{message}"
         );
+        // The page shows these messages, and has no options.
+        assert!(script.refused.iter().all(|(_, why, _)| !why.contains("--")), "{:?}", script.refused);
         assert!(script.changed.is_empty() && outcome.state.changes.is_empty());
         assert_eq!(script.states.len(), plain.states.len(), "a refusal wrote a checkpoint");
     }
@@ -448,11 +450,15 @@ fn what_cannot_be_is_refused_and_the_run_goes_on_with_the_same_bits() {
 #[test]
 fn a_batch_is_no_larger_than_the_training_set() {
     let settings = resolved(NET, &overrides("adam", Length::Steps(4)));
-    let changes = [Change::Set(BatchSize, 1000.0), Change::Set(BatchSize, 200.0)];
+    // The tenth that validates is not trained on.
+    let most = split(&data().train).train.len();
+    assert!(most < EXAMPLES);
+    let changes = [most + 1, most].map(|size| Change::Set(BatchSize, size as f64));
     let mut script = Script::changes(&changes.map(|change| (2, change)));
     run_on(&Device::Cpu, &settings, None, &mut script).expect("it trains");
     let message = &script.refused.iter().map(|(_, why, _)| why.as_str()).collect::<Vec<_>>()[..];
-    assert!(matches!(message, [one] if one.contains("batch size 1000 is more than the training set's")), "{message:?}");
+    let wanted = format!("batch size {} is more than the training set's {most} examples", most + 1);
+    assert!(matches!(message, [one] if one.contains(&wanted)), "{message:?}");
     assert_eq!(script.changed.len(), 1);
 }
 

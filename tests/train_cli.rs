@@ -947,6 +947,30 @@ fn a_changed_config_is_refused() {
 }
 
 #[test]
+fn what_a_config_says_in_other_words_or_of_patience_may_be_edited() {
+    let place = Place::with_data(TRAIN, TEST);
+    let still =
+        ["--trainer", "sgd", "--learning-rate", "1e-30", "--l2-decay", "0", "--epochs", "10", "--patience", "2"];
+    let run = document(&mut place.train("run", &still));
+    assert_eq!(run["steps"], 36, "{run}");
+    let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
+    let edited = |old: &str, new: &str| {
+        assert!(config.contains(old), "{config}");
+        fs::write(place.path("run/config.toml"), config.replacen(old, new, 1)).expect("a changed config");
+        place.resume("run", &[])
+    };
+    edited("\nl2_decay = 0.0\n", "\nl2_decay = 0\n").assert().success();
+    edited("\nbatch_size = 20\n", "\nbatch_size = 20\nconvnetjs_exact = false\n").assert().success();
+    assert_fails_with(
+        &mut edited("\npatience = 2\n", "\npatience = \"two\"\n"),
+        &["patience must be a whole number", "two"],
+    );
+    assert_fails_with(&mut edited("\npatience = 2\n", "\npatience = 0\n"), &["patience must be a whole number", "0"]);
+    // More of it, and the run goes on until that is used up.
+    assert_eq!(document(&mut edited("\npatience = 2\n", "\npatience = 4\n"))["steps"], 60);
+}
+
+#[test]
 fn keys_and_types_that_a_config_does_not_have_are_named() {
     let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "2"]).assert().success();

@@ -1,10 +1,11 @@
 //! Writes small valid files into `corpus/TARGET/`, from which the fuzz targets go on.
 
 use flate2::{Compression, write::GzEncoder};
+use glassnet::data::HeldOut;
 use glassnet::exec::Device;
 use glassnet::formats::{Checkpoint, Model};
-use glassnet::net::{Network, PRESETS};
-use glassnet::train::{Overrides, RunConfig, Settings};
+use glassnet::net::{Network, PRESETS, Recipe};
+use glassnet::train::{RunConfig, Settings};
 use glassnet_fuzz::SMALL;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageEncoder, ImageFormat, RgbaImage};
@@ -195,25 +196,20 @@ fn pictures() -> Result<()> {
 fn runs() -> Result<()> {
     for (name, recipe) in [("plain", ""), ("adam", "[training]\ntrainer = \"adam\"\nschedule = \"cosine\"\n")] {
         let settings =
-            Settings::resolve(Network::from_toml(&format!("{SMALL}{recipe}"), "small")?, &Overrides::default())?;
+            Settings::resolve(Network::from_toml(&format!("{SMALL}{recipe}"), "small")?, &Recipe::default())?;
         let config = RunConfig {
             version: "0.1.0".to_string(),
             dataset: "mnist".to_string(),
             data_dir: Some("data".into()),
             images: None,
             division: None,
+            validation: HeldOut::ByClass,
             data_sha256: "0".repeat(64),
             seed: settings.seed,
-            batch_size: settings.batch_size,
-            l1_decay: settings.l1_decay,
-            l2_decay: settings.l2_decay,
-            clip_norm: settings.clip_norm,
-            patience: settings.patience,
-            ema: settings.ema,
-            convnetjs_exact: settings.convnetjs_exact,
             test_crops: settings.test_crops,
             stats_every: settings.stats_every,
             checkpoint_every: settings.checkpoint_every,
+            training: settings.training(),
             network: settings.network.to_toml(),
             length: settings.length,
             trainer: settings.trainer,

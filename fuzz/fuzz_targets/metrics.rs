@@ -2,8 +2,8 @@
 #![no_main]
 
 use glassnet::data::Provenance;
-use glassnet::net::Network;
-use glassnet::train::{Overrides, RunFolder, Settings, State, Windows};
+use glassnet::net::{Network, Recipe};
+use glassnet::train::{RunFolder, Settings, State, Windows};
 use glassnet_fuzz::{SMALL, Scratch};
 use libfuzzer_sys::fuzz_target;
 use std::sync::{LazyLock, Mutex};
@@ -21,7 +21,7 @@ static RUN: LazyLock<Run> = LazyLock::new(|| {
     let mut folder = RunFolder::open(scratch.folder()).expect("a run folder");
     let network = Network::from_toml(SMALL, "small").expect("a legal network");
     let parameters = network.initial_parameters(1);
-    let settings = Settings::resolve(network, &Overrides::default()).expect("usable settings");
+    let settings = Settings::resolve(network, &Recipe::default()).expect("usable settings");
     let data = Provenance { dataset: "mnist".to_string(), classes: Vec::new(), image: [3, 3, 1] };
     let (optimizer, average, windows) = (Vec::new(), Vec::new(), Windows::default());
     let state = State { step: 5, parameters, optimizer, average, windows, best: None, changes: Vec::new(), train_seconds: 1.0 };

@@ -94,7 +94,7 @@ pub(super) async fn device(args: &CheckArgs) -> Result<Device> {
 }
 
 async fn check(args: &CheckArgs) -> Result<Report> {
-    let cases = chosen_cases(args.filter.as_deref())?;
+    let cases = chosen_cases(args.filter.as_deref(), matches!(args.device, Checked::Cpu))?;
     let device = device(args).await?;
     note(format_args!("checking {} cases on {}", cases.len(), device.info()));
     let mut progress = Progress::new(cases.len() as u64, "cases");
@@ -109,7 +109,7 @@ async fn check(args: &CheckArgs) -> Result<Report> {
     Ok(Report { device: device.info(), passed: failures.is_empty(), cases, failed: failures.len(), kernels, failures })
 }
 
-fn chosen_cases(filter: Option<&str>) -> Result<Vec<Case>> {
+fn chosen_cases(filter: Option<&str>, on_host: bool) -> Result<Vec<Case>> {
     let all = kernels::cases();
     let Some(filter) = filter else { return Ok(all) };
     let mut cases = Vec::new();
@@ -118,7 +118,13 @@ fn chosen_cases(filter: Option<&str>) -> Result<Vec<Case>> {
             cases.push(case);
             continue;
         }
-        // A variant by its name alone.
+        // A variant by its name alone; the processor has none.
+        if on_host {
+            if case.op.variants().any(|variant| variant.name.contains(filter)) {
+                cases.push(case);
+            }
+            continue;
+        }
         for variant in case.op.variants().filter(|variant| variant.name.contains(filter)) {
             let op = Op { variant: Some(variant), ..case.op.clone() };
             cases.push(Case { op, ..case.clone() });
@@ -127,7 +133,7 @@ fn chosen_cases(filter: Option<&str>) -> Result<Vec<Case>> {
     if cases.is_empty() {
         let names: Vec<&str> = kernels::operations().map(|operation| operation.name).collect();
         return Err(Error::Settings(format!(
-            "no case's name contains {filter:?}; they begin with the operation's name, one of {}",
+            "no case's name contains {filter:?}; they begin with the operation's name, one of {}, and no kernel's name does",
             names.join(", ")
         )));
     }

@@ -59,6 +59,10 @@ fn trainer(text: &str) -> Result<TrainerChoice> {
 
 impl CompareArgs {
     fn field(&self) -> Result<Field> {
+        if self.given.checkpoint_every.is_some() {
+            let why = "--checkpoint-every has no effect: a comparison writes no checkpoints; leave it out";
+            return Err(Error::Settings(why.into()));
+        }
         let networks = if self.presets.is_empty() {
             vec![options::network_for(&self.network, &self.data)?]
         } else {

@@ -64,9 +64,9 @@ pub fn told(error: &Error) -> String {
     match error {
         Error::DataFolder(_) => told + " with --data-dir",
         Error::NotObtained { why, built_in } => format!(
-            "{why}; name the folder that has the data with --data-dir, or take what is built in with --dataset {built_in}"
+            "{why}; or name the folder that has the data with --data-dir; or take --dataset {built_in}, which is built in"
         ),
-        Error::Unreadable(_) => told + ", or go on without with --skip-unreadable",
+        Error::Unreadable(_) => told + ", or leave it out with --skip-unreadable",
         Error::Exists { .. } => told + ", or --force to replace it",
         Error::HoldsRun { path, file } => {
             let path = glassnet::text::path(path);

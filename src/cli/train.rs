@@ -237,6 +237,8 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     args.refuse_with_resume()?;
     let mut folder = RunFolder::open(path)?;
     let mut config = folder.read_config()?;
+    // By the name of its option, before it stands in the config.
+    args.given.check()?;
     config.length = Length::of(&args.given).unwrap_or(config.length);
     let settings = config.settings()?;
     let (data, dataset, changed) = resumed_data(&args.data, path, &config, &settings, output)?;

@@ -4,8 +4,9 @@
 //! so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as NaN, so that an element
 //! nobody wrote shows, and inputs lie between words that spoil what is computed from them, so that a stray read shows.
 //!
-//! A GPU runs each case by every variant that takes it, and as often as there are ways to compile that: with bounds checks, which clamp a stray index to
-//! the guard behind an input, and without, as in training; from buffers, and from textures where the variant can.
+//! A GPU runs each case by every variant that takes it, and as often as there are ways to compile that: with bounds checks,
+//! which clamp a stray index to the guard behind an input, and without, as in training; from buffers, and from textures
+//! where the variant can.
 
 use super::Device;
 use super::gpu::{Gpu, Reads, RuntimeChecks};

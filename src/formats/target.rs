@@ -42,8 +42,9 @@ impl Target {
     /// Refuses what could not be written, before anything is computed for it. `force` lets an existing file be replaced.
     ///
     /// # Errors
-    /// [`Error::Exists`] where there is a file already and no `force`, [`Error::Settings`] where the path names a folder, and where the
-    /// folder that it lies in is missing, and, `force` or not, for a run folder's own file; [`Error::Io`] where that folder cannot be written to.
+    /// [`Error::Exists`] where there is a file already and no `force`, [`Error::Settings`] where the path names a folder, and
+    /// where the folder that it lies in is missing, and, `force` or not, for a run folder's own file; [`Error::Io`] where
+    /// that folder cannot be written to.
     pub fn new(path: &Path, force: bool) -> Result<Target> {
         let target = Target { path: path.to_path_buf(), force, inputs: Vec::new() };
         match target.place()? {

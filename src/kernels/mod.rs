@@ -1,8 +1,8 @@
 //! The operations: one file a family, with its [`Operation`] statics, `Params`, typed builders, reference functions, fast
 //! functions, the variants that a GPU has, and cases.
 //!
-//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem; `shaders/prelude/` has what several shaders begin with. [`operations`] lists them all, [`cases`] every case that
-//! `cargo test` and `glassnet check` run.
+//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem; `shaders/prelude/` has what several shaders begin with.
+//! [`operations`] lists them all, [`cases`] every case that `cargo test` and `glassnet check` run.
 
 /// The text of a shader: preludes and the file itself, which follow one another.
 macro_rules! shader {

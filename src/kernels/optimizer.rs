@@ -2,8 +2,8 @@
 //!
 //! The effective gradient is scale*g + l2*w + l1*sign(w), and the learning rate lr*r, with (l1, l2, r) given for each block
 //! of 64 parameters: tensors start on block borders, so weights decay and biases do not, and layers may learn at rates of
-//! their own. sign(0) is 0, or -1 as in ConvNetJS. The scale clips the gradient's norm (`clip`). Parameters and state are read from one buffer and written to
-//! another; the program swaps them at the step's end.
+//! their own. sign(0) is 0, or -1 as in ConvNetJS. The scale clips the gradient's norm (`clip`). Parameters and state are
+//! read from one buffer and written to another; the program swaps them at the step's end.
 
 use super::batch::Header;
 use super::op::word;

@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
 
     /// Refuses a batch larger than the training set: a step that long could not be stopped for minutes.
     fn check_length(&self, settings: &Settings) -> Result<()> {
-        let (size, most) = (settings.batch_size, self.dataset.train.len());
+        let (size, most) = (settings.batch_size, self.course.examples());
         if size > most.max(self.settings.batch_size) {
             return Err(Error::Settings(format!("batch size {size} is more than the training set's {most} examples")));
         }

@@ -36,7 +36,7 @@ pub(super) fn constants(name: TrainerName, given: Recipe) -> Recipe {
 /// Refuses what ConvNetJS's trainers would not heed.
 pub(super) fn check(trainer: &Trainer, schedule: &Schedule) -> Result<()> {
     let refuse = |name, value: &dyn ToString, rule: &str| {
-        let rule = format!("{rule} where convnetjs_exact is set");
+        let rule = format!("{rule} where the run computes exactly as ConvNetJS does");
         Err(Error::Setting { name, value: value.to_string(), rule })
     };
     let (optimizer, rate) = (trainer.kind(), trainer.learning_rate());
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn what_convnetjs_does_not_have_is_refused() {
         let message = |given| resolve("convnetjs-mnist", given).expect_err("refused").to_string();
-        let exact = "where convnetjs_exact is set, got";
+        let exact = "where the run computes exactly as ConvNetJS does, got";
         assert_eq!(message(with("adamw")), format!("trainer must be one that ConvNetJS has {exact} adamw"));
         let rate = Recipe { learning_rate: Some(0.5), ..Recipe::default() };
         assert_eq!(message(rate), format!("learning rate must be 1 for ConvNetJS's adadelta {exact} 0.5"));

@@ -44,6 +44,11 @@ impl Course {
         Course { sampler, length: settings.length, began: 0 }
     }
 
+    /// How many examples it trains on, those held out left aside.
+    pub fn examples(&self) -> usize {
+        self.sampler.examples()
+    }
+
     /// Of a run that began with `settings` and was then changed, in this order; also the settings that it has come to.
     ///
     /// # Errors

@@ -100,7 +100,14 @@ impl RunConfig {
     /// [`Error::Settings`] where they are not those that the network's `[training]` table records: an edit of one without the
     /// other would train on with another rule from a state that is not its own.
     pub fn settings(&self) -> Result<Settings> {
-        let network = Network::from_toml(&self.network, "the network in config.toml")?;
+        let mut network = Network::from_toml(&self.network, "the network in config.toml")?;
+        // Patience changes no bit of what a run does until it ends, so it may be edited.
+        network.training.patience = match self.training.get("patience") {
+            None => None,
+            Some(value) => Some(value.as_integer().and_then(|epochs| u64::try_from(epochs).ok()).ok_or_else(|| {
+                Error::Settings(format!("config.toml: patience must be a whole number of at least 1, got {value}"))
+            })?),
+        };
         let given = Recipe {
             seed: Some(self.seed),
             test_crops: Some(self.test_crops),
@@ -111,9 +118,10 @@ impl RunConfig {
         let in_config = |error: Error| Error::Settings(format!("config.toml: {}", error.phrased(str::to_string)));
         let settings = Settings::resolve(network.clone(), &given).map_err(in_config)?;
         let recorded = settings.training();
-        let others = self.training.keys().chain(recorded.keys());
+        let others = self.training.keys().chain(recorded.keys()).filter(|key| *key != "patience");
         let same = [("trainer", self.trainer == settings.trainer), ("schedule", self.schedule == settings.schedule)];
-        let same = same.into_iter().chain(others.map(|key| (&key[..], self.training.get(key) == recorded.get(key))));
+        let same =
+            same.into_iter().chain(others.map(|key| (&key[..], is_same(self.training.get(key), recorded.get(key)))));
         if let Some((key, _)) = same.into_iter().find(|(_, same)| !same) {
             return Err(Error::Settings(format!(
                 "config.toml was changed: its {key} is not what its network was trained with; put it back, or start a new run \
@@ -121,6 +129,16 @@ impl RunConfig {
             )));
         }
         Ok(Settings { network, ..settings })
+    }
+}
+
+/// Whether two values of a key say the same: 1 is 1.0, and what is off need not be said.
+fn is_same(one: Option<&toml::Value>, other: Option<&toml::Value>) -> bool {
+    let number = |value: &toml::Value| value.as_float().or(value.as_integer().map(|whole| whole as f64));
+    match (one, other) {
+        (Some(one), Some(other)) => one == other || number(one).is_some_and(|value| number(other) == Some(value)),
+        (Some(only), None) | (None, Some(only)) => only.as_bool() == Some(false),
+        (None, None) => true,
     }
 }
 
@@ -433,9 +451,18 @@ impl RunFolder {
             1 => "metrics.damaged.jsonl".to_string(),
             _ => format!("metrics.damaged-{number}.jsonl"),
         };
-        let free = (1..).map(name).find(|name| !self.path().join(name).exists()).unwrap_or_default();
-        fs::copy(path, self.path().join(&free)).map_err(Error::io("copy", path))?;
-        Ok(format!("; {free} is the file as it was"))
+        let bytes = reading::regular(path, rows::MOST_ROWS).map_err(Error::io("read", path))?;
+        for name in (1..).map(name) {
+            let copy = self.path().join(&name);
+            // Fails where anything has the name, a link that leads nowhere too.
+            match OpenOptions::new().write(true).create_new(true).open(&copy) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(Error::io("write", &copy)(error)),
+                Ok(mut file) => file.write_all(&bytes).map_err(Error::io("write", &copy))?,
+            }
+            return Ok(format!("; {name} is the file as it was"));
+        }
+        Ok(String::new())
     }
 
     fn open_metrics(&mut self) -> Result<()> {

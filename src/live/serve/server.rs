@@ -210,7 +210,7 @@ enum Control {
     Resume,
     Step,
     /// All or none, in their order.
-    Set(BTreeMap<Changeable, f64>),
+    Set(BTreeMap<Changeable, Option<f64>>),
     Show {
         split: Part,
         index: usize,
@@ -241,7 +241,8 @@ async fn control(State(shared): State<Shared>, request: Request) -> Response {
         Control::Step => board.step(),
         Control::Show { split, index } => board.show(ShownMessage { split, index }),
         Control::Set(settings) => {
-            set(board, settings.into_iter().map(|(setting, value)| Change::Set(setting, value)).collect()).await
+            set(board, settings.into_iter().filter_map(|(setting, value)| Some(Change::Set(setting, value?))).collect())
+                .await
         }
         Control::Restart { network } => match board.restart(&network) {
             Ok(answer) => answered(answer).await,
