@@ -464,7 +464,7 @@ mod tests {
         assert!(refusal(field(&[], &(0..49).collect::<Vec<_>>())).contains("49 runs are more than 48"));
         let mut mixed = field(&["sgd", "adam"], &[1]);
         mixed.given.learning_rate = Some(0.1);
-        assert!(refusal(mixed).contains("give each trainer its own"));
+        assert!(refusal(mixed).contains("give each of the trainers its own"));
     }
 
     #[test]

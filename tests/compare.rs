@@ -195,7 +195,7 @@ fn what_cannot_be_compared_leaves_nothing_behind() {
     place.refuses(&["--steps", "0"], &["--steps must be a whole number >= 1, got 0"]);
     place.refuses(&["--every", "0"], &["--stats-every must be a whole number >= 1, got 0"]);
     place.refuses(&["--trainers", "sgd:-1"], &["--learning-rate must be a number from 1.2e-38 to 3.4e38, got -1"]);
-    place.refuses(&["--trainers", "sgd,adam", "--learning-rate", "0.1"], &["give each trainer its own"]);
+    place.refuses(&["--trainers", "sgd,adam", "--learning-rate", "0.1"], &["give each of the trainers its own"]);
     place.refuses(&["--trainers", "sgd,adam", "--epsilon", "0.1"], &["--epsilon has no effect on the trainer sgd"]);
     place.refuses(&["--trainers", "adam,adadelta", "--epsilon", "0"], &["--epsilon must be a number from", "got 0"]);
     place.refuses(&["--presets", "convnetjs-mnist,convnetjs-cifar10"], &["convnetjs-cifar10", "channels"]);

@@ -251,6 +251,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
     let changes = state.as_ref().map_or(&[][..], |state| &state.changes);
     let (course, now) = Course::replay(dataset.split().train, &settings, changes)?;
     let step = state.as_ref().map_or(0, |s| s.step);
+    let best = state.as_ref().and_then(|state| state.best);
     // The summary is the last thing that a run writes; an older one is of an earlier, shorter run in this folder.
     let ended = step == course.end_after(step)?;
     let summary = match folder.read_summary() {
@@ -262,7 +263,7 @@ fn resumed(args: &TrainArgs, path: &Path, output: Output) -> Result<Option<Ready
         summary => summary?,
     };
     if let Some(summary) = summary.filter(|summary| summary.steps == step)
-        && (ended || summary.stopped_early)
+        && (ended || summary.stopped_early && settings.stops_early(course.sampler.epoch_at(step), best))
     {
         match summary.stopped_early {
             false => note("this run has come to its end; --epochs or --steps with a larger number lets it go on"),

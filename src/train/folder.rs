@@ -370,7 +370,9 @@ impl RunFolder {
         let foreign = |what: &str| {
             Error::Model(format!("{}: {what} is not that of config.toml; one of the two was changed", path.display()))
         };
-        if checkpoint.model.network != settings.network {
+        let mut network = checkpoint.model.network;
+        network.training.patience = settings.network.training.patience;
+        if network != settings.network {
             return Err(foreign("the network or the way it is trained"));
         }
         if checkpoint.seed != settings.seed {

@@ -218,11 +218,9 @@ impl Run<'_> {
         Ok(Error::Interrupted)
     }
 
-    /// Whether so many epochs have gone by without a lower validation loss that the run ends here.
     fn stops_early(&self, done: u64) -> bool {
         let epochs = self.course.sampler.epoch_at(done);
-        let waited = self.best.map(|best| epochs.saturating_sub(best.epoch));
-        self.settings.network.training.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
+        self.settings.stops_early(epochs, self.best)
     }
 
     /// Queues training step `step`, with a row of statistics where `regular`, or where the observer asks.

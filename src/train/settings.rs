@@ -1,7 +1,7 @@
 //! Everything that decides how a network is trained, resolved: what is given over the network's own recipe.
 
 use super::course::{Moment, Part};
-use super::{Schedule, convnetjs};
+use super::{Best, Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{ADADELTA, OPTIMIZERS, Rule};
@@ -165,6 +165,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a run of so many whole epochs ends here, as its validation loss has not fallen for `patience` of them.
+    pub fn stops_early(&self, epochs: u64, best: Option<Best>) -> bool {
+        let waited = best.map(|best| epochs.saturating_sub(best.epoch));
+        self.network.training.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
+    }
+
     /// Puts what is `given` over the network's recipe, with defaults for the rest. A recipe's constants belong to its own trainer
     /// and its own schedule; another one has its defaults.
     ///
