@@ -202,6 +202,7 @@ fn runs() -> Result<()> {
             dataset: "mnist".to_string(),
             data_dir: Some("data".into()),
             images: None,
+            skip_unreadable: false,
             division: None,
             validation: HeldOut::ByClass,
             data_sha256: "0".repeat(64),
