@@ -106,9 +106,9 @@ fn what_a_block_cannot_be_is_told_with_its_place() {
     let block = |layers: &str| format!(r#"{{ type = "residual", {layers} }}"#);
     assert_contains(
         &message_of(&block(r#"layers = [{ type = "conv", filters = 4, kernel = 3, pad = 1 }]"#)),
-        &["net.toml: layer residual1 with input 8x6x4: its body makes 8x6x4, and 8x6x3 is to be added", "`shortcut`"],
+        &["net.toml: layer residual1 with input 8x6x4: its body outputs 8x6x4, but 8x6x3 is added to it", "`shortcut`"],
     );
-    assert_contains(&message_of(&block("layers = []")), &["(residual): a block without a body"]);
+    assert_contains(&message_of(&block("layers = []")), &["(residual): the block has no body"]);
     assert_contains(&message_of(r#"{ type = "residual" }"#), &["layer 2 (residual), line 1: missing field `layers`"]);
     assert_contains(
         &message_of(&block(r#"layers = [{ type = "relu" }, { type = "conv", filters = 3, kernal = 3 }]"#)),
@@ -127,7 +127,7 @@ fn what_a_block_cannot_be_is_told_with_its_place() {
     assert_contains(&message_of(&block(r#"layers = [{ type = "softmax" }]"#)), &["2 layers are a loss"]);
     let mut nested = relu.to_string();
     (0..17).for_each(|_| nested = block(&format!("layers = [{nested}]")));
-    assert_contains(&message_of(&nested), &["rule: at most 16 blocks in each other"]);
+    assert_contains(&message_of(&nested), &["rule: at most 16 nested blocks"]);
     let mut deeper = nested;
     (0..5000).for_each(|_| deeper = block(&format!("layers = [{deeper}]")));
     assert_contains(&message_of(&deeper), &["net.toml: "]);

@@ -278,7 +278,7 @@ fn the_pictures_choose_the_network() {
     assert!(told.contains("pictures are in colour, but network convnetjs-mnist takes grey"), "{told}");
     // Other numbers of classes are refused by the network that the pictures chose.
     fs::remove_dir_all(colour.path().join("c9")).unwrap();
-    assert_fails_with(&mut train(&colour, "nine"), &["convnetjs-cifar10 tells 10 classes apart, the data has 9"]);
+    assert_fails_with(&mut train(&colour, "nine"), &["convnetjs-cifar10 has 10 classes, but the data has 9"]);
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn mse_learns_one_number_where_it_is_told_so() {
 
     let needs = "layer mse with input 1x1x3: rule: mse with targets = \"number\" needs one value (1x1x1)";
     assert_contains(&message_of(&describe(&[image, "fc outputs = 3", number])), &[needs, "`fc` layer with one output"]);
-    let needs = "rule: mse needs one value for each of at least 2 classes";
+    let needs = "rule: mse needs one value per class, for at least 2 classes";
     assert_contains(&message_of(&describe(&[image, "fc outputs = 1", "mse"])), &[needs, "targets = \"number\""]);
     let message = message_of(&describe(&[image, "fc outputs = 1", "mse targets = 'numbers'"]));
     assert_contains(&message, &["(mse)", "unknown targets `numbers`", "`one-hot`", "`number`"]);
@@ -304,10 +304,10 @@ fn a_wrong_key_is_named() {
         ("dropout rate = -0.5", "rate is -0.5; rule: 0 <= rate < 1"),
         ("dropout rate = nan", "rate is NaN; rule: 0 <= rate < 1"),
         ("leaky-relu slope = 0", "slope is 0; rule: 0 < slope < 1"),
-        ("maxout group = 2", "group is 2; rule: it divides the 3 channels"),
+        ("maxout group = 2", "group is 2; rule: group divides the 3 channels"),
         ("lrn size = 0", "size is 0; rule: size >= 1"),
-        ("lrn size = 3; k = 0", "k is 0; rule: a finite number of at least 1.2e-38"),
-        ("lrn size = 3; alpha = nan", "alpha is NaN; rule: a finite number of at least 0"),
+        ("lrn size = 3; k = 0", "k is 0; rule: a finite number >= 1.2e-38"),
+        ("lrn size = 3; alpha = nan", "alpha is NaN; rule: a finite number >= 0"),
         ("leaky-relu slope = 2", "slope is 2; rule: 0 < slope < 1"),
     ] {
         assert_contains(&message_between(&[layer]), &["1 with input", rule]);
@@ -356,7 +356,7 @@ fn an_augmentation_that_cannot_be_is_refused_with_its_range() {
     assert_contains(&message("erase = -0.1"), &["erase is -0.1; it must be from 0 (off) to 1 of the examples"]);
     assert_contains(
         &message("flip = [0, 10]"),
-        &["flip names class 10; this network tells 10 classes apart, from 0 to 9"],
+        &["flip names class 10, but this network has 10 classes, 0 to 9"],
     );
     let flips = "true for every class, false for none, or a list of class numbers from 0 to 255";
     assert_contains(&message("flip = [256]"), &["line 16", "`256`", flips]);

@@ -403,7 +403,7 @@ fn a_network_for_other_classes_is_refused_before_pictures_are_read() {
     fs::write(place.path("pictures/red/bad.png"), "rubbish").unwrap();
     assert_fails_with(
         &mut place.train(&["--preset", "convnetjs-cifar10"]),
-        &["10 classes apart, the data has 3", "--net"],
+        &["has 10 classes, but the data has 3", "--net"],
     );
     let mut both = place.train(&["--dataset", "mnist"]);
     both.assert().code(2);

@@ -1,5 +1,5 @@
-//! The `[augmentation]` table of a description: how training examples are varied, so that none is seen twice alike.
-//! Evaluation never varies anything.
+//! The `[augmentation]` table of a description: how training examples are varied, so that the network never sees the
+//! same example twice. Evaluation never varies anything.
 
 use super::Shape;
 use crate::{Error, Result};
@@ -7,32 +7,32 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use std::fmt::{self, Write};
 
-/// How each training example is varied: a random field bends it, then it goes through a random affine map around its centre.
-/// Every figure is drawn evenly from its range for each example of each step; 0 leaves it alone. Then it is mirrored, where
-/// its class allows it, and loses a rectangle.
+/// How each training example is varied. A random field bends it, a random affine map moves it around its centre, a
+/// mirror flips it where its class allows that, and a rectangle is erased. Every figure is drawn uniformly from its
+/// range for each example of each step; 0 turns that variation off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
-    /// Degrees, either way.
+    /// Rotation in degrees, in either direction.
     pub rotation: f64,
     /// Height and width each change by a factor from 1 - scale to 1 + scale.
     pub scale: f64,
-    /// Degrees that upright lines are slanted by, either way.
+    /// Slant of upright lines in degrees, in either direction.
     pub shear: f64,
-    /// Pixels, up or down and left or right; fractions count.
+    /// Shift in pixels, up or down and left or right; fractions are allowed.
     pub shift: f64,
-    /// Pixels that each of 7 x 7 control points is moved by, up or down and left or right. They lie a quarter of the image,
-    /// padding included, apart, and cubic B-splines carry their moves to the pixels between.
+    /// Displacement in pixels of each of 7 x 7 control points, up or down and left or right. The control points are a
+    /// quarter of the padded image apart; cubic B-splines interpolate between them.
     pub elastic: f64,
-    /// Black pixels around the image, which the input is cropped from at a random place.
+    /// Black pixels added around the image; the input is then cropped from a random place.
     pub pad: usize,
-    /// Classes whose examples are mirrored, left to right, half of the time.
+    /// Classes whose examples are mirrored left to right, half of the time.
     pub flip: Flip,
-    /// The share of examples that lose a rectangle.
+    /// Share of examples that lose a rectangle.
     pub erase: f64,
 }
 
-/// A set of classes: `true` is all of them, `false` none, `[0, 1, 8]` these.
+/// A set of classes: `true` for all of them, `false` for none, or a list such as `[0, 1, 8]`.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flip([u32; 8]);
 
@@ -40,14 +40,14 @@ impl Flip {
     /// Every class.
     pub const ALL: Flip = Flip([u32::MAX; 8]);
 
-    /// The set of these classes. Labels are bytes: there is no class above 255.
+    /// The set of the given classes. Labels are bytes, so no class is above 255.
     pub fn of(classes: impl IntoIterator<Item = u8>) -> Flip {
         let mut mask = [0; 8];
         classes.into_iter().for_each(|class| mask[usize::from(class) / 32] |= 1 << (class % 32));
         Flip(mask)
     }
 
-    /// A bit for each class.
+    /// One bit per class.
     pub fn mask(&self) -> [u32; 8] {
         self.0
     }
@@ -63,7 +63,7 @@ impl Flip {
     }
 }
 
-/// `true`, `false` or `[0, 1, 8]`, as descriptions say it.
+/// `true`, `false` or `[0, 1, 8]`, as in a description.
 impl fmt::Display for Flip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -109,21 +109,21 @@ impl<'de> Deserialize<'de> for Flip {
 }
 
 impl Augmentation {
-    /// The largest `rotation` in degrees: as far as the kernels' sine and cosine are exact.
+    /// The largest `rotation` in degrees; the kernels' sine and cosine are exact up to here.
     pub const MAX_ROTATION: f64 = 90.0;
     /// The largest `shear` in degrees.
     pub const MAX_SHEAR: f64 = 45.0;
     /// The largest `scale`.
     pub const MAX_SCALE: f64 = 0.9;
-    /// The largest input, in pixels, that `erase` takes a rectangle out of: the kernels' whole numbers have 32 bits.
+    /// The largest input, in pixels, that `erase` accepts: the kernels' integers have 32 bits.
     pub const MAX_ERASED: usize = 1 << 25;
 
-    /// Whether examples stay as they are.
+    /// Whether examples are left unchanged.
     pub fn is_none(&self) -> bool {
         *self == Augmentation::default()
     }
 
-    /// Refuses what no example of a network with this input and so many classes can go through.
+    /// Refuses figures that a network with this input and this number of classes cannot use.
     pub(super) fn check(&self, input: Shape, classes: usize) -> Result<()> {
         let refuse = |what: String| Err(Error::Network(format!("[augmentation]: {what}")));
         let size = input.height.min(input.width);
@@ -134,7 +134,7 @@ impl Augmentation {
             (Augmentation::MAX_SHEAR, "degrees"),
             pixels,
             pixels,
-            // Further out, most crops would show more of the padding than of the image.
+            // With more padding, most crops would show more of the padding than of the image.
             ((size / 2) as f64, "pixels, half the input's shorter side"),
             (1.0, "of the examples"),
         ];
@@ -145,20 +145,18 @@ impl Augmentation {
         }
         if let Some(class) = self.flip.classes().find(|class| *class >= classes && self.flip != Flip::ALL) {
             return refuse(format!(
-                "flip names class {class}; this network tells {classes} classes apart, from 0 to {}",
+                "flip names class {class}, but this network has {classes} classes, 0 to {}",
                 classes - 1
             ));
         }
         if self.erase > 0.0 && input.height * input.width > Augmentation::MAX_ERASED {
             let most = Augmentation::MAX_ERASED;
-            return refuse(format!(
-                "erase takes inputs of at most {most} pixels, and this one is {input}: leave it out"
-            ));
+            return refuse(format!("erase needs an input of at most {most} pixels, got {input}; leave erase out"));
         }
         Ok(())
     }
 
-    /// The `[augmentation]` table, or nothing where examples stay as they are.
+    /// The `[augmentation]` table, or an empty string if examples are left unchanged.
     pub(super) fn to_toml(self) -> String {
         let mut lines = String::new();
         for (name, value) in self.entries() {
@@ -175,7 +173,7 @@ impl Augmentation {
         if lines.is_empty() { lines } else { format!("\n[augmentation]\n{lines}") }
     }
 
-    /// All figures, by their keys.
+    /// All figures with their keys.
     fn entries(&self) -> [(&'static str, f64); 7] {
         let Augmentation { rotation, scale, shear, shift, elastic, pad, erase, flip: _ } = *self;
         [
@@ -226,10 +224,7 @@ mod tests {
             (Augmentation { elastic: -1.0, ..base }, "elastic is -1; it must be from 0 (off) to 20 pixels"),
             (Augmentation { pad: 11, ..base }, "pad is 11; it must be from 0 (off) to 10 pixels, half the input's"),
             (Augmentation { erase: 1.5, ..base }, "erase is 1.5; it must be from 0 (off) to 1 of the examples"),
-            (
-                Augmentation { flip: Flip::of([3, 10]), ..base },
-                "flip names class 10; this network tells 10 classes apart",
-            ),
+            (Augmentation { flip: Flip::of([3, 10]), ..base }, "flip names class 10, but this network has 10 classes"),
         ] {
             assert!(message(augmentation).starts_with(&format!("[augmentation]: {expected}")));
         }

@@ -3,32 +3,32 @@
 use super::Layer;
 use crate::{Error, Result};
 
-/// Blocks in blocks, at most: as many as the reader of descriptions follows.
+/// The deepest nesting of blocks; the reader of descriptions also stops there.
 pub(super) const MAX_DEPTH: usize = 16;
 
-/// For every layer the one whose output enters, and for a residual block also the one whose output is added (else the same
-/// again). An `input` has itself.
+/// For each layer, the index of the layer whose output it reads, and for a residual block also the index of the layer
+/// whose output is added (for other layers the first index again). An `input` has its own index.
 ///
 /// # Errors
-/// [`Error::Network`] where a block reaches beyond the first layer, is empty, overlaps another, or lies in too many others.
+/// [`Error::Network`] if a block reaches beyond the first layer, is empty, overlaps another or is nested too deep.
 pub(super) fn sources(layers: &[(Layer, f32)]) -> Result<Vec<[usize; 2]>> {
     let mut sources: Vec<[usize; 2]> = (0..layers.len()).map(|i| [i.saturating_sub(1); 2]).collect();
-    // The first layer that the blocks around a layer allow it to reach back to. The last block is the outermost.
+    // The first layer that the surrounding blocks allow each layer to reach back to. The last block is the outermost.
     let mut reach = vec![1; layers.len()];
     let mut depth = vec![0; layers.len()];
     for end in (0..layers.len()).rev() {
         let Layer::Residual { body, shortcut } = layers[end].0 else { continue };
         let refuse = |why: &str| Err(Error::Network(format!("layer {} (residual): {why}", end + 1)));
         if body == 0 {
-            return refuse("a block without a body; rule: at least one layer in `layers`");
+            return refuse("the block has no body; rule: at least one layer in `layers`");
         }
         let first = shortcut.checked_add(body).and_then(|length| end.checked_sub(length));
         let Some(first) = first.filter(|first| *first >= reach[end]) else {
-            return refuse("its layers reach beyond the block around it; rule: blocks lie in each other or apart");
+            return refuse("its layers reach beyond the block around it; rule: blocks are nested or separate");
         };
         let start = sources[first][0];
         if depth[end] == MAX_DEPTH {
-            return refuse(&format!("rule: at most {MAX_DEPTH} blocks in each other"));
+            return refuse(&format!("rule: at most {MAX_DEPTH} nested blocks"));
         }
         let branch = end - shortcut;
         depth[first..end].iter_mut().for_each(|depth| *depth += 1);
@@ -46,7 +46,7 @@ pub(super) fn sources(layers: &[(Layer, f32)]) -> Result<Vec<[usize; 2]>> {
 mod tests {
     use super::*;
 
-    /// Numbers stand for blocks (body, shortcut), None for any other layer.
+    /// Pairs stand for blocks (body, shortcut), `None` for any other layer.
     fn of(layers: &[Option<(usize, usize)>]) -> Result<Vec<[usize; 2]>> {
         let layer = |block: &Option<(usize, usize)>| {
             (block.map_or(Layer::Relu, |(body, shortcut)| Layer::Residual { body, shortcut }), 0.0)
@@ -64,14 +64,14 @@ mod tests {
 
     #[test]
     fn a_block_at_the_start_of_a_shortcut_reads_what_the_shortcut_reads() {
-        // input, body of one, shortcut of a block of one and a layer, end.
+        // The layers are: input, a body of one, a shortcut of a block of one and a layer, end.
         let nested = of(&[None, None, None, Some((1, 0)), None, Some((1, 3))]).expect("a block in a shortcut");
         assert_eq!(nested, [[0, 0], [0, 0], [0, 0], [2, 0], [3, 3], [1, 4]]);
         let twice = of(&[None, None, Some((1, 0)), Some((2, 0))]).expect("a block in a body");
         assert_eq!(twice, [[0, 0], [0, 0], [1, 0], [2, 0]]);
     }
 
-    /// A layer in so many blocks.
+    /// A layer inside `depth` blocks.
     fn nested(depth: usize) -> Vec<Option<(usize, usize)>> {
         [None, None].into_iter().chain((1..=depth).map(|body| Some((body, 0)))).collect()
     }

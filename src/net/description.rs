@@ -1,7 +1,8 @@
-//! Descriptions in TOML: reading them with an error that says where, and writing the canonical form.
+//! Descriptions in TOML: reads them, with errors that give the line, and writes the canonical form.
 //!
-//! A description has `name`, `initializer`, `[[layers]]` tables and optional tables `[augmentation]` and `[training]`. The
-//! canonical form states every size and has no shorthands; it is what model files carry, and reads back to the same network.
+//! A description has `name`, `initializer`, `[[layers]]` tables and optional tables `[augmentation]` and `[training]`.
+//! The canonical form states every size and uses no shorthands. Model files contain it; reading it back gives the same
+//! network.
 
 use super::block::MAX_DEPTH;
 use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe, Targets};
@@ -13,10 +14,10 @@ use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 
-/// The longest description that is read: a thousand layers take a tenth of it.
+/// The longest description that is accepted, in bytes; a thousand layers take a tenth of it.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The longest name, so that no canonical form grows past what is read.
+/// The longest name in bytes. It keeps every canonical form within [`MAX_BYTES`].
 const MAX_NAME: usize = 256;
 
 #[derive(Deserialize)]
@@ -72,14 +73,14 @@ enum LayerKeys {
     Tanh {},
     MaxPool {
         size: Pair,
-        /// As large as the window when absent, so that windows tile the map.
+        /// The window's size if absent, so that windows tile the map.
         stride: Option<Pair>,
         #[serde(default)]
         pad: Pair,
     },
     AvgPool {
         size: Pair,
-        /// As `MaxPool`'s.
+        /// The same default as for `MaxPool`.
         stride: Option<Pair>,
         #[serde(default)]
         pad: Pair,
@@ -141,7 +142,7 @@ enum LayerKeys {
     },
 }
 
-/// Every word that a layer's table has to choose from.
+/// Every word that a layer's table may choose from.
 const WORDS: [&str; 20] = [
     "input",
     "conv",
@@ -165,7 +166,7 @@ const WORDS: [&str; 20] = [
     "number",
 ];
 
-/// The shorthand that puts a layer of its own behind a conv, batch-norm or fc.
+/// The shorthand that adds an activation layer after a conv, batch-norm, fc or residual layer.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Activation {
@@ -183,12 +184,12 @@ fn whole() -> f32 {
     1.0
 }
 
-/// As in ConvNetJS.
+/// ConvNetJS's default.
 fn default_group() -> usize {
     2
 }
 
-/// This and the next two as in PyTorch.
+/// PyTorch's default, like the next two.
 fn default_k() -> f32 {
     1.0
 }
@@ -201,7 +202,7 @@ fn default_beta() -> f32 {
     0.75
 }
 
-/// This and the next as in PyTorch.
+/// PyTorch's default, like the next one.
 fn default_epsilon() -> f32 {
     1e-5
 }
@@ -210,7 +211,7 @@ fn default_momentum() -> f32 {
     0.1
 }
 
-/// As in PyTorch.
+/// PyTorch's default.
 fn default_slope() -> f32 {
     0.01
 }
@@ -244,7 +245,7 @@ impl<'de> Deserialize<'de> for Pair {
             type Value = Pair;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number, or a pair [height, width] of them")
+                f.write_str("a whole number or a pair [height, width]")
             }
 
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<Pair, E> {
@@ -273,17 +274,18 @@ impl<'de> Deserialize<'de> for Pair {
 }
 
 impl Network {
-    /// Reads a description. `source_name`, a file name or the like, begins every message, and its stem names a network
-    /// that does not name itself.
+    /// Reads a description. Every error message begins with `source_name`, such as a file name; its stem names a
+    /// network whose description gives no name.
     ///
     /// # Errors
-    /// [`Error::Network`]: not TOML, an unknown layer or key, a missing or unusable value, a rule of shapes broken.
+    /// [`Error::Network`] if the text is not TOML, has an unknown layer or key, lacks a value, has an unusable one, or
+    /// breaks a rule about shapes.
     pub fn from_toml(text: &str, source_name: &str) -> Result<Network> {
         let within = |why: &dyn fmt::Display| Error::Network(format!("{source_name}: {why}"));
         if text.len() as u64 > MAX_BYTES {
-            return Err(within(&format!("{} bytes; a network description has at most {MAX_BYTES}", text.len())));
+            return Err(within(&format!("the text has {} bytes; rule: at most {MAX_BYTES}", text.len())));
         }
-        // A page's upload may have one.
+        // A text uploaded from a page may begin with a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let document: Document = toml::from_str(text).map_err(|error| {
             let message = numbers_in_plain_words(&text::message(error.message()));
@@ -301,13 +303,13 @@ impl Network {
             || Path::new(source_name).file_stem().map_or("network".into(), |stem| stem.to_string_lossy().into_owned());
         let name = document.name.unwrap_or_else(stem);
         if let Some(c) = name.chars().find(|c| c.is_control()) {
-            return Err(within(&format!("name has the control character {c:?}; rule: characters that can be shown")));
+            return Err(within(&format!("name has the control character {c:?}; rule: printable characters only")));
         }
         if name.len() > MAX_NAME {
             return Err(within(&format!("name has {} bytes; rule: at most {MAX_NAME}", name.len())));
         }
         let mut network = Network::from_layers(&name, &layers, document.initializer).map_err(|error| within(&error))?;
-        // Any number of classes may stand for numbers.
+        // A network that learns numbers accepts any number of classes.
         let classes = if network.learns_numbers() { usize::from(u8::MAX) + 1 } else { network.classes() };
         document.augmentation.check(network.input_shape(), classes).map_err(|error| within(&error))?;
         document.training.check().map_err(|error| within(&format!("[training]: {}", error.phrased(str::to_string))))?;
@@ -318,10 +320,10 @@ impl Network {
         Ok(network)
     }
 
-    /// Reads a description from a file, or from a pipe or another stream.
+    /// Reads a description from a file, a pipe or another stream.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, otherwise as [`Network::from_toml`].
+    /// [`Error::Io`] if it cannot be read, otherwise the errors of [`Network::from_toml`].
     pub fn from_file(path: &Path) -> Result<Network> {
         let source = path.display();
         let bytes = reading::any(path, MAX_BYTES).map_err(Error::io("read", path))?;
@@ -329,7 +331,7 @@ impl Network {
         Network::from_toml(&text, &source.to_string())
     }
 
-    /// The canonical description: [`Network::from_toml`] makes the same network of it.
+    /// The canonical description, from which [`Network::from_toml`] makes the same network again.
     pub fn to_toml(&self) -> String {
         let name = toml::Value::from(self.name.as_str());
         let mut text = format!("name = {name}\ninitializer = \"{}\"\n", self.initializer);
@@ -339,7 +341,7 @@ impl Network {
 
     /// Writes nodes as tables of the array `path`.
     fn write_layers(&self, text: &mut String, range: Range<usize>, path: &str) {
-        // From behind: what closes a block says how long it is.
+        // Backwards, because the layer that closes a block says how long it is.
         let (mut places, mut end) = (Vec::new(), range.end);
         while end > range.start {
             let length = match self.nodes[end - 1].layer {
@@ -414,7 +416,7 @@ impl Network {
     }
 }
 
-/// The place in a text that an error is at, `line 3, column 7 (pad = 1.5): `, and the line where it is a short one.
+/// The position of an error in a text, such as `line 3, column 7 (pad = 1.5): `; the line is quoted if it is short.
 fn place(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |end| end + 1);
@@ -424,17 +426,18 @@ fn place(text: &str, offset: usize) -> String {
     format!("line {}, column {}{shown}: ", line_of(text, offset), before[start..].chars().count() + 1)
 }
 
-/// Layers as they are spelled out, one after another.
+/// The layers written out one after another.
 #[derive(Default)]
 struct List {
     layers: Vec<(Layer, f32)>,
-    /// By place in the list.
+    /// Factors with the index of their layer in the list.
     factors: Vec<(usize, Factors)>,
     cropped: bool,
 }
 
 impl List {
-    /// Adds what a table stands for; `place` follows its number in messages, `depth` counts the blocks around it.
+    /// Adds the layers that a table stands for. In messages `place` follows the layer's number; `depth` counts the
+    /// blocks around it.
     fn add(&mut self, mut table: toml::Table, index: usize, place: &str, depth: usize) -> Result<(), String> {
         respell(&mut table);
         let kind = table
@@ -453,7 +456,7 @@ impl List {
         let mut block = None;
         if let LayerKeys::Residual { layers, shortcut, .. } = &mut keys {
             if depth == MAX_DEPTH {
-                return Err(format!("{at}: rule: at most {MAX_DEPTH} blocks in each other"));
+                return Err(format!("{at}: rule: at most {MAX_DEPTH} nested blocks"));
             }
             let body = self.add_branch(std::mem::take(layers), &format!(" of the body of {at}"), depth)?;
             let shortcut = self.add_branch(std::mem::take(shortcut), &format!(" of the shortcut of {at}"), depth)?;
@@ -465,7 +468,7 @@ impl List {
         Ok(())
     }
 
-    /// Adds the layers of a block's body or shortcut, and counts them.
+    /// Adds the layers of a block's body or shortcut and returns their number.
     fn add_branch(&mut self, tables: Vec<toml::Table>, place: &str, depth: usize) -> Result<usize, String> {
         let before = self.layers.len();
         for (index, table) in tables.into_iter().enumerate() {
@@ -486,7 +489,8 @@ impl LayerKeys {
         }
     }
 
-    /// The layers that one table stands for, each with the initial value of its biases; of a residual block the closing one.
+    /// The layers that one table stands for, each with the initial value of its biases. For a residual block, only the
+    /// closing layer.
     fn spelled_out(self) -> ((Layer, f32), Option<Layer>) {
         let (layer, bias, activation) = match self {
             LayerKeys::Input { height, width, channels, .. } => (Layer::Input { height, width, channels }, 0.0, None),
@@ -511,7 +515,7 @@ impl LayerKeys {
             LayerKeys::BatchNorm { epsilon, momentum, bias, activation, .. } => {
                 (Layer::BatchNorm { epsilon, momentum }, bias, activation)
             }
-            // How many layers the block has is known when they are spelled out.
+            // The number of layers in the block is known once they are written out.
             LayerKeys::Residual { activation, .. } => (Layer::Residual { body: 0, shortcut: 0 }, 0.0, activation),
             LayerKeys::GlobalAvgPool {} => (Layer::GlobalAvgPool, 0.0, None),
             LayerKeys::Fc { outputs, bias, activation, .. } => (Layer::Fc { outputs }, bias, activation),
@@ -524,7 +528,7 @@ impl LayerKeys {
     }
 }
 
-/// Spells the words of a table as this program does, as `MaxPool` becomes `max-pool`; unknown ones stay as they are.
+/// Respells the words of a table as this program does, such as `MaxPool` as `max-pool`. Unknown words stay unchanged.
 fn respell(table: &mut toml::Table) {
     for key in ["type", "activation", "targets"] {
         if let Some(toml::Value::String(word)) = table.get_mut(key)
@@ -535,15 +539,15 @@ fn respell(table: &mut toml::Table) {
     }
 }
 
-/// Number of the line in which byte `offset` lies, from 1.
+/// The number of the line that contains byte `offset`, from 1.
 fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
 }
 
-/// serde's message about a layer's keys without Rust's words in it.
+/// serde's message about a layer's keys, with Rust's terms replaced.
 fn in_plain_words(message: &str) -> String {
     let message = match message.strip_prefix("unknown variant") {
-        // The other choices among words are `activation`, whose list has no pooling, and the `targets` of `mse`.
+        // The other lists of words are those of `activation`, which has no pooling, and of `mse`'s `targets`.
         Some(rest) if rest.contains("`max-pool`") => format!("unknown layer type{rest}"),
         Some(rest) if rest.contains("`one-hot`") => format!("unknown targets{rest}"),
         Some(rest) => format!("unknown activation{rest}"),
@@ -552,7 +556,7 @@ fn in_plain_words(message: &str) -> String {
     numbers_in_plain_words(&message).replace("variant identifier", "a layer type")
 }
 
-/// The kinds of numbers without Rust's words for them.
+/// Replaces Rust's names for types of numbers.
 pub(crate) fn numbers_in_plain_words(message: &str) -> String {
     message
         .replace("expected usize", "expected a whole number, 0 or more")

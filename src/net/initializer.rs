@@ -1,8 +1,8 @@
-//! Initial weights, by the names under which the rules were published.
+//! Initial weights, named as the rules were published.
 //!
 //! n_in and n_out are the fan-in and fan-out of one output: KH*KW*I and KH*KW*O for a convolution, I and O for an fc.
-//! Draws are made in f64 and rounded to f32, each layer from a ChaCha8 stream of its own: the same seed gives the same
-//! weights on every platform, and a change to one layer leaves the others' draws alone.
+//! Draws are made in f64 and rounded to f32. Each layer has its own ChaCha8 stream, so the same seed gives the same
+//! weights on every platform, and a change to one layer leaves the others' draws unchanged.
 
 use super::ParameterShape;
 use rand::rngs::ChaCha8Rng;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::str::FromStr;
 
-/// How initial weights are drawn. Biases are not drawn: each layer states its own, 0 unless described otherwise.
+/// How initial weights are drawn. Biases are not drawn: each layer's description gives them, with a default of 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Initializer {
@@ -28,7 +28,7 @@ pub enum Initializer {
 }
 
 impl Initializer {
-    /// Every initializer with the name that descriptions use.
+    /// Every initializer with its name in descriptions.
     pub const ALL: [(Initializer, &str); 4] = [
         (Initializer::Xavier, "xavier"),
         (Initializer::XavierNormalized, "xavier-normalized"),
@@ -36,7 +36,7 @@ impl Initializer {
         (Initializer::Lecun, "lecun"),
     ];
 
-    /// What PyTorch and Keras call them.
+    /// The names in PyTorch and Keras.
     const ELSEWHERE: [(Initializer, &str); 8] = [
         (Initializer::XavierNormalized, "xavier-uniform"),
         (Initializer::XavierNormalized, "glorot-uniform"),
@@ -84,7 +84,7 @@ impl TryFrom<String> for Initializer {
     }
 }
 
-/// The random stream of one layer: its 32-byte key is the seed, the layer's number and a tag that keeps it apart from
+/// The random stream of one layer. Its 32-byte key is the seed, the layer's number and a tag that separates it from
 /// streams drawn from the same seed for other purposes.
 fn stream(seed: u64, layer: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
@@ -131,7 +131,7 @@ mod tests {
         (mean, variance.sqrt(), largest)
     }
 
-    /// The mean's own error is σ/√100000, that of σ about as large: 5 of them is 1.6 % of σ.
+    /// The standard error of the mean is σ/√100000, and that of σ is about as large; five of them are 1.6 % of σ.
     fn assert_close(actual: f64, expected: f64, sigma: f64, what: &str) {
         assert!((actual - expected).abs() < 0.016 * sigma, "{what} is {actual}, not {expected}");
     }

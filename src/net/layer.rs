@@ -1,28 +1,28 @@
-//! Layers and shapes: what each layer makes of its input's shape, and which sizes are allowed.
+//! Layers and shapes: the output shape of each layer for its input shape, and the sizes that are allowed.
 //!
-//! A rule that is broken comes back as a sentence; the network adds which layer broke it. Sizes are bounded here, so
-//! that nothing downstream (u32 indices in shaders, buffer sizes) can overflow.
+//! A broken rule is returned as a sentence; the network adds the layer that broke it. Sizes are bounded here so that
+//! nothing downstream (u32 indices in shaders, buffer sizes) can overflow.
 
 use super::Factors;
 use std::fmt;
 
-/// The largest height, width, channel count, kernel, stride or padding: index arithmetic on it stays well inside u32.
+/// The largest height, width, channel count, kernel, stride or padding. It keeps index arithmetic well inside u32.
 pub const MAX_DIMENSION: usize = 1 << 20;
 
 /// The most parameters a network may have, and the most activations of one example over all its layers (1 GiB of f32).
 pub const MAX_ELEMENTS: usize = 1 << 28;
 
-/// The most layers a network may have, activations counted.
+/// The most layers a network may have, including activations.
 pub const MAX_LAYERS: usize = 1024;
 
-/// One layer as the user describes it. Pairs are `[height, width]`.
+/// One layer as described by the user. Pairs are `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layer {
-    /// Where the images enter.
+    /// The images.
     Input { height: usize, width: usize, channels: usize },
-    /// Convolution with zero padding; weights `[KH, KW, I/groups, O]`. Taps are `dilation` pixels apart; input channels and
-    /// filters are cut into `groups`, and a filter sees the channels of its group. With as many groups as channels it is
-    /// depthwise.
+    /// Convolution with zero padding; weights `[KH, KW, I/groups, O]`. Taps are `dilation` pixels apart. Input channels
+    /// and filters are divided into `groups`, and a filter reads the channels of its own group; with as many groups as
+    /// channels the convolution is depthwise.
     Conv {
         filters: usize,
         kernel: [usize; 2],
@@ -33,55 +33,56 @@ pub enum Layer {
     },
     /// max(0, x).
     Relu,
-    /// x, or `slope` times x below 0; `slope` is above 0 and below 1.
+    /// x above 0, `slope` times x below; 0 < `slope` < 1.
     LeakyRelu { slope: f32 },
     /// 1/(1 + e^-x).
     Sigmoid,
     /// The hyperbolic tangent.
     Tanh,
-    /// The largest element of each window; padding is skipped, as if it were minus infinity.
+    /// The maximum of each window; padding is skipped, as if it were minus infinity.
     MaxPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
-    /// The mean of each window's elements; padding does not count.
+    /// The mean of each window; padding is not counted.
     AvgPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
-    /// The mean of each whole channel.
+    /// The mean of each channel.
     GlobalAvgPool,
-    /// The largest of every `group` channels that lie side by side.
+    /// The maximum of every `group` adjacent channels.
     Maxout { group: usize },
     /// Local response normalisation across `size` channels: x * (k + alpha/size * sum of x²)^-beta.
     Lrn { size: usize, k: f32, alpha: f32, beta: f32 },
-    /// Batch normalisation, channel by channel: weights `[C]` and biases `[C]` scale and shift what the batch's mean and
-    /// variance make. `momentum` is the share of each batch in the running statistics that evaluation takes.
+    /// Batch normalisation, channel by channel: values are normalised by the batch's mean and variance, then scaled by
+    /// weights `[C]` and shifted by biases `[C]`. `momentum` is the share of each batch in the running statistics,
+    /// which evaluation uses.
     BatchNorm { epsilon: f32, momentum: f32 },
-    /// Closes a residual block (He et al. 2015): the sum of what `body` layers and `shortcut` layers make of the output of
-    /// the layer before them. The body stands first, then the shortcut, then this; without a shortcut the block's input is
-    /// added as it is. Blocks may hold blocks.
+    /// Closes a residual block (He et al. 2015): adds what `body` layers and `shortcut` layers each make of the output
+    /// of the layer before the block. The body comes first in the list, then the shortcut, then this layer. Without a
+    /// shortcut the block's input itself is added. Blocks may be nested.
     Residual { body: usize, shortcut: usize },
-    /// Fully connected; weights `[I, O]`, I running over the input's H, W, C with C fastest.
+    /// Fully connected; weights `[I, O]`, where I runs over the input's H, W, C with C fastest.
     Fc { outputs: usize },
-    /// While training, each value becomes 0 with probability `rate`, and what stays is divided by 1 - rate.
+    /// In training, sets each value to 0 with probability `rate` and divides the others by 1 - rate.
     Dropout { rate: f32 },
-    /// Softmax with the cross-entropy loss. It has no weights of its own: the layer before it makes the logits. While
-    /// training, the share `label_smoothing` of every target is spread evenly over all classes.
+    /// Softmax with the cross-entropy loss. It has no weights: the layer before it computes the logits. In training,
+    /// the share `label_smoothing` of every target is spread evenly over all classes.
     Softmax { label_smoothing: f64 },
-    /// Multi-class hinge loss of the scores: the sum of max(0, s_j - s_label + 1) over the other classes.
+    /// Multi-class hinge loss of the scores: the sum of max(0, s_j - s_label + 1) over the other classes j.
     Hinge,
     /// Half the squared distance of the scores from the targets.
     Mse { targets: Targets },
 }
 
-/// What a squared distance is taken from.
+/// The targets of a squared distance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Targets {
     /// 1 for the label and 0 for the other classes.
     #[default]
     OneHot,
-    /// The label's number, by one output.
+    /// The label's number, predicted by one output.
     Number,
 }
 
 impl Layer {
-    /// The word that a description uses for `type`.
+    /// The layer's word for `type` in a description.
     pub fn kind(&self) -> &'static str {
         match self {
             Layer::Input { .. } => "input",
@@ -105,7 +106,7 @@ impl Layer {
         }
     }
 
-    /// What a layer's name begins with: `pool` in `pool1`.
+    /// The beginning of a layer's name: `pool` in `pool1`.
     pub(super) fn stem(&self) -> &'static str {
         match self {
             Layer::MaxPool { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool => "pool",
@@ -115,17 +116,17 @@ impl Layer {
         }
     }
 
-    /// Whether it ends a network: it makes a loss of the scores before it.
+    /// Whether the layer ends a network with a loss of the scores before it.
     pub fn is_loss(&self) -> bool {
         matches!(self, Layer::Softmax { .. } | Layer::Hinge | Layer::Mse { .. })
     }
 
-    /// Whether a network has exactly one of it, so that its name needs no number.
+    /// Whether a network has exactly one such layer, so that its name needs no number.
     pub(super) fn is_single(&self) -> bool {
         self.is_loss() || matches!(self, Layer::Input { .. })
     }
 
-    /// The shape that leaves the layer when `input` enters it, or the rule that forbids it.
+    /// The output shape for an input of shape `input`, or the broken rule.
     ///
     /// Windows slide as in every framework: `floor((in + 2*pad - kernel) / stride) + 1` positions.
     pub(super) fn output(&self, input: Shape) -> Result<Shape, String> {
@@ -141,7 +142,7 @@ impl Layer {
                 at_least_one("groups", groups)?;
                 if !input.channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
                     return Err(format!(
-                        "groups is {groups}; rule: it divides the {} channels of its input and the {filters} filters",
+                        "groups is {groups}; rule: groups divides the {} channels of its input and the {filters} filters",
                         input.channels
                     ));
                 }
@@ -154,7 +155,7 @@ impl Layer {
                 if pad[0] >= size[0] || pad[1] >= size[1] {
                     let (pad, size) = (pair(pad), pair(size));
                     return Err(format!(
-                        "pad {pad} with size {size} makes windows of padding only; rule: pad < size, both ways"
+                        "pad {pad} with size {size} allows windows that hold only padding; rule: pad < size in height and width"
                     ));
                 }
                 Ok(Shape { height, width, ..input })
@@ -163,7 +164,7 @@ impl Layer {
             Layer::Maxout { group } => {
                 at_least_one("group", group)?;
                 if !input.channels.is_multiple_of(group) {
-                    return Err(format!("group is {group}; rule: it divides the {} channels", input.channels));
+                    return Err(format!("group is {group}; rule: group divides the {} channels", input.channels));
                 }
                 Ok(Shape { channels: input.channels / group, ..input })
             }
@@ -171,16 +172,16 @@ impl Layer {
                 at_least_one("size", size)?;
                 for (what, value) in [("alpha", alpha), ("beta", beta)] {
                     if !(value >= 0.0 && value.is_finite()) {
-                        return Err(format!("{what} is {value}; rule: a finite number of at least 0"));
+                        return Err(format!("{what} is {value}; rule: a finite number >= 0"));
                     }
                 }
-                // A denormal one is 0 to some devices.
+                // Some devices treat a denormal number as 0.
                 let legal = k > 0.0 && k.is_normal();
-                if legal { Ok(input) } else { Err(format!("k is {k}; rule: a finite number of at least 1.2e-38")) }
+                if legal { Ok(input) } else { Err(format!("k is {k}; rule: a finite number >= 1.2e-38")) }
             }
             Layer::BatchNorm { epsilon, momentum } => {
                 if !(epsilon.is_normal() && epsilon > 0.0) {
-                    return Err(format!("epsilon is {epsilon}; rule: a finite number of at least 1.2e-38"));
+                    return Err(format!("epsilon is {epsilon}; rule: a finite number >= 1.2e-38"));
                 }
                 if !(0.0..=1.0).contains(&momentum) {
                     return Err(format!("momentum is {momentum}; rule: 0 <= momentum <= 1"));
@@ -211,12 +212,12 @@ impl Layer {
         }
     }
 
-    /// What a loss makes of its input: the same shape, one value for each class.
+    /// The output shape of a loss: its input's shape, one value per class.
     fn scores(&self, input: Shape) -> Result<Shape, String> {
         if input.height != 1 || input.width != 1 || input.channels < 2 {
             let number = matches!(self, Layer::Mse { .. }) && input.len() == 1;
             return Err(format!(
-                "rule: {} needs one value for each of at least 2 classes (1x1xC); \
+                "rule: {} needs one value per class, for at least 2 classes (1x1xC); \
                  put an `fc` layer with that many outputs, or `global-avg-pool`, before it{}",
                 self.kind(),
                 if number { ", or give it targets = \"number\"" } else { "" }
@@ -225,20 +226,20 @@ impl Layer {
         Ok(input)
     }
 
-    /// What a loss of a number makes of its input: the same value.
+    /// The output shape of a loss of a number: its input's shape, one value.
     fn number(&self, input: Shape) -> Result<Shape, String> {
         if input.len() != 1 {
             return Err(format!(
                 "rule: {} with targets = \"number\" needs one value (1x1x1); put an `fc` layer with one output before it, \
-                 or leave `targets` out to tell classes apart",
+                 or leave `targets` out to predict classes",
                 self.kind()
             ));
         }
         Ok(input)
     }
 
-    /// By what its parameters learn and decay unless a description says otherwise. What batch normalisation scales by does
-    /// not decay: the layer behind it could make up for any scale.
+    /// The layer's factors on learning rate and weight decay if a description gives none. Batch normalisation's weights
+    /// do not decay: the next layer could compensate for any scale.
     pub(super) fn default_factors(&self) -> Factors {
         match self {
             Layer::BatchNorm { .. } => Factors { decay: 0.0, ..Factors::default() },
@@ -246,7 +247,7 @@ impl Layer {
         }
     }
 
-    /// Shape of the weights in our order and the number of outputs they serve, for a layer that has weights.
+    /// The weights' shape in this program's order and the number of outputs, for a layer with weights.
     pub(crate) fn weight_shape(&self, input: Shape) -> Option<Vec<usize>> {
         match *self {
             Layer::Conv { filters, kernel: [kh, kw], groups, .. } => {
@@ -273,7 +274,7 @@ impl Layer {
     }
 }
 
-/// What a kernel covers with its taps apart: (kernel - 1) * dilation + 1.
+/// The extent of a kernel with its taps `dilation` apart: (kernel - 1) * dilation + 1.
 fn dilated(kernel: [usize; 2], dilation: [usize; 2]) -> Result<[usize; 2], String> {
     let mut covered = [0; 2];
     for axis in 0..2 {
@@ -284,7 +285,7 @@ fn dilated(kernel: [usize; 2], dilation: [usize; 2]) -> Result<[usize; 2], Strin
     Ok(covered)
 }
 
-/// Positions of a window along height and width.
+/// The number of window positions along height and width.
 fn slide(
     window_name: &str,
     input: Shape,
@@ -326,7 +327,7 @@ fn at_most(what: &str, value: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// A share of something that must not take all of it.
+/// Checks a share that must be below 1.
 fn below_one(what: &str, value: f64) -> Result<(), String> {
     if (0.0..1.0).contains(&value) { Ok(()) } else { Err(format!("{what} is {value}; rule: 0 <= {what} < 1")) }
 }
@@ -335,13 +336,13 @@ fn pair([height, width]: [usize; 2]) -> String {
     format!("{height}x{width}")
 }
 
-/// Product of dimensions, as long as it stays within [`MAX_ELEMENTS`].
+/// The product of dimensions if it is within [`MAX_ELEMENTS`].
 pub(super) fn elements(dimensions: &[usize]) -> Option<usize> {
     let product = dimensions.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension))?;
     (product <= MAX_ELEMENTS).then_some(product)
 }
 
-/// Shape of one example's feature map; a vector is 1x1xC.
+/// The shape of one example's feature map; a vector is 1x1xC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub height: usize,
@@ -350,22 +351,22 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Height, width, channels.
+    /// A shape of height, width and channels.
     pub fn new(height: usize, width: usize, channels: usize) -> Shape {
         Shape { height, width, channels }
     }
 
-    /// 1x1xC: the shape of what an `fc` or a loss puts out.
+    /// The shape 1x1xC, as an `fc` or a loss outputs it.
     pub fn vector(channels: usize) -> Shape {
         Shape { height: 1, width: 1, channels }
     }
 
-    /// Number of elements.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.height * self.width * self.channels
     }
 
-    /// Whether there is no element, which no layer of a [`Network`](super::Network) has.
+    /// Whether the shape has no elements, which no layer of a [`Network`](super::Network) has.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -404,7 +405,7 @@ mod tests {
         assert!(error.contains("the dilated kernel 11x2 is larger than its input"), "{error}");
         let error = layer([1, 1], 3).expect_err("4 channels in 3 groups");
         assert!(
-            error.contains("groups is 3; rule: it divides the 4 channels of its input and the 6 filters"),
+            error.contains("groups is 3; rule: groups divides the 4 channels of its input and the 6 filters"),
             "{error}"
         );
         assert!(layer([1, 1], 4).is_err() && layer([0, 1], 1).is_err() && layer([1, 1], 0).is_err());

@@ -1,8 +1,8 @@
-//! What a user describes: layers from `input` to a loss, as `softmax`, one behind the other or in residual blocks, checked
-//! once, shapes and names inferred.
+//! The network that a user describes: layers from `input` to a loss such as `softmax`, in sequence or in residual
+//! blocks. It is checked once; shapes and names are inferred.
 //!
-//! Shapes are H, W, C of one example; the batch comes in later. A [`Network`] that exists obeys every rule, so whatever
-//! lowers it needs no checks of its own. Weights are kept as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
+//! Shapes are H, W, C of one example, without the batch. A [`Network`] that exists obeys every rule, so code that
+//! lowers it needs no checks of its own. Weights are stored as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
 
 mod augmentation;
 mod block;
@@ -25,31 +25,31 @@ pub use value::{Rule, Value};
 use crate::{Error, Result, words};
 use layer::elements;
 
-/// One layer in its place: named, with the shapes around it.
+/// One layer in its place in a network, with its name and shapes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// `input`, `conv1`, `relu1`, `pool1`, `conv2`, ..., `fc1`, `softmax`: numbered by kind, in order.
     pub name: String,
     pub layer: Layer,
-    /// The node whose output enters; an `input` layer's is itself.
+    /// The index of the node whose output it reads; for an `input` layer, its own index.
     pub from: usize,
-    /// Of a residual block, the node whose output is added to it.
+    /// For a residual block, the index of the node whose output is added.
     pub added: Option<usize>,
-    /// What enters; an `input` layer's own shape.
+    /// The input's shape; for an `input` layer, its own shape.
     pub input: Shape,
-    /// What leaves.
+    /// The output's shape.
     pub output: Shape,
     /// Initial value of every bias; 0 for a layer without weights.
     pub bias_init: f32,
     pub factors: Factors,
 }
 
-/// By what a layer's parameters learn and decay, in proportion to the others.
+/// Factors on a layer's learning rate and weight decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factors {
-    /// Of the learning rate, for weights and biases.
+    /// The factor on the learning rate of weights and biases.
     pub rate: f32,
-    /// Of both decays, for weights.
+    /// The factor on both decays of the weights.
     pub decay: f32,
 }
 
@@ -60,69 +60,70 @@ impl Default for Factors {
 }
 
 impl Factors {
-    /// The rule that they break.
+    /// Returns the rule that they break, if any.
     fn check(&self) -> std::result::Result<(), String> {
         for (name, value) in [("rate_factor", self.rate), ("decay_factor", self.decay)] {
             if !(value >= 0.0 && value.is_finite()) {
-                return Err(format!("{name} is {value}; rule: a finite number of at least 0"));
+                return Err(format!("{name} is {value}; rule: a finite number >= 0"));
             }
         }
         Ok(())
     }
 }
 
-/// A checked description. Every node reads nodes before it, most often the one right before; the first is `input`, the last
-/// a loss.
+/// A checked description. Every node reads earlier nodes, usually the one directly before it. The first node is
+/// `input`, the last a loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     pub name: String,
     pub nodes: Vec<Node>,
     pub initializer: Initializer,
-    /// Whether larger images are cropped to the input: at a random place in training, in the centre in evaluation.
+    /// Whether larger images are cropped to the input's size: at a random place in training, at the centre in
+    /// evaluation.
     pub crop: bool,
-    /// How training examples are varied beyond that.
+    /// How training examples are varied in addition.
     pub augmentation: Augmentation,
-    /// What the description recommends for training.
+    /// The training settings that the description recommends.
     pub training: Recipe,
 }
 
-/// Shapes of the parameters of one layer that has weights.
+/// The shapes of the parameters of one layer with weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterShape {
-    /// Name of the layer.
+    /// The layer's name.
     pub layer: String,
-    /// Its index in [`Network::nodes`].
+    /// The layer's index in [`Network::nodes`].
     pub node: usize,
-    /// `[KH, KW, I, O]` for a convolution; `[I, O]` for an fc, I over the input's H, W, C with C fastest; `[C]` for batch
-    /// normalisation.
+    /// `[KH, KW, I, O]` for a convolution; `[I, O]` for an fc, where I runs over the input's H, W, C with C fastest;
+    /// `[C]` for batch normalisation.
     pub weight: Vec<usize>,
-    /// Number of biases: O, or C.
+    /// The number of biases: O, or C for batch normalisation.
     pub bias: usize,
-    /// Channels of which running statistics are kept: C for batch normalisation, else 0.
+    /// The number of channels with running statistics: C for batch normalisation, else 0.
     pub running: usize,
-    /// Inputs that one output sums: KH*KW*I, or I; 1 for batch normalisation.
+    /// The number of inputs that one output sums: KH*KW*I for a convolution, I for an fc, 1 for batch normalisation.
     pub fan_in: usize,
-    /// Outputs that one input feeds: KH*KW*O, or O; 1 for batch normalisation.
+    /// The number of outputs that one input feeds: KH*KW*O for a convolution, O for an fc, 1 for batch normalisation.
     pub fan_out: usize,
 }
 
 impl ParameterShape {
-    /// Number of weights.
+    /// The number of weights.
     pub fn weight_len(&self) -> usize {
         self.weight.iter().product()
     }
 }
 
-/// Values of the parameters of one layer, in the order of its [`ParameterShape`].
+/// The parameters of one layer, in the order of its [`ParameterShape`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
-    /// Name of the layer.
+    /// The layer's name.
     pub layer: String,
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
-    /// Of batch normalisation, the running mean of each channel; else empty.
+    /// The running mean of each channel for batch normalisation, else empty.
     pub running_mean: Vec<f32>,
-    /// Likewise the running variance.
+    /// The running variance of each channel for batch normalisation, else empty.
     pub running_variance: Vec<f32>,
 }
 
@@ -130,7 +131,7 @@ impl Network {
     /// Chains `layers`, each with the initial value of its biases, and checks every rule.
     ///
     /// # Errors
-    /// [`Error::Network`] that names the layer, its input shape and the rule.
+    /// [`Error::Network`] with the layer, its input shape and the rule that it breaks.
     pub fn from_layers(name: &str, layers: &[(Layer, f32)], initializer: Initializer) -> Result<Network> {
         check_order(layers)?;
         let sources = block::sources(layers)?;
@@ -146,13 +147,13 @@ impl Network {
                 Error::Network(format!("layer {name}{entering}: {rule}"))
             };
             if !bias_init.is_finite() {
-                return Err(refuse(format!("bias is {bias_init}; rule: bias is a finite number")));
+                return Err(refuse(format!("bias is {bias_init}; rule: a finite number")));
             }
             let output = layer.output(before.unwrap_or(Shape::new(0, 0, 0))).map_err(refuse)?;
             let input = before.unwrap_or(output);
             if let Some(shape) = added.map(|added| nodes[added].output).filter(|shape| *shape != input) {
                 return Err(refuse(format!(
-                    "its body makes {input}, and {shape} is to be added; rule: both have the same shape; give the block a \
+                    "its body outputs {input}, but {shape} is added to it; rule: both have the same shape; give the block a \
                      `shortcut`, such as a convolution with kernel 1 and the body's filters and stride"
                 )));
             }
@@ -176,7 +177,7 @@ impl Network {
         Ok(Network { name: name.to_string(), nodes, initializer, crop, augmentation, training })
     }
 
-    /// Shapes of all parameters, in the order of the layers.
+    /// The shapes of all parameters, in the order of the layers.
     pub fn parameters(&self) -> Vec<ParameterShape> {
         let with_weights = |(index, node): (usize, &Node)| {
             let weight = node.layer.weight_shape(node.input)?;
@@ -192,13 +193,13 @@ impl Network {
         self.nodes.iter().enumerate().filter_map(with_weights).collect()
     }
 
-    /// Number of weights and biases together.
+    /// The number of weights and biases together.
     pub fn parameter_count(&self) -> usize {
         self.parameters().iter().map(|shape| shape.weight_len() + shape.bias).sum()
     }
 
-    /// Initial weights and biases, the same for the same seed everywhere. Batch normalisation starts with weights of 1 and
-    /// with the running statistics of values that need none.
+    /// Initial weights and biases; the same seed gives the same values on every platform. Batch normalisation starts
+    /// with weights of 1, running means of 0 and running variances of 1.
     pub fn initial_parameters(&self, seed: u64) -> Vec<Parameters> {
         let draw = |(index, shape): (usize, ParameterShape)| Parameters {
             weight: match shape.running {
@@ -220,47 +221,50 @@ impl Network {
         self.nodes.iter().enumerate().filter_map(reads).collect()
     }
 
-    /// Number of classes: the scores that the loss takes. One where the network [learns numbers](Network::learns_numbers).
+    /// The number of classes, which is the number of scores that the loss reads; 1 if the network [learns
+    /// numbers](Network::learns_numbers).
     pub fn classes(&self) -> usize {
         self.nodes.last().map_or(0, |node| node.output.channels)
     }
 
-    /// Whether it learns what labels stand for as a number, instead of telling classes apart.
+    /// Whether the network predicts the number that a label stands for, instead of a class.
     pub fn learns_numbers(&self) -> bool {
         self.nodes.last().is_some_and(|node| node.layer == Layer::Mse { targets: Targets::Number })
     }
 
-    /// Number of classes that examples without meaning should have: its own; ten where it learns numbers, which takes any.
+    /// The number of classes to use for random examples: the network's own, or ten if it learns numbers, since it then
+    /// accepts any.
     pub fn example_classes(&self) -> usize {
         if self.learns_numbers() { 10 } else { self.classes() }
     }
 
-    /// Shape of one example as the first layer takes it, after cropping.
+    /// The shape of one example as the first layer reads it, after cropping.
     pub fn input_shape(&self) -> Shape {
         self.nodes.first().map_or(Shape::new(0, 0, 0), |node| node.output)
     }
 
-    /// Whether images of shape `data` with labels below `classes` can be fed to this network.
+    /// Checks that this network accepts images of shape `data` with labels below `classes`.
     ///
     /// # Errors
-    /// [`Error::Data`] with both shapes, or both numbers of classes.
+    /// [`Error::Data`] with both shapes, or with both numbers of classes.
     pub fn check_fits(&self, data: Shape, classes: usize) -> Result<()> {
         let input = self.input_shape();
         let name = &self.name;
-        let refuse =
-            |why: &str| Err(Error::Data(format!("network {name} takes {input} images, the data has {data}: {why}")));
+        let refuse = |why: &str| {
+            Err(Error::Data(format!("network {name} takes {input} images, but the data has {data}: {why}")))
+        };
         if data.channels != input.channels {
             return refuse("the number of channels must be the same");
         }
         if data.height < input.height || data.width < input.width {
-            return refuse("they are too small; take another data set or a network with a smaller input");
+            return refuse("they are too small; use another data set or a network with a smaller input");
         }
         if data != input && !self.crop {
             return refuse("they are larger; give the input layer `crop = true` to train on parts of them");
         }
         if classes != self.classes() && !self.learns_numbers() {
             return Err(Error::Data(format!(
-                "network {name} tells {} classes apart, the data has {classes}; let the layer before its loss give that many values",
+                "network {name} has {} classes, but the data has {classes}; give the layer before its loss {classes} outputs",
                 self.classes()
             )));
         }
@@ -268,7 +272,8 @@ impl Network {
     }
 }
 
-/// Exactly one `input`, first; exactly one loss, last; not too many in between.
+/// Checks that the network has exactly one `input`, as its first layer, exactly one loss, as its last, and at most
+/// [`MAX_LAYERS`] layers.
 fn check_order(layers: &[(Layer, f32)]) -> Result<()> {
     let refuse = |why: String| Err(Error::Network(why));
     if layers.len() > MAX_LAYERS {
@@ -293,7 +298,7 @@ fn check_order(layers: &[(Layer, f32)]) -> Result<()> {
     Ok(())
 }
 
-/// `conv2` for the second convolution; `input` and losses need no number.
+/// The name of a layer, such as `conv2` for the second convolution; `input` and losses have no number.
 fn node_name(before: &[Node], layer: &Layer) -> String {
     let stem = layer.stem();
     if layer.is_single() {
@@ -302,17 +307,17 @@ fn node_name(before: &[Node], layer: &Layer) -> String {
     format!("{stem}{}", 1 + before.iter().filter(|node| node.layer.stem() == stem).count())
 }
 
-/// `sum` plus the product of `dimensions`, as long as it stays within [`MAX_ELEMENTS`].
+/// `sum` plus the product of `dimensions` if it is within [`MAX_ELEMENTS`].
 fn add(sum: usize, dimensions: &[usize]) -> Option<usize> {
     elements(&[sum.checked_add(elements(dimensions)?)?])
 }
 
-/// The name of `value` in a table that holds every value.
+/// The name of `value` in a table that has every value.
 fn name_of<T: PartialEq>(value: T, all: &[(T, &'static str)]) -> &'static str {
     all.iter().find(|(known, _)| *known == value).map_or("", |(_, name)| name)
 }
 
-/// The value called `name` in a table, or in one of the names that others use; or an error that lists the names.
+/// The value called `name` in `all`, or in `elsewhere`, the names that other programs use.
 fn by_name<T: Copy>(what: &str, name: &str, all: &[(T, &str)], elsewhere: &[(T, &str)]) -> Result<T> {
     if let Some(value) = words::find(name, all).or_else(|| words::find(name, elsewhere)) {
         return Ok(value);

@@ -1,9 +1,9 @@
-//! The networks that come with the program, each a description under `data/presets/`.
+//! The built-in networks, each described in a file under `data/presets/`.
 
 use super::Network;
 use crate::{Error, Result, words};
 
-/// Name and description of every preset; the first is the default.
+/// The name and description of every preset; the first is the default.
 pub const PRESETS: [(&str, &str); 7] = [
     ("convnetjs-mnist", include_str!("../../data/presets/convnetjs-mnist.toml")),
     ("fast-mnist", include_str!("../../data/presets/fast-mnist.toml")),
@@ -15,7 +15,7 @@ pub const PRESETS: [(&str, &str); 7] = [
 ];
 
 impl Network {
-    /// The preset called `name`. An unknown name is an [`Error::Network`] that lists the known ones.
+    /// Returns the preset called `name`, or an [`Error::Network`] that lists the known names.
     pub fn preset(name: &str) -> Result<Network> {
         match PRESETS.iter().find(|(known, _)| words::same(known, name)) {
             Some((known, text)) => Network::from_toml(text, &format!("preset {known}")),

@@ -1,5 +1,5 @@
-//! How a network is trained: every setting once, with its help, its option and what it may be. A description's
-//! `[training]` table, the options of a command and the settings that a run records are all this one struct.
+//! Training settings, each declared once with its help, option, type and rule. A description's `[training]` table, a
+//! command's options and the settings that a run records are all this one struct.
 
 use super::value::{Rule, Value};
 use crate::kernels::optimizer::{OPTIMIZERS, Optimizer};
@@ -10,9 +10,9 @@ use serde::{Deserialize, Deserializer};
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
-/// The largest batch: one row of groups of a dispatch.
+/// The largest batch: one row of a dispatch's workgroups.
 pub const MAX_BATCH: usize = 65_535;
-/// The most crops of a test image: each is a forward pass over all examples.
+/// The most crops of a test image; each crop costs a forward pass over all examples.
 pub const MAX_CROPS: usize = 100;
 
 /// The rule that turns a gradient into a weight update.
@@ -38,18 +38,18 @@ impl<'de> Deserialize<'de> for &'static Optimizer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ScheduleName {
-    /// Not at all.
+    /// The learning rate stays constant.
     Constant,
-    /// By a factor, now and then.
+    /// The learning rate falls by a factor at regular intervals.
     Step,
-    /// Down along half a cosine wave.
+    /// The learning rate falls along half a cosine wave.
     Cosine,
-    /// Up along half a wave, down along another.
+    /// The learning rate rises along half a cosine wave, then falls along another.
     OneCycle,
 }
 
 impl ScheduleName {
-    /// Every schedule with the name that descriptions and options use.
+    /// Every schedule with its name in descriptions and options.
     pub const ALL: [(ScheduleName, &str); 4] = [
         (ScheduleName::Constant, "constant"),
         (ScheduleName::Step, "step"),
@@ -57,7 +57,7 @@ impl ScheduleName {
         (ScheduleName::OneCycle, "one-cycle"),
     ];
 
-    /// What PyTorch and Keras call them.
+    /// The names in PyTorch and Keras.
     const ELSEWHERE: [(ScheduleName, &str); 6] = [
         (ScheduleName::Constant, "none"),
         (ScheduleName::Step, "step-lr"),
@@ -67,7 +67,7 @@ impl ScheduleName {
         (ScheduleName::OneCycle, "one-cycle-lr"),
     ];
 
-    /// Its constants, by the names of [`Recipe`]'s settings.
+    /// The schedule's constants, by the names of [`Recipe`]'s settings.
     pub fn constants(self) -> &'static [&'static str] {
         match self {
             ScheduleName::Constant => &["warm_up"],
@@ -99,13 +99,13 @@ impl TryFrom<String> for ScheduleName {
     }
 }
 
-/// The settings that a trainer is made of, beside its name.
+/// The settings that belong to an optimizer, besides its name.
 pub(crate) const OF_TRAINER: [&str; 6] = ["learning_rate", "momentum", "rho", "epsilon", "beta1", "beta2"];
-/// The settings that a schedule is made of, beside its name.
+/// The settings that belong to a schedule, besides its name.
 pub(crate) const OF_SCHEDULE: [&str; 4] = ["warm_up", "final_rate", "step_every", "step_factor"];
 
-/// Declares [`Recipe`] and what goes over all its fields. Each field has its help, its option, its type and its rule; those
-/// after `of a run` are no part of a description.
+/// Declares [`Recipe`] and the functions that visit all its fields. Each field has its help, its option, its type and
+/// its rule. Fields after `of a run` are not part of a description.
 macro_rules! settings {
     (
         $(#[$outer:meta])* pub struct $name:ident {
@@ -118,7 +118,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
         #[cfg_attr(not(target_arch = "wasm32"), derive(clap::Args))]
-        #[allow(rustdoc::broken_intra_doc_links, reason = "the fields' texts are also what `--help` shows")]
+        #[allow(rustdoc::broken_intra_doc_links, reason = "`--help` also shows the fields' texts")]
         pub struct $name {
             $($(#[doc = $doc])+ #[cfg_attr(not(target_arch = "wasm32"), arg($($arg)*))] pub $field: Option<$type>,)*
             $(
@@ -130,11 +130,11 @@ macro_rules! settings {
         }
 
         impl $name {
-            /// Every setting's name and rule.
+            /// The name and rule of every setting.
             pub const RULES: &[(&'static str, Rule)] =
                 &[$((stringify!($field), $rule),)* $((stringify!($run), $run_rule),)*];
 
-            /// These settings, and those of `others` that these leave open.
+            /// These settings, with missing ones taken from `others`.
             pub fn or(self, others: $name) -> $name {
                 $name { $($field: self.$field.or(others.$field),)* $($run: self.$run.or(others.$run),)* }
             }
@@ -147,12 +147,12 @@ macro_rules! settings {
                 }
             }
 
-            /// The settings that a description can have.
+            /// The settings that a description may have.
             pub fn described(self) -> $name {
                 $name { $($run: None,)* ..self }
             }
 
-            /// Every setting that is given, with its name.
+            /// Every setting that has a value, with its name.
             pub fn given(&self) -> impl Iterator<Item = (&'static str, Value)> {
                 let all = [
                     $((stringify!($field), self.$field.map(Value::from)),)*
@@ -165,7 +165,7 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Training settings, each of which may be absent: what a description recommends, or what a user says over it.
+    /// Training settings, each of which may be absent: those that a description recommends, or those that a user gives.
     pub struct Recipe {
         /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
         /// adadelta, adam or adamw.
@@ -174,7 +174,7 @@ settings! {
         /// Passes over the training set [default: the network's own, else 3]
         #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = whole::<u64>)]
         epochs: u64 = Rule::Count(u64::MAX),
-        /// Examples of one update [default: the network's own, else 20]
+        /// Examples per update [default: the network's own, else 20]
         #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = whole::<usize>)]
         batch_size: usize = Rule::Count(MAX_BATCH as u64),
         /// The learning rate, before the schedule's factor [default: the network's own, else 1 for adadelta, 0.001 for adam
@@ -185,95 +185,96 @@ settings! {
         /// constant]
         #[arg(long, value_name = "NAME", aliases = ["scheduler", "lr-schedule", "lr-scheduler"])]
         schedule: ScheduleName = Rule::Any,
-        /// The share of the run in which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0 for
-        /// the others]
+        /// Share of the run during which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0
+        /// for the others]
         #[arg(long, value_name = "SHARE", alias = "warmup", value_parser = number)]
         warm_up: f64 = Rule::Share,
-        /// For cosine and one-cycle: the factor on the learning rate at the end of the run [default: the network's own, else
-        /// 0]
+        /// For cosine and one-cycle: factor on the learning rate at the end of the run [default: the network's own,
+        /// else 0]
         #[arg(long, value_name = "X", value_parser = number)]
         final_rate: f64 = Rule::Share,
-        /// For the schedule step: the share of the run after which the learning rate falls, again and again [default: the
-        /// network's own, else a third]
+        /// For the schedule step: share of the run between two falls of the learning rate [default: the network's own,
+        /// else a third]
         #[arg(long, value_name = "SHARE", value_parser = number)]
         step_every: f64 = Rule::AboveZero,
-        /// For the schedule step: the factor on the learning rate at each fall [default: the network's own, else 0.1]
+        /// For the schedule step: factor on the learning rate at each fall [default: the network's own, else 0.1]
         #[arg(long, value_name = "X", value_parser = number)]
         step_factor: f64 = Rule::AboveZero,
-        /// For the trainers momentum and nesterov: the share of the velocity that each update keeps [default: the network's
-        /// own, else 0.9]
+        /// For the optimizers momentum and nesterov: share of the velocity that each update keeps [default: the
+        /// network's own, else 0.9]
         #[arg(long, value_name = "X", value_parser = number)]
         momentum: f64 = Rule::BelowOne,
-        /// For the trainers windowgrad and adadelta: the share of the running means that each update keeps [default: the
+        /// For the optimizers windowgrad and adadelta: share of the running means that each update keeps [default: the
         /// network's own, else 0.99 for windowgrad, 0.95 for adadelta]
         #[arg(long, value_name = "X", value_parser = number)]
         rho: f64 = Rule::BelowOne,
-        /// What keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0 [default: the network's own,
-        /// else 1e-10 for adagrad, 1e-6 for adadelta, 1e-8 for the others]
+        /// Small number that keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
+        /// [default: the network's own, else 1e-10 for adagrad, 1e-6 for adadelta, 1e-8 for the others]
         #[arg(long, value_name = "X", value_parser = number)]
         epsilon: f64 = Rule::Positive,
-        /// For the trainers adam and adamw: the share of the running mean of gradients that each update keeps [default: the
-        /// network's own, else 0.9]
+        /// For the optimizers adam and adamw: share of the running mean of gradients that each update keeps [default:
+        /// the network's own, else 0.9]
         #[arg(long, value_name = "X", value_parser = number)]
         beta1: f64 = Rule::BelowOne,
-        /// For the trainers adam and adamw: the share of the running mean of squared gradients that each update keeps
+        /// For the optimizers adam and adamw: share of the running mean of squared gradients that each update keeps
         /// [default: the network's own, else 0.999]
         #[arg(long, value_name = "X", value_parser = number)]
         beta2: f64 = Rule::BelowOne,
-        /// The factor of the sum of |w| in the loss, over weights, not biases [default: the network's own, else 0]
+        /// Factor of the sum of |w| over all weights, without biases, in the loss [default: the network's own, else 0]
         #[arg(long, value_name = "X", alias = "l1", value_parser = number)]
         l1_decay: f64 = Rule::NotNegative,
-        /// The factor of half the sum of w² in the loss, over weights, not biases: PyTorch's weight_decay [default: the
-        /// network's own, else 0]
+        /// Factor of half the sum of w² over all weights, without biases, in the loss: PyTorch's weight_decay [default:
+        /// the network's own, else 0]
         #[arg(long, value_name = "X", visible_alias = "weight-decay", aliases = ["l2", "wd"], value_parser = number)]
         l2_decay: f64 = Rule::NotNegative,
-        /// The largest norm of an update's gradient, all parameters' together: a longer one is shortened to it [default: the
-        /// network's own, else none]
+        /// Largest norm of an update's gradient over all parameters; a larger gradient is scaled down to it [default:
+        /// the network's own, else none]
         #[arg(long, value_name = "X", aliases = ["clip", "clip-grad", "clip-grad-norm"], value_parser = number)]
         clip_norm: f64 = Rule::Positive,
-        /// End the run when the validation loss has not fallen for so many epochs [default: the network's own, else never]
+        /// End the run when the validation loss has not fallen for this many epochs [default: the network's own, else
+        /// never]
         #[arg(long, value_name = "EPOCHS", value_parser = whole::<u64>)]
         patience: u64 = Rule::Count(u64::MAX),
-        /// Keep a moving average of the weights with this decay, as 0.999, and use it for validation, the test and the model
-        /// [default: the network's own, else none]
+        /// Keep a moving average of the weights with this decay, such as 0.999, and use it for validation, the test and
+        /// the model [default: the network's own, else none]
         #[arg(long, value_name = "DECAY", value_parser = number)]
         ema: f64 = Rule::BelowOne,
-        /// Compute as ConvNetJS does where it is wrong, so that its runs compare: its decay, its adam, its dropout
+        /// Reproduce ConvNetJS's errors (its decay, its adam, its dropout), so that its runs can be compared
         #[arg(long, num_args = 0, default_missing_value = "true")]
         convnetjs_exact: bool = Rule::Any,
 
         of a run:
-        /// Weight updates, instead of whole epochs
+        /// Number of weight updates, instead of whole epochs
         #[arg(long, value_name = "N", aliases = ["iterations", "iters", "max-steps"], value_parser = whole::<u64>)]
         steps: u64 = Rule::Count(u64::MAX),
-        /// What decides initial weights, the order of examples, all crops, all augmentation and what is dropped.
+        /// Seed of initial weights, the order of examples, crops, augmentation and dropout.
         #[arg(skip)]
         seed: u64 = Rule::Any,
-        /// Train on the examples as they are, but for crops, where the network's description has an [augmentation] table
+        /// Train without the augmentation that the network's [augmentation] table describes; crops remain
         #[arg(long, num_args = 0, default_missing_value = "true")]
         no_augmentation: bool = Rule::Any,
-        /// Judge each image of the final test by the mean over so many crops of it: the centre, the corners, then others in
-        /// between, each followed by its mirror image where [augmentation] lets every class be flipped [default: 1]
+        /// Average the scores of this many crops of each image in the final test: the centre, the corners, then others
+        /// in between, each followed by its mirror image if [augmentation] lets every class be flipped [default: 1]
         #[arg(long, value_name = "N", value_parser = whole::<usize>)]
         test_crops: usize = Rule::Count(MAX_CROPS as u64),
-        /// Steps between two rows of statistics, which are the points of a comparison's curves; the end of an epoch is one
-        /// too [default: 100, and a hundredth of the run in a comparison]
+        /// Steps between two rows of statistics, which are also the points of a comparison's curves; each epoch's end
+        /// adds one [default: 100, or a hundredth of the run in a comparison]
         #[arg(long, value_name = "STEPS", visible_alias = "every", value_parser = whole::<u64>)]
         stats_every: u64 = Rule::Count(u64::MAX),
-        /// Steps between two checkpoints; the end of an epoch is one too [default: 1000]
+        /// Steps between two checkpoints; each epoch's end adds one [default: 1000]
         #[arg(long, value_name = "STEPS", value_parser = whole::<u64>)]
         checkpoint_every: u64 = Rule::Count(u64::MAX),
     }
 }
 
 impl Recipe {
-    /// The settings that are constants of trainers, by name.
+    /// The settings that are constants of optimizers, by name.
     pub(crate) fn constants(&self) -> [(&'static str, Option<f64>); 5] {
         let Recipe { momentum, rho, epsilon, beta1, beta2, .. } = *self;
         [("momentum", momentum), ("rho", rho), ("epsilon", epsilon), ("beta1", beta1), ("beta2", beta2)]
     }
 
-    /// The setting that is the constant `name` of trainers.
+    /// The setting that holds the optimizers' constant `name`.
     pub(crate) fn constant_mut(&mut self, name: &str) -> &mut Option<f64> {
         match name {
             "momentum" => &mut self.momentum,
@@ -285,12 +286,12 @@ impl Recipe {
         }
     }
 
-    /// What the setting `name` may be.
+    /// The rule of the setting `name`.
     pub fn rule(name: &str) -> Rule {
         Recipe::RULES.iter().find(|(known, _)| *known == name).map_or(Rule::Any, |(_, rule)| *rule)
     }
 
-    /// Refuses what no training can use.
+    /// Checks every value against its rule.
     ///
     /// # Errors
     /// [`Error::Setting`] for the first value that breaks its rule.
@@ -298,17 +299,17 @@ impl Recipe {
         self.given().try_for_each(|(name, value)| Recipe::rule(name).check(name, value))
     }
 
-    /// Whether the setting `name` is a part of what `trainer` or `schedule` names.
+    /// Whether the setting `name` belongs to the optimizer or the schedule.
     pub(crate) fn is_part(name: &str) -> bool {
         OF_TRAINER.contains(&name) || OF_SCHEDULE.contains(&name)
     }
 
-    /// Whether ConvNetJS's arithmetic is wanted where it differs: in updates, and in dropout for evaluation too.
+    /// Whether to use ConvNetJS's arithmetic where it differs: in updates, and in dropout also during evaluation.
     pub fn is_exact(&self) -> bool {
         self.convnetjs_exact == Some(true)
     }
 
-    /// The `[training]` table, or nothing when every setting is absent.
+    /// The `[training]` table, or an empty string if every setting is absent.
     pub(super) fn to_toml(&self) -> String {
         let mut lines = String::new();
         for (name, value) in self.clone().described().given() {

@@ -1,4 +1,4 @@
-//! The values of settings, and what they may be.
+//! The values of settings and the rules for them.
 
 use super::{ScheduleName, TrainerName};
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ pub enum Value {
     Number(f64),
 }
 
-/// As messages quote it.
+/// The value as messages quote it.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,14 +71,14 @@ impl From<Value> for toml::Value {
         match value {
             Value::Word(word) => word.into(),
             Value::Flag(flag) => flag.into(),
-            // TOML has no larger ones.
+            // TOML's integers are no larger.
             Value::Whole(whole) => i64::try_from(whole).unwrap_or(i64::MAX).into(),
             Value::Number(number) => number.into(),
         }
     }
 }
 
-/// What a setting may be. Kernels compute in f32, whose limits most rules have.
+/// The values that a setting may have. Most limits are those of f32, in which kernels compute.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// Any value of its type.
@@ -87,15 +87,15 @@ pub enum Rule {
     Count(u64),
     /// A number above 0 that is neither 0 nor infinite in f32.
     Positive,
-    /// As [`Rule::Positive`], or 0.
+    /// 0, or a number that [`Rule::Positive`] allows.
     PositiveOrZero,
-    /// A number of at least 0 that is not infinite in f32.
+    /// A number >= 0 that is not infinite in f32.
     NotNegative,
-    /// A number of at least 0 and below 1 in f32, where 0.99999999 is 1.
+    /// A number >= 0 that is < 1 in f32, where 0.99999999 is 1.
     BelowOne,
-    /// A number of at least 0 and below 1.
+    /// A number >= 0 and < 1.
     Share,
-    /// A finite number above 0.
+    /// A finite number > 0.
     AboveZero,
 }
 
@@ -137,7 +137,7 @@ impl Rule {
     /// Checks the setting `name` against this rule.
     ///
     /// # Errors
-    /// [`Error::Setting`] where it breaks the rule.
+    /// [`Error::Setting`] if `value` breaks the rule.
     pub fn check(self, name: &'static str, value: impl Into<Value>) -> Result<()> {
         let value = value.into();
         if self.accepts(value) {
