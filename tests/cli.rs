@@ -542,7 +542,7 @@ fn data_sets_are_listed_and_verified() {
 
     let empty = tempfile::tempdir().expect("a folder");
     assert_fails_with(&mut data(&["verify"], empty.path()), &["no complete copy", "glassnet data fetch"]);
-    assert_fails_with(&mut data(&["list"], &empty.path().join("missing")), &["there is no folder"]);
+    assert_fails_with(&mut data(&["list"], &empty.path().join("missing")), &["does not exist"]);
     assert_fails_with(&mut data(&["fetch", "--dataset", "synthetic"], empty.path()), &["built in"]);
 }
 

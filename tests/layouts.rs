@@ -101,11 +101,11 @@ fn a_folder_with_company_is_looked_through() {
     fs::write(folder.path().join("README.md"), "x").unwrap();
     save(&folder.path().join("loose.png"), [1; 3]);
     let found = ImageFolder::list(folder.path()).unwrap();
-    assert_eq!((sizes(&found), found.notes), ([8, 0, 4], vec!["left out, beside inner: docs, 1 picture".to_string()]));
+    assert_eq!((sizes(&found), found.notes), ([8, 0, 4], vec!["left out besides inner: docs, 1 picture".to_string()]));
     let found =
         listed(&["inner/train/cat 5", "inner/train/dog 5", "inner/valid/cat 2", "inner/valid/dog 2", "inner 1"]);
     assert_eq!(sizes(&found), [8, 4, 2]);
-    assert_eq!(found.notes, ["left out, beside train: 1 picture"]);
+    assert_eq!(found.notes, ["left out besides train: 1 picture"]);
     assert_eq!(sizes(&listed(&["inner/cat 5", "inner/dog 5", "labels/cat 0", ". 1"])), [8, 0, 2]);
     let flat = refusal(&["train/images 4", "test/images 3"]);
     assert!(flat.contains("train holds 4 pictures, test 3 pictures, and train has no class folders"), "{flat}");
@@ -124,7 +124,7 @@ fn flat_sets_are_no_classes_whatever_they_are_called() {
         assert!(message.contains(&format!("{train} has no class folders")), "{message}");
     }
     let beside = refusal(&["train 3", "test 3", "car 3"]);
-    assert!(beside.contains("has test and train, which look like sets, beside car"), "{beside}");
+    assert!(beside.contains("has test and train, which look like sets, next to car"), "{beside}");
     let several = refusal(&["cats_train/a 1", "cats_test/a 1", "dogs_train/a 1", "dogs_test/a 1"]);
     assert!(several.contains("the sets of several data sets"), "{several}");
     assert_eq!(listed(&["test_tube 3", "beaker 3", "train 3"]).classes, ["beaker", "test_tube", "train"]);
@@ -171,7 +171,7 @@ fn layouts_that_are_none_say_what_was_found_and_what_is_expected() {
     assert!(refusal(&["data 4"]).contains("has only `data`"));
     assert!(refusal(&["cat 4"]).contains("has only `cat`"));
     assert!(refusal(&["train/cat 4", "test/cat 4"]).contains("has only `cat`"));
-    assert!(refusal(&["val/cat 4", "val/dog 4", "test/cat 4"]).contains("has test and val and no training set"));
+    assert!(refusal(&["val/cat 4", "val/dog 4", "test/cat 4"]).contains("has test and val but no training set"));
     let two = refusal(&["train/cat 4", "train/dog 4", "val/cat 1", "valid/cat 1"]);
     assert!(two.contains("both val and valid") && two.contains("keep one"), "{two}");
     let deep = refusal(&["cat/train 4", "cat/test 4", "dog/train 4", "dog/test 4"]);
@@ -214,7 +214,7 @@ fn sets_without_class_folders_or_some_classes_are_told() {
     assert_eq!(sizes(&folder), [8, 2, 2]);
     let notes = folder.notes.join("\n");
     assert!(notes.contains("test holds 7 pictures and no class folders: they have no labels"), "{notes}");
-    assert!(notes.contains("left out, beside train: labels"), "{notes}");
+    assert!(notes.contains("left out besides train: labels"), "{notes}");
     assert_eq!(folder.untested().unwrap(), "no validation picture shows the class dog");
 }
 

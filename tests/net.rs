@@ -354,10 +354,7 @@ fn an_augmentation_that_cannot_be_is_refused_with_its_range() {
     assert_contains(&message("pad = 1.5"), &["line 16", "expected a whole number, 0 or more"]);
     assert_contains(&message("pad = -1"), &["line 16", "expected a whole number, 0 or more"]);
     assert_contains(&message("erase = -0.1"), &["erase is -0.1; it must be from 0 (off) to 1 of the examples"]);
-    assert_contains(
-        &message("flip = [0, 10]"),
-        &["flip names class 10, but this network has 10 classes, 0 to 9"],
-    );
+    assert_contains(&message("flip = [0, 10]"), &["flip names class 10, but this network has 10 classes, 0 to 9"]);
     let flips = "true for every class, false for none, or a list of class numbers from 0 to 255";
     assert_contains(&message("flip = [256]"), &["line 16", "`256`", flips]);
     assert_contains(&message("flip = [-1]"), &["line 16", "`-1`", flips]);

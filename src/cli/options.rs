@@ -374,7 +374,7 @@ impl DownloadProgress {
     pub fn show(&mut self, event: Progress) {
         match event {
             Progress::Waiting { folder } => {
-                self.message(format!("another process downloads into {}; waiting for it", folder.display()));
+                self.message(format!("another process is downloading into {}; waiting for it", folder.display()));
             }
             Progress::Connecting { url, .. } => self.bar.set_message(format!("asking {url}")),
             Progress::Downloading { file, received, total } => self.bytes(file, received, total),

@@ -1,21 +1,22 @@
-//! The published data sets as a table: file names, sizes, checksums, and the servers that have them.
-//! Checksums and mirrors are those of torchvision and TensorFlow Datasets. For MNIST the sums of the unpacked bytes
-//! are known too, so that a copy which someone else compressed still counts as the published one.
+//! The published data sets: file names, sizes, checksums and servers. Checksums and mirrors are those of torchvision
+//! and TensorFlow Datasets. For MNIST the checksums of the unpacked bytes are known too, so a copy that was compressed
+//! again still counts as the published one.
 
 use super::DatasetName;
 
-/// The four files of a data set in MNIST's format, unpacked names: training images and labels, then test images and labels.
+/// The four files of a data set in MNIST's format, by their unpacked names: training images and labels, then test
+/// images and labels.
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// The one file of CIFAR-10, unpacked name.
+/// CIFAR-10's only file, by its unpacked name.
 pub const CIFAR10_FILE: &str = "cifar-10-binary.tar";
 
-/// The folder in it.
+/// The folder inside CIFAR-10's archive.
 pub const CIFAR10_FOLDER: &str = "cifar-10-batches-bin";
 
-/// The files in that folder, which an unpacked copy has: five of the training set, then the test set.
-/// No checksums of theirs are published.
+/// The files in that folder, as an unpacked copy has them: five of the training set, then the test set. Their checksums
+/// are not published.
 pub const CIFAR10_BATCHES: [&str; 6] = [
     "data_batch_1.bin",
     "data_batch_2.bin",
@@ -25,28 +26,28 @@ pub const CIFAR10_BATCHES: [&str; 6] = [
     "test_batch.bin",
 ];
 
-/// One published file; its name is the entry of [`DatasetName::files`] at the same index, plus `.gz`.
+/// One published file. Its name is the entry of [`DatasetName::files`] at the same index, followed by `.gz`.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {
-    /// Size of the compressed file.
+    /// The compressed file's size.
     pub bytes: u64,
-    /// SHA-256 of the compressed file, in lower-case hexadecimal digits.
+    /// The compressed file's SHA-256, in lower-case hexadecimal digits.
     pub packed: &'static str,
-    /// SHA-256 of the unpacked bytes, where it is known.
+    /// The SHA-256 of the unpacked bytes, if known.
     pub unpacked: Option<&'static str>,
 }
 
-/// Where a data set's files come from and what they must be.
+/// The servers and published files of a data set.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// Addresses that end in `/`, tried in this order; a file's name with `.gz` is appended.
+    /// Addresses that end in `/`, tried in this order; a file's name and `.gz` are appended.
     pub mirrors: Vec<String>,
-    /// What must arrive, in the order of [`DatasetName::files`].
+    /// The published files, in the order of [`DatasetName::files`].
     pub files: Vec<Published>,
 }
 
 impl Sources {
-    /// The published files of a data set; `None` for what is drawn, which has no files, and for a user's own folder.
+    /// The published files of a data set; `None` for synthetic sets, which have no files, and for a user's own folder.
     pub fn published(name: DatasetName) -> Option<Sources> {
         let (mirrors, files): (&[&str], &[Published]) = match name {
             DatasetName::Mnist => (&MNIST_MIRRORS, &MNIST),
@@ -61,7 +62,7 @@ impl Sources {
 
 const MNIST_MIRRORS: [&str; 2] =
     ["https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/"];
-// Plain http is all that these two servers speak: the checksum is what protects.
+// These two servers speak only plain http; the checksums protect the download.
 const FASHION_MNIST_MIRRORS: [&str; 1] = ["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"];
 const KMNIST_MIRRORS: [&str; 1] = ["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"];
 const CIFAR10_MIRRORS: [&str; 1] = ["https://www.cs.toronto.edu/~kriz/"];
@@ -106,7 +107,7 @@ const KMNIST: [Published; 4] = [
 const CIFAR10: [Published; 1] =
     [packed(170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd")];
 
-/// A file of which only the compressed form has a published sum.
+/// A file whose checksum is published only for the compressed form.
 const fn packed(bytes: u64, packed: &'static str) -> Published {
     Published { bytes, packed, unpacked: None }
 }

@@ -1,6 +1,7 @@
-//! Downloads the files of a data set: from several mirrors, resumed where a connection broke, verified, and only
-//! then renamed to their own names, so that a file with its own name is a whole one whatever happened before.
-//! One limit on silence covers all files, servers and waiting for others: no network, no wait beyond ten seconds.
+//! Downloads the files of a data set: tries several mirrors, resumes after a broken connection, verifies the checksum
+//! and only then renames the file to its own name. A file with its own name is therefore always complete. One limit on
+//! silence covers all files, servers and waiting for other processes: without a network, the wait is at most ten
+//! seconds.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,27 +13,29 @@ use super::verify::{Verdict, judge};
 use super::{DatasetName, Progress, Published, Sources, locate};
 use crate::{Error, Result};
 
-/// Requests for one file to one server: a connection may break this often as long as the file grows.
+/// The most requests for one file to one server; each must make the file grow, see [`FRUITLESS`].
 const REQUESTS: usize = 50;
 
-/// Of which so many may end without the file having grown, as where the server always starts from zero.
+/// The most requests that may end without the file having grown, as with a server that always starts at zero.
 const FRUITLESS: usize = 3;
 
 const LOCK: &str = ".lock";
 
-/// Pause between two looks at whether another process is done.
+/// The pause between two checks whether another process is done.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Brings the files of `name` into `folder`, which is created. Files that are there and verified are kept.
+/// Downloads the files of `name` into `folder`, which is created. Files that exist and are verified are kept.
 ///
-/// Fails with [`Error::Download`] where no server delivers, with [`Error::Data`] where a file is in the way that is
-/// not the published one (it is never overwritten), with [`Error::Io`] where the folder cannot be written.
-/// A `.part` file stays behind after a broken download; the next attempt continues it. Where nothing came, the folders that
-/// were made for it go again.
+/// A `.part` file remains after a broken download, and the next attempt continues it. If nothing arrived, the folders
+/// created for it are removed.
+///
+/// # Errors
+/// [`Error::Download`] if no server delivers; [`Error::Data`] if a file that is not the published one is in the way (it
+/// is never overwritten); [`Error::Io`] if the folder cannot be written.
 pub fn fetch(name: DatasetName, folder: &Path, sources: &Sources, progress: &mut dyn FnMut(Progress)) -> Result<()> {
     if name.is_synthetic() {
         let drawn = name.drawn();
-        return Err(Error::Settings(format!("the synthetic {drawn} are built in: there is nothing to download")));
+        return Err(Error::Settings(format!("the synthetic {drawn} are built in; there is nothing to download")));
     }
     let mut patience = Patience::new();
     let missing = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
@@ -43,7 +46,7 @@ pub fn fetch(name: DatasetName, folder: &Path, sources: &Sources, progress: &mut
     let mut download = Download { folder, sources, exclusive: lock.is_some(), preferred: 0, patience, progress };
     let done = name.files().iter().zip(&sources.files).try_for_each(|(file, published)| download.file(file, published));
     if done.is_err() && new && is_empty_but_for_lock(folder) {
-        // While it is held, nobody else begins here; only Unix removes a file that is open.
+        // Removed while the lock is held, so no other process starts here. Only Unix removes an open file.
         let held = lock.filter(|_| cfg!(unix));
         let _ = fs::remove_file(folder.join(LOCK));
         drop(held);
@@ -56,14 +59,14 @@ fn is_empty_but_for_lock(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut files| files.all(|file| file.is_ok_and(|file| file.file_name() == LOCK)))
 }
 
-/// Keeps two processes from writing one folder at once. The system drops the lock when its holder ends, however it
-/// ends. `None` where the file system cannot lock: names of temporary files then differ by process.
+/// Keeps two processes from writing one folder at once. The system releases the lock when its holder ends, in any way.
+/// `None` if the file system cannot lock; names of temporary files then differ by process.
 fn lock(folder: &Path, patience: &mut Patience, progress: &mut dyn FnMut(Progress)) -> Result<Option<File>> {
     let path = folder.join(LOCK);
     if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-        return Err(Error::Data(format!("{} is in the way: it is no file; move it, then fetch again", path.display())));
+        return Err(Error::Data(format!("{} is not a file; move it, then fetch again", path.display())));
     }
-    // Whatever is in a file of this name stays.
+    // An existing file of this name is left unchanged.
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(Error::io("create", &path))?;
     let mut seen = bytes_in(folder);
@@ -89,14 +92,14 @@ fn lock(folder: &Path, patience: &mut Patience, progress: &mut dyn FnMut(Progres
         if patience.left().is_zero() {
             let folder = folder.display();
             return Err(Error::Download(format!(
-                "another process downloads into {folder} but makes no progress; end it and try again"
+                "another process is downloading into {folder} but makes no progress; end it and try again"
             )));
         }
         thread::sleep(LOCK_PAUSE);
     }
 }
 
-/// Size of all files in `folder`, which grows while another process downloads.
+/// The size of all files in `folder`, which grows while another process downloads.
 fn bytes_in(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
@@ -106,23 +109,23 @@ fn bytes_in(folder: &Path) -> u64 {
 struct Download<'a> {
     folder: &'a Path,
     sources: &'a Sources,
-    /// Whether the folder is locked for this process.
+    /// Whether this process has locked the folder.
     exclusive: bool,
-    /// The mirror that delivered last is asked first.
+    /// The mirror that delivered last; it is asked first.
     preferred: usize,
     patience: Patience,
     progress: &'a mut dyn FnMut(Progress),
 }
 
 impl Download<'_> {
-    /// One file, from whichever mirror has it.
+    /// Downloads one file from any mirror that has it.
     fn file(&mut self, file: &str, published: &Published) -> Result<()> {
         if let Some(path) = locate::file_in(self.folder, file) {
             return self.keep(&path, published);
         }
         let target = self.folder.join(format!("{file}.gz"));
         let part = self.part_of(&target);
-        // A process that was killed between the last byte and the rename leaves a whole file.
+        // A process killed between the last byte and the rename leaves a complete file.
         if size_of(&part) == published.bytes && verified(&part, published) {
             return self.accept(&part, &target);
         }
@@ -130,7 +133,7 @@ impl Download<'_> {
         let mut failures = Vec::new();
         for turn in 0..mirrors {
             let mirror = (self.preferred + turn) % mirrors;
-            // What is left is shared by the mirrors that are still to be asked.
+            // The remaining time is divided among the remaining mirrors.
             let wait = self.patience.left() / (mirrors - turn) as u32;
             if wait.is_zero() {
                 break;
@@ -147,7 +150,8 @@ impl Download<'_> {
                 }
             }
         }
-        let failures = if failures.is_empty() { "no server to ask in time".to_string() } else { failures.join("; ") };
+        let failures =
+            if failures.is_empty() { "no server could be asked in time".to_string() } else { failures.join("; ") };
         let kept = match size_of(&part) {
             0 => {
                 let _ = fs::remove_file(&part);
@@ -160,7 +164,7 @@ impl Download<'_> {
         )))
     }
 
-    /// A file that is there already: fine if it is the published one, never overwritten if not.
+    /// Keeps an existing file if it is the published one; otherwise fails, and never overwrites it.
     fn keep(&mut self, path: &Path, published: &Published) -> Result<()> {
         match judge(path, published)? {
             Verdict::Verified => {
@@ -168,7 +172,10 @@ impl Download<'_> {
                 Ok(())
             }
             Verdict::Unverifiable => {
-                log::warn!("{}: unpacked, and only the sum of the packed file is published; kept", path.display());
+                log::warn!(
+                    "kept {}: it is unpacked, and only the checksum of the packed file is published",
+                    path.display()
+                );
                 Ok(())
             }
             _ => {
@@ -181,9 +188,10 @@ impl Download<'_> {
         }
     }
 
-    /// Asks one mirror until the whole file is in `part` (`None`) or it is not worth asking again (why).
+    /// Asks one mirror until the whole file is in `part` (returns `None`) or asking again is useless (returns the
+    /// reason).
     fn ask_mirror(&mut self, url: &str, part: &Path, published: &Published, wait: Duration) -> Result<Option<String>> {
-        // Someone else's compression may be less good than the published one, but not by this much.
+        // Another compression may be less good than the published one, but not by this much.
         let limit = published.bytes.saturating_mul(2).saturating_add(1 << 16);
         let file = file_name(part.with_extension("").as_path());
         let (mut was_wrong, mut fruitless, mut longest) = (false, 0, 0);
@@ -194,14 +202,14 @@ impl Download<'_> {
             let had = size_of(part);
             match transfer(url, part, limit, wait, &mut self.patience, &mut report)? {
                 Outcome::Complete if verified(part, published) => return Ok(None),
-                // The beginning may be of an older attempt or of another mirror: once more from zero.
+                // The beginning may come from an older attempt or another mirror, so start once more from zero.
                 Outcome::Complete if !was_wrong => {
                     was_wrong = true;
                     remove(part)?;
                 }
                 Outcome::Complete => {
                     remove(part)?;
-                    return Ok(Some("sends wrong bytes: the checksum differs".to_string()));
+                    return Ok(Some("sent a file with a different checksum".to_string()));
                 }
                 Outcome::Cut { received: 0, reason } => return Ok(Some(reason)),
                 Outcome::Cut { reason, .. } => {
@@ -214,26 +222,27 @@ impl Download<'_> {
                     }
                 }
                 Outcome::CannotResume if had > 0 => remove(part)?,
-                Outcome::CannotResume => return Ok(Some("answers with a range that was not asked for".to_string())),
+                Outcome::CannotResume => return Ok(Some("answered with a range that was not requested".to_string())),
                 Outcome::TooLong => {
                     remove(part)?;
-                    return Ok(Some("sends far more bytes than the file has".to_string()));
+                    return Ok(Some("sent far more bytes than the file has".to_string()));
                 }
                 Outcome::Refused(reason) => return Ok(Some(reason)),
-                Outcome::Silent(time) => return Ok(Some(format!("nothing came for {:.1} s", time.as_secs_f64()))),
+                Outcome::Silent(time) => return Ok(Some(format!("sent nothing for {:.1} s", time.as_secs_f64()))),
             }
         }
         Ok(Some(format!("the connection broke {REQUESTS} times")))
     }
 
     fn accept(&mut self, part: &Path, target: &Path) -> Result<()> {
-        // A link to nowhere, or a pipe: a file of this name would have been kept.
+        // A broken link or a pipe; a file of this name would have been kept.
         if fs::symlink_metadata(target).is_ok() {
             let target = target.display();
-            return Err(Error::Data(format!("{target} is in the way: it is no file; move it, then fetch again")));
+            return Err(Error::Data(format!("{target} is not a file; move it, then fetch again")));
         }
         fs::rename(part, target).map_err(Error::io("create", target))?;
-        // Makes the new name itself last; not every system can sync a folder, and a lost name is only fetched again.
+        // Makes the new name itself durable. Some systems cannot sync a folder, and a lost name is only downloaded
+        // again.
         let _ = File::open(self.folder).and_then(|folder| folder.sync_all());
         self.patience.restore();
         (self.progress)(Progress::Verified { file: file_name(target) });
@@ -246,7 +255,7 @@ impl Download<'_> {
     }
 }
 
-/// Whether these are the published bytes; what cannot be unpacked is not.
+/// Whether these are the published bytes; a file that cannot be unpacked is not.
 fn verified(path: &Path, published: &Published) -> bool {
     matches!(judge(path, published), Ok(Verdict::Verified))
 }

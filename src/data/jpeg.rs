@@ -1,23 +1,23 @@
-//! Whether a JPEG's coded data is whole. Decoders, like the one that [`super::decode`] uses, make up for damage: what a
-//! cut or a wrong bit costs becomes grey or noise without a word. So the markers, the Huffman codes and their number are
-//! followed here once, through all scans to the end marker, without computing a pixel (ITU-T T.81, annexes B, F and G).
+//! Checks that a JPEG's coded data is complete. Decoders, such as the one in [`super::decode`], conceal damage: missing
+//! or wrong bits silently become grey or noise. This module therefore follows the markers, the Huffman codes and their
+//! number once, through all scans up to the end marker, without computing a pixel (ITU-T T.81, annexes B, F and G).
 
-/// What is wrong with a JPEG's coded data.
+/// A defect in a JPEG's coded data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// The file ends before its end marker.
     Truncated,
     Damaged(&'static str),
-    /// It may be whole, and no decoder here reads it.
+    /// A kind that no decoder here reads; the file may be complete.
     Unsupported(&'static str),
 }
 
-/// How a JPEG is put together, for the choice of a decoder.
+/// The structure of a JPEG, by which a decoder is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// Progressive, or all components in one scan, the first of them with the most samples.
+    /// Progressive, or all components in one scan with the most finely sampled first.
     Usual,
-    /// Scans of single components without being progressive, or a first component with fewer samples than others.
+    /// Not progressive, but with scans of single components or a first component sampled less finely than others.
     Rare,
 }
 
@@ -27,15 +27,16 @@ const fn damaged<T>(what: &'static str) -> Checked<T> {
     Err(Flaw::Damaged(what))
 }
 
-/// Bits that select a Huffman code at once; longer codes are searched for.
+/// The number of bits that select a Huffman code at once; longer codes are searched for.
 const LOOK: u32 = 9;
 
-/// A Huffman table as decoders keep it.
+/// A Huffman table in the form that decoders use.
 #[derive(Clone)]
 struct Table {
-    /// By the next [`LOOK`] bits: length and symbol; length 0 where the code is longer.
+    /// Length and symbol by the next [`LOOK`] bits; length 0 if the code is longer.
     short: [(u8, u8); 1 << LOOK],
-    /// By length: one past the last code, aligned to 16 bits, and what a code's index in `symbols` is ahead of it.
+    /// By length: one past the last code, aligned to 16 bits, and the difference between a code and its index in
+    /// `symbols`.
     ends: [(u32, i32); 17],
     symbols: Vec<u8>,
 }
@@ -88,12 +89,12 @@ impl Bits<'_> {
         }
     }
 
-    /// What the lack of bits means.
+    /// The error for a lack of bits.
     fn short<T>(&self) -> Checked<T> {
         if self.bytes[self.at..].iter().all(|byte| *byte == 0xff) {
             return Err(Flaw::Truncated);
         }
-        damaged("its coded data ends too early")
+        damaged("its coded data ends early")
     }
 
     fn take(&mut self, count: u32) -> Checked<u32> {
@@ -111,7 +112,7 @@ impl Bits<'_> {
         if self.count < 16 {
             self.fill();
         }
-        // Zeros after the end; no code that reaches into them counts.
+        // Padded with zeros after the end; a code that reaches into them is refused.
         let next = if self.count >= 16 { self.held >> (self.count - 16) } else { self.held << (16 - self.count) };
         let next = next as u32 & 0xffff;
         let (mut length, mut symbol) = table.short[(next >> (16 - LOOK)) as usize];
@@ -131,7 +132,7 @@ impl Bits<'_> {
         Ok(symbol)
     }
 
-    /// Moves past the restart marker of this number, which has to follow.
+    /// Moves past the restart marker with this number, which must come next.
     fn restart(&mut self, number: usize) -> Checked<()> {
         if self.count >= 8 {
             return damaged("a restart marker is missing or in the wrong place");
@@ -156,19 +157,19 @@ struct Component {
     id: u8,
     /// Sampling factors, horizontally and vertically.
     sampling: [usize; 2],
-    /// Blocks in a row of the grid that interleaved scans fill.
+    /// Blocks per row of the grid that interleaved scans fill.
     stride: usize,
-    /// A bit for each coefficient of each block that is not zero so far; of progressive pictures, whose later scans have
-    /// a bit for these.
+    /// For progressive pictures, one bit per coefficient of each block: whether it is nonzero so far. Later scans have
+    /// a bit for each nonzero coefficient.
     nonzero: Vec<u64>,
-    /// Low bits still to come of each coefficient; none where no scan had it.
+    /// The number of low bits of each coefficient that have not been sent; `None` if no scan had it.
     missing: [Option<u8>; 64],
 }
 
 struct Frame {
     progressive: bool,
     size: [usize; 2],
-    /// The largest sampling factors.
+    /// The largest sampling factors of all components.
     most: [usize; 2],
     components: Vec<Component>,
 }
@@ -204,20 +205,20 @@ impl Frame {
         Ok(Frame { progressive, size, most, components: rest.iter().map(component).collect() })
     }
 
-    /// Every component was sent, and of no coefficient only the upper bits.
+    /// Whether every component was sent, with all bits of its coefficients.
     fn is_whole(&self) -> bool {
         let whole = |c: &Component| c.missing[0] == Some(0) && c.missing.iter().flatten().all(|left| *left == 0);
         self.components.iter().all(whole)
     }
 }
 
-/// One component in a scan: its place in the frame, and its tables for the first coefficient and for the others.
+/// One component of a scan: its index in the frame, and its tables for the first coefficient and for the others.
 struct Part<'a> {
     component: usize,
     tables: [Option<&'a Table>; 2],
 }
 
-/// The header of a scan: coefficients, and bits sent before and left for later.
+/// The header of a scan: the coefficients, the bits sent before and the bits left for later.
 struct Scan {
     first: usize,
     last: usize,
@@ -225,7 +226,7 @@ struct Scan {
     low: u8,
 }
 
-/// Width and height in the frame header; none where there is no such header.
+/// Width and height from the frame header; `None` if there is none.
 pub(super) fn size(bytes: &[u8]) -> Option<[usize; 2]> {
     let mut at = 2;
     loop {
@@ -244,13 +245,13 @@ pub(super) fn size(bytes: &[u8]) -> Option<[usize; 2]> {
     }
 }
 
-/// Follows the file to its end marker; what comes after that is not looked at.
+/// Follows the file to its end marker and ignores everything after it.
 pub(super) fn check(bytes: &[u8]) -> Checked<Coding> {
     let mut tables: [[Option<Table>; 4]; 2] = Default::default();
     let (mut frame, mut interval, mut scans) = (None::<Frame>, 0, 0);
     let mut at = 2;
     loop {
-        // Bytes between segments are skipped, as all decoders do.
+        // Bytes between segments are skipped, as in all decoders.
         at += bytes[at..].iter().position(|byte| *byte == 0xff).ok_or(Flaw::Truncated)?;
         at += bytes[at..].iter().position(|byte| *byte != 0xff).ok_or(Flaw::Truncated)?;
         let marker = bytes[at];
@@ -344,10 +345,10 @@ fn scan_header<'a>(
     if parts.is_empty() { damaged(WRONG) } else { Ok((parts, scan)) }
 }
 
-/// Follows the codes of one scan, block by block.
+/// Follows the codes of one scan block by block.
 fn follow(frame: &mut Frame, parts: &[Part], scan: &Scan, interval: usize, bits: &mut Bits) -> Checked<()> {
     let (size, most, progressive) = (frame.size, frame.most, frame.progressive);
-    // A scan of one component has only the blocks that the picture reaches into.
+    // A scan of one component has only the blocks that overlap the picture.
     let units = match parts {
         [part] => {
             let sampling = frame.components[part.component].sampling;
@@ -388,7 +389,7 @@ fn follow(frame: &mut Frame, parts: &[Part], scan: &Scan, interval: usize, bits:
 const NO_TABLE: &str = "a Huffman table is missing";
 const TOO_MANY: &str = "a block in it has too many coefficients";
 
-/// The first coefficient of a block, as its difference from the one before.
+/// Follows the first coefficient of a block, coded as its difference from the previous block's.
 fn difference(part: &Part, bits: &mut Bits) -> Checked<()> {
     let Some(table) = part.tables[0] else { return damaged(NO_TABLE) };
     let size = bits.symbol(table)?;
@@ -421,7 +422,7 @@ fn sequential(part: &Part, bits: &mut Bits) -> Checked<()> {
     Ok(())
 }
 
-/// A band of coefficients in its first scan; `skip` counts blocks that have none.
+/// Follows a band of coefficients in its first scan; `skip` counts blocks without any.
 fn band(part: &Part, scan: &Scan, bits: &mut Bits, nonzero: &mut u64, skip: &mut u32) -> Checked<()> {
     if *skip > 0 {
         *skip -= 1;
@@ -451,7 +452,7 @@ fn band(part: &Part, scan: &Scan, bits: &mut Bits, nonzero: &mut u64, skip: &mut
     Ok(())
 }
 
-/// One more bit of a band: one for each coefficient that is not zero, and those that become so.
+/// Follows one more bit of a band: one for each nonzero coefficient, and those that become nonzero.
 fn refined(part: &Part, scan: &Scan, bits: &mut Bits, nonzero: &mut u64, skip: &mut u32) -> Checked<()> {
     let Some(table) = part.tables[1] else { return damaged(NO_TABLE) };
     let mut place = scan.first;

@@ -1,6 +1,6 @@
-//! How a folder of pictures is laid out: where its class folders lie, and which folders are training, validation and test
-//! set. Names decide, as in [`super::roles`]; a folder that alone holds the sets or the classes is looked through; what
-//! systems and programs leave behind is passed over.
+//! Finds the class folders in a folder of pictures and which folders are the training, validation and test set. Names
+//! decide, as in [`super::roles`]. A single folder that contains the sets or the classes is descended into, and files
+//! that systems and programs leave behind are ignored.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,20 @@ use super::Division;
 use super::roles::{Sets, says_nothing};
 use crate::{Error, Result};
 
-/// Endings of the files that are read.
+/// File name extensions of the formats that are read.
 pub(super) const ENDINGS: [&str; 10] = ["png", "jpg", "jpeg", "jfif", "apng", "jpe", "jif", "jfi", "pjpeg", "pjp"];
 
-/// Those that messages name.
+/// The extensions that messages name.
 pub(super) const ENDINGS_NAMED: &str = ".png, .jpg, .jpeg or .jfif";
 
-/// Endings of pictures that are not read.
+/// File name extensions of picture formats that are not read.
 const FOREIGN: [&str; 27] = [
     "avif", "bmp", "cr2", "dcm", "dib", "dng", "gif", "heic", "heif", "ico", "j2k", "jp2", "jxl", "nef", "npy", "pbm",
     "pcx", "pgm", "pnm", "ppm", "psd", "raw", "svg", "tga", "tif", "tiff", "webp",
 ];
 
-/// What Windows, macOS, network drives and editors leave in folders, besides names that begin with a dot; in lower case.
+/// Files that Windows, macOS, network drives and editors leave in folders, besides names that begin with a dot; in
+/// lower case.
 const DROPPINGS: [&str; 11] = [
     "__macosx",
     "__pycache__",
@@ -36,27 +37,27 @@ const DROPPINGS: [&str; 11] = [
     "desktop.ini",
 ];
 
-/// Folders that are looked through on the way to the classes; a chain of links may have no end.
+/// The most folders to descend on the way to the classes; a chain of links may be endless.
 const DEPTH: usize = 8;
 
-/// Folders that are searched for a picture; links may lead in circles.
+/// The most folders to search for a picture; links may form circles.
 const MOST_SEARCHED: usize = 1000;
 
-/// Where the class folders of each set lie.
+/// The class folders of each set.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub train: PathBuf,
     pub validation: Option<PathBuf>,
     pub test: Option<PathBuf>,
     pub division: Division,
-    /// What a user should know of it, in words.
+    /// Remarks on the layout for the user.
     pub notes: Vec<String>,
 }
 
-/// What lies in one folder, without droppings.
+/// The contents of one folder, without [`DROPPINGS`].
 pub(super) struct Inside {
     pub folders: Vec<PathBuf>,
-    /// Pictures in any format.
+    /// The number of pictures in any format.
     pub pictures: usize,
 }
 
@@ -67,8 +68,8 @@ impl Inside {
         Ok(Inside { folders, pictures })
     }
 
-    /// The only folder that pictures lie in or below, where it is no class: its pictures lie in folders of its own, or it
-    /// holds sets.
+    /// The only folder with pictures in or below it, unless it is a class. It is not a class if its pictures are in
+    /// folders of its own, or if it contains sets.
     fn wrapped(&self) -> Result<Option<&PathBuf>> {
         let mut bearing = Vec::new();
         for folder in &self.folders {
@@ -86,7 +87,7 @@ impl Inside {
         Ok((!within.folders.is_empty() && (within.pictures == 0 || sets()?)).then_some(folder))
     }
 
-    /// What lies in it besides `kept`: folders by name, and how many pictures.
+    /// Everything besides `kept`: folders by name, and the number of pictures.
     fn besides(&self, kept: &[&PathBuf]) -> Vec<String> {
         let folders = self.folders.iter().filter(|path| !kept.contains(path)).map(|path| file_name(path));
         let loose = (self.pictures > 0).then(|| counted(self.pictures, "picture"));
@@ -94,7 +95,8 @@ impl Inside {
     }
 }
 
-/// Whether pictures lie in a folder or below it. What cannot be read, and what is too far spread to be searched, may.
+/// Whether a folder or one below it has pictures. Assumes so for a folder that cannot be read or is too large to
+/// search.
 fn bears_pictures(folder: &Path) -> bool {
     let (mut open, mut searched) = (vec![folder.to_path_buf()], 0);
     while let Some(place) = open.pop() {
@@ -118,10 +120,10 @@ pub(super) const EXPECTED: &str =
     "the layout is FOLDER/CLASS/*.png, or FOLDER/train/CLASS/*.png and FOLDER/test/CLASS/*.png";
 
 impl Layout {
-    /// Looks for the class folders in `folder`.
+    /// Finds the class folders in `folder`.
     ///
     /// # Errors
-    /// [`Error::Io`] where a folder cannot be read; [`Error::Data`] where no layout fits, with what was found.
+    /// [`Error::Io`] if a folder cannot be read; [`Error::Data`] if no layout fits, with what was found.
     pub fn find(folder: &Path) -> Result<Layout> {
         let (mut place, mut notes) = (folder.to_path_buf(), Vec::new());
         for _ in 0..DEPTH {
@@ -133,13 +135,13 @@ impl Layout {
                 Some(inner) => {
                     let others = inside.besides(&[inner]);
                     if !others.is_empty() {
-                        notes.push(format!("left out, beside {}: {}", file_name(inner), others.join(", ")));
+                        notes.push(format!("left out besides {}: {}", file_name(inner), others.join(", ")));
                     }
                     place = inner.clone();
                 }
                 None if inside.folders.is_empty() && inside.pictures > 0 => {
                     return Err(Error::Data(format!(
-                        "{} holds {} and no folders, so nothing says what they show; sort them into a folder for each \
+                        "{} holds {} and no folders, so the pictures have no classes; sort them into a folder for each \
                          class: {EXPECTED}",
                         place.display(),
                         counted(inside.pictures, "picture")
@@ -163,7 +165,7 @@ impl Layout {
                 }
             }
             let mut inside = Inside::of(&place)?;
-            // Pictures in `train/images` are in no class either.
+            // Pictures in `train/images` are not in a class either.
             if let ([only], 0) = (&inside.folders[..], inside.pictures)
                 && says_nothing(only)
             {
@@ -179,7 +181,7 @@ impl Layout {
                 found.push(format!("{} {}", file_name(set), counted(classes(set)?.1.pictures, "picture")));
             }
             return Err(Error::Data(format!(
-                "in {}, {}, and {} has no class folders, so nothing says what the pictures show; sort them into a folder \
+                "in {}, {}, and {} has no class folders, so the pictures have no classes; sort them into a folder \
                  for each class: {EXPECTED}",
                 train.parent().unwrap_or(folder).display(),
                 found.join(", "),
@@ -207,7 +209,7 @@ impl Layout {
         let kept: Vec<&PathBuf> = [Some(train), sets.validation, sets.test].into_iter().flatten().collect();
         let others = inside.besides(&kept);
         if !others.is_empty() {
-            notes.push(format!("left out, beside {}: {}", file_name(train), others.join(", ")));
+            notes.push(format!("left out besides {}: {}", file_name(train), others.join(", ")));
         }
         let named = |place: &Option<PathBuf>| place.as_ref().map(|place| below(folder, place));
         let division = Division { train: below(folder, &place), validation: named(&validation), test: named(&test) };
@@ -215,7 +217,7 @@ impl Layout {
     }
 }
 
-/// `place` as seen from `folder`; empty where they are the same.
+/// The path of `place` relative to `folder`; empty if they are the same.
 fn below(folder: &Path, place: &Path) -> String {
     place.strip_prefix(folder).unwrap_or(place).display().to_string()
 }
@@ -225,7 +227,7 @@ pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// What is in a folder, sorted by name, without hidden files and droppings.
+/// The contents of a folder, sorted by name, without hidden files and [`DROPPINGS`].
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut paths: Vec<PathBuf> = read.map_err(Error::io("read the folder", folder))?;
@@ -239,12 +241,12 @@ fn is_dropping(path: &Path) -> bool {
     name.starts_with('.') || DROPPINGS.contains(&&name.to_lowercase()[..])
 }
 
-/// Whether a file's ending is one of those that are read.
+/// Whether a file's extension is one of those that are read.
 pub(super) fn is_picture(path: &Path) -> bool {
     ENDINGS.contains(&&ending(path)[..])
 }
 
-/// The ending of a picture in another format.
+/// The extension of a picture in another format.
 pub(super) fn foreign(path: &Path) -> Option<&'static str> {
     let ending = ending(path);
     FOREIGN.into_iter().find(|known| *known == ending)

@@ -1,19 +1,19 @@
-//! Where files are looked for: `--data-dir`, or else `GLASSNET_DATA` and then the user's cache folder.
-//! Each may hold the files itself or in a subfolder named after the data set; a file may be gzipped or plain,
-//! and be called `train-images-idx3-ubyte` or, as some archives do, `train-images.idx3-ubyte`.
-//! CIFAR-10 may be the archive or the files in it, also in their folder `cifar-10-batches-bin`.
+//! Where files are searched for: in `--data-dir` if given, else in `GLASSNET_DATA` and then in the user's cache folder.
+//! Each of these folders may contain the files itself or in a subfolder named after the data set. A file may be gzipped
+//! or plain, and be called `train-images-idx3-ubyte` or, as in some archives, `train-images.idx3-ubyte`. CIFAR-10 may
+//! be the archive or its files, also in their folder `cifar-10-batches-bin`.
 
 use std::path::{Path, PathBuf};
 
 use super::{DatasetName, Request, catalog, verify};
 use crate::{Error, Result};
 
-/// The folder that the environment variable `GLASSNET_DATA` names; empty counts as unset.
+/// The folder named by the environment variable `GLASSNET_DATA`; an empty value counts as unset.
 pub fn environment() -> Option<PathBuf> {
     std::env::var_os("GLASSNET_DATA").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The user's cache folder for all data sets, such as `~/.cache/glassnet`; `None` where the system knows of none.
+/// The user's cache folder for all data sets, such as `~/.cache/glassnet`; `None` if the system has none.
 pub fn cache_folder() -> Option<PathBuf> {
     #[cfg(target_arch = "wasm32")]
     return None;
@@ -21,20 +21,20 @@ pub fn cache_folder() -> Option<PathBuf> {
     dirs::cache_dir().map(|cache| cache.join("glassnet"))
 }
 
-/// Whether a file lies where this program keeps what it downloads, and people keep nothing.
+/// Whether a file is in this program's cache folder, where users keep no files of their own.
 pub fn in_cache(path: &Path) -> bool {
     cache_folder().is_some_and(|cache| path.starts_with(cache))
 }
 
-/// Where a download of `name` goes: a subfolder named after it, in `data_dir` or else in the user's cache folder.
+/// The folder for a download of `name`: a subfolder named after it, in `data_dir` or else in the user's cache folder.
 pub fn download_folder(name: DatasetName, data_dir: Option<&Path>) -> Result<PathBuf> {
     let parent = data_dir.map(Path::to_path_buf).or_else(cache_folder);
     let parent = parent
-        .ok_or_else(|| Error::DataFolder("this system knows of no cache folder, as HOME is not set".to_string()))?;
+        .ok_or_else(|| Error::DataFolder("this system has no cache folder, because HOME is not set".to_string()))?;
     Ok(parent.join(name.as_str()))
 }
 
-/// The places that a request allows to look in, in order.
+/// The folders that a request allows to search, in order.
 pub(super) fn places(request: &Request, cache: Option<PathBuf>) -> Vec<PathBuf> {
     match &request.data_dir {
         Some(folder) => vec![folder.clone()],
@@ -42,15 +42,14 @@ pub(super) fn places(request: &Request, cache: Option<PathBuf>) -> Vec<PathBuf> 
     }
 }
 
-/// The file called `file` or a variant of that name in `folder`.
+/// The file called `file`, or a variant of that name, in `folder`.
 pub(super) fn file_in(folder: &Path, file: &str) -> Option<PathBuf> {
     let dotted = file.replacen("-idx", ".idx", 1);
     let variants = [format!("{file}.gz"), file.to_string(), format!("{dotted}.gz"), dotted];
     variants.into_iter().map(|variant| folder.join(variant)).find(|path| path.is_file())
 }
 
-/// Which of the forms of `name` is in `folder`: a whole one, else one of which some files are there, else none is and
-/// the published one is meant.
+/// The form of `name` that is in `folder`: a complete one, else one with some of its files, else the published one.
 pub(super) fn form_in(name: DatasetName, folder: &Path) -> &'static [&'static str] {
     let there = |form: &[&str]| form.iter().filter(|file| file_in(folder, file).is_some()).count();
     let forms = name.forms();
@@ -58,30 +57,30 @@ pub(super) fn form_in(name: DatasetName, folder: &Path) -> &'static [&'static st
     whole.or_else(|| forms.iter().find(|form| there(form) > 0)).copied().unwrap_or(name.files())
 }
 
-/// The files of `name` that are not in `folder`.
+/// The files of `name` that are missing from `folder`.
 pub(super) fn missing_from(name: DatasetName, folder: &Path) -> Vec<&'static str> {
     form_in(name, folder).iter().copied().filter(|file| file_in(folder, file).is_none()).collect()
 }
 
-/// The folder at `place` that holds all files of `name`.
+/// The folder at `place` that contains all files of `name`.
 pub(super) fn complete_folder(name: DatasetName, place: &Path) -> Option<PathBuf> {
     candidates(name, place).into_iter().find(|folder| missing_from(name, folder).is_empty())
 }
 
-/// The folder at `place` that holds some but not all of the files: a copy that went wrong.
+/// The folder at `place` that contains some but not all of the files: an incomplete copy.
 pub(super) fn incomplete_folder(name: DatasetName, place: &Path) -> Option<PathBuf> {
     candidates(name, place)
         .into_iter()
         .find(|folder| (1..form_in(name, folder).len()).contains(&missing_from(name, folder).len()))
 }
 
-/// The folder at `place` to report on: a complete one, else an incomplete one, else the place itself.
+/// The folder at `place` to report on: a complete one, else an incomplete one, else `place` itself.
 pub(super) fn best_folder(name: DatasetName, place: &Path) -> PathBuf {
     complete_folder(name, place).or_else(|| incomplete_folder(name, place)).unwrap_or_else(|| place.to_path_buf())
 }
 
-/// The subfolder comes first. All sets in MNIST's format share their file names, so files that lie in the place itself might be those
-/// of another set: their checksum tells, and then they do not count.
+/// The folders to check, the subfolder first. All sets in MNIST's format share their file names, so files directly in
+/// `place` might belong to another set; if their checksum says so, they do not count.
 fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
     let mut folders = vec![place.join(name.as_str())];
     match another_set_in(name, place) {
@@ -95,7 +94,7 @@ fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// The published set that the files in `folder` itself belong to, where it is not `name`.
+/// The published set that the files directly in `folder` belong to, if it is not `name`.
 pub(super) fn another_set_in(name: DatasetName, folder: &Path) -> Option<DatasetName> {
     let labels = name.files().get(1).and_then(|labels| file_in(folder, labels));
     labels.and_then(|labels| verify::owner_of_labels(&labels)).filter(|&owner| owner != name)

@@ -1,8 +1,8 @@
-//! Data sets: images as bytes `[N,H,W,C]` with one label each, and the way they are chosen for training.
+//! Data sets: images as bytes `[N,H,W,C]` with one label each, and how they are chosen for training.
 //!
-//! [`obtain()`] finds the files, downloads them or draws the built-in digits; [`split()`] holds a tenth of the training
-//! set out for validation, by class; a [`Sampler`] says which examples make up the batch of any step.
-//! Nothing here knows of networks: pixels stay bytes, and normalising them is a kernel's business.
+//! [`obtain()`] finds the files, downloads them or draws the synthetic digits; [`split()`] holds out a tenth of the
+//! training set for validation, by class; a [`Sampler`] gives the examples of any step's batch. Nothing here depends on
+//! networks: pixels stay bytes, and a kernel normalises them.
 
 pub mod catalog;
 #[cfg(not(target_arch = "wasm32"))]
@@ -60,31 +60,34 @@ pub struct Examples {
     pub shape: [usize; 3],
     /// Number of classes; every label is smaller.
     pub classes: usize,
-    /// `len() * H * W * C` bytes, one image after the other.
+    /// `len() * H * W * C` bytes, one image after another.
     pub pixels: Vec<u8>,
     /// The class of each image.
     pub labels: Vec<u8>,
-    /// What each class stands for, for a network that learns it as a number; empty where that is the class's index.
+    /// The number that each class stands for, for networks that learn numbers; empty if it is the class's index.
     pub numbers: Vec<f32>,
 }
 
 impl Examples {
-    /// Number of examples, N.
+    /// The number of examples, N.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// What class `class` stands for.
+    /// The number that `class` stands for.
     pub fn number(&self, class: usize) -> f32 {
         self.numbers.get(class).copied().unwrap_or(class as f32)
     }
 
-    /// Whether there is no example at all.
+    /// Whether there are no examples.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The `H*W*C` bytes of image `index`; panics where there is no such image.
+    /// The `H*W*C` bytes of image `index`.
+    ///
+    /// # Panics
+    /// If there is no such image.
     pub fn image(&self, index: usize) -> &[u8] {
         assert!(index < self.len(), "image {index} of {}", self.len());
         let size = self.shape.iter().product::<usize>();
@@ -92,7 +95,7 @@ impl Examples {
     }
 }
 
-/// The data sets that can be asked for by name.
+/// The data sets by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetName {
@@ -104,16 +107,16 @@ pub enum DatasetName {
     Kmnist,
     /// Small colour photographs of animals and vehicles, Krizhevsky (2009).
     Cifar10,
-    /// The digits that [`synthetic`] draws; no file is needed.
+    /// The digits that [`synthetic`] draws; needs no files.
     Synthetic,
     /// The coloured shapes that [`synthetic`] draws, of CIFAR-10's size.
     SyntheticPictures,
-    /// A user's own folder of pictures, as [`folder`] reads it; nobody can ask for it by name.
+    /// A user's own folder of pictures, read by [`folder`]; it cannot be requested by name.
     Images,
 }
 
 impl DatasetName {
-    /// Every name that can be asked for, in the order in which help texts show them.
+    /// Every name that can be requested, in the order of help texts.
     pub const ALL: [DatasetName; 6] = [
         DatasetName::Mnist,
         DatasetName::FashionMnist,
@@ -123,7 +126,7 @@ impl DatasetName {
         DatasetName::SyntheticPictures,
     ];
 
-    /// The name as users type it, and as folders are called.
+    /// The name that users type and that folders have.
     pub fn as_str(self) -> &'static str {
         match self {
             DatasetName::Mnist => "mnist",
@@ -136,7 +139,7 @@ impl DatasetName {
         }
     }
 
-    /// Its files, unpacked names; published with `.gz` behind them. What is drawn has none.
+    /// Its files by their unpacked names; published files have `.gz` appended. Synthetic sets have none.
     pub fn files(self) -> &'static [&'static str] {
         match self {
             DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::Kmnist => &FILES,
@@ -145,7 +148,7 @@ impl DatasetName {
         }
     }
 
-    /// The lists of files of which any one makes it whole: those that are published, and CIFAR-10's unpacked ones.
+    /// Lists of files, each of which makes the set complete: the published ones, and CIFAR-10's unpacked ones.
     pub(crate) fn forms(self) -> Vec<&'static [&'static str]> {
         match self {
             DatasetName::Cifar10 => vec![self.files(), &catalog::CIFAR10_BATCHES],
@@ -158,7 +161,7 @@ impl DatasetName {
         matches!(self, DatasetName::Synthetic | DatasetName::SyntheticPictures)
     }
 
-    /// The set that this program draws in the same shape.
+    /// The synthetic set with images of the same shape.
     pub fn stand_in(self) -> DatasetName {
         match self {
             DatasetName::Cifar10 | DatasetName::SyntheticPictures => DatasetName::SyntheticPictures,
@@ -166,7 +169,7 @@ impl DatasetName {
         }
     }
 
-    /// Channels of its images; none is known of a folder of pictures, which any network may take.
+    /// The number of channels; `None` for a folder of pictures, which fits any network.
     pub fn channels(self) -> Option<usize> {
         match self {
             DatasetName::Images => None,
@@ -174,12 +177,12 @@ impl DatasetName {
         }
     }
 
-    /// What a set that this program draws shows.
+    /// What a synthetic set shows.
     pub fn drawn(self) -> &'static str {
         if self.stand_in() == DatasetName::SyntheticPictures { "pictures" } else { "digits" }
     }
 
-    /// What the labels stand for, from 0 on; of a folder of pictures its [`Origin`] tells.
+    /// Names of the classes, from label 0 on; for a folder of pictures they are in its [`Origin`].
     pub fn class_names(self) -> &'static [&'static str] {
         match self {
             DatasetName::Mnist | DatasetName::Synthetic => &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
@@ -222,19 +225,20 @@ impl FromStr for DatasetName {
     }
 }
 
-/// Which folders below a folder of pictures are its sets; names are relative to it.
+/// The sets below a folder of pictures, as paths relative to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Division {
-    /// Where the class folders of the training set lie; empty for the folder itself.
+    /// The folder with the training set's class folders; empty for the folder itself.
     pub train: String,
-    /// The validation set; `None`: a tenth of the training set.
+    /// The validation set's folder; `None` for a tenth of the training set.
     pub validation: Option<String>,
-    /// The test set; `None`: a fifth of each class of the training set, chosen by a hash of the files' names.
+    /// The test set's folder; `None` for a fifth of each class of the training set, chosen by a hash of the files'
+    /// names.
     pub test: Option<String>,
 }
 
 impl Division {
-    /// In words.
+    /// The division in words.
     pub fn describe(&self) -> String {
         let Division { train, validation, test } = self;
         let validated = validation
@@ -254,42 +258,42 @@ impl Division {
     }
 }
 
-/// Where a data set came from.
+/// The source of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Read from the files in this folder.
     Files(PathBuf),
-    /// Drawn by [`synthetic`]; the reason is there when nobody asked for it but nothing else could be had.
+    /// Drawn by [`synthetic`]; the reason is given if the user did not request it and nothing else could be obtained.
     Synthetic { fallback_reason: Option<String> },
-    /// Read from the pictures in this folder, with the names of its classes. Where the folder has a validation set, its
+    /// Read from the pictures in this folder, with the names of its classes. If the folder has a validation set, its
     /// pictures are the last `validation` ones of the training set.
     Images { folder: PathBuf, division: Division, classes: Vec<String>, validation: usize },
 }
 
-/// How the tenth of the training set is chosen that is held out for validation.
+/// How the validation tenth of the training set is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeldOut {
-    /// Of each class a tenth, as [`split()`] does.
+    /// A tenth of each class, as in [`split()`].
     #[default]
     ByClass,
-    /// Without regard to classes, as versions did that wrote nothing of it into a run's settings.
+    /// Regardless of class, as in former versions, which did not record the choice in a run's settings.
     AtRandom,
 }
 
-/// A training set, a test set of the same shape, and where they came from.
+/// A training set, a test set with images of the same shape, and their source.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     pub name: DatasetName,
     pub train: Examples,
     pub test: Examples,
     pub origin: Origin,
-    /// How the validation examples are chosen where [`Dataset::own_validation`] has none.
+    /// How validation examples are chosen if [`Dataset::own_validation`] is 0.
     pub held_out: HeldOut,
 }
 
 impl Dataset {
-    /// The files that it was read from, or the folder of pictures; none of drawn examples.
+    /// The files or the folder of pictures that it was read from; none for synthetic examples.
     pub fn sources(&self) -> Vec<PathBuf> {
         match &self.origin {
             Origin::Synthetic { .. } => Vec::new(),
@@ -301,7 +305,7 @@ impl Dataset {
         }
     }
 
-    /// What the labels stand for, from 0 on.
+    /// Names of the classes, from label 0 on.
     pub fn class_names(&self) -> Vec<String> {
         match &self.origin {
             Origin::Images { classes, .. } => classes.clone(),
@@ -309,7 +313,8 @@ impl Dataset {
         }
     }
 
-    /// Examples of a validation set of its own, which are the last of the training set; 0 where there is none.
+    /// The number of examples in the set's own validation set, which are the last of the training set; 0 if there is
+    /// none.
     pub fn own_validation(&self) -> usize {
         match &self.origin {
             Origin::Images { validation, .. } => *validation,
@@ -317,31 +322,31 @@ impl Dataset {
         }
     }
 
-    /// What a model should remember of it.
+    /// The record of this data set for a model file.
     pub fn provenance(&self) -> Provenance {
         Provenance { dataset: self.name.to_string(), classes: self.class_names(), image: self.train.shape }
     }
 }
 
-/// What a model file remembers of the data that it was trained on.
+/// A model file's record of its training data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// A [`DatasetName`].
     pub dataset: String,
-    /// What the labels stand for, from 0 on.
+    /// Names of the classes, from label 0 on.
     pub classes: Vec<String>,
     /// Height, width and channels of an image, before any crop.
     pub image: [usize; 3],
 }
 
-/// What a user asked for.
+/// A user's request for a data set.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// `None`: `preferred` if it can be had, else what is drawn in its stead, with the reason in [`Origin::Synthetic`].
+    /// `None` for `preferred` if it can be obtained, else a synthetic set, with the reason in [`Origin::Synthetic`].
     pub name: Option<DatasetName>,
-    /// Wanted where no name is given; `None`: MNIST.
+    /// The set to use if no name is given; `None` for MNIST.
     pub preferred: Option<DatasetName>,
-    /// `--data-dir`: where given, the only folder that is looked in.
+    /// `--data-dir`: if given, the only folder that is searched.
     pub data_dir: Option<PathBuf>,
     /// The folder that `GLASSNET_DATA` names, see [`environment`].
     pub environment: Option<PathBuf>,
@@ -349,16 +354,16 @@ pub struct Request {
     pub allow_download: bool,
 }
 
-/// What [`obtain()`] and [`fetch()`] are busy with; a progress bar's food.
+/// The progress of [`obtain()`] and [`fetch()`], for a progress bar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Another process downloads into the same folder; its result will be used.
+    /// Another process is downloading into the same folder; its result will be used.
     Waiting { folder: PathBuf },
-    /// A server is asked for a file.
+    /// A server is being asked for a file.
     Connecting { file: String, url: String },
-    /// Bytes are coming in; both counts include what an earlier attempt brought.
+    /// Bytes are arriving; both counts include those of an earlier attempt.
     Downloading { file: String, received: u64, total: Option<u64> },
-    /// The file is there under its own name, its checksum verified.
+    /// The file is complete under its own name, with a verified checksum.
     Verified { file: String },
     /// A synthetic set is being drawn.
     Drawing { examples: usize },

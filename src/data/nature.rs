@@ -1,8 +1,8 @@
-//! What a file is that is not what was expected, told by its first bytes, in words.
+//! Describes in words, by its first bytes, a file that is not what was expected.
 
 use crate::text;
 
-/// Formats that people have under other names: the first bytes, what it is, and what to do where data is wanted.
+/// Formats that occur under wrong names: the first bytes, a description, and what to do if data is expected.
 const STARTS: [(&[u8], &str, &str); 25] = [
     (b"\x1f\x8b", "a gzip file", UNPACK),
     (b"PK\x03\x04", "a zip archive (.zip or .npz)", UNPACK),
@@ -35,7 +35,7 @@ const UNPACK: &str = "unpack it";
 const CONVERT: &str = "convert it";
 const NAME_FOLDER: &str = "name a folder of pictures instead";
 
-/// Types of IDX's values by the third byte of its magic number.
+/// IDX's value types by the third byte of the magic number.
 const TYPES: [(u8, &str); 6] = [
     (0x08, "unsigned bytes"),
     (0x09, "signed bytes"),
@@ -45,10 +45,10 @@ const TYPES: [(u8, &str); 6] = [
     (0x0e, "64-bit floats"),
 ];
 
-/// Sizes that are told; the format allows 255.
+/// The most sizes that a message states; the format allows 255.
 const MAX_SIZES: usize = 6;
 
-/// What a file of a known format is that begins with `start`, as `an HTML page`, and what to do where data is wanted.
+/// Describes a file of a known format by its first bytes, such as `an HTML page`, with what to do if data is expected.
 pub(super) fn known(start: &[u8]) -> Option<(&'static str, &'static str)> {
     if let Some((_, what, remedy)) = STARTS.iter().find(|(first, ..)| start.starts_with(first)) {
         return Some((what, remedy));
@@ -57,7 +57,7 @@ pub(super) fn known(start: &[u8]) -> Option<(&'static str, &'static str)> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(("a WebP", CONVERT)),
         [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => Some(("an AVIF", CONVERT)),
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some(("an HEIC or another of its family", CONVERT)),
-        // Two reserved numbers tell it from text.
+        // Two reserved numbers distinguish it from text.
         [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some(("a BMP", CONVERT)),
         [b'P', b'1'..=b'6', b'\n' | b' ', b'#' | b'0'..=b'9', ..] => Some(("a PPM, PGM or PBM", CONVERT)),
         _ if start.get(257..262) == Some(b"ustar") => Some(("a tar archive", UNPACK)),
@@ -65,7 +65,7 @@ pub(super) fn known(start: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// HTML and XML by their first words: other text, too, may begin with `<`.
+/// Recognises HTML and XML by their first words, since other text may also begin with `<`.
 fn marked_up(start: &[u8]) -> Option<(&'static str, &'static str)> {
     let text = String::from_utf8_lossy(start).to_ascii_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -81,12 +81,12 @@ fn marked_up(start: &[u8]) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// What a file is that was to be IDX and begins with `start`, as [`known`] or in other words, with what to do.
+/// Describes a file that should be IDX by its first bytes, with [`known`] or otherwise, and says what to do.
 pub(super) fn nature(start: &[u8]) -> (String, &'static str) {
     if let Some(idx) = idx_in_words(start) {
         return (idx, CONVERT);
     }
-    // One layer was unpacked.
+    // One layer was already unpacked.
     if start.starts_with(b"\x1f\x8b") {
         return ("a gzip file inside a gzip file".into(), "unpack it once");
     }
@@ -94,7 +94,7 @@ pub(super) fn nature(start: &[u8]) -> (String, &'static str) {
         return (what.into(), remedy);
     }
     if let [3 | 1, 8, 0, 0, ..] = start {
-        return ("an IDX file with the bytes of its numbers in reverse order".into(), "write the largest byte first");
+        return ("an IDX file with its numbers in reverse byte order".into(), "write it in big-endian order");
     }
     let text = String::from_utf8_lossy(&start[..start.len().min(200)]);
     let trimmed = text.trim_start_matches('\u{feff}').trim_start();
@@ -108,10 +108,11 @@ pub(super) fn nature(start: &[u8]) -> (String, &'static str) {
         return (format!("{what} that begins with \"{first}\""), CONVERT);
     }
     let bytes: Vec<String> = start.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    (format!("no IDX file: it begins with the bytes {}", bytes.join(" ")), CONVERT)
+    (format!("not an IDX file (it begins with the bytes {})", bytes.join(" ")), CONVERT)
 }
 
-/// The header of an IDX file of any type, as `an IDX file of 32-bit floats, 600x28x28 (magic number 0x00000d03)`.
+/// The header of an IDX file of any type in words, such as `an IDX file of 32-bit floats, 600x28x28 (magic number
+/// 0x00000d03)`.
 fn idx_in_words(start: &[u8]) -> Option<String> {
     let &[0, 0, kind, dimensions, ref rest @ ..] = start else { return None };
     let (_, values) = TYPES.iter().find(|(known, _)| *known == kind)?;
@@ -175,8 +176,8 @@ mod tests {
             (b"label,pixel0,pixel1\n5,0,0", "a table of text (CSV) that begins with \"label,pixel0,pixel1\""),
             (b"5 0 0 0\n", "text that begins with \"5 0 0 0\""),
             (b"\x93NUMPY\x01\0", "a NumPy array"),
-            (b"\x03\x08\0\0\x60\xea\0\0", "reverse order"),
-            (b"\x01\x02\xff\0\x07", "no IDX file: it begins with the bytes 01 02 ff 00"),
+            (b"\x03\x08\0\0\x60\xea\0\0", "reverse byte order"),
+            (b"\x01\x02\xff\0\x07", "not an IDX file (it begins with the bytes 01 02 ff 00"),
             (&tar, "a tar archive"),
             (b"<?xml version=\"1.0\"?>\n<svg xmlns=", "an SVG picture"),
             (b"<?xml version=\"1.0\"?>\n<note>", "an XML file"),

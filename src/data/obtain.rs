@@ -1,8 +1,9 @@
-//! From a user's request to a data set in memory: find the files, else download them, else draw pictures.
+//! Turns a user's request into a data set in memory: finds the files, else downloads them, else draws synthetic
+//! pictures.
 //!
-//! What was asked for by name is delivered or is an error that says where to put the files. What is found is read:
-//! damaged or incomplete files are an error, and nothing is ever used in their stead without being asked for.
-//! An explicit `--data-dir` is the only place looked in, and nothing is downloaded elsewhere behind its back.
+//! A set requested by name is delivered, or the error says where to put the files. Files that are found are read:
+//! damaged or incomplete files are an error, and nothing replaces them silently. `--data-dir` is the only folder that
+//! is searched if it is given, and nothing is downloaded elsewhere.
 
 use std::path::{Path, PathBuf};
 
@@ -12,25 +13,27 @@ use super::verify::{FileReport, Verdict, verify_against};
 use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
 use crate::{Error, Result, text};
 
-/// Sizes of the synthetic digits: those of MNIST.
+/// The number of synthetic training digits: MNIST's.
 const SYNTHETIC_TRAIN: usize = 60_000;
 const SYNTHETIC_TEST: usize = 10_000;
 
-/// And of the synthetic pictures: those of CIFAR-10, whose test set has the same size.
+/// The number of synthetic training pictures: CIFAR-10's. Both test sets have the same size.
 const PICTURES_TRAIN: usize = 50_000;
 
-/// Constant, so that `synthetic` is one data set as `mnist` is, whatever the seed of a run.
+/// Constant, so that `synthetic` is one data set, as `mnist` is, for every seed of a run.
 const SYNTHETIC_SEED: u64 = 1;
 
 /// All sets in MNIST's format have ten classes.
 const CLASSES: usize = 10;
 
-/// Finds, downloads or draws what `request` asks for.
+/// Finds, downloads or draws the data set that `request` describes.
 ///
-/// Without a name, the preferred set is used if it can be had, else what is drawn in its stead, with the reason in the
-/// [`Origin`]: the caller should say it loudly. Fails where a data set asked for by name cannot be had, and where
-/// files are there but damaged, incomplete or unreadable. Files whose checksum is not the published one are taken
-/// with a warning in the log: people train on data of their own in MNIST's format.
+/// Without a name, the preferred set is used if it can be obtained, else a synthetic one, with the reason in the
+/// [`Origin`]; the caller should report it prominently. Files whose checksum is not the published one are accepted with
+/// a warning in the log, because users have their own data in MNIST's format.
+///
+/// # Errors
+/// If a set requested by name cannot be obtained, or if files exist but are damaged, incomplete or unreadable.
 pub fn obtain(request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Dataset> {
     obtain_with(request, locate::cache_folder(), &Sources::published, progress)
 }
@@ -47,9 +50,7 @@ fn obtain_with(
         if name.is_synthetic() {
             return Ok(draw(name, None, progress));
         }
-        return Err(Error::Settings(format!(
-            "{name} are no data set of this program; name the folder of the pictures"
-        )));
+        return Err(Error::Settings(format!("{name} is not a built-in data set; name the folder of the pictures")));
     };
     if let Some(folder) = find(name, request, cache.clone())? {
         return load(name, &folder, &sources);
@@ -57,8 +58,8 @@ fn obtain_with(
     let target = cache.map(|cache| cache.join(name.as_str()));
     let reason = match (&request.data_dir, &target) {
         (Some(folder), _) => not_in(name, folder),
-        (None, _) if !request.allow_download => "its files were not found, and downloading is switched off".to_string(),
-        (None, None) => "its files were not found, and this system knows of no cache folder to download to".to_string(),
+        (None, _) if !request.allow_download => "its files were not found, and downloading is turned off".to_string(),
+        (None, None) => "its files were not found, and this system has no cache folder to download to".to_string(),
         (None, Some(target)) => match download(name, target, &sources, progress) {
             Ok(()) => return load(name, target, &sources),
             Err(error @ (Error::Download(_) | Error::Io { .. })) => error.to_string(),
@@ -76,10 +77,10 @@ fn obtain_with(
     Err(Error::NotObtained { why, built_in: name.stand_in().as_str() })
 }
 
-/// The folder with all files. Incomplete is an error, except in the cache, where a download completes it.
+/// The folder with all files. An incomplete folder is an error, except in the cache, where a download completes it.
 fn find(name: DatasetName, request: &Request, cache: Option<PathBuf>) -> Result<Option<PathBuf>> {
     if let Some(folder) = request.data_dir.as_deref().filter(|folder| !folder.is_dir()) {
-        return Err(Error::DataFolder(format!("there is no folder {}", folder.display())));
+        return Err(Error::DataFolder(format!("folder {} does not exist", folder.display())));
     }
     for place in locate::places(request, cache.clone()) {
         if let Some(folder) = locate::complete_folder(name, &place) {
@@ -119,8 +120,8 @@ fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress
     Err(Error::Download(format!("this build cannot download {name}")))
 }
 
-/// The training labels of a set in MNIST's format, where its files are here: nothing is downloaded. What cannot be read is
-/// told when the set is.
+/// The training labels of a set in MNIST's format if its files are already present; downloads nothing. Problems with
+/// the files are reported when the set is read.
 pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
     let name = request.name.or(request.preferred).unwrap_or(DatasetName::Mnist);
     let file = name.files().get(1)?;
@@ -130,7 +131,7 @@ pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
     Some((path, idx::LabelRange::of(&labels)))
 }
 
-/// The archive in `folder`, or the files in it.
+/// Reads the archive in `folder`, or its unpacked files.
 #[cfg(not(target_arch = "wasm32"))]
 fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
     match locate::form_in(DatasetName::Cifar10, folder) {
@@ -149,7 +150,7 @@ fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
 
 /// Reads the files of `folder`.
 fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> {
-    // Paths of missing files never get this far; should one vanish just now, reading it says so.
+    // Missing files were found out before; a file that vanishes now causes a read error.
     let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
     let read = |images: &str, labels: &str| idx::read_examples(&path(images), &path(labels), CLASSES);
     let both = || match name {
@@ -159,7 +160,7 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
             Ok((train?, test?))
         }
     };
-    // Unpacking and checksums take most of a short run's start.
+    // Unpacking and checksums take most of the start of a short run.
     let (both, reports) = rayon::join(both, || verify_against(name, sources, folder));
     let (train, test) = both?;
     if train.shape != test.shape {
@@ -173,7 +174,10 @@ fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> 
     let others: Vec<&str> = reports.iter().filter(differs).map(|report| report.file).collect();
     if !others.is_empty() {
         let folder = text::path(folder);
-        log::warn!("{folder} is taken as it is, but is not {name} as published: other bytes in {}", others.join(", "));
+        log::warn!(
+            "{folder} is used as it is, but differs from {name} as published: other bytes in {}",
+            others.join(", ")
+        );
     }
     Ok(Dataset { name, train, test, origin: Origin::Files(folder.to_path_buf()), held_out: Default::default() })
 }
@@ -195,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// A server address where nothing listens: port 1 is reserved, and refuses at once.
+    /// A server address at which nothing listens: port 1 is reserved and refuses at once.
     fn unreachable(name: DatasetName) -> Option<Sources> {
         let sources = Sources::published(name)?;
         Some(Sources { mirrors: vec!["http://127.0.0.1:1/".to_string()], ..sources })
@@ -299,7 +303,7 @@ mod tests {
     fn a_data_dir_that_does_not_exist_is_an_error() {
         let asked = request(None, Some(Path::new("/no/such/folder")));
         let message = obtain_here(&asked, &tempdir().unwrap()).unwrap_err().to_string();
-        assert_eq!(message, "there is no folder /no/such/folder; name the folder that has the data");
+        assert_eq!(message, "folder /no/such/folder does not exist; name the folder that has the data");
     }
 
     #[test]

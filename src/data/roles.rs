@@ -1,5 +1,5 @@
-//! What the names of folders say: which of several folders are training, validation and test set. One name says little, as
-//! `train` may be a class beside `bus`; a training set counts only with another set beside it.
+//! Decides by their names which of several folders are the training, validation and test set. One name alone is not
+//! enough, as `train` may be a class next to `bus`; a training set counts only if another set is next to it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use super::layout::{Inside, file_name};
 use crate::{Error, Result};
 
-/// Words that say nothing of which set a folder is.
+/// Words that do not indicate a set.
 const FILLERS: [&str; 19] = [
     "set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "pictures", "pics", "photos", "dir",
     "folder", "files", "copy", "seg", "part", "all",
 ];
 
-/// A set that a folder's name stands for.
+/// The set that a folder's name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Training,
     Validation,
     Test,
-    /// The test set where there is no other, else the validation set.
+    /// The test set if there is no other, else the validation set.
     Evaluation,
 }
 
 impl Role {
-    /// By one word, alone or with a filler, such as `train` and `trainset`.
+    /// The role of one word, alone or with a filler, such as `train` and `trainset`.
     fn of(word: &str) -> Option<Role> {
         let alone = |word: &str| match word {
             "train" | "training" | "trn" | "trainval" => Some(Role::Training),
@@ -45,11 +45,11 @@ impl Role {
     }
 }
 
-/// A name with one word for a set, at its beginning or end: `train2017`, `01_val`, `TestImages`, `pets_train`.
+/// A name with one word for a set at its beginning or end: `train2017`, `01_val`, `TestImages`, `pets_train`.
 #[derive(Debug, PartialEq, Eq)]
 struct Named {
     role: Role,
-    /// The other words that say something, such as `pets`.
+    /// The other words that are not fillers, such as `pets`.
     rest: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl Named {
     }
 }
 
-/// The words of a name in lower case; digits and signs separate them, and capitals behind small letters begin one.
+/// The words of a name in lower case. Digits and punctuation separate words; a capital after a small letter begins one.
 fn words(name: &str) -> Vec<String> {
     let (mut words, mut word, mut before) = (Vec::new(), String::new(), ' ');
     for c in name.chars().chain([' ']) {
@@ -90,7 +90,7 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// The sets among the folders of one place.
+/// The sets among the folders in one place.
 #[derive(Debug)]
 pub(super) struct Sets<'a> {
     pub train: &'a PathBuf,
@@ -99,12 +99,12 @@ pub(super) struct Sets<'a> {
 }
 
 impl<'a> Sets<'a> {
-    /// Looks for a training set with another set beside it, whose names differ in nothing else. Where no picture lies in
-    /// any of them itself, so that they are no classes, the names may differ.
+    /// Finds a training set and another set next to it whose names differ in nothing else. If none of them contains
+    /// pictures directly, so that none is a class, the rest of the names may differ too.
     ///
     /// # Errors
-    /// [`Error::Io`] where a folder cannot be read; [`Error::Data`] where two folders may be the same set, sets lie beside
-    /// what looks like a class, or sets have no training set.
+    /// [`Error::Io`] if a folder cannot be read; [`Error::Data`] if two folders may be the same set, if sets are next
+    /// to what looks like a class, or if sets lack a training set.
     pub fn find(place: &Path, inside: &'a Inside) -> Result<Option<Sets<'a>>> {
         let refuse = |why: String| Err(Error::Data(format!("{} {why}", place.display())));
         let named: Vec<(&PathBuf, Named)> =
@@ -122,7 +122,7 @@ impl<'a> Sets<'a> {
             && plain.iter().any(|(_, role)| *role != plain[0].1)
         {
             return refuse(format!(
-                "has {} and no training set; add a folder train with a subfolder for each class",
+                "has {} but no training set; add a folder train with a subfolder for each class",
                 names(&plain, " and ")
             ));
         }
@@ -171,7 +171,7 @@ impl<'a> Sets<'a> {
             for path in inside.folders.iter().filter(|path| group.iter().all(|(set, _)| set != path)) {
                 if Inside::of(path)?.pictures > 0 {
                     return refuse(format!(
-                        "has {}, which look like sets, beside {}, which looks like a class; rename what is no set, or take \
+                        "has {}, which look like sets, next to {}, which looks like a class; rename the class, or move \
                          it out",
                         names(&group, " and "),
                         file_name(path)
@@ -187,13 +187,13 @@ fn names(folders: &[(&PathBuf, Role)], between: &str) -> String {
     folders.iter().map(|(path, _)| file_name(path)).collect::<Vec<_>>().join(between)
 }
 
-/// Whether a folder's name says nothing but that data lies in it, such as `images`.
+/// Whether a folder's name only says that it contains data, such as `images`.
 pub(super) fn says_nothing(path: &Path) -> bool {
     let words = words(&file_name(path));
     !words.is_empty() && words.iter().all(|word| FILLERS.contains(&&word[..]))
 }
 
-/// Whether a folder's folders are a training and another set.
+/// Whether folders are a training set and another set.
 pub(super) fn holds_sets(folders: &[PathBuf]) -> bool {
     let roles: Vec<Role> = folders.iter().filter_map(|path| Some(Named::of(&file_name(path))?.role)).collect();
     roles.contains(&Role::Training) && roles.iter().any(|role| *role != Role::Training)

@@ -1,34 +1,34 @@
-//! Which examples make up the batch of a step: a fresh permutation of the training indices per epoch, cut in batches.
-//! Step s, counted from 0 over the whole run, can be asked for in any order: a permutation depends on (seed, epoch)
-//! alone, so a resumed run needs no state but its step number, and the steps at which the batch size changed.
+//! The examples of each step's batch: a new permutation of the training indices for each epoch, cut into batches.
+//! Steps, counted from 0 over the whole run, may be requested in any order: a permutation depends only on (seed,
+//! epoch), so a resumed run needs no state except its step number and the steps at which the batch size changed.
 
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 
-/// Cuts per-epoch permutations of `indices` in batches; the last batch of an epoch may be smaller.
+/// Cuts each epoch's permutation of `indices` into batches; the last batch of an epoch may be smaller.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     indices: Vec<u32>,
-    /// By their first steps, the first of which is 0.
+    /// Sorted by first step; the first begins at 0.
     segments: Vec<Segment>,
     seed: u64,
-    /// The permutation of the epoch asked for last: steps come in order, so it is rarely made anew.
+    /// The permutation of the epoch requested last. Steps come in order, so it is rarely recomputed.
     order: Vec<u32>,
     order_epoch: Option<u64>,
 }
 
-/// Steps with one batch size.
+/// A range of steps with one batch size.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     first: u64,
-    /// Where the first step stands: its epoch, and how many of that epoch's examples came before.
+    /// The position of the first step: its epoch, and the number of that epoch's examples before it.
     epoch: u64,
     offset: usize,
     batch: usize,
 }
 
 impl Segment {
-    /// Steps that end the epoch in which the segment begins.
+    /// The number of steps that complete the epoch in which the segment begins.
     fn head(&self, examples: usize) -> u64 {
         (examples - self.offset).div_ceil(self.batch) as u64
     }
@@ -44,15 +44,21 @@ impl Segment {
 }
 
 impl Sampler {
-    /// Batches of `batch` out of `indices`; panics where either is empty.
+    /// A sampler of batches of `batch` out of `indices`.
+    ///
+    /// # Panics
+    /// If `batch` is 0 or `indices` is empty.
     pub fn new(indices: Vec<u32>, batch: usize, seed: u64) -> Sampler {
         assert!(!indices.is_empty() && batch > 0, "cannot sample batches of {batch} from {} examples", indices.len());
         let segments = vec![Segment { first: 0, epoch: 0, offset: 0, batch }];
         Sampler { indices, segments, seed, order: Vec::new(), order_epoch: None }
     }
 
-    /// From step `step` on, batches have `batch` examples: the epoch goes on at the same place of the same permutation.
-    /// Panics where `batch` is 0, and where `step` lies before an earlier change.
+    /// Uses batches of `batch` examples from step `step` on; the epoch continues at the same position in the same
+    /// permutation.
+    ///
+    /// # Panics
+    /// If `batch` is 0, or if `step` is before an earlier change.
     pub fn change_batch(&mut self, step: u64, batch: usize) {
         assert!(batch > 0 && step >= self.last().first, "batches of {batch} from step {step} on");
         let (epoch, offset) = self.place(step);
@@ -60,12 +66,12 @@ impl Sampler {
         self.segments.push(Segment { first: step, epoch, offset, batch });
     }
 
-    /// The examples that epochs are made of.
+    /// The number of examples in an epoch.
     pub fn examples(&self) -> usize {
         self.indices.len()
     }
 
-    /// Steps in which every example is seen once, at the newest batch size; the last may be a partial batch.
+    /// The number of steps in an epoch at the newest batch size; the last may be a partial batch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.indices.len().div_ceil(self.last().batch) as u64
     }
@@ -74,17 +80,17 @@ impl Sampler {
         self.segments[self.segments.len() - 1]
     }
 
-    /// The segment that step `step` belongs to.
+    /// The segment that contains step `step`.
     fn at(&self, step: u64) -> Segment {
         self.segments[self.segments.partition_point(|segment| segment.first <= step).max(1) - 1]
     }
 
-    /// The epoch, from 0, that step `step` belongs to, and how many of its examples come before the step.
+    /// The epoch of step `step`, from 0, and the number of its examples before the step.
     pub fn place(&self, step: u64) -> (u64, usize) {
         self.at(step).place(step, self.indices.len())
     }
 
-    /// The epoch, from 0, that step `step` belongs to.
+    /// The epoch of step `step`, from 0.
     pub fn epoch_at(&self, step: u64) -> u64 {
         self.place(step).0
     }
@@ -94,18 +100,18 @@ impl Sampler {
         self.at(step).batch
     }
 
-    /// Whether the batch size changed in the steps before `step`, or right there.
+    /// Whether the batch size changed at or before `step`.
     pub fn batch_changed_before(&self, step: u64) -> bool {
         self.segments.get(1).is_some_and(|segment| segment.first <= step)
     }
 
-    /// The examples that `steps` steps have seen.
+    /// The number of examples seen in the first `steps` steps.
     pub fn examples_seen(&self, steps: u64) -> u64 {
         let (epochs, offset) = self.place(steps);
         epochs * self.indices.len() as u64 + offset as u64
     }
 
-    /// The batch sizes of the first `steps` steps, added up: partial batches count as whole ones.
+    /// The sum of the batch sizes of the first `steps` steps, with partial batches counted as whole ones.
     pub fn whole_batches(&self, steps: u64) -> u64 {
         let ends = self.segments[1..].iter().map(|next| next.first).chain([u64::MAX]);
         let sizes = self
@@ -116,7 +122,7 @@ impl Sampler {
         sizes.sum()
     }
 
-    /// The steps after which `epochs` epochs are complete.
+    /// The number of steps in the first `epochs` epochs.
     pub fn steps_of(&self, epochs: u64) -> u64 {
         let examples = self.indices.len();
         let ends = self.segments[1..].iter().map(|next| next.first).chain([u64::MAX]);
@@ -131,7 +137,7 @@ impl Sampler {
         u64::MAX
     }
 
-    /// The examples of step `step`: as many as the batch size says, fewer in the last step of an epoch.
+    /// The examples of step `step`: as many as the batch size, fewer in the last step of an epoch.
     pub fn batch_at(&mut self, step: u64) -> &[u32] {
         let (epoch, first) = self.place(step);
         if self.order_epoch != Some(epoch) {
@@ -139,14 +145,14 @@ impl Sampler {
             permute(&mut self.order, self.seed, epoch);
             self.order_epoch = Some(epoch);
         }
-        // Not `first + batch`, which overflows for a batch that means "everything".
+        // `first + batch` would overflow for a batch size that means "everything".
         let size = self.batch_size_at(step).min(self.order.len() - first);
         &self.order[first..][..size]
     }
 }
 
-/// Fisher-Yates (Knuth, TAOCP 3.4.2, algorithm P), driven by ChaCha8 keyed with (seed, stream).
-/// Written out, because a library may change how it shuffles or spreads a seed, and a run must stay repeatable.
+/// The Fisher-Yates shuffle (Knuth, TAOCP 3.4.2, algorithm P), driven by ChaCha8 keyed with (seed, stream). It is
+/// written out here because a library may change how it shuffles or expands a seed, and runs must be repeatable.
 pub(super) fn permute(values: &mut [u32], seed: u64, stream: u64) {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -215,7 +221,7 @@ mod tests {
         assert_eq!(sampler.batch_at(u64::MAX).len(), 3);
     }
 
-    /// 103 examples: 4 batches of 10, 2 of 25, a last of 13; then epochs of 25, 25, 25, 25, 3.
+    /// A sampler of 103 examples: 4 batches of 10, 2 of 25, a last one of 13; then epochs of 25, 25, 25, 25, 3.
     fn changed() -> Sampler {
         let mut sampler = Sampler::new((0..103).collect(), 10, 1);
         sampler.change_batch(4, 25);

@@ -1,6 +1,6 @@
-//! The validation split: one fixed tenth of the training set, on which every choice made while training rests.
-//! It is the same tenth in every run, whatever its seed, so that the validation accuracies of two runs compare. It is
-//! stratified: each class gives a tenth of its examples, at least one where it has two, and keeps at least one.
+//! The validation split: one fixed tenth of the training set, which all choices during training rely on. It is the same
+//! tenth in every run, whatever its seed, so validation accuracies of two runs can be compared. It is stratified: each
+//! class gives a tenth of its examples, at least one if it has two, and keeps at least one.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,34 +9,34 @@ use super::sampler::permute;
 use super::{Dataset, Examples, HeldOut, Origin};
 use crate::text;
 
-/// Seed of the split; constant, and changing it makes figures from before incomparable.
+/// The seed of the split. It is constant; changing it would make older results incomparable.
 const SPLIT_SEED: u64 = 0x0761_a550_e75e_ed10;
 
-/// Classes that a notice names before it only counts the rest.
+/// The most classes that a notice names.
 const NAMED: usize = 12;
 
-/// Indices into the training set; together they are all of it.
+/// Indices into the training set; the two parts together are all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Examples to learn from, sorted.
+    /// Examples to train on, sorted.
     pub train: Vec<u32>,
-    /// Examples to judge by while training, in an order in which any stretch is a sample of all classes.
+    /// Examples to validate on, in an order in which any contiguous part is a sample of all classes.
     pub validation: Vec<u32>,
     /// Classes without a training example.
     pub absent: Vec<usize>,
-    /// Classes with training examples of which none is held out: a single example, or fewer than ten where all classes are
-    /// so small that a tenth of all is not one of each.
+    /// Classes with training examples but without a validation example: a single example, or fewer than ten if all
+    /// classes are so small that a tenth of all examples is fewer than one of each.
     pub unjudged: Vec<usize>,
-    /// Classes whose only example is held out. Only where no class has two examples and classes stand for numbers, which a
-    /// network can learn from their neighbours.
+    /// Classes whose only example is held out. This happens only if no class has two examples and classes stand for
+    /// numbers, which a network can learn from neighbouring ones.
     pub untrained: Vec<usize>,
 }
 
-/// Holds a tenth of `examples` out: rounded down, but at least one as soon as there are two.
+/// Holds out a tenth of `examples`, rounded down, but at least one if there are two.
 ///
-/// Of each class a tenth, by the largest remainder; at least one of each class that has two, the largest classes first where
-/// a tenth of all is fewer than that; never the last one of a class. So fewer than a tenth are held out, or none at all,
-/// where nearly all classes have a single example.
+/// Each class gives a tenth by the largest-remainder method, at least one if it has two, and never its last one. If a
+/// tenth of all examples is fewer than one per class, the largest classes come first. If nearly all classes have a
+/// single example, fewer than a tenth are held out, possibly none.
 pub fn split(examples: &Examples) -> Split {
     let count = u32::try_from(examples.len());
     assert!(count.is_ok(), "{} examples are more than a 32-bit index can tell apart", examples.len());
@@ -72,7 +72,7 @@ pub fn split(examples: &Examples) -> Split {
     }
 }
 
-/// The former split of `examples`, for runs that began with it: a tenth without regard to classes, both parts sorted.
+/// The former split of `examples`, for runs that began with it: a tenth regardless of class, both parts sorted.
 fn split_at_random(examples: &Examples) -> Split {
     let mut train: Vec<u32> = (0..examples.len() as u32).collect();
     permute(&mut train, SPLIT_SEED, 0);
@@ -83,14 +83,14 @@ fn split_at_random(examples: &Examples) -> Split {
     Split { train, validation, absent: Vec::new(), unjudged: Vec::new(), untrained: Vec::new() }
 }
 
-/// How many examples of each class are held out: `tenth` in all, as far as every class keeps one.
+/// The number of examples of each class to hold out: `tenth` in all, as far as every class keeps one.
 fn held_out(sizes: &[usize], tenth: usize) -> Vec<usize> {
     let mut held_out = vec![0; sizes.len()];
     let mut shared: Vec<usize> = (0..sizes.len()).filter(|class| sizes[*class] > 1).collect();
     shared.sort_by_key(|class| Reverse(sizes[*class]));
     shared.iter().take(tenth).for_each(|class| held_out[*class] = 1);
     let mut left = tenth - shared.len().min(tenth);
-    // What a class lacks of its tenth, in tenths of an example.
+    // How much a class is below its tenth, in tenths of an example.
     let lack = |class: usize, held: usize| sizes[class] as i64 - 10 * held as i64;
     let mut most: BinaryHeap<_> = shared.iter().map(|class| (lack(*class, 1), Reverse(*class))).collect();
     while left > 0
@@ -105,8 +105,8 @@ fn held_out(sizes: &[usize], tenth: usize) -> Vec<usize> {
     held_out
 }
 
-/// The same for classes of one example each that stand for numbers: `tenth` of them at equal distances in the order of the
-/// numbers, neither the smallest nor the largest where there are three.
+/// The number of examples of each class to hold out if each class has one example and stands for a number: `tenth` of
+/// them, evenly spaced in the order of the numbers, without the smallest and the largest if there are three.
 fn spread(examples: &Examples, tenth: usize) -> Vec<usize> {
     let mut classes: Vec<usize> = examples.labels.iter().map(|label| usize::from(*label)).collect();
     classes.sort_by(|a, b| examples.number(*a).total_cmp(&examples.number(*b)));
@@ -116,7 +116,7 @@ fn spread(examples: &Examples, tenth: usize) -> Vec<usize> {
 }
 
 impl Dataset {
-    /// The data as versions took it that held out a tenth at random: those passed over a validation set of its own.
+    /// This data set with the former random split, which ignored a validation set of its own.
     pub fn held_out_at_random(mut self) -> Dataset {
         if let Origin::Images { division, validation, .. } = &mut self.origin {
             self.train.labels.truncate(self.train.labels.len() - *validation);
@@ -127,8 +127,8 @@ impl Dataset {
         self
     }
 
-    /// The examples that are held out for validation: those of the data set's own validation set, else a tenth, as
-    /// [`HeldOut`] says.
+    /// The examples that are held out for validation: the data set's own validation set, else a tenth as described by
+    /// [`HeldOut`].
     pub fn split(&self) -> Split {
         let (all, own) = (self.train.len() as u32, self.own_validation() as u32);
         match (own, self.held_out) {
@@ -144,7 +144,7 @@ impl Dataset {
 }
 
 impl Split {
-    /// What a user should know of classes that are too small, in one sentence each.
+    /// Notices for the user about classes that are too small, one sentence each.
     pub fn notices(&self, dataset: &Dataset) -> Vec<String> {
         let names = dataset.class_names();
         let mut sizes = vec![0usize; dataset.train.classes];
@@ -160,20 +160,20 @@ impl Split {
         let mut notices = Vec::new();
         if !self.absent.is_empty() {
             notices.push(format!(
-                "the training set has no example of {}: the network cannot learn what it never sees; add examples",
+                "the training set has no example of {}, so the network cannot learn it; add examples",
                 list(&self.absent, false)
             ));
         }
         if !self.unjudged.is_empty() {
             notices.push(format!(
-                "too few training examples to hold one out for validation: {}; these classes are trained but not validated; \
+                "too few training examples to hold one out for validation: {}; these classes are not validated; \
                  add examples of them",
                 list(&self.unjudged, true)
             ));
         }
         if !self.untrained.is_empty() {
             notices.push(format!(
-                "no number has two training examples, so these are held out for validation and not trained: {}",
+                "no number has two training examples, so these are held out for validation and not trained on: {}",
                 list(&self.untrained, false)
             ));
         }
@@ -191,13 +191,13 @@ mod tests {
         Examples { shape: [1, 1, 1], classes, pixels: vec![0; labels.len()], labels, numbers: vec![] }
     }
 
-    /// Classes one after the other, as a folder of pictures is read.
+    /// Examples sorted by class, as a folder of pictures is read.
     fn of(sizes: &[usize]) -> Examples {
         let labels = sizes.iter().enumerate().flat_map(|(class, size)| vec![class as u8; *size]).collect();
         Examples { classes: sizes.len(), ..examples(labels) }
     }
 
-    /// Examples of each class that are held out, after checking that nothing is lost.
+    /// The number of examples of each class that are held out, after checking that none is lost.
     fn held(sizes: &[usize]) -> Vec<usize> {
         let examples = of(sizes);
         let parts = split(&examples);
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn every_class_gives_its_tenth_and_all_of_them_exactly_a_tenth() {
-        // MNIST's training set. By hand: the tenths rounded down are 5,996; the four largest remainders get one each,
-        // 0.9 of class 9, 0.8 of 2 and of 6, 0.5 of 7.
+        // MNIST's training set. By hand: the tenths, rounded down, sum to 5,996; the four largest remainders get one
+        // each: 0.9 of class 9, 0.8 of 2 and of 6, 0.5 of 7.
         let mnist = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949];
         assert_eq!(held(&mnist), [592, 674, 596, 613, 584, 542, 592, 627, 585, 595]);
         assert_eq!(held(&mnist).iter().sum::<usize>(), 6000);
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(held(&[99, 1]), [10, 0]);
         assert_eq!(held(&[1, 1, 2]), [0, 0, 1]);
         assert_eq!(held(&[1; 30]), [0; 30]);
-        // Three tenths of an example short, as no other class can give them.
+        // Three tenths of an example are missing, because no other class can give them.
         assert_eq!(held(&[&[2, 2][..], &[1; 36]].concat()), [&[1, 1][..], &[0; 36]].concat());
     }
 
@@ -250,7 +250,7 @@ mod tests {
         let examples = of(&[1000, 1000, 1000]);
         for part in split(&examples).validation.chunks(50) {
             let first = part.iter().filter(|index| examples.labels[**index as usize] == 0).count();
-            // 17 expected with a standard deviation of 3.3: four of them either way.
+            // Expected: 17 with a standard deviation of 3.3; the range is four of them either way.
             assert!((4..30).contains(&first), "{first} of 50");
         }
     }
@@ -260,7 +260,7 @@ mod tests {
         let validation = split(&examples((0..60_000).map(|i| (i % 10) as u8).collect())).validation;
         for tenth in 0..10 {
             let inside = validation.iter().filter(|&&index| index / 6_000 == tenth).count();
-            // 600 expected with a standard deviation of 22: five of them either way.
+            // Expected: 600 with a standard deviation of 22; the range is five of them either way.
             assert!((490..710).contains(&inside), "{inside} in tenth {tenth}");
         }
     }
@@ -288,7 +288,7 @@ mod tests {
     fn numbers_with_one_example_each_are_held_out_between_their_neighbours() {
         let mut examples = of(&[1; 20]);
         assert!(split(&examples).validation.is_empty());
-        // Numbers fall as classes rise.
+        // Numbers decrease as classes increase.
         examples.numbers = (0..20).map(|class| -(class as f32)).collect();
         assert_eq!(split(&examples).untrained, [4, 14]);
         let two = Examples { numbers: vec![0.5, 2.0], ..of(&[1, 1]) };
@@ -303,7 +303,7 @@ mod tests {
         let dataset =
             Dataset { name: DatasetName::Images, test: train.clone(), train, origin, held_out: HeldOut::ByClass };
         let notices = split(&dataset.train).notices(&dataset);
-        assert!(notices[0].contains("no example of dog:"), "{notices:?}");
+        assert!(notices[0].contains("no example of dog,"), "{notices:?}");
         assert!(notices[1].contains("for validation: bee (1), cat (1);"), "{notices:?}");
         let whole = Dataset { train: of(&[20, 20, 20, 20]), ..dataset };
         assert!(split(&whole.train).notices(&whole).is_empty());

@@ -1,8 +1,8 @@
-//! One HTTP request for one file, appended to what an earlier request left; [`super::fetch()`] decides what comes next.
+//! One HTTP request for one file, appended to what an earlier request left; [`super::fetch()`] decides what to do next.
 //!
-//! The request runs in a thread of its own and hands bytes over a channel, because only so does one limit cover the
-//! name lookup, connecting, the TLS handshake, headers that trickle and a body that stalls. A thread whose server
-//! has gone silent is left behind; its own time limits end it.
+//! The request runs in a thread of its own and sends bytes over a channel. Only then does one limit cover the name
+//! lookup, connecting, the TLS handshake, headers that trickle and a body that stalls. The thread of a silent server is
+//! abandoned; its own time limits end it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// How long nothing at all may arrive, over all files and servers, until the network counts as unreachable.
-/// A second under the ten that are promised, for what happens before and after.
+/// The longest silence, over all files and servers, before the network counts as unreachable. One second below the ten
+/// that are promised, for the work before and after.
 const PATIENCE: Duration = Duration::from_secs(9);
 
-/// Bytes per message of the channel, and messages that may wait in it.
+/// Bytes per message of the channel, and the number of messages that may wait in it.
 const CHUNK: usize = 64 << 10;
 const CHUNKS_WAITING: usize = 16;
 
-/// The silence still tolerated. Every byte that arrives restores it: a slow download is not cut, a stalled one is.
+/// The silence still tolerated. Every byte that arrives restores it, so slow downloads continue and stalled ones end.
 pub(super) struct Patience {
     since: Instant,
 }
@@ -31,7 +31,7 @@ impl Patience {
         Patience { since: Instant::now() }
     }
 
-    /// To be called at every sign of life.
+    /// Restores the full limit; to be called at every sign of life.
     pub(super) fn restore(&mut self) {
         self.since = Instant::now();
     }
@@ -44,23 +44,23 @@ impl Patience {
 /// How a request ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The server says that this was all.
+    /// The server says that the file is complete.
     Complete,
     /// The connection broke after `received` new bytes; asking for the rest may help.
     Cut { received: u64, reason: String },
     /// The server cannot continue where the file on disk ends.
     CannotResume,
-    /// More bytes come than are accepted.
+    /// The server sends more bytes than the limit.
     TooLong,
-    /// It answered, but not with the file.
+    /// The server answered, but not with the file.
     Refused(String),
-    /// Nothing came for as long as it may last.
+    /// Nothing arrived within the limit.
     Silent(Duration),
 }
 
-/// What the request's thread has to tell.
+/// A message from the request's thread.
 enum Message {
-    /// Status, offset of the first byte, and length of the whole file, where the server says so.
+    /// Status, offset of the first byte, and length of the whole file if the server states it.
     Head {
         status: u16,
         offset: u64,
@@ -71,9 +71,9 @@ enum Message {
     Failed(String),
 }
 
-/// Asks `url` for what is missing from `part`, waiting `wait` for the first byte and for every further one.
-/// `progress` is told the size reached and the expected one.
-/// More than `limit` bytes are not accepted. Fails only where `part` cannot be written.
+/// Asks `url` for what is missing from `part`, waiting up to `wait` for the first byte and for each one after it.
+/// `progress` is called with the size reached and the expected size. More than `limit` bytes are refused. Fails only if
+/// `part` cannot be written.
 pub(super) fn transfer(
     url: &str,
     part: &Path,
@@ -106,7 +106,7 @@ pub(super) fn transfer(
                 }
             }
             Ok(Message::Head { status, .. }) => {
-                return Ok(Outcome::Refused(format!("answers with HTTP status {status}")));
+                return Ok(Outcome::Refused(format!("answered with HTTP status {status}")));
             }
             Ok(Message::Bytes(bytes)) => {
                 size += bytes.len() as u64;
@@ -132,26 +132,26 @@ pub(super) fn transfer(
     }
 }
 
-/// Bytes must be on the disk before the rename that vouches for them.
+/// Writes the bytes to the disk; the rename that declares the file complete must come after.
 fn finish(file: File, part: &Path) -> Result<Outcome> {
     file.sync_all().map_err(Error::io("write", part))?;
     Ok(Outcome::Complete)
 }
 
-/// Starts a thread that asks for the bytes of `url` from `offset` on.
+/// Starts a thread that requests the bytes of `url` from `offset` on.
 fn request(url: &str, offset: u64) -> std::io::Result<Receiver<Message>> {
     let (sender, receiver) = sync_channel(CHUNKS_WAITING);
     let url = url.to_string();
     thread::Builder::new().name("download".to_string()).spawn(move || {
         if let Err(error) = pump(&url, offset, &sender) {
-            // Nobody listens any more where this fails.
+            // This fails if the receiver is gone.
             let _ = sender.send(Message::Failed(crate::text::message(error)));
         }
     })?;
     Ok(receiver)
 }
 
-/// The thread: sends head, bytes and end, until the receiver is gone.
+/// The thread's work: sends head, bytes and end until the receiver is gone.
 fn pump(url: &str, offset: u64, sender: &SyncSender<Message>) -> std::result::Result<(), ureq::Error> {
     let mut request = agent(url).get(url);
     if offset > 0 {
@@ -186,11 +186,11 @@ fn agent(url: &str) -> ureq::Agent {
         .timeout_per_read(Some(PATIENCE))
         .timeout_per_write(Some(PATIENCE))
         .http_status_as_error(false)
-        // The files are compressed already, and ranges count the bytes as they are sent.
+        // The files are already compressed, and ranges count the bytes as sent.
         .accept_encoding("identity")
         .user_agent(concat!("glassnet/", env!("CARGO_PKG_VERSION")));
     if host_of(url).starts_with("127.0.0.1") {
-        // A proxy that the environment names has another idea of what this address is.
+        // A proxy from the environment resolves this address differently.
         config = config.proxy(None);
     }
     config.build().new_agent()
@@ -202,7 +202,7 @@ pub(super) fn host_of(url: &str) -> &str {
     url[start..].split('/').next().unwrap_or(url)
 }
 
-/// N of `bytes N-M/TOTAL`.
+/// The number N in `bytes N-M/TOTAL`.
 fn first_byte(range: &str) -> Option<u64> {
     range.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }

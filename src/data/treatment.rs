@@ -1,35 +1,35 @@
-//! What is done to a user's picture before a network sees it, by what the network was trained on.
+//! Prepares a user's picture for a network, according to the data that the network was trained on.
 
 use super::DatasetName;
 use super::picture::{self, DIGIT_SIDE, Opened, Polarity, Source};
 use crate::{Error, Result};
 use serde::Serialize;
 
-/// A picture as a network sees it.
+/// A picture as the network reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// `H*W*C` bytes.
     pub pixels: Vec<u8>,
-    /// What the picture was found to have; none where that is not looked at.
+    /// The polarity of the picture; `None` if it is not examined.
     pub polarity: Option<Polarity>,
-    /// Whether it is in colour and the network takes one channel.
+    /// Whether the picture is in colour but the network has one channel.
     pub colour_dropped: bool,
 }
 
-/// What is done to a picture before a network sees it.
+/// The preparation of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Treatment {
-    /// Light on dark, the digit cut out, scaled to 20 x 20 and centred in 28 x 28 by its mass.
+    /// Light on dark; the digit is cut out, scaled to 20 x 20 and centred in 28 x 28 by its centre of mass.
     Digit,
-    /// Light on dark, the middle resized.
+    /// Light on dark; the middle is resized.
     LightOnDark,
-    /// The middle resized.
+    /// The middle is resized.
     Resize,
 }
 
 impl Treatment {
-    /// By the name of the data set that a model was trained on, and the shape of its images.
+    /// The treatment for a model trained on `dataset` with images of `shape`.
     pub fn of(dataset: &str, shape: [usize; 3]) -> Treatment {
         match dataset.parse() {
             Ok(DatasetName::Mnist | DatasetName::Synthetic) if shape == [DIGIT_SIDE, DIGIT_SIDE, 1] => Treatment::Digit,
@@ -38,13 +38,13 @@ impl Treatment {
         }
     }
 
-    /// The picture as the network sees it, brought to `shape`.
+    /// Prepares the picture and brings it to `shape`.
     ///
     /// # Errors
-    /// As [`picture::read`]; [`Error::Data`] where no digit is seen in it.
+    /// Those of [`picture::read`]; [`Error::Data`] if the picture shows no digit.
     ///
     /// # Panics
-    /// As [`picture::fit`].
+    /// Those of [`picture::fit`].
     pub fn apply<'a>(self, source: impl Into<Source<'a>>, shape: [usize; 3]) -> Result<Picture> {
         let source = source.into();
         let opened = Opened::open(source)?;
@@ -60,9 +60,8 @@ impl Treatment {
         let colour_dropped = picture::is_coloured(&picture);
         let (grey, polarity) = picture::light_on_dark(&picture);
         let pixels = match self {
-            Treatment::Digit => picture::digit(&grey).ok_or_else(|| {
-                Error::Data(format!("{source} is blank: no digit stands out; give a picture with more contrast"))
-            })?,
+            Treatment::Digit => picture::digit(&grey)
+                .ok_or_else(|| Error::Data(format!("{source} shows no digit; use a picture with more contrast")))?,
             _ => picture::fit(&grey.into(), shape),
         };
         Ok(Picture { pixels, polarity: Some(polarity), colour_dropped })

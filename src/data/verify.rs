@@ -1,5 +1,5 @@
-//! Are these the published files? [`verify`] reports on the files of one folder, [`list`] on every data set.
-//! A sum of the packed or of the unpacked bytes will do, whichever is published and matches.
+//! Compares files with the published ones. [`verify`] reports on the files of one folder, [`list`] on every data set. A
+//! matching checksum of the packed or of the unpacked bytes suffices, whichever is published.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,35 +12,35 @@ use super::locate;
 use super::{DatasetName, Published, Request, Sources};
 use crate::{Error, Result};
 
-/// What a file's checksum says.
+/// The result of checking a file's checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the published file.
+    /// The published file.
     Verified,
-    /// Its SHA-256 is another one: it is damaged, or someone's own data.
+    /// A file with another SHA-256: damaged, or the user's own data.
     Differs { sha256: String },
-    /// It is unpacked, and only the sum of the packed file, or of the archive that it was in, is published.
+    /// An unpacked file of which only the packed form's or the archive's checksum is published.
     Unverifiable,
-    /// It cannot be read or unpacked; the text says why and what to do.
+    /// A file that cannot be read or unpacked; the text says why and what to do.
     Unreadable(String),
-    /// It is not in the folder.
+    /// A file that is not in the folder.
     Missing,
 }
 
 /// One file of a data set.
 #[derive(Clone, Debug)]
 pub struct FileReport {
-    /// Its published name, without `.gz`.
+    /// The published name, without `.gz`.
     pub file: &'static str,
     /// The file found under that name or a variant of it.
     pub path: Option<PathBuf>,
-    /// Its size on disk.
+    /// The size on disk.
     pub bytes: u64,
     pub verdict: Verdict,
 }
 
-/// Reports on the files in `folder`, or in its subfolder named after the data set; mismatches are in the report,
-/// not an error. Only [`Verdict::Verified`] is a success. The synthetic digits have no files: an empty report.
+/// Reports on the files in `folder`, or in its subfolder named after the data set. Mismatches are in the report and not
+/// an error; only [`Verdict::Verified`] is a success. For synthetic digits, which have no files, the report is empty.
 pub fn verify(name: DatasetName, folder: &Path) -> Vec<FileReport> {
     let Some(sources) = Sources::published(name) else { return Vec::new() };
     verify_against(name, &sources, &locate::best_folder(name, folder))
@@ -63,17 +63,18 @@ pub(super) fn verify_against(name: DatasetName, sources: &Sources, folder: &Path
     form.iter().enumerate().map(report).collect()
 }
 
-/// One data set: where it was found, and what its files are.
+/// One data set, with its folder and its files.
 #[derive(Clone, Debug)]
 pub struct Listing {
     pub name: DatasetName,
-    /// The folder that holds its files; `None` where none of the places looked in has them all.
+    /// The folder that contains its files; `None` if no searched folder has them all.
     pub folder: Option<PathBuf>,
-    /// One report per file of the folder; empty where there is none.
+    /// One report per file of the folder; empty if there is no folder.
     pub files: Vec<FileReport>,
 }
 
-/// Every data set that has files, searched where [`super::obtain()`] would; the request's name does not matter.
+/// Reports on every data set that has files, in the folders that [`super::obtain()`] would search; ignores the
+/// request's name.
 pub fn list(request: &Request) -> Vec<Listing> {
     let named = DatasetName::ALL.into_iter().filter(|name| !name.is_synthetic());
     let listing = |name| {
@@ -85,7 +86,8 @@ pub fn list(request: &Request) -> Vec<Listing> {
     named.map(listing).collect()
 }
 
-/// Compares a file with what is published. Fails where it cannot be read, or not be unpacked and no sum matches.
+/// Compares a file with the published one. Fails if the file cannot be read, or if it cannot be unpacked and no
+/// checksum matches.
 pub(super) fn judge(path: &Path, published: &Published) -> Result<Verdict> {
     let (packed, start) = sha256_of_file(path)?;
     let matches = |sum: &str| sum == published.packed || Some(sum) == published.unpacked;
@@ -93,12 +95,13 @@ pub(super) fn judge(path: &Path, published: &Published) -> Result<Verdict> {
         return Ok(Verdict::Verified);
     }
     if !start.starts_with(&[0x1f, 0x8b]) {
-        // What is no tar and does not begin as IDX does (two zeros, then the type: unsigned bytes) is no form of the file.
+        // A file that is not a tar and does not begin as IDX (two zeros, then the type: unsigned bytes) is not a form
+        // of the published file.
         let known = start == [0, 0, 8] || path.extension().is_some_and(|ending| ending == "tar");
         let unverifiable = published.unpacked.is_none() && known;
         return Ok(if unverifiable { Verdict::Unverifiable } else { Verdict::Differs { sha256: packed } });
     }
-    // Unpacking tells a damaged file from someone's own data even where there is no sum to compare with.
+    // Unpacking distinguishes a damaged file from the user's own data even without a published checksum.
     let mut unpacked = Hashing::default();
     let mut bytes = idx::open(path)?.take(idx::MAX_BYTES);
     io::copy(&mut bytes, &mut unpacked).map_err(|error| idx::unpack_error(path, error))?;
@@ -106,8 +109,8 @@ pub(super) fn judge(path: &Path, published: &Published) -> Result<Verdict> {
     Ok(if matches(&unpacked) { Verdict::Verified } else { Verdict::Differs { sha256: packed } })
 }
 
-/// What can be said of one of CIFAR-10's unpacked files, whose sums nobody publishes: whether it can be read, and whether
-/// it has the size of the published one.
+/// Checks one of CIFAR-10's unpacked files, whose checksums are not published: whether it can be read and has the
+/// published size.
 #[cfg(not(target_arch = "wasm32"))]
 fn judge_batch(path: &Path) -> Result<Verdict> {
     if super::cifar::count_records(path)? == super::cifar::Records::PUBLISHED.train {
@@ -121,7 +124,7 @@ fn judge_batch(_: &Path) -> Result<Verdict> {
     Ok(Verdict::Unverifiable)
 }
 
-/// The sum of a file's bytes as they are, and the first three of them.
+/// The checksum of a file's bytes as they are, and the first three of them.
 fn sha256_of_file(path: &Path) -> Result<(String, Vec<u8>)> {
     let mut file = File::open(path).map_err(Error::io("read", path))?;
     let mut hashing = Hashing::default();
@@ -130,7 +133,7 @@ fn sha256_of_file(path: &Path) -> Result<(String, Vec<u8>)> {
     Ok((hashing.finish(), start))
 }
 
-/// SHA-256 as something to write into; remembers the first three bytes.
+/// A writer that computes SHA-256 and remembers the first three bytes.
 #[derive(Default)]
 struct Hashing {
     sum: Sha256,
@@ -156,7 +159,7 @@ impl Write for Hashing {
     }
 }
 
-/// Which published data set a label file belongs to, told by its checksum.
+/// The published data set that a label file belongs to, by its checksum.
 pub(super) fn owner_of_labels(path: &Path) -> Option<DatasetName> {
     let owned = |name: &DatasetName| {
         let published = Sources::published(*name).and_then(|sources| sources.files.get(1).copied());

@@ -51,11 +51,11 @@ fn every_kind_of_silence_is_given_up_in_time() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let message = given_up(&Set::new(), &[&mute[0].url, &mute[1].url]);
-            assert_eq!(message.matches("nothing came for 4.").count(), 2, "{message}");
+            assert_eq!(message.matches("sent nothing for 4.").count(), 2, "{message}");
             assert_eq!(mute.each_ref().map(|server| server.requests().len()), [1, 1]);
         });
-        scope.spawn(|| assert!(given_up(&Set::new(), &[&headless.url]).contains("nothing came for")));
-        scope.spawn(|| assert!(given_up(&Set::new(), &[&bodiless.url]).contains("nothing came for")));
+        scope.spawn(|| assert!(given_up(&Set::new(), &[&headless.url]).contains("sent nothing for")));
+        scope.spawn(|| assert!(given_up(&Set::new(), &[&bodiless.url]).contains("sent nothing for")));
         scope.spawn(|| given_up(&Set::new(), &swallowing));
         scope.spawn(|| given_up(&Set::new(), &nameless));
     });
@@ -89,5 +89,5 @@ fn another_process_that_holds_the_folder_and_does_nothing() {
     let start = Instant::now();
     let result = data::fetch(DatasetName::Kmnist, folder.path(), &set.sources(&[]), &mut |_| ());
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert!(result.unwrap_err().to_string().starts_with("another process downloads into"));
+    assert!(result.unwrap_err().to_string().starts_with("another process is downloading into"));
 }

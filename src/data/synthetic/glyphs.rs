@@ -1,12 +1,12 @@
-//! Skeletons of the ten digits as a pen would draw them: the only knowledge of handwriting in the synthetic set.
-//! Units are hundredths of the glyph's height, x to the right, y down; a glyph need not be centred or scaled, the
-//! renderer does both. A writing of a digit ([`Style`]) lists shapes of one structure, which a drawing mixes at random.
+//! Skeletons of the ten digits as a pen would draw them: the synthetic set's only knowledge of handwriting. Units are
+//! hundredths of the glyph's height, x to the right, y down. A glyph need not be centred or scaled, because the
+//! renderer does both. Each [`Style`] of a digit lists shapes of the same structure, which a drawing mixes at random.
 
 /// A pen stroke: a smooth curve through its points, in hundredths of the glyph height; a point given twice is a corner.
 pub type Stroke = &'static [(i16, i16)];
 
-/// One way to write a digit. All shapes have the same strokes with the same number of points and corners at the same
-/// places, so that every weighted mean of them is again a writing of the digit.
+/// One way to write a digit. All its shapes have the same strokes with the same number of points and with corners at
+/// the same places, so every weighted mean of them is again a form of the digit.
 pub struct Style {
     /// How often the style is drawn, relative to the digit's other styles.
     pub weight: f32,

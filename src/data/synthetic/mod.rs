@@ -1,6 +1,7 @@
-//! Synthetic handwritten-like digits (28 x 28 x 1, 10 classes) for a machine without data and without a network.
-//! And coloured shapes (32 x 32 x 3, 10 classes, `shapes.rs`). A skeleton of pen strokes (`glyphs.rs`) is mixed, jittered, sheared and bent here, then inked like MNIST (`render.rs`).
-//! Each image depends on the seed, the split and its index alone: threads do not matter, a prefix stays the same.
+//! Synthetic digits like handwritten ones (28 x 28 x 1, 10 classes), for machines without data and without a network,
+//! and coloured shapes (32 x 32 x 3, 10 classes, `shapes.rs`). A skeleton of pen strokes (`glyphs.rs`) is mixed,
+//! jittered, sheared and bent here, then inked like MNIST (`render.rs`). Each image depends only on the seed, the split
+//! and its index, not on threads or on the number of images.
 
 mod glyphs;
 mod render;
@@ -18,18 +19,18 @@ use self::glyphs::{DIGITS, Stroke, Style};
 use self::render::{Dab, SIDE};
 use super::Examples;
 
-/// What the coloured shapes' labels stand for.
+/// Names of the coloured shapes, by label.
 pub use self::shapes::NAMES as SHAPES;
 
 const CLASSES: usize = 10;
-/// Straight pieces that one span of a curve is drawn with.
+/// Straight pieces per span of a curve.
 const PIECES: usize = 6;
 
-/// How much hands differ. Lengths are in hundredths of the glyph's height, radii in pixels.
+/// The variation among hands. Lengths are in hundredths of the glyph's height, radii in pixels.
 struct Hand {
-    /// Standard deviation of each control point.
+    /// Standard deviation of each control point's position.
     jitter: f32,
-    /// Correlation of that with the stroke's point before.
+    /// Correlation of that deviation with the stroke's previous point.
     drift: f32,
     /// Amplitude of the smooth deformation.
     bend: f32,
@@ -42,9 +43,9 @@ struct Hand {
     /// Mean and standard deviation of the logarithm of the pen's radius, and its bounds.
     pen: (f32, f32),
     pen_range: (f32, f32),
-    /// Change of the radius along the stroke and with its direction, relative.
+    /// Relative change of the radius along the stroke and with its direction.
     pressure: f32,
-    /// Standard deviation of the radius from point to point, in pixels.
+    /// Standard deviation of the radius between points, in pixels.
     tremor: f32,
 }
 
@@ -73,7 +74,7 @@ pub fn generate_pictures(train: usize, test: usize, seed: u64) -> (Examples, Exa
     (split(shape, train, seed, 0, shapes::draw), split(shape, test, seed, 1, shapes::draw))
 }
 
-/// `draw` fills one picture of a class.
+/// Draws both sets; `draw` fills one picture of a class.
 fn split(
     shape: [usize; 3],
     count: usize,
@@ -97,7 +98,7 @@ fn split(
     Examples { shape, classes: CLASSES, pixels, labels, numbers: Vec::new() }
 }
 
-/// Random numbers of their own for each use and index: ChaCha's streams do not overlap.
+/// Independent random numbers for each purpose and index; ChaCha's streams do not overlap.
 fn stream(seed: u64, purpose: u64, index: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(purpose << 48 | index);
@@ -125,7 +126,7 @@ fn digit(label: u8, rng: &mut ChaCha8Rng) -> [u8; SIDE * SIDE] {
     })
 }
 
-/// A cheap well-mixed number in -1..1 for a pixel; a ChaCha draw per pixel would cost as much as the drawing.
+/// A cheap, well-mixed number in -1..1 per pixel; a ChaCha draw per pixel would cost as much as the drawing.
 fn hash(mut x: u32) -> f32 {
     x = (x ^ x >> 16).wrapping_mul(0x7feb_352d);
     x = (x ^ x >> 15).wrapping_mul(0x846c_a68b);
@@ -143,9 +144,9 @@ fn choose<'a>(styles: &'a [Style], rng: &mut ChaCha8Rng) -> &'a Style {
         .unwrap_or(&styles[0])
 }
 
-/// A random mixture of the style's shapes, every control point jittered; corners stay corners.
+/// A random mixture of the style's shapes with every control point jittered; corners stay corners.
 fn skeleton(style: &Style, rng: &mut ChaCha8Rng) -> Vec<Vec<[f32; 2]>> {
-    // Exponential shares make a uniform mixture; their fourth power lets one shape dominate, so that variety survives.
+    // Exponential shares make a uniform mixture; their fourth power lets one shape dominate, which preserves variety.
     let shares: Vec<f32> = style.shapes.iter().map(|_| rng.random::<f32>().max(1e-6).ln().powi(4)).collect();
     let total: f32 = shares.iter().sum();
     let mean = |stroke: usize, point: usize, axis: fn(&(i16, i16)) -> i16| -> f32 {
@@ -171,7 +172,7 @@ fn skeleton(style: &Style, rng: &mut ChaCha8Rng) -> Vec<Vec<[f32; 2]>> {
         .collect()
 }
 
-/// Shear, rotation, stretch, and a smooth random displacement made of a few long waves.
+/// Shear, rotation, stretch and a smooth random displacement made of a few long waves.
 struct Warp {
     matrix: [[f32; 2]; 2],
     waves: [Wave; 4],
@@ -188,7 +189,7 @@ impl Warp {
         let slant = HAND.slant.0 + HAND.slant.1 * normal(rng);
         let (sin, cos) = (HAND.turn * normal(rng)).sin_cos();
         let stretch = (HAND.stretch * normal(rng)).exp();
-        // Rotation after shear after stretch; y points down, so leaning right is a negative x per y.
+        // Rotation after shear after stretch. As y points down, leaning right is a negative x per y.
         let matrix = [[cos * stretch, -cos * slant - sin], [sin * stretch, -sin * slant + cos]];
         let waves = std::array::from_fn(|_| Wave {
             frequency: [0.6 * normal(rng), 0.6 * normal(rng)].map(|f| f * TAU / 100.0),
@@ -209,7 +210,7 @@ impl Warp {
     }
 }
 
-/// A pen of some width, pressed more and less along the way, with a slightly flat nib.
+/// A pen of some width with varying pressure and a slightly flat nib.
 struct Pen {
     radius: f32,
     wave: (f32, f32, f32),
@@ -302,7 +303,7 @@ mod tests {
         assert!(large.pixels.starts_with(&small.pixels) && small.pixels != test.pixels);
         for index in 0..large.len() {
             let pixels = large.image(index).chunks_exact(3);
-            // The grain spreads either colour by 12 at most, and the slope of light the ground's further.
+            // The grain spreads either colour by at most 12, and the light's gradient spreads the ground's further.
             let spread = (0..3)
                 .map(|c| pixels.clone().map(|p| p[c]).max().unwrap() - pixels.clone().map(|p| p[c]).min().unwrap());
             assert!(spread.map(u32::from).sum::<u32>() > 100, "picture {index} shows nothing");

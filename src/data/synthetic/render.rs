@@ -1,12 +1,12 @@
-//! From a pen's path to a picture: `[x, y]` points with a pen radius become 28 x 28 grey values the way MNIST was made,
-//! scaled into a 20 x 20 box with the aspect kept, antialiased, and placed by the centre of mass on a black ground.
+//! Turns a pen's path into a picture: `[x, y]` points with a pen radius become 28 x 28 grey values as in MNIST, scaled
+//! into a 20 x 20 box with the aspect ratio kept, antialiased, and placed by their centre of mass on a black ground.
 
 /// Height and width of a picture.
 pub const SIDE: usize = 28;
-/// Height and width of the box the drawing fits into.
+/// Height and width of the box that the drawing fits into.
 const BOX: usize = 20;
 
-/// A place on the pen's path; `radius` in pixels of the picture, `x` and `y` in any unit.
+/// A point of the pen's path; `radius` is in pixels of the picture, `x` and `y` in any unit.
 #[derive(Clone, Copy)]
 pub struct Dab {
     pub x: f32,
@@ -14,8 +14,8 @@ pub struct Dab {
     pub radius: f32,
 }
 
-/// Draws the strokes, each a list of dabs joined by straight capsules, with values 0 to 1.
-/// `softness` is the width of the edge's ramp from black to white, in pixels.
+/// Draws the strokes, each a list of dabs joined by straight capsules, with values from 0 to 1. `softness` is the width
+/// in pixels of the edge's ramp from black to white.
 pub fn draw(strokes: &mut [Vec<Dab>], softness: f32) -> [f32; SIDE * SIDE] {
     fit(strokes);
     let mut canvas = [0.0; BOX * BOX];
@@ -27,7 +27,7 @@ pub fn draw(strokes: &mut [Vec<Dab>], softness: f32) -> [f32; SIDE * SIDE] {
     centre(&canvas)
 }
 
-/// Scales and shifts the strokes so that the ink's bounding box touches the 20 x 20 box, centred in it.
+/// Scales and shifts the strokes so that the ink's bounding box is centred in the 20 x 20 box and touches it.
 fn fit(strokes: &mut [Vec<Dab>]) {
     let dabs = || strokes.iter().flatten();
     let margin = dabs().map(|d| d.radius).fold(0.0, f32::max);
@@ -46,7 +46,7 @@ fn fit(strokes: &mut [Vec<Dab>]) {
     }
 }
 
-/// Inks the pixels within the pen's radius of the segment from `a` to `b`; the stronger ink stays.
+/// Inks the pixels within the pen's radius of the segment from `a` to `b`; the stronger ink remains.
 fn capsule(canvas: &mut [f32; BOX * BOX], a: Dab, b: Dab, softness: f32) {
     let reach = a.radius.max(b.radius) + softness;
     let range = |p: f32, q: f32| {
@@ -69,7 +69,7 @@ fn capsule(canvas: &mut [f32; BOX * BOX], a: Dab, b: Dab, softness: f32) {
     }
 }
 
-/// Copies the box into the picture so that its centre of mass lies in the middle, to the nearest whole pixel.
+/// Copies the box into the picture so that its centre of mass is in the middle, to the nearest whole pixel.
 fn centre(canvas: &[f32; BOX * BOX]) -> [f32; SIDE * SIDE] {
     let (mut mass, mut mx, mut my) = (1e-6, 0.0, 0.0);
     for (i, &v) in canvas.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Synthetic coloured pictures (32 x 32 x 3, 10 classes): one shape, its class, somewhere on a ground of another colour.
-//! Place, size, tilt, both colours, a slope of the ground's brightness and noise are drawn for each picture.
+//! Synthetic coloured pictures (32 x 32 x 3, 10 classes): one shape, its class, on a ground of another colour.
+//! Position, size, tilt, both colours, a gradient of the ground's brightness and noise are drawn for each picture.
 
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -13,11 +13,11 @@ pub const SIDE: usize = 32;
 pub const NAMES: [&str; 10] =
     ["disc", "ring", "square", "diamond", "triangle", "cross", "star", "bar", "pillar", "crescent"];
 
-/// The two colours differ at least by this much over all three channels, so that every shape can be seen.
+/// The least difference of the two colours, summed over the three channels, that makes every shape visible.
 const CONTRAST: i32 = 180;
 
-/// Signed distance of a point from a shape's outline, negative inside, in units of the shape's radius; y points down.
-/// Only its sign and its slope at the outline matter.
+/// The signed distance of a point from a shape's outline, negative inside, in units of the shape's radius; y points
+/// down. Only its sign and its slope at the outline matter.
 fn distance(shape: u8, x: f32, y: f32) -> f32 {
     let (radius, ax, ay) = (x.hypot(y), x.abs(), y.abs());
     match shape {
