@@ -1,7 +1,7 @@
-//! Runs a network over examples: counts what it got right, or tells what it makes of each.
+//! Runs a network over examples and returns either their evaluation or the scores of each.
 //!
-//! Images are cropped in the centre, or scores are averaged over several crops. Losses and predictions `[N]`, or scores
-//! `[N][classes]`, are read back for every batch and summed on the host in f64, so that the result does not depend on the
+//! Images are cropped at the centre, or scores are averaged over several crops. Losses and predictions `[N]`, or scores
+//! `[N][classes]`, are read back for every batch and summed on the host in f64, so the result does not depend on the
 //! batch size.
 
 mod crops;
@@ -16,33 +16,33 @@ use crate::kernels::batch::{Header, Place};
 use crate::net::{Layer, Network, Parameters, Shape};
 use crate::program::{Options, Program, Source, Stage, largest_batch};
 
-/// How well a network does on some examples.
+/// The loss and accuracy of a network on some examples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The mean of the network's loss: with softmax the cross-entropy, in nats; weight decay not included.
+    /// The mean of the network's loss; for softmax the cross-entropy, in nats. Excludes weight decay.
     pub loss: f64,
-    /// Share of correct predictions.
+    /// The share of correct predictions.
     pub accuracy: f64,
-    /// Number of correct predictions.
+    /// The number of correct predictions.
     pub correct: u64,
-    /// Number of examples.
+    /// The number of examples.
     pub examples: u64,
     /// `confusion[label][prediction]`: number of examples.
     pub confusion: Vec<Vec<u64>>,
-    /// Predicted class of each example, in their order.
+    /// The predicted class of each example, in the examples' order.
     pub predictions: Vec<u32>,
-    /// The network's loss for each example, likewise.
+    /// The network's loss for each example, in the examples' order.
     pub losses: Vec<f64>,
 }
 
-/// Evaluates all of `examples`, `batch` at a time, or fewer where the device cannot hold as many.
+/// Evaluates all of `examples` in batches of `batch`, or of fewer if the device cannot hold as many.
 ///
 /// # Errors
-/// [`Error::Data`] where the examples do not fit the network, [`Error::TooLarge`] where not even one fits the device,
-/// [`Error::Model`] where the weights make losses that are not finite, [`Error::Device`] where the device fails.
+/// [`Error::Data`] if the examples do not fit the network, [`Error::TooLarge`] if not even one fits the device,
+/// [`Error::Model`] if the weights give a loss that is not finite, [`Error::Device`] if the device fails.
 ///
 /// # Panics
-/// When `batch` is 0, or the parameters are not those of the network.
+/// If `batch` is 0, or if the parameters are not those of the network.
 pub async fn evaluate(
     device: &Device,
     network: &Network,
@@ -53,15 +53,15 @@ pub async fn evaluate(
     evaluate_crops(device, network, parameters, examples, batch, 1).await
 }
 
-/// The same, judged by the mean of each image's first `count` [`crops`]: with softmax the mean of the probabilities, of
-/// which the loss is the label's -ln; else the mean of the scores, of which the loss is what the loss layer makes of them.
-/// A single crop is [`evaluate`].
+/// Evaluates all of `examples` by the mean over each image's first `count` [`crops`]. For softmax this is the mean of
+/// the probabilities, and the loss is -ln of the label's; otherwise it is the mean of the scores, from which the loss
+/// layer's formula gives the loss. A single crop is the same as [`evaluate`].
 ///
 /// # Errors
-/// As [`evaluate`], and [`Error::Setting`] where there are not so many crops.
+/// Those of [`evaluate`], and [`Error::Setting`] if there are fewer crops than `count`.
 ///
 /// # Panics
-/// As [`evaluate`].
+/// Those of [`evaluate`].
 pub async fn evaluate_crops(
     device: &Device,
     network: &Network,
@@ -80,14 +80,14 @@ pub async fn evaluate_crops(
     tally.finish()
 }
 
-/// What the last layer gives for each example, `[N][classes]`: with softmax probabilities, else scores, and where the
-/// network learns numbers, one. It is the mean over the image's first `count` [`crops`]. Labels do not matter.
+/// The last layer's output for each example, `[N][classes]`: probabilities for softmax, otherwise scores (a single one
+/// if the network learns numbers). They are averaged over the image's first `count` [`crops`]. Labels are ignored.
 ///
 /// # Errors
-/// As [`evaluate_crops`].
+/// Those of [`evaluate_crops`].
 ///
 /// # Panics
-/// As [`evaluate`].
+/// Those of [`evaluate`].
 pub async fn scores(
     device: &Device,
     network: &Network,
@@ -100,7 +100,7 @@ pub async fn scores(
     Ok(means.into_iter().map(|row| row.into_iter().map(|score| score as f32).collect()).collect())
 }
 
-/// Examples that a network looks at.
+/// A pass of a network over examples.
 struct Pass<'a> {
     device: &'a Device,
     network: &'a Network,
@@ -126,11 +126,11 @@ impl Pass<'_> {
         Ok(Pass { device, network, parameters, examples, batch, crops })
     }
 
-    /// The last layer's values for each example, their mean over the crops. Crops arrive in order, so that the sums are
-    /// always the same.
+    /// The last layer's values for each example, averaged over the crops. Crops arrive in order, so the sums are
+    /// reproducible.
     async fn mean_scores(&self) -> Result<Vec<Vec<f64>>> {
         let (classes, crops) = (self.network.classes(), self.crops.len() as f64);
-        // Not 0, which would take the sign off a single crop's -0.
+        // Starts at -0, because adding 0 would remove the sign of a single crop's -0.
         let mut sums = vec![vec![-0.0; classes]; self.examples.len()];
         let outputs = |program: &Program| program.nodes.last().map(|node| node.activation.id).into_iter().collect();
         self.forward(&outputs, &mut |capture| {
@@ -144,8 +144,8 @@ impl Pass<'_> {
         if sums.iter().flatten().all(|mean| mean.is_finite()) { Ok(sums) } else { Err(not_finite()) }
     }
 
-    /// Runs all examples forward in batches, every crop of them. What `outputs` chooses is read back; a capture's tag is
-    /// the index of its first example.
+    /// Runs all crops of all examples forward in batches. The buffers that `outputs` chooses are read back; a capture's
+    /// tag is the index of its first example.
     async fn forward(&self, outputs: &dyn Fn(&Program) -> Vec<BufferId>, take: &mut dyn FnMut(&Capture)) -> Result<()> {
         let Pass { device, network, parameters, examples, batch, .. } = *self;
         let [height, width, channels] = examples.shape;
@@ -180,7 +180,7 @@ impl Pass<'_> {
     }
 }
 
-/// The program at the largest batch size up to that of `options` that the device holds.
+/// The program at the largest batch size that the device can hold, up to that of `options`.
 fn fitting_program(device: &Device, network: &Network, options: &Options) -> Result<Program> {
     let limits = device.limits();
     let lower = |batch: usize| {
@@ -195,13 +195,13 @@ fn fitting_program(device: &Device, network: &Network, options: &Options) -> Res
 
 fn not_finite() -> Error {
     Error::Model(
-        "the model's weights are so large that its loss is not finite; take an older checkpoint, or train with a lower \
+        "the model's loss is not finite because its weights are too large; use an older checkpoint, or train with a lower \
          learning rate"
             .into(),
     )
 }
 
-/// Collects the batches' results, in whatever order they arrive.
+/// Collects the batches' results, in any order of arrival.
 struct Tally<'a> {
     examples: &'a Examples,
     losses: Vec<f32>,
@@ -214,7 +214,7 @@ impl<'a> Tally<'a> {
         Tally { examples, losses: vec![f32::NAN; count], predictions: vec![0; count] }
     }
 
-    /// A capture's tag is the index of its first example; rows beyond the last example are masked.
+    /// Adds a capture, whose tag is the index of its first example; rows beyond the last example are masked.
     fn add(&mut self, capture: &Capture) {
         let [losses, predictions] = &capture.buffers[..] else { return };
         let start = capture.tag as usize;
@@ -232,7 +232,7 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Losses and predictions of averaged scores.
+/// Evaluates averaged scores.
 fn judge(network: &Network, examples: &Examples, scores: &[Vec<f64>]) -> Result<Evaluation> {
     let layer = network.nodes.last().map(|node| node.layer);
     let labels = examples.labels.iter().map(|label| usize::from(*label));
@@ -247,16 +247,16 @@ fn judge(network: &Network, examples: &Examples, scores: &[Vec<f64>]) -> Result<
     Evaluation::of(examples, losses, scores.iter().map(largest).collect())
 }
 
-/// Of the classes with the largest value the first, as the loss layers have it.
+/// The first class with the largest value, as in the loss layers.
 fn first_largest(classes: usize, value: impl Fn(usize) -> f64) -> u32 {
     (0..classes).rev().max_by(|a, b| value(*a).total_cmp(&value(*b))).unwrap_or(0) as u32
 }
 
-/// What a loss layer makes of an example's averaged scores.
+/// The loss of an example's averaged scores, by the loss layer's formula.
 fn loss(layer: Option<Layer>, scores: &[f64], label: usize) -> f64 {
     let others = scores.iter().enumerate().filter(|(class, _)| *class != label);
     match layer {
-        // A probability that f32 has no number for becomes 0; the loss is finite then too.
+        // A probability too small for f32 becomes 0; the loss stays finite in that case.
         Some(Layer::Softmax { .. }) => -scores[label].max(f64::from(f32::MIN_POSITIVE)).ln(),
         Some(Layer::Hinge) => others.map(|(_, score)| (score - scores[label] + 1.0).max(0.0)).sum(),
         Some(Layer::Mse { .. }) => {
@@ -277,7 +277,9 @@ impl Evaluation {
         for (label, prediction) in examples.labels.iter().zip(&predictions) {
             let row = &mut confusion[usize::from(*label)];
             let cell = row.get_mut(*prediction as usize);
-            *cell.ok_or_else(|| Error::Device(format!("the device predicted class {prediction}, which is none")))? += 1;
+            *cell.ok_or_else(|| {
+                Error::Device(format!("the device predicted class {prediction}, which does not exist"))
+            })? += 1;
         }
         let correct = confusion.iter().enumerate().map(|(class, row)| row[class]).sum();
         let accuracy = correct as f64 / examples.len() as f64;
@@ -342,7 +344,7 @@ mod tests {
         assert!(message.contains("no examples"), "{message}");
     }
 
-    /// The same network with another loss, whose images are larger than its input and may be flipped.
+    /// The same network with another loss, with images that are larger than its input and may be flipped.
     fn cropping(loss: &str) -> Network {
         let text = format!(
             "layers = [{{ type = \"input\", height = 24, width = 25, channels = 1, crop = true }}, \
@@ -369,7 +371,7 @@ mod tests {
         }
     }
 
-    /// The pixels that a crop shows, as examples of their own.
+    /// The pixels of a crop, as separate examples.
     fn cut(examples: &Examples, place: Place, pad: i64) -> Examples {
         let mut pixels = Vec::new();
         for image in examples.pixels.chunks_exact(784) {

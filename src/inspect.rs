@@ -1,8 +1,9 @@
-//! One example through forward and backward, every tensor kept: what each layer makes of it, what it learns from it, and
-//! what decides the answer.
+//! Sends one example forward and backward and keeps every tensor: its activations, its gradients, and what decides the
+//! network's answer.
 //!
-//! Activations and their gradients are `[H,W,C]`, cropped in the centre; gradients are of this example's loss, or of the
-//! mean loss of a batch that it is the first of, decay not included. Dumps have weights and their gradients in PyTorch's order.
+//! Activations and their gradients are `[H,W,C]` of the centre crop. Gradients are those of this example's loss, or of
+//! the mean loss of a batch that starts with it, without decay. In dumps, weights and their gradients are in PyTorch's
+//! order.
 
 mod explain;
 mod inspector;
@@ -17,44 +18,45 @@ use crate::formats::tensor_bytes;
 use crate::net::{Network, Parameters};
 use crate::program::LayerStatistics;
 
-/// A tensor of a dump.
+/// One tensor of a dump.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
-    /// As `conv1.activation_gradient`.
+    /// The name, such as `conv1.activation_gradient`.
     pub name: String,
     pub shape: Vec<usize>,
     pub values: Vec<f32>,
 }
 
-/// What one example does to a network.
+/// The result of sending one example through a network.
 #[derive(Debug, Clone)]
 pub struct Inspection {
     /// The example's class.
     pub label: usize,
-    /// The network's loss for this example: with softmax its cross-entropy, in nats.
+    /// The network's loss for this example; for softmax its cross-entropy, in nats.
     pub loss: f32,
-    /// The mean over the batch, whose gradients these are; for an example alone the same.
+    /// The mean loss of the batch, from which the gradients are; for a single example the same as `loss`.
     pub mean_loss: f32,
-    /// Of each class what the last layer gives: with softmax its probability, else its score.
+    /// The last layer's output for each class: probabilities for softmax, otherwise scores.
     pub scores: Vec<f32>,
     /// Extremes, means and deviations over the batch, in the order of the network's nodes.
     pub layers: Vec<LayerStatistics>,
     /// For every layer `LAYER.activation` and `LAYER.activation_gradient`, `[H,W,C]`, or `[C]` from the first fully
-    /// connected layer on; where it has parameters also `.weight`, `.weight_gradient`, `.bias` and `.bias_gradient`, and
-    /// behind batch normalisation `.running_mean` and `.running_var`.
+    /// connected layer on. Layers with parameters also have `.weight`, `.weight_gradient`, `.bias` and
+    /// `.bias_gradient`; batch normalisation also has `.running_mean` and `.running_var`.
     pub tensors: Vec<NamedTensor>,
 }
 
 impl Inspection {
-    /// The `count` classes with the largest scores, the largest first; the lower class first where two are equal.
+    /// The `count` classes with the largest scores, the largest first; of equal scores, the lower class comes first.
     pub fn top(&self, count: usize) -> Vec<(usize, f32)> {
         top(&self.scores, count)
     }
 
-    /// All tensors, those of an explanation too, as the bytes of a safetensors file; `metadata` says what they are of.
+    /// All tensors, including those of an explanation, as the bytes of a safetensors file; `metadata` describes their
+    /// origin.
     ///
     /// # Errors
-    /// As [`tensor_bytes`].
+    /// Those of [`tensor_bytes`].
     pub fn dump(&self, explanation: Option<&Explanation>, metadata: &serde_json::Value) -> Result<Vec<u8>> {
         let explained = explanation.into_iter().flat_map(Explanation::tensors);
         let tensors: Vec<(&str, &[usize], &[f32])> =
@@ -63,7 +65,7 @@ impl Inspection {
     }
 }
 
-/// The `count` largest scores with their classes, the largest first; the lower class first where two are equal.
+/// The `count` largest scores with their classes, the largest first; of equal scores, the lower class comes first.
 pub fn top(scores: &[f32], count: usize) -> Vec<(usize, f32)> {
     let mut classes: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
     classes.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -71,13 +73,13 @@ pub fn top(scores: &[f32], count: usize) -> Vec<(usize, f32)> {
     classes
 }
 
-/// Runs example `index` forward and backward; an [`Inspector`] for one look.
+/// Runs example `index` forward and backward with an [`Inspector`] made for this one use.
 ///
 /// # Errors
-/// As [`inspect_batch`].
+/// Those of [`inspect_batch`].
 ///
 /// # Panics
-/// When the parameters are not those of the network.
+/// If the parameters are not those of the network.
 pub async fn inspect(
     device: &Device,
     network: &Network,
@@ -88,15 +90,15 @@ pub async fn inspect(
     inspect_batch(device, network, parameters, examples, index, 1).await
 }
 
-/// Runs the `batch` examples from `index` on forward and backward together: the scores, activations and their gradients
-/// of the first, all gradients those of the batch's mean loss.
+/// Runs the `batch` examples from `index` on forward and backward together. Scores, activations and their gradients are
+/// those of the first example; all gradients are of the batch's mean loss.
 ///
 /// # Errors
-/// [`Error::Settings`] where there are no such examples, and as [`Inspector::for_batches`] and
+/// [`Error::Settings`] if there are no such examples, and those of [`Inspector::for_batches`] and
 /// [`Inspector::inspect_batch`].
 ///
 /// # Panics
-/// When the parameters are not those of the network.
+/// If the parameters are not those of the network.
 pub async fn inspect_batch(
     device: &Device,
     network: &Network,
@@ -114,13 +116,14 @@ pub async fn inspect_batch(
     inspector.inspect_batch(&examples.pixels[range.start * size..range.end * size], &examples.labels[range]).await
 }
 
-/// Finds out what decides about example `index`; an [`Inspector`] for one explanation, [`Inspector::explain`].
+/// Explains the network's answer to example `index` with an [`Inspector`] made for this one use, see
+/// [`Inspector::explain`].
 ///
 /// # Errors
-/// [`Error::Settings`] where there is no such example, and as [`Inspector::new`] and [`Inspector::explain`].
+/// [`Error::Settings`] if there is no such example, and those of [`Inspector::new`] and [`Inspector::explain`].
 ///
 /// # Panics
-/// When the parameters are not those of the network.
+/// If the parameters are not those of the network.
 pub async fn explain(
     device: &Device,
     network: &Network,
@@ -140,9 +143,9 @@ fn check_range(examples: &Examples, index: usize, batch: usize) -> Result<()> {
     let count = examples.len();
     match count.saturating_sub(index) {
         _ if count == 0 => Err(Error::Settings("there are no examples to choose from".into())),
-        0 => Err(Error::Settings(format!("there is no example {index}; choose one from 0 to {}", count - 1))),
+        0 => Err(Error::Settings(format!("example {index} does not exist; choose one from 0 to {}", count - 1))),
         left if batch > left => Err(Error::Settings(format!(
-            "a batch of {batch} from example {index} on: there are {left} left of {count}; give at most that number"
+            "a batch of {batch} does not fit: from example {index} on, {left} of {count} are left; use a batch of at most {left}"
         ))),
         _ => Ok(()),
     }

@@ -374,7 +374,7 @@ fn gradients_of_a_batch_are_said_to_be_that() {
         page.contains("activation gradient of this example within the mean loss of the batch of 2 examples (3..4)")
     );
     let mut large = folder.command("inspect");
-    assert_fails_with(large.args(["--index", "48", "--batch", "3"]), &["batch of 3", "2 left of 50"]);
+    assert_fails_with(large.args(["--index", "48", "--batch", "3"]), &["batch of 3", "2 of 50 are left"]);
 }
 
 #[test]

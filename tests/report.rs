@@ -351,7 +351,7 @@ fn a_run_that_was_interrupted_is_reported_as_of_its_checkpoint() {
     assert_eq!((&written["finished"], &written["step"]), (&false.into(), &10.into()), "{written}");
     let page = fs::read_to_string(&out).expect("the page");
     assert_sound(&page);
-    assert!(page.contains("has not come to its end") && page.contains("after 10 updates"));
+    assert!(page.contains("is not finished") && page.contains("after 10 updates"));
     for figure in ["<dt>Examples seen</dt><dd>200</dd>", "<dt>Training time</dt><dd>1 min 23 s</dd>"] {
         assert!(page.contains(figure), "{figure}");
     }
@@ -382,7 +382,7 @@ fn rows_beyond_the_checkpoint_are_shown_and_the_checkpoint_is_marked() {
     for id in ["curves", "layers"] {
         assert!(section(&page, id).contains("class=\"checkpoint\""), "{id}");
     }
-    assert!(!page.contains("In metrics.jsonl") && page.contains("not finite"));
+    assert!(!page.contains("metrics.jsonl: ") && page.contains("not finite"));
     assert!(!place.path("run/.lock").exists(), "who only reads needs no lock");
 }
 

@@ -149,7 +149,10 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
 /// Every set that has files, with what was found.
 fn find(args: &ListArgs) -> Result<Vec<Listing>> {
     if let Some(folder) = args.data_dir.as_deref().filter(|folder| !folder.is_dir()) {
-        return Err(Error::Data(format!("folder {} does not exist; correct --data-dir or create the folder", folder.display())));
+        return Err(Error::Data(format!(
+            "folder {} does not exist; correct --data-dir or create the folder",
+            folder.display()
+        )));
     }
     let environment = data::environment();
     Ok(data::list(&Request { data_dir: args.data_dir.clone(), environment, ..Request::default() }))

@@ -1,17 +1,18 @@
-//! The crops that an evaluation averages over: always the same ones, in this order.
+//! The crops that an evaluation averages over, always in the same order.
 //!
-//! The centre comes first, then the corners of the range that random crops come from (upper left, upper right, lower left,
-//! lower right), then places spread evenly over it by Halton's sequence. Where every class may be flipped, each place is
-//! followed by its mirror image, so that ten are the ten crops of Krizhevsky, Sutskever and Hinton (2012).
+//! The centre comes first, then the corners of the range of random crops (upper left, upper right, lower left, lower
+//! right), then positions spread evenly over the range by Halton's sequence. If every class may be flipped, each
+//! position is followed by its mirror image; ten crops are then those of Krizhevsky, Sutskever and Hinton (2012).
 
 use crate::error::{Error, Result};
 use crate::kernels::batch::Place;
 use crate::net::{Flip, Network, Recipe};
 
-/// The first `count` crops of images of this height and width; the centre alone is `None`.
+/// The first `count` crops of images of this height and width; `None` stands for the centre without mirroring.
 ///
 /// # Errors
-/// [`Error::Setting`] for more than [`MAX_CROPS`](crate::net::MAX_CROPS), for none, and for more than there are.
+/// [`Error::Setting`] if `count` is 0, more than [`MAX_CROPS`](crate::net::MAX_CROPS), or more than the number of
+/// different crops.
 pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<Option<Place>>> {
     check_crops(count)?;
     let name = &network.name;
@@ -22,12 +23,12 @@ pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<O
     let (input, pad) = (network.input_shape(), network.augmentation.pad);
     let [y, x] = [image[0].saturating_sub(input.height), image[1].saturating_sub(input.width)].map(|s| s + 2 * pad);
     let flip = network.augmentation.flip;
-    // How many classes stand for numbers, the data says.
+    // If classes stand for numbers, only the data knows how many classes there are.
     let flips = if network.learns_numbers() { flip == Flip::ALL } else { flip.has_all(network.classes()) };
     let different = (y + 1).saturating_mul(x + 1).saturating_mul(1 + usize::from(flips));
     if different == 1 {
         return refuse(format!(
-            "1 for network {name} (it takes these images whole, its [augmentation] has no pad, and not every class may be \
+            "1 for network {name} (it uses these images whole, its [augmentation] has no pad, and not every class may be \
              flipped)"
         ));
     }
@@ -45,7 +46,7 @@ pub fn crops(network: &Network, image: [usize; 2], count: usize) -> Result<Vec<O
     Ok(spots.into_iter().flat_map(|spot| sides.iter().map(move |side| place(spot, *side))).take(count).collect())
 }
 
-/// Refuses a number of crops that no network has.
+/// Checks a number of crops against the range that any network allows.
 ///
 /// # Errors
 /// [`Error::Setting`] with the range.
@@ -53,7 +54,7 @@ pub fn check_crops(count: usize) -> Result<()> {
     Recipe { test_crops: Some(count), ..Recipe::default() }.check()
 }
 
-/// As many different corners within `spare`, which has as many.
+/// `count` different corners within `spare`, which must have that many.
 fn spots(spare: [usize; 2], count: usize) -> Vec<[usize; 2]> {
     let [y, x] = spare;
     let first = [[y / 2, x / 2], [0, 0], [0, x], [y, 0], [y, x]];
@@ -70,8 +71,8 @@ fn spots(spare: [usize; 2], count: usize) -> Vec<[usize; 2]> {
     spots
 }
 
-/// The digits of `i` in this base, mirrored behind the point, times `range`, rounded down. Two bases without a common divisor
-/// reach every pair sooner or later.
+/// The digits of `i` in this base, mirrored at the radix point, times `range`, rounded down. Two coprime bases
+/// eventually reach every pair.
 fn halton(i: u64, base: u64, range: usize) -> usize {
     let (mut rest, mut digits, mut scale) = (i, 0, 1);
     while rest > 0 {
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(places(&network, [28, 30], 1), [(99, 99, false)]);
         let corners = [(2, 3, false), (0, 0, false), (0, 6, false), (4, 0, false), (4, 6, false)];
         assert_eq!(places(&network, [28, 30], 5), corners);
-        // 1/2 and 1/3, 1/4 and 2/3, 3/4 and 1/9 of 5 and 7.
+        // 1/2 and 1/3, 1/4 and 2/3, 3/4 and 1/9 of the ranges 5 and 7.
         assert_eq!(places(&network, [28, 30], 8)[5..], [(2, 2, false), (1, 4, false), (3, 0, false)]);
     }
 

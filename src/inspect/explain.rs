@@ -1,8 +1,8 @@
-//! What decides: which pixels and which maps the network's answer comes from.
+//! Explains which pixels and which feature maps decide the network's answer.
 //!
-//! Saliency (Simonyan, Vedaldi and Zisserman 2014) and Grad-CAM (Selvaraju et al. 2017) want the gradient of the winning
-//! logit and not of the loss: another seed of the same backward pass ([`Program::seed`]). Occlusion (Zeiler and Fergus
-//! 2014) wants forward passes alone, over images in which a part is hidden.
+//! Saliency (Simonyan, Vedaldi and Zisserman 2014) and Grad-CAM (Selvaraju et al. 2017) need the gradient of the
+//! winning logit instead of the loss: the same backward pass with another seed ([`Program::seed`]). Occlusion (Zeiler
+//! and Fergus 2014) needs only forward passes over images in which a part is hidden.
 
 use super::{Inspector, NamedTensor};
 use crate::data::Examples;
@@ -13,74 +13,75 @@ use crate::kernels::batch::Header;
 use crate::net::{Layer, Network, Shape};
 use crate::program::Stage;
 
-/// Why a network answers as it does.
+/// An explanation of a network's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The winning class, the first of those with the largest logit; 0 where the network gives a number.
+    /// The winning class, the first of those with the largest logit; 0 if the network predicts a number.
     pub class: usize,
-    /// What the layer before the loss gives for it.
+    /// The class's value before the loss layer.
     pub logit: f32,
-    /// With softmax the class's probability, else its logit.
+    /// For softmax the class's probability, otherwise its logit.
     pub score: f32,
-    /// Gradient of `logit` with respect to the input, `[H,W,C]`.
+    /// The gradient of `logit` with respect to the input, `[H,W,C]`.
     pub saliency: NamedTensor,
-    /// None where no layer convolves more than one pixel.
+    /// `None` if no layer convolves more than one pixel.
     pub grad_cam: Option<GradCam>,
     pub occlusion: Occlusion,
 }
 
-/// Where the last feature maps speak for the class.
+/// The locations at which the last feature maps support the class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradCam {
-    /// Whose maps they are: of the last convolution or residual block, behind the activation and the normalisation that
-    /// follow it, before what pools them.
+    /// The layer whose maps are used: the last convolution or residual block, after the activation and normalisation
+    /// that follow it, before any pooling.
     pub layer: String,
-    /// `[h,w]`: the sum of the maps, each times the mean of the logit's gradient over it; 0 where that is negative.
+    /// `[h,w]`: the sum of the maps, each multiplied by the mean of the logit's gradient over it; negative sums become
+    /// 0.
     pub map: NamedTensor,
-    /// The same `[H,W]`, as large as the input, bilinear.
+    /// `map` scaled bilinearly to the input's size, `[H,W]`.
     pub enlarged: NamedTensor,
 }
 
-/// What becomes of the answer where a square of the image's mean colour hides a part.
+/// The change of the answer when a square of the image's mean colour hides a part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Occlusion {
-    /// The square's side in pixels; it is cut off at the image's border.
+    /// The square's side in pixels; the square is clipped at the image's border.
     pub size: usize,
-    /// Pixels from one square to the next.
+    /// The distance between squares in pixels.
     pub stride: usize,
-    /// `[rows,columns]`: [`Explanation::score`] with the square there, less that of the whole image. The cell in row r and
-    /// column c stands for the pixels from r·stride and c·stride on, over whose middle the square lies.
+    /// `[rows,columns]`: the [`Explanation::score`] with a hidden square minus that of the whole image. The cell in row
+    /// r and column c stands for the pixels from r·stride and c·stride on; the square is centred over them.
     pub map: NamedTensor,
-    /// The same `[H,W]`, each pixel with the value of its cell.
+    /// `[H,W]`: each pixel has the value of its cell.
     pub enlarged: NamedTensor,
 }
 
 impl Explanation {
-    /// Every tensor of it.
+    /// All tensors of the explanation.
     pub fn tensors(&self) -> impl Iterator<Item = &NamedTensor> {
         let grad_cam = self.grad_cam.iter().flat_map(|grad_cam| [&grad_cam.map, &grad_cam.enlarged]);
         [&self.saliency].into_iter().chain(grad_cam).chain([&self.occlusion.map])
     }
 }
 
-/// Occluded images in a pass.
+/// Occluded images per pass.
 const BATCH: usize = 64;
 /// The most cells of an occlusion map in a row or a column.
 const CELLS: usize = 32;
 
-/// The sides that a hiding square may have before inputs of this shape, in pixels.
+/// The allowed sides of an occluding square for inputs of this shape, in pixels.
 pub fn occlusion_sizes(input: Shape) -> std::ops::RangeInclusive<usize> {
     let shorter = input.height.min(input.width);
     input.height.max(input.width).div_ceil(CELLS).min(shorter)..=shorter
 }
 
 impl Inspector {
-    /// Finds out what decides about one image, `H*W*C` bytes. Squares of `occlusion_size` pixels a side hide parts of it,
-    /// by default a quarter of its shorter side; the next one lies a third of that further.
+    /// Explains the network's answer to one image of `H*W*C` bytes. Squares with sides of `occlusion_size` pixels hide
+    /// parts of it, by default a quarter of its shorter side; their distance is a third of that.
     ///
     /// # Errors
-    /// [`Error::Data`] where the image has another size, [`Error::Setting`] where the square has none of
-    /// [`occlusion_sizes`], [`Error::Model`] where the network's answer is not finite, [`Error::Device`] where the device
+    /// [`Error::Data`] if the image has another size, [`Error::Setting`] if the square's side is not one of
+    /// [`occlusion_sizes`], [`Error::Model`] if the network's answer is not finite, [`Error::Device`] if the device
     /// fails.
     pub async fn explain(&mut self, image: &[u8], occlusion_size: Option<usize>) -> Result<Explanation> {
         let input = self.network.input_shape();
@@ -97,16 +98,16 @@ impl Inspector {
         Ok(Explanation { class, logit, score, saliency, grad_cam, occlusion })
     }
 
-    /// The part of [`Inspector::explain`] that goes backward once, and hides nothing: saliency and Grad-CAM.
+    /// Saliency and Grad-CAM: the part of [`Inspector::explain`] that goes backward once and hides nothing.
     ///
     /// # Errors
-    /// As [`Inspector::explain`].
+    /// Those of [`Inspector::explain`].
     pub async fn attribution(&mut self, image: &[u8]) -> Result<(NamedTensor, Option<GradCam>)> {
         let (class, _) = self.win(image).await?;
         self.attribute(class).await
     }
 
-    /// Runs the image forward; the class with the largest logit, and that.
+    /// Runs the image forward; returns the class with the largest logit, and the logit.
     async fn win(&mut self, image: &[u8]) -> Result<(usize, f32)> {
         self.take(image, &[0])?;
         let executor = &mut *self.executor;
@@ -119,13 +120,15 @@ impl Inspector {
         let logits = read_reals(executor, logits).await?;
         let logits = &logits[..self.network.classes()];
         if logits.iter().any(|logit| !logit.is_finite()) {
-            return Err(Error::Model("the network's answer is not finite, so that nothing can be told of it".into()));
+            return Err(Error::Model(
+                "the network's answer is not finite and cannot be explained; use an older checkpoint".into(),
+            ));
         }
         let largest = (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
         Ok((largest, logits[largest]))
     }
 
-    /// Goes backward from the class's logit, behind [`Inspector::win`].
+    /// Goes backward from the class's logit; runs after [`Inspector::win`].
     async fn attribute(&mut self, class: usize) -> Result<(NamedTensor, Option<GradCam>)> {
         let executor = &mut *self.executor;
         let (seed, stages) = (executor.program().seed(), executor.program().stages(Stage::Backward, Stage::Unfused));
@@ -164,7 +167,7 @@ impl Inspector {
         Ok(values)
     }
 
-    /// Hides one part after the other of the image that was taken last; the class's score for the whole one comes first.
+    /// Hides each part of the last image in turn; also returns the class's score for the whole image.
     async fn occlude(&self, class: usize, size: usize) -> Result<(f32, Occlusion)> {
         let input = self.network.input_shape();
         let stride = (size / 3).max(*occlusion_sizes(input).start());
@@ -194,7 +197,7 @@ fn named(what: &str, shape: &[usize], values: Vec<f32>) -> NamedTensor {
     NamedTensor { name: format!("explanation.{what}"), shape: shape.to_vec(), values }
 }
 
-/// The node whose maps Grad-CAM weighs.
+/// The node whose maps Grad-CAM weights.
 fn feature_maps(network: &Network) -> Option<usize> {
     let convolves = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Residual { .. });
     let mut last =
@@ -209,7 +212,7 @@ fn feature_maps(network: &Network) -> Option<usize> {
 
 fn each_pixel_by_itself(layer: &Layer) -> bool {
     use Layer::*;
-    // Every layer by name, so that a new one is judged here too.
+    // Lists every layer by name, so that the compiler asks about a new one.
     match layer {
         Relu | LeakyRelu { .. } | Sigmoid | Tanh | Maxout { .. } | Lrn { .. } | BatchNorm { .. } => true,
         Input { .. } | Conv { .. } | MaxPool { .. } | AvgPool { .. } | GlobalAvgPool | Fc { .. } => false,
@@ -217,7 +220,7 @@ fn each_pixel_by_itself(layer: &Layer) -> bool {
     }
 }
 
-/// `maps` and `gradient` are `[h,w,c]`.
+/// The Grad-CAM map of `maps` and `gradient`, both `[h,w,c]`.
 fn grad_cam(shape: Shape, maps: &[f32], gradient: &[f32]) -> Vec<f32> {
     let Shape { height, width, channels } = shape;
     let mut weights = vec![0.0; channels];
@@ -229,7 +232,7 @@ fn grad_cam(shape: Shape, maps: &[f32], gradient: &[f32]) -> Vec<f32> {
     maps.chunks_exact(channels).map(|pixel| (sum(pixel) / area).max(0.0) as f32).collect()
 }
 
-/// Bilinear, between the middles of pixels; what lies outside the outermost middles is as they are.
+/// Bilinear interpolation between pixel centres; values beyond the outermost centres are constant.
 fn enlarge(map: &[f32], [height, width]: [usize; 2], to: [usize; 2]) -> Vec<f32> {
     let between = |at: usize, from: usize, to: usize| {
         let place = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64);
@@ -245,7 +248,7 @@ fn enlarge(map: &[f32], [height, width]: [usize; 2], to: [usize; 2]) -> Vec<f32>
     places.map(value).collect()
 }
 
-/// Where the square of a cell starts and ends, in pixels, before it is cut off.
+/// The start and end of a cell's square in pixels, before clipping.
 fn side(cell: usize, size: usize, stride: usize) -> [isize; 2] {
     let start = (cell * stride + stride / 2) as isize - (size / 2) as isize;
     [start, start + size as isize]
@@ -254,10 +257,10 @@ fn side(cell: usize, size: usize, stride: usize) -> [isize; 2] {
 /// How parts of an image are hidden.
 struct Hidden {
     shape: [usize; 3],
-    /// Upper left corner of what the network sees of the image.
+    /// The upper left corner of the part of the image that the network reads.
     corner: [usize; 2],
     input: [usize; 2],
-    /// The mean of what it sees, by channel.
+    /// The mean colour of that part, by channel.
     colour: Vec<u8>,
 }
 
@@ -276,7 +279,7 @@ impl Hidden {
         hidden
     }
 
-    /// First bytes of the pixels in these rows and columns of what the network sees.
+    /// The first bytes of the pixels in these rows and columns of the part that the network reads.
     fn places(&self, [[top, bottom], [left, right]]: [[usize; 2]; 2]) -> impl Iterator<Item = usize> {
         let ([_, width, channels], corner) = (self.shape, self.corner);
         let pixels = (top..bottom).flat_map(move |y| (left..right).map(move |x| (y, x)));
@@ -331,25 +334,25 @@ mod tests {
     #[test]
     fn grad_cam_is_nothing_where_the_maps_speak_against_the_class() {
         let shape = Shape::new(1, 2, 2);
-        // Mean gradients 1 and -2.
+        // The mean gradients are 1 and -2.
         let map = grad_cam(shape, &[3.0, 1.0, 1.0, 1.0], &[0.5, -2.0, 1.5, -2.0]);
         assert_eq!(map, [1.0, 0.0]);
     }
 
-    /// The network looks at the middle 4x6 of 6x9 pixels; one pixel of weight 1 makes its first logit.
+    /// The network reads the middle 4x6 of 6x9 pixels; one pixel with a weight of 1 determines its first logit.
     fn looking_at_one_pixel() -> (Inspector, Vec<u8>) {
         let toml = r#"layers = [{ type = "input", height = 4, width = 6, channels = 1, crop = true },
             { type = "fc", outputs = 2 }, { type = "hinge" }]"#;
         let network = Network::from_toml(toml, "test").expect("a network");
         let mut parameters = network.initial_parameters(1);
         parameters[0].weight.fill(0.0);
-        // [inputs][outputs].
+        // Weights are [inputs][outputs].
         parameters[0].weight[2 * (2 * 6 + 5)] = 1.0;
         parameters[0].bias = vec![2.0, 0.0];
         let mut inspector = block_on(Inspector::new(&Device::Cpu, &network, [6, 9, 1], 2)).expect("it fits");
         inspector.load(&parameters).expect("the weights are written");
         let mut image = vec![0; 54];
-        // Rows and columns of the image are 1 and 1 further.
+        // The crop starts at row 1 and column 1 of the image.
         image[3 * 9 + 6] = 240;
         (inspector, image)
     }

@@ -1,4 +1,4 @@
-//! A program for looking at one example, lowered once, and the executor that runs it.
+//! A program for inspecting single examples, lowered once, with its executor.
 
 use super::{Inspection, NamedTensor};
 use crate::data::Examples;
@@ -10,32 +10,33 @@ use crate::kernels::batch::Header;
 use crate::net::{Layer, Network, Node, Parameters, Shape};
 use crate::program::{Limits, Options, Program, Source};
 
-/// Looks again and again: the program is lowered and allocated once.
+/// Inspects any number of examples with one lowering and one allocation.
 pub struct Inspector {
     pub(super) device: Device,
     pub(super) network: Network,
     pub(super) executor: Box<dyn Executor>,
-    /// As they were loaded.
+    /// The parameters as loaded.
     pub(super) parameters: Vec<Parameters>,
-    /// The images under inspection, with the classes and what they stand for.
+    /// The images under inspection, with their classes and the numbers that these stand for.
     pub(super) examples: Examples,
 }
 
 impl Inspector {
-    /// For images of `shape`, `[H,W,C]`, of so many classes. Before it looks it wants [`Inspector::load`].
+    /// An inspector for images of `shape`, `[H,W,C]`, with `classes` classes. [`Inspector::load`] must be called before
+    /// the first inspection.
     ///
     /// # Errors
-    /// [`Error::Data`] where the images do not fit the network, [`Error::TooLarge`] where the network does not fit the
-    /// device, [`Error::Device`] where the device fails.
+    /// [`Error::Data`] if the images do not fit the network, [`Error::TooLarge`] if the network does not fit the
+    /// device, [`Error::Device`] if the device fails.
     pub async fn new(device: &Device, network: &Network, shape: [usize; 3], classes: usize) -> Result<Inspector> {
         Inspector::for_batches(device, network, shape, classes, 1).await
     }
 
-    /// The same for batches of up to `batch` images, [`Inspector::inspect_batch`].
+    /// An inspector for batches of up to `batch` images, see [`Inspector::inspect_batch`].
     ///
     /// # Errors
-    /// As [`Inspector::new`], and [`Error::Settings`] where no batch is as large; an [`Error::TooLarge`] says how large a
-    /// batch could be.
+    /// Those of [`Inspector::new`], and [`Error::Settings`] if no batch may be that large; an [`Error::TooLarge`]
+    /// states the largest batch size that fits.
     pub async fn for_batches(
         device: &Device,
         network: &Network,
@@ -49,7 +50,8 @@ impl Inspector {
         let limits = device.limits();
         let options =
             Options { max_binding: limits.max_binding, one_batch: true, ..Options::inspection(batch, source) };
-        // What is read of it: one tensor of the whole batch at a time, one example of all, weights and their gradients.
+        // The tensors read back: one tensor of the whole batch at a time, one example of all, weights and their
+        // gradients.
         let along = |program: &Program| {
             let (batch, weights) = (program.batch as u64, program.parameters.len as u64);
             program.largest_buffer() + program.memory() / batch + 8 * weights
@@ -61,44 +63,45 @@ impl Inspector {
         Ok(Inspector { device, network, executor, parameters: Vec::new(), examples })
     }
 
-    /// The same, where the classes stand for these numbers, as [`Examples::numbers`]: for networks that learn them.
+    /// Sets the numbers that the classes stand for, as in [`Examples::numbers`], for networks that learn numbers.
     pub fn with_numbers(mut self, numbers: &[f32]) -> Inspector {
         self.examples.numbers = numbers.to_vec();
         self
     }
 
-    /// The network that it was made for.
+    /// The network that is inspected.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Takes these weights from now on.
+    /// Uses these weights from now on.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device fails.
+    /// [`Error::Device`] if the device fails.
     ///
     /// # Panics
-    /// When the parameters are not those of the network.
+    /// If the parameters are not those of the network.
     pub fn load(&mut self, parameters: &[Parameters]) -> Result<()> {
         self.parameters = parameters.to_vec();
         upload_parameters(&mut *self.executor, parameters)
     }
 
-    /// Runs one image, `H*W*C` bytes, forward and backward, and reads every tensor.
+    /// Runs one image of `H*W*C` bytes forward and backward and reads every tensor.
     ///
     /// # Errors
-    /// [`Error::Data`] where the image has another size or there is no such class, [`Error::Device`] where the device
+    /// [`Error::Data`] if the image has another size or the class does not exist, [`Error::Device`] if the device
     /// fails.
     pub async fn inspect(&mut self, image: &[u8], label: u8) -> Result<Inspection> {
         self.inspect_batch(image, &[label]).await
     }
 
-    /// Runs images, `H*W*C` bytes each, with their labels forward and backward, and reads every tensor. Scores,
-    /// loss, activations and their gradients are those of the first image; all gradients are of the batch's mean loss;
-    /// extremes, means and deviations of layers are of the whole batch.
+    /// Runs images of `H*W*C` bytes each, with their labels, forward and backward and reads every tensor. Scores, loss,
+    /// activations and their gradients are those of the first image. All gradients are of the batch's mean loss.
+    /// Extremes, means and deviations of layers are of the whole batch.
     ///
     /// # Errors
-    /// As [`Inspector::inspect`], and [`Error::Data`] for no image and for more than the inspector was made for.
+    /// Those of [`Inspector::inspect`], and [`Error::Data`] for no image or for more images than the inspector was made
+    /// for.
     pub async fn inspect_batch(&mut self, images: &[u8], labels: &[u8]) -> Result<Inspection> {
         self.take(images, labels)?;
         let executor = &mut *self.executor;
@@ -124,23 +127,26 @@ impl Inspector {
         Ok(Inspection { label: usize::from(labels[0]), loss, mean_loss, scores, layers, tensors })
     }
 
-    /// Hands images to the device.
+    /// Passes images to the device.
     pub(super) fn take(&mut self, images: &[u8], labels: &[u8]) -> Result<()> {
         let ([height, width, channels], batch) = (self.examples.shape, self.executor.program().batch);
         let size = height * width * channels;
         if images.len() != size * labels.len() {
             return Err(Error::Data(format!(
-                "{} images of {height}x{width}x{channels} have {} bytes, and these have {}",
+                "{} images of {height}x{width}x{channels} have {} bytes, got {}",
                 labels.len(),
                 size * labels.len(),
                 images.len()
             )));
         }
         if labels.is_empty() || labels.len() > batch {
-            return Err(Error::Data(format!("{} images in a batch of 1 to {batch}", labels.len())));
+            return Err(Error::Data(format!(
+                "{} images given; this inspector takes batches of 1 to {batch}",
+                labels.len()
+            )));
         }
         if let Some(label) = labels.iter().find(|label| usize::from(**label) >= self.examples.classes) {
-            return Err(Error::Data(format!("there is no class {label} among {}", self.examples.classes)));
+            return Err(Error::Data(format!("label {label} is not one of the {} classes", self.examples.classes)));
         }
         (self.examples.pixels, self.examples.labels) = (images.to_vec(), labels.to_vec());
         self.examples.pixels.resize(size * batch, 0);
@@ -148,7 +154,7 @@ impl Inspector {
     }
 }
 
-/// Activations and their gradients are those of the batch's first example.
+/// Reads all tensors; activations and their gradients are those of the batch's first example.
 async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<Vec<NamedTensor>> {
     let nodes = executor.program().nodes.clone();
     let mut tensors = Vec::new();
@@ -161,7 +167,7 @@ async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<
             let Some(place) = place else { continue };
             let mut tensor = read(executor, node, what, activation_shape(node.output, flat), place).await?;
             tensor.values.truncate(node.output.len());
-            // The rest of the batch takes no memory from here on.
+            // The rest of the batch needs no memory from here on.
             tensor.values.shrink_to_fit();
             tensors.push(tensor);
         }
@@ -198,7 +204,7 @@ async fn read(
     Ok(NamedTensor { name: format!("{}.{what}", node.name), shape, values })
 }
 
-/// `[C]` for a vector behind a fully connected layer, else `[H,W,C]`.
+/// `[C]` for a vector after a fully connected layer, otherwise `[H,W,C]`.
 fn activation_shape(shape: Shape, flat: bool) -> Vec<usize> {
     match (shape.height, shape.width, flat) {
         (1, 1, true) => vec![shape.channels],
@@ -235,7 +241,7 @@ mod tests {
         }
     }
 
-    /// Weight gradients are the mean of those of each example alone, activation gradients a share of the first's own.
+    /// Weight gradients are the mean of the examples' own; activation gradients are a share of the first example's own.
     #[test]
     fn a_batchs_gradients_are_the_mean_of_its_examples_gradients() {
         for preset in ["convnetjs-mnist", "resnet-mnist"] {
@@ -265,7 +271,7 @@ mod tests {
         }
     }
 
-    /// Looks at fewer images than it was made for too.
+    /// An inspector also accepts fewer images than it was made for.
     #[test]
     fn a_batch_need_not_be_full() {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
@@ -282,7 +288,7 @@ mod tests {
             assert!(close && some.values.len() == full.values.len(), "{}", some.name);
         }
         let error = block_on(inspector.inspect_batch(&[], &[])).expect_err("refused");
-        assert!(error.to_string().contains("batch of 1 to 7"), "{error}");
+        assert!(error.to_string().contains("batches of 1 to 7"), "{error}");
     }
 
     #[test]
@@ -304,7 +310,7 @@ mod tests {
         let mut said = |bytes: usize, label: u8| {
             block_on(inspector.inspect(&vec![0; bytes], label)).expect_err("refused").to_string()
         };
-        assert!(said(783, 1).contains("28x28x1 have 784 bytes, and these have 783"), "{}", said(783, 1));
-        assert!(said(784, 10).contains("no class 10 among 10"), "{}", said(784, 10));
+        assert!(said(783, 1).contains("28x28x1 have 784 bytes, got 783"), "{}", said(783, 1));
+        assert!(said(784, 10).contains("label 10 is not one of the 10 classes"), "{}", said(784, 10));
     }
 }

@@ -1,26 +1,26 @@
-//! Which tiles a layer's tensors become.
+//! Arranges a layer's tensors as tiles.
 
 use super::plate::{Cut, Plate};
 use crate::inspect::NamedTensor;
 use crate::net::{Layer, Node, Shape};
 
-/// Values in a row where a vector is drawn.
+/// Values per row when a vector is drawn.
 const VECTOR_COLUMNS: usize = 32;
 
 impl Plate {
-    /// Plates of a layer's tensors, in their order; biases and statistics of batch normalisation have none. Each holds no
-    /// more tiles than a picture can show, and at most `most` values: whole rows of tiles are left out from below, then
-    /// columns from the right. Of tiles that are larger than that none is kept.
+    /// Plates of a layer's tensors, in their order; biases and statistics of batch normalisation have none. Each plate
+    /// has at most as many tiles as a picture can show, and at most `most` values: whole rows of tiles are left out
+    /// from below, then columns from the right. If a single tile is larger than that, none is kept.
     pub fn of_layer(node: &Node, tensors: &[NamedTensor], most: usize) -> Vec<Plate> {
         let own =
             |tensor: &&NamedTensor| tensor.name.strip_prefix(&node.name).is_some_and(|rest| rest.starts_with('.'));
         tensors.iter().filter(own).filter_map(|tensor| plate(node, tensor, most)).collect()
     }
 
-    /// The plate of a map `[h,w]`, or of a map for each channel `[h,w,c]`.
+    /// The plate of a map `[h,w]`, or of one map per channel `[h,w,c]`.
     ///
     /// # Panics
-    /// When the tensor has another number of dimensions.
+    /// If the tensor has another number of dimensions.
     pub fn of_map(tensor: &NamedTensor) -> Plate {
         let (height, width, tiles, tile) = match tensor.shape[..] {
             [height, width] => (height, width, 1, "the map"),
@@ -168,7 +168,7 @@ mod tests {
         let plate = cut("conv1", tensor);
         assert_eq!(plate.values[12 + 3 + 2], 1.0);
         let image = plate.draw(Palette::default());
-        // No value is larger than 16 pixels.
+        // Values are drawn at most 16 pixels large.
         let side = 16;
         let at = |tile: usize, y: usize, x: usize| {
             let (top, left) = (2 + y * side, 2 + tile * (3 * side + 2) + x * side);

@@ -1,7 +1,7 @@
 //! Tensors as pictures: a tile for each map or filter, a colour for each value.
 //!
-//! A [`Plate`] holds the values; drawn, it is an [`Image`]. One scale serves all tiles of a plate, so that they compare;
-//! zero is in the middle of the colours.
+//! A [`Plate`] holds the values; drawn, it becomes an [`Image`]. All tiles of a plate share one scale, so they can be
+//! compared; zero is the middle colour.
 
 mod layers;
 mod overlay;

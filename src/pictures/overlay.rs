@@ -1,20 +1,21 @@
-//! A map over the image that it is about, so that one sees where.
+//! Draws a map over the image that it describes.
 
 use super::palette::Palette;
 use super::plate::Plate;
 use super::tiles::Image;
 use crate::inspect::NamedTensor;
 
-/// What the longer side is magnified to, about, in pixels.
+/// The approximate length of the longer side after magnification, in pixels.
 const SIDE: usize = 280;
 /// How much of the image the largest magnitude covers.
 const COVER: f32 = 0.8;
 
-/// Draws `map` `[H,W]` over `image` `[H,W,C]`, whose values are -0.5 for black to 0.5 for white; without three channels it
-/// is grey, the mean of them. A value covers the image by its share of the largest magnitude: zero leaves it as it is.
+/// Draws `map` `[H,W]` over `image` `[H,W,C]`, whose values run from -0.5 for black to 0.5 for white. An image without
+/// three channels becomes grey, the mean of its channels. A value covers the image in proportion to its share of the
+/// largest magnitude; zero leaves the image unchanged.
 ///
 /// # Panics
-/// When their sizes differ.
+/// If their sizes differ.
 pub fn overlay(image: &NamedTensor, map: &NamedTensor, palette: Palette) -> Image {
     let &[height, width, channels] = &image.shape[..] else { panic!("{} is no image: {:?}", image.name, image.shape) };
     assert_eq!(map.shape, [height, width], "{} over {}", map.name, image.name);

@@ -1,24 +1,24 @@
-//! From values to colours.
+//! Maps values to colours.
 
-/// Colours from the most negative value over zero to the most positive one.
+/// Colours from the most negative value through zero to the most positive one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Palette {
-    /// Blue, white, orange: readers who do not tell red from green, or blue from green, see them apart.
+    /// Blue, white, orange: distinguishable with any common colour blindness.
     #[default]
     BlueOrange,
     /// Blue, white, red.
     BlueRed,
-    /// Black, grey, white, as ConvNetJS's page has it.
+    /// Black, grey, white, as on ConvNetJS's page.
     Grey,
 }
 
-/// What is no number, or infinite.
+/// The colour of NaN and infinite values.
 const NOT_FINITE: [u8; 3] = [255, 0, 255];
 
 impl Palette {
     pub const ALL: [Palette; 3] = [Palette::BlueOrange, Palette::BlueRed, Palette::Grey];
 
-    /// As options have it.
+    /// The name used in options.
     pub fn name(self) -> &'static str {
         match self {
             Palette::BlueOrange => "blue-orange",
@@ -27,7 +27,7 @@ impl Palette {
         }
     }
 
-    /// What is below zero, zero, and above, in words.
+    /// Words for the colours of values below zero, at zero and above.
     pub fn words(self) -> [&'static str; 3] {
         match self {
             Palette::BlueOrange => ["blue", "white", "orange"],
@@ -36,7 +36,7 @@ impl Palette {
         }
     }
 
-    /// Equally far from each other, from -1 over 0 to 1.
+    /// Colours at equal distances from -1 through 0 to 1.
     fn stops(self) -> [[u8; 3]; 5] {
         match self {
             Palette::BlueOrange => [[0, 68, 136], [120, 170, 220], [247, 247, 247], [240, 170, 90], [179, 71, 0]],
@@ -45,7 +45,7 @@ impl Palette {
         }
     }
 
-    /// The colour at `share`, from -1 to 1; beyond them the ends'.
+    /// The colour at `share`, from -1 to 1; values beyond get the colour of the nearer end.
     pub fn color(self, share: f32) -> [u8; 3] {
         if share.is_nan() {
             return NOT_FINITE;
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// By the luminance of sRGB, so that a picture printed in grey still tells large from small.
+    /// Compares sRGB luminance, so that a picture printed in grey still distinguishes large from small.
     #[test]
     fn both_ends_are_darker_than_the_middle_but_in_grey() {
         let luminance = |[r, g, b]: [u8; 3]| 0.2126 * f32::from(r) + 0.7152 * f32::from(g) + 0.0722 * f32::from(b);

@@ -1,4 +1,4 @@
-//! A tensor as tiles of values: what is drawn here, and what a page draws by itself.
+//! A tensor cut into tiles of values, to be drawn here or by a page's script.
 
 use super::palette::Palette;
 use super::tiles::{self, Image, Tiles};
@@ -7,37 +7,37 @@ use serde::Serialize;
 /// A tensor cut into tiles, before colours.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plate {
-    /// The tensor's name, as `conv1.weight_gradient`.
+    /// The tensor's name, such as `conv1.weight_gradient`.
     pub name: String,
-    /// What a tile is, as `one filter's weights for one channel; a row for each filter`.
+    /// The meaning of a tile, such as `one filter's weights for one channel; a row for each filter`.
     pub tile: &'static str,
-    /// Tiles in a row, of those that are kept.
+    /// Tiles per row, among those that are kept.
     pub columns: usize,
-    /// Of a tile, in values.
+    /// The height of a tile, in values.
     pub height: usize,
-    /// Of a tile, in values.
+    /// The width of a tile, in values.
     pub width: usize,
-    /// Values of a pixel: 1, or 3 for red, green, blue.
+    /// Values per pixel: 1, or 3 for red, green, blue.
     pub colours: usize,
-    /// Whether it is an image and its values are brightness, -0.5 black and 0.5 white.
+    /// Whether the tensor is an image with values as brightness, -0.5 for black and 0.5 for white.
     pub natural: bool,
-    /// The smallest finite value of the whole tensor; 0 where none is finite.
+    /// The smallest finite value of the whole tensor; 0 if none is finite.
     pub min: f32,
-    /// The largest one.
+    /// The largest finite value of the whole tensor; 0 if none is finite.
     pub max: f32,
-    /// Tiles that there are.
+    /// The number of tiles of the whole tensor.
     pub tiles: usize,
-    /// Those of the tiles that are kept, row by row: `[kept][height][width][colours]`.
+    /// The tiles that are kept, row by row: `[kept][height][width][colours]`.
     #[serde(skip)]
     pub values: Vec<f32>,
 }
 
-/// How a tensor is cut.
+/// How to cut a tensor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     pub tile: &'static str,
     pub tiles: usize,
-    /// Tiles in a row; the square root of their number or so where nothing is said.
+    /// Tiles per row; `None` for about the square root of their number.
     pub columns: Option<usize>,
     pub height: usize,
     pub width: usize,
@@ -45,13 +45,13 @@ pub(super) struct Cut {
     pub natural: bool,
 }
 
-/// The middle of [`Plate::codes`], and how many codes lie on either side of it.
+/// The middle of [`Plate::codes`], and the number of codes on either side of it.
 const ZERO: f32 = 128.0;
 const SIDE: f32 = 127.0;
 
 impl Plate {
-    /// Cuts `tensor`, whose value at a tile, a row, a column and a colour is at the index that `place` gives, and keeps
-    /// what a picture can show, and at most `most` values.
+    /// Cuts `tensor` into tiles: `place` gives the index of the value at a tile, a row, a column and a colour. Keeps as
+    /// many tiles as a picture can show, and at most `most` values.
     pub(super) fn cut(name: &str, cut: Cut, tensor: &[f32], most: usize, place: impl Fn([usize; 4]) -> usize) -> Plate {
         let Cut { tile, tiles, height, width, colours, natural, .. } = cut;
         let wanted = cut.columns.unwrap_or((tiles as f64).sqrt().ceil() as usize).clamp(1, tiles.max(1));
@@ -68,18 +68,18 @@ impl Plate {
         Plate { name, tile, columns, height, width, colours, natural, min, max, tiles, values }
     }
 
-    /// Tiles that are kept.
+    /// The number of tiles that are kept.
     pub fn kept(&self) -> usize {
         self.values.len() / self.tile_len().max(1)
     }
 
-    /// The largest magnitude.
+    /// The largest magnitude of a finite value.
     pub fn reach(&self) -> f32 {
         self.max.abs().max(self.min.abs())
     }
 
-    /// One byte a value, in the order of [`Plate::values`]: 0 is not finite, 128 is zero, 1 and 255 are minus the reach and
-    /// the reach (of an image -0.5 and 0.5).
+    /// One byte per value, in the order of [`Plate::values`]: 0 for non-finite values, 128 for zero, 1 and 255 for
+    /// minus the reach and the reach (of an image -0.5 and 0.5).
     pub fn codes(&self) -> Vec<u8> {
         let reach = self.reach();
         let code = |value: &f32| match self.share(*value, reach) {
@@ -89,12 +89,12 @@ impl Plate {
         self.values.iter().map(code).collect()
     }
 
-    /// The tiles that are kept, in colours; images in their own.
+    /// Draws the tiles that are kept in the palette's colours; images are drawn in their own colours.
     pub fn draw(&self, palette: Palette) -> Image {
         self.draw_with_reach(palette, self.reach())
     }
 
-    /// The same with the colours' ends at `reach` and minus that, so that several plates compare.
+    /// Draws the tiles with the colours' ends at `reach` and -`reach`, so that several plates can be compared.
     pub fn draw_with_reach(&self, palette: Palette, reach: f32) -> Image {
         let tiles = Tiles { count: self.kept(), columns: self.columns, height: self.height, width: self.width };
         tiles.draw(|tile, y, x| {
@@ -110,7 +110,7 @@ impl Plate {
         })
     }
 
-    /// A value's share of `reach`, of an image that of 0.5; NaN for what is not finite.
+    /// A value as a share of `reach`, or of 0.5 for an image; NaN for values that are not finite.
     fn share(&self, value: f32, reach: f32) -> f32 {
         match (value.is_finite(), if self.natural { 0.5 } else { reach }) {
             (false, _) => f32::NAN,
@@ -119,14 +119,14 @@ impl Plate {
         }
     }
 
-    /// Values of a tile.
+    /// The number of values in a tile.
     fn tile_len(&self) -> usize {
         self.height * self.width * self.colours
     }
 }
 
-/// Rows and columns of the tiles that are kept, at most `most` of them and no more than a picture can show: whole rows are
-/// left out from below, then columns from the right.
+/// The rows and columns of tiles to keep, at most `most` tiles and as many as a picture can show: whole rows are left
+/// out from below, then columns from the right.
 fn kept(tiles: usize, columns: usize, size: [usize; 2], most: usize) -> (usize, usize) {
     let [down, across] = tiles::fitting(size);
     let columns_kept = columns.min(across).min(most);
@@ -145,7 +145,7 @@ fn extremes(values: &[f32]) -> [f32; 2] {
 mod tests {
     use super::*;
 
-    /// A row of tiles of one value each.
+    /// A row of tiles with one value each.
     fn plate(values: &[f32], natural: bool) -> Plate {
         let columns = Some(values.len());
         let cut = Cut { tile: "one value", tiles: values.len(), columns, height: 1, width: 1, colours: 1, natural };
@@ -154,7 +154,7 @@ mod tests {
 
     fn colours(plate: &Plate, palette: Palette) -> Vec<[u8; 3]> {
         let image = plate.draw(palette);
-        // A value takes 16 pixels, and 2 lie between tiles.
+        // A value takes 16 pixels, and tiles are 2 pixels apart.
         let pixel = |i: usize| &image.pixels[3 * (2 * image.width + 2 + 18 * i)..][..3];
         (0..plate.kept()).map(|i| pixel(i).try_into().expect("three bytes")).collect()
     }

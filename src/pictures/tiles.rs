@@ -1,13 +1,13 @@
-//! Tiles side by side, each value a square of pixels.
+//! Draws tiles side by side, each value as a square of pixels.
 
-/// The longest side of a picture, in pixels: browsers and viewers still show it.
+/// The longest side of a picture, in pixels, that browsers and viewers still show.
 pub const MAX_SIDE: usize = 4096;
 
 /// Pixels between tiles.
 const GAP: usize = 2;
-/// What lies between tiles.
+/// The colour between tiles.
 const GROUND: [u8; 3] = [110, 110, 110];
-/// What a tile's longer side is magnified to, about, in pixels.
+/// The approximate length of a tile's longer side after magnification, in pixels.
 const TILE: usize = 112;
 
 /// Rows of RGB bytes.
@@ -18,28 +18,28 @@ pub struct Image {
     pub pixels: Vec<u8>,
 }
 
-/// Tiles of one size.
+/// Tiles of the same size.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tiles {
     pub count: usize,
-    /// Tiles in a row.
+    /// Tiles per row.
     pub columns: usize,
     pub height: usize,
     pub width: usize,
 }
 
-/// Pixels of a value's side in a tile of this height and width.
+/// The side of a value's square in pixels, in a tile of this height and width.
 fn magnification([height, width]: [usize; 2]) -> usize {
     (TILE / height.max(width).max(1)).clamp(1, 16)
 }
 
-/// Tiles of this height and width that fit into a picture, one below the other and side by side; at least one.
+/// The number of tiles of this height and width that fit into a picture vertically and horizontally; at least one each.
 pub(super) fn fitting(size: [usize; 2]) -> [usize; 2] {
     size.map(|values| ((MAX_SIDE - GAP) / (values * magnification(size) + GAP)).max(1))
 }
 
 impl Tiles {
-    /// `color` is that of a tile's value in a row and a column.
+    /// Draws the tiles; `color` gives the colour of a tile's value at a row and a column.
     pub fn draw(&self, color: impl Fn(usize, usize, usize) -> [u8; 3]) -> Image {
         let side = magnification([self.height, self.width]);
         let [tile_height, tile_width] = [self.height, self.width].map(|size| size * side + GAP);
@@ -79,7 +79,7 @@ mod tests {
     fn tiles_lie_in_rows_with_gaps_between() {
         let tiles = Tiles { count: 3, columns: 2, height: 7, width: 14 };
         let image = tiles.draw(|tile, y, x| [tile as u8, y as u8, x as u8]);
-        // 112 / 14 pixels a value.
+        // Each value takes 112 / 14 pixels.
         assert_eq!((image.width, image.height), (2 * (112 + 2) + 2, 2 * (56 + 2) + 2));
         assert_eq!(pixel(&image, 0, 0), GROUND);
         assert_eq!([pixel(&image, 2, 2), pixel(&image, 9, 9)], [[0, 0, 0]; 2]);

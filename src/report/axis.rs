@@ -1,14 +1,14 @@
-//! Axes of charts: which values have a mark and what is written there, and lines cut where they leave the axis.
+//! Axes of charts: their marks and labels, and clipping of lines that leave the axis.
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use std::ops::Range;
 
-/// An axis in even steps of the scale, with marks at chosen places.
+/// An axis with marks at chosen positions.
 #[derive(Debug, Clone)]
 pub struct Axis {
     pub low: f64,
     pub high: f64,
-    /// Places with a mark; those that are not on the axis are left out.
+    /// Positions of marks; those outside the axis are left out.
     pub marks: Vec<f64>,
 }
 
@@ -37,7 +37,7 @@ impl Ranged for Axis {
     }
 }
 
-/// Round values between two, about `count` of them, and three at least.
+/// About `count` round values between two, at least three.
 pub fn even_marks(low: f64, high: f64, count: usize) -> Vec<f64> {
     let rough = (high - low) / count.max(1) as f64;
     if !(rough > 0.0 && rough.is_finite()) {
@@ -49,20 +49,20 @@ pub fn even_marks(low: f64, high: f64, count: usize) -> Vec<f64> {
         let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
         (first..=last).map(|i| i as f64 * step).collect()
     };
-    // The smallest step that is not below the rough one, or smaller ones where that leaves too few.
+    // The smallest step that is at least the rough one, or a smaller step if there would be too few marks.
     let place = steps.iter().rposition(|step| *step >= rough * 0.999).unwrap_or(0);
     let found = steps[place..].iter().map(|step| marks(*step)).find(|marks| marks.len() >= 3);
     found.unwrap_or_else(|| marks(steps[place]))
 }
 
-/// What is written at marks in even steps: as many decimals as tell two of them apart.
+/// Labels for evenly spaced marks, with as many decimals as distinguish them.
 pub fn even_label(marks: &[f64]) -> Box<dyn Fn(f64) -> String> {
     let step = marks.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(f64::INFINITY, f64::min);
     let size = marks.iter().map(|mark| mark.abs()).fold(0.0, f64::max);
     if !(step > 0.0 && step.is_finite()) {
         return Box::new(label);
     }
-    // Steps are round: a hair more keeps 0.1 from being less than 10^-1.
+    // Steps are round; the small factor keeps 0.1 from counting as less than 10^-1.
     let decade = (step * 1.0001).log10().floor() as i32;
     let decimals = (-decade).max(0) as usize;
     if (1e-3..1e5).contains(&size) && decimals <= 6 {
@@ -77,7 +77,7 @@ pub fn even_label(marks: &[f64]) -> Box<dyn Fn(f64) -> String> {
     })
 }
 
-/// 0 has no sign.
+/// Removes the sign of 0.
 fn plain(text: String) -> String {
     match text.strip_prefix('-') {
         Some(digits) if digits.chars().all(|c| matches!(c, '0' | '.')) => digits.to_string(),
@@ -85,7 +85,7 @@ fn plain(text: String) -> String {
     }
 }
 
-/// Round values for a logarithmic axis: the fewer digits, the more decades.
+/// Round values for a logarithmic axis; the more decades, the fewer digits.
 pub fn log_marks(low: f64, high: f64) -> Vec<f64> {
     let span = (high / low).log10();
     let digits: &[f64] = match span {
@@ -98,8 +98,8 @@ pub fn log_marks(low: f64, high: f64) -> Vec<f64> {
     decades.flat_map(|decade| digits.iter().map(move |digit| digit * 10f64.powi(decade))).collect()
 }
 
-/// The range of an axis of accuracies in percent, and its marks. It is cut below, where all pass quickly: what matters are
-/// the last few percent. `worst` is the lowest of the lines' last values.
+/// The range of an axis of accuracies in percent, and its marks. The lower part, which all lines pass quickly, is cut
+/// off so that the last few percent are visible. `worst` is the lowest of the lines' last values.
 pub fn accuracy_axis(lowest: f64, highest: f64, worst: f64) -> ([f64; 2], Vec<f64>) {
     let low = lowest.max(worst - 2.0 * (100.0 - worst));
     let high = if highest > 90.0 { 100.0 } else { highest + 5.0 };
@@ -110,12 +110,12 @@ pub fn accuracy_axis(lowest: f64, highest: f64, worst: f64) -> ([f64; 2], Vec<f6
     (range.map(|r| r * step), marks)
 }
 
-/// The pieces of a line between two heights: the plotting library would bend what lies beyond onto the border.
+/// The parts of a line between two heights; the plotting library would bend the rest onto the border.
 pub fn inside(points: &[(f64, f64)], [low, high]: [f64; 2]) -> Vec<Vec<(f64, f64)>> {
     let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
     for pair in points.windows(2) {
         let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
-        // Shares of the way at which the segment enters and leaves.
+        // The shares of the segment at which it enters and leaves.
         let at = |y: f64| (y - y0) / (y1 - y0);
         let (mut enter, mut leave) = (0f64, 1f64);
         if y0 == y1 {
@@ -138,7 +138,7 @@ pub fn inside(points: &[(f64, f64)], [low, high]: [f64; 2]) -> Vec<Vec<(f64, f64
     pieces
 }
 
-/// Up to three significant digits, none too many.
+/// Up to three significant digits, without trailing zeros.
 pub fn label(value: f64) -> String {
     let decimals = (2 - value.abs().max(1e-9).log10().floor() as i32).max(0);
     let rounded = (value * 10f64.powi(decimals)).round() / 10f64.powi(decimals);
@@ -153,7 +153,7 @@ pub fn label(value: f64) -> String {
     }
 }
 
-/// `500`, `10k`, `1.5M`.
+/// A count in short form, such as `500`, `10k`, `1.5M`.
 pub fn thousands(value: f64) -> String {
     match value {
         v if v >= 1e6 => format!("{}M", (v / 1e4).round() / 1e2),

@@ -1,7 +1,7 @@
-//! One chart as an SVG that lies in a page: what is drawn has the page's own colours, light or dark.
+//! One chart as an SVG inside a page, drawn in the page's own colours, light or dark.
 //!
-//! The plotting library knows fixed colours only. Each line is drawn in one that stands for its place, and the text that
-//! comes out gets a class instead; the page's style says what that looks like, dashes included.
+//! The plotting library only has fixed colours. Each line is drawn in a colour that stands for its place; in the
+//! resulting text that colour is replaced by a class, which the page's style gives a colour and dashes.
 
 use super::axis::{Axis, accuracy_axis, even_label, even_marks, inside, label, log_marks, thousands};
 use super::html::escaped;
@@ -10,17 +10,17 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::path::Path;
 
-/// Lines that one chart can tell apart, by colour and dash.
+/// The most lines that one chart can distinguish by colour and dashes.
 pub const MOST_LINES: usize = 6;
 
-/// Width and height in the units that texts are measured in; coordinates are whole numbers, hence the finer grid.
+/// Width and height in the units of text sizes. Coordinates are whole numbers, hence the finer grid below.
 const SIZE: [u32; 2] = [400, 250];
 const GRID: u32 = 4;
 const FONT: &str = "sans-serif";
 const TEXT: i32 = 17 * GRID as i32;
-/// Points of a line; a longer one keeps the extremes of its neighbours.
+/// The most points of a line; a longer line keeps the extremes of neighbouring points.
 const MOST_POINTS: usize = 260;
-/// What stands for the text's colour, and for that of the lines behind everything.
+/// Placeholder colours for text and for the lines in the background.
 const INK: RGBColor = RGBColor(1, 1, 1);
 const BEHIND: RGBColor = RGBColor(2, 2, 2);
 const CHANGE: RGBColor = RGBColor(3, 3, 3);
@@ -29,29 +29,29 @@ const CHECKPOINT: RGBColor = RGBColor(4, 4, 4);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
-/// How values lie on the upright axis.
+/// The scale of the vertical axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scale {
-    /// Evenly, from the smallest to the largest.
+    /// Linear, from the smallest to the largest value.
     Even,
-    /// Logarithmically where that tells more: values above 0 over a decade and more; else evenly. What is 0 lies on a floor
-    /// below the lowest of them.
+    /// Logarithmic if positive values span a decade or more, otherwise linear. Zeros lie on a floor below the smallest
+    /// positive value.
     Log,
-    /// Both signs, logarithmically beyond this size and evenly around 0.
+    /// Both signs, logarithmic beyond this size and linear around 0.
     Signed(f64),
-    /// Percent, of which the last few matter most.
+    /// Percent, with emphasis on the last few.
     Accuracy,
 }
 
-/// A line, or single points.
+/// A line or a set of points.
 #[derive(Debug, Clone)]
 pub struct Curve {
     pub name: String,
-    /// Its place among colours and dashes, below [`MOST_LINES`].
+    /// Its index among colours and dashes, below [`MOST_LINES`].
     pub place: usize,
-    /// The line breaks where one of them is not finite.
+    /// The points; the line breaks where a value is not finite.
     pub points: Vec<(f64, f64)>,
-    /// Points instead of a line through them.
+    /// Draws points instead of a line through them.
     pub dots: bool,
 }
 
@@ -64,25 +64,25 @@ impl Curve {
 /// A chart over the steps of a run.
 #[derive(Debug, Clone)]
 pub struct Chart {
-    /// What it shows, for those who do not see it.
+    /// The title, also the text for screen readers.
     pub title: String,
     pub y_label: String,
     pub scale: Scale,
     pub curves: Vec<Curve>,
     /// x, lower and upper end of a band behind the lines.
     pub band: Vec<(f64, f64, f64)>,
-    /// Places of upright lines, where something was changed.
+    /// Positions of vertical lines that mark changes.
     pub marks: Vec<f64>,
-    /// Where the weights are from, in a run that went on beyond them.
+    /// The checkpoint of the weights, in a run with later rows.
     pub checkpoint: Option<f64>,
-    /// Values that the axis holds in any case.
+    /// Values that the axis must include.
     pub holds: Vec<f64>,
 }
 
-/// The upright axis: from a value to its place on it, and from there to what is written.
+/// The vertical axis: maps a value to its position, and a position to its label.
 struct Upright {
     place: Box<dyn Fn(f64) -> f64>,
-    /// What is written at a place.
+    /// The label at a position.
     label: Box<dyn Fn(f64) -> String>,
     axis: Axis,
 }
@@ -94,10 +94,10 @@ impl Chart {
         Chart { title, y_label, scale, curves, band, marks, checkpoint: None, holds }
     }
 
-    /// The SVG; `None` where there is no finite point.
+    /// The SVG; `None` if there is no finite point.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the plotting library reports.
+    /// [`Error::Io`] with the plotting library's message.
     pub fn svg(&self) -> Result<Option<String>> {
         let chart = self.finite();
         let Some((upright, across)) = chart.axes() else { return Ok(None) };
@@ -107,7 +107,7 @@ impl Chart {
         Ok(Some(chart.in_page(&text)))
     }
 
-    /// As the library writes it.
+    /// The SVG as the library writes it.
     fn text(&self, upright: &Upright, across: Axis) -> std::result::Result<String, Box<dyn std::error::Error>> {
         let mut text = String::new();
         {
@@ -118,7 +118,7 @@ impl Chart {
         Ok(text)
     }
 
-    /// Without what cannot be drawn, and without more points than can be seen.
+    /// The chart without values that cannot be drawn and with no more points than can be seen.
     fn finite(&self) -> Chart {
         let mut chart = self.clone();
         chart.curves = self.curves.iter().flat_map(pieces).collect();
@@ -130,7 +130,7 @@ impl Chart {
         chart
     }
 
-    /// Both axes; `None` where there is no point.
+    /// Both axes; `None` if there are no points.
     fn axes(&self) -> Option<(Upright, Axis)> {
         let points = || self.curves.iter().flat_map(|curve| &curve.points);
         let band = || self.band.iter().flat_map(|(_, a, b)| [*a, *b]).filter(|y| y.is_finite());
@@ -139,7 +139,7 @@ impl Chart {
         let (low, high) = (heights().reduce(f64::min)?, heights().reduce(f64::max)?);
         points().next()?;
         let (first, last) = points().fold((f64::INFINITY, 0f64), |(a, b), (x, _)| (a.min(*x), b.max(*x)));
-        // A run that is long shows from its beginning.
+        // A long run is shown from its beginning.
         let first = if first < 0.2 * last { 0.0 } else { first };
         let (first, last) = if first < last { (first, last) } else { (first - 1.0, last + 1.0) };
         let whole: Vec<f64> =
@@ -147,7 +147,7 @@ impl Chart {
         Some((self.upright(low, high, above_zero), Axis::new(first, last, whole)))
     }
 
-    /// `above_zero` is the smallest value that is.
+    /// The vertical axis; `above_zero` is the smallest positive value.
     fn upright(&self, low: f64, high: f64, above_zero: Option<f64>) -> Upright {
         let even = |low: f64, high: f64, marks: Vec<f64>| Upright {
             place: Box::new(|value| value),
@@ -174,7 +174,7 @@ impl Chart {
             _ if low == 0.0 && high == 0.0 => even(0.0, 1.0, even_marks(0.0, 1.0, 4)),
             _ => {
                 let room = if high > low { 0.06 * (high - low) } else { (0.1 * high.abs()).max(f64::MIN_POSITIVE) };
-                // Nothing that is never negative should seem to be.
+                // The axis of values that are never negative does not extend below 0.
                 let floor = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
                 even(floor, high + room, even_marks(floor, high + room, 4))
             }
@@ -232,7 +232,7 @@ impl Chart {
         Ok(())
     }
 
-    /// The library's text with the page's colours, as wide as there is room.
+    /// The library's text with the page's colours, as wide as the space allows.
     fn in_page(&self, text: &str) -> String {
         let body = text.find('>').map_or("", |end| &text[end + 1..]);
         let mut body = body.replace(&color("fill", INK), "fill=\"currentColor\"");
@@ -250,17 +250,17 @@ impl Chart {
     }
 }
 
-/// The colour that stands for a line's own.
+/// The placeholder colour of the line at `place`.
 fn stands_for(place: usize) -> RGBColor {
     RGBColor(10, place as u8, 0)
 }
 
-/// As the library writes it.
+/// A colour attribute as the library writes it.
 fn color(attribute: &str, RGBColor(r, g, b): RGBColor) -> String {
     format!("{attribute}=\"#{r:02X}{g:02X}{b:02X}\"")
 }
 
-/// A logarithmic axis from `low` to `high`, where something is 0 with a floor for that.
+/// A logarithmic axis from `low` to `high`, with a floor for zeros if there are any.
 fn logarithmic(low: f64, high: f64, with_zero: bool) -> Upright {
     let mut marks: Vec<f64> = log_marks(low, high).into_iter().map(f64::log10).collect();
     let (bottom, top) = (low.log10(), high.log10());
@@ -276,7 +276,7 @@ fn logarithmic(low: f64, high: f64, with_zero: bool) -> Upright {
     }
 }
 
-/// A curve's unbroken stretches, without more points than can be seen.
+/// A curve's unbroken pieces, with no more points than can be seen.
 fn pieces(curve: &Curve) -> Vec<Curve> {
     let seen = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
     if curve.dots {
@@ -290,7 +290,8 @@ fn pieces(curve: &Curve) -> Vec<Curve> {
     stretches.map(|points| Curve { points: thinned(points, group), ..curve.clone() }).collect()
 }
 
-/// 0 and powers of ten on both sides, at most three of each; where there is one only, with a fifth of it and five times as much.
+/// 0 and powers of ten on both sides, at most three of each. A single power is accompanied by a fifth of it and five
+/// times it.
 fn signed_marks(size: f64, reach: f64) -> Vec<f64> {
     let (first, last) = ((3.0 * size).log10().ceil() as i32, reach.log10().floor() as i32);
     if first == last {
@@ -303,7 +304,7 @@ fn signed_marks(size: f64, reach: f64) -> Vec<f64> {
     std::iter::once(0.0).chain(both).collect()
 }
 
-/// The smallest and the largest of `group` neighbours, in their order.
+/// The smallest and the largest of each `group` neighbours, in their order.
 fn thinned(points: &[(f64, f64)], group: usize) -> Vec<(f64, f64)> {
     if group == 1 {
         return points.to_vec();
@@ -357,7 +358,7 @@ mod tests {
             let count = |points| chart(scale, points).expect("a chart").matches("class=\"line0\"").count();
             assert_eq!([count(&whole), count(&broken)], [1, 2], "{scale:?}");
         }
-        // A point by itself is one.
+        // A single point is a piece of its own.
         broken[3].1 = f64::NAN;
         assert!(chart(Scale::Even, &broken).expect("a chart").contains("<circle"));
     }
@@ -373,7 +374,7 @@ mod tests {
         assert_eq!(((upright.place)(0.0), (upright.label)(floor)), (floor, "0".to_string()));
         assert!((upright.place)(1e-4) > floor + 0.2 && upright.axis.marks.contains(&floor));
         assert!((upright.place)(1.0) < upright.axis.high);
-        // A dead network is shown as such.
+        // The chart of a dead network shows its zeros.
         assert!(chart(Scale::Log, &[(0.0, 0.0), (1.0, 0.0)]).expect("a chart").contains("class=\"line0\""));
     }
 

@@ -1,35 +1,35 @@
-//! `metrics.jsonl` read back into rows.
+//! Reads `metrics.jsonl` back into rows.
 
 use crate::error::{Error, Result};
 use crate::train::{ChangeRow, Damage, EpochRow, Rows, StepRow, row_bytes};
 use serde_json::Value;
 use std::path::Path;
 
-/// What a run wrote down, in the order of its steps.
+/// The recorded rows of a run, in the order of their steps.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     /// Rows of statistics.
     pub steps: Vec<StepRow>,
     /// Passes over the whole validation set.
     pub epochs: Vec<EpochRow>,
-    /// What was changed while the run went on.
+    /// Changes made during the run.
     pub changes: Vec<ChangeRow>,
-    /// Checkpoints: updates made, and the training time in seconds until then.
+    /// Checkpoints: the number of updates, and the training time in seconds up to then.
     pub checkpoints: Vec<(u64, f64)>,
-    /// Lines that are left out, or were damaged otherwise.
+    /// Lines that are cut off or damaged otherwise.
     pub damage: Damage,
 }
 
 impl History {
-    /// What was changed in the run itself in its first `step` updates: a row of another run that followed tells of none.
+    /// Changes within the run's first `step` updates, without rows that mark the start of another run.
     pub fn changes_until(&self, step: u64) -> Vec<ChangeRow> {
         self.changes.iter().filter(|change| change.what != "network" && change.step <= step).cloned().collect()
     }
 
-    /// Reads `metrics.jsonl`; a file that is not there is an empty history. The log tells of damaged lines.
+    /// Reads `metrics.jsonl`; a missing file is an empty history. Damaged lines are reported in the log.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be read.
+    /// [`Error::Io`] if the file cannot be read.
     pub fn read(path: &Path) -> Result<History> {
         match row_bytes(path) {
             Ok(bytes) => {
@@ -44,8 +44,8 @@ impl History {
         }
     }
 
-    /// Reads rows, one a line, in the order of their steps. Left out are a last line that was cut short, rows of kinds that
-    /// nobody here knows, and lines that are no rows, which [`History::damage`] lists.
+    /// Reads rows, one per line, in the order of their steps. Skips a last line that was cut off, rows of unknown
+    /// kinds, and lines that are not rows, which [`History::damage`] lists.
     pub fn parse(bytes: &[u8]) -> History {
         let Rows { rows, damage } = Rows::read(bytes);
         let mut history = History { damage, ..History::default() };
@@ -59,7 +59,7 @@ impl History {
         history
     }
 
-    /// `None` where the row cannot be understood.
+    /// Adds a row; `None` if it cannot be understood.
     fn add(&mut self, row: Value) -> Option<()> {
         match row.get("kind")?.as_str()? {
             "step" => self.steps.push(serde_json::from_value(row).ok()?),

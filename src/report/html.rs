@@ -1,10 +1,10 @@
-//! Pieces of HTML: escaping, figures, tables, scales of pictures, the look that pages share.
+//! Pieces of HTML: escaping, numbers, tables, colour scales of pictures, and the style that pages share.
 
 use crate::pictures::{Palette, Plate};
 use std::fmt::Display;
 
-/// Text for HTML, attributes included. Control characters, and those that turn the direction of
-/// reading, are replaced.
+/// Escapes text for HTML, including attributes. Control characters, and those that change the reading direction, are
+/// replaced.
 pub fn escaped(text: &str) -> String {
     let unseen = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{202a}'..='\u{202e}');
     let text = text.replace(unseen, "\u{fffd}");
@@ -12,7 +12,7 @@ pub fn escaped(text: &str) -> String {
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-/// Four significant digits, short: `0.1235`, `-12.35`, `1.235e-7`.
+/// A number with four significant digits in short form: `0.1235`, `-12.35`, `1.235e-7`.
 pub fn figure(value: f64) -> String {
     let magnitude = value.abs();
     match magnitude {
@@ -25,23 +25,24 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-/// With a minus sign that is as wide as a plus.
+/// A number with a minus sign as wide as a plus.
 pub fn number(value: f32) -> String {
     let figure = figure(f64::from(value));
     figure.strip_prefix('-').map_or(figure.clone(), |positive| format!("−{positive}"))
 }
 
-/// The colours of a picture with the values at their ends and 0 in the middle; of an image what is black and white.
+/// A picture's colour scale with the values at its ends and 0 in the middle; for an image, the values of black and
+/// white.
 pub fn scale(plate: &Plate, reach: f32, palette: Palette) -> String {
     if plate.natural {
-        return ", as it looks: −0.5 is black, 0.5 white".to_string();
+        return ", in its own brightness: −0.5 is black, 0.5 is white".to_string();
     }
     if reach == 0.0 {
         return String::new();
     }
     let reach = number(reach);
     if plate.colours == 3 {
-        return format!(" (red, green and blue: −{reach} is none of a colour, 0 half of it, {reach} all)");
+        return format!(" (red, green and blue: −{reach} is no colour, 0 half, {reach} full)");
     }
     let stop = |share: f32| {
         let [r, g, b] = palette.color(share);
@@ -58,12 +59,12 @@ pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// `-` where there is nothing.
+/// The value as text, or `-` if there is none.
 pub fn or_dash<T>(value: Option<T>, shown: impl Fn(T) -> String) -> String {
     value.map_or("-".into(), shown)
 }
 
-/// Colours and letters of every page of ours, light and dark.
+/// Colours and fonts of every page, light and dark.
 pub const STYLE: &str = "
 :root { color-scheme: light dark; --text: #1b1b1b; --ground: #fff; --soft: #555; --line: #d4d4d4; --raised: #f4f4f2;
   --link: #0b57a4 }
@@ -79,24 +80,25 @@ img { image-rendering: pixelated }
   font-size: .7rem; line-height: .9rem; color: #111 }
 ";
 
-/// A table that scrolls sideways where it is wider than the page. Heads and cells are text; the first column names the rows.
+/// A table that scrolls sideways if it is wider than the page. Heads and cells are text; the first column names the
+/// rows.
 #[derive(Debug, Clone)]
 pub struct Table {
     caption: String,
     head: Vec<String>,
     rows: Vec<Vec<String>>,
-    /// Whether cells behind the first are figures.
+    /// Whether cells after the first are numbers.
     figures: bool,
 }
 
 impl Table {
-    /// With the names of its columns.
+    /// A table with the names of its columns.
     pub fn new(caption: &str, head: &[&str]) -> Table {
         let head = head.iter().map(|cell| escaped(cell)).collect();
         Table { caption: escaped(caption), head, rows: Vec::new(), figures: true }
     }
 
-    /// Cells are words, and begin at the left.
+    /// Makes the cells words, aligned to the left.
     pub fn of_words(mut self) -> Table {
         self.figures = false;
         self

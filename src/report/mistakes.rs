@@ -1,4 +1,4 @@
-//! The test examples that the network does worst on.
+//! The test examples with the largest errors.
 
 use super::Run;
 use crate::data::Examples;
@@ -7,28 +7,28 @@ use crate::evaluate::{Evaluation, scores};
 use crate::exec::Device;
 use crate::inspect::top;
 
-/// Examples that are shown.
+/// The most examples to show.
 const MOST: usize = 24;
-/// Classes that are told of each.
+/// The number of classes to list for each example.
 const TOP: usize = 3;
 
-/// A test example that was taken for another class, or whose number was missed.
+/// A test example that was classified wrongly, or whose number was missed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mistake {
-    /// In the test set, from 0.
+    /// Its index in the test set, from 0.
     pub index: usize,
     pub label: usize,
     pub prediction: usize,
-    /// The network's loss for it.
+    /// The network's loss for the example.
     pub loss: f64,
-    /// The classes with the largest scores; none where a number is predicted.
+    /// The classes with the largest scores; empty if the network predicts a number.
     pub top: Vec<(usize, f32)>,
-    /// Where a number is predicted.
+    /// The predicted number, if the network predicts one.
     pub number: Option<f32>,
 }
 
-/// Indices of the wrong examples by their loss, the largest first. Where numbers are learned, all examples count: each is
-/// off by something.
+/// Indices of the wrong examples by loss, the largest first. If the network learns numbers, all examples count, since
+/// each has some error.
 fn by_loss(examples: &Examples, test: &Evaluation, numbers: bool) -> Vec<usize> {
     let wrong = |i: &usize| numbers || u32::from(examples.labels[*i]) != test.predictions[*i];
     let mut indices: Vec<usize> = (0..examples.len()).filter(wrong).collect();
@@ -36,7 +36,7 @@ fn by_loss(examples: &Examples, test: &Evaluation, numbers: bool) -> Vec<usize> 
     indices
 }
 
-/// The worst of a test, the largest loss first; their scores are computed again.
+/// The worst examples of a test, the largest loss first; their scores are computed again.
 pub(super) async fn worst(device: &Device, run: &Run<'_>, test: &Evaluation) -> Result<Vec<Mistake>> {
     let (network, examples) = (&run.settings.network, &run.dataset.test);
     let numbers = network.learns_numbers();

@@ -1,7 +1,7 @@
-//! What is left of a run to look at: `report.html`, one file that needs no network, and event files for TensorBoard.
+//! The report of a run: `report.html`, a single file that needs no network, and event files for TensorBoard.
 //!
-//! [`Report::make`] measures and computes what the run folder does not hold: the mistakes of the test, the time of each
-//! layer, and what the first and the last weights make of one example. [`Report::html`] writes it all down.
+//! [`Report::make`] measures and computes what the run folder does not contain: the mistakes of the test, the time of
+//! each layer, and the pictures of one example with the first and the last weights. [`Report::html`] writes the page.
 
 pub mod axis;
 pub mod curves;
@@ -30,10 +30,10 @@ use std::path::Path;
 
 /// The test example whose pictures are shown.
 const SHOWN: usize = 0;
-/// Test examples at once, at least.
+/// The smallest number of test examples per batch.
 const BATCH: usize = 100;
 
-/// The run that a report is of.
+/// The run that is reported.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {
     pub folder: &'a Path,
@@ -41,11 +41,11 @@ pub struct Run<'a> {
     pub settings: &'a Settings,
     pub dataset: &'a Dataset,
     pub history: &'a History,
-    /// Of a run that has come to its end; one that has not is reported as of its checkpoint.
+    /// The summary of a finished run; an unfinished run is reported as of its checkpoint.
     pub summary: Option<&'a Summary>,
-    /// Updates that made the weights.
+    /// The number of updates that made the weights.
     pub step: u64,
-    /// What the test judges: the last weights, or their moving average where one is kept.
+    /// The weights that the test judges: the last ones, or their moving average if one is kept.
     pub weights: &'a [Parameters],
 }
 
@@ -53,21 +53,21 @@ pub struct Run<'a> {
 #[derive(Debug)]
 pub struct Report<'a> {
     pub run: Run<'a>,
-    /// What the test and the timing ran on.
+    /// The device of the test and the timing.
     pub device: DeviceInfo,
     pub test: Evaluation,
-    /// The worst first.
+    /// The worst mistakes, the largest loss first.
     pub mistakes: Vec<Mistake>,
-    /// `None` where the device's clock said nothing that can be used.
+    /// `None` if the device's clock gave nothing usable.
     pub times: Option<LayerTimes>,
     pub pictures: Vec<LayerPictures>,
 }
 
 impl<'a> Report<'a> {
-    /// Computes what a report shows beyond the run folder. `test` is the run's own test where that has just been made.
+    /// Computes what a report shows beyond the run folder. `test` is the run's own test if it has just been made.
     ///
     /// # Errors
-    /// As [`evaluate_crops`], [`inspect`] and [`Session::new`](crate::train::Session::new).
+    /// Those of [`evaluate_crops`], [`inspect`] and [`Session::new`](crate::train::Session::new).
     pub async fn make(device: &Device, run: Run<'a>, test: Option<Evaluation>) -> Result<Report<'a>> {
         let (settings, dataset) = (run.settings, run.dataset);
         let network = &settings.network;
@@ -80,7 +80,7 @@ impl<'a> Report<'a> {
         };
         let mistakes = mistakes::worst(device, &run, &test).await?;
         let times = timing::measure(device, settings, dataset, run.weights).await?;
-        // A GPU would build every pipeline anew for a single example.
+        // A GPU would build every pipeline again for a single example.
         let processor = Device::Cpu;
         let first = network.initial_parameters(settings.seed);
         let start = inspect(&processor, network, &first, &dataset.test, SHOWN).await?;
@@ -92,7 +92,7 @@ impl<'a> Report<'a> {
     /// The page.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) where a chart or a picture cannot be drawn.
+    /// [`Error::Io`](crate::Error::Io) if a chart or a picture cannot be drawn.
     pub fn html(&self) -> Result<String> {
         page::html(self)
     }

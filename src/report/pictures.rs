@@ -1,4 +1,4 @@
-//! Pictures in the page: what an example makes of a layer, and the examples themselves, as PNGs in `data:` addresses.
+//! Pictures in the page: an example's tensors in each layer and the examples themselves, as PNGs in `data:` addresses.
 
 use super::html::{number, scale};
 use crate::data::Examples;
@@ -13,28 +13,28 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use std::io::Cursor;
 use std::path::Path;
 
-/// Values of a picture, at least and at most, and of all pictures of a network together.
+/// The least and the most values of a picture; the most also limits all pictures of a network together.
 const VALUES: [usize; 2] = [400, 6_000];
 const ALL_VALUES: usize = 250_000;
-/// The same of activations and their gradients, which are whole maps.
+/// The same limits for activations and their gradients, which are whole maps.
 const MAPS: [usize; 2] = [400, 60_000];
 const ALL_MAPS: usize = 1_500_000;
 
-/// A tensor, drawn.
+/// A drawn tensor.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// As `conv1.weight_gradient`.
+    /// The tensor's name, such as `conv1.weight_gradient`.
     pub name: String,
-    /// Range of all values, what a tile is, what is left out.
+    /// The range of all values, the meaning of a tile, and what is left out.
     pub caption: String,
-    /// The values at the colours' ends, in HTML.
+    /// The colour scale with the values at its ends, in HTML.
     pub scale: String,
     pub png: Vec<u8>,
     /// Width and height in pixels.
     pub size: [usize; 2],
 }
 
-/// The pictures of one layer, of the run's first weights and of its last ones: the same tensors in the same order.
+/// The pictures of one layer, with the run's first and last weights: the same tensors in the same order.
 #[derive(Debug, Clone)]
 pub struct LayerPictures {
     pub layer: String,
@@ -85,7 +85,7 @@ fn is_gradient(name: &str) -> bool {
     kind(name).ends_with("gradient")
 }
 
-/// The one place that knows how tensors become pictures; `reach` is the value at the colours' ends.
+/// Draws a plate; `reach` is the value at the colours' ends.
 fn drawn(plate: pictures::Plate, reach: f32) -> Result<Picture> {
     let [min, max] = [plate.min, plate.max].map(number);
     let (kept, tiles) = (plate.kept(), plate.tiles);
@@ -101,7 +101,7 @@ fn drawn(plate: pictures::Plate, reach: f32) -> Result<Picture> {
     })
 }
 
-/// The picture of an example, as large as it is.
+/// The picture of an example at its own size.
 pub(super) fn example(examples: &Examples, index: usize) -> Result<Vec<u8>> {
     let [height, width, channels] = examples.shape;
     let pixels = examples.image(index);
@@ -121,12 +121,12 @@ fn rgb(width: usize, height: usize, pixels: Vec<u8>) -> Result<DynamicImage> {
 }
 
 fn no_picture() -> Error {
-    Error::Data("an example has not as many pixels as its shape says".into())
+    Error::Data("an example's number of pixels does not match its shape".into())
 }
 
 fn png(image: DynamicImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    // A value is a square of pixels: all but its first row are the rows above.
+    // A value is a square of pixels, so most rows repeat the one above.
     let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Up);
     let written = image.write_with_encoder(encoder);
     written.map_err(std::io::Error::other).map_err(Error::io("draw a picture of", Path::new("the report")))?;

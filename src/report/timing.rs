@@ -1,7 +1,7 @@
-//! What each layer costs forward and backward, on the device of the run, with the run's own batch and weights.
+//! Measures the cost of each layer forward and backward, on the run's device, with its batch size and weights.
 //!
-//! Every operation of a training step is timed by itself, as the device's clock allows; beside that the step as training
-//! runs it, in one piece, and its phases. Weights stay as they are: no step ends with an update.
+//! Every operation of a training step is timed separately, as far as the device's clock allows. The whole step and its
+//! phases are timed as training runs them. Weights stay unchanged, because no step ends with an update.
 
 use crate::data::{Dataset, Sampler};
 use crate::error::Result;
@@ -13,38 +13,38 @@ use std::ops::Range;
 use std::time::Duration;
 use web_time::Instant;
 
-/// Rounds whose times do not count, at most: pipelines and caches are cold.
+/// The most warm-up rounds, which are not counted because pipelines and caches are cold.
 const WARM_UP: usize = 2;
-/// Rounds that count, at least and at most.
+/// The least and the most rounds that count.
 const ROUNDS: [usize; 2] = [3, 25];
-/// Time after which no further round begins that need not be; a round as long as that warms up alone.
+/// The time after which no optional round begins; a single round of this length suffices as warm-up.
 const BUDGET: Duration = Duration::from_millis(400);
-/// Timed ranges that an executor takes at once.
+/// The most timed ranges of an executor at once.
 const RANGES: usize = 512;
-/// Tags of captures: a step in one piece, its phases, and from here on single operations by their place.
+/// Tags of captures: a whole step, its phases, then single operations by index.
 const WHOLE: u64 = 0;
 const PHASES: u64 = 1;
 const OPERATIONS: u64 = 2;
 
-/// Lower quartiles over several steps, in nanoseconds a step; of several operations together, the sum of theirs.
+/// Lower quartiles over several steps, in nanoseconds per step; for several operations, the sum of their quartiles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerTimes {
     pub clock: Clock,
-    /// Steps that the quartiles are over.
+    /// The number of steps measured.
     pub rounds: usize,
-    /// Examples in each.
+    /// Examples per step.
     pub batch: usize,
-    /// In the order of the network.
+    /// The layers in the order of the network.
     pub layers: Vec<LayerTime>,
     /// The update of all weights.
     pub update: f64,
-    /// Operations that belong to no layer, as the sum of the losses.
+    /// Operations that belong to no layer, such as the sum of the losses.
     pub others: f64,
     /// All single operations together.
     pub sum: f64,
-    /// Forward with the gathering of the batch, backward and update, each in one piece.
+    /// Forward including the gathering of the batch, backward and update, each as a whole.
     pub phases: [f64; 3],
-    /// A whole step in one piece.
+    /// A whole step.
     pub whole: f64,
 }
 
@@ -52,14 +52,14 @@ pub struct LayerTimes {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerTime {
     pub layer: String,
-    /// The layer whose operations compute this one too, where it has none of its own.
+    /// The layer whose operations also compute this one, if it has none of its own.
     pub computed_by: Option<String>,
-    /// `None` where there is no operation.
+    /// `None` if there is no operation.
     pub forward: Option<f64>,
     pub backward: Option<f64>,
 }
 
-/// Times of one round.
+/// The times of one round.
 #[derive(Debug, Clone, Default)]
 struct Round {
     whole: f64,
@@ -67,11 +67,11 @@ struct Round {
     operations: Vec<f64>,
 }
 
-/// Measures training steps of `settings` on `dataset` from these weights. `None` where the device's clock says nothing
-/// that can be used.
+/// Measures training steps of `settings` on `dataset` from these weights. `None` if the device's clock gives nothing
+/// usable.
 ///
 /// # Errors
-/// As [`Session::new`], and [`Error::Device`](crate::Error::Device) where the device fails.
+/// Those of [`Session::new`], and [`Error::Device`](crate::Error::Device) if the device fails.
 pub async fn measure(
     device: &Device,
     settings: &Settings,
@@ -101,7 +101,7 @@ pub async fn measure(
     begin = Instant::now();
     while rounds.len() < ROUNDS[0] || (rounds.len() < ROUNDS[1] && begin.elapsed() < BUDGET) {
         let (found, round) = round(executor, &words).await?;
-        // A device may find out that its own clock is of no use; what that said before does not count.
+        // A device may find its own clock unusable; earlier times then do not count.
         if clock != Some(found) {
             (clock, rounds) = (Some(found), Vec::new());
         }
@@ -111,7 +111,7 @@ pub async fn measure(
     Ok(clock.and_then(|clock| summary(&settings.network, program, clock, &rounds, indices.len())))
 }
 
-/// One step in each of the three ways.
+/// Runs one step in each of the three ways.
 async fn round(executor: &mut dyn Executor, words: &[u32]) -> Result<(Clock, Round)> {
     let program = executor.program();
     let all = program.stages(Stage::Batch, Stage::Update);
@@ -153,7 +153,7 @@ fn summary(network: &Network, program: &Program, clock: Clock, rounds: &[Round],
         return None;
     }
     let instructions = &program.instructions[program.stages(Stage::Batch, Stage::Update)];
-    // Sums of quartiles: a layer's share is of the same whole, however restless the machine is.
+    // Sums of quartiles, so that layers' shares refer to the same whole, whatever the noise of the machine.
     let single = |place: usize| lower_quartile(rounds.iter().map(|round| round.operations[place]).collect());
     let typical: Vec<f64> = (0..instructions.len()).map(single).collect();
     let of = |chosen: &dyn Fn(Option<usize>, Stage) -> bool| {
@@ -179,7 +179,7 @@ fn summary(network: &Network, program: &Program, clock: Clock, rounds: &[Round],
     })
 }
 
-/// The value that a quarter of them lie below: what else the machine does only ever adds time. 0 of none.
+/// The lower quartile, because other work on the machine only ever adds time; 0 if there are no values.
 fn lower_quartile(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 4).copied().unwrap_or(0.0)

@@ -1,4 +1,4 @@
-//! Statistics of layers over the run: whether gradients vanish or explode on their way, and where units die.
+//! Statistics of layers over the run: where gradients vanish or explode, and where units die.
 
 use super::{OPEN, marked, plot, updates};
 use crate::error::Result;
@@ -9,13 +9,13 @@ use crate::report::curves::{Chart, Curve, MOST_LINES, Scale};
 use crate::report::html::{Table, escaped, figure, or_dash, percent};
 use crate::train::StepRow;
 
-/// A figure of a layer.
+/// A statistic of a layer.
 type Value = fn(&LayerStatistics) -> Option<f64>;
 
-/// A layer's name and its figure over the updates.
+/// A layer's name and its statistic at each row's step.
 type Line<'a> = (&'a str, Vec<(f64, f64)>);
 
-/// σ of what comes back to a layer.
+/// The standard deviation of the gradient that reaches a layer.
 fn gradient(layer: &LayerStatistics) -> Option<f64> {
     layer.activation_gradient.map(|summary| f64::from(summary.std))
 }
@@ -51,7 +51,7 @@ pub(super) fn statistics(report: &Report<'_>) -> Result<String> {
     }
     text += "</div>\n<h3>Layer by layer</h3>\n";
     text += "<p class=\"soft\">Smallest and largest value, mean and mean ± σ of each tensor over the batch. Gradients are \
-             those of the mean loss, decay not included. Where the sizes lie far apart, the axis is logarithmic on both \
+             those of the mean loss, without decay. If magnitudes differ widely, the axis is logarithmic on both \
              sides of 0.</p>\n";
     let open = if last.layers.len() <= OPEN { " open" } else { "" };
     for layer in &last.layers {
@@ -66,7 +66,7 @@ pub(super) fn statistics(report: &Report<'_>) -> Result<String> {
     Ok(text)
 }
 
-/// Between which sizes gradients lie in the last row.
+/// A sentence on the range of gradient sizes in the last row.
 fn spread(last: &StepRow) -> String {
     let sizes = last.layers.iter().filter_map(|layer| Some((layer.layer.as_str(), gradient(layer)?)));
     let mut sizes: Vec<(&str, f64)> = sizes.filter(|(_, size)| size.is_finite()).collect();
@@ -114,12 +114,12 @@ fn overview(first: &StepRow, last: &StepRow) -> Table {
     table
 }
 
-/// What has overflowed is no figure.
+/// A value as text; infinities and NaN are described in words.
 fn told(value: f64) -> String {
     if value.is_finite() { figure(value) } else { "not finite".into() }
 }
 
-/// One figure of all layers that have it, a few to a chart, all on the same axis.
+/// One statistic of all layers that have it, a few per chart, all with the same axis.
 fn together(report: &Report<'_>, last: &StepRow, empty: &Chart, value: Value) -> Result<String> {
     let rows = &report.run.history.steps;
     let points = |layer: &LayerStatistics| -> Vec<(f64, f64)> {
@@ -148,7 +148,7 @@ fn together(report: &Report<'_>, last: &StepRow, empty: &Chart, value: Value) ->
     Ok(text)
 }
 
-/// Activations, their gradients and those of the weights.
+/// Charts of activations, their gradients and the weights' gradients.
 fn layer_charts(report: &Report<'_>, layer: &LayerStatistics) -> Result<String> {
     let rows = &report.run.history.steps;
     let figures = [

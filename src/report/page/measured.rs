@@ -1,4 +1,4 @@
-//! Pictures of layers at the run's start and end, and what each layer costs.
+//! Pictures of layers at the run's start and end, and the cost of each layer.
 
 use super::{OPEN, updates};
 use crate::exec::{Clock, ExecutorKind};
@@ -11,10 +11,10 @@ pub(super) fn pictures(report: &Report<'_>) -> String {
     let names = run.dataset.class_names();
     let label = usize::from(run.dataset.test.labels[SHOWN]);
     let mut text = format!(
-        "<p>Test example {SHOWN} (label {}) before the first update and after {}: what each layer makes of it, the gradients \
-         of its loss (decay not included), the weights and their gradients. Zero is in the middle of a scale, blue below and \
-         orange above; magenta is what is not finite. Activations and weights have one scale for both pictures of a pair, \
-         gradients one for each.</p>\n",
+        "<p>Test example {SHOWN} (label {}) before the first update and after {}: each layer's activations, the gradients \
+         of its loss (without decay), the weights and their gradients. Zero is the middle of a scale, negative values are blue \
+         and positive ones orange; values that are not finite are magenta. Activations and weights have one scale for both pictures of a pair, \
+         gradients one for each picture.</p>\n",
         escaped(names.get(label).unwrap_or(&label.to_string())),
         updates(run.step)
     );
@@ -57,18 +57,18 @@ pub(super) fn timing(report: &Report<'_>) -> String {
     };
     let mut text = format!(
         "<p>Measured at the end of the run on {}, by {clock}: lower quartiles over {} training steps of {} examples. Every operation \
-         is timed by itself, one after the other.",
+         is timed separately.",
         escaped(&report.device.to_string()),
         times.rounds,
         times.batch
     );
     text += match report.device.executor {
         ExecutorKind::Cpu => {
-            " In training, the processor takes pieces of the batch through chains of operations across layers instead, so \
-             that a whole step may take less than its operations together.</p>\n"
+            " In training, the processor instead runs parts of the batch through chains of operations across layers, so \
+             a whole step may take less time than its operations together.</p>\n"
         }
         ExecutorKind::Gpu => {
-            " In training, nothing waits between them, so that a whole step may take less than its operations \
+            " In training, the device does not wait between operations, so a whole step may take less time than its operations \
                   together.</p>\n"
         }
         ExecutorKind::Reference => "</p>\n",
@@ -89,7 +89,7 @@ fn nanos(nanoseconds: f64) -> String {
 fn layers(times: &LayerTimes) -> Table {
     let head =
         ["layer", "forward, µs a step", "backward, µs a step", "other, µs a step", "all, ns an example", "share"];
-    let mut table = Table::new("Each layer; a dash where it has no operation of its own", &head);
+    let mut table = Table::new("Each layer; a dash means that it has no operation of its own", &head);
     let share = |ns: f64| format!("{:.1} %", 100.0 * ns / times.sum.max(f64::MIN_POSITIVE));
     for layer in &times.layers {
         let own = [layer.forward, layer.backward].into_iter().flatten().reduce(|a, b| a + b);
@@ -108,7 +108,7 @@ fn layers(times: &LayerTimes) -> Table {
         table.row([name.to_string(), "-".into(), "-".into(), micros(ns), per_example, share(ns)]);
     };
     if times.others > 0.0 {
-        further("operations of no layer", times.others);
+        further("operations outside layers", times.others);
     }
     further("update of the weights", times.update);
     table
@@ -118,7 +118,7 @@ fn steps(times: &LayerTimes) -> Table {
     let mut table = Table::new("The same steps in larger pieces", &["", "µs a step", "ns an example"]);
     let [forward, backward, update] = times.phases;
     for (name, ns) in [
-        ("all operations one by one, together", times.sum),
+        ("sum of all operations, timed one by one", times.sum),
         ("forward in one piece, with gathering the batch", forward),
         ("backward in one piece", backward),
         ("update in one piece", update),

@@ -1,4 +1,4 @@
-//! `report.html`: sections one after another, and a table of contents. Whatever a user named is escaped.
+//! `report.html`: a sequence of sections and a table of contents. Everything that a user named is escaped.
 
 mod layers;
 mod measured;
@@ -60,10 +60,10 @@ summary span { font-weight: normal; color: var(--soft) }
 pre { overflow-x: auto; background: var(--raised); padding: .8rem; border-radius: .4rem; font-size: .85rem }
 ";
 
-/// Layers up to which all of them lie open.
+/// The most layers for which all sections are open.
 const OPEN: usize = 14;
 
-/// Sections so far.
+/// The sections written so far.
 #[derive(Default)]
 struct Page {
     contents: String,
@@ -106,7 +106,7 @@ pub(super) fn html(report: &Report<'_>) -> Result<String> {
     ))
 }
 
-/// What the page says, unseen, about the run that it is of: the updates made, and whether it had come to its end.
+/// Hidden data in the page: the number of updates of its run, and whether the run had finished.
 pub fn updates_mark(step: u64, finished: bool) -> String {
     format!("<meta name=\"glassnet-updates\" content=\"{step}{}\">", if finished { ", finished" } else { "" })
 }
@@ -116,7 +116,7 @@ fn title(report: &Report<'_>) -> String {
     escaped(&format!("{network} on {}", report.run.config.dataset))
 }
 
-/// What a reader should know first.
+/// The key figures and notes at the top.
 fn head(report: &Report<'_>) -> String {
     let run = &report.run;
     let mut text = String::new();
@@ -157,8 +157,8 @@ fn head(report: &Report<'_>) -> String {
     text
 }
 
-/// Training examples of the updates until the checkpoint, whatever the batch sizes were; `None` where the changes of the run
-/// are not whole.
+/// The number of training examples up to the checkpoint, for any batch sizes; `None` if the record of changes is
+/// incomplete.
 fn examples_seen(run: &Run<'_>) -> Option<u64> {
     let training = run.dataset.split().train;
     let (course, _) = Course::replay(training, run.settings, &run.history.changes_until(run.step)).ok()?;
@@ -169,38 +169,38 @@ fn notes(report: &Report<'_>) -> Vec<String> {
     let run = &report.run;
     let mut notes = Vec::new();
     if let Origin::Synthetic { fallback_reason: Some(reason) } = &run.dataset.origin {
-        notes.push(format!("Examples that this program drew stood in for the data set: {reason}."));
+        notes.push(format!("Synthetic examples replaced the data set: {reason}."));
     }
     let notices = run.dataset.split().notices(run.dataset);
     notes.extend(notices.iter().map(|notice| format!("Note: {notice}.")));
     match run.summary {
         None => notes.push(match beyond(report) {
             None => format!(
-                "This run has not come to its end. Everything here is as of its checkpoint after {}.",
+                "This run is not finished. Everything here describes its checkpoint after {}.",
                 updates(run.step)
             ),
             Some(last) => format!(
-                "This run has not come to its end. The test, the pictures and the times are of its checkpoint after {}, a \
-                 solid upright line in the charts; curves and statistics of layers go on until {last}.",
+                "This run is not finished. The test, the pictures and the times are those of its checkpoint after {}, a \
+                 solid vertical line in the charts; curves and statistics of layers continue to {last}.",
                 updates(run.step)
             ),
         }),
         Some(summary) if summary.stopped_early => {
-            notes.push("The run ended early, as its validation loss fell no more.".into());
+            notes.push("The run ended early because its validation loss no longer fell.".into());
         }
         Some(_) => {}
     }
     if let Some(decay) = run.settings.network.training.ema {
         notes.push(format!(
-            "Validation, test, mistakes and the last pictures are of the moving average of the weights ({decay}); training \
-             curves and the statistics of layers are of the weights themselves."
+            "Validation, test, mistakes and the last pictures use the moving average of the weights ({decay}); training \
+             curves and statistics of layers use the weights themselves."
         ));
     }
     if run.settings.test_crops > 1 {
-        notes.push(format!("The test judges each image by the mean of {} crops.", run.settings.test_crops));
+        notes.push(format!("The test averages {} crops of each image.", run.settings.test_crops));
     }
     if let Some(damage) = run.history.damage.describe() {
-        notes.push(format!("In metrics.jsonl {damage}."));
+        notes.push(format!("metrics.jsonl: {damage}."));
     }
     notes
 }
@@ -219,7 +219,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// With upright lines where something was changed, and at the checkpoint where the run went on beyond it.
+/// Adds vertical lines at changes, and at the checkpoint if the run continued beyond it.
 fn marked(report: &Report<'_>, chart: Chart) -> Chart {
     let run = &report.run;
     let marks = run.history.changes.iter().map(|change| change.step as f64).collect();
@@ -227,14 +227,14 @@ fn marked(report: &Report<'_>, chart: Chart) -> Chart {
     Chart { marks, checkpoint, ..chart }
 }
 
-/// The last row's step, where that comes after the weights.
+/// The last row's step, if it is later than the weights.
 fn beyond(report: &Report<'_>) -> Option<u64> {
     let history = report.run.history;
     let steps = history.steps.iter().map(|row| row.step).chain(history.epochs.iter().map(|row| row.step));
     steps.max().filter(|step| *step > report.run.step)
 }
 
-/// A chart under its title, with its lines' names and last values below; nothing where there is no point.
+/// A chart under its title, with its lines' names and last values below it; an empty string if there are no points.
 fn plot(chart: &Chart, shown: impl Fn(f64) -> String) -> Result<String> {
     let Some(svg) = chart.svg()? else { return Ok(String::new()) };
     let key = |curve: &Curve| {

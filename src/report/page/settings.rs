@@ -1,4 +1,4 @@
-//! The network's layers, and every setting as `config.toml` has it.
+//! The network's layers, and every setting as in `config.toml`.
 
 use super::updates;
 use crate::report::Report;
@@ -62,12 +62,12 @@ pub(super) fn settings(report: &Report<'_>) -> String {
     text
 }
 
-/// Entries of tables with their tables' names in front; the network's description is shown by itself.
+/// Entries of tables, prefixed with their tables' names. The network's description is shown separately.
 fn flatten(prefix: &str, table: &toml::Table, rows: &mut Vec<(String, String)>) {
     for (key, value) in table {
         let name = format!("{prefix}{key}");
         match value {
-            // As the driver of a processor, which has none.
+            // An empty value, such as the driver of a processor.
             toml::Value::String(text) if text.is_empty() => {}
             toml::Value::Table(inner) => flatten(&format!("{name}."), inner, rows),
             _ if name == "network" => {}

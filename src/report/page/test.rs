@@ -1,4 +1,4 @@
-//! The test: which classes are mistaken for which, and the examples that are judged worst.
+//! The test: which classes are confused, and the worst examples.
 
 use crate::error::Result;
 use crate::net::Layer;
@@ -6,25 +6,25 @@ use crate::report::html::{escaped, figure, percent};
 use crate::report::pictures::{address, example};
 use crate::report::{Mistake, Report};
 
-/// Classes that the matrix shows, at most: those with the most mistakes.
+/// The most classes that the matrix shows: those with the most mistakes.
 const MOST: usize = 30;
-/// Pairs of classes that are told beside it.
+/// The number of pairs of classes listed next to the matrix.
 const PAIRS: usize = 5;
 
-/// Letters of a class's name that are shown where there is little room.
+/// The most letters of a class's name where there is little space.
 const LETTERS: usize = 40;
 
-/// In a text of its own direction.
+/// A class's name as text with its own reading direction.
 fn name(names: &[String], class: usize) -> String {
     format!("<bdi>{}</bdi>", plain(names, class))
 }
 
-/// For attributes.
+/// A class's name for attributes.
 fn plain(names: &[String], class: usize) -> String {
     escaped(names.get(class).unwrap_or(&class.to_string()))
 }
 
-/// Not longer than there is room for.
+/// A class's name, shortened for small spaces.
 fn short(names: &[String], class: usize) -> String {
     match names.get(class) {
         Some(name) if name.chars().count() > LETTERS => {
@@ -58,8 +58,8 @@ pub(super) fn confusion(report: &Report<'_>) -> String {
     };
     let test = &report.test;
     let mut text = format!(
-        "<p>{} of {} test examples are right ({}). A row is a label, a column what the network says. Recall is the share of \
-         a label that is recognised, precision the share of a prediction that is right.{part}</p>\n",
+        "<p>{} of {} test examples are right ({}). Rows are labels, columns are predictions. Recall is the share of \
+         a label that is recognised; precision is the share of a prediction that is right.{part}</p>\n",
         test.correct,
         test.examples,
         percent(test.accuracy)
@@ -83,7 +83,7 @@ pub(super) fn confusion(report: &Report<'_>) -> String {
     text + "<td></td></tr></tfoot></table></div>\n"
 }
 
-/// The colour behind a count: the larger its share of the row, the stronger; mistakes count for more than they are.
+/// The background of a count: the larger its share of the row, the stronger; mistakes are emphasised.
 fn shade(count: u64, row: u64, right: bool) -> String {
     if count == 0 || row == 0 {
         return String::new();
@@ -93,7 +93,7 @@ fn shade(count: u64, row: u64, right: bool) -> String {
     format!(" style=\"background: rgb(var({color}) / {strength:.2})\"")
 }
 
-/// Which class is taken for which most often.
+/// A sentence on the pairs of classes that are confused most often.
 fn pairs(matrix: &[Vec<u64>], names: &[String]) -> String {
     let cells = (0..matrix.len()).flat_map(|label| (0..matrix.len()).map(move |prediction| (label, prediction)));
     let mut pairs: Vec<(usize, usize)> = cells.filter(|(a, b)| a != b && matrix[*a][*b] > 0).collect();
@@ -105,14 +105,14 @@ fn pairs(matrix: &[Vec<u64>], names: &[String]) -> String {
     let told: Vec<String> = pairs.iter().take(PAIRS).map(told).collect();
     match told.is_empty() {
         true => String::new(),
-        false => format!("<p>Most often taken: {}.</p>\n", told.join(", ")),
+        false => format!("<p>Most frequent confusions: {}.</p>\n", told.join(", ")),
     }
 }
 
 pub(super) fn mistakes(report: &Report<'_>) -> Result<String> {
     let wrong = report.test.examples - report.test.correct;
     if report.mistakes.is_empty() {
-        return Ok("<p>No test example is taken for another class.</p>\n".into());
+        return Ok("<p>Every test example is classified correctly.</p>\n".into());
     }
     let softmax = report.run.settings.network.nodes.last().is_some_and(|n| matches!(n.layer, Layer::Softmax { .. }));
     let what = if softmax { "the network's probability of each" } else { "the score of each" };
@@ -135,11 +135,11 @@ pub(super) fn mistakes(report: &Report<'_>) -> Result<String> {
     })
 }
 
-/// Where numbers are learned.
+/// The worst errors of a network that learns numbers.
 pub(super) fn errors(report: &Report<'_>) -> Result<String> {
     let text = format!(
-        "<p>The network learns numbers. These {} of {} test examples it misses by most, the largest loss first. The nearest \
-         class is the label's for {} of all examples.</p>\n",
+        "<p>The network learns numbers. These {} of {} test examples have the largest losses, the largest first. The nearest \
+         class is the right one for {} of all examples.</p>\n",
         report.mistakes.len(),
         report.test.examples,
         percent(report.test.accuracy)

@@ -8,7 +8,7 @@ use crate::report::html::{Table, figure, percent};
 use crate::train::{EpochRow, StepRow};
 use serde_json::Value;
 
-/// All curves of a run, its validation passes and what was changed on the way.
+/// All curves of a run, its validation passes and its changes.
 pub(super) fn curves(report: &Report<'_>) -> Result<String> {
     let history = report.run.history;
     if history.steps.is_empty() && history.epochs.is_empty() {
@@ -33,7 +33,7 @@ pub(super) fn curves(report: &Report<'_>) -> Result<String> {
         vec![Curve::line(name, 0, history.steps.iter().map(|row| (row.step as f64, value(row))).collect())]
     };
     let rate = lone("learning rate", &|row| row.learning_rate);
-    // A rate of 0 is a choice, and no small rate.
+    // A learning rate of 0 is deliberate, not merely small.
     let scale = if history.steps.iter().any(|row| row.learning_rate == 0.0) { Scale::Even } else { Scale::Log };
     text += &plot(&chart("Learning rate", "learning rate", scale, rate), shown)?;
     let decay = lone("weight-decay loss", &|row| row.weight_decay_loss);
@@ -41,12 +41,12 @@ pub(super) fn curves(report: &Report<'_>) -> Result<String> {
     let speed = lone("images per second", &|row| row.images_per_second);
     text += &plot(&chart("Training speed", "images/s", Scale::Even, speed), |value| format!("{value:.0}"))?;
     text += "</div>\n";
-    text += "<p class=\"soft\">Beside each name stands its last value. Training: the last 1,000 examples and more, each \
-             judged before the update that learned from it. Validation: the last 2,000 examples visited of the tenth that \
-             is held out; all of it at each end of an epoch, and at the run's.</p>\n";
+    text += "<p class=\"soft\">Each name is followed by its last value. Training: at least the last 1,000 examples, each \
+             evaluated before the update that learned from it. Validation: the last 2,000 examples evaluated of the tenth that \
+             is held out; all of it at the end of each epoch and of the run.</p>\n";
     if !history.changes.is_empty() {
         let mut table = Table::new(
-            "Changes during the run, dotted upright lines in the charts",
+            "Changes during the run, dotted vertical lines in the charts",
             &["updates", "setting", "from", "to"],
         );
         let value = |value: &Value| match value {
@@ -85,7 +85,7 @@ fn three(
     ]
 }
 
-/// Passes that are listed, at most: the newest.
+/// The most passes to list: the newest.
 const MOST: usize = 60;
 
 fn epochs(rows: &[EpochRow]) -> Table {

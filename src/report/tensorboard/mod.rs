@@ -1,8 +1,8 @@
 //! TensorBoard's event files, `tensorboard/events.out.tfevents.*` in the run folder.
 //!
-//! A file is a sequence of records: length, its checksum, an event, its checksum. A run that goes on begins a new file with
-//! an event that makes void what earlier files have beyond its checkpoint; what they lack before it is written once more
-//! from `metrics.jsonl`.
+//! A file is a sequence of records: length, its checksum, an event, its checksum. A resumed run begins a new file with
+//! an event that invalidates what earlier files have beyond its checkpoint; rows missing before the checkpoint are
+//! written again from `metrics.jsonl`.
 
 mod proto;
 
@@ -19,9 +19,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// In a run folder.
+/// The folder's name in a run folder.
 pub const FOLDER: &str = "tensorboard";
-/// What TensorBoard knows event files by, and what tells ours from others.
+/// The prefix by which TensorBoard recognises event files, and the suffix of those written here.
 const PREFIX: &str = "events.out.tfevents.";
 const SUFFIX: &str = ".glassnet";
 
@@ -34,21 +34,21 @@ pub struct Events {
     start: bool,
 }
 
-/// What event files hold.
+/// The contents of existing event files.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Held {
-    /// The last step that there are figures of.
+    /// The last step with figures.
     last: Option<u64>,
-    /// Pictures of the start.
+    /// Whether there are pictures of the start.
     start: bool,
 }
 
 impl Events {
-    /// A new file in the folder of a run that is at `step`, with `settings`, its `config.toml`, as a text. What earlier
-    /// files have of later steps becomes void; rows of `history` that they lack are written.
+    /// Creates a file in the folder of a run at `step`; `settings` is its `config.toml` as text. Later steps in earlier
+    /// files become invalid; rows of `history` that are missing in them are written.
     ///
     /// # Errors
-    /// [`Error::Io`] where the folder cannot be made or read, or the file not be written.
+    /// [`Error::Io`] if the folder cannot be created or read, or the file cannot be written.
     pub fn begin(run: &Path, step: u64, history: &History, settings: &str) -> Result<Events> {
         let folder = run.join(FOLDER);
         let earlier = files(&folder)?;
@@ -59,7 +59,7 @@ impl Events {
         let written = held.last;
         let mut events = Events::create(next(&folder)?)?;
         if !earlier.is_empty() {
-            // What lies before is kept; without a figure yet, nothing is.
+            // Earlier figures are kept; without any figure so far, none are.
             let from = written.map_or(0, |last| last.min(step) + 1);
             events.write(now(), from, |event| event.session_log = Some(SessionLog { status: 1 }))?;
             events.start = held.start && from > 0;
@@ -72,11 +72,11 @@ impl Events {
         Ok(events)
     }
 
-    /// One file with all rows of a run and what `fill` adds, instead of the files that Glassnet wrote before; these stay as
-    /// they are until it is complete.
+    /// Writes one file with all rows of a run and what `fill` adds, and replaces the files that Glassnet wrote before.
+    /// These remain until the new one is complete.
     ///
     /// # Errors
-    /// As [`Events::begin`], and what `fill` returns.
+    /// Those of [`Events::begin`], and what `fill` returns.
     pub fn again(
         run: &Path,
         history: &History,
@@ -85,7 +85,7 @@ impl Events {
     ) -> Result<Events> {
         let folder = run.join(FOLDER);
         let (earlier, path) = (files(&folder)?, next(&folder)?);
-        // TensorBoard does not know a file by this name.
+        // TensorBoard ignores a file with this name.
         let unfinished = folder.join(".unfinished");
         if unfinished.exists() {
             fs::remove_file(&unfinished).map_err(Error::io("remove", &unfinished))?;
@@ -102,7 +102,7 @@ impl Events {
         Ok(events)
     }
 
-    /// The file.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -114,7 +114,7 @@ impl Events {
         Ok(events)
     }
 
-    /// Rows of the past. When they were made is told by the clock of training, which ended when the file of rows was last
+    /// Writes past rows. Their times follow from the clock of training, which ended when the file of rows was last
     /// written.
     fn rows(&mut self, run: &Path, history: &History, wanted: impl Fn(u64) -> bool) -> Result<()> {
         let modified = fs::metadata(run.join("metrics.jsonl")).and_then(|file| file.modified());
@@ -137,10 +137,10 @@ impl Events {
         Ok(())
     }
 
-    /// A setting that was changed, as a text.
+    /// Writes a change of a setting, as text.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be written.
+    /// [`Error::Io`] if the file cannot be written.
     pub fn change(&mut self, row: &ChangeRow) -> Result<()> {
         self.change_at(now(), row)
     }
@@ -150,10 +150,10 @@ impl Events {
         self.text(time, *step, "changes", &format!("{what}: {from} to {to}"))
     }
 
-    /// A row of statistics.
+    /// Writes a row of statistics.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be written.
+    /// [`Error::Io`] if the file cannot be written.
     pub fn step(&mut self, row: &StepRow) -> Result<()> {
         self.step_at(now(), row)
     }
@@ -172,10 +172,10 @@ impl Events {
         self.values(time, row.step, values)
     }
 
-    /// A pass over the whole validation set.
+    /// Writes a pass over the whole validation set.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be written.
+    /// [`Error::Io`] if the file cannot be written.
     pub fn epoch(&mut self, row: &EpochRow) -> Result<()> {
         self.epoch_at(now(), row)
     }
@@ -186,19 +186,19 @@ impl Events {
         self.values(time, row.step, values.map(|(tag, value)| scalar(tag, value)).into())
     }
 
-    /// The run's test.
+    /// Writes the run's test.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be written.
+    /// [`Error::Io`] if the file cannot be written.
     pub fn test(&mut self, summary: &Summary) -> Result<()> {
         let values = [("loss/test", summary.test_loss), ("accuracy/test", summary.test_accuracy)];
         self.values(now(), summary.steps, values.map(|(tag, value)| scalar(tag, value)).into())
     }
 
-    /// Pictures of layers after `step` updates; those of the start only where no earlier file has them.
+    /// Writes pictures of layers after `step` updates; those of the start only if no earlier file has them.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be written.
+    /// [`Error::Io`] if the file cannot be written.
     pub fn pictures<'a>(&mut self, step: u64, pictures: impl Iterator<Item = &'a Picture>) -> Result<()> {
         if step == 0 && std::mem::replace(&mut self.start, true) {
             return Ok(());
@@ -213,12 +213,12 @@ impl Events {
             }),
             ..Value::default()
         };
-        // An event each: a reader drops records that are very large.
+        // One event each, because readers drop very large records.
         pictures.map(picture).try_for_each(|value| self.values(now(), step, vec![value]))
     }
 
     fn text(&mut self, time: f64, step: u64, tag: &str, text: &str) -> Result<()> {
-        // TensorBoard reads Markdown, in which four spaces keep lines as they are.
+        // TensorBoard reads Markdown, in which four spaces preserve lines.
         let lines: Vec<String> = text.lines().map(|line| format!("    {line}")).collect();
         let tensor = Tensor { dtype: 7, tensor_shape: Some(Shape {}), string_val: vec![lines.join("\n").into_bytes()] };
         let plugin_data = Some(PluginData { plugin_name: "text".into() });
@@ -231,7 +231,7 @@ impl Events {
         self.write(time, step, |event| event.summary = Some(proto::Summary { value }))
     }
 
-    /// Appends one record and hands it to the system, so that whoever watches sees it.
+    /// Appends one record and flushes it, so that readers see it at once.
     fn write(&mut self, time: f64, step: u64, fill: impl FnOnce(&mut Event)) -> Result<()> {
         let mut event = Event { wall_time: time, step: step as i64, ..Event::default() };
         fill(&mut event);
@@ -243,7 +243,7 @@ fn scalar(tag: impl Into<String>, value: f64) -> Value {
     Value { tag: tag.into(), simple_value: Some(value as f32), ..Value::default() }
 }
 
-/// A layer's figures, each under its name.
+/// A layer's figures with their names.
 fn of_layer(layer: &LayerStatistics) -> Vec<Value> {
     let name = &layer.layer;
     let mut values = Vec::new();
@@ -266,19 +266,19 @@ fn of_layer(layer: &LayerStatistics) -> Vec<Value> {
     values
 }
 
-/// Length (8 bytes), its checksum (4), the data, its checksum; all little-endian.
+/// A record: length (8 bytes), its checksum (4), the data, its checksum (4); all little-endian.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let sums = [masked(&length), masked(data)].map(u32::to_le_bytes);
     [&length[..], &sums[0], data, &sums[1]].concat()
 }
 
-/// A CRC-32C, rotated and moved, so that checksums of data that hold checksums stay apart.
+/// A CRC-32C, rotated and offset, so that the checksum of data that contains checksums remains useful.
 fn masked(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Our event files in the order of their names; none where there is no folder.
+/// The event files written by this program, in the order of their names; none if there is no folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -295,7 +295,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The path of a new file; the folder is made where there is none.
+/// The path of a new file; creates the folder if necessary.
 fn next(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
     // TensorBoard reads files in the order of their names.
@@ -304,14 +304,14 @@ fn next(folder: &Path) -> Result<PathBuf> {
     Ok(folder.join(format!("{PREFIX}{seconds:010}{SUFFIX}")))
 }
 
-/// The number in the name of a file of ours.
+/// The number in the name of one of this program's files.
 fn seconds_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
 impl Held {
-    /// With what another file holds; a record that was cut short ends it.
+    /// Adds the contents of another file, up to a record that was cut off.
     fn and(self, path: &Path) -> Result<Held> {
         let bytes = reading::regular(path, MOST_ROWS).map_err(Error::io("read", path))?;
         let (mut rest, Held { mut last, mut start }) = (&bytes[..], self);
@@ -333,7 +333,7 @@ impl Held {
     }
 }
 
-/// A record's data and what follows it.
+/// A record's data and the bytes after it.
 fn first_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<8>()?;
     let data = rest.get(4..)?.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
@@ -396,21 +396,21 @@ mod tests {
             first.epoch(&epoch(step)).expect("written");
         }
         assert_eq!(steps_of(first.path()), [(2, false), (4, false), (6, false)]);
-        // Killed after 6, goes on from 5: step 6 is void.
+        // The run was killed after 6 and resumed from 5: step 6 is invalid.
         let history = History { epochs: [2, 4].map(epoch).into(), ..History::default() };
         let second = Events::begin(run.path(), 5, &history, "a = 1").expect("begins");
         assert_eq!(steps_of(second.path()), [(6, true)]);
         assert!(second.path() > first.path());
-        // Goes on from 10, after a session that wrote none.
+        // Resumed from 10, after a session that wrote no events.
         let history = History { epochs: [2, 4, 6, 8, 10].map(epoch).into(), ..History::default() };
         let third = Events::begin(run.path(), 10, &history, "a = 1").expect("begins");
         assert_eq!(steps_of(third.path()), [(6, true), (6, false), (8, false), (10, false)]);
-        // Anew: one file with all.
+        // Written again: one file with everything.
         let again = Events::again(run.path(), &history, "a = 1", |_| Ok(())).expect("begins");
         assert_eq!(files(&run.path().join(FOLDER)).expect("a list"), [again.path()]);
         let all = [2, 4, 6, 8, 10].map(|step| (step, false));
         assert_eq!(steps_of(again.path()), all);
-        // What fails leaves the files as they were.
+        // A failure leaves the files unchanged.
         let fails = |_: &mut Events| Err(Error::Data("no picture".into()));
         Events::again(run.path(), &History::default(), "a = 1", fails).expect_err("it fails");
         assert_eq!(files(&run.path().join(FOLDER)).expect("a list"), [again.path()]);

@@ -4,7 +4,7 @@
 
 use prost::Message;
 
-/// One record of a file. At most one of the last three is there.
+/// One record of a file. At most one of the last three fields is present.
 #[derive(Clone, PartialEq, Message)]
 pub struct Event {
     /// Seconds since 1970.
@@ -12,7 +12,7 @@ pub struct Event {
     pub wall_time: f64,
     #[prost(int64, tag = "2")]
     pub step: i64,
-    /// Of a file's first event.
+    /// Set in a file's first event.
     #[prost(string, optional, tag = "3")]
     pub file_version: Option<String>,
     #[prost(message, optional, tag = "5")]
@@ -23,7 +23,7 @@ pub struct Event {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct SessionLog {
-    /// 1 where a session starts: what earlier files have of this step and later ones is void.
+    /// 1 at a session's start: earlier files' events of this step and later are invalid.
     #[prost(int32, tag = "1")]
     pub status: i32,
 }
@@ -66,10 +66,10 @@ pub struct Image {
 /// A tensor of strings.
 #[derive(Clone, PartialEq, Message)]
 pub struct Tensor {
-    /// 7 is a string.
+    /// 7 for a string.
     #[prost(int32, tag = "1")]
     pub dtype: i32,
-    /// Without dimensions: a scalar.
+    /// Without dimensions, for a scalar.
     #[prost(message, optional, tag = "2")]
     pub tensor_shape: Option<Shape>,
     #[prost(bytes = "vec", repeated, tag = "8")]
@@ -85,7 +85,7 @@ pub struct Metadata {
     pub plugin_data: Option<PluginData>,
 }
 
-/// Which of TensorBoard's plugins shows it.
+/// The TensorBoard plugin that shows the value.
 #[derive(Clone, PartialEq, Message)]
 pub struct PluginData {
     #[prost(string, tag = "1")]
