@@ -1,8 +1,8 @@
-//! Trainings side by side: networks × trainers × seeds on the same data, each with its curves and its test.
+//! Side-by-side trainings: networks × optimizers × seeds on the same data, each with its curves and its test.
 //!
-//! One run follows another, so that each has the device to itself. With the same seed all of them see the same examples
+//! One run follows another, so that each has the device to itself. With the same seed, all runs see the same examples
 //! in the same order, and contestants with the same network begin with the same weights. A run whose loss is no longer
-//! finite is a finding; the others go on.
+//! finite is a finding; the others continue.
 
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// More could not be told apart in a picture.
+/// The most contestants that a picture can distinguish.
 pub const MOST_CONTESTANTS: usize = 12;
-/// Contestants times seeds.
+/// The most runs: contestants times seeds.
 pub const MOST_RUNS: usize = 48;
-/// Points of a curve where the user does not say.
+/// The default number of points of a curve.
 const POINTS: u64 = 100;
 
-/// A trainer with the learning rate that it is to have, or its own: `adam`, `sgd:0.1`.
+/// An optimizer with an optional learning rate: `adam`, `sgd:0.1`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainerChoice {
     pub name: TrainerName,
@@ -37,7 +37,8 @@ impl FromStr for TrainerChoice {
         let learning_rate = rate.map(|rate| {
             let (rate, text) = (rate.trim(), crate::text::cut(text));
             let shown = crate::text::cut(rate);
-            let refuse = |_| Error::Settings(format!("`{shown}` in `{text}` is not a learning rate, as in sgd:0.1"));
+            let refuse =
+                |_| Error::Settings(format!("`{shown}` in `{text}` is not a learning rate; write it as in sgd:0.1"));
             rate.parse().map_err(refuse)
         });
         Ok(TrainerChoice { name: name.parse()?, learning_rate: learning_rate.transpose()? })
@@ -55,17 +56,17 @@ impl fmt::Display for TrainerChoice {
     }
 }
 
-/// What competes: all combinations.
+/// The contestants: all combinations of these lists.
 #[derive(Debug, Clone)]
 pub struct Field {
     /// At least one, with different names.
     pub networks: Vec<Network>,
-    /// None: each network's own.
+    /// Empty for each network's own.
     pub trainers: Vec<TrainerChoice>,
     /// At least one.
     pub seeds: Vec<u64>,
-    /// What holds for all. Trainer and seed are not looked at, and a learning rate only where all have the same trainer. Rows
-    /// of statistics are the points of the curves, by default a hundredth of the run apart.
+    /// Settings for all contestants. Trainer and seed are ignored here, and a learning rate is only allowed if all have
+    /// the same trainer. Rows of statistics are the points of the curves, by default a hundredth of the run apart.
     pub given: Recipe,
 }
 
@@ -85,7 +86,7 @@ pub struct Comparison {
 /// One way to train one network.
 #[derive(Debug, Clone, Serialize)]
 pub struct Contestant {
-    /// What tells it from the others, as `adam` or `fast-mnist sgd:0.1`.
+    /// The name that distinguishes it from the others, such as `adam` or `fast-mnist sgd:0.1`.
     pub name: String,
     pub network: String,
     pub parameters: usize,
@@ -94,15 +95,15 @@ pub struct Contestant {
     /// The other settings: `batch_size`, `l2_decay` and so on.
     #[serde(flatten)]
     pub training: toml::Table,
-    /// Updates of a run that comes to its end.
+    /// The number of updates in a complete run.
     pub steps: u64,
     /// Steps between two points.
     pub every: u64,
-    /// The network's TOML, with how it is trained.
+    /// The network's TOML, including how it is trained.
     pub description: String,
-    /// In the order of the seeds; fewer where the comparison was stopped.
+    /// In the order of the seeds; fewer if the comparison was stopped.
     pub runs: Vec<Run>,
-    /// Over the runs that came to their end, where those are at least two.
+    /// Results over the completed runs, if there are at least two.
     pub over_seeds: Option<OverSeeds>,
     #[serde(skip)]
     pub settings: Settings,
@@ -112,21 +113,21 @@ pub struct Contestant {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
     pub seed: u64,
-    /// Updates made; where it diverged, those of its last point.
+    /// The number of updates; if the run diverged, up to its last point.
     pub steps: u64,
     pub examples_seen: u64,
-    /// Of the last point.
+    /// The training loss of the last point.
     pub train_loss: Option<f64>,
-    /// Over the whole held-out tenth, at the end.
+    /// Accuracy over the whole held-out tenth, at the end.
     pub validation_accuracy: Option<f64>,
     pub validation_loss: Option<f64>,
-    /// `None` where it diverged.
+    /// `None` if the run diverged.
     pub test_accuracy: Option<f64>,
     pub test_loss: Option<f64>,
-    /// Time in the training loop, as in `summary.json`.
+    /// The time in the training loop, as in `summary.json`.
     pub train_seconds: f64,
     pub images_per_second: Option<f64>,
-    /// Where and how its loss or weights ceased to be finite.
+    /// Where and how the loss or the weights ceased to be finite.
     pub diverged: Option<String>,
     pub points: Vec<Point>,
     pub epochs: Vec<EpochRow>,
@@ -140,7 +141,7 @@ pub struct Point {
     /// Mean loss over the last 1,000 training examples.
     pub train_loss: f64,
     pub train_accuracy: f64,
-    /// Over the last 2,000 validation examples visited, 200 a point.
+    /// The loss over the last 2,000 validation examples; each point evaluates 200.
     pub validation_loss: Option<f64>,
     pub validation_accuracy: Option<f64>,
     pub train_seconds: f64,
@@ -156,7 +157,7 @@ pub struct OverSeeds {
     pub test_loss: Moments,
 }
 
-/// Of a sample: its standard deviation has n − 1 in the denominator.
+/// The mean and the sample standard deviation, with n − 1 in the denominator.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Moments {
     pub mean: f64,
@@ -176,11 +177,11 @@ impl Moments {
 }
 
 impl Field {
-    /// Refuses what is named twice, and too much.
+    /// Refuses duplicates and too many entries.
     fn check(&self) -> Result<()> {
         let twice = |what: &str, names: Vec<String>| {
             let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
-            let refuse = |(_, name)| Err(Error::Settings(format!("the {what} {name} is named twice; name it once")));
+            let refuse = |(_, name)| Err(Error::Settings(format!("the {what} {name} is given twice; give it once")));
             repeated.map_or(Ok(()), refuse)
         };
         twice("network", self.networks.iter().map(|network| network.name.clone()).collect())?;
@@ -190,17 +191,19 @@ impl Field {
         let runs = contestants * self.seeds.len();
         for (what, count, most) in [("contestants", contestants, MOST_CONTESTANTS), ("runs", runs, MOST_RUNS)] {
             if count > most {
-                return Err(Error::Settings(format!("{count} {what} are more than {most}: name fewer at a time")));
+                return Err(Error::Settings(format!(
+                    "{count} {what} exceed the limit of {most}; compare fewer at a time"
+                )));
             }
         }
         Ok(())
     }
 
-    /// Every contestant's settings, resolved.
+    /// Every contestant's resolved settings.
     ///
     /// # Errors
-    /// [`Error::Settings`] for something named twice, for more than [`MOST_CONTESTANTS`] or [`MOST_RUNS`], and for one learning
-    /// rate for different trainers; as [`Settings::resolve`] for settings that no training can use.
+    /// [`Error::Settings`] for duplicates, for more than [`MOST_CONTESTANTS`] or [`MOST_RUNS`], and for one learning
+    /// rate with different trainers; those of [`Settings::resolve`].
     pub fn settings(&self) -> Result<Vec<(String, Settings)>> {
         self.check()?;
         let choices = || self.trainers.iter().map(Some).chain(self.trainers.is_empty().then_some(None));
@@ -219,10 +222,10 @@ impl Field {
                     (_, None) => network.name.clone(),
                     (_, Some(_)) => format!("{} {trainer}", network.name),
                 };
-                // Such as sgd and sgd:0.01, which is its rate anyway.
+                // For example sgd and sgd:0.01, which is its default rate.
                 if let Some((twin, _)) = resolved.iter().find(|(_, other)| *other == settings) {
                     return Err(Error::Settings(format!(
-                        "{twin} and {name} are the same training: leave one of them out"
+                        "{twin} and {name} are the same training; leave one of them out"
                     )));
                 }
                 resolved.push((name, settings));
@@ -233,7 +236,7 @@ impl Field {
             && let Some(other) = kinds.clone().find(|kind| *kind != resolved[0].1.trainer.kind())
         {
             return Err(Error::Settings(format!(
-                "one learning rate cannot be that of {} and of {other}; give each of the trainers its own, as in sgd:0.1,adam:0.001",
+                "one learning rate cannot serve both {} and {other}; give each of the trainers its own, as in sgd:0.1,adam:0.001",
                 resolved[0].1.trainer.kind()
             )));
         }
@@ -242,10 +245,10 @@ impl Field {
 }
 
 impl Comparison {
-    /// Everything but the runs.
+    /// The comparison without its runs.
     ///
     /// # Errors
-    /// As [`Field::settings`]; [`Error::Network`] or [`Error::Data`] where the data does not fit a network.
+    /// Those of [`Field::settings`]; [`Error::Network`] or [`Error::Data`] if the data does not fit a network.
     pub fn new(field: &Field, dataset: &Dataset, device: &Device) -> Result<Comparison> {
         let parts = dataset.split();
         let [height, width, channels] = dataset.train.shape;
@@ -282,7 +285,7 @@ impl Comparison {
         })
     }
 
-    /// How many runs it has in the end.
+    /// The number of runs in the complete comparison.
     pub fn total(&self) -> usize {
         self.contestants.len() * self.seeds.len()
     }
@@ -292,11 +295,11 @@ impl Comparison {
         self.contestants.iter().flat_map(|contestant| contestant.runs.iter().map(move |run| (contestant, run)))
     }
 
-    /// Trains all: every contestant with the first seed, then with the next. `begin` makes the observer of each run from
-    /// its name.
+    /// Trains all runs: every contestant with the first seed, then with the next. `begin` makes each run's observer
+    /// from its name.
     ///
     /// # Errors
-    /// As [`train::train`], but for a run that diverges, which is no error. The runs before it stay.
+    /// Those of [`train::train`], except for a run that diverges, which is not an error. Earlier runs are kept.
     pub async fn train<O: Observer>(
         &mut self,
         device: &Device,
@@ -331,7 +334,7 @@ impl OverSeeds {
     }
 }
 
-/// Keeps the rows of a run and passes all events on.
+/// Keeps a run's rows and passes on all events.
 struct Recorder<'a> {
     points: Vec<Point>,
     epochs: Vec<EpochRow>,
@@ -362,7 +365,7 @@ impl Point {
             examples_seen: row.examples_seen,
             train_loss: row.classification_loss,
             train_accuracy: row.training_accuracy,
-            // Validation may overflow a step before training does.
+            // Validation may overflow one step before training does.
             validation_loss: row.validation_loss.filter(|loss| loss.is_finite()),
             validation_accuracy: row.validation_accuracy,
             train_seconds: row.train_seconds,
@@ -402,14 +405,14 @@ async fn run(device: &Device, dataset: &Dataset, settings: &Settings, observer: 
             run.images_per_second = Some(outcome.images_per_second);
         }
         Err(error @ Error::NonFinite { .. }) => run.diverged = Some(error.to_string()),
-        // The weights are finite, and too large for the test.
+        // The weights are finite but too large for the test.
         Err(Error::Model(message)) if trained => run.diverged = Some(message),
         Err(error) => return Err(error),
     }
     Ok(run)
 }
 
-/// Values over examples seen: those of all runs that have a point there.
+/// Values by the number of examples seen, for every run with a point there.
 pub fn curve(runs: &[&Run], value: impl Fn(&Point) -> Option<f64>) -> BTreeMap<u64, Vec<f64>> {
     let mut curve: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for point in runs.iter().flat_map(|run| &run.points) {
@@ -455,13 +458,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_refused() {
-        assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "the trainer sgd is named twice; name it once");
+        assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "the trainer sgd is given twice; give it once");
         let same = refusal(field(&["adam", "sgd", "sgd:0.01"], &[1]));
-        assert_eq!(same, "sgd and sgd:0.01 are the same training: leave one of them out");
-        assert_eq!(refusal(field(&[], &[3, 3])), "the seed 3 is named twice; name it once");
+        assert_eq!(same, "sgd and sgd:0.01 are the same training; leave one of them out");
+        assert_eq!(refusal(field(&[], &[3, 3])), "the seed 3 is given twice; give it once");
         let rates: Vec<String> = (1..=13).map(|i| format!("sgd:{i}")).collect();
-        assert!(refusal(field(&rates.iter().map(String::as_str).collect::<Vec<_>>(), &[1])).contains("more than 12"));
-        assert!(refusal(field(&[], &(0..49).collect::<Vec<_>>())).contains("49 runs are more than 48"));
+        assert!(
+            refusal(field(&rates.iter().map(String::as_str).collect::<Vec<_>>(), &[1]))
+                .contains("exceed the limit of 12")
+        );
+        assert!(refusal(field(&[], &(0..49).collect::<Vec<_>>())).contains("49 runs exceed the limit of 48"));
         let mut mixed = field(&["sgd", "adam"], &[1]);
         mixed.given.learning_rate = Some(0.1);
         assert!(refusal(mixed).contains("give each of the trainers its own"));

@@ -1,12 +1,12 @@
-//! The one error type: everything that a user, a file, a driver or a machine can cause.
-//! A programmer's mistake is an `assert!` instead. Every message says what is wrong and what to do.
+//! The library's only error type, for everything that a user, a file, a driver or a machine can cause. A programmer's
+//! mistake is an `assert!` instead. Every message says what is wrong and what to do.
 
 use std::path::{Path, PathBuf};
 
-/// Result of everything in this library that can fail.
+/// The result of everything in this library that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a user, a file, a driver or a machine can cause.
+/// An error that a user, a file, a driver or a machine can cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused to read, write or create something.
@@ -15,43 +15,43 @@ pub enum Error {
     /// A data set is missing, damaged or does not fit the network.
     #[error("{0}")]
     Data(String),
-    /// A data set is not where it was looked for.
+    /// A data set is not where it was searched for.
     #[error("{0}; name the folder that has the data")]
     DataFolder(String),
-    /// A data set is nowhere and cannot be downloaded; another one is built in.
-    #[error("{why}; name the folder that has the data, or take the built-in data set {built_in}")]
+    /// A data set was not found and cannot be downloaded; another one is built in.
+    #[error("{why}; name the folder that has the data, or use the built-in data set {built_in}")]
     NotObtained { why: String, built_in: &'static str },
-    /// Pictures of a folder cannot be read.
+    /// Pictures in a folder cannot be read.
     #[error("{0}")]
     Unreadable(String),
-    /// A download failed: unreachable, cut off, or the wrong bytes.
+    /// A download failed: unreachable, cut off, or wrong bytes.
     #[error("{0}")]
     Download(String),
-    /// A network description is wrong: unknown layer, a size that does not fit.
+    /// A network description is wrong, such as an unknown layer or a size that does not fit.
     #[error("{0}")]
     Network(String),
     /// A model or checkpoint file is damaged or belongs to another network.
     #[error("{0}")]
     Model(String),
-    /// A setting whose value breaks its rule. It is named as [`Recipe`](crate::net::Recipe)'s field.
+    /// A setting's value breaks its rule. `name` is the name of a [`Recipe`](crate::net::Recipe) field.
     #[error("{}", self.phrased(in_words))]
     Setting { name: &'static str, value: String, rule: String },
-    /// A constant that the trainer or schedule chosen does not have: `of` is `trainer` or `schedule`.
+    /// A constant does not belong to the chosen trainer or schedule; `of` is `trainer` or `schedule`.
     #[error("{}", self.phrased(in_words))]
     NoEffect { name: &'static str, of: &'static str, chosen: String, having: String },
-    /// A file is there already.
+    /// The file already exists.
     #[error("{} exists; give another name", crate::text::path(path))]
     Exists { path: PathBuf },
     /// The folder for a new run holds a file of another run.
-    #[error("{} holds a run already ({file}); resume it, or choose another folder", crate::text::path(path))]
+    #[error("{} already holds a run ({file}); resume it, or choose another folder", crate::text::path(path))]
     HoldsRun { path: PathBuf, file: &'static str },
-    /// A run has made more steps than it is to have.
-    #[error("the run is at step {step} already, beyond the end asked for at step {end}; ask for a later end")]
+    /// A run has already made more steps than requested.
+    #[error("the run is already at step {step}, beyond the requested end at step {end}; choose a later end")]
     PastEnd { step: u64, end: u64 },
-    /// Something that was asked for cannot be done, or not together with something else.
+    /// A request that is impossible, alone or in combination.
     #[error("{0}")]
     Settings(String),
-    /// No adapter, no such adapter, or one that lacks what is needed.
+    /// No adapter, no such adapter, or an adapter that lacks something required.
     #[error("{0}")]
     Adapter(String),
     /// The device was lost, ran out of memory, or its driver refused a command.
@@ -60,7 +60,7 @@ pub enum Error {
     /// The memory plan does not fit the device.
     #[error("{0}")]
     TooLarge(String),
-    /// Training met an infinity or a NaN.
+    /// Training produced an infinity or a NaN.
     #[error(
         "step {step}: {count} non-finite value(s) in the {tensor} of layer {layer}; lower the learning rate or the initial weights"
     )]
@@ -71,13 +71,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// The message, in which `name` writes the names of settings: in words, as options, or as a file's keys.
+    /// The message with the names of settings written by `name`: in words, as options, or as a file's keys.
     pub fn phrased(&self, name: impl Fn(&str) -> String) -> String {
         match self {
             Error::Setting { name: setting, value, rule } => format!("{} must be {rule}, got {value}", name(setting)),
             Error::NoEffect { name: setting, of, chosen, having } => {
                 format!(
-                    "{} has no effect on the {of} {chosen}; use {} {having}, or leave it out",
+                    "{} has no effect on the {of} {chosen}; use it with {} {having}, or leave it out",
                     name(setting),
                     name(of)
                 )
@@ -86,14 +86,14 @@ impl Error {
         }
     }
 
-    /// An [`Error::Io`] that names the path: `Error::io("read", path)` suits `map_err`.
+    /// Makes an [`Error::Io`] with the path, for `map_err(Error::io("read", path))`.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io { action, path, source }
     }
 }
 
-/// `learning_rate` as `learning rate`.
+/// Writes `learning_rate` as `learning rate`.
 fn in_words(name: &str) -> String {
     name.replace('_', " ")
 }

@@ -1,6 +1,6 @@
-//! Glassnet trains small convolutional networks with WGSL compute kernels and lets its user look inside.
+//! Glassnet trains small convolutional networks with WGSL compute kernels and shows what happens inside them.
 //!
-//! A network lowers once to a flat list of operations (a [`program::Program`]); three executors run that same list.
+//! A network is lowered once to a flat list of operations (a [`program::Program`]); three executors run that same list.
 
 pub mod bench;
 pub mod compare;

@@ -1,11 +1,11 @@
-//! What this machine has left for the program.
+//! The memory that this machine has left for the program.
 
 use crate::{Error, Result};
 
-/// Bytes of memory that this process can still take: the least of what the system has available, what the limit of its
-/// control group leaves, and what its own limit of addresses (`ulimit -v`) leaves. In a browser,
-/// which does not say, what 32 bits can address; `None` where nobody says.
-/// Swap space does not count: a training step that waits for it would never end.
+/// The number of bytes that this process can still allocate: the least of the system's available memory, what the limit
+/// of its control group leaves, and what its own address limit (`ulimit -v`) leaves. In a browser, which gives no
+/// figure, the 32-bit address space; `None` if nothing is known. Swap space does not count, because a training step
+/// that waits for it would never end.
 pub fn free_memory() -> Option<u64> {
     #[cfg(not(target_arch = "wasm32"))]
     return native::free_memory();
@@ -13,20 +13,20 @@ pub fn free_memory() -> Option<u64> {
     Some(1 << 32)
 }
 
-/// Whether so many more bytes can be taken.
+/// Checks that `bytes` more can be allocated.
 ///
 /// # Errors
-/// [`Error::TooLarge`] that says what takes `bytes`, how many are free, and to do as `remedy` says.
+/// [`Error::TooLarge`], which says that `what` takes `bytes` and how many are free, and ends with `remedy`.
 pub fn check_room(what: &str, bytes: u64, remedy: &str) -> Result<()> {
     match free_memory() {
         Some(free) if bytes > free => {
-            Err(Error::TooLarge(format!("{what} takes {} of memory, and {} are free; {remedy}", mib(bytes), mib(free))))
+            Err(Error::TooLarge(format!("{what} takes {} of memory, but {} are free; {remedy}", mib(bytes), mib(free))))
         }
         _ => Ok(()),
     }
 }
 
-/// Bytes for people.
+/// A number of bytes for people.
 pub fn mib(bytes: u64) -> String {
     match bytes {
         large if large >= 10 << 30 => format!("{:.1} GiB", large as f64 / f64::from(1 << 30)),
@@ -53,7 +53,7 @@ mod native {
         [available, group, addresses].into_iter().flatten().min()
     }
 
-    /// What is used includes files that were read, which give way.
+    /// The memory in use includes cached files, which can be dropped.
     fn left_in(group: &CGroupLimits) -> u64 {
         group.total_memory.saturating_sub(group.rss).max(group.free_memory)
     }
@@ -76,7 +76,7 @@ mod native {
         fn files_that_were_read_do_not_count_as_used() {
             let limits = CGroupLimits { total_memory: 1000, free_memory: 100, free_swap: 0, rss: 300 };
             assert_eq!(left_in(&limits), 700);
-            // Of a group above this one, which is fuller.
+            // Usage of a fuller group above this one.
             assert_eq!(left_in(&CGroupLimits { free_memory: 0, rss: 2000, ..limits }), 0);
         }
 

@@ -1,15 +1,15 @@
 //! The program: reads the command line, runs one command, and turns an error into a message and an exit code.
 //!
-//! Exit codes: 0 done, 1 failed or something checked was found wrong, 2 a command line that makes no sense, 101 a fault of
-//! this program, 130 stopped by Ctrl-C.
+//! Exit codes: 0 success, 1 failure or a negative finding, 2 an invalid command line, 101 a fault of this program, 130
+//! stopped by Ctrl-C.
 
 mod cli;
 
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
-/// What is logged where `RUST_LOG` says nothing. What wgpu and its parts have to say of a driver that fails reaches users as
-/// errors of this program.
+/// Log levels if `RUST_LOG` is unset. Errors of this program already report what wgpu and its parts say about a failing
+/// driver.
 const LOGGED: &str = "warn,wgpu=off,wgpu_core=off,wgpu_hal=off,gpu_allocator=off,gpu_descriptor=off,naga=off";
 
 fn main() -> ExitCode {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let usual = env_logger::fmt::ConfigurableFormat::default();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOGGED))
         .format(move |to, record| {
-            // A file's name or content may be in it.
+            // The message may contain a file's name or content.
             let text = glassnet::text::tame(record.args());
             let mut tamed = log::Record::builder();
             usual.format(to, &tamed.metadata(record.metadata().clone()).args(format_args!("{text}")).build())
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         .init();
     match cli::run(cli::arguments::read()) {
         Ok(code) => code,
-        // Whoever read our output has seen enough.
+        // The reader of stdout closed it; this is not a failure.
         Err(error) if cli::output::is_hang_up(&error) => ExitCode::SUCCESS,
         Err(error) => {
             cli::output::note(format_args!("error: {}", cli::output::told(&error)));
@@ -36,9 +36,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Keeps Mesa's device-select layer from asking for a Wayland display where there can be none: libwayland then writes
-/// "error: XDG_RUNTIME_DIR is invalid or not set in the environment." to stderr for every look at the adapters. The layer
-/// only orders them, by what such a display or these variables prefer; all are listed and chosen from here.
+/// Keeps Mesa's device-select layer from asking for a Wayland display if there is none. libwayland would then write
+/// "error: XDG_RUNTIME_DIR is invalid or not set in the environment." to stderr for each listing of adapters. The layer
+/// only orders adapters, by such a display or by these variables; this program lists them all and chooses itself.
 fn quiet_device_selection() {
     let absolute = |name| std::env::var_os(name).is_some_and(|path| std::path::Path::new(&path).is_absolute());
     let set = |name: &&str| std::env::var_os(name).is_some();
@@ -50,7 +50,8 @@ fn quiet_device_selection() {
     }
 }
 
-/// What a panic prints: nothing where it becomes an error, else one line, and the usual text where a backtrace was asked for.
+/// What a panic prints: nothing if it becomes an error; the usual text if a backtrace was requested; otherwise one
+/// line.
 fn on_panic(usual: impl Fn(&PanicHookInfo<'_>)) -> impl Fn(&PanicHookInfo<'_>) {
     move |info| {
         if glassnet::exec::gpu::is_contained() {
@@ -61,7 +62,7 @@ fn on_panic(usual: impl Fn(&PanicHookInfo<'_>)) -> impl Fn(&PanicHookInfo<'_>) {
             let text = info.payload_as_str().unwrap_or("a panic without a message").replace('\n', " / ");
             let place = info.location().map_or(String::new(), |place| format!(" at {}:{}", place.file(), place.line()));
             cli::output::note(format_args!(
-                "error: a fault of this program{place}: {text}; report it with this text (RUST_BACKTRACE=1 says more)"
+                "error: a fault of this program{place}: {text}; please report it with this text (RUST_BACKTRACE=1 gives more)"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Text that this program did not write: files in the encodings that editors save, and values quoted in messages.
+//! Text from outside this program: files in the encodings that editors save, and values quoted in messages.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -13,24 +13,24 @@ const MAX_PATH: usize = 1024;
 /// The most characters of another library's message.
 const MAX_MESSAGE: usize = 320;
 
-/// The most lines, and characters in all, of a driver's or a shader compiler's text.
+/// The most lines, and the most characters, of a driver's or a shader compiler's text.
 const MAX_LINES: usize = 4;
 const MAX_FIRST_LINES: usize = 400;
 
-/// Characters kept from the end of a shortened message, which is where the place of the error stands.
+/// The number of characters kept from the end of a shortened message, where the location of the error is given.
 const END: usize = 100;
 
-/// A text file's content: UTF-8, or UTF-16 in either byte order, with or without a byte order mark, which is left out.
+/// Decodes a text file: UTF-8, or UTF-16 in either byte order, with or without a byte order mark, which is removed.
 ///
 /// # Errors
-/// What is wrong with the bytes, and what to do.
+/// A phrase that says what is wrong with the bytes and what to do.
 pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, String> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err("the text is UTF-32; save it as UTF-8".into()),
         [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest, 3).map(Cow::Borrowed),
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes).map(Cow::Owned),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes).map(Cow::Owned),
-        // No text begins with a zero character, so these are halves of the first one.
+        // No text begins with a zero character, so these two bytes are one UTF-16 character.
         [1..=0xff, 0, ..] => utf16(bytes, u16::from_le_bytes).map(Cow::Owned),
         [0, 1..=0xff, ..] => utf16(bytes, u16::from_be_bytes).map(Cow::Owned),
         _ => utf8(bytes, 0).map(Cow::Borrowed),
@@ -46,7 +46,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, String> {
     let (units, rest) = bytes.as_chunks();
     let mut text = String::with_capacity(units.len());
     for character in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
-        text.push(character.map_err(|_| "the text is not whole UTF-16; save it as UTF-8")?);
+        text.push(character.map_err(|_| "the text is not valid UTF-16; save it as UTF-8")?);
     }
     if rest.is_empty() {
         Ok(text)
@@ -60,7 +60,7 @@ pub fn cut(value: impl Display) -> String {
     shorten(&one_line(&value.to_string()), MAX_QUOTED, 0)
 }
 
-/// The first `most` names of a list, and how many more there are: `a, b and 3 more`.
+/// The first `most` names of a list, and the number of others, such as `a, b and 3 more`.
 pub fn listed<T: Display>(names: impl IntoIterator<Item = T>, most: usize) -> String {
     let mut names = names.into_iter();
     let first: Vec<String> = names.by_ref().take(most).map(|name| name.to_string()).collect();
@@ -70,13 +70,13 @@ pub fn listed<T: Display>(names: impl IntoIterator<Item = T>, most: usize) -> St
     }
 }
 
-/// A path as a message names it: in one line, and where no system would take it, cut in its middle.
+/// A path for a message: in one line, and shortened in the middle if it is longer than any system allows.
 pub fn path(path: &Path) -> String {
     shorten(&one_line(&path.display().to_string()), MAX_PATH, MAX_PATH / 2)
 }
 
-/// Another library's message as ours include it: in one line, without control characters, each value that it quotes cut
-/// to 80 characters.
+/// Another library's message for one of ours: in one line, without control characters, with each quoted value cut to 80
+/// characters.
 pub fn message(error: impl Display) -> String {
     let text = one_line(error.to_string().trim_end());
     let mut told = String::new();
@@ -96,8 +96,8 @@ pub fn message(error: impl Display) -> String {
     shorten(&(told + rest), MAX_MESSAGE, END)
 }
 
-/// The first lines of a driver's or a shader compiler's text, which may be as long as a shader, in one line and without
-/// control characters.
+/// The first lines of a driver's or a shader compiler's text, which may be as long as a shader, joined into one line
+/// without control characters.
 pub fn first_lines(text: impl Display) -> String {
     let text = text.to_string();
     let lines: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(one_line).collect();
@@ -105,7 +105,8 @@ pub fn first_lines(text: impl Display) -> String {
     shorten(&(lines[..lines.len().min(MAX_LINES)].join(" / ") + left_out), MAX_FIRST_LINES, 0)
 }
 
-/// Text for a terminal: line ends stay, other control characters are escaped, so that no file's content moves the cursor.
+/// Text for a terminal. Line ends remain; other control characters are escaped, so that a file's content cannot move
+/// the cursor.
 pub fn tame(text: impl Display) -> String {
     escaped(&text.to_string(), &['\n', '\t'])
 }
@@ -114,7 +115,7 @@ fn one_line(text: &str) -> String {
     escaped(text, &[])
 }
 
-/// Control characters, and those that change the direction of what follows, in Rust's words.
+/// Escapes control characters, and those that change the reading direction, as Rust does.
 fn escaped(text: &str, kept: &[char]) -> String {
     let hidden = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -132,7 +133,7 @@ fn escaped(text: &str, kept: &[char]) -> String {
     told
 }
 
-/// Where the quoted text ends: before the next quote that no backslash precedes.
+/// The end of quoted text: before the next quote without a backslash in front.
 fn end_of_quoted(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     text.char_indices().find_map(|(index, c)| {
@@ -142,7 +143,7 @@ fn end_of_quoted(text: &str, quote: char) -> Option<usize> {
     })
 }
 
-/// At most `most` characters, the last `end` of them from the text's end, with an ellipsis for what is left out.
+/// Shortens `text` to at most `most` characters, the last `end` of them from its end, with an ellipsis for the rest.
 fn shorten(text: &str, most: usize, end: usize) -> String {
     let count = text.chars().count();
     if count <= most {
@@ -183,7 +184,7 @@ mod tests {
             (&b"ab\xff"[..], "byte 2 is not UTF-8"),
             (b"\xef\xbb\xbfa\xff", "byte 4 is not UTF-8"),
             (b"\xff\xfea\x00b", "half a character"),
-            (b"\xff\xfe\x00\xd8a\x00", "not whole UTF-16"),
+            (b"\xff\xfe\x00\xd8a\x00", "not valid UTF-16"),
             (b"\xff\xfe\x00\x00a\x00\x00\x00", "UTF-32"),
         ] {
             let why = decode(bytes).expect_err(expected);

@@ -1,9 +1,9 @@
-//! Words and numbers as users give them. Words are taken in any case, and with hyphens, underscores, spaces or nothing
+//! Words and numbers as users write them. Words may be in any case, and with hyphens, underscores, spaces or nothing
 //! between their parts.
 
 use std::str::FromStr;
 
-/// Whether two words are the same to a user, as `one-cycle`, `One_Cycle` and `OneCycle` are.
+/// Whether two words are the same to a user, such as `one-cycle`, `One_Cycle` and `OneCycle`.
 pub fn same(one: &str, other: &str) -> bool {
     let letters = |word: &str| {
         word.bytes().filter(|byte| !b"-_ ".contains(byte)).map(|byte| byte.to_ascii_lowercase()).collect::<Vec<_>>()
@@ -11,27 +11,27 @@ pub fn same(one: &str, other: &str) -> bool {
     letters(one) == letters(other)
 }
 
-/// The value of `word` in a table of names: by its own spelling where that is there, else as [`same`] has it.
+/// The value of `word` in a table of names: by its exact spelling if possible, else by [`same`].
 pub fn find<T: Copy>(word: &str, table: &[(T, &str)]) -> Option<T> {
     let exact = table.iter().find(|(_, name)| *name == word);
     exact.or_else(|| table.iter().find(|(_, name)| same(name, word))).map(|(value, _)| *value)
 }
 
-/// A number.
+/// Reads a number.
 ///
 /// # Errors
-/// What is expected instead.
+/// A phrase that says what is expected.
 pub fn number(text: &str) -> Result<f64, String> {
     text.parse().map_err(|_| "expected a number, such as 0.01".to_string())
 }
 
-/// A whole number.
+/// Reads a whole number.
 ///
 /// # Errors
-/// What is expected instead.
+/// A phrase that says what is expected.
 pub fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     let too_large = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
-    let expected = if too_large { "that is too large a number" } else { "expected a whole number, 0 or more" };
+    let expected = if too_large { "the number is too large" } else { "expected a whole number, 0 or more" };
     text.parse().map_err(|_| expected.to_string())
 }
 

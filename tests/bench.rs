@@ -231,7 +231,7 @@ fn the_command_says_what_is_wrong_with_its_options() {
     refused(&["--batch-sizes", "many"], "a batch size is a whole number, 1 or more");
     refused(&["--batch-sizes", "99999999999999999999999"], "a batch size is a whole number, 1 or more");
     refused(&["--devices", "tpu"], "possible values: gpu, cpu");
-    refused(&["--devices", "cpu", "--adapter", "0"], "--adapter names a GPU");
+    refused(&["--devices", "cpu", "--adapter", "0"], "--adapter selects a GPU");
     refused(&["--adapter", "no such adapter"], "adapter");
     refused(&["--preset", "no-such"], "unknown preset `no-such`");
 }

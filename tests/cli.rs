@@ -95,7 +95,7 @@ fn an_unknown_adapter_is_an_error() {
 fn an_adapter_is_no_choice_for_the_cpu() {
     let folder = Folder::new();
     for mut command in [glassnet(&["check", "--device", "cpu"]), folder.command("eval")] {
-        assert_fails_with(command.args(["--adapter", "0"]), &["--adapter names a GPU"]);
+        assert_fails_with(command.args(["--adapter", "0"]), &["--adapter selects a GPU"]);
     }
 }
 
@@ -485,7 +485,7 @@ fn a_model_whose_input_does_not_fit_the_data_is_an_error() {
         if command.get_args().any(|arg| arg == "inspect") {
             command.args(["--index", "0"]);
         }
-        assert_fails_with(&mut command, &["takes 32x32x1 images, the data has 28x28x1", "too small"]);
+        assert_fails_with(&mut command, &["takes 32x32x1 images, but the data has 28x28x1", "too small"]);
     }
 }
 
@@ -567,7 +567,7 @@ fn an_unpacked_cifar10_is_listed_and_verified() {
     assert_eq!(set["files"].as_array().map(Vec::len), Some(6));
     let assert = data(&["verify", "--dataset", "cifar10"]).assert().code(1);
     let told = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
-    let detail = "cifar10/test_batch.bin: only the checksum of cifar-10-binary.tar.gz is published; keep that one";
+    let detail = "cifar10/test_batch.bin: only the checksum of cifar-10-binary.tar.gz is published; keep that file";
     assert!(told.contains(detail), "{told}");
     fs::remove_file(inner.join("data_batch_4.bin")).expect("a file");
     let output = data(&["verify", "--dataset", "cifar10", "--json"]).assert().code(1);
@@ -596,10 +596,10 @@ fn values_that_are_no_numbers_are_told_what_is_expected() {
         (["train", "--learning-rate", "abc"], "expected a number, such as 0.01"),
         (["train", "--epochs", "1.5"], "expected a whole number, 0 or more"),
         (["train", "--batch-size", "-"], "expected a whole number, 0 or more"),
-        (["train", "--seed", "99999999999999999999"], "that is too large a number"),
+        (["train", "--seed", "99999999999999999999"], "the number is too large"),
         (
             ["compare", "--seeds", "1-3"],
-            "expected a whole number, 0 or more; several have commas in between, such as 1,2,3",
+            "expected a whole number, 0 or more; separate several by commas, such as 1,2,3",
         ),
         (["eval", "--test-crops", "many"], "expected a whole number, 0 or more"),
         (["inspect", "--index", "first"], "expected a whole number, 0 or more"),

@@ -188,10 +188,10 @@ fn where_all_diverge_the_exit_code_says_so() {
 #[test]
 fn what_cannot_be_compared_leaves_nothing_behind() {
     let place = Place::new();
-    place.refuses(&["--trainers", "sgd,sgd"], &["the trainer sgd is named twice"]);
-    place.refuses(&["--presets", "fast-mnist,fast-mnist"], &["the network fast-mnist is named twice"]);
+    place.refuses(&["--trainers", "sgd,sgd"], &["the trainer sgd is given twice"]);
+    place.refuses(&["--presets", "fast-mnist,fast-mnist"], &["the network fast-mnist is given twice"]);
     place.refuses(&["--presets", "fast-mnist,slow-mnist"], &["unknown preset `slow-mnist`", "best-mnist"]);
-    place.refuses(&["--seeds", "1,1"], &["the seed 1 is named twice"]);
+    place.refuses(&["--seeds", "1,1"], &["the seed 1 is given twice"]);
     place.refuses(&["--steps", "0"], &["--steps must be a whole number >= 1, got 0"]);
     place.refuses(&["--every", "0"], &["--stats-every must be a whole number >= 1, got 0"]);
     place.refuses(&["--trainers", "sgd:-1"], &["--learning-rate must be a number from 1.2e-38 to 3.4e38, got -1"]);

@@ -282,5 +282,5 @@ fn predict_names_a_damaged_file_and_the_colour_that_it_does_not_use() {
     let assert = predict.args([place.path("pictures/two/cut.jpg"), place.path("pictures/two/0.jpg")]).assert().code(1);
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(told.contains("cut.jpg is truncated"), "{told}");
-    assert!(told.contains("takes grey: the colour of 1 of 2 pictures is not used"), "{told}");
+    assert!(told.contains("has grey input; the colour of 1 of 2 pictures is not used"), "{told}");
 }

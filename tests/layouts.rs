@@ -257,7 +257,7 @@ fn the_pictures_choose_the_network() {
     let [colour, grey] = [true, false].map(ten);
     let assert = train(&colour, "colour").assert().success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(told.contains("the pictures are in colour: training convnetjs-cifar10"), "{told}");
+    assert!(told.contains("the pictures are in colour; training convnetjs-cifar10"), "{told}");
     assert!(config("colour").contains("convnetjs-cifar10"));
     text(&mut train(&grey, "grey"));
     // Grey but for a square of 6 x 6 pixels in 64 x 64.

@@ -169,7 +169,7 @@ fn a_file_that_cannot_be_opened_or_written_is_named() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_device_is_not_read_to_its_end() {
-    assert_contains(&model_error(load_model(Path::new("/dev/zero"))), &["/dev/zero: it is no regular file"]);
+    assert_contains(&model_error(load_model(Path::new("/dev/zero"))), &["/dev/zero: it is not a regular file"]);
 }
 
 #[test]

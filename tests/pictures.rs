@@ -460,7 +460,7 @@ fn classes_of_one_example_each_cannot_be_validated_but_numbers_can() {
     assert_fails_with(&mut train(&classes), &["no class has two training examples (12 in all)", "; add examples"]);
     assert!(!folder.path().join("run").exists());
     let messages = told(&mut train(&net));
-    assert!(messages.contains("held out for validation and not trained: 30\n"), "{messages}");
+    assert!(messages.contains("held out for validation and not trained on: 30\n"), "{messages}");
 }
 
 /// Grey squares, the lighter the larger the number that their folder is called; and a network that learns the number.
@@ -526,7 +526,7 @@ fn folders_called_after_numbers_teach_them() {
     fs::rename(pictures.join("60"), pictures.join("sixty")).unwrap();
     let assert = train(&folder.path().join("other")).assert().success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(told.contains("not all numbers: learning their places in the sorted list, 0 to 2"), "{told}");
+    assert!(told.contains("not all numbers, so their positions in the sorted list, 0 to 2, are learned"), "{told}");
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn convert_takes_what_pytorch_saved_with_the_network_beside_it() {
     };
     wrong(&["--preset", "convnetjs-mnist"], &weights, &["network convnetjs-mnist"]);
     wrong(&[], &weights, &["has no `glassnet` entry", "glassnet convert"]);
-    wrong(&["--preset", "convnetjs-mnist"], Path::new("net.json"), &["--preset and --net are for weights"]);
+    wrong(&["--preset", "convnetjs-mnist"], Path::new("net.json"), &["--preset and --net, which are for weights"]);
 }
 
 #[test]

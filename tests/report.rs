@@ -378,7 +378,7 @@ fn rows_beyond_the_checkpoint_are_shown_and_the_checkpoint_is_marked() {
     fs::remove_file(place.path("run/.lock")).expect("the lock");
     place.report("run", &[]).assert().success();
     let page = place.page("run");
-    assert!(page.contains("curves and statistics of layers go on until 12"));
+    assert!(page.contains("curves and statistics of layers continue to 12"));
     for id in ["curves", "layers"] {
         assert!(section(&page, id).contains("class=\"checkpoint\""), "{id}");
     }

@@ -316,10 +316,10 @@ fn a_network_is_read_from_a_pipe_and_no_file_is_waited_for() {
     // Files of a run and of a data set that have no end, or that nobody writes to.
     fs::remove_file(run.join("metrics.jsonl")).expect("it goes");
     symlink("/dev/zero", run.join("metrics.jsonl")).expect("a link");
-    assert_fails_with(glassnet(&["report"]).arg(&run), &["metrics.jsonl: it is no regular file"]);
-    assert_fails_with(glassnet(&["view"]).arg(&run), &["metrics.jsonl: it is no regular file"]);
+    assert_fails_with(glassnet(&["report"]).arg(&run), &["metrics.jsonl: it is not a regular file"]);
+    assert_fails_with(glassnet(&["view"]).arg(&run), &["metrics.jsonl: it is not a regular file"]);
     for model in [&*pipe, Path::new("/dev/zero")] {
-        assert_fails_with(glassnet(&["eval", "--model"]).arg(model), &["it is no regular file"]);
+        assert_fails_with(glassnet(&["eval", "--model"]).arg(model), &["it is not a regular file"]);
     }
     fs::create_dir(place.path("pipes")).expect("a folder");
     fs::rename(&pipe, place.path("pipes/train-images-idx3-ubyte")).expect("it is moved");
@@ -351,5 +351,5 @@ fn the_address_of_the_live_page_is_printed_again_and_found_by_view() {
     let url = fs::read_to_string(&address).expect("an address");
     let found = text(glassnet(&["view"]).arg(place.path("paused")));
     paused.kill().and_then(|()| paused.wait()).expect("it is ended");
-    assert_eq!(found.trim_end(), format!("the run goes on, and its live page is at {}", url.trim_end()));
+    assert_eq!(found.trim_end(), format!("the run is still training; its live page is at {}", url.trim_end()));
 }

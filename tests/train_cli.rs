@@ -616,7 +616,7 @@ fn files_of_one_s_own_are_described_and_not_to_be_deleted() {
     }
     fs::write(&path, labels(0, 5)).expect("written");
     let net = place.file("five.toml", &NET.replace("outputs = 10", "outputs = 5"));
-    let said = ["tells 5 classes apart", "has 5 different labels from 0 to 4", "read with 10 classes"];
+    let said = ["has 5 classes", "has 5 different labels from 0 to 4", "read with 10 classes"];
     assert_fails_with(place.train("run", &["--steps", "1"]).arg("--net").arg(&net), &said);
     assert!(!place.path("run").exists());
 
@@ -1161,7 +1161,7 @@ fn an_adapter_that_does_not_exist_is_an_error() {
     // Which of the two depends on the machine.
     let named = stderr.contains("no adapter \"no such adapter\"; there are") || stderr.contains("no GPU adapter found");
     assert!(named, "{stderr}");
-    assert_fails_with(&mut place.train("run", &["--adapter", "0"]), &["--adapter names a GPU"]);
+    assert_fails_with(&mut place.train("run", &["--adapter", "0"]), &["--adapter selects a GPU"]);
 }
 
 #[test]

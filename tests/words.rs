@@ -64,16 +64,16 @@ fn a_comparison_takes_them_too() {
 #[test]
 fn options_of_other_programs_are_told_what_is_meant() {
     for (args, tip) in [
-        (&["train", "--gpu"][..], "tip: to compute on the GPU, give --device gpu"),
-        (&["eval", "--no-cuda"], "give --device cpu"),
+        (&["train", "--gpu"][..], "tip: to compute on the GPU, use --device gpu"),
+        (&["eval", "--no-cuda"], "use --device cpu"),
         (&["train", "--data", "x"], "--data-dir the folder with its files"),
-        (&["train", "--model", "x"], "a network is named with --preset"),
+        (&["train", "--model", "x"], "choose a network with --preset"),
         (&["view", "--run", "x"], "pass the path without an option"),
         (&["report", "--model", "x"], "pass the path without an option"),
         (&["eval", "model.safetensors"], "name the model with --model FILE"),
         (&["train", "--threads", "4"], "RAYON_NUM_THREADS=4"),
-        (&["train", "--output", "x"], "named with --out"),
-        (&["train", "--dropout=0.5"], "part of the network"),
+        (&["train", "--output", "x"], "to write with --out"),
+        (&["train", "--dropout=0.5"], "belongs to the network"),
     ] {
         let told = refused(args);
         assert!(told.contains(tip), "{args:?}: {told}");

@@ -1,5 +1,5 @@
-//! The command line as people type it: options with underscores or capitals, numbers below zero, and the names that other
-//! programs have for things.
+//! The command line as users type it: options with underscores or capitals, negative numbers, and names from other
+//! programs.
 
 use super::Cli;
 use clap::Parser;
@@ -7,19 +7,19 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use glassnet::text::cut;
 use std::ffi::OsString;
 
-/// What is meant by options that no command of ours has.
+/// Hints for options that no command has.
 const MEANT: [(&[&str], &str); 15] = [
-    (&["--gpu", "--cuda", "--mps"], "to compute on the GPU, give --device gpu"),
-    (&["--cpu", "--no-cuda", "--no-gpu"], "to compute on the processor, give --device cpu"),
+    (&["--gpu", "--cuda", "--mps"], "to compute on the GPU, use --device gpu"),
+    (&["--cpu", "--no-cuda", "--no-gpu"], "to compute on the processor, use --device cpu"),
     (
         &["--data", "--data-path", "--data-root", "--root"],
         "--dataset names a data set, --data-dir the folder with its files, --images a folder of pictures",
     ),
-    (&["--model", "--arch", "--network"], "a network is named with --preset, or described in a file with --net"),
+    (&["--model", "--arch", "--network"], "choose a network with --preset, or describe one in a file with --net"),
     (&["--model", "--run", "--checkpoint", "--weights"], "pass the path without an option"),
     (
         &["--threads", "--workers", "--num-workers", "--jobs"],
-        "the number of threads is set in the environment, as RAYON_NUM_THREADS=4",
+        "set the number of threads in the environment, such as RAYON_NUM_THREADS=4",
     ),
     (
         &["--verbose", "--debug", "--log-level", "-v"],
@@ -27,33 +27,33 @@ const MEANT: [(&[&str], &str); 15] = [
     ),
     (
         &["--dropout", "--activation", "--layers", "--initializer", "--init"],
-        "that is part of the network: describe one in a TOML file, and train it with --net",
+        "this belongs to the network; describe one in a TOML file, and train it with --net",
     ),
     (
         &["--augment", "--augmentation"],
-        "the network's [augmentation] table says how pictures vary; --no-augmentation turns it off",
+        "the network's [augmentation] table controls this; --no-augmentation turns it off",
     ),
     (
         &["--val-split", "--validation-split", "--test-split"],
         "a tenth of the training set is held out for validation, unless --images has folders `train` and `val`",
     ),
-    (&["--save", "--save-dir", "--output", "--output-dir", "-o"], "the file or folder to write is named with --out"),
-    (&["--betas", "--adam-betas"], "Adam's two are given one by one, as --beta1 0.9 --beta2 0.999"),
-    (&["--nesterov"], "--trainer nesterov takes Nesterov's momentum; --momentum says how much"),
-    (&["--optim", "--solver", "--opt"], "the rule that updates the weights is named with --trainer"),
-    (&["--quiet", "-q", "--silent"], "with --json standard output has one document and nothing else"),
+    (&["--save", "--save-dir", "--output", "--output-dir", "-o"], "name the file or folder to write with --out"),
+    (&["--betas", "--adam-betas"], "give Adam's two values separately, such as --beta1 0.9 --beta2 0.999"),
+    (&["--nesterov"], "use --trainer nesterov for Nesterov's momentum; --momentum sets its value"),
+    (&["--optim", "--solver", "--opt"], "choose the optimizer with --trainer"),
+    (&["--quiet", "-q", "--silent"], "use --json to get a single document on standard output"),
 ];
 
-/// The options where the tip for `--model` and the like is that the name stands alone.
+/// Commands for which the hint for `--model` and similar options is to give the name alone.
 const NAMED_ALONE: [&str; 3] = ["report", "view", "convert"];
 
-/// Reads the command line; prints what is wrong with it, or the help that it asks for, and ends the program.
+/// Reads the command line. On an error, or if help is requested, prints the text and ends the program.
 pub fn read() -> Cli {
     Cli::try_parse_from(spelled(std::env::args_os().collect()))
         .unwrap_or_else(|error| shortened(explained(error)).exit())
 }
 
-/// With each value of the command line cut to what a message should quote.
+/// Cuts each quoted value of the command line to a length that suits a message.
 fn shortened(mut error: clap::Error) -> clap::Error {
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
         if let Some(ContextValue::String(value)) = error.get(kind) {
@@ -64,8 +64,8 @@ fn shortened(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Options in small letters and with hyphens, as ours are. A number below zero is not taken for options but for the value
-/// of the one before, so that what is said is which values that takes.
+/// Options in lower case with hyphens, as this program spells them. A negative number counts as the value of the option
+/// before it, so that an error message is about that option's values.
 fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
     let mut spelled: Vec<OsString> = Vec::with_capacity(arguments.len());
     let mut options = true;
@@ -91,26 +91,26 @@ fn spelled(arguments: Vec<OsString>) -> Vec<OsString> {
     spelled
 }
 
-/// What stands behind one hyphen where that is a word, as in `-epochs 3` or `-lr=0.1`: two hyphens are meant. Options of one
-/// letter stay.
+/// The word after a single hyphen, as in `-epochs 3` or `-lr=0.1`, where two hyphens are meant. Options of one letter
+/// stay unchanged.
 fn word(text: &str) -> Option<&str> {
     let word = text.strip_prefix('-')?;
     (word.len() > 1 && word.starts_with(|c: char| c.is_ascii_alphabetic())).then_some(word)
 }
 
-/// Whether this is an option without a value of its own.
+/// Whether this is an option that takes no value.
 fn is_bare_option(text: &str) -> bool {
     text.len() > 2 && text.starts_with("--") && !text.contains('=')
 }
 
-/// Whether this begins as a number below zero does; others, as in `-1,2`, may follow.
+/// Whether this begins like a negative number; more numbers, as in `-1,2`, may follow.
 fn is_negative(text: &str) -> bool {
     let number = text.strip_prefix('-').unwrap_or_default();
     number.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         || ["inf", "infinity", "nan"].iter().any(|word| number.eq_ignore_ascii_case(word))
 }
 
-/// With a tip about what was meant, where that can be told.
+/// Adds a hint about what was probably meant.
 fn explained(mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
@@ -130,7 +130,7 @@ fn explained(mut error: clap::Error) -> clap::Error {
         if alone { meant.next_back() } else { meant.next() }
     };
     if let Some(tip) = tip {
-        // A similar name would be no help.
+        // A similar name would not help.
         error.remove(ContextKind::SuggestedArg);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }

@@ -1,4 +1,4 @@
-//! `glassnet bench`: GPU against CPU, whole steps and single layers.
+//! `glassnet bench`: compares GPU and CPU, in whole steps and single layers.
 
 mod chart;
 mod growth;
@@ -23,20 +23,20 @@ use std::process::ExitCode;
 pub struct BenchArgs {
     #[command(flatten)]
     network: NetworkArgs,
-    /// What to compare, separated by commas [default: gpu,cpu, the GPU only where there is one]
+    /// What to compare, separated by commas [default: gpu,cpu; without a GPU: cpu]
     #[arg(long, value_enum, ignore_case = true, value_delimiter = ',', value_name = "DEVICES", alias = "device")]
     devices: Vec<BenchDevice>,
-    /// Examples of a step, separated by commas
+    /// Examples per step, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "SIZES", aliases = ["batch-size", "batch"], value_parser = batch_size)]
     #[arg(default_values_t = Settings::BATCH_SIZES)]
     batch_sizes: Vec<usize>,
-    /// The GPU to time: a number from `glassnet devices`, or a part of its name
+    /// The GPU to time: a number from `glassnet devices`, or part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
-    /// Also time growing batches and widths, and draw images/s and memory over them
+    /// Also time growing batches and widths, and draw images/s and memory over them into this SVG file
     #[arg(long, value_name = "FILE.svg", value_parser = svg_path())]
     growth: Option<PathBuf>,
-    /// Replace the picture of --growth where it exists
+    /// Replace the picture of --growth if it exists
     #[arg(long, requires = "growth")]
     force: bool,
     /// Print one JSON document
@@ -44,7 +44,7 @@ pub struct BenchArgs {
     json: bool,
 }
 
-/// What can be timed.
+/// The devices that can be timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BenchDevice {
     /// The WGSL kernels on a GPU; a software one counts too
@@ -58,25 +58,24 @@ fn batch_size(text: &str) -> std::result::Result<usize, String> {
     text.trim().parse().map_err(|_| "a batch size is a whole number, 1 or more".to_string())
 }
 
-/// Only vectors: what they show needs no fonts here.
+/// Only vector graphics, which need no fonts here.
 fn svg_path() -> impl TypedValueParser<Value = PathBuf> {
     clap::builder::PathBufValueParser::new().try_map(|path| match path.extension() {
         Some(extension) if extension.eq_ignore_ascii_case("svg") => Ok(path),
-        _ => Err("the picture is an SVG: give it a name that ends in .svg"),
+        _ => Err("the picture is an SVG; use a name that ends in .svg"),
     })
 }
 
 /// Measures and prints.
 ///
 /// # Errors
-/// A device that was asked for and is not there, that fails, or that no batch size fits; a network or a batch size that
-/// cannot be.
+/// If a requested device does not exist, fails, or fits no batch size; or if a network or a batch size is not possible.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let network = options::network(&args.network)?;
     let settings = Settings { batch_sizes: args.batch_sizes.clone(), ..Settings::default() };
     let mut notes = Vec::new();
     let devices = pollster::block_on(devices(args, &mut notes))?;
-    // Known before the minutes that measuring takes.
+    // Checked before the minutes that measuring takes.
     let growth =
         args.growth.as_ref().map(|path| Target::new(path, args.force)?.sparing(&args.network.net)).transpose()?;
     let mut bar = Bar::new();
@@ -89,8 +88,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         let settings = GrowthSettings::default();
         if !bench::widens(&network) {
             report.notes.push(format!(
-                "only the last layer of {} has weights, and its outputs are the classes: the curve over the width is flat, \
-                 since every width is the same network",
+                "only the last layer of {} has weights, and its outputs are the classes; the curve over the width is flat, \
+                 because every width is the same network",
                 network.name
             ));
         }
@@ -103,18 +102,18 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         note(format_args!("drew {}", path.display()));
     }
     Output { json: args.json }.result(&report, tables::render(&report))?;
-    // What was measured before a device failed is told; that it failed is an error all the same.
+    // Prints what was measured before a device failed; the failure is still an error.
     let lost = devices.iter().filter_map(|device| if let Device::Gpu(gpu) = device { gpu.check().err() } else { None });
     let failed = || report.failure().map(Error::Device);
     lost.into_iter().next().or_else(failed).map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// Opens what was asked for; by default what there is.
+/// Opens the requested devices; by default those that exist.
 async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device>> {
     let wanted: &[BenchDevice] =
         if args.devices.is_empty() { &[BenchDevice::Gpu, BenchDevice::Cpu] } else { &args.devices };
     if args.adapter.is_some() && !wanted.contains(&BenchDevice::Gpu) {
-        return Err(Error::Settings("--adapter names a GPU: leave it out, or add gpu to --devices".into()));
+        return Err(Error::Settings("--adapter selects a GPU; leave it out, or add gpu to --devices".into()));
     }
     let mut devices = Vec::new();
     for (i, device) in wanted.iter().enumerate() {
@@ -138,11 +137,11 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
     Ok(devices)
 }
 
-/// Progress on stderr: a bar on a terminal, elsewhere a line per device and batch size.
+/// Progress on stderr: a bar on a terminal, otherwise a line per device and batch size.
 struct Bar {
     bar: ProgressBar,
     plain: bool,
-    /// What the last line was about.
+    /// The subject of the last line.
     last: String,
 }
 
@@ -150,7 +149,7 @@ impl Bar {
     fn new() -> Bar {
         let plain = !io::stderr().is_terminal();
         let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        // A template that does not parse would only cost the looks.
+        // An invalid template would only affect the appearance.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} of about {duration} {wide_msg}") {
             bar.set_style(style);
         }

@@ -1,4 +1,4 @@
-//! `glassnet check`: every kernel's cases on this machine against the reference, or a whole step in lockstep.
+//! `glassnet check`: compares every kernel's cases with the reference on this machine, or a whole step in lockstep.
 
 use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, Progress, Table, figure, note};
@@ -17,11 +17,11 @@ pub struct CheckArgs {
     /// What to check
     #[arg(long, value_enum, ignore_case = true, default_value_t)]
     device: Checked,
-    /// The GPU to check: a number from `glassnet devices`, or a part of its name
+    /// The GPU to check: a number from `glassnet devices`, or part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
-    /// Only the cases whose name contains this text, as `conv.backward` or `stride`, or those of a kernel whose name does, as
-    /// `pool.forward_vec4`
+    /// Only the cases whose name contains this text, such as `conv.backward` or `stride`, or the cases of kernels whose
+    /// name contains it, such as `pool.forward_vec4`
     #[arg(long, value_name = "TEXT", conflicts_with = "lockstep")]
     filter: Option<String>,
     /// Run one whole training step operation by operation on the reference and on the device, and name the first
@@ -40,7 +40,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Checked {
-    /// The WGSL kernels on a GPU; a software one counts too
+    /// The WGSL kernels on a GPU, including a software GPU
     #[default]
     #[value(aliases = options::GPU_WORDS)]
     Gpu,
@@ -63,11 +63,11 @@ struct KernelReport {
     kernel: &'static str,
     cases: usize,
     passed: usize,
-    /// The largest error in units of what the case allows; 1 is the limit.
+    /// The largest error relative to the case's tolerance; 1 is the limit.
     worst: f64,
 }
 
-/// Checks and prints. [`ExitCode::FAILURE`] where something differs.
+/// Checks and prints. Returns [`ExitCode::FAILURE`] if anything differs.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
     if args.lockstep {
@@ -75,7 +75,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     }
     if args.network.preset.is_some() || args.network.net.is_some() {
         return Err(Error::Settings(
-            "--preset and --net choose a network for --lockstep: add it, or leave them out".into(),
+            "--preset and --net choose a network for --lockstep; add --lockstep, or leave them out".into(),
         ));
     }
     let report = pollster::block_on(check(args))?;
@@ -83,7 +83,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The device to check; its shaders check their indices, so that a fault shows as a wrong result and does no harm.
+/// The device to check. Its shaders check their indices, so a fault gives a wrong result but does no harm.
 pub(super) async fn device(args: &CheckArgs) -> Result<Device> {
     let device = match args.device {
         Checked::Gpu => DeviceName::Gpu,
@@ -118,7 +118,7 @@ fn chosen_cases(filter: Option<&str>, on_host: bool) -> Result<Vec<Case>> {
             cases.push(case);
             continue;
         }
-        // A variant by its name alone; the processor has none.
+        // A variant by its name alone; the processor has no variants.
         if on_host {
             if case.op.variants().any(|variant| variant.name.contains(filter)) {
                 cases.push(case);
@@ -133,7 +133,7 @@ fn chosen_cases(filter: Option<&str>, on_host: bool) -> Result<Vec<Case>> {
     if cases.is_empty() {
         let names: Vec<&str> = kernels::operations().map(|operation| operation.name).collect();
         return Err(Error::Settings(format!(
-            "no case's name contains {filter:?}; they begin with the operation's name, one of {}, and no kernel's name does",
+            "no name of a case or kernel contains {filter:?}; choose a part of a name, such as one of the operations {}",
             names.join(", ")
         )));
     }
@@ -169,7 +169,7 @@ fn text(report: &Report) -> String {
     let failures: String = report.failures.iter().map(failure).collect();
     let verdict = match report.failed {
         0 => format!("all {} cases agree with the reference", report.cases),
-        failed => format!("{failed} of {} cases FAIL: do not trust results of this device", report.cases),
+        failed => format!("{failed} of {} cases FAIL; do not trust results of this device", report.cases),
     };
     format!("{}\n{table}{failures}\n{verdict}", report.device)
 }

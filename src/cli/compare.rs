@@ -1,4 +1,4 @@
-//! `glassnet compare`: trains contestants side by side, prints how they did, and draws their curves.
+//! `glassnet compare`: trains contestants side by side, prints their results, and draws their curves.
 
 mod chart;
 
@@ -18,20 +18,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Compare trainers, networks or seeds
+/// Compare optimizers, networks or seeds
 ///
-/// Trains every combination of the trainers, presets and seeds named, one after another on the same data, and tests each
-/// at its end. Prints a table, and writes compare.json with every setting and every point, and compare.svg with the
+/// Trains every combination of the given optimizers, presets and seeds, one after another on the same data, and tests
+/// each at its end. Prints a table, and writes compare.json with every setting and every point and compare.svg with the
 /// curves. With the same seed all see the same examples in the same order.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Trainers, each with a learning rate of its own if you like: sgd:0.1,adagrad,adam [default: the network's own]
+    /// Optimizers, each with an optional learning rate: sgd:0.1,adagrad,adam [default: the network's own]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', aliases = ["trainer", "optimizers", "optimizer"], value_parser = trainer)]
     trainers: Vec<TrainerChoice>,
-    /// Networks that come with the program: convnetjs-mnist,fast-mnist
+    /// Built-in networks: convnetjs-mnist,fast-mnist
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["preset", "net"])]
     presets: Vec<String>,
-    /// What decides initial weights, the order of examples, crops, augmentation and what is dropped: 1,2,3
+    /// Seeds of initial weights, the order of examples, crops, augmentation and dropout: 1,2,3
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', alias = "seed", default_value = "1", value_parser = options::one_of_several)]
     seeds: Vec<u64>,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub struct CompareArgs {
     device: DeviceArgs,
     #[command(flatten)]
     given: Recipe,
-    /// The folder to make [default: runs/compare-TIME]
+    /// The folder to create [default: runs/compare-TIME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Write into a folder that is not empty, and replace the files of an earlier comparison in it
@@ -76,7 +76,7 @@ impl CompareArgs {
 pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
     let field = args.field()?;
-    // What cannot be is told before anything is downloaded or made.
+    // Reports impossible settings before anything is downloaded or created.
     field.settings()?;
     let path = args.out.clone().unwrap_or_else(|| default_folder("compare"));
     options::refuse_content(&path, args.force)?;
@@ -87,7 +87,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     output.say(introduction(&comparison, &folder.path))?;
     dataset.split().notices(&dataset).iter().for_each(note);
 
-    let interrupt = Interrupt::handle("what has been compared is saved")?;
+    let interrupt = Interrupt::handle("the finished runs are saved")?;
     let (total, mut begun) = (comparison.total(), 0);
     let ended = pollster::block_on(comparison.train(&device, &dataset, |name| {
         begun += 1;
@@ -105,13 +105,13 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
             Ok(ExitCode::from(130))
         }
         Err(error) => Err(error),
-        // That one diverges is a finding; where all do, nothing was compared.
+        // A single divergence is a finding; if all runs diverge, nothing was compared.
         Ok(()) if comparison.runs().all(|(_, run)| run.diverged.is_some()) => Ok(ExitCode::FAILURE),
         Ok(()) => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// Where the results go. A folder that was made for nothing is removed again.
+/// The folder for the results. If it was created and stays empty, it is removed again.
 struct Folder {
     path: PathBuf,
     made: MadeFolders,
@@ -157,7 +157,7 @@ fn introduction(comparison: &Comparison, folder: &Path) -> String {
     text
 }
 
-/// Every run, then means over seeds where there are several, then who diverged.
+/// Every run, then means over seeds if there are several, then the runs that diverged.
 fn tables(comparison: &Comparison) -> String {
     let mut runs = Table::new(&[
         "name",
@@ -213,10 +213,10 @@ fn tables(comparison: &Comparison) -> String {
     text.join("\n\n")
 }
 
-/// Time between two plain lines of progress.
+/// The time between two plain lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Progress of one run on stderr: a bar on a terminal, elsewhere a plain line now and then.
+/// Progress of one run on stderr: a bar on a terminal, otherwise a plain line from time to time.
 struct View {
     name: String,
     bar: ProgressBar,

@@ -1,4 +1,4 @@
-//! `glassnet convert`: a model from one file format to another.
+//! `glassnet convert`: converts a model from one file format to another.
 
 use super::output::{self, Output};
 use clap::Args;
@@ -11,25 +11,26 @@ use std::process::ExitCode;
 
 /// Convert a model to another file format
 ///
-/// The extensions say which: .safetensors is Glassnet's own, .json a ConvNetJS snapshot, as JSON.stringify(net.toJSON())
-/// gives it and net.fromJSON takes it, .onnx an ONNX file, which is written only. With --preset or --net, IN is a file of
-/// weights that PyTorch saved. What only training needs stays behind in .onnx.
+/// The extensions choose the formats: .safetensors is Glassnet's own, .json a ConvNetJS snapshot, which
+/// JSON.stringify(net.toJSON()) writes and net.fromJSON reads, .onnx an ONNX file, which can only be written. With
+/// --preset or --net, IN is a file of weights that PyTorch saved. An .onnx file leaves out everything that only
+/// training needs.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// The model to read: a model.safetensors, a checkpoint.safetensors, a ConvNetJS snapshot (.json), or the weights that
-    /// safetensors.torch.save_file made of a state_dict
+    /// The model to read: a model.safetensors, a checkpoint.safetensors, a ConvNetJS snapshot (.json), or weights of a
+    /// state_dict saved with safetensors.torch.save_file
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// The file to write: .safetensors, .json or .onnx
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// IN holds weights that PyTorch saved, of this network, which comes with the program
+    /// IN holds weights that PyTorch saved, of this built-in network
     #[arg(long, value_name = "NAME", conflicts_with = "net")]
     preset: Option<String>,
-    /// IN holds weights that PyTorch saved, of this network, described in TOML
+    /// IN holds weights that PyTorch saved, of this network described in TOML
     #[arg(long, value_name = "FILE.toml")]
     net: Option<PathBuf>,
-    /// Replace OUT where it exists
+    /// Replace OUT if it exists
     #[arg(long)]
     force: bool,
     /// Print one JSON document
@@ -54,7 +55,7 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
     if *from != SAFETENSORS && (args.preset.is_some() || args.net.is_some()) {
         let input = input.display();
         return Err(Error::Settings(format!(
-            "{input} says of itself what network it holds: --preset and --net are for weights that PyTorch saved as \
+            "{input} already describes its network; leave out --preset and --net, which are for weights that PyTorch saved as \
              .safetensors"
         )));
     }

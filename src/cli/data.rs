@@ -21,7 +21,7 @@ pub struct DataCommand {
 enum Action {
     /// Download into the user's cache folder, or into a subfolder of --data-dir, and verify the checksums
     Fetch(DataSetArgs),
-    /// Compare the files that are here with the published checksums
+    /// Compare the files that exist with the published checksums
     Verify(DataSetArgs),
     /// Show every data set, where its files are, and whether they are the published ones
     List(ListArgs),
@@ -29,7 +29,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct DataSetArgs {
-    /// mnist, fashion-mnist, kmnist or cifar10; all of them when absent
+    /// mnist, fashion-mnist, kmnist or cifar10 [default: all of them]
     #[arg(long, value_name = "NAME")]
     dataset: Option<DatasetName>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ struct DataSetArgs {
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// Folder that holds data sets, instead of the one in GLASSNET_DATA and the user's cache folder
+    /// Folder with data sets, instead of the one in GLASSNET_DATA and the user's cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print one JSON document
@@ -49,11 +49,10 @@ struct ListArgs {
 #[derive(Debug, Serialize)]
 struct SetReport {
     dataset: DatasetName,
-    /// None where its files were not found, and for the synthetic sets, which have none.
+    /// None if its files were not found, and for the synthetic sets, which have none.
     #[serde(serialize_with = "output::optional_path")]
     folder: Option<PathBuf>,
-    /// `built-in`, `missing`, `verified`, `unverifiable` where nothing tells the files from the published ones, or
-    /// `differs`.
+    /// `built-in`, `missing`, `verified`, `differs`, or `unverifiable` if no published checksum covers the files.
     state: &'static str,
     files: Vec<FileLine>,
 }
@@ -79,13 +78,13 @@ pub fn run(command: &DataCommand) -> Result<ExitCode> {
     }
 }
 
-/// The sets asked for: the one, or all that have files.
+/// The requested sets: one, or all that have files.
 fn names(args: &DataSetArgs) -> Vec<DatasetName> {
     let all = DatasetName::ALL.into_iter().filter(|name| !name.is_synthetic());
     args.dataset.map_or(all.collect(), |name| vec![name])
 }
 
-/// Stops at the first set that cannot be had: without a network, each would wait in vain.
+/// Stops at the first set that cannot be obtained; without a network, each set would wait in vain.
 fn fetch(args: &DataSetArgs) -> Result<ExitCode> {
     let mut reports = Vec::new();
     for name in names(args) {
@@ -110,7 +109,7 @@ fn verify(args: &DataSetArgs) -> Result<ExitCode> {
     for Listing { name, folder, files } in listings.into_iter().filter(|l| args.dataset.is_none_or(|n| n == l.name)) {
         match (folder, &args.list.data_dir) {
             (Some(folder), _) => reports.push(set_report(name, Some(folder), files)),
-            // An incomplete copy: the report says which files are missing.
+            // For an incomplete copy, the report says which files are missing.
             (None, Some(folder)) if args.dataset.is_some() => {
                 reports.push(set_report(name, Some(folder.clone()), data::verify(name, folder)));
             }
@@ -159,10 +158,10 @@ fn find(args: &ListArgs) -> Result<Vec<Listing>> {
 }
 
 fn built_in() -> Error {
-    Error::Settings("the synthetic sets are built in: they have no files to download or to verify".into())
+    Error::Settings("the synthetic sets are built in; there are no files to download or verify".into())
 }
 
-/// The folders that were looked in, for people.
+/// The folders that were searched, as text.
 fn places(data_dir: Option<&Path>) -> String {
     let defaults = || data::environment().into_iter().chain(data::cache_folder()).collect();
     let folders: Vec<PathBuf> = data_dir.map_or_else(defaults, |folder| vec![folder.to_path_buf()]);
@@ -193,7 +192,7 @@ fn file_line(dataset: DatasetName, report: FileReport) -> FileLine {
                 [archive] if *archive != file => format!("{archive}.gz"),
                 _ => "the gzipped file".to_string(),
             };
-            ("unverifiable", Some(format!("only the checksum of {packed} is published; keep that one")))
+            ("unverifiable", Some(format!("only the checksum of {packed} is published; keep that file")))
         }
         Verdict::Unreadable(why) => ("unreadable", Some(why)),
         Verdict::Missing => ("missing", None),
@@ -201,7 +200,7 @@ fn file_line(dataset: DatasetName, report: FileReport) -> FileLine {
     FileLine { file, path, bytes, verdict, detail }
 }
 
-/// Prints the files; anything but `verified` makes the command fail.
+/// Prints the files; any verdict other than `verified` makes the command fail.
 fn finish(reports: &[SetReport], output: Output) -> Result<ExitCode> {
     let mut table = Table::new(&["file", "verdict", "bytes"]);
     let mut details = String::new();

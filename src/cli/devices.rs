@@ -1,4 +1,4 @@
-//! `glassnet devices`: the adapters of this machine, its processor, and which of them `--device auto` takes.
+//! `glassnet devices`: lists this machine's adapters and its processor, and says which of them `--device auto` uses.
 
 use super::options::automatic_choice;
 use super::output::Output;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// List the GPU adapters and the processor, and say which one `--device auto` takes
+/// List the GPU adapters and the processor, and show which one `--device auto` uses
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
     /// Print one JSON document
@@ -26,17 +26,17 @@ struct Report<'a> {
     auto: Automatic,
 }
 
-/// What `auto` takes.
+/// The device that `auto` uses.
 #[derive(Debug, Serialize)]
 struct Automatic {
     /// `gpu` or `cpu`.
     device: &'static str,
-    /// Index of the adapter.
+    /// The adapter's index.
     adapter: Option<usize>,
     reason: String,
 }
 
-/// Lists the devices. A machine without any adapter is no error here.
+/// Lists the devices. A machine without an adapter is not an error here.
 pub fn run(args: &DevicesArgs) -> Result<ExitCode> {
     let adapters = pollster::block_on(list_adapters());
     let (chosen, reason) = automatic_choice(&adapters);
@@ -59,7 +59,7 @@ fn text(report: &Report) -> String {
     let adapter = adapter.map_or(String::new(), |index| format!(" {index}"));
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}", report.cpu);
-    let _ = write!(text, "--device auto takes the {device}{adapter}: {reason}");
+    let _ = write!(text, "--device auto uses the {device}{adapter}: {reason}");
     text
 }
 
@@ -81,10 +81,11 @@ fn describe(adapter: &AdapterSummary, text: &mut String) {
         limits.max_compute_invocations_per_workgroup,
         limits.max_compute_workgroups_per_dimension,
     );
-    // Those that kernels could make use of; --json has all of them.
+    // Features that kernels could use; --json lists all of them.
     let relevant = ["timestamp-query", "subgroup", "shader-f16", "cooperative-matrix"];
     let is_relevant = |feature: &&String| relevant.iter().any(|name| feature.contains(name));
     let features: Vec<&str> = adapter.features.iter().filter(is_relevant).map(String::as_str).collect();
-    let features = if features.is_empty() { "none that matters here".to_string() } else { features.join(", ") };
+    let features =
+        if features.is_empty() { "none of those that kernels could use".to_string() } else { features.join(", ") };
     let _ = writeln!(text, "  features  {features}");
 }

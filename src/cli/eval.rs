@@ -1,4 +1,4 @@
-//! `glassnet eval`: how well a model does on a test set, with the confusion matrix.
+//! `glassnet eval`: evaluates a model on a test set, with the confusion matrix.
 
 use super::options::{self, CropArgs, DataArgs, DeviceArgs};
 use super::output::{self, Output, Table, note};
@@ -14,12 +14,12 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Examples per step: enough to keep any device busy, and few enough for a small one.
+/// Examples per step: enough to keep any device busy and few enough for a small one.
 const BATCH: usize = 250;
 
 /// Evaluate a model on the test set: loss, accuracy, confusion matrix
 ///
-/// Without --dataset it is the data set that the model was trained on, from the folder that its run used.
+/// Without --dataset, uses the data set that the model was trained on, from the folder that its run used.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// The model.safetensors or checkpoint.safetensors of a run, or a ConvNetJS snapshot (.json)
@@ -42,10 +42,10 @@ struct Report<'a> {
     model: &'a Path,
     network: &'a str,
     dataset: DatasetName,
-    /// Why synthetic examples stand in for the data set, where they do.
+    /// Why synthetic examples replace the data set, if they do.
     stand_in: Option<&'a str>,
     device: DeviceInfo,
-    /// Crops of each image that the scores are the mean of.
+    /// The number of crops of each image that the scores are averaged over.
     test_crops: usize,
     examples: u64,
     correct: u64,
@@ -62,7 +62,7 @@ struct ClassReport {
     name: String,
     examples: u64,
     correct: u64,
-    /// Share of the class that is recognised; none where the class has no examples.
+    /// The share of the class that is recognised; none if the class has no examples.
     accuracy: Option<f64>,
 }
 
@@ -98,7 +98,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The data that a model is looked at with: what the command line names, else that of the run whose model it is. A folder of
+/// The data for a model: what the command line names, otherwise that of the run that made the model. A folder of
 /// pictures must have the classes that the model was trained on.
 pub(super) fn data_for(model: &Model, path: &Path, asked: &DataArgs, output: Output) -> Result<Dataset> {
     let asked = with_recorded(model, path, asked)?;
@@ -108,15 +108,15 @@ pub(super) fn data_for(model: &Model, path: &Path, asked: &DataArgs, output: Out
     options::dataset(&asked, trained_on(model, path, &asked)?, &model.network, output)
 }
 
-/// The folder that `config.toml` beside a run's model names, where the command line names none.
+/// The arguments, completed with the folder in the `config.toml` next to a run's model if the command line names none.
 ///
 /// # Errors
-/// [`Error::Settings`] where that folder is gone, or the file speaks of other data than the model.
+/// [`Error::Settings`] if that folder no longer exists, or if the file names other data than the model.
 fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArgs> {
     let own = model.extra["dataset"].as_str();
     let other = asked.dataset.is_some_and(|name| Some(name.as_str()) != own);
     let files = ["model.safetensors", "checkpoint.safetensors", "best.safetensors"];
-    // A link to a run's model is that model.
+    // A link to a run's model counts as that model.
     let resolved = std::fs::canonicalize(path);
     let beside = |path: &Path| {
         let run = path.parent().map(|run| if run.as_os_str().is_empty() { Path::new(".") } else { run });
@@ -130,11 +130,11 @@ fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArg
     let config = match RunFolder::read(run).and_then(|folder| folder.read_config()) {
         Ok(config) => config,
         Err(error) => {
-            note(format_args!("the run's own data folder is not known: {error}"));
+            note(format_args!("the run's own data folder is unknown: {error}"));
             return Ok(asked.clone());
         }
     };
-    // A file of another name may be somebody else's model that lies there.
+    // A file with another name may be an unrelated model in the same folder.
     if !files.iter().any(|file| path.ends_with(file)) && own != Some(config.dataset.as_str()) {
         return Ok(asked.clone());
     }
@@ -159,7 +159,7 @@ fn with_recorded(model: &Model, path: &Path, asked: &DataArgs) -> Result<DataArg
     }
 }
 
-/// Whether a folder's classes are those of the model, before any picture is read.
+/// Checks that a folder's classes are those of the model, before any picture is read.
 fn check_classes(model: &Model, path: &Path, folder: &Path) -> Result<()> {
     let (found, trained) = (ImageFolder::list(folder)?.classes, model.class_names());
     let (folder, path, classes) = (folder.display(), path.display(), model.network.classes());
@@ -178,10 +178,10 @@ fn check_classes(model: &Model, path: &Path, folder: &Path) -> Result<()> {
     )))
 }
 
-/// The data set that a model was trained on, which is what it is looked at with by default.
+/// The data set that a model was trained on, which is the default for evaluating it.
 ///
 /// # Errors
-/// [`Error::Model`] where the model names a data set that does not exist, and no other was asked for.
+/// [`Error::Model`] if the model names an unknown data set and the command line names none.
 fn trained_on(model: &Model, path: &Path, asked: &DataArgs) -> Result<Option<DatasetName>> {
     if asked.dataset.is_some() || asked.images.is_some() {
         return Ok(None);
@@ -189,12 +189,15 @@ fn trained_on(model: &Model, path: &Path, asked: &DataArgs) -> Result<Option<Dat
     let Some(name) = model.extra.get("dataset").and_then(|name| name.as_str()) else { return Ok(None) };
     if name == DatasetName::Images.as_str() {
         return Err(Error::Model(format!(
-            "{} was trained on a folder of pictures: name it, or another with the same classes, with --images",
+            "{} was trained on a folder of pictures; name that folder, or another with the same classes, with --images",
             path.display()
         )));
     }
     name.parse().map(Some).map_err(|error| {
-        Error::Model(format!("{}: its training data is not known here, choose by --dataset: {error}", path.display()))
+        Error::Model(format!(
+            "{}: its training data is unknown; choose a data set with --dataset ({error})",
+            path.display()
+        ))
     })
 }
 
@@ -235,8 +238,8 @@ fn text(report: &Report) -> String {
     )
 }
 
-/// What stands above the columns: the classes' names where all are short, else their indices, since long names cost width.
-/// A name that is the index of another class would be mistaken for it.
+/// The column heads: the classes' names if all are short, otherwise their indices, because long names need width. A
+/// name that is another class's index would be misread as that class.
 fn heads(names: &[String]) -> Vec<String> {
     let stands = |(class, name): (usize, &String)| {
         name.chars().count() <= 3 && (name.parse::<f64>().is_err() || *name == class.to_string())

@@ -1,4 +1,4 @@
-//! `glassnet inspect`: one example through forward and backward, layer by layer.
+//! `glassnet inspect`: sends one example forward and backward, layer by layer.
 
 mod gallery;
 mod report;
@@ -16,46 +16,48 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Classes that are shown.
+/// The number of classes to show.
 pub(super) const TOP: usize = 3;
 
 /// Send one example forward and backward, and show every layer's activations and gradients
 ///
-/// Without --dataset the example is from the data set that the model was trained on, from the folder that its run used.
+/// Without --dataset, the example is from the data set that the model was trained on, from the folder that its run
+/// used.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("kept").args(["dump", "out"]).multiple(true)))]
 pub struct InspectArgs {
     /// The model.safetensors or checkpoint.safetensors of a run, or a ConvNetJS snapshot (.json)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Which example, counted from 0
+    /// The example's index, from 0
     #[arg(long, value_name = "I", value_parser = options::whole::<usize>)]
     index: usize,
-    /// Where the example is from
+    /// The part of the data set that the example is from
     #[arg(long, value_enum, ignore_case = true, default_value_t)]
     split: Split,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Gradients of the mean loss of the N examples from I on, and not of this one alone
+    /// Show the gradients of the mean loss of the N examples from I on, instead of this example's alone
     #[arg(long, value_name = "N", value_parser = options::whole::<usize>, default_value_t = 1)]
     batch: usize,
-    /// Write every activation, weight, bias and gradient, and what decides, to this file, weights in PyTorch's order
+    /// Write every activation, weight, bias and gradient, and what decides, to this file; weights are in PyTorch's
+    /// order
     #[arg(long, value_name = "FILE.safetensors")]
     dump: Option<PathBuf>,
     /// Draw every activation, weight and gradient, and what decides, into this folder, with a page, index.html, that
-    /// shows them
+    /// shows the pictures
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Colours of the pictures, negative to positive: blue-orange, blue-red or grey
     #[arg(long, value_name = "NAME", value_parser = palette, default_value = "blue-orange", requires = "out")]
     palette: Palette,
-    /// Pixels a side of the square that hides parts of the image, to see what decides; by default a quarter of its
-    /// shorter side
+    /// Side in pixels of the square that hides parts of the image, to see what decides [default: a quarter of its
+    /// shorter side]
     #[arg(long, value_name = "PIXELS", value_parser = options::whole::<usize>, requires = "kept")]
     occlusion_size: Option<usize>,
-    /// Replace the file of --dump where it exists; write into a folder that is not empty, and replace the pictures of an
+    /// Replace the file of --dump if it exists; write into a folder that is not empty, and replace the pictures of an
     /// earlier inspection in it
     #[arg(long, requires = "kept")]
     force: bool,
@@ -132,7 +134,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What decides, or why that cannot be told: of a network whose answer is not finite all else is still shown.
+/// What decides, or why it is unknown. If the network's answer is not finite, everything else is still shown.
 type Explained = std::result::Result<Explanation, String>;
 
 fn told(explained: Result<Explanation>) -> Result<Explained> {

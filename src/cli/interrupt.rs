@@ -1,5 +1,5 @@
-//! Ctrl-C, a hangup and a request to end: the first asks to stop after a step, the second ends the program at once. A
-//! signal that the program was started to ignore, as `nohup` has it ignore hangups, stays ignored.
+//! Handles Ctrl-C, hangups and termination requests: the first stops the run after the current step, the second ends
+//! the program at once. A signal that the program was started to ignore, as with `nohup`, stays ignored.
 
 use super::output::note;
 use glassnet::{Error, Result};
@@ -16,19 +16,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(unix)]
 use std::thread;
 
-/// Whether to stop.
+/// Tells whether to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
-    /// Nothing is lost by stopping.
+    /// Whether stopping loses nothing.
     idle: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Handles Ctrl-C from now on; the note says that `what_follows` first.
+    /// Handles Ctrl-C from now on; `what_follows` says in the note what happens before the program stops.
     ///
     /// # Errors
-    /// [`Error::Settings`] where the system does not let it.
+    /// [`Error::Settings`] if the system does not allow it.
     pub fn handle(what_follows: &'static str) -> Result<Interrupt> {
         let interrupt = Interrupt::default();
         let Interrupt { asked, idle } = interrupt.clone();
@@ -37,7 +37,9 @@ impl Interrupt {
                 process::exit(130);
             }
             if !idle.load(Ordering::SeqCst) {
-                note(format_args!("stopping after this step; {what_follows} first (Ctrl-C again ends at once)"));
+                note(format_args!(
+                    "stopping after this step; {what_follows} first (press Ctrl-C again to end at once)"
+                ));
             }
         };
         on_signal(handler).map_err(|e| Error::Settings(format!("Ctrl-C cannot be handled: {e}")))?;
@@ -49,7 +51,7 @@ impl Interrupt {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// From now on nothing follows Ctrl-C.
+    /// Declares that nothing remains to be saved on Ctrl-C.
     pub fn nothing_to_save(&self) {
         self.idle.store(true, Ordering::SeqCst);
     }
@@ -59,7 +61,7 @@ impl Interrupt {
     }
 }
 
-/// Calls `handler` at each of the signals that end a program, on a thread of its own.
+/// Calls `handler` in a separate thread for each signal that ends a program.
 #[cfg(unix)]
 fn on_signal(handler: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut heard = [SIGINT, SIGTERM, SIGHUP].to_vec();
@@ -68,11 +70,11 @@ fn on_signal(handler: impl Fn() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(move || signals.forever().for_each(|_| handler())).map(drop)
 }
 
-/// Whether the program was started with a signal ignored: by `nohup`, or by a shell that runs it in the background.
+/// Whether the program was started with a signal ignored, by `nohup` or as a shell's background job.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let mut now = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: without a new action, sigaction changes nothing; where it returns 0 it has filled `now`.
+    // SAFETY: without a new action, sigaction changes nothing; if it returns 0, it has filled `now`.
     unsafe {
         libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr()) == 0
             && now.assume_init().sa_sigaction == libc::SIG_IGN

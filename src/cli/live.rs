@@ -1,4 +1,4 @@
-//! `--live`: a run with its page, and what a watcher may make of it.
+//! `--live`: a run with its page, and what watchers may change.
 
 use super::interrupt::Interrupt;
 use super::output::{Output, note};
@@ -20,23 +20,23 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// How long the page of a run that is over is served to nobody.
+/// How long a finished run's page stays up without watchers.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether to serve a page.
 #[derive(Debug, Args)]
 pub struct LiveArgs {
-    /// Serve a page that follows the training and can change it. Without ADDR it is at 127.0.0.1 and a free port, for this
-    /// machine alone; ADDR, as 0.0.0.0:8000 or 192.168.1.7, lets others come who know the token in the printed URL. After
-    /// the run's end the page stays as long as somebody watches
+    /// Serve a page that follows the training and can change it. Without ADDR, it is at 127.0.0.1 and a free port, for
+    /// this machine only. With ADDR, such as 0.0.0.0:8000 or 192.168.1.7, other machines can use it with the token in
+    /// the printed URL. After the run's end, the page stays as long as someone watches it
     #[arg(long, value_name = "ADDR", num_args = 0..=1, value_parser = address)]
     live: Option<Option<SocketAddr>>,
-    /// With --live: wait in a pause before the first step, so that the page can change the settings before
+    /// With --live: pause before the first step, so that the page can change the settings first
     #[arg(long, requires = "live")]
     paused: bool,
 }
 
-/// An address with a port, or without one: then a free port is taken. A port alone is at loopback.
+/// Reads an address with or without a port; without one, a free port is used. A port alone means the loopback address.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let text = &text.replacen("localhost", "127.0.0.1", 1);
     if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
@@ -49,7 +49,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl LiveArgs {
-    /// The page, where it is wanted, and a note of where it is.
+    /// Starts the page if it is requested, and prints its address.
     pub fn start(&self) -> Result<Option<Live>> {
         let Some(address) = self.live else { return Ok(None) };
         let live = Live::start(address)?;
@@ -61,7 +61,7 @@ impl LiveArgs {
     }
 }
 
-/// A run's observer, and the page's.
+/// Passes events to a run's observer and to the page.
 pub(super) struct Watched<'a, O> {
     pub reporter: &'a mut O,
     pub live: &'a Live,
@@ -69,7 +69,7 @@ pub(super) struct Watched<'a, O> {
 
 impl<O: Observer> Observer for Watched<'_, O> {
     fn event(&mut self, event: &Event<'_>) -> Result<()> {
-        // What the page says is done is in the folder.
+        // The folder is written before the page reports it.
         self.reporter.event(event)?;
         self.live.event(event);
         Ok(())
@@ -93,7 +93,7 @@ impl<O: Observer> Observer for Watched<'_, O> {
     }
 }
 
-/// Puts a run on the page.
+/// Shows a run on the page.
 pub(super) fn begin(
     live: &Live,
     settings: &Settings,
@@ -113,25 +113,25 @@ pub(super) fn begin(
     };
     let (before, data) = (settings.clone(), dataset.clone());
     let resolve = move |network| match output.json {
-        true => Err(Error::Settings("with --json a run prints one document: start the other one by itself".into())),
+        true => Err(Error::Settings("with --json a run prints one document; start the other run separately".into())),
         false => for_another(&before, &data, network),
     };
     let subject =
         Subject { settings: settings.clone(), dataset: dataset.clone(), trains: true, resolve: Box::new(resolve) };
-    // Where an average is kept, views are of that, and the run will hand it out.
+    // If an average is kept, views use it, and the run will provide it.
     let weights = state.filter(|state| state.average.is_empty()).map(|state| (state.step, &state.parameters[..]));
     live.begin(&introduction, subject, weights);
     live.record_in(folder);
-    // Of a run that goes on, what it has behind it.
+    // For a resumed run, the rows so far.
     if state.is_some() {
         match History::read(&folder.join("metrics.jsonl")) {
             Ok(history) => rows(live, &history),
-            Err(why) => note(format_args!("the live page begins without the rows before: {why}")),
+            Err(why) => note(format_args!("the live page starts without the earlier rows: {why}")),
         }
     }
 }
 
-/// Hands the rows on in the order of their steps, as the run did.
+/// Passes on the rows in the order of their steps, as the run did.
 pub(super) fn rows(live: &Live, history: &History) {
     enum Row<'a> {
         Step(&'a StepRow),
@@ -152,8 +152,8 @@ pub(super) fn rows(live: &Live, history: &History) {
     }
 }
 
-/// The settings of a run like this one with another network: how it is trained stands in its description, how long and
-/// from which seed is as before.
+/// The settings of a similar run with another network: that network's description sets how it is trained; length and
+/// seed stay the same.
 fn for_another(before: &Settings, dataset: &Dataset, network: Network) -> Result<Settings> {
     let [height, width, channels] = dataset.train.shape;
     network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
@@ -162,7 +162,7 @@ fn for_another(before: &Settings, dataset: &Dataset, network: Network) -> Result
     Ok(settings)
 }
 
-/// Tells the page how a run ended.
+/// Shows on the page how a run ended.
 pub(super) fn end(live: &Live, result: &Result<Outcome>) {
     match result {
         Ok(outcome) => {
@@ -174,19 +174,19 @@ pub(super) fn end(live: &Live, result: &Result<Outcome>) {
     }
 }
 
-/// The run that a watcher wants in place of the one that is over; none where nobody watches any more, or on Ctrl-C.
+/// The run that a watcher requests after a finished one; none if nobody watches any more, or on Ctrl-C.
 pub(super) fn next_run(
     live: &Live,
     interrupt: &Interrupt,
     make: impl Fn(Settings) -> Result<Ready>,
 ) -> Result<Option<Ready>> {
     if live.watchers() > 0 && !interrupt.stops() {
-        note("the page is served as long as somebody watches; Ctrl-C ends it");
+        note("the page stays as long as someone watches it; press Ctrl-C to end it");
     }
     loop {
         live.wait_while_watched(Some(PATIENCE), &|| interrupt.stops());
         let Some(settings) = live.take_restart().filter(|_| !interrupt.stops()) else {
-            // The pages hear of the end before it is there.
+            // Gives the pages time to receive the end before the program ends.
             thread::sleep(Duration::from_millis(300));
             return Ok(None);
         };
@@ -197,7 +197,7 @@ pub(super) fn next_run(
     }
 }
 
-/// The row that tells which run followed.
+/// The row that says which run followed.
 pub(super) fn succeeded(ended: &Ended, next: &Ready) -> ChangeRow {
     ChangeRow {
         step: ended.step,

@@ -1,7 +1,7 @@
-//! `glassnet check --lockstep`: one whole training step on the reference and on a device, operation by operation.
+//! `glassnet check --lockstep`: runs one whole training step on the reference and on a device, operation by operation.
 //!
-//! Images, weights and the optimizer's state are random with a fixed seed; the last row of the batch is masked, so that
-//! masking takes part.
+//! Images, weights and the optimizer's state are random with a fixed seed. The last row of the batch is masked, so that
+//! masking is also checked.
 
 use super::check::{CheckArgs, device};
 use super::options;
@@ -19,13 +19,13 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Examples in the step where no batch size is given.
+/// Examples in the step if no batch size is given.
 const BATCH: usize = 20;
 
-/// Of everything that is drawn.
+/// The seed of all random values.
 const SEED: u64 = 1;
 
-/// Pixels that images are larger than a network that crops.
+/// Extra pixels of the images for a network that crops.
 const SPARE: usize = 4;
 
 #[derive(Debug, Serialize)]
@@ -39,7 +39,7 @@ struct Document<'a> {
     report: &'a Report,
 }
 
-/// Compares and prints. [`ExitCode::FAILURE`] where an operation differs.
+/// Compares and prints. Returns [`ExitCode::FAILURE`] if an operation differs.
 pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let network = options::network(&args.network)?;
     let device = device(args).await?;
@@ -50,7 +50,7 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
     let source = Source { height, width, channels, examples: batch };
     let limits = device.limits();
     let options = Options { max_binding: limits.max_binding, one_batch: true, ..settings.options(source) };
-    // Both executors at once, where both are on the host, and what is read of them to be compared.
+    // Both executors at once, if both are on the host, and the buffers read back for comparison.
     let along = |program: &Program| 3 * program.largest_buffer();
     let along_another = |program: &Program| {
         let fast = Host::Fast { threads: rayon::current_num_threads() };
@@ -91,23 +91,23 @@ fn text(document: &Document) -> String {
     }
 }
 
-/// Images a little larger than the network's input where it crops.
+/// The size of images, slightly larger than the network's input if it crops.
 fn image_shape(network: &Network) -> [usize; 3] {
     let (shape, spare) = (network.input_shape(), if network.crop { SPARE } else { 0 });
     [shape.height + spare, shape.width + spare, shape.channels]
 }
 
-/// As many images as the batch has rows.
+/// One random image per row of the batch.
 fn random_examples(network: &Network, shape: [usize; 3], count: usize) -> Examples {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let pixels = (0..count * shape.iter().product::<usize>()).map(|_| random.random()).collect();
     let classes = network.example_classes();
-    // Labels are bytes; a network may tell more classes apart.
+    // Labels are bytes; a network may have more classes.
     let labels = (0..count).map(|_| random.random_range(0..classes.min(256)) as u8).collect();
     Examples { shape, classes, pixels, labels, numbers: Vec::new() }
 }
 
-/// An executor with the data set, initial weights, decay and a state as if it had trained for a while.
+/// An executor with the data set, initial weights, decay and a state as after some training.
 async fn prepared(
     device: &Device,
     program: &Program,
@@ -119,7 +119,7 @@ async fn prepared(
     upload_parameters(&mut *executor, &network.initial_parameters(SEED))?;
     if let Some(trainable) = program.trainable {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
-        // Small, and none negative: squares are among them.
+        // Small and non-negative, because some are squares.
         let mut draw = || random.random_range(0.0..1e-3);
         let factors = program.block_factors(draw(), draw());
         write_reals(&mut *executor, trainable.factors.id, &factors)?;
@@ -131,7 +131,7 @@ async fn prepared(
     Ok(executor)
 }
 
-/// Random crops, all rows but the last valid; a batch of one is whole.
+/// The inputs of a step: random crops, and every row valid except the last. A batch of one is full.
 fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
     let valid = (program.batch - 1).max(1);
     let header = Header {
@@ -139,12 +139,12 @@ fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
         seed: SEED as u32,
         training: true,
         learning_rate: 0.01,
-        // Adam's, at the tenth update.
+        // Adam's corrections at the tenth update.
         correction1: 0.651_321_56,
         correction2: 0.009_955_12,
         ..Header::evaluation(valid as u32)
     };
-    // Backwards, so that the place in the batch is not the index.
+    // In reverse order, so that a row's position differs from its index.
     let indices: Vec<u32> = (0..valid as u32).rev().collect();
     let labels: Vec<u32> = indices.iter().map(|index| u32::from(examples.labels[*index as usize])).collect();
     program.input_words(header, &indices, &labels)

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// Trains convolutional networks with its own WGSL compute kernels and lets you look inside while they learn.
+/// Trains convolutional networks with its own WGSL compute kernels and shows what happens inside them.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -57,12 +57,12 @@ enum Command {
 
 static LAUNCHED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Time since the first call, which `main` makes before anything else.
+/// The time since the first call, which `main` makes before anything else.
 pub fn since_launch() -> Duration {
     LAUNCHED.elapsed()
 }
 
-/// Runs a command to its end. [`ExitCode::FAILURE`] stands for a finding that has already been printed.
+/// Runs a command to its end. [`ExitCode::FAILURE`] stands for a finding that was already printed.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(args) => train::run(&args),

@@ -1,4 +1,4 @@
-//! Options that several commands share, and what they stand for: a device, a data set, a network.
+//! Options that several commands share, and what they resolve to: a device, a data set, a network.
 
 use super::output::{Output, note};
 use clap::{Args, ValueEnum};
@@ -13,48 +13,48 @@ use std::path::{Path, PathBuf};
 
 pub use glassnet::words::whole;
 
-/// Where to compute, as users say it.
+/// A device by the name that users type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum DeviceName {
-    /// A hardware GPU where there is one, else the processor
+    /// A hardware GPU if there is one, otherwise the processor
     #[default]
     Auto,
-    /// The WGSL kernels on a GPU; a software one counts too
+    /// The WGSL kernels on a GPU, including a software GPU
     #[value(aliases = GPU_WORDS)]
     Gpu,
     /// All cores of the processor
     Cpu,
-    /// Naive loops on one core: slow, and the truth that the others are checked against
+    /// Naive loops on one core: slow, but the standard that the others are checked against
     Reference,
 }
 
-/// What others call a GPU, or the way to it.
+/// Names of GPUs and GPU interfaces in other programs.
 pub const GPU_WORDS: [&str; 8] = ["cuda", "vulkan", "metal", "mps", "dx12", "webgpu", "wgpu", "rocm"];
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct DeviceArgs {
-    /// Where to compute [default: auto, or gpu where --adapter is given]
+    /// Where to compute [default: auto, or gpu if --adapter is given]
     #[arg(long, value_enum, ignore_case = true)]
     pub device: Option<DeviceName>,
-    /// The GPU to take: a number from `glassnet devices`, or a part of its name
+    /// The GPU to use: a number from `glassnet devices`, or part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     pub adapter: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct DataArgs {
-    /// The data set: mnist, fashion-mnist, kmnist, cifar10, or synthetic or synthetic-pictures, which are built in
-    /// [default: mnist, or cifar10 where the network takes colour]
+    /// The data set: mnist, fashion-mnist, kmnist, cifar10, or the built-in synthetic or synthetic-pictures [default:
+    /// mnist, or cifar10 if the network has colour input]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<DatasetName>,
-    /// Folder with the data set's files, or with a subfolder named after it that has them
+    /// Folder with the data set's files, or with a subfolder named after it that contains them
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// A folder of PNG and JPEG pictures instead, with a subfolder for each class, or with such folders in `train`, `val` and
-    /// `test`; their middle is resized to the network's input
+    /// A folder of PNG and JPEG pictures instead, with a subfolder for each class, or with such folders in `train`,
+    /// `val` and `test`; the middle of each picture is resized to the network's input
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["dataset", "data_dir"])]
     pub images: Option<PathBuf>,
-    /// Leave out pictures of --images that cannot be read, and say which, instead of refusing the folder
+    /// Leave out pictures of --images that cannot be read, and list them, instead of refusing the folder
     #[arg(long)]
     pub skip_unreadable: bool,
 }
@@ -68,37 +68,37 @@ pub struct NetworkArgs {
     pub net: Option<PathBuf>,
 }
 
-/// What `--preset` can be.
+/// The help text of `--preset`.
 fn preset_help() -> String {
     let mut names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
     let last = names.pop().unwrap_or_default();
     let names = names.join(", ").replacen(',', " (the default),", 1);
-    format!("A network that comes with the program: {names} or {last}")
+    format!("A built-in network: {names} or {last}")
 }
 
-/// How often a trained model looks at an image.
+/// How many crops of an image a trained model reads.
 #[derive(Debug, Clone, Args)]
 pub struct CropArgs {
-    /// Judge each image by the mean over so many crops of it: the centre, the corners, then others in between, each
-    /// followed by its mirror image where [augmentation] lets every class be flipped
+    /// Average the scores of this many crops of each image: the centre, the corners, then others in between, each
+    /// followed by its mirror image if [augmentation] lets every class be flipped
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<usize>)]
     pub test_crops: usize,
 }
 
-/// `, the mean of 10 crops`, or nothing.
+/// `, the mean of 10 crops`, or an empty string.
 pub fn mean_of(crops: usize) -> String {
     if crops == 1 { String::new() } else { format!(", the mean of {crops} crops") }
 }
 
-/// Opens the device that was asked for, and says on stderr why where that was left to `auto`.
+/// Opens the requested device; if `auto` chose it, prints the reason on stderr.
 ///
 /// # Errors
-/// [`Error::Settings`] for an adapter without a GPU to be, [`Error::Adapter`] where there is no such adapter.
+/// [`Error::Settings`] for an adapter without the GPU device, [`Error::Adapter`] if there is no such adapter.
 pub async fn device(args: &DeviceArgs) -> Result<Device> {
     device_with(args, RuntimeChecks::Off).await
 }
 
-/// [`device`] with a say on the checks that shaders make at run time.
+/// Does the same as [`device`] with a choice of the checks that shaders make at run time.
 pub async fn device_with(args: &DeviceArgs, checks: RuntimeChecks) -> Result<Device> {
     let open = async |choice: Choice| Gpu::open(&choice, checks, Reads::Fastest).await.map(Device::Gpu);
     match (args.device.unwrap_or_default(), &args.adapter) {
@@ -114,33 +114,34 @@ pub async fn device_with(args: &DeviceArgs, checks: RuntimeChecks) -> Result<Dev
         (DeviceName::Cpu, None) => Ok(Device::Cpu),
         (DeviceName::Reference, None) => Ok(Device::Reference),
         (DeviceName::Cpu | DeviceName::Reference, Some(_)) => {
-            Err(Error::Settings("--adapter names a GPU: leave it out, or use --device gpu".into()))
+            Err(Error::Settings("--adapter selects a GPU; leave it out, or use --device gpu".into()))
         }
     }
 }
 
-/// The adapter that `auto` takes, and the reason for it or for taking none.
+/// The adapter that `auto` uses, and the reason for choosing it or none.
 pub fn automatic_choice(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
     match adapters.iter().find(|adapter| !adapter.software) {
         Some(adapter) => (Some(adapter), format!("{} is a hardware adapter", adapter.name)),
         None if adapters.is_empty() => (None, "there is no GPU adapter".into()),
-        None => (None, "there are only software adapters, and software GPUs are slower than our CPU path".into()),
+        None => (None, "there are only software adapters, and they are slower than Glassnet's CPU path".into()),
     }
 }
 
-/// Finds, downloads or draws the data set; progress goes to stderr. `default` is taken where no name is given; without
-/// both it is MNIST, or CIFAR-10 where `network` takes colour, or what this program draws where that cannot be had. When
-/// drawn examples stand in, this says so loudly: call it before anything else is printed, and call [`stand_in_reminder`]
+/// Finds, downloads or draws the data set; progress goes to stderr. `default` is used if no name is given. Without
+/// both, the set is MNIST, or CIFAR-10 if `network` has colour input, or a synthetic set if that cannot be obtained. In
+/// the last case a prominent notice is printed, so call this before anything else is printed, and [`stand_in_reminder`]
 /// at the end. A folder of pictures is resized to the input of `network`.
 ///
 /// # Errors
-/// As [`data::obtain`] and [`ImageFolder`]: what was asked for cannot be had, or is damaged, or does not fit `network`.
+/// Those of [`data::obtain`] and [`ImageFolder`]: the requested data cannot be obtained, is damaged, or does not fit
+/// `network`.
 pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network, output: Output) -> Result<Dataset> {
     if let Some(folder) = &args.images {
         return images(folder, network, args.skip_unreadable);
     }
     if args.skip_unreadable {
-        return Err(Error::Settings("--skip-unreadable is for the pictures of --images: leave it out".into()));
+        return Err(Error::Settings("--skip-unreadable is for the pictures of --images; leave it out".into()));
     }
     check_data(args, default, network)?;
     let name = args.dataset.or(default);
@@ -165,11 +166,11 @@ pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network,
     Ok(dataset)
 }
 
-/// Whether a network can learn what was asked for, as far as that is known before 162 MiB are downloaded for nothing, or
-/// a device is opened. A folder of pictures is judged when it is listed.
+/// Checks whether a network can learn the requested data, as far as this is known before 162 MiB are downloaded in vain
+/// or a device is opened. A folder of pictures is checked when it is listed.
 ///
 /// # Errors
-/// [`Error::Data`] where the channels or the classes are not the same.
+/// [`Error::Data`] if the numbers of channels or classes differ.
 pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Network) -> Result<()> {
     if args.images.is_some() {
         return Ok(());
@@ -182,12 +183,12 @@ pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Netwo
             in_channels(channels)
         )));
     }
-    // All sets that have a name have as many.
+    // All sets with a name have the same number of classes.
     let classes = DatasetName::Mnist.class_names().len();
     network.check_fits(network.input_shape(), classes).map_err(|error| own_labels(args, name, network).unwrap_or(error))
 }
 
-/// Of files of one's own in MNIST's format, whose labels may be others, what they really are.
+/// Checks a user's own files in MNIST's format by their actual labels, which may differ.
 fn own_labels(args: &DataArgs, name: Option<DatasetName>, network: &Network) -> Option<Error> {
     let request =
         Request { name, data_dir: args.data_dir.clone(), environment: data::environment(), ..Request::default() };
@@ -195,8 +196,8 @@ fn own_labels(args: &DataArgs, name: Option<DatasetName>, network: &Network) -> 
     let all = DatasetName::Mnist.class_names().len();
     (found.different != all).then(|| {
         Error::Data(format!(
-            "network {} tells {} classes apart, and {} has {found}; files in MNIST's format are read with {all} classes, so \
-             let the layer before its loss give {all} values",
+            "network {} has {} classes, but {} has {found}; files in MNIST's format are read with {all} classes, so \
+             give the layer before its loss {all} outputs",
             network.name,
             network.classes(),
             path.display()
@@ -204,7 +205,7 @@ fn own_labels(args: &DataArgs, name: Option<DatasetName>, network: &Network) -> 
     })
 }
 
-/// How the classes of a folder differ from those that a model was trained on, in words.
+/// The difference between a folder's classes and those that a model was trained on, in words.
 pub fn other_classes(trained: &[String], found: &[String]) -> String {
     let without = |names: &[String], others: &[String]| {
         text::listed(names.iter().filter(|name| !others.contains(name)).map(text::cut), CLASSES_SHOWN)
@@ -220,7 +221,7 @@ pub fn other_classes(trained: &[String], found: &[String]) -> String {
     }
 }
 
-/// Names of classes that a message lists.
+/// The most names of classes in a message.
 const CLASSES_SHOWN: usize = 10;
 
 /// `1 channel`, `3 channels`.
@@ -228,15 +229,15 @@ pub fn in_channels(channels: usize) -> String {
     format!("{channels} channel{}", if channels == 1 { "" } else { "s" })
 }
 
-/// One of several whole numbers that an option is given.
+/// One of several whole numbers in an option's value.
 ///
 /// # Errors
-/// What is expected instead.
+/// A phrase that says what is expected.
 pub fn one_of_several(text: &str) -> Result<u64, String> {
-    whole(text).map_err(|why| format!("{why}; several have commas in between, such as 1,2,3"))
+    whole(text).map_err(|why| format!("{why}; separate several by commas, such as 1,2,3"))
 }
 
-/// A folder of pictures. Whether its classes are those of the network is judged before any picture is read.
+/// Reads a folder of pictures. Whether its classes fit the network is checked before any picture is read.
 fn images(folder: &Path, network: &Network, skip_unreadable: bool) -> Result<Dataset> {
     let listed = ImageFolder::list(folder)?;
     let told = listed.others.describe().into_iter().chain(listed.notes.iter().cloned()).chain(listed.untested());
@@ -247,7 +248,7 @@ fn images(folder: &Path, network: &Network, skip_unreadable: bool) -> Result<Dat
     let Shape { height, width, channels } = network.input_shape();
     network.check_fits(network.input_shape(), listed.classes.len()).map_err(|error| match error {
         Error::Data(why) => {
-            Error::Data(format!("{why}: describe such a network in a TOML file, and train it with --net"))
+            Error::Data(format!("{why}; or describe such a network in a TOML file, and train it with --net"))
         }
         other => other,
     })?;
@@ -262,7 +263,7 @@ fn images(folder: &Path, network: &Network, skip_unreadable: bool) -> Result<Dat
     if reading.colours_dropped > 0 {
         let pictures = reading.dataset.train.len() + reading.dataset.test.len();
         note(format_args!(
-            "{} of {pictures} pictures are in colour, but network {} takes grey: their colour is dropped; choose a network \
+            "{} of {pictures} pictures are in colour, but network {} has grey input, so their colour is dropped; choose a network \
              with 3 input channels to keep it, such as --preset {COLOUR_PRESET}",
             reading.colours_dropped, network.name
         ));
@@ -270,26 +271,26 @@ fn images(folder: &Path, network: &Network, skip_unreadable: bool) -> Result<Dat
     Ok(reading.dataset)
 }
 
-/// What a network that learns numbers learns of a folder.
+/// What a network that learns numbers learns from a folder, in words.
 fn numbers_learned(listed: &ImageFolder) -> String {
     let numbers = listed.numbers.iter().copied();
     if listed.numbers.is_empty() {
         let last = listed.classes.len() - 1;
         return format!(
-            "the class folders' names are not all numbers: learning their places in the sorted list, 0 to {last}"
+            "the class folders' names are not all numbers, so their positions in the sorted list, 0 to {last}, are learned"
         );
     }
     let (least, most) = (numbers.clone().fold(f32::INFINITY, f32::min), numbers.fold(f32::NEG_INFINITY, f32::max));
     format!("learning the class folders' names as numbers, {least} to {most}")
 }
 
-/// What is drawn and what it stands in for, in capitals.
+/// The kind of synthetic examples and the set that they replace, in capitals.
 fn stood_in(dataset: &Dataset) -> (String, &'static str) {
     let wanted = if dataset.name == DatasetName::SyntheticPictures { "CIFAR-10" } else { "MNIST" };
     (dataset.name.drawn().to_uppercase(), wanted)
 }
 
-/// Why drawn examples stand in for a data set that could not be had; none where they were asked for.
+/// Why synthetic examples replace a data set that could not be obtained; none if they were requested.
 pub fn stand_in_reason(dataset: &Dataset) -> Option<&str> {
     match &dataset.origin {
         Origin::Synthetic { fallback_reason } => fallback_reason.as_deref(),
@@ -297,7 +298,7 @@ pub fn stand_in_reason(dataset: &Dataset) -> Option<&str> {
     }
 }
 
-/// The last line of a command's output where drawn examples stand in; nothing otherwise.
+/// Prints the last line of a command's output if synthetic examples replace a data set.
 pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
     match stand_in_reason(dataset) {
         Some(_) => {
@@ -311,14 +312,14 @@ pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
     }
 }
 
-/// The preset for what is in colour.
+/// The preset for coloured pictures.
 const COLOUR_PRESET: &str = "convnetjs-cifar10";
 
-/// The network to train on `data`: by default a preset that takes what was asked for, and for a folder of pictures the one
-/// for colour where they are in colour, which is then told.
+/// The network to train on `data`: by default a preset that fits the requested data. For a folder of coloured pictures
+/// it is the preset for colour, which is then reported.
 ///
 /// # Errors
-/// As [`network`], and as [`ImageFolder::list`].
+/// Those of [`network`] and [`ImageFolder::list`].
 pub fn network_for(args: &NetworkArgs, data: &DataArgs) -> Result<Network> {
     if args.net.is_some() || args.preset.is_some() {
         return network(args);
@@ -331,12 +332,12 @@ pub fn network_for(args: &NetworkArgs, data: &DataArgs) -> Result<Network> {
         return network(args);
     }
     if data.images.is_some() {
-        note(format_args!("the pictures are in colour: training {COLOUR_PRESET}, which takes colour"));
+        note(format_args!("the pictures are in colour; training {COLOUR_PRESET}, which has colour input"));
     }
     Network::preset(COLOUR_PRESET)
 }
 
-/// The network that was asked for; the first preset by default.
+/// The requested network; the first preset by default.
 ///
 /// # Errors
 /// [`Error::Network`] for an unknown preset or a wrong description, [`Error::Io`] for a file that cannot be read.
@@ -348,12 +349,12 @@ pub fn network(args: &NetworkArgs) -> Result<Network> {
     }
 }
 
-/// A download on stderr: a bar on a terminal, elsewhere a line per file. Nothing is shown before bytes arrive, so that
-/// a notice about the synthetic digits can be the first line.
+/// A download's progress on stderr: a bar on a terminal, otherwise a line per file. Nothing is shown before bytes
+/// arrive, so that a notice about synthetic digits can be the first line.
 pub struct DownloadProgress {
     bar: ProgressBar,
     plain: bool,
-    /// The file under way.
+    /// The file being downloaded.
     file: String,
 }
 
@@ -413,13 +414,13 @@ impl DownloadProgress {
         self.bar.set_message(text);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// A folder that holds anything is refused, unless `force`.
+/// Refuses a folder that is not empty, unless `force` is set.
 pub fn refuse_content(path: &Path, force: bool) -> Result<()> {
     let mut entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -429,5 +430,5 @@ pub fn refuse_content(path: &Path, force: bool) -> Result<()> {
         return Ok(());
     }
     let path = path.display();
-    Err(Error::Settings(format!("{path} is not empty: choose another --out, or --force to write into it")))
+    Err(Error::Settings(format!("{path} is not empty; choose another --out, or use --force to write into it")))
 }

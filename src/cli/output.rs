@@ -1,7 +1,7 @@
-//! What a command writes: results to stdout, everything else to stderr.
+//! The output of commands: results on stdout, everything else on stderr.
 //!
-//! With `--json` stdout carries exactly one JSON document. Nothing here panics when a reader hangs up: a closed stdout
-//! becomes an error that `main` recognises, a closed stderr is ignored.
+//! With `--json` stdout has exactly one JSON document. Nothing here panics if a reader hangs up: a closed stdout
+//! becomes an error that `main` recognises, and a closed stderr is ignored.
 
 pub use glassnet::report::html::figure;
 use glassnet::text::tame;
@@ -13,19 +13,19 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Names stdout in an [`Error::Io`].
+/// The name of stdout in an [`Error::Io`].
 const STDOUT: &str = "standard output";
 
-/// Where the words of a command go.
+/// Where a command's text goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    /// Whether stdout is kept for one JSON document.
+    /// Whether stdout is reserved for one JSON document.
     pub json: bool,
 }
 
 impl Output {
-    /// A line or more for people: on stdout, or on stderr where stdout is kept for JSON. A reader who has hung up ends no
-    /// work that is under way.
+    /// Prints text for people: on stdout, or on stderr if stdout is reserved for JSON. Work in progress continues even
+    /// if the reader has hung up.
     pub fn say(self, text: impl Display) -> Result<()> {
         if self.json {
             note(text);
@@ -34,7 +34,7 @@ impl Output {
         unless_hung_up(print(tame(text)))
     }
 
-    /// The result: `document` with `--json`, else the text.
+    /// Prints the result: `document` with `--json`, otherwise the text.
     pub fn result(self, document: &impl Serialize, text: impl Display) -> Result<()> {
         if !self.json {
             return print(tame(text));
@@ -53,24 +53,24 @@ fn print(text: impl Display) -> Result<()> {
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Error::io("write", STDOUT))
 }
 
-/// A setting's option: `--batch-size` for `batch_size`.
+/// The option of a setting, such as `--batch-size` for `batch_size`.
 pub fn option(name: &str) -> String {
     format!("--{}", name.replace('_', "-"))
 }
 
-/// An error as the command line says it: with the options that help.
+/// An error's message for the command line, with the options that help.
 pub fn told(error: &Error) -> String {
     let told = error.phrased(option);
     match error {
         Error::DataFolder(_) => told + " with --data-dir",
         Error::NotObtained { why, built_in } => format!(
-            "{why}; or name the folder that has the data with --data-dir; or take --dataset {built_in}, which is built in"
+            "{why}; or name the folder that has the data with --data-dir; or use --dataset {built_in}, which is built in"
         ),
         Error::Unreadable(_) => told + ", or leave it out with --skip-unreadable",
         Error::Exists { .. } => told + ", or --force to replace it",
         Error::HoldsRun { path, file } => {
             let path = glassnet::text::path(path);
-            format!("{path} holds a run already ({file}); continue it with --resume {path}, or choose another --out")
+            format!("{path} already holds a run ({file}); continue it with --resume {path}, or choose another --out")
         }
         Error::PastEnd { .. } => told + " with --epochs or --steps",
         Error::Adapter(_) => told + "; choose another --adapter, or compute on the processor with --device cpu",
@@ -78,13 +78,13 @@ pub fn told(error: &Error) -> String {
     }
 }
 
-/// A line on stderr. `eprintln!` would panic where stderr is closed.
+/// Prints a line on stderr; `eprintln!` would panic if stderr is closed.
 pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", tame(text));
 }
 
-/// Whether `error` says that whoever read our stdout has hung up, as `glassnet devices | head -1` does, or a terminal that
-/// was closed.
+/// Whether `error` says that the reader of stdout has hung up, as with `glassnet devices | head -1` or a closed
+/// terminal.
 pub fn is_hang_up(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. } if path.as_os_str() == STDOUT
         && (source.kind() == io::ErrorKind::BrokenPipe || is_closed_terminal(source)))
@@ -100,12 +100,12 @@ fn is_closed_terminal(_: &io::Error) -> bool {
     false
 }
 
-/// A path in a JSON document, which holds Unicode only: other bytes become U+FFFD, as in what is printed.
+/// Serialises a path for JSON, which only holds Unicode: other bytes become U+FFFD, as in printed text.
 pub fn path<S: Serializer>(path: &impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.as_ref().display())
 }
 
-/// [`path`], where there is one.
+/// Serialises an optional path as [`path`] does.
 pub fn optional_path<S: Serializer>(path: &Option<impl AsRef<Path>>, serializer: S) -> Result<S::Ok, S::Error> {
     match path {
         Some(path) => serializer.collect_str(&path.as_ref().display()),
@@ -113,12 +113,12 @@ pub fn optional_path<S: Serializer>(path: &Option<impl AsRef<Path>>, serializer:
     }
 }
 
-/// What was printed, where it matters nothing that nobody read it.
+/// Ignores that a reader has hung up, for output that may remain unread.
 pub fn unless_hung_up(printed: Result<()>) -> Result<()> {
     printed.or_else(|error| if is_hang_up(&error) { Ok(()) } else { Err(error) })
 }
 
-/// Progress of countable work on stderr: a bar on a terminal, elsewhere a plain line now and then.
+/// Progress of countable work on stderr: a bar on a terminal, otherwise a plain line from time to time.
 pub struct Progress {
     bar: ProgressBar,
     what: &'static str,
@@ -128,15 +128,15 @@ pub struct Progress {
     last_line: Instant,
 }
 
-/// Time between two plain lines.
+/// The time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 impl Progress {
-    /// For `total` pieces of `what`, as "cases".
+    /// Progress over `total` pieces of `what`, such as "cases".
     pub fn new(total: u64, what: &'static str) -> Progress {
         let plain = !io::stderr().is_terminal();
         let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new(total) };
-        // A template that does not parse would only cost the looks.
+        // An invalid template would only affect the appearance.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {prefix} {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
@@ -144,7 +144,7 @@ impl Progress {
         Progress { bar, what, plain, total, done: 0, last_line: Instant::now() }
     }
 
-    /// One more is done; `message` says what is next.
+    /// Counts one more piece as done; `message` describes the next one.
     pub fn step(&mut self, message: &str) {
         self.done += 1;
         self.bar.set_message(message.to_string());
@@ -162,14 +162,14 @@ impl Drop for Progress {
     }
 }
 
-/// A table for the terminal: columns of figures are right-aligned, except the first.
+/// A table for the terminal. Columns are right-aligned except the first.
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// With the names of its columns.
+    /// A table with the names of its columns.
     pub fn new(header: &[&str]) -> Table {
         Table { rows: vec![header.iter().map(|cell| cell.to_string()).collect()] }
     }
@@ -206,7 +206,7 @@ impl Display for Table {
     }
 }
 
-/// Columns on a terminal: Japanese characters take two.
+/// The number of columns on a terminal; a Japanese character takes two.
 fn width(text: &str) -> usize {
     text.chars().map(|c| if c >= '\u{1100}' { 2 } else { 1 }).sum()
 }

@@ -1,4 +1,4 @@
-//! `glassnet predict`: what a model makes of picture files.
+//! `glassnet predict`: a model's predictions for picture files.
 
 use super::inspect::{Class, TOP};
 use super::options::{self, CropArgs, DeviceArgs};
@@ -21,20 +21,21 @@ use std::process::ExitCode;
 /// Pictures per step.
 const BATCH: usize = 250;
 
-/// A side that a model file may ask pictures to be resized to.
+/// The largest side that a model file may request for pictures.
 const MAX_SIDE: usize = 4096;
 
-/// Tell what is in pictures: the three likeliest classes of each, or the number where the network learned numbers
+/// Predict what pictures show: the three likeliest classes of each, or the number if the network learned numbers
 ///
-/// Pictures are PNG or JPEG files of any size; their middle is resized to what the model was trained on. For models of
-/// digits (mnist, synthetic) the digit is cut out, scaled and centred as MNIST's were, light on dark or dark on light; for
-/// fashion-mnist and kmnist dark on light is inverted. A file that cannot be read is an error, the others are predicted.
+/// Pictures are PNG or JPEG files of any size; their middle is resized to the size that the model was trained on. For
+/// models of digits (mnist, synthetic) the digit is cut out, scaled and centred as in MNIST, light on dark or dark on
+/// light; for fashion-mnist and kmnist, dark on light is inverted. A file that cannot be read is an error; the others
+/// are predicted.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
     /// The model.safetensors or checkpoint.safetensors of a run, or a ConvNetJS snapshot (.json)
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// What the model was trained on, where its file does not say so, such as mnist for a ConvNetJS snapshot
+    /// The model's training data, if its file does not name it, such as mnist for a ConvNetJS snapshot
     #[arg(long, value_name = "NAME")]
     dataset: Option<DatasetName>,
     /// The pictures
@@ -54,14 +55,14 @@ struct Report<'a> {
     #[serde(serialize_with = "output::path")]
     model: &'a Path,
     network: &'a str,
-    /// What the model was trained on; none where its file does not tell.
+    /// The model's training data; none if its file does not name it.
     dataset: Option<&'a str>,
     treatment: Treatment,
-    /// Height, width and channels that pictures were brought to.
+    /// Height, width and channels that pictures were resized to.
     shape: [usize; 3],
-    /// Crops of each picture that the scores are the mean of.
+    /// The number of crops of each picture that the scores are averaged over.
     test_crops: usize,
-    /// None where no picture could be read.
+    /// None if no picture could be read.
     device: Option<DeviceInfo>,
     images: Vec<ImageReport>,
 }
@@ -70,17 +71,17 @@ struct Report<'a> {
 struct ImageReport {
     #[serde(serialize_with = "output::path")]
     image: PathBuf,
-    /// `light on dark` or `dark on light, inverted`; none where that is not looked at.
+    /// `light on dark` or `dark on light, inverted`; none if it is not examined.
     polarity: Option<&'static str>,
-    /// The likeliest classes, the likeliest first; empty where there is an error, and where a number is predicted.
+    /// The likeliest classes, the likeliest first; empty after an error, and if a number is predicted.
     predictions: Vec<Class>,
-    /// Of a network that learned numbers.
+    /// The prediction of a network that learned numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<f32>,
     error: Option<String>,
 }
 
-/// Predicts and prints. [`ExitCode::FAILURE`] where a picture could not be read.
+/// Predicts and prints. Returns [`ExitCode::FAILURE`] if a picture could not be read.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
     check_crops(args.crops.test_crops)?;
@@ -91,7 +92,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let dataset = model.extra.get("dataset").and_then(|name| name.as_str());
     if dataset.is_none() {
         note(format_args!(
-            "{} does not say what it was trained on, so that pictures are only resized, light or dark as they are; give \
+            "{} does not name its training data, so pictures are only resized and never inverted; name it with \
              --dataset, such as mnist",
             args.model.display()
         ));
@@ -111,7 +112,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let dropped = pictures.iter().flatten().filter(|picture| picture.colour_dropped).count();
     if dropped > 0 {
         let (network, all) = (&model.network.name, pictures.len());
-        note(format_args!("network {network} takes grey: the colour of {dropped} of {all} pictures is not used"));
+        note(format_args!("network {network} has grey input; the colour of {dropped} of {all} pictures is not used"));
     }
     let names = model.class_names();
     let mut scores = scores.iter();
@@ -142,15 +143,15 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     Ok(if errors.count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Takes a data set's name for what the model was trained on, where its file does not say that; what else it says stays.
+/// Records a data set's name as the model's training data if its file does not name it; keeps everything else.
 ///
 /// # Errors
-/// [`Error::Settings`] where it says otherwise.
+/// [`Error::Settings`] if the file names another data set.
 fn told(model: &mut Model, dataset: DatasetName, path: &Path) -> Result<()> {
     let name = dataset.to_string();
     if let Some(own) = model.extra["dataset"].as_str().filter(|own| *own != name) {
         return Err(Error::Settings(format!(
-            "{} says that it was trained on {}: leave --dataset {name} out",
+            "{} was trained on {}; leave --dataset {name} out",
             path.display(),
             glassnet::text::cut(own)
         )));
@@ -162,21 +163,21 @@ fn told(model: &mut Model, dataset: DatasetName, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The shape that pictures are brought to: that of the training images, before any crop.
+/// The shape that pictures are resized to: that of the training images, before any crop.
 ///
 /// # Errors
-/// [`Error::Model`] where the network takes neither grey nor coloured pictures.
+/// [`Error::Model`] if the network accepts neither grey nor coloured pictures.
 fn picture_shape(model: &Model, dataset: Option<&str>) -> Result<[usize; 3]> {
     let (network, input) = (&model.network, model.network.input_shape());
     if ![1, 3].contains(&input.channels) {
         return Err(Error::Model(format!(
-            "network {} takes images with {}, and pictures have 1 or 3: it cannot look at them",
+            "network {} takes images with {}, but pictures have 1 or 3; use another model",
             network.name,
             options::in_channels(input.channels)
         )));
     }
     let recorded = serde_json::from_value(model.extra["image"].clone()).ok();
-    // Older files tell the data set alone.
+    // Older files name only the data set.
     let published = dataset.and_then(|name| name.parse::<DatasetName>().ok()).map(|name| match name.stand_in() {
         DatasetName::SyntheticPictures => [32, 32, 3],
         _ => [DIGIT_SIDE, DIGIT_SIDE, 1],

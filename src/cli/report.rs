@@ -1,4 +1,4 @@
-//! `glassnet report`: the page about a run, made again from its folder.
+//! `glassnet report`: makes a run's page again from its folder.
 
 use super::options::{self, DataArgs, DeviceArgs};
 use super::output::{self, Output, note};
@@ -21,15 +21,14 @@ use std::time::Instant;
 /// The page's name in a run folder.
 pub(super) const FILE: &str = "report.html";
 
-/// A longer file is no page of ours.
+/// The size in bytes above which a file cannot be a page of this program.
 const MOST_PAGE: u64 = 1 << 30;
 
 /// Write a run's report again
 ///
-/// One HTML file with curves, statistics of layers, confusion matrix, the worst mistakes, pictures of layers, the time of
-/// each layer and every setting. Of a run that was interrupted all curves are shown, and the rest
-/// as of its checkpoint. The data and the device are
-/// those of the run.
+/// Writes one HTML file with curves, statistics of layers, confusion matrix, the worst mistakes, pictures of layers,
+/// the time of each layer and every setting. For an interrupted run, all curves are shown, and the rest describes its
+/// checkpoint. Data and device are those of the run.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// The run folder
@@ -38,16 +37,16 @@ pub struct ReportArgs {
     /// The file to write [default: report.html in the run folder]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Replace the file of --out where it exists; the run folder's own report.html is replaced in any case
+    /// Replace the file of --out if it exists; the run folder's own report.html is always replaced
     #[arg(long, requires = "out")]
     force: bool,
-    /// Also write the event files for TensorBoard anew, into the folder tensorboard of the run folder
+    /// Also write the event files for TensorBoard again, into the folder tensorboard of the run folder
     #[arg(long)]
     tensorboard: bool,
-    /// Folder with the data set's files, where they have moved
+    /// Folder with the data set's files, if they have moved
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The folder of pictures that the run learned from, where it has moved
+    /// The folder of pictures that the run was trained on, if it has moved
     #[arg(long, value_name = "FOLDER", conflicts_with = "data_dir")]
     images: Option<PathBuf>,
     #[command(flatten)]
@@ -61,23 +60,23 @@ pub struct ReportArgs {
 struct Written<'a> {
     #[serde(serialize_with = "output::path")]
     report: &'a Path,
-    /// The folder of the event files, where they were written.
+    /// The folder of the event files, if they were written.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "output::optional_path")]
     tensorboard: Option<PathBuf>,
-    /// Updates that made the weights.
+    /// The number of updates that made the weights.
     step: u64,
-    /// Whether the run has come to its end.
+    /// Whether the run is finished.
     finished: bool,
 }
 
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
-    // Refused before anything is computed.
+    // Checked before anything is computed.
     let target = match &args.out {
         Some(out) => Some(Target::new(out, args.force)?),
         None => None,
     };
-    // Event files are of whoever trains; the page may be made beside that.
+    // Only the process that trains may write event files; the page may be made at any time.
     let folder = if args.tensorboard { RunFolder::open(&args.run)? } else { RunFolder::read(&args.run)? };
     let config = folder.read_config()?;
     let settings = config.settings()?;
@@ -85,13 +84,13 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let finished = state.summary.is_some();
     if !finished {
         let step = state.step;
-        note(format_args!("the run has not come to its end: the report is of its checkpoint after {step} updates"));
+        note(format_args!("the run is not finished; the report describes its checkpoint after {step} updates"));
     }
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
     let (_, dataset, changed) = resumed_data(&asked, &args.run, &config, &settings, output)?;
     changed
         .iter()
-        .for_each(|why| note(format_args!("{why}; what is computed now is of the pictures as they are read now")));
+        .for_each(|why| note(format_args!("{why}; results computed now use the pictures as they are read now")));
     let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
     let target = target.map_or_else(|| own_page(&args.run), Ok)?.sparing(dataset.sources())?;
     let step = state.step;
@@ -99,14 +98,14 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let tensorboard = again(&device, run, Some(&target), args.tensorboard)?;
     let path = target.path();
     let folder = tensorboard.as_ref().map_or(String::new(), |path| format!("\nevents   {}", path.display()));
-    let when = if finished { "" } else { ", of the checkpoint: the run has not come to its end" };
+    let when = if finished { "" } else { ", at the checkpoint; the run is not finished" };
     let text = format!("report   {} (after {step} updates{when}){folder}", path.display());
     output.result(&Written { report: path, tensorboard, step, finished }, text)?;
     options::stand_in_reminder(&dataset, output)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A run as its folder has it.
+/// A run as stored in its folder.
 pub(super) struct Ran<'a> {
     pub folder: &'a Path,
     pub config: &'a RunConfig,
@@ -115,7 +114,7 @@ pub(super) struct Ran<'a> {
     pub state: Standing,
 }
 
-/// Makes the report of a run again, and the event files where they are wanted; returns the folder of those.
+/// Makes a run's report again, and its event files if requested; returns the folder of those.
 pub(super) fn again(device: &Device, ran: Ran<'_>, to: Option<&Target>, tensorboard: bool) -> Result<Option<PathBuf>> {
     let Ran { folder, config, settings, dataset, state } = ran;
     let history = History::read(&folder.join("metrics.jsonl"))?;
@@ -137,30 +136,31 @@ pub(super) fn again(device: &Device, ran: Ran<'_>, to: Option<&Target>, tensorbo
     Ok(events.path().parent().map(Path::to_path_buf))
 }
 
-/// Whether the report in a run's folder is of the run after `step` updates: a run that goes on, and is killed before it has
-/// made another, leaves an older one.
+/// Whether the report in a run's folder describes the run after `step` updates. A resumed run that is killed before it
+/// makes a new report leaves an older one.
 pub(super) fn is_current(folder: &Path, step: u64) -> bool {
     let path = folder.join(FILE);
-    // Opening a pipe would wait for whoever writes to it.
+    // Opening a pipe would wait for a writer.
     let is_page = path.metadata().is_ok_and(|found| found.is_file() && found.len() < MOST_PAGE);
     let page = is_page.then(|| std::fs::read_to_string(&path).ok()).flatten();
     page.is_some_and(|page| page.contains(&updates_mark(step, true)) && page.trim_end().ends_with("</html>"))
 }
 
-/// Where the report of a run goes in its folder.
+/// The target of a run's report in its folder.
 ///
 /// # Errors
-/// As [`Target::new`], and [`Error::Settings`] for what is no regular file, since writing to a pipe would wait for a reader.
+/// Those of [`Target::new`], and [`Error::Settings`] if it is not a regular file, because writing to a pipe would wait
+/// for a reader.
 pub(super) fn own_page(folder: &Path) -> Result<Target> {
     let path = folder.join(FILE);
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         let path = path.display();
-        return Err(Error::Settings(format!("{path} is in the way: it is no regular file; move it, then try again")));
+        return Err(Error::Settings(format!("{path} is not a regular file; move it, then try again")));
     }
     Target::new(&path, true)
 }
 
-/// Whether a run's folder has event files of Glassnet.
+/// Whether a run's folder has event files written by Glassnet.
 pub(super) fn has_events(folder: &Path) -> bool {
     let files = std::fs::read_dir(folder.join(tensorboard::FOLDER)).into_iter().flatten().flatten();
     files.into_iter().any(|file| file.file_name().to_string_lossy().ends_with(".glassnet"))
@@ -175,13 +175,13 @@ pub(super) fn write<'a>(device: &Device, run: Run<'a>, test: Option<Evaluation>,
     Ok(report)
 }
 
-/// A report's pictures into an event file.
+/// Writes a report's pictures to an event file.
 pub(super) fn pictures(events: &mut Events, report: &Report<'_>) -> Result<()> {
     events.pictures(0, report.pictures.iter().flat_map(|layer| &layer.start))?;
     events.pictures(report.run.step, report.pictures.iter().flat_map(|layer| &layer.end))
 }
 
-/// The settings as `config.toml` has them.
+/// The settings as in `config.toml`.
 pub(super) fn as_toml(config: &RunConfig) -> Result<String> {
     toml::to_string(config).map_err(|error| Error::Settings(format!("the settings cannot be written: {error}")))
 }

@@ -1,4 +1,4 @@
-//! Where the run in a folder stands, and the weights that it has come to.
+//! The state of the run in a folder, with its weights.
 
 use glassnet::formats::{load_checkpoint, load_model};
 use glassnet::net::{Network, Parameters};
@@ -7,31 +7,31 @@ use glassnet::train::{RunFolder, Settings, State, Summary};
 use glassnet::{Error, Result};
 use std::path::Path;
 
-/// Where a run stands.
+/// The state of a run.
 pub(super) struct Standing {
     pub step: u64,
-    /// Those that validation and the test use.
+    /// The weights that validation and the test use.
     pub weights: Vec<Parameters>,
-    /// Of a run that has come to its end.
+    /// The summary of a finished run.
     pub summary: Option<Summary>,
 }
 
 impl Standing {
-    /// From the folder's files.
+    /// Reads the state from the folder's files.
     pub fn read(folder: &RunFolder, settings: &Settings) -> Result<Standing> {
         let [model, checkpoint] = ["model.safetensors", "checkpoint.safetensors"].map(|name| folder.path().join(name));
         let summary = folder.read_summary()?;
         if !checkpoint.is_file() {
             let Some(summary) = summary.filter(|_| model.is_file()) else {
                 return Err(Error::Settings(format!(
-                    "{} holds no weights yet: let the run go on with `glassnet train --resume {0}`",
+                    "{} holds no weights yet; continue the run with `glassnet train --resume {0}`",
                     folder.path().display()
                 )));
             };
             return Standing::ended(&model, settings, summary);
         }
         let saved = load_checkpoint(&checkpoint)?;
-        // An older summary is of an earlier, shorter run in this folder.
+        // An older summary belongs to an earlier, shorter run in this folder.
         if let Some(summary) = summary.filter(|summary| summary.steps == saved.step && model.is_file()) {
             return Standing::ended(&model, settings, summary);
         }
@@ -51,7 +51,7 @@ impl Standing {
     }
 }
 
-/// What validation and the test use of a checkpoint of the run in `folder`.
+/// The weights in a checkpoint of the run in `folder` that validation and the test use.
 pub(super) fn weights_of(state: &State, settings: &Settings, folder: &Path) -> Result<Vec<Parameters>> {
     match state.average.is_empty() {
         true => Ok(state.parameters.clone()),
@@ -64,12 +64,12 @@ fn check(path: &Path, found: &Network, wanted: &Network) -> Result<()> {
         return Ok(());
     }
     Err(Error::Model(format!(
-        "{}: the network or the way it is trained is not that of config.toml; one of the two was changed",
+        "{}: its network or training settings differ from config.toml; restore the file that was changed",
         path.display()
     )))
 }
 
-/// A moving average as a device holds it, cut into layers.
+/// A moving average as a device stores it, divided into layers.
 fn split(network: &Network, flat: &[f32], path: &Path) -> Result<Vec<Parameters>> {
     let shape = network.input_shape();
     let source = Source { height: shape.height, width: shape.width, channels: shape.channels, examples: 1 };

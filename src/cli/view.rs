@@ -1,4 +1,4 @@
-//! `glassnet view`: the live page over a run that is over.
+//! `glassnet view`: the live page for a finished or stopped run.
 
 use super::interrupt::Interrupt;
 use super::live::{address, rows};
@@ -17,24 +17,24 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Look at a run that is over
+/// View a run that has ended
 ///
-/// Serves the page of `train --live` over a run folder: curves, layers, predictions and a board to draw on, with the
-/// weights that the run ended with, or those of its checkpoint. Ctrl-C ends it. Of a run that goes on with a live page it
-/// prints where that is.
+/// Serves the page of `train --live` for a run folder: curves, layers, predictions and a board to draw on, with the
+/// run's final weights or those of its checkpoint. Press Ctrl-C to end it. If the run is still training with a live
+/// page, prints that page's address.
 #[derive(Debug, Args)]
 pub struct ViewArgs {
     /// The run folder
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Where to serve the page, as 0.0.0.0:8000 or 192.168.1.7, for others who know the token in the printed URL
-    /// [default: 127.0.0.1 and a free port, for this machine alone]
+    /// Address to serve the page at, such as 0.0.0.0:8000 or 192.168.1.7, for others who know the token in the printed
+    /// URL [default: 127.0.0.1 and a free port, for this machine only]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     address: Option<SocketAddr>,
-    /// Folder with the data set's files, where they have moved
+    /// Folder with the data set's files, if they have moved
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The folder of pictures that the run learned from, where it has moved
+    /// The folder of pictures that the run was trained on, if it has moved
     #[arg(long, value_name = "FOLDER", conflicts_with = "data_dir")]
     images: Option<PathBuf>,
 }
@@ -44,11 +44,11 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let folder = RunFolder::read(&args.run)?;
     match running_page(&args.run) {
         Some(RunningPage::Answers(url)) => {
-            output.say(format_args!("the run goes on, and its live page is at {url}"))?;
+            output.say(format_args!("the run is still training; its live page is at {url}"))?;
             return Ok(ExitCode::SUCCESS);
         }
         Some(RunningPage::Silent(url)) => {
-            let why = format!("the run goes on, but its live page at {url} does not answer: try again");
+            let why = format!("the run is still training, but its live page at {url} does not answer; try again");
             return Err(Error::Settings(why));
         }
         None => {}
@@ -60,7 +60,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let (_, dataset, changed) = resumed_data(&asked, &args.run, &config, &settings, output)?;
     changed
         .iter()
-        .for_each(|why| note(format_args!("{why}; what is computed now is of the pictures as they are read now")));
+        .for_each(|why| note(format_args!("{why}; results computed now use the pictures as they are read now")));
     let history = History::read(&args.run.join("metrics.jsonl"))?;
     let parts = dataset.split();
     let introduction = Introduction {
@@ -75,7 +75,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     options::stand_in_reminder(&dataset, output)?;
 
     let live = Live::start(args.address)?;
-    let refuse = Box::new(|_| Err(Error::Settings("this run is only looked at".into())));
+    let refuse = Box::new(|_| Err(Error::Settings("this run can only be viewed".into())));
     let subject = Subject { settings, dataset, trains: false, resolve: refuse };
     live.begin(&introduction, subject, Some((standing.step, &standing.weights)));
     live.show_settings(SettingsMessage::of(&now), course.end());
@@ -83,7 +83,7 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     end(&live, &standing, &args.run);
     let interrupt = Interrupt::handle("")?;
     interrupt.nothing_to_save();
-    note(format_args!("the page is at {} (Ctrl-C ends it)", live.url()));
+    note(format_args!("the page is at {} (press Ctrl-C to end it)", live.url()));
     live.wait_while_watched(None, &|| interrupt.stops());
     Ok(ExitCode::SUCCESS)
 }
@@ -97,7 +97,9 @@ fn end(live: &Live, standing: &Standing, run: &Path) {
             let step = standing.step;
             let how = match RunFolder::is_in_use(run) {
                 true => format!("still training in another process, without a page; shown after {step} updates"),
-                false => format!("stopped after {step} updates; glassnet train --resume {} goes on", run.display()),
+                false => {
+                    format!("stopped after {step} updates; continue with glassnet train --resume {}", run.display())
+                }
             };
             live.end(State::Stopped, how);
         }

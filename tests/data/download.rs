@@ -256,5 +256,5 @@ fn a_file_of_the_user_is_never_overwritten() {
 fn the_synthetic_digits_cannot_be_fetched() {
     let (set, folder) = (Set::new(), tempdir().unwrap());
     let result = data::fetch(DatasetName::Synthetic, folder.path(), &set.sources(&[]), &mut |_| ());
-    assert_eq!(result.unwrap_err().to_string(), "the synthetic digits are built in: there is nothing to download");
+    assert_eq!(result.unwrap_err().to_string(), "the synthetic digits are built in; there is nothing to download");
 }

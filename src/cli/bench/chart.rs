@@ -1,4 +1,4 @@
-//! The growth curves as an SVG: images a second above, memory below; over the batch size left, over the width right.
+//! The growth curves as an SVG: images per second above, memory below; over the batch size left, over the width right.
 
 use super::growth::left_out;
 use glassnet::bench::{Growth, GrowthPoint, GrowthResult, Report};
@@ -12,7 +12,7 @@ const SIZE: (u32, u32) = (1080, 820);
 const HEAD: u32 = 66;
 const FOOT: u32 = 22;
 const FONT: &str = "sans-serif";
-/// From the palette of Okabe and Ito, which colour-blind readers can tell apart; markers differ too.
+/// From the palette of Okabe and Ito, which colour-blind readers can distinguish; markers differ too.
 const COLORS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
 /// Sizes of the two markers.
 const CIRCLE: i32 = 4;
@@ -22,12 +22,12 @@ const INK: RGBColor = RGBColor(51, 51, 51);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// One panel: what it shows over what.
+/// One panel with its quantities.
 struct Panel<'a> {
     points: &'a [GrowthPoint],
     x_label: String,
     y_label: &'static str,
-    /// Ratio of neighbouring sizes, for the marks on the axis.
+    /// The ratio of neighbouring sizes, for the axis marks.
     base: f64,
     value: fn(&GrowthResult) -> Option<f64>,
 }
@@ -35,7 +35,7 @@ struct Panel<'a> {
 /// The picture, as the text of an SVG file.
 ///
 /// # Errors
-/// What the plotting library reports.
+/// Those of the plotting library.
 pub fn svg(report: &Report, growth: &Growth) -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     {
@@ -68,7 +68,7 @@ fn layout(growth: &Growth) -> [Panel<'_>; 4] {
     [batch(images, speed), width(images, speed), batch(bytes, memory), width(bytes, memory)]
 }
 
-/// Title, and the devices with their colours and markers.
+/// The title, and the devices with their colours and markers.
 fn draw_head(area: &Area<'_>, report: &Report) -> Drawn {
     let title = format!("How training of {} grows with the batch and with the network", report.network);
     area.draw(&Text::new(title, (20, 10), (FONT, 20).into_font().color(&INK)))?;
@@ -91,7 +91,7 @@ fn draw_head(area: &Area<'_>, report: &Report) -> Drawn {
     Ok(())
 }
 
-/// Which sizes have no point.
+/// The sizes without a point.
 fn draw_foot(area: &Area<'_>, growth: &Growth) -> Drawn {
     let places: Vec<String> = left_out(growth).map(|(place, _)| place).collect();
     if !places.is_empty() {
@@ -113,10 +113,10 @@ fn draw_panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn {
     };
     let sizes = || panel.points.iter().map(|p| p.size as f64);
     let (first, last) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
-    // Room for the markers at both ends.
+    // Space for the markers at both ends.
     let margin = panel.base.powf(0.15);
     let x = (first / margin..last * margin).log_scale().base(panel.base);
-    // Whole decades, so that the axis has marks enough.
+    // Whole decades, so that the axis has enough marks.
     let y = (10f64.powf(low.log10().floor())..10f64.powf((high * 1.01).log10().ceil())).log_scale();
     let mut chart = ChartBuilder::on(area)
         .margin_top(8)
@@ -128,7 +128,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn {
     chart
         .configure_mesh()
         .x_labels(panel.points.len())
-        // Nothing was measured between two sizes.
+        // Nothing is measured between two sizes.
         .x_max_light_lines(1)
         .x_label_formatter(&|x| format!("{x:.0}"))
         .y_label_formatter(&|y| engineering(*y))
@@ -153,7 +153,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn {
     Ok(())
 }
 
-/// `300`, `2k`, `5M`, `1G`.
+/// A number in short form, such as `300`, `2k`, `5M`, `1G`.
 fn engineering(value: f64) -> String {
     let (scale, unit) = match value {
         v if v >= 1e9 => (1e9, "G"),

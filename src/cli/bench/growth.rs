@@ -4,7 +4,7 @@ use crate::cli::output::{Table, figure};
 use glassnet::bench::{Growth, GrowthPoint, GrowthResult};
 use glassnet::machine::mib;
 
-/// Both curves, and which sizes are missing from them.
+/// Both curves, and the sizes that are missing from them.
 pub fn tables(growth: &Growth) -> String {
     let by_width = format!("width, at batch size {}", growth.width_batch_size);
     let curves = [("batch size", "", &growth.by_batch_size), (by_width.as_str(), "x", &growth.by_width)];
@@ -34,7 +34,7 @@ fn table(what: &str, prefix: &str, points: &[GrowthPoint]) -> String {
     table.to_string()
 }
 
-/// The sizes that were left out, as `gpu at width x8`, with the reason.
+/// The sizes that were left out, such as `gpu at width x8`, with the reason.
 pub fn left_out(growth: &Growth) -> impl Iterator<Item = (String, &str)> {
     let curves = [("batch size ", &growth.by_batch_size), ("width x", &growth.by_width)];
     curves.into_iter().flat_map(|(what, points)| {

@@ -1,4 +1,4 @@
-//! The report as tables: what ran, whole steps, layers by batch size, what to be wary of.
+//! The report as tables: the devices, whole steps, layers by batch size, and warnings.
 
 use super::growth;
 use crate::cli::output::{Table, figure};
@@ -10,7 +10,7 @@ use glassnet::exec::{Clock, ExecutorKind};
 use glassnet::program::Stage;
 use std::fmt::Write;
 
-/// What stands where there is no figure.
+/// The text of a missing value.
 const NONE: &str = "-";
 
 /// The whole report for a terminal.
@@ -43,7 +43,7 @@ fn head(report: &Report) -> String {
     }
     let _ = writeln!(
         text,
-        "Training steps: gather, forward, loss, backward, update. Devices take turns; medians of up to {} rounds,\n\
+        "Training steps: gather, forward, loss, backward, update. Devices take turns; values are medians of up to {} rounds,\n\
          ± half the range; speed-up is CPU time over GPU time. % of peak: the least time that the measured peaks allow for\n\
          an operation's arithmetic (c) or for its memory (m), whichever is longer, over the time it took.",
         method.rounds
@@ -51,7 +51,7 @@ fn head(report: &Report) -> String {
     text
 }
 
-/// What a device did at best.
+/// A device's measured peaks.
 fn peaks(device: &DeviceReport) -> String {
     let peak = |peak: &Option<Peak>, unit: &str| match peak {
         Some(peak) => format!("{} {unit} ({})", figure(peak.best), peak.way),
@@ -61,7 +61,7 @@ fn peaks(device: &DeviceReport) -> String {
     format!("  at best {}, {}", peak(compute, "GFLOP/s"), peak(memory, "GB/s read and written"))
 }
 
-/// As `41 c`: percent, and what bounds it.
+/// A share such as `41 c`: percent, and what limits it.
 fn share(of_peak: Option<PeakShare>) -> String {
     of_peak.map_or(NONE.into(), |PeakShare { share, bound }| {
         let letter = if bound == Bound::Compute { 'c' } else { 'm' };
@@ -124,7 +124,7 @@ fn verdict(report: &Report) -> String {
     }
 }
 
-/// One table for a batch size: a row for each layer, six columns for each device.
+/// The table of one batch size: a row for each layer, six columns for each device.
 fn layers(batch: &BatchReport) -> String {
     let measured: Vec<(&DeviceResult, &Measured)> =
         batch.results.iter().filter_map(|r| r.measured.as_ref().map(|m| (r, m))).collect();
@@ -205,7 +205,7 @@ fn clock(measured: &Measured) -> String {
     }
 }
 
-/// What did not run, what did not go well, what was left out.
+/// Everything that did not run, failed or was left out.
 fn remarks(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for DeviceReport { info, peaks, .. } in &report.devices {
@@ -224,15 +224,15 @@ fn remarks(report: &Report) -> Vec<String> {
     lines
 }
 
-/// A word on shares above 100 %, where there are some.
+/// A note on shares above 100 %, if there are any.
 fn above_peak(report: &Report) -> Option<String> {
     let measured = || report.batches.iter().flat_map(|b| &b.results).filter_map(|r| r.measured.as_ref());
     let operations = measured().flat_map(|m| &m.operations).filter_map(|o| o.figures.of_peak);
     let steps = measured().filter_map(|m| m.step.as_ref()?.of_peak);
     let mut shares = operations.chain(steps);
     shares.any(|s| s.share > 1.0).then(|| {
-        "note: more than 100 % of peak: data stayed in caches, which the copy behind the peak goes beyond, zeros were \
-         passed over, which the processor's convolutions do on their way back, or the probe was disturbed"
+        "note: shares above 100 % of peak have three possible causes: data stayed in caches, which the measured copy exceeds; zeros were \
+         skipped, as in the processor's backward convolutions; or the probe was disturbed"
             .into()
     })
 }

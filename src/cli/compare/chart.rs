@@ -1,7 +1,7 @@
-//! The curves as an SVG: training loss left, validation accuracy right, over the examples seen.
+//! The curves as an SVG: training loss left, validation accuracy right, over the number of examples seen.
 //!
-//! A contestant with several seeds is a line through their means in a band from the lowest to the highest. Where there
-//! is one contestant alone, each seed has a line.
+//! A contestant with several seeds is a line through their means in a band from the lowest to the highest. A single
+//! contestant has a line for each seed.
 
 use glassnet::compare::{self, Comparison, Contestant, Point, Run};
 use glassnet::report::axis::{Axis, accuracy_axis, inside, label, log_marks, thousands};
@@ -16,7 +16,8 @@ const PANELS: u32 = 420;
 const TITLE: u32 = 42;
 const ROW: u32 = 22;
 const FONT: &str = "sans-serif";
-/// The palette of Okabe and Ito, which colour-blind readers can tell apart, with its yellow, too pale on white, darkened.
+/// The palette of Okabe and Ito, which colour-blind readers can distinguish, with its yellow darkened because it is too
+/// pale on white.
 const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -27,16 +28,16 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
     RGBColor(150, 130, 0),
 ];
-/// Lengths of dashes and of the gaps behind them, in pixels; a line without gaps first. With three markers they tell
-/// twelve lines apart without colour.
+/// Lengths of dashes and of the gaps after them, in pixels, beginning with a line without gaps. With three markers they
+/// distinguish twelve lines without colour.
 const DASHES: [(u32, u32); 4] = [(1, 0), (9, 4), (3, 3), (16, 5)];
 const MARKERS: usize = 3;
-/// Markers of a line; without them crossing lines of one dash could be mistaken.
+/// The number of markers on a line. Without markers, crossing lines with the same dashes could be confused.
 const MARKERS_OF_A_LINE: usize = 8;
 const MARKER: i32 = 4;
-/// More seeds of one contestant become a band.
+/// The most seeds drawn as separate lines; more seeds become a band.
 const MOST_SEEDS: usize = 8;
-/// By what the loss axis goes beyond a run's usual first loss, where one diverges.
+/// The factor by which the loss axis exceeds a run's usual first loss if a run diverges.
 const HEADROOM: f64 = 4.0;
 const INK: RGBColor = RGBColor(51, 51, 51);
 
@@ -49,13 +50,13 @@ struct Curve<'a> {
     runs: Vec<&'a Run>,
 }
 
-/// A line's points: x, lowest, mean and highest y.
+/// A line's points: x, and the lowest, mean and highest y.
 type Line = Vec<(f64, [f64; 3])>;
 
 /// The picture, as the text of an SVG file.
 ///
 /// # Errors
-/// What the plotting library reports.
+/// Those of the plotting library.
 pub fn svg(comparison: &Comparison) -> Result<String, Box<dyn Error>> {
     let curves = curves(comparison);
     let legend = legend(&curves);
@@ -105,7 +106,7 @@ fn title(comparison: &Comparison) -> String {
     }
 }
 
-/// x, row and text of each curve's entry.
+/// x, row and text of each curve's entry in the legend.
 fn legend(curves: &[Curve<'_>]) -> Vec<(i32, u32, String)> {
     let label = |curve: &Curve<'_>| match curve.runs.iter().filter(|run| run.diverged.is_some()).count() {
         0 => curve.name.clone(),
@@ -113,7 +114,7 @@ fn legend(curves: &[Curve<'_>]) -> Vec<(i32, u32, String)> {
         some => format!("{} ({some} of {} diverged)", curve.name, curve.runs.len()),
     };
     let labels: Vec<String> = curves.iter().map(label).collect();
-    // Columns, so that names stand below each other: as many as the longest lets fit.
+    // Columns align the names; their number depends on the longest name.
     let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let column = 76 + 7 * longest as u32;
     // Rows of equal length.
@@ -144,10 +145,10 @@ fn color(place: usize) -> RGBColor {
     COLORS[place % COLORS.len()]
 }
 
-/// One panel: its axis, and how values lie on it.
+/// One panel: its axis and scale.
 struct Panel {
     y_label: &'static str,
-    /// From a value to its place on the axis, and back.
+    /// From a value to its position on the axis, and back.
     scale: fn(f64) -> f64,
     value: fn(f64) -> f64,
     /// The lowest and the highest value shown.
@@ -157,7 +158,8 @@ struct Panel {
 }
 
 impl Panel {
-    /// Losses on a logarithmic axis: one that diverges ends at the upper border, and leaves room for the others.
+    /// Losses on a logarithmic axis. The line of a run that diverges ends at the upper border and leaves space for the
+    /// others.
     fn of_losses(lines: &[Line]) -> Option<Panel> {
         let low = lines.iter().flatten().map(|(_, y)| y[0]).reduce(f64::min)?;
         let high = lines.iter().flatten().map(|(_, y)| y[2]).reduce(f64::max)?;
@@ -169,13 +171,14 @@ impl Panel {
         Some(Panel { y_label, scale: f64::log10, value: |place| 10f64.powf(place), range, marks })
     }
 
-    /// Accuracies in percent. The axis is cut below, where all pass quickly: what matters are the last few percent.
+    /// Accuracies in percent. The lower part of the axis, which all lines pass quickly, is cut off so that the last few
+    /// percent are visible.
     fn of_accuracies(lines: &[Line]) -> Option<Panel> {
         let lowest = lines.iter().flatten().map(|(_, y)| y[0]).reduce(f64::min)?;
         let highest = lines.iter().flatten().map(|(_, y)| y[2]).reduce(f64::max)?;
         let worst = lines.iter().filter_map(|line| Some(line.last()?.1[1])).reduce(f64::min)?;
         let (range, marks) = accuracy_axis(lowest, highest, worst);
-        let y_label = "validation accuracy (%, last 2,000 visited)";
+        let y_label = "validation accuracy (%, last 2,000 examples)";
         Some(Panel { y_label, scale: |value| value, value: |place| place, range, marks })
     }
 }
@@ -192,7 +195,7 @@ fn line(curve: &Curve<'_>, value: fn(&Point) -> Option<f64>) -> Line {
 fn draw_panel(area: &Area<'_>, panel: Option<Panel>, lines: &[Line]) -> Drawn {
     let Some(panel) = panel else {
         let font = (FONT, 14).into_font().color(&INK);
-        return Ok(area.draw(&Text::new("no points: all diverged before their first", (80, 40), font))?);
+        return Ok(area.draw(&Text::new("no points: every run diverged before its first", (80, 40), font))?);
     };
     let last = lines.iter().flatten().map(|(x, _)| *x).fold(0.0, f64::max);
     let [low, high] = panel.range.map(panel.scale);
@@ -217,7 +220,7 @@ fn draw_panel(area: &Area<'_>, panel: Option<Panel>, lines: &[Line]) -> Drawn {
         .bold_line_style(RGBColor(226, 226, 226))
         .light_line_style(WHITE.mix(0.0))
         .draw()?;
-    // All bands lie below all lines.
+    // All bands are drawn below all lines.
     for (place, line) in lines.iter().enumerate().filter(|(_, line)| line.iter().any(|(_, y)| y[0] < y[2])) {
         let edge = |which: usize| line.iter().map(move |(x, y)| (*x, (panel.scale)(y[which]).clamp(low, high)));
         let outline: Vec<(f64, f64)> = edge(0).chain(edge(2).rev()).collect();
@@ -232,7 +235,7 @@ fn draw_panel(area: &Area<'_>, panel: Option<Panel>, lines: &[Line]) -> Drawn {
                 _ => chart.draw_series(DashedLineSeries::new(piece, dash, gap, color(place).stroke_width(2)))?,
             };
         }
-        // The last point has one; lines in a row have theirs at different places.
+        // The last point has a marker; successive lines have theirs at different positions.
         let every = points.len().div_ceil(MARKERS_OF_A_LINE);
         let shift = every * (place % lines.len()) / lines.len();
         let marked = points.iter().enumerate().filter(|(i, _)| i % every == shift || i + 1 == points.len());

@@ -1,4 +1,4 @@
-//! `--out DIR`: a PNG for each tensor, and one page that shows them.
+//! `--out DIR`: a PNG for each tensor, and a page that shows them.
 
 mod decides;
 mod page;
@@ -17,14 +17,14 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-/// A picture with what is said about it.
+/// A picture with its texts.
 struct Figure {
-    /// Of its file, without the extension.
+    /// The name of its file, without the extension.
     name: String,
     image: Image,
-    /// For those who do not see it.
+    /// The text for screen readers.
     alt: String,
-    /// In HTML.
+    /// The caption in HTML.
     caption: String,
 }
 
@@ -34,12 +34,12 @@ impl Figure {
     }
 }
 
-/// Refuses a folder before anything is computed for it.
+/// Refuses an unsuitable folder before anything is computed for it.
 pub(super) fn check(folder: &Path, force: bool) -> Result<()> {
     refuse_content(folder, force)
 }
 
-/// Writes `LAYER.TENSOR.png` for every tensor that has a picture, `explanation.WHAT.png` for what decides, and then
+/// Writes `LAYER.TENSOR.png` for every tensor that has a picture, `explanation.WHAT.png` for what decides, and finally
 /// `index.html`.
 pub(super) fn write(
     folder: &Path,

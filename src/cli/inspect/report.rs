@@ -1,4 +1,4 @@
-//! What `glassnet inspect` prints.
+//! The output of `glassnet inspect`.
 
 use super::{Explained, InspectArgs, Split, TOP};
 use crate::cli::options;
@@ -19,38 +19,38 @@ pub(super) struct Report<'a> {
     pub model: &'a Path,
     pub network: &'a str,
     pub dataset: DatasetName,
-    /// Why synthetic examples stand in for the data set, where they do.
+    /// Why synthetic examples replace the data set, if they do.
     pub stand_in: Option<&'a str>,
     pub split: Split,
     pub index: usize,
     pub device: DeviceInfo,
     pub label: Class,
     pub loss: f32,
-    /// What the gradients, and the statistics of layers, are of.
+    /// The examples that the gradients and the layers' statistics refer to.
     pub gradients: Gradients,
-    /// The classes with the largest scores, the largest first; none where a number is predicted.
+    /// The classes with the largest scores, the largest first; empty if a number is predicted.
     pub predictions: Vec<Class>,
-    /// Of a network that learned numbers.
+    /// The prediction of a network that learned numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<f32>,
     pub layers: Vec<LayerReport<'a>>,
-    /// What decides; where nothing is written nobody asks.
+    /// What decides; absent if neither a dump nor pictures are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Reasons<'a>>,
     #[serde(serialize_with = "output::optional_path")]
     pub dump: Option<&'a Path>,
-    /// Where the pictures are.
+    /// The folder of the pictures.
     #[serde(serialize_with = "output::optional_path")]
     pub pictures: Option<&'a Path>,
 }
 
-/// Whose loss gradients are of.
+/// The loss that gradients are computed from.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(tag = "of", rename_all = "lowercase")]
 pub(super) enum Gradients {
-    /// This one's.
+    /// This example's loss.
     Example { loss: f32 },
-    /// The mean over a batch.
+    /// The mean loss over a batch.
     Batch { examples: usize, first: usize, last: usize, loss: f32 },
 }
 
@@ -75,15 +75,15 @@ impl fmt::Display for Gradients {
     }
 }
 
-/// What decides, in short; the tensors are in the dump, and drawn.
+/// A summary of what decides; the tensors are in the dump and in the pictures.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Reasons<'a> {
     Told {
-        /// The winning class; none where a number is predicted.
+        /// The winning class; none if a number is predicted.
         winner: Option<Class>,
         logit: f32,
-        /// Whose maps Grad-CAM weighed.
+        /// The layer whose maps Grad-CAM weights.
         grad_cam: Option<&'a str>,
         occlusion_size: usize,
         occlusion_stride: usize,
@@ -93,21 +93,21 @@ pub(super) enum Reasons<'a> {
     },
 }
 
-/// A class and how sure the network is of it.
+/// A class with the network's value for it.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Class {
     pub class: usize,
     pub name: String,
-    /// With softmax.
+    /// The probability, for softmax.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f32>,
-    /// With another loss.
+    /// The score, for other losses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
 }
 
 impl Class {
-    /// What the last layer of `network` says of a class: with softmax a probability, else a score.
+    /// The class with the value that `network`'s last layer gives it: a probability for softmax, otherwise a score.
     pub(in crate::cli) fn new(network: &Network, names: &[String], class: usize, value: f32) -> Class {
         let softmax = network.nodes.last().is_some_and(|node| matches!(node.layer, Layer::Softmax { .. }));
         let (probability, score) = if softmax { (Some(value), None) } else { (None, Some(value)) };
@@ -132,14 +132,14 @@ impl fmt::Display for Class {
 #[derive(Debug, Serialize)]
 pub(super) struct LayerReport<'a> {
     kind: &'static str,
-    /// Height, width, channels of what leaves the layer.
+    /// Height, width and channels of the layer's output.
     shape: [usize; 3],
     parameters: usize,
     #[serde(flatten)]
     statistics: &'a LayerStatistics,
 }
 
-/// What is printed.
+/// Collects everything that is printed.
 pub(super) fn report<'a>(
     args: &'a InspectArgs,
     network: &'a Network,
@@ -194,7 +194,7 @@ fn parameter_count(network: &Network, node: &Node) -> usize {
     of_node.map(|shape| shape.weight_len() + shape.bias).sum()
 }
 
-/// For people.
+/// The report as text.
 pub(super) fn text(report: &Report) -> String {
     let split = report.split.name();
     let mut table =
@@ -230,7 +230,7 @@ pub(super) fn text(report: &Report) -> String {
     )
 }
 
-/// Smallest, largest and mean value.
+/// The smallest, largest and mean value.
 fn extremes(summary: Option<Summary>) -> [String; 3] {
     match summary {
         Some(summary) => [summary.min, summary.max, summary.mean].map(|value| figure(f64::from(value))),

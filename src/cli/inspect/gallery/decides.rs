@@ -1,4 +1,4 @@
-//! What decides: saliency, Grad-CAM, occlusion.
+//! The section on what decides: saliency, Grad-CAM, occlusion.
 
 use super::Figure;
 use super::page::{drawn, number, range, scale};
@@ -7,44 +7,44 @@ use glassnet::inspect::{Explanation, NamedTensor};
 use glassnet::pictures::{Image, Palette, Plate, overlay};
 use glassnet::report::html::escaped;
 
-/// What is explained.
+/// The introduction: what is explained.
 pub(super) fn introduction(report: &Report) -> String {
     match &report.explanation {
         Some(Reasons::Told { logit, grad_cam, .. }) => {
             let logit = number(*logit);
             let missing = match grad_cam {
                 Some(_) => "",
-                None => " There is no Grad-CAM: no layer of this network convolves more than one pixel.",
+                None => " There is no Grad-CAM, because no layer of this network convolves more than one pixel.",
             };
             match judges(report) {
-                true => format!("<p>About {}, whose logit is {logit}.{missing}</p>\n", subject(report)),
-                false => format!("<p>About {}, which is {logit}.{missing}</p>\n", subject(report)),
+                true => format!("<p>These maps explain {}, whose logit is {logit}.{missing}</p>\n", subject(report)),
+                false => format!("<p>These maps explain {}, which is {logit}.{missing}</p>\n", subject(report)),
             }
         }
-        Some(Reasons::NotTold { reason }) => format!("<p>Not told: {}.</p>\n", escaped(reason)),
+        Some(Reasons::NotTold { reason }) => format!("<p>Not available: {}.</p>\n", escaped(reason)),
         None => String::new(),
     }
 }
 
-/// Whether a class is explained; else a number.
+/// Whether a class is explained; otherwise a number is.
 fn judges(report: &Report) -> bool {
     matches!(report.explanation, Some(Reasons::Told { winner: Some(_), .. }))
 }
 
-/// What comes out of the network, whose gradient is taken.
+/// The network's output whose gradient is computed.
 fn output(report: &Report) -> &'static str {
     if judges(report) { "logit" } else { "value" }
 }
 
-/// What is explained, in words.
+/// The subject of the explanation, in words.
 fn subject(report: &Report) -> String {
     match &report.explanation {
         Some(Reasons::Told { winner: Some(class), .. }) => format!("the winning class {}", escaped(&class.to_string())),
-        _ => "the number that the network gives".to_string(),
+        _ => "the number that the network predicts".to_string(),
     }
 }
 
-/// Maps, and maps over the image.
+/// The maps, each alone and over the image.
 pub(super) fn figures(
     explanation: &Explanation,
     image: &NamedTensor,
@@ -57,10 +57,10 @@ pub(super) fn figures(
         let source = source("Selvaraju et al. 2017", "1610.02391");
         let plate = Plate::of_map(&grad_cam.map);
         let what = format!(
-            "Grad-CAM: where the maps of {layer} speak for it, the sum of the maps weighed by the mean gradient of its \
-             {} over each; 0 where they speak against it{}",
+            "Grad-CAM: where the maps of {layer} support it: the sum of the maps, each weighted by the mean gradient of its \
+             {} over that map; 0 where they oppose it{}",
             output(report),
-            if plate.max > 0.0 { "" } else { ", which is everywhere here" }
+            if plate.max > 0.0 { "" } else { ", which is the case everywhere here" }
         );
         figures.extend(pair("Grad-CAM", &what, &source, &plate, over(image, &grad_cam.enlarged, palette), palette));
     }
@@ -71,8 +71,8 @@ pub(super) fn figures(
         _ => "value",
     };
     let what = format!(
-        "Occlusion: what becomes of its {score} where a square of {size}×{size} pixels hides that part, in the image's mean \
-         colour, every {stride} pixels; below zero {falls} without the part",
+        "Occlusion: the change of its {score} when a square of {size}×{size} pixels in the image's mean colour hides that part, \
+         at steps of {stride} pixels; below zero, {falls} without the part",
         falls = if judges(report) { "the network is less sure" } else { "the number falls" },
         size = occlusion.size,
         stride = occlusion.stride
@@ -86,8 +86,7 @@ pub(super) fn figures(
 fn saliency(explanation: &Explanation, report: &Report, palette: Palette) -> Figure {
     let plate = Plate::of_map(&explanation.saliency);
     let output = output(report);
-    let what =
-        format!("Saliency: the gradient of its {output} with respect to the input, how much it grows with each pixel");
+    let what = format!("Saliency: the gradient of its {output} with respect to each pixel of the input");
     let source = source("Simonyan, Vedaldi and Zisserman 2014", "1312.6034");
     let (range, scale) = (range(&plate), scale(&plate, palette));
     let tile = if plate.tiles > 1 { format!(" A tile is {}.", plate.tile) } else { String::new() };
@@ -104,7 +103,7 @@ fn over(image: &NamedTensor, map: &NamedTensor, palette: Palette) -> (String, Im
     (name, overlay(image, map, palette))
 }
 
-/// A map by itself, then over the image.
+/// A map alone, then over the image.
 fn pair(
     title: &str,
     what: &str,
@@ -123,7 +122,7 @@ fn pair(
         name,
         image,
         alt: format!("{title} over the image, {range}"),
-        caption: format!("The same over the image, which shows where it is zero; {range}{scale}."),
+        caption: format!("The same over the image, which is unchanged where the map is zero; {range}{scale}."),
     };
     [map, over]
 }

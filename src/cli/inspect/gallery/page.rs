@@ -44,22 +44,22 @@ pub(super) fn page(
     text + "</html>\n"
 }
 
-/// Who was asked, what came out, and what all pictures have in common.
+/// The model, the prediction, and what all pictures have in common.
 fn introduction(report: &Report, palette: Palette) -> String {
     let value = report.number.map(number);
     let predictions: Vec<String> = report.predictions.iter().map(Class::to_string).chain(value).collect();
     let gradients = match report.gradients {
         Gradients::Example { .. } => "Gradients are those of its loss alone".to_string(),
         Gradients::Batch { loss, .. } => format!(
-            "Gradients are those of the mean loss {}, which is {}; of that loss each example's own counts its share",
+            "Gradients are those of the mean loss {}, which is {}; each example contributes its share to that loss",
             report.gradients,
             number(loss)
         ),
     };
     format!(
-        "<p>Label {}, predicted {}; loss {}. Activations are this example's. {gradients}; weight decay is left out.</p>\n\
-         <p>A picture has one scale for all its tiles. Colours, the {} palette: {} is below zero, {} zero, {} above; magenta \
-         is what is not finite.</p>\n",
+        "<p>Label {}, predicted {}; loss {}. Activations are this example's. {gradients}; they exclude weight decay.</p>\n\
+         <p>All tiles of a picture share one scale. Colours of the {} palette: {} is below zero, {} zero, {} above; magenta \
+         marks values that are not finite.</p>\n",
         escaped(&report.label.name),
         escaped(&predictions.join(", ")),
         number(report.loss),
@@ -88,7 +88,7 @@ pub(super) fn of_tensor(plate: &Plate, gradients: Gradients, palette: Palette) -
     }
 }
 
-/// A plate without words.
+/// A plate drawn without texts.
 pub(super) fn drawn(plate: &Plate, palette: Palette) -> Figure {
     let (alt, caption) = Default::default();
     Figure { name: plate.name.clone(), image: plate.draw(palette), alt, caption }
@@ -103,12 +103,12 @@ fn shown(figure: &Figure) -> String {
     )
 }
 
-/// `from −1.25 to 3.5`.
+/// A plate's range, such as `from −1.25 to 3.5`.
 pub(super) fn range(plate: &Plate) -> String {
     format!("from {} to {}", number(plate.min), number(plate.max))
 }
 
-/// The colours with the values at their ends.
+/// The colour scale with the values at its ends.
 pub(super) fn scale(plate: &Plate, palette: Palette) -> String {
     html::scale(plate, plate.reach(), palette)
 }
