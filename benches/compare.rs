@@ -1,7 +1,8 @@
 //! Training steps of Glassnet and of its peers, side by side: `cargo bench --bench compare -- --help`.
 //!
-//! The same network, the same batch, float32, weights updated every batch, both sides idle before and after. Contestants
-//! take turns, round by round; medians over the rounds count, with the range beside them.
+//! All use the same network, the same batch, float32, and update the weights every batch; each measurement begins and
+//! ends with an idle device. Contestants take turns, round by round; the result is the median over the rounds with its
+//! range.
 
 use clap::{Parser, ValueEnum};
 use glassnet::bench::{Steps, times};
@@ -27,10 +28,10 @@ struct Arguments {
     batch_sizes: Vec<usize>,
     #[arg(long, default_value_t = 5, value_parser = rounds)]
     rounds: usize,
-    /// What one contestant's round takes at least, in seconds
+    /// The least duration of one contestant's round, in seconds
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
-    /// Whom to compare with
+    /// The peers to compare with
     #[arg(long, value_enum, value_delimiter = ',', default_value = "pytorch")]
     peers: Vec<Rival>,
     /// A Python with PyTorch
@@ -62,14 +63,14 @@ enum Place {
 enum Rival {
     /// `benches/peers/pytorch.py`
     Pytorch,
-    /// `benches/peers/burn`, which is built first: it takes long
+    /// `benches/peers/burn`, which is built first; that takes long
     Burn,
-    /// `benches/peers/convnetjs.js` under node, on the processor whatever the device; convnetjs-mnist alone
+    /// `benches/peers/convnetjs.js` under node, always on the processor; only convnetjs-mnist
     Convnetjs,
 }
 
-/// Where the peers' programs are: in the checkout that this was built from, or, carried to another machine, in the one
-/// that it is run in.
+/// The folder of the peers' programs: in the checkout that this was built from, or, on another machine, in the one that
+/// it is run in.
 fn peers() -> PathBuf {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
     if built_from.exists() { built_from } else { "benches/peers".into() }
@@ -88,7 +89,7 @@ impl Rival {
         self != Rival::Convnetjs || preset == "convnetjs-mnist"
     }
 
-    /// What starts it, without the options that all of them know.
+    /// The command that starts it, without the options that all of them share.
     fn command(self, arguments: &Arguments) -> Result<Command, Box<dyn Error>> {
         let on_cpu = arguments.device == Place::Cpu;
         match self {
@@ -112,7 +113,7 @@ impl Rival {
         }
     }
 
-    /// What has to be done once, before it can start.
+    /// Prepares it once, before it can start.
     fn prepare(self) -> Result<(), Box<dyn Error>> {
         if self != Rival::Burn {
             return Ok(());
@@ -126,7 +127,7 @@ impl Rival {
     }
 }
 
-/// A process that answers every line with a round's images per second.
+/// A process that answers every line with the images per second of one round.
 struct Peer {
     name: &'static str,
     process: Child,
@@ -202,7 +203,7 @@ fn compare(arguments: &Arguments, device: &Device, preset: &str, batch: usize) -
     let mut peers = rivals.map(|rival| Peer::start(*rival, arguments, preset, batch)).collect::<Result<Vec<_>, _>>()?;
     let mut own = block_on(Steps::new(device, &network, batch))?;
     let mut results: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    // The first round of each is for warming up.
+    // The first round of each is a warm-up.
     for round in 0..=arguments.rounds {
         let mut all = BTreeMap::new();
         for peer in &mut peers {

@@ -1,7 +1,8 @@
-//! What reading and computing cost on an adapter, by the way a shader goes: `cargo bench --bench loads -- [ADAPTER NAME]`.
+//! The cost of reading and computing on an adapter, by the kind of memory access: `cargo bench --bench loads --
+//! [ADAPTER NAME]`.
 //!
-//! Each line is a kernel of 256 workgroups of 64 invocations that does one thing 256 times; the figure is nanoseconds per
-//! invocation and time on one of the processor's threads, for software adapters. Medians of 7 rounds.
+//! Each line is a kernel of 256 workgroups of 64 invocations that does one thing 256 times. The figure is nanoseconds
+//! per invocation, iteration and thread of the processor, which suits software adapters. Medians of 7 rounds.
 
 use std::error::Error;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use wgpu::util::DeviceExt;
 
 const GROUPS: u32 = 256;
 const ROUNDS: usize = 7;
-/// vec4 that every source holds: a uniform binding takes no more.
+/// vec4 values in every source; a uniform binding holds no more.
 const VECTORS: usize = 4096;
 
 const SHADER: &str = "
@@ -31,7 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 }
 ";
 
-/// What is measured, and the loop's body that does it.
+/// The name of each measurement, and the loop's body.
 const BODIES: &[(&str, &str)] = &[
     ("the loop by itself", "a += vec4f(f32(at));"),
     ("storage buffer, vec4", "a += storage_vectors[at];"),
@@ -135,7 +136,7 @@ impl Probe {
     fn time(&self, body: &str) -> Result<f64, Box<dyn Error>> {
         let source = wgpu::ShaderSource::Wgsl(SHADER.replace("BODY", body).into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: None, source };
-        // SAFETY: every index above is masked to what its source holds, and the loop ends.
+        // SAFETY: every index above is masked to the size of its source, and the loop ends.
         let module =
             unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
         let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -152,7 +153,7 @@ impl Probe {
             cache: None,
         });
         let mut seconds = Vec::new();
-        // The first compiles.
+        // The first round compiles.
         for _ in 0..=ROUNDS {
             let mut encoder = self.device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());

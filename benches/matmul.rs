@@ -1,8 +1,8 @@
-//! Matrix products by kernels of ours, and the convolutions measured by the best of them:
-//! `cargo bench --bench matmul -- --help`.
+//! Matrix products by Glassnet's kernels, and convolutions compared with the fastest of them: `cargo bench --bench
+//! matmul -- --help`.
 //!
-//! Every product is first checked against the reference at its smallest size. GFLOP/s count a multiply-add as two, by the
-//! best of five repetitions; the convolutions' are medians over the rounds of whole training steps.
+//! Every product is first checked against the reference at its smallest size. GFLOP/s count a multiply-add as two, in
+//! the best of five repetitions; those of convolutions are medians over rounds of whole training steps.
 
 use clap::Parser;
 use glassnet::bench::{self, OperationFigures, Peaks, Settings};
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Times matrix products and convolutions on a GPU.
 #[derive(Parser)]
 struct Arguments {
-    /// A number from `glassnet devices`, or a part of a name
+    /// A number from `glassnet devices`, or part of a name
     #[arg(long)]
     adapter: Option<String>,
     /// M = N = K, in multiples of 128 [default: 256 to 1024, on hardware to 4096]
@@ -39,7 +39,7 @@ struct Arguments {
 }
 
 const PROBE: Duration = Duration::from_millis(20);
-/// All blockings divide it.
+/// A multiple of all blockings.
 const MULTIPLE: usize = 128;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     convolutions(&device, &arguments.preset, batch, best, &peaks)
 }
 
-/// A row for each kernel; GFLOP/s of the fastest product, with its name.
+/// Prints a row for each kernel; returns the GFLOP/s of the fastest product, with its name.
 fn products(device: &Device, sizes: &[usize], peaks: &Peaks, longest: f64) -> Result<(f64, String), Box<dyn Error>> {
     if let Some(peak) = &peaks.compute {
         println!("peak {:.1} GFLOP/s ({})", peak.best, peak.way);
@@ -107,7 +107,7 @@ fn products(device: &Device, sizes: &[usize], peaks: &Peaks, longest: f64) -> Re
     Ok(best)
 }
 
-/// A row for each operation of the convolutions in training steps of the same run.
+/// Prints a row for each operation of the convolutions in training steps of the same run.
 fn convolutions(
     device: &Device,
     preset: &str,

@@ -1,11 +1,11 @@
-//! What the live page costs a run, and whether it fills memory: `cargo bench --bench soak -- --rounds 30 --seconds 20`.
+//! The cost of the live page to a run, and its use of memory: `cargo bench --bench soak -- --rounds 30 --seconds 20`.
 //!
-//! Two trainers with the same seed and settings take turns, one without a page and one with; who waits is stopped (SIGSTOP).
-//! A round is so many seconds of each: no page, a page that nobody watches, a page with three watchers who come and go.
-//! Images per second are of the wall clock, between rows of `metrics.jsonl`; medians over rounds. The time that all threads
-//! of a trainer computed is told too: what else the machine does weighs less in it. Where the turns of a round had different
-//! numbers of threads at work, other programs took them, and their speeds cannot be compared. Memory is what the second
-//! trainer has resident after its turns with watchers.
+//! Two trainers with the same seed and settings take turns, one without a page and one with; the waiting one is stopped
+//! (SIGSTOP). A round consists of three turns: no page, a page that nobody watches, a page with three watchers who come
+//! and go. Images per second use the wall clock between rows of `metrics.jsonl`; results are medians over rounds. The
+//! computing time of all threads of a trainer is printed too, because other work on the machine affects it less. If the
+//! turns of a round had different numbers of threads at work, other programs took some, and the speeds cannot be
+//! compared. Memory is the second trainer's resident size after its turns with watchers.
 
 use clap::Parser;
 use serde_json::Value;
@@ -22,10 +22,10 @@ use sysinfo::{Pid, Process, ProcessesToUpdate, System};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Seconds of a turn that are not measured: caches and clocks settle.
+/// Seconds of a turn that are not measured, while caches and clocks settle.
 const SETTLE: Duration = Duration::from_secs(2);
 const WATCHERS: usize = 3;
-/// Seconds that a watcher stays, in turn, and stays away.
+/// Seconds for which a watcher stays and stays away, alternately.
 const STAYS: [f64; 4] = [5.0, 2.0, 7.0, 3.0];
 const AWAY: f64 = 0.5;
 
@@ -40,7 +40,7 @@ struct Options {
     /// The network.
     #[arg(long, default_value = "convnetjs-mnist")]
     preset: String,
-    /// Steps between rows: some must come in every turn.
+    /// Steps between rows; some rows must come in every turn.
     #[arg(long, default_value_t = 100)]
     stats_every: usize,
     /// Given by cargo.
@@ -48,24 +48,24 @@ struct Options {
     bench: bool,
 }
 
-/// How a turn went.
+/// The results of a turn.
 struct Turn {
-    /// Images per second of the wall clock.
+    /// Images per second by the wall clock.
     speed: f64,
-    /// Microseconds that all threads computed, by image.
+    /// Microseconds of computing in all threads, per image.
     work: f64,
 }
 
-/// A `glassnet train` on the processor, over digits that it draws itself.
+/// A `glassnet train` on the processor, on digits that it draws itself.
 struct Trainer {
     child: Child,
     metrics: PathBuf,
-    /// Host and port of its page.
+    /// Host and port of the page.
     host: Option<String>,
 }
 
 impl Trainer {
-    /// Starts, waits for the first rows, and stops.
+    /// Starts it, waits for the first rows, and stops it.
     fn start(folder: &Path, options: &Options, live: bool) -> Result<Trainer> {
         let out = folder.join(if live { "page" } else { "plain" });
         let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
@@ -99,7 +99,7 @@ impl Trainer {
         if done.success() { Ok(()) } else { Err(format!("kill -{name}: {done}").into()) }
     }
 
-    /// Lets it go on for a turn.
+    /// Lets it run for a turn.
     fn turn(&self, seconds: f64) -> Result<Turn> {
         self.signal("CONT")?;
         let begin = Instant::now();
@@ -130,12 +130,12 @@ impl Trainer {
         }
     }
 
-    /// MiB that it has resident.
+    /// The resident memory in MiB.
     fn resident(&self) -> Result<f64> {
         Ok(self.process(|process| process.memory())? as f64 / f64::from(1 << 20))
     }
 
-    /// What the system says of it.
+    /// Information from the system about the process.
     fn process<T>(&self, tell: impl FnOnce(&Process) -> T) -> Result<T> {
         let (mut system, process) = (System::new()?, Pid::from_u32(self.child.id()));
         system.refresh_processes(ProcessesToUpdate::Some(&[process]), true);
@@ -151,7 +151,7 @@ impl Drop for Trainer {
     }
 }
 
-/// What watchers did.
+/// The watchers' record.
 #[derive(Default)]
 struct Watched {
     over: AtomicBool,
@@ -160,7 +160,7 @@ struct Watched {
     bytes: AtomicU64,
 }
 
-/// Comes and goes until all is over.
+/// Comes and goes until the end.
 fn watch(host: &str, which: usize, watched: &Watched) -> Result<()> {
     for stay in STAYS.iter().cycle().skip(which) {
         let begin = Instant::now();
@@ -182,7 +182,7 @@ fn watch(host: &str, which: usize, watched: &Watched) -> Result<()> {
                         .fetch_add(u64::from(line.starts_with(b"data: {\"kind\":\"view\"")), Ordering::Relaxed);
                     line.clear();
                 }
-                // Nothing came for a moment; what came of a line stays in it.
+                // Nothing arrived for a moment; the part of a line that did is kept.
                 Err(error)
                     if [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut].contains(&error.kind()) => {}
                 Err(error) => return Err(error.into()),
@@ -254,7 +254,7 @@ fn main() -> Result<()> {
             100.0 * (speed / base - 1.0)
         );
     }
-    // As turns of a round are close in time, what the machine does beside weighs less in their ratios.
+    // Turns of a round are close in time, so other work on the machine affects their ratios less.
     let ratios =
         |side: usize| speeds[side].iter().zip(&speeds[0]).map(|(a, b)| 100.0 * (a / b - 1.0)).collect::<Vec<_>>();
     println!("median of each round's difference: {:+.2} %, {:+.2} %", median(&ratios(1)), median(&ratios(2)));

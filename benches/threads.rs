@@ -1,9 +1,9 @@
-//! How the processor's executor scales: training steps on one thread and on several, in turns.
+//! The scaling of the processor's executor: training steps on one thread and on several, in turns.
 //!
 //!     cargo bench --bench threads [-- --threads 1,2 --presets convnetjs-mnist,vgg-mnist --batch-sizes 20,128,512]
 //!
-//! Every number of threads has a pool of its own; all take one round after the other. Medians are compared, with the first
-//! of the numbers.
+//! Every number of threads has its own pool; all measure one round after another. Medians are compared with the first
+//! number of threads.
 
 use clap::Parser;
 use glassnet::bench::{Steps, times};
@@ -30,7 +30,7 @@ struct Arguments {
     bench: bool,
 }
 
-/// What one number of threads gets in a round.
+/// The time for one number of threads in a round.
 const ROUND: Duration = Duration::from_millis(600);
 
 fn median(values: &mut [f64]) -> f64 {

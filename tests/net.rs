@@ -432,7 +432,10 @@ fn a_window_larger_than_its_input_is_refused() {
 fn pooling_windows_of_padding_only_are_refused() {
     for pad in ["2", "[2, 0]", "[0, 2]"] {
         let pool = format!("max-pool size = 2; pad = {pad}");
-        assert_contains(&message_between(&[&pool]), &["pool1 with input 8x6x3", "rule: pad < size in height and width"]);
+        assert_contains(
+            &message_between(&[&pool]),
+            &["pool1 with input 8x6x3", "rule: pad < size in height and width"],
+        );
     }
 }
 

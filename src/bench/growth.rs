@@ -1,7 +1,7 @@
-//! How training grows: images a second and memory over the batch size, and over the network's width.
+//! Growth curves: images per second and memory over the batch size and over the network's width.
 //!
-//! At every size all devices measure whole steps in turns. A size whose step would take too long, judged by the one before
-//! and by the operations of both, is left out with the reason, and so is one that a device cannot hold.
+//! At every size all devices take turns to measure whole steps. A size is left out, with the reason, if a device cannot
+//! hold it or if its step would take too long; this is estimated from the previous step and the operations of both.
 
 use super::Spread;
 use super::measure::seconds_per_step;
@@ -15,15 +15,15 @@ use crate::train::Settings;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Which sizes, and how long to measure each.
+/// The sizes to measure, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrowthSettings {
     pub batch_sizes: Vec<usize>,
-    /// What channel counts are multiplied by, at the network's own batch size.
+    /// Factors on channel counts, at the network's own batch size.
     pub widths: Vec<usize>,
-    /// Rounds of each device and size, at most: fewer where steps are long.
+    /// The most rounds per device and size; fewer if steps are long.
     pub rounds: usize,
-    /// What a round should take.
+    /// The intended duration of a round.
     pub round: Duration,
     /// The longest step that is still measured.
     pub longest_step: Duration,
@@ -44,20 +44,20 @@ impl Default for GrowthSettings {
 /// Both curves of every device.
 #[derive(Debug, Clone, Serialize)]
 pub struct Growth {
-    /// The network as it is, the smallest batch first.
+    /// The unchanged network, with the smallest batch first.
     pub by_batch_size: Vec<GrowthPoint>,
-    /// Channels of convolutions and outputs of hidden layers multiplied, the narrowest first.
+    /// The network with more channels in convolutions and outputs in hidden layers, the narrowest first.
     pub by_width: Vec<GrowthPoint>,
-    /// Examples of a step in `by_width`.
+    /// Examples per step in `by_width`.
     pub width_batch_size: usize,
 }
 
 /// One size.
 #[derive(Debug, Clone, Serialize)]
 pub struct GrowthPoint {
-    /// Examples of a step, or what the widths are multiplied by.
+    /// Examples per step, or the factor on the widths.
     pub size: usize,
-    /// Weights and biases, where such a network can be.
+    /// Weights and biases; `None` if such a network is not possible.
     pub parameters: Option<usize>,
     /// In the order of the devices.
     pub results: Vec<GrowthResult>,
@@ -69,16 +69,16 @@ pub struct GrowthResult {
     /// `cpu`, `gpu` or `reference`.
     pub device: ExecutorKind,
     pub images_per_second: Option<Spread>,
-    /// All buffers and their copies in textures.
+    /// All buffers and their copies in textures, in bytes.
     pub memory_bytes: Option<u64>,
     /// Why nothing was measured.
     pub left_out: Option<String>,
 }
 
-/// Measures both curves. `progress` hears of every size before it is measured, as `batch size 16`.
+/// Measures both curves. `progress` receives every size before it is measured, such as `batch size 16`.
 ///
 /// # Errors
-/// What would fail on every device: a batch size that cannot be, a network whose data cannot be drawn.
+/// Those that would occur on every device: an impossible batch size, or a network whose data cannot be drawn.
 pub async fn growth(
     network: &Network,
     devices: &[Device],
@@ -102,13 +102,13 @@ pub async fn growth(
     Ok(Growth { by_batch_size, by_width, width_batch_size })
 }
 
-/// Whether the network has layers that become wider: any with weights before the last one.
+/// Whether the network has layers that can become wider: any with weights before the last one.
 pub fn widens(network: &Network) -> bool {
     network.parameters().len() > 1
 }
 
-/// The network with `factor` times the channels in every layer that has weights; the last one, whose outputs are the
-/// classes, keeps them.
+/// The network with `factor` times the channels in every layer with weights except the last, whose outputs are the
+/// classes.
 fn widened(network: &Network, factor: usize) -> Result<Network> {
     let mut layers: Vec<(Layer, f32)> = network.nodes.iter().map(|node| (node.layer, node.bias_init)).collect();
     let last = network.parameters().last().map(|shape| shape.node);
@@ -116,13 +116,10 @@ fn widened(network: &Network, factor: usize) -> Result<Network> {
         match layer {
             Layer::Conv { filters: channels, .. } | Layer::Fc { outputs: channels } => {
                 *channels = channels.checked_mul(factor).ok_or_else(|| {
-                    Error::Network(format!(
-                        "layer {}: {factor} times as wide is beyond counting",
-                        network.nodes[i].name
-                    ))
+                    Error::Network(format!("layer {}: {factor} times its width is too large", network.nodes[i].name))
                 })?;
             }
-            // Maxout and what has no weights go along with the layer before them.
+            // Maxout and layers without weights follow the layer before them.
             _ => {}
         }
     }
@@ -132,16 +129,16 @@ fn widened(network: &Network, factor: usize) -> Result<Network> {
     Ok(Network { crop, augmentation, training: network.training.clone(), ..wide })
 }
 
-/// Devices along growing sizes.
+/// One curve: devices at growing sizes.
 struct Curve<'a> {
     devices: &'a [Device],
     settings: &'a GrowthSettings,
     workload: Workload,
-    /// Seconds and operations of the last step that was measured, by device.
+    /// Seconds and operations of the last measured step, by device.
     last: Vec<Option<(f64, u64)>>,
 }
 
-/// A runner with its rounds' seconds per step, or why there is none.
+/// A runner with its seconds per step by round, or the reason why there is none.
 type Seat = std::result::Result<(Runner, Vec<f64>), String>;
 
 impl Curve<'_> {
@@ -173,13 +170,13 @@ impl Curve<'_> {
         Ok(GrowthPoint { size, parameters: Some(network.parameter_count()), results })
     }
 
-    /// Fills and warms up a device, which is its first round too.
+    /// Fills and warms up a device, and measures its first round.
     async fn seat(&mut self, place: usize, network: &Network, batch: usize, flops: u64) -> Result<Seat> {
         let longest = self.settings.longest_step.as_secs_f64();
         if let Some((seconds, before)) = self.last[place] {
             let expected = seconds * flops as f64 / before.max(1) as f64;
             if expected > longest {
-                let why = format!("a step would take about {expected:.1} s, and {longest} s is the limit");
+                let why = format!("a step would take about {expected:.1} s; the limit is {longest} s");
                 return Ok(Err(why));
             }
         }
@@ -193,7 +190,7 @@ impl Curve<'_> {
 
     async fn round(&self, seat: &mut Seat, round: usize) -> Result<()> {
         let Ok((runner, seconds)) = seat else { return Ok(()) };
-        // What is slow is measured less often: a round has two steps at least.
+        // Slow devices are measured less often; a round has at least two steps.
         let spent = 2.0 * seconds[0] * round as f64;
         if spent > self.settings.longest_step.as_secs_f64() {
             return Ok(());
@@ -236,7 +233,7 @@ impl GrowthResult {
     }
 }
 
-/// What a device cannot hold or run is a finding; everything else is an error.
+/// Turns an error about what a device cannot hold or run into a finding; returns any other error.
 fn found(measured: Result<(Runner, Vec<f64>)>) -> Result<Seat> {
     match measured {
         Ok(measured) => Ok(Ok(measured)),

@@ -1,4 +1,4 @@
-//! One device at one batch size: warmed up, then measured a round at a time, so that devices can take turns.
+//! Measures one device at one batch size: a warm-up, then one round at a time, so that devices can take turns.
 
 use super::Settings;
 use super::workload::Runner;
@@ -7,25 +7,25 @@ use crate::exec::{Clock, read_reals};
 use std::time::Duration;
 use web_time::Instant;
 
-/// Timed ranges of one [`crate::exec::Executor::run_timed`]; a longer program takes several.
+/// The most timed ranges of one [`crate::exec::Executor::run_timed`]; a longer program needs several.
 const RANGES: usize = 512;
 
 /// Mean nanoseconds of every operation over one round's steps.
 type OperationRound = Vec<f64>;
 
-/// A runner with what was measured of it so far.
+/// A runner with its measurements so far.
 pub struct Subject {
     pub runner: Runner,
-    /// Rounds that fit the time that one device may take.
+    /// The number of rounds that fit the time for one device.
     pub rounds: usize,
-    /// Steps of a round, for whole steps and for single operations.
+    /// Steps per round, for whole steps and for single operations.
     pub steps: usize,
     pub timed_steps: usize,
-    /// Seconds a step, by round.
+    /// Seconds per step, by round.
     pub step_seconds: Vec<f64>,
-    /// Seconds of the host's time that a step took, but for waiting, by round.
+    /// Seconds of host time per step without waiting, by round.
     pub host_seconds: Vec<f64>,
-    /// How operations were timed; all rounds the same.
+    /// How operations were timed; the same in all rounds.
     pub clock: Option<Clock>,
     pub operations: Vec<OperationRound>,
 }
@@ -44,7 +44,7 @@ impl Subject {
             clock: None,
             operations: Vec::new(),
         };
-        // The first finds out whether the clock is usable; the second is as long as all that follow.
+        // The first round finds out whether the clock is usable; the second is as long as all that follow.
         subject.operations_round().await?;
         let start = Instant::now();
         subject.operations_round().await?;
@@ -101,16 +101,16 @@ impl Subject {
         Ok(())
     }
 
-    /// Whether the loss is still a number: arithmetic on infinities and NaN may take another time than training.
+    /// Whether the loss is finite; arithmetic on infinities and NaN may be faster or slower than training.
     pub async fn loss_is_finite(&mut self) -> Result<bool> {
         let loss = self.runner.executor.program().outputs.loss.id;
         Ok(read_reals(self.runner.executor.as_mut(), loss).await?.iter().all(|v| v.is_finite()))
     }
 }
 
-/// Seconds a step takes when it is warm.
+/// Seconds per step after the warm-up.
 pub(super) async fn seconds_per_step(runner: &mut Runner, at_least: Duration) -> Result<f64> {
-    // The first step may still compile, allocate and fetch; it says nothing about the others.
+    // The first step may still compile, allocate and fetch, so it is not measured.
     runner.step().await?;
     runner.executor.finish().await?;
     let begin = Instant::now();
@@ -129,9 +129,9 @@ pub(super) async fn seconds_per_step(runner: &mut Runner, at_least: Duration) ->
     }
 }
 
-/// Steps of `per_step` seconds that fill `round`.
+/// The number of steps of `per_step` seconds that fill `round`.
 fn steps_in(round: Duration, per_step: f64) -> usize {
-    // A clock too coarse to see a step would ask for endlessly many.
+    // With a clock too coarse to see a step, the number would be almost endless.
     (round.as_secs_f64() / per_step.max(1e-7)).ceil().max(1.0) as usize
 }
 
@@ -147,14 +147,14 @@ impl Means {
         Means { clock, nanoseconds: vec![0.0; operations], counts: vec![0; operations] }
     }
 
-    /// Takes what the executor has captured. When it changes its clock, what the old one said is dropped.
+    /// Adds the executor's captures. If its clock changes, earlier captures are dropped.
     fn add(&mut self, runner: &mut Runner) -> Result<()> {
         for capture in runner.executor.captured()? {
             let Some(timings) = capture.timings else { continue };
             if self.clock != Some(timings.clock) {
                 *self = Means::new(self.counts.len(), Some(timings.clock));
             }
-            let first = usize::try_from(capture.tag).map_err(|_| Error::Device("a capture nobody asked for".into()))?;
+            let first = usize::try_from(capture.tag).map_err(|_| Error::Device("an unexpected capture".into()))?;
             for (i, nanoseconds) in timings.nanoseconds.iter().enumerate() {
                 self.nanoseconds[first + i] += nanoseconds;
                 self.counts[first + i] += 1;
@@ -163,7 +163,7 @@ impl Means {
         Ok(())
     }
 
-    /// The means, where every operation was timed at least once.
+    /// The means, if every operation was timed at least once.
     fn finish(self) -> Option<OperationRound> {
         let mean = |(sum, count): (f64, usize)| (count > 0).then(|| sum / count as f64);
         self.nanoseconds.into_iter().zip(self.counts).map(mean).collect()

@@ -1,14 +1,14 @@
-//! Times whole training steps and single operations, on several devices in the same run.
+//! Times whole training steps and single operations on several devices in the same run.
 //!
-//! What is timed is training itself: gather, forward, loss, backward, update, on random images that are drawn once from
-//! a fixed seed, with weights that change at every step. Machines get warm, slow down and do other things, so all
-//! devices take turns (A, B, A, B, ...), and the median over the rounds counts, with its range beside it. A measurement
-//! begins and ends with an idle device. There are two, and they never overlap:
-//! - whole steps, queued as training queues them, by the host's clock around all of them: images/s and the speed-up;
-//! - single operations, each timed by itself, by the GPU's own clock where it has a usable one: the time of each layer.
-//!   Between two of them the device waits for the clock, so they may add up to more than a step.
+//! Training itself is timed: gather, forward, loss, backward, update, on random images that are drawn once from a fixed
+//! seed, with weights that change at every step. Machines get warm, slow down and do other work, so all devices take
+//! turns (A, B, A, B, ...), and the result is the median over the rounds with its range. A measurement begins and ends
+//! with an idle device. There are two kinds, which never overlap:
+//! - whole steps, queued as in training and timed with the host's clock around all of them: images/s and the speed-up;
+//! - single operations, each timed separately, with the GPU's own clock if it is usable: the time of each layer.
+//!   Between two operations the device waits for the clock, so their sum may exceed a step.
 //!
-//! Before both, each device shows what it does at best ([`Peaks`]), so that a time can be judged and not only compared.
+//! Before both, each device's peaks are measured ([`Peaks`]), so that times can be judged and not only compared.
 
 mod growth;
 mod measure;
@@ -40,13 +40,13 @@ use workload::Workload;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub batch_sizes: Vec<usize>,
-    /// Rounds of each device and batch size, at most.
+    /// The most rounds per device and batch size.
     pub rounds: usize,
-    /// What one measurement of a round should take; a single step may take longer.
+    /// The intended duration of one measurement in a round; a single step may take longer.
     pub round: Duration,
-    /// What all rounds of one device and batch size may take together: fewer rounds where steps are long.
+    /// The time for all rounds of one device and batch size; long steps reduce the number of rounds.
     pub budget: Duration,
-    /// What a repetition of the compute probe should take; every way of it has six, and a short one before.
+    /// The intended duration of a repetition of the compute probe; each way of computing has six, after a short one.
     pub probe: Duration,
 }
 
@@ -67,7 +67,7 @@ impl Default for Settings {
     }
 }
 
-/// Where a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     pub batch_size: usize,
@@ -77,21 +77,21 @@ pub struct Progress {
     pub planned: usize,
 }
 
-/// A device in its turn, or the reason why it has none.
+/// A device that takes turns, or the reason why it does not.
 type Seat = std::result::Result<Subject, Absence>;
 
-/// Why a device has no turn.
+/// Why a device takes no turns.
 struct Absence {
     reason: String,
-    /// Whether it failed at what it should hold by its limits.
+    /// Whether it failed although its limits allow the size.
     failed: bool,
 }
 
-/// Times training of `network` on all `devices`, one batch size after the other.
+/// Times training of `network` on all `devices`, one batch size after another.
 ///
 /// # Errors
-/// [`Error::Settings`] and [`Error::Network`] for what cannot be lowered on any device. What one device cannot hold or
-/// run is part of the report.
+/// [`Error::Settings`] and [`Error::Network`] for what no device can lower. What a single device cannot hold or run is
+/// part of the report.
 pub async fn run(
     network: &Network,
     devices: &[Device],
@@ -133,7 +133,7 @@ pub async fn run(
     Ok(report::report(network, trainer, workload.examples.len(), settings, devices, peaks, batches))
 }
 
-/// Every seat measures one round, then every seat the next.
+/// Measures round by round; in each round all devices take a turn.
 async fn take_turns(
     batch_size: usize,
     seats: &mut [Seat],
@@ -158,7 +158,7 @@ async fn take_turns(
     Ok(())
 }
 
-/// Whether any device could run this batch size.
+/// Checks that some device could run this batch size.
 fn check(network: &Network, workload: &Workload, batch_size: usize) -> Result<()> {
     match Program::lower(network, &workload.options(batch_size)) {
         Err(Error::TooLarge(_)) | Ok(_) => Ok(()),
@@ -166,7 +166,7 @@ fn check(network: &Network, workload: &Workload, batch_size: usize) -> Result<()
     }
 }
 
-/// What a device cannot hold or run is a finding; everything else is an error.
+/// Turns an error about what a device cannot hold or run into a finding; returns any other error.
 fn seated(subject: Result<Subject>) -> Result<Seat> {
     match subject {
         Ok(subject) => Ok(Ok(subject)),
@@ -176,9 +176,9 @@ fn seated(subject: Result<Subject>) -> Result<Seat> {
     }
 }
 
-/// Counts turns for whoever watches.
+/// Counts turns for the progress display.
 struct Turns {
-    /// By device.
+    /// Labels by device.
     labels: Vec<ExecutorKind>,
     done: usize,
     planned: usize,

@@ -1,9 +1,9 @@
-//! What a device does at best, measured in the same run: multiply-adds in registers, and a copy larger than its caches.
+//! Measures a device's peaks in the same run: multiply-adds in registers, and a copy larger than its caches.
 //!
-//! A probe has several ways; the fastest one counts, by its best repetition: whatever disturbs a probe makes it slower. A
-//! share of these peaks is that of a roofline: operations and bytes, by their definition, say how long an operation takes
-//! at least, and that time over the measured one is the share. What stays in caches can go faster than any copy through
-//! memory does, so a share may exceed 1; it is told as it is.
+//! A probe has several ways of doing the work; the fastest one counts, with its best repetition, because disturbances
+//! only make a probe slower. Shares of these peaks are those of a roofline: the least time that an operation needs,
+//! from its defined number of operations and bytes, divided by the measured time. Data in caches can be faster than any
+//! copy through memory, so a share may exceed 1; it is reported unchanged.
 
 use super::Spread;
 use crate::error::{Error, Result};
@@ -15,27 +15,27 @@ use std::time::Duration;
 
 /// Repetitions of each way.
 const REPETITIONS: usize = 5;
-/// Bytes of each of the copy's two buffers: more than caches hold, no more than any WebGPU adapter binds.
+/// Bytes of each of the copy's two buffers: more than caches hold, but no more than every WebGPU adapter can bind.
 const HARDWARE_BYTES: usize = 128 << 20;
-/// The same where the processor computes: twice a large third-level cache.
+/// The same size for devices that compute on the processor: twice a large third-level cache.
 const HOST_BYTES: usize = 64 << 20;
-/// Values that the compute probe works on, four an invocation: some thirty for every lane of the largest GPUs.
+/// Values that the compute probe works on, four per invocation: about thirty for every lane of the largest GPUs.
 const HARDWARE_VALUES: usize = 4 << 19;
-/// The same where the processor computes: enough tasks for every thread.
+/// The same number for devices that compute on the processor: enough tasks for every thread.
 const HOST_VALUES: usize = 4 << 14;
-/// Steps of the first, short run. From its time follows how many a repetition takes.
+/// Steps of the first, short run; its time determines the number of steps in a repetition.
 const FIRST_ROUNDS: usize = 64;
-/// The most steps: llvmpipe leaves a loop after 65,535 passes, and each makes four.
+/// The most steps: llvmpipe leaves a loop after 65,535 passes, and each pass makes four steps.
 const MOST_ROUNDS: usize = 200_000;
 
-/// A device's peaks; `None` where a probe failed.
+/// A device's peaks; `None` if a probe failed.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Peaks {
-    /// In GFLOP/s, a multiply-add counting two.
+    /// In GFLOP/s; a multiply-add counts as two operations.
     pub compute: Option<Peak>,
-    /// In GB/s, reading and writing both counted.
+    /// In GB/s; reading and writing are both counted.
     pub memory: Option<Peak>,
-    /// What failed, and why.
+    /// Failed probes, with the reasons.
     pub failures: Vec<String>,
 }
 
@@ -44,9 +44,9 @@ pub struct Peaks {
 pub struct Peak {
     /// 10^9 operations or bytes a second in the best repetition.
     pub best: f64,
-    /// The same over the repetitions.
+    /// The spread over the repetitions.
     pub spread: Spread,
-    /// The way that was fastest.
+    /// The fastest way.
     pub way: String,
     pub clock: Clock,
 }
@@ -62,19 +62,19 @@ pub enum Bound {
 /// How close a measured time comes to what the peaks allow.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PeakShare {
-    /// The least time that the peaks allow over the time measured; above 1 where caches beat the copy.
+    /// The least time that the peaks allow, divided by the measured time; above 1 if caches are faster than the copy.
     pub share: f64,
     pub bound: Bound,
 }
 
 impl Peaks {
-    /// The share that some operations reach which together took `nanoseconds`: each has its own bound, and the one that
-    /// takes most of the least time is named. `None` without both peaks.
+    /// The share that operations reach which together took `nanoseconds`. Each operation has its own bound; the result
+    /// names the one with the larger part of the least time. `None` without both peaks.
     pub fn share(&self, work: impl Iterator<Item = Work>, nanoseconds: f64) -> Option<PeakShare> {
         let (compute, memory) = (self.compute.as_ref()?.best, self.memory.as_ref()?.best);
         let mut least = [0.0; 2];
         for work in work {
-            // GFLOP/s are operations a nanosecond.
+            // GFLOP/s are operations per nanosecond.
             let times = [work.flops as f64 / compute, work.bytes as f64 / memory];
             let slower = usize::from(times[1] > times[0]);
             least[slower] += times[slower];
@@ -84,23 +84,23 @@ impl Peaks {
     }
 }
 
-/// One way of a probe, timed.
+/// One timed way of a probe.
 struct Way {
     name: String,
-    /// Operations or bytes of a repetition.
+    /// Operations or bytes per repetition.
     amount: f64,
     clock: Clock,
     nanoseconds: Vec<f64>,
 }
 
-/// Probes a device; `repetition` is what one repetition of the compute probe should take.
+/// Probes a device; `repetition` is the intended duration of one repetition of the compute probe.
 ///
 /// # Errors
-/// None for what the device fails at: that is part of the result.
+/// None; failures of the device are part of the result.
 pub async fn peaks(device: &Device, repetition: Duration) -> Peaks {
     let mut peaks = Peaks::default();
     if matches!(device, Device::Reference) {
-        peaks.failures.push("the reference is not made to be fast; it has no peaks".into());
+        peaks.failures.push("the reference is not meant to be fast; its peaks are not measured".into());
         return peaks;
     }
     let compute = compute_ways(device, repetition).await;
@@ -111,7 +111,7 @@ pub async fn peaks(device: &Device, repetition: Duration) -> Peaks {
 }
 
 impl Peaks {
-    /// The fastest way; what failed is noted.
+    /// Returns the fastest way and records failures.
     fn best(&mut self, probe: &str, ways: Vec<Result<Way>>) -> Option<Peak> {
         let mut best: Option<Peak> = None;
         for way in ways {
@@ -131,7 +131,7 @@ impl Peaks {
     }
 }
 
-/// Chains of multiply-adds: as many as registers hold differs, and so does how a driver compiles a step.
+/// Chains of multiply-adds, in several numbers and forms, because registers and compilers differ.
 async fn compute_ways(device: &Device, repetition: Duration) -> Vec<Result<Way>> {
     let (ways, values): (&[(usize, bool)], _) = match device {
         Device::Gpu(gpu) if !gpu.summary().software => (&[(4, true), (8, true), (8, false)], HARDWARE_VALUES),
@@ -170,13 +170,13 @@ async fn multiply_adds(
     Ok(Way { name, amount: case.op.work.flops as f64, clock, nanoseconds })
 }
 
-/// Copies from a buffer to another: by our kernel, and by the driver's command.
+/// Copies from one buffer to another, by Glassnet's kernel and by the driver's command.
 async fn memory_ways(device: &Device) -> Vec<Result<Way>> {
     let gpu = if let Device::Gpu(gpu) = device { Some(gpu) } else { None };
     let hardware = gpu.is_some_and(|gpu| !gpu.summary().software);
     let bytes = if hardware { HARDWARE_BYTES } else { HOST_BYTES };
     let bytes = gpu.map_or(bytes, |gpu| {
-        // What fits is no more than `bytes`, so it is a `usize`.
+        // The result is at most `bytes`, so it fits a `usize`.
         (bytes as u64).min(gpu.memory_limits().max_binding) as usize / 16 * 16
     });
     let mut ways = vec![copy(device, bytes).await];
@@ -194,7 +194,7 @@ async fn memory_ways(device: &Device) -> Vec<Result<Way>> {
 async fn copy(device: &Device, bytes: usize) -> Result<Way> {
     let mut b = case::CaseBuilder::default();
     let values = bytes / 16 * 4;
-    // Memory that nobody wrote may be one page of zeros, many times over.
+    // Unwritten memory may be a single page of zeros, mapped many times.
     let (x, y) = (b.reals((0..values).map(|i| i as f32).collect()), b.out(values));
     let case = b.case("", probe::copy(x, y), case::Tolerance::EXACT);
     let (clock, nanoseconds) = time_case(device, &case).await?;
@@ -206,10 +206,10 @@ async fn copy(device: &Device, bytes: usize) -> Result<Way> {
     Ok(Way { name: name.into(), amount: case.op.work.bytes as f64, clock, nanoseconds })
 }
 
-/// Nanoseconds of the case's operation in each of five repetitions, after one that warms up.
+/// Nanoseconds of the case's operation in each of five repetitions, after one for warming up.
 ///
 /// # Errors
-/// [`Error::Device`] and [`Error::TooLarge`] where the device cannot hold or run it, or gives no times.
+/// [`Error::Device`] and [`Error::TooLarge`] if the device cannot hold or run it, or gives no times.
 pub async fn time_case(device: &Device, case: &Case) -> Result<(Clock, Vec<f64>)> {
     let mut executor = device.executor(Program::of_case(case, None)).await?;
     for (i, buffer) in case.buffers.iter().enumerate() {
@@ -217,7 +217,7 @@ pub async fn time_case(device: &Device, case: &Case) -> Result<(Clock, Vec<f64>)
             executor.write(BufferId(i as u32), &case.contents(i))?;
         }
     }
-    // A clock that proves unusable says nothing; the executor then takes the host's.
+    // If the device's clock proves unusable, the executor switches to the host's.
     for _ in 0..2 {
         executor.run(0..1)?;
         if let Some((clock, nanoseconds)) = timed(executor.as_mut(), REPETITIONS).await? {
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn the_tighter_bound_makes_the_share() {
         let share = |work: Work, ns: f64| peaks().share([work].into_iter(), ns).expect("both peaks");
-        // 1000 operations at 100 a nanosecond; 400 bytes at 10.
+        // 1000 operations at 100 per nanosecond; 400 bytes at 10 per nanosecond.
         assert_eq!(share(BUSY, 20.0), PeakShare { share: 0.5, bound: Bound::Compute });
         assert_eq!(share(WIDE, 160.0), PeakShare { share: 0.25, bound: Bound::Memory });
     }

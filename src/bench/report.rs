@@ -1,4 +1,4 @@
-//! The report: what was measured, in units that compare across batch sizes. One JSON document holds all of it.
+//! The report of a benchmark, in units that can be compared across batch sizes. One JSON document contains all of it.
 
 use super::growth::Growth;
 use super::measure::Subject;
@@ -12,7 +12,7 @@ use crate::net::Network;
 use crate::program::{Instruction, Stage};
 use serde::Serialize;
 
-/// A deviation between rounds that calls for a word of warning.
+/// The deviation between rounds above which the report warns.
 const RESTLESS: f64 = 0.2;
 
 /// A whole run.
@@ -29,14 +29,14 @@ pub struct Report {
     /// By batch size, the smallest first.
     pub batches: Vec<BatchReport>,
     pub gpu_wins: Crossover,
-    /// Over batch size and width, where that was asked for.
+    /// Growth curves over batch size and width, if requested.
     pub growth: Option<Growth>,
-    /// What a reader should know, as: a device was left out.
+    /// Notes for the reader, such as that a device was left out.
     pub notes: Vec<String>,
 }
 
 impl Report {
-    /// Why the run is no success: a device failed at a batch size, or not one of the batch sizes fits it.
+    /// The reason if the run failed: a device failed at a batch size, or no batch size fits it.
     pub fn failure(&self) -> Option<String> {
         let all = || self.batches.iter().flat_map(|batch| batch.results.iter().map(move |result| (batch, result)));
         let empty =
@@ -44,7 +44,7 @@ impl Report {
         let failed = all().find(|(_, result)| result.failed);
         let (batch, result) = failed.or_else(|| all().find(|(_, result)| empty(result.device)))?;
         let reason = result.unavailable.as_deref().unwrap_or_default();
-        Some(format!("nothing was measured of batch size {} on {}: {reason}", batch.batch_size, result.device))
+        Some(format!("batch size {} was not measured on {}: {reason}", batch.batch_size, result.device))
     }
 }
 
@@ -52,18 +52,18 @@ impl Report {
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
     pub cpu: String,
-    /// Threads that the CPU executor runs.
+    /// The CPU executor's threads.
     pub threads: usize,
     pub os: &'static str,
     pub arch: &'static str,
 }
 
-/// How it was measured.
+/// The method of measurement.
 #[derive(Debug, Clone, Serialize)]
 pub struct Method {
-    /// Rounds, at most.
+    /// The most rounds.
     pub rounds: usize,
-    /// What one measurement of a round should take.
+    /// The intended duration of one measurement in a round.
     pub round_seconds: f64,
     /// Random images in the data set.
     pub examples: usize,
@@ -75,9 +75,9 @@ pub struct Method {
 pub struct DeviceReport {
     #[serde(flatten)]
     pub info: DeviceInfo,
-    /// A GPU that computes on the processor.
+    /// Whether it is a GPU that computes on the processor.
     pub software: bool,
-    /// What it does at best, measured before everything else.
+    /// Its peaks, measured before everything else.
     pub peaks: Peaks,
 }
 
@@ -87,7 +87,7 @@ pub struct BatchReport {
     pub batch_size: usize,
     /// In the order of [`Report::devices`].
     pub results: Vec<DeviceResult>,
-    /// Median step of the CPU over median step of the GPU, where both ran.
+    /// The CPU's median step divided by the GPU's, if both ran.
     pub speed_up: Option<f64>,
 }
 
@@ -98,53 +98,53 @@ pub struct DeviceResult {
     pub device: ExecutorKind,
     /// Why nothing was measured.
     pub unavailable: Option<String>,
-    /// Whether the device failed at it, where nothing was measured; it is too large otherwise.
+    /// If nothing was measured: whether the device failed; otherwise the batch is too large for it.
     #[serde(skip)]
     pub failed: bool,
     pub measured: Option<Measured>,
 }
 
-/// What was measured of one device at one batch size.
+/// The measurements of one device at one batch size.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
     pub rounds: usize,
     /// All buffers and their copies in textures, in bytes.
     pub memory_bytes: u64,
-    /// `None` where the clock gave nothing usable.
+    /// `None` if the clock gave nothing usable.
     pub step: Option<StepFigures>,
     /// The clock of everything below.
     pub clock: Option<Clock>,
-    /// All operations together over a step by itself: near 1 where single timing costs little.
+    /// The sum of all operations divided by a whole step; near 1 if timing them separately costs little.
     pub operations_over_step: Option<f64>,
     pub stages: Vec<StageFigures>,
     pub layers: Vec<LayerFigures>,
     /// In the order in which they run.
     pub operations: Vec<OperationFigures>,
-    /// Signs that a figure should not be trusted.
+    /// Reasons to distrust a figure.
     pub warnings: Vec<String>,
 }
 
-/// Whole steps, by the host's clock.
+/// Whole steps, timed with the host's clock.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepFigures {
-    /// Steps of one round.
+    /// Steps per round.
     pub steps: usize,
     pub milliseconds: Spread,
     pub us_per_example: f64,
     pub images_per_second: Spread,
-    /// 10^9 floating-point operations a second, by definition of the operations: a multiply-add counts two, what a
-    /// kernel computes twice counts once.
+    /// 10^9 floating-point operations per second, by the operations' definition: a multiply-add counts as two, and work
+    /// that a kernel repeats counts once.
     pub gflops: f64,
     /// How close the step comes to the device's peaks.
     pub of_peak: Option<PeakShare>,
-    /// Operations of a step.
+    /// Operations per step.
     pub dispatches: usize,
-    /// Host time that a step takes: writing its inputs, recording its operations, finishing and submitting the commands, all
-    /// but waiting for the device; `None` on the host, which computes there.
+    /// Host time per step without waiting for the device: writing inputs, recording operations, finishing and
+    /// submitting commands. `None` on the host, which computes at that time.
     pub host_us: Option<Spread>,
 }
 
-/// Some operations of a step, together.
+/// The sum over some operations of a step.
 #[derive(Debug, Clone, Serialize)]
 pub struct PassFigures {
     pub us_per_step: Spread,
@@ -153,7 +153,7 @@ pub struct PassFigures {
     pub share: f64,
     /// As in [`StepFigures`].
     pub gflops: f64,
-    /// 10^9 bytes a second, all inputs and outputs counted once.
+    /// 10^9 bytes per second; all inputs and outputs are counted once.
     pub gigabytes_per_second: f64,
     /// How close they come to the device's peaks.
     pub of_peak: Option<PeakShare>,
@@ -171,30 +171,30 @@ pub struct StageFigures {
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerFigures {
     pub layer: String,
-    /// The layer whose operations compute this one too, where it has none of its own.
+    /// The layer whose operations also compute this one, if it has none of its own.
     pub computed_by: Option<String>,
-    /// Height, width, channels of what leaves it.
+    /// Height, width and channels of its output.
     pub output: [usize; 3],
-    /// `None` where there is nothing to do.
+    /// `None` if there is nothing to do.
     pub forward: Option<PassFigures>,
     pub backward: Option<PassFigures>,
-    /// Both together.
+    /// Forward and backward together.
     pub both: Option<PassFigures>,
 }
 
 /// One operation.
 #[derive(Debug, Clone, Serialize)]
 pub struct OperationFigures {
-    /// Layer and direction, as `conv1.forward`.
+    /// Layer and direction, such as `conv1.forward`.
     pub operation: String,
-    /// The variant that ran on a GPU; elsewhere the operation's own name.
+    /// The variant that ran on a GPU; on other devices the operation's own name.
     pub kernel: &'static str,
     pub stage: Stage,
     #[serde(flatten)]
     pub figures: PassFigures,
 }
 
-/// Puts a run together.
+/// Assembles the report of a run.
 pub(super) fn report(
     network: &Network,
     trainer: &str,
@@ -231,7 +231,7 @@ pub(super) fn report(
     }
 }
 
-/// Puts the results of one batch size together.
+/// Assembles the results of one batch size.
 pub(super) async fn batch(
     network: &Network,
     batch_size: usize,
@@ -317,7 +317,7 @@ fn step_figures(
 /// Durations of single operations, in nanoseconds, by round.
 struct Passes<'a> {
     instructions: &'a [Instruction],
-    /// As in [`Program::fused`].
+    /// The pairs of [`Program::fused`].
     fused: &'a [(usize, usize)],
     rounds: &'a [Vec<f64>],
     batch: usize,
@@ -326,7 +326,7 @@ struct Passes<'a> {
 }
 
 impl Passes<'_> {
-    /// Nanoseconds of all chosen operations together; `None` where one of them was not timed soundly.
+    /// Nanoseconds of all chosen operations together; `None` if one of them has no usable time.
     fn spread(&self, chosen: &dyn Fn(&Instruction) -> bool) -> Option<Spread> {
         let mut sums = Vec::with_capacity(self.rounds.len());
         if !self.instructions.iter().any(chosen) {
@@ -334,7 +334,7 @@ impl Passes<'_> {
         }
         for round in self.rounds {
             let durations = || self.instructions.iter().zip(round).filter(|(i, _)| chosen(i)).map(|(_, ns)| *ns);
-            // An operation may be shorter than the clock resolves.
+            // An operation may be shorter than the clock's resolution.
             let sound = durations().all(|ns| ns >= 0.0 && ns.is_finite());
             sums.push(if sound { durations().sum() } else { f64::NAN });
         }

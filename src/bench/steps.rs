@@ -1,4 +1,4 @@
-//! Whole training steps of one device, round by round, for those who take turns with others.
+//! Whole training steps of one device, round by round, for comparisons with other contestants in turns.
 
 use super::measure::seconds_per_step;
 use super::workload::{Runner, Workload};
@@ -15,17 +15,17 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Lowers, allocates and fills.
+    /// Lowers the network, allocates and fills.
     ///
     /// # Errors
-    /// As [`run`](super::run), and what the device cannot hold.
+    /// Those of [`run`](super::run), and an error if the device cannot hold the network.
     pub async fn new(device: &Device, network: &Network, batch: usize) -> Result<Steps> {
         let workload = Workload::new(Settings::resolve(network.clone(), &Recipe::default())?);
         Ok(Steps { runner: workload.runner(device, network, batch).await? })
     }
 
-    /// Images per second over at least `round`, the device idle before and after. The last measurement counts, which is
-    /// about half of the round.
+    /// Images per second over at least `round`, with the device idle before and after. Only the last measurement
+    /// counts, which is about half of the round.
     pub async fn round(&mut self, round: Duration) -> Result<f64> {
         Ok(self.runner.batch() as f64 / seconds_per_step(&mut self.runner, round).await?)
     }

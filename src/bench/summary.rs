@@ -1,4 +1,5 @@
-//! From samples to figures: medians with their range, rates that never divide by zero, and where the GPU starts to win.
+//! Summarises samples: medians with their range, rates that never divide by zero, and the batch size at which the GPU
+//! becomes faster.
 
 use serde::Serialize;
 
@@ -11,8 +12,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of all samples; `None` where there is none, or where one is not a positive, finite number: a clock that stood
-    /// still or ran backwards says nothing that could be averaged away.
+    /// The median and range of samples; `None` if there are none, or if one is not positive and finite: a clock that
+    /// stood still or ran backwards makes a round unusable.
     pub fn of(samples: &[f64]) -> Option<Spread> {
         let usable = |sample: &f64| *sample > 0.0 && sample.is_finite();
         if samples.is_empty() || !samples.iter().all(usable) {
@@ -25,23 +26,23 @@ impl Spread {
         Some(Spread { median, min: sorted[0], max: sorted[sorted.len() - 1] })
     }
 
-    /// In another unit.
+    /// The same values in another unit.
     pub fn scaled(self, factor: f64) -> Spread {
         Spread { median: self.median * factor, min: self.min * factor, max: self.max * factor }
     }
 
-    /// `amount` for each of these durations: the longest makes the smallest rate.
+    /// The rate of `amount` per duration; the longest duration gives the smallest rate.
     pub fn rate(self, amount: f64) -> Spread {
         Spread { median: amount / self.median, min: amount / self.max, max: amount / self.min }
     }
 
-    /// Half the range, as a share of the median.
+    /// Half the range as a share of the median.
     pub fn deviation(&self) -> f64 {
         (self.max - self.min) / (2.0 * self.median)
     }
 }
 
-/// A ratio of speeds for people: `3.40x`, or below 1 `37 times slower`.
+/// A ratio of speeds as text: `3.40x`, or below 1 `37 times slower`.
 pub fn times(ratio: f64) -> String {
     if ratio >= 1.0 {
         return format!("{ratio:.2}x");
@@ -51,19 +52,19 @@ pub fn times(ratio: f64) -> String {
     format!("{slower:.decimals$} times slower")
 }
 
-/// From which batch size on the GPU is faster than the CPU.
+/// The batch size from which on the GPU is faster than the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Crossover {
-    /// At this batch size and at all larger ones that were compared.
+    /// From this batch size on, among those that were compared.
     From { batch_size: usize },
-    /// Not at the largest batch size that was compared.
+    /// Not even at the largest batch size that was compared.
     Never,
     /// No batch size ran on both.
     NotCompared,
 }
 
-/// Batch sizes with the GPU's speed-up over the CPU, where both ran.
+/// The crossover from batch sizes and the GPU's speed-up over the CPU, if both ran.
 pub fn crossover(speed_ups: &[(usize, Option<f64>)]) -> Crossover {
     let mut compared: Vec<(usize, f64)> = speed_ups.iter().filter_map(|(b, s)| s.map(|s| (*b, s))).collect();
     compared.sort_by_key(|(batch_size, _)| *batch_size);

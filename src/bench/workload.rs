@@ -1,6 +1,6 @@
-//! What is timed: training steps over random images that are drawn once, from a fixed seed.
+//! The timed work: training steps over random images that are drawn once, from a fixed seed.
 //!
-//! Every batch is full: a partial one would do the work of a full one for fewer examples.
+//! Every batch is full, because a partial one would cost as much for fewer examples.
 
 use crate::data::Examples;
 use crate::error::Result;
@@ -12,13 +12,13 @@ use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use std::ops::Range;
 
-/// Seed of the images, the labels, the order and the initial weights.
+/// The seed of images, labels, order and initial weights.
 pub const SEED: u64 = 1;
-/// Images in the data set: more than fit a processor's first caches, few enough to be drawn at once.
+/// Images in the data set: more than a processor's first caches hold, but few enough to be drawn at once.
 const EXAMPLES: usize = 4096;
-/// Bytes that the data set may take; networks with large inputs get fewer examples.
+/// The most bytes of the data set; networks with large inputs get fewer examples.
 const DATA_BYTES: usize = 64 << 20;
-/// How much larger than the input the images are where the network crops: 28x28 for 24x24, as with MNIST.
+/// How much larger than the input the images are if the network crops: 28x28 for 24x24, as with MNIST.
 const CROP_MARGIN: usize = 4;
 /// Larger than any data set here.
 const PRIME: u64 = 2_654_435_761;
@@ -31,7 +31,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Draws as many images as `network` can be timed on.
+    /// Draws as many images as the timing of `network` needs.
     pub fn new(settings: Settings) -> Workload {
         let network = &settings.network;
         let shape = network.input_shape();
@@ -48,13 +48,13 @@ impl Workload {
         Workload { examples: Examples { shape, classes, pixels, labels, numbers: Vec::new() }, settings }
     }
 
-    /// Where batches come from.
+    /// The source of batches.
     fn source(&self) -> Source {
         let [height, width, channels] = self.examples.shape;
         Source { height, width, channels, examples: self.examples.len() }
     }
 
-    /// Training with batches of `batch` examples.
+    /// The options for training with batches of `batch` examples.
     pub fn options(&self, batch: usize) -> Options {
         Options::training(batch, self.source(), self.settings.rule())
     }
@@ -84,7 +84,7 @@ impl Workload {
 /// An executor that trains, step by step.
 pub struct Runner {
     pub executor: Box<dyn Executor>,
-    /// Gather to update.
+    /// The instructions from gather to update.
     pub instructions: Range<usize>,
     labels: Vec<u32>,
     settings: Settings,
@@ -92,17 +92,18 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Examples in a step.
+    /// Examples per step.
     pub fn batch(&self) -> usize {
         self.executor.program().batch
     }
 
-    /// Queues the inputs of the next step, made on the host as training makes them.
+    /// Queues the inputs of the next step, prepared on the host as in training.
     pub fn begin_step(&mut self) -> Result<()> {
         let batch = self.batch();
         let first = self.step * batch as u64;
         let examples = self.labels.len() as u64;
-        // A prime that no data set has as a factor: every example in turn, in no order that a cache could follow.
+        // The prime does not divide any data set's size, so every example gets its turn, in an order that caches cannot
+        // follow.
         let indices: Vec<u32> = (0..batch as u64).map(|i| ((first + i) % examples * PRIME % examples) as u32).collect();
         let labels: Vec<u32> = indices.iter().map(|i| self.labels[*i as usize]).collect();
         let header = self.settings.header(self.step, u64::MAX, batch);

@@ -13,7 +13,7 @@ use super::verify::{Verdict, judge};
 use super::{DatasetName, Progress, Published, Sources, locate};
 use crate::{Error, Result};
 
-/// The most requests for one file to one server; each must make the file grow, see [`FRUITLESS`].
+/// The most requests for one file to one server, provided that the file grows (see [`FRUITLESS`]).
 const REQUESTS: usize = 50;
 
 /// The most requests that may end without the file having grown, as with a server that always starts at zero.

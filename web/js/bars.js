@@ -7,7 +7,7 @@ import { className } from './store.js';
 /** Whether the network's scores are probabilities. */
 export const probabilities = (run) => run?.layers?.at(-1)?.type === 'softmax';
 
-/** A list of bars, one for each class; `set` shows other ones in the same elements. */
+/** A list of bars, one for each class; `set` reuses the elements for other classes. */
 export function classBars() {
   const node = el('ol', { class: 'bars' });
   const rows = [];
@@ -26,13 +26,13 @@ export function classBars() {
     /**
      * @param {{class: number, score: number}[]} top
      * @param {object} run the `run` message
-     * @param {number|null} [label] the right class, where it is known
+     * @param {number|null} [label] the right class, if it is known
      */
     set(top, run, label = null) {
       const scores = top.map(({ score }) => score ?? 0);
       const shares = probabilities(run);
       const longest = Math.max(...(run?.classes ?? []).map((name) => String(name).length), 1);
-      // Names get the room that the longest one needs, so that nothing moves when another class leads.
+      // All names have the width of the longest one, so that nothing moves when another class leads.
       node.style.setProperty('--name', `${Math.min(longest, 10) + 2.5}ch`);
       const [low, high] = shares ? [0, 1] : [Math.min(0, ...scores), Math.max(0, ...scores)];
       top.forEach((entry, i) => {

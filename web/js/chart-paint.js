@@ -1,4 +1,4 @@
-/** The drawing of a chart. Colours are the style sheet's; each line has a dash of its own as well. */
+/** Draws a chart. Colours come from the style sheet; each line also has its own dashes. */
 
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 const COLOURS = 6;
@@ -38,7 +38,7 @@ function ticks(low, high, count) {
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step).map((value) => (Math.abs(value) < step / 1e6 ? 0 : value));
 }
 
-/** A tick's value without zeros that say nothing. */
+/** A tick's value without trailing zeros. */
 function short(value, format) {
   const text = format(value);
   return value === 0 ? '0' : text.replace(/(\.\d*?)0+(?!\d)/, '$1').replace(/\.(?!\d)/, '');
@@ -74,7 +74,7 @@ function verticalRange(data, { log, top, zero }) {
 }
 
 /**
- * @param {HTMLCanvasElement} canvas sized by the style sheet; `canvas.scale` then says which step is where
+ * @param {HTMLCanvasElement} canvas sized by the style sheet; `canvas.scale` then maps positions to steps
  * @param {import('./charts.js').Data} data
  */
 export function drawChart(canvas, data, options) {

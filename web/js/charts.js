@@ -18,8 +18,8 @@ const charts = new Set();
  * Fills a figure with a chart.
  * @param {HTMLElement} node an empty `figure`
  * @param {{title: string, note?: string, log?: boolean, format?: (value: number) => string, top?: number, zero?: boolean}} options
- *   `log`: whether the vertical axis begins logarithmic, and undefined where it cannot be; `top`: the largest value there
- *   can be; `zero`: whether the axis begins at zero
+ *   `log`: whether the vertical axis is logarithmic at first, undefined if it cannot be; `top`: the largest possible
+ *   value; `zero`: whether the axis begins at zero
  */
 export function chart(node, options) {
   const format = options.format ?? figure;
@@ -53,7 +53,7 @@ export function chart(node, options) {
     if (details.open) fillTable(table, data, format);
   }
 
-  /** The row that is read: the one under the cursor, or the newest. */
+  /** The row shown in the legend: the one under the cursor, or the newest. */
   function at() {
     const { steps } = data;
     if (cursor === null) return steps.length - 1;
@@ -122,7 +122,7 @@ export function chart(node, options) {
   details.addEventListener('toggle', () => { if (details.open && data) fillTable(table, data, format); });
   sight.watch(node, draw);
   const own = {
-    /** @param {() => Data} source asked only when the chart is seen */
+    /** @param {() => Data} source called only when the chart is visible */
     set(source) {
       get = source;
       stale = true;
@@ -135,7 +135,7 @@ export function chart(node, options) {
   return own;
 }
 
-/** At most twelve rows, evenly chosen. */
+/** At most twelve rows at even intervals. */
 function fillTable(table, { steps, series }, format) {
   const count = Math.min(12, steps.length);
   const chosen = Array.from({ length: count }, (_, i) => Math.round((i * (steps.length - 1)) / Math.max(1, count - 1)));

@@ -1,14 +1,14 @@
-/** Commands from several panels, whose answers stand in one place below the bar. */
+/** Commands from several panels, with their answers in one place below the bar. */
 
 import { answer, byId, write } from './dom.js';
 
-/** Milliseconds that an answer stays, and an error. */
+/** Milliseconds for which an answer or an error remains visible. */
 const STAYS = { done: 4000, failed: 12000 };
 
 /**
  * @param {{command: (command: object) => Promise<string>}} source
- * @returns {(asked: object, near?: HTMLElement) => Promise<boolean>} does a command, writes the answer below the bar, and
- *   beside the control too; resolves to whether it was done
+ * @returns {(asked: object, near?: HTMLElement) => Promise<boolean>} sends a command and writes the answer below the bar and
+ *   next to the control; resolves to whether it succeeded
  */
 export function commands(source) {
   const result = byId('control-result');

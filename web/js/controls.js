@@ -1,4 +1,4 @@
-/** What changes the training, and which example is shown. */
+/** Controls that change the training and choose the example. */
 
 import { byId, el, mark, write } from './dom.js';
 import { clock, exact, integer } from './format.js';
@@ -13,7 +13,7 @@ const OVER = ['ended', 'stopped', 'failed'];
 
 const idOf = (name) => name.replaceAll('_', '-');
 
-/** Disables or enables; where that takes the focus from a button, another one gets it. */
+/** Enables or disables a button; if it loses the focus, another button gets it. */
 function allow(button, allowed, other) {
   const had = document.activeElement === button;
   button.disabled = !allowed;
@@ -52,7 +52,7 @@ export function controls(command) {
   };
 }
 
-/** Disables a fieldset; whoever was in it is there again once it is enabled. */
+/** Disables or enables a fieldset; the focus returns to it once it is enabled. */
 function freeze(fieldset, frozen) {
   if (fieldset.disabled === frozen) return;
   if (frozen) fieldset.was = fieldset.contains(document.activeElement) ? document.activeElement : null;
@@ -60,10 +60,10 @@ function freeze(fieldset, frozen) {
   if (!frozen && fieldset.was && document.activeElement === document.body) fieldset.was.focus();
 }
 
-/** Fields of the settings. What is being edited is left alone. */
+/** The settings' fields. A field that is being edited is not overwritten. */
 function settingsForm(send) {
   const form = byId('settings');
-  /** The newest values from the status, and those that the fields were filled with. */
+  /** The newest values from the status, and the values filled into the fields. */
   let now = {};
   const filled = {};
   const field = (name) => byId(idOf(name));
@@ -88,7 +88,7 @@ function settingsForm(send) {
     } else if (names.length === 0) {
       write(near, 'Nothing was changed.');
     } else {
-      // What is typed while the answer is under way is still to be sent.
+      // Text typed before the answer arrives has not been sent yet.
       const sent = names.map((name) => [name, field(name).value]);
       if (await send(Object.fromEntries(names.map((name) => [name, field(name).valueAsNumber])))) {
         sent.forEach(([name, value]) => { filled[name] = value; note(name); });
@@ -110,7 +110,7 @@ function settingsForm(send) {
   };
 }
 
-/** Which example is shown. */
+/** The form that chooses the example. */
 function showForm(send) {
   const [split, index] = [byId('show-split'), byId('show-index')];
   let counts = {};
@@ -137,7 +137,7 @@ function showForm(send) {
     mark(index, 'max', Number.isFinite(many()) ? many() - 1 : null);
     const { shown } = status ?? {};
     const key = shown ? `${shown.split} ${shown.index}` : '';
-    // Filled in only when it changes, so that nobody's typing is lost.
+    // Filled in only on changes, so that typed text is not lost.
     if (key === told || document.activeElement === index || document.activeElement === split) return;
     told = key;
     if (shown) [split.value, index.value] = [shown.split, String(shown.index)];
@@ -157,7 +157,7 @@ export function changes() {
   };
 }
 
-/** Tells how the connection stands. */
+/** Shows the state of the connection. */
 export function connection(state, announce) {
   const { connection: { state: name, since, last, refused, retry } } = state;
   const [chip, notice] = [byId('connection'), byId('notice')];
@@ -168,12 +168,12 @@ export function connection(state, announce) {
   mark(notice, 'data-state', name);
   const ago = Math.round((Date.now() - (last ?? since)) / 1000);
   const wait = Math.max(0, Math.ceil(((retry ?? 0) - Date.now()) / 1000));
-  const old = last ? ` What is shown is of ${clock(last)}.` : '';
-  const why = refused ? 'The server refused the connection: open the address that the command printed.' : `Disconnected since ${clock(since)}.`;
+  const old = last ? ` The page shows the state at ${clock(last)}.` : '';
+  const why = refused ? 'The server refused the connection; open the address that the command printed.' : `Disconnected since ${clock(since)}.`;
   const texts = {
     connecting: '',
     live: '',
-    stale: `Nothing has come for ${ago} s.${old}`,
+    stale: `No message for ${ago} s.${old}`,
     disconnected: `${why}${old} ${wait > 0 ? `Trying again in ${wait} s.` : 'Trying again now…'}`,
   };
   if (announce.back && name === 'live') texts.live = 'Connected again.';

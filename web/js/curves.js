@@ -4,7 +4,7 @@ import { byId } from './dom.js';
 import { nanoseconds, percent, words } from './format.js';
 import { chart } from './charts.js';
 
-/** What a change did, in words. */
+/** A change in words. */
 export function changed({ what, from, to }) {
   if (what === 'weights') return `weights loaded from ${to?.source ?? '–'}`;
   if (what === 'network') return `a new run, ${to}`;
@@ -15,7 +15,7 @@ export function changed({ what, from, to }) {
 /** The changes as marks of a chart. */
 const marks = (changes) => changes.map((change, i) => ({ step: change.step, label: String(i + 1), text: changed(change) }));
 
-/** The axis of a chart, which begins where the run does, or before where it was resumed. */
+/** The axis of a chart. It begins at the run's start, or earlier if the run was resumed. */
 export const axis = ({ run, history, changes }) => {
   const steps = history.rows.map((row) => row.step);
   return { first: Math.min(run?.first_step ?? 0, steps[0] ?? Infinity), steps, marks: marks(changes) };
@@ -24,8 +24,8 @@ export const axis = ({ run, history, changes }) => {
 const known = (points) => points.filter(([, value]) => typeof value === 'number');
 
 export function curves() {
-  const loss = chart(byId('chart-loss'), { title: 'Loss', note: 'mean of an example', log: false, zero: true });
-  const accuracy = chart(byId('chart-accuracy'), { title: 'Accuracy', note: 'share of the window that is right', top: 1,
+  const loss = chart(byId('chart-loss'), { title: 'Loss', note: 'mean per example', log: false, zero: true });
+  const accuracy = chart(byId('chart-accuracy'), { title: 'Accuracy', note: 'share of correct predictions in the window', top: 1,
     format: (value) => percent(value, 1) });
   const rate = chart(byId('chart-learning-rate'), { title: 'Learning rate', note: 'with the schedule’s factor', log: false, zero: true });
   const time = chart(byId('chart-time'), { title: 'Time per example', note: 'on the device', log: false, zero: true, format: nanoseconds });

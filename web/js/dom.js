@@ -1,9 +1,9 @@
-/** Small helpers for elements. Text always goes in as text, never as markup. */
+/** Small helpers for elements. Text is always inserted as text, never as markup. */
 
 export const byId = (id) => document.getElementById(id);
 
 /**
- * A new element. Keys with a dash, `role` and `for` become attributes, `data` the data attributes, the rest properties.
+ * Creates an element. Keys with a dash, `role` and `for` become attributes, `data` the data attributes, others properties.
  * @param {string} tag
  * @param {Record<string, any>} [properties]
  * @param {...(Node|string)} children
@@ -20,19 +20,19 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
-/** Sets an element's text where it is another one, so that nothing is laid out for nothing. */
+/** Sets an element's text only if it differs, which avoids needless layout. */
 export function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Sets an attribute, or takes it away where the value is null. */
+/** Sets an attribute, or removes it if the value is null. */
 export function mark(node, name, value) {
   if (value === null) node.removeAttribute(name);
   else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, String(value));
 }
 
 /**
- * Fills a select with `[value, text]` pairs and keeps what was chosen where it is still there.
+ * Fills a select with `[value, text]` pairs and keeps the present choice if it still exists.
  * @param {HTMLSelectElement} select
  * @param {[string, string][]} choices
  */
@@ -43,10 +43,10 @@ export function offer(select, choices) {
 }
 
 /**
- * Waits for an answer and writes it, or why there is none, into an element.
+ * Waits for an answer and writes it, or the error, into an element.
  * @param {HTMLElement} output
  * @param {Promise<string>} promise
- * @returns {Promise<boolean>} whether it was done
+ * @returns {Promise<boolean>} whether it succeeded
  */
 export async function answer(output, promise) {
   output.classList.remove('error');
@@ -61,7 +61,7 @@ export async function answer(output, promise) {
   }
 }
 
-/** Lets the keyboard scroll what overflows, and only that. */
+/** Lets the keyboard scroll an element only while it overflows. */
 export function scrollable(node, label) {
   const overflows = node.scrollWidth > node.clientWidth + 1 || node.scrollHeight > node.clientHeight + 1;
   mark(node, 'tabindex', overflows ? '0' : null);

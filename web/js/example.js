@@ -1,4 +1,4 @@
-/** The example that is shown: its image, what the network says of it, and why. */
+/** The chosen example: its image, the network's answer, and an explanation. */
 
 import { byId, write } from './dom.js';
 import { figure, integer } from './format.js';
@@ -8,13 +8,13 @@ import { className } from './store.js';
 
 const NAMES = { saliency: 'Saliency', grad_cam: 'Grad-CAM' };
 
-/** What a map shows, in words: an empty one says why. */
+/** A map in words; for an empty map, the reason. */
 function shows({ name, min, max, tile }) {
-  if (name === 'grad_cam' && min === 0 && max === 0) return 'zero everywhere: the last maps together speak against the answer';
+  if (name === 'grad_cam' && min === 0 && max === 0) return 'zero everywhere: the last maps together oppose the answer';
   return tile;
 }
 
-/** What an answer amounts to, in words: for an example with its label, or for a drawing. */
+/** The network's answer in words, for an example or a drawing. */
 export function said(run, view) {
   if (run?.learns_numbers) return `The network answers ${figure(view.number)}`;
   const best = view.top?.[0];

@@ -1,4 +1,4 @@
-/** Weights out of the run and into it, and another network. */
+/** Downloads and loads weights, and starts a run with another network. */
 
 import { answer, byId, el, mark, write } from './dom.js';
 
@@ -9,10 +9,10 @@ export function snapshots(source) {
     const file = load.files[0];
     if (!file) return;
     await answer(byId('load-result'), source.load(file));
-    // The same file can then be chosen again.
+    // Allows the same file to be chosen again.
     load.value = '';
   });
-  // Fetched here, so that a refusal is told: a download that is refused says nothing.
+  // Fetched here, so that a refusal can be shown; a plain download would fail silently.
   for (const kind of ['safetensors', 'json']) {
     byId(`snapshot-${kind}`).addEventListener('click', async (event) => {
       event.preventDefault();
@@ -42,7 +42,7 @@ export function snapshots(source) {
 /** @param {{command: (command: object) => Promise<string>}} source */
 export function editor(source) {
   const [text, start, ask, result] = [byId('network-text'), byId('restart'), byId('restart-ask'), byId('restart-result')];
-  /** What the field was filled with. */
+  /** The text that was filled into the field. */
   let filled = '';
   let own = '';
 

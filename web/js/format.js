@@ -1,29 +1,29 @@
-/** Numbers as text. What is missing or not finite is a dash. */
+/** Numbers as text; missing and non-finite values become a dash. */
 
 const NONE = '–';
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
 const known = (value) => typeof value === 'number' && Number.isFinite(value);
 
-/** Three significant digits; very small and very large ones with an exponent. */
+/** Three significant digits; very small and very large numbers get an exponent. */
 export function figure(value) {
   if (!known(value)) return NONE;
   if (value === 0) return '0';
   const size = Math.abs(value);
   const text = size < 1e-3 || size >= 1e5 ? value.toExponential(1).replace('e+', 'e') : value.toPrecision(3);
-  // 1.23e+4 is what toPrecision makes of 12345.
+  // toPrecision turns 12345 into 1.23e+4.
   const plain = text.includes('e+') ? whole.format(Number(text)) : text;
   return plain.replace('-', '−').replace('e-', 'e−');
 }
 
-/** A setting as it was given. */
+/** A setting with all its digits. */
 export const exact = (value) => (known(value) ? String(value) : NONE);
 
 export const integer = (value) => (known(value) ? whole.format(value) : NONE);
 
 export const percent = (share, digits = 2) => (known(share) ? `${(100 * share).toFixed(digits)} %` : NONE);
 
-/** Nanoseconds in the unit that fits. */
+/** Nanoseconds in a suitable unit. */
 export function nanoseconds(value) {
   if (!known(value)) return NONE;
   if (value >= 1e9) return `${(value / 1e9).toPrecision(3)} s`;

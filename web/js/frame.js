@@ -1,6 +1,6 @@
-/** When to draw: never more often than frames come, nothing in a hidden tab, nothing twice. */
+/** Schedules drawing: at most once per frame, never in a hidden tab, and never the same state twice. */
 
-/** Milliseconds between two drawings of one panel: numbers that change faster cannot be read. */
+/** Milliseconds between two drawings of one panel; faster changes cannot be read. */
 const PAUSE = 200;
 
 export class Frames {
@@ -12,13 +12,13 @@ export class Frames {
     document.addEventListener('visibilitychange', () => this.#ask());
   }
 
-  /** Draws once with the newest state, soon. A second call before that changes nothing. */
+  /** Schedules one drawing with the newest state. Further calls before it have no effect. */
   draw(key, work, urgent = false) {
     this.waiting.set(key, { work, urgent: urgent || this.waiting.get(key)?.urgent === true });
     this.#ask();
   }
 
-  /** Keeps the display as it is, or lets it go on. What is urgent is drawn all the same. */
+  /** Holds or releases the display. Urgent panels are drawn in any case. */
   hold(held) {
     this.held = held;
     this.#ask();
@@ -44,7 +44,7 @@ export class Frames {
       try {
         work();
       } catch (error) {
-        // One panel's trouble must not stop the others.
+        // An error in one panel must not stop the others.
         console.error(error);
       }
     }
@@ -52,7 +52,7 @@ export class Frames {
   }
 }
 
-/** Tells which elements are near the window, so that the others need no drawing. */
+/** Observes which elements are near the window; others need no drawing. */
 export class Sight {
   constructor() {
     this.near = new WeakSet();
@@ -68,7 +68,7 @@ export class Sight {
     }, { rootMargin: '200px' });
   }
 
-  /** Calls back whenever the element comes near. */
+  /** Calls back whenever the element comes near the window. */
   watch(element, call) {
     this.calls.set(element, call);
     this.observer.observe(element);

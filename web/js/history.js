@@ -1,9 +1,9 @@
-/** The statistics rows of a run, thinned so that memory stays bounded however long it trains. */
+/** The statistics rows of a run, thinned so that memory stays bounded in long runs. */
 
 export const TENSORS = ['activation', 'activation_gradient', 'weight', 'weight_gradient', 'bias', 'bias_gradient'];
 const PARTS = ['min', 'max', 'mean', 'std'];
 const OTHERS = ['update_ratio', 'dead_units'];
-/** Numbers that are kept of a layer in a row. */
+/** Numbers stored per layer and row. */
 const WIDTH = TENSORS.length * PARTS.length + OTHERS.length;
 const MOST_ROWS = 1500;
 
@@ -15,14 +15,14 @@ export class History {
     this.places = new Map(layers.map((name, i) => [name, i * WIDTH]));
     /** @type {{step: number, figures: Float32Array, [name: string]: any}[]} ascending by step */
     this.rows = [];
-    /** Every how manyth row is kept. */
+    /** One in this many rows is kept. */
     this.stride = 1;
-    /** Rows since the last one that is kept for good; the newest is always there. */
+    /** Rows since the last permanent one; the newest row is always kept. */
     this.since = 0;
     this.cursor = -Infinity;
   }
 
-  /** A connection begins: rows that are known may come again. */
+  /** Starts a connection, over which known rows may come again. */
   again() {
     this.cursor = -Infinity;
   }
@@ -31,7 +31,7 @@ export class History {
   add(message) {
     const { step } = message;
     if (typeof step !== 'number') return;
-    // Going back within one connection: the run was resumed from an older checkpoint, and those steps are made anew.
+    // A smaller step within one connection: the run was resumed from an older checkpoint and repeats those steps.
     if (step <= this.cursor) this.rows = this.rows.filter((row) => row.step < step);
     this.cursor = step;
     const row = this.#packed(message);
@@ -45,7 +45,7 @@ export class History {
 
   #replace(row) {
     const at = this.rows.findIndex((other) => other.step === row.step);
-    // A row that was thinned away stays away.
+    // A row that was thinned out is not added again.
     if (at >= 0) this.rows[at] = row;
   }
 

@@ -16,10 +16,10 @@ import { trial } from './try.js';
 import { changes, connection, controls } from './controls.js';
 import { editor, snapshots } from './files.js';
 
-/** Kinds that nobody holds back: they say what can be done at all. */
+/** Kinds of messages that holding the view does not delay, because they decide which controls work. */
 const URGENT = ['run', 'connection'];
 
-/** @param {ReturnType<typeof httpSource>} source what feeds the page, and what it asks */
+/** @param {ReturnType<typeof httpSource>} source feeds the page and answers its requests */
 function start(source) {
   const store = new Store();
   const frames = new Frames();
@@ -37,7 +37,7 @@ function start(source) {
   source.subscribe((message) => store.take(message), (now) => store.connection(now));
 }
 
-/** Says aloud how connection and training stand, when that changes; and shows how old things are while they are. */
+/** Announces changes of the connection's and the training's state, and shows the age of stale data. */
 function tellChanges(store, frames) {
   const announce = { back: false };
   let [before, was, timer] = ['', '', 0];
@@ -52,8 +52,8 @@ function tellChanges(store, frames) {
         clearTimeout(timer);
         timer = setTimeout(() => { announce.back = false; draw(); }, 4000);
       }
-      const words = { live: back ? 'Connected again.' : 'Connected.', stale: 'The connection is stale: what is shown may be old.',
-        disconnected: 'Disconnected: what is shown is old.', connecting: '' };
+      const words = { live: back ? 'Connected again.' : 'Connected.', stale: 'The connection is stale; the page may be out of date.',
+        disconnected: 'Disconnected; the page is out of date.', connecting: '' };
       if (state !== before) write(byId('announce'), words[state]);
       before = state;
       draw();
@@ -65,7 +65,7 @@ function tellChanges(store, frames) {
   setInterval(() => { if (standing(store.state).old) draw(); }, 1000);
 }
 
-/** The button that keeps the display still. */
+/** The button that holds the display. */
 function hold(frames) {
   const button = byId('hold');
   button.addEventListener('click', () => {

@@ -5,7 +5,7 @@ import { figure, integer, percent, shape, words } from './format.js';
 import { sight } from './frame.js';
 import { plateList, setPlates } from './plates.js';
 
-/** Beyond so many layers they begin folded. */
+/** With more layers than this, they begin folded. */
 const MANY = 40;
 const FIGURES = ['activation', 'activation_gradient', 'weight', 'weight_gradient'];
 const PARTS = ['min', 'max', 'mean', 'std'];
@@ -67,7 +67,7 @@ function layerSection(node, before, open) {
   function draw() {
     if (!newest || !details.open) return;
     const { row, rowStep, step, kinds } = newest;
-    // What is out of sight has its lines once, so that it is as tall as it will be.
+    // Layers out of sight get their lines once, so that they have their final height.
     if (sight.has(section) || !figures.filled()) figures.set(row, rowStep, newest.plates, step);
     list.set(newest.plates.filter((plate) => kinds.has(kindOf(plate))), step);
   }
@@ -85,7 +85,7 @@ function layerSection(node, before, open) {
   };
 }
 
-/** Extremes of each tensor: of the whole batch beside those of the example. */
+/** Extremes of each tensor, for the whole batch and for the example. */
 function figureTable() {
   const [batch, example] = [el('th', { colSpan: 4, scope: 'colgroup' }), el('th', { colSpan: 2, scope: 'colgroup', class: 'apart' })];
   const heads = [...PARTS, 'min', 'max'].map((part, i) => el('th', { scope: 'col', class: i === 4 ? 'apart' : '' }, part));

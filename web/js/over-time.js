@@ -1,4 +1,4 @@
-/** How each layer's statistics went: one tensor closely, and all layers beside each other. */
+/** Each layer's statistics over time: one tensor in detail, and all layers side by side. */
 
 import { byId, offer } from './dom.js';
 import { percent, words } from './format.js';
@@ -10,9 +10,9 @@ export function overTime() {
   const [layer, tensor] = [byId('time-layer'), byId('time-tensor')];
   const one = chart(byId('chart-tensor'), { title: 'The chosen tensor', note: 'band: mean ± standard deviation', log: undefined });
   const gradients = chart(byId('chart-gradients'), { title: 'Weight gradients of all layers',
-    note: 'standard deviation; lines that drift apart by decades vanish or explode', log: true });
+    note: 'standard deviation; lines that drift apart by decades mean vanishing or exploding gradients', log: true });
   const updates = chart(byId('chart-updates'), { title: 'Update ratio of all layers', note: 'size of an update over size of the weights; about 10⁻³ is usual', log: true });
-  const dead = chart(byId('chart-dead'), { title: 'Dead units of all layers', note: 'share of units that answered no example of the batch', zero: true, top: 1,
+  const dead = chart(byId('chart-dead'), { title: 'Dead units of all layers', note: 'share of units that were zero for every example of the batch', zero: true, top: 1,
     format: (value) => percent(value, 1) });
   let run = null;
   let state = null;

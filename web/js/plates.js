@@ -4,21 +4,21 @@ import { el, mark, scrollable, write } from './dom.js';
 import { figure, integer, words } from './format.js';
 import { sight } from './frame.js';
 
-/** Colours from the most negative value over zero to the most positive one, equally far from each other. */
+/** Evenly spaced colours from the most negative value through zero to the most positive one. */
 const STOPS = {
   'blue-orange': [[0, 68, 136], [120, 170, 220], [247, 247, 247], [240, 170, 90], [179, 71, 0]],
   'blue-red': [[5, 48, 120], [125, 170, 215], [247, 247, 247], [240, 150, 120], [150, 10, 30]],
   grey: [[0, 0, 0], [64, 64, 64], [128, 128, 128], [191, 191, 191], [255, 255, 255]],
 };
 const NOT_FINITE = [255, 0, 255];
-/** What lies between tiles, and how wide it is in pixels. */
+/** The colour between tiles, and their distance in pixels. */
 const GROUND = [110, 110, 110];
 const GAP = 2;
 const LONGEST_SIDE = 8192;
-/** Tiles up to this size, in pixels, shrink until all of them are seen at once. */
+/** Tiles up to this size, in pixels, shrink until all of them are visible at once. */
 const FITTING = 100;
 
-/** What all plates share. */
+/** Settings that all plates share. */
 const settings = { palette: 'blue-orange', tile: 72 };
 const live = new Set();
 
@@ -71,18 +71,18 @@ function pixels(plate, bytes) {
   return Uint32Array.from({ length: count }, (_, i) => colours[bytes[i]]);
 }
 
-/** Where tiles lie: how many pixels a value's side has, and the size of the whole. */
+/** The layout of tiles: pixels per value's side, and the size of the whole. */
 function geometry(plate, room, tallest, tile) {
   const columns = Math.max(1, Math.min(plate.columns, plate.kept));
   const rows = Math.ceil(plate.kept / columns);
   const longer = Math.max(plate.height, plate.width, 1);
-  // Large tiles are wanted large, though one has to scroll.
+  // Large tiles stay large, even if the user must scroll.
   const fits = (space, count, size) => (tile > FITTING ? Infinity : Math.floor((space - GAP - count * GAP) / (count * size)));
   const wanted = Math.min(24, Math.floor(tile / longer));
   const least = Math.ceil(Math.min(16, tile / 4) / longer);
   let side = Math.min(wanted, fits(room, columns, plate.width), fits(tallest, rows, plate.height));
   side = Math.max(side, least, 1);
-  // A matrix of few rows would be a hairline.
+  // A matrix with few rows would be too thin to see.
   const shorter = Math.max(1, Math.min(plate.height, plate.width));
   if (plate.kept === 1 && shorter < 16) side = Math.max(side, Math.min(3, Math.ceil(24 / shorter)));
   side = Math.max(1, Math.min(side, Math.floor(LONGEST_SIDE / (longer + GAP) / Math.max(columns, rows))));
@@ -111,12 +111,12 @@ function paint(canvas, plate, { columns, side, width, height }) {
   }
   const g = canvas.getContext('2d');
   g.putImageData(image, 0, 0);
-  // Places without a tile are no tiles.
+  // Positions beyond the last tile.
   const empty = plate.kept % columns;
   if (empty > 0) g.clearRect(empty * (plate.width * side + GAP) + GAP, height - plate.height * side - GAP, width, height);
 }
 
-/** What is under a point of the canvas, in words. */
+/** Describes the value at a point of the canvas. */
 function under(plate, { columns, side }, x, y) {
   const [wide, high] = [plate.width * side + GAP, plate.height * side + GAP];
   const [column, row] = [Math.floor((x - GAP) / wide), Math.floor((y - GAP) / high)];
@@ -136,7 +136,7 @@ function under(plate, { columns, side }, x, y) {
   return `tile ${tile + 1}${place}: ${values}`;
 }
 
-/** A bar of the colours from min to max, with zero where it lies. */
+/** A bar of the colours from min to max, with zero at its position. */
 function legend() {
   const [low, zero, high] = [el('span'), el('span', { class: 'zero' }, '0'), el('span')];
   const bar = el('span', { class: 'colours', 'aria-hidden': 'true' });
@@ -154,7 +154,7 @@ function legend() {
     };
     bar.style.background = `linear-gradient(to right, ${steps.map(of).join(', ')})`;
     const place = max > min ? -min / (max - min) : -1;
-    // Where it is an end it is printed there.
+    // If zero is an end of the bar, it is printed there.
     zero.hidden = !(place > 0 && place < 1);
     zero.style.left = `${100 * place}%`;
   };
@@ -162,10 +162,10 @@ function legend() {
 }
 
 /**
- * A figure that shows plates of one name, one after the other.
+ * A figure that shows successive plates of one name.
  * @param {{tile?: number, tallest?: number, caption?: boolean, name?: (plate: object) => string}} options `tile`: pixels of
- *   a tile's longer side, else that of all plates; `tallest`: pixels after which it scrolls; `caption`: whether words stand
- *   below; `name`: what a plate is called, else its tensor
+ *   a tile's longer side, by default that of all plates; `tallest`: height in pixels beyond which it scrolls; `caption`:
+ *   whether there is a caption; `name`: the plate's name, by default its tensor
  */
 export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) {
   const canvas = el('canvas', { class: 'plate', role: 'img', width: 1, height: 1 });
@@ -176,7 +176,7 @@ export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) 
   if (caption) node.append(el('figcaption', {}, spot, title, told, colours.node));
   let [plate, step, drawn, laid, room] = [null, null, null, null, 0];
 
-  /** Gives the canvas its size before it is seen, so that nothing moves when it is drawn. */
+  /** Sets the canvas's size before it is visible, so that nothing moves when it is drawn. */
   function lay() {
     const sizes = [plate.kept, plate.columns, plate.height, plate.width, settings.tile, room].join();
     if (sizes === laid?.sizes) return;
@@ -225,7 +225,7 @@ export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) 
       if (!laid && room > 0) lay();
       draw();
     },
-    /** Says how wide it can be, where that is known before it is seen. */
+    /** Sets the available width, if it is known before the figure is visible. */
     set room(width) {
       if (!laid) room = width;
     },
@@ -240,7 +240,7 @@ export function plateFigure({ tile, tallest = 416, caption = true, name } = {}) 
   return own;
 }
 
-/** Figures of a list of plates in a container: made, kept and removed as the names ask. */
+/** Shows a list of plates in a container: creates, keeps and removes figures according to the names. */
 export function plateList(container, options) {
   const figures = new Map();
   return {

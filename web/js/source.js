@@ -1,21 +1,21 @@
 /**
- * Messages and requests over HTTP: the only module that knows of it. Another source with the same functions, such as one
+ * Messages and requests over HTTP: the only module that uses HTTP. Another source with the same functions, such as one
  * that runs the kernels itself, can take its place.
  */
 
 /** Milliseconds without a message after which the connection counts as stale, and as lost. */
 const STALE = 5000;
 const LOST = 15000;
-/** The longest wait before another try. */
+/** The longest wait before another attempt. */
 const LONGEST_WAIT = 8000;
-/** How long an answer may take: a run has 45 s for a change, and a model comes or goes through a slow tunnel. */
+/** The longest time for an answer: a run has 45 s for a change, and a model may pass through a slow tunnel. */
 const ANSWER_TIME = 60000;
 const FILE_TIME = 360000;
 
 /**
  * @typedef {{state: 'connecting'|'live'|'stale'|'disconnected', since: number, last: number|null, refused?: boolean,
  *   retry?: number}} Connection `since` and `last`, of the newest message, are times in milliseconds; `retry` is when the
- *   next try begins
+ *   next attempt begins
  */
 
 /** @param {string} base address of the folder that requests are relative to */
@@ -65,7 +65,7 @@ export function httpSource(base = '') {
     tellMessage(message);
   }
 
-  /** The connection is gone; another try follows. */
+  /** Handles a lost connection; another attempt follows. */
   function lose(refused) {
     events?.close();
     events = null;
@@ -89,12 +89,12 @@ export function httpSource(base = '') {
       tellConnection(connection);
       connect();
       setInterval(watch, 500);
-      // Somebody who comes back need not wait for the next try.
+      // A user who returns to the page need not wait for the next attempt.
       const hurry = () => { if (connection.state === 'disconnected' && !document.hidden) connect(); };
       window.addEventListener('online', hurry);
       document.addEventListener('visibilitychange', hurry);
     },
-    /** Asks for a command of docs/live.md; resolves to what was done, in words. */
+    /** Sends a command of docs/live.md; resolves to a description of what was done. */
     command: async (command) => {
       const headers = { 'Content-Type': 'application/json' };
       return (await ask('control', { headers, body: JSON.stringify(command) })).done;
@@ -109,7 +109,7 @@ export function httpSource(base = '') {
       if (!response.ok) await refuse(response);
       return response.blob();
     },
-    /** Loads weights from a file; resolves to what was done, in words. */
+    /** Loads weights from a file; resolves to a description of what was done. */
     load: async (file) => {
       const headers = { 'Content-Type': 'application/octet-stream' };
       return (await ask(`load?name=${encodeURIComponent(file.name)}`, { headers, body: file }, FILE_TIME)).done;
@@ -121,7 +121,7 @@ export function httpSource(base = '') {
       return await fetch(`${base}${path}`, { method: 'POST', signal: AbortSignal.timeout(time), ...options });
     } catch (error) {
       const late = error.name === 'TimeoutError';
-      throw new Error(late ? `No answer came within ${time / 60000} min.` : 'The request did not reach Glassnet.');
+      throw new Error(late ? `There was no answer within ${time / 60000} min.` : 'The request did not reach Glassnet.');
     }
   }
 

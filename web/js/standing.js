@@ -1,13 +1,13 @@
-/** How connection and training stand, in words that agree: what the page says of either is made here. */
+/** The states of connection and training in consistent words; every text about them comes from here. */
 
-/** What a run does as long as nobody says otherwise, and what it stays. */
+/** States in which a run is not over. */
 const GOING = ['starting', 'running', 'paused', 'testing'];
 
 /**
  * @param {{connection: {state: string}, status: {state: string}|null}} state
  * @returns {{connection: string, training: string, look: string, old: boolean, there: boolean, going: string|null}}
- *   the two words; what the second is marked with, which is `unknown` where the first means that it may be over; whether what
- *   is shown is old; whether something can be asked for; and the run's state where it is known and not its last
+ *   the two words; the mark of the second, which is `unknown` if the run may be over by now; whether the
+ *   display is out of date; whether requests are possible; and the run's state if it is known and not final
  */
 export function standing({ connection, status }) {
   const { state: name } = connection;
@@ -16,7 +16,7 @@ export function standing({ connection, status }) {
   const going = GOING.includes(state);
   return {
     connection: name === 'live' ? 'connected' : name,
-    // What a run was doing when it was heard of last, and what it ends with, which nothing changes any more.
+    // The last known state of a run that was not over, or its final state, which no longer changes.
     training: old && going ? `was ${state}` : state ?? '–',
     look: old && going ? 'unknown' : state ?? '',
     old,

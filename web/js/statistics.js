@@ -4,14 +4,14 @@ import { byId, el, mark, write } from './dom.js';
 import { standing } from './standing.js';
 import { figure, integer, nanoseconds, percent, seconds, shape } from './format.js';
 
-/** A number as text, and as it is for whoever reads the page by program. */
+/** Shows a number as text, and its exact value for programs that read the page. */
 function show(id, value, text) {
   const node = byId(id);
   write(node, text(value));
   mark(node, 'data-value', typeof value === 'number' ? value : null);
 }
 
-/** The bar on top. It goes on while the display is held, so that whoever pauses sees that it was done. */
+/** The bar at the top. It is updated even while the display is held, so that a pause is visible at once. */
 export function bar() {
   return { kinds: ['run', 'status', 'connection'], urgent: true, draw: stands };
 }

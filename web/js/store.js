@@ -1,4 +1,4 @@
-/** What the page knows, made from messages alone (docs/live.md); where they come from does not matter. */
+/** The page's state, built from messages alone (docs/live.md), whatever their source. */
 
 import { History } from './history.js';
 
@@ -9,7 +9,7 @@ const longer = (list, message) => [...list, message].slice(-MOST_OTHERS);
 const empty = (run) => ({
   run,
   status: null,
-  /** The newest `step` message as it came. */
+  /** The newest `step` message, unchanged. */
   row: null,
   history: new History((run?.layers ?? []).map((layer) => layer.name)),
   epochs: [],
@@ -23,12 +23,12 @@ export class Store {
     this.listeners = [];
   }
 
-  /** Calls back with the kind of what changed. */
+  /** Calls back with the kind of each change. */
   subscribe(listener) {
     this.listeners.push(listener);
   }
 
-  /** Takes one message. Kinds it does not know are for newer pages. */
+  /** Handles one message. Unknown kinds are meant for newer pages and ignored. */
   take(message) {
     const takers = {
       run: () => this.#run(message),
@@ -43,7 +43,7 @@ export class Store {
     this.listeners.forEach((listener) => listener(message.kind));
   }
 
-  /** Takes how the connection stands. */
+  /** Records the state of the connection. */
   connection(connection) {
     this.state.connection = connection;
     this.listeners.forEach((listener) => listener('connection'));
@@ -51,7 +51,7 @@ export class Store {
 
   #run(message) {
     if (message.id === this.state.run?.id) {
-      // A connection begins, and all of them come again.
+      // A new connection sends all of them again.
       Object.assign(this.state, { run: message, epochs: [], changes: [] });
       this.state.history.again();
     } else {
@@ -65,7 +65,7 @@ export class Store {
   }
 }
 
-/** What a class is called. */
+/** A class's name. */
 export function className(run, index) {
   return index === null || index === undefined ? '–' : String(run?.classes?.[index] ?? index);
 }

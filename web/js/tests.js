@@ -47,8 +47,8 @@ export function tests(command) {
       });
       items.slice(shown.length).forEach(({ node }) => node.remove());
       write(byId('tests-note'), shown.length > 0
-        ? 'The newest test examples that were looked at. Press a picture to follow that example through the layers.'
-        : 'No test example has been looked at yet.');
+        ? 'The newest test examples that were evaluated. Press a picture to follow that example through the layers.'
+        : 'No test example has been evaluated yet.');
     },
   };
 }

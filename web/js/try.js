@@ -1,4 +1,4 @@
-/** Draw something, or upload it, and see what the network makes of it. */
+/** Sends a drawing or an uploaded image through the network and shows the answer. */
 
 import { byId, write } from './dom.js';
 import { integer, shape, words } from './format.js';
@@ -7,7 +7,7 @@ import { plateList } from './plates.js';
 import { said } from './example.js';
 import { standing } from './standing.js';
 
-/** Milliseconds between two questions while somebody draws. */
+/** Milliseconds between two requests while the user draws. */
 const PAUSE = 250;
 const LONGEST = 280;
 
@@ -20,11 +20,11 @@ export function trial(source) {
   const layers = plateList(byId('try-layers'), { tallest: 300, name: layerName });
   let run = null;
   let able = false;
-  /** What is asked about next, and what was asked about last. */
+  /** The subjects of the next and of the last request. */
   let waiting = null;
   let newest = null;
   let busy = false;
-  /** Rises with each clearing, so that an answer to what was cleared is not shown. */
+  /** Increases with each clearing, so that answers to cleared drawings are not shown. */
   let round = 0;
 
   function clear() {
@@ -32,28 +32,28 @@ export function trial(source) {
     byId('upload').value = '';
   }
 
-  /** An empty board, and no word of what was on it. */
+  /** Clears the board and the last answer. */
   function wipe() {
     round += 1;
     waiting = newest = null;
     g.fillStyle = colour() ? '#ffffff' : '#000000';
     g.fillRect(0, 0, pad.width, pad.height);
     write(byId('try-error'), '');
-    write(byId('try-none'), 'Nothing was drawn yet.');
+    write(byId('try-none'), 'Nothing has been drawn yet.');
     nothing();
   }
 
-  /** Takes away what the network said, as where the board shows something else since. */
+  /** Removes the answer, for example because the board has changed. */
   function nothing() {
     byId('try-result').hidden = true;
     byId('try-none').hidden = false;
     layers.set([], 0);
   }
 
-  /** Asks about a file, and puts its picture on the board in place of what was there. */
+  /** Sends a file, and replaces the board's content with its picture. */
   async function upload(file) {
     wipe();
-    write(byId('try-none'), 'Nothing is known of this picture yet.');
+    write(byId('try-none'), 'There is no answer for this picture yet.');
     const mine = round;
     const picture = await createImageBitmap(file).catch(() => null);
     if (mine !== round) return;
@@ -61,7 +61,7 @@ export function trial(source) {
     await ask(async () => file);
   }
 
-  /** The whole of a picture, as large as the board has room for; transparent parts are grey. */
+  /** Draws a whole picture as large as the board allows; transparent parts are grey. */
   function put(picture) {
     const scale = Math.min(pad.width / picture.width, pad.height / picture.height);
     const [width, height] = [picture.width * scale, picture.height * scale];
@@ -75,7 +75,7 @@ export function trial(source) {
 
   const colour = () => run?.image?.[2] === 3;
 
-  /** One question at a time, and after it the newest that came meanwhile. */
+  /** Sends one request at a time, then the newest one that came meanwhile. */
   async function ask(make) {
     waiting = make;
     newest = make;
@@ -105,11 +105,11 @@ export function trial(source) {
     write(byId('try-said'), `${said(run, view)}.`);
     bars.set(view.top ?? [], run);
     const number = typeof view.number === 'number' ? `${said(run, view)}. ` : '';
-    write(byId('try-facts'), `${number}With the weights after step ${integer(view.step)}. Below is what each layer made of it, beginning with what the network sees.`);
+    write(byId('try-facts'), `${number}With the weights after step ${integer(view.step)}. Each layer's activations are below, beginning with the input.`);
     layers.set([...view.layers.flatMap(({ plates }) => plates.filter(activation)), ...(view.explanations ?? [])], view.step);
   }
 
-  /** Somebody draws: the board no longer shows what was asked about, and no longer the file alone. */
+  /** On drawing: the board no longer shows what the last request sent, or only the file. */
   function begun() {
     round += 1;
     waiting = null;
@@ -117,7 +117,7 @@ export function trial(source) {
   }
 
   const drawn = () => new Promise((resolve, reject) => {
-    pad.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The browser made no PNG of the drawing.'))), 'image/png');
+    pad.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('The browser could not make a PNG of the drawing.'))), 'image/png');
   });
 
   pen(pad, g, { able: () => able, ink: () => (colour() ? byId('pad-ink').value : '#ffffff'), moved: () => ask(drawn),
@@ -141,7 +141,7 @@ export function trial(source) {
       pad.width = Math.round((LONGEST * width) / Math.max(width, height));
       pad.height = Math.round((LONGEST * height) / Math.max(width, height));
       byId('pad-colour').hidden = !colour();
-      write(byId('pad-help'), `Draw here${colour() ? '' : ', in white on black'}, or upload an image below. The network takes ${shape(run?.image)}.`);
+      write(byId('pad-help'), `Draw here${colour() ? '' : ', in white on black'}, or upload an image below. The network's input is ${shape(run?.image)}.`);
       clear();
     },
   };
@@ -149,10 +149,10 @@ export function trial(source) {
 
 const activation = (plate) => String(plate.name).endsWith('.activation');
 
-/** Plates of activations are called after their layer. */
+/** Names plates of activations after their layer. */
 const layerName = (plate) => (activation(plate) ? plate.name.slice(0, -'.activation'.length) : words(plate.name));
 
-/** Strokes on the board. */
+/** Draws strokes on the board. */
 function pen(pad, g, { able, ink, moved, begun }) {
   let last = null;
   const at = (event) => {
@@ -185,7 +185,7 @@ function pen(pad, g, { able, ink, moved, begun }) {
     }
     moved();
   });
-  // A dot alone is no drawing yet, unless the pen is lifted behind it.
+  // A single dot is not a drawing until the pen is lifted.
   const end = () => {
     if (last) moved();
     last = null;

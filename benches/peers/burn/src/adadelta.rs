@@ -1,4 +1,5 @@
-//! Adadelta (Zeiler 2012), which Burn does not have: both roots of (mean square + epsilon), L2 decay on weights alone.
+//! Adadelta (Zeiler 2012), which Burn lacks: both roots are of (mean square + epsilon), and L2 decay applies to weights
+//! only.
 
 use burn::optim::{LearningRate, Optimizer, RecordState};
 use burn::tensor::{Device, Tensor};

@@ -24,8 +24,8 @@ impl Preset {
     }
 }
 
-/// Stages of convolutions, each followed by a ReLU, and a pooling; then fully connected layers, a ReLU after each but the
-/// last.
+/// Stages of convolutions, each followed by a ReLU, and a pooling; then fully connected layers with a ReLU after each
+/// except the last.
 #[derive(Module, Debug)]
 pub struct Net {
     convolutions: Vec<Vec<Conv2d>>,
