@@ -1,17 +1,17 @@
-//! What files cost in memory while they are read: a small multiple of their numbers, and nothing for what is refused.
+//! Memory needed to read files: a small multiple of the numbers in them, and nothing for files that are refused.
 
 use glassnet::data::cifar::{Records, read_archive};
 use glassnet::formats::{Model, load_model};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, with a count of what is held, and the most that ever was.
+/// The system's allocator, with the number of bytes in use and its maximum.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
@@ -28,7 +28,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that `work` holds at once, beside what was held before.
+/// The most bytes that `work` holds at once, in addition to those held before.
 fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.load(Ordering::Relaxed);
     MOST.store(before, Ordering::Relaxed);
@@ -36,7 +36,7 @@ fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, MOST.load(Ordering::Relaxed) - before)
 }
 
-/// A snapshot of one fc with so many weights, numbers as JavaScript writes them.
+/// A snapshot of one fc, with numbers as JavaScript writes them.
 fn snapshot(inputs: usize, outputs: usize, as_object: bool) -> String {
     let size = format!("\"out_depth\":{inputs},\"out_sx\":1,\"out_sy\":1");
     let number = |i: usize| (i as f64 * 0.618).fract() - 0.5;
@@ -58,7 +58,7 @@ fn snapshot(inputs: usize, outputs: usize, as_object: bool) -> String {
     )
 }
 
-// One test, because what is counted is the whole process's.
+// One test, because the whole process's memory is counted.
 #[test]
 fn files_cost_no_more_than_their_numbers() {
     let (inputs, outputs) = (1000, 60);
@@ -67,16 +67,16 @@ fn files_cost_no_more_than_their_numbers() {
         let (model, most) = most_held(|| Model::from_convnetjs(text.as_bytes(), "net.json").expect("a snapshot"));
         let numbers = inputs * outputs;
         assert_eq!(model.parameters[0].weight.len(), numbers);
-        // 8 bytes a number as it is read, 4 as it is kept, and vectors that grow by doubling.
+        // 8 bytes per number while reading, 4 in memory, and vectors that grow by doubling.
         assert!(most < 30 * numbers, "{most} bytes for {numbers} numbers in {} bytes of text", text.len());
     }
 
-    // Keys that nobody reads cost nothing.
+    // Unknown keys cost nothing.
     let noise = format!("{{\"noise\":[{}0],\"layers\":3}}", "{\"a\":[0]},".repeat(100_000));
     let (refused, most) = most_held(|| Model::from_convnetjs(noise.as_bytes(), "net.json"));
     assert!(refused.is_err() && most < 10_000, "{most}");
 
-    // Neither does a file whose header does not fit its size, or a member of a size that it cannot have.
+    // Nor does a file whose header does not fit its size, or a member with an impossible size.
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
     let header = br#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;

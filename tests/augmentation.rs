@@ -1,4 +1,4 @@
-//! Augmented batches as the executors gather them: varied in training, left alone in evaluation.
+//! Augmented batches as the executors gather them: varied in training, unchanged in evaluation.
 
 mod common;
 
@@ -17,7 +17,7 @@ layers = [
 ]
 "#;
 const TABLE: &str = "[augmentation]\nrotation = 20\nscale = 0.2\nshear = 10\nshift = 1.5\nelastic = 2\n";
-/// Those that need no sampling.
+/// Augmentations that need no sampling.
 const WHOLE: &str = "[augmentation]\npad = 3\nflip = [0, 2]\nerase = 0.5\n";
 
 fn augmented() -> Network {
@@ -33,7 +33,7 @@ fn batch(device: &Device, network: &Network, header: Header) -> Vec<f32> {
     batch_of(&Examples::noise([14, 14, 2], 50, network.classes()), &[3, 1, 4, 15, 9, 3], 8, device, network, header)
 }
 
-/// The same of these examples, in a batch that may be larger than their number.
+/// The input of the first layer for these examples, in a batch that may be larger than their number.
 fn batch_of(
     examples: &Examples,
     indices: &[u32],
@@ -66,7 +66,7 @@ fn evaluation_gets_the_same_bits_with_and_without_augmentation() {
 #[test]
 fn training_examples_vary_with_step_seed_and_row() {
     for device in devices() {
-        // As large as the images: no crop varies anything.
+        // The input is as large as the images, so no crop varies anything.
         let whole = LAYERS.replace("height = 12", "height = 14").replace("width = 10", "width = 14");
         let network = network(&format!("{whole}{TABLE}"));
         let first = batch(&device, &network, training(1, 1));
@@ -103,7 +103,7 @@ fn evaluation_looks_at_the_crop_in_the_place_that_it_is_given() {
     for device in devices() {
         let place = Place { row: 1, column: 9, mirrored: true };
         let values = batch(&device, &in_whole_pixels(), Header { place: Some(place), ..Header::evaluation(0) });
-        // Of the first row's example, number 3; three pixels lie around the image.
+        // The first row's example, number 3, with three pixels of padding.
         for (i, value) in values[..12 * 10 * 2].iter().enumerate() {
             let (y, x, channel) = (i / 20 + 1, 9 - i / 2 % 10 + 9, i % 2);
             let inside = (3..17).contains(&y) && (3..17).contains(&x);

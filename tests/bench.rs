@@ -1,4 +1,4 @@
-//! The benchmark: what its report holds, and what it says about bad input. No test depends on how fast anything is.
+//! The benchmark: the contents of its report, and its messages about bad input. No test depends on speed.
 
 use assert_cmd::Command;
 use glassnet::Error;
@@ -109,7 +109,7 @@ fn every_time_is_judged_by_the_devices_peaks_where_it_has_some() {
 
 #[test]
 fn what_does_not_fit_is_reported_and_the_rest_is_measured() {
-    // 65,535 examples of a map with 2,000,000 values are more than any buffer indexes.
+    // 65,535 examples of a map with 2,000,000 values exceed every buffer.
     let wide = TINY.replace("height = 6", "height = 1000").replace("width = 5", "width = 667");
     let network = Network::from_toml(&wide, "wide.toml").expect("a network");
     let report = pollster::block_on(bench::run(&network, &[Device::Cpu], &settings(&[1, 65_535]), &mut |_| {}));
@@ -118,7 +118,7 @@ fn what_does_not_fit_is_reported_and_the_rest_is_measured() {
     let reason = report.batches[1].results[0].unavailable.clone().expect("it does not fit");
     let (_, largest) = reason.split_once("the largest batch size that fits is ").expect(&reason);
     let largest: u64 = largest.parse().expect(&reason);
-    // A buffer's limit leaves 3219; a machine with less free memory than that needs leaves fewer.
+    // A buffer's limit allows 3219; less free memory allows fewer.
     assert!((1..=3219).contains(&largest), "{reason}");
 }
 
@@ -173,7 +173,7 @@ fn speed_and_memory_are_measured_over_batch_sizes_and_widths() {
 fn sizes_that_would_take_too_long_are_left_out_with_the_reason() {
     let growth = growth(&[Device::Cpu], Duration::ZERO);
     let left_out: Vec<_> = results(&growth).map(|r| r.left_out.clone()).collect();
-    // The first size has nothing before it to judge it by.
+    // The first size has no previous one for an estimate.
     assert_eq!((&left_out[0], &left_out[2]), (&None, &None));
     for reason in [&left_out[1], &left_out[3]] {
         assert!(reason.as_ref().is_some_and(|why| why.contains("a step would take about")), "{reason:?}");

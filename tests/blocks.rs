@@ -1,4 +1,4 @@
-//! Batch normalisation and residual blocks as a user meets them: keys, shapes, names, messages, files, training.
+//! Batch normalisation and residual blocks from a user's view: keys, shapes, names, messages, files, training.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The command line as a user meets it: what it prints, its exit codes, and what it says about bad input.
+//! The command line from a user's view: output, exit codes, and messages about bad input.
 
 mod common;
 
@@ -82,10 +82,10 @@ fn a_machine_without_an_adapter_computes_on_the_cpu() {
 
 #[test]
 fn an_unknown_adapter_is_an_error() {
-    // A number is an index and nothing else, though names hold numbers too.
+    // A number is always an index, even if names contain numbers.
     for name in ["no such adapter", "15"] {
         let message = failure(&mut glassnet(&["check", "--adapter", name]));
-        // Which of the two depends on the machine.
+        // Depends on the machine.
         let expected = format!("no adapter {name:?}; there are");
         assert!(message.contains(&expected) || message.contains("no GPU adapter found"), "{message}");
     }
@@ -535,7 +535,7 @@ fn data_sets_are_listed_and_verified() {
     let state =
         |name: &str| listed.as_array().and_then(|l| l.iter().find(|d| d["dataset"] == name)).map(|d| &d["state"]);
     assert_eq!((state("mnist"), state("synthetic")), (Some(&json!("differs")), Some(&json!("built-in"))));
-    // Somebody's own data is no published data set.
+    // The user's own data is not a published data set.
     let output = data(&["verify", "--dataset", "mnist", "--json"], folder.folder.path()).assert().code(1);
     let reports: Value = serde_json::from_slice(&output.get_output().stdout).expect("stdout is one JSON document");
     assert_eq!(reports[0]["files"][0]["verdict"], "differs");
@@ -552,7 +552,7 @@ fn an_unpacked_cifar10_is_listed_and_verified() {
     let inner = folder.path().join("cifar-10-batches-bin");
     fs::create_dir(&inner).expect("a folder");
     let names = (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".to_string()]);
-    // Black aeroplanes, as many as the published files have pictures.
+    // Black aeroplanes, as many as the published files have.
     for name in names {
         fs::File::create(inner.join(name)).expect("a file").set_len(10_000 * 3_073).expect("its size");
     }

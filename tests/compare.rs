@@ -1,4 +1,4 @@
-//! `glassnet compare` as a user meets it: what it trains, prints and writes, and what it refuses.
+//! `glassnet compare` from a user's view: what it trains, prints, writes and refuses.
 
 mod common;
 
@@ -76,7 +76,7 @@ fn two_trainers_and_two_seeds_are_four_runs_with_curves() {
         assert!((0.0..=1.0).contains(&number(run, "test_accuracy")) && number(run, "test_loss") > 0.0);
         assert_eq!((run["steps"].as_u64(), run["examples_seen"].as_u64()), (Some(12), Some(240)));
     }
-    // Before the first update all that counts is the seed.
+    // Before the first update, only the seed matters.
     let first = |i: usize| number(&array(runs[i].1, "points")[0], "train_loss");
     assert_eq!((first(0), first(1)), (first(2), first(3)));
     assert_ne!(first(0), first(1));

@@ -1,5 +1,5 @@
-//! Training that is changed, paused and looked at while it goes on: changes take effect, what cannot be is refused, looking
-//! changes nothing, and a changed run that was stopped ends with the bits of one that was not.
+//! Training that is changed, paused and viewed while it runs: changes take effect, impossible ones are refused, viewing
+//! changes nothing, and a changed run that was stopped and resumed ends with the bits of one that was not stopped.
 
 mod common;
 
@@ -24,7 +24,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// 225 to learn from.
+/// 225 of them for training.
 const EXAMPLES: usize = 250;
 
 const NET: &str = r#"
@@ -50,18 +50,18 @@ layers = [
 ]
 "#;
 
-/// Gives commands, each before its step, and keeps what it hears.
+/// Gives commands before their steps, and records what it observes.
 #[derive(Default)]
 struct Script {
     commands: VecDeque<(u64, Command)>,
-    /// Steps that are to be rows of statistics.
+    /// Steps for which rows of statistics are requested.
     measured: Vec<u64>,
     asked: u64,
     pause: Duration,
     stop: bool,
     /// Steps at which it waited.
     waits: Vec<u64>,
-    /// Every checkpoint, with the commands that were still to come.
+    /// Every checkpoint, with the commands that remained at that time.
     states: Vec<(State, VecDeque<(u64, Command)>)>,
     rows: Vec<StepRow>,
     epochs: Vec<EpochRow>,
@@ -69,7 +69,7 @@ struct Script {
     refused: Vec<(Change, String, bool)>,
     weights: Vec<(u64, Vec<Parameters>)>,
     progress: Vec<Progress>,
-    /// Whether the run stops in a pause at this step.
+    /// The step at which the run stops during a pause, if any.
     stop_in_pause: Option<u64>,
 }
 
@@ -138,7 +138,7 @@ fn data() -> Dataset {
     }
 }
 
-/// Of a run of so many steps with batches of 20.
+/// Settings of a run of this many steps with batches of 20.
 fn settings(net: &str, trainer: &str, steps: u64) -> Settings {
     resolved(net, &overrides(trainer, Length::Steps(steps)))
 }
@@ -170,7 +170,7 @@ fn devices() -> Vec<Device> {
     [Some(Device::Cpu), gpu].into_iter().flatten().collect()
 }
 
-/// All that must be the same: everything but the clock.
+/// Everything that must be equal: all but the clock.
 fn bits(state: &State) -> (u64, Vec<u32>, String) {
     let layers = state.parameters.iter().flat_map(|p| [&p.weight, &p.bias, &p.running_mean, &p.running_variance]);
     let values = layers.chain([&state.optimizer, &state.average]).flatten();
@@ -190,7 +190,7 @@ fn order(settings: &Settings, epoch: u64) -> Vec<u32> {
     Sampler::new(split(&data().train).train, EXAMPLES, settings.seed).batch_at(epoch).to_vec()
 }
 
-/// Parameters, optimiser state and average after these batches with these settings, without the training loop.
+/// Parameters, optimizer state and average after these batches with these settings, computed without the training loop.
 fn by_hand(
     device: &Device,
     settings: &Settings,
@@ -381,7 +381,7 @@ fn epochs_end_where_every_example_was_seen_whatever_the_batch_sizes() {
     let found: Vec<_> = script.epochs.iter().map(|row| (row.step, row.epoch, row.examples_seen)).collect();
     assert_eq!(found, [(10, 1, 225), (15, 2, 450), (18, 3, 675), (21, 4, 900)]);
     assert_eq!((outcome.state.step, outcome.examples_seen, outcome.stopped_early), (21, 900, false));
-    // The rate is that of the share of all passes: half of them after step 15.
+    // The rate follows the share of all passes: half of them after step 15.
     let rate = |step: usize| script.rows[step].learning_rate;
     assert_eq!(script.rows.len(), 21);
     assert!((rate(15) - 0.005).abs() < 1e-12 && (rate(18) - 0.01 * 0.146_446_609).abs() < 1e-9, "{}", rate(18));
@@ -482,7 +482,7 @@ fn pauses_single_steps_and_looks_change_nothing() {
         assert_eq!(script.states.len(), plain.states.len());
         let steps = |script: &Script| script.rows.iter().map(|row| row.step).collect::<Vec<_>>();
         assert_eq!((steps(&plain), steps(&script)), (vec![7, 12, 14, 21, 24], vec![5, 6, 7, 12, 14, 21, 24]));
-        // What was looked at is what validation uses: the average.
+        // Views use the same weights as validation: the average.
         assert!(script.weights[0].1 == settings.network.initial_parameters(settings.seed));
         let average = |step: u64| &script.weights.iter().find(|(at, _)| *at == step).expect("a look").1;
         let state = plain.state(12);
@@ -514,7 +514,7 @@ fn pauses_are_no_training_time() {
         assert!((row.images_per_second * seconds / examples as f64 - 1.0).abs() < 1e-3, "row {}", row.step);
         before = (row.examples_seen, row.train_seconds);
     }
-    // Intervals of progress are disjoint parts of the training time.
+    // Progress intervals are disjoint parts of the training time.
     let seen = |step: u64| step / 12 * 225 + step % 12 * 20;
     let steps = [0].into_iter().chain(script.progress.iter().map(|p| p.step));
     let intervals = script.progress.iter().zip(steps).map(|(p, before)| {
@@ -537,7 +537,8 @@ fn a_run_can_be_stopped_in_a_pause_and_goes_on_from_there() {
     assert_eq!(bits(&resumed.state), bits(&wanted.state));
 }
 
-/// All kinds, several at a step, in the middle and at the end of an epoch, and a batch size that comes back.
+/// Changes of all kinds, several at one step, in the middle and at the end of an epoch, and a return to an earlier
+/// batch size.
 fn many_changes(network: &Network) -> Vec<(u64, Change)> {
     let loaded = || network.initial_parameters(7);
     vec![
@@ -599,7 +600,7 @@ fn an_explosion_after_a_change_is_explained_with_the_settings_that_it_came_about
         let error = run_on(&device, &settings, None, &mut script).expect_err("it explodes");
         let Error::NonFinite { step, .. } = &error else { panic!("{error}") };
         assert!((11..=13).contains(step), "{error}");
-        // A change that comes when weights are infinite, but no loss has shown it.
+        // A change that arrives when weights are already infinite but no loss has shown it yet.
         let changes = [
             (9, Change::Set(L1Decay, 100.0)),
             (9, Change::Set(LearningRate, 3e38)),
@@ -612,13 +613,13 @@ fn an_explosion_after_a_change_is_explained_with_the_settings_that_it_came_about
     }
 }
 
-/// Writes a run folder as the program does, and gives commands as a script does.
+/// Writes a run folder as the program does, and gives commands like a script.
 struct Writer {
     script: Script,
     folder: RunFolder,
     settings: Settings,
     stop_at: Option<u64>,
-    /// What it is killed before: the checkpoint of, or the row of, this change, counted from 0.
+    /// The point before which it is killed: the checkpoint or the row of this change, counted from 0.
     killed_before: Option<(&'static str, usize)>,
 }
 
@@ -723,7 +724,7 @@ fn expected_rows() -> Value {
     ])
 }
 
-/// The model of the whole run.
+/// The model of the uninterrupted run.
 fn whole_model(place: &Path) -> Vec<u8> {
     let stopped = changed_folder(place, Some(21), None);
     assert!(matches!(stopped, Error::Interrupted), "{stopped}");
@@ -769,14 +770,14 @@ fn a_kill_around_a_change_leaves_a_run_that_goes_on_with_it_or_without() {
     let place = tempfile::tempdir().expect("a folder");
     let whole = whole_model(place.path());
     for (change, made) in [(0, 1), (1, 2), (2, 3), (3, 4)] {
-        // Before its checkpoint, the change was never made.
+        // Killed before its checkpoint, the change was never made.
         let place = tempfile::tempdir().expect("a folder");
         changed_folder(place.path(), None, Some(("checkpoint", change)));
         resume(place.path()).assert().success();
         let rows = change_rows(place.path());
         assert_eq!(rows, expected_rows().as_array().expect("rows")[..made - 1]);
 
-        // After its checkpoint it was, though no row told of it.
+        // Killed after its checkpoint, the change holds although no row records it.
         let place = tempfile::tempdir().expect("a folder");
         changed_folder(place.path(), None, Some(("row", change)));
         assert_eq!(change_rows(place.path()).len(), made - 1);

@@ -1,8 +1,8 @@
-//! ConvNetJS's snapshots: networks that ConvNetJS ran itself give the same outputs and gradients on every executor, a
-//! snapshot read and written again is the same one, and every kind of damage has its message.
+//! ConvNetJS's snapshots: networks that ConvNetJS ran give the same outputs and gradients on every executor, a snapshot
+//! that is read and written again stays the same, and every kind of damage has its message.
 //!
-//! `tests/golden/make_convnetjs.js` makes the networks. `tests/golden/check_convnetjs.js` lets ConvNetJS load our files where
-//! `GLASSNET_NODE_MODULES` is the folder that it is in.
+//! `tests/golden/make_convnetjs.js` makes the networks. `tests/golden/check_convnetjs.js` makes ConvNetJS load
+//! Glassnet's files if `GLASSNET_NODE_MODULES` is the folder that contains ConvNetJS.
 
 mod common;
 
@@ -16,7 +16,7 @@ use glassnet::net::{Initializer, Layer, MAX_ELEMENTS, Network, PRESETS, Targets}
 use glassnet::program::{Options, Stage};
 use serde_json::{Value, json};
 
-/// Largest error over a tensor's largest value, ours in f32 and theirs in f64.
+/// The largest error relative to a tensor's largest value; Glassnet computes in f32, ConvNetJS in f64.
 const SHARE: f64 = 1e-5;
 
 /// The networks of `convnetjs.json`.
@@ -46,7 +46,7 @@ fn numbers(value: &Value) -> Vec<f64> {
     }
 }
 
-/// Written so that a NaN fails.
+/// Compares values; written so that a NaN fails.
 fn compare(what: &str, got: &[f32], want: &[f64]) {
     assert_eq!(got.len(), want.len(), "{what}: number of values");
     let allowed = SHARE * want.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
@@ -56,13 +56,14 @@ fn compare(what: &str, got: &[f32], want: &[f64]) {
     }
 }
 
-/// ConvNetJS's lists of one filter each in our order: the output fastest.
+/// ConvNetJS's lists of one filter each, in Glassnet's order: the output fastest.
 fn weight_order(filters: &Value) -> Vec<f64> {
     let filters: Vec<Vec<f64>> = filters.as_array().expect("a list").iter().map(numbers).collect();
     (0..filters[0].len()).flat_map(|i| filters.iter().map(move |filter| filter[i])).collect()
 }
 
-/// For each layer with weights, what ConvNetJS's dropouts before it multiply predictions by, which our weights hold.
+/// For each layer with weights, the product of ConvNetJS's dropout factors before it in prediction, which Glassnet's
+/// weights include.
 fn dropout_factors(snapshot: &Value) -> Vec<f64> {
     let mut factor = 1.0;
     let mut factors = Vec::new();
@@ -122,7 +123,7 @@ fn outputs_and_gradients_are_those_of_convnetjs_on_every_executor() {
     }
 }
 
-/// Where `GLASSNET_NODE_MODULES` says nothing, skipped with a loud line.
+/// Skipped with a prominent line if `GLASSNET_NODE_MODULES` is not set.
 #[test]
 fn convnetjs_computes_with_what_is_written_what_it_did_before() {
     let Some(modules) = std::env::var_os("GLASSNET_NODE_MODULES") else {
@@ -138,7 +139,7 @@ fn convnetjs_computes_with_what_is_written_what_it_did_before() {
     assert_eq!(said.matches(": the same,").count(), cases().len());
 }
 
-/// Holds every field of a snapshot against ConvNetJS's own: the same keys, the same values, weights to within f32.
+/// Compares every field of a snapshot with ConvNetJS's own: the same keys, the same values, weights to within f32.
 fn assert_same_snapshot(got: &Value, want: &Value, place: &str) {
     match (got, want) {
         (Value::Number(got), Value::Number(want)) => {
@@ -341,7 +342,7 @@ fn fields_that_are_missing_wrong_or_unknown_are_named_with_their_layer() {
     assert_says(&message, &["layer 2", "the string \"A\"", "a whole number"]);
 }
 
-/// `JSON.parse` keeps keys that nobody asks for, and `net.fromJSON` passes them over.
+/// `JSON.parse` keeps unknown keys, and `net.fromJSON` ignores them.
 #[test]
 fn keys_that_convnetjs_passes_over_are_passed_over() {
     let mut snapshot = case("conv_pool")["snapshot"].clone();
@@ -432,7 +433,7 @@ fn an_error_is_not_as_long_as_the_file() {
     assert_says(&message, &["`a\\n\\u{1b}[2J`"]);
 }
 
-/// A network with all that ConvNetJS has no words for.
+/// A network with everything that ConvNetJS cannot express.
 fn worded() -> Model {
     let mut network = network(
         "layers = [{type = 'input', height = 5, width = 4, channels = 1}, {type = 'dropout', rate = 0.25}, \
@@ -472,7 +473,7 @@ fn layers_count_for_more_than_the_words_beside_them() {
     }
 }
 
-/// A dark 5 on light paper, which has to be found, inverted, scaled and centred before it can be recognised.
+/// A dark 5 on light paper, which must be found, inverted, scaled and centred before it can be recognised.
 fn picture(path: &std::path::Path) {
     let strokes = [(20, 12, 24, 4), (20, 12, 4, 16), (20, 26, 22, 4), (40, 28, 4, 16), (18, 42, 24, 4)];
     let on = |x: u32, y: u32| {
@@ -497,7 +498,7 @@ fn a_converted_file_predicts_as_the_one_it_was_made_of() {
     for (from, to) in [("a.safetensors", "b.json"), ("b.json", "c.safetensors"), ("c.safetensors", "d.json")] {
         glassnet(&["convert"]).arg(path(from)).arg(path(to)).assert().success();
     }
-    // PyTorch's route, with a file of our own: what it says of its data is not lost.
+    // PyTorch's format with a file written by Glassnet: the description of its data is not lost.
     glassnet(&["convert", "--preset", "convnetjs-mnist"])
         .arg(path("a.safetensors"))
         .arg(path("e.json"))
@@ -518,7 +519,7 @@ fn a_converted_file_predicts_as_the_one_it_was_made_of() {
     assert_eq!(predicted("e.json", "1"), predicted("a.safetensors", "1"));
 }
 
-/// Where `GLASSNET_NODE_MODULES` says nothing, skipped with a loud line.
+/// Skipped with a prominent line if `GLASSNET_NODE_MODULES` is not set.
 #[test]
 fn convnetjs_passes_over_what_glassnet_adds() {
     let Some(modules) = std::env::var_os("GLASSNET_NODE_MODULES") else {
@@ -604,7 +605,7 @@ fn weights_behind_a_dropout_come_back_however_large_or_the_rates_are_refused() {
         let snapshot = model.to_convnetjs().expect("a snapshot");
         assert_eq!(Model::from_convnetjs(&snapshot, "large.json").expect("finite weights"), model);
     }
-    // Enough of them make 0, and weights divided by that are not finite.
+    // Enough of them make 0, and weights divided by 0 are not finite.
     let message = model(10, 1e-10, 1.0).to_convnetjs().expect_err("too small a factor").to_string();
     assert!(
         message.starts_with("layer dropout4: ConvNetJS multiplies predictions by the rates up to here"),

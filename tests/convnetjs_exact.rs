@@ -1,5 +1,5 @@
 //! `--convnetjs-exact`: ten updates with every trainer of ConvNetJS end with its weights on every executor, and dropout
-//! multiplies by what it multiplies by; without the flag neither is so.
+//! uses its factors; without the flag, both differ.
 //!
 //! `tests/golden/make_convnetjs_training.js` makes the numbers.
 
@@ -16,7 +16,7 @@ use glassnet::train::Settings;
 use pollster::block_on;
 use serde_json::{Value, json};
 
-/// Largest error over a tensor's largest value, ours in f32 and theirs in f64.
+/// The largest error relative to a tensor's largest value; Glassnet computes in f32, ConvNetJS in f64.
 const SHARE: f64 = 1e-5;
 
 fn golden() -> Value {
@@ -31,7 +31,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-/// The weights and biases of every layer, in our order.
+/// The weights and biases of every layer, in Glassnet's order.
 fn expected(run: &Value) -> Vec<(Vec<f64>, Vec<f64>)> {
     let layers = run["weights"].as_array().expect("a list");
     let weights = |layer: &Value| {
@@ -41,7 +41,7 @@ fn expected(run: &Value) -> Vec<(Vec<f64>, Vec<f64>)> {
     layers.iter().map(|layer| (weights(layer), numbers(&layer["biases"]))).collect()
 }
 
-/// The settings of a run, with ConvNetJS's arithmetic or ours.
+/// The settings of a run, with ConvNetJS's arithmetic or Glassnet's.
 fn settings(golden: &Value, trainer: &str, network: &Network, convnetjs_exact: bool) -> Settings {
     let options = &golden["trainers"][trainer]["options"];
     let mut network = network.clone();
@@ -93,7 +93,7 @@ fn stray(device: &Device, golden: &Value, trainer: &str, exact: bool) -> f64 {
             assert_eq!(got.len(), want.len());
             let largest = want.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
             let errors = got.iter().zip(&want).map(|(got, want)| (f64::from(*got) - want).abs() / largest);
-            // A NaN is the worst.
+            // A NaN counts as the worst.
             errors.fold(worst, |worst, error| if error <= worst { worst } else { error })
         })
     })
@@ -139,7 +139,7 @@ fn dropout_multiplies_by_what_convnetjss_does() {
         let mut executor = executor(&device, &network, &options, &examples, &network.initial_parameters(4));
         let program = executor.program().clone();
         let [before, behind] = [1, 2].map(|node| program.nodes[node]);
-        // Each output over its input, and each gradient over the one that came.
+        // Each output divided by its input, and each gradient divided by the incoming one.
         let mut factors = |training: bool| {
             let header = Header { training, seed: 3, ..Header::evaluation(0) };
             run_to(&mut *executor, Stage::Backward, &step_inputs(&program, header, &examples, &[0, 1, 2]));
@@ -156,7 +156,7 @@ fn dropout_multiplies_by_what_convnetjss_does() {
             assert!((zeros - rate).abs() < 0.06, "{zeros} are dropped");
             assert!(got.iter().all(|factor| *factor == 0.0 || (factor - want).abs() < 1e-6), "{want}");
         }
-        // ConvNetJS has no gradient of a prediction; ours is that of what it computes.
+        // ConvNetJS has no gradient of a prediction; Glassnet's is that of the values it computes.
         for got in factors(false) {
             let want = number(&dropout["prediction"]);
             assert!(got.iter().all(|factor| (factor - want).abs() < 1e-6), "{want}");

@@ -1,5 +1,5 @@
-//! The convolution of the textbooks, by hand, exact on every executor: the lecture's worked example, and what else
-//! distinguishes cross-correlation with zero padding from its neighbours.
+//! The textbook convolution, computed by hand and exact on every executor: the lecture's worked example, and cases that
+//! distinguish cross-correlation with zero padding from similar operations.
 
 mod common;
 

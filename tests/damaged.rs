@@ -1,5 +1,5 @@
-//! Damaged pictures are refused wherever Pillow refuses them, and whole ones are read as Pillow reads them. The pictures and
-//! Pillow's verdicts are in `golden/pictures.json`.
+//! Damaged pictures are refused wherever Pillow refuses them, and intact ones are read as Pillow reads them. The
+//! pictures and Pillow's verdicts are in `golden/pictures.json`.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn bytes(text: &Value) -> Vec<u8> {
     BASE64_STANDARD.decode(text.as_str().unwrap()).unwrap()
 }
 
-/// The whole pictures by name.
+/// The intact pictures by name.
 fn files(golden: &Value) -> BTreeMap<String, Vec<u8>> {
     golden["files"].as_object().unwrap().iter().map(|(name, file)| (name.clone(), bytes(&file["file"]))).collect()
 }
@@ -41,7 +41,7 @@ fn whole_pictures_are_read_in_pillows_grey() {
         let grey = fit(&picture, [size[1] as usize, size[0] as usize, 1]);
         let wanted = bytes(&expected["luma"]);
         let far = grey.iter().zip(&wanted).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
-        // Decoders of JPEG round differently; where colours have fewer samples, they also spread them differently.
+        // JPEG decoders round differently; if colours have fewer samples, they also interpolate differently.
         let tolerance = match name.as_str() {
             "444.jpg" | "exif6.jpg" | "grey.jpg" | "grey_progressive.jpg" => 2,
             name if name.ends_with("jpg") => 8,
@@ -73,7 +73,7 @@ fn what_pillow_refuses_is_refused() {
         let result = read(path.as_path());
         let (pillow_reads, cut) = (damage[3].as_bool().unwrap(), what != "set");
         refused += usize::from(!pillow_reads);
-        // Beyond what Pillow refuses: a JPEG that was cut and closed again lacks a part.
+        // Stricter than Pillow: a JPEG that was cut and given an end marker lacks a part.
         if result.is_ok() && (!pillow_reads || cut) {
             wrong.push(format!("{name}: {what} {how}"));
         }
@@ -134,7 +134,7 @@ fn what_is_wrong_with_a_picture_is_said_in_plain_words() {
     assert!(message(&jpeg).contains("not read: a JPEG with more or fewer than 8 bits a sample"));
 }
 
-/// Two classes, grey on the left or on the right, and two files that were cut.
+/// Two classes, grey on the left or on the right, and two truncated files.
 struct Place {
     folder: TempDir,
 }
@@ -210,7 +210,7 @@ fn unreadable_files_can_be_left_out_and_a_resumed_run_remembers_it() {
     let mut eval = place.on_pictures(&["eval"]);
     assert_fails_with(eval.arg("--model").arg(&model), &["2 of 22 pictures"]);
     assert_eq!(document(eval.arg("--skip-unreadable"))["dataset"], "images");
-    // The run's own folder, as its settings say.
+    // The run's own folder, from its settings.
     let mut eval = glassnet(&["eval", "--device", "cpu", "--model"]);
     assert_eq!(document(eval.arg(&model))["dataset"], "images");
     let mut inspect = glassnet(&["inspect", "--device", "cpu", "--index", "0", "--model"]);
@@ -220,13 +220,13 @@ fn unreadable_files_can_be_left_out_and_a_resumed_run_remembers_it() {
     compare.assert().success();
     let mut named = glassnet(&["train", "--dataset", "synthetic", "--skip-unreadable"]);
     assert_fails_with(&mut named, &["--skip-unreadable is for the pictures of --images"]);
-    // The network takes grey.
+    // The network has grey input.
     assert!(
         told.contains("20 of 20 pictures are in colour, but network ") && told.contains("colour is dropped"),
         "{told}"
     );
 
-    // Nothing is left of a class.
+    // A class without any readable picture.
     for entry in fs::read_dir(place.path("pictures/two")).unwrap() {
         fs::write(entry.unwrap().path(), "rubbish").unwrap();
     }

@@ -1,4 +1,4 @@
-//! Same seed, same device: the same bits, whatever the number of threads.
+//! The same seed on the same device gives the same bits, for any number of threads.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn rule() -> Rule {
     Rule::new(&ADADELTA).with("epsilon", 1e-8)
 }
 
-/// Bits of every step's loss and statistics, and in the end of parameters and optimiser state.
+/// Bits of every step's loss and statistics, and finally of parameters and optimizer state.
 #[derive(PartialEq)]
 struct Trace {
     steps: Vec<Vec<Vec<u32>>>,
@@ -24,7 +24,7 @@ struct Trace {
     state: Vec<u32>,
 }
 
-/// Most layers and every random draw, with weights so large that their packing, their products and their sums are cut.
+/// Most layers and every random draw, with weights large enough that their packing, products and sums are split.
 const VARIED: &str = r#"
 layers = [
     { type = "input", height = 20, width = 18, channels = 1, crop = true },
@@ -60,7 +60,7 @@ fn train(network: &Network, device: &Device, seed: u32) -> Trace {
     train_by(network, device, seed, BATCH, |executor, inputs| run_to(executor, Stage::Statistics, inputs))
 }
 
-/// The same, with another batch size and another way to run a step.
+/// Trains with another batch size and another way to run a step.
 fn train_by(
     network: &Network,
     device: &Device,
@@ -90,7 +90,7 @@ fn train_by(
     Trace { steps, parameters, state }
 }
 
-/// `assert_eq` would print a million words.
+/// Compares traces; `assert_eq` would print a million words.
 fn assert_same(what: &str, a: &Trace, b: &Trace) {
     assert_eq!((a.steps.len(), b.steps.len()), (STEPS as usize, STEPS as usize), "{what}: steps");
     if let Some(step) = a.steps.iter().zip(&b.steps).position(|(a, b)| a != b) {
@@ -144,7 +144,7 @@ fn the_cpu_gives_the_same_bits_piece_by_piece_and_operation_by_operation() {
             executor.run(i..i + 1).expect("the operation runs");
         }
     };
-    // In the second batch size, the last sum over some examples has fewer than the others.
+    // With the second batch size, the last partial sum covers fewer examples than the others.
     for (network, batch) in [(preset(), 20), (network(VARIED), 20), (network(VARIED), 37)] {
         let pieces = |executor: &mut dyn Executor, inputs: &[u32]| run_to(executor, Stage::Statistics, inputs);
         let pieces = train_by(&network, &Device::Cpu, 7, batch, pieces);

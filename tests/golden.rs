@@ -1,4 +1,4 @@
-//! PyTorch's numbers on every executor: activations, gradients, losses, and ten updates with each trainer.
+//! PyTorch's numbers on every executor: activations, gradients, losses, and ten updates with each optimizer.
 //! `tests/golden/README.md` describes the files.
 
 mod common;
@@ -17,15 +17,15 @@ use glassnet::net::Network;
 use glassnet::program::{Options, Stage};
 use pollster::block_on;
 
-/// That of `make_golden.py`.
+/// The seed of `make_golden.py`.
 const SEED: u32 = 7;
 
-/// Largest error over a tensor's largest value. Torch itself, in f32, strays by up to 7e-7 from these values, which it
-/// computed in f64: ten times that leaves room for other orders of summation. Every slip tried in a formula or an
-/// update rule (the README lists them) shows above it.
+/// The largest error relative to a tensor's largest value. PyTorch in f32 deviates by up to 7e-7 from these values,
+/// which it computed in f64; ten times that allows for other orders of summation. Every mistake tried in a formula or
+/// an update rule (the README lists them) exceeds it.
 const SHARE: f64 = 1e-5;
 
-/// Holds every value against PyTorch's; written so that a NaN fails.
+/// Compares every value with PyTorch's; written so that a NaN fails.
 fn compare(what: &str, got: &[f64], want: &[f64]) {
     assert_eq!(got.len(), want.len(), "{what}: number of values");
     let allowed = SHARE * want.iter().fold(0.0, |largest: f64, v| largest.max(v.abs()));
@@ -100,7 +100,7 @@ fn mean_loss(name: &str) {
     });
 }
 
-/// The trainers of `make_golden.py`. Its `l1` is SGD's.
+/// The optimizers of `make_golden.py`. Its `l1` is SGD's.
 fn rule(trainer: &str) -> Rule {
     match trainer {
         "adadelta" => Rule::new(&optimizer::ADADELTA).with("epsilon", 1e-8),
@@ -115,8 +115,8 @@ fn rule(trainer: &str) -> Rule {
     }
 }
 
-/// Trains over the ten batches, the fifth partial; compares losses before each update, and the weights after the last, or
-/// their moving average.
+/// Trains on the ten batches, of which the fifth is partial; compares the losses before each update, and the weights,
+/// or their moving average, after the last.
 fn successive_losses_and_weights(name: &str, trainer: &str) {
     let (network, golden) = (network(name), Golden::open(&format!("{name}_training")));
     let (examples, first) = (golden.examples(), Golden::open(name).parameters(&network));
@@ -149,7 +149,7 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
                 correction1: correction(0.9),
                 correction2: correction(0.999),
                 seed: SEED,
-                // By batches where anything is normalised, with dropout and smoothed targets.
+                // By batches if anything is normalised, with dropout and smoothed targets.
                 training: true,
                 ..Header::evaluation(0)
             };
@@ -294,7 +294,7 @@ fn the_mean_over_crops_and_its_loss() {
 
 on_every_network!(small_a small_b zoo spread blocks hinge mse number dropped convnetjs_mnist);
 
-/// Of every image of the networks that are explained, on every device.
+/// For every image of the networks that are explained, on every device.
 #[test]
 fn saliency_grad_cam_and_occlusion() {
     let golden = Golden::open("explanations");
@@ -328,7 +328,7 @@ fn saliency_grad_cam_and_occlusion() {
                 let (shape, want) = golden.get(&format!("{name}.{i}.{key}"));
                 assert_eq!(tensor.shape, shape, "{what}: {key}");
                 let got: Vec<f64> = tensor.values.iter().map(|value| f64::from(*value)).collect();
-                // What hiding changes is a difference of scores; Grad-CAM, a sum of parts, may show nothing.
+                // Occlusion maps are differences of scores; Grad-CAM, a sum of parts, may be zero.
                 let floor = match key {
                     "saliency" => 0.0,
                     "occlusion" => f64::from(explanation.score).abs(),

@@ -1,5 +1,5 @@
-//! Every gradient against central finite differences of the mean loss, in f64 throughout, on shapes that are odd in
-//! every way: the oracle that a wrong lowering cannot deceive.
+//! Compares every gradient with central finite differences of the mean loss, in f64 throughout, on irregular shapes.
+//! Unlike comparisons between executors, this also finds errors in the lowering.
 
 mod common;
 
@@ -12,7 +12,7 @@ use glassnet::net::Network;
 use glassnet::program::{Options, Program, Stage};
 use pollster::block_on;
 
-/// Non-square input, kernel, stride and padding, each unlike the others.
+/// Non-square input, kernel, stride and padding, all different from each other.
 const STRIDED: &str = r#"
 layers = [
     { type = "input", height = 7, width = 10, channels = 2 },
@@ -21,7 +21,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// Padding that reaches beyond the kernel, so that some outputs see nothing but padding.
+/// Padding wider than the kernel, so that some outputs only see padding.
 const PADDED_BEYOND: &str = r#"
 layers = [
     { type = "input", height = 3, width = 4, channels = 1 },
@@ -32,7 +32,7 @@ layers = [
 ]"#;
 
 /// Overlapping padded pooling over values of both signs, then pooling that leaves a row over. The convolution between
-/// them parts the equal values that overlapping windows hand on.
+/// them separates the equal values that overlapping windows pass on.
 const POOLED: &str = r#"
 layers = [
     { type = "input", height = 9, width = 8, channels = 2 },
@@ -55,7 +55,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// Pooling with strides larger than its window, straight on the input.
+/// Pooling with strides larger than its window, directly on the input.
 const SKIPPING_POOL: &str = r#"
 layers = [
     { type = "input", height = 8, width = 11, channels = 3 },
@@ -65,7 +65,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// Fully connected layers on each other and nothing else.
+/// Only fully connected layers.
 const DENSE: &str = r#"
 layers = [
     { type = "input", height = 3, width = 5, channels = 2 },
@@ -104,7 +104,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// Normalised by the batch: of a map before and behind a ReLU, of the input itself, of a vector.
+/// Batch normalisation of a map before and after a ReLU, of the input itself, and of a vector.
 const NORMALISED: &str = r#"
 layers = [
     { type = "input", height = 5, width = 4, channels = 2 },
@@ -117,7 +117,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// Residual blocks on the input, with a shortcut, with a block of their own in body and shortcut, and of vectors.
+/// Residual blocks on the input, with a shortcut, with nested blocks in body and shortcut, and of vectors.
 const RESIDUAL: &str = r#"
 layers = [
     { type = "input", height = 6, width = 5, channels = 2 },
@@ -139,7 +139,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// Losses that are no softmax's; the rest is small.
+/// Losses other than softmax; the rest is small.
 const LOSSES: [(&str, &str); 3] =
     [("outputs = 4", r#""hinge""#), ("outputs = 4", r#""mse""#), ("outputs = 1", r#""mse", targets = "number""#)];
 
@@ -156,7 +156,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// Convolutions with taps apart, in groups, and with one channel a filter.
+/// Convolutions with dilation, in groups, and with one channel per filter.
 const SPREAD: &str = r#"
 layers = [
     { type = "input", height = 7, width = 9, channels = 4 },
@@ -179,7 +179,7 @@ layers = [
     { type = "softmax" },
 ]"#;
 
-/// What evaluation knows nothing of: values dropped in maps and in vectors, smoothed targets.
+/// Layers that only affect training: dropout in maps and in vectors, smoothed targets.
 const REGULARISED: &str = r#"
 layers = [
     { type = "input", height = 6, width = 7, channels = 1 },
@@ -194,9 +194,9 @@ layers = [
 
 const BATCH: usize = 3;
 
-/// Step of the differences: its square, and the rounding of the loss over it, are both far below the tolerance.
+/// The step of the differences. Its square, and the loss's rounding divided by it, are both far below the tolerance.
 const H: f64 = 1e-6;
-/// Rounding of a loss near 1 over `H`, with room for sums; a wrong term shows at 1e-4 and more.
+/// The rounding of a loss near 1 divided by `H`, with a margin for sums; a wrong term exceeds 1e-4.
 const ABSOLUTE: f64 = 1e-8;
 const RELATIVE: f64 = 1e-6;
 
@@ -208,8 +208,8 @@ struct Check {
 }
 
 impl Check {
-    /// A batch of `valid` examples that has been forward and backward.
-    /// Unfused: nothing goes on from the tensors of a layer that another one computes.
+    /// A batch of `valid` examples that has run forward and backward. Not fused, because nothing continues from the
+    /// tensors of a layer that another one computes.
     fn new(toml: &str, valid: usize) -> Check {
         Check::lowered(toml, valid, false, Header::evaluation(0))
     }
@@ -232,7 +232,7 @@ impl Check {
         check
     }
 
-    /// Bytes repeat and would tie in a pooling window, where there is no derivative.
+    /// Makes pixels differ, because equal bytes would tie in a pooling window, where there is no derivative.
     fn part_equal_pixels(&mut self) {
         let (input, mut draw) = (self.executor.program().nodes[0].activation, noise(9));
         for i in 0..input.len {
@@ -241,7 +241,7 @@ impl Check {
         }
     }
 
-    /// Mean loss after running the forward pass again from behind `node` on.
+    /// The mean loss after running the forward pass again from the layer after `node`.
     fn loss_from(&mut self, node: usize) -> f64 {
         let program = self.executor.program();
         let (forward, loss) = (program.stage(Stage::Forward), program.outputs.loss.id);
@@ -250,10 +250,10 @@ impl Check {
         self.executor.values(loss)[0] / self.valid as f64
     }
 
-    /// Holds `gradient` against the differences of `loss` around every value of `tensor`.
+    /// Compares `gradient` with the differences of `loss` around every value of `tensor`.
     ///
-    /// At a kink (ReLU at 0, a tie in a pool) the slopes to the left and to the right differ, and any value between
-    /// them is a gradient; elsewhere they differ by H times the curvature. So one rule serves both.
+    /// At a kink (ReLU at 0, a tie in a pool) the left and right slopes differ, and any value between them is a
+    /// gradient; elsewhere they differ by H times the curvature. One rule therefore covers both.
     fn differences(&mut self, what: &str, tensor: Tensor, gradient: &[f64], mut loss: impl FnMut(&mut Check) -> f64) {
         assert_eq!(gradient.len(), tensor.len, "{what}");
         let here = loss(self);
@@ -293,14 +293,14 @@ impl Check {
         }
     }
 
-    /// Activations of every layer, the input's pixels and the softmax's probabilities among them.
+    /// Activations of every layer, including the input's pixels and the softmax's probabilities.
     fn activations(&mut self) {
         self.activations_to_logits();
         let (probabilities, node) = {
             let last = self.executor.program().nodes.last().expect("a network ends in a softmax");
             (last.activation, self.values(last.activation_gradient))
         };
-        // No operation goes on from the probabilities: the loss is made from the logits.
+        // No operation uses the probabilities; the loss is computed from the logits.
         let classes = self.network.classes();
         self.differences("softmax", probabilities, &node, |check| {
             check.loss_of_probabilities(probabilities.id, classes)
@@ -315,13 +315,13 @@ impl Check {
         }
     }
 
-    /// A logit after running the forward pass again from behind `node` on.
+    /// A logit after running the forward pass again from the layer after `node`.
     fn logit_from(&mut self, node: usize, logit: usize) -> f64 {
         self.loss_from(node);
         self.executor.values(self.executor.program().logits().id)[logit]
     }
 
-    /// Gradients of one logit of the batch, by node: those of another seed than the loss's.
+    /// Gradients of one logit of the batch, by node, from another seed than the loss's.
     fn seeded(&mut self, logit: usize) -> Vec<Vec<f64>> {
         let program = self.executor.program();
         let (seed, nodes) = (program.seed(), program.nodes.clone());
@@ -351,7 +351,7 @@ impl Check {
     }
 }
 
-/// Whole and partial batches.
+/// Checks full and partial batches.
 fn check(toml: &str) {
     for valid in [BATCH, BATCH - 1] {
         let mut check = Check::new(toml, valid);
@@ -403,7 +403,7 @@ fn losses_of_scores() {
             let mut check = Check::new(&toml, valid);
             check.parameters();
             check.activations_to_logits();
-            // The scores leave the loss as they came, and their gradient with them.
+            // The loss layer passes the scores and their gradient on unchanged.
             let nodes = check.executor.program().nodes.clone();
             let [scores, end] = nodes[nodes.len() - 2..] else { unreachable!("a loss has a layer before it") };
             assert_eq!(check.values(Some(scores.activation)), check.values(Some(end.activation)));
@@ -504,7 +504,7 @@ fn gradients_of_a_logit_come_from_another_seed_of_the_same_backward_pass() {
         let toml = DENSE.replace("outputs = 4", outputs).replace("\"softmax\"", loss);
         Check::new(&toml, BATCH).logit(0);
     }
-    // Of pixels also where a pooling computes the ReLU before it.
+    // Also for pixels if a pooling computes the ReLU before it.
     for toml in [DEEP, RECTIFIED] {
         Check::lowered(toml, BATCH, true, Header::evaluation(0)).logit(0);
     }
@@ -532,7 +532,7 @@ fn decayed_loss(executor: &mut Reference64, l1: f64, l2: f64, valid: usize) -> f
 
 #[test]
 fn a_plain_step_descends_the_loss_with_decay_of_weights_and_not_of_biases() {
-    // Exact in f32, as the header and the decay hold them; large, so that a missing one cannot hide.
+    // Exact in f32, as the header and the decay store them, and large, so that a missing term is visible.
     let (l1, l2, learning_rate) = (0.125, 0.25, 0.5);
     let network = network(STRIDED);
     let examples = Examples::noise([7, 10, 2], BATCH, network.classes());
@@ -549,7 +549,7 @@ fn a_plain_step_descends_the_loss_with_decay_of_weights_and_not_of_biases() {
     let before = executor.values(all).to_vec();
     block_on(executor.end_step(true)).expect("the step ends");
     let after = executor.values(all).to_vec();
-    // The same exchange brings the parameters before the step back.
+    // The same exchange restores the parameters from before the step.
     block_on(executor.end_step(true)).expect("the step ends");
     executor.program().nodes.clone().iter().filter_map(|n| n.parameters).for_each(|p| {
         for tensor in [p.weight, p.bias] {

@@ -1,5 +1,5 @@
-//! Every case of every operation, on the CPU executor and by every variant that a GPU has, in every way it compiles them,
-//! against the reference.
+//! Compares every case of every operation with the reference: on the CPU executor, and with every variant of a GPU in
+//! every way of compiling it.
 
 mod common;
 
@@ -52,7 +52,7 @@ fn a_shader_that_the_device_refuses_is_named_and_nobody_advises_a_smaller_batch(
     let broken = Variant { name: "relu.broken", source, entry: "forward", textures: &[], ..*case.op.chosen() };
     case.op.variant = Some(Box::leak(Box::new(broken)));
     let device = Device::Gpu(gpu);
-    // The second time it is not taken for compiled.
+    // The second time, the pipeline is already cached.
     for _ in 0..2 {
         let error = pollster::block_on(run_case(&device, &case)).expect_err("it is no shader").to_string();
         assert!(["kernel relu.broken on ", "report it"].iter().all(|part| error.contains(part)), "{error}");

@@ -1,4 +1,4 @@
-//! Folders of pictures as people lay them out: which folders are taken for what.
+//! Folders of pictures in the layouts that people use, and how they are interpreted.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::{TempDir, tempdir};
 
-/// Pictures below a folder, from paths such as `train/cat 3`: three pictures in that folder.
+/// Creates pictures in a folder from paths such as `train/cat 3`, which stands for three pictures in that folder.
 fn lay_out(places: &[&str]) -> TempDir {
     let folder = tempdir().unwrap();
     for place in places {
@@ -88,10 +88,10 @@ fn folders_that_hold_only_the_data_set_are_looked_through() {
         assert_eq!(sizes(&folder), [8, 10, 2], "{inside}");
         assert!(folder.division.describe().starts_with(&format!("{inside}/train is")), "{:?}", folder.division);
     }
-    // The wrapping folder in each set that zip files often have.
+    // The wrapping folder in each set, as in many zip files.
     let folder = listed(&["train/train/cat 4", "train/train/dog 4", "test/test/cat 2", "test/test/dog 2"]);
     assert_eq!((sizes(&folder), folder.division.train.as_str()), ([8, 0, 4], "train/train"));
-    // Only a training set: its classes, divided by name.
+    // Only a training set, so its classes are divided by file name.
     assert_eq!(sizes(&listed(&["train/cat 5", "train/dog 5"])), [8, 0, 2]);
 }
 
@@ -129,7 +129,7 @@ fn flat_sets_are_no_classes_whatever_they_are_called() {
     assert!(several.contains("the sets of several data sets"), "{several}");
     assert_eq!(listed(&["test_tube 3", "beaker 3", "train 3"]).classes, ["beaker", "test_tube", "train"]);
     assert_eq!(listed(&["test1 3", "test2 3"]).classes.len(), 2);
-    // An evaluation set is the test set, or the validation set where there is another test set.
+    // An evaluation set is the test set, or the validation set if there is another test set.
     let places = ["train/a 5", "train/b 5", "eval/a 1", "eval/b 1", "test/a 2", "test/b 2"];
     assert_eq!((sizes(&listed(&places[..4])), sizes(&listed(&places))), ([10, 0, 2], [10, 2, 4]));
 }
@@ -225,7 +225,7 @@ fn a_folder_under_two_names_is_told() {
     std::os::unix::fs::symlink("cat", folder.path().join("cat2")).unwrap();
     let listed = ImageFolder::list(folder.path()).unwrap();
     assert!(listed.notes[0].contains("cat and cat2 are the same folder"), "{:?}", listed.notes);
-    // A chain without an end.
+    // An endless chain.
     let folder = tempdir().unwrap();
     std::os::unix::fs::symlink(".", folder.path().join("loop")).unwrap();
     ImageFolder::list(folder.path()).unwrap_err();
@@ -260,7 +260,7 @@ fn the_pictures_choose_the_network() {
     assert!(told.contains("the pictures are in colour; training convnetjs-cifar10"), "{told}");
     assert!(config("colour").contains("convnetjs-cifar10"));
     text(&mut train(&grey, "grey"));
-    // Grey but for a square of 6 x 6 pixels in 64 x 64.
+    // Grey except for a square of 6 x 6 pixels in 64 x 64.
     let small = ten(false);
     for class in 0..10 {
         for index in 0..12 {
@@ -276,7 +276,7 @@ fn the_pictures_choose_the_network() {
     let assert = train(&colour, "dropped").args(["--preset", "convnetjs-mnist"]).assert().success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(told.contains("pictures are in colour, but network convnetjs-mnist takes grey"), "{told}");
-    // Other numbers of classes are refused by the network that the pictures chose.
+    // The network chosen for the pictures refuses other numbers of classes.
     fs::remove_dir_all(colour.path().join("c9")).unwrap();
     assert_fails_with(&mut train(&colour, "nine"), &["convnetjs-cifar10 has 10 classes, but the data has 9"]);
 }
@@ -298,7 +298,7 @@ fn a_validation_folder_is_validated_on_and_not_trained() {
     assert!(output.contains("val the validation set"), "{output}");
     let config = fs::read_to_string(out.path().join("run/config.toml")).unwrap();
     assert!(config.contains("division = \"train is the training set, val the validation set"), "{config}");
-    // Sixteen examples in an epoch: none is held out.
+    // Sixteen examples per epoch, because none is held out.
     assert!(output.contains("; 16 examples in "), "{output}");
     let dataset = ImageFolder::list(folder.path()).unwrap().read([4, 4, 3], false, &mut |_| ()).unwrap().dataset;
     let split = dataset.split();

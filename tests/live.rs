@@ -1,5 +1,5 @@
-//! The live page's server over a run that goes on: who may talk to it, what it answers, and whoever means it ill. Whatever
-//! comes, the training goes on.
+//! The live page's server during a run: who has access, what it answers, and attacks on it. The training must continue
+//! in every case.
 
 mod common;
 
@@ -70,7 +70,7 @@ fn the_page_of_a_run_is_found_by_its_folder_as_long_as_the_run_goes_on() {
     assert!(run.join(".live").exists(), "nothing removes it where the process is killed");
     assert_eq!(running_page(&run), None, "a page that is gone");
     assert_eq!(running_page(&trainer.path("nothing")), None);
-    // A run that ends by itself leaves no record, whatever was there before.
+    // A run that ends by itself leaves no record, even if there was one before.
     std::fs::write(run.join(".live"), "http://127.0.0.1:1/?token=0").expect("an old record");
     let mut next = trainer.resumed(&["--live"]);
     let run = next.path("run");
@@ -89,7 +89,7 @@ fn the_page_of_a_run_is_found_by_its_folder_as_long_as_the_run_goes_on() {
     assert!(!next.path("run/.live").exists());
 }
 
-/// As Ctrl-C does.
+/// Interrupts as Ctrl-C does.
 fn interrupt(trainer: &Trainer) {
     let system = System::new_all().expect("this system is known");
     let process = system.process(Pid::from_u32(trainer.id())).expect("it runs");
@@ -104,7 +104,7 @@ fn requests_that_never_end_keep_out_nobody_who_has_the_token() {
     let path = format!("/?{query}");
     let mut held: Vec<_> = (0..128).map(|_| trainer.connect()).collect();
     for stream in &mut held {
-        // The oldest have been closed to make room for the others.
+        // The oldest were closed to make room for the others.
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n");
     }
     assert_eq!(trainer.get(&path).status, 200, "beside 128 that are half sent");
@@ -114,7 +114,7 @@ fn requests_that_never_end_keep_out_nobody_who_has_the_token() {
         dripping.iter().for_each(drip);
         assert_eq!(trainer.get(&path).status, 200, "beside 130 that drip");
     }
-    // A body that nobody may send is not waited for.
+    // The server does not wait for a body that the client has no right to send.
     let mut stream = trainer.connect();
     write!(stream, "POST /load HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000000\r\n\r\nx", trainer.address)
         .expect("sent");
@@ -137,7 +137,7 @@ fn bodies_that_never_end_keep_nobody_out() {
     let held = [(); 100].map(|()| {
         let mut stream = trainer.connect();
         let head = format!("POST /control HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000\r\n\r\n{{", trainer.address);
-        // The oldest have been closed to make room for the others.
+        // The oldest were closed to make room for the others.
         let _ = stream.write_all(head.as_bytes());
         stream
     });
@@ -236,7 +236,7 @@ fn commands_that_make_no_sense_are_refused_in_words() {
         assert!(answer.error().contains(told), "{text}: {}", answer.text());
         assert_headers(&answer, &text);
     }
-    // One wrong value among right ones: none is taken.
+    // If one of several values is wrong, none is used.
     let mixed = trainer.control(&json!({"do": "set", "learning_rate": 0.5, "l2_decay": -1}));
     assert_eq!(mixed.status, 422);
     let deep = "[".repeat(200_000);
@@ -253,7 +253,7 @@ fn bodies_that_are_too_large_are_refused() {
         assert_eq!(answer.status, 413, "{path}");
         assert!(answer.error().contains(&format!("larger than {} MiB", most >> 20)), "{path}: {}", answer.text());
     }
-    // Told to be larger than all memory: none is set aside for it, and nobody waits.
+    // Declared to be larger than all memory: none is reserved for it, and nobody waits.
     let mut stream = trainer.connect();
     let head =
         format!("POST /load HTTP/1.1\r\nhost: {}\r\ncontent-length: 9000000000000000000\r\n\r\n", trainer.address);
@@ -261,12 +261,12 @@ fn bodies_that_are_too_large_are_refused() {
     trainer.assert_well();
 }
 
-/// Bytes that look like nothing.
+/// Random bytes.
 fn noise(count: u32) -> Vec<u8> {
     (0..count).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-/// A file as safetensors has it: a header with its length before it, and data.
+/// A file in safetensors format: the length of the header, the header and the data.
 fn container(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
@@ -312,7 +312,7 @@ fn hostile_weights_are_refused_in_words() {
         assert!(error.len() > 15 && error.len() < 2000, "{name}: {error}");
     }
     assert_eq!(trainer.changes("weights"), Vec::<Value>::new());
-    // The name is only a name.
+    // The name is only used as a name.
     let done = trainer.post("/load?name=..%2F..%2Fetc%2Fpasswd", &own);
     assert_eq!(done.status, 200, "{}", done.text());
     assert_eq!(trainer.changes("weights")[0]["to"]["source"], "../../etc/passwd");
@@ -363,7 +363,7 @@ layers = [
 ]
 ";
 
-/// Bytes of memory that a process has.
+/// The process's resident memory in bytes.
 fn resident(process: u32) -> u64 {
     let (mut system, process) = (System::new().expect("this system is known"), Pid::from_u32(process));
     system.refresh_processes(ProcessesToUpdate::Some(&[process]), true);
@@ -372,7 +372,7 @@ fn resident(process: u32) -> u64 {
 
 #[test]
 fn watchers_that_do_not_read_hold_up_nothing_and_cost_no_memory() {
-    // A row for every step: more than any of them can have unread. The network is small, so that they come fast.
+    // A row for every step, more than any of them can leave unread. The network is small, so that rows come fast.
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("small.toml"), SMALL).expect("a file");
     let mut trainer = Trainer::start_in(folder, &["--live"], &["--net", "small.toml", "--stats-every", "1"]);
@@ -381,7 +381,7 @@ fn watchers_that_do_not_read_hold_up_nothing_and_cost_no_memory() {
         write!(stream, "GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", trainer.address).expect("the server listens");
     }
     let mut reader = trainer.watch();
-    // The rows that are kept for late watchers fill up first.
+    // First fills the rows that are kept for late watchers.
     wait_for("800 rows", || (reader.next("step")["step"].as_u64() > Some(900)).then_some(()));
     let (before, step) = (resident(trainer.id()), reader.next("step")["step"].as_u64().expect("a step"));
     let began = Instant::now();
@@ -389,7 +389,7 @@ fn watchers_that_do_not_read_hold_up_nothing_and_cost_no_memory() {
     let grown = resident(trainer.id()).saturating_sub(before) >> 20;
     assert!(grown < 24, "{grown} MiB more");
     assert!(began.elapsed() < LONG);
-    // Whoever takes nothing is counted no more; the reader is.
+    // Watchers that read nothing are no longer counted; the reader is.
     wait_for("their absence", || (reader.next("status")["watchers"] == 1).then_some(()));
     drop(stalled);
     trainer.assert_well();
@@ -424,7 +424,7 @@ fn half_requests_hold_up_nobody() {
 #[cfg(target_os = "linux")]
 fn a_run_outlives_more_connections_than_its_files_allow() {
     let mut trainer = Trainer::start(&["--checkpoint-every", "20"]);
-    // Enough for the connections that are taken at a time and for the run's own files, and no more.
+    // Just enough files for the connections accepted at a time and for the run's own files.
     let limited = std::process::Command::new("prlimit")
         .args(["--pid", &trainer.id().to_string(), "--nofile=180:180"])
         .status()
@@ -446,7 +446,7 @@ fn a_run_can_begin_with_a_pause_and_other_settings() {
     let mut trainer = Trainer::start_in(folder, &["--live", "--paused"], &[]);
     let paused = wait_for("the pause", || Some(trainer.status()).filter(|status| status["state"] == "paused"));
     assert_eq!(paused["step"], 0);
-    // What is answered is written down, each time.
+    // Every change that is confirmed is also recorded.
     for number in 1..=30 {
         assert_eq!(trainer.control(&json!({"do": "set", "learning_rate": f64::from(number) / 128.0})).status, 200);
         let changes = trainer.changes("learning_rate");
@@ -511,12 +511,12 @@ fn a_reader_who_has_gone_makes_no_failure_of_a_run() {
 
 #[test]
 fn where_the_device_refuses_a_batch_size_nothing_else_of_the_request_is_made() {
-    // It needs 81 GiB with such a batch.
+    // Such a batch needs 81 GiB.
     let mut trainer = Trainer::start(&["--preset", "vgg-mnist"]);
     let answer = trainer.control(&json!({"do": "set", "batch_size": 65535, "learning_rate": 0.5, "l2_decay": 0.25}));
     assert_eq!(answer.status, 422, "{}", answer.text());
     assert!(answer.error().contains("does not fit"), "{}", answer.error());
-    // Behind whatever was queued.
+    // Runs after everything in the queue.
     assert_eq!(trainer.control(&json!({"do": "set", "l1_decay": 0.125})).status, 200);
     let changed = |what: &str| trainer.changes(what).len();
     assert_eq!(["batch_size", "learning_rate", "l2_decay", "l1_decay"].map(changed), [0, 0, 0, 1]);

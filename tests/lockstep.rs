@@ -1,4 +1,4 @@
-//! Two executors over the same step, operation by operation: they agree, and where one does not, it is named.
+//! Runs two executors over the same step, operation by operation: they agree, and an operation that differs is named.
 
 mod common;
 
@@ -41,7 +41,7 @@ impl Step {
         Step::new(Network::preset(name).expect("a preset"), [28, 28, 1], rule)
     }
 
-    /// One of every layer, small enough to run many times.
+    /// One of every layer, small enough to run often.
     fn small() -> Step {
         let layers = r#"layers = [
             { type = "input", height = 6, width = 7, channels = 1 },
@@ -84,7 +84,7 @@ impl Step {
         block_on(lockstep(first, second, &inputs)).expect("both devices run")
     }
 
-    /// The same with another loss.
+    /// The small network with another loss.
     fn small_with(loss: &str) -> Step {
         let layers = format!(
             r#"layers = [
@@ -97,7 +97,7 @@ impl Step {
         Step::new(network(&layers), [6, 7, 1], adam())
     }
 
-    /// The reference and `device` agree about every operation.
+    /// Checks that the reference and `device` agree on every operation.
     fn assert_agrees(&self, device: &Device) {
         let (mut reference, mut other) = (self.executor(&Device::Reference), self.executor(device));
         let report = self.run(&mut *reference, &mut *other);
@@ -177,7 +177,7 @@ fn one_changed_weight_is_found_at_the_convolution_that_uses_it() {
     assert_eq!((found.buffer.as_str(), found.index % 2), ("conv2.activation", 0));
 }
 
-/// What a broken operation does to the last value of one of its outputs.
+/// The effect of a broken operation on the last value of one of its outputs.
 #[derive(Clone, Copy)]
 enum Fault {
     /// Off by a thousandth of the largest value.

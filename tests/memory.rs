@@ -1,5 +1,5 @@
-//! What does not fit into the memory of the host is refused before it is taken, with what would fit. The memory is a limit of
-//! addresses, as `ulimit -v` sets it.
+//! Requests that exceed the host's memory are refused before it is allocated, and the message says what would fit.
+//! Memory is limited by a limit of addresses, as `ulimit -v` sets it.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -9,7 +9,7 @@ use common::live::{Trainer, wait_for};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
-/// Much memory for each example and little work.
+/// Much memory per example and little work.
 const WIDE: &str = "
 name = 'wide'
 layers = [
@@ -23,7 +23,7 @@ layers = [
 trainer = 'sgd'
 ";
 
-/// The program with so many MiB of addresses.
+/// Runs the program with a limit of addresses in MiB.
 fn limited(place: &Place, mib: u64, args: &[&str]) -> Output {
     let mut command = Command::new("prlimit");
     command.arg(format!("--as={}", mib << 20)).arg(env!("CARGO_BIN_EXE_glassnet")).args(args);
@@ -36,7 +36,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Why the program refused; it must not have panicked or been ended by a signal.
+/// The reason of a refusal; the program must not have panicked or been ended by a signal.
 fn refused(output: &Output) -> String {
     let text = stderr(output);
     assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}: {text}", output.status);
@@ -66,7 +66,7 @@ fn a_batch_that_memory_does_not_hold_is_refused_and_the_one_that_is_named_fits()
         let batch = largest(&why);
         // An example takes some 40 KiB.
         assert!((2_000..30_000).contains(&batch), "{why}");
-        // How many addresses are reserved for threads differs from run to run.
+        // The number of addresses reserved for threads varies from run to run.
         let near = batch - batch / 8;
         let output = train(&near.to_string(), &format!("run-{device}"));
         assert!(output.status.success(), "batch size {near} on {device}: {}", stderr(&output));

@@ -1,5 +1,5 @@
-//! Model and checkpoint files: what is written reads back exactly, other tools can read it, and every kind of damage
-//! has its message and never a panic.
+//! Model and checkpoint files: they read back exactly, other tools can read them, and every kind of damage has its
+//! message and never causes a panic.
 
 use glassnet::Error;
 use glassnet::formats::{Checkpoint, Model, load_checkpoint, load_model, save_checkpoint, save_model, tensor_bytes};
@@ -125,7 +125,7 @@ fn the_same_content_gives_the_same_bytes() {
 #[test]
 fn tensors_have_pytorchs_names_shapes_and_order() {
     let mut model = model();
-    // Ours: conv [KH,KW,I,O] = [2,1,1,2]; the map after it is 2x2x2, so fc [I,O] = [8,3] over H, W, C.
+    // In Glassnet's order: conv [KH,KW,I,O] = [2,1,1,2]; the map after it is 2x2x2, so fc [I,O] = [8,3] over H, W, C.
     model.parameters[0].weight = vec![1.0, 2.0, 3.0, 4.0];
     model.parameters[1].weight = (0..24).map(|value| value as f32).collect();
     let bytes = model.to_bytes().expect("bytes");
@@ -140,7 +140,7 @@ fn tensors_have_pytorchs_names_shapes_and_order() {
     assert_eq!(names, ["conv1.bias", "conv1.weight", "fc1.bias", "fc1.weight"]);
     assert_eq!(values("conv1.weight"), (vec![2, 1, 2, 1], vec![1.0, 3.0, 2.0, 4.0]));
     assert_eq!(values("conv1.bias"), (vec![2], vec![0.25, 0.25]));
-    // First output: the even channel over the four places, then the odd one; rows of three outputs.
+    // First output: the even channel over the four positions, then the odd one; rows of three outputs.
     let (shape, fc) = values("fc1.weight");
     assert_eq!(shape, [3, 8]);
     assert_eq!(fc[..8], [0.0, 6.0, 12.0, 18.0, 3.0, 9.0, 15.0, 21.0]);
@@ -275,7 +275,7 @@ fn a_checkpoint_needs_the_state_of_its_training() {
     assert_contains(&read(&twice), &["listed twice"]);
 }
 
-/// Reads `bytes` both ways; that they are read or refused is all that counts, a panic fails the test.
+/// Reads `bytes` in both ways; only a panic fails the test.
 fn survives(bytes: &[u8]) {
     for error in [
         Model::from_bytes(bytes, "hostile").err().map(|error| error.to_string()),

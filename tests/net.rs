@@ -1,4 +1,4 @@
-//! Network descriptions as a user meets them: the presets, the shorthands, and a message for all that can be wrong.
+//! Network descriptions from a user's view: the presets, the shorthands, and a message for every possible mistake.
 
 use glassnet::Error;
 use glassnet::kernels::optimizer::{ADADELTA, ADAM};
@@ -169,7 +169,7 @@ fn canonical_toml_reads_back_to_the_same_network() {
     odd.augmentation = Augmentation { rotation, scale, shear, shift, elastic, pad, flip, erase };
     odd.name = "quote \" and \\ and é".to_string();
     assert_eq!(Network::from_toml(&odd.to_toml(), "again.toml").expect("our own description"), odd);
-    // A terminal would obey it.
+    // A terminal would execute it.
     odd.name = "clear \u{1b}[2J".to_string();
     let refused = Network::from_toml(&odd.to_toml(), "again.toml").expect_err("a control character").to_string();
     assert!(refused.contains("control character"), "{refused}");

@@ -1,5 +1,5 @@
-//! Exported ONNX files: what is in them, and, where `GLASSNET_PYTHON` names a Python with onnx, onnxruntime and
-//! safetensors, that ONNX Runtime gets our numbers out of them.
+//! Exported ONNX files: their contents, and, if `GLASSNET_PYTHON` names a Python with onnx, onnxruntime and
+//! safetensors, that ONNX Runtime computes Glassnet's numbers from them.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn graph(model: &Model) -> proto::Graph {
     decoded(model).graph.expect("a graph")
 }
 
-/// An operator in a line: `conv1: Conv(input, conv1.weight, conv1.bias) -> conv1`.
+/// An operator as a line: `conv1: Conv(input, conv1.weight, conv1.bias) -> conv1`.
 fn lines(graph: &proto::Graph) -> Vec<String> {
     let line = |node: &proto::Node| {
         format!("{}: {}({}) -> {}", node.name, node.op_type, node.input.join(", "), node.output.join(", "))
@@ -174,12 +174,12 @@ fn a_block_reads_what_entered_it() {
     assert_eq!(of("residual1"), "residual1: Add(conv3, norm1) -> residual1");
     assert_eq!(of("conv5"), "conv5: Conv(tanh3, conv5.weight, conv5.bias) -> conv5");
     assert_eq!(of("residual3"), "residual3: Add(norm3, norm4) -> residual3");
-    // An fc made a vector of one side; the other follows.
+    // An fc made one side a vector; the other follows.
     assert_eq!(of("residual4.added"), "residual4.added: Flatten(pool1) -> residual4.added");
     assert_eq!(of("residual4"), "residual4: Add(norm5, residual4.added) -> residual4");
 }
 
-/// So a reader that goes through the operators in order finds everything it needs, under one name each.
+/// A reader that follows the operators in order finds everything it needs, each under one name.
 #[test]
 fn every_value_is_made_once_before_it_is_read() {
     for (name, network) in networks() {
@@ -223,7 +223,7 @@ fn initialisers_hold_the_weights_in_pytorchs_order() {
     }
 }
 
-/// Conv, ReLU, Gemm and softmax by ONNX's definitions, from nothing but the file, `[N,C,H,W]` throughout.
+/// Conv, ReLU, Gemm and softmax by ONNX's definitions, using only the file, `[N,C,H,W]` throughout.
 #[test]
 fn a_convolution_and_an_fc_computed_from_the_file_give_our_numbers() {
     let model = model(network(SMALL));

@@ -1,5 +1,5 @@
-//! Two hundred updates on every executor against PyTorch's in f64 (`tests/golden/make_optimizers.py`): constants mean the
-//! decimals that a user wrote, also where 1 less the constant is what counts.
+//! Compares two hundred updates on every executor with PyTorch's in f64 (`tests/golden/make_optimizers.py`). Constants
+//! mean the decimals that a user wrote, even if 1 minus the constant is what matters.
 
 mod common;
 
@@ -12,11 +12,11 @@ use glassnet::train::Trainer;
 use pollster::block_on;
 use serde_json::Value;
 
-/// Largest error over the largest value. PyTorch in f32 strays by up to 6e-7; a constant that is rounded before it is
-/// taken from 1 shows from 6e-6 on.
+/// The largest error relative to the largest value. PyTorch in f32 deviates by up to 6e-7; a constant that is rounded
+/// before it is subtracted from 1 causes at least 6e-6.
 const SHARE: f64 = 2e-6;
 
-/// Flat parameters: 60 weights, four biases, and what fills their blocks, which is updated like them.
+/// Flat parameters: 60 weights, four biases, and the padding of their blocks, which is updated in the same way.
 const COUNT: usize = 128;
 
 /// After the warm-up of any moving average here.
@@ -26,7 +26,7 @@ fn golden() -> Value {
     serde_json::from_str(include_str!("golden/optimizers.json")).expect("JSON")
 }
 
-/// That of `make_optimizers.py`.
+/// The gradient of `make_optimizers.py`.
 fn gradient(step: u64) -> Vec<f32> {
     let value = |i: u64| {
         let drawn = (((step * COUNT as u64 + i) * 2_654_435_761 + 12_345) % (1 << 32)) >> 8;
@@ -35,7 +35,7 @@ fn gradient(step: u64) -> Vec<f32> {
     (0..COUNT as u64).map(value).collect()
 }
 
-/// The parameters, or their moving average, after all updates on every executor, beside PyTorch's.
+/// Compares the parameters, or their moving average, after all updates on every executor with PyTorch's.
 fn agree(name: &str, trainer: Trainer, ema: Option<f64>) {
     let golden = golden();
     let want: Vec<f64> = golden[name]["values"].as_array().expect(name).iter().map(|v| v.as_f64().unwrap()).collect();

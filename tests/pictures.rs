@@ -1,4 +1,5 @@
-//! Folders of pictures as data sets, and what `glassnet predict` makes of picture files. All pictures are drawn here.
+//! Folders of pictures as data sets, and predictions of `glassnet predict` for picture files. All pictures are drawn
+//! here.
 
 mod common;
 
@@ -16,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::{TempDir, tempdir};
 
-/// Tells three classes of colour apart.
+/// A network for three classes of colour.
 const NET: &str = r#"
 name = "colours"
 layers = [
@@ -43,7 +44,7 @@ fn save(picture: &DynamicImage, path: &Path) {
     picture.save(path).unwrap();
 }
 
-/// `count` pictures of each colour, PNG and JPEG in turns, in a folder each.
+/// `count` pictures of each colour, alternately PNG and JPEG, in one folder per colour.
 fn fill(folder: &Path, count: u32) {
     for (name, colour) in COLOURS {
         for index in 0..count {
@@ -87,7 +88,7 @@ fn subfolders_are_classes_and_a_fifth_of_each_is_for_the_test() {
     assert_eq!((dataset.train.shape, dataset.train.classes, dataset.test.len()), ([6, 8, 3], 3, 6));
     assert_eq!(dataset.class_names(), ["blue", "green", "red"]);
     for (index, label) in dataset.train.labels.iter().enumerate() {
-        // JPEG changes colours a little.
+        // JPEG changes colours slightly.
         let expected = COLOURS[usize::from(*label)].1;
         let close = dataset.train.image(index).chunks(3).all(|p| (0..3).all(|c| p[c].abs_diff(expected[c]) < 25));
         assert!(close, "example {index} is not {:?}", COLOURS[usize::from(*label)]);
@@ -123,7 +124,7 @@ fn folders_named_train_and_test_are_the_two_sets() {
     assert_eq!((division.train.as_str(), division.test.as_deref()), ("train", Some("test")));
     let listed = || ImageFolder::list(folder.path()).unwrap();
     assert_eq!(listed().untested().unwrap(), "no test picture shows the class blue");
-    // And on the line of what is left out.
+    // Also in the line about files that are left out.
     fs::write(folder.path().join("test/red/notes.txt"), "not a picture").unwrap();
     let mut train = glassnet(&["train", "--device", "cpu", "--steps", "1", "--net"]);
     fs::write(folder.path().join("small.toml"), NET).unwrap();
@@ -207,7 +208,7 @@ fn a_file_that_cannot_be_read_is_named() {
     }
 }
 
-/// Files that are no pictures, with what is said of them.
+/// Files that are not pictures, with the expected messages.
 fn bad_files() -> Vec<(&'static str, Vec<u8>)> {
     let bytes = |format| {
         let mut bytes = std::io::Cursor::new(Vec::new());
@@ -245,7 +246,7 @@ fn declared(png: &[u8], width: u32, height: u32) -> Vec<u8> {
     png
 }
 
-/// A JPEG whose frame header declares another height and width: they lie behind the marker, a length and a precision.
+/// A JPEG whose frame header declares another height and width, which follow the marker, a length and a precision.
 fn declared_jpeg(jpeg: &[u8], size: [u8; 4]) -> Vec<u8> {
     let mut jpeg = jpeg.to_vec();
     let frame = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
@@ -275,7 +276,7 @@ fn a_photograph_is_turned_upright() {
 fn the_middle_is_cut_out_and_transparency_is_white() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("a.png");
-    // Red to the left and right of a square half as wide, which is black.
+    // Red to the left and right of a black square that is half as wide.
     let wide = RgbImage::from_fn(80, 40, |x, _| if (20..60).contains(&x) { Rgb([0; 3]) } else { Rgb([255, 0, 0]) });
     wide.save(&path).unwrap();
     assert_eq!(fit(&read(path.as_path()).unwrap(), [10, 10, 3]), vec![0; 300]);
@@ -285,7 +286,7 @@ fn the_middle_is_cut_out_and_transparency_is_white() {
     assert_eq!(fit(&read(path.as_path()).unwrap(), [2, 2, 3]), [0; 12]);
 }
 
-/// A folder with pictures of three colours, a network for them, and room for a run.
+/// A folder with pictures of three colours, a network for them, and space for a run.
 struct Place {
     folder: TempDir,
 }
@@ -332,7 +333,7 @@ fn a_folder_trains_tests_and_names_its_classes() {
         "{config}"
     );
 
-    // The run knows where its pictures are.
+    // The run records where its pictures are.
     assert_eq!(document(&mut place.on_model("eval"))["test_accuracy"], json!(1.0));
     let evaluated = document(place.on_model("eval").arg("--images").arg(place.path("pictures")));
     assert_eq!((&evaluated["dataset"], &evaluated["test_accuracy"]), (&json!("images"), &json!(1.0)));
@@ -369,7 +370,7 @@ fn a_folder_trains_tests_and_names_its_classes() {
         &mut place.on_model("eval"),
         &["the run's data is no longer in ", "pictures, which ", "config.toml", "--images"],
     );
-    // Away from its run, a model knows of no folder.
+    // Away from its run, a model does not record a folder.
     fs::rename(place.path("run/config.toml"), place.path("elsewhere.toml")).unwrap();
     assert_fails_with(&mut place.on_model("eval"), &["trained on a folder of pictures", "--images"]);
 }
@@ -409,7 +410,7 @@ fn a_network_for_other_classes_is_refused_before_pictures_are_read() {
     both.assert().code(2);
 }
 
-/// What `train` and `compare` say on stderr.
+/// The stderr of `train` and `compare`.
 fn told(command: &mut Command) -> String {
     String::from_utf8_lossy(&command.assert().success().get_output().stderr).into_owned()
 }
@@ -425,7 +426,7 @@ fn a_class_too_small_to_hold_one_out_is_trained_and_named() {
             fs::remove_file(file).unwrap();
         }
     }
-    // 19 pictures: a tenth of them is one, of the first of the large classes.
+    // 19 pictures: a tenth is one, from the first of the large classes.
     let expected = "too few training examples to hold one out for validation: green (1), red (9);";
     let messages = told(&mut place.small());
     assert!(messages.contains(expected), "{messages}");
@@ -463,7 +464,7 @@ fn classes_of_one_example_each_cannot_be_validated_but_numbers_can() {
     assert!(messages.contains("held out for validation and not trained on: 30\n"), "{messages}");
 }
 
-/// Grey squares, the lighter the larger the number that their folder is called; and a network that learns the number.
+/// Grey squares, lighter for folders with larger numbers, and a network that learns the number.
 fn numbered(folder: &Path, names: &[(&str, u8)]) -> PathBuf {
     for (name, grey) in names {
         for index in 0..10 {
@@ -522,7 +523,7 @@ fn folders_called_after_numbers_teach_them() {
         text(on_model("inspect").args(["--index", "5", "--images"]).arg(&pictures)).contains("label 60, predicted ")
     );
 
-    // One name that is no number, and the places in the list count.
+    // With one name that is not a number, positions in the list count.
     fs::rename(pictures.join("60"), pictures.join("sixty")).unwrap();
     let assert = train(&folder.path().join("other")).assert().success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
@@ -559,7 +560,7 @@ fn synthetic_pictures_stand_in_loudly_for_cifar10() {
     assert_fails_with(without_data(&mut named, &folder.path().join("home")), &message);
     let mut grey = glassnet(&["train", "--dataset", "cifar10", "--preset", "vgg-mnist"]);
     assert_fails_with(&mut grey, &["takes images with 1 channel, cifar10 has 3"]);
-    // Before a device is opened: there is no such adapter.
+    // Refused before a device is opened; this adapter does not exist.
     for (dataset, preset) in [("mnist", "convnetjs-cifar10"), ("cifar10", "vgg-mnist")] {
         let mut early = glassnet(&["train", "--dataset", dataset, "--preset", preset, "--adapter", "no such adapter"]);
         assert_fails_with(&mut early, &["takes images with ", " channel"]);
@@ -572,7 +573,7 @@ fn digit(index: usize) -> (GrayImage, u8) {
     (GrayImage::from_raw(28, 28, test.image(index).to_vec()).unwrap(), test.labels[index])
 }
 
-/// On a black ground of another size, off the middle.
+/// The digit on a black ground of another size, off-centre.
 fn placed(digit: &GrayImage, side: u32, canvas: (u32, u32), at: (i64, i64)) -> GrayImage {
     let mut ground = GrayImage::new(canvas.0, canvas.1);
     let larger = imageops::resize(digit, side, side, FilterType::CatmullRom);
@@ -580,7 +581,7 @@ fn placed(digit: &GrayImage, side: u32, canvas: (u32, u32), at: (i64, i64)) -> G
     ground
 }
 
-/// The ground becomes `ground`, the ink `ink`.
+/// The digit with the given colours of ground and ink.
 fn inked(grey: &GrayImage, ground: [u8; 3], ink: [u8; 3]) -> DynamicImage {
     let mix = |g: u8, i: u8, share: u8| {
         ((u32::from(g) * (255 - u32::from(share)) + u32::from(i) * u32::from(share)) / 255) as u8
@@ -646,7 +647,7 @@ fn digits_of_any_size_and_polarity_are_recognised_alike() {
     }
 }
 
-/// An untrained model that says it knows `dataset`.
+/// An untrained model whose file names `dataset`.
 fn model(folder: &Path, preset: &str, extra: Value) -> PathBuf {
     let network = Network::preset(preset).unwrap();
     let path = folder.join("model.safetensors");
@@ -750,14 +751,14 @@ fn a_snapshot_is_told_what_it_was_trained_on() {
     };
     assert_eq!(classes(&told), classes(&predicted(&model, &[])));
     assert_eq!(predicted(&snapshot, &[]), predicted(&model, &[]), "it says so itself");
-    // As ConvNetJS writes it.
+    // As written by ConvNetJS.
     let mut theirs: Value = serde_json::from_str(&std::fs::read_to_string(&snapshot).unwrap()).unwrap();
     theirs.as_object_mut().unwrap().remove("glassnet").unwrap();
     std::fs::write(&snapshot, theirs.to_string()).unwrap();
     assert_eq!(predicted(&snapshot, &[])[0]["polarity"], Value::Null);
     let told = predicted(&snapshot, &["--dataset", "mnist"]);
     assert_eq!(told[0]["polarity"], "dark on light, inverted");
-    // A model that says it itself is told nothing else.
+    // A model that names its data set refuses another one.
     let mut other = glassnet(&["predict", "--device", "cpu", "--dataset", "kmnist", "--model"]);
     assert_fails_with(other.arg(&model).arg(&picture), &["was trained on mnist", "leave --dataset kmnist out"]);
     assert_eq!(predicted(&model, &["--dataset", "mnist"]), predicted(&model, &[]));

@@ -1,9 +1,9 @@
-//! The cases themselves under test: faults planted in the shaders, each of which some case of its kernel must find.
+//! Tests the cases themselves: faults are planted in the shaders, and some case of the kernel must find each.
 //!
-//! A fault is one small change to the source of a kernel's entry point or of a function that it calls. Operators make them
-//! (another comparison, a sign, rows for columns, a write left out ...); [`NAMED`] has those that every test run plants. What
-//! changes nothing that a kernel promises stands in [`EQUIVALENT`], line by line, with the reason. A missing `workgroupBarrier` cannot be
-//! tried here: lavapipe runs the invocations of a workgroup in step.
+//! A fault is one small change to the source of a kernel's entry point or of a function that it calls. Operators make
+//! them (another comparison, a sign, rows for columns, a write left out ...); every test run plants those in [`NAMED`].
+//! Changes that break no promise of a kernel are listed in [`EQUIVALENT`], line by line, with reasons. A missing
+//! `workgroupBarrier` cannot be tested here, because lavapipe runs the invocations of a workgroup in step.
 
 mod common;
 #[path = "planted/equivalent.rs"]
@@ -26,7 +26,7 @@ fn all() -> impl Iterator<Item = &'static Variant> {
     kernels::variants().map(|(_, variant)| variant)
 }
 
-/// The cases that a kernel takes, the cheapest first.
+/// The cases that a kernel fits, the cheapest first.
 fn cases_of(kernel: &Variant) -> Vec<Case> {
     let mut cases = kernels::cases();
     cases.retain(|case| match case.op.variant {
@@ -42,18 +42,18 @@ fn is_valid(source: &str) -> bool {
         .is_ok_and(|module| Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).is_ok())
 }
 
-/// Of [`named_faults`], the ones of the dispatch: only cases with a second dimension can find them.
+/// Those of [`named_faults`] that concern the dispatch; only cases with a second dimension can find them.
 const DIMENSION: &str = "second dimension forgotten";
-/// The others of them.
+/// The others.
 const NAMED_FAULT: &str = "named";
 
-/// The kernels with the same entry point of the same shader, which their constants tell apart.
+/// The kernels with the same entry point of the same shader, which differ in their constants.
 fn siblings(kernel: &Variant) -> impl Iterator<Item = &'static Variant> {
     all().filter(move |other| other.source == kernel.source && other.entry == kernel.entry)
 }
 
-/// Whether a case of `kernel` fails where its shader has the fault; of a fault that an operator made, a sibling's case too,
-/// as the fault may lie in what the sibling alone does.
+/// Whether a case of `kernel` fails if its shader has the fault. For a fault that an operator made, a sibling's case
+/// also counts, because the fault may affect only the sibling.
 fn is_found(device: &Device, kernel: &'static Variant, fault: &Fault) -> bool {
     let whose: Vec<&'static Variant> = match fault.operator {
         NAMED_FAULT | DIMENSION => vec![kernel],
@@ -62,9 +62,9 @@ fn is_found(device: &Device, kernel: &'static Variant, fault: &Fault) -> bool {
     whose.into_iter().any(|kernel| is_found_by(device, kernel, fault, &cases_of(kernel)))
 }
 
-/// Whether one of these cases of `kernel` fails where its shader has the fault.
+/// Whether one of these cases of `kernel` fails if its shader has the fault.
 fn is_found_by(device: &Device, kernel: &'static Variant, fault: &Fault, cases: &[Case]) -> bool {
-    // Pipelines are kept by name, so that each fault needs one of its own.
+    // Pipelines are cached by name, so each fault needs its own.
     let name: &str = Box::leak(format!("{} with {fault}", kernel.name).into_boxed_str());
     let source: &str = Box::leak(fault.source.clone().into_boxed_str());
     let faulty: &Variant = Box::leak(Box::new(Variant { name, source, ..*kernel }));
@@ -90,7 +90,8 @@ fn names(known: &Equivalent, kernel: &Variant) -> bool {
     family || known.kernel == kernel.name
 }
 
-/// What the operators make in a kernel, the first of its siblings: each change once, and neither what no shader is nor what is no fault.
+/// The changes that operators make in a kernel, the first of its siblings: each once, without invalid shaders and
+/// without equivalent changes.
 fn true_faults(kernel: &'static Variant) -> Vec<Fault> {
     if siblings(kernel).next().is_some_and(|first| first.name != kernel.name) {
         return Vec::new();
@@ -101,13 +102,13 @@ fn true_faults(kernel: &'static Variant) -> Vec<Fault> {
     all
 }
 
-/// The kernels that `GLASSNET_FAULTS` names a part of.
+/// The kernels whose names contain `GLASSNET_FAULTS`.
 fn chosen() -> Vec<&'static Variant> {
     let only = std::env::var("GLASSNET_FAULTS").unwrap_or_default();
     all().filter(|k| k.name.contains(&only)).collect()
 }
 
-/// Plants faults in the chosen kernels, as many threads as processors, each with a device, and fails where one survives.
+/// Plants faults in the chosen kernels, with one thread and device per processor, and fails if one survives.
 fn assert_found(choose: impl Fn(&'static Variant) -> Vec<Fault> + Sync) {
     if common::gpu().is_none() {
         return;
@@ -116,7 +117,7 @@ fn assert_found(choose: impl Fn(&'static Variant) -> Vec<Fault> + Sync) {
     let (count, survivors) = plant(&kernels, choose);
     assert_eq!(count, expected, "faults planted");
     assert!(survivors.is_empty(), "{} of {count} faults survive:\n{}", survivors.len(), survivors.join("\n"));
-    // Not `println!`, whose lines cargo keeps back where the test passes.
+    // Not `println!`, because cargo hides its output when the test passes.
     writeln!(std::io::stderr(), "{count} faults planted in {} kernels, every one found", kernels.len())
         .expect("stderr is open");
 }
@@ -149,7 +150,7 @@ fn plant(kernels: &[&'static Variant], choose: impl Fn(&'static Variant) -> Vec<
     result.into_inner().expect("no thread panicked")
 }
 
-/// Of each operator one fault a kernel, another one for another kernel.
+/// For each operator one fault per kernel, chosen differently for each kernel.
 fn a_few(kernel: &'static Variant) -> Vec<Fault> {
     let all = true_faults(kernel);
     let mut operators: Vec<&str> = all.iter().map(|fault| fault.operator).collect();
@@ -162,7 +163,7 @@ fn a_few(kernel: &'static Variant) -> Vec<Fault> {
     operators.iter().map(one).collect()
 }
 
-/// [`NAMED`]'s faults in a kernel, and the second dimension of its dispatch forgotten where it has one.
+/// The faults of [`NAMED`] in a kernel, and, if its dispatch has a second dimension, a fault that ignores it.
 fn named_faults(kernel: &'static Variant) -> Vec<Fault> {
     let own = NAMED.iter().filter(|named| named.kernel == kernel.name);
     let own = own.map(|named| {
@@ -173,7 +174,7 @@ fn named_faults(kernel: &'static Variant) -> Vec<Fault> {
     own.chain(dimension).collect()
 }
 
-/// Minutes of work; by hand, as the next one. A survivor wants a case, or a line in [`EQUIVALENT`].
+/// Takes minutes; run by hand, like the next test. A survivor needs a new case, or a line in [`EQUIVALENT`].
 #[test]
 #[ignore = "minutes"]
 fn a_fault_of_each_kind_in_each_kernel_is_found() {
@@ -210,7 +211,7 @@ fn what_is_no_fault_is_one_change_that_an_operator_makes() {
     }
 }
 
-/// Minutes of work; by hand, after a change to the cases or the shaders.
+/// Takes minutes; run by hand after a change to the cases or the shaders.
 #[test]
 #[ignore = "minutes"]
 fn every_fault_is_found() {

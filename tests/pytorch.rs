@@ -1,5 +1,5 @@
-//! Weights to PyTorch and back: a `state_dict` that PyTorch saved gives PyTorch's numbers, what does not fit is told
-//! so, and, where `GLASSNET_PYTHON` names a Python with torch and safetensors, PyTorch loads our files.
+//! Weights from and to PyTorch: a `state_dict` saved by PyTorch gives PyTorch's numbers, mismatches are reported, and,
+//! if `GLASSNET_PYTHON` names a Python with torch and safetensors, PyTorch loads Glassnet's files.
 
 mod common;
 
@@ -28,7 +28,7 @@ layers = [
 /// Tensors by name: type, shape and bytes.
 type State = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-/// What `state_dict` gives for SMALL, every value a multiple of 1/4, which all types of float can hold.
+/// The `state_dict` of SMALL with multiples of 1/4, which all floating-point types can represent.
 fn state() -> State {
     let tensor = |shape: &[usize], first: f32| {
         let values = (0..shape.iter().product::<usize>()).map(|i| first + i as f32 / 4.0);
@@ -108,10 +108,11 @@ fn tensors_come_into_our_order() {
     let model = import(&state()).expect("it fits");
     assert_eq!(model.network, network(SMALL));
     let [conv, fc] = &model.parameters[..] else { panic!("{:?}", model.parameters) };
-    // Ours is [KW,I,O] here: the first place's values are those at the beginning of each filter's two planes.
+    // Glassnet's order is [KW,I,O] here: the first position has the values at the beginning of each filter's two
+    // planes.
     assert_eq!(conv.weight[..4], [-1.0, 0.5, -0.25, 1.25]);
     assert_eq!((&conv.layer[..], &conv.bias[..]), ("conv1", &[0.5, 0.75][..]));
-    // Ours is [H,W,C,O]: the first row is input 0 of PyTorch's, the second, of the other channel, input 4.
+    // Glassnet's order is [H,W,C,O]: the first row is PyTorch's input 0, the second, of the other channel, its input 4.
     assert_eq!(fc.weight[..6], [-3.0, -1.0, 1.0, -2.0, 0.0, 2.0]);
     assert_eq!(fc.bias, [0.25, 0.5, 0.75]);
 }
@@ -243,7 +244,7 @@ fn no_flipped_bit_and_no_truncation_panics() {
     }
 }
 
-/// The model as a file of half the precision gives it back.
+/// The model as a half-precision file restores it.
 fn rounded(model: &Model, round: impl Fn(f32) -> f32) -> Model {
     let mut model = model.clone();
     for values in model
@@ -258,7 +259,7 @@ fn rounded(model: &Model, round: impl Fn(f32) -> f32) -> Model {
 
 #[test]
 fn pytorch_loads_our_files_and_we_load_what_it_saves() {
-    // PyTorch pads by half a window at most, and its pooling and convolutions do not take an fc's vectors.
+    // PyTorch pads by at most half a window, and its pooling and convolutions do not accept an fc's vectors.
     let suited = || networks().into_iter().filter(|(name, _)| !["windows", "after-fc"].contains(&&name[..]));
     let folder = run_script("check_pytorch.py", "pytorch", |folder| {
         for (name, network) in suited() {

@@ -1,7 +1,8 @@
-//! Random networks, any legal stack of layers: a whole training step on every executor against the reference.
+//! Random networks of any legal stack of layers: a whole training step on every executor, compared with the reference.
 //!
-//! Operation by operation, so that each is judged by itself; then the whole step at once on the processor, where operations
-//! run in pieces of the batch, bit for bit against the same operations one by one. `PROPTEST_CASES=N` draws N networks.
+//! First operation by operation, so that each is compared separately; then the whole step at once on the processor,
+//! where operations run in parts of the batch, bit by bit against the same operations one by one. `PROPTEST_CASES=N`
+//! draws N networks.
 
 mod common;
 
@@ -17,7 +18,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-/// Numbers that decide one layer. They mean nothing by themselves, so that a failure shrinks to few and small ones.
+/// Numbers that determine one layer. They have no meaning of their own, so that a failure shrinks to few and small
+/// numbers.
 type Draw = [u8; 8];
 
 /// A training step of a network.
@@ -45,16 +47,16 @@ fn divisor(number: u8, of: usize) -> usize {
     divisors[usize::from(number) % divisors.len()]
 }
 
-/// The layer that `d` stands for, behind `channels` channels; not all of them fit there.
+/// The layer that `d` stands for, after `channels` channels; it may not fit there.
 fn layer(d: Draw, channels: usize) -> Layer {
     let share = f32::from(d[1]) / 256.0;
     let (size, stride) = (pair([d[1], d[2]], 1, 4), pair([d[3], d[4]], 1, 3));
-    // Half of the pads are none.
+    // Half of the pads are 0.
     let pad = pair([d[5], d[6]], 0, 5).map(|pad| pad.saturating_sub(3));
     match d[0] % 20 {
         0..4 => {
             let groups = divisor(d[7], channels);
-            // Multiples of four go through kernels of their own.
+            // Multiples of four use separate kernels.
             let most = if d[7] < 128 { 3 } else { 9 };
             let filters = groups * pick(d[7] / 8, 1, most) * if d[6] < 128 && groups < 4 { 4 } else { 1 };
             let dilation = pair([d[3] / 16, d[4] / 16], 1, 2);
@@ -76,7 +78,7 @@ fn layer(d: Draw, channels: usize) -> Layer {
     }
 }
 
-/// How examples are varied, in half of the networks; whole pixels alone, so that lockstep's tolerances hold.
+/// The augmentation of half of the networks; only whole pixels, so that lockstep's tolerances hold.
 fn augmentation(d: Draw, network: &Network) -> Augmentation {
     if d[3] < 128 {
         return Augmentation::default();
@@ -93,7 +95,7 @@ fn augmentation(d: Draw, network: &Network) -> Augmentation {
 
 fn rule(number: u8) -> Rule {
     let rule = Rule::new(OPTIMIZERS[usize::from(number) % OPTIMIZERS.len()]);
-    // Not too small for what a random network makes of it.
+    // Not too small for the values in a random network.
     match rule.optimizer.name {
         "nesterov" => rule.with("momentum", 0.8),
         "adagrad" => rule.with("epsilon", 1e-8),
@@ -103,7 +105,7 @@ fn rule(number: u8) -> Rule {
     }
 }
 
-/// A legal network: a layer that does not fit behind those before it is left out.
+/// A legal network; layers that do not fit after the previous ones are left out.
 fn step(head: Draw, draws: &[Draw]) -> Step {
     let [height, width, channels] = [pick(head[0], 1, 13), pick(head[1], 1, 13), pick(head[2], 1, 5)];
     let classes = pick(head[3], 2, 11);
@@ -134,7 +136,7 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
         node.factors = Factors { rate, decay };
     }
     network.augmentation = augmentation(head, &network);
-    // Sums over a batch of more than 128 have units of their own.
+    // Sums over batches of more than 128 have other units.
     let batch = if head[5] < 240 { pick(head[5], 1, 40) } else { pick(head[5], 129, 260) };
     let clip_norm = (head[7] < 64).then_some(0.01 * (1.0 + f32::from(head[7])));
     network.training.convnetjs_exact = Some(head[4] >= 192);
@@ -143,7 +145,7 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
     Step { network, batch, valid: pick(head[6], 1, batch), rule, clip_norm, ema }
 }
 
-/// The device with everything on it that a step needs, state included, and the step's inputs.
+/// The device with everything that a step needs, including state, and the step's inputs.
 fn prepared(step: &Step, examples: &Examples, device: &Device) -> (Box<dyn Executor>, Vec<u32>) {
     let (clip_norm, ema) = (step.clip_norm, step.ema);
     let options = Options { clip_norm, ema, ..Options::training(step.batch, examples.source(), step.rule) };
@@ -207,7 +209,7 @@ fn pieces_change_no_bit(step: &Step) -> Result<(), TestCaseError> {
 #[test]
 fn a_training_step_of_any_network_agrees_with_the_reference() {
     let devices = devices();
-    // Fixed, so that a run that fails can be repeated; PROPTEST_CASES and PROPTEST_RNG_SEED give others.
+    // Fixed, so that a failure can be repeated; PROPTEST_CASES and PROPTEST_RNG_SEED choose others.
     let config = ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64),
         rng_seed: match std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok()) {

@@ -1,5 +1,5 @@
-//! `report.html` and the event files: what is in them is what was trained, whatever the data and the classes are called.
-//! Where `GLASSNET_PYTHON` names a Python with tensorboard, TensorBoard reads the event files.
+//! `report.html` and the event files contain what was trained, for any data and names of classes. If `GLASSNET_PYTHON`
+//! names a Python with tensorboard, TensorBoard reads the event files.
 
 mod common;
 
@@ -68,7 +68,7 @@ impl Place {
         folder
     }
 
-    /// Trains a network of one's own on pictures of these classes.
+    /// Trains a custom network on pictures of these classes.
     fn train_on_pictures(&self, net: &str, classes: [&str; 2], run: &str) -> Command {
         fs::write(self.path("net.toml"), net).expect("a network");
         let mut command = glassnet(&["train", "--device", "cpu", "--steps", "9", "--stats-every", "3"]);
@@ -78,7 +78,7 @@ impl Place {
     }
 }
 
-/// The text between two others, behind the first place of `from`.
+/// The text between two others, after the first occurrence of `from`.
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     let start = text.find(from).unwrap_or_else(|| panic!("{from:?} is not there")) + from.len();
     let end = text[start..].find(to).unwrap_or_else(|| panic!("no {to:?} behind {from:?}"));
@@ -94,12 +94,13 @@ fn section<'a>(page: &'a str, id: &str) -> &'a str {
     between(page, &format!("<section id=\"{id}\""), "</section>")
 }
 
-/// Without tags.
+/// The text without tags.
 fn words(html: &str) -> String {
     html.split('<').map(|part| part.split_once('>').map_or(part, |(_, text)| text)).collect::<Vec<_>>().join(" ")
 }
 
-/// Tags close in the order in which they opened, attributes are quoted, and nothing is fetched from anywhere.
+/// Checks that tags close in the order in which they opened, attributes are quoted, and nothing is loaded from
+/// elsewhere.
 fn assert_sound(page: &str) {
     assert!(page.starts_with("<!doctype html>\n<html lang=\"en\">"), "{}", &page[..60]);
     for address in ["http://", "https://", "src=\"//", "href=\"//", "@import", "url("] {
@@ -107,7 +108,7 @@ fn assert_sound(page: &str) {
     }
     let sources = all_between(page, "src=\"", "\"").into_iter().chain(all_between(page, "href=\"", "\""));
     assert!({ sources }.all(|to| to.starts_with("data:image/png;base64,") || to.starts_with('#')));
-    // Letters of a picture may spell anything.
+    // Base64 of a picture may spell anything.
     let bare: String = page.split("base64,").map(|part| part.split_once('"').map_or(part, |(_, rest)| rest)).collect();
     assert!(!bare.contains("NaN") && !bare.contains("inf\"") && !bare.contains(">inf"), "a figure that is none");
     let mut open: Vec<&str> = Vec::new();
@@ -237,7 +238,7 @@ fn the_confusion_matrix_is_that_of_eval_and_the_worst_mistakes_are_wrong_and_sor
         assert_eq!(*label, (index % 10).to_string());
         assert!(label != prediction && first == prediction && *loss > 0.0, "{label} {prediction} {first}");
     }
-    // Each is one of those that the matrix counts.
+    // Each is one of those counted in the matrix.
     let counted = |label: &str, prediction: &str| {
         matrix[label.parse::<usize>().expect("a class")][prediction.parse::<usize>().expect("a class")]
     };
@@ -367,7 +368,7 @@ fn rows_beyond_the_checkpoint_are_shown_and_the_checkpoint_is_marked() {
     for name in ["model.safetensors", "summary.json"] {
         fs::remove_file(place.path("run").join(name)).expect("the file");
     }
-    // As where training goes on and then meets an infinity.
+    // As if training had continued and met an infinity.
     let path = place.path("run/metrics.jsonl");
     let mut rows = fs::read_to_string(&path).expect("rows");
     let mut beyond = place.rows("run", "step").pop().expect("a row");
@@ -492,13 +493,13 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     fields
 }
 
-/// In front of the tags of texts and pictures.
+/// The prefix of the tags of texts and pictures.
 const OTHER: &str = "other: ";
 
 /// By tag and step.
 type Series = BTreeMap<String, Vec<(u64, f32)>>;
 
-/// The scalars of all files in the order of their names, without what a later file makes void.
+/// The scalars of all files in the order of their names, without those that a later file invalidates.
 fn scalars(folder: &Path) -> Series {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
@@ -545,7 +546,7 @@ fn take(data: &[u8], count: usize, series: &mut Series) {
     }
 }
 
-/// What the rows of a run say.
+/// The values in a run's rows.
 fn expected(place: &Place, run: &str) -> Series {
     let mut series = Series::new();
     let mut add = |tag: String, step: &Value, value: &Value| {
@@ -608,7 +609,7 @@ fn event_files_hold_every_figure_once_also_over_a_resumed_run() {
         assert_eq!(found.get_mut(what).expect("a test").remove(0).0, 10);
     }
     assert_eq!(found, expected(&place, "run"));
-    // Anew, from the rows.
+    // Written again from the rows.
     place.report("run", &["--tensorboard"]).assert().success();
     assert_eq!(fs::read_dir(place.path("run/tensorboard")).expect("a folder").count(), 1);
     assert_eq!(scalars(&place.path("run/tensorboard")), expected(&place, "run"));

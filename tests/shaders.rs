@@ -44,12 +44,12 @@ impl Shader {
         self.info.get_entry_point(self.entry().0)
     }
 
-    /// The variables that the entry point touches, itself or through what it calls.
+    /// The variables that the entry point uses, directly or through the functions that it calls.
     fn globals(&self) -> impl Iterator<Item = (Handle<GlobalVariable>, &GlobalVariable)> {
         self.module.global_variables.iter().filter(|(handle, _)| !self.uses()[*handle].is_empty())
     }
 
-    /// Those with a place in the bind group, by that place.
+    /// The variables in the bind group, by binding.
     fn bindings(&self) -> Vec<(u32, &GlobalVariable)> {
         let placed = self.globals().filter_map(|(_, global)| {
             let place = global.binding.as_ref()?;
@@ -198,7 +198,7 @@ fn inputs_are_read_and_outputs_are_written_and_never_read() {
     });
 }
 
-/// Workgroups are numbered over two dimensions where one may be too short: some case has to need the second.
+/// Workgroups are numbered over two dimensions if one may be too short; some case must need the second.
 #[test]
 fn every_variant_that_numbers_workgroups_over_two_dimensions_has_a_case_with_both() {
     let cases = kernels::cases();
@@ -216,7 +216,7 @@ fn every_variant_that_numbers_workgroups_over_two_dimensions_has_a_case_with_bot
     });
 }
 
-/// A case's buffers are longer than a network's: guards lie behind what they hold.
+/// A case's buffers are longer than a network's, because guards follow their contents.
 #[test]
 fn no_shader_asks_how_long_a_buffer_is() {
     for_each_shader(|shader| {
@@ -276,7 +276,7 @@ fn every_prelude_is_in_use() {
 fn the_last_variant_of_an_operation_takes_every_case() {
     for case in kernels::cases() {
         let last = case.op.operation.gpu.last().expect("an operation has a variant");
-        // A product is cut as its caller says.
+        // A product is split as its caller specifies.
         assert!(case.op.variant.is_some() || (last.fits)(&case.op), "{}", case.name);
     }
 }

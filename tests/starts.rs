@@ -1,5 +1,5 @@
-//! Runs that cannot begin leave nothing behind, whatever the reason; paths may hold any bytes; a run folder may be moved,
-//! and a run killed while its report was written gets one.
+//! Runs that cannot begin leave nothing behind, for whatever reason; paths may contain any bytes; a run folder may be
+//! moved; and a run that was killed while its report was written gets one.
 
 mod common;
 
@@ -81,7 +81,7 @@ fn a_refused_start_leaves_nothing() {
 #[cfg(unix)]
 #[test]
 fn a_disk_that_is_full_at_the_start_is_left_as_it_was() {
-    // A limit on the size of files stands for it: the checkpoint does not fit, config.toml does.
+    // A limit on the size of files simulates a full disk: the checkpoint does not fit, config.toml does.
     let place = place();
     let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
     let mut train = std::process::Command::new("sh");
@@ -100,7 +100,7 @@ fn what_was_in_the_folder_before_stays() {
     for file in ["mine/notes.txt", "mine/tensorboard/events.out.tfevents.0000000001.glassnet"] {
         fs::write(place.path(file), "").expect("a file");
     }
-    // Too few examples: found out after the folder was begun.
+    // Too few examples, which is found out after the folder was created.
     let small = Place::with_data(1, 1);
     let mut train = glassnet(&["train", "--dataset", "mnist", "--device", "cpu", "--tensorboard", "--data-dir"]);
     train.arg(small.path("data")).arg("--net").arg(place.path("net.toml")).arg("--out").arg(place.path("mine"));
@@ -108,7 +108,7 @@ fn what_was_in_the_folder_before_stays() {
     assert_eq!(names(&place.path("mine")), ["notes.txt", "tensorboard"]);
 }
 
-/// A name with a byte that is no UTF-8.
+/// A name with a byte that is not UTF-8.
 #[cfg(target_os = "linux")]
 fn odd(name: &str) -> std::ffi::OsString {
     use std::os::unix::ffi::OsStringExt;
@@ -135,7 +135,7 @@ fn paths_that_are_not_utf8_serve_as_others_do() {
     let run = folder.join(odd("run"));
     let config = fs::read_to_string(run.join("config.toml")).expect("UTF-8");
     assert!(config.contains("data_dir = \"percent-encoded:/"), "{config}");
-    // What was recorded is found again.
+    // The recorded paths are found again.
     document(here(&["train", "--steps", "3", "--resume"]).arg(odd("run")));
     let report = document(here(&["report"]).arg(odd("run")).arg("--out").arg(odd("page")));
     assert_eq!(report["report"], "page-\u{fffd}");
@@ -222,7 +222,7 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
     assert_eq!(fs::read(run.join("model.safetensors")).expect("the model"), model);
     assert!(resume(&["--tensorboard"]).contains("events   ") && run.join("tensorboard").is_dir());
 
-    // One of an earlier end is no report of this one.
+    // A report of an earlier end does not count.
     glassnet(&["train", "--steps", "4", "--resume"]).arg(&run).assert().success();
     fs::write(run.join("report.html"), whole).expect("the older page");
     assert!(resume(&[]).contains("of an earlier end"));
@@ -258,11 +258,11 @@ fn a_run_follows_its_folder_and_ends_where_that_is_gone() {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         if deleted {
-            // Refused where a file has come meanwhile.
+            // Refused if a file has appeared meanwhile.
             while fs::remove_dir_all(&old).is_err() {}
         } else {
             fs::rename(&old, &new).expect("it is renamed");
-            // Somebody else's, which has come to its place.
+            // Another user's file has taken its place.
             fs::create_dir(&old).expect("a folder");
         }
         let ended = run.wait_with_output().expect("it ends");
@@ -313,7 +313,7 @@ fn a_network_is_read_from_a_pipe_and_no_file_is_waited_for() {
         assert!(message.contains(net) && message.contains(why), "{net}: {message}");
     }
 
-    // Files of a run and of a data set that have no end, or that nobody writes to.
+    // Files of a run and of a data set that are endless, or that nobody writes to.
     fs::remove_file(run.join("metrics.jsonl")).expect("it goes");
     symlink("/dev/zero", run.join("metrics.jsonl")).expect("a link");
     assert_fails_with(glassnet(&["report"]).arg(&run), &["metrics.jsonl: it is not a regular file"]);

@@ -1,4 +1,4 @@
-//! Layer statistics against what follows directly from the tensors of the same step, on every executor.
+//! Layer statistics compared with values computed directly from the same step's tensors, on every executor.
 
 mod common;
 
@@ -23,7 +23,7 @@ const LAYERS: &str = r#"layers = [
 const BATCH: usize = 5;
 const VALID: usize = 3;
 
-/// A step that has run on one device, and not ended: weights before the update and after it lie side by side.
+/// A step that has run on one device without being ended: the weights before and after the update are both available.
 struct Step {
     what: &'static str,
     network: Network,
@@ -68,7 +68,7 @@ impl Step {
         reals(&mut *self.executor, tensor).into_iter().map(f64::from).collect()
     }
 
-    /// Puts `value` into one place of a tensor.
+    /// Writes `value` into one place of a tensor.
     fn plant(&mut self, tensor: Tensor, index: usize, value: f32) {
         let mut values = reals(&mut *self.executor, tensor);
         values[index] = value;
@@ -102,7 +102,7 @@ const QUANTITIES: [Quantity; 6] = [
     Quantity::BiasGradient,
 ];
 
-/// Part of a tensor that belongs to examples: all of a parameter, the valid rows of an activation.
+/// The part of a tensor that belongs to examples: all of a parameter, the valid rows of an activation.
 fn valid_part(quantity: Quantity, values: &[f64]) -> &[f64] {
     match quantity {
         Quantity::Activation | Quantity::ActivationGradient => &values[..values.len() / BATCH * VALID],
@@ -115,7 +115,7 @@ fn assert_near(what: &str, got: f32, want: f64, scale: f64) {
     assert!((f64::from(got) - want).abs() <= 1e-5 * scale, "{what}: {got:e} instead of {want:e}");
 }
 
-/// Two passes over the values, as a textbook has it.
+/// Two passes over the values, as in a textbook.
 fn assert_summarises(what: &str, summary: &Summary, values: &[f64]) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

@@ -1,5 +1,5 @@
-//! `glassnet train` as a user meets it: the run folder, repeating, stopping and resuming a run, and what it says about
-//! bad input.
+//! `glassnet train` from a user's view: the run folder, repeating, stopping and resuming a run, and messages about bad
+//! input.
 
 mod common;
 
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Images in the tests' own data set; a tenth of the first is held out.
+/// Images in the tests' own data set; a tenth of the training images is held out.
 const TRAIN: usize = 250;
 const TEST: usize = 50;
 const LEARNED_FROM: usize = 225;
 
 const LAYERS: [&str; 9] = ["input", "conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "softmax"];
 
-/// A small network of one's own.
+/// A small custom network.
 const NET: &str = r#"
 name = "small"
 layers = [
@@ -56,7 +56,7 @@ impl Place {
         command
     }
 
-    /// `train`, started and left alone.
+    /// Starts `train` and lets it run.
     fn start(&self, mut command: Command) -> Running {
         let mut child = std::process::Command::new(command.get_program());
         child.args(command.arg("--json").get_args()).env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
@@ -92,13 +92,13 @@ impl Place {
     }
 }
 
-/// A `train` under way; it ends with the test.
+/// A running `train`; it ends with the test.
 struct Running {
     child: Child,
 }
 
 impl Running {
-    /// Ends it as a power cut would; panics where it has ended before.
+    /// Kills it as a power cut would; panics if it has already ended.
     fn kill(mut self) {
         assert!(self.child.try_wait().expect("its state").is_none(), "the run ended before it was killed");
         self.child.kill().expect("it is killed");
@@ -114,7 +114,7 @@ impl Drop for Running {
     }
 }
 
-/// Every entry of a folder, hidden ones left out.
+/// Every entry of a folder except hidden ones.
 fn entries(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
@@ -207,7 +207,7 @@ fn the_configuration_has_every_setting_resolved() {
 #[test]
 fn rows_of_metrics_have_the_promised_figures() {
     let place = Place::with_data(TRAIN, TEST);
-    // 12 steps an epoch: rows at 5 and 10, at 12 as an epoch ends, and so on.
+    // 12 steps per epoch: rows at 5 and 10, at 12 at the epoch's end, and so on.
     place.train("run", &["--epochs", "2", "--stats-every", "5"]).assert().success();
     let rows = place.metrics("run");
     let kinds = |kind: &str| rows.iter().filter(|row| row["kind"] == kind).collect::<Vec<_>>();
@@ -281,7 +281,7 @@ fn the_moving_average_of_the_weights_is_what_is_validated_tested_and_saved() {
     };
     let tested = summary["test_loss"].as_f64().expect("a loss");
     assert!((test_loss("model") - tested).abs() < 1e-6, "the model is not what was tested");
-    // A checkpoint's weights are those that training goes on from.
+    // A checkpoint's weights are those with which training continues.
     assert!((test_loss("checkpoint") - tested).abs() > 1e-6);
     let checkpoint = load_checkpoint(&place.path("run/checkpoint.safetensors")).expect("a checkpoint");
     let names: Vec<&str> = checkpoint.optimizer.iter().map(|(name, _)| name.as_str()).collect();
@@ -390,7 +390,7 @@ fn the_same_seed_gives_the_same_bytes_whatever_the_number_of_threads() {
     assert!(model("all") != model("other"), "the seed changes nothing");
 }
 
-/// A row without what a clock says.
+/// A row without its times.
 fn timeless(mut row: Value) -> Value {
     if let Some(row) = row.as_object_mut() {
         row.retain(|key, _| {
@@ -403,7 +403,7 @@ fn timeless(mut row: Value) -> Value {
 #[test]
 fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
     let place = Place::with_data(TRAIN, TEST);
-    // 45 steps an epoch; checkpoints at epochs' ends and at neither multiple of the rows' steps.
+    // 45 steps per epoch; checkpoints at epochs' ends and at neither multiple of the rows' steps.
     let mut args = vec!["--steps", "600", "--batch-size", "5", "--stats-every", "7", "--checkpoint-every", "20"];
     args.extend(["--schedule", "one-cycle", "--ema", "0.98"]);
     place.train("whole", &args).assert().success();
@@ -437,7 +437,7 @@ fn a_run_that_was_killed_again_and_again_ends_with_the_same_bytes() {
 }
 
 impl Place {
-    /// How many rows a resumed run keeps: whole ones, up to the checkpoint.
+    /// The number of rows that a resumed run keeps: complete ones, up to the checkpoint.
     fn metrics_up_to(&self, run: &str, step: u64) -> usize {
         let text = String::from_utf8(self.bytes(&format!("{run}/metrics.jsonl"))).expect("UTF-8");
         let rows = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -453,7 +453,7 @@ fn a_damaged_line_of_metrics_costs_no_other_row_on_resuming() {
     let path = place.path("run/metrics.jsonl");
     let text = String::from_utf8(place.bytes("run/metrics.jsonl")).expect("UTF-8");
     let mut lines: Vec<Vec<u8>> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
-    // The third row is lost, the fifth is only followed by rubbish, and one stands twice.
+    // The third row is lost, the fifth is followed only by rubbish, and one occurs twice.
     lines[2] = b"{\"kind\":\"step\",\"st".to_vec();
     lines[4].extend([0; 512]);
     lines.insert(4, lines[3].clone());
@@ -470,7 +470,7 @@ fn a_damaged_line_of_metrics_costs_no_other_row_on_resuming() {
     assert!(rows.len() > expected.len() && rows.iter().any(|row| row["kind"] == "step" && row["step"] == 8));
 }
 
-/// What a command says on stderr, however it ends.
+/// A command's stderr, however it ends.
 fn text_of(command: &mut Command) -> String {
     String::from_utf8_lossy(&command.output().expect("it runs").stderr).into_owned()
 }
@@ -519,7 +519,7 @@ fn a_run_s_model_is_looked_at_with_the_run_s_own_data() {
     assert_eq!(document(&mut looked("eval", &[]))["examples"], json!(TEST));
     assert_eq!(document(&mut looked("eval", &["--dataset", "mnist"]))["examples"], json!(TEST));
     assert_eq!(document(&mut looked("inspect", &["--index", "3"]))["index"], json!(3));
-    // Whatever the model is called, and by a link from elsewhere.
+    // With any name of the model, and by a link from elsewhere.
     fs::copy(place.path("run/model.safetensors"), place.path("run/mine.safetensors")).expect("a copy");
     glassnet(&["convert"]).arg(place.path("run/model.safetensors")).arg(place.path("run/net.json")).assert().success();
     let mut models = vec!["run/mine.safetensors", "run/net.json"];
@@ -580,7 +580,7 @@ fn a_data_set_that_was_edited_in_the_config_is_not_believed() {
     place.resume("run", &["--steps", "4", "--no-report"]).assert().success();
 }
 
-/// Files that people give as MNIST's are theirs: nobody is told to delete them.
+/// Files that users provide as MNIST's belong to them: no message tells them to delete the files.
 #[test]
 fn files_of_one_s_own_are_described_and_not_to_be_deleted() {
     let place = Place::with_data(TRAIN, TEST);
@@ -663,7 +663,7 @@ fn ctrl_c_saves_a_checkpoint_and_says_how_to_resume() {
     let place = Place::with_data(TRAIN, TEST);
     let mut running = place.start(place.train("run", &["--steps", "1000000", "--stats-every", "5"]));
     place.wait_for_rows("run", 2);
-    // The shell has `kill` built in, also where no such program is installed.
+    // The shell's built-in `kill` also works if no such program is installed.
     let signal = format!("kill -INT {}", running.child.id());
     assert!(std::process::Command::new("sh").args(["-c", &signal]).status().expect("a shell").success());
     let mut stderr = String::new();
@@ -730,7 +730,7 @@ fn augmentation_changes_a_run_and_can_be_switched_off() {
     assert!(weights("augmented") != weights("bare"), "augmentation changes nothing");
     let said = run("off", &augmented, &["--steps", "9", "--no-augmentation"]);
     assert!(!said.contains("augmentation") && weights("off") == weights("bare"), "{said}");
-    // Resuming takes it from the run folder, and refuses to be told.
+    // Resuming uses the run folder's setting and refuses the option.
     place.resume("augmented", &["--steps", "12"]).assert().success();
     run("whole", &augmented, &["--steps", "12"]);
     assert!(weights("augmented") == weights("whole"), "resuming forgets the augmentation");
@@ -763,7 +763,7 @@ fn the_final_test_averages_over_crops_and_nothing_else_changes() {
     let mut eval = glassnet(&["eval", "--device", "cpu", "--test-crops", "10", "--model"]);
     let report = document(eval.arg(place.path("run/model.safetensors")).arg("--data-dir").arg(place.path("data")));
     assert_eq!(report["test_accuracy"], several["test_accuracy"]);
-    // A resumed run keeps it, and refuses to be told.
+    // A resumed run keeps the setting and refuses the option.
     let resumed = document(&mut place.resume("run", &["--steps", "12"]));
     assert_eq!(resumed["test_crops"], json!(10));
     assert_fails_with(&mut place.resume("run", &["--test-crops", "2"]), &["--test-crops cannot change a run"]);
@@ -966,7 +966,7 @@ fn what_a_config_says_in_other_words_or_of_patience_may_be_edited() {
         &["patience must be a whole number", "two"],
     );
     assert_fails_with(&mut edited("\npatience = 2\n", "\npatience = 0\n"), &["patience must be a whole number", "0"]);
-    // More of it, and the run goes on until that is used up.
+    // With more patience, the run continues until it is used up.
     assert_eq!(document(&mut edited("\npatience = 2\n", "\npatience = 4\n"))["steps"], 60);
 }
 
@@ -988,7 +988,7 @@ fn keys_and_types_that_a_config_does_not_have_are_named() {
     ];
     for ((old, new), message) in edits {
         assert!(config.contains(&old), "{old} is not in {config}");
-        // The last one, as the network's description has some of these tables too.
+        // The last one, because the network's description has some of these tables too.
         let (before, after) = config.rsplit_once(&old).expect("it is there");
         fs::write(place.path("run/config.toml"), format!("{before}{new}{after}")).expect("a changed config");
         let stderr = failing(&mut place.resume("run", &["--steps", "3"]));
@@ -1135,7 +1135,7 @@ fn a_network_that_cannot_be_is_an_error_that_names_file_and_layer() {
     assert!(!place.path("run").exists(), "a run that was refused left a folder");
 }
 
-/// So many maps that no machine holds them for 65,535 examples, although each alone could be indexed.
+/// So many maps that no machine can hold them for 65,535 examples, although each alone could be indexed.
 fn deep_network() -> String {
     let conv = "[[layers]]\ntype = \"conv\"\nfilters = 32\nkernel = 1\nactivation = \"relu\"\n";
     let input = "[[layers]]\ntype = \"input\"\nheight = 28\nwidth = 28\nchannels = 1\n";
@@ -1158,7 +1158,7 @@ fn an_adapter_that_does_not_exist_is_an_error() {
     let place = Place::with_data(TRAIN, TEST);
     let mut command = glassnet(&["train", "--dataset", "mnist", "--adapter", "no such adapter", "--data-dir"]);
     let stderr = failing(command.arg(place.path("data")).arg("--out").arg(place.path("run")));
-    // Which of the two depends on the machine.
+    // Depends on the machine.
     let named = stderr.contains("no adapter \"no such adapter\"; there are") || stderr.contains("no GPU adapter found");
     assert!(named, "{stderr}");
     assert_fails_with(&mut place.train("run", &["--adapter", "0"]), &["--adapter selects a GPU"]);

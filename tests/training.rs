@@ -1,4 +1,4 @@
-//! Training end to end: overfit a few examples, learn the synthetic digits, read the real MNIST, resume bit by bit.
+//! Training end to end: overfits a few examples, learns the synthetic digits, reads the real MNIST, resumes bit by bit.
 
 mod common;
 
@@ -65,7 +65,7 @@ fn digits(train: usize, test: usize) -> Dataset {
     }
 }
 
-/// Each device to train on; the GPU where there is one.
+/// The devices to train on; the GPU if there is one.
 fn devices() -> Vec<Device> {
     let gpu = common::gpu().map(Device::Gpu);
     [Some(Device::Cpu), gpu].into_iter().flatten().collect()
@@ -90,7 +90,7 @@ fn a_network_learns_32_examples_by_heart() {
     for device in devices() {
         let overrides = Recipe { steps: Some(700), batch_size: Some(16), ..Recipe::default() };
         let mut settings = settings(&overrides);
-        // Without crops the same 32 images come again and again.
+        // Without crops, the same 32 images recur.
         settings.network = uncropped(&settings.network);
         let mut keeper = Keeper::default();
         run(&device, &data, &settings, None, &mut keeper).expect("it trains");
@@ -119,7 +119,7 @@ fn the_synthetic_digits_are_learned() {
 fn an_interrupted_run_ends_with_the_same_bits() {
     let data = digits(500, 100);
     for device in devices() {
-        // 450 training examples in batches of 20: the last batch of an epoch is a partial one.
+        // 450 training examples in batches of 20, so the last batch of an epoch is partial.
         let overrides = Recipe {
             epochs: Some(2),
             stats_every: Some(7),
@@ -247,7 +247,7 @@ fn data_that_does_not_fit_the_network_is_refused() {
     assert!(message.contains("20x20") && message.contains("24x24"), "{message}");
 }
 
-/// The real MNIST where `GLASSNET_DATA` points at it.
+/// The real MNIST, if `GLASSNET_DATA` names its folder.
 #[test]
 fn the_real_mnist_is_read() {
     let request = data::Request {
@@ -262,6 +262,6 @@ fn the_real_mnist_is_read() {
     };
     let overrides = Recipe { epochs: Some(1), ..Recipe::default() };
     let outcome = run(&Device::Cpu, &data, &settings(&overrides), None, &mut Keeper::default()).expect("it trains");
-    // Single seeds span two points around 96 %.
+    // Single seeds vary over two points around 96 %.
     assert!(outcome.test.accuracy > 0.94, "{}", outcome.test.accuracy);
 }

@@ -1,4 +1,4 @@
-//! Words and options as people who know other programs type them, and signals that the program was started to ignore.
+//! Words and options as users of other programs type them, and signals that the program was started to ignore.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn place() -> Place {
     place
 }
 
-/// The stderr of a command line that makes no sense.
+/// The stderr of an invalid command line.
 fn refused(args: &[&str]) -> String {
     let assert = glassnet(args).assert().code(2).stdout("");
     String::from_utf8_lossy(&assert.get_output().stderr).split_whitespace().collect::<Vec<_>>().join(" ")
@@ -113,7 +113,7 @@ fn numbers_below_zero_are_told_the_range() {
 #[test]
 fn a_signal_that_was_ignored_from_the_start_ends_no_run() {
     use std::process::{Command, Stdio};
-    // The shell's trap is inherited, as that of nohup is; a signal not ignored stops the run after a step.
+    // The shell's trap is inherited, as with nohup; a signal that is not ignored stops the run after a step.
     for (ignored, sent, code) in
         [("HUP", "HUP", 0), ("INT", "INT", 0), ("TERM", "TERM", 0), ("INT", "HUP", 130), ("HUP", "TERM", 130)]
     {

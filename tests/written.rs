@@ -1,4 +1,4 @@
-//! Files that a user names to be written: none is replaced unasked, and what is no regular file stays what it is.
+//! Files that a user names for output: none is replaced without permission, and special files are not replaced at all.
 
 mod common;
 
@@ -30,7 +30,7 @@ fn writers(place: &Place) -> Vec<(&'static str, Command)> {
     vec![("dump", dump), ("report", report), ("growth", growth), ("convert", convert)]
 }
 
-/// A name that each of them takes.
+/// A file name that each of them accepts.
 fn name(writer: &str) -> &'static str {
     match writer {
         "growth" => "named.svg",

@@ -17,7 +17,7 @@ fn a_killed_trainer_shows_as_disconnected() {
     page.wait_state("#connection", "disconnected");
     assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
     page.wait_text("#notice", "Disconnected since");
-    // Nobody knows whether it still runs, and nothing else says so.
+    // Nobody knows whether it still runs, and the page does not claim to.
     page.wait_text("#state", "was running");
     assert_eq!(page.script("return document.getElementById('state').dataset.state"), "unknown");
     assert_eq!(page.text("#connection"), "disconnected");
@@ -27,7 +27,7 @@ fn a_killed_trainer_shows_as_disconnected() {
     {
         assert!(page.disabled(control), "{control}");
     }
-    // What was there stays to be read.
+    // Earlier results stay readable.
     assert!(!facts.is_empty() && !page.text("#shown-facts").is_empty() && page.step() > 0);
 }
 
@@ -59,7 +59,7 @@ fn the_page_of_a_run_that_ended_says_so_and_is_served_while_somebody_looks() {
     for control in ["#pause", "#one-step", "#learning-rate", "#apply"] {
         assert!(page.disabled(control), "{control}");
     }
-    // It can still be asked about.
+    // Other examples can still be shown.
     page.browser.click("#show-next");
     page.wait_text("#shown-facts", "Test example 1, labelled");
     page.wait_text("#shown-facts", "after step 600");
@@ -83,7 +83,7 @@ fn a_screen_of_360_pixels_is_wide_enough_in_light_and_dark() {
     for scheme in ["light", "dark"] {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         page.browser.devtools("Emulation.setEmulatedMedia", feature);
-        // Everything is drawn once.
+        // Draws everything once.
         for section in
             ["#curves", "#example", ".layer[data-layer=conv2]", "#test-examples", "#try", "#over-time", "#files"]
         {
@@ -95,7 +95,7 @@ fn a_screen_of_360_pixels_is_wide_enough_in_light_and_dark() {
         }
         let width = page.script("return [innerWidth, document.documentElement.scrollWidth, document.body.scrollWidth]");
         assert_eq!(width, json!([360, 360, 360]), "{scheme}");
-        // No text that is seen ends outside.
+        // No visible text extends beyond the window.
         let outside = page.script(
             "return [...document.querySelectorAll('button, input, select, dd, dt, h1, h2, h3, p, label, canvas')]
                 .filter((node) => node.checkVisibility() && !node.closest('.scroll, .unseen, .skip, .series'))

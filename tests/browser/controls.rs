@@ -1,4 +1,4 @@
-//! What can be done on the page to a run, and whether it is really done.
+//! The page's controls, and whether they really take effect.
 
 use super::common::live::{LONG, Trainer, wait_for};
 use super::page::{Page, driver};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Keys of the protocol.
+/// Keys of the WebDriver protocol.
 const TAB: char = '\u{e004}';
 const ENTER: char = '\u{e007}';
 
@@ -35,7 +35,7 @@ fn pause_one_step_and_resume_do_what_they_say() {
         page.wait_state("#state", "paused");
         assert_eq!(page.step(), paused + more);
     }
-    // The statistics of such a step are measured, though it was not their turn.
+    // The statistics of such a step are measured although it was not due.
     let rows = trainer.metrics(Path::new("run"));
     assert!(rows.iter().any(|row| row["kind"] == "step" && row["step"] == paused + 2), "{:?}", rows.last());
     page.browser.click("#resume");
@@ -45,7 +45,7 @@ fn pause_one_step_and_resume_do_what_they_say() {
     page.assert_quiet(&[]);
 }
 
-/// The tensors of a safetensors file, without what is told about them.
+/// The tensors of a safetensors file, without its metadata.
 fn tensors(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let file = SafeTensors::deserialize(bytes).expect("a safetensors file");
     let mut tensors: Vec<_> = file.iter().map(|(name, view)| (name.to_string(), view.data().to_vec())).collect();
@@ -76,7 +76,7 @@ fn a_learning_rate_of_0_freezes_the_weights() {
     page.assert_quiet(&[]);
 }
 
-/// Changes a setting on the page, and looks for it everywhere.
+/// Changes a setting on the page and checks every place that shows it.
 fn change(page: &Page, trainer: &Trainer, field: &str, what: &str, from: &Value, to: &str) {
     let before = page.step();
     let answer = page.set(field, to);
@@ -89,7 +89,7 @@ fn change(page: &Page, trainer: &Trainer, field: &str, what: &str, from: &Value,
     assert_eq!((&change["from"], change["to"].as_f64()), (from, Some(number)), "{change}");
     let step = change["step"].as_u64().expect("a step");
     assert!((before..=page.wait_step(step)).contains(&step), "{change}");
-    // The page numbers it, with its step.
+    // The page numbers the change and shows its step.
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
     let entry = page.wait_text("#changes li", to);
     let told = entry.split(':').next().expect("a step");
@@ -106,13 +106,13 @@ fn settings_are_changed_in_status_curve_and_rows() {
     change(&page, &trainer, "#batch-size", "batch_size", &json!(20), "32");
     change(&page, &trainer, "#l1-decay", "l1_decay", &json!(0.0), "0.001");
     change(&page, &trainer, "#l2-decay", "l2_decay", &json!(5e-5), "0.002");
-    // Steps are really made so: of 32 examples each, at the new rate.
+    // The steps really use it: 32 examples each, at the new rate.
     let mut watcher = trainer.watch();
     let (mut last, mut steps) = (watcher.next("step"), 0);
     while steps < 3 {
         let row = watcher.next("step");
         let more = |key: &str| row[key].as_u64().zip(last[key].as_u64()).map_or(0, |(a, b)| a - b);
-        // Rows from before are sent first, and the last batch of an epoch may be smaller.
+        // Earlier rows are sent first, and the last batch of an epoch may be smaller.
         if last["step"].as_u64() > trainer.changes("l2_decay")[0]["step"].as_u64() && row["epoch"] == last["epoch"] {
             assert_eq!(more("examples_seen"), 32 * more("step"), "{last} {row}");
             assert_eq!(row["learning_rate"], 0.005);
@@ -175,10 +175,10 @@ fn another_example_is_shown_with_its_label() {
     let label = view["example"]["label"].to_string();
     assert!(facts.contains(&format!("labelled {label}.")), "{facts} {view}");
     assert_eq!(page.script("return document.querySelectorAll('#shown-top li').length"), 3);
-    // A press on a test example follows that one.
+    // A click on a test example shows that example.
     page.look_at("#tests");
     page.wait("test examples", "return document.querySelectorAll('#tests > li').length === 20");
-    // Which one that is may change up to the press itself.
+    // The list may change up to the click itself.
     page.script(
         "document.getElementById('tests').addEventListener('click', ({ target }) => {
             window.pressed = target.closest('button').getAttribute('aria-label');
@@ -257,7 +257,7 @@ fn five_pages_in_one_browser_leave_room_for_what_they_ask() {
     let Some((_turn, driver)) = driver() else { return };
     let trainer = Trainer::start(&[]);
     let page = Page::open(&driver, &trainer);
-    // What each more page holds of the browser's connections.
+    // Browser connections that each additional page holds.
     page.script("window.more = [1, 2, 3, 4].map(() => new EventSource('events'))");
     page.wait("streams", "return window.more.every((stream) => stream.readyState === EventSource.OPEN)");
     page.browser.click("#pause");

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 /// The key of an element's reference.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// The programs, or a loud line that they are missing; where `GLASSNET_REQUIRE_BROWSER` is set, as `tests/run.sh` sets it,
-/// the test fails then.
+/// The programs; prints a prominent line if they are missing, or fails the test if `GLASSNET_REQUIRE_BROWSER` is set,
+/// as in `tests/run.sh`.
 fn programs() -> Option<(PathBuf, PathBuf)> {
     let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     let find = |names: &[&str]| {
@@ -29,8 +29,8 @@ fn programs() -> Option<(PathBuf, PathBuf)> {
     found
 }
 
-/// chromedriver, and the browsers that it starts. A shell reads from this process: when that ends, however it does, the shell
-/// kills its whole process group.
+/// chromedriver and the browsers that it starts. A shell reads from this process; when this process ends in any way,
+/// the shell kills its whole process group.
 pub struct Driver {
     shell: Child,
     chromium: PathBuf,
@@ -41,7 +41,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// `None` where this machine has no browser and need not have one.
+    /// `None` if this machine has no browser and is not required to have one.
     pub fn start() -> Option<Driver> {
         use std::os::unix::process::CommandExt;
         let (chromedriver, chromium) = programs()?;
@@ -52,7 +52,7 @@ impl Driver {
         let mut lines = BufReader::new(shell.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
         let port = lines.find_map(|line| line.split_once("successfully on port ").map(|(_, port)| port.to_string()));
         let port = port.expect("chromedriver tells its port");
-        // A pipe that nobody empties would stop it.
+        // Drains the pipe, since a full one would block it.
         std::thread::spawn(move || lines.for_each(drop));
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(LONG));
         Some(Driver {
@@ -64,15 +64,15 @@ impl Driver {
         })
     }
 
-    /// A browser of its own, as one more person has.
+    /// A separate browser, as for one more user.
     pub fn browser(&self) -> Browser<'_> {
         self.browser_with(&["--disable-gpu"])
     }
 
-    /// A browser that computes with WebGPU, on the software GPU that comes with it; at a page that may
-    /// use it, as this machine's own pages may: the driver's.
+    /// A browser that computes with WebGPU on its bundled software GPU. It shows the driver's page, because a page on
+    /// this machine may use WebGPU.
     pub fn browser_with_webgpu(&self) -> Browser<'_> {
-        // Its watchdog ends a software GPU that takes long for a pipeline.
+        // Its watchdog ends a software GPU that takes long to compile a pipeline.
         let args = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--disable-gpu-watchdog"];
         let browser = self.browser_with(&args);
         browser.open(&format!("{}/status", self.address));
@@ -102,13 +102,13 @@ impl Driver {
         }}});
         let session = self.ask("session", Some(capabilities))["sessionId"].as_str().expect("a session").to_string();
         let browser = Browser { driver: self, session, downloads: profile.join("downloads") };
-        // Each under a name of its own, so that none replaces another.
+        // Each download gets its own name, so that none replaces another.
         let behaviour = json!({"behavior": "allowAndName", "downloadPath": browser.downloads});
         browser.devtools("Browser.setDownloadBehavior", behaviour);
         browser
     }
 
-    /// The value of an answer; an error of the protocol ends the test.
+    /// The value of an answer; a protocol error fails the test.
     fn ask(&self, path: &str, body: Option<Value>) -> Value {
         self.try_to(path, body).unwrap_or_else(|why| panic!("{path}: {why}"))
     }
@@ -153,12 +153,12 @@ impl Browser<'_> {
         self.ask("url", json!({ "url": url }));
     }
 
-    /// What a script's body returns; it finds `args` in `arguments`.
+    /// The value that a script's body returns; the script finds `args` in `arguments`.
     pub fn script(&self, script: &str, args: Value) -> Value {
         self.ask("execute/sync", json!({"script": script, "args": args}))
     }
 
-    /// What the body of an async function returns; an exception ends the test.
+    /// The value that an async function's body returns; an exception fails the test.
     pub fn run_async(&self, body: &str, args: Value) -> Value {
         let begin = format!(
             "window.answer = null;
@@ -189,14 +189,14 @@ impl Browser<'_> {
         found[ELEMENT].as_str().expect("an element").to_string()
     }
 
-    /// As a person: scrolled to where it is not in sight, and nothing may lie above it.
+    /// Clicks as a user does: scrolls to the element if necessary; nothing may cover it.
     pub fn click(&self, selector: &str) {
         let element = self.element(selector);
         let scroll = "
             const { left, top, width, height } = arguments[0].getBoundingClientRect();
             const found = document.elementFromPoint(left + width / 2, top + height / 2);
             if (!arguments[0].contains(found)) arguments[0].scrollIntoView({block: 'center', behavior: 'instant'});";
-        // While pictures above are drawn for the first time it may move away: then again.
+        // It may move while pictures above it are drawn for the first time; then try again.
         wait_for(&format!("a click on {selector}"), || {
             self.script(scroll, json!([{ELEMENT: element}]));
             let path = format!("session/{}/element/{element}/click", self.session);
@@ -214,7 +214,7 @@ impl Browser<'_> {
         self.ask(&format!("element/{element}/value"), json!({ "text": text }));
     }
 
-    /// Types into what has the focus. Other keys than letters are those of the protocol, U+E000 on.
+    /// Types into the focused element. Special keys are those of the protocol, from U+E000 on.
     pub fn keys(&self, text: &str) {
         let press = |key: char| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
         let actions: Vec<Value> = text.chars().flat_map(press).collect();
@@ -240,7 +240,7 @@ impl Browser<'_> {
         self.ask("actions", json!({ "actions": [mouse] }));
     }
 
-    /// What the console got since it was asked last: `(source, message)` of each warning and error.
+    /// The console's messages since the last call: `(source, message)` of each warning and error.
     pub fn complaints(&self) -> Vec<(String, String)> {
         let entries = self.ask("se/log", json!({"type": "browser"}));
         let entries = entries.as_array().expect("a list").iter();
@@ -251,7 +251,7 @@ impl Browser<'_> {
             .collect()
     }
 
-    /// The `count`-th file that was downloaded, once it is whole.
+    /// The `count`-th downloaded file, once it is complete.
     pub fn downloaded(&self, count: usize) -> Vec<u8> {
         wait_for("a download", || {
             let files = std::fs::read_dir(&self.downloads).ok()?.map(|entry| entry.expect("a file").path());
@@ -264,7 +264,7 @@ impl Browser<'_> {
         })
     }
 
-    /// The window is closed, and its connections with it.
+    /// Closes the window, and with it its connections.
     pub fn close(self) {
         self.driver
             .agent

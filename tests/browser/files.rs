@@ -1,4 +1,4 @@
-//! What goes into the page and out of it: drawings, pictures, weights, networks; and files that are none of these.
+//! Uploads to the page and downloads from it: drawings, pictures, weights, networks, and invalid files.
 
 use super::common::live::{Trainer, wait_for};
 use super::page::{Page, driver};
@@ -19,7 +19,7 @@ fn png() -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A PNG file of a few bytes that says it has 60,000 pixels a side.
+/// A PNG file of a few bytes that declares 60,000 pixels a side.
 fn bomb() -> Vec<u8> {
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |kind: &[u8], data: &[u8]| {
@@ -39,7 +39,7 @@ fn bomb() -> Vec<u8> {
     file
 }
 
-/// Where a layer's activations of what was sent are drawn.
+/// The selector of the plate with a layer's activations for the last request.
 fn drawn(layer: &str) -> String {
     format!("#try-layers figure:has([data-tensor='{layer}.activation'])")
 }
@@ -91,7 +91,7 @@ fn a_drawn_digit_is_classified() {
     page.wait_step(page.step() + 50);
     page.browser.click("#pad-again");
     wait_for("newer weights", || (page.text("#try-facts") != facts).then_some(()));
-    // The first dot of a stroke may be told to be blank.
+    // The first dot of a stroke may be reported as blank.
     page.assert_quiet(&[422]);
 }
 
@@ -123,7 +123,7 @@ fn a_picture_is_classified_and_bad_uploads_are_told_why_not() {
     page.assert_quiet(&[413, 422]);
 }
 
-/// What the board shows at places of the picture of 28 x 28: its red.
+/// The red channel of the board at positions of the 28 x 28 picture.
 fn board(page: &Page, places: [(u32, u32); 3]) -> Value {
     page.browser.script(
         "const pad = document.getElementById('pad');
@@ -152,12 +152,12 @@ fn the_board_shows_what_the_answer_beside_it_is_about() {
     page.browser.upload("#upload", &trainer.file("bar.png", &png()));
     wait_for("the picture on the board", || (board(&page, places) == json!([0, 255, 0])).then_some(()));
     assert_answered(&page);
-    // A file that is no picture leaves neither the picture before nor its answer.
+    // A file that is not a picture removes both the picture before and its answer.
     page.browser.upload("#upload", &trainer.file("words.png", b"these are words"));
     page.answer("#try-error");
     none();
     assert_eq!(board(&page, places), json!([0, 0, 0]));
-    // What is drawn over a picture is asked about together with it.
+    // Strokes over a picture are sent together with it.
     page.browser.upload("#upload", &trainer.file("bar.png", &png()));
     assert_answered(&page);
     let before = page.pictures(&drawn("input")).remove(0).hash;

@@ -1,5 +1,5 @@
-//! The live page in a real browser, over training runs that really learn: what is seen, what can be done, and what happens
-//! when something goes wrong. Without Chromium and chromedriver the tests are skipped, with a loud line for each.
+//! The live page in a real browser, over real training runs: what it shows, what its controls do, and what happens
+//! after failures. Without Chromium and chromedriver each test is skipped with a prominent line.
 #![cfg(unix)]
 
 #[path = "../common/mod.rs"]

@@ -1,4 +1,4 @@
-//! The live page of a training run, as whoever looks at it finds it.
+//! The live page of a training run, as a user sees it.
 
 use super::common::live::{Trainer, wait_for};
 use super::driver::{Browser, Driver};
@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A browser and a trainer fill a small machine: tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Waits for this test's turn. `None` where this machine has no browser and need not have one.
+/// Waits for this test's turn. `None` if this machine has no browser and is not required to have one.
 pub fn driver() -> Option<(MutexGuard<'static, ()>, Driver)> {
-    // Whoever panicked while it was their turn has left nothing behind.
+    // A test that panicked during its turn leaves nothing behind.
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     Driver::start().map(|driver| (turn, driver))
 }
@@ -19,7 +19,7 @@ pub fn driver() -> Option<(MutexGuard<'static, ()>, Driver)> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     pub tensor: String,
-    /// Steps before it; none where it was not drawn yet.
+    /// The step that it shows; none if it has not been drawn yet.
     pub step: Option<u64>,
     /// Of all pixels.
     pub hash: String,
@@ -28,7 +28,7 @@ pub struct Picture {
 
 const PICTURES: &str = "
     return [...document.querySelectorAll(arguments[0] + ' canvas')].map((canvas) => {
-        // From a copy: Chromium complains of a canvas that is read often.
+        // Reads a copy, because Chromium warns about a canvas that is read often.
         const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
         copy.drawImage(canvas, 0, 0);
         const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
@@ -100,7 +100,7 @@ impl Page<'_> {
         wait_for(&format!("step {least}"), || Some(self.step()).filter(|step| *step >= least))
     }
 
-    /// Brings an element to where it is drawn.
+    /// Scrolls to an element so that it is drawn.
     pub fn look_at(&self, selector: &str) {
         let script = "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})";
         self.browser.script(script, json!([selector]));
@@ -125,7 +125,7 @@ impl Page<'_> {
         self.answer("#apply-result")
     }
 
-    /// What is answered to what was just asked.
+    /// The answer to the last request.
     pub fn answer(&self, selector: &str) -> String {
         let waiting = ["", "Asking…"];
         wait_for(&format!("an answer in {selector}"), || {
@@ -138,7 +138,7 @@ impl Page<'_> {
         self.browser.script(script, json!([selector])) == true
     }
 
-    /// Nothing was complained about, but for answers with one of these statuses, which a test asked for.
+    /// Checks that the console has no complaints except about answers with these statuses, which the test provoked.
     pub fn assert_quiet(&self, statuses: &[u16]) {
         let expected = |message: &str| statuses.iter().any(|status| message.contains(&format!("status of {status}")));
         let mut complaints = self.browser.complaints();

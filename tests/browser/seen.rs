@@ -1,4 +1,4 @@
-//! What the page shows while a network learns.
+//! The page's display while a network learns.
 
 use super::common::live::{Trainer, wait_for};
 use super::page::{Page, Picture, driver};
@@ -11,7 +11,7 @@ fn it_loads_without_a_complaint_of_the_browser() {
     let trainer = Trainer::start(&[]);
     let page = Page::open(&driver, &trainer);
     page.wait_step(100);
-    // Down the whole page, so that everything is drawn once.
+    // Scrolls down the whole page, so that everything is drawn once.
     for section in ["#curves", "#example", "#layers", "#test-examples", "#try", "#over-time", "#files"] {
         page.look_at(section);
         page.wait(
@@ -79,7 +79,7 @@ fn figures_and_curves_move() {
     page.assert_quiet(&[]);
 }
 
-/// The image itself; and a gradient that is zero but for one class, which always is the largest.
+/// The image itself, and a gradient that is zero except for one class, which is always the largest.
 const STILL: [&str; 2] = ["input.activation", "softmax.activation_gradient"];
 
 /// The names of the tensors that a view has pictures of, by layer.
@@ -139,7 +139,7 @@ fn three_watchers_at_once_see_it_move() {
         page.assert_quiet(&[]);
     }
     let [first, others @ ..] = &pages[..] else { unreachable!("three") };
-    // What one of them does, all see.
+    // Every page shows what one of them did.
     first.browser.click("#pause");
     pages.iter().for_each(|page| page.wait_state("#state", "paused"));
     others[0].browser.click("#resume");

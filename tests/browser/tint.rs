@@ -1,6 +1,6 @@
-//! Every shader through Tint, the browser's own compiler of WGSL: every entry point, with every set of constants that the
-//! presets' training steps have (a kernel that none of them uses: those of its cases), reading textures and reading buffers.
-//! naga, which compiles natively, takes WGSL that Tint refuses.
+//! Compiles every shader with Tint, the browser's own WGSL compiler: every entry point, with every set of constants in
+//! the presets' training steps (for unused kernels, those of their cases), reading textures and reading buffers. naga,
+//! the native compiler, accepts WGSL that Tint refuses.
 
 use super::driver::Driver;
 use glassnet::kernels::{self, Element, Op, Operation, Variant};
@@ -9,7 +9,7 @@ use glassnet::program::{Options, Program, Source};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Compiles `shaders` (name, source), then `pipelines` of them; returns how many there were, and what was refused.
+/// Compiles `shaders` (name, source), then `pipelines` of them; returns their number and the refusals.
 const COMPILE: &str = "
     const [shaders, pipelines] = arguments;
     if (!navigator.gpu) throw new Error('this browser has no WebGPU');
@@ -40,7 +40,7 @@ const COMPILE: &str = "
     if (error && !refused.length) refused.push(error.message);
     return { pipelines: pipelines.length, refused };";
 
-/// The operations of a training step of every preset with their variants; of variants that are in none, those of their cases.
+/// The operations of a training step of every preset with their variants; for unused variants, those of their cases.
 fn operations() -> Vec<(Op, &'static Variant)> {
     let mut operations = Vec::new();
     for (name, _) in PRESETS {
@@ -54,7 +54,7 @@ fn operations() -> Vec<(Op, &'static Variant)> {
         let program = Program::lower(&network, &options).expect("it lowers");
         operations.extend(program.instructions.into_iter().map(|instruction| instruction.op));
     }
-    // Those that the presets choose, and of the others what their cases need.
+    // The variants that the presets choose, and the needs of the others' cases.
     let mut chosen: Vec<(Op, &Variant)> = operations.into_iter().map(|op| (op.clone(), op.chosen())).collect();
     let in_presets: Vec<&str> = chosen.iter().map(|(_, variant)| variant.name).collect();
     let others = kernels::cases().into_iter().flat_map(|case| {
@@ -78,7 +78,7 @@ fn entries(operation: &Operation, variant: &Variant) -> Vec<Value> {
     std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).chain(textures).collect()
 }
 
-/// What is to be compiled: shaders, and pipelines without repetition.
+/// Everything to compile: shaders, and pipelines without repetition.
 fn request(kernels: &[&'static Variant], operations: &[(Op, &'static Variant)]) -> [Value; 2] {
     let mut sources: Vec<(&str, &str)> = Vec::new();
     let mut places = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! The library compiled to WebAssembly, on the processor, in a browser: every kernel's cases, and a network that trains, is
-//! tested and looked into, against the same natively.
+//! The library compiled to WebAssembly, on the processor, in a browser: every kernel's cases, and a network that is
+//! trained, tested and inspected, compared with the native library.
 
 use super::common::skipped;
 use super::driver::Driver;
@@ -13,7 +13,7 @@ mod run;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Starts the module in a worker, so that the page still answers, and returns what a function of it does.
+/// Starts the module in a worker, so that the page still responds, and returns the result of one of its functions.
 const CALL: &str = "
     const [script, base64, name] = arguments;
     const work = `onmessage = async ({ data: [bytes, name] }) => {
@@ -45,8 +45,8 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(text) }
 }
 
-/// The script and the module; `None`, with a loud line, where the standard library for the target is missing and need not be
-/// there.
+/// The script and the module; `None`, with a prominent line, if the target's standard library is missing and not
+/// required.
 fn built() -> Option<(String, String)> {
     let built = cargo(&["build", "--quiet", "--package", "glassnet-wasm", "--target", TARGET]);
     if let Err(why) = built {
@@ -81,7 +81,7 @@ fn wasm_computes_what_the_reference_computes_and_trains_as_it_does_natively() {
     let native = run::train();
     assert_eq!(trained.len(), native.len(), "{trained:?}");
     for (wasm, native) in trained.iter().zip(&native) {
-        // 30 steps of differently rounded sums.
+        // 30 steps with differently rounded sums.
         assert!((wasm - native).abs() <= 1e-3 * native.abs().max(1.0), "{wasm} instead of {native}");
     }
     assert!(native[0] < 10f64.ln(), "it learns: {native:?}");

@@ -7,18 +7,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// `glassnet ARGS`, whatever the tester's environment says about data and logs.
+/// `glassnet ARGS`, unaffected by the tester's environment variables for data and logs.
 pub fn glassnet(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
     command.args(args).env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
     command
 }
 
-/// Lets a program be stopped by signals that this process ignores, as it does in the background of a shell or under nohup.
+/// Lets signals stop a program even if this process ignores them, as in a shell's background or under nohup.
 #[cfg(unix)]
 pub fn heeding_signals(command: &mut std::process::Command) -> &mut std::process::Command {
     use std::os::unix::process::CommandExt;
-    // SAFETY: between fork and exec only signal() is called, which may be called there.
+    // SAFETY: between fork and exec only signal() is called, which is allowed there.
     unsafe {
         command.pre_exec(|| {
             for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
@@ -52,7 +52,7 @@ pub fn write_data(folder: &Path, train: usize, test: usize) {
     }
 }
 
-/// Without files in the user's cache, and without a way to a server.
+/// Hides files in the user's cache and blocks downloads.
 pub fn without_data<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
     let proxies = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy"];
     command.env("HOME", home).env("XDG_CACHE_HOME", home).envs(proxies.map(|name| (name, "http://127.0.0.1:1")))
@@ -76,7 +76,7 @@ pub fn failing(command: &mut Command) -> String {
     stderr
 }
 
-/// The message of such a command.
+/// The error message of a command that must fail in that way.
 pub fn failure(command: &mut Command) -> String {
     let stderr = failing(command);
     let message = stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
@@ -100,13 +100,13 @@ layers = [
 ]
 "#;
 
-/// A folder with a small data set in MNIST's format, `data`, and room for runs. Tests have commands of their own for it.
+/// A folder with a small data set in MNIST's format, `data`, and space for runs. Tests add their own commands.
 pub struct Place {
     pub folder: TempDir,
 }
 
 impl Place {
-    /// With so many examples to train on and to test with.
+    /// A place with this many training and test examples.
     pub fn with_data(train: usize, test: usize) -> Place {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("data");
@@ -115,7 +115,7 @@ impl Place {
         Place { folder }
     }
 
-    /// The same, and [`TINY`] in `net.toml`.
+    /// A place with data, and [`TINY`] in `net.toml`.
     pub fn with_tiny_network(train: usize, test: usize) -> Place {
         let place = Place::with_data(train, test);
         fs::write(place.path("net.toml"), TINY).expect("a network");

@@ -1,4 +1,4 @@
-//! Models for other programs to read, what we make of them, and Python to hold it against.
+//! Models for other programs, the outputs that Glassnet computes for them, and Python scripts to compare with.
 
 use super::rig::{Examples, executor, network, parameters, reals, run_to, step_inputs};
 use glassnet::exec::Device;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Layers in places and with sizes that no preset and no golden network has them in.
+/// Networks with layers in positions and sizes that no preset or golden network has.
 const OTHERS: [(&str, &str); 7] = [
     (
         "windows",
@@ -84,7 +84,7 @@ pub fn networks() -> Vec<(String, Network)> {
     presets.chain(golden).chain(others).collect()
 }
 
-/// What the reference makes of some examples; `[N,C,H,W]` and `[N,O]`.
+/// The reference's outputs for some examples; `[N,C,H,W]` and `[N,O]`.
 pub struct Ours {
     /// N, C, H, W.
     pub shape: [usize; 4],
@@ -135,9 +135,9 @@ impl Ours {
     }
 }
 
-/// Fills the folder `target/tmp/NAME` and runs a script of `tests/golden` on it with the Python that `GLASSNET_PYTHON`
-/// names; the folder stays, so that the script can be run again. Without such a Python the test is skipped, with a loud
-/// line.
+/// Fills the folder `target/tmp/NAME` and runs a script of `tests/golden` on it with the Python named by
+/// `GLASSNET_PYTHON`. The folder remains, so that the script can be run again. Without such a Python, the test is
+/// skipped with a prominent line.
 pub fn run_script(script: &str, name: &str, fill: impl FnOnce(&Path)) -> Option<PathBuf> {
     let Some(python) = std::env::var_os("GLASSNET_PYTHON") else {
         super::skipped(format_args!("set GLASSNET_PYTHON to a Python that has what tests/golden/{script} asks for"));

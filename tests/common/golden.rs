@@ -1,4 +1,4 @@
-//! The files of `tests/golden` that PyTorch's numbers and their networks are in.
+//! The files in `tests/golden` with PyTorch's numbers and their networks.
 
 use super::rig::Examples;
 use glassnet::formats::layout::from_pytorch;

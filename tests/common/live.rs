@@ -1,4 +1,4 @@
-//! A training run with its page, as a user starts it, and the plain requests that the page makes.
+//! A training run with its page, started as a user does, and the plain requests that the page makes.
 
 use serde_json::Value;
 use std::fs;
@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Longer than anything here takes on a slow machine that does other things as well.
+/// Longer than anything here takes on a slow and busy machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// Asks until there is an answer; panics with `what` where none comes in time.
+/// Repeats a question until there is an answer; panics with `what` if there is none in time.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -56,7 +56,7 @@ impl Answer {
     }
 }
 
-/// A `glassnet train --live` under way; it ends with the test.
+/// A running `glassnet train --live`; it ends with the test.
 pub struct Trainer {
     child: Child,
     folder: TempDir,
@@ -67,28 +67,28 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Digits drawn by the program itself, on the processor, for longer than any test takes. `args` come last.
+    /// A run on synthetic digits, on the processor, longer than any test. `args` come last.
     pub fn start(args: &[&str]) -> Trainer {
         Trainer::start_in(tempfile::tempdir().expect("a folder"), &["--live"], args)
     }
 
-    /// The same, where the page and the folder are told apart.
+    /// Starts a run with the options for the page and the folder given separately.
     pub fn start_in(folder: TempDir, live: &[&str], args: &[&str]) -> Trainer {
         Trainer::start_to(folder, live, args, Stdio::null())
     }
 
-    /// The same, where it prints into `stdout`.
+    /// Starts a run that prints to `stdout`.
     pub fn start_to(folder: TempDir, live: &[&str], args: &[&str], stdout: Stdio) -> Trainer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_glassnet"));
         command.args(["train", "--device", "cpu"]).args(live);
         if !args.contains(&"--resume") {
             command.args(["--dataset", "synthetic", "--out", "run"]);
-            // The last one counts, so this must not be there where a test gives a length of its own.
+            // The last occurrence of an option counts, so this must be absent if a test sets a length.
             if !args.contains(&"--steps") {
                 command.args(["--epochs", "100000"]);
             }
         }
-        // One thread: what watches needs the other.
+        // One thread; watchers need the other.
         command.args(args).env("RAYON_NUM_THREADS", "1").env_remove("GLASSNET_DATA").env_remove("RUST_LOG");
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
         #[cfg(unix)]
@@ -135,31 +135,31 @@ impl Trainer {
         self.path(name)
     }
 
-    /// Ends it as a power cut would; its folder stays.
+    /// Kills it as a power cut would; its folder remains.
     pub fn kill(&mut self) {
         self.child.kill().expect("it is killed");
         self.child.wait().expect("it ends");
     }
 
-    /// Ends it as a power cut would, and goes on from its last checkpoint.
+    /// Kills it as a power cut would, and resumes from its last checkpoint.
     pub fn resumed(mut self, live: &[&str]) -> Trainer {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
         Trainer::start_in(folder, live, &["--resume", "run"])
     }
 
-    /// Whether it has ended, however that was.
+    /// Whether it has ended in any way.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_some()
     }
 
-    /// Waits for its end by itself, which must be a good one.
+    /// Waits for it to end by itself, successfully.
     pub fn wait(&mut self) {
         let status = wait_for("the end of the trainer", || self.child.try_wait().expect("its state"));
         assert!(status.success(), "{status}: {}", self.printed());
     }
 
-    /// Whether it goes on, and nothing in it panicked.
+    /// Checks that it still runs and that nothing in it panicked.
     pub fn assert_well(&mut self) {
         assert!(self.child.try_wait().expect("its state").is_none(), "it ended: {}", self.printed());
         assert!(!self.printed().contains("panicked"), "{}", self.printed());
@@ -167,7 +167,7 @@ impl Trainer {
         wait_for("more steps", || (self.status()["step"].as_u64()? > step).then_some(()));
     }
 
-    /// The rows of `metrics.jsonl` that are whole.
+    /// The complete rows of `metrics.jsonl`.
     pub fn metrics(&self, folder: &Path) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.path().join(folder).join("metrics.jsonl")).unwrap_or_default();
         text.split_inclusive('\n')
@@ -196,7 +196,7 @@ impl Trainer {
         self.post("/control", command.to_string().as_bytes())
     }
 
-    /// A request with further headers; `host` among them replaces the right one.
+    /// A request with additional headers; `host` among them replaces the default.
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut stream = self.connect();
         let own = self.address.to_string();
@@ -207,7 +207,7 @@ impl Trainer {
         }
         head += &format!("content-length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).expect("the server listens");
-        // Where the server refuses before it has read everything, the rest cannot be sent.
+        // If the server refuses before it has read everything, the rest cannot be sent.
         let _ = stream.write_all(body);
         read_answer(&mut BufReader::new(stream))
     }
@@ -219,11 +219,11 @@ impl Trainer {
         stream
     }
 
-    /// A watcher, before the first message. Where there is no room, it waits for some.
+    /// A watcher before its first message. Waits if there is no room for one.
     pub fn watch(&self) -> Watcher {
         wait_for("room for a watcher", || {
             let mut stream = self.connect();
-            // Where a token is needed, it is in the address.
+            // If a token is needed, it is in the address.
             let query = self.url.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
             let request = format!("GET /events{query} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
             stream.write_all(request.as_bytes()).expect("the server listens");
@@ -234,7 +234,7 @@ impl Trainer {
         })
     }
 
-    /// How the run stands now.
+    /// The present status of the run.
     pub fn status(&self) -> Value {
         self.watch().next("status")
     }
@@ -248,7 +248,7 @@ impl Drop for Trainer {
     }
 }
 
-/// Somebody who reads `GET /events`.
+/// A reader of `GET /events`.
 pub struct Watcher {
     reader: BufReader<TcpStream>,
 }
@@ -263,7 +263,7 @@ impl Watcher {
             line.clear();
             let read = self.reader.read_until(b'\n', &mut line).expect("the server goes on");
             assert!(read > 0, "the server ended the messages");
-            // Chunks begin with each event: between their lengths, a message is in one line.
+            // Each event begins a chunk; between the chunks' lengths, a message is on one line.
             let Some(data) = line.strip_prefix(b"data: ") else { continue };
             let message: Value = serde_json::from_slice(data).expect("a message is a JSON document");
             if message["kind"] == kind {
@@ -288,7 +288,7 @@ fn read_head(reader: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
     (status, headers.filter_map(pair).collect())
 }
 
-/// A whole answer, whose length the server tells.
+/// A complete answer, whose length the server states.
 fn read_answer(reader: &mut impl BufRead) -> Answer {
     let (status, headers) = read_head(reader);
     let mut answer = Answer { status, headers, body: Vec::new() };

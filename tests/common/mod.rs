@@ -1,4 +1,4 @@
-//! What several tests share: the adapter, or a loud word that there is none; and networks set up to run.
+//! Shared by several tests: the adapter, or a prominent line that there is none; and networks that are ready to run.
 
 #![allow(dead_code)]
 
@@ -11,13 +11,13 @@ pub mod rig;
 use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
 use std::io::Write;
 
-/// The adapter to test on. Without one the test is skipped with a loud line, unless `GLASSNET_REQUIRE_GPU` is set, as
-/// `tests/run.sh` sets it: then it fails.
+/// The adapter for tests. Without one, the test is skipped with a prominent line, or fails if `GLASSNET_REQUIRE_GPU` is
+/// set, as in `tests/run.sh`.
 pub fn gpu() -> Option<Gpu> {
     gpu_reading(Reads::Fastest)
 }
 
-/// The same, with a word on where kernels read from.
+/// The adapter for tests, with a choice of what kernels read from.
 pub fn gpu_reading(reads: Reads) -> Option<Gpu> {
     match pollster::block_on(Gpu::open(&Choice::Any, RuntimeChecks::On, reads)) {
         Ok(gpu) => Some(gpu),
@@ -31,7 +31,7 @@ pub fn gpu_reading(reads: Reads) -> Option<Gpu> {
     }
 }
 
-/// A loud line about a test that is left out. Not `eprintln!`, whose lines cargo keeps back where the test passes.
+/// Prints a prominent line about a skipped test. Not `eprintln!`, because cargo hides its output when the test passes.
 pub fn skipped(why: impl std::fmt::Display) {
     let test = std::thread::current().name().unwrap_or("a test").to_string();
     writeln!(std::io::stderr(), "SKIPPED, NOT TESTED: {test}: {why}").expect("stderr is open");

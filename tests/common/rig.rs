@@ -1,4 +1,4 @@
-//! A network set up on an executor: examples, parameters, decay written; steps to run; tensors to read.
+//! A network on an executor with examples, parameters and decay; runs steps and reads tensors.
 
 use glassnet::exec::gpu::Reads;
 use glassnet::exec::{Device, Executor, read_reals, write_reals};
@@ -17,7 +17,7 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// Noise: constant areas, which real digits have, would tie in every pooling window.
+    /// Noise; constant areas, as in real digits, would tie in every pooling window.
     pub fn noise(shape: [usize; 3], count: usize, classes: usize) -> Examples {
         let mut draw = noise(1);
         let pixels = (0..count * shape.iter().product::<usize>()).map(|_| (draw() * 256.0) as u8).collect();
@@ -48,14 +48,15 @@ pub fn network(toml: &str) -> Network {
     Network::from_toml(toml, "test.toml").expect("a valid network")
 }
 
-/// Initial weights, and biases (of batch normalisation all else too) that differ from each other, so that none is mistaken for another.
+/// Initial weights, and biases (for batch normalisation all other values too) that all differ, so that none is mistaken
+/// for another.
 pub fn parameters(network: &Network, seed: u64) -> Vec<Parameters> {
     let mut draw = noise(seed);
     let mut parameters = network.initial_parameters(seed);
     for bias in parameters.iter_mut().flat_map(|p| &mut p.bias) {
         *bias += (draw() * 0.2 - 0.1) as f32;
     }
-    // Batch normalisation starts out alike in every channel.
+    // Batch normalisation starts with equal values in every channel.
     for normalised in parameters.iter_mut().filter(|p| !p.running_mean.is_empty()) {
         let values = [&mut normalised.weight, &mut normalised.running_mean, &mut normalised.running_variance];
         values.into_iter().flatten().for_each(|value| *value += (draw() - 0.5) as f32);
@@ -87,7 +88,7 @@ pub fn executor(
     executor
 }
 
-/// Writes the examples, whole ones to a chunk, and the parameters.
+/// Writes the examples, whole ones per chunk, and the parameters.
 pub fn load(executor: &mut dyn Executor, examples: &Examples, parameters: &[Parameters]) {
     let program = executor.program().clone();
     let bytes = program.examples_per_chunk * examples.shape.iter().product::<usize>();
@@ -107,7 +108,7 @@ pub fn load(executor: &mut dyn Executor, examples: &Examples, parameters: &[Para
     }
 }
 
-/// Sets the optimiser's decay.
+/// Sets the optimizer's decay.
 pub fn load_decay(executor: &mut dyn Executor, l1: f32, l2: f32) {
     let factors = executor.program().trainable.expect("a program that trains").factors;
     let blocks = executor.program().block_factors(l1, l2);
@@ -120,7 +121,7 @@ pub fn step_inputs(program: &Program, header: Header, examples: &Examples, indic
     program.input_words(Header { valid: indices.len() as u32, ..header }, indices, &labels)
 }
 
-/// Runs the stages up to `last` on these inputs; ends no step.
+/// Runs the stages up to `last` on these inputs without ending the step.
 pub fn run_to(executor: &mut dyn Executor, last: Stage, inputs: &[u32]) {
     executor.begin_step(inputs).expect("the step begins");
     let range = executor.program().stages(Stage::Batch, last);

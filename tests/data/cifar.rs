@@ -1,4 +1,4 @@
-//! CIFAR-10 from archives of a few records, made here: fetched, read, and refused where they are not what they should be.
+//! CIFAR-10 from archives of a few records made here: fetched, read, and refused if they are wrong.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::server::{Server, gzip, send_file, send_head, sha256};
 const FILE: &str = "cifar-10-binary.tar.gz";
 const NAMES: &str = "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n";
 
-/// The archives here have so few that they are made in no time.
+/// Few records, so that archives are made quickly.
 const FEW: Records = Records { train: 1, test: 2 };
 
 /// A record whose planes hold red + i, green + i, blue + i, modulo 256.
@@ -22,7 +22,7 @@ fn record(label: u8, colour: [u8; 3]) -> Vec<u8> {
     std::iter::once(label).chain(planes).collect()
 }
 
-/// What the published archive holds, with one record a file and two in the test set.
+/// The published archive's entries, with one record per file and two in the test set.
 fn entries() -> Vec<(String, Vec<u8>)> {
     let train = (1..=5u8).map(|i| (format!("data_batch_{i}.bin"), record(i, [i, 100, 200])));
     let test = ("test_batch.bin".to_string(), [record(9, [7, 8, 9]), record(0, [1, 2, 3])].concat());
@@ -70,7 +70,7 @@ fn obtain(folder: &TempDir) -> glassnet::Result<Dataset> {
     data::obtain(&Request { name: Some(DatasetName::Cifar10), data_dir, ..Request::default() }, &mut |_| ())
 }
 
-/// What is said of an archive with these bytes.
+/// The error message for an archive with these bytes.
 fn refusal(bytes: &[u8]) -> String {
     let folder = tempdir().unwrap();
     let path = folder.path().join(FILE);
@@ -137,7 +137,7 @@ fn a_plain_tar_serves_too_and_cannot_be_verified() {
     assert_eq!(reports.iter().map(|report| &report.verdict).collect::<Vec<_>>(), [&Verdict::Unverifiable]);
 }
 
-/// Writes what the archive holds into `folder`.
+/// Writes the archive's contents into `folder`.
 fn unpack(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     for (name, bytes) in entries() {
@@ -166,14 +166,14 @@ fn an_unpacked_archive_is_found_wherever_it_lies() {
         let file = inner.join("data_batch_1.bin");
         assert!(message.starts_with(&format!("{} has 1 records", file.display())), "{message}");
     }
-    // The archive beside them comes first: its checksum is published.
+    // The archive next to them has priority, because its checksum is published.
     let folder = tempdir().unwrap();
     unpack(folder.path());
     fs::write(folder.path().join(FILE), gzip(&tar(&entries()[..3]))).unwrap();
     assert!(obtain(&folder).unwrap_err().to_string().contains(FILE));
 }
 
-/// Records of zeros, which take no room on the disk.
+/// Records of zeros, which need no space on the disk.
 fn zeros(path: &Path, records: u64) {
     fs::File::create(path).unwrap().set_len(records * 3073).unwrap();
 }
@@ -200,7 +200,7 @@ fn each_file_has_exactly_as_many_records_as_published() {
     assert_eq!((dataset.train.len(), dataset.test.len()), (50_000, 10_000));
 
     for records in [9_999usize, 10_001] {
-        // What follows the header need not even be there.
+        // The data after the header need not even exist.
         let head = header(EntryType::Regular, "cifar-10-batches-bin/data_batch_2.bin", records * 3073);
         let path = folder.path().join("archive.tar");
         fs::write(&path, head.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! The downloader against servers that answer, rightly or wrongly.
+//! The downloader with servers that answer correctly or wrongly.
 
 use std::fs;
 use std::io::Write;
@@ -178,8 +178,8 @@ fn a_broken_download_goes_on_at_the_second_mirror() {
     assert_eq!(good.ranges(IMAGES), [Some(60_000)]);
 }
 
-/// Many servers declare every `.gz` so. Decoding it would leave bytes that no published checksum is known for, which
-/// is why ureq is built without its feature `gzip`.
+/// Many servers declare every `.gz` this way. Decoding it would leave bytes without a published checksum, so ureq is
+/// built without its feature `gzip`.
 #[test]
 fn a_file_declared_as_gzip_encoded_is_kept_packed() {
     let (set, folder) = (Set::new(), tempdir().unwrap());
@@ -212,7 +212,7 @@ fn a_slow_server_is_waited_for() {
     let server = Server::start(move |request, stream| {
         let bytes = other.bytes(&request.file);
         send_head(stream, "200 OK", bytes.len(), "");
-        // Longer in all than a silent server is waited for.
+        // Longer in total than the limit for a silent server.
         let pause = if request.file == IMAGES { Duration::from_secs(1) } else { Duration::ZERO };
         for piece in bytes.chunks(bytes.len().div_ceil(11)) {
             thread::sleep(pause);

@@ -1,4 +1,4 @@
-//! Every way in which an IDX file can be wrong, and what its user is told.
+//! Every way in which an IDX file can be wrong, and the resulting messages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::server::gzip;
 
 const REMEDY: &str = "replace it with a good copy";
 
-/// What images are read from.
+/// The formats that images are read from.
 const IMAGES: &str = "but images are read from IDX files of unsigned bytes in 3 dimensions, count x height x width (magic number \
                       0x00000803), gzipped or plain";
 
@@ -36,7 +36,7 @@ fn assert_refused(content: &[u8], problem: &str) {
     assert_refused_with(content, problem, REMEDY);
 }
 
-/// Both plain and gzipped, reading these bytes as images fails in these words.
+/// Checks that reading these bytes as images, plain and gzipped, fails with these words.
 fn assert_refused_with(content: &[u8], problem: &str, remedy: &str) {
     for content in [content.to_vec(), gzip(content)] {
         let (_folder, path) = file(&content);

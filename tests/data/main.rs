@@ -1,5 +1,5 @@
-//! Reading and fetching data sets, as a user of the library sees it.
-//! No test leaves this machine: downloads come from servers on loopback that misbehave in one way each.
+//! Reading and fetching data sets with the library's API. No test uses the network: downloads come from servers on
+//! loopback, each of which misbehaves in one way.
 
 mod cifar;
 mod download;

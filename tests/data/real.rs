@@ -1,14 +1,14 @@
-//! The real MNIST, where `GLASSNET_DATA` names a folder that has it.
+//! The real MNIST, if `GLASSNET_DATA` names a folder that contains it.
 
 use std::io::Write;
 
 use glassnet::data::{self, DatasetName, Origin, Request, Verdict};
 
-/// The request for MNIST where `GLASSNET_DATA` points; one loud line where it does not.
+/// The request for MNIST in the folder of `GLASSNET_DATA`; prints a prominent line if it is not there.
 fn request() -> Option<Request> {
     let environment = data::environment();
     if environment.is_none() {
-        // Not `eprintln`, which the test harness swallows where a test passes.
+        // Not `eprintln`, because the test harness hides its output when a test passes.
         let _ = writeln!(std::io::stderr(), "SKIPPED: a test on the real MNIST, as GLASSNET_DATA is not set");
     }
     Some(Request {
@@ -28,7 +28,7 @@ fn the_real_mnist_is_read_whole() {
     assert_eq!((dataset.train.len(), dataset.test.len()), (60_000, 10_000));
     assert_eq!((dataset.train.shape, dataset.test.shape), ([28, 28, 1], [28, 28, 1]));
     assert_eq!(dataset.train.labels[..5], [5, 0, 4, 1, 9]);
-    // The mean of the training pixels that everyone normalises by.
+    // The usual mean of the training pixels, by which they are normalised.
     let mean = dataset.train.pixels.iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / (60_000.0 * 784.0 * 255.0);
     assert!((mean - 0.1307).abs() < 5e-5, "{mean}");
 }

@@ -1,5 +1,5 @@
-//! A web server on loopback, one thread per connection, that behaves as a test tells it to; and a small data set with
-//! its checksums for it to serve.
+//! A web server on loopback, one thread per connection, that behaves as a test specifies; and a small data set with
+//! checksums for it to serve.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,12 +10,12 @@ use flate2::{Compression, write::GzEncoder};
 use glassnet::data::{FILES, Published, Sources};
 use sha2::{Digest, Sha256};
 
-/// What a client asked for.
+/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The file's name, without the leading slash.
     pub file: String,
-    /// The first byte of the range asked for.
+    /// The first byte of the requested range.
     pub range: Option<usize>,
 }
 
@@ -27,7 +27,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers every request with `answer`; what follows the answer is the end of the connection.
+    /// Answers every request with `answer`; the connection ends after the answer.
     pub fn start(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -51,7 +51,7 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
-    /// The ranges asked for of one file, in order.
+    /// The requested ranges of one file, in order.
     pub fn ranges(&self, file: &str) -> Vec<Option<usize>> {
         self.requests().into_iter().filter(|request| request.file == file).map(|request| request.range).collect()
     }
@@ -69,11 +69,11 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
 
 /// Status line and headers of an answer with a body of `length` bytes.
 pub fn send_head(stream: &mut TcpStream, status: &str, length: usize, extra: &str) {
-    // Clients may be gone already, which is what some tests are about.
+    // Clients may be gone already, which some tests intend.
     let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{extra}\r\n");
 }
 
-/// A whole file, or the rest of it where a range was asked for.
+/// A whole file, or the rest of it if a range was requested.
 pub fn send_file(stream: &mut TcpStream, request: &Request, bytes: &[u8]) {
     match request.range {
         None => send_head(stream, "200 OK", bytes.len(), ""),
@@ -105,13 +105,13 @@ impl Set {
         Set { files: Arc::new(files) }
     }
 
-    /// The bytes of the file that was asked for.
+    /// The bytes of the requested file.
     pub fn bytes(&self, file: &str) -> &[u8] {
         let found = self.files.iter().find(|(name, _)| name == file);
         &found.unwrap_or_else(|| panic!("no file {file}")).1
     }
 
-    /// The table that belongs to these files, to be fetched from `servers`.
+    /// The table of these files, to be fetched from `servers`.
     pub fn sources(&self, servers: &[&str]) -> Sources {
         let published = self.files.iter().map(|(_, bytes)| Published {
             bytes: bytes.len() as u64,
@@ -121,7 +121,7 @@ impl Set {
         Sources { mirrors: servers.iter().map(|url| url.to_string()).collect(), files: published.collect() }
     }
 
-    /// A server that does everything right.
+    /// A server without faults.
     pub fn serve(&self) -> Server {
         let set = self.clone();
         Server::start(move |request, stream| send_file(stream, request, set.bytes(&request.file)))

@@ -1,4 +1,4 @@
-//! An unreachable network is given up within ten seconds in all, in whatever way it is unreachable.
+//! An unreachable network is given up within ten seconds in total, however it is unreachable.
 
 use std::fs::File;
 use std::io::Write;
@@ -25,12 +25,12 @@ fn given_up(set: &Set, servers: &[&str]) -> String {
     }
 }
 
-/// Takes connections and says nothing.
+/// Accepts connections and sends nothing.
 fn silent() -> Server {
     Server::start(|_, _| thread::sleep(Duration::from_secs(60)))
 }
 
-/// Each case waits as long as waiting is allowed, so they wait together.
+/// Each case waits as long as it is allowed to, so they wait in parallel.
 #[test]
 fn every_kind_of_silence_is_given_up_in_time() {
     let mute = [silent(), silent()];
@@ -46,7 +46,8 @@ fn every_kind_of_silence_is_given_up_in_time() {
     });
     // RFC 5737: packets to these addresses vanish, or the system knows no route at all.
     let swallowing = ["http://192.0.2.1/", "http://192.0.2.2/"];
-    // RFC 6761: `.invalid` never resolves. Where the name server itself is out of reach, it takes as long as it may.
+    // RFC 6761: `.invalid` never resolves. If the name server is out of reach too, this takes as long as it is allowed
+    // to.
     let nameless = ["http://one.invalid/", "http://two.invalid/"];
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -1,6 +1,6 @@
-//! Commands on a driver that fails, by the Vulkan layer in `layer.c`: every failure is an error with exit code 1 that says what
-//! happened, and in training how to go on. It needs a Vulkan adapter, a C compiler and Vulkan's headers; without one of them
-//! the tests are skipped with a loud line, unless `GLASSNET_REQUIRE_GPU` is set.
+//! Commands on a driver that fails, simulated by the Vulkan layer in `layer.c`. Every failure is an error with exit
+//! code 1 that says what happened and, in training, how to continue. The tests need a Vulkan adapter, a C compiler and
+//! Vulkan's headers; if one is missing, they are skipped with a prominent line, unless `GLASSNET_REQUIRE_GPU` is set.
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
@@ -50,7 +50,7 @@ static LAYER: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     Ok(folder)
 });
 
-/// The layer's folder; `None` where this machine cannot have it and need not.
+/// The layer's folder; `None` if this machine cannot have it and is not required to.
 fn layer() -> Option<&'static Path> {
     let gpu = common::gpu()?;
     let why = match &*LAYER {
@@ -78,19 +78,19 @@ fn train(place: &Place, run: &str) -> Command {
     command
 }
 
-/// What a command says on a driver whose `fault` calls fail after so many.
+/// The output of a command on a driver whose `fault` calls fail after a given number of calls.
 struct Failed {
     what: String,
     code: Option<i32>,
     stderr: String,
-    /// Whether the fault came at all.
+    /// Whether the fault occurred at all.
     hit: bool,
 }
 
 fn run_with(layer: &Path, command: &mut Command, fault: &str, after: u32) -> Failed {
     command.env("VK_LAYER_PATH", layer).env("VK_INSTANCE_LAYERS", "VK_LAYER_GLASSNET_faults");
     command.env("GLASSNET_FAULT", fault).env("GLASSNET_FAULT_AFTER", after.to_string());
-    // The Vulkan loader's own words, and a backtrace that the tester's environment asks for, are no concern here.
+    // Ignores the Vulkan loader's own messages, and a backtrace requested by the tester's environment.
     command.env("RUST_LOG", "error").env_remove("RUST_BACKTRACE");
     let output = command.output().expect("the program runs");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
@@ -99,7 +99,7 @@ fn run_with(layer: &Path, command: &mut Command, fault: &str, after: u32) -> Fai
 }
 
 impl Failed {
-    /// Nothing of a panic, and one error.
+    /// Checks that there is one error and no sign of a panic.
     fn assert_contained(&self) -> &str {
         let Failed { what, code, stderr, .. } = self;
         for word in ["panicked", "backtrace", "fault of this program"] {
@@ -115,10 +115,10 @@ impl Failed {
 const LOST: [&str; 2] = ["submit", "wait"];
 const REFUSED: [&str; 7] = ["alloc", "buffer", "pipeline", "shader", "map", "instance", "device"];
 
-/// Calls that succeed before those that fail: every command meets each fault at 0.
+/// The number of calls that succeed before the faults; with 0 every command meets every fault.
 const AFTER: [u32; 3] = [0, 1, 4];
 
-/// Words of which each fault's message has one.
+/// Words, one of which must be in the fault's message.
 fn words(fault: &str) -> &'static [&'static str] {
     match fault {
         "submit" | "wait" => &["the device was lost"],
@@ -189,7 +189,7 @@ fn a_driver_that_refuses_anything_while_training_begins_is_an_error() {
     }
 }
 
-/// The commands beside `train` that use a device, on a run that is there; what they write has `number` in its name.
+/// The commands besides `train` that use a device, on an existing run; names of written files contain `number`.
 fn others(place: &Place, number: usize) -> [Command; 7] {
     let (net, data) = (place.path("tiny.toml"), place.path("data"));
     let on_the_gpu = |words: &[&str]| {

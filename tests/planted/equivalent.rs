@@ -1,4 +1,4 @@
-//! Faults that are planted with every test run, and changes that are no faults.
+//! Faults that every test run plants, and changes that are not faults.
 
 /// A fault that some case must find.
 pub struct Named {
@@ -11,10 +11,10 @@ const fn named(kernel: &'static str, old: &'static str, new: &'static str) -> Na
     Named { kernel, old, new }
 }
 
-/// Faults that the cases once let pass, and what else is of their kind; with the dispatch's second dimension, which
-/// `planted.rs` has forgotten wherever a kernel has one, at least one for every kernel.
+/// Faults that cases once let pass, and similar ones. Together with the second dimension, which `planted.rs` ignores
+/// wherever a kernel has one, they are at least one per kernel.
 pub const NAMED: &[Named] = &[
-    // What keeps a division finite.
+    // Keeps a division finite.
     named("clip.scale", " + 1e-6", ""),
     named("clip.scale", "1e-6", "1e-5"),
     named("softmax.gradient", "max(gradient_probabilities[i], 1.17549435e-38)", "gradient_probabilities[i]"),
@@ -39,7 +39,7 @@ pub const NAMED: &[Named] = &[
     // More than 32,768 parameters.
     named("optimizer.sgd", "i >> 13u", "(i >> 13u) % 1u"),
     named("optimizer.adam", "p.count / 4u + i", "(p.count / 4u + i) % 16384u"),
-    // Reads beyond an input: one more turn of a loop, and a check that comes too late.
+    // Reads beyond an input: one more pass of a loop, or a check that comes too late.
     named("relu.forward", "if i >= p.count / LANES { return; }", "if i > p.count / LANES { return; }"),
     named("statistics.dead", "i < end", "i < end + 1u"),
     named("statistics.partial", "i < end", "i <= end"),
@@ -69,7 +69,7 @@ pub const NAMED: &[Named] = &[
     named("conv_blocked.backward_weight", "y < i32(p.h)", "y <= i32(p.h)"),
     named("conv_blocked.backward_weight_narrow", "x < i32(p.w)", "x <= i32(p.w)"),
     named("conv_blocked.backward_weight_narrow", "y + 1 < i32(p.h)", "y + 1 <= i32(p.h)"),
-    // Writes beyond an output, and what is left out at the end of a block.
+    // Writes beyond an output, and missing writes at the end of a block.
     named("fc.forward", "n + 3u < p.n", "n + 3u <= p.n"),
     named("fc.forward_vec4", "n + 3u < p.n", "n + 3u <= p.n"),
     named("fc.backward_input", "n + 3u < p.n", "n + 3u <= p.n"),
@@ -81,17 +81,17 @@ pub const NAMED: &[Named] = &[
     named("matmul.registers", "h15 += a15.w * wh;", ""),
     named("matmul.tiles64", "c[to + 3u * n4] = c3;", ""),
     named("matmul.tiles128", "c[lower + 3u * n4 + 16u] = c7h;", ""),
-    // What rows without an example get.
+    // The results of rows without an example.
     named("loss.mse", "dscores[row + c] = select(0.0,", "dscores[row + c] = select(0.5,"),
     named("loss.mse", "dscores[row + c] = select(0.0, distance * share(n), n < header.valid);", ""),
     named("loss.number", "dnumber[n] = select(0.0,", "dnumber[n] = select(0.5,"),
     named("loss.number", "distance * share(n), valid", "distance, valid"),
-    // Excused once together with what is equivalent.
+    // Once excused together with equivalent changes.
     named("batch.gather", "p.source_h - p.h", "p.source_w - p.h"),
     named("batch.gather", "+ 2u * pad", "* pad"),
     named("batch_norm.finish", "/ p.unit * p.parts", "/ p.unit"),
     named("batch_norm.finish", "p.n + p.unit - 1u", "p.n - 1u"),
-    // The first of two lines that read alike: the second changes nothing that dropout draws.
+    // The first of two identical lines; the second does not affect what dropout draws.
     named("dropout.apply", "v.y += v.z * v.x;", "v.y += v.z;"),
     named("dropout.apply", "v.z += v.x * v.y;", "v.z += v.x;"),
     // A placed crop in a row or a column above 255.
@@ -101,13 +101,13 @@ pub const NAMED: &[Named] = &[
     named("batch.gather_augmented", "place & 0x7fffu)", "place & 0xffu)"),
 ];
 
-/// A change after which a kernel still does all that it promises, found by the whole new line.
+/// A change after which a kernel still keeps all its promises, identified by the whole new line.
 pub struct Equivalent {
     /// Its name, or a family's with the dot.
     pub kernel: &'static str,
     pub function: &'static str,
     pub new: &'static str,
-    /// Which of the function's lines that read alike; without it each of them.
+    /// The index among the function's identical lines; `None` for all of them.
     pub nth: Option<usize>,
     #[allow(dead_code, reason = "for who reads the table")]
     pub why: &'static str,
@@ -117,7 +117,7 @@ const fn equivalent(kernel: &'static str, function: &'static str, new: &'static 
     Equivalent { kernel, function, new, nth: None, why }
 }
 
-/// The same for the second of two lines that read alike.
+/// An entry for the second of two identical lines.
 const fn second(kernel: &'static str, function: &'static str, new: &'static str, why: &'static str) -> Equivalent {
     Equivalent { nth: Some(1), ..equivalent(kernel, function, new, why) }
 }

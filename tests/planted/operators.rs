@@ -1,4 +1,4 @@
-//! What makes faults: each operator changes one place of a line.
+//! Operators that make faults; each changes one place of a line.
 
 use glassnet::kernels::Variant;
 use regex::Regex;
@@ -11,7 +11,7 @@ pub struct Fault {
     pub function: String,
     pub old: String,
     pub new: String,
-    /// Which of the function's lines that read as `old`.
+    /// The index among the function's lines that equal `old`.
     pub nth: usize,
     /// The whole shader with the new line.
     pub source: String,
@@ -23,10 +23,10 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// A name, what is looked for and what stands there instead.
+/// A name, the text to find and its replacement.
 type Operator = (&'static str, &'static str, &'static str);
 
-/// Every match of each is one fault.
+/// Each match of each operator is one fault.
 const OPERATORS: &[Operator] = &[
     ("second dimension forgotten", r"group\.y \* groups\.x \+ group\.x", "group.x"),
     ("texture's second row forgotten", r"i >> 13u", "0u"),
@@ -79,7 +79,7 @@ const OPERATORS: &[Operator] = &[
     ("constant", r"\b2\.0\b", "1.0"),
 ];
 
-/// The lines of the functions that a kernel runs: those of its entry point and of what it calls.
+/// The lines of the functions that a kernel runs: its entry point and the functions that it calls.
 fn lines_of(kernel: &Variant) -> Vec<(String, usize)> {
     let lines: Vec<&str> = kernel.source.lines().collect();
     let head = Regex::new(r"^fn (\w+)").expect("a pattern");
@@ -106,7 +106,7 @@ fn lines_of(kernel: &Variant) -> Vec<(String, usize)> {
         at += 1;
     }
     let reached = functions.iter().filter(|f| reached.contains(&f.0));
-    // A function's head is left alone, but where it stands on one line with its body.
+    // A function's head is skipped, unless it is on one line with its body.
     let own = reached.flat_map(|(name, first, end)| {
         let body = if end - first == 1 { *first } else { first + 1 };
         (body..*end).map(|line| (name.clone(), line))
@@ -114,7 +114,7 @@ fn lines_of(kernel: &Variant) -> Vec<(String, usize)> {
     own.filter(|(_, line)| !lines[*line].trim_start().starts_with("//") && !lines[*line].contains("@builtin")).collect()
 }
 
-/// Where a match is in code that a fault must leave alone, so that no loop runs for ever.
+/// Whether a match is in code that must not be changed, because the loop might never end.
 fn is_loop_step(line: &str, at: usize, operator: &str) -> bool {
     let in_head = line.trim_start().starts_with("for (") || line.trim_start().starts_with("while");
     let end = line.find('{').unwrap_or(line.len());
@@ -166,7 +166,7 @@ fn second_argument(text: &str) -> Option<&str> {
     None
 }
 
-/// A kernel's shader with other text in place of the first `old` within its functions; none where they lack it.
+/// A kernel's shader with the first `old` within its functions replaced; `None` if they do not contain it.
 pub fn replaced(kernel: &Variant, operator: &'static str, old: &str, new: &str) -> Option<Fault> {
     let lines: Vec<&str> = kernel.source.lines().collect();
     let (function, number) = lines_of(kernel).into_iter().find(|(_, line)| lines[*line].contains(old))?;

@@ -1,4 +1,4 @@
-//! The library in a browser, on the processor: the kernels' cases, and a network that trains, is tested and looked into.
+//! The library in a browser, on the processor: the kernels' cases, and a network that is trained, tested and inspected.
 
 mod run;
 
@@ -9,19 +9,19 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Makes panics readable: a browser itself only knows that something was unreachable.
+/// Makes panics readable; the browser alone only reports that something was unreachable.
 #[wasm_bindgen(start)]
 pub fn begin() {
     std::panic::set_hook(Box::new(|info| PANIC.set(info.to_string())));
 }
 
-/// What the module panicked with.
+/// The message of the module's panic.
 #[wasm_bindgen]
 pub fn panic() -> String {
     PANIC.take()
 }
 
-/// Runs every kernel's cases; the number of cases, then a line for each that fails.
+/// Runs every kernel's cases; returns the number of cases, then a line for each that fails.
 #[wasm_bindgen]
 pub fn kernel_cases() -> String {
     run::kernel_cases()

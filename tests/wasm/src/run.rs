@@ -1,4 +1,4 @@
-//! What runs in the browser, and natively beside it to compare with.
+//! The code that runs in the browser, and natively for comparison.
 
 use glassnet::Result;
 use glassnet::data::{Dataset, DatasetName, Examples, Origin};
@@ -49,7 +49,7 @@ impl Observer for Nobody {
     }
 }
 
-/// Bars whose direction and place tell the class.
+/// Bars whose direction and position determine the class.
 fn examples(count: usize) -> Examples {
     let (mut pixels, labels) = (vec![0; count * 256], (0..count).map(|i| (i % 10) as _).collect());
     for (i, image) in pixels.chunks_exact_mut(256).enumerate() {
@@ -63,8 +63,8 @@ fn examples(count: usize) -> Examples {
     Examples { shape: [16, 16, 1], classes: 10, pixels, labels, numbers: vec![] }
 }
 
-/// Trains some steps on the processor. Returns loss and accuracy of the test, the sum of the weights' magnitudes, and the
-/// loss of one example.
+/// Trains some steps on the processor. Returns loss and accuracy of the test, the sum of the weights' magnitudes, and
+/// the loss of one example.
 pub fn train() -> Vec<f64> {
     let network = Network::from_toml(NETWORK, "small.toml").expect("a network");
     let overrides = Recipe { steps: Some(30), batch_size: Some(10), ..Recipe::default() };
