@@ -223,7 +223,7 @@ fn commands_that_make_no_sense_are_refused_in_words() {
         (br#"{"do": "set", "learning_rate": "much"}"#, 400, "much"),
         (br#"{"do": "set", "colour": 1}"#, 400, "colour"),
         (br#"{"do": "show", "split": "validation", "index": 0}"#, 400, "validation"),
-        (br#"{"do": "set"}"#, 422, "nothing is to be changed"),
+        (br#"{"do": "set"}"#, 422, "the request changes nothing"),
         (br#"{"do": "set", "learning_rate": -1}"#, 422, "learning rate"),
         (br#"{"do": "set", "batch_size": 0}"#, 422, "batch"),
         (br#"{"do": "set", "momentum": 0.5}"#, 422, "momentum"),

@@ -1,4 +1,5 @@
-//! `glassnet train`: resolves the settings, trains, shows progress and the layers' statistics, fills the run folder.
+//! `glassnet train`: resolves the settings, trains, shows progress and the layers' statistics, and fills the run
+//! folder.
 
 use super::interrupt::Interrupt;
 use super::live::{self, LiveArgs};
@@ -44,7 +45,7 @@ pub struct TrainArgs {
     seed: Option<u64>,
     #[command(flatten)]
     given: Recipe,
-    /// The run folder to make [default: runs/NETWORK-TIME]
+    /// The run folder to create [default: runs/NETWORK-TIME]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
     /// Continue the run in this folder, with its own settings; --epochs or --steps may set a later end
@@ -68,7 +69,8 @@ impl TrainArgs {
         Recipe { trainer: self.trainer, seed: self.seed, ..self.given.clone() }
     }
 
-    /// A resumed run takes its settings from its folder: what is given here, but for a later end, is refused, not ignored.
+    /// A resumed run takes its settings from its folder. Options other than a later end are refused instead of being
+    /// ignored.
     fn refuse_with_resume(&self) -> Result<()> {
         let NetworkArgs { preset, net } = &self.network;
         let apart = [("preset", preset.is_some()), ("net", net.is_some()), ("dataset", self.data.dataset.is_some())];
@@ -77,7 +79,7 @@ impl TrainArgs {
         let settings = given.given().map(|(name, _)| name).filter(|name| !["epochs", "steps"].contains(name));
         match apart.chain(settings).next() {
             Some(name) => Err(Error::Settings(format!(
-                "{} cannot change a run that is resumed: leave it out, or start a new run without --resume",
+                "{} cannot change a run that is resumed; leave it out, or start a new run without --resume",
                 output::option(name)
             ))),
             None => Ok(()),

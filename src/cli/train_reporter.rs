@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Event files for TensorBoard, with what the run has behind it.
+/// Opens event files for TensorBoard, including a run's earlier rows.
 pub(super) fn begin_events(folder: &RunFolder, config: &RunConfig, step: u64) -> Result<Events> {
     let history = History::read(&folder.path().join("metrics.jsonl"))?;
     Events::begin(folder.path(), step, &history, &super::report::as_toml(config)?)

@@ -1,4 +1,4 @@
-//! What `train` shows: a progress bar on a terminal, plain lines elsewhere, the table of layers at an epoch's end.
+//! The display of `train`: a progress bar on a terminal, otherwise plain lines; the table of layers at an epoch's end.
 
 use super::options;
 use super::output::{Output, Table, figure, note};
@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Time between two plain lines of progress.
+/// The time between two plain lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// The terminal's view of a run.
@@ -22,7 +22,7 @@ pub struct View {
     plain: bool,
     last_line: Instant,
     description: String,
-    /// The address of the live page: what was printed at the start scrolls away.
+    /// The address of the live page, because the line printed at the start scrolls away.
     page: Option<String>,
 }
 
@@ -139,12 +139,12 @@ impl View {
         self.bar.suspend(|| self.output.say(text))
     }
 
-    /// Where the live page is, as a line that follows others; nothing where there is none.
+    /// The live page's address as a line to append; empty if there is none.
     fn page_line(&self) -> String {
         self.page.as_ref().map_or(String::new(), |url| format!("\nlive page {url}"))
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -152,7 +152,7 @@ impl View {
     /// The last lines.
     pub fn conclude(&self, summary: &Summary, folder: &Path, report: Option<&Path>, output: Output) -> Result<()> {
         let best = summary.best.map_or(String::new(), |best| {
-            let early = if summary.stopped_early { "\nstopped early: the validation loss falls no more" } else { "" };
+            let early = if summary.stopped_early { "\nstopped early: the validation loss no longer falls" } else { "" };
             let accuracy = 100.0 * best.validation_accuracy;
             let loss = figure(best.validation_loss);
             format!(
@@ -176,7 +176,7 @@ impl View {
     }
 }
 
-/// One line about the step that the table of layers was taken at.
+/// A line about the step of the table of layers.
 fn losses(row: &StepRow) -> String {
     let time = row.time_per_example.map_or(String::new(), |t| {
         let clock = match t.clock {
@@ -218,7 +218,7 @@ pub fn layers(layers: &[LayerStatistics]) -> Table {
     table
 }
 
-/// Three significant digits: the table has many columns.
+/// A number with three significant digits, because the table has many columns.
 fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),

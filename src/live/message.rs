@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// One message; `kind` tells which.
+/// One message; `kind` names its type.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Message<'a> {
@@ -24,15 +24,15 @@ pub enum Message<'a> {
 impl Message<'_> {
     /// The message as JSON, in one line.
     pub fn to_json(&self) -> String {
-        // Strings for keys and numbers for values: nothing in it can fail.
+        // Cannot fail: keys are strings and values are numbers.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// What stays as it is while a run goes on.
+/// The constant part of a run's state.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunMessage {
-    /// Another one for every run.
+    /// Different for every run.
     pub id: String,
     pub version: String,
     /// The network's name.
@@ -42,7 +42,7 @@ pub struct RunMessage {
     pub dataset: String,
     /// Height, width and channels of the data set's images.
     pub image: [usize; 3],
-    /// What the labels stand for.
+    /// Names of the classes.
     pub classes: Vec<String>,
     pub learns_numbers: bool,
     /// Examples that can be shown.
@@ -57,11 +57,11 @@ pub struct RunMessage {
     /// The network's description, TOML.
     pub network: String,
     pub layers: Vec<LayerMessage>,
-    /// What can be asked for.
+    /// The available commands.
     pub controls: Vec<&'static str>,
 }
 
-/// How many examples each part of the data set has.
+/// The number of examples in each part of the data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ExampleCounts {
     pub train: usize,
@@ -72,10 +72,10 @@ pub struct ExampleCounts {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerMessage {
     pub name: String,
-    /// Its type, as descriptions have it.
+    /// Its type, as in descriptions.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Height, width and channels of what it gives.
+    /// Height, width and channels of its output.
     pub output: [usize; 3],
     /// Weights and biases.
     pub parameters: usize,
@@ -84,7 +84,7 @@ pub struct LayerMessage {
 }
 
 impl LayerMessage {
-    /// All layers of a network, in the order in which they compute.
+    /// All layers of a network, in the order of computation.
     pub fn of(network: &Network) -> Vec<LayerMessage> {
         let shapes = network.parameters();
         let name = |node: usize| network.nodes[node].name.clone();
@@ -103,7 +103,7 @@ impl LayerMessage {
     }
 }
 
-/// What a run is doing.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -111,10 +111,10 @@ pub enum State {
     Starting,
     Running,
     Paused,
-    /// Training is over, and the test set is being run.
+    /// Training is over, and the test set is being evaluated.
     Testing,
     Ended,
-    /// Before its end; it can be resumed.
+    /// Stopped before its end; it can be resumed.
     Stopped,
     Failed,
 }
@@ -126,7 +126,7 @@ impl State {
     }
 }
 
-/// How a run stands.
+/// The changing part of a run's state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StatusMessage {
     pub state: State,
@@ -139,10 +139,10 @@ pub struct StatusMessage {
     pub epoch: u64,
     pub examples_seen: u64,
     pub train_seconds: f64,
-    /// Over the last 1,000 training examples, as the next.
+    /// The loss over the last 1,000 training examples, like the next field.
     pub loss: Option<f64>,
     pub training_accuracy: Option<f64>,
-    /// Over the last 2,000 validation examples.
+    /// The accuracy over the last 2,000 validation examples.
     pub validation_accuracy: Option<f64>,
     pub images_per_second: f64,
     pub test: Option<TestMessage>,
@@ -151,14 +151,14 @@ pub struct StatusMessage {
     pub settings: SettingsMessage,
 }
 
-/// The last test examples that were looked at.
+/// The results on the last test examples that were evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TestMessage {
     pub accuracy: f64,
     pub examples: usize,
 }
 
-/// Which part of a data set.
+/// A part of a data set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
@@ -167,7 +167,7 @@ pub enum Part {
     Test,
 }
 
-/// The example that views are of.
+/// The example that views show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ShownMessage {
     pub split: Part,
@@ -184,15 +184,15 @@ impl SettingsMessage {
     }
 }
 
-/// What the network makes of one example.
+/// The network's response to one example.
 #[derive(Debug, Clone, Serialize)]
 pub struct ViewMessage {
     pub step: u64,
     pub example: ExampleMessage,
-    /// Of a picture without a label there is none.
+    /// None for a picture without a label.
     pub loss: Option<f32>,
     pub top: Vec<ScoreMessage>,
-    /// Of a network that learns numbers.
+    /// The prediction of a network that learns numbers.
     pub number: Option<f32>,
     pub layers: Vec<PlatesMessage>,
     pub explanations: Vec<PlateMessage>,
@@ -200,7 +200,7 @@ pub struct ViewMessage {
     pub tests: Vec<TestExampleMessage>,
 }
 
-/// Which example a view is of.
+/// The example of a view.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "split", rename_all = "lowercase")]
 pub enum ExampleMessage {
@@ -230,7 +230,7 @@ pub struct PlatesMessage {
     pub plates: Vec<PlateMessage>,
 }
 
-/// A test example, and what the network takes it for.
+/// A test example with the network's prediction.
 #[derive(Debug, Clone, Serialize)]
 pub struct TestExampleMessage {
     pub index: usize,
@@ -240,10 +240,10 @@ pub struct TestExampleMessage {
     pub number: Option<f32>,
 }
 
-/// A tensor cut into tiles, before colours, with its values as codes.
+/// A tensor cut into tiles, with its values as codes for colours.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlateMessage {
-    /// Without its values.
+    /// The plate without its values.
     #[serde(flatten)]
     pub plate: Plate,
     pub kept: usize,

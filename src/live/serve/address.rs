@@ -1,4 +1,4 @@
-//! The page's address in the folder of the run that it follows, so that it can be found again while the run goes on.
+//! Records the page's address in the folder of its run, so that it can be found while the run continues.
 
 use crate::formats::TEMPORARY_SUFFIX;
 use crate::train::{LIVE_FILE, RunFolder};
@@ -7,21 +7,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the server of a run on this machine may take to answer.
+/// The longest time for an answer from a run's server on this machine.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The largest file that is read for an address.
 const LONGEST: u64 = 4096;
 
-/// A file with an address; it goes with this value.
+/// A file with an address; it is removed when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Recorded(PathBuf);
 
 impl Recorded {
-    /// Writes `url` into `folder`, readable by the owner alone, as a token may be part of it.
+    /// Writes `url` into `folder`, readable only by the owner, because it may contain a token.
     pub fn write(folder: &Path, url: &str) -> Result<Recorded> {
         let path = folder.join(LIVE_FILE);
-        // A temporary file can be read by its owner alone from the start, and keeps that where it is renamed.
+        // Only its owner can read a temporary file, and renaming preserves that.
         let file = tempfile::Builder::new().prefix(LIVE_FILE).suffix(TEMPORARY_SUFFIX).tempfile_in(folder);
         let written = file.and_then(|mut file| {
             writeln!(file, "{url}")?;
@@ -43,23 +43,23 @@ impl Drop for Recorded {
 /// The page that follows a run under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunningPage {
-    /// Its address, token included, at which it answers.
+    /// Its address, including the token; it answers.
     Answers(String),
-    /// Its address, at which nothing answers from this machine for now.
+    /// Its address; nothing answers there from this machine at present.
     Silent(String),
 }
 
-/// The page that follows the run in `folder`; `None` where none does.
+/// The page that follows the run in `folder`; `None` if there is none.
 pub fn running_page(folder: &Path) -> Option<RunningPage> {
     let url = reading::regular(&folder.join(LIVE_FILE), LONGEST).ok()?;
     let url = String::from_utf8(url).ok()?.trim().to_string();
-    // What a killed process left says nothing.
+    // The file of a killed process does not count.
     if !RunFolder::is_in_use(folder) {
         return None;
     }
     let (host, rest) = url.strip_prefix("http://")?.split_once('/')?;
     let port = host.rsplit_once(':')?.1;
-    // A machine need not know its own name, nor reach the address that others use.
+    // A machine may not know its own name, or may not reach the address that others use.
     let here = format!("http://127.0.0.1:{port}/{rest}");
     let found = [&url, &here].into_iter().find(|url| answers(url)).cloned();
     Some(found.map_or(RunningPage::Silent(url), RunningPage::Answers))

@@ -1,6 +1,6 @@
 //! The page's files, embedded.
 
-/// What the page may load and run: its own files, and pictures that it draws itself.
+/// The content that the page may load and run: its own files, and pictures that it draws itself.
 pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
                                  connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 

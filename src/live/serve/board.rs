@@ -1,5 +1,5 @@
-//! What the run, the viewer and the watchers share. Whoever writes replaces what was there before; whoever reads takes the
-//! newest: nobody waits for a slow watcher, and no queue grows.
+//! The state that the run, the viewer and the watchers share. Writers replace old values and readers take the newest,
+//! so nobody waits for a slow watcher, and no queue grows.
 
 use super::rows::Rows;
 use crate::Result;
@@ -16,10 +16,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
-/// A watcher who has taken nothing for so long does not count: it may have vanished.
+/// The time without reading after which a watcher no longer counts, because it may have vanished.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
-/// The answer to a request: what was done, or why not, in words.
+/// The answer to a request: what was done, or why not.
 pub(super) type Answer = Result<String, String>;
 
 /// What is looked into: a run's network and data.
@@ -34,15 +34,15 @@ pub struct Subject {
 
 /// A change that waits for its turn.
 pub(super) struct Waiting {
-    /// What was asked for at once has the same number.
+    /// Changes of the same request have the same number.
     pub request: u64,
     pub change: Change,
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// Something that the viewer is asked for.
+/// A request to the viewer.
 pub(super) enum Job {
-    /// A picture's file, to be classified.
+    /// A picture file to classify.
     Classify(Vec<u8>, oneshot::Sender<Answer>),
     /// The weights as a file.
     Snapshot(&'static Format, oneshot::Sender<Result<Vec<u8>, String>>),
@@ -63,13 +63,13 @@ pub(super) struct Task {
     pub generation: u64,
     pub weights: Weights,
     pub shown: ShownMessage,
-    /// Whether training goes on beside it.
+    /// Whether training continues at the same time.
     pub trains: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Inner {
-    /// Counts runs; watchers start over when it changes.
+    /// Counts runs; watchers start again when it changes.
     pub generation: u64,
     pub run: Option<Arc<str>>,
     /// Counts rows.
@@ -83,7 +83,7 @@ pub(super) struct Inner {
     pub settings: Option<Settings>,
     pub weights: Option<Weights>,
     pub weights_wanted: bool,
-    /// Whether the shown example is another one than in the last view, or the weights are final.
+    /// Whether the example differs from that of the last view, or the weights are final.
     pub view_stale: bool,
     pub paused: bool,
     /// Whether the next run should begin with a pause.
@@ -93,12 +93,12 @@ pub(super) struct Inner {
     pub changes: VecDeque<Waiting>,
     /// Counts requests for changes.
     pub next_request: u64,
-    /// Whose change the run is making: the request's number, and who waits.
+    /// The request whose change the run is making: its number and its waiting client.
     pub answering: Option<(u64, oneshot::Sender<Answer>)>,
     pub restart: Option<Settings>,
     pub restart_answer: Option<oneshot::Sender<Answer>>,
     pub jobs: VecDeque<Job>,
-    /// Watchers with a connection, those that take nothing included.
+    /// Watchers with a connection, including those that read nothing.
     pub connected: usize,
     pub watchers: Vec<(u64, Instant)>,
     pub next_watcher: u64,
@@ -106,7 +106,7 @@ pub(super) struct Inner {
     pub closed: bool,
 }
 
-/// What a watcher has seen.
+/// What a watcher has already received.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub watcher: u64,
@@ -118,9 +118,9 @@ pub(super) struct Seen {
 
 pub(super) struct Board {
     inner: Mutex<Inner>,
-    /// Whether the run has something to ask between two steps; spares it the lock.
+    /// Whether the run has something to handle between two steps; avoids taking the lock.
     attention: AtomicBool,
-    /// Wakes the run that is paused and the viewer.
+    /// Wakes a paused run and the viewer.
     pub wake: Condvar,
     /// Wakes watchers.
     pub news: watch::Sender<()>,
@@ -137,7 +137,7 @@ impl Board {
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Whoever panicked left plain values behind.
+        // A thread that panicked has left only plain values behind.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,7 +151,7 @@ impl Board {
         self.news.send_replace(());
     }
 
-    // What the run says.
+    // Calls by the run.
 
     /// Another run takes the place of what was there.
     pub fn begin(&self, message: &RunMessage, subject: Subject, weights: Option<Weights>, status: StatusMessage) {
@@ -215,14 +215,14 @@ impl Board {
         let mut inner = self.lock();
         inner.weights = Some(Weights { step, parameters });
         inner.weights_wanted = false;
-        // Progress is told now and then: a pause must show the step that it is at.
+        // Progress is reported at intervals, but a pause must show its exact step.
         inner.status.step = inner.status.step.max(step);
-        // Nothing else will tell of them.
+        // No other event will announce the weights of a pause.
         inner.view_stale |= inner.paused;
         self.attend(&inner);
     }
 
-    /// The next run waits before its first step.
+    /// Makes the next run wait before its first step.
     pub fn pause_at_first(&self) {
         self.lock().begins_paused = true;
     }
@@ -233,7 +233,7 @@ impl Board {
         inner.watchers.len()
     }
 
-    /// Why the viewer has no pictures, until it has some.
+    /// Records why the viewer has no pictures, until it has some.
     pub fn no_pictures(&self, why: String) {
         let mut inner = self.lock();
         inner.status.no_pictures = Some(why);
@@ -241,17 +241,17 @@ impl Board {
         self.tell();
     }
 
-    /// The weights are others: a view of them is due.
+    /// Requests a view, because the weights have changed.
     pub fn want_weights(&self) {
         let mut inner = self.lock();
         inner.weights_wanted = true;
-        // In a pause it waits for them.
+        // In a pause, the view waits for the weights.
         inner.view_stale |= !inner.paused;
         self.attend(&inner);
     }
 
-    /// The settings after a change, the end of the run, and the answer for whoever asked for it; or why there is none, and
-    /// then nothing else of the same request is done either.
+    /// Records the settings after a change and the end of the run, and answers the request. If the change was refused,
+    /// drops the other changes of the same request.
     pub fn changed(&self, outcome: Result<(&Settings, u64, String), String>) {
         let mut inner = self.lock();
         let answer = match outcome {
@@ -273,9 +273,9 @@ impl Board {
         self.tell();
     }
 
-    // What the run asks.
+    // Questions from the run.
 
-    /// What the run should do before its next step.
+    /// The next command for the run, before its next step.
     pub fn command(&self) -> Option<crate::train::Command> {
         use crate::train::Command;
         if !self.attention.load(Ordering::Acquire) {
@@ -308,7 +308,7 @@ impl Board {
         Some(Command::Pause)
     }
 
-    /// Whether the next step's statistics are wanted although it is not their turn.
+    /// Whether the next step's statistics are wanted although they are not due.
     pub fn measure_next(&self) -> bool {
         if !self.attention.load(Ordering::Acquire) {
             return false;
@@ -319,7 +319,7 @@ impl Board {
         measure
     }
 
-    /// Returns when a paused run may have something to do, or `stop` says so.
+    /// Returns when a paused run may have something to do, or when `stop` says so.
     pub fn wait(&self, stop: &dyn Fn() -> bool) {
         let mut inner = self.lock();
         let idle = |inner: &Inner| {
@@ -340,7 +340,7 @@ impl Board {
         self.wake.wait_timeout(inner, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Whether another run should take this one's place.
+    /// Whether another run should replace this one.
     pub fn wants_restart(&self) -> bool {
         self.attention.load(Ordering::Acquire) && self.lock().restart.is_some()
     }
@@ -352,14 +352,15 @@ impl Board {
         restart
     }
 
-    /// The answer to whoever asked for another run, which could not be begun.
+    /// Tells the client who requested another run that it could not begin.
     pub fn refuse_restart(&self, why: String) {
         if let Some(answer) = self.lock().restart_answer.take() {
             let _ = answer.send(Err(why));
         }
     }
 
-    /// Once a run is over: returns when another is wanted, when nobody has watched for `patience`, or when `stop` says so.
+    /// After a run: returns when another one is requested, when nobody has watched for `patience`, or when `stop` says
+    /// so.
     pub fn wait_while_watched(&self, patience: Option<Duration>, stop: &dyn Fn() -> bool) {
         let since = Instant::now();
         let mut inner = self.lock();
@@ -373,9 +374,9 @@ impl Board {
         }
     }
 
-    // What the viewer does.
+    // Calls by the viewer.
 
-    /// Waits for a job or, once `due`, for something to look at; `None` when all is over.
+    /// Waits for a job or, once `due`, for something to view; `None` at the end.
     pub fn next(&self, due: Instant) -> Option<Next> {
         let mut inner = self.lock();
         loop {
@@ -392,14 +393,14 @@ impl Board {
             if wanted && inner.subject.is_some() {
                 return Some(Next::View);
             }
-            // Whoever comes or asks wakes it.
+            // New watchers and requests wake it.
             let longest = Duration::from_millis(200);
             let left = if now < due { (due - now).min(longest) } else { longest };
             inner = self.sleep(inner, left);
         }
     }
 
-    /// The newest weights, with what to look at. A run that goes on is asked for them and given a second.
+    /// The newest weights, with the subject of the view. A running training is asked for weights and given a second.
     pub fn task(&self) -> Option<Task> {
         let mut inner = self.lock();
         let asked = Instant::now();
@@ -424,13 +425,13 @@ impl Board {
         })
     }
 
-    /// The same for the view that is due. What becomes stale from now on has another one.
+    /// The task of the view that is due. Later changes make another view due.
     pub fn view_task(&self) -> Option<Task> {
         self.lock().view_stale = false;
         self.task()
     }
 
-    /// A view, unless another run has begun since.
+    /// Publishes a view, unless another run has begun since.
     pub fn set_view(&self, generation: u64, message: &Message<'_>, test: TestMessage) {
         let json = message.to_json();
         let mut inner = self.lock();
@@ -452,14 +453,14 @@ impl Board {
     }
 }
 
-/// What the viewer does next.
+/// The viewer's next action.
 pub(super) enum Next {
     Job(Job),
     View,
 }
 
 impl Inner {
-    /// Forgets watchers that have taken nothing for long.
+    /// Forgets watchers that have read nothing for a long time.
     pub fn prune(&mut self) {
         self.watchers.retain(|(_, at)| at.elapsed() < GONE_AFTER);
         self.note_watchers();

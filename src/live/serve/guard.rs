@@ -1,22 +1,23 @@
-//! Who may talk to the server. Pages of other sites must not, though the browser that shows them runs on this machine:
-//! `Host` keeps out names that were bound to this address later (DNS rebinding), `Origin` and `Sec-Fetch-Site` requests
-//! that other pages make. Where an address was given, other machines can reach it: then a token is needed too.
+//! Access control of the server. Pages of other sites must be kept out even though the browser that shows them runs on
+//! this machine: `Host` rejects names that were bound to this address later (DNS rebinding), `Origin` and
+//! `Sec-Fetch-Site` reject requests from other pages. If an address was given, other machines can reach it, so a token
+//! is required too.
 
 use axum::http::{HeaderMap, Method, Uri, header};
 use std::net::IpAddr;
 
-/// What requests are held against.
+/// The data that requests are checked against.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     /// Part of the printed address, where other machines may come.
     pub token: Option<String>,
-    /// The port that is listened on, which is in the cookie's name: cookies do not tell ports apart.
+    /// The port of the server. It is part of the cookie's name, because cookies do not distinguish ports.
     pub port: u16,
-    /// The names that this machine has of its own.
+    /// This machine's own names.
     pub names: Vec<String>,
 }
 
-/// Why a request is refused: a status and what to do.
+/// Why a request is refused: a status, and what to do.
 pub(super) type Refusal = (u16, &'static str);
 
 impl Guard {
@@ -59,11 +60,11 @@ impl Guard {
         let address: Option<IpAddr> = name.parse().ok();
         match (&self.token, address) {
             (_, Some(address)) if address.is_loopback() => true,
-            // Through any address: nobody can bind a name to a number.
+            // Any address is accepted, because nobody can bind a name to a number.
             (Some(_), Some(_)) => true,
             (None, Some(_)) => false,
             (token, None) => {
-                // With or without its domain.
+                // The name with or without its domain.
                 let first = name.split('.').next().unwrap_or_default();
                 let own = |own: &String| name.eq_ignore_ascii_case(own) || first.eq_ignore_ascii_case(own);
                 name.eq_ignore_ascii_case("localhost") || (token.is_some() && self.names.iter().any(own))
@@ -71,7 +72,7 @@ impl Guard {
         }
     }
 
-    /// In the query, as printed, or in the cookie that the page then has.
+    /// Whether the token is in the query, as printed, or in the cookie that the page sets.
     fn knows_token(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let query = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.strip_prefix("token="));
@@ -82,7 +83,7 @@ impl Guard {
     }
 }
 
-/// Takes as long for every wrong token.
+/// Compares in the same time for every wrong token.
 fn equal(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

@@ -1,4 +1,4 @@
-//! What a command holds: the page's address, and the run's side of the board.
+//! The command's side of the live page: the page's address, and the run's access to the board.
 
 use super::address::Recorded;
 use super::board::{Board, Subject, Weights};
@@ -19,16 +19,16 @@ use std::time::Duration;
 pub struct Live {
     board: Arc<Board>,
     url: String,
-    /// Where the address stands, while a run is followed.
+    /// The file with the address, while a run is followed.
     recorded: Mutex<Option<Recorded>>,
 }
 
 impl Live {
-    /// Serves the page: on loopback, at a free port, for whoever is on this machine; or at `address`, for whoever knows the
+    /// Serves the page: on loopback at a free port, for users of this machine; or at `address`, for anyone with the
     /// token in the URL.
     ///
     /// # Errors
-    /// [`Error::Io`] where the address cannot be listened on.
+    /// [`Error::Io`] if the address is not available.
     pub fn start(address: Option<SocketAddr>) -> Result<Live> {
         let wanted = address.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
         let failed = |source| Error::Io { action: "listen on", path: wanted.to_string().into(), source };
@@ -61,7 +61,7 @@ impl Live {
         start(
             "live viewer",
             Box::new(move || {
-                // One thread: the run's own have the rest.
+                // One thread; the others belong to the run.
                 match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
                     Ok(pool) => pool.install(|| viewer::run(&viewing)),
                     Err(error) => log::error!("the live page has no pictures: {error}"),
@@ -71,7 +71,7 @@ impl Live {
         Ok(Live { board, url, recorded: Mutex::default() })
     }
 
-    /// Where the page is.
+    /// The page's address.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -84,11 +84,11 @@ impl Live {
         self.board.begin(&message, subject, weights, StatusMessage { step, ..StatusMessage::default() });
     }
 
-    /// Writes the address into the folder of the run that is followed, for [`running_page`](super::running_page), until
-    /// another run is followed or the page ends. Where that cannot be, the run goes on without.
+    /// Writes the address into the folder of the run, for [`running_page`](super::running_page), until another run is
+    /// followed or the page ends. If that fails, the run continues without it.
     pub fn record_in(&self, folder: &Path) {
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        // The former file goes first: it may be the same.
+        // The former file is removed first, because it may be the same.
         *recorded = None;
         match Recorded::write(folder, &self.url) {
             Ok(file) => *recorded = Some(file),
@@ -96,17 +96,17 @@ impl Live {
         }
     }
 
-    /// The next run that begins waits in a pause, so that it can be changed before its first step.
+    /// Makes the next run pause before its first step, so that it can be changed first.
     pub fn pause_at_first(&self) {
         self.board.pause_at_first();
     }
 
-    /// Who watches now.
+    /// The number of present watchers.
     pub fn watchers(&self) -> usize {
         self.board.watchers()
     }
 
-    /// What happens in the run.
+    /// Passes on an event of the run.
     pub fn event(&self, event: &Event<'_>) {
         let board = &self.board;
         match event {
@@ -142,7 +142,7 @@ impl Live {
         }
     }
 
-    /// A row of statistics.
+    /// Passes on a row of statistics.
     pub fn step(&self, row: &StepRow) {
         self.board.push_row(&Message::Step(row));
         self.board.update_status(|status| {
@@ -154,17 +154,17 @@ impl Live {
         });
     }
 
-    /// A row of a whole validation pass.
+    /// Passes on a row of a whole validation pass.
     pub fn epoch(&self, row: &EpochRow) {
         self.board.push_row(&Message::Epoch(row));
     }
 
-    /// A row of a change.
+    /// Passes on a row of a change.
     pub fn change(&self, row: &ChangeRow) {
         self.board.push_row(&Message::Change(row));
     }
 
-    /// What the run should do before its next step.
+    /// The next command for the run, before its next step.
     pub fn command(&self) -> Option<Command> {
         self.board.command()
     }
@@ -174,22 +174,22 @@ impl Live {
         self.board.measure_next()
     }
 
-    /// Returns when a paused run may have something to do, or `stop` says so.
+    /// Returns when a paused run may have something to do, or when `stop` says so.
     pub fn wait(&self, stop: &dyn Fn() -> bool) {
         self.board.wait(stop);
     }
 
-    /// Whether a watcher wants another network trained: the run should stop then.
+    /// Whether a watcher wants to train another network, so that the run should stop.
     pub fn wants_restart(&self) -> bool {
         self.board.wants_restart()
     }
 
-    /// The settings of the run that a watcher wants in this one's place.
+    /// The settings of the run that a watcher wants instead of this one.
     pub fn take_restart(&self) -> Option<Settings> {
         self.board.take_restart()
     }
 
-    /// That run could not be begun.
+    /// Reports that the requested run could not begin.
     pub fn refuse_restart(&self, why: &Error) {
         self.board.refuse_restart(why.to_string());
     }
@@ -199,13 +199,13 @@ impl Live {
         self.board.update_status(|status| (status.state, status.message) = (state, Some(message)));
     }
 
-    /// The settings that are shown, of a run that is only looked at.
+    /// The settings to show for a run that is only viewed.
     pub fn show_settings(&self, settings: SettingsMessage, end: u64) {
         self.board.update_status(|status| (status.settings, status.end) = (settings, end));
     }
 
-    /// Once a run is over: returns when another is wanted, when nobody has watched for `patience`, where there is one, or
-    /// when `stop` says so.
+    /// After a run: returns when another one is requested, when nobody has watched for `patience` (if given), or when
+    /// `stop` says so.
     pub fn wait_while_watched(&self, patience: Option<Duration>, stop: &dyn Fn() -> bool) {
         self.board.wait_while_watched(patience, stop);
     }

@@ -1,14 +1,14 @@
-//! The message that a run begins with.
+//! The first message of a run.
 
 use super::board::Subject;
 use crate::live::message::{ExampleCounts, LayerMessage, RunMessage};
 use crate::train::Changeable;
 
-/// What can be asked of any run, and what only of one that is being trained, beside changes of its settings.
+/// Commands for any run, and commands only for a run in training, besides changes of its settings.
 const LOOKING: [&str; 3] = ["show", "classify", "snapshot"];
 const CHANGING: [&str; 5] = ["pause", "resume", "step", "load", "restart"];
 
-/// What a run says of itself, beside its [`Subject`].
+/// A run's description, besides its [`Subject`].
 #[derive(Debug, Clone)]
 pub struct Introduction {
     pub folder: String,

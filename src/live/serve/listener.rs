@@ -1,7 +1,7 @@
-//! Connections: few, none silent for long, and room for everyone who knows the token, whatever others do.
+//! Connections: limited in number, closed when silent, and with room for every client that knows the token.
 //!
-//! A run that is watched needs its own files, and the system gives a process only so many. Nobody is refused for want of
-//! room while a connection is there on which no request has been answered yet: the oldest of those goes.
+//! A run needs files of its own, and the system limits their number per process. When there is no room, the oldest
+//! connection on which no request has been answered is closed instead of refusing a new one.
 
 use super::room::{Limits, Room, Seat};
 use axum::Router;
@@ -22,11 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 use tower::ServiceExt;
 
-/// A connection on which nothing has come or gone for so long is closed. Watchers get a status each second.
+/// The silence after which a connection is closed. Watchers receive a status every second.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
-/// How long the head of a request may take to come, all in all; also how long a connection may wait for its next request.
+/// The longest time for the whole head of a request, and for a connection's wait for its next request.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Bytes of a request's head, and of what is read ahead, for each connection.
+/// The most bytes of a request's head, and of read-ahead, per connection.
 const MOST_HEAD: usize = 64 << 10;
 
 /// Takes connections until the program ends; a request finds the [`Seat`] of its connection among its extensions.
@@ -35,12 +35,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Where there is no room the stream is dropped, which closes it.
+                // Without room the stream is dropped, which closes it.
                 let Some(seat) = Room::take(&room, peer.ip()) else { continue };
                 let task = tokio::spawn(connection(stream, seat.clone(), router.clone(), head_time));
                 seat.held_by(task.abort_handle());
             }
-            // As where the process has no file left: others may close theirs.
+            // For example if the process has no file left; others may close theirs.
             Err(error) => {
                 log::debug!("a connection to the live page was not taken: {error}");
                 sleep(Duration::from_millis(100)).await;
@@ -73,7 +73,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Passes on what the stream says, or that it has been silent for too long.
+    /// Passes on the stream's result, or an error if it has been silent for too long.
     fn heard<T>(&mut self, context: &mut Context<'_>, said: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match said {
             Poll::Ready(said) => {
@@ -119,7 +119,7 @@ mod tests {
     use tokio::net::TcpSocket;
     use tokio::time::timeout;
 
-    /// A server whose every request is that of somebody known where its path is `/known`.
+    /// A server that treats every request for `/known` as one of a known client.
     async fn server(limits: Limits, head_time: Duration) -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn half_sent_requests_lock_nobody_out() {
         block_on(async {
-            // Longer than the test: what is held against must not be time alone.
+            // Longer than the test, so that time alone cannot make it pass.
             let address = server(MANY, Duration::from_secs(3600)).await;
             let mut held = Vec::new();
             for from in [1, 1, 1, 2, 3] {
@@ -174,12 +174,12 @@ mod tests {
     fn a_head_that_drips_ends_at_its_deadline_and_so_does_a_connection_that_asks_nothing_more() {
         block_on(async {
             let address = server(MANY, Duration::from_millis(200)).await;
-            // Far beyond the deadline, however busy this machine is.
+            // Far beyond the deadline, even on a busy machine.
             let patience = Duration::from_secs(30);
             let mut dripping = connect(1, address).await;
             let (mut read, mut write) = dripping.split();
             let drip = async {
-                // Until it is closed, which shows at the latest when something more is sent.
+                // A closed connection shows at the latest when something more is sent.
                 let mut sent = 0;
                 while write.write_all(b"x").await.is_ok() {
                     sent += 1;

@@ -1,4 +1,4 @@
-//! What watchers ask of the board.
+//! Requests from watchers to the board.
 
 use super::board::{Answer, Board, Inner, Job, Seen, Waiting};
 use crate::live::message::{Message, Part, ShownMessage, StatusMessage};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
-/// Changes and pictures that wait for their turn, at most.
+/// The most changes and pictures that may wait.
 const MOST_WAITING: usize = 16;
 
 impl Board {
@@ -31,7 +31,7 @@ impl Board {
     pub fn step(&self) -> Answer {
         let mut inner = self.lock();
         inner.check_trains()?;
-        // Pressed while it runs, it pauses.
+        // Pressed while the run is not paused, it pauses.
         let done = if inner.paused { "one step" } else { "paused; press again for a step" };
         if inner.paused {
             inner.steps_allowed = (inner.steps_allowed + 1).min(MOST_WAITING as u64);
@@ -41,8 +41,8 @@ impl Board {
         Ok(done.into())
     }
 
-    /// Queues changes, all or none; the answers come when the run has made them. Where the run refuses one, those behind it
-    /// are dropped.
+    /// Queues changes, all or none; the answers come when the run has made them. If the run refuses one, the changes
+    /// after it are dropped.
     pub fn change(&self, changes: Vec<Change>) -> Result<Vec<oneshot::Receiver<Answer>>, String> {
         let mut inner = self.lock();
         inner.check_changes(&changes)?;
@@ -57,7 +57,7 @@ impl Board {
         Ok(receivers)
     }
 
-    /// Queues one change, for whom `answer` goes to.
+    /// Queues one change with the receiver of its answer.
     pub fn change_for(&self, change: Change, answer: oneshot::Sender<Answer>) {
         let mut inner = self.lock();
         match inner.check_changes(std::slice::from_ref(&change)) {
@@ -78,7 +78,11 @@ impl Board {
             Part::Test => ("test", subject.dataset.test.len()),
         };
         if shown.index >= examples {
-            return Err(format!("there is no {part} example {}; choose one from 0 to {}", shown.index, examples - 1));
+            return Err(format!(
+                "{part} example {} does not exist; choose one from 0 to {}",
+                shown.index,
+                examples - 1
+            ));
         }
         (inner.status.shown, inner.view_stale) = (shown, true);
         self.wake.notify_all();
@@ -87,11 +91,11 @@ impl Board {
         Ok("shown with the next view".into())
     }
 
-    /// Asks for a new run with the network that `text` describes.
+    /// Requests a new run with the network that `text` describes.
     pub fn restart(&self, text: &str) -> Result<oneshot::Receiver<Answer>, String> {
         let subject = self.lock().subject.clone().ok_or("the run has not begun")?;
         if !subject.trains {
-            return Err("this run is only looked at: open the page of one that trains".into());
+            return Err("this run can only be viewed; open the page of one that trains".into());
         }
         let network = Network::from_toml(text, "the description").map_err(|why| why.to_string())?;
         let settings = (subject.resolve)(network).map_err(|why| why.to_string())?;
@@ -111,14 +115,14 @@ impl Board {
             return Err("the run has not begun".into());
         }
         if inner.jobs.len() >= MOST_WAITING {
-            return Err("too many requests wait for their turn: try again in a moment".into());
+            return Err("too many requests are waiting; try again in a moment".into());
         }
         inner.jobs.push_back(job);
         self.wake.notify_all();
         Ok(())
     }
 
-    /// A watcher; `None` where there are `most` already.
+    /// Adds a watcher; `None` if there are already `most`.
     pub fn watch(&self, most: usize) -> Option<(Seen, watch::Receiver<()>)> {
         let mut inner = self.lock();
         if inner.connected >= most {
@@ -142,7 +146,7 @@ impl Board {
         self.tell();
     }
 
-    /// A watcher has taken something; one that was taken for gone is back.
+    /// Records that a watcher has read something; a watcher presumed gone counts again.
     pub fn took(&self, watcher: u64) {
         let mut inner = self.lock();
         match inner.watchers.iter_mut().find(|(known, _)| *known == watcher) {
@@ -152,7 +156,7 @@ impl Board {
         inner.note_watchers();
     }
 
-    /// What is new to a watcher.
+    /// The messages that are new to a watcher.
     pub fn newer(&self, seen: &mut Seen) -> Vec<Arc<str>> {
         self.took(seen.watcher);
         let inner = self.lock();
@@ -186,18 +190,18 @@ impl Inner {
 
     fn check_trains(&self) -> Result<(), String> {
         match &self.subject {
-            Some(subject) if !subject.trains => Err("this run is only looked at: nothing of it can be changed".into()),
+            Some(subject) if !subject.trains => Err("this run can only be viewed, not changed".into()),
             Some(_) if self.status.state.is_over() => Err("the run is over".into()),
             Some(_) => Ok(()),
             None => Err("the run has not begun".into()),
         }
     }
 
-    /// Whether all of these changes can be made, one after the other, as far as that is known beforehand.
+    /// Checks in advance, as far as possible, that these changes can be made one after another.
     fn check_changes(&self, changes: &[Change]) -> Result<(), String> {
         self.check_trains()?;
         if self.changes.len() + changes.len() > MOST_WAITING {
-            return Err("too many changes wait for their turn: try again in a moment".into());
+            return Err("too many changes are waiting; try again in a moment".into());
         }
         let mut settings = self.settings.clone().ok_or("the run has not begun")?;
         for change in self.changes.iter().map(|waiting| &waiting.change).chain(changes) {

@@ -1,26 +1,26 @@
-//! Who has a connection: a limit for each peer, and apart from each other one for this machine and one for all others.
+//! Limits on connections: one for each peer, one for this machine, and one for all other machines.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
-/// Connections at a time.
+/// The most connections at a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Of one peer: an IPv4 address, or an IPv6 network of 64 bits, as one machine may have all addresses in it.
+    /// For one peer: an IPv4 address, or an IPv6 network of 64 bits, since one machine may have all addresses in it.
     pub peer: usize,
-    /// Of all peers on this machine.
+    /// For all peers on this machine.
     pub here: usize,
-    /// Of all others.
+    /// For all others.
     pub elsewhere: usize,
 }
 
 impl Limits {
-    /// More for one peer than pages can be open.
+    /// More for one peer than the number of pages that can be open.
     pub const DEFAULT: Limits = Limits { peer: 48, here: 64, elsewhere: 64 };
 }
 
-/// The connections there are.
+/// The present connections.
 #[derive(Debug)]
 pub(super) struct Room {
     limits: Limits,
@@ -38,7 +38,7 @@ struct Inner {
 struct Held {
     id: u64,
     peer: IpAddr,
-    /// Whether its last request was whole, and of somebody who may ask.
+    /// Whether its last request was complete and from an authorised client.
     known: bool,
     task: Option<AbortHandle>,
 }
@@ -59,8 +59,8 @@ impl Room {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from `address`. Where its peer, or all of its kind, have as many as they may, the oldest
-    /// connection of an unknown goes; where there is none, the new one finds no place.
+    /// A place for a connection from `address`. If its peer, or its kind of peers, has reached the limit, the oldest
+    /// connection of an unknown client is closed; without such a connection, the new one gets no place.
     pub fn take(room: &Arc<Room>, address: IpAddr) -> Option<Seat> {
         let peer = peer(address);
         let mut inner = room.lock();
@@ -72,9 +72,9 @@ impl Room {
         let most = if here { room.limits.here } else { room.limits.elsewhere };
         let alike = |held: &Held| held.peer.is_loopback() == here;
         if inner.count(alike) >= most {
-            // Of who has the most: others may be about to ask.
+            // From the peer with the most; others may be about to send a request.
             let unknown = inner.held.iter().filter(|held| alike(held) && !held.known).map(|held| held.peer);
-            // Backwards, as the last of equals is taken.
+            // In reverse, because the last of equal values is taken.
             let crowd = unknown.rev().max_by_key(|peer| inner.count(|held| held.peer == *peer && !held.known))?;
             inner.evict(|held| held.peer == crowd);
         }
@@ -90,7 +90,7 @@ impl Inner {
         self.held.iter().filter(|held| of(held)).count()
     }
 
-    /// Ends the oldest connection of an unknown; whether there was one.
+    /// Closes the oldest connection of an unknown client; returns whether there was one.
     fn evict(&mut self, of: impl Fn(&Held) -> bool) -> bool {
         let Some(oldest) = self.held.iter().position(|held| !held.known && of(held)) else { return false };
         if let Some(task) = self.held.remove(oldest).task {
@@ -101,27 +101,27 @@ impl Inner {
 }
 
 impl Seat {
-    /// Says which task ends where another connection needs the place.
+    /// Sets the task to abort if another connection needs the place.
     pub fn held_by(&self, task: AbortHandle) {
         let mut inner = self.room.lock();
         let id = self.id;
         inner.held.iter_mut().filter(|held| held.id == id).for_each(|held| held.task = Some(task.clone()));
     }
 
-    /// Keeps the connection's place where somebody who may ask has asked. While a request's body is still to come
-    /// (`whole` is false), another connection may take it.
+    /// Secures the connection's place after an authorised request. While a request's body has not fully arrived
+    /// (`whole` is false), another connection may still take it.
     pub fn know(&self, whole: bool) {
         let id = self.id;
         self.room.lock().held.iter_mut().filter(|held| held.id == id).for_each(|held| held.known = whole);
     }
 
-    /// The connection is over.
+    /// Frees the place of a closed connection.
     pub fn leave(&self) {
         self.room.lock().held.retain(|held| held.id != self.id);
     }
 }
 
-/// What counts as one peer.
+/// The address or network that counts as one peer.
 fn peer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-/// Rows of statistics beyond which every second one is left out.
+/// The number of rows of statistics beyond which every second one is dropped.
 const MOST_STEPS: usize = 800;
-/// Rows of epochs, and of changes, likewise.
+/// The same limit for rows of epochs, and of changes.
 const MOST_OTHERS: usize = 2000;
 
 /// Rows that a watcher gets at a time.
 pub(super) const MOST_NEWS: usize = 50;
 
-/// A row as JSON, and its place in the order of all messages.
+/// A row as JSON, with its position among all messages.
 #[derive(Debug, Clone)]
 struct Row {
     sequence: u64,
@@ -34,7 +34,7 @@ impl Thinned {
     }
 
     fn push(&mut self, row: Row) {
-        // The newest is always there; the next replaces it where it is not one to be kept.
+        // The newest row is always kept; the next one replaces it unless it is one of the evenly spaced ones.
         if self.rows.len() as u64 > self.offered.div_ceil(self.every) {
             self.rows.pop();
         }
@@ -51,7 +51,7 @@ impl Thinned {
     }
 }
 
-/// Rows of `metrics.jsonl`, as a page gets them.
+/// Rows of `metrics.jsonl` as messages for a page.
 #[derive(Debug)]
 pub(super) struct Rows {
     steps: Thinned,

@@ -1,5 +1,5 @@
-//! The server: one thread, axum. It takes the newest from the board and hands requests to it; whatever takes time is done
-//! by the viewer's thread.
+//! The server: one thread with axum. It sends the newest messages of the board and passes requests to it; slow work is
+//! done by the viewer's thread.
 
 use super::assets;
 use super::board::{Answer, Board, Job};
@@ -29,30 +29,31 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// Bytes of a request.
+/// The most bytes of a request.
 const MOST_CONTROL: usize = 1 << 20;
 const MOST_PICTURE: usize = 8 << 20;
 const MOST_MODEL: usize = 64 << 20;
-/// Uploads at a time.
+/// The most uploads at a time.
 const UPLOADS: usize = 2;
-/// How long a request waits for the right to send a file.
+/// The longest wait for permission to upload.
 const UPLOAD_WAIT: Duration = Duration::from_secs(10);
-/// Watchers at a time.
+/// The most watchers at a time.
 const WATCHERS: usize = 32;
-/// How long a request's body may take to come.
+/// The longest time for a request's body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(60);
-/// The same for a model, which may come through a slow tunnel.
+/// The same limit for a model, which may come through a slow tunnel.
 const MODEL_TIME: Duration = Duration::from_secs(300);
-/// How long a run may take to make a change: building a program anew takes some seconds on some drivers. Less than a
-/// connection may be silent, so that the answer still arrives.
+/// The longest time for a run to make a change; rebuilding a program takes some seconds on some drivers. Shorter than
+/// the permitted silence of a connection, so that the answer still arrives.
 const CHANGE_TIME: Duration = Duration::from_secs(45);
 const _: () = assert!(CHANGE_TIME.as_secs() < SILENCE.as_secs());
-/// A watcher who has taken nothing for so long is let go. Slow ones take much at a time, and then nothing for a while.
+/// The time without reading after which a watcher is disconnected. Slow watchers read much at a time, then nothing for
+/// a while.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
-/// The shortest time between two batches of news.
+/// The shortest time between two batches of messages.
 const PACE: Duration = Duration::from_millis(100);
 
-/// What every request can see.
+/// The state that every request can access.
 #[derive(Clone)]
 struct Shared {
     board: Arc<Board>,
@@ -89,20 +90,20 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Refuses whom the guard does not know, and adds the headers that every answer has.
+/// Refuses requests that the guard rejects, and adds the headers that every answer has.
 async fn guarded(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let checked = shared.guard.check(request.method(), request.uri(), request.headers());
     let given = request.uri().query().is_some_and(|query| query.contains("token="));
     let mut response = match checked {
         Ok(()) => {
-            // Where a body is still to come, whoever sends it has not asked yet.
+            // Without its full body, a request has not arrived yet.
             let whole = request.body().is_end_stream();
             request.extensions().get::<Seat>().into_iter().for_each(|seat| seat.know(whole));
             next.run(request).await
         }
         Err((status, why)) => {
             let mut response = refused(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN), why);
-            // Whoever is not known has no more than one request of a connection.
+            // An unauthorised client gets only one request per connection.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             response
         }
@@ -150,12 +151,12 @@ async fn asset(request: Request) -> Response {
     }
 }
 
-/// The messages, as server-sent events. A task takes what is new whenever the connection has room for it: a watcher who is
-/// slow finds newer things the next time, and fewer of them.
+/// The messages as server-sent events. A task sends what is new whenever the connection has room, so a slow watcher
+/// gets newer and fewer messages.
 async fn events(State(shared): State<Shared>) -> Response {
     let board = shared.board;
     let Some((mut seen, mut news)) = board.watch(WATCHERS) else {
-        return refused(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open: close one of them");
+        return refused(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close one of them");
     };
     let (sender, receiver) = mpsc::channel::<Result<Event, Infallible>>(1);
     tokio::spawn(async move {
@@ -185,10 +186,10 @@ async fn events(State(shared): State<Shared>) -> Response {
     Sse::new(ReceiverStream::new(receiver)).into_response()
 }
 
-/// A request's body, or why there is none. The connection keeps its place once all of it has come.
+/// A request's body, or an error answer. The connection keeps its place once the whole body has arrived.
 async fn body(request: Request, most: usize, time: Duration) -> Result<Vec<u8>, Response> {
     let seat = request.extensions().get::<Seat>().cloned();
-    let too_slow = || refused(StatusCode::REQUEST_TIMEOUT, "the request took too long: send it again");
+    let too_slow = || refused(StatusCode::REQUEST_TIMEOUT, "the request took too long; send it again");
     match timeout(time, to_bytes(request.into_body(), most)).await {
         Err(_) => Err(too_slow()),
         Ok(Ok(bytes)) => {
@@ -196,20 +197,20 @@ async fn body(request: Request, most: usize, time: Duration) -> Result<Vec<u8>, 
             Ok(bytes.to_vec())
         }
         Ok(Err(_)) => {
-            let why = format!("that is larger than {} MiB, or was cut off: send a smaller file", most >> 20);
+            let why = format!("the file is larger than {} MiB or was cut off; send a smaller file", most >> 20);
             Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &why))
         }
     }
 }
 
-/// What `POST control` can say.
+/// The commands of `POST control`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 enum Control {
     Pause,
     Resume,
     Step,
-    /// All or none, in their order.
+    /// Several changes in order, all or none.
     Set(BTreeMap<Changeable, Option<f64>>),
     Show {
         split: Part,
@@ -254,7 +255,7 @@ async fn control(State(shared): State<Shared>, request: Request) -> Response {
 async fn set(board: &Board, changes: Vec<Change>) -> Answer {
     if changes.is_empty() {
         let names = Changeable::ALL.map(|(_, name)| name).join(", ");
-        return Err(format!("nothing is to be changed; give one or more of {names}"));
+        return Err(format!("the request changes nothing; give one or more of {names}"));
     }
     let names: Vec<&str> = changes.iter().map(Change::what).collect();
     let done = |names: &[&str]| format!("{} changed", names.join(", ").replace('_', " "));
@@ -271,17 +272,17 @@ async fn set(board: &Board, changes: Vec<Change>) -> Answer {
 async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
     match timeout(CHANGE_TIME, answer).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err("the run ended before it got to that".into()),
-        Err(_) => Err("the run has not got to that yet; it stands in the list of changes when it has".into()),
+        Ok(Err(_)) => Err("the run ended before it could handle the request".into()),
+        Err(_) => Err("the run has not handled the request yet; the list of changes will show it".into()),
     }
 }
 
-/// The right to send a file; others may be sending theirs, however slowly.
+/// Permission to upload a file; others may be uploading theirs slowly.
 async fn upload(shared: &Shared) -> Result<OwnedSemaphorePermit, Response> {
     match timeout(UPLOAD_WAIT, shared.uploads.clone().acquire_owned()).await {
         Ok(permit) => permit.map_err(|_| closing()),
         Err(_) => {
-            let why = "other files are being sent: try again in a moment";
+            let why = "other files are being sent; try again in a moment";
             Err(refused(StatusCode::SERVICE_UNAVAILABLE, why))
         }
     }
@@ -320,7 +321,7 @@ async fn load(
         Ok(file) => file,
         Err(response) => return response,
     };
-    // For messages and rows alone: no file of this name is ever opened.
+    // Only for messages and rows; no file with this name is ever opened.
     let name = query.get("name").map_or("the file", |name| name);
     let name: String = name.chars().filter(|c| !disturbs(*c)).take(100).collect();
     let (answer, receiver) = oneshot::channel();
@@ -330,7 +331,7 @@ async fn load(
     done(answered(receiver).await)
 }
 
-/// Whether a character would do more than be shown: to a terminal, or to the direction of the text around it.
+/// Whether displaying a character could affect a terminal or the direction of the surrounding text.
 fn disturbs(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -32,7 +32,7 @@ fn subject(trains: bool) -> Subject {
     Subject { settings: settings(), dataset: Arc::new(dataset), trains, resolve: Box::new(resolve) }
 }
 
-/// A board with a run that goes on.
+/// A board with a running training.
 fn running() -> Board {
     begun(true)
 }
@@ -150,7 +150,7 @@ fn a_view_that_is_due_comes_whatever_else_is_asked_for() {
     board.view_task().expect("weights are there");
     assert!(!board.lock().view_stale);
     board.show(ShownMessage { split: Part::Train, index: 4 }).expect("it is there");
-    // As for a picture that is to be classified.
+    // As for a picture to classify.
     board.task().expect("weights are there");
     assert!(board.lock().view_stale, "a view is due");
     assert_eq!(board.view_task().expect("weights are there").shown.index, 4);
@@ -190,7 +190,7 @@ fn a_run_that_is_over_or_only_looked_at_cannot_be_changed() {
     assert_eq!(waiting[0].try_recv().expect("answered"), Err("the run is over".into()));
     assert!(board.pause().is_err() && board.step().is_err() && board.resume().is_err());
     let looked_at = begun(false);
-    assert!(looked_at.pause().expect_err("only looked at").contains("only looked at"));
+    assert!(looked_at.pause().expect_err("only looked at").contains("only be viewed"));
     assert!(looked_at.restart(&settings().network.to_toml()).is_err());
     looked_at.show(ShownMessage { split: Part::Train, index: 4 }).expect("looking is all right");
 }
