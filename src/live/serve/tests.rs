@@ -175,7 +175,7 @@ fn what_cannot_be_is_refused_before_the_run_hears_of_it_and_nothing_of_it_is_don
     assert!(why.contains("momentum"), "{why}");
     assert_eq!(board.command(), None);
     let many = (0..17).map(|_| Change::Set(LearningRate, 0.1)).collect();
-    assert!(board.change(many).expect_err("too many").contains("wait for their turn"));
+    assert!(board.change(many).expect_err("too many").contains("are waiting"));
     assert!(board.show(ShownMessage { split: Part::Test, index: 2 }).expect_err("two").contains("from 0 to 1"));
     assert!(board.restart("layers = 3").is_err());
     assert_eq!(board.command(), None);
