@@ -188,7 +188,7 @@ fn the_command_draws_growth_only_as_svg_and_only_where_it_can_be_written() {
     };
     refused("growth.png", "the picture is an SVG");
     refused("growth", "the picture is an SVG");
-    refused("no/such/folder/growth.svg", "there is no folder no/such/folder");
+    refused("no/such/folder/growth.svg", "folder no/such/folder does not exist");
     let folder = tempfile::tempdir().expect("a folder");
     let taken = folder.path().join("taken.svg");
     std::fs::create_dir(&taken).expect("a folder");

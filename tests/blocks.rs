@@ -173,7 +173,7 @@ fn files_keep_running_statistics_and_refuse_impossible_ones() {
     let bytes = model.to_bytes().expect("bytes");
     for read in [Model::from_bytes(&bytes, "m"), Model::from_pytorch(model.network.clone(), &bytes, "m")] {
         let message = read.expect_err("no variance").to_string();
-        assert_contains(&message, &["m: tensor `norm3.running_var` holds -0.5; no variance is below 0"]);
+        assert_contains(&message, &["m: tensor `norm3.running_var` holds -0.5, but a variance cannot be negative"]);
     }
     model.parameters.iter_mut().find(|p| p.layer == "norm3").expect("the layer").running_mean[0] = f32::NAN;
     assert_contains(&model.to_bytes().expect_err("a NaN").to_string(), &["norm3.running_mean", "NaN at index 0"]);

@@ -251,7 +251,7 @@ fn convert_replaces_nothing_unasked_and_leaves_nothing_when_it_fails() {
     assert_fails_with(convert("taken.safetensors", "taken.safetensors").arg("--force"), &itself);
     assert!(load_model(&path("taken.safetensors")).is_ok());
 
-    let known = "unknown extension of a model's file; known are .safetensors, .json, .onnx";
+    let known = "unknown extension of a model file; use one of .safetensors, .json, .onnx";
     assert_fails_with(&mut convert("theirs.json", "ours.pt"), &["ours.pt: ", known]);
     assert_fails_with(&mut convert("theirs", "ours.json"), &["theirs: ", known]);
     assert_fails_with(&mut convert("missing.json", "ours.json"), &["cannot read", "missing.json"]);
@@ -299,7 +299,7 @@ fn assert_says(message: &str, parts: &[&str]) {
 fn what_is_no_snapshot_is_told_so() {
     assert_says(&message_of(b""), &["truncated, or not a ConvNetJS snapshot", "net.toJSON()"]);
     for text in ["PK\x03\x04", "[1, 2]", "7", "{\"weights\":[]}", "{\"layers\":{}}", "{\"layers\":[3]}", "{}"] {
-        assert_says(&message_of(text.as_bytes()), &["not a ConvNetJS snapshot that can be read", "net.toJSON()"]);
+        assert_says(&message_of(text.as_bytes()), &["not a readable ConvNetJS snapshot", "net.toJSON()"]);
     }
     assert_says(&message_of(&b"[".repeat(100_000)), &["net.json"]);
     assert_says(&message_of(br#"{"layers":[]}"#), &["no layers"]);
@@ -412,7 +412,7 @@ fn what_python_writes_for_no_number_is_named() {
     let end = start + text[start..].find(',').expect("several numbers");
     for word in ["NaN", "Infinity", "-Infinity"] {
         let message = message_of([&text[..start], word, &text[end..]].concat().as_bytes());
-        assert_says(&message, &["layer 2", &format!("({word} is no number in JSON)")]);
+        assert_says(&message, &["layer 2", &format!("({word} is not a JSON number)")]);
     }
 }
 
@@ -655,7 +655,7 @@ fn what_glassnet_cannot_hold_is_refused() {
     assert_says(&message, &["layer dropout1", "which is 0"]);
     assert_says(&refusal("dropout", |layers| layers[2]["drop_prob"] = json!(1)), &["layer dropout1", "rate is 1"]);
     let message = refusal("dropout", |layers| layers[3]["layer_type"] = json!("sigmoid"));
-    assert_says(&message, &["layer dropout1", "stands sigmoid1"]);
+    assert_says(&message, &["layer dropout1", "there is sigmoid1"]);
 }
 
 #[test]

@@ -394,7 +394,7 @@ fn where_a_page_cannot_be_written_nothing_is_computed() {
     let out = |path: &str| ["--out".to_string(), place.path(path).display().to_string()];
     let report = |path: &str| place.report("run", &out(path).each_ref().map(String::as_str));
     assert_fails_with(&mut report("run"), &["is a folder", "name a file in it"]);
-    assert_fails_with(&mut report("none/a.html"), &["there is no folder", "make it first"]);
+    assert_fails_with(&mut report("none/a.html"), &["does not exist", "create it first"]);
     fs::write(place.path("run/summary.json"), "{").expect("written");
     assert_fails_with(&mut report("a.html"), &["summary.json is damaged", "--resume"]);
     glassnet(&["train", "--steps", "2", "--no-report", "--resume"]).arg(place.path("run")).assert().success();

@@ -95,7 +95,7 @@ fn a_missing_folder_is_named_before_the_work() {
     let place = place();
     for (writer, mut command) in writers(&place) {
         let named = place.path("missing").join(name(writer));
-        assert_fails_with(command.arg(&named), &["there is no folder", "missing; make it first"]);
+        assert_fails_with(command.arg(&named), &["missing does not exist; create it first"]);
         assert!(!place.path("missing").exists(), "{writer}");
     }
 }

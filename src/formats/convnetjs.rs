@@ -33,22 +33,22 @@ pub static CONVNETJS: Format = Format {
     load: |path| Model::from_convnetjs(&read_file(path, MAX_FILE, REMEDY)?, &path.display().to_string()),
 };
 
-/// The largest file that is read: V8's longest string, so that no ConvNetJS could write or read a larger one.
+/// The largest file that is read: V8's longest string, so ConvNetJS could not write or read a larger one.
 const MAX_FILE: u64 = 1 << 29;
 
-/// What to do about a file that is no snapshot.
+/// What to do about a file that is not a snapshot.
 const REMEDY: &str = "give the text of `JSON.stringify(net.toJSON())`, from ConvNetJS";
 
-/// What [`Words`] stand under.
+/// The key of [`Words`].
 const KEY: &str = "glassnet";
 
 /// The most bytes of [`Words`].
 const MAX_WORDS: usize = 1 << 22;
 
-/// Version of what [`Words`] mean.
+/// The version of the meaning of [`Words`].
 const FORMAT: u64 = 1;
 
-/// What ConvNetJS has no words for.
+/// The data that ConvNetJS cannot express.
 #[derive(Serialize, Deserialize)]
 struct Words {
     format: u64,
@@ -57,20 +57,20 @@ struct Words {
     extra: serde_json::Value,
 }
 
-/// The most characters of a network's name, which is the file's.
+/// The most characters of a network's name, which is taken from the file's.
 const MAX_NAME: usize = 60;
 
 impl Model {
-    /// Reads a ConvNetJS snapshot; `source` is the file's name for messages, and its stem names the network. Weights are
-    /// rounded to f32.
+    /// Reads a ConvNetJS snapshot. `source` is the file's name for messages, and its stem names the network. Weights
+    /// are rounded to f32.
     ///
     /// # Errors
-    /// [`Error::Model`]: no snapshot, truncated, a layer that Glassnet does not have, sizes that contradict each other,
-    /// weights that are not finite.
+    /// [`Error::Model`] if it is not a snapshot, is truncated, has a layer that Glassnet lacks, has sizes that
+    /// contradict each other, or has weights that are not finite.
     pub fn from_convnetjs(bytes: &[u8], source: &str) -> Result<Model> {
         let refuse = |why: String| Error::Model(format!("{source}: {why}"));
-        let text = text::decode(bytes)
-            .map_err(|why| refuse(format!("not a ConvNetJS snapshot that can be read: {why}; {REMEDY}")))?;
+        let text =
+            text::decode(bytes).map_err(|why| refuse(format!("not a readable ConvNetJS snapshot: {why}; {REMEDY}")))?;
         let document: Document = serde_json::from_str(&text).map_err(|error| refuse(not_read(&error, &text)))?;
         let stem = Path::new(source).file_stem().unwrap_or("convnetjs".as_ref()).to_string_lossy();
         let name: String = stem.chars().take(MAX_NAME).collect();
@@ -106,14 +106,14 @@ impl Model {
         Ok(Model { network, parameters, extra })
     }
 
-    /// The model as the text of a ConvNetJS snapshot. What ConvNetJS has no words for, such as `[augmentation]`,
-    /// `[training]` and [`Model::extra`], comes along under the key `glassnet`, which ConvNetJS passes over.
+    /// The model as the text of a ConvNetJS snapshot. Data that ConvNetJS cannot express, such as `[augmentation]`,
+    /// `[training]` and [`Model::extra`], is written under the key `glassnet`, which ConvNetJS ignores.
     ///
     /// # Errors
-    /// [`Error::Model`] that names the layer which ConvNetJS does not have, or the tensor which is not finite.
+    /// [`Error::Model`] with the layer that ConvNetJS lacks, or the tensor that is not finite.
     ///
     /// # Panics
-    /// When the parameters are not those of the network.
+    /// If the parameters are not those of the network.
     pub fn to_convnetjs(&self) -> Result<Vec<u8>> {
         let factors = dropout_factors(&self.network).map_err(Error::Model)?;
         assert_eq!(factors.len(), self.parameters.len(), "parameters of network {}", self.network.name);
@@ -128,7 +128,7 @@ impl Model {
             let entry = Entry::of(node, weights);
             layers.push(entry.map_err(|why| Error::Model(format!("layer {}: {why}", node.name)))?);
         }
-        // What the layers say already is not said twice.
+        // Data that the layers already contain is not repeated.
         let plain = self.extra.is_null() && network_of(&layers, &self.network.name).as_ref() == Ok(&self.network);
         let own = Words { format: FORMAT, network: self.network.to_toml(), extra: self.extra.clone() };
         let glassnet = (!plain).then_some(&own);
@@ -146,7 +146,7 @@ fn network_of(layers: &[Entry], name: &str) -> Result<Network, String> {
     let mut network = Network::from_layers(name, &described, Initializer::Lecun).map_err(|error| error.to_string())?;
     network.crop = true;
     for (entry, node) in layers.iter().zip(&mut network.nodes) {
-        // A decay that cannot be is told with the layer's name when the weights are read.
+        // An impossible decay is reported with the layer's name when the weights are read.
         if let Ok(Some(decay)) = entry.decay() {
             node.factors.decay = decay;
         }
@@ -154,8 +154,8 @@ fn network_of(layers: &[Entry], name: &str) -> Result<Network, String> {
     Ok(network)
 }
 
-/// What a snapshot says under [`KEY`]: the network, where it can be read, and [`Model::extra`]. What a newer Glassnet wrote
-/// there, or someone else, is left out: the layers suffice for a model.
+/// The contents of a snapshot under [`KEY`]: the network, if it can be read, and [`Model::extra`]. Contents written by
+/// a newer Glassnet or another program are ignored, because the layers suffice for a model.
 fn own_words(text: &str, source: &str) -> Option<(Option<Network>, serde_json::Value)> {
     if text.len() > MAX_WORDS {
         log::warn!("{source}: its key `{KEY}` has {} bytes, more than the {MAX_WORDS} that are read", text.len());
@@ -166,17 +166,17 @@ fn own_words(text: &str, source: &str) -> Option<(Option<Network>, serde_json::V
             Some((Network::from_toml(&words.network, &format!("the network in {source}")).ok(), words.extra))
         }
         Ok(_) => {
-            log::warn!("{source}: a newer Glassnet wrote its key `{KEY}`, which is left out");
+            log::warn!("{source}: a newer Glassnet wrote its key `{KEY}`, which is ignored");
             None
         }
         Err(error) => {
-            log::warn!("{source}: its key `{KEY}` cannot be read, and is left out: {}", text::message(error));
+            log::warn!("{source}: its key `{KEY}` cannot be read and is ignored: {}", text::message(error));
             None
         }
     }
 }
 
-/// Whether two networks compute the same, up to what only training knows.
+/// Whether two networks compute the same, apart from settings that only affect training.
 fn same_layers(described: &Network, own: &Network) -> bool {
     let bare = |layer: Layer| match layer {
         Layer::Softmax { .. } => Layer::Softmax { label_smoothing: 0.0 },
@@ -188,7 +188,7 @@ fn same_layers(described: &Network, own: &Network) -> bool {
     layers(described) == layers(own)
 }
 
-/// serde's message without Rust's words in it, and what to do.
+/// serde's message without Rust's terms, followed by what to do.
 fn not_read(error: &serde_json::Error, text: &str) -> String {
     let words = [
         ("unknown variant", "unknown layer_type"),
@@ -196,22 +196,23 @@ fn not_read(error: &serde_json::Error, text: &str) -> String {
         ("expected f64", "expected a number"),
     ];
     let message = words.iter().fold(text::message(error), |text, (rust, plain)| text.replace(rust, plain));
-    // Within a layer serde_json does not say of what kind its error was.
+    // Within a layer, serde_json does not give the kind of its error.
     if message.contains("EOF while parsing") {
         return format!("truncated, or not a ConvNetJS snapshot: {message}; save it again, or {REMEDY}");
     }
-    // The column is that of the last byte which was read.
+    // The column is that of the last byte that was read.
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
     let rest = line.get(error.column().saturating_sub(2)..).unwrap_or_default();
     let words = ["NaN", "Infinity", "-Infinity", "undefined"];
     let near = (0..2).filter_map(|skip| rest.get(skip..));
     let word = near.flat_map(|rest| words.into_iter().filter(|word| rest.starts_with(word.as_bytes()))).next();
-    let word = word.map_or(String::new(), |word| format!(" ({word} is no number in JSON)"));
-    format!("not a ConvNetJS snapshot that can be read: {message}{word}; {REMEDY}")
+    let word = word.map_or(String::new(), |word| format!(" ({word} is not a JSON number)"));
+    format!("not a readable ConvNetJS snapshot: {message}{word}; {REMEDY}")
 }
 
-/// ConvNetJS's dropout multiplies by `drop_prob` when it predicts, ours lets predictions pass. For each layer with weights,
-/// in order: what its input is multiplied by there and not here, which its weights make up for.
+/// The factors that compensate for dropout. ConvNetJS's dropout multiplies by `drop_prob` in prediction; Glassnet's
+/// passes values on. For each layer with weights, in order: the factor on its input in ConvNetJS but not here, for
+/// which its weights compensate.
 fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
     if network.training.is_exact() {
         return Ok(vec![1.0; network.parameters().len()]);
@@ -223,12 +224,12 @@ fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
             (Layer::Dropout { rate }, _) => {
                 if rate == 0.0 {
                     return Err(format!(
-                        "layer {}: ConvNetJS multiplies predictions by the rate, which is 0; take the layer out",
+                        "layer {}: ConvNetJS multiplies predictions by the rate, which is 0; remove the layer",
                         node.name
                     ));
                 }
                 let factor = waiting.map_or(1.0, |(_, factor)| factor) * decimal(rate);
-                // Weights divided by less need not be finite.
+                // Weights divided by a smaller number may not be finite.
                 if factor < f64::from(f32::MIN_POSITIVE) {
                     return Err(format!(
                         "layer {}: ConvNetJS multiplies predictions by the rates up to here, together {factor:e}; rule: at \
@@ -241,14 +242,14 @@ fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
             (Layer::Conv { .. } | Layer::Fc { .. }, _) => {
                 factors.push(waiting.take().map_or(1.0, |(_, factor)| factor));
             }
-            // ConvNetJS has none; that is for `Entry::of` to tell.
+            // ConvNetJS has no such layer; `Entry::of` reports that.
             (Layer::BatchNorm { .. }, _) => factors.push(1.0),
-            // A factor before these is one behind them.
+            // A factor before these layers is the same as one after them.
             (Layer::Relu | Layer::MaxPool { .. } | Layer::Maxout { .. }, _) | (_, None) => {}
             (_, Some((dropout, _))) => {
                 return Err(format!(
                     "layer {dropout}: ConvNetJS multiplies predictions by the rate, and before the next conv or fc, whose \
-                     weights could make up for it, stands {}; put the dropout behind that",
+                     weights could compensate for it, there is {}; put the dropout after that",
                     node.name
                 ));
             }
@@ -257,13 +258,13 @@ fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
     Ok(factors)
 }
 
-/// The number that people wrote: 0.3 for the f32 next to it.
+/// The decimal number that a user wrote: 0.3 for the nearest f32.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
 impl Entry {
-    /// The layer in our words.
+    /// The layer in Glassnet's terms.
     fn layer(&self) -> Result<Layer, String> {
         Ok(match *self {
             Entry::Input(Size { out_depth, out_sx, out_sy }) => {
@@ -290,13 +291,13 @@ impl Entry {
             }
             Entry::Softmax(_) => Layer::Softmax { label_smoothing: 0.0 },
             Entry::Svm(_) => Layer::Hinge,
-            // One value can only be a number; several are taken for one-hot targets.
+            // A single value can only be a number; several values are taken as one-hot targets.
             Entry::Regression(Scores { out_depth: 1, .. }) => Layer::Mse { targets: Targets::Number },
             Entry::Regression(_) => Layer::Mse { targets: Targets::OneHot },
         })
     }
 
-    /// The layer in ConvNetJS's words; `weights` are its parameters with the factor of the dropouts before it.
+    /// The layer in ConvNetJS's terms; `weights` are its parameters with the factor of the dropouts before it.
     fn of(node: &Node, weights: Option<(&Parameters, f64)>) -> Result<Entry, String> {
         let Shape { height: out_sy, width: out_sx, channels: out_depth } = node.output;
         let num_inputs = node.input.len();
@@ -361,7 +362,7 @@ impl Entry {
         })
     }
 
-    /// What the snapshot says beside our description must agree with it.
+    /// Checks that the snapshot's redundant data agrees with the description.
     fn check(&self, node: &Node) -> Result<(), String> {
         let out = match *self {
             Entry::Input(Size { out_depth, out_sx, out_sy })
@@ -398,8 +399,8 @@ impl Entry {
         Ok(())
     }
 
-    /// The factor on the decay of a layer with weights. ConvNetJS's default for L1 is 0, which has no such decay at all, and
-    /// neither has Glassnet where nobody asks for it; another factor is the same as L2's.
+    /// The factor on the decay of a layer with weights. ConvNetJS's default factor for L1 is 0, and its default has no
+    /// such decay; Glassnet has none either by default. Another L1 factor must equal that of L2.
     fn decay(&self) -> Result<Option<f32>, String> {
         let (Entry::Conv { l1_decay_mul: l1, l2_decay_mul: l2, .. }
         | Entry::Fc { l1_decay_mul: l1, l2_decay_mul: l2, .. }) = *self
@@ -409,7 +410,7 @@ impl Entry {
         let decay = l2 as f32;
         if !(decay >= 0.0 && decay.is_finite()) || (l1 != 0.0 && l1 != l2) {
             return Err(format!(
-                "l1_decay_mul is {l1}, l2_decay_mul {l2}; rule: l2_decay_mul is at least 0, and l1_decay_mul 0 or the same. \
+                "l1_decay_mul is {l1}, l2_decay_mul {l2}; rule: l2_decay_mul >= 0, and l1_decay_mul 0 or the same. \
                  Write 0 and 1, which change no prediction"
             ));
         }
@@ -417,7 +418,7 @@ impl Entry {
     }
 }
 
-/// ConvNetJS has one number for both directions.
+/// One number for both directions, because ConvNetJS has only one.
 fn both_ways(what: &str, [height, width]: [usize; 2]) -> Result<usize, String> {
     let unlike = || format!("{what} is {height}x{width}; ConvNetJS has one {what} for both directions");
     (height == width).then_some(height).ok_or_else(unlike)
@@ -431,7 +432,7 @@ fn filter_size(node: &Node) -> [usize; 3] {
     }
 }
 
-/// Parameters in our order, weights multiplied by `factor`.
+/// Parameters in Glassnet's order, with weights multiplied by `factor`.
 fn read_parameters(node: &Node, filters: &[Vol], biases: &Vol, factor: f64) -> Result<Parameters, String> {
     let outputs = node.output.channels;
     if filters.len() != outputs {
@@ -464,7 +465,7 @@ fn vol(sx: usize, sy: usize, w: Vec<f64>) -> Vol {
 }
 
 impl Vol {
-    /// Refuses another size than this, and values that, multiplied by `factor`, f32 does not hold.
+    /// Checks the size, and that f32 can hold the values multiplied by `factor`.
     fn check(&self, [sx, sy, depth]: [usize; 3], factor: f64) -> Result<(), String> {
         if [self.sx, self.sy, self.depth] != [sx, sy, depth] || self.w.len() != sx * sy * depth {
             let [own_sx, own_sy, own_depth] = [self.sx, self.sy, self.depth];
@@ -477,9 +478,9 @@ impl Vol {
         }
         match self.w.iter().position(|value| !((*value * factor) as f32).is_finite()) {
             Some(index) if self.w[index].is_nan() => Err(format!(
-                "holds null at index {index}, which JavaScript writes for NaN and infinity; take an older snapshot"
+                "holds null at index {index}, which JavaScript writes for NaN and infinity; use an older snapshot"
             )),
-            Some(index) => Err(format!("holds {:e} at index {index}, too much for f32", self.w[index])),
+            Some(index) => Err(format!("holds {:e} at index {index}, which is too large for f32", self.w[index])),
             None => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
-//! Files that are either the old one or the new one, whatever happens while they are written.
+//! Writes files atomically: after any failure, a file is either the old one or the new one.
 //!
-//! A file is written under a temporary name in the same folder, synced, and renamed over its target: a rename within
-//! one folder is atomic. A process killed in between leaves the target as it was, and one temporary file.
+//! A file is written under a temporary name in the same folder, synced, and renamed over its target; a rename within
+//! one folder is atomic. A process killed in between leaves the target unchanged, and one temporary file.
 
 use crate::{Error, Result, reading};
 use std::ffi::OsString;
@@ -12,20 +12,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) const TEMPORARY_SUFFIX: &str = ".glassnet-tmp";
 
-/// Writes `bytes` to `path`, replacing what is there, so that no reader ever sees a part of them.
+/// Writes `bytes` to `path`, replacing an existing file; readers never see a part of them.
 ///
 /// # Errors
-/// [`Error::Io`] with the path; the old file, if any, is then untouched.
+/// [`Error::Io`] with the path; the old file, if any, is then unchanged.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_and_rename(path, bytes).map_err(Error::io("write", path))
 }
 
-/// The bytes of the regular file at `path`, at most `largest`; `remedy` says what to do about another.
+/// Reads the regular file at `path`, at most `largest` bytes; `remedy` says what to do about any other file.
 pub(super) fn read_file(path: &Path, largest: u64, remedy: &str) -> Result<Vec<u8>> {
     reading::regular(path, largest).map_err(|error| refused(path, error, remedy))
 }
 
-/// The file at `path` and its size, as [`read_file`] reads it.
+/// Opens the file at `path` as [`read_file`] does, and returns its size.
 pub(super) fn open_file(path: &Path, largest: u64, remedy: &str) -> Result<(File, u64)> {
     reading::open(path, largest).map_err(|error| refused(path, error, remedy))
 }
@@ -38,11 +38,11 @@ fn refused(path: &Path, error: io::Error, remedy: &str) -> Error {
     }
 }
 
-/// Removes temporary files that killed processes left in `folder`. Only for whoever owns the folder: a file that
-/// another process is just writing would go too.
+/// Removes temporary files that killed processes left in `folder`. Only the folder's owner may call this, because it
+/// also removes a file that another process is writing.
 ///
 /// # Errors
-/// [`Error::Io`] when the folder cannot be listed or a file not removed.
+/// [`Error::Io`] if the folder cannot be listed or a file cannot be removed.
 pub fn remove_temporary_files(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
@@ -57,7 +57,8 @@ fn write_and_rename(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_path(path)?;
     let written = write_new(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
-        // The first error tells more than a failed clean-up; when the name was taken, the file is not ours.
+        // The first error is more informative than a failed clean-up. If the name was taken, the file belongs to
+        // another writer.
         if error.kind() != io::ErrorKind::AlreadyExists {
             let _ = fs::remove_file(&temporary);
         }
@@ -73,11 +74,12 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// `.NAME.PROCESS-COUNT.glassnet-tmp` beside `path`: two writers never share one.
+/// The path `.NAME.PROCESS-COUNT.glassnet-tmp` next to `path`; two writers never share one.
 fn temporary_path(path: &Path) -> io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    // In a browser there are no processes, and asking for the number of ours would panic.
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file"))?;
+    // A browser has no processes, and asking for a process number would panic.
     let process = if cfg!(target_arch = "wasm32") { 0 } else { std::process::id() };
     let mut temporary = OsString::from(".");
     temporary.push(name);
@@ -92,7 +94,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes the rename itself survive a power cut. Elsewhere than on Unix a folder cannot be opened as a file.
+/// Makes the rename itself survive a power cut. On systems other than Unix, a folder cannot be opened as a file.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

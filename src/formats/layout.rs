@@ -1,11 +1,12 @@
-//! Weight order, ours to PyTorch's and back: conv `[KH,KW,I,O]` <-> `[O,I,KH,KW]`, fc `[I,O]` <-> `[O,I]`.
+//! Converts weight order between Glassnet and PyTorch: conv `[KH,KW,I,O]` <-> `[O,I,KH,KW]`, fc `[I,O]` <-> `[O,I]`.
 //!
-//! Our fc inputs run over the feature map's H, W, C; PyTorch flattens it as C, H, W. An fc is a convolution whose
-//! kernel covers the whole map, `[H,W,C,O]` <-> `[O,C,H,W]`, so one permutation serves both.
+//! Glassnet's fc inputs run over the feature map's H, W, C; PyTorch flattens it as C, H, W. An fc is a convolution
+//! whose kernel covers the whole map, `[H,W,C,O]` <-> `[O,C,H,W]`, so one permutation serves both.
 
 use crate::net::{Layer, Node, Shape};
 
-/// PyTorch's shape of a layer's weights: `[O, I, KH, KW]`, `[O, I]`, or `[C]` of batch normalisation; none for a layer without weights.
+/// PyTorch's shape of a layer's weights: `[O, I, KH, KW]`, `[O, I]`, or `[C]` for batch normalisation; `None` for a
+/// layer without weights.
 pub fn pytorch_shape(node: &Node) -> Option<Vec<usize>> {
     let [height, width, inputs, outputs] = window(node)?;
     Some(match node.layer {
@@ -15,17 +16,17 @@ pub fn pytorch_shape(node: &Node) -> Option<Vec<usize>> {
     })
 }
 
-/// `weight` (or its gradient) of `node` in PyTorch's order. A layer without weights gives none.
+/// Converts `weight` of `node` (or its gradient) to PyTorch's order; empty for a layer without weights.
 pub fn to_pytorch(node: &Node, weight: &[f32]) -> Vec<f32> {
     window(node).map_or(Vec::new(), |dimensions| hwio_to_oihw(weight, dimensions))
 }
 
-/// `weight` of `node`, given in PyTorch's order, in ours. A layer without weights gives none.
+/// Converts `weight` of `node` from PyTorch's order; empty for a layer without weights.
 pub fn from_pytorch(node: &Node, weight: &[f32]) -> Vec<f32> {
     window(node).map_or(Vec::new(), |dimensions| oihw_to_hwio(weight, dimensions))
 }
 
-/// Height, width, inputs and outputs of the window of which a layer's weights are made; none for a layer without weights.
+/// Height, width, inputs and outputs of the window of a layer's weights; `None` for a layer without weights.
 fn window(node: &Node) -> Option<[usize; 4]> {
     let Shape { height, width, channels } = node.input;
     match node.layer.weight_shape(node.input)?[..] {
@@ -87,7 +88,7 @@ mod tests {
         node(Layer::Fc { outputs }, input)
     }
 
-    /// Weights whose value spells their indices: 1234 at the first index 1, the second 2, and so on.
+    /// Weights whose values encode their indices: 1234 for the first index 1, the second 2, and so on.
     fn spelled(dimensions: &[usize], spell: impl Fn(&[usize]) -> usize) -> Vec<f32> {
         let count: usize = dimensions.iter().product();
         let indices = |mut flat: usize| {
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_convolution_by_hand() {
-        // One row of two places, two inputs, two filters; ours is [place][input][filter].
+        // One row of two positions, two inputs, two filters; Glassnet's order is [position][input][filter].
         let ours = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
         let node = conv([1, 2], 2, 2);
         assert_eq!(pytorch_shape(&node), Some(vec![2, 2, 1, 2]));

@@ -1,21 +1,22 @@
-//! Folders that are made for work which may come to nothing.
+//! Folders that are created for work that may fail.
 
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders that [`MadeFolders::create`] made. They go with this value, as far as they are empty, unless they are kept.
+/// The folders that [`MadeFolders::create`] created. Dropping this value removes them, as far as they are empty, unless
+/// they are kept.
 #[derive(Debug)]
 pub struct MadeFolders {
-    /// The innermost first.
+    /// From the innermost outwards.
     paths: Vec<PathBuf>,
 }
 
 impl MadeFolders {
-    /// Makes a folder and those around it that are missing.
+    /// Creates a folder and its missing parents.
     ///
     /// # Errors
-    /// [`Error::Io`], which says that `what` cannot be created; then nothing new is left.
+    /// [`Error::Io`], which says that `what` cannot be created; nothing new remains in that case.
     pub fn create(path: &Path, what: &'static str) -> Result<MadeFolders> {
         let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
         let made = MadeFolders { paths: missing.map(Path::to_path_buf).collect() };
@@ -23,7 +24,7 @@ impl MadeFolders {
         Ok(made)
     }
 
-    /// They stay, whatever is in them.
+    /// Keeps the folders, whatever they contain.
     pub fn keep(&mut self) {
         self.paths.clear();
     }
@@ -31,7 +32,7 @@ impl MadeFolders {
 
 impl Drop for MadeFolders {
     fn drop(&mut self) {
-        // Refused where there is something in one, and then it stays.
+        // Fails for a folder that is not empty, which then remains.
         self.paths.iter().all(|folder| fs::remove_dir(folder).is_ok() || !folder.exists());
     }
 }

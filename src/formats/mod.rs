@@ -1,8 +1,8 @@
-//! Files that other programs read too, and how they get onto the disk whole.
+//! Files that other programs also read, and atomic writing.
 //!
-//! Models and checkpoints are safetensors files with weights in PyTorch's order ([`layout`]); the network description
-//! travels in their metadata, so that one file suffices to evaluate or to resume. A model may also come and go as a ConvNetJS
-//! snapshot (`convnetjs.rs`).
+//! Models and checkpoints are safetensors files with weights in PyTorch's order ([`layout`]). Their metadata contains
+//! the network description, so one file suffices to evaluate or to resume. Models can also be read from and written to
+//! ConvNetJS snapshots (`convnetjs.rs`).
 
 mod convnetjs;
 mod file;

@@ -1,8 +1,8 @@
 //! Models and checkpoints as safetensors files.
 //!
 //! Tensors are f32: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, `norm1.running_mean` and
-//! `norm1.running_var`, and for a checkpoint `optimizer.NAME`,
-//! flat. Everything else is one JSON document in the metadata: format version, network description, step and seed.
+//! `norm1.running_var`, and for a checkpoint `optimizer.NAME`, flat. Everything else is one JSON document in the
+//! metadata: format version, network description, step and seed.
 
 use super::layout::{from_pytorch, pytorch_shape, to_pytorch};
 use super::safetensors::{self, Tensors, check_finite, serialize};
@@ -16,39 +16,39 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Version of what [`Document`] means; a file with a higher one is refused.
+/// The version of [`Document`]'s format; a file with a higher one is refused.
 const FORMAT: u64 = 1;
 
-/// The most bytes of a [`Document`]: read, each byte of some takes a hundred.
+/// The most bytes of a [`Document`]; parsing some of them takes a hundred bytes of memory each.
 const MAX_DOCUMENT: usize = 1 << 22;
 
-/// What precedes the name of an optimizer's tensor.
+/// The prefix of the names of an optimizer's tensors.
 const OPTIMIZER: &str = "optimizer.";
 
-/// A network with its weights: all that evaluation needs.
+/// A network with its weights: everything that evaluation needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     pub network: Network,
     /// In the order and layout of [`Network::parameters`].
     pub parameters: Vec<Parameters>,
-    /// Whatever the program wants to remember, such as the data set's name; kept as it is.
+    /// Additional data of the program, such as the data set's name; kept unchanged.
     pub extra: Value,
 }
 
-/// A model in the middle of training: all that continuing needs.
+/// A model in the middle of training: everything that resuming needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     pub model: Model,
-    /// The optimizer's state by name, in any order, which is kept.
+    /// The optimizer's state by name; its order is preserved.
     pub optimizer: Vec<(String, Vec<f32>)>,
-    /// Updates made so far.
+    /// The number of updates so far.
     pub step: u64,
     pub seed: u64,
-    /// Whatever else the training loop must remember; kept as it is.
+    /// Additional data of the training loop; kept unchanged.
     pub extra: Value,
 }
 
-/// The metadata. The network comes as its canonical TOML.
+/// The metadata. The network is stored as its canonical TOML.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -70,23 +70,23 @@ struct Training {
     extra: Value,
 }
 
-/// Writes a model as a safetensors file, whole or not at all; the same model gives the same bytes.
+/// Writes a model as a safetensors file atomically; the same model gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Model`] when a weight is not finite, in which case an older file is kept.
+/// [`Error::Io`]; [`Error::Model`] if a weight is not finite, in which case an older file is kept.
 pub fn save_model(path: &Path, model: &Model) -> Result<()> {
     atomic_write(path, &bytes_for(path, model.to_bytes())?)
 }
 
-/// Reads a model: what its extension says, or a safetensors file, for which a checkpoint serves too.
+/// Reads a model in the format of its extension, by default a safetensors file, which may be a checkpoint.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, otherwise as [`Model::from_bytes`] and [`Model::from_convnetjs`].
+/// [`Error::Io`] if the file cannot be read, otherwise those of [`Model::from_bytes`] and [`Model::from_convnetjs`].
 pub fn load_model(path: &Path) -> Result<Model> {
     (Format::of(path).unwrap_or(&SAFETENSORS).load)(path)
 }
 
-/// Glassnet's own files; also those of checkpoints.
+/// Glassnet's own format, also for checkpoints.
 pub static SAFETENSORS: Format = Format {
     extension: "safetensors",
     media_type: "application/octet-stream",
@@ -94,10 +94,10 @@ pub static SAFETENSORS: Format = Format {
     load: |path| Model::from_bytes(&read_safetensors(path)?, &path.display().to_string()),
 };
 
-/// Writes a checkpoint, whole or not at all; the same checkpoint gives the same bytes.
+/// Writes a checkpoint atomically; the same checkpoint gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Model`] when a value is not finite, in which case an older file is kept.
+/// [`Error::Io`]; [`Error::Model`] if a value is not finite, in which case an older file is kept.
 pub fn save_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
     atomic_write(path, &bytes_for(path, checkpoint.to_bytes())?)
 }
@@ -105,7 +105,7 @@ pub fn save_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
 /// Reads a checkpoint.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, otherwise as [`Checkpoint::from_bytes`].
+/// [`Error::Io`] if the file cannot be read, otherwise those of [`Checkpoint::from_bytes`].
 pub fn load_checkpoint(path: &Path) -> Result<Checkpoint> {
     Checkpoint::from_bytes(&read_safetensors(path)?, &path.display().to_string())
 }
@@ -117,7 +117,7 @@ fn read_safetensors(path: &Path) -> Result<Vec<u8>> {
 /// Reads [`Model::extra`] of a model or checkpoint without its tensors.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read, otherwise as [`Model::from_bytes`] as far as its header goes.
+/// [`Error::Io`] if the file cannot be read, otherwise those of [`Model::from_bytes`] that concern its header.
 pub fn load_extra(path: &Path) -> Result<Value> {
     let source = path.display().to_string();
     let (_, start, size) = safetensors::read_start(path, safetensors::REMEDY)?;
@@ -125,14 +125,13 @@ pub fn load_extra(path: &Path) -> Result<Value> {
     parse_document(&tensors).map(|document| document.extra)
 }
 
-/// What a file says of its data where it is one of ours; else nothing.
+/// The record of data in a file written by Glassnet; null for any other file.
 pub(super) fn own_extra(tensors: &Tensors) -> Value {
     parse_document(tensors).map(|document| document.extra).unwrap_or_default()
 }
 
 impl Model {
-    /// The classes' names, as the file says them or as they are known of its data set; as many as the network has classes,
-    /// if it has any, or none.
+    /// The classes' names, from the file or from its data set; either one for each class of the network, or none.
     pub fn class_names(&self) -> Vec<String> {
         let recorded: Option<Vec<String>> = serde_json::from_value(self.extra["classes"].clone()).ok();
         let known = || {
@@ -148,10 +147,10 @@ impl Model {
     /// The model as the bytes of a safetensors file.
     ///
     /// # Errors
-    /// [`Error::Model`] that names the tensor which is not finite.
+    /// [`Error::Model`] with the tensor that is not finite.
     ///
     /// # Panics
-    /// When the parameters are not those of the network.
+    /// If the parameters are not those of the network.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         write(self, &[], None)
     }
@@ -159,7 +158,8 @@ impl Model {
     /// Reads the bytes of a model or checkpoint; `source` is the file's name for messages.
     ///
     /// # Errors
-    /// [`Error::Model`]: not a safetensors file, damaged, no network in it, tensors that do not fit the network.
+    /// [`Error::Model`] if they are not a safetensors file, are damaged, contain no network, or have tensors that do
+    /// not fit the network.
     pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Model> {
         read(bytes, source).map(|(_, model, _)| model)
     }
@@ -169,10 +169,10 @@ impl Checkpoint {
     /// The checkpoint as the bytes of a safetensors file.
     ///
     /// # Errors
-    /// [`Error::Model`] that names the tensor which is not finite.
+    /// [`Error::Model`] with the tensor that is not finite.
     ///
     /// # Panics
-    /// When the parameters are not those of the network, or two optimizer tensors share a name.
+    /// If the parameters are not those of the network, or if two optimizer tensors share a name.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let training = Training {
             step: self.step,
@@ -186,7 +186,7 @@ impl Checkpoint {
     /// Reads the bytes of a checkpoint; `source` is the file's name for messages.
     ///
     /// # Errors
-    /// [`Error::Model`] as [`Model::from_bytes`], and for a model without the state of its training.
+    /// Those of [`Model::from_bytes`], and [`Error::Model`] for a model without the state of its training.
     pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Checkpoint> {
         let (tensors, model, training) = read(bytes, source)?;
         let training = training.ok_or_else(|| {
@@ -198,16 +198,16 @@ impl Checkpoint {
     }
 }
 
-/// A tensor under its name, with its shape.
+/// A tensor with its name and shape.
 pub(super) type NamedTensor<'a> = (String, Vec<usize>, Cow<'a, [f32]>);
 
-/// The parameters as files have them: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, and so on.
+/// The parameters as files store them: `conv1.weight` in PyTorch's shape and order, `conv1.bias`, and so on.
 ///
 /// # Errors
-/// [`Error::Model`] that names the tensor which is not finite.
+/// [`Error::Model`] with the tensor that is not finite.
 ///
 /// # Panics
-/// When the parameters are not those of the network.
+/// If the parameters are not those of the network.
 pub(super) fn named_tensors(model: &Model) -> Result<Vec<NamedTensor<'_>>> {
     let shapes = model.network.parameters();
     assert_eq!(shapes.len(), model.parameters.len(), "parameters of network {}", model.network.name);
@@ -255,8 +255,8 @@ fn write(model: &Model, optimizer: &[(String, Vec<f32>)], training: Option<Train
     serialize(&views, &document)
 }
 
-/// Reads all but the optimizer's tensors. Nothing is allocated by the description's word: it is the tensors' own
-/// shapes, checked against the file's size, that must agree with it.
+/// Reads everything except the optimizer's tensors. Allocations do not depend on the description, but on the tensors'
+/// own shapes, which are checked against the file's size and must agree with it.
 fn read<'a>(bytes: &'a [u8], source: &'a str) -> Result<(Tensors<'a>, Model, Option<Training>)> {
     let tensors = Tensors::parse(bytes, source, safetensors::REMEDY)?;
     let document = parse_document(&tensors)?;
@@ -269,7 +269,7 @@ fn read<'a>(bytes: &'a [u8], source: &'a str) -> Result<(Tensors<'a>, Model, Opt
         known.extend(training.optimizer.iter().map(|name| format!("{OPTIMIZER}{name}")));
     }
     let count = known.len();
-    // A tensor that nothing reads means that the description is not that of the tensors.
+    // An unused tensor means that the description does not belong to the tensors.
     let known: HashSet<String> = known.into_iter().collect();
     if known.len() != count {
         // Each mention would copy the tensor, so that a small file could fill the memory.
@@ -294,13 +294,13 @@ pub(super) fn tensor_names(network: &Network) -> Vec<String> {
     names
 }
 
-/// Gives a tensor's values by name and shape.
+/// Returns a tensor's values by name and shape.
 type Values<'a> = dyn Fn(&str, &[usize]) -> Result<Vec<f32>> + 'a;
 
-/// The parameters of a network, from tensors in PyTorch's order that `values` gives by name and shape.
+/// The parameters of a network, from tensors in PyTorch's order that `values` returns by name and shape.
 ///
 /// # Errors
-/// Those of `values`; a variance below zero.
+/// Those of `values`, and one for a negative variance.
 pub(super) fn read_parameters(network: &Network, tensors: &Tensors, values: &Values) -> Result<Vec<Parameters>> {
     let mut parameters = Vec::new();
     for shape in network.parameters() {
@@ -312,7 +312,9 @@ pub(super) fn read_parameters(network: &Network, tensors: &Tensors, values: &Val
             let [mean, variance] = running_names(&layer);
             (running_mean, running_variance) = (values(&mean, &[shape.running])?, values(&variance, &[shape.running])?);
             if let Some(value) = running_variance.iter().find(|value| **value < 0.0) {
-                return Err(tensors.refuse(&format!("tensor `{variance}` holds {value}; no variance is below 0")));
+                return Err(tensors.refuse(&format!(
+                    "tensor `{variance}` holds {value}, but a variance cannot be negative; use another file"
+                )));
             }
         }
         let weight = from_pytorch(node, &weight);
@@ -321,7 +323,7 @@ pub(super) fn read_parameters(network: &Network, tensors: &Tensors, values: &Val
     Ok(parameters)
 }
 
-/// The version of a document, whatever else it says.
+/// The version of a document, whatever else it contains.
 #[derive(Deserialize)]
 struct Version {
     #[serde(default)]
@@ -338,7 +340,7 @@ fn parse_document(tensors: &Tensors) -> Result<Document> {
             tensors.refuse(&format!("its metadata has {length} bytes, more than the {MAX_DOCUMENT} that are read"))
         );
     }
-    // The version first: a newer document may differ in everything else.
+    // The version comes first, because a newer document may differ in everything else.
     let version: Version = serde_json::from_str(text).map_err(damaged)?;
     let format = version.format.as_u64().unwrap_or_default();
     if format > FORMAT {
@@ -362,7 +364,7 @@ pub(super) fn running_names(layer: &str) -> [String; 2] {
     ["running_mean", "running_var"].map(|what| format!("{layer}.{what}"))
 }
 
-/// Names the file that was to be written in an error about its content.
+/// Adds the name of the file to be written to an error about its content.
 pub(super) fn bytes_for(path: &Path, bytes: Result<Vec<u8>>) -> Result<Vec<u8>> {
     bytes.map_err(|error| match error {
         Error::Model(why) => Error::Model(format!("{} not written: {why}", path.display())),

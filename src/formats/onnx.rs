@@ -1,13 +1,13 @@
-//! Models as ONNX files, for ONNX Runtime and all else that reads them.
+//! Models as ONNX files, for ONNX Runtime and other readers.
 //!
-//! Input `input` is float32 `[N,C,H,W]` with N free, each value x/255 - 0.5 of a pixel's byte x, as training has it;
-//! images larger than H x W are to be cropped in their centre. Output `logits` is `[N,O]`: what the last layer before
-//! the loss gives, which are the scores where the loss is `hinge` or `mse`, or the one number that `mse` learned. With `softmax` there is `probabilities`
-//! `[N,O]` too. Every other value has its layer's name. Weights are in PyTorch's order, which is ONNX's, and have the
-//! names that they have in our own files.
+//! Input `input` is float32 `[N,C,H,W]` with N free, each value x/255 - 0.5 of a pixel's byte x, as in training; images
+//! larger than H x W must be cropped at their centre. Output `logits` is `[N,O]`: the output of the last layer before
+//! the loss, which is the scores for `hinge` and `mse`, or the one number that `mse` learned. With `softmax` there is
+//! also `probabilities` `[N,O]`. Every other value has its layer's name. Weights are in PyTorch's order, which is
+//! ONNX's, and have the same names as in Glassnet's own files.
 //!
-//! ONNX can say every layer there is; `dropout` does nothing outside training and is left out, where it is not ConvNetJS's,
-//! which is a product. Reading files back is not offered: ONNX can say far more than our layers.
+//! ONNX can express every layer. `dropout` does nothing outside training and is left out, except ConvNetJS's, which is
+//! a product. ONNX files cannot be read, because ONNX can express far more than Glassnet's layers.
 
 pub mod proto;
 
@@ -18,13 +18,13 @@ use crate::{Error, Result};
 use prost::Message;
 use proto::{Attribute, AttributeKind, DataType, Dimension};
 
-/// Version of the operators: that of 2022, which readers since ONNX Runtime 1.12 know.
+/// The version of the operators: that of 2022, supported since ONNX Runtime 1.12.
 pub const OPSET: i64 = 17;
 
-/// Version of the container that came with [`OPSET`].
+/// The version of the container that was released with [`OPSET`].
 pub const IR_VERSION: i64 = 8;
 
-/// ONNX files, which are written only.
+/// ONNX files, which can only be written.
 pub static ONNX: Format = Format {
     extension: "onnx",
     media_type: "application/octet-stream",
@@ -32,7 +32,7 @@ pub static ONNX: Format = Format {
     load: |path| {
         let path = path.display();
         Err(Error::Model(format!(
-            "{path}: ONNX files are written, not read: give the model that it was made of, a .safetensors or .json file"
+            "{path}: ONNX files cannot be read; use the model that it was made from, a .safetensors or .json file"
         )))
     },
 };
@@ -44,10 +44,10 @@ const PROBABILITIES: &str = "probabilities";
 /// The bytes of a model's ONNX file; the same model gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Model`] that names the tensor which is not finite.
+/// [`Error::Model`] with the tensor that is not finite.
 ///
 /// # Panics
-/// When the parameters are not those of the network.
+/// If the parameters are not those of the network.
 pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
     let network = &model.network;
     let convnetjs_exact = model.network.training.is_exact();
@@ -66,7 +66,7 @@ pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
     }
     let graph = proto::Graph {
         node: builder.nodes,
-        // The standard wants one; a description may have an empty one.
+        // The standard requires a name, but a description's may be empty.
         name: if network.name.is_empty() { "network".to_string() } else { network.name.clone() },
         initializer: builder.initializers,
         input: vec![value_info(INPUT, &[channels, height, width], &input_doc(network))],
@@ -84,7 +84,7 @@ pub fn to_bytes(model: &Model) -> Result<Vec<u8>> {
     Ok(file.encode_to_vec())
 }
 
-/// `producer`, `input`, and where the model says so, `dataset` and `classes`, a JSON array of names.
+/// The metadata `producer`, `input`, and, if the model has them, `dataset` and `classes`, a JSON array of names.
 fn metadata(model: &Model) -> Vec<proto::StringStringEntry> {
     let producer = format!("glassnet {}", env!("CARGO_PKG_VERSION"));
     let mut entries = vec![("producer", producer), (INPUT, input_doc(&model.network))];
@@ -98,21 +98,21 @@ fn metadata(model: &Model) -> Vec<proto::StringStringEntry> {
     entries.into_iter().map(|(key, value)| proto::StringStringEntry { key: key.to_string(), value }).collect()
 }
 
-/// What to put in, in words.
+/// Describes the input in words.
 fn input_doc(network: &Network) -> String {
     let Shape { height, width, .. } = network.input_shape();
     let crop = if network.crop { format!(", of the {height}x{width} pixels in the middle") } else { String::new() };
     format!("float32 [N,C,H,W]: x/255 - 0.5 of each byte x of an image{crop}")
 }
 
-/// A graph that grows by a layer at a time, from the values of the layers before.
+/// A graph that grows layer by layer, using the values of earlier layers.
 #[derive(Default)]
 struct Builder {
     nodes: Vec<proto::Node>,
     initializers: Vec<proto::Tensor>,
-    /// What the last operator made.
+    /// The last operator's output.
     value: Value,
-    /// What each layer made.
+    /// Each layer's output.
     made: Vec<Value>,
     /// Whether dropout multiplies by its rate, as ConvNetJS's does.
     convnetjs_exact: bool,
@@ -122,12 +122,12 @@ struct Builder {
 #[derive(Clone, Default)]
 struct Value {
     name: String,
-    /// Whether it is `[N,C]`, as an fc makes it, instead of `[N,C,H,W]`.
+    /// Whether it is `[N,C]`, the output of an fc, instead of `[N,C,H,W]`.
     flat: bool,
 }
 
 impl Builder {
-    /// Adds what `node` does.
+    /// Adds the layer `node`.
     fn layer(&mut self, node: &Node) {
         let input = Value { name: INPUT.to_string(), flat: false };
         self.value = self.made.get(node.from).cloned().unwrap_or(input);
@@ -135,7 +135,7 @@ impl Builder {
         self.made.push(self.value.clone());
     }
 
-    /// The operators of `node`, on the last value.
+    /// Adds the operators of `node`, applied to the last value.
     fn operators(&mut self, node: &Node) {
         let name = &node.name[..];
         let Shape { height, width, channels } = node.input;
@@ -211,9 +211,10 @@ impl Builder {
         }
     }
 
-    /// Normalises over an even number of channels. Ours, like PyTorch, sees one more before than behind; ONNX's LRN has
-    /// it the other way round, and ONNX Runtime refuses it. So s = k + alpha * (mean of x² over the window, zeros
-    /// beyond the channels) comes of an average pooling in which the channels are the rows; then y = x / s^beta.
+    /// Normalises over an even number of channels. Glassnet's window, like PyTorch's, has one more channel before than
+    /// after; ONNX's LRN is the other way round, and ONNX Runtime refuses it. So s = k + alpha * (mean of x² over the
+    /// window, zeros beyond the channels) is computed by an average pooling in which the channels are the rows; then y
+    /// = x / s^beta.
     fn even_lrn(&mut self, node: &Node, size: usize, [k, alpha, beta]: [f32; 3]) {
         let (name, x) = (&node.name, self.value.name.clone());
         let Shape { height, width, channels } = node.input;
@@ -236,7 +237,7 @@ impl Builder {
         self.push_of("Div", name, vec![x, divisors], vec![]);
     }
 
-    /// The name of a value, after what it takes for it and the last value to have one shape.
+    /// The name of `other`, after operators that give it and the last value the same shape.
     fn alike(&mut self, layer: &str, other: Value) -> String {
         if self.value.flat && !other.flat {
             let body = std::mem::replace(&mut self.value, other);
@@ -249,7 +250,7 @@ impl Builder {
         other.name
     }
 
-    /// An operator on the last value and `more`; it and its output are called `name`.
+    /// Adds an operator on the last value and `more`; the operator and its output are called `name`.
     fn push(&mut self, op: &str, name: &str, more: &[&str], attributes: Vec<Attribute>) {
         let mut inputs = vec![self.value.name.clone()];
         inputs.extend(more.iter().map(|input| input.to_string()));
@@ -262,7 +263,7 @@ impl Builder {
         self.nodes.push(proto::Node { input, output: vec![name.clone()], name, op_type, attribute });
     }
 
-    /// The last value in another shape; a 0 in front keeps the batch free.
+    /// Reshapes the last value; a leading 0 keeps the batch free.
     fn reshape(&mut self, name: &str, shape: &[usize]) {
         let constant = format!("{name}.shape");
         let raw_data = shape.iter().flat_map(|size| (*size as i64).to_le_bytes()).collect();
@@ -270,7 +271,7 @@ impl Builder {
         self.push("Reshape", name, &[&constant], vec![]);
     }
 
-    /// Makes the last value the `[N,C,H,W]` that `node` wants.
+    /// Turns the last value into the `[N,C,H,W]` that `node` needs.
     fn map(&mut self, node: &Node) {
         if self.value.flat {
             let Shape { height, width, channels } = node.input;
@@ -279,7 +280,7 @@ impl Builder {
         }
     }
 
-    /// Makes the last value `[N,C]`, features in the order C, H, W.
+    /// Turns the last value into `[N,C]`, with features in the order C, H, W.
     fn flatten(&mut self, name: &str) {
         if !self.value.flat {
             self.push("Flatten", name, &[], vec![int("axis", 1)]);
@@ -287,10 +288,10 @@ impl Builder {
         }
     }
 
-    /// Calls the last value `logits`, and makes it `[N,O]`.
+    /// Names the last value `logits`, and turns it into `[N,O]`.
     fn logits(&mut self) {
         self.flatten(LOGITS);
-        // What made it flat is the last node: an fc, what stands behind it, or the line above.
+        // The last node made it flat: an fc, a layer after one, or the line above.
         if let Some(node) = self.nodes.last_mut() {
             node.output = vec![LOGITS.to_string()];
             self.value.name = LOGITS.to_string();
@@ -302,7 +303,7 @@ fn initializer(name: String, shape: &[usize], kind: DataType, raw_data: Vec<u8>)
     proto::Tensor { dims: shape.iter().map(|size| *size as i64).collect(), data_type: kind.into(), name, raw_data }
 }
 
-/// Float32 values `[N, sizes]`.
+/// Describes float32 values `[N, sizes]`.
 fn value_info(name: &str, sizes: &[usize], doc: &str) -> proto::ValueInfo {
     let batch = Dimension { dim_value: None, dim_param: Some("N".to_string()) };
     let size = |size: &usize| Dimension { dim_value: Some(*size as i64), dim_param: None };
@@ -312,7 +313,7 @@ fn value_info(name: &str, sizes: &[usize], doc: &str) -> proto::ValueInfo {
     proto::ValueInfo { name: name.to_string(), kind: Some(kind), doc_string: doc.to_string() }
 }
 
-/// How a window slides. Positions are rounded down, as ours are, where nothing else is said.
+/// The attributes of a sliding window. Positions are rounded down by default, as in Glassnet.
 fn window(size: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Vec<Attribute> {
     vec![
         ints("kernel_shape", &size),

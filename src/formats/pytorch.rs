@@ -1,5 +1,5 @@
-//! Weights from PyTorch: the `state_dict` of a module whose layers are called as ours are, in a safetensors file
-//! without a word of ours in it. What the tensors mean is for a network description to say.
+//! Weights from PyTorch: the `state_dict` of a module whose layers have the names that Glassnet gives them, in a
+//! safetensors file without Glassnet's metadata. A network description gives the tensors their meaning.
 
 use super::model::{Model, own_extra, read_parameters, tensor_names};
 use super::safetensors::{self, Tensors, check_finite};
@@ -9,33 +9,34 @@ use ::safetensors::tensor::{Dtype, TensorInfo};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// How to make a file that can be read.
+/// How to make a readable file.
 const REMEDY: &str = "write it with safetensors.torch.save_file(model.state_dict(), FILE)";
 
-/// What batch normalisation counts beside its statistics, and needs for nothing here: its momentum is a constant.
+/// A counter of PyTorch's batch normalisation, which is not needed here because its momentum is constant.
 const BATCHES: &str = "num_batches_tracked";
 
-/// Names that a message lists; the rest is counted.
+/// The most names in a message.
 const LISTED: usize = 6;
 
 impl Model {
-    /// Reads the weights of `network` from a safetensors file that `safetensors.torch.save_file` made of a `state_dict`:
-    /// `conv1.weight` `[O,I,KH,KW]`, `conv1.bias` `[O]`, `fc1.weight` `[O,I]` with I over C, H, W,
-    /// `norm1.running_mean` `[C]`, and so on for every layer with weights; nothing else. f16 and bf16 become f32 as they are, f64 is rounded. A file of our own serves
-    /// too; what it says of its network is not read, but what it says of its data is kept.
+    /// Reads the weights of `network` from a safetensors file that `safetensors.torch.save_file` made of a
+    /// `state_dict`: `conv1.weight` `[O,I,KH,KW]`, `conv1.bias` `[O]`, `fc1.weight` `[O,I]` with I over C, H, W,
+    /// `norm1.running_mean` `[C]`, and so on for every layer with weights, and no other tensors. f16 and bf16 are
+    /// converted to f32 exactly, f64 is rounded. A file written by Glassnet is also accepted; its network is ignored,
+    /// but its record of data is kept.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when the file cannot be read; [`Error::Model`](crate::Error::Model): not a
-    /// safetensors file, damaged, tensors that are missing, left over, of another shape or type than the network needs,
-    /// or not finite.
+    /// [`Error::Io`](crate::Error::Io) if the file cannot be read; [`Error::Model`](crate::Error::Model) if it is not a
+    /// safetensors file, is damaged, or has tensors that are missing, surplus, not finite, or of another shape or type
+    /// than the network needs.
     pub fn import_pytorch(network: Network, path: &Path) -> Result<Model> {
         Model::from_pytorch(network, &safetensors::read(path, REMEDY)?, &path.display().to_string())
     }
 
-    /// [`Model::import_pytorch`] from the bytes of a file; `source` is its name for messages.
+    /// Does the same as [`Model::import_pytorch`] with the bytes of a file; `source` is its name for messages.
     ///
     /// # Errors
-    /// As there, but for those of reading.
+    /// Those of [`Model::import_pytorch`], except for reading.
     pub fn from_pytorch(network: Network, bytes: &[u8], source: &str) -> Result<Model> {
         let tensors = Tensors::parse(bytes, source, REMEDY)?;
         check_names(&network, &tensors)?;
@@ -45,8 +46,8 @@ impl Model {
     }
 }
 
-/// Whether the file has exactly the tensors that the network needs. What lacks and what is left over come in one
-/// message: most often they are the same tensors under other names.
+/// Checks that the file has exactly the tensors that the network needs. One message lists both missing and surplus
+/// ones, because they are usually the same tensors under other names.
 fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
     let layers: Vec<String> = network.parameters().into_iter().map(|shape| shape.layer).collect();
     let needed = tensor_names(network);
@@ -76,12 +77,12 @@ fn check_names(network: &Network, tensors: &Tensors) -> Result<()> {
     )))
 }
 
-/// The first names in backticks, and how many more there are.
+/// The first names in backticks, and the number of others.
 fn listed(names: &[String]) -> String {
     text::listed(names.iter().map(|name| format!("`{}`", text::cut(name))), LISTED)
 }
 
-/// The values of a tensor that is there, checked and as f32.
+/// The checked values of an existing tensor as f32.
 fn floats(network: &Network, tensors: &Tensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     let info = tensors.info(name)?;
     if info.shape != shape {
@@ -101,7 +102,7 @@ fn floats(network: &Network, tensors: &Tensors, name: &str, shape: &[usize]) -> 
     Ok(values)
 }
 
-/// Little-endian values as f32; none where they are of a type that holds no weights.
+/// Converts little-endian values to f32; `None` if their type cannot hold weights.
 fn convert(info: &TensorInfo, bytes: &[u8]) -> Option<Vec<f32>> {
     Some(match info.dtype {
         Dtype::F32 => bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect(),

@@ -1,8 +1,8 @@
-//! The safetensors container: named f32 tensors behind a JSON header, and one metadata entry of ours.
+//! The safetensors container: named f32 tensors after a JSON header, with one metadata entry of Glassnet's.
 //!
-//! Reading trusts nothing: sizes are checked against the bytes at hand before anything is taken or allocated. Writing
-//! is a function of the content alone: tensors are sorted, and all metadata sits under one key, because the container
-//! keeps its keys in a hash map whose order differs from run to run.
+//! Reading trusts nothing: sizes are checked against the bytes at hand before anything is used or allocated. Writing
+//! depends on the content alone: tensors are sorted, and all metadata is under one key, because the container keeps its
+//! keys in a hash map whose order varies from run to run.
 
 use super::file::open_file;
 use crate::net::MAX_ELEMENTS;
@@ -17,31 +17,31 @@ use std::path::Path;
 /// The one metadata key, whose value is a JSON document.
 const METADATA_KEY: &str = "glassnet";
 
-/// Bytes of the header's length at the beginning of the file.
+/// The number of bytes of the header's length at the beginning of the file.
 const LENGTH_BYTES: usize = 8;
 
-/// The largest header that is read; those of our own files are a few KiB.
+/// The largest header that is read, in bytes; those of Glassnet's files have a few KiB.
 const MAX_HEADER: u64 = 1 << 24;
 
-/// The largest file that is read: the weights of the largest network and eight times as much of its optimizer's state.
+/// The largest file that is read: the weights of the largest network and eight times as much optimizer state.
 pub(super) const MAX_FILE: u64 = (MAX_ELEMENTS as u64) * 4 * 9;
 
-/// What to do about a file that should be ours and is not.
+/// What to do about a file that is not one of Glassnet's.
 pub(super) const REMEDY: &str = "give a model.safetensors or checkpoint.safetensors that `glassnet train` wrote";
 
-/// A file's bytes with tensors, each with name, shape and values, and `metadata` as a JSON document under the key
+/// The bytes of a file with tensors, each with name, shape and values, and `metadata` as a JSON document under the key
 /// `glassnet`. The same content gives the same bytes.
 ///
 /// # Errors
-/// [`Error::Model`] where they are more than the format can hold.
+/// [`Error::Model`] if the format cannot hold that much.
 ///
 /// # Panics
-/// When a shape does not have as many elements as there are values, or two tensors share a name.
+/// If a shape does not match the number of values, or if two tensors share a name.
 pub fn tensor_bytes(tensors: &[(&str, &[usize], &[f32])], metadata: &serde_json::Value) -> Result<Vec<u8>> {
     serialize(tensors, &metadata.to_string())
 }
 
-/// [`tensor_bytes`] with the JSON document already as text.
+/// Does the same as [`tensor_bytes`] with the JSON document as text.
 pub(super) fn serialize(tensors: &[(&str, &[usize], &[f32])], document: &str) -> Result<Vec<u8>> {
     let mut views: Vec<(&str, F32View)> = Vec::with_capacity(tensors.len());
     for &(name, shape, values) in tensors {
@@ -52,7 +52,7 @@ pub(super) fn serialize(tensors: &[(&str, &[usize], &[f32])], document: &str) ->
     assert!(views.windows(2).all(|pair| pair[0].0 != pair[1].0), "two tensors share a name");
     let metadata = HashMap::from([(METADATA_KEY.to_string(), document.to_string())]);
     safetensors::serialize(views, Some(metadata))
-        .map_err(|error| Error::Model(format!("these tensors make no safetensors file: {error}")))
+        .map_err(|error| Error::Model(format!("these tensors cannot be written as a safetensors file: {error}")))
 }
 
 struct F32View<'a> {
@@ -78,38 +78,38 @@ impl View for F32View<'_> {
     }
 }
 
-/// The bytes of a safetensors file. Its header is read first: nothing else is where that does not fit the file's size.
+/// The bytes of a safetensors file. The header is read first; the rest only if the header fits the file's size.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Model`] as [`Tensors::parse`].
+/// [`Error::Io`], and those of [`Tensors::parse`].
 pub(super) fn read(path: &Path, remedy: &'static str) -> Result<Vec<u8>> {
     let (file, mut bytes, size) = read_start(path, remedy)?;
     read_header(&bytes, size, &path.display().to_string(), remedy)?;
     bytes.reserve_exact((size as usize).saturating_sub(bytes.len()));
-    // It may grow meanwhile.
+    // The file may grow meanwhile.
     file.take(size).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes)
 }
 
-/// A safetensors file with its first bytes, as many as its header has, and its size.
+/// Opens a safetensors file and returns its first bytes up to the end of its header, and its size.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Model`] for what is no file, or too large a one.
+/// [`Error::Io`]; [`Error::Model`] if it is not a regular file, or is too large.
 pub(super) fn read_start(path: &Path, remedy: &str) -> Result<(File, Vec<u8>, u64)> {
     let (mut file, size) = open_file(path, MAX_FILE, remedy)?;
     let mut bytes = Vec::new();
     file.by_ref().take(LENGTH_BYTES as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if let Some((length, _)) = bytes.split_first_chunk::<LENGTH_BYTES>() {
-        // A longer one is refused by its length alone.
+        // A longer header is refused by its length alone.
         let length = u64::from_le_bytes(*length).min(MAX_HEADER);
         file.by_ref().take(length).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     }
     Ok((file, bytes, size))
 }
 
-/// The header at the beginning of `bytes`, and where the tensors begin; `size` is that of the whole file. The crate's own
-/// `SafeTensors::deserialize` is not used because it adds the header's sizes to each other unchecked: a hostile header
-/// makes the sum wrap around, and later slices panic.
+/// Reads the header at the beginning of `bytes`, and returns where the tensors begin; `size` is that of the whole file.
+/// The crate's own `SafeTensors::deserialize` is not used because it adds the header's sizes without overflow checks:
+/// with a hostile header the sum wraps around, and later slices panic.
 fn read_header(bytes: &[u8], size: u64, source: &str, remedy: &str) -> Result<(Metadata, usize)> {
     let refuse = |why: String| Error::Model(format!("{source}: {why}"));
     let not_ours = |why: &str| refuse(format!("not a safetensors file ({why}); {remedy}"));
@@ -132,7 +132,7 @@ fn read_header(bytes: &[u8], size: u64, source: &str, remedy: &str) -> Result<(M
     if promised != found {
         let what = if found < promised { "truncated" } else { "damaged" };
         return Err(refuse(format!(
-            "{what}: its header promises {promised} bytes of tensors, the file has {found}; copy it again or take an older \
+            "{what}: its header promises {promised} bytes of tensors, the file has {found}; copy it again or use an older \
              checkpoint"
         )));
     }
@@ -141,9 +141,9 @@ fn read_header(bytes: &[u8], size: u64, source: &str, remedy: &str) -> Result<(M
 
 /// A container whose header has been checked against its size.
 pub(super) struct Tensors<'a> {
-    /// The file's name, which begins every message.
+    /// The file's name, with which every message begins.
     source: &'a str,
-    /// What to do about a file that cannot be used, which ends them.
+    /// What to do about an unusable file, with which messages end.
     remedy: &'static str,
     header: Metadata,
     data: &'a [u8],
@@ -156,7 +156,7 @@ impl<'a> Tensors<'a> {
         Ok(Tensors { source, remedy, header, data: bytes.get(start..).unwrap_or_default() })
     }
 
-    /// Takes the beginning of a file, as [`read_start`] gives it: there is metadata and no tensor.
+    /// Reads the beginning of a file from [`read_start`]: metadata without tensors.
     pub(super) fn of_start(start: &[u8], size: u64, source: &'a str, remedy: &'static str) -> Result<Tensors<'a>> {
         let (header, _) = read_header(start, size, source, remedy)?;
         Ok(Tensors { source, remedy, header, data: &[] })
@@ -169,7 +169,7 @@ impl<'a> Tensors<'a> {
         names
     }
 
-    /// Our JSON document.
+    /// Glassnet's JSON document.
     pub(super) fn document(&self) -> Result<&str> {
         let metadata = self.header.metadata().as_ref();
         metadata.and_then(|metadata| metadata.get(METADATA_KEY)).map(String::as_str).ok_or_else(|| {
@@ -181,7 +181,7 @@ impl<'a> Tensors<'a> {
         })
     }
 
-    /// The values of tensor `name`, which must be f32, finite and of the given shape; none stands for a vector of any
+    /// The values of tensor `name`, which must be f32, finite and of the given shape; `None` for a vector of any
     /// length.
     pub(super) fn values(&self, name: &str, shape: Option<&[usize]>) -> Result<Vec<f32>> {
         let info = self.info(name)?;
@@ -203,15 +203,15 @@ impl<'a> Tensors<'a> {
         Ok(values)
     }
 
-    /// Type, shape and place of tensor `name`, which must be there.
+    /// Type, shape and location of tensor `name`, which must exist.
     pub(super) fn info(&self, name: &str) -> Result<&TensorInfo> {
-        let missing = || self.refuse(&format!("tensor `{name}` is missing; the file is not whole, {}", self.remedy));
+        let missing = || self.refuse(&format!("tensor `{name}` is missing; the file is incomplete, {}", self.remedy));
         self.header.info(name).ok_or_else(missing)
     }
 
-    /// The bytes of tensor `name`, as many as its shape and type say.
+    /// The bytes of tensor `name`, as its shape and type require.
     pub(super) fn bytes(&self, name: &str, info: &TensorInfo) -> Result<&'a [u8]> {
-        // Offsets are contiguous and end where the data does, so they lie inside.
+        // Offsets are contiguous and end where the data ends, so they are inside.
         let (start, end) = info.data_offsets;
         self.data.get(start..end).ok_or_else(|| self.refuse(&format!("tensor `{name}` lies outside")))
     }
@@ -222,11 +222,11 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// Refuses infinities and NaN, which no training that is worth keeping holds.
+/// Refuses infinities and NaN, which no usable training contains.
 pub(super) fn check_finite(name: &str, values: &[f32]) -> std::result::Result<(), String> {
     match values.iter().position(|value| !value.is_finite()) {
         Some(index) => Err(format!(
-            "tensor `{name}` holds {} at index {index}; take an older checkpoint, or train with a lower learning rate",
+            "tensor `{name}` holds {} at index {index}; use an older checkpoint, or train with a lower learning rate",
             values[index]
         )),
         None => Ok(()),

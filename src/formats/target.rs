@@ -1,7 +1,7 @@
-//! Files that a user names to be written: the one rule for all of them.
+//! The common rules for all files that a user names for output.
 //!
-//! An existing file is replaced only where that was asked for, and then whole or not at all, with its permissions kept.
-//! Symbolic links are followed and stay. What is no regular file, such as a pipe or `/dev/null`, is written through.
+//! An existing file is replaced only on request, and then atomically, with its permissions kept. Symbolic links are
+//! followed and remain. Anything other than a regular file, such as a pipe or `/dev/null`, is written through.
 
 use super::file::TEMPORARY_SUFFIX;
 use crate::{Error, Result};
@@ -11,40 +11,41 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Links that are followed before they count as a loop, as many as Linux follows.
+/// The number of links to follow before they count as a loop, as in Linux.
 const MOST_LINKS: usize = 40;
 
-/// A run folder's own files, beside what can be made of them again.
+/// A run folder's own files, except those that can be made again from them.
 const RUN_FILES: [&str; 6] =
     ["config.toml", "metrics.jsonl", "summary.json", "model.safetensors", "checkpoint.safetensors", "best.safetensors"];
 
-/// A file that a user named, checked before the work whose result it gets.
+/// A file that a user named for output, checked before the work that produces its content.
 #[derive(Debug, Clone)]
 pub struct Target {
     path: PathBuf,
     force: bool,
-    /// Files and folders that are read for what is to be written.
+    /// Files and folders from which the output is made.
     inputs: Vec<PathBuf>,
 }
 
-/// What stands at a path.
+/// What exists at a path.
 enum Place {
-    /// Nothing, or a link to nothing: a file is made here.
+    /// Nothing, or a broken link; a file is created here.
     Free(PathBuf),
-    /// A regular file, by its own name.
+    /// A regular file, with its own name.
     File(PathBuf, Metadata),
-    /// A pipe, a terminal or another device; or the file that standard output goes to.
+    /// A pipe, a terminal or another device; or the file that is standard output.
     Stream,
     Stdout,
 }
 
 impl Target {
-    /// Refuses what could not be written, before anything is computed for it. `force` lets an existing file be replaced.
+    /// Refuses a file that could not be written, before anything is computed for it. `force` allows an existing file to
+    /// be replaced.
     ///
     /// # Errors
-    /// [`Error::Exists`] where there is a file already and no `force`, [`Error::Settings`] where the path names a folder, and
-    /// where the folder that it lies in is missing, and, `force` or not, for a run folder's own file; [`Error::Io`] where
-    /// that folder cannot be written to.
+    /// [`Error::Exists`] if a file exists and `force` is not set; [`Error::Settings`] if the path names a folder, if
+    /// its folder is missing, or, even with `force`, for a run folder's own file; [`Error::Io`] if its folder is not
+    /// writable.
     pub fn new(path: &Path, force: bool) -> Result<Target> {
         let target = Target { path: path.to_path_buf(), force, inputs: Vec::new() };
         match target.place()? {
@@ -54,10 +55,10 @@ impl Target {
         Ok(target)
     }
 
-    /// Refuses to replace what is read for it, whatever name it has: a file, or anything in a folder.
+    /// Refuses to replace an input of the output, under any name: a file, or anything in a folder.
     ///
     /// # Errors
-    /// [`Error::Settings`] where the file is one of `inputs`, or lies in one.
+    /// [`Error::Settings`] if the file is one of `inputs`, or is in one.
     pub fn sparing<P: Into<PathBuf>>(mut self, inputs: impl IntoIterator<Item = P>) -> Result<Target> {
         self.inputs.extend(inputs.into_iter().map(Into::into));
         self.place()?;
@@ -69,11 +70,11 @@ impl Target {
         &self.path
     }
 
-    /// Writes `bytes`. What stands at the path is looked at again: a file that came in the meantime is no more replaced
-    /// unasked than one that was there before.
+    /// Writes `bytes`. The path is checked again, so a file that appeared meanwhile is not replaced without permission
+    /// either.
     ///
     /// # Errors
-    /// As [`Target::new`]; a file that was there is then untouched.
+    /// Those of [`Target::new`]; an existing file is then unchanged.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         let failed = || Error::io("write", &self.path);
         match self.place()? {
@@ -81,7 +82,7 @@ impl Target {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(failed())
             }
-            // No `create`: what has vanished is not made as a regular file.
+            // Without `create`, because a vanished pipe must not become a regular file.
             Place::Stream => {
                 OpenOptions::new().write(true).open(&self.path).and_then(|mut to| to.write_all(bytes)).map_err(failed())
             }
@@ -116,7 +117,7 @@ impl Target {
             Err(error) => return Err(Error::io("write", path)(error)),
         };
         if metadata.is_dir() {
-            return Err(Error::Settings(format!("{shown} is a folder: name a file in it")));
+            return Err(Error::Settings(format!("{shown} is a folder; name a file in it")));
         }
         self.check_inputs(&metadata)?;
         if is_stdout(&metadata) {
@@ -128,14 +129,14 @@ impl Target {
         if !self.force {
             return Err(self.exists());
         }
-        // What is written to a disk's device replaces the disk's content.
+        // Bytes written to a disk device replace the disk's content.
         if !metadata.is_file() {
             return Ok(Place::Stream);
         }
         let name = fs::canonicalize(path).map_err(Error::io("write", path))?;
         if is_of_run(&name) {
             return Err(Error::Settings(format!(
-                "{shown} is one of a run's own files, which are never replaced: give another name"
+                "{shown} is one of a run's own files, which are never replaced; give another name"
             )));
         }
         Ok(Place::File(name, metadata))
@@ -150,7 +151,7 @@ impl Target {
         };
         match self.inputs.iter().find(|input| found.is_file() && is_read(input)) {
             Some(input) => Err(Error::Settings(format!(
-                "{} is read by this command{}: give another name",
+                "{} is read by this command{}; give another name",
                 self.path.display(),
                 if *input == self.path { String::new() } else { format!(", as {}", input.display()) }
             ))),
@@ -158,7 +159,7 @@ impl Target {
         }
     }
 
-    /// Where the file is to be made: the end of the links, if the path is one.
+    /// The path at which to create the file: the end of the links, if the path is one.
     fn free(&self) -> Result<Place> {
         let mut name = self.path.clone();
         for _ in 0..MOST_LINKS {
@@ -166,28 +167,28 @@ impl Target {
                 Ok(to) => name = folder_of(&name).join(to),
                 Err(_) if name.file_name().is_none() || ends_as_folder(&name) => {
                     let shown = self.path.display();
-                    return Err(Error::Settings(format!("{shown} names no file: name a file in that folder")));
+                    return Err(Error::Settings(format!("{shown} names no file; name a file in that folder")));
                 }
                 Err(_) => {
                     let folder = folder_of(&name);
                     if !folder.is_dir() {
                         let (shown, folder) = (self.path.display(), folder.display());
                         return Err(Error::Settings(format!(
-                            "cannot write {shown}: there is no folder {folder}; make it first, or choose another"
+                            "cannot write {shown}: folder {folder} does not exist; create it first, or choose another"
                         )));
                     }
                     return Ok(Place::Free(name));
                 }
             }
         }
-        Err(Error::io("write", &self.path)(io::Error::other("its symbolic links go round in a circle")))
+        Err(Error::io("write", &self.path)(io::Error::other("its symbolic links form a loop")))
     }
 
     fn exists(&self) -> Error {
         Error::Exists { path: self.path.clone() }
     }
 
-    /// An empty file beside `name`, which goes unless it is given that name.
+    /// An empty file next to `name`, which is removed unless it is renamed to `name`.
     fn temporary(&self, name: &Path) -> Result<NamedTempFile> {
         let mut prefix = OsString::from(".");
         prefix.push(name.file_name().unwrap_or_default());
@@ -207,7 +208,7 @@ fn fill(file: &mut NamedTempFile, bytes: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()
 }
 
-/// Whether a file, by its own name, is one that a run made in its folder. Other programs have a `config.toml` too.
+/// Whether a file is one that a run wrote in its folder. Other programs also use the name `config.toml`.
 fn is_of_run(name: &Path) -> bool {
     let there = |file: &str| folder_of(name).join(file).is_file();
     let own = name.file_name().is_some_and(|name| RUN_FILES.iter().any(|file| name == *file));
@@ -221,17 +222,17 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Whether the path ends in a separator, which `Path` overlooks.
+/// Whether the path ends in a separator, which `Path` ignores.
 fn ends_as_folder(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().last().is_some_and(|end| std::path::is_separator(char::from(*end)))
 }
 
-/// Makes the new name itself survive a power cut, where the folder may be read; the file is written by then.
+/// Makes the new name itself survive a power cut, if the folder may be read; the file is already written.
 fn sync_folder(name: &Path) {
     let _ = File::open(folder_of(name)).and_then(|folder| folder.sync_all());
 }
 
-/// Those of any new file, which the user's mask narrows; a temporary file's own let nobody else read it.
+/// The permissions of any new file, limited by the user's mask; a temporary file's own would exclude other readers.
 #[cfg(unix)]
 fn usual_permissions() -> Option<Permissions> {
     Some(std::os::unix::fs::PermissionsExt::from_mode(0o666))
@@ -242,7 +243,7 @@ fn usual_permissions() -> Option<Permissions> {
     None
 }
 
-/// A file of somebody else stays theirs where we may decide that.
+/// Keeps the owner of another user's file if permitted.
 #[cfg(unix)]
 fn keep_owner(file: &File, old: &Metadata) {
     use std::os::unix::fs::{MetadataExt, fchown};
@@ -252,7 +253,7 @@ fn keep_owner(file: &File, old: &Metadata) {
 #[cfg(not(unix))]
 fn keep_owner(_: &File, _: &Metadata) {}
 
-/// Whether two names are links to one file.
+/// Whether two names refer to the same file.
 #[cfg(unix)]
 fn is_same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -264,7 +265,7 @@ fn is_same(_: &Metadata, _: &Metadata) -> bool {
     false
 }
 
-/// Whether what is written here passes through and is not kept, so that nothing is lost by it.
+/// Whether data written here passes through without being kept, so that nothing is lost.
 #[cfg(unix)]
 fn is_stream(metadata: &Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
@@ -276,8 +277,8 @@ fn is_stream(metadata: &Metadata) -> bool {
     !metadata.is_file()
 }
 
-/// Whether this is where standard output goes, as `/dev/stdout` is: what is printed and what is written then follow each
-/// other, also in a file that a shell has opened.
+/// Whether this is the standard output, as for `/dev/stdout`. Printed and written data then follow each other, even in
+/// a file that a shell has opened.
 #[cfg(unix)]
 fn is_stdout(metadata: &Metadata) -> bool {
     use std::os::fd::AsFd;
@@ -334,9 +335,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
         for force in [false, true] {
-            assert!(refused(path, force).contains("is a folder: name a file in it"));
+            assert!(refused(path, force).contains("is a folder; name a file in it"));
             assert!(refused(&path.join("new/"), force).contains("names no file"));
-            assert!(refused(&path.join("no/a.json"), force).contains("there is no folder "));
+            assert!(refused(&path.join("no/a.json"), force).contains(" does not exist"));
             fs::write(path.join("file"), "").expect("a file");
             assert!(refused(&path.join("file/a.json"), force).starts_with("cannot write "));
         }
@@ -365,7 +366,7 @@ mod tests {
             assert!(refused(&path("loop"), force).starts_with(&format!("cannot write {}: ", path("loop").display())));
         }
         symlink("missing/new.json", path("nowhere")).expect("a link");
-        assert!(refused(&path("nowhere"), true).contains("there is no folder "));
+        assert!(refused(&path("nowhere"), true).contains(" does not exist"));
     }
 
     #[test]

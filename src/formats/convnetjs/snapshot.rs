@@ -1,7 +1,7 @@
-//! A snapshot's JSON, as it is written and read: layers in ConvNetJS's words, volumes as lists or objects.
+//! The JSON of a snapshot, written and read: layers in ConvNetJS's terms, volumes as lists or objects.
 //!
-//! Reading goes number by number into vectors of f64: no tree of JSON values is ever made. Keys that ConvNetJS does not
-//! read are passed over, as it does.
+//! Numbers are read one by one into vectors of f64, without a tree of JSON values. Keys that ConvNetJS does not read
+//! are ignored, as by ConvNetJS.
 
 use crate::net::MAX_ELEMENTS;
 use crate::text;
@@ -23,12 +23,12 @@ pub(super) struct Snapshot<'a, Own> {
 pub(super) struct Document<'a> {
     #[serde(deserialize_with = "numbered")]
     pub layers: Vec<Entry>,
-    /// What Glassnet adds to its snapshots; ConvNetJS passes it over.
+    /// Glassnet's addition to a snapshot, which ConvNetJS ignores.
     #[serde(default, borrow)]
     pub glassnet: Option<&'a RawValue>,
 }
 
-/// A layer with the fields that ConvNetJS writes, in its words: sx is a width, sy a height.
+/// A layer with the fields that ConvNetJS writes, by its names: sx is a width, sy a height.
 #[derive(Serialize)]
 #[serde(tag = "layer_type", rename_all = "lowercase")]
 pub(super) enum Entry {
@@ -96,7 +96,7 @@ pub(super) enum Entry {
     Regression(Scores),
 }
 
-/// What a layer without keys of its own says.
+/// The fields of a layer without keys of its own.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Size {
     pub out_depth: usize,
@@ -104,7 +104,7 @@ pub(super) struct Size {
     pub out_sy: usize,
 }
 
-/// What a loss says.
+/// The fields of a loss.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct Scores {
     pub out_depth: usize,
@@ -123,12 +123,12 @@ pub(super) struct Vol {
     pub sy: usize,
     #[serde(deserialize_with = "whole")]
     pub depth: usize,
-    /// NaN where the file has null, which JavaScript writes for NaN and infinity.
+    /// The values; NaN for null in the file, which JavaScript writes for NaN and infinity.
     #[serde(deserialize_with = "list_or_object")]
     pub w: Vec<f64>,
 }
 
-/// The keys of all kinds of layers that hold a number.
+/// The keys of all types of layers that have a number as their value.
 const NUMBERS: [&str; 17] = [
     "sx",
     "sy",
@@ -149,7 +149,7 @@ const NUMBERS: [&str; 17] = [
     "beta",
 ];
 
-/// The keys of a layer before its kind is known, which may be said after them.
+/// The keys of a layer before its type is known, since the type may come after them.
 #[derive(Default)]
 struct Keys {
     kind: Option<String>,
@@ -197,7 +197,7 @@ impl Keys {
             let [out_depth, out_sx, out_sy] = size()?;
             Ok::<_, String>(Scores { out_depth, out_sx, out_sy, num_inputs: self.whole("num_inputs")? })
         };
-        // What `net.fromJSON` takes where an old snapshot lacks it.
+        // The value that `net.fromJSON` uses if an old snapshot lacks the key.
         let decay = |name| if self.number(name).is_some() { self.real(name) } else { Ok(1.0) };
         let pad = || if self.number("pad").is_some() { self.whole("pad") } else { Ok(0) };
         let Some(kind) = &self.kind else { return Err("missing field `layer_type`".into()) };
@@ -295,12 +295,12 @@ fn volumes(filters: Option<Vec<Vol>>, biases: Option<Vol>) -> Result<(Vec<Vol>, 
     Ok((filters.ok_or("missing field `filters`")?, biases.ok_or("missing field `biases`")?))
 }
 
-/// JavaScript has one kind of number: 24.0 is 24.
+/// A whole number from JavaScript's only type of number: 24.0 is 24.
 fn as_whole(value: f64) -> Option<usize> {
     (value >= 0.0 && value.fract() == 0.0 && value <= usize::MAX as f64).then_some(value as usize)
 }
 
-/// A number, or in words what stands in its place.
+/// A number, or a description of what was found instead.
 enum Number {
     Real(f64),
     Other(String),
@@ -365,7 +365,7 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> 
     }
 }
 
-/// The layers, with the number of the one that is wrong in front of its error.
+/// Reads the layers; errors begin with the number of the layer.
 fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
     struct Layers;
 
@@ -389,7 +389,7 @@ fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D:
     deserializer.deserialize_seq(Layers)
 }
 
-/// Numbers as a list, or as the object keyed by index that JavaScript makes of a typed array.
+/// Reads numbers from a list, or from the object keyed by index that JavaScript makes of a typed array.
 fn list_or_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
     struct Numbers;
 
@@ -413,10 +413,10 @@ fn list_or_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>
 
         fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Vec<f64>, A::Error> {
             let mut values: Vec<f64> = Vec::new();
-            // JavaScript writes them in order; others who wrote the file need not.
+            // JavaScript writes them in order; other programs may not.
             let mut early: Vec<(usize, f64)> = Vec::new();
             while let Some(key) = object.next_key_seed(Index)? {
-                // `length` and the like are no numbers of the volume.
+                // `length` and similar keys are not numbers of the volume.
                 let Some(index) = key else {
                     object.next_value::<IgnoredAny>()?;
                     continue;
@@ -427,7 +427,7 @@ fn list_or_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>
             early.sort_by_key(|(index, _)| *index);
             for (index, value) in early {
                 match index {
-                    // Of two values for one key JavaScript takes the last.
+                    // Of two values for one key, JavaScript uses the last.
                     _ if index < values.len() => values[index] = value,
                     _ if index == values.len() => values.push(value),
                     _ => {
@@ -444,7 +444,7 @@ fn list_or_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>
     deserializer.deserialize_any(Numbers)
 }
 
-/// A key that is an index; none where it is another.
+/// A key that is an index; `None` for any other key.
 struct Index;
 
 impl<'de> DeserializeSeed<'de> for Index {

@@ -1,8 +1,8 @@
-//! The part of ONNX's protocol buffers that our graphs need, with the field numbers of `onnx.proto`
-//! (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>). Any reader of ONNX reads it, and fields that are missing
-//! here are skipped when a file is read.
+//! The part of ONNX's protocol buffers that Glassnet's graphs need, with the field numbers of `onnx.proto`
+//! (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>). Any ONNX reader can read the result; unknown fields are
+//! skipped when a file is read.
 //!
-//! Written out because the crates with generated ones want `protoc` for the build, or are no longer kept.
+//! Written by hand because the crates with generated types need `protoc` for the build or are no longer maintained.
 
 use prost::Message;
 
@@ -23,7 +23,7 @@ pub struct Model {
     pub metadata_props: Vec<StringStringEntry>,
 }
 
-/// Which version of the operators is meant; an empty domain is ONNX's own.
+/// The version of the operators; an empty domain is ONNX's own.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetId {
     #[prost(string, tag = "1")]
@@ -55,7 +55,7 @@ pub struct Graph {
     pub output: Vec<ValueInfo>,
 }
 
-/// One operator; values are known by their names.
+/// One operator; values are identified by their names.
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
     #[prost(string, repeated, tag = "1")]
@@ -70,7 +70,7 @@ pub struct Node {
     pub attribute: Vec<Attribute>,
 }
 
-/// Of the values the one that `kind` names.
+/// An attribute; `kind` selects one of the values.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
     #[prost(string, tag = "1")]
@@ -118,7 +118,7 @@ pub struct Tensor {
     pub raw_data: Vec<u8>,
 }
 
-/// Name, type and shape of what enters or leaves the graph.
+/// Name, type and shape of an input or output of the graph.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfo {
     #[prost(string, tag = "1")]
@@ -149,7 +149,7 @@ pub struct TensorShape {
     pub dim: Vec<Dimension>,
 }
 
-/// A size, or the name of one that is free.
+/// A size, or the name of a free size.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]
