@@ -77,7 +77,7 @@ impl Error {
             Error::Setting { name: setting, value, rule } => format!("{} must be {rule}, got {value}", name(setting)),
             Error::NoEffect { name: setting, of, chosen, having } => {
                 format!(
-                    "{} has no effect on the {of} {chosen}; use it with {} {having}, or leave it out",
+                    "{} has no effect on the {of} {chosen}; use {} {having}, or leave it out",
                     name(setting),
                     name(of)
                 )

@@ -457,7 +457,7 @@ fn a_batch_is_no_larger_than_the_training_set() {
     let mut script = Script::changes(&changes.map(|change| (2, change)));
     run_on(&Device::Cpu, &settings, None, &mut script).expect("it trains");
     let message = &script.refused.iter().map(|(_, why, _)| why.as_str()).collect::<Vec<_>>()[..];
-    let wanted = format!("batch size {} is more than the training set's {most} examples", most + 1);
+    let wanted = format!("batch size {} exceeds the training set's {most} examples", most + 1);
     assert!(matches!(message, [one] if one.contains(&wanted)), "{message:?}");
     assert_eq!(script.changed.len(), 1);
 }
@@ -832,7 +832,7 @@ fn changes_that_no_run_has_are_refused_on_resuming() {
         let mut checkpoint = whole.clone();
         *checkpoint.extra.pointer_mut(pointer).expect("it is there") = value;
         glassnet::formats::save_checkpoint(&path, &checkpoint).expect("a checkpoint");
-        let message = if pointer.ends_with("3/step") { "what was changed in the run" } else { "cannot be made again" };
+        let message = if pointer.ends_with("3/step") { "what was changed in the run" } else { "cannot be repeated" };
         assert_fails_with(&mut resume(place.path()), &[message]);
     }
 }

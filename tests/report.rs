@@ -404,7 +404,7 @@ fn where_a_page_cannot_be_written_nothing_is_computed() {
 #[test]
 fn what_is_no_run_or_has_other_data_is_refused() {
     let place = Place::with_data(250, TEST);
-    assert_fails_with(&mut place.report("data", &[]), &["is no run folder", "config.toml"]);
+    assert_fails_with(&mut place.report("data", &[]), &["is not a run folder", "config.toml"]);
     place.train("run", &["--steps", "2", "--no-report"]).assert().success();
     write_data(&place.path("data"), 251, TEST);
     assert_fails_with(&mut place.report("run", &[]), &["not what this run was trained on"]);

@@ -233,7 +233,7 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
         fs::remove_file(run.join("report.html")).expect("no page");
         let made = std::process::Command::new("mkfifo").arg(run.join("report.html")).status();
         assert!(made.expect("mkfifo").success());
-        assert_fails_with(glassnet(&["train", "--resume"]).arg(&run), &["report.html is in the way", "move it"]);
+        assert_fails_with(glassnet(&["train", "--resume"]).arg(&run), &["report.html is not a regular file", "move it"]);
     }
     fs::rename(place.path("data"), place.path("elsewhere")).expect("it is renamed");
     let gone = ["the run's data was in", "config.toml says", "name its new folder with --data-dir"];
@@ -270,14 +270,14 @@ fn a_run_follows_its_folder_and_ends_where_that_is_gone() {
         if deleted {
             assert_eq!(ended.status.code(), Some(1), "{stderr}");
             assert!(
-                stderr.contains("was deleted while the run went on, and its checkpoint of step")
+                stderr.contains("was deleted during the run, with its checkpoint of step")
                     && stderr.contains("start the run again"),
                 "{stderr}"
             );
             assert!(!stderr.contains("last good checkpoint") && !old.exists(), "{stderr}");
         } else {
             assert_eq!(ended.status.code(), Some(0), "{stderr}");
-            assert!(stderr.contains("was renamed; the run goes on in"), "{stderr}");
+            assert!(stderr.contains("was renamed; the run continues in"), "{stderr}");
             assert!(stdout.contains(&format!("saved in {}", new.display())), "{stdout}");
             assert!(names(&old).is_empty(), "{:?}", names(&old));
             for name in ["summary.json", "model.safetensors", "report.html"] {

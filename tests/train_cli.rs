@@ -807,7 +807,7 @@ fn a_folder_that_holds_a_run_is_refused_and_left_as_it_is() {
     place.train("run", &["--steps", "1"]).assert().success();
     let before = place.bytes("run/model.safetensors");
     let mut again = place.train("run", &["--steps", "2"]);
-    assert_fails_with(&mut again, &["holds a run already", "--resume", "another --out"]);
+    assert_fails_with(&mut again, &["already holds a run", "--resume", "another --out"]);
     assert!(place.bytes("run/model.safetensors") == before, "the run was touched");
 }
 
@@ -849,8 +849,8 @@ fn an_output_folder_that_cannot_be_made_is_an_error() {
 fn what_is_no_run_cannot_be_resumed() {
     let place = Place::with_data(TRAIN, TEST);
     let path = place.path("data").display().to_string();
-    assert_fails_with(&mut place.resume("data", &[]), &[&path, "is no run folder"]);
-    assert_fails_with(&mut place.resume("missing", &[]), &["is no run folder"]);
+    assert_fails_with(&mut place.resume("data", &[]), &[&path, "is not a run folder"]);
+    assert_fails_with(&mut place.resume("missing", &[]), &["is not a run folder"]);
     assert!(!place.path("missing").exists() && !place.path("data/.lock").exists());
 }
 
@@ -929,7 +929,7 @@ fn a_changed_config_is_refused() {
     place.train("run", &["--steps", "2"]).assert().success();
     let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
     let edits = [
-        ("\nbatch_size = 20", "\nbatch_size = 0", "its batch_size is not what its network was trained with"),
+        ("\nbatch_size = 20", "\nbatch_size = 0", "its batch_size differs from the one used in training"),
         ("\nbatch_size = 20", "\nbatch_size = 10", "config.toml was changed"),
         ("\nstats_every = 100", "\nstats_every = 0", "config.toml: stats_every must be a whole number >= 1, got 0"),
         (
@@ -981,7 +981,7 @@ fn keys_and_types_that_a_config_does_not_have_are_named() {
         (added("[trainer]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
         (added("[schedule]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
         (added("[device]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
-        (added("[length]\n"), "the table `length` holds one key"),
+        (added("[length]\n"), "the table `length` must have one key"),
         (("seed = 1\n".into(), "seed = \"one\"\n".into()), "expected a whole number, 0 or more; correct it"),
         (("seed = 1\n".into(), String::new()), "the key `seed` is missing"),
         (("\"adadelta\"".into(), "\"adadetla\"".into()), "unknown name `adadetla`, expected one of `sgd`"),

@@ -1,4 +1,4 @@
-//! What comes back of the steps that the loop has queued: losses go into the windows, the parts of a row are put together.
+//! Handles the results of queued steps: adds losses to the windows and assembles rows of statistics.
 
 use super::event::{Event, Progress};
 use super::metrics::{Phases, StepRow};
@@ -12,7 +12,7 @@ use crate::program::StepStatistics;
 /// A row of statistics whose parts are still arriving.
 #[derive(Debug, Default)]
 pub(super) struct PendingRow {
-    /// Validation batches still to come.
+    /// Validation batches that have not arrived yet.
     pub window_batches: usize,
     pub timings: Option<Timings>,
     pub statistics: Option<StepStatistics>,
@@ -28,13 +28,14 @@ impl Run<'_> {
     /// The validation examples whose turn it is after `step`: rows visit the validation set in order.
     pub fn window_indices(&self, step: u64) -> Vec<u32> {
         let count = WINDOW_EXAMPLES.min(self.validation.len());
-        // Every row advances by its examples; steps between rows are whole numbers of `stats_every` but at an epoch's end.
+        // Every row advances by its examples. Steps between rows are multiples of `stats_every`, except at an epoch's
+        // end.
         let rows = (step + 1).div_ceil(self.settings.stats_every) + self.course.sampler.epoch_at(step);
         let first = rows as usize % self.validation.len() * count;
         (0..count).map(|i| self.validation[(first + i) % self.validation.len()]).collect()
     }
 
-    /// Handles what has come back, and shows progress now and then.
+    /// Handles the results that have arrived, and reports progress at intervals.
     pub async fn collect(&mut self) -> Result<()> {
         for capture in self.session.executor.captured()? {
             self.handle(capture).await?;
@@ -118,7 +119,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Emits the row of `step` once all its parts are there.
+    /// Emits the row of `step` once all its parts have arrived.
     fn emit_row(&mut self, step: u64) -> Result<()> {
         let complete = |row: &PendingRow| row.window_batches == 0 && row.statistics.is_some();
         if !self.pending.get(&step).is_some_and(complete) {

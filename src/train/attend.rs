@@ -33,8 +33,8 @@ impl<'a> Run<'a> {
         Ok(self)
     }
 
-    /// Waits for all that is queued, and hands out the weights that evaluation uses. That is training time: whoever looks
-    /// should see what looking costs.
+    /// Waits for all queued work, and provides the weights that evaluation uses. This counts as training time, so that
+    /// the cost of viewing is visible.
     async fn hand_out(&mut self, step: u64) -> Result<()> {
         self.drain().await?;
         let weights = self.session.weights(&self.settings.network).await?;
@@ -51,7 +51,7 @@ impl<'a> Run<'a> {
                 return Ok(self);
             }
         };
-        // Before anything of the old session goes: what does not fit changes nothing.
+        // Checked before the old session is dropped, so that a change that does not fit has no effect.
         if change.rebuilds()
             && let Err(why) = self
                 .session
@@ -61,11 +61,11 @@ impl<'a> Run<'a> {
             self.observer.event(&Event::Refused { change: &change, why: &why })?;
             return Ok(self);
         }
-        // What is not finite so far is explained with the settings it came about with.
+        // A value that is not finite is explained with the settings under which it arose.
         let mut snapshot = self.sound_snapshot(step).await?;
         if change.rebuilds() {
             let (device, examples) = (self.device, &self.dataset.train);
-            // The device need not hold both.
+            // The device need not hold both sessions.
             drop(self.session);
             let refused;
             (self.session, refused) = match Session::new(device, &settings, examples).await {
@@ -89,23 +89,25 @@ impl<'a> Run<'a> {
                 snapshot.state.fill(0.0);
                 self.session.restore(&snapshot)?;
             }
-            // Each step's header has the rate; the program has the others.
+            // Each step's header has the rate; the other settings are in the program.
             Change::Set(Changeable::LearningRate | Changeable::Momentum | Changeable::BatchSize, _) => {}
         }
         self.note_change(step, &change, settings, snapshot)?;
         Ok(self)
     }
 
-    /// Refuses a batch larger than the training set: a step that long could not be stopped for minutes.
+    /// Refuses a batch larger than the training set; such a step could not be stopped for minutes.
     fn check_length(&self, settings: &Settings) -> Result<()> {
         let (size, most) = (settings.batch_size, self.course.examples());
         if size > most.max(self.settings.batch_size) {
-            return Err(Error::Settings(format!("batch size {size} is more than the training set's {most} examples")));
+            return Err(Error::Settings(format!(
+                "batch size {size} exceeds the training set's {most} examples; use at most {most}"
+            )));
         }
         Ok(())
     }
 
-    /// Goes on with `settings`, and tells.
+    /// Continues with `settings`, and reports the change.
     fn note_change(&mut self, step: u64, change: &Change, settings: Settings, snapshot: Snapshot) -> Result<()> {
         let row = change.row(step, self.stopwatch.elapsed(), &self.settings, &settings);
         self.settings = settings;

@@ -1,5 +1,5 @@
-//! What changes a run while it goes on: checked here, carried out between two steps by the loop, written down as rows, and
-//! made again from these rows when the run is resumed.
+//! Changes to a run while it trains: they are checked here, carried out between two steps by the loop, recorded as
+//! rows, and repeated from these rows when the run is resumed.
 
 use super::metrics::ChangeRow;
 use super::settings::{Settings, check_effect};
@@ -8,11 +8,11 @@ use crate::net::{Parameters, Recipe, Rule, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// A setting that can change while a run goes on. Those that a device may refuse come first.
+/// A setting that can change while a run trains. Those that a device may refuse come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Changeable {
-    /// Examples of one update; the epoch goes on at the same place of the same order.
+    /// Examples per update; the epoch continues at the same position in the same order.
     BatchSize,
     /// Of the trainers momentum and nesterov.
     Momentum,
@@ -26,7 +26,7 @@ pub enum Changeable {
 }
 
 impl Changeable {
-    /// All, with the names of [`Recipe`]'s settings.
+    /// Every changeable setting, with the name of [`Recipe`]'s field.
     pub const ALL: [(Changeable, &'static str); 5] = [
         (Changeable::BatchSize, "batch_size"),
         (Changeable::Momentum, "momentum"),
@@ -51,30 +51,30 @@ impl Changeable {
     }
 }
 
-/// What changes a run while it goes on.
+/// A change to a run while it trains.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     Set(Changeable, f64),
     /// Weights of the same network, from elsewhere; the optimiser, and the moving average where one is kept, begin anew.
     Weights {
         parameters: Vec<Parameters>,
-        /// Where they come from, for the row that tells of it.
+        /// Their source, for the row that records the change.
         source: String,
     },
 }
 
-/// What an observer asks for between two steps.
+/// An observer's request between two steps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Change(Change),
-    /// Hand the weights out: an [`Event::Weights`](super::Event::Weights) follows.
+    /// Provide the weights; an [`Event::Weights`](super::Event::Weights) follows.
     Weights,
-    /// Hand the weights out, stop the clock, and call [`Observer::wait`](super::Observer::wait) before going on.
+    /// Provide the weights, stop the clock, and call [`Observer::wait`](super::Observer::wait) before continuing.
     Pause,
 }
 
 impl Change {
-    /// As rows name it.
+    /// The name in rows.
     pub fn what(&self) -> &'static str {
         match self {
             Change::Set(setting, _) => setting.name(),
@@ -91,18 +91,18 @@ impl Change {
         ChangeRow { step, train_seconds, what: self.what().into(), from, to }
     }
 
-    /// Whether the program has to be lowered again.
+    /// Whether the program must be lowered again.
     pub(super) fn rebuilds(&self) -> bool {
         matches!(self, Change::Set(Changeable::Momentum | Changeable::BatchSize, _))
     }
 }
 
 impl ChangeRow {
-    /// The change that the row tells of, but for weights, which are those of the checkpoint.
+    /// The change that the row records, except for weights, which are in the checkpoint.
     pub(super) fn change(&self) -> Result<Change> {
         let setting = Changeable::ALL.iter().find(|(_, name)| *name == self.what);
         let change = setting.zip(self.to.as_f64()).map(|((setting, _), value)| Change::Set(*setting, value));
-        change.ok_or_else(|| Error::Model(format!("{} to {} is no change of a run", self.what, self.to)))
+        change.ok_or_else(|| Error::Model(format!("{} to {} is not a change of a run", self.what, self.to)))
     }
 }
 
@@ -116,7 +116,7 @@ impl Settings {
     pub fn changed(&self, change: &Change) -> Result<Settings> {
         let mut settings = self.clone();
         match change {
-            // -0 is 0.
+            // Turns -0 into 0.
             Change::Set(setting, value) => settings.set(*setting, value + 0.0)?,
             Change::Weights { parameters, source } => self.check_weights(parameters, source)?,
         }
@@ -143,20 +143,22 @@ impl Settings {
         self.check()
     }
 
-    /// Refuses weights that are not those of this network, as far as their numbers tell, and those that are not finite.
+    /// Refuses weights whose numbers do not match this network, and weights that are not finite.
     fn check_weights(&self, parameters: &[Parameters], source: &str) -> Result<()> {
         let refuse = |why: String| {
-            Err(Error::Model(format!("the weights of {source} cannot be taken: {why}; load those of the same network")))
+            Err(Error::Model(format!(
+                "the weights of {source} cannot be used: {why}; load weights of the same network"
+            )))
         };
         let shapes = self.network.parameters();
         if shapes.len() != parameters.len() {
             let (there, here) = (parameters.len(), shapes.len());
-            return refuse(format!("{there} layers have weights there, and {here} here"));
+            return refuse(format!("{there} layers have weights there, but {here} here"));
         }
         for (shape, values) in shapes.iter().zip(parameters) {
             let (here, there) = (&shape.layer, &values.layer);
             if here != there {
-                return refuse(format!("a layer is named {there} there, and {here} here"));
+                return refuse(format!("a layer is named {there} there, but {here} here"));
             }
             let tensors = [
                 ("weights", &values.weight, shape.weight.iter().product()),
@@ -167,7 +169,7 @@ impl Settings {
             for (what, values, wanted) in tensors {
                 if values.len() != wanted {
                     let found = values.len();
-                    return refuse(format!("layer {here} has {found} {what} there, and {wanted} here"));
+                    return refuse(format!("layer {here} has {found} {what} there, but {wanted} here"));
                 }
                 if values.iter().any(|value| !value.is_finite()) {
                     return refuse(format!("the {what} of layer {here} are not all finite"));
@@ -208,7 +210,7 @@ mod tests {
         assert_eq!(of(Change::Set(BatchSize, 7.0)), Settings { batch_size: 7, ..before.clone() });
         assert_eq!(of(Change::Set(L1Decay, 0.25)), Settings { l1_decay: 0.25, ..before.clone() });
         assert_eq!(of(Change::Set(L2Decay, 0.0)), Settings { l2_decay: 0.0, ..before.clone() });
-        // What comes after a rate of 0 is checked by itself.
+        // The change after a rate of 0 is checked separately.
         let frozen = of(Change::Set(LearningRate, 0.0));
         assert_eq!(frozen.changed(&Change::Set(BatchSize, 3.0)).expect("it can be").batch_size, 3);
     }
@@ -272,10 +274,10 @@ mod tests {
             edit(&mut parameters);
             refusal(&settings, &Change::Weights { parameters, source: "there".into() })
         };
-        assert!(message(&|p| p.truncate(1)).contains("1 layers have weights there, and 3 here"));
-        assert!(message(&|p| p[0].layer = "other".into()).contains("named other there, and conv1 here"));
-        assert!(message(&|p| p[1].bias.truncate(3)).contains("layer conv2 has 3 biases there, and 16 here"));
-        assert!(message(&|p| p[2].running_mean.push(0.0)).contains("layer fc1 has 1 running means there, and 0 here"));
+        assert!(message(&|p| p.truncate(1)).contains("1 layers have weights there, but 3 here"));
+        assert!(message(&|p| p[0].layer = "other".into()).contains("named other there, but conv1 here"));
+        assert!(message(&|p| p[1].bias.truncate(3)).contains("layer conv2 has 3 biases there, but 16 here"));
+        assert!(message(&|p| p[2].running_mean.push(0.0)).contains("layer fc1 has 1 running means there, but 0 here"));
         assert!(message(&|p| p[2].weight[9] = f32::NAN).contains("the weights of layer fc1 are not all finite"));
         assert!(settings.changed(&Change::Weights { parameters: own.clone(), source: "there".into() }).is_ok());
     }
@@ -298,6 +300,6 @@ mod tests {
             assert_eq!((&read, read.change().expect("a change")), (&row, change));
         }
         let odd = ChangeRow { what: "batch_size".into(), to: json!("many"), ..ChangeRow::default() };
-        assert!(odd.change().is_err_and(|error| error.to_string().contains("batch_size to \"many\" is no change")));
+        assert!(odd.change().is_err_and(|error| error.to_string().contains("batch_size to \"many\" is not a change")));
     }
 }

@@ -7,20 +7,20 @@ use super::settings::{Length, Settings};
 use crate::data::Sampler;
 use crate::error::{Error, Result};
 
-/// Where a step stands in its run: what its header needs beside the settings.
+/// The position of a step in its run: what its header needs besides the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// From 0 over the whole run.
+    /// Counted from 0 over the whole run.
     pub step: u64,
-    /// What the schedule goes by.
+    /// The position that the schedule uses.
     pub progress: Part,
     /// Updates since the optimiser began, this one included.
     pub updates: u64,
-    /// The batch sizes of these updates, added up.
+    /// The sum of the batch sizes of these updates.
     pub examples: u64,
 }
 
-/// Which part of the run a step is: the unit is a step, or an example where steps are of several sizes.
+/// The part of the run that a step covers. The unit is a step, or an example if steps differ in size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     pub from: u64,
@@ -28,7 +28,7 @@ pub struct Part {
     pub end: u64,
 }
 
-/// Which examples each step has, and where the run ends.
+/// The examples of each step, and the end of the run.
 #[derive(Debug, Clone)]
 pub struct Course {
     pub sampler: Sampler,
@@ -38,27 +38,28 @@ pub struct Course {
 }
 
 impl Course {
-    /// Of a run from its beginning, over these training examples.
+    /// The course of a run from its beginning, over these training examples.
     pub fn new(indices: Vec<u32>, settings: &Settings) -> Course {
         let sampler = Sampler::new(indices, settings.batch_size, settings.seed);
         Course { sampler, length: settings.length, began: 0 }
     }
 
-    /// How many examples it trains on, those held out left aside.
+    /// The number of training examples, without those held out.
     pub fn examples(&self) -> usize {
         self.sampler.examples()
     }
 
-    /// Of a run that began with `settings` and was then changed, in this order; also the settings that it has come to.
+    /// The course of a run that began with `settings` and was then changed by `changes`, in order; also its present
+    /// settings.
     ///
     /// # Errors
-    /// [`Error::Model`] where such a run cannot be: the rows are damaged, or those of another run.
+    /// [`Error::Model`] if such a run is impossible, because the rows are damaged or belong to another run.
     pub fn replay(indices: Vec<u32>, settings: &Settings, changes: &[ChangeRow]) -> Result<(Course, Settings)> {
         let (mut course, mut settings) = (Course::new(indices, settings), settings.clone());
         let mut last = 0;
         for row in changes {
             let refuse = |why: String| {
-                Error::Model(format!("the checkpoint's change at step {} cannot be made again: {why}", row.step))
+                Error::Model(format!("the checkpoint's change at step {} cannot be repeated: {why}", row.step))
             };
             if row.step < last {
                 return Err(refuse(format!("one at step {last} comes before it")));
@@ -75,7 +76,7 @@ impl Course {
         Ok((course, settings))
     }
 
-    /// Follows a change after `step` updates, not before an earlier one.
+    /// Records a change after `step` updates, not before an earlier one.
     pub(super) fn change(&mut self, step: u64, change: &Change) {
         match change {
             Change::Set(Changeable::BatchSize, size) => self.sampler.change_batch(step, *size as usize),
@@ -92,7 +93,7 @@ impl Course {
         }
     }
 
-    /// The same, for a run that has made `done` steps; an end that lies behind is an error.
+    /// The end for a run that has made `done` steps; an end before that is an error.
     pub fn end_after(&self, done: u64) -> Result<u64> {
         let end = self.end();
         if done <= end {
@@ -106,13 +107,13 @@ impl Course {
         done > 0 && self.sampler.place(done).1 == 0
     }
 
-    /// Epochs that `done` steps have begun.
+    /// The number of epochs that `done` steps have begun.
     pub fn epochs_begun(&self, done: u64) -> u64 {
         let (epochs, offset) = self.sampler.place(done);
         epochs + u64::from(offset > 0)
     }
 
-    /// Where step `step` stands.
+    /// The position of step `step`.
     pub(super) fn moment(&self, step: u64) -> Moment {
         let progress = match self.length {
             Length::Epochs(epochs) if self.sampler.batch_changed_before(step) => {
@@ -191,7 +192,7 @@ mod tests {
         let odd = [vec![row(3, "batch_size", json!("many"))], vec![row(3, "momentum", json!(0.5))], backwards.to_vec()];
         for rows in odd {
             let message = replay(Length::Steps(9), &rows).expect_err("no run is so").to_string();
-            assert!(message.contains("cannot be made again"), "{message}");
+            assert!(message.contains("cannot be repeated"), "{message}");
         }
     }
 }

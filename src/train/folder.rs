@@ -1,7 +1,7 @@
 //! The run folder: `config.toml`, `metrics.jsonl`, `summary.json`, `model.safetensors`, `checkpoint.safetensors`.
 //!
-//! Whole files are written atomically; rows of metrics are appended, and what lies beyond the checkpoint is cut off when
-//! a run is resumed, so a kill at any moment leaves a folder that can go on.
+//! Whole files are written atomically. Rows of metrics are appended, and those beyond the checkpoint are removed when a
+//! run is resumed, so a run that was killed at any moment can be resumed.
 
 use super::event::State;
 use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
@@ -20,10 +20,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// The largest `config.toml` and `summary.json` that are read; ours have some KiB.
+/// The largest `config.toml` and `summary.json` that are read; normal ones have some KiB.
 const MOST_SETTINGS: u64 = 1 << 24;
 
-/// `config.toml`: every setting resolved, and what the run ran on.
+/// `config.toml`: every resolved setting, and the machine that the run used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
     /// Version of the program.
@@ -35,17 +35,17 @@ pub struct RunConfig {
     /// The folder of pictures given with `--images`.
     #[serde(default, with = "path_text", skip_serializing_if = "Option::is_none")]
     pub images: Option<PathBuf>,
-    /// Whether those that cannot be read are left out.
+    /// Whether pictures that cannot be read are left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_unreadable: bool,
-    /// How those are divided into training, validation and test set, in words.
+    /// How the pictures are divided into training, validation and test set, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub division: Option<String>,
-    /// How the examples for validation are chosen, where the data has no set of its own for it; runs of the versions that
-    /// did not say so held out a tenth at random.
+    /// How the examples for validation are chosen if the data has no validation set; versions without this entry held
+    /// out a random tenth.
     #[serde(default = "at_random")]
     pub validation: HeldOut,
-    /// SHA-256 of the training set's pixels and labels: a run resumes on the data it began with.
+    /// SHA-256 of the training set's pixels and labels; a run can only be resumed on the same data.
     pub data_sha256: String,
     pub seed: u64,
     #[serde(default = "one_crop")]
@@ -64,12 +64,12 @@ pub struct RunConfig {
     pub device: ConfigDevice,
 }
 
-/// What runs did before the tenth was held out by class.
+/// The choice of versions before the tenth was held out by class.
 fn at_random() -> HeldOut {
     HeldOut::AtRandom
 }
 
-/// What runs did before there was a choice.
+/// The number of crops before it could be chosen.
 pub(super) fn one_crop() -> usize {
     1
 }
@@ -80,7 +80,7 @@ pub(super) fn one_crop() -> usize {
 pub struct ConfigDevice {
     /// `reference`, `cpu` or `gpu`.
     pub executor: String,
-    /// Adapter or processor.
+    /// The adapter's or the processor's name.
     pub name: String,
     pub driver: String,
     pub backend: String,
@@ -97,15 +97,15 @@ impl RunConfig {
     /// The settings as they were resolved.
     ///
     /// # Errors
-    /// [`Error::Settings`] where they are not those that the network's `[training]` table records: an edit of one without the
-    /// other would train on with another rule from a state that is not its own.
+    /// [`Error::Settings`] if they differ from the network's `[training]` table. If only one of the two is edited, the
+    /// run would continue with another rule from a state that does not belong to it.
     pub fn settings(&self) -> Result<Settings> {
         let mut network = Network::from_toml(&self.network, "the network in config.toml")?;
-        // Patience changes no bit of what a run does until it ends, so it may be edited.
+        // Patience affects nothing in a run except its end, so it may be edited.
         network.training.patience = match self.training.get("patience") {
             None => None,
             Some(value) => Some(value.as_integer().and_then(|epochs| u64::try_from(epochs).ok()).ok_or_else(|| {
-                Error::Settings(format!("config.toml: patience must be a whole number of at least 1, got {value}"))
+                Error::Settings(format!("config.toml: patience must be a whole number >= 1, got {value}"))
             })?),
         };
         let given = Recipe {
@@ -124,15 +124,15 @@ impl RunConfig {
             same.into_iter().chain(others.map(|key| (&key[..], is_same(self.training.get(key), recorded.get(key)))));
         if let Some((key, _)) = same.into_iter().find(|(_, same)| !same) {
             return Err(Error::Settings(format!(
-                "config.toml was changed: its {key} is not what its network was trained with; put it back, or start a new run \
-                 for other settings"
+                "config.toml was changed: its {key} differs from the one used in training; restore it, or start a new run \
+                 with other settings"
             )));
         }
         Ok(Settings { network, ..settings })
     }
 }
 
-/// Whether two values of a key say the same: 1 is 1.0, and what is off need not be said.
+/// Whether two values of a key mean the same: 1 equals 1.0, and `false` equals an absent key.
 fn is_same(one: Option<&toml::Value>, other: Option<&toml::Value>) -> bool {
     let number = |value: &toml::Value| value.as_float().or(value.as_integer().map(|whole| whole as f64));
     match (one, other) {
@@ -151,20 +151,20 @@ impl Settings {
     }
 }
 
-/// What is wrong with a `config.toml`, and what to do, without serde's words.
+/// An error in a `config.toml` and what to do, without serde's terms.
 fn in_plain_words(message: &str) -> String {
     let key = |rest: &str| rest.split('`').next().unwrap_or_default().to_string();
     if let Some(key) = message.strip_prefix("unknown field `").map(key) {
         return format!(
-            "unknown key `{key}`; a newer Glassnet wrote it, and that one can go on with this run, or it is a typo: \
-             correct it or take it out"
+            "unknown key `{key}`; if a newer Glassnet wrote it, resume the run with that version; if it is a typo, \
+             correct or remove it"
         );
     }
     if let Some(key) = message.strip_prefix("missing field `").map(key) {
-        return format!("the key `{key}` is missing; put it back, or start a new run");
+        return format!("the key `{key}` is missing; restore it, or start a new run");
     }
     if message.starts_with("wanted exactly 1 element") {
-        return "the table `length` holds one key, `epochs` or `steps`; take the others out".into();
+        return "the table `length` must have one key, `epochs` or `steps`; remove the others".into();
     }
     let message = message.strip_prefix("unknown variant").map_or(message.into(), |rest| format!("unknown name{rest}"));
     format!("{}; correct it, or start a new run", numbers_in_plain_words(message.trim_end()))
@@ -176,7 +176,7 @@ fn in_plain_words(message: &str) -> String {
 enum Row<'a> {
     Step(Cow<'a, StepRow>),
     Epoch(Cow<'a, EpochRow>),
-    /// Keeps the clock for a run that is resumed: the checkpoint itself holds nothing that differs between equal runs.
+    /// Records the clock for resuming; the checkpoint itself contains nothing that differs between equal runs.
     Checkpoint {
         step: u64,
         train_seconds: f64,
@@ -184,33 +184,33 @@ enum Row<'a> {
     Change(Cow<'a, ChangeRow>),
 }
 
-/// A row as it is written, without the line's end.
+/// A row as it is written, without the line break.
 fn line(row: &Row<'_>) -> Result<Vec<u8>> {
     serde_json::to_vec(row).map_err(|e| Error::Settings(format!("a row cannot be written: {e}")))
 }
 
-/// The change that tells of another run, and is none of this one.
+/// The change that records another run, and is not a change of this one.
 const NETWORK: &str = "network";
 
-/// In the folder of a run that goes on: the address of the page that follows it.
+/// The file in a running run's folder with the address of its page.
 pub(crate) const LIVE_FILE: &str = ".live";
 
-/// A folder that one process at a time writes to.
+/// A run folder that one process at a time writes to.
 #[derive(Debug)]
 pub struct RunFolder {
     place: Place,
-    /// Of a new run that has no checkpoint yet: what goes again with this value.
+    /// For a new run without a checkpoint: what is removed when this value is dropped.
     begun: Option<Begun>,
-    /// The last checkpoint in it, so that messages can name it.
+    /// The step of the last checkpoint, for messages.
     checkpoint_step: Option<u64>,
     metrics: Option<File>,
-    /// Held as long as the folder is open; none where it is only read.
+    /// Held while the folder is open; `None` if it is only read.
     lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Makes a new folder for a run; one that holds a run already is refused. Until the first checkpoint is saved, what was
-    /// made goes again with the value that is returned: a run that could not begin leaves nothing.
+    /// Creates a folder for a new run; one that already holds a run is refused. Until the first checkpoint is saved,
+    /// dropping the returned value removes what was created, so that a run that could not begin leaves nothing.
     pub fn create(path: &Path, config: &RunConfig) -> Result<RunFolder> {
         let begun = Begun::in_folder(path)?;
         let mut folder = RunFolder::lock(path)?;
@@ -224,12 +224,12 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// A file that a new run would overwrite. The traces of a run that ended before its first checkpoint, as where the
-    /// batch was too large, are none: nothing can go on from them.
+    /// A file that a new run would overwrite. Traces of a run that ended before its first checkpoint, for example
+    /// because the batch was too large, do not count, because nothing can be resumed from them.
     fn content(&self) -> Option<&'static str> {
         let results =
             ["checkpoint.safetensors", "best.safetensors", "model.safetensors", "summary.json", "report.html"];
-        // A link to nowhere is something too.
+        // A broken link counts too.
         let found = |name: &str| fs::symlink_metadata(self.path().join(name));
         if let Some(name) = results.into_iter().find(|name| found(name).is_ok()) {
             return Some(name);
@@ -242,7 +242,7 @@ impl RunFolder {
         found("config.toml").is_ok_and(foreign).then_some("config.toml")
     }
 
-    /// Opens the folder of a run that is to go on.
+    /// Opens the folder of a run to continue it.
     pub fn open(path: &Path) -> Result<RunFolder> {
         RunFolder::read(path)?;
         let folder = RunFolder::lock(path)?;
@@ -250,12 +250,12 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Opens the folder of a run only to read it: nothing in it is written, and another process may train in it.
+    /// Opens the folder of a run only for reading; another process may be training in it.
     pub fn read(path: &Path) -> Result<RunFolder> {
         if !path.join("config.toml").is_file() {
             let path = path.display();
             return Err(Error::Settings(format!(
-                "{path} is no run folder: it has no config.toml; give the folder of a run"
+                "{path} is not a run folder, because it has no config.toml; give the folder of a run"
             )));
         }
         Ok(RunFolder { place: Place::of(path), begun: None, checkpoint_step: None, metrics: None, lock: None })
@@ -263,20 +263,20 @@ impl RunFolder {
 
     fn lock(path: &Path) -> Result<RunFolder> {
         let name = path.join(".lock");
-        // Opening a pipe would wait for whoever reads from it.
+        // Opening a pipe would wait for a reader.
         if fs::symlink_metadata(&name).is_ok_and(|found| !found.is_file()) {
-            return Err(Error::Settings(format!("{} is in the way: it is no file; move it", name.display())));
+            return Err(Error::Settings(format!("{} is not a file; move it", name.display())));
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&name);
         let lock = lock.map_err(Error::io("write to the run folder", &name))?;
         match lock.try_lock() {
             Err(fs::TryLockError::WouldBlock) => Err(Error::Settings(format!(
-                "another process is training in {}: wait for it or stop it",
+                "another process is training in {}; wait for it or stop it",
                 path.display()
             ))),
-            // A file system without locks: the run goes on without.
+            // On a file system without locks, the run continues without one.
             Ok(()) | Err(fs::TryLockError::Error(_)) => {
-                // A process that was killed leaves it; where that fails, the page is not found, and that is all.
+                // A killed process leaves this file. If removing it fails, only the page is not found.
                 let _ = fs::remove_file(path.join(LIVE_FILE));
                 let place = Place::of(path);
                 Ok(RunFolder { place, begun: None, checkpoint_step: None, metrics: None, lock: Some(lock) })
@@ -284,38 +284,38 @@ impl RunFolder {
         }
     }
 
-    /// Whether a process trains in the folder at `path`.
+    /// Whether a process is training in the folder at `path`.
     pub fn is_in_use(path: &Path) -> bool {
         let name = path.join(".lock");
-        // Opening a pipe would wait for whoever writes to it.
+        // Opening a pipe would wait for a writer.
         let lock = name.is_file().then(|| File::open(name));
         lock.is_some_and(|lock| {
             lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
         })
     }
 
-    /// Where it is; while a run writes to it, this follows a folder that is renamed.
+    /// Its path; while a run writes to it, this follows a renamed folder.
     pub fn path(&self) -> &Path {
         self.place.path()
     }
 
-    /// Whether it was found to be gone when it was to be written to.
+    /// Whether it was missing when it was to be written to.
     pub fn is_gone(&self) -> bool {
         self.place.is_gone()
     }
 
-    /// Writes one of its files, wherever it is now.
+    /// Writes one of its files, at its present location.
     fn put(&mut self, name: &str, write: impl Fn(&Path) -> Result<()>) -> Result<()> {
         self.place.follow(self.checkpoint_step)?;
         let path = self.path().join(name);
         write(&path).or_else(|error| {
-            // It may have been moved just now.
+            // The folder may have been moved just now.
             self.place.follow(self.checkpoint_step)?;
             let now = self.path().join(name);
             if now == path {
                 return Err(error);
             }
-            // The first attempt could not clean up by the old name.
+            // The first attempt could not clean up under the old name.
             formats::remove_temporary_files(self.path())?;
             write(&now)
         })
@@ -354,21 +354,28 @@ impl RunFolder {
         }
     }
 
-    /// Reads the checkpoint and cuts `metrics.jsonl` back to it; `None` where the run was stopped before its first one.
+    /// Reads the checkpoint and removes later rows from `metrics.jsonl`; `None` if the run was stopped before its first
+    /// checkpoint.
     pub fn resume(&mut self, settings: &Settings) -> Result<Option<State>> {
         let path = self.path().join("checkpoint.safetensors");
         if !path.is_file() {
             if self.path().join("summary.json").is_file() || self.path().join("model.safetensors").is_file() {
-                return Err(Error::Settings(format!("{} is missing: this run cannot go on", path.display())));
+                return Err(Error::Settings(format!(
+                    "{} is missing, so this run cannot be resumed; start a new run",
+                    path.display()
+                )));
             }
-            // The run begins anew, and so do its rows.
+            // The run starts again, and its rows do too.
             atomic_write(&self.path().join("metrics.jsonl"), b"")?;
             self.open_metrics()?;
             return Ok(None);
         }
         let checkpoint = formats::load_checkpoint(&path)?;
         let foreign = |what: &str| {
-            Error::Model(format!("{}: {what} is not that of config.toml; one of the two was changed", path.display()))
+            Error::Model(format!(
+                "{}: {what} differs from config.toml; restore the file that was changed",
+                path.display()
+            ))
         };
         let mut network = checkpoint.model.network;
         network.training.patience = settings.network.training.patience;
@@ -380,10 +387,10 @@ impl RunFolder {
         }
         let windows: Windows =
             serde_json::from_value(checkpoint.extra["windows"].clone()).map_err(|_| foreign("the windows' state"))?;
-        // Checkpoints of older versions say nothing of it.
+        // Checkpoints of older versions do not contain it.
         let best = checkpoint.extra.get("best").cloned().unwrap_or_default();
         let best: Option<Best> = serde_json::from_value(best).map_err(|_| foreign("the best epoch"))?;
-        // Of a run that nobody changed it says nothing.
+        // Absent in a run that was never changed.
         let changes = checkpoint.extra.get("changes").cloned().unwrap_or_else(|| serde_json::json!([]));
         let changes: Vec<ChangeRow> =
             serde_json::from_value(changes).map_err(|_| foreign("what was changed in the run"))?;
@@ -411,8 +418,9 @@ impl RunFolder {
         }))
     }
 
-    /// Drops rows beyond `step` and what is no row, which the log tells of, and adds the rows that `changes` lack: a change
-    /// is in the checkpoint before its row is written. Returns the training time until the last row left.
+    /// Removes rows beyond `step` and damaged lines, which are reported in the log, and adds missing rows for
+    /// `changes`, because a change is in the checkpoint before its row is written. Returns the training time of the
+    /// last remaining row.
     fn cut_metrics(&self, step: u64, changes: &[ChangeRow]) -> Result<f64> {
         let path = self.path().join("metrics.jsonl");
         let bytes = match rows::bytes(&path) {
@@ -441,13 +449,13 @@ impl RunFolder {
         }
         lines.sort_by_key(|(step, _)| *step);
         let kept: Vec<u8> = lines.iter().flat_map(|(_, line)| [line, &b"\n"[..]]).flatten().copied().collect();
-        // In any case, as the bytes were decoded.
+        // Written in any case, in the decoded form.
         atomic_write(&path, &kept)?;
         let seconds = rows.iter().map(|row| row.train_seconds).chain(changes.iter().map(|row| row.train_seconds));
         Ok(seconds.fold(0.0, f64::max))
     }
 
-    /// Copies a file of rows, as what is no row is not written again; says so. No copy of before is replaced.
+    /// Copies a file of rows, because damaged lines are not written again, and says so. Never replaces an earlier copy.
     fn keep_damaged(&self, path: &Path) -> Result<String> {
         let name = |number| match number {
             1 => "metrics.damaged.jsonl".to_string(),
@@ -456,7 +464,7 @@ impl RunFolder {
         let bytes = reading::regular(path, rows::MOST_ROWS).map_err(Error::io("read", path))?;
         for name in (1..).map(name) {
             let copy = self.path().join(&name);
-            // Fails where anything has the name, a link that leads nowhere too.
+            // Fails if anything has the name, including a broken link.
             match OpenOptions::new().write(true).create_new(true).open(&copy) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(Error::io("write", &copy)(error)),
@@ -494,13 +502,13 @@ impl RunFolder {
         self.append(&Row::Epoch(Cow::Borrowed(row)))
     }
 
-    /// Appends the row of a change. One that says `network` tells of another run, which follows this one, and changes nothing
-    /// when this one is resumed.
+    /// Appends the row of a change. A change named `network` records that another run follows this one, and has no
+    /// effect when this one is resumed.
     pub fn append_change(&mut self, row: &ChangeRow) -> Result<()> {
         self.append(&Row::Change(Cow::Borrowed(row)))
     }
 
-    /// Writes `checkpoint.safetensors`. `settings` may be those that the run began with or came to: their network is the
+    /// Writes `checkpoint.safetensors`. `settings` may be the run's first or present ones, since their network is the
     /// same.
     pub fn save_checkpoint(&mut self, settings: &Settings, data: &Provenance, state: &State) -> Result<()> {
         self.append(&Row::Checkpoint { step: state.step, train_seconds: state.train_seconds })?;
@@ -535,7 +543,7 @@ impl RunFolder {
         self.save_weights("model.safetensors", &model(settings, data, step, weights))
     }
 
-    /// Writes `best.safetensors`, likewise.
+    /// Writes `best.safetensors` in the same way.
     pub fn save_best(
         &mut self,
         settings: &Settings,
@@ -556,10 +564,10 @@ impl RunFolder {
         self.put("summary.json", |path| atomic_write(path, format!("{text}\n").as_bytes()))
     }
 
-    /// Reads `summary.json` of a run that has ended; `None` where there is none.
+    /// Reads `summary.json` of a run that has ended; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Data`] where it is damaged, [`Error::Io`] where it cannot be read.
+    /// [`Error::Data`] if it is damaged, [`Error::Io`] if it cannot be read.
     pub fn read_summary(&self) -> Result<Option<Summary>> {
         let path = self.path().join("summary.json");
         match reading::regular(&path, MOST_SETTINGS) {
@@ -568,7 +576,7 @@ impl RunFolder {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
                 let (file, run) = (path.display(), self.path().display());
                 let error = text::message(error);
-                Error::Data(format!("{file} is damaged ({error}): resume the run {run} to write it anew"))
+                Error::Data(format!("{file} is damaged ({error}); resume the run {run} to write it again"))
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! What training tells: rows of `metrics.jsonl` and `summary.json`.
+//! The rows of `metrics.jsonl`, and `summary.json`.
 
 use crate::exec::Clock;
 use crate::kernels::statistics::{or_nan, some_or_nan};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
-/// Time that one step's phases took, per example of its batch, in nanoseconds.
+/// The time of one step's phases, per example of its batch, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Phases {
     pub clock: Clock,
@@ -32,20 +32,20 @@ pub struct StepRow {
     /// l2/2·Σw² + l1·Σ|w| over weights.
     #[serde(deserialize_with = "or_nan")]
     pub weight_decay_loss: f64,
-    /// Share of correct predictions over the same examples, each made before the step that learned from it.
+    /// The share of correct predictions over the same examples, each made before the update that used the example.
     #[serde(deserialize_with = "or_nan")]
     pub training_accuracy: f64,
-    /// Over the last 2,000 validation examples, which are visited in turn; absent before the first.
+    /// The accuracy over the last 2,000 validation examples, which are visited in turn; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_accuracy: Option<f64>,
     #[serde(default, deserialize_with = "some_or_nan", skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
-    /// Whether validation used the moving average of the weights; the statistics of layers are those of the weights.
+    /// Whether validation used the moving average of the weights; the layers' statistics use the weights themselves.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub averaged: bool,
     /// Training time so far, over all sessions of the run.
     pub train_seconds: f64,
-    /// Training examples a second since the last row.
+    /// Training examples per second since the last row.
     #[serde(deserialize_with = "or_nan")]
     pub images_per_second: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,11 +53,11 @@ pub struct StepRow {
     pub layers: Vec<LayerStatistics>,
 }
 
-/// The whole validation set, at an epoch's end and at the run's.
+/// A pass over the whole validation set, at an epoch's end and at the run's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
     pub step: u64,
-    /// Epochs completed; a run that stops inside an epoch says how many were begun.
+    /// The number of completed epochs; for a run that stops within an epoch, the number of begun ones.
     pub epoch: u64,
     pub examples_seen: u64,
     #[serde(deserialize_with = "or_nan")]
@@ -69,18 +69,18 @@ pub struct EpochRow {
     pub train_seconds: f64,
 }
 
-/// A change that was made after `step` updates, while the run went on.
+/// A change that was made after `step` updates, during training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChangeRow {
     pub step: u64,
     /// Training time so far, over all sessions of the run.
     pub train_seconds: f64,
-    /// `learning_rate`, `momentum`, `batch_size`, `l1_decay`, `l2_decay` or `weights`; also `network`, where the run ended
-    /// because another one was begun with another network.
+    /// `learning_rate`, `momentum`, `batch_size`, `l1_decay`, `l2_decay` or `weights`; also `network`, if the run ended
+    /// because another one was started with another network.
     pub what: String,
-    /// The value before; null for `weights`.
+    /// The former value; null for `weights`.
     pub from: Value,
-    /// The value since; for `weights` where they come from, `{"source": ...}`.
+    /// The new value; for `weights` their source, `{"source": ...}`.
     pub to: Value,
 }
 
@@ -100,7 +100,7 @@ impl fmt::Display for ChangeRow {
     }
 }
 
-/// The epoch's end at which the validation loss was lowest.
+/// The epoch's end with the lowest validation loss.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     pub step: u64,
@@ -124,7 +124,7 @@ pub struct Summary {
     pub test_accuracy: f64,
     #[serde(deserialize_with = "or_nan")]
     pub test_loss: f64,
-    /// Crops of each test image that its scores are the mean of.
+    /// The number of crops of each test image that its scores are averaged over.
     #[serde(default = "super::folder::one_crop")]
     pub test_crops: usize,
     pub validation_accuracy: f64,
@@ -132,20 +132,20 @@ pub struct Summary {
     pub validation_loss: f64,
     pub examples_seen: u64,
     pub steps: u64,
-    /// Time in the training loop: statistics included; validation passes, checkpoints and the test left out.
+    /// Time in the training loop, including statistics, without validation passes, checkpoints and the test.
     pub train_seconds: f64,
-    /// In the run's last session, if it was resumed.
+    /// The speed in the run's last session, if it was resumed.
     pub images_per_second: f64,
-    /// From the program's launch until the results of the first step were back, in the run's last session.
+    /// The time from the program's launch to the results of the first step, in the run's last session.
     #[serde(default)]
     pub first_step_seconds: Option<f64>,
-    /// Whose weights are in `best.safetensors`.
+    /// The epoch whose weights are in `best.safetensors`.
     #[serde(default)]
     pub best: Option<Best>,
-    /// Whether the run ended before its length because the validation loss had not fallen for so many epochs.
+    /// Whether the run ended early because the validation loss had not fallen for the given number of epochs.
     #[serde(default)]
     pub stopped_early: bool,
-    /// Changes made while the run went on, which its first settings do not tell of.
+    /// The number of changes made during training, which the first settings do not include.
     #[serde(default, skip_serializing_if = "no_changes")]
     pub changes: u64,
     pub device: String,

@@ -1,5 +1,5 @@
-//! Finds where a NaN or an infinity came from: training is reproducible, so the steps since the last checkpoint run
-//! again, with statistics on every step that has not been seen clean.
+//! Finds the origin of a NaN or an infinity. Training is reproducible, so the steps since the last checkpoint are run
+//! again, with statistics on every step that is not known to be clean.
 
 use super::Settings;
 use super::course::Course;
@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::program::Stage;
 use std::ops::Range;
 
-/// The error that names step (counted from 1), layer and tensor. `from` is the last checkpoint, `suspects` the steps
-/// (from 0) among which the first bad one lies.
+/// The error with step (counted from 1), layer and tensor. `from` is the last checkpoint, `suspects` the steps (from 0)
+/// that contain the first bad one.
 pub(super) async fn explain(
     session: &mut Session,
     settings: &Settings,

@@ -1,11 +1,11 @@
-//! Paths in `config.toml`. TOML holds Unicode only, so that a path with other bytes is written percent-encoded behind a
-//! mark, and read back to the same bytes.
+//! Paths in `config.toml`. TOML only holds Unicode, so a path with other bytes is written percent-encoded after a mark,
+//! and read back to the same bytes.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, Serializer};
 use std::path::{Path, PathBuf};
 
-/// What an encoded path begins with; no path in `config.toml` begins so by itself, as they are absolute.
+/// The mark of an encoded path; other paths in `config.toml` never begin like this, because they are absolute.
 const MARK: &str = "percent-encoded:";
 
 pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -55,7 +55,7 @@ fn decode(text: &str) -> Option<PathBuf> {
     Some(std::ffi::OsString::from_vec(bytes).into())
 }
 
-/// Elsewhere than on Unix a path is no row of bytes.
+/// On systems other than Unix, a path is not a sequence of bytes.
 #[cfg(not(unix))]
 fn encode(_: &Path) -> Option<String> {
     None

@@ -1,5 +1,5 @@
-//! Where a run folder is: what was made for a run that has nothing to keep yet, and a folder that is renamed or deleted
-//! while the run goes on.
+//! The location of a run folder: removes what was created for a run without a checkpoint, and follows a folder that is
+//! renamed or deleted during the run.
 
 use super::folder::LIVE_FILE;
 use crate::Result;
@@ -7,24 +7,24 @@ use crate::formats::MadeFolders;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// What a run writes before its first checkpoint.
+/// Files that a run writes before its first checkpoint.
 const FIRST_FILES: [&str; 3] = ["config.toml", "metrics.jsonl", LIVE_FILE];
 const LOCK: &str = ".lock";
-/// The folder of event files, and what ours end in.
+/// The folder of event files, and the suffix of those written by this program.
 const EVENTS: &str = "tensorboard";
 const EVENTS_SUFFIX: &str = ".glassnet";
 
-/// What a new run makes until its first checkpoint: none of it is worth keeping without one.
+/// Everything that a new run creates before its first checkpoint; it is worthless without one.
 #[derive(Debug)]
 pub(super) struct Begun {
     folder: PathBuf,
-    /// What was not there before.
+    /// Files that did not exist before.
     new: Vec<&'static str>,
     folders: MadeFolders,
 }
 
 impl Begun {
-    /// Makes the folder, and looks which of a run's files it has.
+    /// Creates the folder, and checks which of a run's files it already has.
     pub fn in_folder(folder: &Path) -> Result<Begun> {
         let folders = MadeFolders::create(folder, "create the run folder")?;
         let names = FIRST_FILES.into_iter().chain([LOCK, EVENTS]);
@@ -32,13 +32,13 @@ impl Begun {
         Ok(Begun { folder: folder.to_path_buf(), new, folders })
     }
 
-    /// There is a checkpoint: all of it stays.
+    /// Keeps everything, because there is a checkpoint.
     pub fn keep(mut self) {
         self.folders.keep();
     }
 
-    /// Removes what is new from where the folder is now; what others put beside it stays. Errors are not reported: one has
-    /// been already.
+    /// Removes what is new from the folder's present location; other files there remain. Errors are not reported,
+    /// because another error has already been.
     pub fn remove(mut self, now: &Path, lock: Option<File>) {
         let renamed = self.folder != now;
         self.folder = now.to_path_buf();
@@ -54,7 +54,7 @@ impl Begun {
             }
             let _ = fs::remove_dir(events);
         }
-        // While it is held, nobody else begins here; only Unix removes a file that is open.
+        // Removed while the lock is held, so no other process starts here. Only Unix removes an open file.
         let held = lock.filter(|_| cfg!(unix));
         if is_new(LOCK) {
             let _ = fs::remove_file(self.folder.join(LOCK));
@@ -93,10 +93,10 @@ impl Place {
         self.gone
     }
 
-    /// Finds a folder that was renamed. Nothing is ever written to another one that has come to its place.
+    /// Finds a folder that was renamed. Nothing is ever written to another folder that has taken its place.
     ///
     /// # Errors
-    /// [`Settings`](crate::Error::Settings) where it was deleted, or the system does not tell where it is.
+    /// [`Settings`](crate::Error::Settings) if it was deleted, or if the system does not know its location.
     #[cfg(unix)]
     pub fn follow(&mut self, checkpoint: Option<u64>) -> Result<()> {
         use crate::Error;
@@ -109,7 +109,7 @@ impl Place {
             return Ok(());
         }
         if let Some(path) = path_of(held).filter(|path| is_own(path)) {
-            log::warn!("{} was renamed; the run goes on in {}", self.path.display(), path.display());
+            log::warn!("{} was renamed; the run continues in {}", self.path.display(), path.display());
             self.path = path;
             return Ok(());
         }
@@ -118,27 +118,27 @@ impl Place {
         let deleted = held.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
         Err(Error::Settings(match checkpoint {
             Some(step) if !deleted => format!(
-                "the run folder {path} is no longer there; if it was moved, resume it from its new path, where it has its \
-                 checkpoint of step {step}, else start the run again"
+                "the run folder {path} no longer exists; if it was moved, resume it from its new path, where it has its \
+                 checkpoint of step {step}, otherwise start the run again"
             ),
             Some(step) => format!(
-                "the run folder {path} was deleted while the run went on, and its checkpoint of step {step} with it: start \
+                "the run folder {path} was deleted during the run, with its checkpoint of step {step}; start \
                  the run again"
             ),
             None => format!(
-                "the run folder {path} was moved or deleted before the run had a checkpoint: start the run again"
+                "the run folder {path} was moved or deleted before the run had a checkpoint; start the run again"
             ),
         }))
     }
 
-    /// Elsewhere a folder with an open file in it cannot be renamed.
+    /// On other systems, a folder with an open file in it cannot be renamed.
     #[cfg(not(unix))]
     pub fn follow(&mut self, _: Option<u64>) -> Result<()> {
         Ok(())
     }
 }
 
-/// Where an open folder is now, as far as the system says.
+/// The present location of an open folder, as far as the system knows it.
 #[cfg(target_os = "linux")]
 fn path_of(held: &File) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;

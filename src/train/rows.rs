@@ -1,5 +1,5 @@
-//! `metrics.jsonl` line by line. What a power cut, a full disk or an editor left is skipped and told; every row that is
-//! whole is kept, wherever it stands.
+//! Reads `metrics.jsonl` line by line. Damage from a power cut, a full disk or an editor is skipped and reported; every
+//! complete row is kept, wherever it is.
 
 use crate::{reading, text};
 use serde::Deserialize;
@@ -8,70 +8,70 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
-/// What every row that is not of an unknown kind says.
+/// The fields of every row of a known kind.
 #[derive(Debug, Clone, Deserialize)]
 struct Place {
     kind: String,
     step: Option<u64>,
     train_seconds: Option<f64>,
-    /// Of changes.
+    /// The name of a change.
     what: Option<String>,
 }
 
-/// A whole row.
+/// A complete row.
 #[derive(Debug, Clone)]
 pub struct RowText<'a> {
-    /// The number of its line, from 1.
+    /// Its line number, from 1.
     pub line: usize,
-    /// Its JSON, without the line's end.
+    /// Its JSON, without the line break.
     pub text: &'a [u8],
     pub kind: String,
-    /// Updates made; those of the row before it where its kind is unknown and it does not say.
+    /// The number of updates; for an unknown kind without this field, that of the row before.
     pub step: u64,
-    /// Training time so far; 0 likewise.
+    /// The training time so far; for an unknown kind without this field, 0.
     pub train_seconds: f64,
-    /// Of a change.
+    /// The name of a change.
     pub what: Option<String>,
 }
 
-/// The rows of a file in the order of their steps, and what is wrong with it.
+/// The rows of a file in the order of their steps, and the damage to the file.
 #[derive(Debug, Clone, Default)]
 pub struct Rows<'a> {
     pub rows: Vec<RowText<'a>>,
     pub damage: Damage,
 }
 
-/// Numbers of lines, from 1.
+/// Line numbers, from 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Damage {
     /// Lines without a row.
     pub skipped: Vec<usize>,
-    /// Lines with a row that another one has already told.
+    /// Lines with a row that repeats another one.
     pub repeated: Vec<usize>,
-    /// Lines with a row, and something else beside it.
+    /// Lines with a row and other text.
     pub mended: Vec<usize>,
     /// Lines with several rows.
     pub joined: Vec<usize>,
-    /// Lines with a row that has to move for the others to be in the order of their steps; the fewest that will do.
+    /// Lines with a row that must move so that the steps are in order; the fewest that suffice.
     pub sorted: Vec<usize>,
 }
 
-/// Numbers that a message lists; the rest is counted.
+/// The most line numbers that a message lists.
 const LISTED: usize = 8;
 
-/// The largest file of rows that is read: some million of them.
+/// The largest file of rows that is read, in bytes: some million rows.
 pub(crate) const MOST_ROWS: u64 = 4 << 30;
 
 /// How a row begins.
 const START: &[u8] = br#"{"kind":"#;
 
 impl Damage {
-    /// Whether lines are lost when the rows are written anew.
+    /// Whether writing the rows again loses lines.
     pub fn loses(&self) -> bool {
         !(self.skipped.is_empty() && self.mended.is_empty())
     }
 
-    /// In words; none where nothing is wrong.
+    /// The damage in words; `None` if there is none.
     pub fn describe(&self) -> Option<String> {
         let told = [
             (&self.skipped, "is no row and is skipped", "are no rows and are skipped"),
@@ -98,26 +98,26 @@ fn lines_in_words(lines: &[usize], one: &str, many: &str) -> Option<String> {
     Some(format!("{} lines {many} ({} and {end})", lines.len(), numbers.join(", ")))
 }
 
-/// The bytes of a file of rows, for [`Rows::read`]; in UTF-8 where an editor saved it in UTF-16.
+/// The bytes of a file of rows, for [`Rows::read`]; converted to UTF-8 if an editor saved it in UTF-16.
 ///
 /// # Errors
-/// The system's, and one in words for what is no regular file or too large.
+/// The system's error, or one in words if it is not a regular file or is too large.
 pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let bytes = reading::regular(path, MOST_ROWS)?;
     let wide = matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
-    // What is not whole UTF-16 is told line by line.
+    // Invalid UTF-16 is reported line by line.
     let decoded = wide.then(|| text::decode(&bytes).ok().map(|text| text.into_owned().into_bytes())).flatten();
     Ok(decoded.unwrap_or(bytes))
 }
 
 impl<'a> Rows<'a> {
-    /// Reads the rows of a file. A last line that was cut short is what a killed run leaves, and no damage.
+    /// Reads the rows of a file. A last line that was cut off is left by a killed run and does not count as damage.
     pub fn read(bytes: &'a [u8]) -> Rows<'a> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let (mut read, mut seen) = (Rows::default(), HashSet::new());
         for (index, raw) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let line = index + 1;
-            // A power cut may leave zeros where a file system had grown the file before it wrote.
+            // A power cut may leave zeros if a file system enlarged the file before writing.
             let text = trim(raw);
             if text.is_empty() {
                 if raw.contains(&0) {
@@ -151,10 +151,11 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The lines of the rows outside a longest run of rows, as they stand, whose steps do not fall. One row with a step far
-/// too large is blamed itself, not all those behind it.
+/// The lines of the rows outside a longest subsequence with non-decreasing steps. A single row with a step far too
+/// large is itself out of order, not all rows after it.
 fn out_of_order(rows: &[RowText<'_>]) -> Vec<usize> {
-    // Of all runs of one length the one that ends with the smallest step, by the index of its last row (patience sorting).
+    // Of all subsequences of one length, the one that ends with the smallest step, by the index of its last row
+    // (patience sorting).
     let (mut ends, mut before): (Vec<usize>, Vec<Option<usize>>) = (Vec::new(), Vec::with_capacity(rows.len()));
     for (index, row) in rows.iter().enumerate() {
         let length = ends.partition_point(|end| rows[*end].step <= row.step);
@@ -179,7 +180,7 @@ fn trim(line: &[u8]) -> &[u8] {
     &line[start..end]
 }
 
-/// What a text says where it is one whole row.
+/// The fields of a text that is one complete row.
 fn place(text: &[u8]) -> Option<Place> {
     let place: Place = serde_json::from_str(std::str::from_utf8(text).ok()?).ok()?;
     let known = ["step", "epoch", "checkpoint", "change"].contains(&&place.kind[..]);
@@ -194,7 +195,7 @@ fn push_once(lines: &mut Vec<usize>, line: usize) {
     }
 }
 
-/// Every whole row of a line: one may have been appended to another that was cut short, or that lost its line's end.
+/// Every complete row of a line. A row may have been appended to another one that was cut off or lost its line break.
 fn whole_rows(text: &[u8]) -> Vec<(&[u8], Place)> {
     if let Some(place) = place(text) {
         return vec![(text, place)];
@@ -205,7 +206,7 @@ fn whole_rows(text: &[u8]) -> Vec<(&[u8], Place)> {
         let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
         let end = values.next().and_then(Result::ok).map(|_| values.byte_offset());
         let row = end.and_then(|end| Some((&rest[..end], place(&rest[..end])?)));
-        // What is no row may hold the start of one.
+        // Text that is not a row may contain the start of one.
         rest = &rest[row.as_ref().map_or(START.len(), |(row, _)| row.len())..];
         rows.extend(row);
     }
@@ -247,7 +248,7 @@ mod tests {
             let told = "line 2 is damaged beside its row, which is kept";
             assert_eq!(steps(&whole(damage)), (vec![1, 2, 3], Some(told.to_string())), "{damage:?}");
         }
-        // Lost line ends, and what stands behind a row or between two.
+        // Lost line breaks, and text after a row or between two.
         let lost = format!("{}{}", row(4), row(5));
         let told = "line 2 holds several rows, which are all kept".to_string();
         assert_eq!(
@@ -276,7 +277,7 @@ mod tests {
             steps(text.as_bytes()),
             (vec![1, 2, 3, 1 << 60], Some("line 2 stands out of order and is sorted".into()))
         );
-        // Whole but for its line's end.
+        // Complete except for its line break.
         assert_eq!(steps(row(4).as_bytes()), (vec![4], None));
     }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Trains from the beginning, or from `resume`, to the end of `settings.length`; tests once, at the end. `settings` are
-/// those that the run began with: what was changed since is in the state.
+/// those that the run began with; later changes are in the state.
 pub async fn train(
     device: &Device,
     dataset: &Dataset,
@@ -30,7 +30,7 @@ pub async fn train(
     resume: Option<State>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    // Before a run goes all the way to a test that cannot be made.
+    // Checked before the run, which would otherwise reach a test that cannot be made.
     let [height, width, _] = dataset.test.shape;
     crops(&settings.network, [height, width], settings.test_crops)?;
     let parts = split_for(dataset, &settings.network)?;
@@ -81,18 +81,18 @@ pub async fn train(
     run.train(state.step, begins).await
 }
 
-/// The examples that `network` is trained on and those that judge it.
+/// The examples that `network` is trained on and those for validation.
 ///
 /// # Errors
-/// [`Error::Data`] where none can be held out because no class has two training examples. A network that learns numbers
-/// may be judged by numbers that it was not trained on.
+/// [`Error::Data`] if none can be held out because no class has two training examples. A network that learns numbers
+/// may be validated on numbers that it was not trained on.
 pub fn split_for(dataset: &Dataset, network: &Network) -> Result<Split> {
     let parts = dataset.split();
     check_split(&parts, dataset, network)?;
     Ok(parts)
 }
 
-/// Whether `network` can be trained and judged by these parts of `dataset`; errors as those of [`split_for`].
+/// Checks that `network` can be trained and validated with these parts of `dataset`; errors are those of [`split_for`].
 pub(crate) fn check_split(parts: &Split, dataset: &Dataset, network: &Network) -> Result<()> {
     if parts.validation.is_empty() || !(parts.untrained.is_empty() || network.learns_numbers()) {
         return Err(Error::Data(format!(
@@ -103,7 +103,7 @@ pub(crate) fn check_split(parts: &Split, dataset: &Dataset, network: &Network) -
     Ok(())
 }
 
-/// Before the first update.
+/// The state before the first update.
 fn first_state(session: &Session, settings: &Settings) -> State {
     let parameters = settings.network.initial_parameters(settings.seed);
     let Snapshot { state, average, .. } = session.fresh(&parameters);
@@ -123,12 +123,12 @@ pub(super) struct Run<'a> {
     pub device: &'a Device,
     pub dataset: &'a Dataset,
     pub session: Session,
-    /// As they are now.
+    /// The present settings.
     pub settings: Settings,
     pub course: Course,
     /// The step after the last one.
     pub end: u64,
-    /// What was changed since the run began.
+    /// The changes since the run began.
     pub changes: Vec<ChangeRow>,
     pub validation: Vec<u32>,
     pub observer: &'a mut dyn Observer,
@@ -137,16 +137,16 @@ pub(super) struct Run<'a> {
     pub stopwatch: Stopwatch,
     /// By step.
     pub pending: BTreeMap<u64, PendingRow>,
-    /// A whole validation pass so far: sum of losses, correct predictions, examples.
+    /// The present validation pass so far: sum of losses, correct predictions, examples.
     pub whole: (f64, u64, u64),
     pub last_row: Option<StepRow>,
     /// The last checkpoint's step and contents.
     pub good: (u64, Snapshot),
-    /// The last step whose statistics held nothing but finite values.
+    /// The last step whose statistics were all finite.
     pub clean: u64,
-    /// Updates made before this session.
+    /// The number of updates before this session.
     pub first: u64,
-    /// Updates whose results have come back.
+    /// The number of updates whose results have arrived.
     pub arrived: u64,
     /// Step and training time of the last progress event.
     pub shown: (u64, f64),
@@ -190,7 +190,7 @@ impl Run<'_> {
             }
         }
         self.stopwatch.pause();
-        // A run that was stopped between its last checkpoint and its end has its row already.
+        // A run that was stopped between its last checkpoint and its end already has its row.
         let validation = match validation {
             Some(row) => row,
             None => self.validate(done).await?,
@@ -210,7 +210,7 @@ impl Run<'_> {
         Ok(Outcome { state, weights, validation, test, examples_seen, images_per_second, stopped_early: done < end })
     }
 
-    /// What a run ends with that is to stop, after a checkpoint.
+    /// Stops the run after a checkpoint; returns the error that ends it.
     pub async fn stop(&mut self, done: u64) -> Result<Error> {
         if self.good.0 != done {
             self.checkpoint(done).await?;
@@ -223,7 +223,7 @@ impl Run<'_> {
         self.settings.stops_early(epochs, self.best)
     }
 
-    /// Queues training step `step`, with a row of statistics where `regular`, or where the observer asks.
+    /// Queues training step `step`, with a row of statistics if `regular` is set or the observer asks for one.
     async fn step(&mut self, step: u64, regular: bool) -> Result<()> {
         let measured = self.observer.measure_next() || regular;
         let indices = self.course.sampler.batch_at(step).to_vec();
@@ -256,15 +256,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The error for a non-finite value that showed in step `seen`.
+    /// The error for a non-finite value that was found in step `seen`.
     pub async fn explain_non_finite(&mut self, seen: u64) -> Result<Error> {
         let from = self.good.clone();
-        // The update of a step comes after its figures.
+        // A step's update comes after its statistics.
         let Range { start, end } = self.clean.saturating_sub(1)..seen + 1;
         nonfinite::explain(&mut self.session, &self.settings, &mut self.course, from, start..end).await
     }
 
-    /// Waits for all that is queued and handles it.
+    /// Waits for all queued work and handles the results.
     pub async fn drain(&mut self) -> Result<()> {
         self.session.executor.finish().await?;
         self.collect().await
@@ -282,7 +282,7 @@ impl Run<'_> {
         Ok(row)
     }
 
-    /// The whole validation set.
+    /// Runs the whole validation set.
     async fn validate(&mut self, done: u64) -> Result<EpochRow> {
         self.drain().await?;
         self.stopwatch.pause();
@@ -307,9 +307,9 @@ impl Run<'_> {
         self.save(done, snapshot)
     }
 
-    /// Waits for all that is queued, stops the clock and copies what training goes on from, all of it finite.
+    /// Waits for all queued work, stops the clock and copies the state of training, all of it finite.
     pub async fn sound_snapshot(&mut self, done: u64) -> Result<Snapshot> {
-        // Rows of statistics still under way belong before the checkpoint.
+        // Rows of statistics that are still pending belong before the checkpoint.
         self.drain().await?;
         self.stopwatch.pause();
         let snapshot = self.session.snapshot().await?;
@@ -319,7 +319,7 @@ impl Run<'_> {
         }
     }
 
-    /// A checkpoint of what the session holds.
+    /// Emits a checkpoint of the session's state.
     pub fn save(&mut self, done: u64, snapshot: Snapshot) -> Result<()> {
         let state = self.state(done, snapshot.clone());
         self.good = (done, snapshot);

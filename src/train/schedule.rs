@@ -7,8 +7,8 @@ use crate::net::{Recipe, ScheduleName};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// How the learning rate changes. `warm_up` is the share of the run in which it rises; `final_rate` is what is left of it
-/// in the end.
+/// How the learning rate changes. `warm_up` is the share of the run in which it rises; `final_rate` is its factor at
+/// the end.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
@@ -24,9 +24,9 @@ pub enum Schedule {
     OneCycle { warm_up: f64, final_rate: f64 },
 }
 
-/// What products and quotients of shares may be off.
+/// The rounding error to allow in products and quotients of shares.
 const ROUNDING: f64 = 1e-9;
-/// What a one-cycle schedule begins with.
+/// The first factor of a one-cycle schedule.
 const CYCLE_START: f64 = 1.0 / 25.0;
 
 impl Default for Schedule {
@@ -36,7 +36,7 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The schedule of this name, with the recipe's entries where it has some.
+    /// The schedule of this name, with the recipe's values if present.
     pub fn new(name: ScheduleName, recipe: &Recipe) -> Schedule {
         let warm_up = |default: f64| recipe.warm_up.unwrap_or(default);
         let final_rate = recipe.final_rate.unwrap_or(0.0);
@@ -61,7 +61,7 @@ impl Schedule {
         }
     }
 
-    /// Enters the schedule into a recipe.
+    /// Writes the schedule into a recipe.
     pub(super) fn record(&self, recipe: &mut Recipe) {
         recipe.schedule = Some(self.name());
         recipe.warm_up = Some(self.warm_up());
@@ -94,12 +94,12 @@ impl Schedule {
     pub(super) fn factor_of(&self, step: u64, width: u64, end: u64) -> f64 {
         let progress = step as f64 / end.max(1) as f64;
         let warm_up = self.warm_up();
-        // Steps of the warm-up; a share such as 0.07 of 100 steps is a hair more than seven in binary.
+        // Steps of the warm-up. A share such as 0.07 of 100 steps is slightly more than seven in binary.
         let rising = (warm_up * end as f64 * (1.0 - ROUNDING)).ceil();
         if (step as f64) < rising {
             return match self {
                 Schedule::OneCycle { .. } => half_wave(CYCLE_START, 1.0, progress / warm_up),
-                // The first step takes a step, too.
+                // The first step already has a factor above 0.
                 _ => ((step + width) as f64 / rising).min(1.0),
             };
         }

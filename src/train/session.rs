@@ -1,4 +1,4 @@
-//! One executor with its data: uploads once, then runs training steps and validation batches.
+//! One executor with its data: uploads it once, then runs training steps and validation batches.
 
 use super::Settings;
 use crate::data::Examples;
@@ -9,7 +9,7 @@ use crate::kernels::batch::Header;
 use crate::net::{Network, Parameters, Shape};
 use crate::program::{Limits, Options, Program, Source, Stage};
 
-/// Which captures belong to what; the low bits of a capture's tag.
+/// The kinds of captures, in the low bits of a capture's tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Loss and correct predictions of a training step.
@@ -41,7 +41,7 @@ impl Kind {
 pub struct Snapshot {
     pub parameters: Vec<f32>,
     pub state: Vec<f32>,
-    /// Empty where none is kept.
+    /// Empty if none is kept.
     pub average: Vec<f32>,
 }
 
@@ -66,7 +66,7 @@ fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(Pr
     Ok((program, options, limits))
 }
 
-/// Bytes an example of labels and of the order of examples.
+/// Bytes per example of labels and of the order of examples.
 const ORDER: u64 = 16;
 
 /// An executor with a training set on it.
@@ -95,10 +95,11 @@ impl Session {
         Ok(session)
     }
 
-    /// Whether a session with `settings` fits once this one is gone.
+    /// Checks that a session with `settings` fits once this one is dropped.
     ///
     /// # Errors
-    /// [`Error::TooLarge`](crate::Error::TooLarge) with the largest batch size that fits; as [`Session::new`] otherwise.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) with the largest batch size that fits; otherwise those of
+    /// [`Session::new`].
     pub(super) fn check_successor(&self, device: &Device, settings: &Settings, examples: &Examples) -> Result<()> {
         let (program, options, limits) = plan(device, settings, examples)?;
         // What belongs to the run stays as it is.
@@ -106,7 +107,7 @@ impl Session {
         program.check_limits(&settings.network, &options, &limits)
     }
 
-    /// From the next step on, weights decay by these factors of L1 and L2.
+    /// Sets the factors of L1 and L2 decay from the next step on.
     pub(super) fn set_decay(&mut self, [l1, l2]: [f32; 2]) -> Result<()> {
         let program = self.executor.program();
         let Some(trainable) = program.trainable else { return Ok(()) };
@@ -124,8 +125,8 @@ impl Session {
         self.executor.begin_step(&words)
     }
 
-    /// Queues the forward passes of these validation examples, in batches; returns how many batches there are. Where a moving
-    /// average of the weights is kept, it stands in for them.
+    /// Queues the forward passes of these validation examples, in batches; returns the number of batches. Uses the
+    /// moving average of the weights if one is kept.
     pub(super) async fn evaluate(&mut self, kind: Kind, step: u64, indices: &[u32]) -> Result<usize> {
         let (stages, outputs) =
             (self.executor.program().stages(Stage::Batch, Stage::Forward), self.executor.program().outputs);
@@ -152,7 +153,7 @@ impl Session {
         self.executor.program().trainable.and_then(|t| t.state).map_or(0, |s| s.len)
     }
 
-    /// Length of the flat moving average; 0 where none is kept.
+    /// The length of the flat moving average; 0 if none is kept.
     pub fn average_len(&self) -> usize {
         self.average().map_or(0, |average| average.len)
     }
@@ -161,13 +162,13 @@ impl Session {
         self.executor.program().trainable.and_then(|t| t.average)
     }
 
-    /// Length of weights and biases in the flat buffer, behind which running statistics lie.
+    /// The length of weights and biases in the flat buffer; running statistics follow them.
     pub fn learned_len(&self) -> usize {
         let program = self.executor.program();
         program.trainable.map_or(program.parameters.len, |trainable| trainable.gradients.len)
     }
 
-    /// Waits for the device and copies to the host what training goes on from.
+    /// Waits for the device and copies the state of training to the host.
     pub async fn snapshot(&mut self) -> Result<Snapshot> {
         let program = self.executor.program();
         let (parameters, state) = (Some(program.parameters), program.trainable.and_then(|t| t.state));
@@ -179,7 +180,7 @@ impl Session {
         })
     }
 
-    /// What training goes on from with these weights and nothing behind them.
+    /// The state of training with these weights and no history.
     pub(super) fn fresh(&self, parameters: &[Parameters]) -> Snapshot {
         let parameters = self.flat(parameters);
         let average = if self.average_len() > 0 { parameters.clone() } else { Vec::new() };
@@ -193,14 +194,14 @@ impl Session {
         }
     }
 
-    /// Waits for the device; the weights that evaluation uses: their moving average where one is kept.
+    /// Waits for the device and returns the weights that evaluation uses: their moving average if one is kept.
     pub async fn weights(&mut self, network: &Network) -> Result<Vec<Parameters>> {
         let weights = self.average().unwrap_or(self.executor.program().parameters);
         let flat = self.read(Some(weights)).await?;
         Ok(self.parameters(network, &flat))
     }
 
-    /// Puts weights, state and average back.
+    /// Writes weights, state and average back.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let program = self.executor.program();
         let (parameters, state) = (Some(program.parameters), program.trainable.and_then(|t| t.state));
@@ -214,12 +215,12 @@ impl Session {
         Ok(())
     }
 
-    /// The flat parameters cut into layers.
+    /// The flat parameters divided into layers.
     pub fn parameters(&self, network: &Network, flat: &[f32]) -> Vec<Parameters> {
         self.executor.program().split_parameters(network, flat)
     }
 
-    /// The layers' parameters as the device holds them.
+    /// The layers' parameters in the device's layout.
     pub fn flat(&self, parameters: &[Parameters]) -> Vec<f32> {
         self.executor.program().join_parameters(parameters)
     }

@@ -1,4 +1,4 @@
-//! Everything that decides how a network is trained, resolved: what is given over the network's own recipe.
+//! The resolved training settings: given values take precedence over the network's own recipe.
 
 use super::course::{Moment, Part};
 use super::{Best, Schedule, convnetjs};
@@ -24,7 +24,7 @@ impl Length {
         given.epochs.map(Length::Epochs).or(given.steps.map(Length::Steps))
     }
 
-    /// As a recipe has it.
+    /// The length as a recipe.
     pub fn given(self) -> Recipe {
         match self {
             Length::Epochs(epochs) => Recipe { epochs: Some(epochs), ..Recipe::default() },
@@ -33,7 +33,7 @@ impl Length {
     }
 }
 
-/// Passes over the training set where neither the recipe nor the user says.
+/// Passes over the training set if neither the recipe nor the user sets them.
 const DEFAULT_EPOCHS: u64 = 3;
 const DEFAULT_BATCH: usize = 20;
 
@@ -142,8 +142,8 @@ impl Trainer {
     }
 }
 
-/// Everything that decides how a network is trained. The network's own [`Recipe`] is what the run began with, every setting
-/// resolved; what is here beside it belongs to the run, or can change while it goes on.
+/// Everything that determines how a network is trained. The network's own [`Recipe`] has every setting as resolved when
+/// the run began; the other fields belong to the run, or can change during training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub network: Network,
@@ -155,17 +155,18 @@ pub struct Settings {
     pub l1_decay: f64,
     /// λ in λ/2·Σw².
     pub l2_decay: f64,
-    /// Crops of each test image that its scores are the mean of.
+    /// The number of crops of each test image that its scores are averaged over.
     pub test_crops: usize,
     pub seed: u64,
     /// Steps between two rows of statistics.
     pub stats_every: u64,
-    /// Steps between two checkpoints; the end of an epoch is one too.
+    /// Steps between two checkpoints; the end of an epoch adds one.
     pub checkpoint_every: u64,
 }
 
 impl Settings {
-    /// Whether a run of so many whole epochs ends here, as its validation loss has not fallen for `patience` of them.
+    /// Whether a run of `epochs` whole epochs ends here because its validation loss has not fallen for `patience` of
+    /// them.
     pub fn stops_early(&self, epochs: u64, best: Option<Best>) -> bool {
         let waited = best.map(|best| epochs.saturating_sub(best.epoch));
         self.network.training.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
@@ -194,7 +195,7 @@ impl Settings {
         let trainer = Trainer::new(name, &recipe);
         let schedule = Schedule::new(schedule, &recipe);
         let batch_size = recipe.batch_size.unwrap_or(DEFAULT_BATCH);
-        // A recipe of ours has decays that nobody divides by the batch size.
+        // Decays in Glassnet's recipes are not meant to be divided by the batch size.
         let times = if recipe.is_exact() && !described.is_exact() { batch_size as f64 } else { 1.0 };
         let decay = |given: Option<f64>, own: Option<f64>| given.or(own.map(|own| own * times)).unwrap_or(0.0);
         let [l1_decay, l2_decay] =
@@ -203,7 +204,7 @@ impl Settings {
         if recipe.no_augmentation == Some(true) {
             network.augmentation = Augmentation::default();
         }
-        // What is really used, so that a model file tells how it was trained.
+        // The values that are really used, so that a model file records how it was trained.
         let (l1, l2) = (Some(l1_decay), Some(l2_decay));
         let used = Recipe { batch_size: Some(batch_size), l1_decay: l1, l2_decay: l2, ..recipe.clone().described() };
         network.training = used.only(|setting| !Recipe::is_part(setting));
@@ -227,7 +228,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What belongs to the run and not to its network, as it would be given to another run.
+    /// The settings that belong to the run and not to its network, as they would be given to another run.
     pub fn of_run(&self) -> Recipe {
         Recipe {
             test_crops: Some(self.test_crops),
@@ -238,8 +239,8 @@ impl Settings {
         }
     }
 
-    /// Refuses what ConvNetJS cannot do where the run computes as it does, and a batch in which a layer would normalise over
-    /// a single value.
+    /// Refuses what ConvNetJS cannot do if the run uses its arithmetic, and a batch in which a layer would normalise
+    /// over a single value.
     pub(super) fn check(&self) -> Result<()> {
         if self.network.training.is_exact() {
             convnetjs::check(&self.trainer, &self.schedule)?;
@@ -257,7 +258,7 @@ impl Settings {
         }
     }
 
-    /// The options that a program for this training is lowered with, on examples from `source`.
+    /// The options for lowering a program for this training, on examples from `source`.
     pub fn options(&self, source: Source) -> Options {
         let Recipe { clip_norm, ema, .. } = self.network.training;
         let clip_norm = clip_norm.map(|norm| norm as f32);
@@ -270,25 +271,25 @@ impl Settings {
         if self.network.training.is_exact() { rule.as_convnetjs() } else { rule }
     }
 
-    /// The factors of L1 and L2 decay in an update, as the kernel takes them.
+    /// The factors of L1 and L2 decay in an update, for the kernel.
     pub fn decay(&self) -> [f32; 2] {
         let divisor = if self.network.training.is_exact() { self.batch_size as f64 } else { 1.0 };
         [self.l1_decay, self.l2_decay].map(|decay| (decay / divisor) as f32)
     }
 
-    /// The learning rate of a step that stands there in its run.
+    /// The learning rate of a step at this position in its run.
     pub(super) fn learning_rate(&self, Part { from, width, end }: Part) -> f64 {
         self.trainer.learning_rate() * self.schedule.factor_of(from, width, end)
     }
 
     /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end` and has
-    /// had these settings all along.
+    /// always had these settings.
     pub fn header(&self, step: u64, end: u64, valid: usize) -> Header {
         let (updates, progress) = (step + 1, Part { from: step, width: 1, end });
         self.header_at(&Moment { step, progress, updates, examples: updates * self.batch_size as u64 }, valid)
     }
 
-    /// The header of a training step, wherever it stands.
+    /// The header of a training step at any position.
     pub(super) fn header_at(&self, moment: &Moment, valid: usize) -> Header {
         let [correction1, correction2] = if self.network.training.is_exact() {
             convnetjs::corrections(&self.trainer, moment.examples)
@@ -298,7 +299,7 @@ impl Settings {
         Header {
             step: moment.step as u32,
             valid: valid as u32,
-            // The device's draws have 32 bits of seed.
+            // The device's draws have a seed of 32 bits.
             seed: (self.seed ^ self.seed >> 32) as u32,
             training: true,
             place: None,

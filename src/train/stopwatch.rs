@@ -1,4 +1,4 @@
-//! Time in the training loop, with validation passes, checkpoints and pauses left out.
+//! Time in the training loop, without validation passes, checkpoints and pauses.
 
 use web_time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Stopped, at so many seconds.
+    /// A stopped stopwatch that shows `seconds`.
     pub fn at(seconds: f64) -> Stopwatch {
-        // What no clock says comes from a damaged file.
+        // An impossible value comes from a damaged file.
         let before = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         Stopwatch { before, since: None }
     }
 
-    /// In seconds.
+    /// The elapsed time in seconds.
     pub fn elapsed(&self) -> f64 {
         self.before.saturating_add(self.since.map_or(Duration::ZERO, |s| s.elapsed())).as_secs_f64()
     }

@@ -1,9 +1,9 @@
-//! Sliding windows over the last examples: what loss and accuracy are "now".
+//! Sliding windows over the last examples, for the present loss and accuracy.
 
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Sums over the newest batches that together hold at least `size` examples (all of them, while there are fewer).
+/// Sums over the newest batches that together contain at least `size` examples (or all, if there are fewer).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     size: u64,
@@ -17,7 +17,7 @@ impl Window {
         Window { size, batches: VecDeque::new() }
     }
 
-    /// Adds a batch and drops the oldest ones that are not needed any more.
+    /// Adds a batch and drops the oldest ones that are no longer needed.
     pub fn push(&mut self, examples: u64, loss_sum: f64, correct: u64) {
         self.batches.push_back((examples, loss_sum, correct));
         while let Some(oldest) = self.batches.front()
@@ -69,7 +69,7 @@ mod tests {
         for i in 0..10 {
             window.push(40, 40.0 * f64::from(i), 4 * i as u64);
         }
-        // 7, 8, 9: two batches would be 80 examples, too few.
+        // 7, 8, 9: two batches would be 80 examples, which are too few.
         assert_eq!(window.examples(), 120);
         assert_eq!(window.loss(), Some(8.0));
         assert_eq!(window.accuracy(), Some(0.8));
