@@ -333,7 +333,7 @@ fn inspect_says_what_decides() {
     assert!(difference.abs() < 1e-5);
     let page = fs::read_to_string(out.join("index.html")).expect("the page");
     let parts =
-        ["What decides", "Saliency", "Grad-CAM", "relu2", "Selvaraju", "square of 9×9 pixels", "every 3 pixels"];
+        ["What decides", "Saliency", "Grad-CAM", "relu2", "Selvaraju", "square of 9×9 pixels", "steps of 3 pixels"];
     for part in parts {
         assert!(page.contains(part), "{part}");
     }
@@ -454,7 +454,7 @@ fn a_dump_that_cannot_be_written_is_an_error() {
 #[test]
 fn an_example_that_does_not_exist_is_an_error_that_names_the_range() {
     let folder = Folder::new();
-    assert_fails_with(folder.command("inspect").args(["--index", "50"]), &["no example 50", "0 to 49"]);
+    assert_fails_with(folder.command("inspect").args(["--index", "50"]), &["example 50 does not exist", "0 to 49"]);
     assert_fails_with(folder.command("inspect").args(["--index", "100", "--split", "train"]), &["0 to 99"]);
 }
 

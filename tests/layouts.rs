@@ -275,7 +275,7 @@ fn the_pictures_choose_the_network() {
     assert!(config("grey").contains("convnetjs-mnist"));
     let assert = train(&colour, "dropped").args(["--preset", "convnetjs-mnist"]).assert().success();
     let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(told.contains("pictures are in colour, but network convnetjs-mnist takes grey"), "{told}");
+    assert!(told.contains("pictures are in colour, but network convnetjs-mnist has grey input"), "{told}");
     // The network chosen for the pictures refuses other numbers of classes.
     fs::remove_dir_all(colour.path().join("c9")).unwrap();
     assert_fails_with(&mut train(&colour, "nine"), &["convnetjs-cifar10 has 10 classes, but the data has 9"]);
