@@ -233,7 +233,10 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
         fs::remove_file(run.join("report.html")).expect("no page");
         let made = std::process::Command::new("mkfifo").arg(run.join("report.html")).status();
         assert!(made.expect("mkfifo").success());
-        assert_fails_with(glassnet(&["train", "--resume"]).arg(&run), &["report.html is not a regular file", "move it"]);
+        assert_fails_with(
+            glassnet(&["train", "--resume"]).arg(&run),
+            &["report.html is not a regular file", "move it"],
+        );
     }
     fs::rename(place.path("data"), place.path("elsewhere")).expect("it is renamed");
     let gone = ["the run's data was in", "config.toml says", "name its new folder with --data-dir"];

@@ -16,29 +16,31 @@ use crate::kernels::{BufferId, Case, Element, Op, TEXTURE_WIDTH, Variant};
 use crate::program::{ALIGNMENT, Program};
 use serde::Serialize;
 
-/// Words after every operand, at least; before it are [`ALIGNMENT`]. A stray access within them is found.
+/// The least number of words after every operand; before it are [`ALIGNMENT`] words. Stray accesses within them are
+/// found.
 const GUARD: usize = 64;
-/// What guard words of outputs hold: an ordinary float, so that no driver has a reason to change it.
+/// The guard words of outputs: an ordinary float, so that no driver has a reason to change it.
 const GUARD_WORD: u32 = 0x5eed_c0de;
-/// What outputs hold before: a NaN with a payload of our own.
+/// The initial contents of outputs: a NaN with a distinctive payload.
 const UNWRITTEN: u32 = 0x7fc1_2345;
 
-/// What guard words of inputs hold.
+/// The guard words of inputs.
 #[derive(Debug, Clone, Copy)]
 struct Poison {
     real: f32,
     word: u32,
 }
 
-/// A sum with a NaN or an infinity shows. A comparison drops a NaN and may take an infinity, or what is nearer than that. A
-/// word that is no index shows where it is followed, and a good index where only the same one counts.
+/// Whether a word would be noticed. A NaN or an infinity is visible in a sum. A comparison drops a NaN and may select
+/// an infinity or a closer value. A word that is not an index is noticed if it is followed, and a valid index only if
+/// it must be a particular one.
 const POISONS: [Poison; 3] =
     [Poison { real: f32::NAN, word: u32::MAX }, Poison { real: f32::INFINITY, word: 0 }, Poison { real: 0.0, word: 1 }];
 
-/// The verdict on a case, by one variant on a GPU.
+/// The verdict on a case for one variant on a GPU.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
-    /// The variant; on the processor the operation's own name.
+    /// The variant; on the processor, the operation's own name.
     pub kernel: &'static str,
     pub case: String,
     pub passed: bool,
@@ -49,28 +51,28 @@ pub struct Outcome {
     pub worst: f64,
 }
 
-/// How two tensors differ.
+/// The difference between two tensors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// The first element beyond tolerance, and what is wrong there.
+    /// The first element beyond tolerance, and the problem there.
     pub index: usize,
     pub problem: String,
-    /// Elements beyond tolerance.
+    /// The number of elements beyond tolerance.
     pub count: usize,
 }
 
-/// Whether an input's word is as it was. A signalling NaN may have become a quiet one: WebAssembly makes it so where it only
-/// moves it, and the processor's executors where they store it, unless the compiler leaves their conversion out.
+/// Whether an input's word is unchanged. A signalling NaN may have become a quiet one: WebAssembly does that even on a
+/// move, and the processor's executors on a store, unless the compiler omits their conversion.
 fn is_same(element: Element, was: u32, is: u32) -> bool {
     let both_nan = || [was, is].iter().all(|word| f32::from_bits(*word).is_nan());
     was == is || (element == Element::F32 && both_nan())
 }
 
-/// Runs one case on `device` by every variant that takes it: an outcome for each. A case whose operation names its variant
-/// is run by that alone.
+/// Runs one case on `device` with every variant that fits it, with an outcome for each. A case whose operation names
+/// its variant uses only that.
 ///
 /// # Errors
-/// [`Error::Device`](crate::Error::Device) and [`Error::TooLarge`](crate::Error::TooLarge) where the device cannot hold or
+/// [`Error::Device`](crate::Error::Device) and [`Error::TooLarge`](crate::Error::TooLarge) if the device cannot hold or
 /// run it.
 pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
     let expected = Trial::of(case).execute(&Device::Reference, POISONS[0]).await?;
@@ -86,7 +88,7 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Runs a case in these ways. The first way that fails is the last one: those without bounds checks come after those with.
+/// Runs a case in these ways, up to the first failure; ways without bounds checks come after those with.
 async fn judge(case: &Case, kernel: &'static str, ways: &[Way], expected: &[Vec<u32>]) -> Result<Outcome> {
     let trial = Trial::of(case);
     let mut outcome = Outcome { kernel, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
@@ -102,12 +104,12 @@ async fn judge(case: &Case, kernel: &'static str, ways: &[Way], expected: &[Vec<
     Ok(outcome)
 }
 
-/// A device as it runs a case, and what to put around the inputs.
+/// A device with the way it runs a case, and the guards around inputs.
 #[derive(Clone)]
 struct Way {
     device: Device,
     poison: Poison,
-    /// Begins the message of a failure.
+    /// The beginning of a failure's message.
     name: &'static str,
 }
 
@@ -127,7 +129,7 @@ fn ways(gpu: &Gpu, variant: &Variant) -> Vec<Way> {
     ways
 }
 
-/// A case and what its buffers hold.
+/// A case with the contents of its buffers.
 struct Trial<'a> {
     case: &'a Case,
     contents: Vec<Vec<u32>>,
@@ -173,7 +175,7 @@ impl Trial<'_> {
         Ok(contents)
     }
 
-    /// Why `actual` is wrong, and its largest error in units of the tolerance.
+    /// Why `actual` is wrong, and its largest error relative to the tolerance.
     fn judge(&self, expected: &[Vec<u32>], actual: &[Vec<u32>], poison: Poison) -> (Option<String>, f64) {
         let mut failure = None;
         let mut fail = |problem: String| {
@@ -209,8 +211,8 @@ impl Trial<'_> {
     }
 }
 
-/// Words after buffer `i`: what a texture has of it fills its last row, so that no cell there is other than poison. The same
-/// for all variants, so that their results can be compared with those of one reference.
+/// The number of words after buffer `i`. In a texture they fill its last row, so that every other cell there is poison.
+/// It is the same for all variants, so that one reference serves all their results.
 fn guard(case: &Case, i: usize) -> usize {
     let op = &case.op;
     let textures = op.variants().flat_map(|variant| variant.textures);
@@ -222,7 +224,7 @@ fn guard(case: &Case, i: usize) -> usize {
     })
 }
 
-/// The difference between two tensors, where there is one, and the largest error in units of the tolerance.
+/// The difference between two tensors, if there is one, and the largest error relative to the tolerance.
 pub fn compare(element: Element, got: &[u32], want: &[u32], tolerance: Tolerance) -> (Option<Difference>, f64) {
     assert_eq!(got.len(), want.len(), "compared tensors");
     let mut first: Option<Difference> = None;

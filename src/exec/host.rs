@@ -1,8 +1,8 @@
-//! The executors on the host: `reference` in f32 and f64, and `cpu`. They differ in the function they call.
+//! The executors on the host: `reference` in f32 and f64, and `cpu`. They differ in the functions they call.
 //!
 //! Operations run at once, in order. An operation's outputs never share a root with its inputs, so the roots that it
-//! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory. They come back also where
-//! it panics, so that an executor is whole whatever happens; what the operation was to write may then be half written.
+//! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory. They are put back even
+//! if it panics, so that the executor remains complete; the operation's outputs may then be partly written.
 
 use super::pieces::{self, Chain, Step};
 use super::{Capture, Clock, DeviceInfo, Executor, ExecutorKind, Pending, Timings};
@@ -44,7 +44,7 @@ pub struct HostExecutor<S> {
     captures: Vec<Capture>,
 }
 
-/// What runs an operation.
+/// The functions that run operations.
 #[derive(Debug)]
 struct Functions<S> {
     prepare: fn(&Op) -> Option<Prepare<S>>,
@@ -53,13 +53,13 @@ struct Functions<S> {
 }
 
 impl<S> Functions<S> {
-    /// The naive functions, one after the other.
+    /// The naive functions, one after another.
     fn naive(run: fn(&Operation) -> fn(&mut Args<'_, S>)) -> Functions<S> {
         Functions { prepare: |_| None, run, schedule: |_, instructions| instructions.map(Step::One).collect() }
     }
 }
 
-/// The reference with reals stored as f64: for gradient checks.
+/// The reference with reals stored as f64, for gradient checks.
 pub type Reference64 = HostExecutor<f64>;
 
 impl HostExecutor<f32> {
@@ -127,7 +127,7 @@ impl<S: Scalar> HostExecutor<S> {
         }
     }
 
-    /// On a thread of the pool, so that it is handed over once and not with every operation.
+    /// Runs on a thread of the pool, so that work is handed over once and not with every operation.
     fn run_all(&mut self, instructions: Range<usize>) {
         let place = self.schedules.iter().position(|(range, _)| *range == instructions).unwrap_or_else(|| {
             let steps = (self.functions.schedule)(&self.program, instructions.clone());
@@ -141,8 +141,8 @@ impl<S: Scalar> HostExecutor<S> {
                     Step::Chain(chain) => self.run_chain(chain),
                     Step::One(i) => {
                         self.run_one(*i);
-                        // Something to do, every few microseconds: a thread that finds nothing falls asleep, and takes
-                        // longer to wake than a small operation takes.
+                        // A small task every few microseconds: an idle thread falls asleep, and takes longer to wake
+                        // than a small operation takes.
                         scope.spawn(|_| ());
                     }
                 }
@@ -165,7 +165,7 @@ impl<S: Scalar> HostExecutor<S> {
         ended.unwrap_or_else(|panic| resume_unwind(panic));
     }
 
-    /// Makes what the examples of these instructions share.
+    /// Prepares what the examples of these instructions share.
     fn prepare(&mut self, instructions: &[usize]) {
         let functions = instructions.iter().filter_map(|i| {
             let prepare = (self.functions.prepare)(&self.program.instructions[*i].op)?;
@@ -232,7 +232,7 @@ impl<S: Scalar> HostExecutor<S> {
     }
 }
 
-/// Hands out disjoint pieces (start, length, index), which are sorted by start.
+/// Returns disjoint pieces (start, length, index), which are sorted by start.
 fn carve<'a, T>(mut rest: &'a mut [T], pieces: &[(usize, usize, usize)], mut hand_out: impl FnMut(usize, &'a mut [T])) {
     let mut position = 0;
     for &(start, len, index) in pieces {
@@ -243,12 +243,12 @@ fn carve<'a, T>(mut rest: &'a mut [T], pieces: &[(usize, usize, usize)], mut han
     }
 }
 
-/// A vector, or an error of ours where the machine has not enough memory.
+/// A vector, or an error if the machine does not have enough memory.
 fn allocate<T: Clone>(len: usize, value: T, name: &str) -> Result<Vec<T>> {
     let mut vector = Vec::new();
     vector.try_reserve_exact(len).map_err(|_| {
         let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
-        Error::TooLarge(format!("no memory for {name} ({}): choose a smaller batch", mib(bytes)))
+        Error::TooLarge(format!("no memory for {name} ({}); choose a smaller batch", mib(bytes)))
     })?;
     vector.resize(len, value);
     Ok(vector)
@@ -363,7 +363,8 @@ fn processor() -> String {
     "wasm32".into()
 }
 
-/// One buffer may be as large as its 32-bit indices and an allocation allow; all of them as large as the memory that is free.
+/// One buffer may be as large as its 32-bit indices and an allocation allow; all of them together as large as the free
+/// memory.
 pub(super) fn limits(host: Host) -> Limits {
     let most = (8 << 30).min(isize::MAX as u64);
     Limits { max_binding: most, max_buffer: most, memory: free_memory(), host: Some(host), beside: 0, along: |_| 0 }

@@ -1,7 +1,7 @@
 //! Runs one program on two executors, operation by operation, and names the first operation whose results differ.
 //!
-//! After each operation the first executor's results are copied to the second, so that every operation is judged by
-//! itself and errors do not pile up.
+//! After each operation the first executor's results are copied to the second, so that every operation is judged
+//! separately and errors do not accumulate.
 
 use super::Executor;
 use super::check::compare;
@@ -10,10 +10,10 @@ use crate::kernels::case::Tolerance;
 use crate::kernels::{BufferId, Element, Op, Operation, batch_norm, conv, fc};
 use serde::Serialize;
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Operations compared, up to and including the one that differs.
+    /// The number of operations compared, including the one that differs.
     pub operations: usize,
     pub divergence: Option<Divergence>,
 }
@@ -21,22 +21,23 @@ pub struct Report {
 /// The first operation whose results differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Divergence {
-    /// As `conv1.backward_weight`.
+    /// The operation's name, such as `conv1.backward_weight`.
     pub operation: String,
     pub kernel: &'static str,
-    /// Name of the output buffer.
+    /// The name of the output buffer.
     pub buffer: String,
     pub index: usize,
     pub problem: String,
 }
 
-/// Share of a tensor's largest magnitude that one operation may be off: sums of up to some ten thousand terms round to
-/// a few 1e-6 of it, and a wrong term shows at 1e-4 and more.
+/// The allowed error of one operation as a share of a tensor's largest magnitude. Sums of up to about ten thousand
+/// terms round to a few 1e-6 of it, and a wrong term exceeds 1e-4.
 const SHARE: f64 = 2e-5;
 
-/// Families of operations whose terms may cancel, so that a right result is nothing but rounding errors of the terms: the
-/// gradient through the mean of a single value, say. A term is as large as the first of these inputs, at most, times those
-/// of the others that are above 1; of the statistics of batch normalisation the last third counts, 1 / deviation.
+/// Families of operations whose terms may cancel, so that a correct result may consist of the terms' rounding errors,
+/// such as the gradient through the mean of a single value. A term is at most as large as the first of these inputs
+/// times those of the others that are above 1. Of the statistics of batch normalisation, the last third, 1 / deviation,
+/// is used.
 const CANCELLING: [(&Operation, &[Factor]); 6] = [
     (&batch_norm::SUMS, &[Whole("dy"), Whole("x"), LastThird("statistics")]),
     (&batch_norm::BACKWARD_WEIGHT, &[Whole("sums")]),
@@ -46,7 +47,7 @@ const CANCELLING: [(&Operation, &[Factor]); 6] = [
     (&conv::SUM_SPLITS, &[Whole("partial")]),
 ];
 
-/// An input, or the part of it, that terms are products of.
+/// An input, or a part of it, whose values are factors of terms.
 #[derive(Clone, Copy)]
 enum Factor {
     Whole(&'static str),
@@ -54,13 +55,14 @@ enum Factor {
 }
 use Factor::{LastThird, Whole};
 
-/// What differs by less is alike: where all that an operation gets is rounding errors, so is all that it makes of them.
+/// Smaller differences are ignored: an operation whose inputs are only rounding errors also outputs only rounding
+/// errors.
 const NOTHING: f64 = 1e-12;
 
-/// Share of the largest term that its rounding errors come to.
+/// The rounding error as a share of the largest term.
 const ROUNDING: f64 = 8.0 * f32::EPSILON as f64;
 
-/// Runs all instructions with these step inputs on both; buffers must hold the same before.
+/// Runs all instructions with these step inputs on both; the buffers must have equal contents before.
 pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, inputs: &[u32]) -> Result<Report> {
     let instructions = first.program().instructions.clone();
     first.begin_step(inputs)?;
@@ -87,7 +89,7 @@ pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, input
     Ok(Report { operations: instructions.len(), divergence: None })
 }
 
-/// The largest term of an operation whose terms may cancel; 0 of others.
+/// The largest term of an operation whose terms may cancel; 0 for others.
 async fn largest_term(executor: &mut dyn Executor, op: &Op) -> Result<f64> {
     let Some((_, factors)) = CANCELLING.iter().find(|(operation, _)| std::ptr::eq(*operation, op.operation)) else {
         return Ok(0.0);
@@ -104,7 +106,7 @@ async fn largest_term(executor: &mut dyn Executor, op: &Op) -> Result<f64> {
     Ok(term)
 }
 
-/// The largest magnitude of these reals; the statistics' stand-ins for "no value" are none to measure by.
+/// The largest magnitude of these reals, without the values by which statistics represent "no value".
 fn largest(words: &[u32]) -> f64 {
     let values = words.iter().map(|word| f64::from(f32::from_bits(*word)).abs());
     values.filter(|value| *value < f64::from(f32::MAX)).fold(0.0, f64::max)

@@ -1,7 +1,7 @@
-//! Executors: three ways to run one and the same program.
+//! Executors: three ways to run the same program.
 //!
-//! `reference` is naive and the truth; `cpu` is fast on the host's cores; `gpu` runs the WGSL kernels. A step is queued
-//! (`begin_step`, `run`, `capture`, `end_step`); nothing waits for the device unless it must.
+//! `reference` is naive and the standard for the others; `cpu` is fast on the host's cores; `gpu` runs the WGSL
+//! kernels. A step is queued (`begin_step`, `run`, `capture`, `end_step`); nothing waits for the device unless it must.
 
 pub mod check;
 pub mod gpu;
@@ -48,7 +48,7 @@ impl ExecutorKind {
         }
     }
 
-    /// The kind that a word of a file means.
+    /// The kind for a word in a file.
     pub fn named(word: &str) -> Option<ExecutorKind> {
         ExecutorKind::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
@@ -60,11 +60,11 @@ impl std::fmt::Display for ExecutorKind {
     }
 }
 
-/// What an executor runs on.
+/// A description of the hardware of an executor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceInfo {
     pub executor: ExecutorKind,
-    /// Adapter or processor.
+    /// The adapter or processor.
     pub name: String,
     /// Driver and its version; empty on the host.
     pub driver: String,
@@ -83,11 +83,11 @@ impl std::fmt::Display for DeviceInfo {
     }
 }
 
-/// How a duration was taken.
+/// How a duration was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clock {
-    /// Timestamps that the GPU wrote at the borders of its passes.
+    /// Timestamps that the GPU wrote at the boundaries of its passes.
     GpuTimestamps,
     /// The host's clock around work that it waited for.
     WallClock,
@@ -100,25 +100,25 @@ pub struct Timings {
     pub nanoseconds: Vec<f64>,
 }
 
-/// Buffers and timings copied aside, in the order of the queue.
+/// Copies of buffers and timings, in the order of the queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capture {
-    /// As given to [`Executor::capture`] or [`Executor::run_timed`].
+    /// The tag given to [`Executor::capture`] or [`Executor::run_timed`].
     pub tag: u64,
     /// The captured buffers' words.
     pub buffers: Vec<Vec<u32>>,
     pub timings: Option<Timings>,
 }
 
-/// Runs a program. Buffers keep their contents from step to step; they start out as zeros.
+/// Runs a program. Buffers keep their contents between steps; they are initially zero.
 pub trait Executor {
-    /// What it runs on.
+    /// The hardware that it runs on.
     fn device(&self) -> &DeviceInfo;
 
-    /// What it runs.
+    /// The program that it runs.
     fn program(&self) -> &Program;
 
-    /// Bytes that it holds.
+    /// The bytes of memory that it holds.
     fn memory(&self) -> u64 {
         self.program().memory()
     }
@@ -140,29 +140,29 @@ pub trait Executor {
     /// Queues instructions.
     fn run(&mut self, instructions: Range<usize>) -> Result<()>;
 
-    /// Queues ranges of instructions, each timed; the durations come as a [`Capture`] with `tag`. On a device without
-    /// usable timestamps it waits before and after each range and reads the host's clock.
+    /// Queues ranges of instructions, each timed; the durations come as a [`Capture`] with `tag`. A device without
+    /// usable timestamps waits before and after each range and uses the host's clock.
     fn run_timed(&mut self, tag: u64, ranges: &[Range<usize>]) -> Pending<'_, ()>;
 
-    /// Queues a copy of these buffers; they come back through [`Executor::captured`].
+    /// Queues a copy of these buffers; [`Executor::captured`] returns them.
     fn capture(&mut self, tag: u64, buffers: &[BufferId]) -> Result<()>;
 
-    /// Ends a step; with `update`, the pairs in [`Program::swaps`] exchange their contents. Hands queued work to the
-    /// device now and then, and waits only where too much of it is under way.
+    /// Ends a step; with `update`, the pairs in [`Program::swaps`] exchange their contents. Submits queued work to the
+    /// device from time to time, and waits only if too much of it is in progress.
     fn end_step(&mut self, update: bool) -> Pending<'_, ()>;
 
-    /// The captures that have arrived, oldest first; waits for nothing.
+    /// The captures that have arrived, oldest first; never waits.
     fn captured(&mut self) -> Result<Vec<Capture>>;
 
     /// Waits until everything queued is done.
     fn finish(&mut self) -> Pending<'_, ()>;
 
-    /// How long the host has waited for the device so far.
+    /// The total time for which the host has waited for the device.
     fn waited(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Reads a whole buffer, its guard included, after everything queued.
+    /// Reads a whole buffer, including its guard, after everything queued.
     fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>>;
 }
 
@@ -176,7 +176,7 @@ pub fn write_reals(executor: &mut dyn Executor, buffer: BufferId, values: &[f32]
     executor.write(buffer, bytemuck::cast_slice(values))
 }
 
-/// Where to run.
+/// The device of an executor.
 #[derive(Debug, Clone)]
 pub enum Device {
     Reference,
@@ -185,7 +185,7 @@ pub enum Device {
 }
 
 impl Device {
-    /// What this device can hold.
+    /// The limits of this device.
     pub fn limits(&self) -> Limits {
         match self {
             Device::Gpu(gpu) => gpu.memory_limits(),

@@ -1,8 +1,9 @@
-//! Chains: operations one after another that each compute example by example, run piece of the batch by piece.
+//! Chains: successive operations that each compute example by example, run for one piece of the batch after another.
 //!
-//! A piece goes through the whole chain on one thread, so that threads meet once for each chain and not once for each
+//! A piece goes through the whole chain on one thread, so threads synchronise once per chain instead of once per
 //! operation, and an example's values are still in the thread's cache when the next operation reads them. No result
-//! depends on the pieces: every example (and every partial sum over a unit of examples) is computed by itself either way.
+//! depends on the pieces: every example (and every partial sum over a unit of examples) is computed separately in
+//! either case.
 
 use super::host::Memory;
 use crate::kernels::{Args, BufferId, Extent, Op, Operation, PerOperand, Prepared, Scalar, Slot, SlotMut};
@@ -11,18 +12,18 @@ use rayon::prelude::*;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// What is run at once.
+/// A unit of work.
 #[derive(Debug)]
 pub(super) enum Step {
     One(usize),
     Chain(Chain),
 }
 
-/// Operations that go piece by piece, in order.
+/// Operations that run piece by piece, in order.
 #[derive(Debug)]
 pub(super) struct Chain {
     pub instructions: Vec<usize>,
-    /// What they write, by buffer; all of them own their memory.
+    /// The buffers that they write, all of which own their memory.
     pub written: Vec<Written>,
     /// Pieces start at multiples of so many examples.
     unit: usize,
@@ -37,7 +38,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// What belongs to these examples, in elements.
+    /// The part that belongs to these examples, in elements.
     fn elements(&self, examples: &Range<usize>) -> Range<usize> {
         examples.start / self.unit * self.len..examples.end.div_ceil(self.unit) * self.len
     }
@@ -56,13 +57,13 @@ pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Ste
                 waiting.add(program, op);
                 later.push(*i);
             }
-            // In a long program what comes far behind hardly ever joins.
+            // In a long program, distant instructions hardly ever join.
             if later.len() == WAITING {
                 later.extend(&left[place + 1..]);
                 break;
             }
         }
-        // One operation alone finds its own way to cut itself.
+        // A single operation splits its own work.
         if chain.instructions.len() > 1 {
             steps.push(Step::Chain(chain));
             left = later;
@@ -74,7 +75,7 @@ pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Ste
     steps
 }
 
-/// Instructions that may wait while a chain is made.
+/// Instructions that may wait while a chain is built.
 const WAITING: usize = 256;
 
 /// The memory that waiting instructions need.
@@ -90,7 +91,7 @@ impl Roots {
         self.written.extend(op.outputs.iter().map(|buffer| program.root(*buffer).0));
     }
 
-    /// Whether an operation must stay behind one of those that wait.
+    /// Whether an operation must stay after one of those that wait.
     fn conflict(&self, program: &Program, op: &Op) -> bool {
         let root = |buffer: &BufferId| program.root(*buffer).0;
         op.inputs.iter().any(|buffer| self.written.contains(&root(buffer)))
@@ -99,7 +100,7 @@ impl Roots {
 }
 
 impl Chain {
-    /// Takes an instruction behind its last one, if it can; `touched` is all memory that its instructions read or write.
+    /// Appends an instruction if possible; `touched` is all memory that its instructions read or write.
     fn take(&mut self, program: &Program, instruction: usize, touched: &mut HashSet<BufferId>) -> bool {
         let op = &program.instructions[instruction].op;
         let Some(unit) = op.unit else { return false };
@@ -124,7 +125,7 @@ impl Chain {
         fits
     }
 
-    /// What this chain does not write, or writes example by example.
+    /// Whether this chain does not write the buffer, or writes it example by example.
     fn may_read(&self, program: &Program, buffer: BufferId, whole: bool) -> bool {
         let root = program.root(buffer).0;
         match self.written.iter().find(|written| written.buffer == root) {
@@ -156,15 +157,15 @@ pub(super) struct Work<'a, S> {
     pub prepared: &'a [Prepared],
 }
 
-/// Some examples, and what the chain's operations write about them: as [`Chain::written`].
+/// Some examples, with the parts of [`Chain::written`] that belong to them.
 struct Piece<'a, S> {
     examples: Range<usize>,
     written: Vec<SlotMut<'a, S>>,
 }
 
-/// Pieces for each thread, at least: with fewer, threads would wait for the last piece.
+/// The least number of pieces per thread; with fewer, threads would wait for the last piece.
 const PIECES_PER_THREAD: usize = 8;
-/// Arithmetic that makes a piece worth having, some 20 us of it.
+/// The least arithmetic that makes a piece worthwhile, about 20 us of it.
 const PIECE_FLOPS: u64 = 2_000_000;
 
 impl<S: Scalar> Work<'_, S> {
@@ -233,7 +234,7 @@ impl<S: Scalar> Work<'_, S> {
     }
 }
 
-/// Hands each piece its part of a buffer.
+/// Gives each piece its part of a buffer.
 fn deal<'a, T, S>(
     written: &Written,
     mut rest: &'a mut [T],

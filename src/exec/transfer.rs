@@ -29,8 +29,8 @@ pub fn upload_examples(executor: &mut dyn Executor, examples: &Examples) -> Resu
     }
 }
 
-/// The number of each class, and for labels that no example has that of the first class: it is nearer to nothing than
-/// the first class itself, which comes before.
+/// The number of each class. For labels without examples it is the first class's, which is then the nearest to nothing
+/// except the first class itself, which comes before.
 fn class_numbers(examples: &Examples, len: usize) -> Vec<f32> {
     let mut numbers: Vec<f32> = (0..examples.classes).map(|class| examples.number(class)).collect();
     numbers.resize(len, examples.number(0));
@@ -89,7 +89,7 @@ mod tests {
     fn a_data_set_is_spread_over_chunks_of_whole_examples() {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
         let (source, image) = (Source { height: 28, width: 28, channels: 1, examples: 10 }, 784);
-        // Room for four examples in a chunk: ten take three chunks.
+        // A chunk holds four examples, so ten need three chunks.
         let options = Options { max_binding: 4 * image as u64, ..Options::evaluation(1, source) };
         let program = Program::lower(&network, &options).expect("it lowers");
         let chunks = program.chunks;

@@ -1,7 +1,7 @@
 //! The operations of every layer: batch, forward and loss, backward.
 //!
-//! A ReLU before a max-pooling is computed by the pooling, forward and backward. Its own activation and gradient come in a
-//! stage of their own, for those who look inside.
+//! A max-pooling computes a ReLU before it, forward and backward. The ReLU's own activation and gradient are computed
+//! in a separate stage, for inspection.
 
 use super::lower::Options;
 use super::planner::Planner;
@@ -16,7 +16,7 @@ use crate::kernels::{
 };
 use crate::net::{Augmentation, Layer, Network, Node, Shape, Targets};
 
-/// What operations are made from, and where they go.
+/// The state from which operations are made.
 pub(super) struct Lowering<'a> {
     pub planner: Planner,
     pub network: &'a Network,
@@ -24,12 +24,12 @@ pub(super) struct Lowering<'a> {
     pub inputs: Inputs,
     pub nodes: Vec<NodeTensors>,
     pub outputs: Outputs,
-    /// What the classes stand for, where the network learns that.
+    /// The numbers that classes stand for, if the network learns numbers.
     pub numbers: Option<Tensor>,
-    /// What the forward pass keeps for the backward pass, by node: winners of max-pooling and maxout, LRN's sums, the
+    /// Forward results that the backward pass needs, by node: winners of max-pooling and maxout, LRN's sums, the
     /// statistics of batch normalisation.
     pub kept: Vec<(usize, Tensor)>,
-    /// Where several nodes read one, what each of them adds to its gradient: (the one, the reader), the share.
+    /// If several nodes read one, the share that each adds to its gradient: (the one, the reader), the share.
     pub shares: Vec<((usize, usize), Tensor)>,
     /// What goes into [`Stage::Unfused`].
     pub unfused: Vec<Instruction>,
@@ -66,7 +66,7 @@ impl Lowering<'_> {
         if self.network.training.is_exact() { params.as_convnetjs(rate) } else { params }
     }
 
-    /// Whether node `i` is a ReLU that the max-pooling behind it computes.
+    /// Whether node `i` is a ReLU that the max-pooling after it computes.
     pub fn is_fused(&self, i: usize) -> bool {
         let is = |i: usize, wanted: fn(&Layer) -> bool| self.network.nodes.get(i).is_some_and(|n| wanted(&n.layer));
         self.options.fuse
@@ -80,7 +80,7 @@ impl Lowering<'_> {
         lrn::Params::new(self.options.batch * node.input.len(), node.input.channels, size, [k, alpha, beta])
     }
 
-    /// What the forward pass of node `i` kept.
+    /// The forward result of node `i` that the backward pass needs.
     fn kept(&self, i: usize) -> Tensor {
         self.kept.iter().find(|(at, _)| *at == i).expect("the forward pass made it").1
     }
@@ -163,7 +163,7 @@ impl Lowering<'_> {
         batch_norm::Params::new([self.options.batch, height * width, channels], epsilon, momentum)
     }
 
-    /// The last operation of its forward pass, behind those that find mean and variance.
+    /// The last operation of its forward pass, after those that compute mean and variance.
     fn batch_norm_forward(&mut self, i: usize, x: Tensor, y: Tensor) -> Op {
         let node = &self.network.nodes[i];
         let (p, t, header) = (self.batch_norm_params(node), self.parameters(i), self.inputs.header);
@@ -195,7 +195,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// What a training step makes of the running statistics.
+    /// The update of the running statistics in a training step.
     pub fn running_statistics(&mut self) {
         for (i, node) in self.network.nodes.iter().enumerate() {
             let Some((before, after)) = self.nodes[i].parameters.and_then(|t| t.running.zip(t.running_next)) else {
@@ -206,7 +206,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The last node's operation: the loss of its input, whose gradient goes to `dscores`.
+    /// The last node's operation: the loss of its input, whose gradient is written to `dscores`.
     fn loss(&self, i: usize, dscores: Tensor) -> Op {
         let (node, x, y) = (&self.network.nodes[i], self.nodes[i - 1].activation, self.nodes[i].activation);
         let (Outputs { losses, predictions, .. }, Inputs { header, labels, .. }) = (self.outputs, self.inputs);
@@ -241,7 +241,7 @@ impl Lowering<'_> {
         self.unfused.push(Instruction { name, stage: Stage::Unfused, node: Some(node), op });
     }
 
-    /// From the logits back to the first layer; node i's gradient is made from node i+1's.
+    /// From the logits back to the first layer; node i's gradient is computed from node i+1's.
     pub fn backward(&mut self) {
         let last = self.nodes.len() - 1;
         if self.options.inspect {
@@ -250,7 +250,7 @@ impl Lowering<'_> {
             let gradient = self.gradient(last);
             let op = match self.network.nodes[last].layer {
                 Layer::Softmax { .. } => softmax::gradient(size, header, labels, probabilities, gradient),
-                // Scores are what the loss is of: the same operation again, with another place for the gradient.
+                // The loss is computed from the scores: the same operation again, with another place for the gradient.
                 _ => self.loss(last, gradient),
             };
             self.emit(last, "backward", op);
@@ -258,7 +258,7 @@ impl Lowering<'_> {
         for i in (1..last).rev() {
             let node = &self.network.nodes[i];
             self.add_shares(i);
-            // The gradient of a sum is that of both its terms, which share its memory or take it for their share.
+            // The gradient of a sum is that of both its terms, which share its memory or use it as their share.
             if matches!(node.layer, Layer::Residual { .. }) {
                 continue;
             }
@@ -287,7 +287,7 @@ impl Lowering<'_> {
                 Layer::Sigmoid => self.activation_backward(i, Function::Sigmoid, dy, dx),
                 Layer::Tanh => self.activation_backward(i, Function::Tanh, dy, dx),
                 Layer::Relu => {
-                    // The pooling's backward pass gave this gradient already, where it computes the ReLU.
+                    // If the pooling computes the ReLU, its backward pass already gave this gradient.
                     if let Some(dx) = dx.filter(|_| !self.is_fused(i)) {
                         self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
                     }
@@ -334,7 +334,8 @@ impl Lowering<'_> {
         self.add_shares(0);
     }
 
-    /// Where node `reader` puts what it adds to the gradient of node `i`, which it reads; none where nobody wants it.
+    /// The buffer for the share that node `reader` adds to the gradient of node `i`, which it reads; `None` if it is
+    /// not needed.
     fn share(&mut self, i: usize, reader: usize) -> Option<Tensor> {
         let whole = self.nodes[i].activation_gradient?;
         if self.network.readers(i).len() == 1 {
@@ -348,11 +349,11 @@ impl Lowering<'_> {
         Some(share)
     }
 
-    /// Makes the gradient of a node that several others read.
+    /// Computes the gradient of a node that several others read.
     fn add_shares(&mut self, i: usize) {
         let readers = self.network.readers(i);
         let Some(whole) = self.nodes[i].activation_gradient.filter(|_| readers.len() > 1) else { return };
-        // A block has no operation that would have made its share; the block's own gradient serves.
+        // A block has no operation for its share; the block's own gradient serves.
         let shares: Vec<Tensor> = readers.iter().map(|reader| self.share_of(i, *reader)).collect();
         let mut sum = shares[0];
         for (count, share) in shares.iter().enumerate().skip(1) {
@@ -393,7 +394,7 @@ impl Lowering<'_> {
 const _: () =
     assert!(Augmentation::MAX_ERASED == erasing::MAX_PIXELS, "a description is refused where the kernel would be");
 
-/// As the kernel takes them.
+/// The form that the kernel needs.
 fn limits(augmentation: &Augmentation) -> Limits {
     let Augmentation { rotation, scale, shear, shift, elastic, pad, erase, flip } = *augmentation;
     let [rotation, shear] = [rotation, shear].map(|degrees| degrees.to_radians() as f32);

@@ -35,17 +35,17 @@ pub struct Options {
     pub backward: bool,
     /// Lower the update (needs `backward`).
     pub rule: Option<Rule>,
-    /// The largest norm that the update leaves the gradient of all parameters.
+    /// The largest norm of the gradient of all parameters in the update.
     pub clip_norm: Option<f32>,
     /// Keep a moving average of the parameters, with this decay (needs `rule`).
     pub ema: Option<f64>,
-    /// Also the gradients that training never needs: of the input, and of what the loss puts out.
+    /// Also compute gradients that training never needs: of the input, and of the loss layer's output.
     pub inspect: bool,
-    /// Let operations compute neighbouring layers along with their own where they can.
+    /// Let operations also compute neighbouring layers where possible.
     pub fuse: bool,
-    /// The largest buffer that can be bound, in bytes; it cuts the data set into chunks.
+    /// The largest buffer that can be bound, in bytes; it determines the chunks of the data set.
     pub max_binding: u64,
-    /// Whether the examples are those of one batch: a smaller batch then has fewer.
+    /// Whether the examples are those of one batch, so that a smaller batch has fewer.
     pub one_batch: bool,
 }
 
@@ -129,10 +129,10 @@ impl Program {
     }
 }
 
-/// Why 32-bit indices cannot reach everything, where they cannot.
+/// Why 32-bit indices cannot reach everything, if so.
 ///
 /// # Errors
-/// What no batch size mends.
+/// Errors that no batch size can avoid.
 pub(super) fn size_obstacle(network: &Network, options: &Options) -> Result<Option<String>> {
     let Source { height, width, channels, examples } = options.source;
     if options.batch == 0 || options.batch > MAX_BATCH {
@@ -182,11 +182,11 @@ fn plan_inputs(planner: &mut Planner, batch: usize) -> Inputs {
     Inputs { all, header, indices, labels }
 }
 
-/// Cuts the data set into chunks of whole examples that can be bound, on word borders.
+/// Cuts the data set into chunks of whole examples that can be bound, at word boundaries.
 fn plan_chunks(planner: &mut Planner, options: &Options) -> Result<([Tensor; CHUNKS], usize)> {
     let Source { height, width, channels, examples } = options.source;
     let bytes = height * width * channels;
-    // In 64 bits: what a host can bind is beyond a 32-bit `usize`.
+    // In 64 bits, because a host can bind more than a 32-bit `usize` holds.
     let fit = usize::try_from(options.max_binding / bytes as u64).unwrap_or(usize::MAX);
     let per_chunk = fit.min(examples.next_multiple_of(4)) / 4 * 4;
     if per_chunk == 0 || examples.div_ceil(per_chunk) > CHUNKS {
@@ -208,7 +208,7 @@ fn plan_chunks(planner: &mut Planner, options: &Options) -> Result<([Tensor; CHU
 /// The flat buffers behind [`Trainable`], and those that take the update's results.
 struct FlatBuffers {
     trainable: Trainable,
-    /// What is learned, before and after the update: all but the running statistics.
+    /// Everything that is learned, before and after the update, without running statistics.
     learned: [Tensor; 2],
     state_next: Option<Tensor>,
     average_next: Option<Tensor>,
@@ -261,7 +261,7 @@ fn plan_parameters(
         let mut state = |name: &str| (slots > 0).then(|| planner.real(name, slots));
         let (state, state_next) = (state("optimizer.state"), state("optimizer.state.next"));
         let factors = planner.real("optimizer.factors", optimizer::FACTORS * (learned / optimizer::BLOCK));
-        // As long as the whole buffer of the parameters: evaluation reads it in their place.
+        // As long as the whole parameter buffer, because evaluation reads it instead.
         let mut average = |name: &str| options.ema.map(|_| planner.real(name, parameters.len));
         let (average, average_next) = (average("average"), average("average.next"));
         let mut cut = |what: &str, whole: Tensor| match total > learned {
@@ -282,7 +282,7 @@ fn plan_nodes(
     parameters: Vec<Option<ParameterTensors>>,
 ) -> Vec<NodeTensors> {
     let last = network.nodes.len() - 1;
-    // What the only reader, a residual block, has already.
+    // The buffer of the only reader, a residual block.
     let shared = |i: usize| match network.readers(i)[..] {
         [reader] if matches!(network.nodes[reader].layer, Layer::Residual { .. }) => Some(reader),
         _ => None,
@@ -290,14 +290,14 @@ fn plan_nodes(
     let plan = |(i, (node, parameters)): (usize, (&Node, Option<ParameterTensors>))| {
         let len = options.batch * node.output.len();
         let activation = planner.real(format!("{}.activation", node.name), len);
-        // The loss makes the gradient of the logits in the forward pass, whether or not anyone goes on backward.
+        // The loss computes the gradient of the logits in the forward pass, with or without a backward pass.
         let wanted = i + 1 == last || (options.backward && i > 0 && i < last) || options.inspect;
         let activation_gradient =
             (wanted && shared(i).is_none()).then(|| planner.real(format!("{}.activation_gradient", node.name), len));
         NodeTensors { activation, activation_gradient, parameters }
     };
     let mut nodes: Vec<NodeTensors> = network.nodes.iter().zip(parameters).enumerate().map(plan).collect();
-    // Blocks in blocks: the outer ones first.
+    // For nested blocks, the outer ones first.
     for i in (0..nodes.len()).rev() {
         if let Some(reader) = shared(i) {
             nodes[i].activation_gradient = nodes[reader].activation_gradient;
@@ -315,7 +315,7 @@ fn plan_outputs(planner: &mut Planner, batch: usize) -> Outputs {
     }
 }
 
-/// What the update multiplies the gradients by, so that their norm is at most `largest`.
+/// The factor on the gradients in the update, so that their norm is at most `largest`.
 fn plan_clipping(planner: &mut Planner, gradients: Tensor, largest: f32) -> Tensor {
     let norms = planner.real("clip.norms", clip::lanes(gradients.len));
     let scale = planner.real("clip.scale", 2);

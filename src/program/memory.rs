@@ -1,7 +1,7 @@
-//! What a program takes in memory, whether a device can hold it, and the largest batch that it could.
+//! The memory that a program needs, whether a device can hold it, and the largest batch that fits.
 //!
-//! On a GPU that is its buffers. On the host come what operations keep beside them, such as packed weights, and what each
-//! thread works in; and what the caller says it needs itself, such as checkpoints.
+//! On a GPU this is its buffers. On the host it includes what operations keep besides, such as packed weights, the
+//! working memory of each thread, and the caller's own needs, such as checkpoints.
 
 use super::lower::size_obstacle;
 use super::{Options, Program};
@@ -13,22 +13,22 @@ use crate::net::Network;
 /// How a program is computed on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Host {
-    /// One naive operation after the other.
+    /// One naive operation after another.
     Naive,
-    /// With packed weights, on so many threads.
+    /// With packed weights, on this many threads.
     Fast { threads: usize },
     /// By a graphics driver on the processor, with copies of what kernels read in textures where they do so.
     Software { textures: bool },
 }
 
-/// What a device can hold, in bytes.
+/// The limits of a device, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// One storage buffer binding.
     pub max_binding: u64,
     /// One buffer.
     pub max_buffer: u64,
-    /// All of it together, where the device tells.
+    /// All memory together, if the device reports it.
     pub memory: Option<u64>,
     /// How the host computes, where it does.
     pub host: Option<Host>,
@@ -43,20 +43,20 @@ impl Limits {
     pub const WEBGPU: Limits =
         Limits { max_binding: 128 << 20, max_buffer: 256 << 20, memory: None, host: None, beside: 0, along: |_| 0 };
 
-    /// The same where so much more is needed beside the program.
+    /// These limits with more memory needed besides the program.
     pub fn beside(self, bytes: u64) -> Limits {
         Limits { beside: self.beside.saturating_add(bytes), ..self }
     }
 
-    /// The same once so much more is free.
+    /// These limits after more memory is freed.
     pub fn freed(self, bytes: u64) -> Limits {
         Limits { memory: self.memory.map(|memory| memory.saturating_add(bytes)), ..self }
     }
 }
 
-/// What a thread keeps whatever it works on: im2col blocks and panels of matrix products.
+/// The working memory of a thread: im2col blocks and panels of matrix products.
 const THREAD: u64 = 1 << 20;
-/// What a software driver takes beside buffers: compiled shaders, and staging.
+/// A software driver's memory besides buffers: compiled shaders and staging.
 const DRIVER: u64 = 32 << 20;
 
 impl Program {
@@ -216,7 +216,7 @@ fn with_batch(options: &Options, batch: usize) -> Options {
     options
 }
 
-/// What of a network takes the most with a batch of one, and what to do about it.
+/// The part of a network that needs the most memory with a batch of one, and what to do about it.
 fn hardest(network: &Network, options: &Options) -> String {
     let Ok(program) = Program::lower(network, &with_batch(options, 1)) else {
         return ": make the network's layers smaller".into();

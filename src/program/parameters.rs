@@ -1,4 +1,4 @@
-//! The flat parameter buffer and the network's layers: from one to the other, and how each block learns.
+//! Converts between the flat parameter buffer and the network's layers, and computes each block's factors.
 
 use super::{ParameterTensors, Program};
 use crate::kernels::Tensor;
@@ -41,8 +41,8 @@ impl Program {
         flat
     }
 
-    /// The contents of [`Trainable::factors`](super::Trainable::factors) where weights decay by `l1` and `l2`, times their
-    /// layer's factor; biases do not decay.
+    /// The contents of [`Trainable::factors`](super::Trainable::factors) if weights decay by `l1` and `l2`, multiplied
+    /// by their layer's factor; biases do not decay.
     pub fn block_factors(&self, l1: f32, l2: f32) -> Vec<f32> {
         let len = self.trainable.map_or(self.parameters.len, |trainable| trainable.gradients.len);
         let mut blocks = vec![0.0; FACTORS * (len / BLOCK)];

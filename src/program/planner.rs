@@ -3,20 +3,20 @@
 use super::{Instruction, Stage};
 use crate::kernels::{BufferId, Element, Op, Tensor};
 
-/// A buffer by name, type and length. A slice has a parent and owns nothing.
+/// A buffer with name, type and length. A slice has a parent and owns no memory.
 #[derive(Debug, Clone)]
 pub struct BufferSpec {
-    /// As `conv1.activation`.
+    /// The name, such as `conv1.activation`.
     pub name: String,
     pub element: Element,
     /// Elements, of 4 bytes each.
     pub len: usize,
     pub parent: Option<(BufferId, usize)>,
-    /// Extra elements after the end, for finding stray reads and writes; 0 in training.
+    /// Extra elements after the end, which reveal stray reads and writes; 0 in training.
     pub guard: usize,
 }
 
-/// Slices start on multiples of this many elements: 256 bytes, the offset alignment that WebGPU promises.
+/// The alignment of slices in elements: 256 bytes, the offset alignment that WebGPU guarantees.
 pub const ALIGNMENT: usize = 64;
 
 /// Collects buffers and instructions.
@@ -64,7 +64,7 @@ pub fn aligned(len: usize) -> usize {
     len.next_multiple_of(ALIGNMENT)
 }
 
-/// Lays tensors one after another on aligned offsets.
+/// Places tensors one after another at aligned offsets.
 #[derive(Debug, Default)]
 pub struct Layout {
     pub end: usize,

@@ -1,4 +1,4 @@
-//! Which figures a statistics step takes, as operations, and how to read them back.
+//! The figures of a statistics step as operations, and how to read them back.
 //!
 //! Per layer: extremes, mean and deviation of activations, activation gradients, weights, weight gradients, biases and
 //! bias gradients; share of dead ReLU units; ratio of update norm to weight norm; counts of non-finite values.
@@ -10,7 +10,7 @@ use crate::kernels::{Tensor, statistics};
 use crate::net::{Layer, Network};
 use serde::Serialize;
 
-/// Which tensor of a layer.
+/// A tensor of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
@@ -23,7 +23,7 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    /// As in file names and messages.
+    /// The name in files and messages.
     pub fn name(self) -> &'static str {
         match self {
             Quantity::Activation => "activation",
@@ -36,7 +36,7 @@ impl Quantity {
     }
 }
 
-/// One summarised tensor and where its figures lie in the two read-back buffers.
+/// One summarised tensor and the position of its figures in the two read-back buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     pub node: usize,
@@ -45,7 +45,7 @@ pub struct Entry {
     values_at: usize,
 }
 
-/// Where a statistics step leaves its figures.
+/// The output of a statistics step.
 #[derive(Debug, Clone)]
 pub struct StatisticsPlan {
     /// u32 figures: counts and dead flags.
@@ -76,13 +76,13 @@ pub struct LayerStatistics {
     pub bias: Option<Summary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias_gradient: Option<Summary>,
-    /// Share of units of a ReLU layer that are positive nowhere in the batch.
+    /// The share of units of a ReLU layer that are positive nowhere in the batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_units: Option<f32>,
-    /// Norm of the weights' change in this step over their norm before it.
+    /// The norm of the weights' change in this step divided by their norm before it.
     #[serde(default, deserialize_with = "statistics::some_or_nan", skip_serializing_if = "Option::is_none")]
     pub update_ratio: Option<f32>,
-    /// NaN and infinities over all tensors of the layer.
+    /// The number of NaN and infinities in all tensors of the layer.
     pub non_finite: u64,
 }
 
@@ -109,11 +109,11 @@ impl StepStatistics {
         counts.find(|(_, _, count)| *count > 0)
     }
 
-    /// l2/2 * sum of w² + l1 * sum of |w|, over weights, not biases; both times the layer's factor.
+    /// l2/2 * sum of w² + l1 * sum of |w|, over weights, not biases; both multiplied by the layer's factor.
     pub fn decay_loss(&self, network: &Network, l1: f64, l2: f64) -> f64 {
         let factor = |layer: &str| network.nodes.iter().find(|n| n.name == layer).map_or(1.0, |n| n.factors.decay);
         let weights = self.layers.iter().filter_map(|l| Some((l.weight.as_ref()?, f64::from(factor(&l.layer)))));
-        // A sum that overflowed to infinity, times a decay of 0, is no loss either.
+        // Avoids multiplying a sum that overflowed to infinity by a decay of 0.
         let term = |factor: f64, sum: f32| if factor == 0.0 { 0.0 } else { factor * f64::from(sum) };
         weights.map(|(w, own)| term(own * l2 / 2.0, w.square_sum) + term(own * l1, w.abs_sum)).sum()
     }

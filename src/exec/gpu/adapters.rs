@@ -1,4 +1,4 @@
-//! Which adapters the machine has, and which one is taken.
+//! The machine's adapters, and the choice of one.
 
 use super::contain::contain_future;
 use super::context::drop_contained;
@@ -6,14 +6,14 @@ use crate::error::{Error, Result};
 use serde::Serialize;
 use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor};
 
-/// One adapter, for people and for JSON.
+/// One adapter, for display and for JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct AdapterSummary {
     pub index: usize,
     pub name: String,
     /// `discrete-gpu`, `integrated-gpu`, `virtual-gpu`, `cpu` or `other`.
     pub kind: &'static str,
-    /// Computes on the processor: llvmpipe, SwiftShader, WARP.
+    /// Whether it computes on the processor: llvmpipe, SwiftShader, WARP.
     pub software: bool,
     pub backend: String,
     pub driver: String,
@@ -35,26 +35,26 @@ pub struct AdapterLimits {
     pub max_compute_workgroups_per_dimension: u32,
 }
 
-/// Which adapter to take.
+/// The choice of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// The best hardware adapter; a software one where there is no other.
+    /// The best hardware adapter, or a software one if there is no other.
     Any,
     /// The best hardware adapter only.
     Hardware,
-    /// By a number from `glassnet devices`, or a part of its name.
+    /// The adapter with a number from `glassnet devices`, or with a part of its name.
     Named(String),
 }
 
 /// The wgpu instance: every backend that computes.
 fn instance() -> Instance {
     let backends = Backends::VULKAN | Backends::METAL | Backends::DX12 | Backends::BROWSER_WEBGPU;
-    // No dispatch here is indirect, and what checks those are pipelines that a driver may refuse.
+    // No dispatch here is indirect, and a driver may refuse the pipelines that validate indirect dispatches.
     let flags = wgpu::InstanceFlags::default() & !wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
     Instance::new(InstanceDescriptor { backends, flags, ..InstanceDescriptor::new_without_display_handle() })
 }
 
-/// All adapters, the most preferable first; empty where no driver is installed.
+/// All adapters, the most preferable first; empty if no driver is installed.
 pub async fn list_adapters() -> Vec<AdapterSummary> {
     let adapters = adapters().await;
     let summaries = adapters.iter().enumerate().map(|(index, adapter)| summarize(index, adapter)).collect();
@@ -62,7 +62,7 @@ pub async fn list_adapters() -> Vec<AdapterSummary> {
     summaries
 }
 
-/// A driver that fails while it is asked has no adapters.
+/// A driver that fails during enumeration has no adapters.
 async fn adapters() -> Vec<Adapter> {
     contain_future(enumerate()).await.unwrap_or_else(|text| {
         log::warn!("a graphics driver failed while its adapters were listed: {text}");
@@ -74,7 +74,7 @@ async fn enumerate() -> Vec<Adapter> {
     let instance = instance();
     let mut adapters = instance.enumerate_adapters(Backends::all()).await;
     if adapters.is_empty() {
-        // A browser enumerates nothing, but hands one out on request.
+        // A browser does not enumerate adapters, but provides one on request.
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
             ..Default::default()
@@ -96,14 +96,15 @@ fn rank(kind: DeviceType) -> u8 {
     }
 }
 
-/// Drivers that do not call themselves a CPU, but are one.
+/// Drivers that do not report the type CPU although they compute on one.
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
     let names = ["llvmpipe", "swiftshader", "basic render driver", "warp"];
     let text = format!("{} {}", info.name, info.driver).to_lowercase();
     info.device_type == DeviceType::Cpu || names.iter().any(|name| text.contains(name))
 }
 
-/// A name for people. Browsers may tell none, to make users harder to recognise: then the vendor, and what else there is.
+/// A name for display. Browsers may hide the name to prevent fingerprinting; then the vendor and other information is
+/// used.
 fn name_of(info: &wgpu::AdapterInfo) -> String {
     if !info.name.trim().is_empty() {
         return info.name.clone();
@@ -154,7 +155,7 @@ fn summarize(index: usize, adapter: &Adapter) -> AdapterSummary {
     }
 }
 
-/// The adapter that `choice` means, with its summary.
+/// The adapter that `choice` selects, with its summary.
 pub(super) async fn choose(choice: &Choice) -> Result<(Adapter, AdapterSummary)> {
     let adapters = adapters().await;
     let summaries: Vec<AdapterSummary> = adapters.iter().enumerate().map(|(i, a)| summarize(i, a)).collect();
@@ -180,7 +181,7 @@ pub(super) async fn choose(choice: &Choice) -> Result<(Adapter, AdapterSummary)>
 
 fn named(wanted: &str, summaries: &[AdapterSummary]) -> Result<Option<usize>> {
     let by_name = |name: &str| summaries.iter().position(|s| s.name.to_lowercase().contains(&name.to_lowercase()));
-    // A number is an index and nothing else: names hold version numbers.
+    // A number is always an index, because names contain version numbers.
     let found = match wanted.parse::<usize>() {
         Ok(index) => Some(index).filter(|i| *i < summaries.len()),
         Err(_) if wanted.is_empty() => None,

@@ -1,5 +1,5 @@
-//! Where panics out of wgpu and its drivers end. wgpu panics where it has no way to return an error: when a device is lost
-//! while it is waited for, and when memory runs out while a device is opened. A driver that aborts the process or reads
+//! Contains panics from wgpu and its drivers. wgpu panics where it cannot return an error: when a device is lost while
+//! it is waited for, and when memory runs out while a device is opened. A driver that aborts the process or reads
 //! beyond its memory cannot be contained.
 
 use crate::text;
@@ -11,12 +11,12 @@ thread_local! {
     static CONTAINED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Whether a panic on this thread will become an error. A panic hook should print nothing then.
+/// Whether a panic on this thread will become an error, so that a panic hook should print nothing.
 pub fn is_contained() -> bool {
     CONTAINED.get() > 0
 }
 
-/// Calls `call`; what it panics with comes back as text.
+/// Calls `call` and returns the message of a panic as text.
 pub(super) fn contain<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     struct Depth;
     impl Drop for Depth {
@@ -26,13 +26,13 @@ pub(super) fn contain<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     }
     CONTAINED.set(CONTAINED.get() + 1);
     let depth = Depth;
-    // Whatever a panic left half done belongs to a device that is given up.
+    // State that a panic left inconsistent belongs to a device that is given up.
     let result = catch_unwind(AssertUnwindSafe(call));
     drop(depth);
     result.map_err(|panic| text_of(&*panic))
 }
 
-/// Awaits `future`, whose panics come back as text.
+/// Awaits `future` and returns the message of a panic as text.
 pub(super) async fn contain_future<T>(future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(move |context| match contain(|| future.as_mut().poll(context)) {

@@ -1,4 +1,4 @@
-//! The device: one connection to one adapter, its pipelines, and the errors that its driver reports.
+//! The device: a connection to an adapter, its pipelines, and the errors that its driver reports.
 
 use super::adapters::{AdapterSummary, Choice, choose};
 use super::contain::{contain, contain_future};
@@ -38,7 +38,7 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// What an error scope that was popped will say.
+/// The pending result of an error scope that was popped.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) type PopScope = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
 #[cfg(target_arch = "wasm32")]
@@ -53,8 +53,8 @@ impl Scopes {
         Scopes([OutOfMemory, Internal, Validation].map(|filter| device.push_error_scope(filter)))
     }
 
-    /// Ends the scopes at once. The error comes later: memory before the driver before the validation, as what could not be
-    /// made is also invalid where it is used.
+    /// Ends the scopes at once; their errors come later. Memory errors come before driver errors and validation errors,
+    /// because an object that could not be created is also invalid when used.
     pub fn pop(self) -> PopScope {
         let [memory, internal, validation] = self.0;
         let validation = validation.pop();
@@ -90,11 +90,11 @@ struct Inner {
     handles: ManuallyDrop<Handles>,
     summary: AdapterSummary,
     info: DeviceInfo,
-    /// The first error that the driver reported outside of any call that could return it, or that it panicked with.
+    /// The first error that the driver reported outside of any call that could return it, or its panic.
     failure: Failure,
 }
 
-/// All that wgpu gave out. Letting go of it talks to the driver, too.
+/// All objects from wgpu. Dropping them also calls the driver.
 #[derive(Debug)]
 struct Handles {
     /// By source and checks.
@@ -107,13 +107,13 @@ struct Handles {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: nothing looks at the handles after this.
+        // SAFETY: nothing uses the handles after this.
         let handles = unsafe { ManuallyDrop::take(&mut self.handles) };
         drop_contained(handles);
     }
 }
 
-/// Drops `value`; a panic of the driver has nobody to tell any more.
+/// Drops `value` and ignores a panic of the driver.
 pub(super) fn drop_contained<T>(value: T) {
     if let Err(text) = contain(move || drop(value)) {
         log::debug!("the driver failed while it was let go: {text}");
@@ -125,11 +125,11 @@ type Failure = Arc<OnceLock<String>>;
 
 fn record(failure: &Failure, message: String) {
     log::debug!("{message}");
-    // The first is the cause; others follow from it.
+    // The first error is the cause; others follow from it.
     let _ = failure.set(message);
 }
 
-/// A poisoned lock means that another thread panicked; the data behind these locks stays usable.
+/// A poisoned lock means that another thread panicked; the data behind these locks remains usable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -142,7 +142,7 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glassnet"),
             required_features: features,
-            // WebGPU's defaults, which the driver thus enforces; only larger buffers are taken where there are some.
+            // WebGPU's defaults, which the driver then enforces; only larger buffers are requested if available.
             required_limits: wgpu::Limits {
                 max_buffer_size: best.max_buffer_size,
                 max_storage_buffer_binding_size: best.max_storage_buffer_binding_size,
@@ -150,7 +150,7 @@ impl Gpu {
             },
             ..Default::default()
         };
-        // In a future of its own: natively the call does the work, and not what it returns.
+        // In a separate future, because natively the call itself does the work.
         let opened = contain_future(async { adapter.request_device(&descriptor).await }).await;
         let opened = match opened {
             Ok(opened) => opened.map_err(text::first_lines),
@@ -167,7 +167,7 @@ impl Gpu {
             record(&on_error, describe(&error, "a command"));
         }));
         device.set_device_lost_callback(move |reason, message| {
-            // Dropping the device also ends here; that is no failure.
+            // Dropping the device also ends here, which is not a failure.
             if reason != wgpu::DeviceLostReason::Destroyed {
                 record(&on_loss, lost(&message));
             }
@@ -212,7 +212,7 @@ impl Gpu {
         &self.inner.handles.queue
     }
 
-    /// Whether it computes in this process's memory: a browser's adapter has a process of its own.
+    /// Whether it computes in this process's memory; a browser's adapter has a process of its own.
     pub(super) fn on_host(&self) -> bool {
         self.inner.summary.software && cfg!(not(target_arch = "wasm32"))
     }
@@ -222,14 +222,15 @@ impl Gpu {
         self.reads_textures
     }
 
-    /// Whether all that was submitted is done; waits for nothing. In a browser nothing is known, and it says no.
+    /// Whether all submitted work is done; never waits. In a browser this is unknown, and the answer is no.
     pub fn is_idle(&self) -> bool {
         let status = contain(|| self.device().poll(wgpu::PollType::Poll));
         cfg!(not(target_arch = "wasm32")) && status.is_ok_and(|s| s.is_ok_and(|s| s.is_queue_empty()))
     }
 
-    /// Of hardware wgpu does not tell how much memory is free; the driver's refusal becomes an error when buffers are made.
-    /// A software adapter takes the host's memory, and the system may end a process that takes too much of it.
+    /// wgpu does not report how much memory of a hardware adapter is free; the driver's refusal becomes an error when
+    /// buffers are created. A software adapter uses the host's memory, and the system may kill a process that uses too
+    /// much.
     pub fn memory_limits(&self) -> Limits {
         let limits = self.device().limits();
         let most = limits.max_storage_buffer_binding_size;
@@ -244,7 +245,8 @@ impl Gpu {
         }
     }
 
-    /// Whether the device is still there and its driver reported no fault outside of a call that could return it.
+    /// Checks that the device still exists and that its driver reported no fault outside of a call that could return
+    /// it.
     ///
     /// # Errors
     /// [`Error::Device`] with the first such fault; every later use of the device returns it as well.
@@ -255,13 +257,13 @@ impl Gpu {
         }
     }
 
-    /// Calls into wgpu. After a panic this device is given up: it is what every later call gets as its error.
+    /// Calls wgpu. After a panic this device is given up, and every later call returns the panic as its error.
     pub(super) fn contain<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check()?;
         contain(call).unwrap_or_else(|text| self.panicked(&text))
     }
 
-    /// [`Gpu::contain`] for what has to wait.
+    /// Does the same as [`Gpu::contain`] for asynchronous calls.
     pub(super) async fn contain_future<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         self.check()?;
         contain_future(future).await.unwrap_or_else(|text| self.panicked(&text))
@@ -273,10 +275,11 @@ impl Gpu {
         Err(Error::Device(panicked(text)))
     }
 
-    /// Waits for what these scopes have to say of `what`. Of a device that is lost everything else is a consequence.
+    /// Waits for the errors of these scopes, which concern `what`. After a device is lost, all other errors are
+    /// consequences.
     ///
     /// # Errors
-    /// [`Error::Device`] where the device is lost, or refused something within the scopes.
+    /// [`Error::Device`] if the device is lost, or refused something within the scopes.
     pub(super) async fn accepted(&self, scopes: PopScope, what: &str) -> Result<()> {
         let refused = scopes.await.map(|error| Error::Device(describe(&error, what)));
         self.check()?;
@@ -325,7 +328,7 @@ impl Gpu {
         Wanted { operation: op.operation, variant, key: (variant.name, constants, self.checks) }
     }
 
-    /// What `make` makes of each, or the first error.
+    /// The results of `make`, or the first error.
     async fn make_all<T: wgpu::WasmNotSend>(
         &self,
         wanted: &[&Wanted],
@@ -350,7 +353,7 @@ impl Gpu {
             refused = refused.or(error.await.map(|error| describe(&error, &what())));
             all.push(made);
         }
-        // Of a device that is lost everything else is a consequence.
+        // After a device is lost, all other errors are consequences.
         self.check()?;
         refused.map_or(Ok(all), |message| Err(Error::Device(message)))
     }

@@ -1,4 +1,4 @@
-//! The driver's own copy from buffer to buffer, timed: on some adapters the fastest way through memory.
+//! Times the driver's own copy from buffer to buffer, which is the fastest way through memory on some adapters.
 
 use super::context::{Gpu, Scopes};
 use super::failure::describe;
@@ -6,16 +6,17 @@ use crate::error::{Error, Result};
 use std::time::Duration;
 use web_time::Instant;
 
-/// Copies in a submission, so that handing it over counts little.
+/// Copies per submission, so that the cost of submitting is small.
 const COPIES: usize = 4;
-/// Longer than any copy takes; a driver that hangs becomes an error.
+/// Longer than any copy takes, so that a driver that hangs becomes an error.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Gpu {
-    /// Seconds of a copy of `bytes` (a multiple of 4) between two buffers, by the host's clock, in each of some rounds.
+    /// Seconds per copy of `bytes` (a multiple of 4) between two buffers, by the host's clock, in each of several
+    /// rounds.
     ///
     /// # Errors
-    /// [`Error::Device`] for buffers that the device cannot hold, and where it does not finish.
+    /// [`Error::Device`] if the device cannot hold the buffers or does not finish.
     pub async fn time_copy(&self, bytes: u64, rounds: usize) -> Result<Vec<f64>> {
         self.contain_future(self.copy(bytes, rounds)).await
     }
@@ -41,7 +42,7 @@ impl Gpu {
         }
         self.check()?;
         let mut seconds = Vec::with_capacity(rounds);
-        // The first touches the memory.
+        // The first copy touches the memory.
         for round in 0..=rounds {
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copies") });
             for _ in 0..COPIES {

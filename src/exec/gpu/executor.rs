@@ -1,7 +1,7 @@
-//! Runs a program on a GPU. Buffers, pipelines and bind groups are made once; a step only encodes.
+//! Runs a program on a GPU. Buffers, pipelines and bind groups are created once; a step only encodes.
 //!
-//! Pairs of buffers that swap at a step's end have two sets of bind groups, one for each parity. Several steps go into
-//! one submission, bounded in GPU time so that no driver's watchdog fires.
+//! Pairs of buffers that swap at a step's end have two sets of bind groups, one for each parity. Several steps form one
+//! submission, whose GPU time is bounded so that no driver's watchdog fires.
 
 use super::context::{Gpu, Pipeline, Scopes};
 use super::readback::{Flight, Region};
@@ -16,19 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use web_time::Instant;
 
-/// Uniform offsets must be multiples of this by WebGPU's defaults.
+/// Alignment of uniform offsets, by WebGPU's defaults.
 const UNIFORM_ALIGNMENT: usize = 256;
-/// Longer than any submission takes; a driver that hangs becomes an error.
+/// Longer than any submission takes, so that a driver that hangs becomes an error.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// Steps whose inputs one submission can carry.
+/// The most steps whose inputs one submission can carry.
 const MAX_STEPS: usize = 64;
-/// GPU time that a submission should take: far below a watchdog's two seconds, far above the cost of submitting.
+/// The intended GPU time of a submission: far below a watchdog's two seconds, far above the cost of submitting.
 const SUBMISSION_TIME: Duration = Duration::from_millis(50);
-/// Submissions under way before the host waits for the oldest.
+/// The most submissions in progress before the host waits for the oldest.
 const MAX_IN_FLIGHT: usize = 3;
-/// Words of a staging buffer; a capture that needs more gets a buffer of its own size.
+/// The size of a staging buffer in words; a larger capture gets its own buffer.
 const STAGING_WORDS: usize = 16 * 1024;
-/// Timed ranges of one submission.
+/// The most timed ranges of one submission.
 const MAX_TIMED: u32 = 1024;
 
 /// An operation ready to be encoded.
@@ -59,7 +59,7 @@ struct Recording {
     queries: u32,
 }
 
-/// Runs a program's WGSL kernels; [`super::GpuExecutor`] keeps its panics in.
+/// Runs a program's WGSL kernels; [`super::GpuExecutor`] contains its panics.
 #[derive(Debug)]
 pub(super) struct Engine {
     gpu: Gpu,
@@ -132,7 +132,7 @@ impl Engine {
         located(&self.program, &self.buffers, id, self.parity)
     }
 
-    /// The recording under way, with room for `words` more of readback.
+    /// The present recording, with space for `words` more of readback.
     fn recording(&mut self, words: usize) -> &mut Recording {
         let full = |r: &Recording| 4 * (r.used_words + words) as u64 > r.staging.size();
         if self.recording.as_ref().is_some_and(full) {
@@ -153,7 +153,7 @@ impl Engine {
         self.recording.as_mut().expect("made above")
     }
 
-    /// Hands the recording to the device.
+    /// Submits the recording to the device.
     fn submit(&mut self) {
         let Some(recording) = self.recording.take() else { return };
         let index = self.gpu.queue().submit([recording.encoder.finish()]);
@@ -161,14 +161,14 @@ impl Engine {
         self.flights.push_back(Flight::new(self.gpu.queue(), index, staging, regions, steps));
     }
 
-    /// Records instructions; with `queries`, its first and last moment too.
+    /// Records instructions; with `queries`, also their first and last moment.
     fn encode(&mut self, instructions: Range<usize>, queries: Option<u32>) {
         self.recording(0);
         let Self { recording, dispatches, textures, timestamps, parity, program, buffers, .. } = self;
         let encoder = &mut recording.as_mut().expect("made above").encoder;
         let mut segments = textures.segments(instructions);
         if queries.is_some() && segments.first().is_some_and(|s| !s.copies.is_empty()) {
-            // Copies lie outside of passes, and only passes tell the time: an empty one comes before.
+            // Copies are outside of passes, and only passes record times, so an empty pass comes before.
             let start = segments[0].instructions.start;
             segments.insert(0, Segment { copies: Vec::new(), instructions: start..start });
         }
@@ -201,7 +201,7 @@ impl Engine {
         }
     }
 
-    /// Takes what has arrived from the front of the queue; adapts the length of submissions to the time they take.
+    /// Takes finished submissions from the front of the queue and adapts the length of submissions to their time.
     fn collect(&mut self) -> Result<()> {
         while let Some(flight) = self.flights.front() {
             if !flight.is_done()? {
@@ -220,7 +220,8 @@ impl Engine {
                 let since = self.last_done.map_or(flight.submitted, |last| last.max(flight.submitted));
                 let per_step = (now - since).as_secs_f64() / flight.steps as f64;
                 let wanted = SUBMISSION_TIME.as_secs_f64() / per_step.max(1e-6);
-                // Halfway to what the last one suggests: one odd measurement moves little.
+                // Moves halfway to the length that the last one suggests, so that a single odd measurement has little
+                // effect.
                 let next = (self.steps_per_submission as f64 * wanted.max(1.0)).sqrt();
                 self.steps_per_submission = (next as usize).clamp(1, MAX_STEPS);
             }
@@ -230,14 +231,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until at most `left` submissions are under way.
+    /// Waits until at most `left` submissions are in progress.
     async fn wait(&mut self, left: usize) -> Result<()> {
         while self.flights.len() > left {
             let flight = &self.flights[0];
             let start = Instant::now();
             self.block(Some(flight.index.clone()))?;
             if cfg!(not(target_arch = "wasm32")) && flight.regions.is_empty() {
-                // Its signal waits for whatever else was submitted since, perhaps by others.
+                // Its signal waits for everything submitted since, possibly by others.
                 flight.mark_done();
             }
             flight.done().await?;
@@ -247,11 +248,11 @@ impl Engine {
         self.gpu.check()
     }
 
-    /// Natively callbacks run inside `poll`; in a browser they run by themselves.
+    /// Natively, callbacks run inside `poll`; in a browser they run by themselves.
     fn block(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         if cfg!(not(target_arch = "wasm32")) {
             let poll = wgpu::PollType::Wait { submission_index, timeout: Some(TIMEOUT) };
-            // A loss that is known already says more than the wait that it ended.
+            // A known loss of the device is more informative than the wait that it ended.
             let waited = self.gpu.device().poll(poll);
             self.gpu.check()?;
             waited.map_err(|e| {
@@ -261,7 +262,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits before, runs, waits after: the host's clock around each range.
+    /// Waits before and after each range and times it with the host's clock.
     async fn run_wall_clock(&mut self, tag: u64, ranges: Vec<Range<usize>>) -> Result<()> {
         let mut nanoseconds = Vec::with_capacity(ranges.len());
         for range in ranges {
@@ -294,7 +295,7 @@ impl Engine {
         let (Some(recording), Some(timestamps)) = (recording.as_mut(), timestamps.as_ref()) else { return };
         let (bytes, at) = (4 * words as u64, recording.used_words);
         let queries = first..first + 2 * ranges.len() as u32;
-        // Resolving writes at multiples of 256 bytes; each resolve is copied away before the next.
+        // Resolving writes at multiples of 256 bytes; each result is copied away before the next one.
         recording.encoder.resolve_query_set(&timestamps.queries, queries.clone(), &timestamps.resolved, 0);
         recording.encoder.copy_buffer_to_buffer(&timestamps.resolved, 0, &recording.staging, 4 * at as u64, bytes);
         recording.used_words += words;
@@ -304,7 +305,7 @@ impl Engine {
     }
 }
 
-/// Where a buffer lies while `parity` steps (mod 2) have swapped.
+/// The location of a buffer after `parity` steps (mod 2) have swapped.
 fn physical(program: &Program, id: BufferId, parity: usize) -> (BufferId, usize) {
     let (root, offset) = program.root(id);
     if parity == 0 {
@@ -318,7 +319,7 @@ fn physical(program: &Program, id: BufferId, parity: usize) -> (BufferId, usize)
     (partner.unwrap_or(root), offset)
 }
 
-/// The buffer behind an id, and where in it the id starts, in bytes.
+/// The buffer behind an id, and the byte offset at which the id starts in it.
 fn located<'a>(
     program: &Program,
     buffers: &'a [Option<wgpu::Buffer>],
@@ -347,7 +348,7 @@ fn staging(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
     })
 }
 
-/// The `Params` of all operations, one after another.
+/// The `Params` of all operations in sequence.
 fn params_buffer(gpu: &Gpu, program: &Program) -> wgpu::Buffer {
     let mut bytes = vec![0; UNIFORM_ALIGNMENT * program.instructions.len().max(1)];
     for (i, instruction) in program.instructions.iter().enumerate() {
@@ -364,7 +365,7 @@ fn params_buffer(gpu: &Gpu, program: &Program) -> wgpu::Buffer {
     buffer
 }
 
-/// What bind groups are made of.
+/// Everything that bind groups are made of.
 struct Binder<'a> {
     gpu: &'a Gpu,
     program: &'a Program,
@@ -438,7 +439,7 @@ impl Executor for Engine {
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
         let spec = self.program.buffer(buffer);
         assert!(words.len() == spec.len || words.len() == spec.len + spec.guard, "{} words for {spec:?}", words.len());
-        // Writes take effect before the next submission: what is recorded must go first.
+        // Writes take effect before the next submission, so recorded work must be submitted first.
         self.submit();
         let (target, offset) = self.buffer(buffer);
         self.gpu.queue().write_buffer(target, offset, bytemuck::cast_slice(words));
@@ -533,7 +534,7 @@ impl Executor for Engine {
 
     fn captured(&mut self) -> Result<Vec<Capture>> {
         if cfg!(not(target_arch = "wasm32")) {
-            // Runs the callbacks of what is done; an error here shows in the check below or at the next wait.
+            // Runs the callbacks of finished work; an error here shows in the check below or at the next wait.
             self.gpu.device().poll(wgpu::PollType::Poll).ok();
         }
         self.gpu.check()?;
@@ -554,7 +555,7 @@ impl Executor for Engine {
 
     fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>> {
         Box::pin(async move {
-            // A tag that no caller uses: the capture is taken out again right here.
+            // A tag that no caller uses; the capture is removed again right here.
             const READ: u64 = u64::MAX;
             self.capture(READ, &[buffer])?;
             self.submit();

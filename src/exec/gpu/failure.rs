@@ -1,11 +1,11 @@
-//! What the driver's errors mean to a user: memory that ran out, a device that was lost, a command or shader that was refused.
+//! Explains the driver's errors: memory that ran out, a device that was lost, a command or shader that was refused.
 
 use crate::text::first_lines;
 
-/// What to do where memory runs out, whether the command at hand has a batch or not.
+/// What to do when memory runs out, whether or not the command has a batch.
 const LESS: &str = "end other programs that use it, or give it less to do, as with a smaller batch";
 
-/// Says of an error what it is and what to do. `what` is what was asked of the device, as "kernel pool.forward".
+/// Describes an error and what to do. `what` is the request to the device, such as "kernel pool.forward".
 pub(super) fn describe(error: &wgpu::Error, what: &str) -> String {
     match error {
         wgpu::Error::OutOfMemory { .. } => format!("the device is out of memory for {what}: {LESS}"),
@@ -20,7 +20,7 @@ pub(super) fn describe(error: &wgpu::Error, what: &str) -> String {
     }
 }
 
-/// Says why a device is gone. Drivers also give a device up when they run out of memory.
+/// Describes why a device was lost. Drivers also give up a device when they run out of memory.
 pub(super) fn lost(message: &str) -> String {
     let message = first_lines(message);
     if message.to_lowercase().contains("memory") {
@@ -32,9 +32,9 @@ pub(super) fn lost(message: &str) -> String {
     )
 }
 
-/// Says that wgpu or the driver panicked. wgpu panics with words about its own insides, which only the log gets.
+/// Describes a panic of wgpu or the driver. Its text about wgpu's internals only goes to the log.
 pub(super) fn panicked(text: &str) -> String {
-    // wgpu's words for a device that was lost while it waited.
+    // wgpu's message for a device that was lost during a wait.
     if text.contains("device is lost") {
         return lost("Device is lost");
     }
@@ -42,7 +42,7 @@ pub(super) fn panicked(text: &str) -> String {
     "the driver ran out of memory or failed; run this again, or compute on the cpu".into()
 }
 
-/// Says that wgpu or the driver panicked while a device was opened.
+/// Describes a panic of wgpu or the driver while a device was opened.
 pub(super) fn panicked_opening(text: &str) -> String {
     log::debug!("a panic while the device was opened: {text}");
     "the driver ran out of memory or failed while the device was opened".into()

@@ -1,4 +1,4 @@
-//! The executor that callers have: every call into wgpu passes through here, and a panic in it becomes an error.
+//! The executor that callers use: every call to wgpu passes through here, and its panics become errors.
 
 use super::context::{Gpu, drop_contained};
 use super::executor::Engine;
@@ -10,7 +10,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Runs a program's WGSL kernels. After the device is lost every call returns the same [`crate::Error::Device`].
+/// Runs a program's WGSL kernels. After the device is lost, every call returns the same [`crate::Error::Device`].
 #[derive(Debug)]
 pub struct GpuExecutor {
     gpu: Gpu,
@@ -30,7 +30,7 @@ impl GpuExecutor {
 
 impl Drop for GpuExecutor {
     fn drop(&mut self) {
-        // SAFETY: nothing looks at the engine after this.
+        // SAFETY: nothing uses the engine after this.
         let engine = unsafe { ManuallyDrop::take(&mut self.engine) };
         drop_contained(engine);
     }

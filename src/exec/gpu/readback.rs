@@ -1,4 +1,4 @@
-//! Reading back without stalling: staging buffers that are mapped when their submission is done.
+//! Reads back without stalling, through staging buffers that are mapped when their submission is done.
 
 use super::failure::lost;
 use crate::error::{Error, Result};
@@ -8,17 +8,17 @@ use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
-/// What a region of a staging buffer holds.
+/// The contents of a region of a staging buffer.
 #[derive(Debug)]
 pub(super) struct Region {
     pub tag: u64,
-    /// Start and length of each buffer, in words.
+    /// The start and length of each buffer, in words.
     pub buffers: Vec<(usize, usize)>,
-    /// Start and count of timed ranges: two 64-bit ticks each.
+    /// The start and number of timed ranges of two 64-bit ticks each.
     pub ticks: Option<(usize, usize)>,
 }
 
-/// One submission under way.
+/// One submission in progress.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub index: wgpu::SubmissionIndex,
@@ -26,14 +26,14 @@ pub(super) struct Flight {
     pub regions: Vec<Region>,
     pub steps: usize,
     pub submitted: web_time::Instant,
-    /// Fires when the submission is done and, where it copied something to the staging buffer, that is mapped.
+    /// Fires when the submission is done and its staging buffer, if it copied something, is mapped.
     ended: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
     /// Set once the signal was received; a second receive would find an empty channel.
     done: Cell<bool>,
 }
 
 impl Flight {
-    /// Follows what `queue` was given last.
+    /// Follows the last submission to `queue`.
     pub fn new(
         queue: &wgpu::Queue,
         index: wgpu::SubmissionIndex,
@@ -42,9 +42,10 @@ impl Flight {
         steps: usize,
     ) -> Flight {
         let (sender, ended) = oneshot_channel();
-        // A receiver that is gone no longer wants to know.
+        // If the receiver is gone, the signal is no longer wanted.
         if regions.is_empty() {
-            // A buffer that the submission does not use would be mapped at once, and say nothing about it.
+            // A buffer that the submission does not use would be mapped at once, which would not show that the
+            // submission is done.
             queue.on_submitted_work_done(move || drop(sender.send(Ok(()))));
         } else {
             staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
@@ -82,7 +83,7 @@ impl Flight {
         Ok(())
     }
 
-    /// Copies the captures out of the mapped buffer. `period` is the length of a tick in nanoseconds.
+    /// Copies the captures from the mapped buffer. `period` is the length of a tick in nanoseconds.
     pub fn captures(&mut self, period: f64) -> Result<Vec<Capture>> {
         if self.regions.is_empty() {
             return Ok(Vec::new());
@@ -107,8 +108,8 @@ fn finished(result: Option<std::result::Result<(), wgpu::BufferAsyncError>>) -> 
     }
 }
 
-/// Durations from pairs of ticks; `None` where the driver left a pair unwritten, or wrote in disorder. Other equal ticks are a duration below the
-/// clock's resolution, which browsers make coarse: 0.
+/// Durations from pairs of ticks; `None` if the driver left a pair unwritten or out of order. Other equal ticks mean a
+/// duration below the clock's resolution, which browsers make coarse: 0.
 fn timings(words: &[u32], period: f64) -> Option<Timings> {
     let ticks: Vec<u64> =
         words.as_chunks().0.iter().map(|[low, high]| u64::from(*low) | u64::from(*high) << 32).collect();

@@ -1,6 +1,6 @@
 //! Copies of buffers in textures, for adapters that read textures faster than storage buffers.
 //!
-//! A copy is made before the first operation that reads it, and anew only after its buffer was written.
+//! A copy is made before the first operation that reads it, and again only after its buffer was written.
 
 use super::context::Gpu;
 use crate::kernels::{BufferId, Element, Op, TEXTURE_WIDTH};
@@ -8,7 +8,7 @@ use crate::program::{BufferSpec, Program};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// One buffer's copy.
+/// The copy of one buffer.
 #[derive(Debug)]
 struct Image {
     source: BufferId,
@@ -17,7 +17,7 @@ struct Image {
     texels: usize,
     /// Bytes of a texel.
     texel: usize,
-    /// Whether the buffer was written since.
+    /// Whether the buffer was written since the copy.
     stale: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Segment {
     pub instructions: Range<usize>,
 }
 
-/// The images of a program, and which operations read and outdate them.
+/// The images of a program, and the operations that read and invalidate them.
 #[derive(Debug)]
 pub(super) struct Textures {
     images: Vec<Image>,
@@ -145,19 +145,19 @@ impl Textures {
         self.images.iter().map(|image| image.texels as u64 * image.texel as u64).sum()
     }
 
-    /// Notes that `root` was written by other means than an instruction.
+    /// Records that `root` was written other than by an instruction.
     pub fn outdate(&mut self, program: &Program, root: BufferId) {
         for image in self.images.iter_mut().filter(|image| program.root(image.source).0 == root) {
             image.stale = true;
         }
     }
 
-    /// Cuts instructions where images must be copied first, and counts on all of it being run.
+    /// Splits instructions where images must be copied first, assuming that all of them are then run.
     pub fn segments(&mut self, instructions: Range<usize>) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
         for i in instructions {
             let Self { reads, images, .. } = self;
-            // Allocates only where there is something to copy.
+            // Allocates only if there is something to copy.
             let copies: Vec<usize> =
                 reads[i].iter().copied().filter(|image| std::mem::take(&mut images[*image].stale)).collect();
             match segments.last_mut() {
@@ -171,7 +171,7 @@ impl Textures {
         segments
     }
 
-    /// Records the copy of an image; `locate` tells where a buffer lies now, in bytes.
+    /// Records the copy of an image; `locate` returns the buffer's present location in bytes.
     pub fn copy<'a>(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -182,7 +182,7 @@ impl Textures {
         let (buffer, start) = locate(image.source);
         let (rows, rest) = (image.texels / TEXTURE_WIDTH, image.texels % TEXTURE_WIDTH);
         let row_bytes = TEXTURE_WIDTH * image.texel;
-        // Whole rows, then what the last row holds.
+        // Whole rows first, then the rest in the last row.
         for (y, width, height) in [(0, TEXTURE_WIDTH, rows), (rows, rest, 1)] {
             if width * height == 0 {
                 continue;
