@@ -308,7 +308,7 @@ fn a_network_is_read_from_a_pipe_and_no_file_is_waited_for() {
     writer.join().expect("it ends").expect("it is written");
     let run = place.path("run");
     for (net, why) in [
-        ("/dev/zero", "more than the 1048576 bytes"),
+        ("/dev/zero", "larger than the limit of 1048576 bytes"),
         ("/dev/null", "missing field `layers`"),
         (run.to_str().expect("UTF-8"), "it is a folder"),
     ] {
