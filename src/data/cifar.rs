@@ -15,23 +15,23 @@ use crate::{Result, text};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
-/// A label and three planes.
+/// The bytes of a record: a label and three planes.
 const RECORD: usize = 1 + 3 * PLANE;
 
-/// Files of the training set, which come first; the last is the test set.
+/// The number of files of the training set, which come first; the last is the test set.
 const TRAIN_FILES: usize = 5;
-/// The classes' names, one a line.
+/// The file with the classes' names, one per line.
 const NAMES: &str = "batches.meta.txt";
 const README: &str = "readme.html";
 
-/// Texts in the archive are far shorter.
+/// The largest text in the archive; real ones are far shorter.
 const MAX_TEXT: u64 = 1 << 16;
 
-/// What an archive holds beside records and texts: headers, also those of formats that have more than one for a file, and
-/// the padding between files.
+/// The most bytes of an archive besides records and texts: headers, of which some formats have several per file, and
+/// padding between files.
 const MAX_HEADERS: u64 = 1 << 20;
 
-/// How many records each file has.
+/// The number of records in each file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Records {
     /// In each of the five files of the training set.
@@ -41,7 +41,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// As CIFAR-10 is published.
+    /// The published numbers.
     pub const PUBLISHED: Records = Records { train: 10_000, test: 10_000 };
 
     fn of(self, file: usize) -> usize {
@@ -104,7 +104,7 @@ pub fn read_archive(path: &Path, records: Records) -> Result<(Examples, Examples
     Ok((sets.train, sets.test))
 }
 
-/// Reads both sets from the six files in `folder`, which is an unpacked copy. Errors name the file.
+/// Reads both sets from an unpacked copy, the six files in `folder`. Errors name the file.
 pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Examples)> {
     let path = |name: &str| locate::file_in(folder, name).unwrap_or_else(|| folder.join(name));
     let names = path(NAMES);
@@ -113,7 +113,7 @@ pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Example
         idx::open(&names)?.take(MAX_TEXT).read_to_end(&mut text).map_err(|error| unpack_error(&names, error))?;
         check_names(&names, &text)?;
     }
-    // Before the others are read for nothing.
+    // Checked before the other files are read in vain.
     for (file, name) in CIFAR10_BATCHES.into_iter().enumerate() {
         let (path, expected) = (path(name), records.of(file));
         let size = path.metadata().map_or(0, |metadata| metadata.len());
@@ -133,7 +133,7 @@ pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Example
     Ok((sets.train, sets.test))
 }
 
-/// How many records an unpacked file has, which may be gzipped; their labels are checked.
+/// The number of records of an unpacked file, which may be gzipped; its labels are checked.
 pub(super) fn count_records(path: &Path) -> Result<usize> {
     let mut sets = Sets::new(Records { train: 0, test: 0 });
     sets.read(0, &mut idx::open(path)?.take(idx::MAX_BYTES), path, "")
@@ -167,7 +167,7 @@ fn check_names(path: &Path, bytes: &[u8]) -> Result<()> {
     Err(damaged(path, format!("names other classes in {NAMES} than CIFAR-10 has")))
 }
 
-/// Both sets, filled record by record: nothing else is ever held.
+/// Both sets, filled record by record, so that nothing else is held in memory.
 struct Sets {
     records: Records,
     train: Examples,
@@ -230,7 +230,7 @@ impl Sets {
     }
 }
 
-/// Fills `bytes` as far as there are some.
+/// Fills `bytes` as far as the reader has any.
 fn fill(reader: &mut dyn Read, bytes: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {

@@ -1,5 +1,5 @@
-//! The bytes of a PNG or JPEG file, decoded whole or refused: a picture of which a part is missing or made up is an error.
-//! The content decides what a file is, not its name.
+//! Decodes the bytes of a PNG or JPEG file completely or refuses them: a picture with a missing or invented part is an
+//! error. The content, not the name, determines the format.
 
 use std::io::Cursor;
 
@@ -12,20 +12,20 @@ use zune_core::options::DecoderOptions;
 use super::jpeg::{self, Coding, Flaw};
 use super::nature;
 
-/// Pixels on a side; a JPEG has no more.
+/// The most pixels per side; a JPEG cannot have more.
 pub(super) const MAX_SIDE: usize = 65_535;
 
-/// Bytes of the pixels, unpacked: 178,956,970 pixels in colour, which is where Pillow refuses a file as a bomb, too. A file
-/// of a few kB may declare far more.
+/// The most bytes of unpacked pixels: 178,956,970 pixels in colour, the limit at which Pillow also refuses a file as a
+/// bomb. A file of a few kB may declare far more.
 pub(super) const MAX_DECODED: usize = 512 << 20;
 
-/// Why a file is no picture.
+/// Why a file is not a usable picture.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Empty,
-    /// Another format, in words, or none that is known.
+    /// Another format, in words, or `None` if it is unknown.
     Foreign(Option<&'static str>),
-    /// A PNG or JPEG of a kind that is not read.
+    /// An unsupported kind of PNG or JPEG.
     Unsupported(String),
     TooLarge,
     Truncated,
@@ -33,7 +33,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What a file is, as the second half of a sentence.
+    /// A description of the file, as the second half of a sentence.
     pub(super) fn describe(&self, most: usize) -> String {
         match self {
             Refusal::Empty => "is empty".into(),
@@ -51,7 +51,8 @@ impl Refusal {
 
 type Decoded = (DynamicImage, Option<Orientation>);
 
-/// Decodes to grey or RGB of 8 bits, upright, at most `most` bytes of pixels; what is transparent is laid on a grey `ground`.
+/// Decodes to grey or RGB of 8 bits, upright, at most `most` bytes of pixels; transparency is blended with a grey
+/// `ground`.
 pub(super) fn decode(bytes: &[u8], ground: u8, most: usize) -> Result<DynamicImage, Refusal> {
     let (mut picture, orientation) = match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => png(bytes, most)?,
@@ -85,7 +86,7 @@ pub(super) fn decode(bytes: &[u8], ground: u8, most: usize) -> Result<DynamicIma
     })
 }
 
-/// Bytes of the pixels in colour of a picture of the size that its header declares; 0 where it has none.
+/// The number of bytes of a colour picture of the size declared in the header; 0 without a header.
 pub(super) fn declared(bytes: &[u8]) -> u64 {
     let size = match image::guess_format(bytes) {
         Ok(ImageFormat::Png) => bytes.get(16..24).map(|size| {
@@ -98,7 +99,7 @@ pub(super) fn declared(bytes: &[u8]) -> u64 {
     size.map_or(0, |(width, height)| width.saturating_mul(height).saturating_mul(3))
 }
 
-/// What another format is.
+/// A description of another format.
 fn foreign(bytes: &[u8]) -> Option<&'static str> {
     let all_zeros = || bytes.iter().all(|byte| *byte == 0).then_some("nothing but zeros");
     nature::known(&bytes[..bytes.len().min(512)]).map(|(what, _)| what).or_else(all_zeros)
@@ -121,7 +122,7 @@ fn picture(format: image::ColorType, width: usize, height: usize, pixels: Vec<u8
     .ok_or(Refusal::Truncated)
 }
 
-/// With all checksums; 16 bits become the upper 8, as in Pillow and OpenCV.
+/// Decodes a PNG and checks all checksums; of 16 bits the upper 8 are kept, as in Pillow and OpenCV.
 fn png(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
     let refused = |error: png::DecodingError| match error {
         png::DecodingError::LimitsExceeded => Refusal::TooLarge,
@@ -140,7 +141,7 @@ fn png(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
             Refusal::Damaged(known.map_or("its parts are wrong or in the wrong order", |(_, told)| told).into())
         }
     };
-    // Apple's tools write these into programs for its telephones.
+    // Apple's tools use this variant in iOS apps.
     if bytes.get(12..16) == Some(b"CgBI") {
         return Err(Refusal::Unsupported("a PNG with Apple's changes, CgBI".into()));
     }
@@ -215,15 +216,15 @@ fn jpeg(bytes: &[u8], most: usize) -> Result<Decoded, Refusal> {
             decoder.set_options(decoder.options().jpeg_set_out_colorspace(colours));
             decoder.decode_into(&mut pixels).map_err(refused)?;
         }
-        // zune-jpeg takes these for others and returns noise.
+        // zune-jpeg misreads these and returns noise.
         Coding::Rare => pixels = rare(bytes, pixels.len())?,
     }
-    // A note that cannot be read turns nothing.
+    // Unreadable EXIF data rotates nothing.
     let orientation = decoder.exif().and_then(|note| Orientation::from_exif_chunk(note));
     Ok((picture(format, width, height, pixels)?, orientation))
 }
 
-/// RGB or grey pixels by another decoder, slower and right on rare codings.
+/// RGB or grey pixels from another decoder, which is slower and correct on rare codings.
 fn rare(bytes: &[u8], length: usize) -> Result<Vec<u8>, Refusal> {
     let decoded = jpeg_decoder::Decoder::new(bytes).decode().map_err(|error| {
         log::debug!("a JPEG is refused: {error}");

@@ -1,7 +1,7 @@
-//! A folder of pictures as a data set: one subfolder per class, sorted by name, PNG and JPEG files in each. `layout.rs`
-//! finds the class folders of training, validation and test set. Where there is no test set, a fifth of every class of the
-//! training set is: the files whose names have the smallest SHA-256, so that a file stays on its side when others come or
-//! go.
+//! A folder of pictures as a data set: one subfolder per class, sorted by name, with PNG and JPEG files. `layout.rs`
+//! finds the class folders of training, validation and test set. Without a test set, a fifth of every class of the
+//! training set is used: the files whose names have the smallest SHA-256, so that a file stays in its set when others
+//! are added or removed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -17,17 +17,17 @@ use super::roles::holds_sets;
 use super::{Dataset, DatasetName, Division, Examples, HeldOut, Origin, Progress};
 use crate::{Error, Result, text};
 
-/// Labels are bytes.
+/// The most classes, because labels are bytes.
 const MAX_CLASSES: usize = 256;
 
-/// The largest number, up or down, that a class's name is taken for. The square of a distance between two stays far
-/// from what f32 holds.
+/// The largest magnitude of a class name that counts as a number. The square of a distance between two such numbers is
+/// well within f32.
 const LARGEST_NUMBER: f32 = 1e6;
 
-/// One file in so many of a class is a test example, where the folder has no test set of its own.
+/// One in this many files of a class is a test example, if the folder has no test set.
 const TEST_SHARE: usize = 5;
 
-/// Names that a message lists before it only counts the rest.
+/// The most names in a message.
 const SHOWN: usize = 10;
 
 /// Files and labels.
@@ -38,45 +38,45 @@ type Files = Vec<(PathBuf, u8)>;
 pub struct ImageFolder {
     pub folder: PathBuf,
     pub division: Division,
-    /// Names of the classes; a label is an index into them.
+    /// The classes' names; a label is an index into them.
     pub classes: Vec<String>,
-    /// The classes' names as numbers; empty where they are none.
+    /// The classes' names as numbers; empty if they are not numbers.
     pub numbers: Vec<f32>,
     /// Files and labels, by class and name.
     pub train: Files,
-    /// Empty where the folder has no validation set.
+    /// Empty if the folder has no validation set.
     pub validation: Files,
     pub test: Files,
-    /// What else is there, and is left out.
+    /// Everything else in the folder, which is left out.
     pub others: Others,
-    /// What a user should know of the layout, in words.
+    /// Remarks on the layout for the user.
     pub notes: Vec<String>,
 }
 
-/// What became of a folder's pictures.
+/// The result of reading a folder's pictures.
 #[derive(Debug)]
 pub struct Reading {
     pub dataset: Dataset,
-    /// What is wrong with each file that was left out, sorted.
+    /// The problem with each file that was left out, sorted.
     pub unreadable: Vec<String>,
-    /// Pictures in colour of which only the brightness was kept, since the network takes one channel.
+    /// The number of colour pictures that were reduced to grey because the network has one input channel.
     pub colours_dropped: usize,
 }
 
-/// What a folder holds that is no picture of a class.
+/// Contents of a folder that are not pictures of a class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Others {
-    /// Pictures in formats that are not read: how many, by their ending.
+    /// The number of pictures in unsupported formats, by extension.
     pub foreign: BTreeMap<&'static str, usize>,
-    /// Files with other endings.
+    /// Files with other extensions.
     pub files: usize,
     /// Folders inside class folders.
     pub folders: usize,
-    /// Links that lead nowhere, pipes and the like.
+    /// Broken links, pipes and the like.
     pub special: usize,
-    /// Pictures beside the class folders.
+    /// Pictures next to the class folders.
     pub loose: usize,
-    /// The first of them.
+    /// The first one found.
     pub example: Option<PathBuf>,
 }
 
@@ -91,7 +91,7 @@ impl Others {
         self.example.get_or_insert_with(|| path.to_path_buf());
     }
 
-    /// In words, with an example; none where there is nothing.
+    /// A description with an example; `None` if there is nothing.
     pub fn describe(&self) -> Option<String> {
         let several = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
         let foreign: usize = self.foreign.values().sum();
@@ -115,12 +115,12 @@ impl Others {
 }
 
 impl ImageFolder {
-    /// Lists the files. Hidden files do not count, nor what systems leave behind, nor files beside the class folders.
+    /// Lists the files, without hidden files, files that systems leave behind, and files next to the class folders.
     ///
     /// # Errors
-    /// [`Error::Io`] where a folder cannot be read. [`Error::Data`] with a layout that is not known, with fewer than two
-    /// classes or more than 256, with a class that has no pictures or a name that is not Unicode, with a class that is tested
-    /// or validated and not trained, and without any test picture.
+    /// [`Error::Io`] if a folder cannot be read. [`Error::Data`] if the layout is unknown, if there are fewer than two
+    /// classes or more than 256, if a class has no pictures or a name that is not Unicode, if a class of the test or
+    /// validation set is not in the training set, or if there is no test picture.
     pub fn list(folder: &Path) -> Result<ImageFolder> {
         let layout = Layout::find(folder)?;
         let mut others = Others::default();
@@ -170,7 +170,8 @@ impl ImageFolder {
         Ok(ImageFolder { folder: folder.into(), division, classes, numbers, train, validation, test, others, notes })
     }
 
-    /// The classes that no test picture shows, or no picture of the validation set, in words; none where all are.
+    /// The classes without a test picture, or without a picture in the validation set, in words; `None` if there are
+    /// none.
     pub fn untested(&self) -> Option<String> {
         let sets = [("test", &self.test), ("validation", &self.validation)];
         let lacking = sets.into_iter().filter(|(_, files)| !files.is_empty()).filter_map(|(set, files)| {
@@ -184,8 +185,8 @@ impl ImageFolder {
         (!lacking.is_empty()).then(|| lacking.join("; "))
     }
 
-    /// Whether the pictures are in colour, by up to 64 of the training set: more than one in twenty that can be read is,
-    /// so that one class of ten is enough.
+    /// Whether the pictures are in colour, judged by up to 64 of the training set: more than one in twenty readable
+    /// ones must be, so that one class in ten is enough.
     pub fn is_coloured(&self) -> bool {
         const LOOKED_AT: usize = 64;
         let step = self.train.len().div_ceil(LOOKED_AT).max(1);
@@ -195,12 +196,13 @@ impl ImageFolder {
         20 * coloured.iter().filter(|coloured| **coloured).count() > coloured.len()
     }
 
-    /// Reads all pictures, in as many threads as there are processors, and fits each to `shape`, H, W and C. With `skip`,
-    /// those that cannot be read are left out.
+    /// Reads all pictures, on as many threads as there are processors, and fits each to `shape`, H, W and C. With
+    /// `skip`, unreadable ones are left out.
     ///
     /// # Errors
-    /// [`Error::Data`] with all files that cannot be read, each with the reason, unless `skip`; where a class is left without
-    /// a picture to train on, or nothing to validate or test on; where C is neither 1 nor 3, or the pictures would take more than 1 GiB.
+    /// [`Error::Data`] with all unreadable files and the reasons, unless `skip` is set; if a class has no training
+    /// picture left, or nothing is left for validation or the test; if C is neither 1 nor 3, or if the pictures would
+    /// take more than 1 GiB.
     pub fn read(&self, shape: [usize; 3], skip: bool, progress: &mut dyn FnMut(Progress)) -> Result<Reading> {
         let count = self.train.len() + self.validation.len() + self.test.len();
         let folder = self.folder.display();
@@ -258,7 +260,7 @@ impl ImageFolder {
                 Ok(shape[2] == 1 && picture::is_coloured(&decoded))
             })
             .collect();
-        // In the order of the files, however the threads ran.
+        // In the order of the files, whatever the order of the threads.
         let (mut labels, mut kept) = (Vec::with_capacity(files.len()), 0);
         for (index, (result, (_, label))) in results.into_iter().zip(files).enumerate() {
             match result {
@@ -275,7 +277,7 @@ impl ImageFolder {
         Examples { shape, classes: self.classes.len(), pixels, labels, numbers: self.numbers.clone() }
     }
 
-    /// Whether what could be read is still a data set.
+    /// Checks that the readable pictures still make a data set.
     fn check_left(&self, [train, validation, test]: [&Examples; 3], unreadable: usize) -> Result<()> {
         let lost: Vec<&str> = (0u8..=u8::MAX)
             .zip(&self.classes)
@@ -300,14 +302,14 @@ impl ImageFolder {
     }
 }
 
-/// What was met while pictures were read.
+/// Observations while pictures were read.
 #[derive(Default)]
 struct Seen {
     unreadable: Vec<String>,
     coloured: usize,
 }
 
-/// One set after the other.
+/// Two sets joined in order.
 fn joined(mut first: Examples, second: Examples) -> Examples {
     first.pixels.extend(second.pixels);
     first.labels.extend(second.labels);
@@ -315,7 +317,7 @@ fn joined(mut first: Examples, second: Examples) -> Examples {
 }
 
 impl Reading {
-    /// The files that were left out, in words; none where all could be read.
+    /// The files that were left out, in words; `None` if all could be read.
     pub fn skipped(&self) -> Option<String> {
         let count = self.dataset.train.len() + self.dataset.test.len() + self.unreadable.len();
         (!self.unreadable.is_empty())
@@ -323,7 +325,7 @@ impl Reading {
     }
 }
 
-/// How many files cannot be read, and a line for each up to a limit.
+/// The number of unreadable files, and a line for each up to a limit.
 fn listing(problems: &[String], what: &str) -> String {
     const LINES: usize = 50;
     let mut text = format!("{} {what}:", problems.len());
@@ -339,7 +341,7 @@ fn all_unreadable(problems: &[String], count: usize) -> String {
         + "\nreplace them with good PNG or JPEG files or take them out"
 }
 
-/// Classes that are one folder under two names, in words: a link beside what it leads to.
+/// Classes that are the same folder under two names (a link next to its target), in words.
 fn same_folders(place: &Path, classes: &[(String, Vec<PathBuf>)]) -> Vec<String> {
     let mut known: BTreeMap<PathBuf, &str> = BTreeMap::new();
     let mut notes = Vec::new();
@@ -376,7 +378,7 @@ fn check_classes(place: &Path, trained: &[(String, Vec<PathBuf>)]) -> Result<()>
     }
 }
 
-/// What a class folder without pictures holds instead, and what to do.
+/// The contents of a class folder without pictures, and what to do.
 fn without_pictures(class: &Path) -> Result<String> {
     let (folders, files): (Vec<_>, Vec<_>) = entries(class)?.into_iter().partition(|path| path.is_dir());
     let shown = class.display();
@@ -405,7 +407,7 @@ fn without_pictures(class: &Path) -> Result<String> {
     })
 }
 
-/// Class names and their picture files, both sorted; counts what else is there in `others`.
+/// Class names and their picture files, both sorted; counts other contents in `others`.
 fn class_files(folder: &Path, others: &mut Others) -> Result<Vec<(String, Vec<PathBuf>)>> {
     let mut classes = Vec::new();
     for class in entries(folder)? {
@@ -414,12 +416,12 @@ fn class_files(folder: &Path, others: &mut Others) -> Result<Vec<(String, Vec<Pa
                 others.loose += 1;
                 others.example.get_or_insert_with(|| class.clone());
             } else if !class.is_file() {
-                // A link that leads nowhere may have been a class.
+                // A broken link may have been a class.
                 others.count(&class);
             }
             continue;
         }
-        // Written with replacement characters, two names may be one.
+        // With replacement characters, two names could become one.
         let Some(name) = class.file_name().and_then(|name| name.to_str()) else {
             return Err(Error::Data(format!(
                 "the class folder {} has a name that is not Unicode; rename it",
@@ -434,7 +436,7 @@ fn class_files(folder: &Path, others: &mut Others) -> Result<Vec<(String, Vec<Pa
     Ok(classes)
 }
 
-/// The names as numbers, where all are different ones within [`LARGEST_NUMBER`]; else none.
+/// The names as numbers, if all are distinct numbers within [`LARGEST_NUMBER`]; otherwise empty.
 fn numbers(names: &[String]) -> Vec<f32> {
     let number = |name: &String| name.parse().ok().filter(|number: &f32| number.abs() <= LARGEST_NUMBER);
     let numbers: Vec<f32> = names.iter().map_while(number).collect();
@@ -442,7 +444,7 @@ fn numbers(names: &[String]) -> Vec<f32> {
     if different && numbers.len() == names.len() { numbers } else { Vec::new() }
 }
 
-/// A fifth of the files, rounded, at least one as soon as there are two: those with the smallest hashes of their names.
+/// A fifth of the files, rounded, but at least one if there are two: those with the smallest hashes of their names.
 fn test_files(files: &[PathBuf]) -> HashSet<&PathBuf> {
     let count = ((files.len() + TEST_SHARE / 2) / TEST_SHARE).max(usize::from(files.len() > 1));
     let mut ranked: Vec<&PathBuf> = files.iter().collect();

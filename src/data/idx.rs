@@ -1,7 +1,7 @@
-//! IDX files, the format of MNIST and its kin: a big-endian magic number, the sizes, then one byte per value.
-//! Images are `[N,H,W]` (magic 0x803), labels `[N]` (magic 0x801); either may be gzipped, told by its first two bytes.
-//! Nothing in a header is believed before the bytes are there: sizes are multiplied with a check for overflow, and
-//! no more than the declared size plus one byte is ever unpacked.
+//! IDX files, the format of MNIST and similar sets: a big-endian magic number, the sizes, then one byte per value.
+//! Images are `[N,H,W]` (magic 0x803), labels `[N]` (magic 0x801). Either may be gzipped, which the first two bytes
+//! show. A header is not trusted before the bytes are there: sizes are multiplied with overflow checks, and at most the
+//! declared size plus one byte is unpacked.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -13,19 +13,19 @@ use super::nature::nature;
 use super::{Examples, locate};
 use crate::{Error, Result, reading, text};
 
-/// A file that unpacks to more is refused; the largest set of this family (EMNIST by class) has 0.6 GiB.
+/// The largest unpacked file; the largest set of this family (EMNIST by class) has 0.6 GiB.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
 
-/// Reserved at once; what is larger grows as its bytes arrive.
+/// The most bytes reserved at once; larger buffers grow as their bytes arrive.
 const MAX_RESERVED: u64 = 64 << 20;
 
-/// Bytes at the beginning by which a file of another kind is known.
+/// The number of bytes at the beginning that identify a file of another kind.
 const START: u64 = 512;
 
-/// Surplus bytes that are counted; more need not be unpacked.
+/// The most surplus bytes that are counted and unpacked.
 const MAX_SURPLUS: u64 = 4096;
 
-/// What a file must hold.
+/// The expected contents of a file.
 struct Kind {
     magic: u32,
     dimensions: usize,
@@ -91,17 +91,17 @@ pub(super) fn read_any_labels(path: &Path) -> Result<Vec<u8>> {
     read(path, &LABELS).map(|(_, labels)| labels)
 }
 
-/// The labels that occur in a file.
+/// The range of labels in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelRange {
     pub least: u8,
     pub most: u8,
-    /// How many different ones there are.
+    /// The number of different labels.
     pub different: usize,
 }
 
 impl LabelRange {
-    /// Of at least one label.
+    /// The range of at least one label.
     pub fn of(labels: &[u8]) -> LabelRange {
         let mut there = [false; 256];
         labels.iter().for_each(|&label| there[usize::from(label)] = true);
@@ -115,7 +115,7 @@ impl LabelRange {
 }
 
 impl fmt::Display for LabelRange {
-    /// As `26 different labels from 1 to 26`.
+    /// A text such as `26 different labels from 1 to 26`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.different {
             1 => write!(f, "one label, {}", self.least),

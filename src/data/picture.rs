@@ -1,7 +1,7 @@
-//! One picture file, PNG or JPEG of any size, as the bytes `[H,W,C]` that a network takes.
-//! Decoding is bounded in memory, turns the picture upright by its EXIF note, and lays transparency on white, as
-//! viewers do. Fitting cuts the middle out in the wanted proportions and resizes it; nothing is distorted. Grey is luma as
-//! in ITU-R BT.601, with the rounding of Pillow.
+//! One picture file, PNG or JPEG of any size, as the bytes `[H,W,C]` that a network reads. Decoding is bounded in
+//! memory, rotates the picture according to its EXIF data, and blends transparency with white, as viewers do. Fitting
+//! cuts out the middle in the wanted proportions and resizes it without distortion. Grey is luma as in ITU-R BT.601,
+//! with Pillow's rounding.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,17 +15,17 @@ use image::{DynamicImage, GenericImageView, GrayImage, ImageBuffer, Luma};
 use super::decode::{self, MAX_DECODED, Refusal};
 use crate::{Error, Result, reading};
 
-/// Bytes of a file, packed.
+/// The most bytes of a file.
 const MAX_FILE: u64 = 256 << 20;
 
-/// Bytes of unpacked pixels that may come from elsewhere while something else is computed.
+/// The most bytes of unpacked pixels of an uploaded picture, decoded while something else is computed.
 const MAX_SENT: usize = 64 << 20;
 
-/// Bytes of unpacked pixels, or of a file, above which pictures are read one at a time: as many as there are threads would
-/// fill the memory.
+/// The size in bytes of unpacked pixels, or of a file, above which pictures are read one at a time; one per thread
+/// would fill the memory.
 const LARGE: u64 = 64 << 20;
 
-/// Antialiased where it shrinks, bilinear where it enlarges, and it never overshoots.
+/// Antialiased when shrinking, bilinear when enlarging, without overshoot.
 const FILTER: FilterType = FilterType::Triangle;
 
 pub(super) const REMEDY: &str = "replace it with a good PNG or JPEG file, or take it out";
@@ -78,16 +78,17 @@ impl From<Problem> for Error {
     }
 }
 
-/// Decodes a file: the content decides what it is, not the name. What is transparent becomes white.
+/// Decodes a file; the content, not the name, determines the format. Transparency becomes white.
 ///
 /// # Errors
-/// [`Error::Io`] where it cannot be read, [`Error::Data`] where it is damaged, cut off, too large or neither PNG nor JPEG;
-/// both name the file.
+/// [`Error::Io`] if the file cannot be read; [`Error::Data`] if it is damaged, cut off, too large or neither PNG nor
+/// JPEG. Both name the file.
 pub fn read<'a>(source: impl Into<Source<'a>>) -> Result<DynamicImage> {
     Ok(Opened::open(source)?.decode()?)
 }
 
-/// A file's bytes. While a large picture's exist, no other large one is opened: keep them until the pixels are dropped.
+/// A file's bytes. While those of a large picture exist, no other large picture is opened, so keep them until the
+/// pixels are dropped.
 pub(super) struct Opened<'a> {
     source: Source<'a>,
     bytes: Cow<'a, [u8]>,
@@ -95,7 +96,7 @@ pub(super) struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    /// Reads the file, and waits for its turn where the picture is large.
+    /// Reads the file; a large picture waits for its turn.
     pub(super) fn open(source: impl Into<Source<'a>>) -> Result<Opened<'a>, Problem> {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = || Some(TURN.lock().unwrap_or_else(PoisonError::into_inner));
@@ -111,7 +112,7 @@ impl<'a> Opened<'a> {
         let (file, size) = reading::open(path, MAX_FILE).map_err(failed)?;
         let mut taken = if size > LARGE { turn() } else { None };
         let mut bytes = Vec::with_capacity(size as usize);
-        // It may grow meanwhile.
+        // The file may grow meanwhile.
         file.take(size).read_to_end(&mut bytes).map_err(failed)?;
         if taken.is_none() && decode::declared(&bytes) > LARGE {
             taken = turn();
@@ -119,13 +120,12 @@ impl<'a> Opened<'a> {
         Ok(Opened { source, bytes: bytes.into(), _turn: taken })
     }
 
-    /// The pixels, with what is transparent in white.
+    /// The pixels, with transparency as white.
     pub(super) fn decode(&self) -> Result<DynamicImage, Problem> {
         self.decode_on(u8::MAX)
     }
 
-    /// [`Opened::decode`], for pictures of something drawn: where nothing is seen on white, what is transparent becomes
-    /// black, as under light strokes.
+    /// The pixels for a drawing: if nothing is visible on white, transparency becomes black, for light strokes.
     pub(super) fn decode_drawing(&self) -> Result<DynamicImage, Problem> {
         let picture = self.decode()?;
         let (low, high) = range(&strongest(&picture));
@@ -157,11 +157,11 @@ fn grey(picture: &DynamicImage) -> GrayImage {
     }
 }
 
-/// Whether a picture is in colour: more than a handful of its pixels have channels clearly apart, 8 and one in 10,000, or
-/// one in eight of a tiny picture. A thing of one colour may be a small part of a picture and still be what it shows.
+/// Whether a picture is in colour: at least 8 pixels, and one in 10,000, have clearly different channels, or one in
+/// eight in a tiny picture. An object of one colour may be a small part of a picture and still be its subject.
 pub fn is_coloured(picture: &DynamicImage) -> bool {
-    // A grey JPEG that is saved in colour has chroma of 0, or what rounding makes of it; a tint by 12 levels that was
-    // saved as JPEG comes back with 10 and more.
+    // A grey JPEG saved in colour has chroma of 0 or rounding errors; a tint by 12 levels saved as JPEG is still 10 or
+    // more.
     const APART: u8 = 8;
     let DynamicImage::ImageRgb8(colours) = picture else { return false };
     let count = colours.pixels().len();
@@ -176,7 +176,7 @@ pub fn is_coloured(picture: &DynamicImage) -> bool {
 /// The middle of the picture in the proportions of `shape`, H, W and C, resized to it; `H*W*C` bytes.
 ///
 /// # Panics
-/// Where C is neither 1 (grey) nor 3 (red, green, blue), or H or W is 0.
+/// If C is neither 1 (grey) nor 3 (red, green, blue), or if H or W is 0.
 pub fn fit(picture: &DynamicImage, [height, width, channels]: [usize; 3]) -> Vec<u8> {
     assert!(channels == 1 || channels == 3, "pictures have 1 or 3 channels, not {channels}");
     assert!(height > 0 && width > 0, "a picture of {height}x{width}");
@@ -197,21 +197,21 @@ pub fn fit(picture: &DynamicImage, [height, width, channels]: [usize; 3]) -> Vec
 
 /// Left, top, width and height of the largest middle part of `w` x `h` pixels in the proportions `to_w` : `to_h`.
 fn middle(w: u32, h: u32, to_w: u64, to_h: u64) -> [u32; 4] {
-    // Both are at most the side that they are cut from.
+    // Both are at most the corresponding side of the picture.
     let cut_w = (u64::from(h) * to_w / to_h).clamp(1, u64::from(w)) as u32;
     let cut_h = (u64::from(w) * to_h / to_w).clamp(1, u64::from(h)) as u32;
     [(w - cut_w) / 2, (h - cut_h) / 2, cut_w, cut_h]
 }
 
-/// Whether what was drawn is lighter or darker than the ground it stands on.
+/// Whether a drawing is lighter or darker than its ground.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polarity {
     LightOnDark,
     DarkOnLight,
 }
 
-/// Grey with a black ground, whichever ground it had: the picture's border is taken for the ground, and where that is
-/// lighter than halfway between the darkest and the lightest pixel, the picture is inverted.
+/// The picture in grey with a black ground. The picture's border counts as the ground; if it is lighter than halfway
+/// between the darkest and the lightest pixel, the picture is inverted.
 pub fn light_on_dark(picture: &DynamicImage) -> (GrayImage, Polarity) {
     let mut grey = strongest(picture);
     let (low, high) = range(&grey);
@@ -222,7 +222,7 @@ pub fn light_on_dark(picture: &DynamicImage) -> (GrayImage, Polarity) {
     (grey, Polarity::DarkOnLight)
 }
 
-/// The picture in grey; where that shows little, as yellow on white does, the one of its colours that shows the most.
+/// The picture in grey; if that has little contrast, as yellow on white, the colour channel with the most.
 fn strongest(picture: &DynamicImage) -> GrayImage {
     let span = |grey: &GrayImage| {
         let (low, high) = range(grey);
@@ -239,9 +239,9 @@ fn strongest(picture: &DynamicImage) -> GrayImage {
     most.filter(|most| span(most) > span(&grey)).unwrap_or(grey)
 }
 
-/// Without a frame, such as a table around a sheet of paper: lines along the sides that are mostly of the border's shade,
-/// where the middle of the picture is mostly of the other, and where what is left begins with the other on all sides. No more than a
-/// quarter on each side is a frame.
+/// Removes a frame, such as a table around a sheet of paper: lines along the sides that mostly have the border's shade,
+/// if the middle of the picture mostly has the other shade and the remaining picture begins with it on all sides. A
+/// frame is at most a quarter on each side.
 pub fn without_frame(picture: DynamicImage) -> DynamicImage {
     let grey = strongest(&picture);
     let (low, high) = range(&grey);
@@ -259,7 +259,7 @@ pub fn without_frame(picture: DynamicImage) -> DynamicImage {
     if share([across, down, width - 2 * across, height - 2 * down]) > 0.5 {
         return picture;
     }
-    // Along the middle half, so that the sides of the frame do not count for its top.
+    // Only along the middle half, so that the frame's sides do not count for its top.
     let left = lines(across, &|i| [i, down, 1, height - 2 * down]);
     let right = lines(across, &|i| [width - 1 - i, down, 1, height - 2 * down]);
     let top = lines(down, &|i| [across, i, width - 2 * across, 1]);
@@ -277,7 +277,7 @@ pub fn without_frame(picture: DynamicImage) -> DynamicImage {
     picture.crop_imm(left, top, within, high)
 }
 
-/// The middle value, the median, of the outermost pixels.
+/// The median of the outermost pixels.
 fn border(grey: &GrayImage) -> u8 {
     let (right, bottom) = (grey.width() - 1, grey.height() - 1);
     let on_border = grey.enumerate_pixels().filter(|(x, y, _)| [0, right].contains(x) || [0, bottom].contains(y));
@@ -293,22 +293,22 @@ fn range(grey: &GrayImage) -> (u8, u8) {
 /// Height and width of a digit's picture in MNIST.
 pub const DIGIT_SIDE: usize = 28;
 
-/// Of the box that a digit fills.
+/// The side of the box that a digit fills.
 const DIGIT_BOX: u32 = 20;
 
-/// What is brighter than this share of the full range is ink; below are shadows and the traces of JPEG.
+/// The share of the full range above which brightness counts as ink; below are shadows and JPEG artefacts.
 const INK: f32 = 0.2;
 
-/// Differences in brightness, of 255, below which colours are looked at.
+/// The contrast, of 255, below which colour channels are examined.
 const FAINT: u8 = 64;
 
-/// Brightness that ink must have over its ground, of 255, to be told from noise.
+/// The least brightness of ink above its ground, of 255, that is distinguishable from noise.
 const CONTRAST: u8 = 24;
 
-/// A digit as MNIST's were made: the ink's box, scaled so that its longer side has 20 pixels, placed in 28 x 28 by its
-/// centre of mass, white on black; `28*28` bytes. A digit that is of that size already is not resampled.
+/// A digit prepared as in MNIST: the ink's box is scaled so that its longer side has 20 pixels, and placed in 28 x 28
+/// by its centre of mass, white on black; `28*28` bytes. A digit that already has that size is not resampled.
 ///
-/// `None` where nothing stands out from the ground.
+/// `None` if nothing differs from the ground.
 pub fn digit(grey_on_black: &GrayImage) -> Option<Vec<u8>> {
     let (ground, (_, high)) = (border(grey_on_black), range(grey_on_black));
     if high.saturating_sub(ground) < CONTRAST {
@@ -330,14 +330,14 @@ pub fn digit(grey_on_black: &GrayImage) -> Option<Vec<u8>> {
     if !(DIGIT_BOX - 2..=DIGIT_BOX).contains(&longer) {
         let scaled = |side: u32| ((side * DIGIT_BOX + longer / 2) / longer).max(1);
         drawn = imageops::resize(&drawn, scaled(width), scaled(height), FILTER);
-        // Thin strokes pale where a large picture shrinks; MNIST's are white.
+        // Thin strokes become pale when a large picture shrinks; MNIST's are white.
         let (_, high) = range(&drawn);
         drawn.iter_mut().for_each(|value| *value = (u32::from(*value) * 255 / u32::from(high.max(1))) as u8);
     }
     Some(centred(&drawn))
 }
 
-/// Places a drawing of at most 20 x 20 so that its centre of mass lies in the middle, to the nearest whole pixel.
+/// Places a drawing of at most 20 x 20 with its centre of mass in the middle, to the nearest whole pixel.
 fn centred(drawn: &GrayImage) -> Vec<u8> {
     let (mut mass, mut moment_x, mut moment_y) = (0.0, 0.0, 0.0);
     for (x, y, Luma([value])) in drawn.enumerate_pixels() {
@@ -415,7 +415,7 @@ mod tests {
             };
             DynamicImage::from(RgbImage::from_fn(64, 64, pixel))
         };
-        // As a file that was saved, in any quality.
+        // As a saved file of any quality.
         for quality in [30, 50, 75, 95] {
             for (tint, expected) in [(0, false), (4, false), (12, true)] {
                 let mut bytes = Vec::new();
@@ -465,7 +465,7 @@ mod tests {
             assert_eq!((seen.dimensions(), polarity), ((40, 40), Polarity::DarkOnLight));
             assert_eq!(digit(&seen), digit(&plain));
         }
-        // What fills most of a picture up to its sides is no sheet of paper.
+        // Something that fills most of a picture up to its sides is not a sheet of paper.
         let bold = GrayImage::from_fn(40, 40, |x, y| Luma([if (x + y) % 32 < 4 || x < 6 || y < 4 { 10 } else { 240 }]));
         assert_eq!(without_frame(bold.clone().into()).into_luma8(), bold);
     }

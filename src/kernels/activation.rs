@@ -1,5 +1,6 @@
-//! Smooth and leaky activations, elementwise over any shape: leaky ReLU (x, or slope*x below 0), sigmoid 1/(1 + e^-x) and
-//! tanh. Backward they need their outputs alone. `shaders/activation.wgsl`. The plain ReLU has kernels of its own (`relu`).
+//! Smooth and leaky activations, elementwise over any shape: leaky ReLU (x, or slope*x below 0), sigmoid 1/(1 + e^-x)
+//! and tanh. The backward pass only needs the outputs. `shaders/activation.wgsl`. The plain ReLU has its own kernels
+//! (`relu`).
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -13,12 +14,12 @@ use rayon::prelude::*;
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     pub count: u32,
-    /// Of [`Function::LeakyRelu`].
+    /// The slope of [`Function::LeakyRelu`].
     pub slope: f32,
     pub reserved: [u32; 2],
 }
 
-/// Which function.
+/// The activation function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Function {
     /// `slope` is above 0, so that the output has the input's sign.
@@ -50,7 +51,7 @@ const Y: Operand = per_example("y", F32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
-/// y of x.
+/// y from x.
 const fn forward_of<F: Elementwise>(name: &'static str, gpu: &'static [&'static Variant]) -> Operation {
     Operation {
         name,
@@ -63,7 +64,7 @@ const fn forward_of<F: Elementwise>(name: &'static str, gpu: &'static [&'static 
     }
 }
 
-/// dx of y and dy.
+/// dx from y and dy.
 const fn backward_of<F: Elementwise>(name: &'static str, gpu: &'static [&'static Variant]) -> Operation {
     Operation {
         name,
@@ -111,7 +112,7 @@ pub fn backward(function: Function, y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     Op::new(function.operations()[1], function.params(y.len), &inputs, &[(DX, dx)], 3 * y.len).in_pieces(1)
 }
 
-/// A function and its derivative, told from its value.
+/// A function, and its derivative as a function of its value.
 trait Elementwise {
     fn value(x: f64, slope: f64) -> f64;
     fn derivative(y: f64, slope: f64) -> f64;
@@ -190,7 +191,7 @@ fn backward_reference<S: Scalar, F: Elementwise>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Elements of a task.
+/// Elements per task.
 const TASK: usize = 4096;
 
 fn parallel<F: Elementwise>(args: &mut Args<'_, f32>) {
@@ -220,10 +221,10 @@ pub fn cases() -> Vec<Case> {
     let ends = [f32::MAX, f32::from_bits(1), f32::from_bits(0x7f80_0001)];
     let special = [&extremes[..], &[f32::INFINITY, f32::NEG_INFINITY, f32::NAN], &ends].concat();
     for function in [Function::LeakyRelu { slope: 0.01 }, Function::Sigmoid, Function::Tanh] {
-        // A product is exact but for its rounding.
+        // A product is exact except for its rounding.
         let tolerance = match function {
             Function::LeakyRelu { .. } => Tolerance { atol: 1e-44, rtol: 1.2e-7 },
-            // Relative: near 0 values are as small as x.
+            // Relative, because values near 0 are as small as x.
             _ => Tolerance { atol: 1e-37, rtol: 4e-6 },
         };
         // 1 - y² cancels where y is near 1.
@@ -238,7 +239,7 @@ pub fn cases() -> Vec<Case> {
         }
         let mut b = CaseBuilder::default();
         let (x, y) = (b.reals(special.clone()), b.out(special.len()));
-        // WGSL grants an exponential 3 + 2|x| ULP.
+        // WGSL allows an exponential an error of 3 + 2|x| ULP.
         let loose = Tolerance { rtol: 10.0 * tolerance.rtol, ..tolerance };
         cases.push(b.case("zeros, extremes, infinities, NaN", forward(function, x, y), loose));
         let mut b = CaseBuilder::default();

@@ -1,12 +1,12 @@
-//! The fast way to bend and map examples (`augmentation.rs`) on the processor: a border of zeros spares the checks whether a
-//! pixel lies in the image, and coordinates and interpolation run in vectors.
+//! Bends and maps examples (`augmentation.rs`) fast on the processor. A border of zeros makes checks for pixels outside
+//! the image unnecessary; coordinates and interpolation use vectors.
 
 use super::augmentation::{Bend, Map, POINTS, Variation, spline};
 use super::batch::{Params, Source};
 use multiversion::multiversion;
 use std::array;
 
-/// One example, varied.
+/// One varied example.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn augment(
     p: &Params,
@@ -21,15 +21,15 @@ pub(super) fn augment(
     scratch.sample(p, row, variation, x);
 }
 
-/// Values of a row that are computed at once, for vectors of any width.
+/// Values of a row that are computed together, for vectors of any width.
 const BLOCK: usize = 32;
 
-/// What all rows have in common.
+/// Data that all rows share.
 pub(super) struct Row {
-    /// Of each value in a row of x, in blocks of which the last may be cut short: its column and its channel.
+    /// For each value in a row of x: its column and its channel, in blocks of which the last may be shorter.
     blocks: Vec<([f32; BLOCK], [i32; BLOCK])>,
-    /// Of each control point its share in each value of a padded image's row, and zeros for a block more. Empty where nothing
-    /// bends.
+    /// For each control point, its share in each value of a padded image's row, and zeros for one more block. Empty if
+    /// nothing bends.
     shares: [Vec<f32>; POINTS],
 }
 
@@ -52,7 +52,7 @@ impl Row {
     }
 }
 
-/// Where the control points move one row of a padded image to, seen from each of them: (down, right) in the image.
+/// The displacement of one row of a padded image by each of the control points: (down, right) in the image.
 fn moved_row(p: &Params, map: &Map, bend: &Bend, row: usize) -> [[f32; POINTS]; 2] {
     let mut moved = [[0.0; POINTS]; 2];
     let shares = spline(row, p.padded()[0]);
@@ -65,25 +65,25 @@ fn moved_row(p: &Params, map: &Map, bend: &Bend, row: usize) -> [[f32; POINTS]; 
     moved
 }
 
-/// What one thread needs for an example, allocated once.
+/// Working memory of a thread for an example, allocated once.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// `[SH+3,SW+3,C]`: the image in a border of zeros, one row and column before it, two behind; C more zeros.
+    /// `[SH+3,SW+3,C]`: the image in a border of zeros, one row and column before it and two after, then C more zeros.
     padded: Vec<u8>,
-    /// `[SH+2,SW+3,C]`: a byte of `padded` with its right, lower and lower right neighbours, from the lowest byte up: one
-    /// load for what a sample needs.
+    /// `[SH+2,SW+3,C]`: a byte of `padded` with its right, lower and lower right neighbours, from the lowest byte up,
+    /// so that a sample needs one load.
     quads: Vec<u32>,
 }
 
 impl Scratch {
-    /// Makes the quads of example `n`.
+    /// Prepares the quads of example `n`.
     #[inline(always)]
     pub fn read(&mut self, p: &Params, source: &Source<'_>, n: usize) {
         let (words, first) = source.bytes(p, n);
         let (h, w, c) = (p.source_h as usize, p.source_w as usize, p.c as usize);
         let bytes = &bytemuck::cast_slice::<u32, u8>(words)[first..][..h * w * c];
         let line = (w + 3) * c;
-        // The border stays zero from one example to the next.
+        // The border remains zero between examples.
         self.padded.resize((h + 3) * line + c, 0);
         self.quads.resize((h + 2) * line, 0);
         for (to, from) in self.padded.chunks_exact_mut(line).skip(1).zip(bytes.chunks_exact(w * c)) {
@@ -96,13 +96,13 @@ impl Scratch {
         }
     }
 
-    /// Samples them.
+    /// Samples the quads.
     #[inline(always)]
     pub fn sample(&self, p: &Params, row: &Row, variation: &Variation, x: &mut [f32]) {
         let Variation { corner, map, bend } = variation;
         let step = [map.y[2] as f32, map.x[2] as f32];
         for (v, x) in x.chunks_exact_mut((p.w * p.c) as usize).enumerate() {
-            // Counted from the border, so that no place in it is negative.
+            // Counted from the border, so that no coordinate is negative.
             let from = [map.y, map.x].map(|m| (m[0] + m[1] * v as f64 + 1.0) as f32);
             let moved = bend.as_ref().map(|bend| moved_row(p, map, bend, corner.0 + v));
             for (block, (x, (columns, channels))) in x.chunks_mut(BLOCK).zip(&row.blocks).enumerate() {
@@ -125,8 +125,8 @@ impl Scratch {
         }
     }
 
-    /// The values at these coordinates. One loop each for splitting them, loads and interpolation: the first and the last
-    /// run in vectors.
+    /// The values at these coordinates. Splitting, loads and interpolation have one loop each; the first and the last
+    /// use vectors.
     #[inline(always)]
     fn sample_block(&self, p: &Params, at: &[[f32; BLOCK]; 2], channels: &[i32; BLOCK]) -> [f32; BLOCK] {
         let (height, width) = ((p.source_h + 1) as f32, (p.source_w + 1) as f32);
@@ -152,11 +152,12 @@ impl Scratch {
     }
 }
 
-/// The whole and the rest of a coordinate within 0 and `end`; beyond them, where all is zero, it is put onto them.
+/// The integer and fractional part of a coordinate within 0 and `end`; coordinates beyond, where all is zero, are
+/// clamped.
 #[inline(always)]
 fn split(at: f32, end: f32) -> (i32, f32) {
-    // Comparisons and a sum with 2^23, which has the whole number in its lowest bits, instead of `max`, `min` and `as`:
-    // their care for NaN keeps the loop from running in vectors.
+    // Comparisons, and a sum with 2^23 that has the integer in its lowest bits, instead of `max`, `min` and `as`, whose
+    // handling of NaN would prevent vectorisation.
     let at = if at > 0.0 { at } else { 0.0 };
     let at = if at < end { at } else { end };
     let whole = at.floor();

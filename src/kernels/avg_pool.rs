@@ -1,6 +1,6 @@
-//! Average pooling, NHWC: x `[N,H,W,C]` -> y `[N,OH,OW,C]`, the mean of each window's elements inside the image: padding does
-//! not count (PyTorch's `count_include_pad=False`). With a window as large as the image it is global average pooling.
-//! `shaders/avg_pool.wgsl`. Shapes are those of max-pooling (`pool`).
+//! Average pooling, NHWC: x `[N,H,W,C]` -> y `[N,OH,OW,C]`, the mean of each window's elements inside the image;
+//! padding is not counted (PyTorch's `count_include_pad=False`). With a window as large as the image it is global
+//! average pooling. `shaders/avg_pool.wgsl`. Shapes are those of max-pooling (`pool`).
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::pool::Params;

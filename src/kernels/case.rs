@@ -1,11 +1,12 @@
 //! Cases: one operation with inputs and a tolerance. The same table serves `cargo test` and `glassnet check`.
 //!
-//! A case is data only; `exec::check` runs it. Outputs are prefilled with NaN; guard words lie around all operands.
+//! A case is only data; `exec::check` runs it. Outputs are prefilled with NaN, and all operands are surrounded by guard
+//! words.
 
 use super::{BufferId, Element, Op, Tensor};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
-/// How far a result may lie from the reference: `|a - r| <= atol + rtol * |r|`.
+/// The allowed distance from the reference: `|a - r| <= atol + rtol * |r|`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
     pub atol: f64,
@@ -13,24 +14,26 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Copies, selections, indices: not one bit may differ (a zero's sign apart).
+    /// For copies, selections and indices: no bit may differ (except a zero's sign).
     pub const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0 };
-    /// A few rounded operations an element; WGSL grants division 2.5 ULP, and `exp` and `log` about 3e-7 near 1.
+    /// For a few rounded operations per element; WGSL allows division 2.5 ULP, and `exp` and `log` about 3e-7 near 1.
     pub const ELEMENTWISE: Tolerance = Tolerance { atol: 2e-6, rtol: 4e-6 };
 
-    /// A sum of `k` products of magnitude about `scale`: rounding errors grow as sqrt(k), with the terms' magnitude and
-    /// with that of the running sum; several times what is expected, a thousandth of what one wrong term makes.
+    /// For a sum of `k` products of magnitude about `scale`. Rounding errors grow with sqrt(k), with the terms'
+    /// magnitude and with that of the running sum. The tolerance is several times the expected error, and a thousandth
+    /// of one wrong term.
     pub fn sum(k: usize, scale: f64) -> Tolerance {
         let unit = (k as f64).sqrt() * f64::from(f32::EPSILON);
         Tolerance { atol: 16.0 * unit * scale, rtol: 4.0 * unit }
     }
 }
 
-/// Workgroups of a dimension in cases that need the second one: seven of them fill two rows of three and begin a third. The
-/// real limit, 65,535, takes millions of elements; one kernel has a case of that size (`relu`).
+/// The limit on workgroups per dimension in cases that need the second dimension: seven workgroups fill two rows of
+/// three and begin a third. The real limit, 65,535, needs millions of elements; one kernel has a case of that size
+/// (`relu`).
 const SPLIT: u32 = 3;
 
-/// These cases, and once more those whose names contain one of the texts, as if no dimension took more than three
+/// These cases, and again those whose names contain one of the texts, as if a dimension were limited to three
 /// workgroups.
 pub fn also_split(mut cases: Vec<Case>, which: &[&str]) -> Vec<Case> {
     let chosen = cases.iter().filter(|case| which.iter().any(|text| case.name.contains(text)));
@@ -43,20 +46,20 @@ pub fn also_split(mut cases: Vec<Case>, which: &[&str]) -> Vec<Case> {
     cases
 }
 
-/// What a case's input starts out as.
+/// The initial contents of a case's input.
 #[derive(Debug, Clone)]
 pub enum Fill {
     /// Uniform in [low, high), seeded by the case's name.
     Uniform(f32, f32),
     /// These values.
     Reals(Vec<f32>),
-    /// As reals in [-1, 1), three in four of which are zero instead.
+    /// Reals in [-1, 1), three in four of which are replaced by zero.
     Sparse,
     /// These words.
     Words(Vec<u32>),
     /// Random words, every bit.
     RandomWords,
-    /// An output: the operation must write every element.
+    /// An output, of which the operation must write every element.
     Output,
 }
 
@@ -71,7 +74,7 @@ pub struct CaseBuffer {
 /// One operation with its data and tolerance.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Operation and shape, as `conv.forward n=2 9x7x3 ...`; unique.
+    /// Operation and shape, such as `conv.forward n=2 9x7x3 ...`; unique.
     pub name: String,
     pub op: Op,
     pub buffers: Vec<CaseBuffer>,
@@ -79,7 +82,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// The words that buffer `i` starts with; outputs are empty here.
+    /// The initial words of buffer `i`; empty for outputs.
     pub fn contents(&self, i: usize) -> Vec<u32> {
         let buffer = &self.buffers[i];
         let seed = self.name.bytes().fold(i as u64, |h, b| h.wrapping_mul(0x100_0000_01b3) ^ u64::from(b));
@@ -95,13 +98,13 @@ impl Case {
     }
 }
 
-/// Three in four times zero, else a real in [-1, 1).
+/// Zero three times in four, otherwise a real in [-1, 1).
 fn sparse(rng: &mut ChaCha8Rng) -> f32 {
     let value = rng.random_range(-1.0..1.0);
     if rng.random_range(0..4) == 0 { value } else { 0.0 }
 }
 
-/// Collects a case's buffers and hands out tensors for the typed builders.
+/// Collects a case's buffers and provides tensors for the typed builders.
 #[derive(Debug, Default)]
 pub struct CaseBuilder {
     buffers: Vec<CaseBuffer>,
@@ -153,7 +156,7 @@ impl CaseBuilder {
         self.push(Element::U32, len, Fill::Output)
     }
 
-    /// The step header with `valid` examples; other fields as a test sets them.
+    /// The step header with `valid` examples; other fields as a test needs them.
     pub fn header(&mut self, header: super::batch::Header) -> Tensor {
         self.words(header.words().to_vec())
     }

@@ -15,7 +15,7 @@ mod cases;
 
 pub use cases::cases;
 
-/// Shape of one convolution: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
+/// The shape of one convolution: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
@@ -30,10 +30,10 @@ pub struct Params {
     pub kw: u32,
     pub stride: [u32; 2],
     pub pad: [u32; 2],
-    /// Examples that one partial sum of the weight gradient takes.
+    /// Examples per partial sum of the weight gradient.
     pub examples_per_split: u32,
     pub dilation: [u32; 2],
-    /// C and O are cut into so many groups; filters of a group see the channels of that group.
+    /// The number of groups that C and O are divided into; filters of a group read the channels of that group.
     pub groups: u32,
     pub reserved: [u32; 3],
 }
@@ -51,7 +51,7 @@ impl Params {
         Params { n, h, w, c, oh, ow, o, kh, kw, stride, pad, examples_per_split, dilation, groups, reserved }
     }
 
-    /// The same with taps `dilation` pixels apart, and in `groups`, which divide C and O.
+    /// The same shape with taps `dilation` pixels apart, and with `groups`, which divide C and O.
     pub fn with(self, dilation: [usize; 2], groups: usize) -> Params {
         let p = Params { dilation: dilation.map(word), groups: word(groups), ..self };
         assert!(p.c.is_multiple_of(p.groups) && p.o.is_multiple_of(p.groups), "groups of {p:?}");
@@ -59,17 +59,17 @@ impl Params {
         Params { oh: out(p.h, 0, p.kh), ow: out(p.w, 1, p.kw), ..p }
     }
 
-    /// Whether taps are neighbours and every filter sees every channel.
+    /// Whether taps are adjacent and every filter reads every channel.
     pub(super) fn is_plain(&self) -> bool {
         self.dilation == [1, 1] && self.groups == 1
     }
 
-    /// Channels that a filter sees.
+    /// Channels that a filter reads.
     pub(super) fn group_inputs(&self) -> usize {
         (self.c / self.groups) as usize
     }
 
-    /// Filters of a group.
+    /// Filters per group.
     pub(super) fn group_outputs(&self) -> usize {
         (self.o / self.groups) as usize
     }
@@ -89,14 +89,14 @@ impl Params {
         self.kh as usize * self.kw as usize * self.group_inputs()
     }
 
-    /// Partial sums of the weight gradient.
+    /// The number of partial sums of the weight gradient.
     pub fn splits(&self) -> usize {
         self.n.div_ceil(self.examples_per_split) as usize
     }
 
-    /// Length of `backward_weight`'s output, `[splits, K+1, O]`.
+    /// The length of `backward_weight`'s output, `[splits, K+1, O]`.
     pub fn partial_len(&self) -> usize {
-        // Where 32 bits overflow, it is more than any device holds.
+        // An overflow of 32 bits is more than any device holds.
         self.splits().saturating_mul((self.k() + 1) * self.o as usize)
     }
 
@@ -112,14 +112,15 @@ impl Params {
         2 * self.y_len() as u64 * self.k() as u64
     }
 
-    /// The input row that output row `o` sees through tap `k`, where it lies inside.
+    /// The input row that output row `o` reads through tap `k`, if it is inside the image.
     pub(super) fn source(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
         let tap = o * self.stride[axis] as usize + k * self.dilation[axis] as usize;
         let at = tap.checked_sub(self.pad[axis] as usize)?;
         (at < [self.h, self.w][axis] as usize).then_some(at)
     }
 
-    /// Calls `f(x index without channel, y index without channel, tap)` for every pixel pair that a kernel tap joins.
+    /// Calls `f(x index without channel, y index without channel, tap)` for every pixel pair that a kernel tap
+    /// connects.
     fn for_each_tap(&self, mut f: impl FnMut(usize, usize, usize)) {
         for n in 0..self.n as usize {
             for oy in 0..self.oh as usize {
@@ -138,7 +139,7 @@ impl Params {
         }
     }
 
-    /// Calls `f(channel, filter, place in the tap's weights)` for every channel that a filter sees.
+    /// Calls `f(channel, filter, place in the tap's weights)` for every channel that a filter reads.
     fn for_each_weight(&self, mut f: impl FnMut(usize, usize, usize)) {
         let (inputs, outputs) = (self.group_inputs(), self.group_outputs());
         for channel in 0..inputs {
@@ -162,7 +163,7 @@ pub(super) const PARTIAL: Operand = per_unit("partial", F32);
 pub(super) const DWEIGHT: Operand = whole("dweight", F32);
 pub(super) const DBIAS: Operand = whole("dbias", F32);
 
-/// y of x, weight and bias.
+/// y from x, weight and bias.
 pub static FORWARD: Operation = Operation {
     name: "conv.forward",
     inputs: &[X, WEIGHT, BIAS],
@@ -193,7 +194,7 @@ pub static BACKWARD_INPUT: Operation = Operation {
     ],
 };
 
-/// The gradients with respect to weight and bias, split by split.
+/// The gradients with respect to weight and bias, for each split.
 pub static BACKWARD_WEIGHT: Operation = Operation {
     name: "conv.backward_weight",
     inputs: &[X, DY],
@@ -210,7 +211,7 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     ],
 };
 
-/// The sums of all splits.
+/// The sums over all splits.
 pub static SUM_SPLITS: Operation = Operation {
     name: "conv.sum_splits",
     inputs: &[PARTIAL],

@@ -1,9 +1,9 @@
-//! Convolution on the CPU: backward through the nonzero gradients where they are few (`conv_sparse`), direct where the
-//! shape suits it (`conv_direct`), channel by channel where filters see only one (`conv_depthwise`), else im2col blocks that
-//! stay in a core's cache and the `gemm` crate for the products, small groups together (`conv_grouped`).
+//! Convolution on the CPU: backward through the nonzero gradients if they are few (`conv_sparse`), direct if the shape
+//! suits it (`conv_direct`), channel by channel if filters read only one (`conv_depthwise`), otherwise im2col blocks
+//! that stay in a core's cache and the `gemm` crate for the products, with small groups merged (`conv_grouped`).
 //!
-//! Work is cut by example (or by split, for weight gradients), never by thread, and every sum runs in one fixed order:
-//! results are the same bits whatever the number of threads.
+//! Work is divided by example (or by split, for weight gradients), never by thread, and every sum has a fixed order, so
+//! results have the same bits for any number of threads.
 
 use super::conv::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, Params, WEIGHT, X, Y};
 use super::conv_sparse::{self, Frame};
@@ -16,7 +16,7 @@ use std::cell::RefCell;
 thread_local! {
     /// This thread's im2col block.
     static COLUMNS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    /// A gradient of the weights as `conv_sparse` adds it up, or that of merged groups.
+    /// A gradient of the weights in the order of `conv_sparse`, or of merged groups.
     static FILTERS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -37,8 +37,8 @@ fn for_blocks(p: &Params, mut f: impl FnMut(std::ops::Range<usize>, &mut [f32]))
     });
 }
 
-/// For output row `row` of an example and a group of channels: calls `f(column, pixel, count)` with the runs of `count`
-/// floats that lie side by side in the input from `pixel` on and in the im2col row from `column` on; the rest of the row is
+/// For output row `row` of an example and a group of channels: calls `f(column, pixel, count)` for runs of `count`
+/// contiguous floats, which start at `pixel` in the input and at `column` in the im2col row; the rest of the row is
 /// padding.
 fn for_runs(p: &Params, group: usize, row: usize, mut f: impl FnMut(usize, usize, usize)) {
     if !p.is_plain() {
@@ -63,7 +63,7 @@ fn for_runs(p: &Params, group: usize, row: usize, mut f: impl FnMut(usize, usize
     }
 }
 
-/// For output row `row` of an example: calls `f(tap, pixel)` with the taps that see a pixel of the image.
+/// For output row `row` of an example: calls `f(tap, pixel)` for the taps that read a pixel of the image.
 pub(super) fn for_taps(p: &Params, row: usize, mut f: impl FnMut(usize, usize)) {
     let (oy, ox) = (row / p.ow as usize, row % p.ow as usize);
     for ky in 0..p.kh as usize {
@@ -89,7 +89,7 @@ fn im2col(p: &Params, group: usize, x: &[f32], rows: std::ops::Range<usize>, col
     }
 }
 
-/// Runs are a few floats long: a loop beats the call to memcpy.
+/// Runs have only a few floats, so a loop is faster than a call to memcpy.
 #[inline(always)]
 fn copy_short(to: &mut [f32], from: &[f32]) {
     if to.len() > 32 {
@@ -135,7 +135,7 @@ pub(super) fn forward(args: &mut Args<'_, f32>) {
     });
 }
 
-/// One example: adds to y, which holds the bias, the products of its im2col rows and the weights.
+/// One example: adds the products of its im2col rows and the weights to y, which holds the bias.
 fn product_forward(p: &Params, x: &[f32], weight: &[f32], y: &mut [f32]) {
     let (k, o, outputs) = (p.k(), p.o as usize, p.group_outputs());
     for group in 0..p.groups as usize {
@@ -148,11 +148,11 @@ fn product_forward(p: &Params, x: &[f32], weight: &[f32], y: &mut [f32]) {
     }
 }
 
-/// The ways back to the input, and the weights as each of them reads them.
+/// The ways to compute the input's gradient, with the weights in the form that each of them needs.
 struct Backward {
     sparse: Option<Frame>,
     filters: Vec<f32>,
-    /// Zeros in dy hide nothing.
+    /// Used if zeros in dy hide nothing.
     finite: bool,
     direct: Option<Params>,
     merged: Option<Params>,
@@ -197,7 +197,7 @@ pub(super) fn backward_input(args: &mut Args<'_, f32>) {
     });
 }
 
-/// One example: the gradients of all im2col rows by a matrix product, added up where they came from.
+/// One example: the gradients of all im2col rows by a matrix product, added at the pixels that they came from.
 fn product_backward_input(p: &Params, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let (k, o, outputs) = (p.k(), p.o as usize, p.group_outputs());
     dx.fill(0.0);
@@ -227,7 +227,7 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
     let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
     let sparse: &Option<Frame> = args.prepared.get();
-    // The products between groups go nowhere, whatever they are.
+    // The products between groups are discarded, whatever they are.
     let merged = conv_grouped::merged(&p);
     let splits = partial.par_chunks_exact_mut((k + 1) * o).zip(examples).with_min_len(args.least_items());
     splits.for_each(|(partial, (x, dy))| {
@@ -253,7 +253,7 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     });
 }
 
-/// Calls `f` with a gradient as the sparse way adds it up, and adds it to `dweight` afterwards.
+/// Calls `f` with a gradient in the order of the sparse way, and adds it to `dweight` afterwards.
 fn with_filters(frame: Option<&Frame>, dweight: &mut [f32], f: impl FnOnce(&mut [f32], &mut [f32])) {
     let Some(frame) = frame else { return f(&mut [], dweight) };
     FILTERS.with_borrow_mut(|filters| {
@@ -264,7 +264,7 @@ fn with_filters(frame: Option<&Frame>, dweight: &mut [f32], f: impl FnOnce(&mut 
     });
 }
 
-/// Some examples, by groups that are merged: adds to dweight `[K,O]`.
+/// Some examples with merged groups: adds to dweight `[K,O]`.
 fn merged_backward_weight(p: &Params, merged: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     FILTERS.with_borrow_mut(|gradient| {
         gradient.clear();
@@ -292,7 +292,7 @@ fn product_backward_weight(p: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32
 /// Adds every row of `rows` `[M, O]` to `sums` `[O]`.
 #[multiversion(targets("x86_64+avx2+fma"))]
 fn add_rows(rows: &[f32], sums: &mut [f32]) {
-    /// Sums beside each other: one addition need not wait for the one before.
+    /// Independent partial sums, so that one addition need not wait for the previous one.
     const ROWS: usize = 4;
     let columns = sums.len();
     let (blocks, rest) = sums.as_chunks_mut::<8>();
@@ -320,10 +320,10 @@ pub(super) fn sum_splits(args: &mut Args<'_, f32>) {
     add_splits(&partial[biases..], split, dbias);
 }
 
-/// Sums that one task of [`sum_splits`] takes: they stay in a core's first-level cache.
+/// Sums per task of [`sum_splits`]; they stay in a core's first-level cache.
 const SUMS: usize = 4096;
 
-/// The sums of what lies at the same place in every split, `split` floats apart.
+/// The sums over the same position in all splits, which are `split` floats apart.
 fn add_splits(partial: &[f32], split: usize, sums: &mut [f32]) {
     let mut splits = partial.chunks(split);
     sums.copy_from_slice(&splits.next().expect("there is at least one split")[..sums.len()]);
@@ -342,7 +342,7 @@ mod tests {
     use super::super::{Operation, Slot, SlotMut, conv};
     use super::*;
 
-    /// Both backward passes of one example, most of whose dy is zero, by `function`: which of their results are NaN.
+    /// Both backward passes by `function` of one example whose dy is mostly zero: which of their results are NaN.
     fn nans(x: &[f32], weight: &[f32], function: fn(&Operation) -> fn(&mut Args<'_, f32>)) -> [Vec<bool>; 2] {
         let p = Params::new([1, 4, 4, 8], 8, [3, 3], [1, 1], [1, 1]);
         let dy: Vec<f32> = (0..128).map(|i| if i % 9 == 0 { 1.0 } else { 0.0 }).collect();
@@ -365,7 +365,7 @@ mod tests {
         (x[50], weight[100]) = (f32::INFINITY, f32::NEG_INFINITY);
         let truth = nans(&x, &weight, |operation| operation.reference.single);
         assert!(truth.iter().all(|nans| nans.contains(&true)));
-        // Where the reference has a NaN; the direct way may have more, as it multiplies padding too.
+        // NaN where the reference has one; the direct way may have more, because it also multiplies padding.
         let fast = nans(&x, &weight, |operation| operation.cpu.expect("a fast function").run);
         for (truth, fast) in truth.iter().flatten().zip(fast.iter().flatten()) {
             assert!(*fast || !*truth);

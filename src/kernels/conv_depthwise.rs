@@ -1,6 +1,7 @@
-//! Convolution on the CPU where every filter sees one channel (groups = C): tap by tap, channels side by side in vectors.
+//! Convolution on the CPU for filters that read one channel (groups = C): tap by tap, with adjacent channels in
+//! vectors.
 //!
-//! With O/C filters a channel, filter o sees channel o/(O/C). Sums run in one fixed order.
+//! With O/C filters per channel, filter o reads channel o/(O/C). Sums have a fixed order.
 
 use super::conv::Params;
 use super::conv_cpu::for_taps;

@@ -1,9 +1,9 @@
 //! Direct convolution on the CPU for channel counts that fill SIMD vectors: no im2col, blocks of results in registers.
 //!
-//! Forward and backward to the input keep P pixels x N vectors of output channels; every tap broadcasts one input value
-//! to each pixel. Backward to the weights keeps P rows of the weight matrix x N vectors and runs over the pixels. Sums run
-//! in one fixed order. Each function answers `false` where the shape or the processor does not suit it: then the caller
-//! takes the matrix product.
+//! Forward and backward to the input keep P pixels x N vectors of output channels in registers; every tap broadcasts
+//! one input value to each pixel. Backward to the weights keeps P rows of the weight matrix x N vectors and loops over
+//! the pixels. Sums have a fixed order. Each function returns `false` if the shape or the processor does not suit it,
+//! and the caller then uses the matrix product.
 
 use super::conv::Params;
 use pulp::{Simd, WithSimd};
@@ -14,14 +14,14 @@ use std::ops::Range;
 thread_local! {
     /// This thread's padded example.
     static PADDED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    /// Where in a window its values lie.
+    /// The offsets of a window's values.
     static OFFSETS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Floats of dy that the weight gradient goes through again and again: half of a core's first-level cache.
+/// The most floats of dy that the weight gradient reads repeatedly: half of a core's first-level cache.
 const BAND: usize = 4096;
 
-/// Runs `op` with the widest vectors that `channels` fills; on processors without AVX2 not at all.
+/// Runs `op` with the widest vectors that `channels` fills; not at all on processors without AVX2.
 pub(super) fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
@@ -42,9 +42,9 @@ pub(super) fn vectorize(channels: usize, op: impl WithSimd<Output = ()>) -> bool
     false
 }
 
-/// Whether [`forward`] takes this shape here.
+/// Whether [`forward`] can be used for this shape on this processor.
 pub(super) fn takes(p: &Params) -> bool {
-    // It copies the image with all its padding, which a network may make as large as it likes.
+    // It copies the image with all its padding, which a network may make arbitrarily large.
     let [h, w] = [p.h + 2 * p.pad[0], p.w + 2 * p.pad[1]].map(|side| side as usize);
     let padded = h.saturating_mul(w).saturating_mul(p.c as usize);
     p.is_plain()
@@ -52,10 +52,10 @@ pub(super) fn takes(p: &Params) -> bool {
         && fills_vectors(p.o as usize)
 }
 
-/// Floats of padding that are no matter.
+/// Padding; its values are never used.
 pub(super) const MOST_PADDING: usize = 1 << 16;
 
-/// Whether this many channels fill vectors that this processor has.
+/// Whether this many channels fill vectors of this processor.
 pub(super) fn fills_vectors(channels: usize) -> bool {
     struct Nothing;
     impl WithSimd for Nothing {
@@ -76,7 +76,7 @@ struct Frame {
     kh: usize,
     kw: usize,
     stride: [usize; 2],
-    /// Values from the first that a window sees to the last, and one more.
+    /// The number of values from the first to the last that a window reads, plus one.
     reach: usize,
 }
 
@@ -96,7 +96,7 @@ impl Frame {
         }
     }
 
-    /// Where in a window its K values lie, from its first on; each is below `reach`.
+    /// The offsets of a window's K values from its first; each is below `reach`.
     fn offsets(&self, offsets: &mut Vec<usize>) {
         offsets.clear();
         for ky in 0..self.kh {
@@ -123,7 +123,7 @@ fn with_padding(p: &Params, x: &[f32], f: impl FnOnce(&[f32])) {
     });
 }
 
-/// Weights `[K, O]` as `[O / block, K, block]`, so that the inner loop reads them one after another.
+/// Weights `[K, O]` as `[O / block, K, block]`, so that the inner loop reads them in sequence.
 pub(super) fn pack(weight: &[f32], o: usize, packed: &mut Vec<f32>) {
     let block = block_channels(o);
     packed.resize(weight.len(), 0.0);
@@ -134,23 +134,23 @@ pub(super) fn pack(weight: &[f32], o: usize, packed: &mut Vec<f32>) {
     });
 }
 
-/// Floats whose packing is worth a task of its own.
+/// The number of floats whose packing justifies a task.
 const TASK: usize = 8192;
 
-/// Calls `f(index, part)` with all parts of so many floats, the last of which may be shorter, on all threads where there
-/// are many floats.
+/// Calls `f(index, part)` with parts of this many floats, of which the last may be shorter; on all threads if there are
+/// many floats.
 pub(super) fn in_tasks(floats: &mut [f32], part: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     let parts = floats.par_chunks_mut(part).enumerate();
     parts.with_min_len(TASK.div_ceil(part)).for_each(|(i, part)| f(i, part));
 }
 
-/// Weights `[KH, KW, C, O]` as the packed ones of the convolution that takes gradients back: taps reversed, O and C
+/// Weights `[KH, KW, C, O]` packed for the convolution that computes the input's gradient: taps reversed, O and C
 /// exchanged.
 pub(super) fn pack_reversed(p: &Params, weight: &[f32], packed: &mut Vec<f32>) {
     let (c, o, taps) = (p.c as usize, p.o as usize, (p.kh * p.kw) as usize);
     let block = block_channels(c);
     packed.resize(weight.len(), 0.0);
-    // A tap of a block of channels is a matrix `[block, O]` that is transposed.
+    // The weights of a tap and a block of channels are a matrix `[block, O]`, which is transposed.
     in_tasks(packed, o * block, |i, packed| {
         let (first, tap) = (i / taps * block, taps - 1 - i % taps);
         let channels = &weight[(tap * c + first) * o..][..block * o];
@@ -160,7 +160,7 @@ pub(super) fn pack_reversed(p: &Params, weight: &[f32], packed: &mut Vec<f32>) {
     });
 }
 
-/// Output channels of a block: two vectors where they fill two, else one.
+/// Output channels of a block: two vectors if they fill two, otherwise one.
 fn block_channels(o: usize) -> usize {
     struct Lanes<'a>(&'a mut usize);
     impl WithSimd for Lanes<'_> {
@@ -175,8 +175,8 @@ fn block_channels(o: usize) -> usize {
     if o.is_multiple_of(2 * lanes) { 2 * lanes } else { lanes }
 }
 
-/// The convolution that gives the gradient of the input from that of the output, at stride 1 and with at most a whole
-/// kernel's padding.
+/// The convolution that computes the input's gradient from the output's, at stride 1 and with at most a whole kernel's
+/// padding.
 pub(super) fn reversed(p: &Params) -> Option<Params> {
     let pad = [p.kh.checked_sub(p.pad[0] + 1)?, p.kw.checked_sub(p.pad[1] + 1)?];
     let swapped = Params { h: p.oh, w: p.ow, c: p.o, oh: p.h, ow: p.w, o: p.c, pad, ..*p };
@@ -231,7 +231,8 @@ impl Forward<'_> {
             let start: [S::f32s; N] = std::array::from_fn(|n| bias.map_or(simd.splat_f32s(0.0), |bias| bias[at + n]));
             let mut first = 0;
             while first < pixels {
-                // The last block starts early and computes some pixels twice; a small image goes pixel by pixel.
+                // The last block starts early and computes some pixels twice; a small image is processed pixel by
+                // pixel.
                 if pixels >= P {
                     first = first.min(pixels - P);
                     let sums = pixel_block::<S, P, N>(simd, &self.frame, self.x, self.offsets, weights, start, first);
@@ -262,7 +263,7 @@ fn pixel_block<S: Simd, const P: usize, const N: usize>(
 ) -> [[S::f32s; N]; P] {
     let (row, step) = (frame.stride[0] * frame.width * frame.c, frame.stride[1] * frame.c);
     let (oy, ox) = (first / frame.ow, first % frame.ow);
-    // Windows start further and further on, so that the last one's end decides.
+    // Windows start at increasing offsets, so the last one's end decides.
     let mut at = [oy * row + ox * step; P];
     if ox + P <= frame.ow {
         (0..P).for_each(|i| at[i] += i * step);
@@ -275,7 +276,7 @@ fn pixel_block<S: Simd, const P: usize, const N: usize>(
     let mut sums = [start; P];
     for (offset, weights) in offsets.iter().zip(weights.chunks_exact(N)) {
         for i in 0..P {
-            // SAFETY: every offset is below `reach`, and so inside of x. A check would take longer than the sum.
+            // SAFETY: every offset is below `reach`, and therefore inside x. A check would take longer than the sum.
             let value = simd.splat_f32s(unsafe { *windows[i].add(*offset) });
             for n in 0..N {
                 sums[i][n] = simd.mul_add_e_f32s(value, weights[n], sums[i][n]);
@@ -285,7 +286,7 @@ fn pixel_block<S: Simd, const P: usize, const N: usize>(
     sums
 }
 
-/// Whether [`backward_weight`] takes this shape here.
+/// Whether [`backward_weight`] can be used for this shape on this processor.
 pub(super) fn takes_weight(p: &Params) -> bool {
     p.stride == [1, 1] && takes(p)
 }
@@ -300,8 +301,8 @@ pub(super) fn backward_weight(p: &Params, x: &[f32], dy: &[f32], dweight: &mut [
     });
 }
 
-/// Calls `f` with one example `[H,W,C]` as planes `[C,H,W]`, surrounded by their padding: along a row the values of one
-/// channel lie side by side.
+/// Calls `f` with one example `[H,W,C]` as planes `[C,H,W]`, surrounded by their padding: the values of one channel are
+/// adjacent along a row.
 fn with_planes(p: &Params, x: &[f32], f: impl FnOnce(&[f32])) {
     let (w, c, [above, left]) = (p.w as usize, p.c as usize, p.pad.map(|pad| pad as usize));
     let (height, width) = (p.h as usize + 2 * above, w + 2 * left);
@@ -322,7 +323,7 @@ fn with_planes(p: &Params, x: &[f32], f: impl FnOnce(&[f32])) {
 
 struct Weight<'a> {
     frame: Frame,
-    /// Values of a plane.
+    /// Values per plane.
     plane: usize,
     planes: &'a [f32],
     dy: &'a [f32],
@@ -354,7 +355,8 @@ impl Weight<'_> {
         let band = (BAND / (frame.ow * o)).clamp(1, frame.oh);
         for band in (0..frame.oh).step_by(band).map(|first| first..(first + band).min(frame.oh)) {
             for first in (0..rows).step_by(P) {
-                // Where the row's first value lies in the planes; beyond the last row some are summed for nothing.
+                // The offset of the row's first value in the planes; beyond the last row, some values are summed in
+                // vain.
                 let at: [usize; P] = std::array::from_fn(|i| {
                     let row = (first + i).min(rows - 1);
                     let (tap, channel) = (row / frame.c, row % frame.c);
@@ -392,8 +394,8 @@ fn row_block<S: Simd, const P: usize, const N: usize>(
         let dy = &dy[oy * frame.ow * vectors..][..(frame.ow - 1) * vectors + N];
         let rows: [&[f32]; P] = std::array::from_fn(|i| &planes[at[i] + oy * frame.width..][..frame.ow]);
         for ox in 0..frame.ow {
-            // SAFETY: ox is below ow, the length of every row, and ox * vectors + N at most that of dy, as cut above.
-            // Checks in this loop would push the sums out of their registers.
+            // SAFETY: ox is below ow, the length of every row, and ox * vectors + N is at most that of dy, as cut
+            // above. Checks in this loop would displace the sums from their registers.
             let (dy, values) = unsafe {
                 let dy: [S::f32s; N] = std::array::from_fn(|n| *dy.get_unchecked(ox * vectors + n));
                 (dy, rows.map(|row| *row.get_unchecked(ox)))

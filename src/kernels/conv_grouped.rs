@@ -1,18 +1,18 @@
-//! Convolution on the CPU in many small groups: some of them side by side are computed as one group, with zeros for the
-//! weights between them. A matrix product with two columns takes nearly as long as one with sixteen.
+//! Convolution on the CPU in many small groups: several adjacent groups are computed as one, with zeros for the weights
+//! between them. A matrix product with two columns takes nearly as long as one with sixteen.
 //!
-//! Zero times infinity is not nothing, so that what is multiplied with those zeros has to be finite.
+//! Zero times infinity is not zero, so values multiplied by those zeros must be finite.
 
 use super::conv::Params;
 use super::conv_depthwise;
 
-/// Channels in and out that a group should have.
+/// The intended number of input and output channels per group.
 const WANTED: usize = 16;
 
-/// Floats of merged weights that a thread may hold beside the network's own: 64 MiB.
+/// The most floats of merged weights per thread besides the network's own: 64 MiB.
 const MOST_WEIGHTS: usize = 1 << 24;
 
-/// The same convolution in fewer groups; none where they are large enough as they are.
+/// The same convolution in fewer groups; `None` if they are already large enough.
 pub(super) fn merged(p: &Params) -> Option<Params> {
     let groups = p.groups as usize;
     let wanted = WANTED.div_ceil(p.group_inputs().min(p.group_outputs()));
@@ -22,13 +22,13 @@ pub(super) fn merged(p: &Params) -> Option<Params> {
     suits.then_some(merged)
 }
 
-/// Number of weights, those that are always zero included.
+/// The number of weights, including those that are always zero.
 fn weights(p: &Params) -> usize {
     p.k() * p.o as usize
 }
 
-/// Calls `f(own, merged, count)` with the runs of `count` weights that lie side by side from `own` on in the weights of `p`
-/// `[KH,KW,C/G,O]`, and from `merged` on in those of `merged`.
+/// Calls `f(own, merged, count)` for runs of `count` contiguous weights, which start at `own` in the weights of `p`
+/// `[KH,KW,C/G,O]` and at `merged` in those of `merged`.
 fn for_runs(p: &Params, merged: &Params, mut f: impl FnMut(usize, usize, usize)) {
     let (inputs, outputs, o) = (p.group_inputs(), p.group_outputs(), p.o as usize);
     let (together, merged_inputs) = ((p.groups / merged.groups) as usize, merged.group_inputs());
@@ -41,7 +41,7 @@ fn for_runs(p: &Params, merged: &Params, mut f: impl FnMut(usize, usize, usize))
     }
 }
 
-/// The weights of `p` as those of `merged`.
+/// The weights of `p` in the layout of `merged`.
 pub(super) fn merge(p: &Params, merged: &Params, weight: &[f32], to: &mut Vec<f32>) {
     to.clear();
     to.resize(weights(merged), 0.0);

@@ -1,11 +1,11 @@
-//! Backward passes of a convolution on the CPU through the nonzero values of dy alone. Behind a max-pooling only winners
-//! carry a gradient, behind a ReLU only what it let through: most of dy is zero, and a product with zero is nothing to add.
+//! Backward passes of a convolution on the CPU through only the nonzero values of dy. After a max-pooling only winners
+//! have a gradient, after a ReLU only the values that it passed, so most of dy is zero and contributes nothing.
 //!
-//! A run is what one kernel row sees of the image, KW*C values that lie side by side, rounded up to whole vectors. The
-//! gradient of the input adds, pixel by pixel, each value of dy times its filter to the runs under the pixel; that of the
-//! weights adds, filter by filter, each value of dy times the runs under it. Blocks of R kernel rows x V vectors stay in
-//! registers. Whether an example goes this way depends on its values alone, and sums run in one fixed order. All of them must
-//! be finite: zero times infinity is not nothing.
+//! A run is the part of the image that one kernel row reads: KW*C contiguous values, rounded up to whole vectors. The
+//! input's gradient adds, pixel by pixel, each value of dy times its filter to the runs under the pixel. The weights'
+//! gradient adds, filter by filter, each value of dy times the runs under it. Blocks of R kernel rows x V vectors stay
+//! in registers. Whether an example is processed this way depends only on its values, and sums have a fixed order. All
+//! values must be finite, because zero times infinity is not zero.
 
 use super::conv::Params;
 use super::conv_direct::{MOST_PADDING, fills_vectors, in_tasks, vectorize};
@@ -15,48 +15,48 @@ use pulp::{Simd, WithSimd};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Share of dy that is nonzero, in percent, above which an example goes the dense way. At one half, behind a ReLU, this way
-/// was the faster one; the share at which both are equally fast was not measured.
+/// The share of nonzero values in dy, in percent, above which an example is processed densely. At one half, after a
+/// ReLU, this way was faster; the share at which both are equally fast was not measured.
 const DENSE: usize = 60;
 
-/// Vectors that a block keeps in registers, at most.
+/// The most vectors that a block keeps in registers.
 const BLOCK: usize = 12;
 
-/// Floats of filters that a thread may hold beside the network's own: 64 MiB.
+/// The most floats of filters per thread besides the network's own: 64 MiB.
 const MOST_FILTERS: usize = 1 << 24;
 
-/// Floats of the image that the weight gradient goes through again and again: they stay in a core's first-level cache.
+/// The most floats of the image that the weight gradient reads repeatedly; they stay in a core's first-level cache.
 const BAND: usize = 5120;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// What a thread needs for one example.
+/// Working memory of a thread for one example.
 #[derive(Default)]
 struct Scratch {
     /// The padded example.
     image: Vec<f32>,
-    /// Nonzero values of dy, and where their filters start, or their runs in the image.
+    /// Nonzero values of dy, with the offsets of their filters, or of their runs in the image.
     gradients: Nonzero,
 }
 
-/// Sizes of a convolution, in floats where nothing else is said.
+/// Sizes of a convolution, in floats unless noted otherwise.
 #[derive(Debug)]
 pub(super) struct Frame {
     p: Params,
     /// KW*C rounded up to whole vectors of eight.
     run: usize,
-    /// One row of the padded image, and at least a run.
+    /// One row of the padded image, at least as long as a run.
     pitch: usize,
-    /// All rows of it, and the rest of the last run.
+    /// All rows, and the rest of the last run.
     image: usize,
-    /// Where the runs of each output pixel start in the image.
+    /// The offsets of each output pixel's runs in the image.
     places: Vec<u32>,
 }
 
 impl Frame {
-    /// `None` where the shape or the processor does not suit.
+    /// `None` if the shape or the processor does not suit.
     pub(super) fn new(p: &Params) -> Option<Frame> {
         let (w, c) = (p.w as usize + 2 * p.pad[1] as usize, p.c as usize);
         let run = (p.kw as usize * c).next_multiple_of(8);
@@ -69,7 +69,7 @@ impl Frame {
             .then(|| Frame { places: frame.places(), ..frame })
     }
 
-    /// Length of all filters, `[O, KH, run]`.
+    /// The length of all filters, `[O, KH, run]`.
     pub(super) fn filters(&self) -> usize {
         self.p.o as usize * self.filter()
     }
@@ -78,14 +78,14 @@ impl Frame {
         self.p.kh as usize * self.run
     }
 
-    /// Whether one example's dy is worth it: few of its values are nonzero, all of them finite.
+    /// Whether this way suits an example's dy: few nonzero values, all of them finite.
     pub(super) fn suits(&self, dy: &[f32]) -> bool {
-        // What a run has more than KW*C is computed for nothing.
+        // The part of a run beyond KW*C is computed in vain.
         let share = DENSE * self.p.kw as usize * self.p.c as usize / self.run;
         few_nonzero(dy, dy.len() * share / 100)
     }
 
-    /// Where the runs of each output pixel start in the image.
+    /// The offsets of each output pixel's runs in the image.
     fn places(&self) -> Vec<u32> {
         let (pitch, c, [sy, sx]) = (self.pitch as u32, self.p.c, self.p.stride);
         let mut places = Vec::with_capacity(self.p.rows());
@@ -104,7 +104,7 @@ impl Frame {
         }
     }
 
-    /// Blocks that cover a filter of runs of so many vectors.
+    /// The blocks that cover a filter of runs of this many vectors.
     #[inline(always)]
     fn blocks(&self, vectors: usize) -> impl Iterator<Item = Block> + use<> {
         let kh = self.p.kh as usize;
@@ -132,7 +132,7 @@ struct Block {
     width: usize,
 }
 
-/// Calls a function of constants R and V, the sizes that [`Frame::blocks`] makes.
+/// Calls a function with the constants R and V, the sizes of [`Frame::blocks`].
 macro_rules! for_size {
     ($block:expr, $R:ident, $V:ident => $call:expr) => {
         for_size!($block, $R, $V => $call; 1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 1 7, 1 8, 1 9, 1 10, 1 11, 1 12,
@@ -165,7 +165,7 @@ fn few_nonzero(values: &[f32], most: usize) -> bool {
     special == 0 && nonzero as usize <= most
 }
 
-/// Weights `[KH, KW, C, O]` as filters `[O, KH, run]`, the rest of a run being zero.
+/// Weights `[KH, KW, C, O]` as filters `[O, KH, run]`; the rest of a run is zero.
 pub(super) fn pack(frame: &Frame, weight: &[f32], filters: &mut Vec<f32>) {
     filters.resize(frame.filters(), 0.0);
     let o = frame.p.o as usize;
@@ -185,7 +185,7 @@ pub(super) fn unpack(frame: &Frame, filters: &[f32], dweight: &mut [f32]) {
     }
 }
 
-/// Filters that are transposed together, a square of sixteen at a time, which caches like.
+/// The number of filters transposed together, in squares of sixteen, which suits caches.
 const SIDE: usize = 16;
 
 /// Calls `f(index in [KH, KW, C, O], index in [filters, KH, run])` for some of the filters.
@@ -252,8 +252,8 @@ fn scatter<S: Simd, const R: usize, const V: usize>(
             continue;
         }
         let image = &mut image[*at as usize + block.row * frame.pitch + block.first * S::F32_LANES..][..span];
-        // SAFETY: the rows lie a pitch apart in `image`, a run apart in `filter`, which `span` cut long enough for R of
-        // them, each of V vectors. Checks in this loop would take longer than the sums.
+        // SAFETY: the rows are a pitch apart in `image` and a run apart in `filter`, which `span` cut long enough for R
+        // of them, each of V vectors. Checks in this loop would take longer than the sums.
         unsafe {
             let mut sums = load::<S, R, V>(image, frame.pitch);
             for (value, place) in gradients.values[list.clone()].iter().zip(&gradients.places[list]) {
@@ -270,7 +270,7 @@ fn scatter<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// Floats from the first to the last of R rows of V vectors.
+/// The number of floats from the first to the last of R rows of V vectors.
 #[inline(always)]
 fn span<S: Simd, const R: usize, const V: usize>(pitch: usize) -> usize {
     (R - 1) * pitch + V * S::F32_LANES

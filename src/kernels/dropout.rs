@@ -22,13 +22,13 @@ use rayon::prelude::*;
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     pub count: u32,
-    /// Flipped in the seed: one for each layer.
+    /// A mask to flip bits of the seed with, different for each layer.
     pub stream: u32,
-    /// Draws of 24 bits below it drop the value.
+    /// A draw of 24 bits below this drops the value.
     pub threshold: u32,
-    /// What a value that stays is multiplied by: 1 / (1 - rate).
+    /// The factor on values that stay: 1 / (1 - rate).
     pub scale: f32,
-    /// What every value is multiplied by in evaluation.
+    /// The factor on every value in evaluation.
     pub evaluation: f32,
     pub reserved: [u32; 3],
 }
@@ -37,15 +37,15 @@ impl Params {
     /// Of layer `layer`, for `count` values; `rate` is at least 0 and below 1.
     pub fn new(count: usize, rate: f32, layer: usize) -> Params {
         assert!((0.0..1.0).contains(&rate), "dropout: rate {rate}");
-        // Odd, so that every layer has another; the first is none of the streams of `batch`.
+        // Odd, so that every layer has another value; the first is none of the streams of `batch`.
         let stream = 0xc2b2_ae35 ^ (layer as u32).wrapping_mul(0x9e37_79b1);
         let threshold = (f64::from(rate) * f64::from(1 << 24)) as u32;
-        // Of 0.9 as it was written: that in f32 would be 2.4e-7 off, and 0.999 already 1.3e-5.
+        // Computed from the decimal 0.9: 0.9 in f32 would be 2.4e-7 off, and 0.999 already 1.3e-5.
         let scale = (1.0 / (1.0 - decimal(rate))) as f32;
         Params { count: word(count), stream, threshold, scale, evaluation: 1.0, reserved: [0; 3] }
     }
 
-    /// The same, scaled as ConvNetJS scales.
+    /// The same parameters, scaled as in ConvNetJS.
     pub fn as_convnetjs(self, rate: f32) -> Params {
         Params { scale: 1.0, evaluation: rate, ..self }
     }
@@ -59,7 +59,7 @@ const HEADER: Operand = whole("header", U32);
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
 
-/// y of x forward, dx of dy backward.
+/// y from x forward, dx from dy backward.
 pub static APPLY: Operation = Operation {
     name: "dropout.apply",
     inputs: &[HEADER, X],
@@ -75,7 +75,7 @@ pub static APPLY: Operation = Operation {
     )],
 };
 
-/// The values forward, or their gradient backward: with the same `params` the same places are dropped.
+/// The values forward, or their gradient backward; the same `params` drop the same places.
 pub fn apply(params: Params, header: Tensor, x: Tensor, y: Tensor) -> Op {
     let count = params.count as usize;
     assert_eq!((header.len, x.len, y.len), (Header::LEN, count, count), "dropout.apply: header, x, y");
@@ -94,7 +94,7 @@ fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Elements below which a second thread costs more than it brings.
+/// The number of elements below which a second thread costs more than it saves.
 const CHUNK: usize = 4096;
 
 fn cpu(args: &mut Args<'_, f32>) {
@@ -113,7 +113,7 @@ fn cpu(args: &mut Args<'_, f32>) {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
 fn thin(p: &Params, header: &Header, first: usize, x: &[f32], y: &mut [f32]) {
     for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-        // A mask instead of a branch, which nothing could predict.
+        // A mask instead of a branch, which would be unpredictable.
         let mask = u32::from(p.drops(header, first + i)).wrapping_sub(1);
         *y = f32::from_bits((x * p.scale).to_bits() & mask);
     }

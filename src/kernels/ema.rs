@@ -1,9 +1,9 @@
-//! The exponential moving average of the parameters, which evaluation uses where one is kept; `shaders/ema.wgsl`.
+//! The exponential moving average of the parameters, which evaluation uses if one is kept; `shaders/ema.wgsl`.
 //!
 //! After update t, counted from 0: a' = d*a + (1-d)*w', with d = min(decay, (1+t)/(10+t)), the warm-up of TensorFlow's
-//! `ExponentialMovingAverage` with `num_updates`. It starts at the initial weights. With d = decay from the start, these
-//! would still make up decay^t of the average; so they are gone after a few dozen updates, whatever the decay.
-//! Over the whole flat buffer: whatever else lies there beside weights and biases is averaged too.
+//! `ExponentialMovingAverage` with `num_updates`. It starts at the initial weights. With d = decay from the start,
+//! these would still make up decay^t of the average; with the warm-up they vanish after a few dozen updates, whatever
+//! the decay. It covers the whole flat buffer, including everything besides weights and biases.
 
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance, also_split};
@@ -21,7 +21,7 @@ use rayon::prelude::*;
 pub struct Params {
     pub count: u32,
     pub decay: f32,
-    /// 1 - decay, rounded once: 1 less the rounded 0.9999 is 1.7e-4 off.
+    /// 1 - decay, rounded once; subtracting the rounded 0.9999 from 1 is 1.7e-4 off.
     pub rest: f32,
     pub reserved: u32,
 }
@@ -31,7 +31,7 @@ const BEFORE: Operand = whole("before", F32);
 const WEIGHTS: Operand = whole("weights", F32);
 const AFTER: Operand = whole("after", F32);
 
-/// a', of a and w'.
+/// a' from a and w'.
 pub static AVERAGE: Operation = Operation {
     name: "ema.average",
     inputs: &[HEADER, BEFORE, WEIGHTS],
@@ -77,7 +77,7 @@ fn reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn cpu(args: &mut Args<'_, f32>) {
     const TASK: usize = 64 * BLOCK;
     let rest = share(args.params::<Params>().rest, args.header(HEADER).step);
-    // Where d is near 1, its rounding would be another window.
+    // If d is near 1, its rounding would change the window.
     let (small, keep, rest) = (rest < 0.5, (1.0 - rest) as f32, rest as f32);
     let (before, w) = (args.real(BEFORE).par_chunks(TASK), args.real(WEIGHTS).par_chunks(TASK));
     args.out(AFTER).par_chunks_mut(TASK).zip(before).zip(w).for_each(|((after, before), w)| {

@@ -1,39 +1,39 @@
-//! Random erasing (Zhong, Zheng, Kang, Li and Yang, "Random Erasing Data Augmentation", 2017): a training example loses a
-//! rectangle, all channels of it. `shaders/batch.wgsl`.
+//! Random erasing (Zhong, Zheng, Kang, Li and Yang, "Random Erasing Data Augmentation", 2017): a training example loses
+//! a rectangle in all channels. `shaders/batch.wgsl`.
 //!
-//! Area and sides are drawn in whole numbers, so that f32 and f64 cannot disagree about an edge. What is lost becomes
+//! Area and sides are drawn as integers, so that f32 and f64 cannot disagree about an edge. Erased pixels become
 //! [`ERASED`], which is mid-grey.
 
 use super::Scalar;
 use super::batch::{Header, Params, pcg3d};
 use std::ops::Range;
 
-/// The share of the example that is lost, at least and at most: as in the paper's experiments.
+/// The least and the largest share of the example that is erased, as in the paper's experiments.
 pub const SHARES: [f64; 2] = [0.02, 0.4];
 
-/// What the lost pixels become: 0 where pixels are x/255 - 0.5. PyTorch's `RandomErasing` puts a 0 there too, after its
+/// The value of erased pixels: 0 where pixels are x/255 - 0.5. PyTorch's `RandomErasing` also uses 0, after its
 /// `Normalize`.
 pub const ERASED: f64 = 0.0;
 
-/// The largest example, in pixels: 256 times the largest area must stay within 32 bits.
+/// The largest example in pixels; 256 times the largest area must fit 32 bits.
 pub const MAX_PIXELS: usize = 1 << 25;
 
-/// Flipped in the seed, so that these draws are none of the others.
+/// A mask to flip bits of the seed with, so that these draws differ from the others.
 const STREAMS: [u32; 2] = [0x1656_67b1, 0xd3a2_646c];
 
-/// The shorter side is at least this many 256ths of the longer one: the paper's 0.3. It draws height over width evenly
-/// from 0.3 to 1/0.3, which makes most rectangles upright; here neither way is preferred.
+/// The least length of the shorter side in 256ths of the longer one: the paper's 0.3. The paper draws height over width
+/// evenly from 0.3 to 1/0.3, which makes most rectangles upright; here neither orientation is preferred.
 const THINNEST: u32 = 77;
 
-/// The least and the largest area of a rectangle in an example of so many pixels.
+/// The least and the largest area of a rectangle in an example of this many pixels.
 pub(super) fn areas(pixels: usize) -> [u32; 2] {
     let [least, most] = SHARES.map(|share| share * pixels as f64);
-    // One pixel at least.
+    // At least one pixel.
     let least = least.ceil().max(1.0) as u32;
     [least, (most.floor() as u32).max(least)]
 }
 
-/// Rows and columns of an example that are lost.
+/// The erased rows and columns of an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hole {
     pub rows: Range<usize>,
@@ -41,7 +41,7 @@ pub(super) struct Hole {
 }
 
 impl Hole {
-    /// Of example `n` in this step; none in evaluation.
+    /// The rectangle of example `n` in this step; `None` in evaluation.
     pub fn of(p: &Params, header: &Header, n: usize) -> Option<Hole> {
         if !header.training {
             return None;
@@ -51,7 +51,7 @@ impl Hole {
             return None;
         }
         let area = p.least + first[1] % (p.most - p.least + 1);
-        // Whether the longer side is the height, and its 256ths that the shorter one has.
+        // Whether the longer side is the height, and the shorter side in 256ths of it.
         let (upright, ratio) = (first[2] >> 31 == 1, THINNEST + (first[2] & 0x7fff_ffff) % (257 - THINNEST));
         let [height, width] =
             if upright { sides(area, ratio, [p.h, p.w]) } else { flip(sides(area, ratio, [p.w, p.h])) };
@@ -60,7 +60,7 @@ impl Hole {
         Some(Hole { rows: range(top, height), columns: range(left, width) })
     }
 
-    /// Takes it out of an example with rows of `row` values and so many channels.
+    /// Erases the rectangle in an example with rows of `row` values and the given number of channels.
     pub fn cut<S: Scalar>(&self, x: &mut [S], row: usize, channels: usize) {
         for x in x.chunks_exact_mut(row).take(self.rows.end).skip(self.rows.start) {
             x[self.columns.start * channels..self.columns.end * channels].fill(S::of(ERASED));
@@ -68,8 +68,8 @@ impl Hole {
     }
 }
 
-/// The sides of a rectangle of this area, rounded down, the longer one first. As long as the ratio says, as far as an image
-/// with these sides has room for it.
+/// The sides of a rectangle of this area, rounded down, the longer one first, as close to the ratio as the image's
+/// sides allow.
 fn sides(area: u32, ratio: u32, image: [u32; 2]) -> [u32; 2] {
     let longer = (area * 256 / ratio).isqrt().clamp(area.div_ceil(image[1]), image[0]);
     [longer, area / longer]
@@ -111,7 +111,7 @@ mod tests {
             for hole in holes {
                 let (height, width) = (hole.rows.len(), hole.columns.len());
                 assert!(hole.rows.end <= p.h as usize && hole.columns.end <= p.w as usize, "{hole:?} in {size:?}");
-                // Whole pixels: short of its area by less than a side.
+                // Whole pixels, so the area may be smaller by less than a side.
                 let area = height * width;
                 assert!(area > 0 && area <= p.most as usize, "{hole:?} in {size:?}");
                 assert!(area + height.max(width) > p.least as usize, "{hole:?} in {size:?}");
@@ -128,7 +128,7 @@ mod tests {
             let [height, width] = [&hole.rows, &hole.columns].map(|range| range.len() as f64);
             areas[((height * width - 2048.0).max(0.0) / 38_913.0 * 10.0) as usize] += 1;
             upright += usize::from(height > width);
-            // From 0.3 to 1, but for the fraction of a pixel.
+            // From 0.3 to 1, up to the fraction of a pixel.
             ratios[(((height / width).min(width / height) - 0.3).clamp(0.0, 0.699) * 10.0) as usize] += 1;
         }
         // 2,000 in each tenth, σ about 42; half, σ about 71; a seventh, σ about 50. Rounding takes from the last ones.

@@ -33,7 +33,7 @@ impl Params {
         assert_eq!((x.len, y.len, weight.len), (n * k, n * o, k * o), "{name}: x, y, weight of {self:?}");
     }
 
-    /// Whether the processor goes example by example: the weights are few enough to be read again and again.
+    /// Whether the processor works example by example, because the weights are few enough to be read repeatedly.
     fn is_small(&self) -> bool {
         self.k as usize * self.o as usize <= SMALL
     }
@@ -43,7 +43,7 @@ impl Params {
     }
 }
 
-/// Weights that stay in a core's first-level cache.
+/// The most weights that stay in a core's first-level cache.
 const SMALL: usize = 8192;
 
 const SOURCE: &str = shader!("prelude/textures", "fc");
@@ -188,7 +188,7 @@ fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// The weights `[O,K]`: along a row the inputs lie side by side.
+/// The weights `[O,K]`, with the inputs adjacent along a row.
 fn prepare(args: &Args<'_, f32>, prepared: &mut Prepared) {
     let [_, k, o] = args.params::<Params>().sizes();
     let rows: &mut Vec<f32> = prepared.get_or_insert_with(|| vec![0.0; k * o]);
@@ -212,10 +212,10 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     product_tasks([n, k, o], row_major(x, k), row_major(weight, o), y, true);
 }
 
-/// Examples below which a second thread costs more than it brings.
+/// The number of examples below which a second thread costs more than it saves.
 const TASK: usize = 32;
 
-/// Sums beside each other: whole vectors, and none waits for the one before.
+/// Independent partial sums: whole vectors, none of which waits for the one before.
 const LANES: usize = 64;
 
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
@@ -273,7 +273,7 @@ fn backward_weight_cpu(args: &mut Args<'_, f32>) {
     }
 }
 
-/// N, K, O: size 1, the presets, primes, a workgroup ±1, rows and outputs that fill no block.
+/// N, K, O: size 1, the presets, primes, a workgroup ±1, rows and outputs that do not fill a block.
 const SHAPES: &[[usize; 3]] = &[
     [1, 1, 1],
     [20, 256, 10],

@@ -13,7 +13,7 @@ use super::{
     Args, Case, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 
-/// Classes that `number` chooses from in every network: labels are bytes.
+/// The number of classes that `number` chooses from in every network, because labels are bytes.
 pub const NUMBERS: usize = 256;
 
 #[repr(C)]
@@ -25,9 +25,9 @@ pub struct Params {
 }
 
 const SCORES: Operand = per_example("scores", F32);
-/// What each class stands for.
+/// The number that each class stands for.
 const CLASS_NUMBERS: Operand = whole("numbers", F32);
-/// The scores again.
+/// A copy of the scores.
 const OUT: Operand = per_example("out", F32);
 /// The gradient of the mean loss with respect to the scores.
 const DSCORES: Operand = per_example("dscores", F32);
@@ -63,7 +63,7 @@ const fn over_scores(name: &'static str, gpu: &'static [&'static Variant], refer
         outputs: &[OUT, DSCORES, LOSSES, PREDICTIONS],
         params: size_of::<Params>(),
         reference,
-        // A few products for each score.
+        // A few products per score.
         cpu: None,
         gpu,
     }
@@ -104,7 +104,8 @@ fn loss(
     Op::new(operation, params, &inputs, &named(out), 4 * n * c).in_pieces(1)
 }
 
-/// One score an example; `numbers` is what each class stands for. Of equally near ones the first class is predicted.
+/// One score per example; `numbers` are those that the classes stand for. Of equally near classes the first is
+/// predicted.
 pub fn number(header: Tensor, labels: Tensor, scores: Tensor, numbers: Tensor, out: Outputs) -> Op {
     let (n, c) = (labels.len, numbers.len);
     let params = Params { n: word(n), c: word(c), reserved: [0; 2] };
@@ -122,7 +123,7 @@ fn named(out: Outputs) -> [(Operand, Tensor); 4] {
 
 /// A loss of one example.
 trait Loss {
-    /// The loss; `gradient` takes the gradient with respect to the scores.
+    /// Returns the loss; `gradient` receives the gradient with respect to the scores.
     fn of<S: Scalar>(scores: &[S], label: usize, gradient: &mut [f64]) -> f64;
 }
 
@@ -133,9 +134,9 @@ impl Loss for Hinge {
     fn of<S: Scalar>(scores: &[S], label: usize, gradient: &mut [f64]) -> f64 {
         let (own, mut loss) = (scores[label].get(), 0.0);
         for (i, score) in scores.iter().enumerate().filter(|(i, _)| *i != label) {
-            // Rounded as f32 rounds it, so that all executors agree on which side of 0 it lies.
+            // Rounded as in f32, so that all executors agree on which side of 0 it is.
             let margin = S::of(S::of(score.get() - own).get() + 1.0).get();
-            // A NaN is no margin that is kept.
+            // A NaN is not a satisfied margin.
             if margin > 0.0 || margin.is_nan() {
                 loss += margin;
                 gradient[i] += 1.0;
@@ -187,7 +188,7 @@ fn number_reference<S: Scalar>(args: &mut Args<'_, S>) {
     out.copy_from_slice(scores);
     let (valid, all_valid) = (args.valid(&header), f64::from(header.valid));
     for (n, score) in scores.iter().enumerate() {
-        // Rounded as f32 rounds it, so that all executors agree on the nearest.
+        // Rounded as in f32, so that all executors agree on the nearest.
         let distance = |number: &S| S::of(score.get() - number.get()).get();
         let own = distance(&numbers[(labels[n] as usize).min(numbers.len() - 1)]);
         losses[n] = S::of(if n < valid { own * own / 2.0 } else { 0.0 });
@@ -225,7 +226,7 @@ pub fn cases() -> Vec<Case> {
     let scores = b.reals(vec![1.0, f32::NEG_INFINITY, 0.5]);
     let out = Outputs { y: b.out(3), dx: b.out(3), losses: b.out(1), predictions: b.out_words(1) };
     cases.push(b.case("an infinite margin", hinge([1, 3], header, labels, scores, out), Tolerance::EXACT));
-    // Margins of exactly 0 are kept, and ties go to the first class.
+    // Margins of exactly 0 are satisfied, and ties go to the first class.
     for build in [hinge, mse] {
         let mut b = CaseBuilder::default();
         let header = b.header(Header::evaluation(2));
@@ -252,7 +253,7 @@ fn number_cases() -> Vec<Case> {
         let op = number(header, labels, scores, numbers, out);
         cases.push(b.case(format!("[{n}] of {c} valid {valid} scores within {size}"), op, Tolerance::ELEMENTWISE));
     }
-    // In the middle between two, the first class wins, and where two have the same number.
+    // In the middle between two classes the first one wins, and also if two have the same number.
     let mut b = CaseBuilder::default();
     let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![0, 2, 3]));
     let (scores, numbers) = (b.reals(vec![1.0, 5.0, -7.0]), b.reals(vec![2.0, 0.0, 6.0, 6.0, 4.0]));

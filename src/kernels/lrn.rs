@@ -37,13 +37,13 @@ impl Params {
         Params { count, channels, size, k, share: alpha / size as f32, beta, reserved: [0; 2] }
     }
 
-    /// The channels that c's sum runs over.
+    /// The channels in c's sum.
     fn window(&self, c: usize) -> Range<usize> {
         let size = self.size as usize;
         c.saturating_sub(size / 2)..(c + size.div_ceil(2)).min(self.channels as usize)
     }
 
-    /// The channels whose sums run over c.
+    /// The channels whose sums include c.
     fn windows_over(&self, c: usize) -> Range<usize> {
         let size = self.size as usize;
         c.saturating_sub((size - 1) / 2)..(c + size / 2 + 1).min(self.channels as usize)
@@ -125,10 +125,10 @@ fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Values of a task, about.
+/// The approximate number of values per task.
 const TASK: usize = 4096;
 
-/// A task's values, whole pixels of them.
+/// The values of a task, in whole pixels.
 fn task(p: &Params) -> usize {
     (TASK / p.channels as usize).max(1) * p.channels as usize
 }
@@ -186,7 +186,7 @@ pub fn cases() -> Vec<Case> {
     for (pixels, channels, size, [k, alpha, beta]) in shapes {
         let (count, p) = (pixels * channels, Params::new(pixels * channels, channels, size, [k, alpha, beta]));
         let shape = format!("[{pixels}, {channels}] window {size} k {k} alpha {alpha} beta {beta}");
-        // A power is an exponential of a logarithm, each a few ULP off.
+        // A power is an exponential of a logarithm, each with an error of a few ULP.
         let tolerance = Tolerance { atol: 1e-5, rtol: 2e-5 };
         let mut b = CaseBuilder::default();
         let (x, y, s) = (b.between(count, -2.0, 2.0), b.out(count), b.out(count));

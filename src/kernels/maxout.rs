@@ -1,5 +1,6 @@
-//! Maxout: of every group of channels that lie side by side the largest, `[M,C]` -> `[M,C/group]`, and its channel (Goodfellow
-//! et al. 2013). The first maximum wins, as in max-pooling and ConvNetJS, and a NaN beats every number. `shaders/maxout.wgsl`.
+//! Maxout: the largest of every group of adjacent channels, `[M,C]` -> `[M,C/group]`, and its channel (Goodfellow et
+//! al. 2013). The first maximum wins, as in max-pooling and ConvNetJS, and a NaN beats every number.
+//! `shaders/maxout.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -13,14 +14,14 @@ use rayon::prelude::*;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
-    /// Outputs: M * C / group.
+    /// The number of outputs: M * C / group.
     pub count: u32,
     pub group: u32,
     pub reserved: [u32; 2],
 }
 
 impl Params {
-    /// Of `inputs` values, `group` of which make one.
+    /// For `inputs` values in groups of `group`.
     pub fn new(inputs: usize, group: usize) -> Params {
         assert!(group > 0 && inputs.is_multiple_of(group), "maxout: {inputs} values in groups of {group}");
         Params { count: word(inputs / group), group: word(group), reserved: [0; 2] }
@@ -33,14 +34,14 @@ impl Params {
 
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
-/// The largest channel's place within its group.
+/// The position of the largest channel within its group.
 const WINNER: Operand = per_example("winner", U32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
 const SOURCE: &str = shader!("prelude/index", "maxout");
 
-/// The largest of each group, and which it is.
+/// The largest of each group, and its position.
 pub static FORWARD: Operation = Operation {
     name: "maxout.forward",
     inputs: &[X],
@@ -78,7 +79,7 @@ pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     Op::new(&BACKWARD, p, &[(DY, dy), (WINNER, winner)], &[(DX, dx)], p.inputs()).in_pieces(1)
 }
 
-/// The first of the largest values; a NaN is larger than all others.
+/// The first of the largest values; a NaN counts as larger than all others.
 fn largest<S: Scalar>(group: &[S]) -> usize {
     let mut best = 0;
     for (i, v) in group.iter().enumerate().skip(1) {
@@ -112,7 +113,7 @@ fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     args.out(DX).chunks_exact_mut(group).zip(inputs).for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
 }
 
-/// Groups below which a second thread costs more than it brings.
+/// The number of groups below which a second thread costs more than it saves.
 const TASK: usize = 2048;
 
 fn forward_cpu(args: &mut Args<'_, f32>) {

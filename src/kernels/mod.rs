@@ -1,10 +1,10 @@
-//! The operations: one file a family, with its [`Operation`] statics, `Params`, typed builders, reference functions, fast
-//! functions, the variants that a GPU has, and cases.
+//! The operations: one file per family, with its [`Operation`] statics, `Params`, typed builders, reference functions,
+//! fast functions, GPU variants and cases.
 //!
-//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem; `shaders/prelude/` has what several shaders begin with.
-//! [`operations`] lists them all, [`cases`] every case that `cargo test` and `glassnet check` run.
+//! `shaders/NAME.wgsl` and `kernels/NAME.rs` share their stem; `shaders/prelude/` has the common beginnings of shaders.
+//! [`operations`] lists all operations, [`cases`] every case that `cargo test` and `glassnet check` run.
 
-/// The text of a shader: preludes and the file itself, which follow one another.
+/// The text of a shader: preludes followed by the file itself.
 macro_rules! shader {
     ($($file:literal),+) => {
         concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $file, ".wgsl")), "\n"),+)
@@ -49,14 +49,14 @@ pub use case::Case;
 pub use op::{Args, BufferId, Element, Launch, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
 use optimizer::OPTIMIZERS;
 
-/// Which part of an operand a piece of the batch has.
+/// The part of an operand that a piece of the batch needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it, as of weights.
+    /// All of it, for example of weights.
     Whole,
     /// The values of the piece's examples.
     PerExample,
-    /// One item for each unit of examples, such as a partial sum.
+    /// One item per unit of examples, such as a partial sum.
     PerUnit,
 }
 
@@ -68,26 +68,26 @@ pub struct Operand {
     pub extent: Extent,
 }
 
-/// An operand that every piece of the batch needs whole.
+/// An operand that every piece of the batch needs completely.
 pub const fn whole(name: &'static str, element: Element) -> Operand {
     Operand { name, element, extent: Extent::Whole }
 }
 
-/// An operand that holds the examples one after another.
+/// An operand that contains the examples in sequence.
 pub const fn per_example(name: &'static str, element: Element) -> Operand {
     Operand { name, element, extent: Extent::PerExample }
 }
 
-/// An operand that holds one item for each unit of examples.
+/// An operand that contains one item per unit of examples.
 pub const fn per_unit(name: &'static str, element: Element) -> Operand {
     Operand { name, element, extent: Extent::PerUnit }
 }
 
-/// What is computed. Every executor knows every operation: the reference by its naive function, the processor by its fast
-/// one, a GPU by one of its variants.
+/// A computation. Every executor can run every operation: the reference with its naive function, the processor with its
+/// fast one, a GPU with one of its variants.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation {
-    /// Family and function, as `conv.forward`; unique.
+    /// Family and function, such as `conv.forward`; unique.
     pub name: &'static str,
     /// In the order in which a variant binds them, from binding 1 on; binding 0 is the uniform `Params`.
     pub inputs: &'static [Operand],
@@ -97,7 +97,7 @@ pub struct Operation {
     pub params: usize,
     /// The naive function, in f32 storage (sums in f64) and in f64 throughout.
     pub reference: Reference,
-    /// The fast function of the `cpu` executor; without one it runs the reference.
+    /// The fast function of the `cpu` executor, which otherwise runs the reference.
     pub cpu: Option<Cpu>,
     /// Ways to compute it on a GPU, the preferred one first. The last one fits every shape.
     pub gpu: &'static [&'static Variant],
@@ -107,17 +107,17 @@ pub struct Operation {
 #[derive(Debug, Clone, Copy)]
 pub struct Cpu {
     pub run: fn(&mut Args<'_, f32>),
-    /// Makes what all examples share, where the operation is computed in pieces.
+    /// Prepares data that all examples share, if the operation is computed in pieces.
     pub prepare: Option<Prepare<f32>>,
 }
 
 impl Cpu {
-    /// A function that needs nothing prepared.
+    /// A function without preparation.
     const fn new(run: fn(&mut Args<'_, f32>)) -> Option<Cpu> {
         Some(Cpu { run, prepare: None })
     }
 
-    /// A function that finds prepared what all examples share.
+    /// A function that receives prepared data.
     const fn prepared(run: fn(&mut Args<'_, f32>), prepare: Prepare<f32>) -> Option<Cpu> {
         Some(Cpu { run, prepare: Some(prepare) })
     }

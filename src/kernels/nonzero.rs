@@ -1,22 +1,22 @@
-//! Lists of the nonzero values of a matrix `[rows, columns]`, row by row or column by column, with a number of the caller's
-//! for each: its place. Eight values at a time and without branches where the processor has AVX2.
+//! Lists of the nonzero values of a matrix `[rows, columns]`, by row or by column, each with a number from the caller:
+//! its place. Processes eight values at a time without branches if the processor has AVX2.
 
-/// Values that a list may hold beyond its last: whole vectors are stored.
+/// Values that may be written beyond a list's end, because whole vectors are stored.
 const SLACK: usize = 8;
 
-/// Values and their places, in lists one after the other.
+/// Values and their places, in lists one after another.
 #[derive(Default)]
 pub(super) struct Nonzero {
     pub values: Vec<f32>,
     pub places: Vec<u32>,
-    /// Where each list ends.
+    /// The end of each list.
     pub ends: Vec<usize>,
-    /// Where list i starts is i * room, or the end of the list before it where this is `None`.
+    /// The start of list i is i * room, or the end of the previous list if this is `None`.
     room: Option<usize>,
 }
 
 impl Nonzero {
-    /// Where list `i` lies.
+    /// The range of list `i`.
     #[inline(always)]
     pub fn list(&self, i: usize) -> std::ops::Range<usize> {
         let start = match self.room {
@@ -27,7 +27,7 @@ impl Nonzero {
         start..self.ends[i]
     }
 
-    /// A list for each row; the place of a value is its column times `factor`.
+    /// A list for each row; a value's place is its column times `factor`.
     pub fn by_row(&mut self, matrix: &[f32], columns: usize, factor: u32) {
         self.resize(matrix.len() + SLACK);
         self.room = None;
@@ -48,7 +48,7 @@ impl Nonzero {
         }
     }
 
-    /// A list for each column; the place of a value is its row's among `places`.
+    /// A list for each column; a value's place is that of its row in `places`.
     pub fn by_column(&mut self, matrix: &[f32], columns: usize, places: &[u32]) {
         let rows = matrix.len() / columns;
         let places = &places[..rows];
@@ -86,7 +86,7 @@ mod x86 {
     use pulp::x86::V3;
     use std::arch::x86_64::{__m256, __m256i};
 
-    /// For each mask of eight lanes the lanes that are set, in order, four bits each.
+    /// For each mask of eight lanes, the lanes that are set, in order, four bits each.
     static SET_LANES: [u32; 256] = set_lanes();
 
     const fn set_lanes() -> [u32; 256] {
@@ -114,11 +114,11 @@ mod x86 {
 
     #[inline(always)]
     fn compare(simd: V3, values: __m256) -> usize {
-        // 4: not equal, and true of NaN.
+        // 4 means "not equal", which is true for NaN.
         simd.avx._mm256_movemask_ps(simd.avx._mm256_cmp_ps::<4>(values, simd.avx._mm256_setzero_ps())) as usize
     }
 
-    /// Stores the nonzero ones of eight values with their places, and returns how many.
+    /// Stores the nonzero values among eight, with their places, and returns their number.
     #[inline(always)]
     fn compress(
         simd: V3,
@@ -224,7 +224,7 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// Three of four values are zero, one of them negative.
+    /// Three in four values are zero, one of them negative.
     fn matrix(rows: usize, columns: usize) -> Vec<f32> {
         let value = |i: usize| match i.wrapping_mul(2_654_435_761) >> 7 & 3 {
             0 => i as f32 + 1.0,

@@ -21,9 +21,9 @@ mod cases;
 
 pub use cases::cases;
 
-/// Parameters that share decay and rate; the alignment of tensors in the flat buffer.
+/// The number of parameters that share decay and rate; the alignment of tensors in the flat buffer.
 pub const BLOCK: usize = 64;
-/// Values of a block: l1, l2, the factor of the learning rate, and one that fills a vector.
+/// The values of a block: l1, l2, the factor of the learning rate, and one to fill a vector.
 pub const FACTORS: usize = 4;
 
 #[repr(C)]

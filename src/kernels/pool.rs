@@ -15,7 +15,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Shape of one pooling: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
+/// The shape of one pooling: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
@@ -29,12 +29,12 @@ pub struct Params {
     pub kw: u32,
     pub stride: [u32; 2],
     pub pad: [u32; 2],
-    /// 1 where a ReLU before the pooling is computed along with it.
+    /// 1 if a ReLU before the pooling is computed with it.
     pub relu: u32,
     pub reserved: [u32; 3],
 }
 
-/// The mark of a winner that the ReLU before the pooling passes no gradient to.
+/// The mark of a winner to which the ReLU before the pooling passes no gradient.
 pub const BLOCKED: u32 = 1 << 31;
 
 impl Params {
@@ -49,7 +49,7 @@ impl Params {
         Params { n, h, w, c, oh, ow, kh, kw, stride, pad, relu: 0, reserved: [0; 3] }
     }
 
-    /// The same with the ReLU that stands before the pooling.
+    /// The same shape with the ReLU before the pooling.
     pub fn with_relu(self) -> Params {
         Params { relu: 1, ..self }
     }
@@ -89,7 +89,7 @@ impl Params {
         self.oh as usize * self.ow as usize * self.c as usize
     }
 
-    /// Rows of the image that output row `oy` sees, padding clipped away.
+    /// The rows of the image that output row `oy` reads, without padding.
     pub(super) fn rows(&self, oy: usize) -> Range<usize> {
         clip(oy, self.stride[0], self.pad[0], self.kh, self.h)
     }
@@ -113,7 +113,7 @@ const WINNER: Operand = per_example("winner", U32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
-/// The largest of each window, and its place.
+/// The largest value of each window, and its place.
 pub static FORWARD: Operation = Operation {
     name: "pool.forward",
     inputs: &[X],
@@ -204,7 +204,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// What a window's largest value and its place become when a ReLU comes first: of zeros the first one wins.
+/// A window's largest value and its place after a ReLU; if all are zero, the first one wins.
 fn rectified(p: &Params, oy: usize, ox: usize, value: f64, place: usize) -> (f64, u32) {
     let first = p.rows(oy).start * p.w as usize + p.columns(ox).start;
     if value > 0.0 {
@@ -237,7 +237,7 @@ fn mask(bits: bool) -> u32 {
     0u32.wrapping_sub(u32::from(bits))
 }
 
-/// An example a task; the innermost loop runs over channels, which lie side by side.
+/// One example per task; the innermost loop runs over channels, which are adjacent.
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (x, y, winner) = (args.real(X), args.out(Y), args.out_words(WINNER));
@@ -246,7 +246,7 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     examples.for_each(|((y, winner), x)| forward_example(&p, x, y, winner));
 }
 
-/// Channels that go through a window together.
+/// Channels that are processed together in a window.
 const LANES: usize = 8;
 
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -270,14 +270,14 @@ fn forward_example(p: &Params, x: &[f32], y: &mut [f32], winner: &mut [u32]) {
     }
 }
 
-/// Rows and columns of the image that an output sees.
+/// The rows and columns of the image that an output reads.
 struct Window {
     rows: Range<usize>,
     columns: Range<usize>,
 }
 
-/// The L channels from `channel` on of one window. Bitwise and by mask: branches would be mispredicted, and keep the loops
-/// scalar.
+/// L channels of one window, from `channel` on. Uses bit masks, because branches would be mispredicted and prevent
+/// vectorisation.
 #[inline(always)]
 fn forward_window<const L: usize>(
     p: &Params,
@@ -293,7 +293,7 @@ fn forward_window<const L: usize>(
     let (mut best, mut places) = (*start, [first as u32; L]);
     for iy in window.rows.clone() {
         let place = iy * w + window.columns.start;
-        // One check for a row of the window.
+        // One check per row of the window.
         let row = &x[place * c + channel..][..(window.columns.len() - 1) * c + L];
         for (ix, x) in row.chunks(c).enumerate() {
             let x: &[f32; L] = x.first_chunk().expect("as long as cut");
@@ -315,7 +315,7 @@ fn forward_window<const L: usize>(
     (*y, *winner) = (best, places);
 }
 
-/// Scatters within one example, which one task owns: the order of the sums is that of the outputs.
+/// Scatters within one example, which one task owns; sums are in the order of the outputs.
 fn backward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (dy, winner, dx) = (args.real(DY), args.words(WINNER), args.out(DX));
@@ -339,13 +339,13 @@ fn backward_example(p: &Params, dy: &[f32], winner: &[u32], dx: &mut [f32]) {
     }
 }
 
-/// One example whose windows lie side by side: each place of a window is written once, with its gradient or with zero.
+/// One example whose windows do not overlap: each position of a window is written once, with its gradient or with zero.
 #[inline(always)]
 fn backward_apart(p: &Params, dy: &[f32], winner: &[u32], dx: &mut [f32]) {
     let (w, c) = (p.w as usize, p.c as usize);
     let bits = p.place_bits();
     if p.oh * p.kh != p.h || p.ow * p.kw != p.w {
-        // Rows and columns at the end that no window sees.
+        // Rows and columns at the end that no window reads.
         dx.fill(0.0);
     }
     let mut windows = dy.chunks_exact(c).zip(winner.chunks_exact(c));
@@ -386,7 +386,7 @@ const SHAPES: &[Shape] = &[
     // One window, which is the image, and steps that end within it.
     ([4, 4, 5, 3], [4, 5], [3, 4], [0, 0]),
     ([4, 4, 5, 8], [4, 5], [3, 4], [0, 0]),
-    // More than one row of a texture, both ways.
+    // More than one row of a texture, in both directions.
     ([2, 34, 33, 16], [2, 2], [1, 1], [0, 0]),
 ];
 
@@ -406,7 +406,7 @@ pub fn cases() -> Vec<Case> {
         let places = (0..p.output_len()).map(|i| {
             let pixel = i / p.c as usize;
             let (rows, columns) = (p.rows(pixel / p.ow as usize % p.oh as usize), p.columns(pixel % p.ow as usize));
-            // Any element of the window may have won: a hash of the place picks one.
+            // Any element of the window may have won, so a hash of the position chooses one.
             let pick = i.wrapping_mul(2_654_435_761) >> 8;
             let (y, x) = (rows.start + pick % rows.len(), columns.start + pick / 7 % columns.len());
             let blocked = if pick % 3 == 0 { BLOCKED } else { 0 };
@@ -445,7 +445,7 @@ pub fn cases() -> Vec<Case> {
         -1.0,
     ];
     let plain = Params::new([6, 2, 2, 1], [2, 2], [2, 2], [0, 0]);
-    // One channel, then the same as four and as nine: the vector kernels, whole vectors of the processor and a rest.
+    // One channel, then the same as four and as nine: the vector kernels, the processor's whole vectors and a rest.
     for channels in [1, 4, 9] {
         for p in [Params { c: channels, ..plain }, Params { c: channels, ..plain }.with_relu()] {
             let values = values.iter().flat_map(|v| vec![*v; channels as usize]).collect();

@@ -1,8 +1,8 @@
-//! Matrix products on the CPU, by the `gemm` crate: on the thread that asks, or cut into tasks for all of them.
+//! Matrix products on the CPU with the `gemm` crate: on the calling thread, or divided into tasks for all threads.
 
 use rayon::prelude::*;
 
-/// A matrix in memory: where it starts, and the distance between rows and between columns.
+/// A matrix in memory: its start, and the distances between rows and between columns.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     pub data: &'a [f32],
@@ -11,7 +11,7 @@ pub(super) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// What is right of the first columns.
+    /// The part to the right of the first columns.
     pub fn skip_columns(self, column: usize) -> Matrix<'a> {
         Matrix { data: &self.data[column * self.column..], ..self }
     }
@@ -31,14 +31,14 @@ pub(super) fn product_columns([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_
     unsafe { product_at([m, k, n], a, b, c.as_mut_ptr(), row, true) }
 }
 
-/// Multiply-adds that are not worth being cut: about what handing out tasks takes.
+/// The number of multiply-adds below which a product is not divided: about the cost of distributing tasks.
 const TASK_PRODUCTS: usize = 1 << 16;
-/// Rows of c that one task of [`product_tasks`] takes, at least.
+/// The least number of rows of c per task of [`product_tasks`].
 const TASK_ROWS: usize = 32;
-/// Columns of c that one task takes, at least: cutting b makes its packing cheaper, cutting a does not.
+/// The least number of columns of c per task; dividing b makes its packing cheaper, dividing a does not.
 const TASK_COLUMNS: usize = 64;
 
-/// [`product`] on all threads. The cut depends on the sizes alone.
+/// [`product`] on all threads. The division depends only on the sizes.
 pub(super) fn product_tasks([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
     /// A pointer that tasks may share.
     struct Shared(*mut f32);

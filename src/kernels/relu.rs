@@ -1,5 +1,5 @@
-//! ReLU: y = max(x, 0), and dx = dy where y > 0. Elementwise over any shape; `shaders/relu.wgsl`.
-//! At x = 0 the gradient is 0, as in PyTorch and ConvNetJS. A NaN passes through, so that it shows.
+//! ReLU: y = max(x, 0), and dx = dy where y > 0. Elementwise over any shape; `shaders/relu.wgsl`. At x = 0 the gradient
+//! is 0, as in PyTorch and ConvNetJS. A NaN is passed on, so that it is noticed.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -76,7 +76,7 @@ fn launch(op: &Op, values: usize) -> Launch {
     Launch::linear(op.params::<Params>().count as usize / values, 64)
 }
 
-/// Elements below which a second thread costs more than it brings.
+/// The number of elements below which a second thread costs more than it saves.
 const PARALLEL_CHUNK: usize = 16_384;
 
 pub fn forward(x: Tensor, y: Tensor) -> Op {
@@ -144,7 +144,7 @@ pub fn cases() -> Vec<Case> {
         let (y, dy, dx) = (b.real(count), b.real(count), b.out(count));
         cases.push(b.case(format_args!("count={count}"), backward(y, dy, dx), Tolerance::EXACT));
     }
-    // Both ends of what is positive, of what is negative, and of what is no number.
+    // The extremes of positive numbers, of negative numbers and of NaN.
     let bits = [0, 1, 0x7f7f_ffff, 0x7f80_0000, 0x7f80_0001, 0x7fc0_0000, 0x7fff_ffff];
     let special: Vec<f32> = bits.iter().flat_map(|bits| [*bits, bits | 1 << 31]).map(f32::from_bits).collect();
     // An odd and a whole number of vectors.

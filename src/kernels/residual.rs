@@ -63,7 +63,7 @@ fn reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Elements below which a second thread costs more than it brings.
+/// The number of elements below which a second thread costs more than it saves.
 const CHUNK: usize = 16_384;
 
 fn cpu(args: &mut Args<'_, f32>) {
@@ -85,7 +85,7 @@ pub fn cases() -> Vec<Case> {
     let case = |count: usize| {
         let mut b = CaseBuilder::default();
         let op = add(b.real(count), b.real(count), b.out(count));
-        // The sum of two is rounded once, everywhere.
+        // The sum of two values is rounded once on every executor.
         b.case(format_args!("count={count}"), op, Tolerance::EXACT)
     };
     also_split(counts.map(case).into(), &["count=1009", "count=1028"])

@@ -30,7 +30,7 @@ pub const VALUES: usize = 8;
 /// Stand-in for the extremes of an empty set.
 const HUGE: f64 = f32::MAX as f64;
 
-/// Walkers over a tensor of `count` values: about 32 values each, 1,024 at most.
+/// The number of lanes for a tensor of `count` values: about 32 values each, at most 1,024.
 pub fn lanes(count: usize) -> usize {
     count.div_ceil(32).clamp(1, 1024)
 }
@@ -38,7 +38,7 @@ pub fn lanes(count: usize) -> usize {
 /// A tensor's statistics as read back.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
-    /// Finite values seen; all figures but `non_finite` are over these.
+    /// The number of finite values; all figures except `non_finite` are over these.
     pub count: u64,
     pub non_finite: u64,
     pub zeros: u64,
@@ -59,7 +59,7 @@ pub struct Summary {
     pub square_sum: f32,
 }
 
-/// Reads a figure; JSON knows no infinity and has null instead, which becomes NaN.
+/// Reads a figure; JSON has null instead of infinities, which becomes NaN.
 pub(crate) fn or_nan<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -69,7 +69,7 @@ where
     Ok(figure.unwrap_or_else(|| T::from(f32::NAN)))
 }
 
-/// Likewise, of a figure that may be absent altogether.
+/// Reads an optional figure in the same way.
 pub(crate) fn some_or_nan<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -167,7 +167,7 @@ pub static CHANGE_TOTAL: Operation = Operation {
     }],
 };
 
-/// Which channels are dead.
+/// The dead channels.
 pub static DEAD: Operation = Operation {
     name: "statistics.dead",
     inputs: &[HEADER, Y],
@@ -229,7 +229,7 @@ fn change_total(lanes: Tensor, out: Tensor) -> Op {
     Op::new(&CHANGE_TOTAL, params, &[(LANE_SUMS, lanes)], &[(TOTAL_SUMS, out)], lanes.len)
 }
 
-/// Which of `flags.len` channels of `y` are dead; `per_example` values of `y` belong to one example.
+/// Finds the dead ones among the `flags.len` channels of `y`; `per_example` values of `y` belong to one example.
 pub fn dead(header: Tensor, y: Tensor, per_example: usize, flags: Tensor) -> Op {
     assert_eq!((header.len, y.len % per_example, per_example % flags.len), (Header::LEN, 0, 0), "statistics.dead");
     let channels = word(flags.len);
@@ -380,7 +380,7 @@ pub fn cases() -> Vec<Case> {
         let tolerance = Tolerance { atol: 1e-5 * (lanes * 34) as f64, rtol: 1e-5 };
         cases.push(b.case(&shape, finish(inputs, out), tolerance));
     }
-    // What belongs to no example counts whole.
+    // A tensor that does not belong to examples counts completely.
     let mut b = CaseBuilder::default();
     let (header, tensor) = (b.header(Header::evaluation(1)), b.between(1009, -1.0, 2.0));
     let own = lanes(tensor.len);
@@ -398,7 +398,7 @@ pub fn cases() -> Vec<Case> {
     for (n, pixels, channels, valid) in [(1, 1, 1, 1), (20, 9, 8, 20), (5, 1, 65, 3), (3, 7, 63, 3)] {
         let mut b = CaseBuilder::default();
         let header = b.header(Header::evaluation(valid));
-        // Channel c lives in example c % (n+2) only, at one pixel: some live nowhere, some beyond `valid`.
+        // Channel c is alive only in example c % (n+2), at one pixel; some are never alive, some only beyond `valid`.
         let value = |i: usize| {
             let (example, pixel, c) = (i / (pixels * channels), i / channels % pixels, i % channels);
             if c % (n + 2) == example && c % pixels == pixel { 0.5 } else { [0.0, -1.0][i % 2] }
@@ -408,7 +408,7 @@ pub fn cases() -> Vec<Case> {
         let shape = format!("[{n}, {pixels}, {channels}] valid {valid}");
         cases.push(b.case(shape, dead(header, y, pixels * channels, flags), Tolerance::EXACT));
     }
-    // Nothing lives but beyond the valid examples.
+    // Alive only beyond the valid examples.
     for (n, valid) in [(2, 2), (3, 2)] {
         let mut b = CaseBuilder::default();
         let header = b.header(Header::evaluation(valid));

@@ -5,7 +5,7 @@ use crate::kernels::Case;
 use crate::kernels::batch::Header;
 use crate::kernels::case::{CaseBuilder, Tolerance, also_split};
 
-/// Examples, pixels, channels, valid examples, whether it is a training step.
+/// Examples, pixels, channels, valid examples, and whether it is a training step.
 const SHAPES: &[([usize; 3], u32, bool)] = &[
     ([1, 1, 1], 1, true),
     ([1, 1, 4], 1, true),
@@ -17,7 +17,7 @@ const SHAPES: &[([usize; 3], u32, bool)] = &[
     ([130, 9, 12], 130, true),
     ([130, 9, 12], 129, false),
     ([3, 35, 65], 2, true),
-    // One value a channel, of several examples and of one.
+    // One value per channel, from several examples and from one.
     ([5, 1, 6], 1, true),
     // Valid examples end with a unit, and with the first part of one.
     ([64, 100, 3], 8, true),
@@ -25,7 +25,7 @@ const SHAPES: &[([usize; 3], u32, bool)] = &[
     ([4, 4, 4], 0, true),
     // Sums of many chunks.
     ([512, 4, 3], 511, true),
-    // So many channels that all of these kernels have several workgroups.
+    // Enough channels that all of these kernels have several workgroups.
     ([9, 3, 258], 8, true),
     ([9, 3, 256], 8, true),
 ];
@@ -35,7 +35,7 @@ pub fn cases() -> Vec<Case> {
     also_split(of_shapes.chain([large_means()]).collect(), &["[9, 3, 25"])
 }
 
-/// Means whose squares no f32 holds; most lanes of a workgroup have no chunk.
+/// Means whose squares exceed f32; most lanes of a workgroup have no chunk.
 fn large_means() -> Case {
     let p = Params::new([4, 1, 2], 1e-3, 0.1);
     let mut b = CaseBuilder::default();
@@ -59,7 +59,7 @@ fn cases_of(size @ [n, pixels, channels]: [usize; 3], valid: u32, training: bool
         cases.push(b.case(&shape, op, tolerance));
     };
     add(
-        // Far from zero, where squares less the square of the mean would be noise.
+        // Far from zero, where the mean of squares minus the square of the mean would be noise.
         &|b| moments(p, b.header(header), b.between(len, 9.0, 11.0), b.out(partial)),
         Tolerance::sum(rows, 1.0),
     );
@@ -70,7 +70,7 @@ fn cases_of(size @ [n, pixels, channels]: [usize; 3], valid: u32, training: bool
         },
         Tolerance::sum(partial / channels, 1.0),
     );
-    // Deviations are above zero, as their inverse is a square root's.
+    // Deviations are positive, because their inverse comes from a square root.
     add(
         &|b| {
             let (x, statistics, weight) = (b.real(len), b.between(statistics, 0.5, 2.0), b.real(channels));
@@ -103,7 +103,7 @@ fn cases_of(size @ [n, pixels, channels]: [usize; 3], valid: u32, training: bool
         &|b| {
             let (header, x, dy) = (b.header(header), b.real(len), b.real(len));
             let (statistics, weight) = (b.between(statistics, 0.5, 2.0), b.real(channels));
-            // Sums over the batch are about as large as it is.
+            // Sums over the batch are about as large as the batch.
             let gradients = [(); 2].map(|()| b.between(channels, -(rows as f32), rows as f32));
             backward_input(p, header, x, dy, statistics, weight, gradients, b.out(len))
         },

@@ -7,8 +7,9 @@ use crate::kernels::case::{CaseBuilder, Tolerance, also_split};
 /// `[N,H,W,C]`, filters, kernel, stride, pad.
 type Shape = ([usize; 4], usize, [usize; 2], [usize; 2], [usize; 2]);
 
-/// Size 1; the presets; primes; non-square; stride unlike kernel; padding beyond the kernel, and far beyond; 64±1 rows and channels;
-/// channels that fill half a block of eight; kernels as wide as the image, bands of strided rows, runs of 13 and of 30 vectors.
+/// Size 1; the presets; primes; non-square; stride different from the kernel; padding beyond the kernel, and far
+/// beyond; 64±1 rows and channels; channels that fill half a block of eight; kernels as wide as the image, bands of
+/// strided rows, runs of 13 and of 30 vectors.
 const SHAPES: &[Shape] = &[
     ([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0]),
     ([20, 24, 24, 1], 8, [5, 5], [1, 1], [2, 2]),
@@ -35,7 +36,7 @@ const SHAPES: &[Shape] = &[
     ([1, 6, 5, 104], 8, [1, 1], [1, 1], [0, 0]),
     ([1, 6, 7, 80], 16, [3, 3], [1, 1], [1, 1]),
     ([1, 3, 4, 2], 8, [3, 3], [2000, 1500], [3000, 2000]),
-    // Weights of more than one row of a texture.
+    // Weights that need more than one row of a texture.
     ([1, 4, 3, 64], 64, [3, 3], [1, 1], [1, 1]),
     // Rows that end within a block of pixels.
     ([2, 5, 29, 3], 8, [3, 3], [1, 1], [1, 1]),
@@ -53,8 +54,8 @@ const SHAPES: &[Shape] = &[
     ([40, 5, 8, 3], 8, [3, 3], [1, 1], [1, 1]),
 ];
 
-/// Dilation and groups: one of them, both; depthwise, with one filter a channel and with more; channels that fill vectors
-/// and that do not; padding beyond the window; small groups, which the CPU merges.
+/// Dilation and groups: one of them, both; depthwise, with one filter per channel and with more; channels that do and
+/// do not fill vectors; padding beyond the window; small groups, which the CPU merges.
 const SPREAD: &[(Shape, [usize; 2], usize)] = &[
     (([2, 9, 8, 3], 5, [3, 3], [1, 1], [2, 2]), [2, 2], 1),
     (([3, 11, 7, 4], 8, [3, 2], [2, 1], [1, 3]), [1, 3], 1),
@@ -113,7 +114,7 @@ fn weight_case(p: Params, what: &str) -> Case {
     b.case(what, backward_weight(p, x, dy, partial), Tolerance::sum(length, 1.0))
 }
 
-/// What a max-pooling leaves of dy, which the CPU has a way of its own for.
+/// Gradients dy as after a max-pooling, for which the CPU has a separate path.
 fn sparse_input_case(shape: &Shape) -> Case {
     let (p, mut b) = (params(shape), CaseBuilder::default());
     let (dy, weight, dx) = (b.sparse(p.y_len()), b.real(p.k() * p.o as usize), b.out(p.x_len()));
