@@ -369,7 +369,7 @@ fn check_classes(place: &Path, trained: &[(String, Vec<PathBuf>)]) -> Result<()>
             ))
         }
         count if count > MAX_CLASSES => {
-            refuse(format!("{shown} has {count} classes; at most {MAX_CLASSES} are told apart"))
+            refuse(format!("{shown} has {count} classes; at most {MAX_CLASSES} are supported"))
         }
         _ => match trained.iter().find(|(_, files)| files.is_empty()) {
             Some((name, _)) => refuse(without_pictures(&place.join(name))?),

@@ -14,7 +14,7 @@ use super::{Args, Scalar};
 use rayon::prelude::*;
 use std::array;
 
-/// How far examples are varied at most; all 0: not at all.
+/// The limits of augmentation; all 0 for none.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Limits {
@@ -40,20 +40,20 @@ impl Limits {
     /// `erase` for every example.
     pub const ALL: u32 = 1 << 24;
 
-    /// Whether pixels move to anywhere between others.
+    /// Whether pixels move to fractional positions.
     pub(super) fn moves(&self) -> bool {
         [self.rotation, self.scale, self.shear, self.shift, self.elastic].iter().any(|limit| *limit > 0.0)
     }
 }
 
-/// As far as `sin_cos` goes.
+/// The range of `sin_cos`.
 pub const MAX_ANGLE: f32 = std::f32::consts::FRAC_PI_2;
 
-/// Flipped in the seed, so that these draws are neither those of the crops nor each other.
+/// A mask to flip bits of the seed with, so that these draws differ from those of the crops and from each other.
 const STREAMS: [u32; 2] = [0x5bd1_e995, 0x9e37_79b9];
-/// The same for the control points.
+/// The mask for the control points.
 const POINTS_STREAM: u32 = 0x85eb_ca6b;
-/// The same for which examples are mirrored.
+/// The mask for mirroring.
 const FLIP_STREAM: u32 = 0x27d4_eb2f;
 
 /// Cells of the grid of control points along each side of the image. On 28 pixels a cubic B-spline over cells of 7 is as
@@ -67,7 +67,7 @@ fn even(word: u32, limit: f32) -> f64 {
     (f64::from(word >> 8) / f64::from(1 << 23) - 1.0) * f64::from(limit)
 }
 
-/// Taylor's polynomials, off by at most 6e-8 up to [`MAX_ANGLE`]. WGSL promises its own sine to 5e-4 only.
+/// Taylor polynomials with errors of at most 6e-8 up to [`MAX_ANGLE`]; WGSL guarantees its own sine only to 5e-4.
 fn sin_cos(angle: f64) -> (f64, f64) {
     const SIN: [f64; 6] = [1.0, -1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0, 1.0 / 362_880.0, -1.0 / 39_916_800.0];
     const COS: [f64; 7] =
@@ -77,7 +77,7 @@ fn sin_cos(angle: f64) -> (f64, f64) {
     (angle * series(&SIN), series(&COS))
 }
 
-/// What is drawn for one example; pairs are (down, right).
+/// The draws for one example; pairs are (down, right).
 #[derive(Debug, Clone, Copy)]
 struct Draw {
     rotation: f64,
@@ -166,7 +166,7 @@ pub(super) fn spline(at: usize, size: u32) -> [f64; POINTS] {
     shares
 }
 
-/// Where one example is moved to.
+/// The geometric transformation of one example.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Variation {
     /// Upper left corner of its crop, counted from that of the padded image.
@@ -176,7 +176,7 @@ pub(super) struct Variation {
 }
 
 impl Variation {
-    /// Of example `n` in this step; none where it is only cropped.
+    /// The transformation of example `n` in this step; `None` if it is only cropped.
     fn of(p: &Params, header: &Header, n: usize) -> Option<Variation> {
         if !header.training || !p.limits.moves() {
             return None;
@@ -187,7 +187,7 @@ impl Variation {
     }
 }
 
-/// Whether example `n` shows its left on the right: by chance where its class may, or as the header says in evaluation.
+/// Whether example `n` is mirrored: by chance if its class may be, or as the header says in evaluation.
 fn mirrored(p: &Params, header: &Header, labels: &[u32], n: usize) -> bool {
     if !header.training {
         return header.place.is_some_and(|place| place.mirrored);
@@ -278,10 +278,10 @@ pub(super) fn cpu(args: &mut Args<'_, f32>) {
     });
 }
 
-/// Turns a row of pixels around.
+/// Reverses a row of pixels.
 fn mirror(row: &mut [f32], channels: usize) {
     row.reverse();
-    // Pixels now have their channels backwards.
+    // Pixels now have their channels in reverse order.
     row.chunks_exact_mut(channels).for_each(<[f32]>::reverse);
 }
 
@@ -297,7 +297,7 @@ mod tests {
         Params::new([1, height, width, 1], [height, width], 1, limits)
     }
 
-    /// A picture as both ways of sampling turn it out, in bytes.
+    /// A picture as sampled by both ways, in bytes.
     fn turned_out(picture: &[u8], p: &Params, draw: Draw, bend: Option<Bend>) -> [Vec<f32>; 2] {
         let words: Vec<u32> =
             picture.chunks(4).map(|b| (0..b.len()).map(|i| u32::from(b[i]) << (8 * i)).sum()).collect();
@@ -312,7 +312,7 @@ mod tests {
         results.map(|values| values.into_iter().map(|v| (v + 0.5) * 255.0).collect())
     }
 
-    /// Holds both ways against `expected`.
+    /// Compares both ways with `expected`.
     fn assert_turns_out(picture: &[u8], size: [u32; 2], draw: Draw, expected: &[u8]) {
         let values = turned_out(picture, &whole(size[0], size[1], Limits::default()), draw, None);
         assert_near(values, &expected.iter().map(|byte| f64::from(*byte)).collect::<Vec<_>>());

@@ -14,17 +14,17 @@ use super::{
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-/// What changes from step to step; the first words of a step's inputs.
+/// The values that change from step to step; the first words of a step's inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Header {
-    /// Step of this run, from 0; with the seed it decides every draw of the device.
+    /// The step of this run, from 0; together with the seed it determines every draw of the device.
     pub step: u32,
     /// Examples in this batch; rows at and beyond it are masked.
     pub valid: u32,
     pub seed: u32,
-    /// Random crops where true, those of `place` where false.
+    /// Random crops if true, those of `place` if false.
     pub training: bool,
-    /// Where evaluation crops; in the centre where there is none.
+    /// The crop of evaluation; the centre if there is none.
     pub place: Option<Place>,
     pub learning_rate: f32,
     /// Adam's 1 - beta1^t, t counting updates from 1.
@@ -33,13 +33,13 @@ pub struct Header {
     pub correction2: f32,
 }
 
-/// A crop in evaluation.
+/// A crop of evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Upper left corner, counted from that of the pixels around the image; each at most [`Place::MOST`].
     pub row: u16,
     pub column: u16,
-    /// Its left on the right. Only [`GATHER_AUGMENTED`] does that.
+    /// Whether it is mirrored left to right. Only [`GATHER_AUGMENTED`] does that.
     pub mirrored: bool,
 }
 
@@ -97,7 +97,7 @@ impl Header {
     }
 }
 
-/// Chunks that one operation can bind.
+/// The most chunks that one operation can bind.
 pub const CHUNKS: usize = 4;
 
 #[repr(C)]
@@ -110,7 +110,7 @@ pub struct Params {
     pub source_h: u32,
     pub source_w: u32,
     pub examples_per_chunk: u32,
-    /// Area of the rectangle that [`GATHER_AUGMENTED`] takes out of an example.
+    /// The area of the rectangle that [`GATHER_AUGMENTED`] erases in an example.
     pub least: u32,
     pub most: u32,
     /// For [`GATHER_AUGMENTED`].
@@ -124,7 +124,7 @@ impl Params {
         Params { n, h, w, c, source_h, source_w, examples_per_chunk, least, most, limits }
     }
 
-    /// Height and width of an image with the pixels around it.
+    /// Height and width of an image including the pixels around it.
     pub(super) fn padded(&self) -> [u32; 2] {
         [self.source_h, self.source_w].map(|side| side + 2 * self.limits.pad)
     }
@@ -150,7 +150,7 @@ pub static GATHER: Operation = Operation {
     gpu: &[&Variant::new("batch.gather", SOURCE, "gather", launch)],
 };
 
-/// Gathers, and varies what is learned from; evaluation in the centre gets the same bits as from [`GATHER`].
+/// Gathers and augments training examples; evaluation at the centre gets the same bits as from [`GATHER`].
 pub static GATHER_AUGMENTED: Operation = Operation {
     name: "batch.gather_augmented",
     inputs: &[HEADER, INDICES, IMAGES[0], IMAGES[1], IMAGES[2], IMAGES[3], LABELS],
@@ -160,7 +160,7 @@ pub static GATHER_AUGMENTED: Operation = Operation {
     cpu: Cpu::new(augmentation::cpu),
     gpu: &[&Variant::new("batch.gather_augmented", SOURCE, "gather_augmented", |op| {
         let limits = op.params::<Params>().limits;
-        // What never happens costs nothing: some drivers run both sides of a branch.
+        // Excluded cases cost nothing; some drivers run both sides of a branch.
         let happens = [("MOVES", limits.moves()), ("BENDS", limits.elastic > 0.0), ("ERASES", limits.erase > 0)];
         launch(op).with(happens.map(|(name, happens)| (name, u32::from(happens))).to_vec())
     })],
@@ -208,7 +208,7 @@ fn assert_legal(limits: &Limits, batch: [usize; 4]) {
     let angles = (0.0..=MAX_ANGLE).contains(&rotation) && (0.0..=MAX_ANGLE / 2.0).contains(&shear);
     let finite = [shift, elastic].iter().all(|pixels| *pixels >= 0.0 && pixels.is_finite());
     let erasable = erase == 0 || erase <= Limits::ALL && batch[1] * batch[2] <= erasing::MAX_PIXELS;
-    // A padded side still fits the shader's signed numbers with room to spare.
+    // A padded side fits the shader's signed integers with a margin.
     let legal = angles && finite && (0.0..1.0).contains(&scale) && erasable && pad < 1 << 24;
     assert!(legal, "batch.gather: {limits:?}");
 }
@@ -239,7 +239,7 @@ pub(super) fn crop(p: &Params, header: &Header, n: usize) -> (usize, usize) {
     header.place.map_or(centre, |place| (place.row.into(), place.column.into()))
 }
 
-/// What a batch is gathered from.
+/// The source of a batch.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     pub header: Header,
@@ -254,7 +254,7 @@ impl<'a> Source<'a> {
         Source { header: args.header(HEADER), indices: args.words(INDICES), chunks }
     }
 
-    /// Whether row `n` of the batch holds an example.
+    /// Whether row `n` of the batch has an example.
     pub fn has(&self, n: usize) -> bool {
         n < self.header.valid as usize
     }
@@ -267,7 +267,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Hands each value of example `n`, which is a valid one, its byte, which is 0 outside the image.
+/// Passes each value of example `n`, which must be valid, and its byte, which is 0 outside the image.
 pub(super) fn copy_example<S: Scalar>(
     p: &Params,
     source: &Source<'_>,
@@ -315,7 +315,7 @@ fn gather_cpu(args: &mut Args<'_, f32>) {
         if !source.has(n) {
             x.fill(0.0);
         } else if cfg!(target_endian = "little") {
-            // Words hold their first byte lowest, as these processors do.
+            // The lowest byte of a word comes first, as on these processors.
             copy_lines(&p, &source, n, x);
         } else {
             copy_example(&p, &source, n, false, x, normalised);
@@ -328,7 +328,7 @@ fn normalised(byte: u32) -> f32 {
     byte as f32 / 255.0 - 0.5
 }
 
-/// [`copy_example`], a line of bytes at a time: not mirrored, and with no pixels around the image.
+/// Does the same as [`copy_example`], a line of bytes at a time, without mirroring and without pixels around the image.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn copy_lines(p: &Params, source: &Source<'_>, n: usize, x: &mut [f32]) {
     let (dy, dx) = crop(p, &source.header, n);
@@ -343,14 +343,14 @@ pub(super) fn copy_lines(p: &Params, source: &Source<'_>, n: usize, x: &mut [f32
     }
 }
 
-/// The same with pixels around the image.
+/// Does the same with pixels around the image.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn copy_padded(p: &Params, source: &Source<'_>, n: usize, x: &mut [f32]) {
     let (dy, dx) = crop(p, &source.header, n);
     let (words, first) = source.bytes(p, n);
     let (bytes, c) = (&bytemuck::cast_slice::<u32, u8>(words)[first..], p.c as usize);
     let [h, w, source_h, source_w, pad] = [p.h, p.w, p.source_h, p.source_w, p.limits.pad].map(|v| v as usize);
-    // Rows and columns of x that lie in the image.
+    // Rows and columns of x that are inside the image.
     let inside = |at: usize, side: usize, source: usize| {
         let start = pad.saturating_sub(at).min(side);
         start..(source + pad).saturating_sub(at).clamp(start, side)
@@ -394,7 +394,7 @@ fn case((batch, source, per_chunk, valid): Shape, limits: Limits, training: bool
     // Bytes and places are exact; the division may be off by 2.5 ULP before the subtraction.
     let mut tolerance = Tolerance { atol: 2e-7, rtol: 0.0 };
     if limits.moves() {
-        // Rounding errors of coordinates, which noise turns into values: neighbouring pixels are up to 1 apart.
+        // Rounding errors of coordinates multiplied by noise: neighbouring pixels differ by up to 1.
         let pixels = (source[0] + source[1] + 4 * pad as usize) as f64 + 2.0 * f64::from(elastic);
         tolerance.atol = 1e-6 * pixels / f64::from(1.0 - scale);
         shape += &format!(" up to {rotation} rad, bent by {elastic}");
@@ -431,7 +431,7 @@ pub fn cases() -> Vec<Case> {
     for (shape, training) in shapes {
         cases.extend(variations.map(|limits| case(shape, limits, training, None)));
     }
-    // Long and narrow ones, where a rectangle has to give way; one pixel, which is all that can be lost.
+    // Long and narrow ones, in which a rectangle must be reduced; and a single pixel, which is erased as a whole.
     for batch in [[300, 2, 40, 1], [300, 17, 3, 2], [9, 1, 1, 1]] {
         let shape = (batch, [batch[1], batch[2]], 80, batch[0] as u32);
         cases.push(case(shape, Limits { erase: Limits::ALL, ..still }, true, None));

@@ -26,22 +26,22 @@ pub struct Params {
     /// H * W.
     pub pixels: u32,
     pub channels: u32,
-    /// Examples whose rows are cut into parts.
+    /// Examples whose rows are divided into parts.
     pub unit: u32,
     pub parts: u32,
     pub epsilon: f32,
-    /// The share of the batch in the next running statistics.
+    /// The share of the batch in the new running statistics.
     pub momentum: f32,
     pub reserved: u32,
 }
 
-/// Rows of a chunk, at least: fewer would not be worth merging.
+/// The least number of rows per chunk; merging fewer would not be worthwhile.
 const CHUNK_ROWS: usize = 64;
-/// Parts of a unit, at most: with 32 units that is enough independent work for a large GPU.
+/// The most parts of a unit; with 32 units that is enough independent work for a large GPU.
 const MAX_PARTS: usize = 32;
 
 impl Params {
-    /// For `n` examples of `pixels` pixels each. `epsilon` is above 0, `momentum` from 0 to 1.
+    /// The parameters for `n` examples of `pixels` pixels each. `epsilon` is above 0, `momentum` from 0 to 1.
     pub fn new([n, pixels, channels]: [usize; 3], epsilon: f32, momentum: f32) -> Params {
         assert!(epsilon > 0.0 && (0.0..=1.0).contains(&momentum), "batch_norm: epsilon {epsilon}, momentum {momentum}");
         let parts = (unit(n) * pixels / CHUNK_ROWS).clamp(1, MAX_PARTS);
@@ -49,27 +49,27 @@ impl Params {
         Params { n, pixels, channels, unit, parts, epsilon, momentum, reserved: 0 }
     }
 
-    /// Values of x: M * C.
+    /// The number of values of x: M * C.
     pub fn len(&self) -> usize {
         [self.n, self.pixels, self.channels].map(|size| size as usize).iter().product()
     }
 
-    /// Whether there is no value.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Values of statistics: mean, variance and 1 / sqrt(variance + epsilon) of each channel.
+    /// The number of statistics: mean, variance and 1 / sqrt(variance + epsilon) of each channel.
     pub fn statistics_len(&self) -> usize {
         3 * self.channels as usize
     }
 
-    /// Values of running statistics: mean and variance of each channel.
+    /// The number of running statistics: mean and variance of each channel.
     pub fn running_len(&self) -> usize {
         2 * self.channels as usize
     }
 
-    /// Values of partial sums: two for each chunk and channel.
+    /// The number of partial sums: two for each chunk and channel.
     pub fn partial_len(&self) -> usize {
         self.chunks() * 2 * self.channels as usize
     }
@@ -78,7 +78,7 @@ impl Params {
         (self.n.div_ceil(self.unit) * self.parts) as usize
     }
 
-    /// The rows of a chunk, of which the first `valid` hold examples.
+    /// The rows of a chunk; the first `valid` belong to examples.
     fn rows(&self, chunk: usize, valid: usize) -> Range<usize> {
         let (all, parts) = ((self.unit * self.pixels) as usize, self.parts as usize);
         let (unit, part, span) = (chunk / parts, chunk % parts, all.div_ceil(parts));
@@ -144,7 +144,7 @@ pub static FINISH: Operation = Operation {
     })],
 };
 
-/// y, with these statistics.
+/// y from x and these statistics.
 pub static FORWARD: Operation = Operation {
     name: "batch_norm.forward",
     inputs: &[X, STATISTICS, WEIGHT, BIAS],
@@ -255,7 +255,7 @@ pub fn moments(p: Params, header: Tensor, x: Tensor, partial: Tensor) -> Op {
     op.in_pieces(p.unit as usize)
 }
 
-/// The statistics that the forward pass takes: the batch's, or the running ones.
+/// The statistics that the forward pass uses: the batch's, or the running ones.
 pub fn finish(p: Params, header: Tensor, partial: Tensor, running: Tensor, statistics: Tensor) -> Op {
     assert_eq!((header.len, partial.len), (Header::LEN, p.partial_len()), "batch_norm.finish: header, sums");
     let lengths = (running.len, statistics.len);
@@ -272,7 +272,7 @@ pub fn forward(p: Params, x: Tensor, statistics: Tensor, [weight, bias]: [Tensor
     Op::new(&FORWARD, p, &inputs, &[(Y, y)], 4 * x.len).in_pieces(1)
 }
 
-/// What the running statistics are after a training step; a batch of one value a channel leaves them as they are.
+/// The running statistics after a training step; a batch with one value per channel leaves them unchanged.
 pub fn running(p: Params, header: Tensor, before: Tensor, statistics: Tensor, after: Tensor) -> Op {
     let len = p.running_len();
     assert_eq!((header.len, before.len, after.len), (Header::LEN, len, len), "batch_norm.running: header, running");
@@ -321,7 +321,7 @@ pub fn backward_input(
     Op::new(&BACKWARD_INPUT, p, &inputs, &[(DX, dx)], 8 * len).in_pieces(1)
 }
 
-/// How many of all rows hold valid examples.
+/// The number of rows that belong to valid examples.
 fn valid_rows(p: &Params, header: &Header) -> usize {
     header.valid as usize * p.pixels as usize
 }
@@ -342,7 +342,7 @@ fn moments_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// By two passes over the chunks: mean, then squared deviations from it.
+/// Two passes over the chunks: the mean, then squared deviations from it.
 fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (header, partial, running) = (args.header(HEADER), args.real(CHUNK_MOMENTS), args.real(RUNNING_STATISTICS));
@@ -353,7 +353,7 @@ fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
             let at = 2 * chunk * channels + c;
             (p.rows(chunk, valid).len() as f64, partial[at].get(), partial[at + channels].get())
         };
-        // A chunk beyond the valid examples has nothing to say.
+        // A chunk beyond the valid examples contributes nothing.
         let chunks = || (0..p.chunks()).map(chunk).filter(|(count, ..)| *count > 0.0);
         let count = chunks().map(|(count, ..)| count).sum::<f64>().max(1.0);
         let mean = chunks().map(|(count, mean, _)| count * mean).sum::<f64>() / count;
@@ -384,7 +384,7 @@ fn running_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (header, before, statistics) = (args.header(HEADER), args.real(RUNNING_STATISTICS), args.real(STATISTICS));
     let (count, momentum) = (valid_rows(&p, &header) as f64, f64::from(p.momentum));
     for (i, after) in args.out(NEXT_RUNNING).iter_mut().enumerate() {
-        // The sample's variance estimates that of what it was drawn from by dividing by M - 1; of one value there is none.
+        // The unbiased variance of a sample divides by M - 1; a single value has none.
         let unbiased = if i >= p.channels as usize { count / (count - 1.0) } else { 1.0 };
         let moved = || before[i].get() + momentum * (statistics[i].get() * unbiased - before[i].get());
         *after = if count > 1.0 { S::of(moved()) } else { before[i] };
@@ -428,17 +428,17 @@ fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
         let c = i % channels;
         let inverse = statistics[2 * channels + c].get();
         let normal = (x[i].get() - statistics[c].get()) * inverse;
-        // What mean and variance take of the gradient; constants take none.
+        // The parts of the gradient through mean and variance; constants have none.
         let through = if learns { (dbias[c].get() + normal * dweight[c].get()) / valid.max(1) as f64 } else { 0.0 };
         let value = weight[c].get() * inverse * (dy[i].get() - through);
         *dx = S::of(if i < valid * channels { value } else { 0.0 });
     }
 }
 
-/// Values of an elementwise task, about.
+/// The approximate number of values per elementwise task.
 const TASK: usize = 16_384;
 
-/// An elementwise task's values: whole rows.
+/// The values of an elementwise task, in whole rows.
 fn task(p: &Params) -> usize {
     (TASK / p.channels as usize).max(1) * p.channels as usize
 }

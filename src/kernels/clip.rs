@@ -1,9 +1,9 @@
-//! Clipping the gradient by its norm, that of all parameters' gradients together; `shaders/clip.wgsl`.
+//! Clips the gradient by the norm of all parameters' gradients together; `shaders/clip.wgsl`.
 //!
-//! PyTorch's `clip_grad_norm_`: where the norm n is above the largest one allowed, m, the gradient is multiplied by
-//! m / (n + 1e-6), which the update does. Decay is no part of it. Squares of large values are taken after a division by
-//! 2^80, so that no finite gradient's norm overflows before f32 itself ends. A NaN makes the scale NaN; an
-//! infinity makes it 0, and what it is multiplied with NaN: both show in the weights.
+//! As in PyTorch's `clip_grad_norm_`: if the norm n exceeds the largest allowed norm m, the update multiplies the
+//! gradient by m / (n + 1e-6). Decay is not part of it. Large values are divided by 2^80 before squaring, so that no
+//! finite gradient's norm overflows before f32 itself does. A NaN makes the scale NaN; an infinity makes the scale 0,
+//! and then NaN when multiplied by it. Both are visible in the weights.
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     pub count: u32,
-    /// Norms that the gradient is parted into.
+    /// The number of partial norms of the gradient.
     pub lanes: u32,
     pub largest: f32,
     pub reserved: u32,
@@ -87,7 +87,7 @@ fn norms_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Lanes of a task.
+/// Lanes per task.
 const TASK: usize = 512;
 
 fn norms_cpu(args: &mut Args<'_, f32>) {
@@ -124,7 +124,7 @@ pub fn cases() -> Vec<Case> {
         let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
         cases.push(b.case(format_args!("lanes={lanes} largest={largest}"), scale(largest, parts, out), tolerance));
     }
-    // What keeps the quotient finite counts where the norm is as small.
+    // The constant that keeps the quotient finite matters if the norm is as small.
     for norm in [0.0, 1e-7, 1e-6] {
         let (mut b, tolerance) = (CaseBuilder::default(), Tolerance { atol: 1e-12, rtol: 2e-5 });
         let (parts, out) = (b.reals(vec![norm]), b.out(2));

@@ -60,10 +60,10 @@ fn fits_narrow(op: &Op) -> bool {
     p.o.is_multiple_of(4) && p.is_plain()
 }
 
-/// Pixels side by side that a block has, at most: as the shader's `MOST`.
+/// The most adjacent pixels in a block, as in the shader's `MOST`.
 const MOST: u32 = 14;
 
-/// Pixels of a block in rows of `width`: few blocks, and as few pixels as possible beyond the row's end.
+/// Pixels per block in rows of `width`: few blocks, and as few pixels as possible beyond the row's end.
 fn pixels(width: u32) -> u32 {
     width.div_ceil(width.div_ceil(MOST))
 }

@@ -1,4 +1,4 @@
-//! What an operation's functions see (`Args`) and what a program is made of (`Op`).
+//! The arguments of an operation's functions (`Args`) and the elements of a program (`Op`).
 //!
 //! Buffers hold 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
 
@@ -39,11 +39,11 @@ pub enum Element {
     U32,
 }
 
-/// Names a buffer of a program.
+/// The identifier of a buffer in a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub u32);
 
-/// A handle to a buffer that carries what the typed builders assert: element type and length in elements.
+/// A handle to a buffer with the properties that the typed builders assert: element type and length in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tensor {
     pub id: BufferId,
@@ -66,7 +66,7 @@ pub enum SlotMut<'a, S> {
 }
 
 impl<S> SlotMut<'_, S> {
-    /// The same output, lent.
+    /// A temporary loan of the same output.
     pub fn again(&mut self) -> SlotMut<'_, S> {
         match self {
             SlotMut::Real(values) => SlotMut::Real(values),
@@ -74,7 +74,7 @@ impl<S> SlotMut<'_, S> {
         }
     }
 
-    /// What was written, as an input.
+    /// The written values, as an input.
     pub fn read(&self) -> Slot<'_, S> {
         match self {
             SlotMut::Real(values) => Slot::Real(values),
@@ -83,13 +83,13 @@ impl<S> SlotMut<'_, S> {
     }
 }
 
-/// What all examples of an operation share, made on the processor before them: packed weights, tables. It stays with the
-/// operation, so that the next step finds the memory.
+/// Data that all examples of an operation share, prepared on the processor: packed weights, tables. It stays with the
+/// operation, so that the next step reuses the memory.
 #[derive(Debug, Default)]
 pub struct Prepared(Option<Box<dyn Any + Send + Sync>>);
 
 impl Prepared {
-    /// What was made for an earlier step, or a new one.
+    /// The data of an earlier step, or new data.
     pub fn get_or_insert_with<T: Any + Send + Sync>(&mut self, new: impl FnOnce() -> T) -> &mut T {
         let kept = self.0.get_or_insert_with(|| Box::new(new()));
         kept.downcast_mut().expect("an operation prepares one type")
@@ -100,16 +100,16 @@ impl Prepared {
     }
 }
 
-/// Makes what all examples share, from the inputs that every piece of the batch needs whole.
+/// Prepares data that all examples share, from the inputs that every piece of the batch needs completely.
 pub type Prepare<S> = fn(&Args<'_, S>, &mut Prepared);
 
-/// The most inputs, and the most outputs, that an operation has: WebGPU promises eight buffers in all.
+/// The most inputs, and the most outputs, of an operation; WebGPU guarantees eight buffers in all.
 pub const MAX_OPERANDS: usize = 8;
 
-/// A list with one item for each operand, which takes no memory of its own: a step makes some for every operation.
+/// A list with one item per operand, without heap memory, because a step makes some for every operation.
 pub type PerOperand<T> = ArrayVec<T, MAX_OPERANDS>;
 
-/// Everything an operation's function sees.
+/// The arguments of an operation's function.
 #[derive(Debug)]
 pub struct Args<'a, S> {
     /// Names the operands.
@@ -117,9 +117,9 @@ pub struct Args<'a, S> {
     pub params: &'a [u8],
     pub inputs: PerOperand<Slot<'a, S>>,
     pub outputs: PerOperand<SlotMut<'a, S>>,
-    /// The examples that the operands hold, where an operation with an [`Op::unit`] is called for some of them only.
+    /// The examples in the operands, if an operation with an [`Op::unit`] is called for only some of them.
     pub piece: Option<Range<usize>>,
-    /// What [`Cpu::prepare`](super::Cpu::prepare) made; empty where there is nothing to prepare.
+    /// The data from [`Cpu::prepare`](super::Cpu::prepare); empty if there is nothing to prepare.
     pub prepared: &'a Prepared,
 }
 
@@ -135,23 +135,23 @@ impl<'a, S: Scalar> Args<'a, S> {
         Args { operation, params, inputs, outputs, piece: None, prepared: &Prepared(None) }
     }
 
-    /// The fewest items of a parallel loop that are worth a task: a piece stays on the thread that has it.
+    /// The fewest items of a parallel loop per task; a piece stays on its thread.
     pub fn least_items(&self) -> usize {
         if self.piece.is_some() { usize::MAX } else { 1 }
     }
 
-    /// The number that the first example of the operands has in the batch.
+    /// The index in the batch of the operands' first example.
     pub fn first_example(&self) -> usize {
         self.piece.as_ref().map_or(0, |piece| piece.start)
     }
 
-    /// How many of the operands' examples the batch's header calls valid.
+    /// The number of the operands' examples that the batch's header declares valid.
     pub fn valid(&self, header: &Header) -> usize {
         let valid = (header.valid as usize).saturating_sub(self.first_example());
         self.piece.as_ref().map_or(valid, |piece| valid.min(piece.len()))
     }
 
-    /// Where in the whole operand this operand of `len` elements starts.
+    /// The offset in the whole operand at which this operand of `len` elements starts.
     pub fn offset(&self, len: usize) -> usize {
         self.piece.as_ref().map_or(0, |piece| piece.start * (len / piece.len()))
     }
@@ -182,7 +182,7 @@ impl<'a, S: Scalar> Args<'a, S> {
         }
     }
 
-    /// Takes an output that holds reals; a second take finds it empty.
+    /// Takes an output of reals; taking it again returns an empty one.
     pub fn out(&mut self, operand: Operand) -> &'a mut [S] {
         let place = place(self.operation.outputs, operand);
         match std::mem::replace(&mut self.outputs[place], SlotMut::Real(&mut [])) {
@@ -191,7 +191,7 @@ impl<'a, S: Scalar> Args<'a, S> {
         }
     }
 
-    /// Takes an output that holds words; a second take finds it empty.
+    /// Takes an output of words; taking it again returns an empty one.
     pub fn out_words(&mut self, operand: Operand) -> &'a mut [u32] {
         let place = place(self.operation.outputs, operand);
         match std::mem::replace(&mut self.outputs[place], SlotMut::Words(&mut [])) {
@@ -201,7 +201,7 @@ impl<'a, S: Scalar> Args<'a, S> {
     }
 }
 
-/// Where an operand stands in a list of an operation.
+/// The position of an operand in an operation's list.
 fn place(operands: &[Operand], operand: Operand) -> usize {
     let place = operands.iter().position(|other| std::ptr::eq(other.name, operand.name) || other.name == operand.name);
     place.unwrap_or_else(|| panic!("the operation has no operand {}", operand.name))
@@ -216,7 +216,7 @@ pub struct Work {
     pub bytes: u64,
 }
 
-/// One operation of a program: what is computed, its parameters and its buffers.
+/// One operation of a program: what it computes, its parameters and its buffers.
 #[derive(Debug, Clone)]
 pub struct Op {
     pub operation: &'static Operation,
@@ -225,8 +225,8 @@ pub struct Op {
     pub inputs: Vec<BufferId>,
     pub outputs: Vec<BufferId>,
     pub work: Work,
-    /// Where the functions on the processor can be called for a piece of the batch: how many examples are computed
-    /// together. Pieces start at multiples of it.
+    /// Set if the processor's functions can be called for a piece of the batch: the number of examples that are
+    /// computed together. Pieces start at multiples of it.
     pub unit: Option<usize>,
     /// The variant that a GPU runs; where there is none, the first that fits.
     pub variant: Option<&'static Variant>,
@@ -314,7 +314,7 @@ impl Op {
         operands.copied().zip(self.inputs.iter().chain(&self.outputs).copied())
     }
 
-    /// What the `cpu` executor calls once before the pieces.
+    /// Calls the `cpu` executor's preparation once before the pieces.
     pub fn prepare(&self) -> Option<Prepare<f32>> {
         self.unit.and(self.operation.cpu)?.prepare
     }
@@ -344,8 +344,8 @@ impl Op {
     }
 }
 
-/// The unit of sums over the batch: of a batch up to 128 there are at most 16, of a larger one at most 32, which is enough
-/// independent work for a GPU or for threads that must end together, and so few that adding them up is cheap.
+/// The unit of sums over the batch. A batch up to 128 has at most 16 of them, a larger one at most 32: enough
+/// independent work for a GPU or for threads that must finish together, and few enough to be added cheaply.
 pub(super) fn unit(examples: usize) -> usize {
     examples.div_ceil(16).min(8).max(examples.div_ceil(32))
 }
@@ -367,7 +367,8 @@ pub(super) fn word(value: usize) -> u32 {
     u32::try_from(value).expect("sizes are capped far below 2^32 by the network's shape rules")
 }
 
-/// The decimal that a constant was read from, the shortest one that rounds to `value`: 0.9, and not 0.899999976.
+/// The decimal that a constant was read from, which is the shortest one that rounds to `value`: 0.9 instead of
+/// 0.899999976.
 pub(super) fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }

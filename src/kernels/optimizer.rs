@@ -35,11 +35,11 @@ pub struct Params {
     /// beta2, or the epsilon in the root of Adagrad and Windowgrad.
     pub b: f32,
     pub epsilon: f32,
-    /// 1 where the gradient is multiplied by the scale.
+    /// 1 if the gradient is multiplied by the scale.
     pub scaled: u32,
-    /// What is subtracted from the sign of a weight that is 0.
+    /// Subtracted from the sign of a weight that is 0.
     pub zero_pull: f32,
-    /// 1 - rho or 1 - beta1, rounded once: 1 less the rounded 0.999 is 1.3e-5 off.
+    /// 1 - rho or 1 - beta1, rounded once; subtracting the rounded 0.999 from 1 is 1.3e-5 off.
     pub rest_a: f32,
     /// 1 - beta2.
     pub rest_b: f32,
@@ -48,17 +48,17 @@ pub struct Params {
 /// A way to turn a gradient into an update, and all that is known of it: adding one takes a row of [`OPTIMIZERS`], its
 /// `Step` and its case in the shader.
 pub struct Optimizer {
-    /// As descriptions and options name it.
+    /// The name in descriptions and options.
     pub name: &'static str,
-    /// What others call it.
+    /// Names in other programs.
     pub aliases: &'static [&'static str],
-    /// The learning rate where none is given.
+    /// The default learning rate.
     pub learning_rate: f64,
-    /// Its constants beside the learning rate, by the names of settings, and what they are where none is given.
+    /// Its constants besides the learning rate, by the names of settings, with their defaults.
     pub constants: &'static [(&'static str, f64)],
-    /// State values a parameter: none, one or two.
+    /// State values per parameter: none, one or two.
     pub slots: usize,
-    /// Whether ConvNetJS has epsilon in the root, sqrt(s + eps), and not beside it, sqrt(s) + eps.
+    /// Whether ConvNetJS has epsilon inside the root, sqrt(s + eps), instead of outside, sqrt(s) + eps.
     pub in_root_there: bool,
     pub operation: Operation,
 }
@@ -101,7 +101,7 @@ pub struct Rule {
     pub optimizer: &'static Optimizer,
     /// In the order of [`Optimizer::constants`].
     values: [f64; MOST_CONSTANTS],
-    /// Whether epsilon lies in the root.
+    /// Whether epsilon is inside the root.
     in_root: bool,
 }
 
@@ -114,7 +114,7 @@ impl fmt::Debug for Rule {
 }
 
 impl Rule {
-    /// With the optimizer's own constants.
+    /// The optimizer with its default constants.
     pub fn new(optimizer: &'static Optimizer) -> Rule {
         let mut values = [0.0; MOST_CONSTANTS];
         values.iter_mut().zip(optimizer.constants).for_each(|(value, (_, default))| *value = *default);
@@ -130,7 +130,7 @@ impl Rule {
         self
     }
 
-    /// Changes the constant `name`, where the optimizer has it.
+    /// Changes the constant `name` if the optimizer has it.
     pub fn set(&mut self, name: &str, value: f64) -> bool {
         let place = self.optimizer.constants.iter().position(|(own, _)| *own == name);
         place.map(|place| self.values[place] = value).is_some()
@@ -141,7 +141,7 @@ impl Rule {
         self.optimizer.constants.iter().map(|(name, _)| *name).zip(self.values)
     }
 
-    /// The constant `name`, where the optimizer has it.
+    /// The constant `name` if the optimizer has it.
     pub fn constant(&self, name: &str) -> Option<f64> {
         self.constants().find(|(own, _)| *own == name).map(|(_, value)| value)
     }
@@ -151,7 +151,7 @@ impl Rule {
         Rule { in_root: self.optimizer.in_root_there, ..self }
     }
 
-    /// State values a parameter: none, one or two.
+    /// State values per parameter: none, one or two.
     pub fn slots(&self) -> usize {
         self.optimizer.slots
     }
@@ -174,7 +174,7 @@ const BLOCK_FACTORS: Operand = whole("factors", F32);
 const WEIGHTS: Operand = whole("weights", F32);
 const GRADIENT: Operand = whole("gradient", F32);
 const SCALE: Operand = whole("scale", F32);
-/// `[slots, count]`.
+/// The state, `[slots, count]`.
 const STATE: Operand = whole("state", F32);
 const NEXT_WEIGHTS: Operand = whole("next_weights", F32);
 const NEXT_STATE: Operand = whole("next_state", F32);
@@ -235,16 +235,16 @@ pub static ADAM: Optimizer =
 pub static ADAMW: Optimizer =
     optimizer!(AdamW, "adamw", &[], 1e-3, &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)]);
 
-/// What an update reads and writes. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.
+/// The buffers of an update. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.
 #[derive(Debug, Clone, Copy)]
 pub struct Buffers {
     pub header: Tensor,
     /// [`FACTORS`] for each block.
     pub factors: Tensor,
     pub gradient: Tensor,
-    /// What the gradient is multiplied by, first of its values; `None` for 1.
+    /// The factor on the gradient, the first of its values; `None` for 1.
     pub scale: Option<Tensor>,
-    /// How L1 decay sees a weight that is 0: as one of sign -1, as in ConvNetJS, or of sign 0.
+    /// How L1 decay treats a weight that is 0: with sign -1, as in ConvNetJS, or with sign 0.
     pub zero_is_negative: bool,
     pub w: Tensor,
     pub w_out: Tensor,
@@ -263,7 +263,7 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
     let [rest_a, rest_b] = [a, b2].map(|share| (1.0 - share) as f32);
     let [a, b2, epsilon] = [a, b2, epsilon].map(|value| value as f32);
     let params = Params { count: word(count), a, b: b2, epsilon, scaled, zero_pull, rest_a, rest_b };
-    // Where nothing is scaled, nobody reads the scale: any buffer may stand there.
+    // Without scaling nothing reads the scale, so any buffer may be bound.
     let scale = b.scale.unwrap_or(b.factors);
     let mut inputs = vec![(HEADER, b.header), (BLOCK_FACTORS, b.factors), (WEIGHTS, b.w), (GRADIENT, b.gradient)];
     inputs.push((SCALE, scale));
@@ -275,7 +275,7 @@ pub fn update(rule: Rule, b: Buffers) -> Op {
     Op::new(&rule.optimizer.operation, params, &inputs, &outputs, count * (5 + 6 * rule.slots()))
 }
 
-/// The numbers that a step computes with: f64 in the reference, f32 on the CPU.
+/// The type of numbers in a step: f64 in the reference, f32 on the CPU.
 trait Number:
     Copy + PartialOrd + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
 {
@@ -286,8 +286,8 @@ trait Number:
     fn root(self) -> Self;
 }
 
-/// keep*old + rest*new with keep + rest = 1. Where keep is near 1, its rounding would make a sum of shares that is not 1 and
-/// another window, so that the rest alone says both.
+/// keep*old + rest*new with keep + rest = 1. If keep is near 1, its rounding would make the sum differ from 1 and
+/// change the window, so only the rest is used.
 #[inline(always)]
 fn mixed<N: Number>(old: N, new: N, keep: N, rest: N) -> N {
     if rest < keep { old + rest * (new - old) } else { keep * old + rest * new }
@@ -357,7 +357,7 @@ impl<N: Number> Constants<N> {
         }
     }
 
-    /// For a block whose learning rate has this factor.
+    /// The constants for a block with this factor on its learning rate.
     #[inline(always)]
     fn at_rate(self, factor: N) -> Constants<N> {
         Constants { learning_rate: self.learning_rate * factor, ..self }
@@ -368,11 +368,11 @@ impl<N: Number> Constants<N> {
 trait Step {
     /// The shader's number for it.
     const NUMBER: u32;
-    /// State values a parameter.
+    /// State values per parameter.
     const SLOTS: usize;
     /// Whether ConvNetJS has epsilon in the root.
     const IN_ROOT_THERE: bool = false;
-    /// Whether decay shrinks the weight beside the step, instead of being part of the gradient.
+    /// Whether decay shrinks the weight outside the step, instead of being part of the gradient.
     const DECOUPLED: bool = false;
     fn step<N: Number>(c: &Constants<N>, w: N, g: N, state: [N; 2]) -> (N, [N; 2]);
 }
@@ -529,7 +529,7 @@ fn parallel<T: Step>(args: &mut Args<'_, f32>) {
     let (state, state_out) =
         if T::SLOTS > 0 { (args.real(STATE), args.out(NEXT_STATE)) } else { (&[][..], &mut [][..]) };
     let (first, second) = state_out.split_at_mut(w.len().min(state.len()));
-    // Slots that the rule does not have come as empty pieces.
+    // Slots that the rule does not have are empty pieces.
     let (mut first, mut second) = (first.chunks_mut(TASK), second.chunks_mut(TASK));
     let piece = |w_out| (w_out, [first.next().unwrap_or_default(), second.next().unwrap_or_default()]);
     let work: Vec<_> = w_out.chunks_mut(TASK).map(piece).collect();
@@ -538,7 +538,7 @@ fn parallel<T: Step>(args: &mut Args<'_, f32>) {
     });
 }
 
-/// Updates the parameters from `from` on, as many as `w_out` takes; the other buffers are whole.
+/// Updates as many parameters from `from` on as `w_out` holds; the other buffers are whole.
 #[multiversion(targets("x86_64+avx2+fma"))]
 #[allow(clippy::too_many_arguments)]
 fn update_from<T: Step>(
@@ -555,7 +555,7 @@ fn update_from<T: Step>(
         let (at, own) = (from + block * BLOCK, block * BLOCK..(block + 1) * BLOCK);
         let [l1, l2, rate] = [0, 1, 2].map(|factor| factors[at / BLOCK * FACTORS + factor]);
         let (decay, c) = ([l1, l2], c.at_rate(rate));
-        // The weights stand in for slots that the rule does not have, and whose results nobody keeps.
+        // The weights are passed for slots that the rule does not have; their results are discarded.
         let slot = |s: usize| if s < T::SLOTS { &state[s * w.len() + at..][..BLOCK] } else { &w[at..][..BLOCK] };
         let (w, g, first, second) = (&w[at..][..BLOCK], &g[at..][..BLOCK], slot(0), slot(1));
         let mut results = [[0.0; BLOCK]; 3];

@@ -39,9 +39,9 @@ const PROBABILITIES: Operand = per_example("probabilities", F32);
 const DLOGITS: Operand = per_example("dlogits", F32);
 pub(super) const LOSSES: Operand = per_example("losses", F32);
 pub(super) const PREDICTIONS: Operand = per_example("predictions", U32);
-/// Sum of the losses `[1]`.
+/// The sum of the losses `[1]`.
 const LOSS: Operand = whole("loss", F32);
-/// Correct predictions `[1]`.
+/// The number of correct predictions `[1]`.
 const CORRECT: Operand = whole("correct", U32);
 /// The gradient of the mean loss with respect to the probabilities.
 const DPROBABILITIES: Operand = per_example("dprobabilities", F32);
@@ -59,7 +59,7 @@ pub static FORWARD: Operation = Operation {
     })],
 };
 
-/// A batch's loss and how many of its predictions are correct.
+/// A batch's loss and its number of correct predictions.
 pub static SUMMARY: Operation = Operation {
     name: "softmax.summary",
     inputs: &[HEADER, LABELS, LOSSES, PREDICTIONS],
@@ -84,12 +84,12 @@ pub static GRADIENT: Operation = Operation {
     })],
 };
 
-/// What the operation of a loss writes; those of `loss.rs` too.
+/// The outputs of a loss operation, including those of `loss.rs`.
 #[derive(Debug, Clone, Copy)]
 pub struct Outputs {
-    /// What leaves the layer: probabilities, or with another loss the scores that entered it.
+    /// The layer's output: probabilities, or for another loss the scores unchanged.
     pub y: Tensor,
-    /// Gradient of the mean loss with respect to what entered it.
+    /// The gradient of the mean loss with respect to the layer's input.
     pub dx: Tensor,
     pub losses: Tensor,
     pub predictions: Tensor,
@@ -169,7 +169,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-/// One exponential in f32 for each logit, where the reference takes two in f64; the sums stay f64.
+/// One exponential in f32 per logit, where the reference takes two in f64; the sums stay f64.
 fn forward_cpu(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
     let (header, labels, logits) = (args.header(HEADER), args.words(LABELS), args.real(LOGITS));
@@ -259,13 +259,13 @@ pub fn cases() -> Vec<Case> {
         let logits = b.between(n * c, -size, size);
         let out = Outputs { y: b.out(n * c), dx: b.out(n * c), losses: b.out(n), predictions: b.out_words(n) };
         let op = forward([n, c], smoothing, header_in, labels_in, logits, out);
-        // exp's argument carries a rounding error of half an ULP of the logit, which becomes a relative error.
+        // The argument of exp has a rounding error of half an ULP of the logit, which becomes a relative error.
         let rounding = f64::from(size * f32::EPSILON);
         let smooth = if smoothing > 0.0 { format!(" smoothing {smoothing}") } else { String::new() };
         let mode = if training { "training" } else { "evaluation" };
         let tolerance = Tolerance { atol: 2e-6 + 4.0 * rounding, rtol: 4e-6 + 4.0 * rounding };
         cases.push(b.case(format!("{shape}{smooth} {mode}"), op, tolerance));
-        // The other kernels know nothing of smoothing.
+        // The other kernels do not use smoothing.
         if smoothing > 0.0 {
             continue;
         }
@@ -295,7 +295,7 @@ pub fn cases() -> Vec<Case> {
     let out = Outputs { y: b.out(4), dx: b.out(4), losses: b.out(1), predictions: b.out_words(1) };
     let op = forward([1, 4], 0.25, header, labels, logits, out);
     cases.push(b.case("huge logits, smoothed", op, Tolerance::ELEMENTWISE));
-    // Labels whose probability is no normal number.
+    // Labels whose probability is not a normal number.
     let mut b = CaseBuilder::default();
     let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![1, 0, 2, 0]));
     let probabilities = b.reals(vec![1.0, 0.0, 0.0, 1e-40, 0.5, 0.5, 0.0, 1.0, 1.2e-38, 0.0, 0.5, 0.5]);

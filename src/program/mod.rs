@@ -41,7 +41,7 @@ impl Stage {
 /// One operation with its place in the house.
 #[derive(Debug, Clone)]
 pub struct Instruction {
-    /// Layer and direction, as `conv1.forward`.
+    /// Layer and direction, such as `conv1.forward`.
     pub name: String,
     pub stage: Stage,
     /// The network's node that it serves, where it serves one.
@@ -137,7 +137,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The buffer behind an id.
+    /// The buffer with this id.
     pub fn buffer(&self, id: BufferId) -> &BufferSpec {
         &self.buffers[id.0 as usize]
     }

@@ -5,28 +5,28 @@ use crate::kernels::Case;
 use crate::kernels::batch::Header;
 use crate::kernels::case::{CaseBuilder, Tolerance, also_split};
 
-/// What is updated, and how.
+/// The parameters of an update case.
 #[derive(Clone, Copy)]
 struct Setup {
     rule: Rule,
     /// Of [`BLOCK`] parameters.
     blocks: usize,
-    /// Whether the gradient is multiplied.
+    /// Whether the gradient is scaled.
     scaled: bool,
-    /// Whether L1 decay pulls at weights that are 0, which three quarters then are.
+    /// Whether L1 decay affects weights that are 0, which are then three in four.
     zero_is_negative: bool,
     /// Whether the state is 0, as before the first step, and gradients are about as large as epsilon.
     fresh: bool,
 }
 
-/// ConvNetJS's, with epsilons that tell one place from the other; the other rules are the same there but for L1 decay and
-/// the header's corrections.
+/// ConvNetJS's variants, with epsilons that distinguish the two places. The other rules do not differ there, except for
+/// L1 decay and the header's corrections.
 fn exact() -> [Rule; 4] {
     let in_root = |optimizer| Rule::new(optimizer).with("epsilon", 0.01).as_convnetjs();
     [Rule::new(&SGD), in_root(&ADAGRAD), in_root(&WINDOWGRAD).with("rho", 0.95), Rule::new(&ADAM)]
 }
 
-/// Epsilons that count: at the first step nothing else is in a numerator, or beside a root.
+/// Epsilons that matter: at the first step nothing else is in a numerator, or next to a root.
 fn fresh() -> [Rule; 7] {
     let rule = |optimizer, epsilon| Rule::new(optimizer).with("epsilon", epsilon);
     let (rho, betas) = (|rule: Rule| rule.with("rho", 0.9), |rule: Rule| rule.with("beta1", 0.8));
@@ -66,7 +66,7 @@ pub fn cases() -> Vec<Case> {
 fn case(Setup { rule, blocks, scaled, zero_is_negative, fresh }: Setup) -> Case {
     let (count, mut b) = (blocks * BLOCK, CaseBuilder::default());
     let header = Header { learning_rate: 0.37, correction1: 0.271, correction2: 0.002_997, ..Header::evaluation(1) };
-    // Every other block decays, as weights and biases do; each learns at a rate of its own.
+    // Every other block decays, as weights and biases do; each has its own learning rate.
     let rate = |i: usize| 1.0 - (i % 100) as f32 / 100.0;
     let factors = |i: usize| [[0.01, 0.02], [0.0, 0.0]][i % 2].into_iter().chain([rate(i), f32::NAN]);
     let (header, factors) = (b.header(header), b.reals((0..blocks).flat_map(factors).collect()));
@@ -78,8 +78,8 @@ fn case(Setup { rule, blocks, scaled, zero_is_negative, fresh }: Setup) -> Case 
     let w_out = b.out(count);
     let state = state.map(|before| (before, b.out(before.len)));
     let op = update(rule, Buffers { header, factors, gradient, scale, zero_is_negative, w, w_out, state });
-    // Adam divides by a root that is small beside the moments here: errors of a few ULP on values near 30. At a first step
-    // what is kept is as small as a gradient's square.
+    // Adam divides by a root that is small compared with the moments here, so values near 30 have errors of a few ULP.
+    // At a first step the running means are as small as a gradient's square.
     let tolerance = Tolerance { atol: if fresh { 2e-7 } else { 4e-6 }, rtol: 8e-6 };
     let scaled = if scaled { ", scaled" } else { "" };
     let exact = if zero_is_negative { ", as in ConvNetJS" } else { "" };
