@@ -977,10 +977,10 @@ fn keys_and_types_that_a_config_does_not_have_are_named() {
     let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
     let added = |table: &str| (table.to_string(), format!("{table}lookahead = 5\n"));
     let edits = [
-        (added("stats_every = 100\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
-        (added("[trainer]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
-        (added("[schedule]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
-        (added("[device]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
+        (added("stats_every = 100\n"), "unknown key `lookahead`; if a newer Glassnet wrote it"),
+        (added("[trainer]\n"), "unknown key `lookahead`; if a newer Glassnet wrote it"),
+        (added("[schedule]\n"), "unknown key `lookahead`; if a newer Glassnet wrote it"),
+        (added("[device]\n"), "unknown key `lookahead`; if a newer Glassnet wrote it"),
         (added("[length]\n"), "the table `length` must have one key"),
         (("seed = 1\n".into(), "seed = \"one\"\n".into()), "expected a whole number, 0 or more; correct it"),
         (("seed = 1\n".into(), String::new()), "the key `seed` is missing"),
