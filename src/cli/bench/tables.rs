@@ -43,7 +43,7 @@ fn head(report: &Report) -> String {
     }
     let _ = writeln!(
         text,
-        "Training steps: gather, forward, loss, backward, update. Devices take turns; values are medians of up to {} rounds,\n\
+        "Training steps: gather, forward, loss, backward, update. Devices take turns; medians of up to {} rounds,\n\
          ± half the range; speed-up is CPU time over GPU time. % of peak: the least time that the measured peaks allow for\n\
          an operation's arithmetic (c) or for its memory (m), whichever is longer, over the time it took.",
         method.rounds
@@ -231,8 +231,8 @@ fn above_peak(report: &Report) -> Option<String> {
     let steps = measured().filter_map(|m| m.step.as_ref()?.of_peak);
     let mut shares = operations.chain(steps);
     shares.any(|s| s.share > 1.0).then(|| {
-        "note: shares above 100 % of peak have three possible causes: data stayed in caches, which the measured copy exceeds; zeros were \
-         skipped, as in the processor's backward convolutions; or the probe was disturbed"
+        "note: shares above 100 % of peak have three possible causes: data stayed in caches, which the measured copy \
+         exceeds; zeros were skipped, as in the processor's backward convolutions; or the probe was disturbed"
             .into()
     })
 }

@@ -11,10 +11,10 @@ pub(super) fn pictures(report: &Report<'_>) -> String {
     let names = run.dataset.class_names();
     let label = usize::from(run.dataset.test.labels[SHOWN]);
     let mut text = format!(
-        "<p>Test example {SHOWN} (label {}) before the first update and after {}: each layer's activations, the gradients \
-         of its loss (without decay), the weights and their gradients. Zero is the middle of a scale, negative values are blue \
-         and positive ones orange; values that are not finite are magenta. Activations and weights have one scale for both pictures of a pair, \
-         gradients one for each picture.</p>\n",
+        "<p>Test example {SHOWN} (label {}) before the first update and after {}: each layer's activations, the \
+         gradients of its loss (without decay), the weights and their gradients. Zero is the middle of a scale, negative \
+         values are blue and positive ones orange; values that are not finite are magenta. Activations and weights have \
+         one scale for both pictures of a pair, gradients one for each picture.</p>\n",
         escaped(names.get(label).unwrap_or(&label.to_string())),
         updates(run.step)
     );
