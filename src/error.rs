@@ -36,7 +36,7 @@ pub enum Error {
     /// A setting's value breaks its rule. `name` is the name of a [`Recipe`](crate::net::Recipe) field.
     #[error("{}", self.phrased(in_words))]
     Setting { name: &'static str, value: String, rule: String },
-    /// A constant does not belong to the chosen trainer or schedule; `of` is `trainer` or `schedule`.
+    /// A constant does not belong to the chosen optimizer or schedule; `of` is `optimizer` or `schedule`.
     #[error("{}", self.phrased(in_words))]
     NoEffect { name: &'static str, of: &'static str, chosen: String, having: String },
     /// The file already exists.

@@ -39,8 +39,8 @@ const MEANT: [(&[&str], &str); 15] = [
     ),
     (&["--save", "--save-dir", "--output", "--output-dir", "-o"], "name the file or folder to write with --out"),
     (&["--betas", "--adam-betas"], "give Adam's two values separately, such as --beta1 0.9 --beta2 0.999"),
-    (&["--nesterov"], "use --trainer nesterov for Nesterov's momentum; --momentum sets its value"),
-    (&["--optim", "--solver", "--opt"], "choose the optimizer with --trainer"),
+    (&["--nesterov"], "use --optimizer nesterov for Nesterov's momentum; --momentum sets its value"),
+    (&["--optim", "--solver", "--opt"], "choose the optimizer with --optimizer"),
     (&["--quiet", "-q", "--silent"], "use --json to get a single document on standard output"),
 ];
 

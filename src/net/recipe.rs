@@ -16,20 +16,20 @@ pub const MAX_BATCH: usize = 65_535;
 pub const MAX_CROPS: usize = 100;
 
 /// The rule that turns a gradient into a weight update.
-pub type TrainerName = &'static Optimizer;
+pub type OptimizerName = &'static Optimizer;
 
 impl FromStr for &'static Optimizer {
     type Err = Error;
 
-    fn from_str(name: &str) -> Result<TrainerName> {
+    fn from_str(name: &str) -> Result<OptimizerName> {
         let own = OPTIMIZERS.map(|optimizer| (optimizer, optimizer.name));
         let elsewhere = OPTIMIZERS.into_iter().flat_map(|one| one.aliases.iter().map(move |alias| (one, *alias)));
-        super::by_name("trainer", name, &own, &elsewhere.collect::<Vec<_>>())
+        super::by_name("optimizer", name, &own, &elsewhere.collect::<Vec<_>>())
     }
 }
 
 impl<'de> Deserialize<'de> for &'static Optimizer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TrainerName, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<OptimizerName, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -100,7 +100,7 @@ impl TryFrom<String> for ScheduleName {
 }
 
 /// The settings that belong to an optimizer, besides its name.
-pub(crate) const OF_TRAINER: [&str; 6] = ["learning_rate", "momentum", "rho", "epsilon", "beta1", "beta2"];
+pub(crate) const OF_OPTIMIZER: [&str; 6] = ["learning_rate", "momentum", "rho", "epsilon", "beta1", "beta2"];
 /// The settings that belong to a schedule, besides its name.
 pub(crate) const OF_SCHEDULE: [&str; 4] = ["warm_up", "final_rate", "step_every", "step_factor"];
 
@@ -109,7 +109,7 @@ pub(crate) const OF_SCHEDULE: [&str; 4] = ["warm_up", "final_rate", "step_every"
 macro_rules! settings {
     (
         $(#[$outer:meta])* pub struct $name:ident {
-            $($(#[doc = $doc:tt])+ #[arg($($arg:tt)*)] $field:ident: $type:ident = $rule:expr,)*
+            $($(#[doc = $doc:tt])+ #[arg($($arg:tt)*)] $(#[serde($($serde:tt)*)])? $field:ident: $type:ident = $rule:expr,)*
             of a run:
             $($(#[doc = $run_doc:tt])+ #[arg($($run_arg:tt)*)] $run:ident: $run_type:ident = $run_rule:expr,)*
         }
@@ -120,7 +120,12 @@ macro_rules! settings {
         #[cfg_attr(not(target_arch = "wasm32"), derive(clap::Args))]
         #[allow(rustdoc::broken_intra_doc_links, reason = "`--help` also shows the fields' texts")]
         pub struct $name {
-            $($(#[doc = $doc])+ #[cfg_attr(not(target_arch = "wasm32"), arg($($arg)*))] pub $field: Option<$type>,)*
+            $(
+                $(#[doc = $doc])+
+                #[cfg_attr(not(target_arch = "wasm32"), arg($($arg)*))]
+                $(#[serde($($serde)*)])?
+                pub $field: Option<$type>,
+            )*
             $(
                 $(#[doc = $run_doc])+
                 #[cfg_attr(not(target_arch = "wasm32"), arg($($run_arg)*))]
@@ -170,7 +175,8 @@ settings! {
         /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
         /// adadelta, adam or adamw.
         #[arg(skip)]
-        trainer: TrainerName = Rule::Any,
+        #[serde(alias = "trainer")]
+        optimizer: OptimizerName = Rule::Any,
         /// Passes over the training set [default: the network's own, else 3]
         #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = whole::<u64>)]
         epochs: u64 = Rule::Count(u64::MAX),
@@ -301,7 +307,7 @@ impl Recipe {
 
     /// Whether the setting `name` belongs to the optimizer or the schedule.
     pub(crate) fn is_part(name: &str) -> bool {
-        OF_TRAINER.contains(&name) || OF_SCHEDULE.contains(&name)
+        OF_OPTIMIZER.contains(&name) || OF_SCHEDULE.contains(&name)
     }
 
     /// Whether to use ConvNetJS's arithmetic where it differs: in updates, and in dropout also during evaluation.
