@@ -80,28 +80,7 @@ fn backward_weight(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
 }
 
 // ---- forward_vec4, backward_input_vec4, backward_weight_vec4: the same for K and O multiples of 4, read in vec4 ----
-@group(0) @binding(1) var<storage, read> forward_x4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> forward_weight4: array<vec4f>;
-@group(0) @binding(3) var<storage, read> forward_bias4: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> forward_y4: array<vec4f>;
-@group(0) @binding(5) var forward_x4_texture: texture_2d<f32>;
-@group(0) @binding(6) var forward_weight4_texture: texture_2d<f32>;
-@group(0) @binding(7) var forward_bias4_texture: texture_2d<f32>;
-
-fn load_x(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(forward_x4_texture, texel(i), 0); }
-    return forward_x4[i];
-}
-
-fn load_weight(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(forward_weight4_texture, texel(i), 0); }
-    return forward_weight4[i];
-}
-
-fn load_bias(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(forward_bias4_texture, texel(i), 0); }
-    return forward_bias4[i];
-}
 
 // 4 examples x 4 outputs an invocation; few of them have much work each, so workgroups are small.
 @compute @workgroup_size(16)
@@ -131,21 +110,7 @@ fn forward_vec4(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     if n + 3u < p.n { forward_y4[at + 3u * o4] = s3; }
 }
 
-@group(0) @binding(1) var<storage, read> input_dy4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> input_weight4: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> input_dx4: array<vec4f>;
-@group(0) @binding(4) var input_dy4_texture: texture_2d<f32>;
-@group(0) @binding(5) var input_weight4_texture: texture_2d<f32>;
-
-fn load_dy(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(input_dy4_texture, texel(i), 0); }
-    return input_dy4[i];
-}
-
-fn load_row(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(input_weight4_texture, texel(i), 0); }
-    return input_weight4[i];
-}
 
 // 4 examples x 4 inputs an invocation.
 @compute @workgroup_size(64)
@@ -175,22 +140,8 @@ fn backward_input_vec4(@builtin(workgroup_id) group: vec3u, @builtin(local_invoc
     if n + 3u < p.n { input_dx4[at + 3u * k4] = s3; }
 }
 
-@group(0) @binding(1) var<storage, read> weight_x4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weight_dy4: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> weight_dweight4: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> weight_dbias4: array<vec4f>;
-@group(0) @binding(5) var weight_x4_texture: texture_2d<f32>;
-@group(0) @binding(6) var weight_dy4_texture: texture_2d<f32>;
-
-fn load_inputs(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(weight_x4_texture, texel(i), 0); }
-    return weight_x4[i];
-}
-
-fn load_gradient(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(weight_dy4_texture, texel(i), 0); }
-    return weight_dy4[i];
-}
 
 // 4 inputs x 8 outputs an invocation; the one after the last inputs takes the bias, where x counts as (1, 0, 0, 0).
 @compute @workgroup_size(64)

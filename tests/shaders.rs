@@ -1,6 +1,6 @@
 //! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default limits.
 
-use glassnet::kernels::{self, Element, Operation, Variant};
+use glassnet::kernels::{self, Adapter, Case, Element, Operation, Variant};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{
@@ -85,6 +85,15 @@ impl Shader {
         (access, element)
     }
 
+    /// Access of a storage buffer, none of a texture; and element type.
+    fn bound(&self, global: &GlobalVariable) -> (Option<StorageAccess>, Element) {
+        if global.space == AddressSpace::Handle {
+            return (None, self.texture(global));
+        }
+        let (access, element) = self.storage(global);
+        (Some(access), element)
+    }
+
     /// Element type of a texture.
     fn texture(&self, global: &GlobalVariable) -> Element {
         let TypeInner::Image { dim, arrayed, class } = self.module.types[global.ty].inner else {
@@ -97,6 +106,12 @@ impl Shader {
             other => panic!("{global:?} holds {other:?}"),
         }
     }
+}
+
+/// The variants that take a case on one adapter or another.
+fn variants_of(case: &Case) -> Vec<&'static Variant> {
+    let all = case.op.operation.gpu.iter().copied();
+    all.filter(|variant| Adapter::SORTS.into_iter().any(|adapter| variant.fits(&case.op, adapter))).collect()
 }
 
 fn for_each_shader(check: impl Fn(&Shader)) {
@@ -143,43 +158,45 @@ fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
     for_each_shader(|shader| {
         let Shader { operation, variant, .. } = shader;
         let bindings: Vec<_> =
-            shader.bindings().into_iter().filter(|(_, g)| matches!(g.space, AddressSpace::Storage { .. })).collect();
-        let inputs = operation.inputs.iter().map(|operand| (StorageAccess::LOAD, operand.element));
+            shader.bindings().into_iter().filter(|(_, g)| g.space != AddressSpace::Uniform).collect();
+        let access = |operand| variant.texture(operand).map_or(Some(StorageAccess::LOAD), |_| None);
+        let inputs = operation.inputs.iter().map(|operand| (access(*operand), operand.element));
         let outputs = operation.outputs.iter();
-        let outputs = outputs.map(|operand| (StorageAccess::LOAD | StorageAccess::STORE, operand.element));
+        let outputs = outputs.map(|operand| (Some(StorageAccess::LOAD | StorageAccess::STORE), operand.element));
         let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
-        let actual: Vec<_> = bindings.iter().map(|(place, global)| (*place, shader.storage(global))).collect();
+        let actual: Vec<_> = bindings.iter().map(|(place, global)| (*place, shader.bound(global))).collect();
         assert_eq!(actual, expected, "{}", variant.name);
         assert!(bindings.len() <= MAX_STORAGE_BUFFERS);
     });
 }
 
 #[test]
-fn textures_follow_the_outputs_and_hold_what_their_inputs_hold() {
+fn only_variants_for_software_adapters_declare_textures() {
     for_each_shader(|shader| {
-        let Shader { operation, variant, .. } = shader;
-        let mut textures = shader.bindings();
-        textures.retain(|(_, global)| global.space == AddressSpace::Handle);
-        let first = (1 + operation.inputs.len() + operation.outputs.len()) as u32;
-        let expected: Vec<_> = (first..).zip(variant.textures.iter().map(|t| t.input.element)).collect();
-        let actual: Vec<_> = textures.iter().map(|(place, global)| (*place, shader.texture(global))).collect();
-        assert_eq!(actual, expected, "{}", variant.name);
+        let Shader { operation, variant, module, .. } = shader;
+        let declares = module.global_variables.iter().any(|(_, global)| global.space == AddressSpace::Handle);
+        assert_eq!(declares, !variant.textures.is_empty(), "{}", variant.name);
+        assert_eq!(declares, variant.name.ends_with("_textures"), "{}", variant.name);
         let texels = [1, 4];
         assert!(variant.textures.iter().all(|t| texels.contains(&t.texel)), "{}", variant.name);
+        assert!(variant.textures.iter().all(|t| operation.inputs.contains(&t.input)), "{}", variant.name);
     });
+    for case in kernels::cases() {
+        let on_hardware = case.op.variants(Adapter::HARDWARE);
+        assert!(on_hardware.into_iter().all(|variant| variant.textures.is_empty()), "{}", case.name);
+    }
 }
 
 #[test]
 fn every_constant_is_one_that_the_shader_declares() {
     let mut shaders = std::collections::HashMap::new();
     for case in kernels::cases() {
-        for variant in case.op.variants() {
+        for variant in variants_of(&case) {
             let shader = shaders.entry(variant.name).or_insert_with(|| Shader::of(case.op.operation, variant));
             let declares = |name: &str| shader.module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
             for (name, _) in case.op.launch(variant).constants {
                 assert!(declares(name), "{}: {name}", variant.name);
             }
-            assert!(variant.textures.is_empty() || declares("TEXTURES"), "{}", variant.name);
         }
     }
 }
@@ -209,7 +226,7 @@ fn every_variant_that_numbers_workgroups_over_two_dimensions_has_a_case_with_bot
         };
         let numbers = shader.entry().1.function.arguments.iter().any(builtin);
         let both = |case: &kernels::Case| {
-            case.op.variants().any(|variant| std::ptr::eq(variant, shader.variant))
+            variants_of(case).into_iter().any(|variant| std::ptr::eq(variant, shader.variant))
                 && case.op.launch(shader.variant).workgroups[1] > 1
         };
         assert!(!numbers || cases.iter().any(both), "{}", shader.variant.name);
@@ -264,11 +281,27 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
 
 #[test]
 fn every_prelude_is_in_use() {
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/prelude")).expect("the folder") {
-        let path = file.expect("a file").path();
-        let text = std::fs::read_to_string(&path).expect("a readable prelude");
-        let users = kernels::variants().filter(|(_, variant)| variant.source.contains(&text)).count();
-        assert!(users > 1, "{} begins {users} variants", path.display());
+    for folder in ["prelude", "buffers", "textures"] {
+        let folder = format!("{}/shaders/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(folder).expect("the folder") {
+            let path = file.expect("a file").path();
+            let text = std::fs::read_to_string(&path).expect("a readable prelude");
+            let users = kernels::variants().filter(|(_, variant)| variant.source.contains(&text)).count();
+            assert!(users > 0, "{} begins no variant", path.display());
+        }
+    }
+}
+
+/// Text that reads textures and its twin that reads buffers differ in their preludes alone.
+#[test]
+fn a_variant_with_textures_has_the_body_of_the_one_with_buffers() {
+    let twin = |name: &str| kernels::variants().find(|(_, variant)| variant.name == name).map(|(_, variant)| variant);
+    for (_, variant) in kernels::variants().filter(|(_, variant)| !variant.textures.is_empty()) {
+        let other = twin(variant.name.trim_end_matches("_textures")).expect("a twin with buffers");
+        let common = variant.source.bytes().rev().zip(other.source.bytes().rev()).take_while(|(a, b)| a == b).count();
+        let body = &variant.source[variant.source.len() - common..];
+        assert!(body.contains(&format!("fn {}(", variant.entry)) && !body.contains("textureLoad"), "{}", variant.name);
+        assert_eq!(variant.entry, other.entry, "{}", variant.name);
     }
 }
 
@@ -276,7 +309,6 @@ fn every_prelude_is_in_use() {
 fn the_last_variant_of_an_operation_takes_every_case() {
     for case in kernels::cases() {
         let last = case.op.operation.gpu.last().expect("an operation has a variant");
-        // A product is cut as its caller says.
-        assert!(case.op.variant.is_some() || (last.fits)(&case.op), "{}", case.name);
+        assert!(Adapter::SORTS.into_iter().all(|adapter| last.fits(&case.op, adapter)), "{}", case.name);
     }
 }

@@ -199,7 +199,7 @@ async fn copy(device: &Device, bytes: usize) -> Result<Way> {
     let case = b.case("", probe::copy(x, y), case::Tolerance::EXACT);
     let (clock, nanoseconds) = time_case(device, &case).await?;
     let name = match device {
-        Device::Gpu(gpu) if gpu.reads_textures() => "a kernel from a texture to a buffer",
+        Device::Gpu(gpu) if gpu.adapter().software => "a kernel from a texture to a buffer",
         Device::Gpu(_) => "a kernel from buffer to buffer",
         Device::Cpu | Device::Reference => "a memory copy on every thread",
     };

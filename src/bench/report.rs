@@ -266,7 +266,8 @@ async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Res
     }
     let step = step_figures(&subject, instructions, peaks, on_gpu, &mut warnings);
     let rounds = &subject.operations;
-    let passes = Passes { instructions, fused: &program.fused, rounds, batch: program.batch, peaks, on_gpu };
+    let kernels = subject.runner.instructions.clone().map(|i| subject.runner.executor.kernel(i)).collect();
+    let passes = Passes { instructions, kernels, fused: &program.fused, rounds, batch: program.batch, peaks };
     let total = passes.spread(&|_| true).map(|s| s.median);
     if total.is_none() {
         warnings.push("the clock of single operations gave nothing usable; there are no times of layers".to_string());
@@ -317,12 +318,13 @@ fn step_figures(
 /// Durations of single operations, in nanoseconds, by round.
 struct Passes<'a> {
     instructions: &'a [Instruction],
+    /// What computed each of them.
+    kernels: Vec<&'static str>,
     /// As in [`Program::fused`].
     fused: &'a [(usize, usize)],
     rounds: &'a [Vec<f64>],
     batch: usize,
     peaks: &'a Peaks,
-    on_gpu: bool,
 }
 
 impl Passes<'_> {
@@ -372,14 +374,11 @@ impl Passes<'_> {
     }
 
     fn operations(&self) -> Vec<OperationFigures> {
-        let of = |instruction: &Instruction| {
+        let of = |(instruction, kernel): (&Instruction, &&'static str)| {
             let figures = self.figures(&|i| std::ptr::eq(i, instruction))?;
-            let (operation, kernel) = (
-                instruction.name.clone(),
-                if self.on_gpu { instruction.op.chosen().name } else { instruction.op.operation.name },
-            );
+            let operation = instruction.name.clone();
             Some(OperationFigures { operation, kernel, stage: instruction.stage, figures })
         };
-        self.instructions.iter().filter_map(of).collect()
+        self.instructions.iter().zip(&self.kernels).filter_map(of).collect()
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use glassnet::exec::check::{Outcome, run_case};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceInfo};
-use glassnet::kernels::{self, Case, Op};
+use glassnet::kernels::{self, Adapter, Case, Op};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -94,8 +94,8 @@ pub(super) async fn device(args: &CheckArgs) -> Result<Device> {
 }
 
 async fn check(args: &CheckArgs) -> Result<Report> {
-    let cases = chosen_cases(args.filter.as_deref(), matches!(args.device, Checked::Cpu))?;
     let device = device(args).await?;
+    let cases = chosen_cases(args.filter.as_deref(), &device)?;
     note(format_args!("checking {} cases on {}", cases.len(), device.info()));
     let mut progress = Progress::new(cases.len() as u64, "cases");
     let mut outcomes = Vec::with_capacity(cases.len());
@@ -109,7 +109,7 @@ async fn check(args: &CheckArgs) -> Result<Report> {
     Ok(Report { device: device.info(), passed: failures.is_empty(), cases, failed: failures.len(), kernels, failures })
 }
 
-fn chosen_cases(filter: Option<&str>, on_host: bool) -> Result<Vec<Case>> {
+fn chosen_cases(filter: Option<&str>, device: &Device) -> Result<Vec<Case>> {
     let all = kernels::cases();
     let Some(filter) = filter else { return Ok(all) };
     let mut cases = Vec::new();
@@ -119,13 +119,14 @@ fn chosen_cases(filter: Option<&str>, on_host: bool) -> Result<Vec<Case>> {
             continue;
         }
         // A variant by its name alone; the processor has none.
-        if on_host {
-            if case.op.variants().any(|variant| variant.name.contains(filter)) {
+        let Device::Gpu(gpu) = device else {
+            let named = |adapter| case.op.variants(adapter).any(|variant| variant.name.contains(filter));
+            if Adapter::SORTS.into_iter().any(named) {
                 cases.push(case);
             }
             continue;
-        }
-        for variant in case.op.variants().filter(|variant| variant.name.contains(filter)) {
+        };
+        for variant in case.op.variants(gpu.adapter()).filter(|variant| variant.name.contains(filter)) {
             let op = Op { variant: Some(variant), ..case.op.clone() };
             cases.push(Case { op, ..case.clone() });
         }

@@ -4,7 +4,7 @@ use super::output::{Output, note};
 use clap::{Args, ValueEnum};
 use glassnet::data::{self, Dataset, DatasetName, ImageFolder, Origin, Progress, Request};
 use glassnet::exec::Device;
-use glassnet::exec::gpu::{AdapterSummary, Choice, Gpu, Reads, RuntimeChecks, list_adapters};
+use glassnet::exec::gpu::{AdapterSummary, Choice, Gpu, RuntimeChecks, list_adapters};
 use glassnet::net::{Network, PRESETS, Shape};
 use glassnet::{Error, Result, text};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -100,7 +100,7 @@ pub async fn device(args: &DeviceArgs) -> Result<Device> {
 
 /// [`device`] with a say on the checks that shaders make at run time.
 pub async fn device_with(args: &DeviceArgs, checks: RuntimeChecks) -> Result<Device> {
-    let open = async |choice: Choice| Gpu::open(&choice, checks, Reads::Fastest).await.map(Device::Gpu);
+    let open = async |choice: Choice| Gpu::open(&choice, checks).await.map(Device::Gpu);
     match (args.device.unwrap_or_default(), &args.adapter) {
         (DeviceName::Auto | DeviceName::Gpu, Some(adapter)) => open(Choice::Named(adapter.clone())).await,
         (DeviceName::Gpu, None) => open(Choice::Any).await,

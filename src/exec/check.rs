@@ -4,15 +4,14 @@
 //! so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as NaN, so that an element
 //! nobody wrote shows, and inputs lie between words that spoil what is computed from them, so that a stray read shows.
 //!
-//! A GPU runs each case by every variant that takes it, and as often as there are ways to compile that: with bounds checks,
-//! which clamp a stray index to the guard behind an input, and without, as in training; from buffers, and from textures
-//! where the variant can.
+//! A GPU runs each case by every variant that takes it, and both ways to compile that: with bounds checks, which clamp a
+//! stray index to the guard behind an input, and without, as in training.
 
 use super::Device;
-use super::gpu::{Gpu, Reads, RuntimeChecks};
+use super::gpu::{Gpu, RuntimeChecks};
 use crate::error::Result;
 use crate::kernels::case::{Fill, Tolerance};
-use crate::kernels::{BufferId, Case, Element, Op, TEXTURE_WIDTH, Variant};
+use crate::kernels::{Adapter, BufferId, Case, Element, Op, TEXTURE_WIDTH};
 use crate::program::{ALIGNMENT, Program};
 use serde::Serialize;
 
@@ -79,9 +78,10 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
         return Ok(vec![judge(case, case.op.operation.name, &[way], &expected).await?]);
     };
     let mut outcomes = Vec::new();
-    for variant in case.op.variant.map_or_else(|| case.op.variants().collect(), |variant| vec![variant]) {
+    let all = || case.op.variants(gpu.adapter()).collect();
+    for variant in case.op.variant.map_or_else(all, |variant| vec![variant]) {
         let case = Case { op: Op { variant: Some(variant), ..case.op.clone() }, ..case.clone() };
-        outcomes.push(judge(&case, variant.name, &ways(gpu, variant), &expected).await?);
+        outcomes.push(judge(&case, variant.name, &ways(gpu), &expected).await?);
     }
     Ok(outcomes)
 }
@@ -111,20 +111,14 @@ struct Way {
     name: &'static str,
 }
 
-fn ways(gpu: &Gpu, variant: &Variant) -> Vec<Way> {
-    use {Reads::*, RuntimeChecks::*};
-    let way = |checks, reads, poison, name| {
-        let device = Device::Gpu(Gpu::compiling(gpu, checks, reads));
-        Way { device, poison, name }
-    };
+fn ways(gpu: &Gpu) -> [Way; 3] {
+    use RuntimeChecks::{Off, On};
     let [nan, infinity, zero] = POISONS;
-    let mut ways = [nan, zero].map(|poison| way(On, Buffers, poison, "with bounds checks: ")).to_vec();
-    if !variant.textures.is_empty() {
-        ways.push(way(On, Textures, infinity, "with bounds checks, from textures: "));
-        ways.push(way(Off, Textures, nan, "without bounds checks, from textures: "));
-    }
-    ways.push(way(Off, Buffers, infinity, "without bounds checks: "));
-    ways
+    let ways = [(On, nan), (On, zero), (Off, infinity)];
+    ways.map(|(checks, poison)| {
+        let name = if checks == On { "with bounds checks: " } else { "without bounds checks: " };
+        Way { device: Device::Gpu(gpu.compiling(checks)), poison, name }
+    })
 }
 
 /// A case and what its buffers hold.
@@ -213,7 +207,7 @@ impl Trial<'_> {
 /// for all variants, so that their results can be compared with those of one reference.
 fn guard(case: &Case, i: usize) -> usize {
     let op = &case.op;
-    let textures = op.variants().flat_map(|variant| variant.textures);
+    let textures = op.variants(Adapter::SOFTWARE).flat_map(|variant| variant.textures);
     let texels = textures.filter(|t| op.input(t.input) == BufferId(i as u32)).map(|t| t.texel).max();
     texels.map_or(GUARD, |texel| {
         let row = TEXTURE_WIDTH * texel;

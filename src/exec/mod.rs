@@ -123,6 +123,11 @@ pub trait Executor {
         self.program().memory()
     }
 
+    /// What computes an instruction: a GPU's variant, or on the host the operation itself.
+    fn kernel(&self, instruction: usize) -> &'static str {
+        self.program().instructions[instruction].op.operation.name
+    }
+
     /// Bytes of the host's memory that are free once it is gone, at least.
     fn frees(&self) -> u64 {
         0

@@ -4,8 +4,8 @@ use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
 use super::product::{product_tasks, row_major, transposed};
 use super::{
-    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Prepared, Reference, Scalar, Tensor, Texture,
-    Variant, per_example, whole,
+    Adapter, Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Prepared, Reference, Scalar, Tensor,
+    Texture, Variant, per_example, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -46,7 +46,8 @@ impl Params {
 /// Weights that stay in a core's first-level cache.
 const SMALL: usize = 8192;
 
-const SOURCE: &str = shader!("prelude/textures", "fc");
+const SOURCE: &str = shader!("buffers/fc", "fc");
+const TEXTURES: &str = shader!("prelude/texel", "textures/fc", "fc");
 
 const X: Operand = per_example("x", F32);
 const WEIGHT: Operand = whole("weight", F32);
@@ -66,20 +67,26 @@ pub static FORWARD: Operation = Operation {
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::prepared(forward_cpu, prepare),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
-            workgroup: 16,
-            fits: fits_vec4,
-            ..Variant::new("fc.forward_vec4", SOURCE, "forward_vec4", |op| {
-                let p: Params = op.params();
-                Launch::of([(p.o / 4).div_ceil(16), p.n.div_ceil(4), 1])
-            })
-        },
+        &FORWARD_VEC4.textured(
+            "fc.forward_vec4_textures",
+            TEXTURES,
+            &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
+        ),
+        &FORWARD_VEC4,
         &Variant::new("fc.forward", SOURCE, "forward", |op| {
             let p: Params = op.params();
             Launch::of([p.o.div_ceil(64), p.n.div_ceil(4), 1])
         }),
     ],
+};
+
+const FORWARD_VEC4: Variant = Variant {
+    workgroup: 16,
+    condition: fits_vec4,
+    ..Variant::new("fc.forward_vec4", SOURCE, "forward_vec4", |op| {
+        let p: Params = op.params();
+        Launch::of([(p.o / 4).div_ceil(16), p.n.div_ceil(4), 1])
+    })
 };
 
 /// The gradient with respect to x.
@@ -91,19 +98,25 @@ pub static BACKWARD_INPUT: Operation = Operation {
     reference: Reference::new(backward_input_reference, backward_input_reference),
     cpu: Cpu::prepared(backward_input_cpu, prepare),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
-            fits: fits_vec4,
-            ..Variant::new("fc.backward_input_vec4", SOURCE, "backward_input_vec4", |op| {
-                let p: Params = op.params();
-                Launch::of([(p.k / 4).div_ceil(64), p.n.div_ceil(4), 1])
-            })
-        },
+        &BACKWARD_INPUT_VEC4.textured(
+            "fc.backward_input_vec4_textures",
+            TEXTURES,
+            &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
+        ),
+        &BACKWARD_INPUT_VEC4,
         &Variant::new("fc.backward_input", SOURCE, "backward_input", |op| {
             let p: Params = op.params();
             Launch::of([p.k.div_ceil(64), p.n.div_ceil(4), 1])
         }),
     ],
+};
+
+const BACKWARD_INPUT_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("fc.backward_input_vec4", SOURCE, "backward_input_vec4", |op| {
+        let p: Params = op.params();
+        Launch::of([(p.k / 4).div_ceil(64), p.n.div_ceil(4), 1])
+    })
 };
 
 /// The gradients with respect to weight and bias, which is one more column.
@@ -115,14 +128,12 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     reference: Reference::new(backward_weight_reference, backward_weight_reference),
     cpu: Cpu::new(backward_weight_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X), Texture::vectors(DY)],
-            fits: fits_vec4,
-            ..Variant::new("fc.backward_weight_vec4", SOURCE, "backward_weight_vec4", |op| {
-                let p: Params = op.params();
-                Launch::of([(p.k / 4 + 1).div_ceil(64), p.o.div_ceil(8), 1])
-            })
-        },
+        &BACKWARD_WEIGHT_VEC4.textured(
+            "fc.backward_weight_vec4_textures",
+            TEXTURES,
+            &[Texture::vectors(X), Texture::vectors(DY)],
+        ),
+        &BACKWARD_WEIGHT_VEC4,
         &Variant::new("fc.backward_weight", SOURCE, "backward_weight", |op| {
             let p: Params = op.params();
             Launch::of([(p.k + 1).div_ceil(64), p.o.div_ceil(4), 1])
@@ -130,7 +141,15 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     ],
 };
 
-fn fits_vec4(op: &Op) -> bool {
+const BACKWARD_WEIGHT_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("fc.backward_weight_vec4", SOURCE, "backward_weight_vec4", |op| {
+        let p: Params = op.params();
+        Launch::of([(p.k / 4 + 1).div_ceil(64), p.o.div_ceil(8), 1])
+    })
+};
+
+fn fits_vec4(op: &Op, _: Adapter) -> bool {
     let p: Params = op.params();
     p.k.is_multiple_of(4) && p.o.is_multiple_of(4)
 }

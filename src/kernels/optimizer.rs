@@ -203,24 +203,25 @@ const fn row<T: Step>(
 macro_rules! optimizer {
     ($step:ident, $name:literal, $aliases:expr, $learning_rate:expr, $constants:expr) => {{
         const KERNEL: &str = concat!("optimizer.", $name);
-        row::<$step>($name, $aliases, $learning_rate, $constants, KERNEL, &[&variant::<$step>(KERNEL)])
+        const VARIANTS: [Variant; 2] = variants::<$step>(KERNEL, concat!("optimizer.", $name, "_textures"));
+        row::<$step>($name, $aliases, $learning_rate, $constants, KERNEL, &[&VARIANTS[0], &VARIANTS[1]])
     }};
 }
 
 const STATELESS_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT)];
 const STATEFUL_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT), Texture::vectors(STATE)];
 
-const fn variant<T: Step>(name: &'static str) -> Variant {
+/// From textures and from buffers.
+const fn variants<T: Step>(name: &'static str, textured: &'static str) -> [Variant; 2] {
     let (entry, textures) =
         if T::SLOTS > 0 { ("stateful", STATEFUL_TEXTURES) } else { ("stateless", STATELESS_TEXTURES) };
-    let source = shader!("prelude/header", "prelude/textures", "prelude/index", "optimizer");
-    Variant {
-        textures,
-        ..Variant::new(name, source, entry, |op| {
-            let launch = Launch::linear(op.params::<Params>().count as usize / 4, 64);
-            launch.with(vec![("RULE", T::NUMBER), ("SLOTS", T::SLOTS as u32)])
-        })
-    }
+    let source = shader!("prelude/header", "prelude/index", "buffers/optimizer", "optimizer");
+    let variant = Variant::new(name, source, entry, |op| {
+        let launch = Launch::linear(op.params::<Params>().count as usize / 4, 64);
+        launch.with(vec![("RULE", T::NUMBER), ("SLOTS", T::SLOTS as u32)])
+    });
+    let source = shader!("prelude/header", "prelude/index", "prelude/texel", "textures/optimizer", "optimizer");
+    [variant.textured(textured, source, textures), variant]
 }
 
 pub static SGD: Optimizer = optimizer!(Sgd, "sgd", &[], 0.01, &[]);

@@ -25,7 +25,7 @@ pub struct Params {
     pub reserved: [u32; 2],
 }
 
-const SOURCE: &str = shader!("prelude/textures", "probe");
+const SOURCE: &str = shader!("buffers/probe", "probe");
 const WORKGROUP: u32 = 256;
 
 const X: Operand = whole("x", F32);
@@ -56,12 +56,17 @@ pub static COPY: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(copy_reference, copy_reference),
     cpu: Cpu::new(copy_cpu),
-    gpu: &[&Variant {
-        workgroup: WORKGROUP,
-        textures: &[Texture::vectors(X)],
-        ..Variant::new("probe.copy", SOURCE, "copy", launch)
-    }],
+    gpu: &[
+        &COPY_VARIANT.textured(
+            "probe.copy_textures",
+            shader!("prelude/texel", "textures/probe", "probe"),
+            &[Texture::vectors(X)],
+        ),
+        &COPY_VARIANT,
+    ],
 };
+
+const COPY_VARIANT: Variant = Variant { workgroup: WORKGROUP, ..Variant::new("probe.copy", SOURCE, "copy", launch) };
 
 fn launch(op: &Op) -> Launch {
     Launch::of([op.params::<Params>().count.div_ceil(WORKGROUP), 1, 1])

@@ -4,8 +4,8 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant,
-    per_example,
+    Adapter, Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture,
+    Variant, per_example,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -21,8 +21,12 @@ const A: Operand = per_example("a", F32);
 const B: Operand = per_example("b", F32);
 const SUM: Operand = per_example("sum", F32);
 
-const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "residual");
-const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "residual");
+const SCALAR: &str = shader!("prelude/index", "prelude/lanes1", "buffers/residual", "residual");
+const VEC4: &str = shader!("prelude/index", "prelude/lanes4", "buffers/residual", "residual");
+const SCALAR_TEXTURES: &str =
+    shader!("prelude/index", "prelude/lanes1", "prelude/texel", "textures/residual", "residual");
+const VEC4_TEXTURES: &str =
+    shader!("prelude/index", "prelude/lanes4", "prelude/texel", "textures/residual", "residual");
 
 /// sum = a + b.
 pub static ADD: Operation = Operation {
@@ -33,17 +37,20 @@ pub static ADD: Operation = Operation {
     reference: Reference::new(reference, reference),
     cpu: Cpu::new(cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(A), Texture::vectors(B)],
-            fits: |op| op.params::<Params>().count.is_multiple_of(4),
-            ..Variant::new("residual.add_vec4", VEC4, "add", |op| launch(op, 4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(A), Texture::scalars(B)],
-            ..Variant::new("residual.add", SCALAR, "add", |op| launch(op, 1))
-        },
+        &ADD_VEC4.textured("residual.add_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(A), Texture::vectors(B)]),
+        &ADD_VEC4,
+        &ADD_SCALAR.textured("residual.add_textures", SCALAR_TEXTURES, &[Texture::scalars(A), Texture::scalars(B)]),
+        &ADD_SCALAR,
     ],
 };
+
+const ADD_VEC4: Variant =
+    Variant { condition: fits_vec4, ..Variant::new("residual.add_vec4", VEC4, "add", |op| launch(op, 4)) };
+const ADD_SCALAR: Variant = Variant::new("residual.add", SCALAR, "add", |op| launch(op, 1));
+
+fn fits_vec4(op: &Op, _: Adapter) -> bool {
+    op.params::<Params>().count.is_multiple_of(4)
+}
 
 /// Each invocation takes `values` values.
 fn launch(op: &Op, values: usize) -> Launch {

@@ -6,7 +6,7 @@
 use super::lower::size_obstacle;
 use super::{Options, Program};
 use crate::error::{Error, Result};
-use crate::kernels::{BufferId, Extent, Op};
+use crate::kernels::{Adapter, BufferId, Extent, Op};
 use crate::machine::mib;
 use crate::net::Network;
 
@@ -17,8 +17,9 @@ pub enum Host {
     Naive,
     /// With packed weights, on so many threads.
     Fast { threads: usize },
-    /// By a graphics driver on the processor, with copies of what kernels read in textures where they do so.
-    Software { textures: bool },
+    /// By a graphics driver on the processor, with the variants of this adapter and copies of what they read from
+    /// textures.
+    Software(Adapter),
 }
 
 /// What a device can hold, in bytes.
@@ -84,7 +85,7 @@ impl Program {
         let uploaded = packed.max(8 * self.parameters.len as u64);
         let host = host.map_or(0, |host| match host {
             // wgpu keeps a copy of all that is uploaded until the first step, when textures are there already.
-            Host::Software { .. } => {
+            Host::Software(_) => {
                 self.working(host) + self.chunks.iter().map(|c| 4 * c.len as u64).sum::<u64>() + uploaded
             }
             _ => self.working(host).max(uploaded),
@@ -109,7 +110,7 @@ impl Program {
         match host {
             // Sums in f64.
             Host::Naive => ops().flat_map(|op| &op.outputs).map(|id| 2 * bytes(id)).max().unwrap_or(0),
-            Host::Software { textures } => DRIVER + if textures { self.in_textures() } else { 0 },
+            Host::Software(adapter) => DRIVER + self.in_textures(adapter),
             Host::Fast { threads } => {
                 let prepared = || ops().filter(|op| op.prepare().is_some());
                 let whole = |op: &Op| -> u64 {
@@ -127,10 +128,10 @@ impl Program {
         }
     }
 
-    /// Bytes of copies in textures, where all variants that can read them do.
-    fn in_textures(&self) -> u64 {
+    /// Bytes of copies in textures.
+    fn in_textures(&self, adapter: Adapter) -> u64 {
         let reads = self.instructions.iter().map(|instruction| &instruction.op);
-        let reads = reads.flat_map(|op| op.chosen().textures.iter().map(|t| (op.input(t.input), t.texel)));
+        let reads = reads.flat_map(|op| op.chosen(adapter).textures.iter().map(|t| (op.input(t.input), t.texel)));
         let images: std::collections::BTreeSet<_> = reads.collect();
         images.into_iter().map(|(id, _)| 4 * self.buffer(id).len as u64).sum()
     }
@@ -280,9 +281,10 @@ mod tests {
     fn a_software_gpu_takes_the_hosts_memory_and_more_with_textures() {
         let (network, options) = training(500);
         let program = Program::lower(&network, &options).expect("it lowers");
-        let [buffers, textures] = [false, true].map(|textures| program.footprint(Some(Host::Software { textures })));
+        let [buffers, textures] =
+            [Adapter::HARDWARE, Adapter::SOFTWARE].map(|adapter| program.footprint(Some(Host::Software(adapter))));
         assert!(program.memory() < buffers && buffers < textures, "{buffers} {textures}");
-        let limits = Limits { host: Some(Host::Software { textures: true }), ..host(textures) };
+        let limits = Limits { host: Some(Host::Software(Adapter::SOFTWARE)), ..host(textures) };
         assert!(Program::lower_within(&network, &options, &limits).is_ok());
         assert!(Program::lower_within(&network, &options, &limits.beside(1)).is_err());
     }

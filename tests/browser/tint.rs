@@ -1,9 +1,9 @@
 //! Every shader through Tint, the browser's own compiler of WGSL: every entry point, with every set of constants that the
-//! presets' training steps have (a kernel that none of them uses: those of its cases), reading textures and reading buffers.
+//! presets' training steps have on software and on hardware (a kernel that none of them uses: those of its cases).
 //! naga, which compiles natively, takes WGSL that Tint refuses.
 
 use super::driver::Driver;
-use glassnet::kernels::{self, Element, Op, Operation, Variant};
+use glassnet::kernels::{self, Adapter, Element, Op, Operand, Operation, Variant};
 use glassnet::net::{Network, PRESETS};
 use glassnet::program::{Options, Program, Source};
 use serde_json::{Value, json};
@@ -55,10 +55,11 @@ fn operations() -> Vec<(Op, &'static Variant)> {
         operations.extend(program.instructions.into_iter().map(|instruction| instruction.op));
     }
     // Those that the presets choose, and of the others what their cases need.
-    let mut chosen: Vec<(Op, &Variant)> = operations.into_iter().map(|op| (op.clone(), op.chosen())).collect();
+    let chosen = operations.iter().flat_map(|op| Adapter::SORTS.map(|adapter| (op.clone(), op.chosen(adapter))));
+    let mut chosen: Vec<(Op, &Variant)> = chosen.collect();
     let in_presets: Vec<&str> = chosen.iter().map(|(_, variant)| variant.name).collect();
     let others = kernels::cases().into_iter().flat_map(|case| {
-        let variants: Vec<&Variant> = case.op.variant.map_or_else(|| case.op.variants().collect(), |only| vec![only]);
+        let variants: Vec<&Variant> = Adapter::SORTS.iter().flat_map(|adapter| case.op.variants(*adapter)).collect();
         variants.into_iter().map(move |variant| (case.op.clone(), variant))
     });
     chosen.extend(others.filter(|(_, variant)| !in_presets.contains(&variant.name)));
@@ -72,10 +73,13 @@ fn entries(operation: &Operation, variant: &Variant) -> Vec<Value> {
         Element::F32 => json!({ "texture": { "sampleType": "unfilterable-float" } }),
         Element::U32 => json!({ "texture": { "sampleType": "uint" } }),
     };
-    let inputs = operation.inputs.iter().map(|_| buffer("read-only-storage"));
+    let input = |input: &Operand| match variant.texture(*input) {
+        Some(_) => texture(input.element),
+        None => buffer("read-only-storage"),
+    };
+    let inputs = operation.inputs.iter().map(input);
     let outputs = operation.outputs.iter().map(|_| buffer("storage"));
-    let textures = variant.textures.iter().map(|t| texture(t.input.element));
-    std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).chain(textures).collect()
+    std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).collect()
 }
 
 /// What is to be compiled: shaders, and pipelines without repetition.
@@ -91,22 +95,17 @@ fn request(kernels: &[&'static Variant], operations: &[(Op, &'static Variant)]) 
     }
     let mut pipelines = BTreeMap::new();
     for (op, variant) in operations.iter().filter(|(_, variant)| places.contains_key(variant.name)) {
-        for textures in if variant.textures.is_empty() { &[0][..] } else { &[0, 1] } {
-            let mut constants: BTreeMap<&str, u32> = op.launch(variant).constants.into_iter().collect();
-            if !variant.textures.is_empty() {
-                constants.insert("TEXTURES", *textures);
-            }
-            let key = format!("{} {constants:?}", variant.name);
-            pipelines.entry(key).or_insert_with(|| {
-                json!({
-                    "name": variant.name,
-                    "shader": places[variant.name],
-                    "entry": variant.entry,
-                    "constants": constants,
-                    "entries": entries(op.operation, variant),
-                })
-            });
-        }
+        let constants: BTreeMap<&str, u32> = op.launch(variant).constants.into_iter().collect();
+        let key = format!("{} {constants:?}", variant.name);
+        pipelines.entry(key).or_insert_with(|| {
+            json!({
+                "name": variant.name,
+                "shader": places[variant.name],
+                "entry": variant.entry,
+                "constants": constants,
+                "entries": entries(op.operation, variant),
+            })
+        });
     }
     let shaders = sources.iter().map(|(name, source)| json!({ "name": name, "source": source })).collect();
     [Value::Array(shaders), Value::Array(pipelines.into_values().collect())]

@@ -1,9 +1,8 @@
 //! A network set up on an executor: examples, parameters, decay written; steps to run; tensors to read.
 
-use glassnet::exec::gpu::Reads;
 use glassnet::exec::{Device, Executor, read_reals, write_reals};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::{BufferId, Tensor};
+use glassnet::kernels::{Adapter, BufferId, Tensor};
 use glassnet::net::{Network, Parameters};
 use glassnet::program::{Options, Program, Source, Stage};
 use pollster::block_on;
@@ -63,12 +62,11 @@ pub fn parameters(network: &Network, seed: u64) -> Vec<Parameters> {
     parameters
 }
 
-/// `reference`, `cpu`, and `gpu` where there is an adapter: reading textures, and reading buffers.
+/// `reference`, `cpu`, and `gpu` where there is an adapter: with the variants of software, and with those of hardware.
 pub fn devices() -> Vec<Device> {
     let mut devices = vec![Device::Reference, Device::Cpu];
-    if let Some(gpu) = super::gpu_reading(Reads::Textures) {
-        let other = super::gpu_reading(Reads::Buffers).expect("opened before");
-        devices.extend([gpu, other].map(Device::Gpu));
+    if let Some(gpu) = super::gpu() {
+        devices.extend(Adapter::SORTS.map(|adapter| Device::Gpu(gpu.assuming(adapter))));
     }
     devices
 }

@@ -11,8 +11,8 @@ const fn named(kernel: &'static str, old: &'static str, new: &'static str) -> Na
     Named { kernel, old, new }
 }
 
-/// Faults that the cases once let pass, and what else is of their kind; with the dispatch's second dimension, which
-/// `planted.rs` has forgotten wherever a kernel has one, at least one for every kernel.
+/// Faults that the cases once let pass, and what else is of their kind; with the dispatch's second dimension and a texture's
+/// second row, which `planted.rs` has forgotten wherever a kernel has one, at least one for every kernel.
 pub const NAMED: &[Named] = &[
     // What keeps a division finite.
     named("clip.scale", " + 1e-6", ""),
@@ -37,7 +37,6 @@ pub const NAMED: &[Named] = &[
     named("optimizer.adam", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
     named("optimizer.adamw", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
     // More than 32,768 parameters.
-    named("optimizer.sgd", "i >> 13u", "(i >> 13u) % 1u"),
     named("optimizer.adam", "p.count / 4u + i", "(p.count / 4u + i) % 16384u"),
     // Reads beyond an input: one more turn of a loop, and a check that comes too late.
     named("relu.forward", "if i >= p.count / LANES { return; }", "if i > p.count / LANES { return; }"),
@@ -78,9 +77,6 @@ pub const NAMED: &[Named] = &[
     named("fc.backward_weight_vec4", "k > k4", "k >= k4"),
     named("probe.multiply_add", "(j + k) + (l + m)", "(j + k) + l"),
     named("probe.copy", "i >= p.count", "i > p.count"),
-    named("matmul.registers", "h15 += a15.w * wh;", ""),
-    named("matmul.tiles64", "c[to + 3u * n4] = c3;", ""),
-    named("matmul.tiles128", "c[lower + 3u * n4 + 16u] = c7h;", ""),
     // What rows without an example get.
     named("loss.mse", "dscores[row + c] = select(0.0,", "dscores[row + c] = select(0.5,"),
     named("loss.mse", "dscores[row + c] = select(0.0, distance * share(n), n < header.valid);", ""),

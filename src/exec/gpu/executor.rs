@@ -8,7 +8,7 @@ use super::readback::{Flight, Region};
 use super::textures::{Segment, Textures};
 use crate::error::{Error, Result};
 use crate::exec::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
-use crate::kernels::{BufferId, Op};
+use crate::kernels::{BufferId, Op, Variant};
 use crate::program::Program;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -34,6 +34,7 @@ const MAX_TIMED: u32 = 1024;
 /// An operation ready to be encoded.
 #[derive(Debug)]
 struct Dispatch {
+    variant: &'static Variant,
     pipeline: Arc<Pipeline>,
     /// By parity.
     bind_groups: [wgpu::BindGroup; 2],
@@ -89,7 +90,9 @@ impl Engine {
         let buffers: Vec<Option<wgpu::Buffer>> = (program.buffers.iter())
             .map(|b| b.parent.is_none().then(|| storage(device, &b.name, b.len + b.guard)))
             .collect();
-        let textures = Textures::new(gpu, &program);
+        let ops = || program.instructions.iter().map(|instruction| &instruction.op);
+        let variants: Vec<&'static Variant> = ops().map(|op| op.chosen(gpu.adapter())).collect();
+        let textures = Textures::new(gpu, &program, &variants);
         log::debug!("memory plan: {:>12} bytes  copies in textures", textures.memory());
         let upload = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step inputs"),
@@ -101,12 +104,12 @@ impl Engine {
         let mib = (program.memory() + textures.memory()) >> 20;
         let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
         gpu.accepted(scopes.pop(), &what).await?;
-        let ops = program.instructions.iter().enumerate();
-        let ops: Vec<(&Op, bool)> = ops.map(|(i, instruction)| (&instruction.op, textures.serve(i))).collect();
-        let pipelines = gpu.pipelines(&ops).await?;
+        let chosen: Vec<(&Op, &'static Variant)> = ops().zip(variants.iter().copied()).collect();
+        let pipelines = gpu.pipelines(&chosen).await?;
         let scopes = Scopes::push(device);
         let binder = Binder { gpu, program: &program, buffers: &buffers, textures: &textures, params: &params };
-        let dispatches = pipelines.into_iter().enumerate().map(|(i, pipeline)| binder.dispatch(i, pipeline)).collect();
+        let pipelines = variants.into_iter().zip(pipelines).enumerate();
+        let dispatches = pipelines.map(|(i, (variant, pipeline))| binder.dispatch(i, variant, pipeline)).collect();
         let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
         gpu.accepted(scopes.pop(), &format!("the bindings of this program on {}", gpu.summary().name)).await?;
         Ok(Engine {
@@ -374,27 +377,32 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    fn dispatch(&self, index: usize, pipeline: Arc<Pipeline>) -> Dispatch {
+    fn dispatch(&self, index: usize, variant: &'static Variant, pipeline: Arc<Pipeline>) -> Dispatch {
         let op = &self.program.instructions[index].op;
-        let bind_groups = [0, 1].map(|parity| self.bind_group(index, &pipeline, parity));
-        Dispatch { pipeline, bind_groups, workgroups: op.launch(op.chosen()).workgroups }
+        let bind_groups = [0, 1].map(|parity| self.bind_group(index, variant, &pipeline, parity));
+        Dispatch { variant, pipeline, bind_groups, workgroups: op.launch(variant).workgroups }
     }
 
-    fn bind_group(&self, index: usize, pipeline: &Pipeline, parity: usize) -> wgpu::BindGroup {
+    fn bind_group(&self, index: usize, variant: &Variant, pipeline: &Pipeline, parity: usize) -> wgpu::BindGroup {
         let instruction = &self.program.instructions[index];
-        let Op { inputs, outputs, params: own, .. } = &instruction.op;
+        let op = &instruction.op;
         let binding = |buffer, offset, bytes: usize| {
             let size = std::num::NonZeroU64::new(bytes as u64);
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
         };
-        let params = binding(self.params, (UNIFORM_ALIGNMENT * index) as u64, own.len().next_multiple_of(16));
-        let tensors = inputs.iter().chain(outputs).map(|id| {
-            let (buffer, offset) = located(self.program, self.buffers, *id, parity);
-            let spec = self.program.buffer(*id);
-            binding(buffer, offset, 4 * (spec.len + spec.guard))
+        let params = binding(self.params, (UNIFORM_ALIGNMENT * index) as u64, op.params.len().next_multiple_of(16));
+        let tensors = op.operands().enumerate().map(|(at, (operand, id))| {
+            let in_texture = (at < op.inputs.len()).then(|| self.textures.view(index, variant, operand)).flatten();
+            in_texture.map_or_else(
+                || {
+                    let (buffer, offset) = located(self.program, self.buffers, id, parity);
+                    let spec = self.program.buffer(id);
+                    binding(buffer, offset, 4 * (spec.len + spec.guard))
+                },
+                wgpu::BindingResource::TextureView,
+            )
         });
-        let textures = self.textures.views(self.program, index).map(wgpu::BindingResource::TextureView);
-        let resources = std::iter::once(params).chain(tensors).chain(textures);
+        let resources = std::iter::once(params).chain(tensors);
         let entries: Vec<_> =
             (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
@@ -433,6 +441,10 @@ impl Executor for Engine {
 
     fn memory(&self) -> u64 {
         self.program.memory() + self.textures.memory()
+    }
+
+    fn kernel(&self, instruction: usize) -> &'static str {
+        self.dispatches[instruction].variant.name
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {

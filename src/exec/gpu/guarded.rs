@@ -49,6 +49,10 @@ impl Executor for GpuExecutor {
         self.engine.memory()
     }
 
+    fn kernel(&self, instruction: usize) -> &'static str {
+        self.engine.kernel(instruction)
+    }
+
     fn frees(&self) -> u64 {
         if self.gpu.on_host() { self.engine.memory() } else { 0 }
     }

@@ -1,15 +1,17 @@
 //! Matrix products by kernels of ours, and the convolutions measured by the best of them:
 //! `cargo bench --bench matmul -- --help`.
 //!
-//! Every product is first checked against the reference at its smallest size. GFLOP/s count a multiply-add as two, by the
-//! best of five repetitions; the convolutions' are medians over the rounds of whole training steps.
+//! Every kernel is first checked against the reference by its cases. GFLOP/s count a multiply-add as two, by the best of
+//! five repetitions; the convolutions' are medians over the rounds of whole training steps.
+
+mod kernels;
 
 use clap::Parser;
 use glassnet::bench::{self, OperationFigures, Peaks, Settings};
 use glassnet::exec::check::run_case;
-use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
+use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use glassnet::exec::{Clock, Device};
-use glassnet::kernels::matmul::{self, Blocking};
+use glassnet::kernels::{Op, Variant};
 use glassnet::net::Network;
 use pollster::block_on;
 use std::error::Error;
@@ -39,13 +41,13 @@ struct Arguments {
 }
 
 const PROBE: Duration = Duration::from_millis(20);
-/// All blockings divide it.
+/// All kernels' blocks divide it.
 const MULTIPLE: usize = 128;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let choice = arguments.adapter.clone().map_or(Choice::Any, Choice::Named);
-    let gpu = block_on(Gpu::open(&choice, RuntimeChecks::Off, Reads::Fastest))?;
+    let gpu = block_on(Gpu::open(&choice, RuntimeChecks::Off))?;
     let software = gpu.summary().software;
     let sizes = match (&arguments.sizes[..], software) {
         ([], true) => vec![256, 512, 1024],
@@ -55,32 +57,48 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(odd) = sizes.iter().find(|size| **size == 0 || !size.is_multiple_of(MULTIPLE)) {
         return Err(format!("--sizes: {odd} is no multiple of {MULTIPLE}").into());
     }
+    let adapter = gpu.adapter();
     let device = Device::Gpu(gpu);
     println!("{}", device.info());
+    check(&device)?;
     let peaks = block_on(bench::peaks(&device, PROBE));
     peaks.failures.iter().for_each(|failure| println!("warning: {failure}"));
-    let best = products(&device, &sizes, &peaks, arguments.longest)?;
+    let variants: Vec<&'static Variant> = kernels::case([MULTIPLE; 3]).op.variants(adapter).collect();
+    let best = products(&device, &variants, &sizes, &peaks, arguments.longest)?;
     let batch = arguments.batch_size.unwrap_or(if software { 20 } else { 512 });
     convolutions(&device, &arguments.preset, batch, best, &peaks)
 }
 
+/// Runs every case on every kernel that takes it.
+fn check(device: &Device) -> Result<(), Box<dyn Error>> {
+    for case in kernels::cases() {
+        for outcome in block_on(run_case(device, &case))? {
+            if let Some(failure) = outcome.failure {
+                return Err(format!("{} is wrong: {}: {failure}", outcome.kernel, outcome.case).into());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A row for each kernel; GFLOP/s of the fastest product, with its name.
-fn products(device: &Device, sizes: &[usize], peaks: &Peaks, longest: f64) -> Result<(f64, String), Box<dyn Error>> {
+fn products(
+    device: &Device,
+    variants: &[&'static Variant],
+    sizes: &[usize],
+    peaks: &Peaks,
+    longest: f64,
+) -> Result<(f64, String), Box<dyn Error>> {
     if let Some(peak) = &peaks.compute {
         println!("peak {:.1} GFLOP/s ({})", peak.best, peak.way);
     }
-    print!("\n{:18}", "M = N = K");
+    print!("\n{:26}", "M = N = K");
     sizes.iter().for_each(|size| print!("{size:>22}"));
     println!();
     let mut best = (0.0, String::new());
-    for blocking in Blocking::ALL {
-        let kernel = blocking.variant().name;
-        for outcome in block_on(run_case(device, &matmul::case(blocking, [MULTIPLE; 3])))? {
-            if let Some(failure) = outcome.failure {
-                return Err(format!("{kernel} is wrong: {failure}").into());
-            }
-        }
-        print!("{kernel:18}");
+    for variant in variants {
+        let kernel = variant.name;
+        print!("{kernel:26}");
         let mut last: Option<(usize, f64)> = None;
         for &size in sizes {
             let expected = last.map_or(0.0, |(before, seconds)| seconds * (size as f64 / before as f64).powi(3));
@@ -88,7 +106,8 @@ fn products(device: &Device, sizes: &[usize], peaks: &Peaks, longest: f64) -> Re
                 print!("{:>22}", format!("about {expected:.0} s: not run"));
                 continue;
             }
-            let case = matmul::case(blocking, [size; 3]);
+            let mut case = kernels::case([size; 3]);
+            case.op = Op { variant: Some(variant), ..case.op };
             let (clock, nanoseconds) = block_on(bench::time_case(device, &case))?;
             let fastest = nanoseconds.into_iter().fold(f64::INFINITY, f64::min);
             let gflops = case.op.work.flops as f64 / fastest;
