@@ -50,8 +50,7 @@ fn a_shader_that_the_device_refuses_is_named_and_nobody_advises_a_smaller_batch(
     let Some(gpu) = common::gpu() else { return };
     let mut case = kernels::cases().into_iter().find(|c| c.op.operation.name == "relu.forward").expect("a case");
     let source = "@compute @workgroup_size(64) fn forward() { nonsense(); }";
-    let broken =
-        Variant { name: "relu.broken", source, entry: "forward", textures: &[], ..*case.op.chosen(Adapter::HARDWARE) };
+    let broken = Variant { name: "relu.broken", source, ..*case.op.chosen(Adapter::HARDWARE) };
     case.op.variant = Some(Box::leak(Box::new(broken)));
     let device = Device::Gpu(gpu);
     // The second time it is not taken for compiled.

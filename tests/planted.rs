@@ -49,7 +49,7 @@ const NAMED_FAULT: &str = "named";
 
 /// The kernels with the same entry point of the same shader, which their constants tell apart.
 fn siblings(kernel: &Variant) -> impl Iterator<Item = &'static Variant> {
-    all().filter(move |other| other.source == kernel.source && other.entry == kernel.entry)
+    all().filter(move |other| other.source == kernel.source && other.first.entry == kernel.first.entry)
 }
 
 /// Whether a case of `kernel` fails where its shader has the fault; of a fault that an operator made, a sibling's case too,
@@ -70,7 +70,7 @@ fn is_found_by(device: &Device, kernel: &'static Variant, fault: &Fault, cases: 
     let faulty: &Variant = Box::leak(Box::new(Variant { name, source, ..*kernel }));
     let fills_a_row = |case: &Case| kernel.textures.iter().any(|t| case.op.len(t.input) > TEXTURE_WIDTH * t.texel);
     let can_find = |case: &&Case| match fault.operator {
-        DIMENSION => case.op.launch(kernel).workgroups[1] > 1,
+        DIMENSION => case.op.dispatches(kernel).iter().any(|one| one.launch.workgroups[1] > 1),
         SECOND_ROW => fills_a_row(case),
         _ => true,
     };

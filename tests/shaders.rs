@@ -1,6 +1,6 @@
 //! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default limits.
 
-use glassnet::kernels::{self, Adapter, Case, Element, Operation, Variant};
+use glassnet::kernels::{self, Adapter, Case, Element, Operation, Pass, Variant};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{
@@ -35,18 +35,24 @@ impl Shader {
         Shader { operation, variant, module, info, layouter }
     }
 
-    fn entry(&self) -> (usize, &naga::EntryPoint) {
-        let mut entries = self.module.entry_points.iter().enumerate();
-        entries.find(|(_, e)| e.name == self.variant.entry).unwrap_or_else(|| panic!("no {}", self.variant.entry))
+    /// The passes with their entry points, and what each uses.
+    fn entries(&self) -> impl Iterator<Item = (&Pass, &naga::EntryPoint, &FunctionInfo)> {
+        self.variant.passes().map(|pass| {
+            let mut entries = self.module.entry_points.iter().enumerate();
+            let found = entries.find(|(_, entry)| entry.name == pass.entry);
+            let (at, entry) = found.unwrap_or_else(|| panic!("no {}", pass.entry));
+            (pass, entry, self.info.get_entry_point(at))
+        })
     }
 
-    fn uses(&self) -> &FunctionInfo {
-        self.info.get_entry_point(self.entry().0)
+    /// How all passes together use a variable.
+    fn uses(&self, handle: Handle<GlobalVariable>) -> GlobalUse {
+        self.entries().map(|(_, _, info)| info[handle]).fold(GlobalUse::empty(), |all, own| all | own)
     }
 
-    /// The variables that the entry point touches, itself or through what it calls.
+    /// The variables that a pass touches, itself or through what it calls.
     fn globals(&self) -> impl Iterator<Item = (Handle<GlobalVariable>, &GlobalVariable)> {
-        self.module.global_variables.iter().filter(|(handle, _)| !self.uses()[*handle].is_empty())
+        self.module.global_variables.iter().filter(|(handle, _)| !self.uses(*handle).is_empty())
     }
 
     /// Those with a place in the bind group, by that place.
@@ -129,10 +135,11 @@ fn every_shader_is_valid_without_optional_features() {
 #[test]
 fn entry_points_are_compute_with_the_variants_workgroup_within_the_limits() {
     for_each_shader(|shader| {
-        let (_, entry) = shader.entry();
-        assert_eq!(entry.stage, ShaderStage::Compute);
-        assert_eq!(entry.workgroup_size, [shader.variant.workgroup, 1, 1]);
-        assert!(shader.variant.workgroup <= MAX_INVOCATIONS);
+        for (pass, entry, _) in shader.entries() {
+            assert_eq!(entry.stage, ShaderStage::Compute);
+            assert_eq!(entry.workgroup_size, [pass.workgroup, 1, 1]);
+            assert!(pass.workgroup <= MAX_INVOCATIONS);
+        }
     });
 }
 
@@ -154,19 +161,25 @@ fn params_are_the_uniform_at_binding_0_and_have_the_operations_size() {
 }
 
 #[test]
-fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
+fn bindings_are_params_then_inputs_then_outputs_then_scratch() {
     for_each_shader(|shader| {
         let Shader { operation, variant, .. } = shader;
-        let bindings: Vec<_> =
-            shader.bindings().into_iter().filter(|(_, g)| g.space != AddressSpace::Uniform).collect();
+        let mut bindings = shader.bindings();
+        bindings.retain(|(_, global)| global.space != AddressSpace::Uniform);
+        assert!(bindings.len() <= MAX_STORAGE_BUFFERS);
         let access = |operand| variant.texture(operand).map_or(Some(StorageAccess::LOAD), |_| None);
         let inputs = operation.inputs.iter().map(|operand| (access(*operand), operand.element));
         let outputs = operation.outputs.iter();
         let outputs = outputs.map(|operand| (Some(StorageAccess::LOAD | StorageAccess::STORE), operand.element));
         let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
+        // Scratch holds words of any kind.
+        let scratch = variant.scratch.map(|_| bindings.pop().expect("scratch"));
+        if let Some((place, global)) = scratch {
+            assert_eq!(place as usize, expected.len() + 1, "{}", variant.name);
+            assert_eq!(shader.storage(global).0, StorageAccess::LOAD | StorageAccess::STORE, "{}", variant.name);
+        }
         let actual: Vec<_> = bindings.iter().map(|(place, global)| (*place, shader.bound(global))).collect();
         assert_eq!(actual, expected, "{}", variant.name);
-        assert!(bindings.len() <= MAX_STORAGE_BUFFERS);
     });
 }
 
@@ -194,8 +207,10 @@ fn every_constant_is_one_that_the_shader_declares() {
         for variant in variants_of(&case) {
             let shader = shaders.entry(variant.name).or_insert_with(|| Shader::of(case.op.operation, variant));
             let declares = |name: &str| shader.module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
-            for (name, _) in case.op.launch(variant).constants {
-                assert!(declares(name), "{}: {name}", variant.name);
+            for dispatch in case.op.dispatches(variant) {
+                for (name, _) in dispatch.launch.constants {
+                    assert!(declares(name), "{}: {name}", variant.name);
+                }
             }
         }
     }
@@ -205,10 +220,18 @@ fn every_constant_is_one_that_the_shader_declares() {
 fn inputs_are_read_and_outputs_are_written_and_never_read() {
     for_each_shader(|shader| {
         for (handle, global) in shader.globals().filter(|(_, global)| global.binding.is_some()) {
-            let uses = shader.uses()[handle];
+            let uses = shader.uses(handle);
             let place = global.binding.as_ref().map_or(0, |b| b.binding) as usize;
             let inputs = shader.operation.inputs.len();
-            let output = (inputs + 1..=inputs + shader.operation.outputs.len()).contains(&place);
+            let outputs = inputs + shader.operation.outputs.len();
+            if place > outputs {
+                // What a pass wrote, one after it reads.
+                assert_eq!(uses, GlobalUse::READ | GlobalUse::WRITE, "{}: {:?}", shader.variant.name, global.name);
+                let first = shader.entries().next().map(|(_, _, info)| info[handle]);
+                assert_eq!(first, Some(GlobalUse::WRITE), "{}: {:?}", shader.variant.name, global.name);
+                continue;
+            }
+            let output = (inputs + 1..=outputs).contains(&place);
             assert_eq!(uses.contains(GlobalUse::WRITE), output, "{}: {:?}", shader.variant.name, global.name);
             assert_eq!(uses.contains(GlobalUse::READ), !output, "{}: {:?}", shader.variant.name, global.name);
         }
@@ -224,12 +247,15 @@ fn every_variant_that_numbers_workgroups_over_two_dimensions_has_a_case_with_bot
             Some(naga::Binding::BuiltIn(builtin)) => builtin == naga::BuiltIn::NumWorkGroups,
             _ => false,
         };
-        let numbers = shader.entry().1.function.arguments.iter().any(builtin);
-        let both = |case: &kernels::Case| {
-            variants_of(case).into_iter().any(|variant| std::ptr::eq(variant, shader.variant))
-                && case.op.launch(shader.variant).workgroups[1] > 1
-        };
-        assert!(!numbers || cases.iter().any(both), "{}", shader.variant.name);
+        for (pass, entry, _) in shader.entries() {
+            let numbers = entry.function.arguments.iter().any(builtin);
+            let both = |case: &kernels::Case| {
+                let takes = variants_of(case).into_iter().any(|variant| std::ptr::eq(variant, shader.variant));
+                let dispatches = if takes { case.op.dispatches(shader.variant) } else { Vec::new() };
+                dispatches.iter().any(|one| one.entry == pass.entry && one.launch.workgroups[1] > 1)
+            };
+            assert!(!numbers || cases.iter().any(both), "{}: {}", shader.variant.name, pass.entry);
+        }
     });
 }
 
@@ -267,7 +293,8 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
         let own = || kernels::variants().filter(|(_, variant)| variant.source.contains(&text));
         for entry in text.split("@compute").skip(1) {
             let name = entry.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')).expect("a function").0;
-            let is_its = |variant: &Variant| variant.entry == name && variant.name.starts_with(&format!("{family}."));
+            let of_family = |variant: &Variant| variant.name.starts_with(&format!("{family}."));
+            let is_its = |variant: &Variant| of_family(variant) && variant.passes().any(|pass| pass.entry == name);
             if !own().any(|(_, variant)| is_its(variant)) {
                 unused.push(format!("{family}.{name}"));
             }
@@ -300,8 +327,10 @@ fn a_variant_with_textures_has_the_body_of_the_one_with_buffers() {
         let other = twin(variant.name.trim_end_matches("_textures")).expect("a twin with buffers");
         let common = variant.source.bytes().rev().zip(other.source.bytes().rev()).take_while(|(a, b)| a == b).count();
         let body = &variant.source[variant.source.len() - common..];
-        assert!(body.contains(&format!("fn {}(", variant.entry)) && !body.contains("textureLoad"), "{}", variant.name);
-        assert_eq!(variant.entry, other.entry, "{}", variant.name);
+        let entries = |variant: &Variant| variant.passes().map(|pass| pass.entry).collect::<Vec<_>>();
+        let has = |entry: &str| body.contains(&format!("fn {entry}("));
+        assert!(entries(variant).into_iter().all(has) && !body.contains("textureLoad"), "{}", variant.name);
+        assert_eq!(entries(variant), entries(other), "{}", variant.name);
     }
 }
 

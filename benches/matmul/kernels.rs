@@ -58,22 +58,22 @@ const REGISTERS: Variant = Variant {
 
 /// 64 x 64 a workgroup, through workgroup memory.
 const TILES64: Variant = Variant {
-    workgroup: 256,
     condition: |op, _| divides(op, TILE64),
     ..Variant::new("matmul.tiles64", include_str!("tiles.wgsl"), "tiles64", |op| {
         let [across, down] = blocks(op, TILE64);
         Launch::of([across, down, 1])
     })
+    .in_workgroups_of(256)
 };
 
 /// 128 x 128 a workgroup, through workgroup memory.
 const TILES128: Variant = Variant {
-    workgroup: 256,
     condition: |op, _| divides(op, TILE128),
     ..Variant::new("matmul.tiles128", include_str!("tiles.wgsl"), "tiles128", |op| {
         let [across, down] = blocks(op, TILE128);
         Launch::of([across, down, 1])
     })
+    .in_workgroups_of(256)
 };
 
 /// What M, N and K must be multiples of.

@@ -211,7 +211,7 @@ async fn copy(device: &Device, bytes: usize) -> Result<Way> {
 /// # Errors
 /// [`Error::Device`] and [`Error::TooLarge`] where the device cannot hold or run it, or gives no times.
 pub async fn time_case(device: &Device, case: &Case) -> Result<(Clock, Vec<f64>)> {
-    let mut executor = device.executor(Program::of_case(case, None)).await?;
+    let mut executor = device.executor(Program::of_case(case, None, None)).await?;
     for (i, buffer) in case.buffers.iter().enumerate() {
         if !matches!(buffer.fill, case::Fill::Output) {
             executor.write(BufferId(i as u32), &case.contents(i))?;

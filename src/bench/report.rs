@@ -310,7 +310,7 @@ fn step_figures(
         images_per_second: seconds.rate(batch),
         gflops: flops as f64 / seconds.median / 1e9,
         of_peak: peaks.share(instructions.iter().map(|i| i.op.work), seconds.median * 1e9),
-        dispatches: instructions.len(),
+        dispatches: subject.runner.executor.dispatches(subject.runner.instructions.clone()),
         host_us: Spread::of(&subject.host_seconds).filter(|_| on_gpu).map(|s| s.scaled(1e6)),
     })
 }

@@ -12,7 +12,7 @@ use super::gpu::{Gpu, RuntimeChecks};
 use crate::error::Result;
 use crate::kernels::case::{Fill, Tolerance};
 use crate::kernels::{Adapter, BufferId, Case, Element, Op, TEXTURE_WIDTH};
-use crate::program::{ALIGNMENT, Program};
+use crate::program::{ALIGNMENT, Program, Scratch};
 use serde::Serialize;
 
 /// Words after every operand, at least; before it are [`ALIGNMENT`]. A stray access within them is found.
@@ -88,7 +88,9 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
 
 /// Runs a case in these ways. The first way that fails is the last one: those without bounds checks come after those with.
 async fn judge(case: &Case, kernel: &'static str, ways: &[Way], expected: &[Vec<u32>]) -> Result<Outcome> {
-    let trial = Trial::of(case);
+    let words = case.op.variant.map_or(0, |variant| variant.scratch_words(&case.op));
+    let scratch = (words > 0).then_some(Scratch { words, guard: GUARD });
+    let trial = Trial { scratch, ..Trial::of(case) };
     let mut outcome = Outcome { kernel, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
     for way in ways {
         let actual = trial.execute(&way.device, way.poison).await?;
@@ -127,6 +129,8 @@ struct Trial<'a> {
     contents: Vec<Vec<u32>>,
     /// Words after each buffer.
     guards: Vec<usize>,
+    /// Of a variant with several passes: starts out as outputs do, between the same guard words.
+    scratch: Option<Scratch>,
 }
 
 impl Trial<'_> {
@@ -136,7 +140,7 @@ impl Trial<'_> {
             _ => case.contents(i),
         });
         let guards = (0..case.buffers.len()).map(|i| guard(case, i)).collect();
-        Trial { case, contents: contents.collect(), guards }
+        Trial { case, contents: contents.collect(), guards, scratch: None }
     }
 
     fn is_output(&self, i: usize) -> bool {
@@ -151,18 +155,27 @@ impl Trial<'_> {
         }
     }
 
-    /// Every buffer's words, guards included, after the case's operation.
+    /// Every buffer's words, guards included, after the case's operation; the scratch's come last.
     async fn execute(&self, device: &Device, poison: Poison) -> Result<Vec<Vec<u32>>> {
-        let mut executor = device.executor(Program::of_case(self.case, Some(&self.guards))).await?;
+        let mut executor = device.executor(Program::of_case(self.case, Some(&self.guards), self.scratch)).await?;
         for (i, contents) in self.contents.iter().enumerate() {
             let mut words = vec![self.guard_word(i, poison); ALIGNMENT + contents.len() + self.guards[i]];
             words[ALIGNMENT..][..contents.len()].copy_from_slice(contents);
             executor.write(Program::around(self.case, i), &words)?;
         }
+        let scratch = Program::around(self.case, self.contents.len());
+        if let Some(Scratch { words, guard }) = self.scratch {
+            let mut all = vec![GUARD_WORD; ALIGNMENT + words + guard];
+            all[ALIGNMENT..][..words].fill(UNWRITTEN);
+            executor.write(scratch, &all)?;
+        }
         executor.run(0..1)?;
         let mut contents = Vec::with_capacity(self.contents.len());
         for i in 0..self.contents.len() {
             contents.push(executor.read(Program::around(self.case, i)).await?);
+        }
+        if self.scratch.is_some() {
+            contents.push(executor.read(scratch).await?);
         }
         Ok(contents)
     }
@@ -197,6 +210,14 @@ impl Trial<'_> {
             }
             if let Some(at) = actual[i][..own.start].iter().rposition(stray) {
                 fail(format!("{name} was written {} elements before its start", own.start - at));
+            }
+        }
+        if let (Some(Scratch { words, .. }), Some(actual)) = (self.scratch, actual.get(self.contents.len())) {
+            if actual[ALIGNMENT + words..].iter().any(|word| *word != GUARD_WORD) {
+                fail("scratch was written beyond its end".into());
+            }
+            if actual[..ALIGNMENT].iter().any(|word| *word != GUARD_WORD) {
+                fail("scratch was written before its start".into());
             }
         }
         (failure, worst)

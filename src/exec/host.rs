@@ -366,7 +366,8 @@ fn processor() -> String {
 /// One buffer may be as large as its 32-bit indices and an allocation allow; all of them as large as the memory that is free.
 pub(super) fn limits(host: Host) -> Limits {
     let most = (8 << 30).min(isize::MAX as u64);
-    Limits { max_binding: most, max_buffer: most, memory: free_memory(), host: Some(host), beside: 0, along: |_| 0 }
+    let (memory, host) = (free_memory(), Some(host));
+    Limits { max_binding: most, max_buffer: most, memory, host, adapter: None, beside: 0, along: |_| 0 }
 }
 
 #[cfg(test)]

@@ -128,6 +128,11 @@ pub trait Executor {
         self.program().instructions[instruction].op.operation.name
     }
 
+    /// What is started to run these instructions, one after another: on the host one function each.
+    fn dispatches(&self, instructions: Range<usize>) -> usize {
+        instructions.len()
+    }
+
     /// Bytes of the host's memory that are free once it is gone, at least.
     fn frees(&self) -> u64 {
         0

@@ -40,13 +40,13 @@ pub(super) const BACKWARD_INPUT_TEXTURES: Variant = BACKWARD_INPUT.textured(
 
 /// C and O multiples of 4.
 pub(super) const BACKWARD_WEIGHT: Variant = Variant {
-    workgroup: 32,
     condition: fits_wide,
     // Five taps x four input channels.
     ..Variant::new("conv_blocked.backward_weight", SOURCE, "backward_weight", |op| {
         let p: Params = op.params();
         launch_taps(&p, p.kh * (p.c / 4), 32)
     })
+    .in_workgroups_of(32)
 };
 pub(super) const BACKWARD_WEIGHT_TEXTURES: Variant = BACKWARD_WEIGHT.textured(
     "conv_blocked.backward_weight_textures",
@@ -56,13 +56,13 @@ pub(super) const BACKWARD_WEIGHT_TEXTURES: Variant = BACKWARD_WEIGHT.textured(
 
 /// O a multiple of 4, any C.
 pub(super) const BACKWARD_WEIGHT_NARROW: Variant = Variant {
-    workgroup: 8,
     condition: fits_narrow,
     // Two rows of five taps x one channel.
     ..Variant::new("conv_blocked.backward_weight_narrow", SOURCE, "backward_weight_narrow", |op| {
         let p: Params = op.params();
         launch_taps(&p, p.kh.div_ceil(2) * p.c, 8)
     })
+    .in_workgroups_of(8)
 };
 pub(super) const BACKWARD_WEIGHT_NARROW_TEXTURES: Variant = BACKWARD_WEIGHT_NARROW.textured(
     "conv_blocked.backward_weight_narrow_textures",

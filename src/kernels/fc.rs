@@ -81,12 +81,12 @@ pub static FORWARD: Operation = Operation {
 };
 
 const FORWARD_VEC4: Variant = Variant {
-    workgroup: 16,
     condition: fits_vec4,
     ..Variant::new("fc.forward_vec4", SOURCE, "forward_vec4", |op| {
         let p: Params = op.params();
         Launch::of([(p.o / 4).div_ceil(16), p.n.div_ceil(4), 1])
     })
+    .in_workgroups_of(16)
 };
 
 /// The gradient with respect to x.

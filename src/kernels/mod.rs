@@ -48,7 +48,7 @@ pub mod variant;
 pub use case::Case;
 pub use op::{Args, BufferId, Element, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
 use optimizer::OPTIMIZERS;
-pub use variant::{Adapter, Launch, TEXTURE_WIDTH, Texture, Variant};
+pub use variant::{Adapter, Dispatch, Launch, Pass, TEXTURE_WIDTH, Texture, Variant};
 
 /// Which part of an operand a piece of the batch has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,13 +190,10 @@ static ALL: &[&Operation] = &[
     &softmax::FORWARD,
     &softmax::SUMMARY,
     &softmax::GRADIENT,
-    &clip::NORMS,
     &clip::SCALE,
     &ema::AVERAGE,
-    &statistics::PARTIAL,
-    &statistics::FINISH,
+    &statistics::SUMMARY,
     &statistics::CHANGE,
-    &statistics::CHANGE_TOTAL,
     &statistics::DEAD,
     &probe::MULTIPLY_ADD,
     &probe::COPY,

@@ -3,7 +3,7 @@
 //! Buffers hold 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
 
 use super::batch::Header;
-use super::{Adapter, Launch, Operand, Operation, Variant};
+use super::{Adapter, Dispatch, Operand, Operation, Pass, Variant};
 use arrayvec::ArrayVec;
 use std::any::Any;
 use std::ops::Range;
@@ -312,17 +312,20 @@ impl Op {
         self.variant.or_else(first).unwrap_or_else(|| panic!("no variant takes {}", self.operation.name))
     }
 
-    /// How a GPU starts a variant of this operation.
-    pub fn launch(&self, variant: &Variant) -> Launch {
-        let mut launch = (variant.launch)(self);
-        let [x, y, z] = launch.workgroups;
-        if y == 1 && x > self.most_workgroups {
-            let [x, y] = split(x as usize, self.most_workgroups);
-            launch.workgroups = [x, y, z];
-        }
-        let legal = launch.workgroups.iter().all(|groups| (1..=MAX_WORKGROUPS).contains(groups));
-        assert!(legal, "{:?} of {}", launch.workgroups, variant.name);
-        launch
+    /// What a GPU starts for a variant of this operation, in this order.
+    pub fn dispatches(&self, variant: &Variant) -> Vec<Dispatch> {
+        let dispatch = |pass: &Pass| {
+            let mut launch = (pass.launch)(self);
+            let [x, y, z] = launch.workgroups;
+            if y == 1 && x > self.most_workgroups {
+                let [x, y] = split(x as usize, self.most_workgroups);
+                launch.workgroups = [x, y, z];
+            }
+            let legal = launch.workgroups.iter().all(|groups| (1..=MAX_WORKGROUPS).contains(groups));
+            assert!(legal, "{:?} of {}", launch.workgroups, variant.name);
+            Dispatch { entry: pass.entry, launch }
+        };
+        variant.passes().map(dispatch).collect()
     }
 }
 

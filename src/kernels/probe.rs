@@ -40,11 +40,11 @@ pub static MULTIPLY_ADD: Operation = Operation {
     reference: Reference::new(multiply_add_reference, multiply_add_reference),
     cpu: Cpu::new(multiply_add_cpu),
     gpu: &[&Variant {
-        workgroup: WORKGROUP,
         ..Variant::new("probe.multiply_add", SOURCE, "multiply_add", |op| {
             let p: Params = op.params();
             launch(op).with(vec![("CHAINS", p.chains), ("FUSED", p.fused)])
         })
+        .in_workgroups_of(WORKGROUP)
     }],
 };
 
@@ -66,7 +66,8 @@ pub static COPY: Operation = Operation {
     ],
 };
 
-const COPY_VARIANT: Variant = Variant { workgroup: WORKGROUP, ..Variant::new("probe.copy", SOURCE, "copy", launch) };
+const COPY_VARIANT: Variant =
+    Variant { ..Variant::new("probe.copy", SOURCE, "copy", launch).in_workgroups_of(WORKGROUP) };
 
 fn launch(op: &Op) -> Launch {
     Launch::of([op.params::<Params>().count.div_ceil(WORKGROUP), 1, 1])

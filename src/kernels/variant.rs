@@ -18,33 +18,51 @@ impl Adapter {
     pub const SORTS: [Adapter; 2] = [Adapter::SOFTWARE, Adapter::HARDWARE];
 }
 
-/// One way to compute an operation on a GPU: a WGSL entry point.
+/// One way to compute an operation on a GPU.
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
     /// Family and entry point, as `conv_blocked.forward`; unique.
     pub name: &'static str,
     /// The whole WGSL text, preludes included.
     pub source: &'static str,
-    /// Entry point in `source`.
-    pub entry: &'static str,
-    /// Invocations in one workgroup.
-    pub workgroup: u32,
+    /// Its first pass, for most the only one.
+    pub first: Pass,
+    /// Passes after the first, in this order. All of them see the same bindings.
+    pub then: &'static [Pass],
+    /// Words that its passes hand to those after them, bound after the outputs. None are expected to hold anything at the
+    /// first pass.
+    pub scratch: Option<fn(&Op) -> usize>,
     /// Inputs that are bound as textures. A variant with some of them fits software adapters only.
     pub textures: &'static [Texture],
     /// Whether it takes this operation on this adapter; see [`Variant::fits`].
     pub condition: fn(&Op, Adapter) -> bool,
-    pub launch: fn(&Op) -> Launch,
 }
 
 impl Variant {
-    /// A variant that takes every shape in workgroups of 64 and reads buffers.
+    /// A variant of one pass that takes every shape in workgroups of 64 and reads buffers.
     pub const fn new(
         name: &'static str,
         source: &'static str,
         entry: &'static str,
         launch: fn(&Op) -> Launch,
     ) -> Variant {
-        Variant { name, source, entry, workgroup: 64, textures: &[], condition: always, launch }
+        let first = Pass::new(entry, 64, launch);
+        Variant { name, source, first, then: &[], scratch: None, textures: &[], condition: always }
+    }
+
+    /// The same kernel in workgroups of another size.
+    pub const fn in_workgroups_of(self, workgroup: u32) -> Variant {
+        Variant { first: Pass { workgroup, ..self.first }, ..self }
+    }
+
+    /// All its passes, in their order.
+    pub fn passes(&self) -> impl Iterator<Item = &Pass> {
+        std::iter::once(&self.first).chain(self.then)
+    }
+
+    /// Words of scratch that it needs for an operation.
+    pub fn scratch_words(&self, op: &Op) -> usize {
+        self.scratch.map_or(0, |words| words(op))
     }
 
     /// The same kernel with these inputs in textures; `source` is the same body after another prelude.
@@ -67,6 +85,22 @@ impl Variant {
 
 fn always(_: &Op, _: Adapter) -> bool {
     true
+}
+
+/// One dispatch of a variant: a WGSL entry point, and how many workgroups start it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass {
+    /// Entry point in [`Variant::source`].
+    pub entry: &'static str,
+    /// Invocations in one workgroup.
+    pub workgroup: u32,
+    pub launch: fn(&Op) -> Launch,
+}
+
+impl Pass {
+    pub const fn new(entry: &'static str, workgroup: u32, launch: fn(&Op) -> Launch) -> Pass {
+        Pass { entry, workgroup, launch }
+    }
 }
 
 /// An input as a texture: its elements row by row, [`TEXTURE_WIDTH`] texels in each row.
@@ -98,7 +132,7 @@ impl Texture {
 /// Texels in a row of a texture, and the most rows: what WebGPU promises.
 pub const TEXTURE_WIDTH: usize = 8192;
 
-/// How a GPU starts a variant.
+/// How a GPU starts a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
     /// Workgroups in x, y, z, each at most 65,535.
@@ -122,6 +156,13 @@ impl Launch {
     pub fn with(self, constants: Vec<(&'static str, u32)>) -> Launch {
         Launch { constants, ..self }
     }
+}
+
+/// A pass of a variant as an operation needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    pub entry: &'static str,
+    pub launch: Launch,
 }
 
 /// `total` invocations in workgroups of `size`, split over x and y where one dimension is too short for them.

@@ -33,6 +33,8 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// How the host computes, where it does.
     pub host: Option<Host>,
+    /// What a GPU's variants are chosen by.
+    pub adapter: Option<Adapter>,
     /// What is needed beside the program, whatever its batch.
     pub beside: u64,
     /// What a program of some batch needs more.
@@ -41,8 +43,15 @@ pub struct Limits {
 
 impl Limits {
     /// WebGPU's defaults.
-    pub const WEBGPU: Limits =
-        Limits { max_binding: 128 << 20, max_buffer: 256 << 20, memory: None, host: None, beside: 0, along: |_| 0 };
+    pub const WEBGPU: Limits = Limits {
+        max_binding: 128 << 20,
+        max_buffer: 256 << 20,
+        memory: None,
+        host: None,
+        adapter: Some(Adapter::HARDWARE),
+        beside: 0,
+        along: |_| 0,
+    };
 
     /// The same where so much more is needed beside the program.
     pub fn beside(self, bytes: u64) -> Limits {
@@ -110,7 +119,7 @@ impl Program {
         match host {
             // Sums in f64.
             Host::Naive => ops().flat_map(|op| &op.outputs).map(|id| 2 * bytes(id)).max().unwrap_or(0),
-            Host::Software(adapter) => DRIVER + self.in_textures(adapter),
+            Host::Software(adapter) => DRIVER + self.in_textures(adapter) + 4 * self.scratch_words(adapter) as u64,
             Host::Fast { threads } => {
                 let prepared = || ops().filter(|op| op.prepare().is_some());
                 let whole = |op: &Op| -> u64 {
@@ -136,6 +145,12 @@ impl Program {
         images.into_iter().map(|(id, _)| 4 * self.buffer(id).len as u64).sum()
     }
 
+    /// Words that the variants of an adapter hand from pass to pass: as many as the one that needs the most.
+    pub fn scratch_words(&self, adapter: Adapter) -> usize {
+        let ops = self.instructions.iter().map(|instruction| &instruction.op);
+        ops.map(|op| op.chosen(adapter).scratch_words(op)).max().unwrap_or(0)
+    }
+
     fn roots(&self) -> impl Iterator<Item = (&str, u64)> {
         let own = self.buffers.iter().filter(|b| b.parent.is_none());
         own.map(|b| (b.name.as_str(), 4 * (b.len as u64 + b.guard as u64)))
@@ -144,7 +159,9 @@ impl Program {
     /// The first reason why `limits` cannot hold this program.
     fn obstacle(&self, limits: &Limits) -> Option<String> {
         let most = limits.max_binding.min(limits.max_buffer);
-        if let Some((name, bytes)) = self.roots().find(|(_, bytes)| *bytes > most) {
+        let scratch = limits.adapter.map_or(0, |adapter| 4 * self.scratch_words(adapter) as u64);
+        let scratch = std::iter::once(("the scratch of its kernels", scratch));
+        if let Some((name, bytes)) = self.roots().chain(scratch).find(|(_, bytes)| *bytes > most) {
             return Some(format!("{name} needs {} and one buffer may have {}", mib(bytes), mib(most)));
         }
         let memory = limits.memory?;
@@ -253,7 +270,8 @@ mod tests {
 
     fn host(memory: u64) -> Limits {
         let host = Some(Host::Fast { threads: 2 });
-        Limits { max_binding: 8 << 30, max_buffer: 8 << 30, memory: Some(memory), host, beside: 0, along: |_| 0 }
+        let (most, memory) = (8 << 30, Some(memory));
+        Limits { max_binding: most, max_buffer: most, memory, host, adapter: None, beside: 0, along: |_| 0 }
     }
 
     fn training(batch: usize) -> (Network, Options) {

@@ -16,7 +16,7 @@ pub use planner::{ALIGNMENT, BufferSpec};
 pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStatistics};
 
 use crate::kernels::batch::{CHUNKS, Header};
-use crate::kernels::{BufferId, Case, Op, Tensor};
+use crate::kernels::{BufferId, Case, Element, Op, Tensor};
 use crate::net::Factors;
 use std::ops::Range;
 
@@ -113,12 +113,22 @@ pub struct Trainable {
     pub parameters_next: Tensor,
 }
 
+/// The scratch of a case's variant: its words, and guard words after them.
+#[derive(Debug, Clone, Copy)]
+pub struct Scratch {
+    pub words: usize,
+    pub guard: usize,
+}
+
 /// The flat list of operations and the buffers it runs over.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub batch: usize,
     pub buffers: Vec<BufferSpec>,
     pub instructions: Vec<Instruction>,
+    /// Where a GPU's variants hand words from pass to pass, in a program that has a look at them; else it has a buffer of
+    /// its own.
+    pub scratch: Option<Tensor>,
     /// Pairs that exchange their contents at the end of a step that updated.
     pub swaps: Vec<(BufferId, BufferId)>,
     pub nodes: Vec<NodeTensors>,
@@ -177,7 +187,7 @@ impl Program {
 
     /// A program of one operation over a case's buffers. With `guards`, each lies in a buffer of its own, whose id is
     /// [`Program::around`], behind [`ALIGNMENT`] extra elements and before as many as its guard says.
-    pub fn of_case(case: &Case, guards: Option<&[usize]>) -> Program {
+    pub fn of_case(case: &Case, guards: Option<&[usize]>, scratch: Option<Scratch>) -> Program {
         let count = case.buffers.len();
         let guard = |i: usize| guards.map_or(0, |guards| guards[i]);
         let parent = |i: usize| guards.map(|_| (Program::around(case, i), ALIGNMENT));
@@ -190,7 +200,16 @@ impl Program {
             BufferSpec { name: format!("around buffer {i}"), element, len, parent: None, guard: 0 }
         });
         let around = around.take(guards.map_or(0, |_| count));
-        let buffers: Vec<BufferSpec> = own.chain(around).collect();
+        let mut buffers: Vec<BufferSpec> = own.chain(around).collect();
+        let scratch = scratch.map(|Scratch { words, guard }| {
+            let (len, element) = (words, Element::U32);
+            let (around, id) = (BufferId(buffers.len() as u32), BufferId(buffers.len() as u32 + 1));
+            let name = "around scratch".into();
+            buffers.push(BufferSpec { name, element, len: ALIGNMENT + len + guard, parent: None, guard: 0 });
+            let parent = Some((around, ALIGNMENT));
+            buffers.push(BufferSpec { name: "scratch".into(), element, len, parent, guard });
+            Tensor { id, element, len }
+        });
         // A case has no step, so what belongs to steps points at its first buffer and is never used.
         let none = Tensor { id: BufferId(0), element: buffers[0].element, len: 1 };
         let instruction =
@@ -200,6 +219,7 @@ impl Program {
             buffers,
             instructions: vec![instruction],
             swaps: Vec::new(),
+            scratch,
             nodes: Vec::new(),
             fused: Vec::new(),
             inputs: Inputs { all: none, header: none, indices: none, labels: none },
@@ -213,7 +233,7 @@ impl Program {
         }
     }
 
-    /// The buffer that has buffer `i` of a case and its guards.
+    /// The buffer that has buffer `i` of a case and its guards; after the last one comes the scratch.
     pub fn around(case: &Case, i: usize) -> BufferId {
         BufferId((case.buffers.len() + i) as u32)
     }

@@ -3,7 +3,7 @@
 //! naga, which compiles natively, takes WGSL that Tint refuses.
 
 use super::driver::Driver;
-use glassnet::kernels::{self, Adapter, Element, Op, Operand, Operation, Variant};
+use glassnet::kernels::{self, Adapter, Dispatch, Element, Op, Operand, Operation, Variant};
 use glassnet::net::{Network, PRESETS};
 use glassnet::program::{Options, Program, Source};
 use serde_json::{Value, json};
@@ -79,7 +79,8 @@ fn entries(operation: &Operation, variant: &Variant) -> Vec<Value> {
     };
     let inputs = operation.inputs.iter().map(input);
     let outputs = operation.outputs.iter().map(|_| buffer("storage"));
-    std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).collect()
+    let scratch = variant.scratch.map(|_| buffer("storage"));
+    std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).chain(scratch).collect()
 }
 
 /// What is to be compiled: shaders, and pipelines without repetition.
@@ -95,17 +96,19 @@ fn request(kernels: &[&'static Variant], operations: &[(Op, &'static Variant)]) 
     }
     let mut pipelines = BTreeMap::new();
     for (op, variant) in operations.iter().filter(|(_, variant)| places.contains_key(variant.name)) {
-        let constants: BTreeMap<&str, u32> = op.launch(variant).constants.into_iter().collect();
-        let key = format!("{} {constants:?}", variant.name);
-        pipelines.entry(key).or_insert_with(|| {
-            json!({
-                "name": variant.name,
-                "shader": places[variant.name],
-                "entry": variant.entry,
-                "constants": constants,
-                "entries": entries(op.operation, variant),
-            })
-        });
+        for Dispatch { entry, launch } in op.dispatches(variant) {
+            let constants: BTreeMap<&str, u32> = launch.constants.into_iter().collect();
+            let key = format!("{} {entry} {constants:?}", variant.name);
+            pipelines.entry(key).or_insert_with(|| {
+                json!({
+                    "name": variant.name,
+                    "shader": places[variant.name],
+                    "entry": entry,
+                    "constants": constants,
+                    "entries": entries(op.operation, variant),
+                })
+            });
+        }
     }
     let shaders = sources.iter().map(|(name, source)| json!({ "name": name, "source": source })).collect();
     [Value::Array(shaders), Value::Array(pipelines.into_values().collect())]

@@ -5,7 +5,7 @@ use super::contain::{contain, contain_future};
 use super::failure::{describe, lost, panicked, panicked_opening};
 use crate::error::{Error, Result};
 use crate::exec::{DeviceInfo, ExecutorKind};
-use crate::kernels::{Adapter, Element, Op, Operation, Variant};
+use crate::kernels::{Adapter, Dispatch, Element, Op, Operation, Variant};
 use crate::machine::free_memory;
 use crate::program::{Host, Limits};
 use crate::text;
@@ -59,9 +59,10 @@ impl Scopes {
 }
 
 type Constants = Vec<(&'static str, u32)>;
-type PipelineKey = (&'static str, Constants, RuntimeChecks);
+/// Variant, entry point, constants and checks.
+type PipelineKey = (&'static str, &'static str, Constants, RuntimeChecks);
 
-/// A pipeline that an operation needs.
+/// A pipeline that a pass of an operation needs.
 struct Wanted {
     operation: &'static Operation,
     variant: &'static Variant,
@@ -90,7 +91,6 @@ struct Inner {
 struct Handles {
     /// By source and checks.
     modules: Mutex<HashMap<(&'static str, RuntimeChecks), wgpu::ShaderModule>>,
-    /// By kernel, constants and checks.
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     queue: wgpu::Queue,
     device: wgpu::Device,
@@ -231,6 +231,7 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
             memory: host.and_then(|_| free_memory()),
             host,
+            adapter: Some(self.adapter),
             beside: 0,
             along: |_| 0,
         }
@@ -275,13 +276,13 @@ impl Gpu {
         refused.map_or(Ok(()), Err)
     }
 
-    /// A pipeline for each of these operations and variants. Those that no program has used before are compiled, natively on all threads at once and in the order of use.
+    /// A pipeline for each pass of these operations and variants. Those that no program has used before are compiled, natively on all threads at once and in the order of use.
     ///
     /// # Errors
     /// [`Error::Device`] that names the first kernel which the device refuses.
     pub(super) async fn pipelines(&self, ops: &[(&Op, &'static Variant)]) -> Result<Vec<Arc<Pipeline>>> {
         let handles = &self.inner.handles;
-        let wanted: Vec<Wanted> = ops.iter().map(|(op, variant)| self.wanted(op, variant)).collect();
+        let wanted: Vec<Wanted> = ops.iter().flat_map(|(op, variant)| self.wanted(op, variant)).collect();
         let mut missing: Vec<&Wanted> = Vec::new();
         for wanted in &wanted {
             let known = lock(&handles.pipelines).contains_key(&wanted.key);
@@ -307,9 +308,12 @@ impl Gpu {
         Ok(wanted.iter().map(|wanted| known[&wanted.key].clone()).collect())
     }
 
-    fn wanted(&self, op: &Op, variant: &'static Variant) -> Wanted {
-        let constants = op.launch(variant).constants;
-        Wanted { operation: op.operation, variant, key: (variant.name, constants, self.checks) }
+    fn wanted(&self, op: &Op, variant: &'static Variant) -> impl Iterator<Item = Wanted> + use<> {
+        let (operation, checks) = (op.operation, self.checks);
+        op.dispatches(variant).into_iter().map(move |Dispatch { entry, launch }| {
+            let key = (variant.name, entry, launch.constants, checks);
+            Wanted { operation, variant, key }
+        })
     }
 
     /// What `make` makes of each, or the first error.
@@ -342,7 +346,7 @@ impl Gpu {
         refused.map_or(Ok(all), |message| Err(Error::Device(message)))
     }
 
-    fn compile(&self, Wanted { operation, variant, key: (_, constants, _) }: &Wanted) -> Pipeline {
+    fn compile(&self, Wanted { operation, variant, key: (_, entry, constants, _) }: &Wanted) -> Pipeline {
         let device = self.device();
         let module = lock(&self.inner.handles.modules)[&(variant.source, self.checks)].clone();
         let entries: Vec<_> = (0..)
@@ -368,7 +372,7 @@ impl Gpu {
             label,
             layout: Some(&pipeline_layout),
             module: &module,
-            entry_point: Some(variant.entry),
+            entry_point: Some(entry),
             compilation_options,
             cache: None,
         });
@@ -402,7 +406,7 @@ fn for_each<T>(wanted: &[&Wanted], make: impl Fn(&Wanted) -> T) -> Vec<T> {
     wanted.iter().map(|wanted| make(wanted)).collect()
 }
 
-/// `Params`, inputs, outputs: the order in which every variant binds.
+/// `Params`, inputs, outputs, scratch: the order in which every variant binds.
 fn binding_types(operation: &Operation, variant: &Variant) -> impl Iterator<Item = wgpu::BindingType> {
     let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
     let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
@@ -417,5 +421,6 @@ fn binding_types(operation: &Operation, variant: &Variant) -> impl Iterator<Item
     let input = move |input| variant.texture(input).map_or_else(|| storage(true), |t| texture(t.input.element));
     let inputs = operation.inputs.iter().copied().map(input);
     let outputs = operation.outputs.iter().map(move |_| storage(false));
-    std::iter::once(buffer(wgpu::BufferBindingType::Uniform)).chain(inputs).chain(outputs)
+    let scratch = variant.scratch.map(|_| storage(false));
+    std::iter::once(buffer(wgpu::BufferBindingType::Uniform)).chain(inputs).chain(outputs).chain(scratch)
 }

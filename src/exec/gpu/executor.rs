@@ -33,12 +33,12 @@ const MAX_TIMED: u32 = 1024;
 
 /// An operation ready to be encoded.
 #[derive(Debug)]
-struct Dispatch {
+struct Bound {
     variant: &'static Variant,
-    pipeline: Arc<Pipeline>,
     /// By parity.
     bind_groups: [wgpu::BindGroup; 2],
-    workgroups: [u32; 3],
+    /// Pipeline and workgroups of each pass.
+    passes: Vec<(Arc<Pipeline>, [u32; 3])>,
 }
 
 /// The timestamp queries of one device.
@@ -69,8 +69,11 @@ pub(super) struct Engine {
     buffers: Vec<Option<wgpu::Buffer>>,
     /// Step inputs of a whole submission, copied to the program's inputs one step at a time.
     upload: wgpu::Buffer,
-    dispatches: Vec<Dispatch>,
+    /// By instruction.
+    bound: Vec<Bound>,
     textures: Textures,
+    /// Bytes of the buffer that variants hand words through from pass to pass.
+    scratch: u64,
     parity: usize,
     timestamps: Option<Timestamps>,
     recording: Option<Recording>,
@@ -94,6 +97,12 @@ impl Engine {
         let variants: Vec<&'static Variant> = ops().map(|op| op.chosen(gpu.adapter())).collect();
         let textures = Textures::new(gpu, &program, &variants);
         log::debug!("memory plan: {:>12} bytes  copies in textures", textures.memory());
+        let scratch = (program.scratch.is_none())
+            .then(|| program.scratch_words(gpu.adapter()))
+            .filter(|words| *words > 0)
+            .map(|words| storage(device, "scratch of kernels", words));
+        let scratch_bytes = scratch.as_ref().map_or(0, |buffer| buffer.size());
+        log::debug!("memory plan: {scratch_bytes:>12} bytes  scratch of kernels");
         let upload = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("step inputs"),
             size: (4 * MAX_STEPS * program.inputs.all.len) as u64,
@@ -101,15 +110,23 @@ impl Engine {
             mapped_at_creation: false,
         });
         let params = params_buffer(gpu, &program);
-        let mib = (program.memory() + textures.memory()) >> 20;
+        let mib = (program.memory() + textures.memory() + scratch_bytes) >> 20;
         let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
         gpu.accepted(scopes.pop(), &what).await?;
         let chosen: Vec<(&Op, &'static Variant)> = ops().zip(variants.iter().copied()).collect();
         let pipelines = gpu.pipelines(&chosen).await?;
         let scopes = Scopes::push(device);
-        let binder = Binder { gpu, program: &program, buffers: &buffers, textures: &textures, params: &params };
-        let pipelines = variants.into_iter().zip(pipelines).enumerate();
-        let dispatches = pipelines.map(|(i, (variant, pipeline))| binder.dispatch(i, variant, pipeline)).collect();
+        let binder = Binder {
+            gpu,
+            program: &program,
+            buffers: &buffers,
+            textures: &textures,
+            params: &params,
+            scratch: scratch.as_ref(),
+        };
+        let mut pipelines = pipelines.into_iter();
+        let variants = variants.into_iter().enumerate();
+        let bound = variants.map(|(i, variant)| binder.bound(i, variant, &mut pipelines)).collect();
         let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
         gpu.accepted(scopes.pop(), &format!("the bindings of this program on {}", gpu.summary().name)).await?;
         Ok(Engine {
@@ -117,8 +134,9 @@ impl Engine {
             program,
             buffers,
             upload,
-            dispatches,
+            bound,
             textures,
+            scratch: scratch_bytes,
             parity: 0,
             timestamps,
             recording: None,
@@ -167,7 +185,7 @@ impl Engine {
     /// Records instructions; with `queries`, its first and last moment too.
     fn encode(&mut self, instructions: Range<usize>, queries: Option<u32>) {
         self.recording(0);
-        let Self { recording, dispatches, textures, timestamps, parity, program, buffers, .. } = self;
+        let Self { recording, bound, textures, timestamps, parity, program, buffers, .. } = self;
         let encoder = &mut recording.as_mut().expect("made above").encoder;
         let mut segments = textures.segments(instructions);
         if queries.is_some() && segments.first().is_some_and(|s| !s.copies.is_empty()) {
@@ -192,14 +210,15 @@ impl Engine {
             let descriptor = wgpu::ComputePassDescriptor { label, timestamp_writes };
             let mut pass = encoder.begin_compute_pass(&descriptor);
             let mut current: Option<&Arc<Pipeline>> = None;
-            for dispatch in &dispatches[instructions] {
-                if !current.is_some_and(|c| Arc::ptr_eq(c, &dispatch.pipeline)) {
-                    pass.set_pipeline(&dispatch.pipeline.pipeline);
-                    current = Some(&dispatch.pipeline);
+            for Bound { bind_groups, passes, .. } in &bound[instructions] {
+                pass.set_bind_group(0, &bind_groups[*parity], &[]);
+                for (pipeline, [x, y, z]) in passes {
+                    if !current.is_some_and(|c| Arc::ptr_eq(c, pipeline)) {
+                        pass.set_pipeline(&pipeline.pipeline);
+                        current = Some(pipeline);
+                    }
+                    pass.dispatch_workgroups(*x, *y, *z);
                 }
-                let [x, y, z] = dispatch.workgroups;
-                pass.set_bind_group(0, &dispatch.bind_groups[*parity], &[]);
-                pass.dispatch_workgroups(x, y, z);
             }
         }
     }
@@ -374,13 +393,24 @@ struct Binder<'a> {
     buffers: &'a [Option<wgpu::Buffer>],
     textures: &'a Textures,
     params: &'a wgpu::Buffer,
+    scratch: Option<&'a wgpu::Buffer>,
 }
 
 impl Binder<'_> {
-    fn dispatch(&self, index: usize, variant: &'static Variant, pipeline: Arc<Pipeline>) -> Dispatch {
-        let op = &self.program.instructions[index].op;
-        let bind_groups = [0, 1].map(|parity| self.bind_group(index, variant, &pipeline, parity));
-        Dispatch { variant, pipeline, bind_groups, workgroups: op.launch(variant).workgroups }
+    /// Takes its passes' pipelines from those of the whole program.
+    fn bound(
+        &self,
+        index: usize,
+        variant: &'static Variant,
+        pipelines: &mut impl Iterator<Item = Arc<Pipeline>>,
+    ) -> Bound {
+        let dispatches = self.program.instructions[index].op.dispatches(variant).into_iter();
+        let workgroups = dispatches.map(|dispatch| dispatch.launch.workgroups);
+        // In this order: a zip takes from its first iterator before it knows that the second has ended.
+        let passes: Vec<_> = workgroups.zip(pipelines).map(|(workgroups, pipeline)| (pipeline, workgroups)).collect();
+        // Layouts of the same bindings are as one.
+        let bind_groups = [0, 1].map(|parity| self.bind_group(index, variant, &passes[0].0, parity));
+        Bound { variant, bind_groups, passes }
     }
 
     fn bind_group(&self, index: usize, variant: &Variant, pipeline: &Pipeline, parity: usize) -> wgpu::BindGroup {
@@ -402,7 +432,16 @@ impl Binder<'_> {
                 wgpu::BindingResource::TextureView,
             )
         });
-        let resources = std::iter::once(params).chain(tensors);
+        let scratch = variant.scratch.map(|_| match (self.program.scratch, self.scratch) {
+            (Some(given), _) => {
+                let (buffer, offset) = located(self.program, self.buffers, given.id, parity);
+                binding(buffer, offset, 4 * (given.len + self.program.buffer(given.id).guard))
+            }
+            (None, own) => {
+                binding(own.expect("as large as the most that a variant needs"), 0, 4 * variant.scratch_words(op))
+            }
+        });
+        let resources = std::iter::once(params).chain(tensors).chain(scratch);
         let entries: Vec<_> =
             (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
@@ -440,11 +479,15 @@ impl Executor for Engine {
     }
 
     fn memory(&self) -> u64 {
-        self.program.memory() + self.textures.memory()
+        self.program.memory() + self.textures.memory() + self.scratch
     }
 
     fn kernel(&self, instruction: usize) -> &'static str {
-        self.dispatches[instruction].variant.name
+        self.bound[instruction].variant.name
+    }
+
+    fn dispatches(&self, instructions: Range<usize>) -> usize {
+        self.bound[instructions].iter().map(|bound| bound.passes.len()).sum()
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {

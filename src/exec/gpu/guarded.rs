@@ -53,6 +53,10 @@ impl Executor for GpuExecutor {
         self.engine.kernel(instruction)
     }
 
+    fn dispatches(&self, instructions: Range<usize>) -> usize {
+        self.engine.dispatches(instructions)
+    }
+
     fn frees(&self) -> u64 {
         if self.gpu.on_host() { self.engine.memory() } else { 0 }
     }
