@@ -1,6 +1,6 @@
 //! `glassnet data`: downloads, verifies and lists data sets.
 
-use super::options::DownloadProgress;
+use super::notices::DownloadProgress;
 use super::output::{self, Output, Table, note};
 use clap::{Args, Subcommand};
 use glassnet::data::{self, DatasetName, FileReport, Listing, Request, Sources, Verdict};
