@@ -10,7 +10,7 @@ use glassnet::exec::Device;
 use glassnet::formats::FORMATS;
 use glassnet::inspect::inspect;
 use glassnet::look::message::{ExampleMessage, Message, Part, RunState, ShownMessage, StatusMessage};
-use glassnet::look::{Introduction, Lens, Rows, Subject, Weights, change_of_file};
+use glassnet::look::{Introduction, Lens, PageRows, Subject, Weights, change_of_file};
 use glassnet::net::Recipe;
 use glassnet::train::{Change, Command, Event, Observer, Settings, train};
 use pollster::block_on;
@@ -30,7 +30,7 @@ layers = [
 /// Feeds rows and status, and asks for the weights before one step.
 #[derive(Default)]
 struct Follower {
-    rows: Rows,
+    rows: PageRows,
     status: StatusMessage,
     weights: Option<Weights>,
     asked: bool,

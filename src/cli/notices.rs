@@ -76,15 +76,11 @@ impl DownloadProgress {
     /// Shows one event.
     pub fn show(&mut self, event: Progress) {
         match event {
-            Progress::Waiting { folder } => {
-                self.message(format!("another process downloads into {}; waiting for it", folder.display()));
-            }
-            Progress::Connecting { url, .. } => self.bar.set_message(format!("asking {url}")),
+            Progress::Waiting { .. } => self.message(event.to_string()),
             Progress::Downloading { file, received, total } => self.bytes(file, received, total),
-            Progress::Verified { file } => log::info!("{file}: verified"),
-            Progress::Drawing { examples } => self.bar.set_message(format!("drawing {examples} synthetic examples")),
-            Progress::Reading { folder, pictures } => {
-                self.bar.set_message(format!("reading {pictures} pictures in {}", folder.display()));
+            Progress::Verified { .. } => log::info!("{event}"),
+            Progress::Connecting { .. } | Progress::Drawing { .. } | Progress::Reading { .. } => {
+                self.bar.set_message(event.to_string());
             }
         }
         self.bar.tick();

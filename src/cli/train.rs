@@ -124,10 +124,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         interrupt.nothing_to_save();
         let next = live::next_run(live, &interrupt, |settings| {
             let next = NextRun { base: ready.run.base(), settings, folder: args.out.clone() };
-            match prepare(Launch::Next(next), output)? {
-                Launched::Ready(run) => begin(args, *run),
-                Launched::Ended(_) => Err(Error::Settings("the new run has come to its end".into())),
-            }
+            begin(args, next.prepare()?)
         })?;
         let Some(mut next) = next else { return code };
         // Its beginning is not the program's.

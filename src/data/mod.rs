@@ -378,6 +378,21 @@ pub enum Progress {
     Reading { folder: PathBuf, pictures: usize },
 }
 
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Progress::Waiting { folder } => {
+                write!(f, "another process downloads into {}; waiting for it", folder.display())
+            }
+            Progress::Connecting { url, .. } => write!(f, "asking {url}"),
+            Progress::Downloading { file, received, .. } => write!(f, "downloading {file}: {received} bytes"),
+            Progress::Verified { file } => write!(f, "{file}: verified"),
+            Progress::Drawing { examples } => write!(f, "drawing {examples} synthetic examples"),
+            Progress::Reading { folder, pictures } => write!(f, "reading {pictures} pictures in {}", folder.display()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use crate::formats::Format;
 use crate::look::message::{
     Message, Part, RunMessage, RunState, SettingsMessage, ShownMessage, StatusMessage, TestMessage,
 };
-use crate::look::{Rows, Subject, Weights};
+use crate::look::{PageRows, Subject, Weights};
 use crate::net::{Network, Parameters};
 use crate::train::{Change, Settings};
 use std::collections::VecDeque;
@@ -57,7 +57,7 @@ pub(super) struct Inner {
     /// Counts runs; watchers start over when it changes.
     pub generation: u64,
     pub run: Option<Arc<str>>,
-    pub rows: Rows,
+    pub rows: PageRows,
     /// Counts views.
     pub views: u64,
     pub view: Option<Arc<str>>,
@@ -150,7 +150,7 @@ impl Board {
         let mut inner = self.lock();
         inner.generation += 1;
         inner.run = Some(Message::Run(message).to_json().into());
-        inner.rows = Rows::default();
+        inner.rows = PageRows::default();
         inner.view = None;
         let shown = inner.status.shown;
         let most = |part| match part {

@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows of HTTP or threads, so a page that runs the kernels itself can use it as the server does
 //! ([`live`](crate::live)). The caller feeds it the run's [`Event`](crate::train::Event)s and asks for messages:
-//! [`Introduction::message`] when the run begins, [`Rows`] and [`StatusMessage`](message::StatusMessage) while it goes on,
+//! [`Introduction::message`] when the run begins, [`PageRows`] and [`StatusMessage`](message::StatusMessage) while it goes on,
 //! and [`Lens::view`] with weights that the run handed out.
 
 mod introduction;
@@ -14,7 +14,7 @@ mod weights;
 
 pub use introduction::Introduction;
 pub use lens::Lens;
-pub use rows::{MOST_NEWS, Rows};
+pub use rows::{MOST_NEWS, PageRows};
 pub use weights::{Weights, change_of_file};
 
 use crate::data::Dataset;

@@ -3,12 +3,12 @@
 use super::message::Message;
 use std::sync::Arc;
 
-/// Rows of statistics beyond which every second one is left out.
+/// PageRows of statistics beyond which every second one is left out.
 const MOST_STEPS: usize = 800;
-/// Rows of epochs, and of changes, likewise.
+/// PageRows of epochs, and of changes, likewise.
 const MOST_OTHERS: usize = 2000;
 
-/// Rows that a watcher gets at a time.
+/// PageRows that a watcher gets at a time.
 pub const MOST_NEWS: usize = 50;
 
 /// A row as JSON, and its place in the order of all messages.
@@ -25,7 +25,7 @@ struct Thinned {
     most: usize,
     /// One in so many rows is kept.
     every: u64,
-    /// Rows offered so far.
+    /// PageRows offered so far.
     offered: u64,
 }
 
@@ -52,22 +52,22 @@ impl Thinned {
     }
 }
 
-/// Rows of `metrics.jsonl`, as a page gets them.
+/// PageRows of `metrics.jsonl`, as a page gets them.
 #[derive(Debug)]
-pub struct Rows {
+pub struct PageRows {
     /// Counts rows.
     sequence: u64,
     steps: Thinned,
     others: Thinned,
 }
 
-impl Default for Rows {
+impl Default for PageRows {
     fn default() -> Self {
-        Rows { sequence: 0, steps: Thinned::new(MOST_STEPS), others: Thinned::new(MOST_OTHERS) }
+        PageRows { sequence: 0, steps: Thinned::new(MOST_STEPS), others: Thinned::new(MOST_OTHERS) }
     }
 }
 
-impl Rows {
+impl PageRows {
     /// Adds a row; its sequence is one more than that of the row before.
     pub fn push(&mut self, message: &Message<'_>) {
         self.push_json(matches!(message, Message::Step(_)), message.to_json());
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_watcher_gets_what_is_new_in_order() {
-        let mut rows = Rows::default();
+        let mut rows = PageRows::default();
         for i in 1..=6 {
             rows.push_json(i % 3 != 0, i.to_string());
         }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn however_long_the_run_rows_are_bounded_and_even() {
-        let mut rows = Rows::default();
+        let mut rows = PageRows::default();
         for i in 1..=50_000 {
             rows.push_json(true, i.to_string());
             assert!(rows.steps.rows.len() <= MOST_STEPS);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Receives what there is to say while a run is prepared.
-pub type Tell<'a> = dyn FnMut(Notice) + Send + 'a;
+pub type Notify<'a> = dyn FnMut(Notice) + Send + 'a;
 
 /// The examples to train on.
 #[derive(Debug, Clone)]
@@ -42,9 +42,9 @@ impl DataSource {
         }
     }
 
-    pub(super) fn load(&self, network: &Network, tell: &mut Tell<'_>) -> Result<Arc<Dataset>> {
+    pub(super) fn load(&self, network: &Network, notify: &mut Notify<'_>) -> Result<Arc<Dataset>> {
         match self {
-            DataSource::Choice(choice) => choice.load(network, tell).map(Arc::new),
+            DataSource::Choice(choice) => choice.load(network, notify).map(Arc::new),
             DataSource::Loaded(dataset) => Ok(dataset.clone()),
         }
     }
@@ -56,9 +56,9 @@ impl DataChoice {
     ///
     /// # Errors
     /// As [`data::obtain`] and [`ImageFolder`]: what was asked for cannot be had, is damaged, or does not fit `network`.
-    pub fn load(&self, network: &Network, tell: &mut Tell<'_>) -> Result<Dataset> {
+    pub fn load(&self, network: &Network, notify: &mut Notify<'_>) -> Result<Dataset> {
         if let Some(folder) = &self.images {
-            return pictures(folder, network, self.skip_unreadable, tell);
+            return pictures(folder, network, self.skip_unreadable, notify);
         }
         if self.skip_unreadable {
             let dataset = self.dataset.unwrap_or(DatasetName::Mnist).to_string();
@@ -68,9 +68,9 @@ impl DataChoice {
         let preferred = (network.input_shape().channels == 3).then_some(DatasetName::Cifar10);
         let (data_dir, environment) = (self.data_dir.clone(), data::environment());
         let request = Request { name: self.dataset, preferred, data_dir, environment, allow_download: true };
-        let dataset = data::obtain(&request, &mut |event| tell(Notice::Data(event)))?;
+        let dataset = data::obtain(&request, &mut |event| notify(Notice::Data(event)))?;
         if let Some(reason) = dataset.stand_in_reason() {
-            tell(Notice::StandIn { dataset: dataset.name, reason: reason.to_string() });
+            notify(Notice::StandIn { dataset: dataset.name, reason: reason.to_string() });
         }
         Ok(dataset)
     }
@@ -126,34 +126,34 @@ fn pictures(
     folder: &std::path::Path,
     network: &Network,
     skip_unreadable: bool,
-    tell: &mut Tell<'_>,
+    notify: &mut Notify<'_>,
 ) -> Result<Dataset> {
     let listed = ImageFolder::list(folder)?;
     let found = listed.others.describe().into_iter().chain(listed.notes.iter().cloned()).chain(listed.untested());
     let found: Vec<String> = found.collect();
     if !found.is_empty() {
-        tell(Notice::Pictures(format!("{}: {}", folder.display(), found.join("; "))));
+        notify(Notice::Pictures(format!("{}: {}", folder.display(), found.join("; "))));
     }
     network.check_fits(network.input_shape(), listed.classes.len()).map_err(|error| match error {
         Error::Data(why) => Error::OtherClasses(why),
         other => other,
     })?;
     if network.learns_numbers() {
-        tell(Notice::Pictures(numbers_learned(&listed)));
+        notify(Notice::Pictures(numbers_learned(&listed)));
     }
     let crate::net::Shape { height, width, channels } = network.input_shape();
     let shape = [height, width, channels];
-    let reading = listed.read(shape, skip_unreadable, &mut |event| tell(Notice::Data(event)))?;
-    reading.skipped().into_iter().for_each(|skipped| tell(Notice::Pictures(skipped)));
+    let reading = listed.read(shape, skip_unreadable, &mut |event| notify(Notice::Data(event)))?;
+    reading.skipped().into_iter().for_each(|skipped| notify(Notice::Pictures(skipped)));
     if reading.colours_dropped > 0 {
         let of = reading.dataset.train.len() + reading.dataset.test.len();
-        tell(Notice::ColoursDropped { pictures: reading.colours_dropped, of, network: network.name.clone() });
+        notify(Notice::ColoursDropped { pictures: reading.colours_dropped, of, network: network.name.clone() });
     }
     Ok(reading.dataset)
 }
 
 #[cfg(target_arch = "wasm32")]
-fn pictures(folder: &std::path::Path, _: &Network, _: bool, _: &mut Tell<'_>) -> Result<Dataset> {
+fn pictures(folder: &std::path::Path, _: &Network, _: bool, _: &mut Notify<'_>) -> Result<Dataset> {
     Err(Error::Data(format!("this build cannot read {}", folder.display())))
 }
 

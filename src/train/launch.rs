@@ -3,7 +3,7 @@
 //! [`Launch::prepare`] returns everything that training needs, with the run folder locked: [`Run::train`] trains, and keeps
 //! the folder's files.
 
-use super::data::{DataSource, Tell};
+use super::data::{DataSource, Notify};
 use super::latest::weights_of;
 use super::recorded::{RecordedData, fingerprint};
 use super::run::split_for;
@@ -133,24 +133,28 @@ impl Launch {
     /// # Errors
     /// As [`Settings::resolve`], [`DataChoice::load`], [`RecordedData::find`], [`DeviceChoice::open`], [`split_for`],
     /// [`crops`], [`RunFolder::create`] and [`RunFolder::open`]. A new run that could not begin leaves no folder.
-    pub async fn prepare(self, tell: &mut Tell<'_>) -> Result<Launched> {
+    pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
         match self {
-            Launch::New(run) => run.prepare(tell).await.map(|run| Launched::Ready(Box::new(run))),
-            Launch::Resume(run) => run.prepare(tell).await,
+            Launch::New(run) => run.prepare(notify).await.map(|run| Launched::Ready(Box::new(run))),
+            Launch::Resume(run) => run.prepare(notify).await,
             Launch::Next(run) => run.prepare().map(|run| Launched::Ready(Box::new(run))),
         }
     }
 }
 
 impl NewRun {
-    async fn prepare(self, tell: &mut Tell<'_>) -> Result<Run> {
+    /// As [`Launch::prepare`]; a new run has not ended.
+    ///
+    /// # Errors
+    /// As [`Launch::prepare`].
+    pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Run> {
         let NewRun { network, given, data, device, folder } = self;
         let augmentation = network.augmentation;
         let settings = Settings::resolve(network, &given)?;
         data.check(&settings.network)?;
-        let (dataset, opened) = data_and_device(&data, &device, &settings.network, tell).await;
+        let (dataset, opened) = data_and_device(&data, &device, &settings.network, notify).await;
         let ((dataset, sum), (device, reason)) = (dataset?, opened?);
-        reason.into_iter().for_each(|reason| tell(Notice::OnProcessor(reason)));
+        reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
         // Before a folder is made for a run whose validation or test cannot be.
         let parts = split_for(&dataset, &settings.network)?;
         let [height, width, _] = dataset.test.shape;
@@ -174,9 +178,9 @@ async fn data_and_device(
     data: &DataSource,
     device: &DeviceChoice,
     network: &Network,
-    tell: &mut Tell<'_>,
+    notify: &mut Notify<'_>,
 ) -> (Result<(Arc<Dataset>, String)>, Result<(Device, Option<String>)>) {
-    let load = || data.load(network, tell).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
+    let load = || data.load(network, notify).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
     rayon::join(load, || pollster::block_on(device.open(RuntimeChecks::Off)))
 }
 
@@ -185,9 +189,9 @@ async fn data_and_device(
     data: &DataSource,
     device: &DeviceChoice,
     network: &Network,
-    tell: &mut Tell<'_>,
+    notify: &mut Notify<'_>,
 ) -> (Result<(Arc<Dataset>, String)>, Result<(Device, Option<String>)>) {
-    let loaded = data.load(network, tell).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
+    let loaded = data.load(network, notify).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
     (loaded, device.open(RuntimeChecks::Off).await)
 }
 
@@ -206,7 +210,11 @@ impl DataSource {
 }
 
 impl NextRun {
-    fn prepare(self) -> Result<Run> {
+    /// As [`Launch::prepare`]; there is nothing to wait for.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn prepare(self) -> Result<Run> {
         let NextRun { base: Base { config: before, dataset, device }, settings, folder } = self;
         let path = match folder {
             Some(path) => {
@@ -238,7 +246,11 @@ pub fn settings_for(network: Network, before: &Settings, dataset: &Dataset) -> R
 }
 
 impl ResumedRun {
-    async fn prepare(self, tell: &mut Tell<'_>) -> Result<Launched> {
+    /// As [`Launch::prepare`].
+    ///
+    /// # Errors
+    /// As [`Launch::prepare`].
+    pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
         let ResumedRun { folder: path, end, data, device } = self;
         let mut folder = RunFolder::open(&path)?;
         let mut config = folder.read_config()?;
@@ -248,7 +260,7 @@ impl ResumedRun {
             config.length = end;
         }
         let settings = config.settings()?;
-        let RecordedData { choice, dataset, changed } = RecordedData::find(&data, &path, &config, &settings, tell)?;
+        let RecordedData { choice, dataset, changed } = RecordedData::find(&data, &path, &config, &settings, notify)?;
         if let Some(why) = changed {
             return Err(Error::Data(format!(
                 "{why}; so the run cannot go on: start a new one, or use its model with `glassnet eval`, `inspect` and `predict`"
@@ -257,21 +269,21 @@ impl ResumedRun {
         let state = folder.resume(&settings)?;
         let changes = state.as_ref().map_or(Vec::new(), |state| state.changes.clone());
         let (course, now) = Course::replay(dataset.split().train, &settings, &changes)?;
-        let summary = summary_of_end(&folder, &settings, &course, state.as_ref(), tell)?;
+        let summary = summary_of_end(&folder, &settings, &course, state.as_ref(), notify)?;
         if let Some((state, summary)) = state.as_ref().zip(summary) {
             let ended = EndedRun::new(config, settings, dataset, folder, summary, state)?;
             return Ok(Launched::Ended(Box::new(ended)));
         }
         let (device, reason) = device.map_or_else(|| config.device_choice(), Ok)?.open(RuntimeChecks::Off).await?;
-        reason.into_iter().for_each(|reason| tell(Notice::OnProcessor(reason)));
+        reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
         if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
-            tell(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
+            notify(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
         }
         if !changes.is_empty() {
-            tell(Notice::ChangesHold(changes));
+            notify(Notice::ChangesHold(changes));
         }
         if config.validation == HeldOut::AtRandom {
-            tell(Notice::HeldOutAtRandom);
+            notify(Notice::HeldOutAtRandom);
         }
         if let Some(DataChoice { data_dir, images, .. }) = choice {
             // Where the data is now, for the next time.
@@ -292,14 +304,14 @@ fn summary_of_end(
     settings: &Settings,
     course: &Course,
     state: Option<&State>,
-    tell: &mut Tell<'_>,
+    notify: &mut Notify<'_>,
 ) -> Result<Option<Summary>> {
     let (step, best) = state.map_or((0, None), |state| (state.step, state.best));
     let at_end = step == course.end_after(step)?;
     let summary = match folder.read_summary() {
         // The run's end is made again, and with it the summary.
         Err(Error::Data(why)) => {
-            tell(Notice::SummaryDamaged(why));
+            notify(Notice::SummaryDamaged(why));
             None
         }
         summary => summary?,

@@ -31,7 +31,7 @@ mod windows;
 
 pub use control::{Change, Changeable, Command};
 pub use course::Course;
-pub use data::{DataChoice, DataSource, Tell, in_channels, other_classes};
+pub use data::{DataChoice, DataSource, Notify, in_channels, other_classes};
 pub use event::{Event, Observer, Outcome, Progress, State, Wait};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use folder::LIVE_FILE;

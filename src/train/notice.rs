@@ -31,7 +31,7 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Notice::Data(progress) => write!(f, "{progress:?}"),
+            Notice::Data(progress) => progress.fmt(f),
             Notice::Pictures(what) | Notice::SummaryDamaged(what) => f.write_str(what),
             Notice::ColoursDropped { pictures, of, network } => write!(
                 f,

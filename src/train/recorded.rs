@@ -1,6 +1,6 @@
 //! What a run folder says of the data and the device that its run began with.
 
-use super::data::{DataChoice, DataSource, Tell, other_classes};
+use super::data::{DataChoice, DataSource, Notify, other_classes};
 use super::{RunConfig, Settings};
 use crate::data::{Dataset, DatasetName, Examples, HeldOut};
 use crate::exec::{DeviceChoice, ExecutorKind};
@@ -37,7 +37,7 @@ impl RecordedData {
         run: &Path,
         config: &RunConfig,
         settings: &Settings,
-        tell: &mut Tell<'_>,
+        notify: &mut Notify<'_>,
     ) -> Result<RecordedData> {
         let recorded = of_weights(run);
         check_dataset(run, config, &recorded)?;
@@ -45,7 +45,7 @@ impl RecordedData {
             DataSource::Loaded(dataset) => (None, dataset.clone()),
             DataSource::Choice(given) => {
                 let choice = where_data_is(given, run, config)?;
-                let dataset = choice.load(&settings.network, tell)?;
+                let dataset = choice.load(&settings.network, notify)?;
                 (Some(choice), Arc::new(dataset))
             }
         };
