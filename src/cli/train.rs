@@ -10,7 +10,7 @@ use super::train_reporter::{Reporter, begin_events};
 use super::train_view::View;
 use clap::Args;
 use glassnet::live::Live;
-use glassnet::net::{Recipe, TrainerName};
+use glassnet::net::{OptimizerName, Recipe};
 use glassnet::report::tensorboard::Events;
 use glassnet::train::{
     DataSource, EndedRun, LatestWeights, Launch, Launched, Length, NewRun, NextRun, ResumedRun, Run,
@@ -33,8 +33,8 @@ pub struct TrainArgs {
     device: DeviceArgs,
     /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
     /// adadelta, adam or adamw [default: the network's own, else adadelta]
-    #[arg(long, value_name = "NAME", aliases = ["optimizer", "optimiser", "opt"])]
-    trainer: Option<TrainerName>,
+    #[arg(long, value_name = "NAME", aliases = ["trainer", "optimiser", "opt"])]
+    optimizer: Option<OptimizerName>,
     /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
     #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
     seed: Option<u64>,
@@ -61,7 +61,7 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     fn given(&self) -> Recipe {
-        Recipe { trainer: self.trainer, seed: self.seed, ..self.given.clone() }
+        Recipe { optimizer: self.optimizer, seed: self.seed, ..self.given.clone() }
     }
 
     /// A resumed run takes its settings from its folder: what is given here, but for a later end, is refused, not ignored.

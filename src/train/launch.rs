@@ -362,7 +362,7 @@ impl RunConfig {
             training: settings.training(),
             network: settings.network.to_toml(),
             length: settings.length,
-            trainer: settings.trainer,
+            optimizer: settings.optimizer,
             schedule: settings.schedule,
             device: (&device.info()).into(),
         }

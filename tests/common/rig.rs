@@ -107,7 +107,7 @@ pub fn load(executor: &mut dyn Executor, examples: &Examples, parameters: &[Para
     }
 }
 
-/// Sets the optimiser's decay.
+/// Sets the optimizer's decay.
 pub fn load_decay(executor: &mut dyn Executor, l1: f32, l2: f32) {
     let factors = executor.program().trainable.expect("a program that trains").factors;
     let blocks = executor.program().block_factors(l1, l2);
