@@ -18,6 +18,28 @@ pub enum Error {
     /// A data set is not where it was looked for.
     #[error("{0}; name the folder that has the data")]
     DataFolder(String),
+    /// The data that a run or a model was trained on is not where it was, or there is other data now; `why` ends with the
+    /// folder that should be named: of `pictures`, or with the files of a data set.
+    #[error("{why}")]
+    DataMoved { why: String, pictures: bool },
+    /// A way to name data, [`DataChoice`](crate::train::DataChoice)'s field, does not go with `dataset`, the data set of a
+    /// run or the one that was asked for.
+    #[error("{} does not go with the data set {dataset}; leave it out", in_words(name))]
+    NotOfData { name: &'static str, dataset: String },
+    /// A folder of pictures needs a network of its own.
+    #[error("{0}: describe such a network in a TOML file")]
+    OtherClasses(String),
+    /// So many test crops come from the network's pad and flip, which were switched off.
+    #[error(
+        "{0} test crops need the network's pad and flip, which no augmentation switches off; leave one of the two out"
+    )]
+    CropsWithoutAugmentation(usize),
+    /// `config.toml` names a device that is none.
+    #[error("config.toml names an unknown device `{0}`; choose the device")]
+    UnknownDevice(String),
+    /// A run has no checkpoint yet.
+    #[error("{} holds no weights yet: resume the run first", crate::text::path(run))]
+    NoWeights { run: PathBuf },
     /// A data set is nowhere and cannot be downloaded; another one is built in.
     #[error("{why}; name the folder that has the data, or take the built-in data set {built_in}")]
     NotObtained { why: String, built_in: &'static str },

@@ -11,7 +11,9 @@ pub mod exec;
 pub mod formats;
 pub mod inspect;
 pub mod kernels;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod live;
+pub mod look;
 pub mod machine;
 pub mod net;
 pub mod pictures;

@@ -1,5 +1,6 @@
 //! `glassnet check`: every kernel's cases on this machine against the reference, or a whole step in lockstep.
 
+use super::lockstep;
 use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, Progress, Table, figure, note};
 use clap::{Args, ValueEnum};
@@ -27,12 +28,12 @@ pub struct CheckArgs {
     /// Run one whole training step operation by operation on the reference and on the device, and name the first
     /// operation and index that differ
     #[arg(long)]
-    pub(super) lockstep: bool,
+    lockstep: bool,
     #[command(flatten)]
-    pub(super) network: NetworkArgs,
+    network: NetworkArgs,
     /// Examples in the step of --lockstep [default: 20]
     #[arg(long, value_name = "N", requires = "lockstep", aliases = ["batch", "batchsize"], value_parser = options::whole::<usize>)]
-    pub(super) batch_size: Option<usize>,
+    batch_size: Option<usize>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -71,7 +72,11 @@ struct KernelReport {
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
     if args.lockstep {
-        return pollster::block_on(super::lockstep::run(args, output));
+        let batch_size = args.batch_size.unwrap_or(lockstep::BATCH);
+        return pollster::block_on(async {
+            let network = options::network(&args.network)?;
+            lockstep::run(&network, batch_size, &device(args).await?, output).await
+        });
     }
     if args.network.preset.is_some() || args.network.net.is_some() {
         return Err(Error::Settings(
@@ -84,7 +89,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
 }
 
 /// The device to check; its shaders check their indices, so that a fault shows as a wrong result and does no harm.
-pub(super) async fn device(args: &CheckArgs) -> Result<Device> {
+async fn device(args: &CheckArgs) -> Result<Device> {
     let device = match args.device {
         Checked::Gpu => DeviceName::Gpu,
         Checked::Cpu => DeviceName::Cpu,

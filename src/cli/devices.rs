@@ -1,11 +1,10 @@
 //! `glassnet devices`: the adapters of this machine, its processor, and which of them `--device auto` takes.
 
-use super::options::automatic_choice;
 use super::output::Output;
 use clap::Args;
 use glassnet::Result;
 use glassnet::exec::gpu::{AdapterSummary, list_adapters};
-use glassnet::exec::{Device, DeviceInfo};
+use glassnet::exec::{Device, DeviceInfo, automatic_choice};
 use glassnet::machine::mib;
 use serde::Serialize;
 use std::fmt::Write;

@@ -3,8 +3,6 @@
 //! Images, weights and the optimizer's state are random with a fixed seed; the last row of the batch is masked, so that
 //! masking takes part.
 
-use super::check::{CheckArgs, device};
-use super::options;
 use super::output::{Output, note};
 use glassnet::Result;
 use glassnet::data::Examples;
@@ -20,7 +18,7 @@ use serde::Serialize;
 use std::process::ExitCode;
 
 /// Examples in the step where no batch size is given.
-const BATCH: usize = 20;
+pub(super) const BATCH: usize = 20;
 
 /// Of everything that is drawn.
 const SEED: u64 = 1;
@@ -40,13 +38,10 @@ struct Document<'a> {
 }
 
 /// Compares and prints. [`ExitCode::FAILURE`] where an operation differs.
-pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
-    let network = options::network(&args.network)?;
-    let device = device(args).await?;
-    let batch = args.batch_size.unwrap_or(BATCH);
+pub(super) async fn run(network: &Network, batch: usize, device: &Device, output: Output) -> Result<ExitCode> {
     let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
     let settings = Settings::resolve(network.clone(), &given)?;
-    let shape @ [height, width, channels] = image_shape(&network);
+    let shape @ [height, width, channels] = image_shape(network);
     let source = Source { height, width, channels, examples: batch };
     let limits = device.limits();
     let options = Options { max_binding: limits.max_binding, one_batch: true, ..settings.options(source) };
@@ -57,15 +52,15 @@ pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
         program.footprint(Some(fast)) + 3 * program.largest_buffer()
     };
     let along: fn(&Program) -> u64 = if limits.host.is_some() { along_another } else { along };
-    let program = Program::lower_within(&network, &options, &Limits { along, ..Device::Reference.limits() })?;
-    program.check_limits(&network, &options, &limits)?;
+    let program = Program::lower_within(network, &options, &Limits { along, ..Device::Reference.limits() })?;
+    program.check_limits(network, &options, &limits)?;
 
     let operations = program.instructions.len();
     note(format_args!("{operations} operations of one step of {} on reference and {}", network.name, device.info()));
-    let examples = random_examples(&network, shape, batch);
+    let examples = random_examples(network, shape, batch);
     let inputs = step_inputs(&program, &examples);
-    let mut first = prepared(&Device::Reference, &program, &network, &examples).await?;
-    let mut second = prepared(&device, &program, &network, &examples).await?;
+    let mut first = prepared(&Device::Reference, &program, network, &examples).await?;
+    let mut second = prepared(device, &program, network, &examples).await?;
     let report = lockstep(&mut *first, &mut *second, &inputs).await?;
     let document = Document {
         reference: Device::Reference.info(),

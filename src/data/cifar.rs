@@ -9,8 +9,9 @@ use std::path::Path;
 use tar::{Archive, EntryType};
 
 use super::catalog::{CIFAR10_BATCHES, CIFAR10_FOLDER as FOLDER};
+use super::files::file_in;
 use super::idx::{self, damaged, unpack_error};
-use super::{DatasetName, Examples, locate};
+use super::{DatasetName, Examples};
 use crate::{Result, text};
 
 const SIDE: usize = 32;
@@ -106,7 +107,7 @@ pub fn read_archive(path: &Path, records: Records) -> Result<(Examples, Examples
 
 /// Reads both sets from the six files in `folder`, which is an unpacked copy. Errors name the file.
 pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Examples)> {
-    let path = |name: &str| locate::file_in(folder, name).unwrap_or_else(|| folder.join(name));
+    let path = |name: &str| file_in(folder, name).unwrap_or_else(|| folder.join(name));
     let names = path(NAMES);
     if names.is_file() {
         let mut text = Vec::new();

@@ -10,7 +10,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 
 use super::nature::nature;
-use super::{Examples, locate};
+use super::{Examples, files};
 use crate::{Error, Result, reading, text};
 
 /// A file that unpacks to more is refused; the largest set of this family (EMNIST by class) has 0.6 GiB.
@@ -256,7 +256,7 @@ pub(super) fn damaged(path: &Path, problem: String) -> Error {
 
 /// A file that cannot be used as it is. Only where the program put it there itself may it be deleted.
 fn unfit(path: &Path, problem: String, remedy: &str) -> Error {
-    let remedy = if locate::in_cache(path) { "delete it and run `glassnet data fetch`" } else { remedy };
+    let remedy = if files::in_cache(path) { "delete it and run `glassnet data fetch`" } else { remedy };
     Error::Data(format!("{} {problem}; {remedy}", path.display()))
 }
 

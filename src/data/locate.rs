@@ -1,29 +1,17 @@
-//! Where files are looked for: `--data-dir`, or else `GLASSNET_DATA` and then the user's cache folder.
-//! Each may hold the files itself or in a subfolder named after the data set; a file may be gzipped or plain,
-//! and be called `train-images-idx3-ubyte` or, as some archives do, `train-images.idx3-ubyte`.
+//! Where files are looked for: a folder that was named, or else `GLASSNET_DATA` and then the user's cache folder.
+//! Each may hold the files itself or in a subfolder named after the data set.
 //! CIFAR-10 may be the archive or the files in it, also in their folder `cifar-10-batches-bin`.
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetName, Request, catalog, verify};
+use super::checksum::owner_of_labels;
+use super::files::{cache_folder, file_in};
+use super::{DatasetName, Request, catalog};
 use crate::{Error, Result};
 
 /// The folder that the environment variable `GLASSNET_DATA` names; empty counts as unset.
 pub fn environment() -> Option<PathBuf> {
     std::env::var_os("GLASSNET_DATA").filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-/// The user's cache folder for all data sets, such as `~/.cache/glassnet`; `None` where the system knows of none.
-pub fn cache_folder() -> Option<PathBuf> {
-    #[cfg(target_arch = "wasm32")]
-    return None;
-    #[cfg(not(target_arch = "wasm32"))]
-    dirs::cache_dir().map(|cache| cache.join("glassnet"))
-}
-
-/// Whether a file lies where this program keeps what it downloads, and people keep nothing.
-pub fn in_cache(path: &Path) -> bool {
-    cache_folder().is_some_and(|cache| path.starts_with(cache))
 }
 
 /// Where a download of `name` goes: a subfolder named after it, in `data_dir` or else in the user's cache folder.
@@ -40,13 +28,6 @@ pub(super) fn places(request: &Request, cache: Option<PathBuf>) -> Vec<PathBuf> 
         Some(folder) => vec![folder.clone()],
         None => request.environment.iter().cloned().chain(cache).collect(),
     }
-}
-
-/// The file called `file` or a variant of that name in `folder`.
-pub(super) fn file_in(folder: &Path, file: &str) -> Option<PathBuf> {
-    let dotted = file.replacen("-idx", ".idx", 1);
-    let variants = [format!("{file}.gz"), file.to_string(), format!("{dotted}.gz"), dotted];
-    variants.into_iter().map(|variant| folder.join(variant)).find(|path| path.is_file())
 }
 
 /// Which of the forms of `name` is in `folder`: a whole one, else one of which some files are there, else none is and
@@ -98,7 +79,7 @@ fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
 /// The published set that the files in `folder` itself belong to, where it is not `name`.
 pub(super) fn another_set_in(name: DatasetName, folder: &Path) -> Option<DatasetName> {
     let labels = name.files().get(1).and_then(|labels| file_in(folder, labels));
-    labels.and_then(|labels| verify::owner_of_labels(&labels)).filter(|&owner| owner != name)
+    labels.and_then(|labels| owner_of_labels(&labels)).filter(|&owner| owner != name)
 }
 
 #[cfg(test)]
@@ -107,20 +88,6 @@ mod tests {
 
     use super::super::FILES;
     use super::*;
-
-    #[test]
-    fn a_file_is_found_under_four_names() {
-        for variant in [
-            "t10k-images-idx3-ubyte",
-            "t10k-images-idx3-ubyte.gz",
-            "t10k-images.idx3-ubyte",
-            "t10k-images.idx3-ubyte.gz",
-        ] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(variant), "").unwrap();
-            assert_eq!(file_in(folder.path(), FILES[2]), Some(folder.path().join(variant)));
-        }
-    }
 
     #[test]
     fn the_subfolder_comes_before_the_folder_itself() {

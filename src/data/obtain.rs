@@ -6,9 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::checksum::Verdict;
 #[cfg(not(target_arch = "wasm32"))]
 use super::cifar::Records;
-use super::verify::{FileReport, Verdict, verify_against};
+use super::files::{cache_folder, file_in};
+use super::verify::{FileReport, verify_against};
 use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
 use crate::{Error, Result, text};
 
@@ -32,7 +34,7 @@ const CLASSES: usize = 10;
 /// files are there but damaged, incomplete or unreadable. Files whose checksum is not the published one are taken
 /// with a warning in the log: people train on data of their own in MNIST's format.
 pub fn obtain(request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Dataset> {
-    obtain_with(request, locate::cache_folder(), &Sources::published, progress)
+    obtain_with(request, cache_folder(), &Sources::published, progress)
 }
 
 /// [`obtain()`] with the cache folder and the servers as arguments.
@@ -124,8 +126,8 @@ fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress
 pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
     let name = request.name.or(request.preferred).unwrap_or(DatasetName::Mnist);
     let file = name.files().get(1)?;
-    let folder = find(name, request, locate::cache_folder()).ok()??;
-    let path = locate::file_in(&folder, file)?;
+    let folder = find(name, request, cache_folder()).ok()??;
+    let path = file_in(&folder, file)?;
     let labels = idx::read_any_labels(&path).ok()?;
     Some((path, idx::LabelRange::of(&labels)))
 }
@@ -135,7 +137,7 @@ pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
 fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
     match locate::form_in(DatasetName::Cifar10, folder) {
         [archive] => {
-            let path = locate::file_in(folder, archive).unwrap_or(folder.join(archive));
+            let path = file_in(folder, archive).unwrap_or(folder.join(archive));
             super::cifar::read_archive(&path, Records::PUBLISHED)
         }
         _ => super::cifar::read_folder(folder, Records::PUBLISHED),
@@ -150,7 +152,7 @@ fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
 /// Reads the files of `folder`.
 fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> {
     // Paths of missing files never get this far; should one vanish just now, reading it says so.
-    let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
+    let path = |file: &str| file_in(folder, file).unwrap_or_else(|| folder.join(file));
     let read = |images: &str, labels: &str| idx::read_examples(&path(images), &path(labels), CLASSES);
     let both = || match name {
         DatasetName::Cifar10 => read_cifar10(folder),

@@ -4,12 +4,14 @@
 //! (`begin_step`, `run`, `capture`, `end_step`); nothing waits for the device unless it must.
 
 pub mod check;
+mod choice;
 pub mod gpu;
 mod host;
 pub mod lockstep;
 mod pieces;
 mod transfer;
 
+pub use choice::{DeviceChoice, automatic_choice};
 pub use host::{HostExecutor, Reference64};
 pub use transfer::{upload_examples, upload_parameters};
 

@@ -2,7 +2,7 @@
 
 use super::event::{Event, Progress};
 use super::metrics::{Phases, StepRow};
-use super::run::Run;
+use super::run::TrainingLoop;
 use super::session::Kind;
 use super::settings::Settings;
 use crate::error::Result;
@@ -24,7 +24,7 @@ const WINDOW_EXAMPLES: usize = 200;
 /// The shortest training time between two progress events, in seconds.
 const PROGRESS_INTERVAL: f64 = 0.1;
 
-impl Run<'_> {
+impl TrainingLoop<'_> {
     /// The validation examples whose turn it is after `step`: rows visit the validation set in order.
     pub fn window_indices(&self, step: u64) -> Vec<u32> {
         let count = WINDOW_EXAMPLES.min(self.validation.len());

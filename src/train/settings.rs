@@ -1,6 +1,6 @@
 //! Everything that decides how a network is trained, resolved: what is given over the network's own recipe.
 
-use super::course::{Moment, Part};
+use super::course::{Moment, Span};
 use super::{Best, Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
@@ -279,14 +279,14 @@ impl Settings {
     }
 
     /// The learning rate of a step that stands there in its run.
-    pub(super) fn learning_rate(&self, Part { from, width, end }: Part) -> f64 {
+    pub(super) fn learning_rate(&self, Span { from, width, end }: Span) -> f64 {
         self.optimizer.learning_rate() * self.schedule.factor_of(from, width, end)
     }
 
     /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end` and has
     /// had these settings all along.
     pub fn header(&self, step: u64, end: u64, valid: usize) -> Header {
-        let (updates, progress) = (step + 1, Part { from: step, width: 1, end });
+        let (updates, progress) = (step + 1, Span { from: step, width: 1, end });
         self.header_at(&Moment { step, progress, updates, examples: updates * self.batch_size as u64 }, valid)
     }
 

@@ -3,7 +3,7 @@
 //! A contestant with several seeds is a line through their means in a band from the lowest to the highest. Where there
 //! is one contestant alone, each seed has a line.
 
-use glassnet::compare::{self, Comparison, Contestant, Point, Run};
+use glassnet::compare::{self, Comparison, Contestant, Point, RunResult};
 use glassnet::report::axis::{Axis, accuracy_axis, inside, label, log_marks, thousands};
 use plotters::coord::Shift;
 use plotters::element::DashedPathElement;
@@ -46,7 +46,7 @@ type Drawn = Result<(), Box<dyn Error>>;
 /// One line of a panel.
 struct Curve<'a> {
     name: String,
-    runs: Vec<&'a Run>,
+    runs: Vec<&'a RunResult>,
 }
 
 /// A line's points: x, lowest, mean and highest y.

@@ -1,16 +1,16 @@
-//! What an observer asks for between two steps: a pause, the weights, a change.
+//! Carries out what an observer asks for between two steps: a pause, the weights, a change.
 
 use super::control::{Change, Changeable, Command};
 use super::event::Event;
-use super::run::Run;
+use super::run::TrainingLoop;
 use super::session::{Session, Snapshot};
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
-impl<'a> Run<'a> {
-    /// Does as told, before step `step`, until there is no command left; the error [`Interrupted`](crate::Error::Interrupted)
+impl<'a> TrainingLoop<'a> {
+    /// Carries out `command` before step `step`, then the next ones, until there is none left; the error [`Interrupted`](crate::Error::Interrupted)
     /// where the run is to stop in a pause.
-    pub async fn attend(mut self, step: u64, command: Command) -> Result<Run<'a>> {
+    pub async fn carry_out(mut self, step: u64, command: Command) -> Result<TrainingLoop<'a>> {
         let (mut next, mut paused) = (Some(command), false);
         while let Some(command) = next {
             match command {
@@ -22,7 +22,7 @@ impl<'a> Run<'a> {
                         self.stopwatch.pause();
                         paused = true;
                     }
-                    self.observer.wait();
+                    self.observer.wait().await;
                     if self.observer.should_stop() {
                         return Err(self.stop(step).await?);
                     }
@@ -43,7 +43,7 @@ impl<'a> Run<'a> {
 
     /// Makes a change after `step` updates, with a checkpoint that has it: a run killed before goes on without, a run killed
     /// after goes on with it, and all steps since one checkpoint have the same settings.
-    async fn change(mut self, step: u64, change: Change) -> Result<Run<'a>> {
+    async fn change(mut self, step: u64, change: Change) -> Result<TrainingLoop<'a>> {
         let settings = match self.settings.changed(&change) {
             Ok(settings) => settings,
             Err(why) => {

@@ -1,9 +1,9 @@
 //! The board between a run and its watchers, without a server.
 
-use super::board::{Board, Job, Seen, Subject};
-use super::introduction::Introduction;
+use super::board::{Board, Job, Resolve, Seen};
 use crate::data::{Dataset, DatasetName, Examples, Origin};
-use crate::live::message::{Message, Part, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage};
+use crate::look::message::{Message, Part, RunState, SettingsMessage, ShownMessage, StatusMessage, TestMessage};
+use crate::look::{Introduction, Subject};
 use crate::net::{Network, Recipe};
 use crate::train::Changeable::{BatchSize, L2Decay, LearningRate, Momentum};
 use crate::train::{Change, Command, EpochRow, Settings};
@@ -28,8 +28,7 @@ fn subject(trains: bool) -> Subject {
     let origin = Origin::Synthetic { fallback_reason: None };
     let dataset =
         Dataset { name: DatasetName::Synthetic, train: part(5), test: part(2), origin, held_out: Default::default() };
-    let resolve = |network| Settings::resolve(network, &Recipe::default());
-    Subject { settings: settings(), dataset: Arc::new(dataset), trains, resolve: Box::new(resolve) }
+    Subject { settings: settings(), dataset: Arc::new(dataset), trains }
 }
 
 /// A board with a run that goes on.
@@ -40,7 +39,7 @@ fn running() -> Board {
 fn begun(trains: bool) -> Board {
     let board = Board::new();
     begin(&board, trains);
-    board.update_status(|status| status.state = State::Running);
+    board.update_status(|status| status.state = RunState::Running);
     board
 }
 
@@ -53,8 +52,10 @@ fn begin(board: &Board, trains: bool) {
         validation_examples: 1,
         first_step: 0,
     };
-    let message = introduction.message(&subject);
-    board.begin(&message, subject, None, StatusMessage::default());
+    let id = format!("run {}", board.lock().generation);
+    let message = introduction.message(&subject, id);
+    let resolve: Arc<Resolve> = Arc::new(|network| Settings::resolve(network, &Recipe::default()));
+    board.begin(&message, subject, resolve, None, StatusMessage::default());
 }
 
 fn news(board: &Board, seen: &mut Seen) -> Vec<Value> {
@@ -146,7 +147,7 @@ fn a_view_that_is_due_comes_whatever_else_is_asked_for() {
     let board = begun(false);
     board.set_weights(7, &settings().network.initial_parameters(1));
     let _watcher = board.watch(1).expect("the first watcher");
-    board.update_status(|status| status.state = State::Ended);
+    board.update_status(|status| status.state = RunState::Ended);
     board.view_task().expect("weights are there");
     assert!(!board.lock().view_stale);
     board.show(ShownMessage { split: Part::Train, index: 4 }).expect("it is there");
@@ -186,7 +187,7 @@ fn a_run_that_is_over_or_only_looked_at_cannot_be_changed() {
     let board = running();
     board.pause().expect("it runs");
     let mut waiting = board.change(vec![Change::Set(LearningRate, 0.1)]).expect("valid");
-    board.update_status(|status| status.state = State::Testing);
+    board.update_status(|status| status.state = RunState::Testing);
     assert_eq!(waiting[0].try_recv().expect("answered"), Err("the run is over".into()));
     assert!(board.pause().is_err() && board.step().is_err() && board.resume().is_err());
     let looked_at = begun(false);
@@ -240,7 +241,7 @@ fn watchers_are_few_and_make_room_when_they_leave() {
 fn a_view_of_a_run_that_is_gone_is_not_shown() {
     let board = running();
     board.set_weights(7, &settings().network.initial_parameters(1));
-    board.update_status(|status| status.state = State::Ended);
+    board.update_status(|status| status.state = RunState::Ended);
     let task = board.task().expect("weights are there");
     assert_eq!(task.weights.step, 7);
     let test = TestMessage { accuracy: 0.5, examples: 20 };
@@ -263,7 +264,7 @@ fn pictures_that_wait_are_bounded() {
 #[test]
 fn the_page_of_a_run_that_is_over_waits_for_nobody() {
     let board = begun(true);
-    board.update_status(|status| status.state = State::Ended);
+    board.update_status(|status| status.state = RunState::Ended);
     // Returns: nobody watches.
     board.wait_while_watched(Some(Duration::ZERO), &|| false);
     let (_watcher, _) = board.watch(1).expect("a watcher");

@@ -2,13 +2,13 @@
 //! by the viewer's thread.
 
 use super::assets;
-use super::board::{Answer, Board, Job};
 use super::guard::Guard;
 use super::listener::{self, HEAD_TIME, SILENCE};
 use super::room::{Limits, Seat};
-use super::rows::MOST_NEWS;
 use crate::formats::{FORMATS, Format};
-use crate::live::message::{Part, ShownMessage};
+use crate::live::board::{Answer, Board, Job};
+use crate::look::MOST_NEWS;
+use crate::look::message::{Part, ShownMessage};
 use crate::train::{Change, Changeable};
 use crate::{Error, Result};
 use axum::Router;
@@ -61,13 +61,13 @@ struct Shared {
 }
 
 /// Serves until the program ends.
-pub(super) fn run(listener: std::net::TcpListener, board: Arc<Board>, guard: Guard) -> Result<()> {
+pub(in crate::live) fn run(listener: std::net::TcpListener, board: Arc<Board>, guard: Guard) -> Result<()> {
     let failed = |source| Error::Io { action: "serve the live page at", path: "the network".into(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let shared = Shared { board, guard: Arc::new(guard), uploads: Arc::new(Semaphore::new(UPLOADS)) };
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        listener::serve(listener, router(shared), Limits::DEFAULT, HEAD_TIME).await;
+        listener::accept(listener, router(shared), Limits::DEFAULT, HEAD_TIME).await;
         Ok(())
     })
 }

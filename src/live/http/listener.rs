@@ -30,7 +30,7 @@ pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
 const MOST_HEAD: usize = 64 << 10;
 
 /// Takes connections until the program ends; a request finds the [`Seat`] of its connection among its extensions.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, head_time: Duration) {
+pub(super) async fn accept(listener: TcpListener, router: Router, limits: Limits, head_time: Duration) {
     let room = Arc::new(Room::new(limits));
     loop {
         match listener.accept().await {
@@ -128,7 +128,7 @@ mod tests {
             "known"
         };
         let router = Router::new().route("/known", post(known).get(known));
-        tokio::spawn(serve(listener, router, limits, head_time));
+        tokio::spawn(accept(listener, router, limits, head_time));
         address
     }
 

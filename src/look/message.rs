@@ -1,5 +1,5 @@
-//! What a page is fed with. `docs/live.md` describes every key; whoever trains can send these messages, a server or a page
-//! that runs the kernels itself.
+//! What a page shows, as messages. `docs/live.md` describes every key. A server can send them, or a page that runs the
+//! kernels itself.
 
 use crate::net::{Layer, Network, Value};
 use crate::pictures::Plate;
@@ -106,7 +106,7 @@ impl LayerMessage {
 /// What a run is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum RunState {
     #[default]
     Starting,
     Running,
@@ -119,17 +119,17 @@ pub enum State {
     Failed,
 }
 
-impl State {
+impl RunState {
     /// Whether nothing more will be trained.
     pub fn is_over(self) -> bool {
-        matches!(self, State::Testing | State::Ended | State::Stopped | State::Failed)
+        matches!(self, RunState::Testing | RunState::Ended | RunState::Stopped | RunState::Failed)
     }
 }
 
 /// How a run stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StatusMessage {
-    pub state: State,
+    pub state: RunState,
     /// What there is to say about it, as why it failed.
     pub message: Option<String>,
     /// Why there is no view of the newest weights.

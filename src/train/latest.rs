@@ -1,39 +1,41 @@
-//! Where the run in a folder stands, and the weights that it has come to.
+//! The newest weights in a run folder: those that the run ended with, or those of its checkpoint.
 
-use glassnet::formats::{load_checkpoint, load_model};
-use glassnet::net::{Network, Parameters};
-use glassnet::program::{Options, Program, Source};
-use glassnet::train::{RunFolder, Settings, State, Summary};
-use glassnet::{Error, Result};
+use super::{RunFolder, Settings, State, Summary};
+use crate::formats::{load_checkpoint, load_model};
+use crate::net::{Network, Parameters};
+use crate::program::{Options, Program, Source};
+use crate::{Error, Result};
 use std::path::Path;
 
-/// Where a run stands.
-pub(super) struct Standing {
+/// The newest weights of a run.
+#[derive(Debug, Clone)]
+pub struct LatestWeights {
+    /// Updates that made them.
     pub step: u64,
-    /// Those that validation and the test use.
+    /// Those that validation and the test use: the moving average where one is kept.
     pub weights: Vec<Parameters>,
     /// Of a run that has come to its end.
     pub summary: Option<Summary>,
 }
 
-impl Standing {
-    /// From the folder's files.
-    pub fn read(folder: &RunFolder, settings: &Settings) -> Result<Standing> {
+impl LatestWeights {
+    /// Reads the folder's files.
+    ///
+    /// # Errors
+    /// [`Error::NoWeights`] where it has none yet; [`Error::Model`] where they are not those of `settings`, or damaged.
+    pub fn read(folder: &RunFolder, settings: &Settings) -> Result<LatestWeights> {
         let [model, checkpoint] = ["model.safetensors", "checkpoint.safetensors"].map(|name| folder.path().join(name));
         let summary = folder.read_summary()?;
         if !checkpoint.is_file() {
             let Some(summary) = summary.filter(|_| model.is_file()) else {
-                return Err(Error::Settings(format!(
-                    "{} holds no weights yet: let the run go on with `glassnet train --resume {0}`",
-                    folder.path().display()
-                )));
+                return Err(Error::NoWeights { run: folder.path().to_path_buf() });
             };
-            return Standing::ended(&model, settings, summary);
+            return LatestWeights::of_model(&model, settings, summary);
         }
         let saved = load_checkpoint(&checkpoint)?;
         // An older summary is of an earlier, shorter run in this folder.
         if let Some(summary) = summary.filter(|summary| summary.steps == saved.step && model.is_file()) {
-            return Standing::ended(&model, settings, summary);
+            return LatestWeights::of_model(&model, settings, summary);
         }
         check(&checkpoint, &saved.model.network, &settings.network)?;
         let average = saved.optimizer.iter().find(|(name, _)| name == "average").map(|(_, values)| values);
@@ -41,17 +43,17 @@ impl Standing {
             Some(flat) => split(&settings.network, flat, &checkpoint)?,
             None => saved.model.parameters,
         };
-        Ok(Standing { step: saved.step, weights, summary: None })
+        Ok(LatestWeights { step: saved.step, weights, summary: None })
     }
 
-    fn ended(path: &Path, settings: &Settings, summary: Summary) -> Result<Standing> {
+    fn of_model(path: &Path, settings: &Settings, summary: Summary) -> Result<LatestWeights> {
         let model = load_model(path)?;
         check(path, &model.network, &settings.network)?;
-        Ok(Standing { step: summary.steps, weights: model.parameters, summary: Some(summary) })
+        Ok(LatestWeights { step: summary.steps, weights: model.parameters, summary: Some(summary) })
     }
 }
 
-/// What validation and the test use of a checkpoint of the run in `folder`.
+/// The weights that validation and the test use, of a checkpoint of the run in `folder`.
 pub(super) fn weights_of(state: &State, settings: &Settings, folder: &Path) -> Result<Vec<Parameters>> {
     match state.average.is_empty() {
         true => Ok(state.parameters.clone()),

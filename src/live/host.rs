@@ -1,11 +1,11 @@
 //! What a command holds: the page's address, and the run's side of the board.
 
 use super::address::Recorded;
-use super::board::{Board, Subject, Weights};
-use super::guard::Guard;
-use super::introduction::Introduction;
-use super::{server, viewer};
-use crate::live::message::{Message, SettingsMessage, State, StatusMessage};
+use super::board::{Board, Resolve};
+use super::http::{Guard, server};
+use super::viewer;
+use crate::look::message::{Message, RunState, SettingsMessage, StatusMessage};
+use crate::look::{Introduction, Subject, Weights};
 use crate::net::Parameters;
 use crate::train::{ChangeRow, Command, EpochRow, Event, Settings, StepRow};
 use crate::{Error, Result};
@@ -76,12 +76,20 @@ impl Live {
         &self.url
     }
 
-    /// A run begins, and takes the place of an older one; `weights` are after so many updates.
-    pub fn begin(&self, introduction: &Introduction, subject: Subject, weights: Option<(u64, &[Parameters])>) {
-        let message = introduction.message(&subject);
+    /// A run begins, and takes the place of an older one; `weights` are after so many updates, and `resolve` decides about
+    /// another network that a watcher wants.
+    pub fn begin(
+        &self,
+        introduction: &Introduction,
+        subject: Subject,
+        resolve: Box<Resolve>,
+        weights: Option<(u64, &[Parameters])>,
+    ) {
+        let message = introduction.message(&subject, format!("{:032x}", rand::random::<u128>()));
         let weights = weights.map(|(step, weights)| Weights { step, parameters: Arc::new(weights.to_vec()) });
         let step = introduction.first_step;
-        self.board.begin(&message, subject, weights, StatusMessage { step, ..StatusMessage::default() });
+        let status = StatusMessage { step, ..StatusMessage::default() };
+        self.board.begin(&message, subject, resolve.into(), weights, status);
     }
 
     /// Writes the address into the folder of the run that is followed, for [`running_page`](super::running_page), until
@@ -110,15 +118,7 @@ impl Live {
     pub fn event(&self, event: &Event<'_>) {
         let board = &self.board;
         match event {
-            Event::Started { first_step, end, .. } => board.update_status(|status| {
-                (status.state, status.step, status.end) = (State::Running, *first_step, *end);
-            }),
-            Event::Progress(progress) => board.update_status(|status| {
-                (status.step, status.end, status.epoch) = (progress.step, progress.end, progress.epoch);
-                (status.loss, status.training_accuracy) = (progress.loss, progress.accuracy);
-                status.validation_accuracy = progress.validation_accuracy;
-                status.images_per_second = progress.images_per_second;
-            }),
+            Event::Started { .. } | Event::Progress(_) => board.update_status(|status| status.follow(event)),
             Event::Step(row) => self.step(row),
             Event::Epoch(row, _) => self.epoch(row),
             Event::Weights { step, weights } => board.set_weights(*step, weights),
@@ -136,7 +136,7 @@ impl Live {
             Event::Refused { why, .. } => board.changed(Err(why.to_string())),
             Event::Trained { step, weights } => {
                 board.set_weights(*step, weights);
-                board.update_status(|status| (status.state, status.step) = (State::Testing, *step));
+                board.update_status(|status| status.follow(event));
             }
             Event::FirstStep | Event::Best { .. } | Event::Checkpoint(_) => {}
         }
@@ -145,13 +145,7 @@ impl Live {
     /// A row of statistics.
     pub fn step(&self, row: &StepRow) {
         self.board.push_row(&Message::Step(row));
-        self.board.update_status(|status| {
-            (status.step, status.epoch) = (status.step.max(row.step), row.epoch);
-            (status.examples_seen, status.train_seconds) = (row.examples_seen, row.train_seconds);
-            (status.loss, status.training_accuracy) = (Some(row.classification_loss), Some(row.training_accuracy));
-            status.validation_accuracy = row.validation_accuracy;
-            status.images_per_second = row.images_per_second;
-        });
+        self.board.update_status(|status| status.follow_row(row));
     }
 
     /// A row of a whole validation pass.
@@ -195,7 +189,7 @@ impl Live {
     }
 
     /// The run is over.
-    pub fn end(&self, state: State, message: String) {
+    pub fn end(&self, state: RunState, message: String) {
         self.board.update_status(|status| (status.state, status.message) = (state, Some(message)));
     }
 

@@ -1,7 +1,7 @@
 //! The message that a run begins with.
 
-use super::board::Subject;
-use crate::live::message::{ExampleCounts, LayerMessage, RunMessage};
+use super::Subject;
+use super::message::{ExampleCounts, LayerMessage, RunMessage};
 use crate::train::Changeable;
 
 /// What can be asked of any run, and what only of one that is being trained, beside changes of its settings.
@@ -19,13 +19,14 @@ pub struct Introduction {
 }
 
 impl Introduction {
-    pub(super) fn message(&self, subject: &Subject) -> RunMessage {
+    /// The message that a run begins with; `id` is another one for every run.
+    pub fn message(&self, subject: &Subject, id: String) -> RunMessage {
         let (settings, dataset) = (&subject.settings, &subject.dataset);
         let network = &settings.network;
         let changeable = Changeable::ALL.iter().filter(|(setting, _)| setting.of(settings).is_some());
         let changing = CHANGING.into_iter().chain(changeable.map(|(_, name)| *name)).filter(|_| subject.trains);
         RunMessage {
-            id: format!("{:032x}", rand::random::<u128>()),
+            id,
             version: env!("CARGO_PKG_VERSION").into(),
             name: network.name.clone(),
             folder: self.folder.clone(),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 /// What requests are held against.
 #[derive(Debug, Clone)]
-pub(super) struct Guard {
+pub(in crate::live) struct Guard {
     /// Part of the printed address, where other machines may come.
     pub token: Option<String>,
     /// The port that is listened on, which is in the cookie's name: cookies do not tell ports apart.

@@ -1,13 +1,12 @@
 //! What the run, the viewer and the watchers share. Whoever writes replaces what was there before; whoever reads takes the
 //! newest: nobody waits for a slow watcher, and no queue grows.
 
-use super::rows::Rows;
 use crate::Result;
-use crate::data::Dataset;
 use crate::formats::Format;
-use crate::live::message::{
-    Message, Part, RunMessage, SettingsMessage, ShownMessage, State, StatusMessage, TestMessage,
+use crate::look::message::{
+    Message, Part, RunMessage, RunState, SettingsMessage, ShownMessage, StatusMessage, TestMessage,
 };
+use crate::look::{PageRows, Subject, Weights};
 use crate::net::{Network, Parameters};
 use crate::train::{Change, Settings};
 use std::collections::VecDeque;
@@ -22,15 +21,8 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 /// The answer to a request: what was done, or why not, in words.
 pub(super) type Answer = Result<String, String>;
 
-/// What is looked into: a run's network and data.
-pub struct Subject {
-    pub settings: Settings,
-    pub dataset: Arc<Dataset>,
-    /// Whether it is being trained, so that it can be changed.
-    pub trains: bool,
-    /// Settings for another network, or why it cannot be trained.
-    pub resolve: Box<dyn Fn(Network) -> Result<Settings> + Send + Sync>,
-}
+/// Settings for another network in the run's place, or why it cannot be trained.
+pub type Resolve = dyn Fn(Network) -> Result<Settings> + Send + Sync;
 
 /// A change that waits for its turn.
 pub(super) struct Waiting {
@@ -50,13 +42,6 @@ pub(super) enum Job {
     Load(Vec<u8>, String, oneshot::Sender<Answer>),
 }
 
-/// Weights as views use them.
-#[derive(Clone)]
-pub(super) struct Weights {
-    pub step: u64,
-    pub parameters: Arc<Vec<Parameters>>,
-}
-
 /// What there is to compute, once the viewer may.
 pub(super) struct Task {
     pub subject: Arc<Subject>,
@@ -72,14 +57,13 @@ pub(super) struct Inner {
     /// Counts runs; watchers start over when it changes.
     pub generation: u64,
     pub run: Option<Arc<str>>,
-    /// Counts rows.
-    pub sequence: u64,
-    pub rows: Rows,
+    pub rows: PageRows,
     /// Counts views.
     pub views: u64,
     pub view: Option<Arc<str>>,
     pub status: StatusMessage,
     pub subject: Option<Arc<Subject>>,
+    pub resolve: Option<Arc<Resolve>>,
     pub settings: Option<Settings>,
     pub weights: Option<Weights>,
     pub weights_wanted: bool,
@@ -141,24 +125,32 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn attend(&self, inner: &Inner) {
+    /// Notes whether the run has something to ask, and wakes it and the viewer.
+    pub fn signal(&self, inner: &Inner) {
         let asked = inner.weights_wanted || inner.measure || !inner.changes.is_empty() || inner.restart.is_some();
         self.attention.store(inner.paused || asked, Ordering::Release);
         self.wake.notify_all();
     }
 
-    pub fn tell(&self) {
+    pub fn notify_watchers(&self) {
         self.news.send_replace(());
     }
 
     // What the run says.
 
     /// Another run takes the place of what was there.
-    pub fn begin(&self, message: &RunMessage, subject: Subject, weights: Option<Weights>, status: StatusMessage) {
+    pub fn begin(
+        &self,
+        message: &RunMessage,
+        subject: Subject,
+        resolve: Arc<Resolve>,
+        weights: Option<Weights>,
+        status: StatusMessage,
+    ) {
         let mut inner = self.lock();
         inner.generation += 1;
         inner.run = Some(Message::Run(message).to_json().into());
-        inner.rows = Rows::default();
+        inner.rows = PageRows::default();
         inner.view = None;
         let shown = inner.status.shown;
         let most = |part| match part {
@@ -168,7 +160,7 @@ impl Board {
         let shown = if shown.index < most(shown.split) { shown } else { ShownMessage::default() };
         inner.status = StatusMessage { shown, settings: SettingsMessage::of(&subject.settings), ..status };
         inner.settings = Some(subject.settings.clone());
-        inner.subject = Some(Arc::new(subject));
+        (inner.subject, inner.resolve) = (Some(Arc::new(subject)), Some(resolve));
         (inner.weights, inner.view_stale) = (weights, true);
         inner.paused = std::mem::take(&mut inner.begins_paused);
         (inner.steps_allowed, inner.measure, inner.weights_wanted, inner.answering) = (0, false, false, None);
@@ -176,9 +168,9 @@ impl Board {
         if let Some(answer) = inner.restart_answer.take() {
             let _ = answer.send(Ok(format!("a new run goes on in {}", message.folder)));
         }
-        self.attend(&inner);
+        self.signal(&inner);
         drop(inner);
-        self.tell();
+        self.notify_watchers();
     }
 
     pub fn update_status(&self, update: impl FnOnce(&mut StatusMessage)) {
@@ -191,23 +183,15 @@ impl Board {
             let answers: Vec<_> = inner.changes.drain(..).map(|waiting| waiting.answer).collect();
             let answers = answers.into_iter().chain(inner.answering.take().map(|(_, answer)| answer));
             answers.for_each(|answer| drop(answer.send(Err(refused.clone()))));
-            self.attend(&inner);
+            self.signal(&inner);
         }
         drop(inner);
-        self.tell();
+        self.notify_watchers();
     }
 
     pub fn push_row(&self, message: &Message<'_>) {
-        let json = message.to_json();
-        let mut inner = self.lock();
-        inner.sequence += 1;
-        let sequence = inner.sequence;
-        match message {
-            Message::Step(_) => inner.rows.push_step(sequence, json),
-            _ => inner.rows.push_other(sequence, json),
-        }
-        drop(inner);
-        self.tell();
+        self.lock().rows.push(message);
+        self.notify_watchers();
     }
 
     pub fn set_weights(&self, step: u64, parameters: &[Parameters]) {
@@ -219,7 +203,7 @@ impl Board {
         inner.status.step = inner.status.step.max(step);
         // Nothing else will tell of them.
         inner.view_stale |= inner.paused;
-        self.attend(&inner);
+        self.signal(&inner);
     }
 
     /// The next run waits before its first step.
@@ -238,7 +222,7 @@ impl Board {
         let mut inner = self.lock();
         inner.status.no_pictures = Some(why);
         drop(inner);
-        self.tell();
+        self.notify_watchers();
     }
 
     /// The weights are others: a view of them is due.
@@ -247,7 +231,7 @@ impl Board {
         inner.weights_wanted = true;
         // In a pause it waits for them.
         inner.view_stale |= !inner.paused;
-        self.attend(&inner);
+        self.signal(&inner);
     }
 
     /// The settings after a change, the end of the run, and the answer for whoever asked for it; or why there is none, and
@@ -265,12 +249,12 @@ impl Board {
         if let Some((request, asker)) = inner.answering.take() {
             if answer.is_err() {
                 inner.changes.retain(|waiting| waiting.request != request);
-                self.attend(&inner);
+                self.signal(&inner);
             }
             let _ = asker.send(answer);
         }
         drop(inner);
-        self.tell();
+        self.notify_watchers();
     }
 
     // What the run asks.
@@ -287,7 +271,7 @@ impl Board {
         }
         if let Some(Waiting { request, change, answer }) = inner.changes.pop_front() {
             inner.answering = Some((request, answer));
-            self.attend(&inner);
+            self.signal(&inner);
             return Some(Command::Change(change));
         }
         if inner.weights_wanted {
@@ -301,9 +285,9 @@ impl Board {
             inner.measure = true;
             return None;
         }
-        if inner.status.state != State::Paused {
-            inner.status.state = State::Paused;
-            self.tell();
+        if inner.status.state != RunState::Paused {
+            inner.status.state = RunState::Paused;
+            self.notify_watchers();
         }
         Some(Command::Pause)
     }
@@ -315,7 +299,7 @@ impl Board {
         }
         let mut inner = self.lock();
         let measure = std::mem::take(&mut inner.measure);
-        self.attend(&inner);
+        self.signal(&inner);
         measure
     }
 
@@ -329,10 +313,10 @@ impl Board {
         while idle(&inner) && !stop() {
             inner = self.sleep(inner, Duration::from_millis(100));
         }
-        if !inner.paused && inner.status.state == State::Paused {
-            inner.status.state = State::Running;
+        if !inner.paused && inner.status.state == RunState::Paused {
+            inner.status.state = RunState::Running;
             drop(inner);
-            self.tell();
+            self.notify_watchers();
         }
     }
 
@@ -348,7 +332,7 @@ impl Board {
     pub fn take_restart(&self) -> Option<Settings> {
         let mut inner = self.lock();
         let restart = inner.restart.take();
-        self.attend(&inner);
+        self.signal(&inner);
         restart
     }
 
@@ -405,11 +389,11 @@ impl Board {
         let asked = Instant::now();
         let goes_on = |inner: &Inner| {
             let trains = inner.subject.as_ref().is_some_and(|subject| subject.trains);
-            trains && !inner.paused && inner.status.state == State::Running
+            trains && !inner.paused && inner.status.state == RunState::Running
         };
         if goes_on(&inner) {
             inner.weights_wanted = true;
-            self.attend(&inner);
+            self.signal(&inner);
             while inner.weights_wanted && goes_on(&inner) && asked.elapsed() < Duration::from_secs(1) {
                 inner = self.sleep(inner, Duration::from_millis(50));
             }
@@ -442,7 +426,7 @@ impl Board {
         inner.status.test = (test.examples > 0).then_some(test);
         inner.status.no_pictures = None;
         drop(inner);
-        self.tell();
+        self.notify_watchers();
     }
 
     /// Ends the viewer.

@@ -1,7 +1,7 @@
 //! What watchers ask of the board.
 
 use super::board::{Answer, Board, Inner, Job, Seen, Waiting};
-use crate::live::message::{Message, Part, ShownMessage, StatusMessage};
+use crate::look::message::{Message, Part, ShownMessage, StatusMessage};
 use crate::net::Network;
 use crate::train::Change;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ impl Board {
         let mut inner = self.lock();
         inner.check_trains()?;
         inner.paused = true;
-        self.attend(&inner);
+        self.signal(&inner);
         Ok("paused".into())
     }
 
@@ -24,7 +24,7 @@ impl Board {
         let mut inner = self.lock();
         inner.check_trains()?;
         (inner.paused, inner.steps_allowed) = (false, 0);
-        self.attend(&inner);
+        self.signal(&inner);
         Ok("going on".into())
     }
 
@@ -37,7 +37,7 @@ impl Board {
             inner.steps_allowed = (inner.steps_allowed + 1).min(MOST_WAITING as u64);
         }
         inner.paused = true;
-        self.attend(&inner);
+        self.signal(&inner);
         Ok(done.into())
     }
 
@@ -53,7 +53,7 @@ impl Board {
             receiver
         };
         let receivers = changes.into_iter().map(queue).collect();
-        self.attend(&inner);
+        self.signal(&inner);
         Ok(receivers)
     }
 
@@ -65,7 +65,7 @@ impl Board {
             Ok(()) => {
                 let request = inner.new_request();
                 inner.changes.push_back(Waiting { request, change, answer });
-                self.attend(&inner);
+                self.signal(&inner);
             }
         }
     }
@@ -83,25 +83,28 @@ impl Board {
         (inner.status.shown, inner.view_stale) = (shown, true);
         self.wake.notify_all();
         drop(inner);
-        self.tell();
+        self.notify_watchers();
         Ok("shown with the next view".into())
     }
 
     /// Asks for a new run with the network that `text` describes.
     pub fn restart(&self, text: &str) -> Result<oneshot::Receiver<Answer>, String> {
-        let subject = self.lock().subject.clone().ok_or("the run has not begun")?;
+        let (subject, resolve) = {
+            let inner = self.lock();
+            inner.subject.clone().zip(inner.resolve.clone()).ok_or("the run has not begun")?
+        };
         if !subject.trains {
             return Err("this run is only looked at: open the page of one that trains".into());
         }
         let network = Network::from_toml(text, "the description").map_err(|why| why.to_string())?;
-        let settings = (subject.resolve)(network).map_err(|why| why.to_string())?;
+        let settings = resolve(network).map_err(|why| why.to_string())?;
         let mut inner = self.lock();
         if inner.restart.is_some() || inner.restart_answer.is_some() {
             return Err("another new run is about to begin".into());
         }
         let (answer, receiver) = oneshot::channel();
         (inner.restart, inner.restart_answer) = (Some(settings), Some(answer));
-        self.attend(&inner);
+        self.signal(&inner);
         Ok(receiver)
     }
 
@@ -139,7 +142,7 @@ impl Board {
         inner.watchers.retain(|(known, _)| *known != watcher);
         inner.note_watchers();
         drop(inner);
-        self.tell();
+        self.notify_watchers();
     }
 
     /// A watcher has taken something; one that was taken for gone is back.
@@ -161,7 +164,7 @@ impl Board {
             *seen = Seen { watcher: seen.watcher, generation: inner.generation, ..Seen::default() };
             news.extend(inner.run.clone());
         }
-        let (rows, sequence) = inner.rows.behind(seen.sequence);
+        let (rows, sequence) = inner.rows.after(seen.sequence);
         (seen.sequence, news) = (sequence, [news, rows].concat());
         if seen.views != inner.views {
             seen.views = inner.views;

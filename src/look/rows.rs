@@ -1,14 +1,15 @@
 //! The rows that a watcher gets who comes late: bounded, thinned evenly.
 
+use super::message::Message;
 use std::sync::Arc;
 
-/// Rows of statistics beyond which every second one is left out.
+/// PageRows of statistics beyond which every second one is left out.
 const MOST_STEPS: usize = 800;
-/// Rows of epochs, and of changes, likewise.
+/// PageRows of epochs, and of changes, likewise.
 const MOST_OTHERS: usize = 2000;
 
-/// Rows that a watcher gets at a time.
-pub(super) const MOST_NEWS: usize = 50;
+/// PageRows that a watcher gets at a time.
+pub const MOST_NEWS: usize = 50;
 
 /// A row as JSON, and its place in the order of all messages.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ struct Thinned {
     most: usize,
     /// One in so many rows is kept.
     every: u64,
-    /// Rows offered so far.
+    /// PageRows offered so far.
     offered: u64,
 }
 
@@ -51,30 +52,35 @@ impl Thinned {
     }
 }
 
-/// Rows of `metrics.jsonl`, as a page gets them.
+/// PageRows of `metrics.jsonl`, as a page gets them.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub struct PageRows {
+    /// Counts rows.
+    sequence: u64,
     steps: Thinned,
     others: Thinned,
 }
 
-impl Default for Rows {
+impl Default for PageRows {
     fn default() -> Self {
-        Rows { steps: Thinned::new(MOST_STEPS), others: Thinned::new(MOST_OTHERS) }
+        PageRows { sequence: 0, steps: Thinned::new(MOST_STEPS), others: Thinned::new(MOST_OTHERS) }
     }
 }
 
-impl Rows {
-    pub fn push_step(&mut self, sequence: u64, json: String) {
-        self.steps.push(Row { sequence, json: json.into() });
+impl PageRows {
+    /// Adds a row; its sequence is one more than that of the row before.
+    pub fn push(&mut self, message: &Message<'_>) {
+        self.push_json(matches!(message, Message::Step(_)), message.to_json());
     }
 
-    pub fn push_other(&mut self, sequence: u64, json: String) {
-        self.others.push(Row { sequence, json: json.into() });
+    fn push_json(&mut self, step: bool, json: String) {
+        self.sequence += 1;
+        let rows = if step { &mut self.steps } else { &mut self.others };
+        rows.push(Row { sequence: self.sequence, json: json.into() });
     }
 
-    /// The first [`MOST_NEWS`] rows behind `sequence`, in order, and the sequence of the last.
-    pub fn behind(&self, sequence: u64) -> (Vec<Arc<str>>, u64) {
+    /// The first [`MOST_NEWS`] rows after `sequence`, in order, and the sequence of the last.
+    pub fn after(&self, sequence: u64) -> (Vec<Arc<str>>, u64) {
         let mut rows: Vec<&Row> = [&self.steps.rows, &self.others.rows]
             .into_iter()
             .flat_map(|rows| &rows[rows.partition_point(|row| row.sequence <= sequence)..])
@@ -96,30 +102,27 @@ mod tests {
 
     #[test]
     fn a_watcher_gets_what_is_new_in_order() {
-        let mut rows = Rows::default();
+        let mut rows = PageRows::default();
         for i in 1..=6 {
-            match i % 3 {
-                0 => rows.push_other(i, i.to_string()),
-                _ => rows.push_step(i, i.to_string()),
-            }
+            rows.push_json(i % 3 != 0, i.to_string());
         }
-        let (all, last) = rows.behind(0);
+        let (all, last) = rows.after(0);
         assert_eq!((numbers(&all), last), (vec![1, 2, 3, 4, 5, 6], 6));
-        assert_eq!(numbers(&rows.behind(4).0), [5, 6]);
-        assert_eq!(rows.behind(6), (Vec::new(), 6));
+        assert_eq!(numbers(&rows.after(4).0), [5, 6]);
+        assert_eq!(rows.after(6), (Vec::new(), 6));
     }
 
     #[test]
     fn however_long_the_run_rows_are_bounded_and_even() {
-        let mut rows = Rows::default();
+        let mut rows = PageRows::default();
         for i in 1..=50_000 {
-            rows.push_step(i, i.to_string());
+            rows.push_json(true, i.to_string());
             assert!(rows.steps.rows.len() <= MOST_STEPS);
-            assert_eq!(rows.behind(i - 1).0.len(), 1, "the newest is never left out: {i}");
+            assert_eq!(rows.after(i - 1).0.len(), 1, "the newest is never left out: {i}");
         }
         let mut kept: Vec<u64> = Vec::new();
         loop {
-            let (some, _) = rows.behind(kept.last().copied().unwrap_or(0));
+            let (some, _) = rows.after(kept.last().copied().unwrap_or(0));
             if some.is_empty() {
                 break;
             }
