@@ -2,7 +2,7 @@
 
 use glassnet::formats::{load_checkpoint, load_model};
 use glassnet::net::{Network, Parameters};
-use glassnet::program::{Options, Program, Source};
+use glassnet::program::{Options, Source, TrainingStep};
 use glassnet::train::{RunFolder, Settings, State, Summary};
 use glassnet::{Error, Result};
 use std::path::Path;
@@ -73,9 +73,9 @@ fn check(path: &Path, found: &Network, wanted: &Network) -> Result<()> {
 fn split(network: &Network, flat: &[f32], path: &Path) -> Result<Vec<Parameters>> {
     let shape = network.input_shape();
     let source = Source { height: shape.height, width: shape.width, channels: shape.channels, examples: 1 };
-    let program = Program::lower(network, &Options::evaluation(1, source))?;
-    if flat.len() != program.parameters.len {
+    let step = TrainingStep::lower(network, &Options::evaluation(1, source))?;
+    if flat.len() != step.parameters.len {
         return Err(Error::Model(format!("{}: its moving average is not that of this network", path.display())));
     }
-    Ok(program.split_parameters(network, flat))
+    Ok(step.split_parameters(network, flat))
 }

@@ -32,7 +32,7 @@ impl<S> Default for Memory<S> {
 /// Runs a program on the host, with reals stored as `S`.
 #[derive(Debug)]
 pub struct HostExecutor<S> {
-    program: Program,
+    program: Arc<Program>,
     info: DeviceInfo,
     /// By buffer id; slices have empty memory.
     memory: Vec<Memory<S>>,
@@ -64,25 +64,33 @@ pub type Reference64 = HostExecutor<f64>;
 
 impl HostExecutor<f32> {
     /// The naive functions.
-    pub fn reference(program: Program) -> Result<Self> {
-        HostExecutor::new(program, ExecutorKind::Reference, Functions::naive(|operation| operation.reference.single))
+    pub fn reference(program: impl Into<Arc<Program>>) -> Result<Self> {
+        HostExecutor::new(
+            program.into(),
+            ExecutorKind::Reference,
+            Functions::naive(|operation| operation.reference.single),
+        )
     }
 
     /// The fast functions where there are some.
-    pub fn cpu(program: Program) -> Result<Self> {
+    pub fn cpu(program: impl Into<Arc<Program>>) -> Result<Self> {
         let functions = Functions {
             prepare: Op::prepare,
             run: |operation| operation.cpu.map_or(operation.reference.single, |cpu| cpu.run),
             schedule: pieces::schedule,
         };
-        HostExecutor::new(program, ExecutorKind::Cpu, functions)
+        HostExecutor::new(program.into(), ExecutorKind::Cpu, functions)
     }
 }
 
 impl Reference64 {
     /// The naive functions in f64 throughout.
-    pub fn new64(program: Program) -> Result<Self> {
-        HostExecutor::new(program, ExecutorKind::Reference, Functions::naive(|operation| operation.reference.double))
+    pub fn new64(program: impl Into<Arc<Program>>) -> Result<Self> {
+        HostExecutor::new(
+            program.into(),
+            ExecutorKind::Reference,
+            Functions::naive(|operation| operation.reference.double),
+        )
     }
 
     /// A buffer's values at full precision.
@@ -104,7 +112,7 @@ impl Reference64 {
 }
 
 impl<S: Scalar> HostExecutor<S> {
-    fn new(program: Program, executor: ExecutorKind, functions: Functions<S>) -> Result<HostExecutor<S>> {
+    fn new(program: Arc<Program>, executor: ExecutorKind, functions: Functions<S>) -> Result<HostExecutor<S>> {
         let mut memory = Vec::with_capacity(program.buffers.len());
         for buffer in &program.buffers {
             let len = if buffer.parent.is_some() { 0 } else { buffer.len + buffer.guard };
@@ -294,7 +302,8 @@ impl<S: Scalar> Executor for HostExecutor<S> {
     }
 
     fn begin_step(&mut self, words: &[u32]) -> Result<()> {
-        self.write(self.program.inputs.all.id, words)
+        let inputs = self.program.inputs.expect("a step of a program with inputs");
+        self.write(inputs.id, words)
     }
 
     fn run(&mut self, instructions: Range<usize>) -> Result<()> {
@@ -374,7 +383,7 @@ mod tests {
     use super::*;
     use crate::kernels::Reference;
     use crate::net::Network;
-    use crate::program::{Options, Source, Stage};
+    use crate::program::{Options, Source, Stage, TrainingStep};
 
     fn panics<S>(_: &mut Args<'_, S>) {
         panic!("planted");
@@ -390,13 +399,14 @@ mod tests {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
         let source = Source { height: 28, width: 28, channels: 1, examples: 8 };
         let options = Options { fuse: false, ..Options::evaluation(4, source) };
-        let mut program = Program::lower(&network, &options).expect("it lowers");
+        let mut step = TrainingStep::lower(&network, &options).expect("it lowers");
+        let program = Arc::make_mut(&mut step.program);
         let relu = program.instructions.iter().position(|i| i.name == "relu1.forward").expect("a ReLU");
         program.instructions[relu].op.operation = &PANICS;
-        let forward = program.stages(Stage::Batch, Stage::Forward);
+        let forward = step.stages(Stage::Batch, Stage::Forward);
         // By itself, and in a chain with the operations around it.
-        for make in [HostExecutor::reference, HostExecutor::cpu] {
-            let mut executor = make(program.clone()).expect("it fits");
+        for make in [HostExecutor::reference::<Arc<Program>>, HostExecutor::cpu] {
+            let mut executor = make(step.program.clone()).expect("it fits");
             let lengths = |executor: &HostExecutor<f32>| {
                 let ids = 0..executor.program.buffers.len() as u32;
                 ids.map(|id| executor.words(BufferId(id)).len()).collect::<Vec<_>>()

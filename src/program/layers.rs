@@ -5,7 +5,7 @@
 
 use super::lower::Options;
 use super::planner::Planner;
-use super::{Inputs, Instruction, NodeTensors, Outputs, ParameterTensors, Stage};
+use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Stage};
 use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
@@ -31,8 +31,8 @@ pub(super) struct Lowering<'a> {
     pub kept: Vec<(usize, Tensor)>,
     /// Where several nodes read one, what each of them adds to its gradient: (the one, the reader), the share.
     pub shares: Vec<((usize, usize), Tensor)>,
-    /// What goes into [`Stage::Unfused`].
-    pub unfused: Vec<Instruction>,
+    /// What goes into [`Stage::Unfused`]: node, name, operation.
+    pub unfused: Vec<(usize, String, Op)>,
 }
 
 impl Lowering<'_> {
@@ -238,7 +238,7 @@ impl Lowering<'_> {
 
     fn emit_unfused(&mut self, node: usize, what: &str, op: Op) {
         let name = format!("{}.{what}", self.network.nodes[node].name);
-        self.unfused.push(Instruction { name, stage: Stage::Unfused, node: Some(node), op });
+        self.unfused.push((node, name, op));
     }
 
     /// From the logits back to the first layer; node i's gradient is made from node i+1's.
