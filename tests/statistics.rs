@@ -9,7 +9,7 @@ use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::statistics::Summary;
 use glassnet::net::{Layer, Network};
-use glassnet::program::{NodeTensors, Options, Quantity, Stage, StepStatistics};
+use glassnet::program::{NodeTensors, Options, Quantity, Stage, StepStatistics, TrainingStep};
 
 /// A batch of five with three examples. Both kinds of ReLU layer, the first with dying channels.
 const LAYERS: &str = r#"layers = [

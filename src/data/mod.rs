@@ -5,7 +5,6 @@
 //! Nothing here knows of networks: pixels stay bytes, and normalising them is a kernel's business.
 
 pub mod catalog;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod cifar;
 #[cfg(not(target_arch = "wasm32"))]
 mod decode;
@@ -26,6 +25,7 @@ pub mod picture;
 #[cfg(not(target_arch = "wasm32"))]
 mod roles;
 pub mod sampler;
+mod source;
 pub mod split;
 pub mod synthetic;
 #[cfg(not(target_arch = "wasm32"))]
@@ -48,6 +48,7 @@ pub use folder::ImageFolder;
 pub use locate::{cache_folder, download_folder, environment};
 pub use obtain::{labels_here, obtain};
 pub use sampler::Sampler;
+pub use source::Source;
 pub use split::{Split, split};
 pub use verify::{FileReport, Listing, Verdict, list, verify};
 

@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(not(target_arch = "wasm32"))]
 use super::cifar::Records;
 use super::verify::{FileReport, Verdict, verify_against};
 use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
@@ -126,12 +125,11 @@ pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
     let file = name.files().get(1)?;
     let folder = find(name, request, locate::cache_folder()).ok()??;
     let path = locate::file_in(&folder, file)?;
-    let labels = idx::read_any_labels(&path).ok()?;
+    let labels = idx::read_any_labels((&path).into()).ok()?;
     Some((path, idx::LabelRange::of(&labels)))
 }
 
 /// The archive in `folder`, or the files in it.
-#[cfg(not(target_arch = "wasm32"))]
 fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
     match locate::form_in(DatasetName::Cifar10, folder) {
         [archive] => {
@@ -140,11 +138,6 @@ fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
         }
         _ => super::cifar::read_folder(folder, Records::PUBLISHED),
     }
-}
-
-#[cfg(target_arch = "wasm32")]
-fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
-    Err(Error::Data(format!("this build cannot read {}", folder.display())))
 }
 
 /// Reads the files of `folder`.

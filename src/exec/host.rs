@@ -4,7 +4,7 @@
 //! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory. They come back also where
 //! it panics, so that an executor is whole whatever happens; what the operation was to write may then be half written.
 
-use super::pieces::{self, Chain, Step};
+use super::pieces::{self, Chain, Task};
 use super::{Capture, Clock, DeviceInfo, Executor, ExecutorKind, Pending, Timings};
 use crate::error::{Error, Result};
 use crate::kernels::{Args, BufferId, Element, Op, Operation, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut};
@@ -40,7 +40,7 @@ pub struct HostExecutor<S> {
     /// What all examples of an operation share, by instruction.
     prepared: Vec<Prepared>,
     /// What is run at once, for the ranges of instructions that were run.
-    schedules: Vec<(Range<usize>, Arc<Vec<Step>>)>,
+    schedules: Vec<(Range<usize>, Arc<Vec<Task>>)>,
     captures: Vec<Capture>,
 }
 
@@ -49,13 +49,13 @@ pub struct HostExecutor<S> {
 struct Functions<S> {
     prepare: fn(&Op) -> Option<Prepare<S>>,
     run: fn(&Operation) -> fn(&mut Args<'_, S>),
-    schedule: fn(&Program, Range<usize>) -> Vec<Step>,
+    schedule: fn(&Program, Range<usize>) -> Vec<Task>,
 }
 
 impl<S> Functions<S> {
     /// The naive functions, one after the other.
     fn naive(run: fn(&Operation) -> fn(&mut Args<'_, S>)) -> Functions<S> {
-        Functions { prepare: |_| None, run, schedule: |_, instructions| instructions.map(Step::One).collect() }
+        Functions { prepare: |_| None, run, schedule: |_, instructions| instructions.map(Task::One).collect() }
     }
 }
 
@@ -138,16 +138,16 @@ impl<S: Scalar> HostExecutor<S> {
     /// On a thread of the pool, so that it is handed over once and not with every operation.
     fn run_all(&mut self, instructions: Range<usize>) {
         let place = self.schedules.iter().position(|(range, _)| *range == instructions).unwrap_or_else(|| {
-            let steps = (self.functions.schedule)(&self.program, instructions.clone());
-            self.schedules.push((instructions, Arc::new(steps)));
+            let tasks = (self.functions.schedule)(&self.program, instructions.clone());
+            self.schedules.push((instructions, Arc::new(tasks)));
             self.schedules.len() - 1
         });
-        let steps = self.schedules[place].1.clone();
+        let tasks = self.schedules[place].1.clone();
         rayon::scope(|scope| {
-            for step in &*steps {
-                match step {
-                    Step::Chain(chain) => self.run_chain(chain),
-                    Step::One(i) => {
+            for task in &*tasks {
+                match task {
+                    Task::Chain(chain) => self.run_chain(chain),
+                    Task::One(i) => {
                         self.run_one(*i);
                         // Something to do, every few microseconds: a thread that finds nothing falls asleep, and takes
                         // longer to wake than a small operation takes.
@@ -165,7 +165,7 @@ impl<S: Scalar> HostExecutor<S> {
             chain.written.iter().map(|written| std::mem::take(&mut memory[written.buffer.0 as usize])).collect();
         let (program, prepared, function) = (&self.program, &self.prepared, self.functions.run);
         let read = |buffer| self.slice(buffer);
-        let work = pieces::Work { program, chain, function, read: &read, prepared };
+        let work = pieces::ChainRun { program, chain, function, read: &read, prepared };
         let ended = catch_unwind(AssertUnwindSafe(|| work.run(&mut taken)));
         for (written, memory) in chain.written.iter().zip(taken) {
             self.memory[written.buffer.0 as usize] = memory;
@@ -405,7 +405,9 @@ mod tests {
         program.instructions[relu].op.operation = &PANICS;
         let forward = step.stages(Stage::Batch, Stage::Forward);
         // By itself, and in a chain with the operations around it.
-        for make in [HostExecutor::reference::<Arc<Program>>, HostExecutor::cpu] {
+        let makes: [fn(Arc<Program>) -> Result<HostExecutor<f32>>; 2] =
+            [|program| HostExecutor::reference(program), |program| HostExecutor::cpu(program)];
+        for make in makes {
             let mut executor = make(step.program.clone()).expect("it fits");
             let lengths = |executor: &HostExecutor<f32>| {
                 let ids = 0..executor.program.buffers.len() as u32;

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// What is run at once.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum Task {
     One(usize),
     Chain(Chain),
 }
@@ -47,9 +47,9 @@ impl Written {
 
 /// Puts instructions into chains that are as long as possible. An instruction that cannot join waits until the chain is
 /// through; those behind it that need nothing of it, and leave what it needs, go before it.
-pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Step> {
-    let Some(examples) = program.examples else { return instructions.map(Step::One).collect() };
-    let (mut steps, mut left) = (Vec::new(), Vec::from_iter(instructions));
+pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Task> {
+    let Some(examples) = program.examples else { return instructions.map(Task::One).collect() };
+    let (mut tasks, mut left) = (Vec::new(), Vec::from_iter(instructions));
     while let Some(first) = left.first() {
         let mut chain = Chain { instructions: Vec::new(), written: Vec::new(), unit: 1, examples };
         let (mut later, mut waiting, mut touched) = (Vec::new(), Roots::default(), HashSet::new());
@@ -67,14 +67,14 @@ pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Ste
         }
         // One operation alone finds its own way to cut itself.
         if chain.instructions.len() > 1 {
-            steps.push(Step::Chain(chain));
+            tasks.push(Task::Chain(chain));
             left = later;
         } else {
-            steps.push(Step::One(*first));
+            tasks.push(Task::One(*first));
             left.remove(0);
         }
     }
-    steps
+    tasks
 }
 
 /// Instructions that may wait while a chain is made.
@@ -149,7 +149,7 @@ impl Chain {
 }
 
 /// A chain, to be run.
-pub(super) struct Work<'a, S> {
+pub(super) struct ChainRun<'a, S> {
     pub program: &'a Program,
     pub chain: &'a Chain,
     pub function: fn(&Operation) -> fn(&mut Args<'_, S>),
@@ -170,7 +170,7 @@ const PIECES_PER_THREAD: usize = 8;
 /// Arithmetic that makes a piece worth having, some 20 us of it.
 const PIECE_FLOPS: u64 = 2_000_000;
 
-impl<S: Scalar> Work<'_, S> {
+impl<S: Scalar> ChainRun<'_, S> {
     /// `memory` is that of [`Chain::written`].
     pub fn run(&self, memory: &mut [Memory<S>]) {
         let batch = self.chain.examples;

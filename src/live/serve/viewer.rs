@@ -236,7 +236,7 @@ fn classify(board: &Board, lens: &mut Option<Lens>, file: &[u8]) -> Result<Strin
         )));
     }
     let treatment = Treatment::of(dataset.name.as_str(), dataset.test.shape);
-    let source = crate::data::picture::Source::Bytes(file, "the picture");
+    let source = crate::data::Source::Bytes(file, "the picture");
     let pixels = treatment.apply(source, dataset.test.shape)?.pixels;
     let lens = Lens::for_task(lens, &task)?;
     let inspection = pollster::block_on(lens.inspector.inspect(&pixels, 0))?;

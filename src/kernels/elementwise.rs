@@ -1,5 +1,5 @@
 //! Sums of two tensors: what closes a residual block, and what adds the gradients of several readers up. Elementwise over
-//! any shape; `shaders/residual.wgsl`.
+//! any shape; `shaders/elementwise.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -21,12 +21,12 @@ const A: Operand = per_example("a", F32);
 const B: Operand = per_example("b", F32);
 const SUM: Operand = per_example("sum", F32);
 
-const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "residual");
-const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "residual");
+const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "elementwise");
+const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "elementwise");
 
 /// sum = a + b.
 pub static ADD: Operation = Operation {
-    name: "residual.add",
+    name: "elementwise.add",
     inputs: &[A, B],
     outputs: &[SUM],
     params: size_of::<Params>(),
@@ -36,11 +36,11 @@ pub static ADD: Operation = Operation {
         &Variant {
             textures: &[Texture::vectors(A), Texture::vectors(B)],
             fits: |op| op.params::<Params>().count.is_multiple_of(4),
-            ..Variant::new("residual.add_vec4", VEC4, "add", |op| launch(op, 4))
+            ..Variant::new("elementwise.add_vec4", VEC4, "add", |op| launch(op, 4))
         },
         &Variant {
             textures: &[Texture::scalars(A), Texture::scalars(B)],
-            ..Variant::new("residual.add", SCALAR, "add", |op| launch(op, 1))
+            ..Variant::new("elementwise.add", SCALAR, "add", |op| launch(op, 1))
         },
     ],
 };
@@ -51,7 +51,7 @@ fn launch(op: &Op, values: usize) -> Launch {
 }
 
 pub fn add(a: Tensor, b: Tensor, sum: Tensor) -> Op {
-    assert_eq!((a.len, b.len), (sum.len, sum.len), "residual.add: a, b, sum");
+    assert_eq!((a.len, b.len), (sum.len, sum.len), "elementwise.add: a, b, sum");
     let params = Params { count: word(a.len), reserved: [0; 3] };
     Op::new(&ADD, params, &[(A, a), (B, b)], &[(SUM, sum)], a.len).in_pieces(1)
 }
