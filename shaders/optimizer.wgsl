@@ -1,4 +1,4 @@
-// One optimiser step over the flat buffer of all parameters; w' and the state' are written, w and state are read.
+// One optimizer step over the flat buffer of all parameters; w' and the state' are written, w and state are read.
 //
 // factors holds (l1, l2, r, unused) for each block of 64 parameters: tensors start on block borders, so weights decay and
 // biases do not, and layers learn at rates of their own. With s the first of scale, or 1, the effective gradient is

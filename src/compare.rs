@@ -1,4 +1,4 @@
-//! Trainings side by side: networks × trainers × seeds on the same data, each with its curves and its test.
+//! Trainings side by side: networks × optimizers × seeds on the same data, each with its curves and its test.
 //!
 //! One run follows another, so that each has the device to itself. With the same seed all of them see the same examples
 //! in the same order, and contestants with the same network begin with the same weights. A run whose loss is no longer
@@ -8,8 +8,8 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::evaluate::crops;
 use crate::exec::Device;
-use crate::net::{Network, Recipe, Shape, TrainerName};
-use crate::train::{self, Course, EpochRow, Event, Observer, Schedule, Settings, StepRow, Trainer};
+use crate::net::{Network, OptimizerName, Recipe, Shape};
+use crate::train::{self, Course, EpochRow, Event, Observer, OptimizerSettings, Schedule, Settings, StepRow};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,17 +22,17 @@ pub const MOST_RUNS: usize = 48;
 /// Points of a curve where the user does not say.
 const POINTS: u64 = 100;
 
-/// A trainer with the learning rate that it is to have, or its own: `adam`, `sgd:0.1`.
+/// An optimizer with the learning rate that it is to have, or its own: `adam`, `sgd:0.1`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TrainerChoice {
-    pub name: TrainerName,
+pub struct OptimizerChoice {
+    pub name: OptimizerName,
     pub learning_rate: Option<f64>,
 }
 
-impl FromStr for TrainerChoice {
+impl FromStr for OptimizerChoice {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<TrainerChoice> {
+    fn from_str(text: &str) -> Result<OptimizerChoice> {
         let (name, rate) = text.split_once(':').map_or((text, None), |(name, rate)| (name, Some(rate)));
         let learning_rate = rate.map(|rate| {
             let (rate, text) = (rate.trim(), crate::text::cut(text));
@@ -40,11 +40,11 @@ impl FromStr for TrainerChoice {
             let refuse = |_| Error::Settings(format!("`{shown}` in `{text}` is not a learning rate, as in sgd:0.1"));
             rate.parse().map_err(refuse)
         });
-        Ok(TrainerChoice { name: name.parse()?, learning_rate: learning_rate.transpose()? })
+        Ok(OptimizerChoice { name: name.parse()?, learning_rate: learning_rate.transpose()? })
     }
 }
 
-impl fmt::Display for TrainerChoice {
+impl fmt::Display for OptimizerChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
         match self.learning_rate {
@@ -61,10 +61,10 @@ pub struct Field {
     /// At least one, with different names.
     pub networks: Vec<Network>,
     /// None: each network's own.
-    pub trainers: Vec<TrainerChoice>,
+    pub optimizers: Vec<OptimizerChoice>,
     /// At least one.
     pub seeds: Vec<u64>,
-    /// What holds for all. Trainer and seed are not looked at, and a learning rate only where all have the same trainer. Rows
+    /// What holds for all. Optimizer and seed are not looked at, and a learning rate only where all have the same optimizer. Rows
     /// of statistics are the points of the curves, by default a hundredth of the run apart.
     pub given: Recipe,
 }
@@ -89,7 +89,7 @@ pub struct Contestant {
     pub name: String,
     pub network: String,
     pub parameters: usize,
-    pub trainer: Trainer,
+    pub optimizer: OptimizerSettings,
     pub schedule: Schedule,
     /// The other settings: `batch_size`, `l2_decay` and so on.
     #[serde(flatten)]
@@ -184,9 +184,9 @@ impl Field {
             repeated.map_or(Ok(()), refuse)
         };
         twice("network", self.networks.iter().map(|network| network.name.clone()).collect())?;
-        twice("trainer", self.trainers.iter().map(|trainer| trainer.to_string()).collect())?;
+        twice("optimizer", self.optimizers.iter().map(|optimizer| optimizer.to_string()).collect())?;
         twice("seed", self.seeds.iter().map(|seed| seed.to_string()).collect())?;
-        let contestants = self.networks.len() * self.trainers.len().max(1);
+        let contestants = self.networks.len() * self.optimizers.len().max(1);
         let runs = contestants * self.seeds.len();
         for (what, count, most) in [("contestants", contestants, MOST_CONTESTANTS), ("runs", runs, MOST_RUNS)] {
             if count > most {
@@ -200,24 +200,24 @@ impl Field {
     ///
     /// # Errors
     /// [`Error::Settings`] for something named twice, for more than [`MOST_CONTESTANTS`] or [`MOST_RUNS`], and for one learning
-    /// rate for different trainers; as [`Settings::resolve`] for settings that no training can use.
+    /// rate for different optimizers; as [`Settings::resolve`] for settings that no training can use.
     pub fn settings(&self) -> Result<Vec<(String, Settings)>> {
         self.check()?;
-        let choices = || self.trainers.iter().map(Some).chain(self.trainers.is_empty().then_some(None));
+        let choices = || self.optimizers.iter().map(Some).chain(self.optimizers.is_empty().then_some(None));
         let mut resolved: Vec<(String, Settings)> = Vec::new();
         for network in &self.networks {
             for choice in choices() {
                 let given = Recipe {
-                    trainer: choice.map(|choice| choice.name),
+                    optimizer: choice.map(|choice| choice.name),
                     learning_rate: choice.and_then(|choice| choice.learning_rate).or(self.given.learning_rate),
                     ..self.given.clone()
                 };
                 let settings = Settings::resolve(network.clone(), &given)?;
-                let trainer = choice.map_or(settings.trainer.name().to_string(), TrainerChoice::to_string);
+                let optimizer = choice.map_or(settings.optimizer.name().to_string(), OptimizerChoice::to_string);
                 let name = match (self.networks.len(), choice) {
-                    (1, _) => trainer,
+                    (1, _) => optimizer,
                     (_, None) => network.name.clone(),
-                    (_, Some(_)) => format!("{} {trainer}", network.name),
+                    (_, Some(_)) => format!("{} {optimizer}", network.name),
                 };
                 // Such as sgd and sgd:0.01, which is its rate anyway.
                 if let Some((twin, _)) = resolved.iter().find(|(_, other)| *other == settings) {
@@ -228,13 +228,13 @@ impl Field {
                 resolved.push((name, settings));
             }
         }
-        let kinds = resolved.iter().map(|(_, settings)| settings.trainer.kind());
+        let kinds = resolved.iter().map(|(_, settings)| settings.optimizer.kind());
         if self.given.learning_rate.is_some()
-            && let Some(other) = kinds.clone().find(|kind| *kind != resolved[0].1.trainer.kind())
+            && let Some(other) = kinds.clone().find(|kind| *kind != resolved[0].1.optimizer.kind())
         {
             return Err(Error::Settings(format!(
-                "one learning rate cannot be that of {} and of {other}; give each of the trainers its own, as in sgd:0.1,adam:0.001",
-                resolved[0].1.trainer.kind()
+                "one learning rate cannot be that of {} and of {other}; give each of the optimizers its own, as in sgd:0.1,adam:0.001",
+                resolved[0].1.optimizer.kind()
             )));
         }
         Ok(resolved)
@@ -259,7 +259,7 @@ impl Comparison {
                 name,
                 network: settings.network.name.clone(),
                 parameters: settings.network.parameter_count(),
-                trainer: settings.trainer,
+                optimizer: settings.optimizer,
                 schedule: settings.schedule,
                 training: settings.training(),
                 steps,
@@ -424,10 +424,10 @@ pub fn curve(runs: &[&Run], value: impl Fn(&Point) -> Option<f64>) -> BTreeMap<u
 mod tests {
     use super::*;
 
-    fn field(trainers: &[&str], seeds: &[u64]) -> Field {
+    fn field(optimizers: &[&str], seeds: &[u64]) -> Field {
         Field {
             networks: vec![Network::preset("convnetjs-mnist").expect("a preset")],
-            trainers: trainers.iter().map(|text| text.parse().expect("a trainer")).collect(),
+            optimizers: optimizers.iter().map(|text| text.parse().expect("an optimizer")).collect(),
             seeds: seeds.to_vec(),
             given: Recipe::default(),
         }
@@ -438,15 +438,15 @@ mod tests {
     }
 
     #[test]
-    fn a_trainer_may_bring_its_learning_rate() {
+    fn an_optimizer_may_bring_its_learning_rate() {
         let settings = field(&["sgd:0.5", "adam"], &[1]).settings().expect("valid");
-        let rates: Vec<(&str, f64)> = settings.iter().map(|(n, s)| (n.as_str(), s.trainer.learning_rate())).collect();
+        let rates: Vec<(&str, f64)> = settings.iter().map(|(n, s)| (n.as_str(), s.optimizer.learning_rate())).collect();
         assert_eq!(rates, [("sgd:0.5", 0.5), ("adam", 0.001)]);
-        assert!("sgd:fast".parse::<TrainerChoice>().is_err_and(|error| error.to_string().contains("`fast`")));
+        assert!("sgd:fast".parse::<OptimizerChoice>().is_err_and(|error| error.to_string().contains("`fast`")));
     }
 
     #[test]
-    fn without_trainers_each_network_has_its_own() {
+    fn without_optimizers_each_network_has_its_own() {
         let mut field = field(&[], &[1]);
         field.networks.push(Network::preset("fast-mnist").expect("a preset"));
         let names: Vec<String> = field.settings().expect("valid").into_iter().map(|(name, _)| name).collect();
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_compared_is_refused() {
-        assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "the trainer sgd is named twice; name it once");
+        assert_eq!(refusal(field(&["sgd", "adam", "sgd"], &[1])), "the optimizer sgd is named twice; name it once");
         let same = refusal(field(&["adam", "sgd", "sgd:0.01"], &[1]));
         assert_eq!(same, "sgd and sgd:0.01 are the same training: leave one of them out");
         assert_eq!(refusal(field(&[], &[3, 3])), "the seed 3 is named twice; name it once");
@@ -464,7 +464,7 @@ mod tests {
         assert!(refusal(field(&[], &(0..49).collect::<Vec<_>>())).contains("49 runs are more than 48"));
         let mut mixed = field(&["sgd", "adam"], &[1]);
         mixed.given.learning_rate = Some(0.1);
-        assert!(refusal(mixed).contains("give each of the trainers its own"));
+        assert!(refusal(mixed).contains("give each of the optimizers its own"));
     }
 
     #[test]

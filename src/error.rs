@@ -36,7 +36,7 @@ pub enum Error {
     /// A setting whose value breaks its rule. It is named as [`Recipe`](crate::net::Recipe)'s field.
     #[error("{}", self.phrased(in_words))]
     Setting { name: &'static str, value: String, rule: String },
-    /// A constant that the trainer or schedule chosen does not have: `of` is `trainer` or `schedule`.
+    /// A constant that the optimizer or schedule chosen does not have: `of` is `optimizer` or `schedule`.
     #[error("{}", self.phrased(in_words))]
     NoEffect { name: &'static str, of: &'static str, chosen: String, having: String },
     /// A file is there already.

@@ -18,7 +18,7 @@ layers = [
     { type = "softmax" },
 ]
 [training]
-trainer = "momentum"
+optimizer = "momentum"
 l2_decay = 1e-3
 "#;
 
@@ -204,7 +204,7 @@ fn the_command_prints_one_json_document() {
     let output = glassnet(&["--net", net, "--devices", "cpu", "--batch-sizes", "2", "--json"]).assert().success();
     let report: Value = serde_json::from_slice(&output.get_output().stdout).expect("one JSON document");
     assert_eq!(report["network"], "tiny");
-    assert_eq!(report["trainer"], "momentum");
+    assert_eq!(report["optimizer"], "momentum");
     assert_eq!(report["devices"][0]["executor"], "cpu");
     assert_eq!(report["gpu_wins"]["verdict"], "not-compared");
     let peaks = &report["devices"][0]["peaks"];

@@ -209,10 +209,11 @@ fn what_is_not_finite_is_named_beside_normalisation() {
         origin: Origin::Synthetic { fallback_reason: None },
         held_out: Default::default(),
     };
-    let explodes = |layers: &str, trainer: &str, overrides: Recipe| {
+    let explodes = |layers: &str, optimizer: &str, overrides: Recipe| {
         let network =
             network(&format!("layers = [{{ type = \"input\", height = 28, width = 28, channels = 1 }}, {layers}]"));
-        let overrides = Recipe { steps: Some(40), trainer: Some(trainer.parse().expect("a trainer")), ..overrides };
+        let overrides =
+            Recipe { steps: Some(40), optimizer: Some(optimizer.parse().expect("an optimizer")), ..overrides };
         let settings = Settings::resolve(network, &overrides).expect("legal settings");
         let mut keeper = Keeper::default();
         let outcome = block_on(glassnet::train::train(&Device::Cpu, &data, &settings, None, &mut keeper));
@@ -223,7 +224,7 @@ fn what_is_not_finite_is_named_beside_normalisation() {
     let steep = r#"{ type = "fc", outputs = 8 }, { type = "batch-norm", bias = 100 }, { type = "fc", outputs = 1, bias = 1.5e19 },
         { type = "mse", targets = "number" }"#;
     let checkpoints = Recipe { checkpoint_every: Some(2), ..Recipe::default() };
-    assert_eq!(explodes(&steep.replace('\n', " "), "adagrad", checkpoints), "optimiser state of fc2");
+    assert_eq!(explodes(&steep.replace('\n', " "), "adagrad", checkpoints), "optimizer state of fc2");
     // The update of a step comes after its figures, which are clean.
     let measured = Recipe {
         learning_rate: Some(3e38),
@@ -281,7 +282,7 @@ fn a_residual_network_learns_and_goes_on_with_the_same_bits() {
     ]"#;
     let overrides = Recipe {
         epochs: Some(3),
-        trainer: Some(&ADAM),
+        optimizer: Some(&ADAM),
         learning_rate: Some(0.01),
         batch_size: Some(32),
         checkpoint_every: Some(20),

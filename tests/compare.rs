@@ -60,10 +60,10 @@ fn number(value: &Value, key: &str) -> f64 {
 }
 
 #[test]
-fn two_trainers_and_two_seeds_are_four_runs_with_curves() {
+fn two_optimizers_and_two_seeds_are_four_runs_with_curves() {
     let place = Place::new();
     let printed =
-        document(&mut place.compare(&["--trainers", "sgd,adam", "--seeds", "1,2", "--steps", "12", "--every", "1"]));
+        document(&mut place.compare(&["--optimizers", "sgd,adam", "--seeds", "1,2", "--steps", "12", "--every", "1"]));
     assert_eq!(printed, place.document(), "stdout has what the file has");
     let runs = runs(&printed);
     let names: Vec<(&str, u64)> =
@@ -87,7 +87,7 @@ fn two_trainers_and_two_seeds_are_four_runs_with_curves() {
 #[test]
 fn the_table_and_the_document_agree() {
     let place = Place::new();
-    let stdout = text(&mut place.compare(&["--trainers", "sgd:0.1,adam", "--seeds", "1,2", "--steps", "40"]));
+    let stdout = text(&mut place.compare(&["--optimizers", "sgd:0.1,adam", "--seeds", "1,2", "--steps", "40"]));
     let document = place.document();
     let cells = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<String>>();
     let lines: Vec<Vec<String>> = stdout.lines().map(cells).collect();
@@ -119,9 +119,20 @@ fn the_table_and_the_document_agree() {
 fn a_comparison_trains_exactly_what_train_trains() {
     let place = Place::new();
     let compared =
-        document(&mut place.compare(&["--trainers", "momentum", "--seeds", "3", "--steps", "30", "--every", "7"]));
-    let args =
-        ["train", "--dataset", "synthetic", "--device", "cpu", "--trainer", "momentum", "--seed", "3", "--steps", "30"];
+        document(&mut place.compare(&["--optimizers", "momentum", "--seeds", "3", "--steps", "30", "--every", "7"]));
+    let args = [
+        "train",
+        "--dataset",
+        "synthetic",
+        "--device",
+        "cpu",
+        "--optimizer",
+        "momentum",
+        "--seed",
+        "3",
+        "--steps",
+        "30",
+    ];
     let mut train = glassnet(&args);
     let trained = document(train.arg("--out").arg(place.path("run")));
     let run = runs(&compared)[0].1;
@@ -133,13 +144,13 @@ fn a_comparison_trains_exactly_what_train_trains() {
 }
 
 #[test]
-fn constants_hold_for_every_trainer_that_is_compared() {
+fn constants_hold_for_every_optimizer_that_is_compared() {
     let place = Place::new();
-    let args = ["--trainers", "adadelta,windowgrad", "--steps", "1", "--epsilon", "1e-4", "--rho", "0.5"];
+    let args = ["--optimizers", "adadelta,windowgrad", "--steps", "1", "--epsilon", "1e-4", "--rho", "0.5"];
     let document = document(&mut place.compare(&args));
     for contestant in array(&document, "contestants") {
-        let trainer = &contestant["trainer"];
-        assert_eq!((number(trainer, "epsilon"), number(trainer, "rho")), (1e-4, 0.5), "{trainer}");
+        let optimizer = &contestant["optimizer"];
+        assert_eq!((number(optimizer, "epsilon"), number(optimizer, "rho")), (1e-4, 0.5), "{optimizer}");
     }
 }
 
@@ -150,14 +161,14 @@ fn presets_keep_their_own_ways_to_train() {
     let contestants = array(&document, "contestants");
     let names: Vec<&str> = contestants.iter().filter_map(|c| c["name"].as_str()).collect();
     assert_eq!(names, ["convnetjs-mnist", "fast-mnist"]);
-    assert_ne!(contestants[0]["trainer"], contestants[1]["trainer"]);
+    assert_ne!(contestants[0]["optimizer"], contestants[1]["optimizer"]);
     assert!(contestants[1]["description"].as_str().is_some_and(|toml| toml.contains("[training]")));
 }
 
 #[test]
 fn one_point_makes_a_picture_too() {
     let place = Place::new();
-    place.compare(&["--trainers", "sgd,adam", "--steps", "1"]).assert().success();
+    place.compare(&["--optimizers", "sgd,adam", "--steps", "1"]).assert().success();
     let svg = place.picture();
     assert!(svg.contains("<circle") && svg.contains("<polygon"), "the markers of both");
     assert!(!svg.contains("NaN"), "{svg}");
@@ -166,7 +177,7 @@ fn one_point_makes_a_picture_too() {
 #[test]
 fn who_diverges_is_told_and_the_others_go_on() {
     let place = Place::new();
-    let args = ["--trainers", "sgd:1e30,adam", "--steps", "20", "--every", "1"];
+    let args = ["--optimizers", "sgd:1e30,adam", "--steps", "20", "--every", "1"];
     let stdout = text(&mut place.compare(&args));
     assert!(stdout.contains("sgd:1e30, seed 1, diverged: step "), "{stdout}");
     let document = place.document();
@@ -180,7 +191,7 @@ fn who_diverges_is_told_and_the_others_go_on() {
 #[test]
 fn where_all_diverge_the_exit_code_says_so() {
     let place = Place::new();
-    let assert = place.compare(&["--trainers", "sgd", "--learning-rate", "1e30", "--steps", "20"]).assert().code(1);
+    let assert = place.compare(&["--optimizers", "sgd", "--learning-rate", "1e30", "--steps", "20"]).assert().code(1);
     assert!(String::from_utf8_lossy(&assert.get_output().stdout).contains("diverged"));
     assert!(place.path("out/compare.json").is_file() && place.picture().contains("(diverged)"));
 }
@@ -188,16 +199,16 @@ fn where_all_diverge_the_exit_code_says_so() {
 #[test]
 fn what_cannot_be_compared_leaves_nothing_behind() {
     let place = Place::new();
-    place.refuses(&["--trainers", "sgd,sgd"], &["the trainer sgd is named twice"]);
+    place.refuses(&["--optimizers", "sgd,sgd"], &["the optimizer sgd is named twice"]);
     place.refuses(&["--presets", "fast-mnist,fast-mnist"], &["the network fast-mnist is named twice"]);
     place.refuses(&["--presets", "fast-mnist,slow-mnist"], &["unknown preset `slow-mnist`", "best-mnist"]);
     place.refuses(&["--seeds", "1,1"], &["the seed 1 is named twice"]);
     place.refuses(&["--steps", "0"], &["--steps must be a whole number >= 1, got 0"]);
     place.refuses(&["--every", "0"], &["--stats-every must be a whole number >= 1, got 0"]);
-    place.refuses(&["--trainers", "sgd:-1"], &["--learning-rate must be a number from 1.2e-38 to 3.4e38, got -1"]);
-    place.refuses(&["--trainers", "sgd,adam", "--learning-rate", "0.1"], &["give each of the trainers its own"]);
-    place.refuses(&["--trainers", "sgd,adam", "--epsilon", "0.1"], &["--epsilon has no effect on the trainer sgd"]);
-    place.refuses(&["--trainers", "adam,adadelta", "--epsilon", "0"], &["--epsilon must be a number from", "got 0"]);
+    place.refuses(&["--optimizers", "sgd:-1"], &["--learning-rate must be a number from 1.2e-38 to 3.4e38, got -1"]);
+    place.refuses(&["--optimizers", "sgd,adam", "--learning-rate", "0.1"], &["give each of the optimizers its own"]);
+    place.refuses(&["--optimizers", "sgd,adam", "--epsilon", "0.1"], &["--epsilon has no effect on the optimizer sgd"]);
+    place.refuses(&["--optimizers", "adam,adadelta", "--epsilon", "0"], &["--epsilon must be a number from", "got 0"]);
     place.refuses(&["--presets", "convnetjs-mnist,convnetjs-cifar10"], &["convnetjs-cifar10", "channels"]);
 }
 
@@ -205,9 +216,9 @@ fn what_cannot_be_compared_leaves_nothing_behind() {
 fn words_that_make_no_sense_are_refused_with_exit_code_2() {
     let place = Place::new();
     for (args, part) in [
-        (["--trainers", "sgd,fast"], "unknown trainer `fast`"),
-        (["--trainers", ""], "unknown trainer ``"),
-        (["--trainers", "sgd:fast"], "`fast` in `sgd:fast` is not a learning rate"),
+        (["--optimizers", "sgd,fast"], "unknown optimizer `fast`"),
+        (["--optimizers", ""], "unknown optimizer ``"),
+        (["--optimizers", "sgd:fast"], "`fast` in `sgd:fast` is not a learning rate"),
         (["--seeds", ""], "--seeds"),
         (["--seeds", "one"], "one"),
     ] {
@@ -225,7 +236,7 @@ fn a_folder_with_something_in_it_is_kept_unless_forced() {
     let mine = place.path("out/mine.txt");
     fs::create_dir(place.path("out")).expect("a folder");
     fs::write(&mine, "mine").expect("a file");
-    let args = ["--trainers", "sgd", "--steps", "1"];
+    let args = ["--optimizers", "sgd", "--steps", "1"];
     assert!(failing(&mut place.compare(&args)).contains("is not empty"));
     assert!(!exists(&place.path("out/compare.json")));
     place.compare(&args).arg("--force").assert().success();

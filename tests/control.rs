@@ -139,13 +139,13 @@ fn data() -> Dataset {
 }
 
 /// Of a run of so many steps with batches of 20.
-fn settings(net: &str, trainer: &str, steps: u64) -> Settings {
-    resolved(net, &overrides(trainer, Length::Steps(steps)))
+fn settings(net: &str, optimizer: &str, steps: u64) -> Settings {
+    resolved(net, &overrides(optimizer, Length::Steps(steps)))
 }
 
-fn overrides(trainer: &str, length: Length) -> Recipe {
+fn overrides(optimizer: &str, length: Length) -> Recipe {
     Recipe {
-        trainer: Some(trainer.parse().expect("a trainer")),
+        optimizer: Some(optimizer.parse().expect("an optimizer")),
         batch_size: Some(20),
         l2_decay: Some(1e-4),
         stats_every: Some(7),
@@ -190,7 +190,7 @@ fn order(settings: &Settings, epoch: u64) -> Vec<u32> {
     Sampler::new(split(&data().train).train, EXAMPLES, settings.seed).batch_at(epoch).to_vec()
 }
 
-/// Parameters, optimiser state and average after these batches with these settings, without the training loop.
+/// Parameters, optimizer state and average after these batches with these settings, without the training loop.
 fn by_hand(
     device: &Device,
     settings: &Settings,
@@ -233,17 +233,17 @@ fn weights_and_biases(parameters: &[Parameters]) -> Vec<u32> {
 }
 
 #[test]
-fn a_learning_rate_of_0_freezes_the_weights_of_every_trainer_and_another_thaws_them() {
-    for trainer in ["sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam", "adamw"] {
+fn a_learning_rate_of_0_freezes_the_weights_of_every_optimizer_and_another_thaws_them() {
+    for optimizer in ["sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam", "adamw"] {
         let mut script =
             Script::changes(&[(5, Change::Set(LearningRate, 0.0)), (15, Change::Set(LearningRate, 0.125))]);
         script.measured = vec![9, 18];
-        let outcome = run(&settings(NET, trainer, 20), &mut script);
+        let outcome = run(&settings(NET, optimizer, 20), &mut script);
         let [begun, frozen, thawed, end] = [script.state(0), script.state(5), script.state(15), &outcome.state]
             .map(|s| weights_and_biases(&s.parameters));
-        assert!(begun != frozen && frozen == thawed && thawed != end, "{trainer}");
+        assert!(begun != frozen && frozen == thawed && thawed != end, "{optimizer}");
         let rates: Vec<f64> = script.rows.iter().map(|row| row.learning_rate).collect();
-        assert_eq!(rates, [0.0, 0.0, 0.0, 0.0, 0.125, 0.125], "{trainer}: rows 7, 10, 12, 14, 19 and 20");
+        assert_eq!(rates, [0.0, 0.0, 0.0, 0.0, 0.125, 0.125], "{optimizer}: rows 7, 10, 12, 14, 19 and 20");
     }
 }
 
@@ -282,8 +282,8 @@ fn another_batch_size_goes_on_with_the_same_examples_state_and_average() {
         (NET, "adam", None, true),
     ];
     for device in devices() {
-        for (net, trainer, ema, exact) in cases {
-            let overrides = Recipe { ema, convnetjs_exact: Some(exact), ..overrides(trainer, Length::Steps(12)) };
+        for (net, optimizer, ema, exact) in cases {
+            let overrides = Recipe { ema, convnetjs_exact: Some(exact), ..overrides(optimizer, Length::Steps(12)) };
             let settings = resolved(net, &overrides);
             let mut script = Script::changes(&[(7, Change::Set(BatchSize, 32.0))]);
             let outcome = run_on(&device, &settings, None, &mut script).expect("it trains");
@@ -300,18 +300,18 @@ fn another_batch_size_goes_on_with_the_same_examples_state_and_average() {
                     return header;
                 }
                 // ConvNetJS counts examples.
-                let counted = larger.trainer.corrections(140 + 32 * (step - 6)).map(|c| (1.0 / c) as f32);
+                let counted = larger.optimizer.corrections(140 + 32 * (step - 6)).map(|c| (1.0 / c) as f32);
                 Header { correction1: counted[0], correction2: counted[1], ..header }
             };
             let hand = by_hand(&device, &larger, script.state(7), &batches, header);
-            assert_same(&outcome.state, &hand, &format!("{trainer} on {}", device.info()));
+            assert_same(&outcome.state, &hand, &format!("{optimizer} on {}", device.info()));
             assert_eq!(outcome.examples_seen, 225 + 64);
         }
     }
 }
 
 #[test]
-fn loaded_weights_begin_with_a_new_optimiser() {
+fn loaded_weights_begin_with_a_new_optimizer() {
     for device in devices() {
         let settings = resolved(NET, &Recipe { ema: Some(0.9), ..overrides("adam", Length::Steps(16)) });
         let loaded = settings.network.initial_parameters(99);
@@ -326,7 +326,7 @@ fn loaded_weights_begin_with_a_new_optimiser() {
         let (first, second) = (order(&settings, 0), order(&settings, 1));
         let batches: Vec<&[u32]> = first[180..].chunks(20).chain(second[..80].chunks(20)).collect();
         let header = |step: u64, header: Header| {
-            let [correction1, correction2] = settings.trainer.corrections(step - 8).map(|c| c as f32);
+            let [correction1, correction2] = settings.optimizer.corrections(step - 8).map(|c| c as f32);
             Header { correction1, correction2, ..header }
         };
         let hand = by_hand(&device, &settings, state, &batches, header);
@@ -559,16 +559,16 @@ fn many_changes(network: &Network) -> Vec<(u64, Change)> {
 fn a_changed_run_that_was_killed_anywhere_ends_with_the_same_bits() {
     let cases = [(NET, "nesterov", None), (NORMALISED, "adam", Some(0.9))];
     for device in devices() {
-        for (net, trainer, ema) in cases {
+        for (net, optimizer, ema) in cases {
             let overrides = Recipe {
                 ema,
                 checkpoint_every: Some(4),
                 schedule: Some("one-cycle".parse().expect("a schedule")),
-                ..overrides(trainer, Length::Epochs(4))
+                ..overrides(optimizer, Length::Epochs(4))
             };
             let settings = resolved(net, &overrides);
             let mut changes = many_changes(&settings.network);
-            if trainer == "nesterov" {
+            if optimizer == "nesterov" {
                 changes.insert(5, (17, Change::Set(Momentum, 0.5)));
             }
             let mut script = Script::changes(&changes);
@@ -576,7 +576,7 @@ fn a_changed_run_that_was_killed_anywhere_ends_with_the_same_bits() {
             assert_eq!(script.changed.len(), changes.len(), "{:?}", script.refused);
             assert!(script.commands.is_empty() && whole.examples_seen == 900);
             let now = &script.changed[changes.len() - 1].1;
-            assert_eq!((now.batch_size, now.trainer.learning_rate()), (20, 0.005));
+            assert_eq!((now.batch_size, now.optimizer.learning_rate()), (20, 0.005));
             let rows: Vec<ChangeRow> = script.changed.iter().map(|(row, _)| row.clone()).collect();
             assert_eq!(rows, whole.state.changes);
             assert!(rows.iter().map(|row| row.step).eq(changes.iter().map(|(step, _)| *step)));
@@ -669,7 +669,7 @@ fn changed_folder(place: &Path, stop_at: Option<u64>, killed_before: Option<(&'s
         fs::write(&net, NET).expect("a description");
     }
     let run = place.join("run");
-    let mut command = glassnet(&["train", "--device", "cpu", "--dataset", "mnist", "--trainer", "momentum"]);
+    let mut command = glassnet(&["train", "--device", "cpu", "--dataset", "mnist", "--optimizer", "momentum"]);
     command.args(["--stats-every", "5", "--checkpoint-every", "8", "--steps", "2", "--data-dir"]).arg(&data_folder);
     command.arg("--net").arg(&net).arg("--out").arg(&run).assert().success();
     for name in ["model.safetensors", "summary.json", "best.safetensors"] {

@@ -441,7 +441,7 @@ fn worded() -> Model {
     let mut network = network(
         "layers = [{type = 'input', height = 5, width = 4, channels = 1}, {type = 'dropout', rate = 0.25}, \
          {type = 'fc', outputs = 3, rate_factor = 2.0, decay_factor = 0.5}, {type = 'softmax', label_smoothing = 0.125}]\n\
-         augmentation = {flip = true, pad = 1}\ntraining = {trainer = 'adam', epochs = 2}",
+         augmentation = {flip = true, pad = 1}\ntraining = {optimizer = 'adam', epochs = 2}",
     );
     network.name = "with words".into();
     let extra = json!({"dataset": "images", "classes": ["a", "b", "c"], "image": [6, 5, 1], "step": 7});

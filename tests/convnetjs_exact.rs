@@ -1,4 +1,4 @@
-//! `--convnetjs-exact`: ten updates with every trainer of ConvNetJS end with its weights on every executor, and dropout
+//! `--convnetjs-exact`: ten updates with every optimizer of ConvNetJS end with its weights on every executor, and dropout
 //! multiplies by what it multiplies by; without the flag neither is so.
 //!
 //! `tests/golden/make_convnetjs_training.js` makes the numbers.
@@ -42,11 +42,11 @@ fn expected(run: &Value) -> Vec<(Vec<f64>, Vec<f64>)> {
 }
 
 /// The settings of a run, with ConvNetJS's arithmetic or ours.
-fn settings(golden: &Value, trainer: &str, network: &Network, convnetjs_exact: bool) -> Settings {
-    let options = &golden["trainers"][trainer]["options"];
+fn settings(golden: &Value, optimizer: &str, network: &Network, convnetjs_exact: bool) -> Settings {
+    let options = &golden["trainers"][optimizer]["options"];
     let mut network = network.clone();
     let recipe = &mut network.training;
-    recipe.trainer = Some(trainer.parse().expect("a trainer"));
+    recipe.optimizer = Some(optimizer.parse().expect("an optimizer"));
     recipe.learning_rate = options["learning_rate"].as_f64();
     recipe.momentum = options["momentum"].as_f64();
     (recipe.rho, recipe.epsilon) = (options["ro"].as_f64(), options["eps"].as_f64());
@@ -62,9 +62,9 @@ fn settings(golden: &Value, trainer: &str, network: &Network, convnetjs_exact: b
 }
 
 /// The largest error over the largest value among all tensors after ten updates.
-fn stray(device: &Device, golden: &Value, trainer: &str, exact: bool) -> f64 {
+fn stray(device: &Device, golden: &Value, optimizer: &str, exact: bool) -> f64 {
     let model = Model::from_convnetjs(golden["snapshot"].to_string().as_bytes(), "golden").expect("a snapshot");
-    let settings = settings(golden, trainer, &model.network, exact);
+    let settings = settings(golden, optimizer, &model.network, exact);
     let shape = model.network.input_shape();
     let images = golden["images"].as_array().expect("a list");
     let examples = Examples {
@@ -85,7 +85,7 @@ fn stray(device: &Device, golden: &Value, trainer: &str, exact: bool) -> f64 {
         block_on(executor.end_step(true)).expect("the step ends");
     }
     let tensors = lowered.nodes.iter().filter_map(|node| node.parameters);
-    let layers = tensors.zip(expected(&golden["trainers"][trainer]));
+    let layers = tensors.zip(expected(&golden["trainers"][optimizer]));
     layers.fold(0.0, |worst: f64, (tensors, (weight, bias))| {
         [(tensors.weight, weight), (tensors.bias, bias)].into_iter().fold(worst, |worst, (tensor, want)| {
             let got = reals(&mut *executor, tensor);
@@ -99,22 +99,22 @@ fn stray(device: &Device, golden: &Value, trainer: &str, exact: bool) -> f64 {
 }
 
 #[test]
-fn ten_updates_with_every_trainer_end_with_convnetjss_weights() {
+fn ten_updates_with_every_optimizer_end_with_convnetjss_weights() {
     let golden = golden();
     for device in devices() {
-        for trainer in golden["trainers"].as_object().expect("trainers by name").keys() {
-            let worst = stray(&device, &golden, trainer, true);
-            assert!(worst <= SHARE, "{trainer} on {}: off by {worst:.1e}", device.info().executor);
+        for optimizer in golden["trainers"].as_object().expect("optimizers by name").keys() {
+            let worst = stray(&device, &golden, optimizer, true);
+            assert!(worst <= SHARE, "{optimizer} on {}: off by {worst:.1e}", device.info().executor);
         }
     }
 }
 
 #[test]
-fn without_the_flag_every_trainer_ends_elsewhere() {
+fn without_the_flag_every_optimizer_ends_elsewhere() {
     let golden = golden();
-    for trainer in golden["trainers"].as_object().expect("trainers by name").keys() {
-        let worst = stray(&Device::Cpu, &golden, trainer, false);
-        assert!(worst > 100.0 * SHARE, "{trainer}: off by {worst:.1e} only");
+    for optimizer in golden["trainers"].as_object().expect("optimizers by name").keys() {
+        let worst = stray(&Device::Cpu, &golden, optimizer, false);
+        assert!(worst > 100.0 * SHARE, "{optimizer}: off by {worst:.1e} only");
     }
 }
 
@@ -189,7 +189,7 @@ fn a_run_keeps_its_arithmetic_when_it_is_resumed_and_so_does_its_model() {
         command.arg(folder.path()).arg("--net").arg(path("net.toml")).args(args).arg("--out").arg(path(out));
         command
     };
-    let exact = ["--convnetjs-exact", "--trainer", "adam"];
+    let exact = ["--convnetjs-exact", "--optimizer", "adam"];
     let whole = document(train("whole", &exact).args(["--steps", "20"]));
     train("run", &exact).args(["--steps", "8"]).assert().success();
     let mut resume = glassnet(&["train", "--device", "cpu", "--steps", "20", "--resume"]);
@@ -219,10 +219,10 @@ fn a_run_keeps_its_arithmetic_when_it_is_resumed_and_so_does_its_model() {
 #[test]
 fn what_convnetjs_does_not_have_is_an_error() {
     let refused = |args: &[&str]| failing(glassnet(&["train", "--device", "cpu", "--convnetjs-exact"]).args(args));
-    assert!(refused(&["--trainer", "adamw"]).contains(
-        "--trainer must be one that ConvNetJS has where the run computes exactly as ConvNetJS does, got adamw"
+    assert!(refused(&["--optimizer", "adamw"]).contains(
+        "--optimizer must be one that ConvNetJS has where the run computes exactly as ConvNetJS does, got adamw"
     ));
     assert!(refused(&["--learning-rate", "0.1"]).contains("--learning-rate must be 1 for ConvNetJS's adadelta"));
-    let mut compare = glassnet(&["compare", "--device", "cpu", "--convnetjs-exact", "--trainers", "adam,adamw"]);
+    let mut compare = glassnet(&["compare", "--device", "cpu", "--convnetjs-exact", "--optimizers", "adam,adamw"]);
     assert!(failing(&mut compare).contains("must be one that ConvNetJS has"));
 }

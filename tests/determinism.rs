@@ -16,7 +16,7 @@ fn rule() -> Rule {
     Rule::new(&ADADELTA).with("epsilon", 1e-8)
 }
 
-/// Bits of every step's loss and statistics, and in the end of parameters and optimiser state.
+/// Bits of every step's loss and statistics, and in the end of parameters and optimizer state.
 #[derive(PartialEq)]
 struct Trace {
     steps: Vec<Vec<Vec<u32>>>,

@@ -1,4 +1,4 @@
-//! PyTorch's numbers on every executor: activations, gradients, losses, and ten updates with each trainer.
+//! PyTorch's numbers on every executor: activations, gradients, losses, and ten updates with each optimizer.
 //! `tests/golden/README.md` describes the files.
 
 mod common;
@@ -101,9 +101,9 @@ fn mean_loss(name: &str) {
     });
 }
 
-/// The trainers of `make_golden.py`. Its `l1` is SGD's.
-fn rule(trainer: &str) -> Rule {
-    match trainer {
+/// The optimizers of `make_golden.py`. Its `l1` is SGD's.
+fn rule(optimizer: &str) -> Rule {
+    match optimizer {
         "adadelta" => Rule::new(&optimizer::ADADELTA).with("epsilon", 1e-8),
         "adam" => Rule::new(&optimizer::ADAM),
         "adamw" | "l1_adamw" => Rule::new(&optimizer::ADAMW),
@@ -112,25 +112,25 @@ fn rule(trainer: &str) -> Rule {
         "adagrad" => Rule::new(&optimizer::ADAGRAD),
         "windowgrad" => Rule::new(&optimizer::WINDOWGRAD).with("rho", 0.9),
         "sgd" | "l1" => Rule::new(&optimizer::SGD),
-        other => panic!("{other} is no trainer"),
+        other => panic!("{other} is no optimizer"),
     }
 }
 
 /// Trains over the ten batches, the fifth partial; compares losses before each update, and the weights after the last, or
 /// their moving average.
-fn successive_losses_and_weights(name: &str, trainer: &str) {
+fn successive_losses_and_weights(name: &str, optimizer: &str) {
     let (network, golden) = (network(name), Golden::open(&format!("{name}_training")));
     let (examples, first) = (golden.examples(), Golden::open(name).parameters(&network));
     let sizes = golden.values("batch_sizes");
-    let clip_norm = (trainer == "clipped").then_some(2.2);
-    let ema = (trainer == "averaged").then_some(0.35);
-    let options = Options { clip_norm, ema, ..Options::training(4, examples.source(), rule(trainer)) };
-    let scalar = |what: &str| golden.scalar(&format!("{trainer}.{what}"));
+    let clip_norm = (optimizer == "clipped").then_some(2.2);
+    let ema = (optimizer == "averaged").then_some(0.35);
+    let options = Options { clip_norm, ema, ..Options::training(4, examples.source(), rule(optimizer)) };
+    let scalar = |what: &str| golden.scalar(&format!("{optimizer}.{what}"));
     let (rate, l1, l2) = (scalar("learning_rate"), scalar("l1_decay"), scalar("l2_decay"));
     let (losses, decay_losses) =
-        (golden.values(&format!("{trainer}.losses")), golden.values(&format!("{trainer}.decay_losses")));
+        (golden.values(&format!("{optimizer}.losses")), golden.values(&format!("{optimizer}.decay_losses")));
     for device in devices() {
-        let what = format!("{name} with {trainer} on {}", device.info().executor);
+        let what = format!("{name} with {optimizer} on {}", device.info().executor);
         let (lowered, mut executor) = executor(&device, &network, &options, &examples, &first);
         load_decay(&mut *executor, &lowered, l1 as f32, l2 as f32);
         let average = lowered.trainable.and_then(|t| t.average);
@@ -183,7 +183,7 @@ fn successive_losses_and_weights(name: &str, trainer: &str) {
                 kinds.extend([("running_mean", mean), ("running_var", variance)]);
             }
             for (kind, values) in kinds {
-                let want = golden.values(&format!("{trainer}.{}.{kind}", node.name));
+                let want = golden.values(&format!("{optimizer}.{}.{kind}", node.name));
                 compare(&format!("{what}: {}.{kind}", node.name), &values, &want);
             }
         }

@@ -155,7 +155,7 @@ fn every_loss_agrees_with_the_reference_on_every_device() {
 }
 
 #[test]
-fn gpu_and_reference_agree_with_other_trainers() {
+fn gpu_and_reference_agree_with_other_optimizers() {
     if let Some(gpu) = common::gpu() {
         let rules = [
             Rule::new(&optimizer::SGD),

@@ -71,7 +71,7 @@ fn the_convnetjs_preset_is_its_mnist_page() {
     let biases: Vec<f32> = network.initial_parameters(1).iter().map(|layer| layer.bias[0]).collect();
     assert_eq!(biases, [0.1, 0.1, 0.0]);
     let recipe = &network.training;
-    assert_eq!((recipe.trainer, recipe.batch_size), (Some(&ADADELTA), Some(20)));
+    assert_eq!((recipe.optimizer, recipe.batch_size), (Some(&ADADELTA), Some(20)));
     assert_eq!((recipe.rho, recipe.epsilon, recipe.l2_decay), (Some(0.95), Some(1e-6), Some(5e-5)));
 }
 
@@ -102,7 +102,7 @@ fn the_vgg_preset_halves_its_maps_twice() {
     assert_eq!(network.initializer, Initializer::Kaiming);
     assert!(!network.crop);
     let recipe = &network.training;
-    assert_eq!((recipe.trainer, recipe.batch_size), (Some(&ADAM), Some(128)));
+    assert_eq!((recipe.optimizer, recipe.batch_size), (Some(&ADAM), Some(128)));
     assert_eq!((recipe.learning_rate, recipe.l2_decay), (Some(1e-3), None));
 }
 
@@ -127,7 +127,7 @@ fn the_cifar10_preset_is_convnetjs_own_network() {
     assert_eq!(shapes, expected);
     assert_eq!((network.parameter_count(), network.initializer, network.crop), (22_466, Initializer::Lecun, false));
     let recipe = &network.training;
-    assert_eq!((recipe.trainer, recipe.batch_size), (Some(&ADADELTA), Some(4)));
+    assert_eq!((recipe.optimizer, recipe.batch_size), (Some(&ADADELTA), Some(4)));
     assert_eq!((recipe.rho, recipe.epsilon, recipe.l2_decay), (Some(0.95), Some(1e-6), Some(2.5e-5)));
 }
 
@@ -324,7 +324,7 @@ fn a_wrong_key_is_named() {
         &message_of("initializer = \"orthogonal\"\nlayers = []"),
         &["line 1", "`orthogonal`", "xavier-normalized"],
     );
-    assert_contains(&message_of("layers = []\n[training]\ntrainer = \"lion\""), &["line 3", "`lion`", "adadelta"]);
+    assert_contains(&message_of("layers = []\n[training]\noptimizer = \"lion\""), &["line 3", "`lion`", "adadelta"]);
     assert_contains(&message_of("layers = []\n[training]\nlr = 1"), &["line 3", "unknown field `lr`"]);
     assert_contains(&message_of("name = \"x\""), &["missing field `layers`"]);
 }

@@ -8,7 +8,7 @@ use glassnet::exec::write_reals;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{ADADELTA, ADAM, ADAMW, MOMENTUM, NESTEROV, Rule, SGD, WINDOWGRAD};
 use glassnet::program::{Options, Stage};
-use glassnet::train::Trainer;
+use glassnet::train::OptimizerSettings;
 use pollster::block_on;
 use serde_json::Value;
 
@@ -36,14 +36,14 @@ fn gradient(step: u64) -> Vec<f32> {
 }
 
 /// The parameters, or their moving average, after all updates on every executor, beside PyTorch's.
-fn agree(name: &str, trainer: Trainer, ema: Option<f64>) {
+fn agree(name: &str, optimizer: OptimizerSettings, ema: Option<f64>) {
     let golden = golden();
     let want: Vec<f64> = golden[name]["values"].as_array().expect(name).iter().map(|v| v.as_f64().unwrap()).collect();
     let net = network(
         "layers = [{ type = 'input', height = 3, width = 5, channels = 1 }, { type = 'fc', outputs = 4 }, { type = 'softmax' }]",
     );
     let examples = Examples::noise([3, 5, 1], 2, 4);
-    let options = Options { ema, ..Options::training(2, examples.source(), trainer.rule()) };
+    let options = Options { ema, ..Options::training(2, examples.source(), optimizer.rule()) };
     for device in devices() {
         let (lowered, mut executor) = executor(&device, &net, &options, &examples, &net.initial_parameters(1));
         load_decay(&mut *executor, &lowered, 0.0, 0.0);
@@ -53,8 +53,8 @@ fn agree(name: &str, trainer: Trainer, ema: Option<f64>) {
             write_reals(&mut *executor, tensor.id, &vec![0.0; tensor.len]).expect("written");
         }
         for step in 0..golden["steps"].as_u64().expect("a number") {
-            let [correction1, correction2] = trainer.corrections(step + 1).map(|correction| correction as f32);
-            let learning_rate = trainer.learning_rate() as f32;
+            let [correction1, correction2] = optimizer.corrections(step + 1).map(|correction| correction as f32);
+            let learning_rate = optimizer.learning_rate() as f32;
             let header = Header { step: LATE, learning_rate, correction1, correction2, ..Header::evaluation(2) };
             executor.begin_step(&lowered.input_words(header, &[0, 1], &[0, 1])).expect("the step begins");
             write_reals(&mut *executor, trainable.gradients.id, &gradient(step)).expect("written");
@@ -72,32 +72,32 @@ fn agree(name: &str, trainer: Trainer, ema: Option<f64>) {
 
 #[test]
 fn adam_agrees_with_pytorch_whatever_its_betas() {
-    let adam = |beta1, beta2| Trainer::of(Rule::new(&ADAM).with("beta1", beta1).with("beta2", beta2), 1e-3);
+    let adam = |beta1, beta2| OptimizerSettings::of(Rule::new(&ADAM).with("beta1", beta1).with("beta2", beta2), 1e-3);
     agree("adam", adam(0.9, 0.999), None);
     agree("adam_slow", adam(0.99, 0.99999), None);
     agree("adam_fast", adam(0.25, 0.4), None);
-    agree("adamw", Trainer::of(Rule::new(&ADAMW), 1e-3), None);
+    agree("adamw", OptimizerSettings::of(Rule::new(&ADAMW), 1e-3), None);
 }
 
 #[test]
 fn running_means_agree_with_pytorch_whatever_their_rho() {
     for (name, rho) in [("windowgrad", 0.99), ("windowgrad_slow", 0.9999)] {
-        agree(name, Trainer::of(Rule::new(&WINDOWGRAD).with("rho", rho), 1e-3), None);
+        agree(name, OptimizerSettings::of(Rule::new(&WINDOWGRAD).with("rho", rho), 1e-3), None);
     }
     for (name, rho) in [("adadelta", 0.95), ("adadelta_slow", 0.9999)] {
-        agree(name, Trainer::of(Rule::new(&ADADELTA).with("rho", rho), 1.0), None);
+        agree(name, OptimizerSettings::of(Rule::new(&ADADELTA).with("rho", rho), 1.0), None);
     }
 }
 
 #[test]
 fn momentum_agrees_with_pytorch() {
-    agree("momentum", Trainer::of(Rule::new(&MOMENTUM), 0.01), None);
-    agree("nesterov", Trainer::of(Rule::new(&NESTEROV), 0.01), None);
+    agree("momentum", OptimizerSettings::of(Rule::new(&MOMENTUM), 0.01), None);
+    agree("nesterov", OptimizerSettings::of(Rule::new(&NESTEROV), 0.01), None);
 }
 
 #[test]
 fn moving_averages_agree_with_pytorch_whatever_their_decay() {
     for decay in [0.2, 0.9999, 0.99999] {
-        agree(&format!("ema_{decay}"), Trainer::of(Rule::new(&SGD), 0.01), Some(decay));
+        agree(&format!("ema_{decay}"), OptimizerSettings::of(Rule::new(&SGD), 0.01), Some(decay));
     }
 }

@@ -25,7 +25,7 @@ layers = [
     { type = "softmax" },
 ]
 [training]
-trainer = "adam"
+optimizer = "adam"
 learning_rate = 0.01
 batch_size = 8
 "#;
@@ -444,7 +444,7 @@ fn a_class_too_small_to_hold_one_out_is_trained_and_named() {
     assert!(page.contains("to hold one out for validation: "), "the report says it too");
     let mut compare = glassnet(&["compare", "--device", "cpu", "--steps", "1", "--net"]);
     compare.arg(place.path("net.toml")).arg("--images").arg(place.path("pictures"));
-    let messages = told(compare.args(["--trainers", "sgd,adam", "--out"]).arg(place.path("compared")));
+    let messages = told(compare.args(["--optimizers", "sgd,adam", "--out"]).arg(place.path("compared")));
     assert_eq!(messages.matches("to hold one out for validation: ").count(), 1, "{messages}");
 }
 
@@ -484,7 +484,7 @@ fn numbered(folder: &Path, names: &[(&str, u8)]) -> PathBuf {
     }
     let net = "layers = [{ type = 'input', height = 4, width = 4, channels = 1 }, { type = 'fc', outputs = 1 },
         { type = 'mse', targets = 'number' }]
-        training = { trainer = 'adam', learning_rate = 0.3, batch_size = 8, epochs = 200 }";
+        training = { optimizer = 'adam', learning_rate = 0.3, batch_size = 8, epochs = 200 }";
     let path = folder.join("net.toml");
     fs::write(&path, net).unwrap();
     path
@@ -606,7 +606,7 @@ fn digits_of_any_size_and_polarity_are_recognised_alike() {
     let folder = tempdir().unwrap();
     let run = folder.path().join("run");
     let mut train =
-        glassnet(&["train", "--dataset", "synthetic", "--device", "cpu", "--trainer", "adam", "--steps", "600"]);
+        glassnet(&["train", "--dataset", "synthetic", "--device", "cpu", "--optimizer", "adam", "--steps", "600"]);
     text(train.args(["--stats-every", "1000", "--out"]).arg(&run));
 
     let (mut files, mut labels) = (Vec::new(), Vec::new());

@@ -200,7 +200,8 @@ fn figures_are_those_of_the_run() {
     near(cells[3], &layer["activation_gradient"]["std"]);
     near(cells[5], &layer["update_ratio"]);
     let settings = section(&page, "settings");
-    for (name, value) in [("seed", "5"), ("l2_decay", "0.01"), ("trainer.name", "adadelta"), ("device.executor", "cpu")]
+    for (name, value) in
+        [("seed", "5"), ("l2_decay", "0.01"), ("optimizer.name", "adadelta"), ("device.executor", "cpu")]
     {
         assert_eq!(between(settings, &format!("<th scope=\"row\">{name}</th><td>"), "</td>"), value);
     }

@@ -155,16 +155,16 @@ fn the_summary_has_the_promised_fields_and_is_what_json_prints() {
 }
 
 #[test]
-fn a_trainers_constants_can_be_given_and_a_resumed_run_keeps_them() {
+fn an_optimizers_constants_can_be_given_and_a_resumed_run_keeps_them() {
     let place = Place::with_data(TRAIN, TEST);
-    let constants = ["--trainer", "adam", "--epsilon", "1e-3", "--beta1", "0.5", "--beta2", "0.75"];
+    let constants = ["--optimizer", "adam", "--epsilon", "1e-3", "--beta1", "0.5", "--beta2", "0.75"];
     let whole = [&["--steps", "6"][..], &constants].concat();
     place.train("whole", &whole).assert().success();
-    place.train("plain", &["--steps", "6", "--trainer", "adam"]).assert().success();
+    place.train("plain", &["--steps", "6", "--optimizer", "adam"]).assert().success();
     place.train("run", &[&["--steps", "3"][..], &constants].concat()).assert().success();
     let config: toml::Table = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8").parse().expect("TOML");
     for (constant, value) in [("epsilon", 1e-3), ("beta1", 0.5), ("beta2", 0.75)] {
-        assert_eq!(config["trainer"].get(constant), Some(&value.into()), "{constant}");
+        assert_eq!(config["optimizer"].get(constant), Some(&value.into()), "{constant}");
     }
     for flag in ["--epsilon", "--rho", "--beta1", "--beta2"] {
         assert_fails_with(&mut place.resume("run", &["--steps", "6", flag, "0.5"]), &[flag, "--resume"]);
@@ -177,7 +177,7 @@ fn a_trainers_constants_can_be_given_and_a_resumed_run_keeps_them() {
 #[test]
 fn the_configuration_has_every_setting_resolved() {
     let place = Place::with_data(TRAIN, TEST);
-    let args = ["--steps", "3", "--trainer", "momentum", "--momentum", "0.8", "--seed", "7", "--l1-decay", "1e-4"];
+    let args = ["--steps", "3", "--optimizer", "momentum", "--momentum", "0.8", "--seed", "7", "--l1-decay", "1e-4"];
     place.train("run", &args).assert().success();
     let text = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
     let config: toml::Table = text.parse().expect("TOML");
@@ -196,8 +196,11 @@ fn the_configuration_has_every_setting_resolved() {
     }
     let entry = |table: &str, key: &str| config[table].get(key).cloned();
     assert_eq!(entry("length", "steps"), Some(3.into()));
-    assert_eq!((entry("trainer", "name"), entry("trainer", "momentum")), (Some("momentum".into()), Some(0.8.into())));
-    assert_eq!(entry("trainer", "learning_rate"), Some(0.01.into()));
+    assert_eq!(
+        (entry("optimizer", "name"), entry("optimizer", "momentum")),
+        (Some("momentum".into()), Some(0.8.into()))
+    );
+    assert_eq!(entry("optimizer", "learning_rate"), Some(0.01.into()));
     assert_eq!(entry("device", "executor"), Some("cpu".into()));
     for key in ["name", "driver", "backend"] {
         assert!(entry("device", key).is_some(), "{key} of the device");
@@ -236,7 +239,7 @@ fn rows_of_metrics_have_the_promised_figures() {
 fn a_run_ends_when_its_validation_loss_falls_no_more() {
     let place = Place::with_data(TRAIN, TEST);
     // Steps so small that no weight changes: the first epoch stays the best.
-    let still = ["--trainer", "sgd", "--learning-rate", "1e-30", "--l2-decay", "0", "--patience", "2"];
+    let still = ["--optimizer", "sgd", "--learning-rate", "1e-30", "--l2-decay", "0", "--patience", "2"];
     let summary = document(&mut place.train("run", &[&still[..], &["--epochs", "10"]].concat()));
     assert_eq!((&summary["stopped_early"], &summary["steps"]), (&true.into(), &36.into()), "{summary}");
     assert_eq!((&summary["best"]["epoch"], &summary["best"]["step"]), (&1.into(), &12.into()));
@@ -255,7 +258,7 @@ fn a_run_ends_when_its_validation_loss_falls_no_more() {
 fn the_best_weights_are_those_of_the_epoch_with_the_lowest_validation_loss() {
     let place = Place::with_data(TRAIN, TEST);
     // So fast that the loss rises again.
-    let fast = ["--trainer", "momentum", "--learning-rate", "0.05", "--epochs"];
+    let fast = ["--optimizer", "momentum", "--learning-rate", "0.05", "--epochs"];
     let summary = document(&mut place.train("run", &[&fast[..], &["6"]].concat()));
     let epochs: Vec<Value> = place.metrics("run").into_iter().filter(|row| row["kind"] == "epoch").collect();
     let loss = |row: &Value| row["validation_loss"].as_f64().expect("a loss");
@@ -299,7 +302,7 @@ fn the_moving_average_of_the_weights_is_what_is_validated_tested_and_saved() {
 #[test]
 fn rows_of_metrics_follow_the_schedule_of_the_learning_rate() {
     let place = Place::with_data(TRAIN, TEST);
-    let args = ["--steps", "20", "--stats-every", "5", "--learning-rate", "0.5", "--trainer", "sgd"];
+    let args = ["--steps", "20", "--stats-every", "5", "--learning-rate", "0.5", "--optimizer", "sgd"];
     place.train("run", &[&args[..], &["--schedule", "cosine", "--warm-up", "0.5"]].concat()).assert().success();
     let rows = place.metrics("run");
     // A linear rise over ten steps, then half a cosine wave over ten.
@@ -646,7 +649,7 @@ fn no_message_is_as_long_as_what_was_given() {
         net(format!("layers = {}", &long[1..])),
         failing(&mut place.train("run", &["--preset", &long])),
     ];
-    for option in ["--dataset", "--trainer", "--steps", "--learning-rate", "--device", "--no-such"] {
+    for option in ["--dataset", "--optimizer", "--steps", "--learning-rate", "--device", "--no-such"] {
         let mut command = glassnet(&["train", option, &long]);
         said.push(String::from_utf8(command.assert().code(2).get_output().stderr.clone()).expect("UTF-8"));
     }
@@ -788,7 +791,7 @@ fn a_checkpoint_evaluates_as_the_finished_model_does() {
 #[test]
 fn a_learning_rate_that_explodes_is_named_by_step_layer_and_tensor_and_leaves_a_good_checkpoint() {
     let place = Place::with_data(TRAIN, TEST);
-    let stderr = failing(&mut place.train("run", &["--trainer", "sgd", "--learning-rate", "1e20", "--json"]));
+    let stderr = failing(&mut place.train("run", &["--optimizer", "sgd", "--learning-rate", "1e20", "--json"]));
     let message = stderr.lines().rfind(|line| line.starts_with("error: step ")).unwrap_or_default();
     let tensors = ["activation", "activation gradient", "weight", "weight gradient", "bias", "bias gradient"];
     let named = LAYERS.iter().any(|layer| {
@@ -950,7 +953,7 @@ fn a_changed_config_is_refused() {
 fn what_a_config_says_in_other_words_or_of_patience_may_be_edited() {
     let place = Place::with_data(TRAIN, TEST);
     let still =
-        ["--trainer", "sgd", "--learning-rate", "1e-30", "--l2-decay", "0", "--epochs", "10", "--patience", "2"];
+        ["--optimizer", "sgd", "--learning-rate", "1e-30", "--l2-decay", "0", "--epochs", "10", "--patience", "2"];
     let run = document(&mut place.train("run", &still));
     assert_eq!(run["steps"], 36, "{run}");
     let config = String::from_utf8(place.bytes("run/config.toml")).expect("UTF-8");
@@ -978,7 +981,7 @@ fn keys_and_types_that_a_config_does_not_have_are_named() {
     let added = |table: &str| (table.to_string(), format!("{table}lookahead = 5\n"));
     let edits = [
         (added("stats_every = 100\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
-        (added("[trainer]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
+        (added("[optimizer]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
         (added("[schedule]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
         (added("[device]\n"), "unknown key `lookahead`; a newer Glassnet wrote it"),
         (added("[length]\n"), "the table `length` holds one key"),
@@ -1038,7 +1041,7 @@ fn the_clock_goes_on_from_the_checkpoint() {
 fn what_decides_the_result_cannot_change_when_a_run_is_resumed() {
     let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "1"]).assert().success();
-    for (flag, value) in [("--batch-size", "10"), ("--seed", "2"), ("--preset", "vgg-mnist"), ("--trainer", "sgd")] {
+    for (flag, value) in [("--batch-size", "10"), ("--seed", "2"), ("--preset", "vgg-mnist"), ("--optimizer", "sgd")] {
         assert_fails_with(&mut place.resume("run", &[flag, value]), &[flag, "cannot change a run that is resumed"]);
     }
     place.resume("run", &["--out", "elsewhere"]).assert().code(2);
@@ -1088,15 +1091,15 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
     for (flag, value) in cases {
         assert_fails_with(&mut place.train("run", &[flag, value]), &[flag]);
     }
-    assert_fails_with(&mut place.train("run", &["--momentum", "0.5"]), &["--momentum", "--trainer momentum"]);
+    assert_fails_with(&mut place.train("run", &["--momentum", "0.5"]), &["--momentum", "--optimizer momentum"]);
     for (flag, value) in [("--beta1", "1"), ("--beta2", "0.99999999"), ("--beta1", "-0.1")] {
         assert_fails_with(
-            &mut place.train("run", &["--trainer", "adam", flag, value]),
+            &mut place.train("run", &["--optimizer", "adam", flag, value]),
             &[flag, "must be a number from 0 to 0.9999999"],
         );
     }
     let refused = &mut place.train("run", &["--beta2", "0.5"]);
-    assert_fails_with(refused, &["--beta2 has no effect on the trainer adadelta", "--trainer adam or adamw"]);
+    assert_fails_with(refused, &["--beta2 has no effect on the optimizer adadelta", "--optimizer adam or adamw"]);
     assert!(!place.path("run").exists(), "a run that was refused left a folder");
 }
 
@@ -1105,7 +1108,7 @@ fn options_that_contradict_each_other_are_mistakes_of_the_command_line() {
     let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--epochs", "1", "--steps", "1"]).assert().code(2);
     place.train("run", &["--preset", "vgg-mnist", "--net", "net.toml"]).assert().code(2);
-    let assert = place.train("run", &["--trainer", "nonsense"]).assert().code(2);
+    let assert = place.train("run", &["--optimizer", "nonsense"]).assert().code(2);
     let stderr = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(
         ["nonsense", "sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam", "adamw"]

@@ -203,7 +203,7 @@ fn an_explosion_names_step_layer_and_tensor() {
     for device in devices() {
         let overrides = Recipe {
             steps: Some(200),
-            trainer: Some("sgd".parse().expect("a trainer")),
+            optimizer: Some("sgd".parse().expect("an optimizer")),
             learning_rate: Some(1e20),
             ..Recipe::default()
         };

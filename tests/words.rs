@@ -16,7 +16,7 @@ layers = [
     { type = "SoftMax" },
 ]
 [training]
-trainer = "RMSprop"
+optimizer = "RMSprop"
 schedule = "OneCycle"
 "#;
 
@@ -39,15 +39,35 @@ fn words_are_taken_in_any_case_and_by_the_names_that_others_use() {
     train.args(["--Batch_Size", "5", "--lr", "0.01", "--weight-decay", "0.25", "--clip", "3"]);
     train.arg("--data_dir").arg(place.path("data")).arg("--net").arg(place.path("net.toml"));
     let summary = document(train.arg("--out").arg(place.path("run")));
-    assert_eq!((&summary["trainer"], &summary["steps"]), (&"windowgrad".into(), &2.into()));
+    assert_eq!((&summary["optimizer"], &summary["steps"]), (&"windowgrad".into(), &2.into()));
     let config = fs::read_to_string(place.path("run/config.toml")).expect("the settings");
     for line in ["dataset = \"mnist\"", "batch_size = 5", "l2_decay = 0.25", "clip_norm = 3.0", "name = \"one-cycle\""]
     {
         assert!(config.contains(line), "{line}: {config}");
     }
-    for line in ["initializer = \"kaiming\"", "type = \"max-pool\"", "type = \"relu\"", "trainer = \"windowgrad\""] {
+    for line in ["initializer = \"kaiming\"", "type = \"max-pool\"", "type = \"relu\"", "optimizer = \"windowgrad\""] {
         assert!(config.contains(line), "{line}: {config}");
     }
+}
+
+#[test]
+fn trainer_is_read_as_optimizer() {
+    let place = place();
+    let older = |text: String| text.replace("optimizer", "trainer");
+    fs::write(place.path("net.toml"), older(NET.to_string())).expect("a network");
+    let run = place.path("run");
+    let mut train = glassnet(&["train", "--dataset", "mnist", "--device", "cpu", "--steps", "2", "--trainer", "adam"]);
+    train.arg("--data-dir").arg(place.path("data")).arg("--net").arg(place.path("net.toml")).arg("--out").arg(&run);
+    assert_eq!(document(&mut train)["optimizer"], "adam");
+    for file in ["config.toml", "summary.json"] {
+        let text = fs::read_to_string(run.join(file)).expect("a file of the run");
+        assert!(text.contains("optimizer"), "{text}");
+        fs::write(run.join(file), older(text)).expect("an older file");
+    }
+    glassnet(&["view"]).arg(&run).assert().success();
+    let mut resumed = glassnet(&["train", "--device", "cpu", "--steps", "3", "--resume"]);
+    let summary = document(resumed.arg(&run).arg("--data-dir").arg(place.path("data")));
+    assert_eq!((&summary["optimizer"], &summary["steps"]), (&"adam".into(), &3.into()));
 }
 
 #[test]

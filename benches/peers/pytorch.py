@@ -39,7 +39,7 @@ def vgg_mnist():
 PRESETS = {"convnetjs-mnist": convnetjs_mnist, "vgg-mnist": vgg_mnist}
 
 
-def trainer(preset, net, graph):
+def optimizer(preset, net, graph):
     if preset == "vgg-mnist":
         return torch.optim.Adam(net.parameters(), lr=1e-3, capturable=graph)
     weights = [p for p in net.parameters() if p.dim() > 1]
@@ -61,7 +61,7 @@ class Contestant:
             self.net = self.net.to(memory_format=torch.channels_last)
             images = images.contiguous(memory_format=torch.channels_last)
         self.images, self.labels = images, torch.randint(0, 10, (EXAMPLES,), device=device)
-        self.optimizer = trainer(preset, self.net, graph)
+        self.optimizer = optimizer(preset, self.net, graph)
         self.at, self.graph = 0, None
         if graph:
             self.capture()

@@ -194,7 +194,7 @@ fn pictures() -> Result<()> {
 }
 
 fn runs() -> Result<()> {
-    for (name, recipe) in [("plain", ""), ("adam", "[training]\ntrainer = \"adam\"\nschedule = \"cosine\"\n")] {
+    for (name, recipe) in [("plain", ""), ("adam", "[training]\noptimizer = \"adam\"\nschedule = \"cosine\"\n")] {
         let settings =
             Settings::resolve(Network::from_toml(&format!("{SMALL}{recipe}"), "small")?, &Recipe::default())?;
         let config = RunConfig {
@@ -213,7 +213,7 @@ fn runs() -> Result<()> {
             training: settings.training(),
             network: settings.network.to_toml(),
             length: settings.length,
-            trainer: settings.trainer,
+            optimizer: settings.optimizer,
             schedule: settings.schedule,
             device: (&Device::Cpu.info()).into(),
         };

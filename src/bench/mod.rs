@@ -99,7 +99,7 @@ pub async fn run(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report> {
     let training = crate::train::Settings::resolve(network.clone(), &Default::default())?;
-    let trainer = training.trainer.name();
+    let optimizer = training.optimizer.name();
     let workload = Workload::new(training);
     let mut batch_sizes = settings.batch_sizes.clone();
     batch_sizes.sort_unstable();
@@ -130,7 +130,7 @@ pub async fn run(
         take_turns(batch_size, &mut seats, settings.rounds, &mut turns, progress).await?;
         batches.push(report::batch(network, batch_size, &turns.labels, &peaks, seats).await?);
     }
-    Ok(report::report(network, trainer, workload.examples.len(), settings, devices, peaks, batches))
+    Ok(report::report(network, optimizer, workload.examples.len(), settings, devices, peaks, batches))
 }
 
 /// Every seat measures one round, then every seat the next.

@@ -22,7 +22,7 @@ pub struct Report {
     pub network: String,
     /// Weights and biases.
     pub parameters: usize,
-    pub trainer: String,
+    pub optimizer: String,
     pub machine: Machine,
     pub method: Method,
     pub devices: Vec<DeviceReport>,
@@ -197,7 +197,7 @@ pub struct OperationFigures {
 /// Puts a run together.
 pub(super) fn report(
     network: &Network,
-    trainer: &str,
+    optimizer: &str,
     examples: usize,
     settings: &Settings,
     devices: &[Device],
@@ -215,7 +215,7 @@ pub(super) fn report(
         version: env!("CARGO_PKG_VERSION"),
         network: network.name.clone(),
         parameters: network.parameter_count(),
-        trainer: trainer.to_string(),
+        optimizer: optimizer.to_string(),
         machine: Machine {
             cpu: host.name,
             threads: host.threads,

@@ -39,8 +39,8 @@ const MEANT: [(&[&str], &str); 15] = [
     ),
     (&["--save", "--save-dir", "--output", "--output-dir", "-o"], "the file or folder to write is named with --out"),
     (&["--betas", "--adam-betas"], "Adam's two are given one by one, as --beta1 0.9 --beta2 0.999"),
-    (&["--nesterov"], "--trainer nesterov takes Nesterov's momentum; --momentum says how much"),
-    (&["--optim", "--solver", "--opt"], "the rule that updates the weights is named with --trainer"),
+    (&["--nesterov"], "--optimizer nesterov takes Nesterov's momentum; --momentum says how much"),
+    (&["--optim", "--solver", "--opt"], "the rule that updates the weights is named with --optimizer"),
     (&["--quiet", "-q", "--silent"], "with --json standard output has one document and nothing else"),
 ];
 

@@ -7,7 +7,7 @@ use super::options::{self, DataArgs, DeviceArgs, NetworkArgs};
 use super::output::{Output, Table, figure, note};
 use super::train::default_folder;
 use clap::Args;
-use glassnet::compare::{Comparison, Contestant, Field, Moments, OverSeeds, Run, TrainerChoice};
+use glassnet::compare::{Comparison, Contestant, Field, Moments, OptimizerChoice, OverSeeds, Run};
 use glassnet::formats::{MadeFolders, Target};
 use glassnet::net::{Network, Recipe};
 use glassnet::train::{Event, Observer};
@@ -18,16 +18,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Compare trainers, networks or seeds
+/// Compare optimizers, networks or seeds
 ///
-/// Trains every combination of the trainers, presets and seeds named, one after another on the same data, and tests each
+/// Trains every combination of the optimizers, presets and seeds named, one after another on the same data, and tests each
 /// at its end. Prints a table, and writes compare.json with every setting and every point, and compare.svg with the
 /// curves. With the same seed all see the same examples in the same order.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Trainers, each with a learning rate of its own if you like: sgd:0.1,adagrad,adam [default: the network's own]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', aliases = ["trainer", "optimizers", "optimizer"], value_parser = trainer)]
-    trainers: Vec<TrainerChoice>,
+    /// Optimizers, each with a learning rate of its own if you like: sgd:0.1,adagrad,adam [default: the network's own]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', aliases = ["optimizer", "optimiser", "optimisers", "trainers", "trainer"], value_parser = optimizer)]
+    optimizers: Vec<OptimizerChoice>,
     /// Networks that come with the program: convnetjs-mnist,fast-mnist
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with_all = ["preset", "net"])]
     presets: Vec<String>,
@@ -53,7 +53,7 @@ pub struct CompareArgs {
     json: bool,
 }
 
-fn trainer(text: &str) -> Result<TrainerChoice> {
+fn optimizer(text: &str) -> Result<OptimizerChoice> {
     text.parse()
 }
 
@@ -68,8 +68,8 @@ impl CompareArgs {
         } else {
             self.presets.iter().map(|name| Network::preset(name)).collect::<Result<_>>()?
         };
-        let (trainers, seeds, given) = (self.trainers.clone(), self.seeds.clone(), self.given.clone());
-        Ok(Field { networks, trainers, seeds, given })
+        let (optimizers, seeds, given) = (self.optimizers.clone(), self.seeds.clone(), self.given.clone());
+        Ok(Field { networks, optimizers, seeds, given })
     }
 }
 
@@ -142,15 +142,15 @@ fn introduction(comparison: &Comparison, folder: &Path) -> String {
          examples\ndevice   {device}\nfolder   {}",
         folder.display()
     );
-    for Contestant { name, network, parameters, trainer, schedule, settings, steps, every, .. } in
+    for Contestant { name, network, parameters, optimizer, schedule, settings, steps, every, .. } in
         &comparison.contestants
     {
         let batch_size = settings.batch_size;
         text += &format!(
             "\n{name}: {network}, {parameters} parameters; {} at learning rate {} ({}), batch {batch_size}, {steps} \
              steps, a point every {every}",
-            trainer.name(),
-            figure(trainer.learning_rate()),
+            optimizer.name(),
+            figure(optimizer.learning_rate()),
             schedule.name()
         );
     }

@@ -14,7 +14,7 @@ use glassnet::evaluate::crops;
 use glassnet::exec::{Device, ExecutorKind};
 use glassnet::formats::{load_extra, load_model};
 use glassnet::live::Live;
-use glassnet::net::{Recipe, TrainerName};
+use glassnet::net::{OptimizerName, Recipe};
 use glassnet::report::tensorboard::Events;
 use glassnet::train::{Course, Length, RunConfig, RunFolder, Settings, State, split_for};
 use glassnet::{Error, Result, text};
@@ -37,8 +37,8 @@ pub struct TrainArgs {
     device: DeviceArgs,
     /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
     /// adadelta, adam or adamw [default: the network's own, else adadelta]
-    #[arg(long, value_name = "NAME", aliases = ["optimizer", "optimiser", "opt"])]
-    trainer: Option<TrainerName>,
+    #[arg(long, value_name = "NAME", aliases = ["trainer", "optimiser", "opt"])]
+    optimizer: Option<OptimizerName>,
     /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
     #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]
     seed: Option<u64>,
@@ -65,7 +65,7 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     fn given(&self) -> Recipe {
-        Recipe { trainer: self.trainer, seed: self.seed, ..self.given.clone() }
+        Recipe { optimizer: self.optimizer, seed: self.seed, ..self.given.clone() }
     }
 
     /// A resumed run takes its settings from its folder: what is given here, but for a later end, is refused, not ignored.
@@ -486,7 +486,7 @@ fn config(data: &DataArgs, settings: &Settings, dataset: &Dataset, sum: &str, de
         training: settings.training(),
         network: settings.network.to_toml(),
         length: settings.length,
-        trainer: settings.trainer,
+        optimizer: settings.optimizer,
         schedule: settings.schedule,
         device: (&device.info()).into(),
     }

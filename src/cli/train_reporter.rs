@@ -137,7 +137,7 @@ impl Reporter<'_> {
             device: self.device.info().to_string(),
             dataset: self.dataset.name.to_string(),
             network: self.settings.network.name.clone(),
-            trainer: self.settings.trainer.name().into(),
+            optimizer: self.settings.optimizer.name().into(),
             ema: self.settings.network.training.ema,
             seed: self.settings.seed,
             version: env!("CARGO_PKG_VERSION").into(),

@@ -1,4 +1,4 @@
-//! Optimiser steps over the flat buffer of all parameters; `shaders/optimizer.wgsl`.
+//! Optimizer steps over the flat buffer of all parameters; `shaders/optimizer.wgsl`.
 //!
 //! The effective gradient is scale*g + l2*w + l1*sign(w), and the learning rate lr*r, with (l1, l2, r) given for each block
 //! of 64 parameters: tensors start on block borders, so weights decay and biases do not, and layers may learn at rates of

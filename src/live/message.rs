@@ -51,7 +51,7 @@ pub struct RunMessage {
     pub validation_examples: usize,
     pub first_step: u64,
     pub batch_size: usize,
-    pub trainer: String,
+    pub optimizer: String,
     pub schedule: String,
     pub seed: u64,
     /// The network's description, TOML.
@@ -174,7 +174,7 @@ pub struct ShownMessage {
     pub index: usize,
 }
 
-/// The settings that can be changed, by name; one that the trainer does not have is null.
+/// The settings that can be changed, by name; one that the optimizer does not have is null.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SettingsMessage(BTreeMap<Changeable, Option<Value>>);
 

@@ -18,8 +18,8 @@ pub(crate) use description::numbers_in_plain_words;
 pub use initializer::Initializer;
 pub use layer::{Layer, MAX_DIMENSION, MAX_ELEMENTS, MAX_LAYERS, Shape, Targets};
 pub use preset::PRESETS;
-pub use recipe::{MAX_BATCH, MAX_CROPS, Recipe, ScheduleName, TrainerName};
-pub(crate) use recipe::{OF_SCHEDULE, OF_TRAINER};
+pub use recipe::{MAX_BATCH, MAX_CROPS, OptimizerName, Recipe, ScheduleName};
+pub(crate) use recipe::{OF_OPTIMIZER, OF_SCHEDULE};
 pub use value::{Rule, Value};
 
 use crate::{Error, Result, words};

@@ -16,20 +16,20 @@ pub const MAX_BATCH: usize = 65_535;
 pub const MAX_CROPS: usize = 100;
 
 /// The rule that turns a gradient into a weight update.
-pub type TrainerName = &'static Optimizer;
+pub type OptimizerName = &'static Optimizer;
 
 impl FromStr for &'static Optimizer {
     type Err = Error;
 
-    fn from_str(name: &str) -> Result<TrainerName> {
+    fn from_str(name: &str) -> Result<OptimizerName> {
         let own = OPTIMIZERS.map(|optimizer| (optimizer, optimizer.name));
         let elsewhere = OPTIMIZERS.into_iter().flat_map(|one| one.aliases.iter().map(move |alias| (one, *alias)));
-        super::by_name("trainer", name, &own, &elsewhere.collect::<Vec<_>>())
+        super::by_name("optimizer", name, &own, &elsewhere.collect::<Vec<_>>())
     }
 }
 
 impl<'de> Deserialize<'de> for &'static Optimizer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TrainerName, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<OptimizerName, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -99,8 +99,8 @@ impl TryFrom<String> for ScheduleName {
     }
 }
 
-/// The settings that a trainer is made of, beside its name.
-pub(crate) const OF_TRAINER: [&str; 6] = ["learning_rate", "momentum", "rho", "epsilon", "beta1", "beta2"];
+/// The settings that an optimizer is made of, beside its name.
+pub(crate) const OF_OPTIMIZER: [&str; 6] = ["learning_rate", "momentum", "rho", "epsilon", "beta1", "beta2"];
 /// The settings that a schedule is made of, beside its name.
 pub(crate) const OF_SCHEDULE: [&str; 4] = ["warm_up", "final_rate", "step_every", "step_factor"];
 
@@ -109,7 +109,7 @@ pub(crate) const OF_SCHEDULE: [&str; 4] = ["warm_up", "final_rate", "step_every"
 macro_rules! settings {
     (
         $(#[$outer:meta])* pub struct $name:ident {
-            $($(#[doc = $doc:tt])+ #[arg($($arg:tt)*)] $field:ident: $type:ident = $rule:expr,)*
+            $($(#[doc = $doc:tt])+ #[arg($($arg:tt)*)] $(#[serde($($serde:tt)*)])? $field:ident: $type:ident = $rule:expr,)*
             of a run:
             $($(#[doc = $run_doc:tt])+ #[arg($($run_arg:tt)*)] $run:ident: $run_type:ident = $run_rule:expr,)*
         }
@@ -120,7 +120,12 @@ macro_rules! settings {
         #[cfg_attr(not(target_arch = "wasm32"), derive(clap::Args))]
         #[allow(rustdoc::broken_intra_doc_links, reason = "the fields' texts are also what `--help` shows")]
         pub struct $name {
-            $($(#[doc = $doc])+ #[cfg_attr(not(target_arch = "wasm32"), arg($($arg)*))] pub $field: Option<$type>,)*
+            $(
+                $(#[doc = $doc])+
+                #[cfg_attr(not(target_arch = "wasm32"), arg($($arg)*))]
+                $(#[serde($($serde)*)])?
+                pub $field: Option<$type>,
+            )*
             $(
                 $(#[doc = $run_doc])+
                 #[cfg_attr(not(target_arch = "wasm32"), arg($($run_arg)*))]
@@ -170,7 +175,8 @@ settings! {
         /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
         /// adadelta, adam or adamw.
         #[arg(skip)]
-        trainer: TrainerName = Rule::Any,
+        #[serde(alias = "trainer")]
+        optimizer: OptimizerName = Rule::Any,
         /// Passes over the training set [default: the network's own, else 3]
         #[arg(long, value_name = "N", conflicts_with = "steps", value_parser = whole::<u64>)]
         epochs: u64 = Rule::Count(u64::MAX),
@@ -200,11 +206,11 @@ settings! {
         /// For the schedule step: the factor on the learning rate at each fall [default: the network's own, else 0.1]
         #[arg(long, value_name = "X", value_parser = number)]
         step_factor: f64 = Rule::AboveZero,
-        /// For the trainers momentum and nesterov: the share of the velocity that each update keeps [default: the network's
+        /// For the optimizers momentum and nesterov: the share of the velocity that each update keeps [default: the network's
         /// own, else 0.9]
         #[arg(long, value_name = "X", value_parser = number)]
         momentum: f64 = Rule::BelowOne,
-        /// For the trainers windowgrad and adadelta: the share of the running means that each update keeps [default: the
+        /// For the optimizers windowgrad and adadelta: the share of the running means that each update keeps [default: the
         /// network's own, else 0.99 for windowgrad, 0.95 for adadelta]
         #[arg(long, value_name = "X", value_parser = number)]
         rho: f64 = Rule::BelowOne,
@@ -212,11 +218,11 @@ settings! {
         /// else 1e-10 for adagrad, 1e-6 for adadelta, 1e-8 for the others]
         #[arg(long, value_name = "X", value_parser = number)]
         epsilon: f64 = Rule::Positive,
-        /// For the trainers adam and adamw: the share of the running mean of gradients that each update keeps [default: the
+        /// For the optimizers adam and adamw: the share of the running mean of gradients that each update keeps [default: the
         /// network's own, else 0.9]
         #[arg(long, value_name = "X", value_parser = number)]
         beta1: f64 = Rule::BelowOne,
-        /// For the trainers adam and adamw: the share of the running mean of squared gradients that each update keeps
+        /// For the optimizers adam and adamw: the share of the running mean of squared gradients that each update keeps
         /// [default: the network's own, else 0.999]
         #[arg(long, value_name = "X", value_parser = number)]
         beta2: f64 = Rule::BelowOne,
@@ -267,13 +273,13 @@ settings! {
 }
 
 impl Recipe {
-    /// The settings that are constants of trainers, by name.
+    /// The settings that are constants of optimizers, by name.
     pub(crate) fn constants(&self) -> [(&'static str, Option<f64>); 5] {
         let Recipe { momentum, rho, epsilon, beta1, beta2, .. } = *self;
         [("momentum", momentum), ("rho", rho), ("epsilon", epsilon), ("beta1", beta1), ("beta2", beta2)]
     }
 
-    /// The setting that is the constant `name` of trainers.
+    /// The setting that is the constant `name` of optimizers.
     pub(crate) fn constant_mut(&mut self, name: &str) -> &mut Option<f64> {
         match name {
             "momentum" => &mut self.momentum,
@@ -298,9 +304,9 @@ impl Recipe {
         self.given().try_for_each(|(name, value)| Recipe::rule(name).check(name, value))
     }
 
-    /// Whether the setting `name` is a part of what `trainer` or `schedule` names.
+    /// Whether the setting `name` is a part of what `optimizer` or `schedule` names.
     pub(crate) fn is_part(name: &str) -> bool {
-        OF_TRAINER.contains(&name) || OF_SCHEDULE.contains(&name)
+        OF_OPTIMIZER.contains(&name) || OF_SCHEDULE.contains(&name)
     }
 
     /// Whether ConvNetJS's arithmetic is wanted where it differs: in updates, and in dropout for evaluation too.

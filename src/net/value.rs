@@ -1,6 +1,6 @@
 //! The values of settings, and what they may be.
 
-use super::{ScheduleName, TrainerName};
+use super::{OptimizerName, ScheduleName};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fmt;
@@ -30,8 +30,8 @@ impl fmt::Display for Value {
     }
 }
 
-impl From<TrainerName> for Value {
-    fn from(name: TrainerName) -> Value {
+impl From<OptimizerName> for Value {
+    fn from(name: OptimizerName) -> Value {
         Value::Word(name.name)
     }
 }

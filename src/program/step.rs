@@ -87,7 +87,7 @@ pub struct Outputs {
     pub predictions: Tensor,
 }
 
-/// The optimiser's flat buffers, as long as weights and biases are; tensors start on multiples of 64.
+/// The optimizer's flat buffers, as long as weights and biases are; tensors start on multiples of 64.
 #[derive(Debug, Clone, Copy)]
 pub struct Trainable {
     /// l1, l2, factor of the learning rate and one more for each block of 64 parameters; constant, to be written once.

@@ -85,7 +85,7 @@ impl<'a> Run<'a> {
             }
             Change::Set(Changeable::L1Decay | Changeable::L2Decay, _) => self.session.set_decay(settings.decay())?,
             // Its velocity has the former rates in it, and would carry the weights on.
-            Change::Set(Changeable::LearningRate, 0.0) if settings.trainer.momentum().is_some() => {
+            Change::Set(Changeable::LearningRate, 0.0) if settings.optimizer.momentum().is_some() => {
                 snapshot.state.fill(0.0);
                 self.session.restore(&snapshot)?;
             }

@@ -14,9 +14,9 @@ use serde_json::json;
 pub enum Changeable {
     /// Examples of one update; the epoch goes on at the same place of the same order.
     BatchSize,
-    /// Of the trainers momentum and nesterov.
+    /// Of the optimizers momentum and nesterov.
     Momentum,
-    /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the trainers momentum and nesterov
+    /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the optimizers momentum and nesterov
     /// then begin with a velocity of 0 again.
     LearningRate,
     /// λ in λ·Σ|w|.
@@ -39,12 +39,12 @@ impl Changeable {
         Changeable::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
     }
 
-    /// Its value in `settings`; `None` where the trainer has none.
+    /// Its value in `settings`; `None` where the optimizer has none.
     pub fn of(self, settings: &Settings) -> Option<Value> {
         Some(match self {
             Changeable::BatchSize => settings.batch_size.into(),
-            Changeable::Momentum => settings.trainer.momentum()?.into(),
-            Changeable::LearningRate => settings.trainer.learning_rate().into(),
+            Changeable::Momentum => settings.optimizer.momentum()?.into(),
+            Changeable::LearningRate => settings.optimizer.learning_rate().into(),
             Changeable::L1Decay => settings.l1_decay.into(),
             Changeable::L2Decay => settings.l2_decay.into(),
         })
@@ -55,7 +55,7 @@ impl Changeable {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     Set(Changeable, f64),
-    /// Weights of the same network, from elsewhere; the optimiser, and the moving average where one is kept, begin anew.
+    /// Weights of the same network, from elsewhere; the optimizer, and the moving average where one is kept, begin anew.
     Weights {
         parameters: Vec<Parameters>,
         /// Where they come from, for the row that tells of it.
@@ -111,7 +111,7 @@ impl Settings {
     /// `config.toml` and the model's file.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value that no training can use, [`Error::NoEffect`] for one that this trainer does not have;
+    /// [`Error::Setting`] for a value that no training can use, [`Error::NoEffect`] for one that this optimizer does not have;
     /// [`Error::Model`] for weights of another network.
     pub fn changed(&self, change: &Change) -> Result<Settings> {
         let mut settings = self.clone();
@@ -132,11 +132,11 @@ impl Settings {
         match setting {
             Changeable::BatchSize => self.batch_size = value as usize,
             Changeable::Momentum => {
-                if !self.trainer.rule_mut().set("momentum", value) {
-                    check_effect("momentum", self.trainer.kind(), self.schedule.name())?;
+                if !self.optimizer.rule_mut().set("momentum", value) {
+                    check_effect("momentum", self.optimizer.kind(), self.schedule.name())?;
                 }
             }
-            Changeable::LearningRate => *self.trainer.learning_rate_mut() = value,
+            Changeable::LearningRate => *self.optimizer.learning_rate_mut() = value,
             Changeable::L1Decay => self.l1_decay = value,
             Changeable::L2Decay => self.l2_decay = value,
         }
@@ -184,12 +184,12 @@ mod tests {
     use super::*;
     use crate::kernels::optimizer::{NESTEROV, Rule};
     use crate::net::{MAX_BATCH, Network};
-    use crate::train::Trainer;
+    use crate::train::OptimizerSettings;
 
-    fn settings(how: &str, trainer: &str) -> Settings {
+    fn settings(how: &str, optimizer: &str) -> Settings {
         let exact = (how == "exact").then_some(true);
-        let trainer = Some(trainer.parse().expect("a trainer"));
-        let given = Recipe { trainer, convnetjs_exact: exact, ..Recipe::default() };
+        let optimizer = Some(optimizer.parse().expect("an optimizer"));
+        let given = Recipe { optimizer, convnetjs_exact: exact, ..Recipe::default() };
         Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &given).expect("valid")
     }
 
@@ -201,10 +201,10 @@ mod tests {
     fn a_change_changes_what_it_names_and_nothing_else() {
         let before = settings("", "nesterov");
         let of = |change: Change| before.changed(&change).expect("it can be");
-        let trainer = |rate, momentum| Trainer::of(Rule::new(&NESTEROV).with("momentum", momentum), rate);
-        assert_eq!(of(Change::Set(LearningRate, 0.0)), Settings { trainer: trainer(0.0, 0.9), ..before.clone() });
-        assert_eq!(of(Change::Set(LearningRate, 0.5)), Settings { trainer: trainer(0.5, 0.9), ..before.clone() });
-        assert_eq!(of(Change::Set(Momentum, 0.25)), Settings { trainer: trainer(0.01, 0.25), ..before.clone() });
+        let optimizer = |rate, momentum| OptimizerSettings::of(Rule::new(&NESTEROV).with("momentum", momentum), rate);
+        assert_eq!(of(Change::Set(LearningRate, 0.0)), Settings { optimizer: optimizer(0.0, 0.9), ..before.clone() });
+        assert_eq!(of(Change::Set(LearningRate, 0.5)), Settings { optimizer: optimizer(0.5, 0.9), ..before.clone() });
+        assert_eq!(of(Change::Set(Momentum, 0.25)), Settings { optimizer: optimizer(0.01, 0.25), ..before.clone() });
         assert_eq!(of(Change::Set(BatchSize, 7.0)), Settings { batch_size: 7, ..before.clone() });
         assert_eq!(of(Change::Set(L1Decay, 0.25)), Settings { l1_decay: 0.25, ..before.clone() });
         assert_eq!(of(Change::Set(L2Decay, 0.0)), Settings { l2_decay: 0.0, ..before.clone() });
@@ -224,7 +224,7 @@ mod tests {
         let refused = refusal(&plain, &Change::Set(Momentum, 0.5));
         assert_eq!(
             refused,
-            "momentum has no effect on the trainer sgd; use trainer momentum or nesterov, or leave it out"
+            "momentum has no effect on the optimizer sgd; use optimizer momentum or nesterov, or leave it out"
         );
         let nesterov = settings("", "nesterov");
         for momentum in [-0.1, 1.0, f64::NAN] {

@@ -13,16 +13,16 @@
 //! Nesterov is the same in other words: with its v, which is ours with the sign changed, w + momentum*v - (1 + momentum)*v'
 //! is w - momentum*v' - lr*g.
 
-use super::{Schedule, Trainer};
+use super::{OptimizerSettings, Schedule};
 use crate::error::{Error, Result};
 use crate::kernels::optimizer::ADADELTA;
-use crate::net::{Recipe, ScheduleName, TrainerName};
+use crate::net::{OptimizerName, Recipe, ScheduleName};
 
-/// The trainers that ConvNetJS has; momentum is its sgd with one.
+/// The optimizers that ConvNetJS has; momentum is its sgd with one.
 const THERE: [&str; 7] = ["sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam"];
 
-/// The constants of a trainer with ConvNetJS's defaults for those that nobody gave.
-pub(super) fn constants(name: TrainerName, given: Recipe) -> Recipe {
+/// The constants of an optimizer with ConvNetJS's defaults for those that nobody gave.
+pub(super) fn constants(name: OptimizerName, given: Recipe) -> Recipe {
     let default = if *name == ADADELTA { 1.0 } else { 0.01 };
     Recipe {
         learning_rate: given.learning_rate.or(Some(default)),
@@ -33,15 +33,15 @@ pub(super) fn constants(name: TrainerName, given: Recipe) -> Recipe {
     }
 }
 
-/// Refuses what ConvNetJS's trainers would not heed.
-pub(super) fn check(trainer: &Trainer, schedule: &Schedule) -> Result<()> {
+/// Refuses what ConvNetJS's optimizers would not heed.
+pub(super) fn check(optimizer: &OptimizerSettings, schedule: &Schedule) -> Result<()> {
     let refuse = |name, value: &dyn ToString, rule: &str| {
         let rule = format!("{rule} where the run computes exactly as ConvNetJS does");
         Err(Error::Setting { name, value: value.to_string(), rule })
     };
-    let (optimizer, rate) = (trainer.kind(), trainer.learning_rate());
+    let (optimizer, rate) = (optimizer.kind(), optimizer.learning_rate());
     if !THERE.contains(&optimizer.name) {
-        refuse("trainer", &optimizer, "one that ConvNetJS has")
+        refuse("optimizer", &optimizer, "one that ConvNetJS has")
     } else if *optimizer == ADADELTA && rate != 1.0 {
         refuse("learning_rate", &rate, "1 for ConvNetJS's adadelta")
     } else if *optimizer == ADADELTA && schedule.name() != ScheduleName::Constant {
@@ -52,8 +52,8 @@ pub(super) fn check(trainer: &Trainer, schedule: &Schedule) -> Result<()> {
 }
 
 /// What Adam's moments are divided by after `k` examples, so that they are multiplied by 1 - beta^k.
-pub(super) fn corrections(trainer: &Trainer, k: u64) -> [f64; 2] {
-    trainer.corrections(k).map(|correction| 1.0 / correction)
+pub(super) fn corrections(optimizer: &OptimizerSettings, k: u64) -> [f64; 2] {
+    optimizer.corrections(k).map(|correction| 1.0 / correction)
 }
 
 #[cfg(test)]
@@ -68,8 +68,8 @@ mod tests {
         Settings::resolve(Network::preset(preset).expect("a preset"), &given)
     }
 
-    fn with(trainer: &str) -> Recipe {
-        Recipe { trainer: Some(trainer.parse().expect("a trainer")), ..Recipe::default() }
+    fn with(optimizer: &str) -> Recipe {
+        Recipe { optimizer: Some(optimizer.parse().expect("an optimizer")), ..Recipe::default() }
     }
 
     #[test]
@@ -94,12 +94,12 @@ mod tests {
 
     #[test]
     fn constants_are_those_of_convnetjs_unless_given() {
-        let trainer = |name| resolve("fast-mnist", with(name)).expect("valid").trainer;
-        assert_eq!(trainer("windowgrad"), Trainer::of(Rule::new(&WINDOWGRAD).with("rho", 0.95), 0.01));
-        assert_eq!(trainer("adagrad"), Trainer::of(Rule::new(&ADAGRAD).with("epsilon", 1e-8), 0.01));
-        assert_eq!(trainer("momentum"), Trainer::of(Rule::new(&MOMENTUM), 0.01));
+        let optimizer = |name| resolve("fast-mnist", with(name)).expect("valid").optimizer;
+        assert_eq!(optimizer("windowgrad"), OptimizerSettings::of(Rule::new(&WINDOWGRAD).with("rho", 0.95), 0.01));
+        assert_eq!(optimizer("adagrad"), OptimizerSettings::of(Rule::new(&ADAGRAD).with("epsilon", 1e-8), 0.01));
+        assert_eq!(optimizer("momentum"), OptimizerSettings::of(Rule::new(&MOMENTUM), 0.01));
         let given = Recipe { learning_rate: Some(0.5), ..with("adam") };
-        assert_eq!(resolve("convnetjs-mnist", given).expect("valid").trainer.learning_rate(), 0.5);
+        assert_eq!(resolve("convnetjs-mnist", given).expect("valid").optimizer.learning_rate(), 0.5);
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
     fn what_convnetjs_does_not_have_is_refused() {
         let message = |given| resolve("convnetjs-mnist", given).expect_err("refused").to_string();
         let exact = "where the run computes exactly as ConvNetJS does, got";
-        assert_eq!(message(with("adamw")), format!("trainer must be one that ConvNetJS has {exact} adamw"));
+        assert_eq!(message(with("adamw")), format!("optimizer must be one that ConvNetJS has {exact} adamw"));
         let rate = Recipe { learning_rate: Some(0.5), ..Recipe::default() };
         assert_eq!(message(rate), format!("learning rate must be 1 for ConvNetJS's adadelta {exact} 0.5"));
         let schedule = Recipe { schedule: Some(ScheduleName::Cosine), ..Recipe::default() };

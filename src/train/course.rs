@@ -1,5 +1,5 @@
 //! The course of a run: which examples each step has, where the run ends, and how far it has come, whatever the batch sizes
-//! and whichever update the optimiser began at.
+//! and whichever update the optimizer began at.
 
 use super::control::{Change, Changeable};
 use super::metrics::ChangeRow;
@@ -14,7 +14,7 @@ pub struct Moment {
     pub step: u64,
     /// What the schedule goes by.
     pub progress: Part,
-    /// Updates since the optimiser began, this one included.
+    /// Updates since the optimizer began, this one included.
     pub updates: u64,
     /// The batch sizes of these updates, added up.
     pub examples: u64,
@@ -33,7 +33,7 @@ pub struct Part {
 pub struct Course {
     pub sampler: Sampler,
     length: Length,
-    /// Updates made before the optimiser began: 0, or where weights were loaded.
+    /// Updates made before the optimizer began: 0, or where weights were loaded.
     began: u64,
 }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_optimiser_counts_from_where_weights_were_loaded() {
+    fn the_optimizer_counts_from_where_weights_were_loaded() {
         let rows = [row(4, "batch_size", json!(20)), row(6, "weights", json!({ "source": "a file" }))];
         let (course, _) = replay(Length::Steps(40), &rows).expect("valid");
         let counted = |step| (course.moment(step).updates, course.moment(step).examples);

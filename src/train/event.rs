@@ -13,7 +13,7 @@ pub struct State {
     /// Updates made.
     pub step: u64,
     pub parameters: Vec<Parameters>,
-    /// The optimiser's flat state, as the device holds it.
+    /// The optimizer's flat state, as the device holds it.
     pub optimizer: Vec<f32>,
     /// The flat moving average of the parameters, as the device holds it; empty where none is kept.
     pub average: Vec<f32>,

@@ -7,7 +7,7 @@ use super::event::State;
 use super::metrics::{Best, ChangeRow, EpochRow, StepRow, Summary};
 use super::place::{Begun, Place};
 use super::rows::{self, Rows};
-use super::{Length, Schedule, Settings, Trainer, Windows, path_text};
+use super::{Length, OptimizerSettings, Schedule, Settings, Windows, path_text};
 use crate::data::{HeldOut, Provenance};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
@@ -52,13 +52,15 @@ pub struct RunConfig {
     pub test_crops: usize,
     pub stats_every: u64,
     pub checkpoint_every: u64,
-    /// The settings that are in neither `trainer` nor `schedule`, as the network's `[training]` table has them.
+    /// The settings that are in neither `optimizer` nor `schedule`, as the network's `[training]` table has them.
     #[serde(flatten)]
     pub training: toml::Table,
     /// The network's description, itself TOML.
     pub network: String,
     pub length: Length,
-    pub trainer: Trainer,
+    /// Runs of older versions call it `trainer`.
+    #[serde(alias = "trainer")]
+    pub optimizer: OptimizerSettings,
     #[serde(default)]
     pub schedule: Schedule,
     pub device: ConfigDevice,
@@ -119,7 +121,8 @@ impl RunConfig {
         let settings = Settings::resolve(network.clone(), &given).map_err(in_config)?;
         let recorded = settings.training();
         let others = self.training.keys().chain(recorded.keys()).filter(|key| *key != "patience");
-        let same = [("trainer", self.trainer == settings.trainer), ("schedule", self.schedule == settings.schedule)];
+        let same =
+            [("optimizer", self.optimizer == settings.optimizer), ("schedule", self.schedule == settings.schedule)];
         let same =
             same.into_iter().chain(others.map(|key| (&key[..], is_same(self.training.get(key), recorded.get(key)))));
         if let Some((key, _)) = same.into_iter().find(|(_, same)| !same) {
@@ -143,9 +146,9 @@ fn is_same(one: Option<&toml::Value>, other: Option<&toml::Value>) -> bool {
 }
 
 impl Settings {
-    /// The settings that are in neither [`Trainer`] nor [`Schedule`] nor of the run, by name, as documents list them.
+    /// The settings that are in neither [`OptimizerSettings`] nor [`Schedule`] nor of the run, by name, as documents list them.
     pub fn training(&self) -> toml::Table {
-        let apart = |name: &str| ["trainer", "schedule", "epochs"].contains(&name) || Recipe::is_part(name);
+        let apart = |name: &str| ["optimizer", "schedule", "epochs"].contains(&name) || Recipe::is_part(name);
         let given = self.network.training.given().filter(|(name, _)| !apart(name));
         given.map(|(name, value)| (name.to_string(), value.into())).collect()
     }

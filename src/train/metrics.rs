@@ -151,7 +151,8 @@ pub struct Summary {
     pub device: String,
     pub dataset: String,
     pub network: String,
-    pub trainer: String,
+    #[serde(alias = "trainer")]
+    pub optimizer: String,
     /// The decay of the moving average of the weights, where it was that which was validated, tested and saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,

@@ -39,5 +39,5 @@ pub(crate) use run::check_split;
 pub use run::{split_for, train};
 pub use schedule::Schedule;
 pub use session::Session;
-pub use settings::{Length, Settings, Trainer};
+pub use settings::{Length, OptimizerSettings, Settings};
 pub use windows::{Window, Windows};

@@ -52,7 +52,7 @@ pub(super) async fn explain(
     Ok(Error::NonFinite { step: suspects.end, layer, tensor: "loss".into(), count: 1 })
 }
 
-/// The error for the first non-finite weight, bias, optimiser state or average after `step` updates.
+/// The error for the first non-finite weight, bias, optimizer state or average after `step` updates.
 fn in_snapshot(session: &Session, settings: &Settings, snapshot: &Snapshot, step: u64) -> Option<Error> {
     let odd = |values: &[f32]| values.iter().filter(|v| !v.is_finite()).count() as u64;
     for layer in session.parameters(&settings.network, &snapshot.parameters) {
@@ -71,7 +71,7 @@ fn in_snapshot(session: &Session, settings: &Settings, snapshot: &Snapshot, step
     }
     // The average is laid out like the parameters, each slot of the state like what is learned of them.
     let (all, learned) = (snapshot.parameters.len(), session.learned_len());
-    let states = [("optimiser state", &snapshot.state, learned), ("moving average", &snapshot.average, all)];
+    let states = [("optimizer state", &snapshot.state, learned), ("moving average", &snapshot.average, all)];
     for (tensor, values, len) in states {
         for slot in values.chunks_exact(len) {
             let slot = [slot, &vec![0.0; all - len]].concat();

@@ -1,7 +1,7 @@
 //! The training loop. It queues steps ahead of the device and handles what comes back as it arrives.
 //!
 //! Step `s` (from 0) trains on `Sampler::batch_at(s)` with draws seeded by (seed, s): all state is weights, their moving
-//! average, optimiser state, `s`, the windows and what was changed on the way, so a run that continues from a checkpoint
+//! average, optimizer state, `s`, the windows and what was changed on the way, so a run that continues from a checkpoint
 //! ends with the same bits.
 
 use super::arrive::PendingRow;
@@ -45,7 +45,7 @@ pub async fn train(
     let begins = resume.is_none();
     let state = resume.unwrap_or_else(|| first_state(&session, &settings));
     if state.optimizer.len() != session.state_len() {
-        return Err(Error::Model("the checkpoint's optimiser state is not that of this trainer".into()));
+        return Err(Error::Model("the checkpoint's optimizer state is not that of this optimizer".into()));
     }
     if state.average.len() != session.average_len() {
         return Err(Error::Model("the checkpoint's average of the weights is not that of this run".into()));

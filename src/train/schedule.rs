@@ -1,4 +1,4 @@
-//! Learning-rate schedules: the factor on the trainer's learning rate over the course of a run.
+//! Learning-rate schedules: the factor on the optimizer's learning rate over the course of a run.
 //!
 //! Everything is in shares of the run, so a schedule means the same for one epoch and for twenty. A run that is resumed
 //! with a later end goes on along the schedule of the longer run.

@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// Weights, optimiser state and moving average on the host, flat, as the device holds them.
+/// Weights, optimizer state and moving average on the host, flat, as the device holds them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     pub parameters: Vec<f32>,
@@ -146,7 +146,7 @@ impl Session {
         Ok(indices.len().div_ceil(self.batch))
     }
 
-    /// Length of the optimiser's flat state.
+    /// Length of the optimizer's flat state.
     pub fn state_len(&self) -> usize {
         self.step.trainable.and_then(|t| t.state).map_or(0, |s| s.len)
     }

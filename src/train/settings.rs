@@ -5,7 +5,7 @@ use super::{Best, Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{ADADELTA, OPTIMIZERS, Rule};
-use crate::net::{Augmentation, Layer, Network, Node, OF_SCHEDULE, OF_TRAINER, Recipe, ScheduleName, TrainerName};
+use crate::net::{Augmentation, Layer, Network, Node, OF_OPTIMIZER, OF_SCHEDULE, OptimizerName, Recipe, ScheduleName};
 use crate::program::{Options, Source};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,32 +39,34 @@ const DEFAULT_BATCH: usize = 20;
 
 /// An update rule with all its constants, and the learning rate before the schedule's factor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(into = "TrainerTable", try_from = "TrainerTable")]
-pub struct Trainer {
+#[serde(into = "OptimizerTable", try_from = "OptimizerTable")]
+pub struct OptimizerSettings {
     learning_rate: f64,
     rule: Rule,
 }
 
-/// A trainer in a file.
+/// An optimizer in a file.
 #[derive(Serialize, Deserialize)]
-struct TrainerTable {
+struct OptimizerTable {
     name: String,
     learning_rate: f64,
     #[serde(flatten)]
     constants: BTreeMap<String, f64>,
 }
 
-impl From<Trainer> for TrainerTable {
-    fn from(Trainer { learning_rate, rule }: Trainer) -> TrainerTable {
+impl From<OptimizerSettings> for OptimizerTable {
+    fn from(OptimizerSettings { learning_rate, rule }: OptimizerSettings) -> OptimizerTable {
         let constants = rule.constants().map(|(name, value)| (name.to_string(), value)).collect();
-        TrainerTable { name: rule.optimizer.name.to_string(), learning_rate, constants }
+        OptimizerTable { name: rule.optimizer.name.to_string(), learning_rate, constants }
     }
 }
 
-impl TryFrom<TrainerTable> for Trainer {
+impl TryFrom<OptimizerTable> for OptimizerSettings {
     type Error = String;
 
-    fn try_from(TrainerTable { name, learning_rate, constants }: TrainerTable) -> std::result::Result<Trainer, String> {
+    fn try_from(
+        OptimizerTable { name, learning_rate, constants }: OptimizerTable,
+    ) -> std::result::Result<OptimizerSettings, String> {
         let known = OPTIMIZERS.into_iter().find(|optimizer| optimizer.name == name);
         let optimizer = known.ok_or_else(|| {
             // As serde says it of an enum.
@@ -77,28 +79,28 @@ impl TryFrom<TrainerTable> for Trainer {
         }
         match constants.into_iter().find(|(name, value)| !rule.set(name, *value)) {
             Some((other, _)) => Err(format!("unknown field `{}` of {name}", crate::text::cut(other))),
-            None => Ok(Trainer { learning_rate, rule }),
+            None => Ok(OptimizerSettings { learning_rate, rule }),
         }
     }
 }
 
-impl Trainer {
+impl OptimizerSettings {
     /// A rule at a learning rate.
-    pub fn of(rule: Rule, learning_rate: f64) -> Trainer {
-        Trainer { learning_rate, rule }
+    pub fn of(rule: Rule, learning_rate: f64) -> OptimizerSettings {
+        OptimizerSettings { learning_rate, rule }
     }
 
-    /// The trainer of this name, with the recipe's constants where it has some.
-    fn new(name: TrainerName, recipe: &Recipe) -> Trainer {
+    /// The optimizer of this name, with the recipe's constants where it has some.
+    fn new(name: OptimizerName, recipe: &Recipe) -> OptimizerSettings {
         let mut rule = Rule::new(name);
         for (constant, value) in recipe.constants() {
             value.map(|value| rule.set(constant, value));
         }
-        Trainer { learning_rate: recipe.learning_rate.unwrap_or(name.learning_rate), rule }
+        OptimizerSettings { learning_rate: recipe.learning_rate.unwrap_or(name.learning_rate), rule }
     }
 
     /// The optimizer, as descriptions and options name it.
-    pub fn kind(&self) -> TrainerName {
+    pub fn kind(&self) -> OptimizerName {
         self.rule.optimizer
     }
 
@@ -118,9 +120,9 @@ impl Trainer {
         &mut self.rule
     }
 
-    /// Enters the trainer into a recipe.
+    /// Enters the optimizer into a recipe.
     fn record(&self, recipe: &mut Recipe) {
-        (recipe.trainer, recipe.learning_rate) = (Some(self.kind()), Some(self.learning_rate));
+        (recipe.optimizer, recipe.learning_rate) = (Some(self.kind()), Some(self.learning_rate));
         for (name, value) in self.rule.constants() {
             *recipe.constant_mut(name) = Some(value);
         }
@@ -136,7 +138,7 @@ impl Trainer {
         self.rule
     }
 
-    /// 1 - beta^t of both of Adam's moments at update `t`, counted from 1; 1 for the trainers without.
+    /// 1 - beta^t of both of Adam's moments at update `t`, counted from 1; 1 for the optimizers without.
     pub fn corrections(&self, t: u64) -> [f64; 2] {
         self.rule.corrections(t)
     }
@@ -147,7 +149,7 @@ impl Trainer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub network: Network,
-    pub trainer: Trainer,
+    pub optimizer: OptimizerSettings,
     pub schedule: Schedule,
     pub batch_size: usize,
     pub length: Length,
@@ -171,27 +173,27 @@ impl Settings {
         self.network.training.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
     }
 
-    /// Puts what is `given` over the network's recipe, with defaults for the rest. A recipe's constants belong to its own trainer
+    /// Puts what is `given` over the network's recipe, with defaults for the rest. A recipe's constants belong to its own optimizer
     /// and its own schedule; another one has its defaults.
     ///
     /// # Errors
     /// [`Error::Setting`] and [`Error::NoEffect`] for what no training can use.
     pub fn resolve(mut network: Network, given: &Recipe) -> Result<Settings> {
         let described = network.training.clone();
-        let name = given.trainer.or(described.trainer).unwrap_or(&ADADELTA);
+        let name = given.optimizer.or(described.optimizer).unwrap_or(&ADADELTA);
         let schedule = given.schedule.or(described.schedule).unwrap_or(ScheduleName::Constant);
         given.given().try_for_each(|(setting, _)| check_effect(setting, name, schedule))?;
-        let own_trainer = name == described.trainer.unwrap_or(&ADADELTA);
+        let own_optimizer = name == described.optimizer.unwrap_or(&ADADELTA);
         let own_schedule = described.schedule.is_none_or(|own| own == schedule);
         let kept = described.clone().only(|setting| {
-            (own_trainer || !OF_TRAINER.contains(&setting)) && (own_schedule || !OF_SCHEDULE.contains(&setting))
+            (own_optimizer || !OF_OPTIMIZER.contains(&setting)) && (own_schedule || !OF_SCHEDULE.contains(&setting))
         });
         let mut recipe = given.clone().or(kept);
         recipe.check()?;
         if recipe.is_exact() {
             recipe = convnetjs::constants(name, recipe);
         }
-        let trainer = Trainer::new(name, &recipe);
+        let optimizer = OptimizerSettings::new(name, &recipe);
         let schedule = Schedule::new(schedule, &recipe);
         let batch_size = recipe.batch_size.unwrap_or(DEFAULT_BATCH);
         // A recipe of ours has decays that nobody divides by the batch size.
@@ -208,11 +210,11 @@ impl Settings {
         let used = Recipe { batch_size: Some(batch_size), l1_decay: l1, l2_decay: l2, ..recipe.clone().described() };
         network.training = used.only(|setting| !Recipe::is_part(setting));
         network.training.epochs = described.epochs;
-        trainer.record(&mut network.training);
+        optimizer.record(&mut network.training);
         schedule.record(&mut network.training);
         let settings = Settings {
             network,
-            trainer,
+            optimizer,
             schedule,
             batch_size,
             length,
@@ -242,7 +244,7 @@ impl Settings {
     /// a single value.
     pub(super) fn check(&self) -> Result<()> {
         if self.network.training.is_exact() {
-            convnetjs::check(&self.trainer, &self.schedule)?;
+            convnetjs::check(&self.optimizer, &self.schedule)?;
         }
         let alone = |node: &&Node| {
             matches!(node.layer, Layer::BatchNorm { .. }) && self.batch_size * node.input.height * node.input.width == 1
@@ -266,7 +268,7 @@ impl Settings {
 
     /// The kernel's rule.
     pub fn rule(&self) -> Rule {
-        let rule = self.trainer.rule();
+        let rule = self.optimizer.rule();
         if self.network.training.is_exact() { rule.as_convnetjs() } else { rule }
     }
 
@@ -278,7 +280,7 @@ impl Settings {
 
     /// The learning rate of a step that stands there in its run.
     pub(super) fn learning_rate(&self, Part { from, width, end }: Part) -> f64 {
-        self.trainer.learning_rate() * self.schedule.factor_of(from, width, end)
+        self.optimizer.learning_rate() * self.schedule.factor_of(from, width, end)
     }
 
     /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end` and has
@@ -291,9 +293,9 @@ impl Settings {
     /// The header of a training step, wherever it stands.
     pub(super) fn header_at(&self, moment: &Moment, valid: usize) -> Header {
         let [correction1, correction2] = if self.network.training.is_exact() {
-            convnetjs::corrections(&self.trainer, moment.examples)
+            convnetjs::corrections(&self.optimizer, moment.examples)
         } else {
-            self.trainer.corrections(moment.updates)
+            self.optimizer.corrections(moment.updates)
         };
         Header {
             step: moment.step as u32,
@@ -310,14 +312,14 @@ impl Settings {
     }
 }
 
-/// Refuses the setting `name` where it is a constant of other trainers or other schedules.
-pub(super) fn check_effect(name: &'static str, trainer: TrainerName, schedule: ScheduleName) -> Result<()> {
-    let trainers = OPTIMIZERS.into_iter().filter(|optimizer| optimizer.has(name));
+/// Refuses the setting `name` where it is a constant of other optimizers or other schedules.
+pub(super) fn check_effect(name: &'static str, optimizer: OptimizerName, schedule: ScheduleName) -> Result<()> {
+    let optimizers = OPTIMIZERS.into_iter().filter(|optimizer| optimizer.has(name));
     let schedules = ScheduleName::ALL.iter().filter(|(other, _)| other.constants().contains(&name));
     let having: [Vec<&str>; 2] =
-        [trainers.map(|optimizer| optimizer.name).collect(), schedules.map(|(_, text)| *text).collect()];
+        [optimizers.map(|optimizer| optimizer.name).collect(), schedules.map(|(_, text)| *text).collect()];
     for ((of, chosen), having) in
-        [("trainer", trainer.to_string()), ("schedule", schedule.to_string())].into_iter().zip(having)
+        [("optimizer", optimizer.to_string()), ("schedule", schedule.to_string())].into_iter().zip(having)
     {
         if let Some((last, others)) = having.split_last()
             && !having.contains(&&chosen[..])
@@ -341,17 +343,17 @@ mod tests {
     #[test]
     fn the_default_preset_trains_as_convnetjs_does() {
         let settings = resolve(Recipe::default()).expect("the preset's own settings are valid");
-        assert_eq!(settings.trainer, Trainer::of(Rule::new(&ADADELTA), 1.0));
+        assert_eq!(settings.optimizer, OptimizerSettings::of(Rule::new(&ADADELTA), 1.0));
         assert_eq!((settings.batch_size, settings.l2_decay, settings.l1_decay), (20, 5e-5, 0.0));
     }
 
     #[test]
-    fn another_trainer_takes_its_own_constants_and_keeps_the_rest() {
-        let settings = resolve(Recipe { trainer: Some(&ADAM), ..Recipe::default() });
+    fn another_optimizer_takes_its_own_constants_and_keeps_the_rest() {
+        let settings = resolve(Recipe { optimizer: Some(&ADAM), ..Recipe::default() });
         let settings = settings.expect("valid");
-        assert_eq!(settings.trainer, Trainer::of(Rule::new(&ADAM), 1e-3));
+        assert_eq!(settings.optimizer, OptimizerSettings::of(Rule::new(&ADAM), 1e-3));
         assert_eq!(settings.l2_decay, 5e-5);
-        assert_eq!(settings.network.training.trainer, Some(&ADAM));
+        assert_eq!(settings.network.training.optimizer, Some(&ADAM));
     }
 
     #[test]
@@ -369,8 +371,8 @@ mod tests {
         for (part, value) in [(-0.1, "-0.1"), (1.0, "1"), (0.999_999_99, "0.99999999"), (f64::NAN, "NaN")] {
             refused(Recipe { ema: Some(part), ..none() }, "ema", value);
             refused(Recipe { rho: Some(part), ..none() }, "rho", value);
-            let trainer = Some(&MOMENTUM);
-            refused(Recipe { trainer, momentum: Some(part), ..none() }, "momentum", value);
+            let optimizer = Some(&MOMENTUM);
+            refused(Recipe { optimizer, momentum: Some(part), ..none() }, "momentum", value);
         }
         refused(Recipe { l1_decay: Some(1e39), ..none() }, "l1_decay", "1e39");
         refused(Recipe { l2_decay: Some(-1.0), ..none() }, "l2_decay", "-1");
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_goes_to_the_trainers_that_have_it_and_others_refuse_it() {
+    fn a_constant_goes_to_the_optimizers_that_have_it_and_others_refuse_it() {
         let given = |constant: &str, value| {
             let is = |name: &str| (name == constant).then_some(value);
             let [momentum, rho, epsilon] = ["momentum", "rho", "epsilon"].map(is);
@@ -390,26 +392,26 @@ mod tests {
         for name in OPTIMIZERS {
             let text = name.name;
             for constant in ["momentum", "rho", "epsilon", "beta1", "beta2"] {
-                let resolved = resolve(Recipe { trainer: Some(name), ..given(constant, 0.25) });
+                let resolved = resolve(Recipe { optimizer: Some(name), ..given(constant, 0.25) });
                 let own = name.has(constant);
                 match resolved {
                     Ok(settings) => {
-                        assert!(settings.trainer.rule().constant(constant) == Some(0.25), "{text} {constant}");
+                        assert!(settings.optimizer.rule().constant(constant) == Some(0.25), "{text} {constant}");
                         // And a run folder's description brings it back.
                         let network = Network::from_toml(&settings.network.to_toml(), "recorded").expect("valid");
                         let again = Settings::resolve(network, &Recipe::default()).expect("valid");
-                        assert_eq!(again.trainer, settings.trainer);
+                        assert_eq!(again.optimizer, settings.optimizer);
                     }
                     Err(refused) => {
                         assert!(!own, "{refused}");
-                        let expected = format!("{constant} has no effect on the trainer {text}; use trainer ");
+                        let expected = format!("{constant} has no effect on the optimizer {text}; use optimizer ");
                         assert!(refused.to_string().contains(&expected), "{refused}");
                     }
                 }
             }
         }
         let refused = resolve(given("beta1", 0.5)).expect_err("adadelta has none").to_string();
-        assert!(refused.contains("use trainer adam or adamw, or leave it out"), "{refused}");
+        assert!(refused.contains("use optimizer adam or adamw, or leave it out"), "{refused}");
         let refused = resolve(Recipe { final_rate: Some(0.5), ..Recipe::default() }).expect_err("constant has none");
         let expected =
             "final rate has no effect on the schedule constant; use schedule cosine or one-cycle, or leave it out";
@@ -430,7 +432,7 @@ mod tests {
 
     #[test]
     fn adams_corrections_count_updates_from_one() {
-        let adam = Trainer::of(Rule::new(&ADAM), 1e-3);
+        let adam = OptimizerSettings::of(Rule::new(&ADAM), 1e-3);
         let [c1, c2] = adam.corrections(1);
         assert!((c1 - 0.1).abs() < 1e-7 && (c2 - 0.001).abs() < 1e-9);
         assert!((adam.corrections(2)[0] - 0.19).abs() < 1e-7);

@@ -106,7 +106,7 @@ pub fn load(executor: &mut dyn Executor, lowered: &TrainingStep, examples: &Exam
     }
 }
 
-/// Sets the optimiser's decay.
+/// Sets the optimizer's decay.
 pub fn load_decay(executor: &mut dyn Executor, lowered: &TrainingStep, l1: f32, l2: f32) {
     let factors = lowered.trainable.expect("a step that trains").factors;
     let blocks = lowered.block_factors(l1, l2);

@@ -203,7 +203,7 @@ fn others(place: &Place, number: usize) -> [Command; 7] {
     eval.arg("--model").arg(place.path("run/model.safetensors")).arg("--data-dir").arg(&data);
     let mut report = on_the_gpu(&["report"]);
     report.arg(place.path("run")).arg("--out").arg(report_of(place, number));
-    let mut compare = on_the_gpu(&["compare", "--trainers", "sgd,adam", "--steps", "4", "--batch-size", "10"]);
+    let mut compare = on_the_gpu(&["compare", "--optimizers", "sgd,adam", "--steps", "4", "--batch-size", "10"]);
     compare
         .arg("--net")
         .arg(&net)

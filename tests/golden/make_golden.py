@@ -4,7 +4,7 @@
     python tests/golden/make_golden.py
 
 Reads each NAME.toml beside this file and writes, beside it too, NAME.safetensors (one forward and
-backward pass) and NAME_training.safetensors (ten updates with each trainer); then
+backward pass) and NAME_training.safetensors (ten updates with each optimizer); then
 augmented.safetensors, crops.safetensors and
 explanations.safetensors. README.md describes the tensors. Needs Python 3.11 or
 newer; takes about half a minute and has no options.
@@ -44,11 +44,11 @@ NETWORKS = {
     "convnetjs_mnist": (2, [0.6, 0.3], False),
 }
 
-# trainer -> torch's optimiser, its arguments, l2 decay, l1 decay.
+# optimizer -> torch's optimizer, its arguments, l2 decay, l1 decay.
 # Adadelta has the decay of the MNIST preset. The others have a larger one: 5e-5 would be too small
 # to see whether it is halved, forgotten, or applied to biases. AdamW multiplies it by the rate.
 # With these L1 decays no weight of the strict networks comes near 0, where its sign would hang on rounding.
-TRAINERS = {
+OPTIMIZERS = {
     "adadelta": (torch.optim.Adadelta, dict(lr=1.0, rho=0.95, eps=1e-8), 5e-5, 0.0),
     "adam": (torch.optim.Adam, dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8), 1e-2, 0.0),
     "sgd": (torch.optim.SGD, dict(lr=0.01), 1e-2, 0.0),
@@ -72,8 +72,8 @@ EMA = 0.35
 IN_SPREAD = ("clipped", "averaged")
 
 
-def trainers_of(name):
-    return [t for t in TRAINERS if t not in IN_SPREAD or name == "spread"]
+def optimizers_of(name):
+    return [t for t in OPTIMIZERS if t not in IN_SPREAD or name == "spread"]
 
 
 # What our draws in training depend on besides the step.
@@ -331,7 +331,7 @@ def nhwc(x):
 
 
 def leaves(first, dtype):
-    """Copies: an optimiser writes into its parameters."""
+    """Copies: an optimizer writes into its parameters."""
     return {k: v.to(dtype, copy=True).requires_grad_("running" not in k) for k, v in first.items()}
 
 
@@ -352,9 +352,9 @@ def one_pass(layers, first, images, labels, dtype=torch.double):
     return result, margin(layers, outputs, labels, zeros_tie=True)
 
 
-def train(trainer, layers, first, images, labels, dtype=torch.double):
+def train(optimizer, layers, first, images, labels, dtype=torch.double):
     """Losses before each update, the weights after the last one, and the smallest margin met."""
-    kind, arguments, l2, l1 = TRAINERS[trainer]
+    kind, arguments, l2, l1 = OPTIMIZERS[optimizer]
     params = leaves(first, dtype)
     weights = [p for k, p in params.items() if k.endswith("weight")]
     rate = {name: t.get("rate_factor", 1.0) for name, t in layers}
@@ -366,7 +366,7 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
     groups = [{"params": [p], "lr": arguments["lr"] * rate[layer(k)],
                "weight_decay": l2 * decay[layer(k)] if k.endswith("weight") else 0.0} for k, p in params.items()
               if p.requires_grad]
-    optimiser = kind(groups, **arguments)
+    optimizer = kind(groups, **arguments)
     losses, decay_losses, smallest, clipped = [], [], math.inf, 0
     module = torch.nn.ParameterList(params.values())
     warm_up = lambda average, value, n: torch.lerp(value, average, min(EMA, n / (9 + n)))
@@ -374,14 +374,14 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
     averaged.update_parameters(module)  # the first call copies; n counts it
     batches = zip(images.split(BATCH_SIZES), labels.split(BATCH_SIZES))
     for step, (image, label) in enumerate(batches):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         outputs = forward(layers, params, network_input(image, dtype), step)
         loss = mean_loss(layers, outputs, label, training=True)
         loss.backward()
         smallest = min(smallest, margin(layers, outputs, label, zeros_tie=False))
         with torch.no_grad():
             losses.append(loss.item())
-            if trainer == "clipped":
+            if optimizer == "clipped":
                 norm = torch.nn.utils.clip_grad_norm_(list(params.values()), CLIP_NORM)
                 clipped += (norm > CLIP_NORM).item()
             decay_losses.append(sum(d * (l2 / 2 * w.square() + l1 * w.abs()).sum().item()
@@ -392,20 +392,20 @@ def train(trainer, layers, first, images, labels, dtype=torch.double):
             beside = kind is torch.optim.AdamW
             for w, pull in zip(weights, pulls):
                 w.grad += 0 if beside else pull
-        optimiser.step()
+        optimizer.step()
         with torch.no_grad():
             for r, w, pull in zip(own_rate, weights, pulls):
                 w -= r * pull if beside else 0
         averaged.update_parameters(module)
-    assert trainer != "clipped" or 0 < clipped < len(losses), f"{clipped} of {len(losses)} gradients are clipped"
+    assert optimizer != "clipped" or 0 < clipped < len(losses), f"{clipped} of {len(losses)} gradients are clipped"
     result = {"losses": losses, "decay_losses": decay_losses, "l1_decay": l1, "l2_decay": l2}
     result |= {"learning_rate": arguments["lr"]}
     result = {k: torch.tensor(v, dtype=torch.double) for k, v in result.items()}
-    if trainer == "averaged":
+    if optimizer == "averaged":
         assert 1 / 10 < EMA < len(losses) / (9 + len(losses)), "both the warm-up and the decay take part"
         params = dict(zip(params, averaged.module))
     result |= {k: p.detach() for k, p in params.items()}
-    return {f"{trainer}.{k}": v for k, v in result.items()}, smallest
+    return {f"{optimizer}.{k}": v for k, v in result.items()}, smallest
 
 
 def make(name):
@@ -419,7 +419,7 @@ def make(name):
         if single_margin < MARGIN:
             continue
         batches = examples(layers, classes, sum(BATCH_SIZES), rng)
-        runs = {t: train(t, layers, first, *batches) for t in trainers_of(name)}
+        runs = {t: train(t, layers, first, *batches) for t in optimizers_of(name)}
         training_margin = min(m for _, m in runs.values())
         if training_margin >= MARGIN or not strict:
             break
@@ -449,9 +449,9 @@ def sanity(name, layers, single, training):
     if name == "small_b":
         border = single["pool1.activation"][:, 0]
         assert (border < 0).any(), "padding with zero would not show"
-    for t in trainers_of(name):
+    for t in optimizers_of(name):
         losses = training[f"{t}.losses"]
-        assert losses[0] == training["adam.losses"][0], "every trainer starts from the same weights"
+        assert losses[0] == training["adam.losses"][0], "every optimizer starts from the same weights"
         print(f"  {t}: " + " ".join(f"{x:.6f}" for x in losses.tolist()))
     for key, value in (single | training).items():
         assert value.isfinite().all(), key
@@ -468,7 +468,7 @@ def report_f32(name, layers, first, images, labels, batches, single, training):
     others = [k for k in single if k not in gradients]
     print(f"  f32: activations {worst(f32, single, others):.1e}, "
           f"gradients {worst(f32, single, gradients):.1e}", end="")
-    for t in trainers_of(name):
+    for t in optimizers_of(name):
         f32, _ = train(t, layers, first, *batches, torch.float)
         params = [f"{t}.{k}" for k in first]
         print(f", {t} losses {worst(f32, training, [f'{t}.losses']):.1e} "

@@ -1,4 +1,4 @@
-"""Makes optimizers.json: 200 updates of PyTorch's optimisers in float64, for `tests/optimizers.rs`.
+"""Makes optimizers.json: 200 updates of PyTorch's optimizers in float64, for `tests/optimizers.rs`.
 
     pip install torch
     python tests/golden/make_optimizers.py

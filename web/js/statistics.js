@@ -88,7 +88,7 @@ function about(run) {
     ['Folder', run?.folder], ['Device', run?.device], ['Data set', run?.dataset], ['Images', shape(run?.image)],
     ['Classes', run?.learns_numbers ? 'learns numbers' : integer(run?.classes?.length)],
     ['Training examples', integer(run?.training_examples)], ['Validation examples', integer(run?.validation_examples)],
-    ['Test examples', integer(examples.test)], ['Trainer', run?.trainer], ['Schedule', run?.schedule],
+    ['Test examples', integer(examples.test)], ['Optimizer', run?.optimizer], ['Schedule', run?.schedule],
     ['Parameters', integer((run?.layers ?? []).reduce((sum, layer) => sum + (layer.parameters ?? 0), 0))],
     ['Seed', run?.seed], ['First step', integer(run?.first_step)],
   ];

@@ -33,8 +33,8 @@ pub fn render(report: &Report) -> String {
 }
 
 fn head(report: &Report) -> String {
-    let Report { network, parameters, trainer, method, version, .. } = report;
-    let mut text = format!("glassnet {version}: {network}, {parameters} parameters, {trainer}, ");
+    let Report { network, parameters, optimizer, method, version, .. } = report;
+    let mut text = format!("glassnet {version}: {network}, {parameters} parameters, {optimizer}, ");
     let _ = writeln!(text, "{} random images", method.examples);
     for device in &report.devices {
         let software = if device.software { "; software: it computes on the processor" } else { "" };

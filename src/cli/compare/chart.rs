@@ -95,7 +95,7 @@ fn title(comparison: &Comparison) -> String {
     let seeds = match &comparison.seeds[..] {
         [seed] => format!("seed {seed}"),
         seeds if comparison.contestants.len() == 1 && seeds.len() <= MOST_SEEDS => {
-            format!("{}, {} seeds", comparison.contestants[0].trainer.name(), seeds.len())
+            format!("{}, {} seeds", comparison.contestants[0].optimizer.name(), seeds.len())
         }
         seeds => format!("mean and range over {} seeds", seeds.len()),
     };

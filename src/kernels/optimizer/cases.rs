@@ -1,4 +1,4 @@
-//! Cases of the optimisers.
+//! Cases of the optimizers.
 
 use super::{ADADELTA, ADAGRAD, ADAM, ADAMW, BLOCK, Buffers, OPTIMIZERS, Rule, SGD, WINDOWGRAD, update};
 use crate::kernels::Case;

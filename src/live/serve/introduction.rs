@@ -39,7 +39,7 @@ impl Introduction {
             validation_examples: self.validation_examples,
             first_step: self.first_step,
             batch_size: settings.batch_size,
-            trainer: settings.trainer.name().into(),
+            optimizer: settings.optimizer.name().into(),
             schedule: settings.schedule.name().to_string(),
             seed: settings.seed,
             network: network.to_toml(),

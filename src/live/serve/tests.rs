@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn settings() -> Settings {
-    let trainer = Some("momentum".parse().expect("a trainer"));
-    let given = Recipe { trainer, ..Recipe::default() };
+    let optimizer = Some("momentum".parse().expect("an optimizer"));
+    let given = Recipe { optimizer, ..Recipe::default() };
     Settings::resolve(Network::preset("convnetjs-mnist").expect("a preset"), &given).expect("valid")
 }
 

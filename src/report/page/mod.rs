@@ -142,7 +142,7 @@ fn head(report: &Report<'_>) -> String {
     figures.extend(seconds.map(|seconds| ("Training time", duration(seconds))));
     figures.extend(summary.map(|s| ("Images per second", format!("{:.0}", s.images_per_second))));
     figures.push(("Parameters", run.settings.network.parameter_count().to_string()));
-    figures.push(("Trainer", run.settings.trainer.name().to_string()));
+    figures.push(("Optimizer", run.settings.optimizer.name().to_string()));
     text += "<dl class=\"key\">\n";
     for (name, value) in figures {
         text += &format!("<div><dt>{name}</dt><dd>{}</dd></div>\n", escaped(&value));
