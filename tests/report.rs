@@ -396,7 +396,7 @@ fn where_a_page_cannot_be_written_nothing_is_computed() {
     assert_fails_with(&mut report("run"), &["is a folder", "name a file in it"]);
     assert_fails_with(&mut report("none/a.html"), &["there is no folder", "make it first"]);
     fs::write(place.path("run/summary.json"), "{").expect("written");
-    assert_fails_with(&mut report("a.html"), &["summary.json is damaged", "--resume"]);
+    assert_fails_with(&mut report("a.html"), &["summary.json is damaged", "resume the run"]);
     glassnet(&["train", "--steps", "2", "--no-report", "--resume"]).arg(place.path("run")).assert().success();
     report("a.html").assert().success();
 }
