@@ -1,6 +1,6 @@
 //! Glassnet trains small convolutional networks with WGSL compute kernels and lets its user look inside.
 //!
-//! A network lowers once to a flat list of operations (a [`program::Program`]); three executors run that same list.
+//! A network lowers once to a flat list of operations (the [`program::Program`] of a [`program::TrainingStep`]); three executors run that same list.
 
 pub mod bench;
 pub mod compare;

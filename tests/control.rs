@@ -240,8 +240,8 @@ fn by_hand(
     for (step, indices) in (from.step..).zip(batches) {
         let labels: Vec<u32> = indices.iter().map(|i| u32::from(data.train.labels[*i as usize])).collect();
         let header = header(step, settings.header(step, u64::MAX, indices.len()));
-        let words = session.executor.program().input_words(header, indices, &labels);
-        let stages = session.executor.program().stages(Stage::Batch, Stage::Update);
+        let words = session.step.input_words(header, indices, &labels);
+        let stages = session.step.stages(Stage::Batch, Stage::Update);
         session.executor.begin_step(&words).expect("the step begins");
         session.executor.run(stages).expect("it runs");
         block_on(session.executor.end_step(true)).expect("it ends");

@@ -103,7 +103,7 @@ impl Subject {
 
     /// Whether the loss is still a number: arithmetic on infinities and NaN may take another time than training.
     pub async fn loss_is_finite(&mut self) -> Result<bool> {
-        let loss = self.runner.executor.program().outputs.loss.id;
+        let loss = self.runner.lowered.outputs.loss.id;
         Ok(read_reals(self.runner.executor.as_mut(), loss).await?.iter().all(|v| v.is_finite()))
     }
 }

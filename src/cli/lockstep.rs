@@ -10,7 +10,7 @@ use glassnet::exec::lockstep::{Report, lockstep};
 use glassnet::exec::{Device, DeviceInfo, Executor, upload_examples, upload_parameters, write_reals};
 use glassnet::kernels::batch::Header;
 use glassnet::net::{Network, Recipe};
-use glassnet::program::{Host, Limits, Options, Program, Source};
+use glassnet::program::{Host, Limits, Options, Source, TrainingStep};
 use glassnet::train::Settings;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -46,21 +46,21 @@ pub(super) async fn run(network: &Network, batch: usize, device: &Device, output
     let limits = device.limits();
     let options = Options { max_binding: limits.max_binding, one_batch: true, ..settings.options(source) };
     // Both executors at once, where both are on the host, and what is read of them to be compared.
-    let along = |program: &Program| 3 * program.largest_buffer();
-    let along_another = |program: &Program| {
+    let along = |step: &TrainingStep| 3 * step.program.largest_buffer();
+    let along_another = |step: &TrainingStep| {
         let fast = Host::Fast { threads: rayon::current_num_threads() };
-        program.footprint(Some(fast)) + 3 * program.largest_buffer()
+        step.footprint(Some(fast)) + 3 * step.program.largest_buffer()
     };
-    let along: fn(&Program) -> u64 = if limits.host.is_some() { along_another } else { along };
-    let program = Program::lower_within(network, &options, &Limits { along, ..Device::Reference.limits() })?;
-    program.check_limits(network, &options, &limits)?;
+    let along: fn(&TrainingStep) -> u64 = if limits.host.is_some() { along_another } else { along };
+    let step = TrainingStep::lower_within(network, &options, &Limits { along, ..Device::Reference.limits() })?;
+    step.check_limits(network, &options, &limits)?;
 
-    let operations = program.instructions.len();
+    let operations = step.program.instructions.len();
     note(format_args!("{operations} operations of one step of {} on reference and {}", network.name, device.info()));
     let examples = random_examples(network, shape, batch);
-    let inputs = step_inputs(&program, &examples);
-    let mut first = prepared(&Device::Reference, &program, network, &examples).await?;
-    let mut second = prepared(device, &program, network, &examples).await?;
+    let inputs = step_inputs(&step, &examples);
+    let mut first = prepared(&Device::Reference, &step, network, &examples).await?;
+    let mut second = prepared(device, &step, network, &examples).await?;
     let report = lockstep(&mut *first, &mut *second, &inputs).await?;
     let document = Document {
         reference: Device::Reference.info(),
@@ -105,18 +105,18 @@ fn random_examples(network: &Network, shape: [usize; 3], count: usize) -> Exampl
 /// An executor with the data set, initial weights, decay and a state as if it had trained for a while.
 async fn prepared(
     device: &Device,
-    program: &Program,
+    step: &TrainingStep,
     network: &Network,
     examples: &Examples,
 ) -> Result<Box<dyn Executor>> {
-    let mut executor = device.executor(program.clone()).await?;
-    upload_examples(&mut *executor, examples)?;
-    upload_parameters(&mut *executor, &network.initial_parameters(SEED))?;
-    if let Some(trainable) = program.trainable {
+    let mut executor = device.executor(step.program.clone()).await?;
+    upload_examples(&mut *executor, step, examples)?;
+    upload_parameters(&mut *executor, step, &network.initial_parameters(SEED))?;
+    if let Some(trainable) = step.trainable {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
         // Small, and none negative: squares are among them.
         let mut draw = || random.random_range(0.0..1e-3);
-        let factors = program.block_factors(draw(), draw());
+        let factors = step.block_factors(draw(), draw());
         write_reals(&mut *executor, trainable.factors.id, &factors)?;
         for tensor in [trainable.state, trainable.average].into_iter().flatten() {
             let values: Vec<f32> = (0..tensor.len).map(|_| draw()).collect();
@@ -127,8 +127,8 @@ async fn prepared(
 }
 
 /// Random crops, all rows but the last valid; a batch of one is whole.
-fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
-    let valid = (program.batch - 1).max(1);
+fn step_inputs(step: &TrainingStep, examples: &Examples) -> Vec<u32> {
+    let valid = (step.batch - 1).max(1);
     let header = Header {
         step: 7,
         seed: SEED as u32,
@@ -142,5 +142,5 @@ fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
     // Backwards, so that the place in the batch is not the index.
     let indices: Vec<u32> = (0..valid as u32).rev().collect();
     let labels: Vec<u32> = indices.iter().map(|index| u32::from(examples.labels[*index as usize])).collect();
-    program.input_words(header, &indices, &labels)
+    step.input_words(header, &indices, &labels)
 }

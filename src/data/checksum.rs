@@ -40,8 +40,8 @@ pub(super) fn judge(path: &Path, published: &Published) -> Result<Verdict> {
     }
     // Unpacking tells a damaged file from someone's own data even where there is no sum to compare with.
     let mut unpacked = Hashing::default();
-    let mut bytes = idx::open(path)?.take(idx::MAX_BYTES);
-    io::copy(&mut bytes, &mut unpacked).map_err(|error| idx::unpack_error(path, error))?;
+    let mut bytes = idx::open(path.into())?.take(idx::MAX_BYTES);
+    io::copy(&mut bytes, &mut unpacked).map_err(|error| idx::unpack_error(path.into(), error))?;
     let unpacked = unpacked.finish();
     Ok(if matches(&unpacked) { Verdict::Verified } else { Verdict::Differs { sha256: packed } })
 }

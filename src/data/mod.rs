@@ -6,7 +6,6 @@
 
 pub mod catalog;
 mod checksum;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod cifar;
 #[cfg(not(target_arch = "wasm32"))]
 mod decode;
@@ -28,6 +27,7 @@ pub mod picture;
 #[cfg(not(target_arch = "wasm32"))]
 mod roles;
 pub mod sampler;
+mod source;
 pub mod split;
 pub mod synthetic;
 #[cfg(not(target_arch = "wasm32"))]
@@ -52,6 +52,7 @@ pub use folder::ImageFolder;
 pub use locate::{download_folder, environment};
 pub use obtain::{labels_here, obtain};
 pub use sampler::Sampler;
+pub use source::Source;
 pub use split::{Split, split};
 pub use verify::{FileReport, Listing, list, verify};
 

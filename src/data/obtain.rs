@@ -7,7 +7,6 @@
 use std::path::{Path, PathBuf};
 
 use super::checksum::Verdict;
-#[cfg(not(target_arch = "wasm32"))]
 use super::cifar::Records;
 use super::files::{cache_folder, file_in};
 use super::verify::{FileReport, verify_against};
@@ -128,12 +127,11 @@ pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
     let file = name.files().get(1)?;
     let folder = find(name, request, cache_folder()).ok()??;
     let path = file_in(&folder, file)?;
-    let labels = idx::read_any_labels(&path).ok()?;
+    let labels = idx::read_any_labels((&path).into()).ok()?;
     Some((path, idx::LabelRange::of(&labels)))
 }
 
 /// The archive in `folder`, or the files in it.
-#[cfg(not(target_arch = "wasm32"))]
 fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
     match locate::form_in(DatasetName::Cifar10, folder) {
         [archive] => {
@@ -142,11 +140,6 @@ fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
         }
         _ => super::cifar::read_folder(folder, Records::PUBLISHED),
     }
-}
-
-#[cfg(target_arch = "wasm32")]
-fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
-    Err(Error::Data(format!("this build cannot read {}", folder.display())))
 }
 
 /// Reads the files of `folder`.

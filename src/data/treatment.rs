@@ -1,7 +1,8 @@
 //! What is done to a user's picture before a network sees it, by what the network was trained on.
 
 use super::DatasetName;
-use super::picture::{self, DIGIT_SIDE, Opened, Polarity, Source};
+use super::Source;
+use super::picture::{self, DIGIT_SIDE, Opened, Polarity};
 use crate::{Error, Result};
 use serde::Serialize;
 

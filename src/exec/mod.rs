@@ -21,6 +21,7 @@ use crate::program::{Host, Limits, Program};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A result that may have to wait for the device. `pollster::block_on` drives it on native platforms.
@@ -146,7 +147,10 @@ pub trait Executor {
     /// Queues a copy of one whole buffer into another of the same length; both own their memory.
     fn copy(&mut self, from: BufferId, to: BufferId) -> Result<()>;
 
-    /// Queues a step's inputs, [`Program::input_words`].
+    /// Queues a step's inputs, the words of [`Program::inputs`].
+    ///
+    /// # Panics
+    /// On a program without inputs, and where there are more or fewer words.
     fn begin_step(&mut self, words: &[u32]) -> Result<()>;
 
     /// Queues instructions.
@@ -215,7 +219,8 @@ impl Device {
     }
 
     /// Allocates everything that `program` needs.
-    pub async fn executor(&self, program: Program) -> Result<Box<dyn Executor>> {
+    pub async fn executor(&self, program: impl Into<Arc<Program>>) -> Result<Box<dyn Executor>> {
+        let program = program.into();
         Ok(match self {
             Device::Reference => Box::new(HostExecutor::reference(program)?),
             Device::Cpu => Box::new(HostExecutor::cpu(program)?),

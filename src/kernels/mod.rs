@@ -27,6 +27,7 @@ mod conv_direct;
 mod conv_grouped;
 mod conv_sparse;
 pub mod dropout;
+pub mod elementwise;
 pub mod ema;
 pub mod erasing;
 pub mod fc;
@@ -40,7 +41,6 @@ pub mod pool;
 pub mod probe;
 mod product;
 pub mod relu;
-pub mod residual;
 pub mod softmax;
 pub mod statistics;
 pub mod variant;
@@ -178,7 +178,7 @@ static ALL: &[&Operation] = &[
     &batch_norm::SUMS,
     &batch_norm::BACKWARD_WEIGHT,
     &batch_norm::BACKWARD_INPUT,
-    &residual::ADD,
+    &elementwise::ADD,
     &maxout::FORWARD,
     &maxout::BACKWARD,
     &fc::FORWARD,
@@ -211,7 +211,7 @@ pub fn cases() -> Vec<Case> {
         avg_pool::cases(),
         lrn::cases(),
         batch_norm::cases(),
-        residual::cases(),
+        elementwise::cases(),
         maxout::cases(),
         fc::cases(),
         loss::cases(),

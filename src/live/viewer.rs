@@ -86,7 +86,7 @@ fn classify(board: &Board, kept: &mut Kept, file: &[u8]) -> Result<String> {
         )));
     }
     let treatment = Treatment::of(dataset.name.as_str(), dataset.test.shape);
-    let source = crate::data::picture::Source::Bytes(file, "the picture");
+    let source = crate::data::Source::Bytes(file, "the picture");
     let pixels = treatment.apply(source, dataset.test.shape)?.pixels;
     let view = block_on(lens(kept, &task)?.classify(&task.weights, &pixels))?;
     Ok(Message::View(&view).to_json())

@@ -147,18 +147,6 @@ impl LayerStatistics {
 }
 
 impl StatisticsPlan {
-    /// A plan of no figures.
-    pub(super) fn empty(nowhere: Tensor) -> StatisticsPlan {
-        StatisticsPlan {
-            counts: nowhere,
-            values: nowhere,
-            entries: Vec::new(),
-            dead: Vec::new(),
-            changes: Vec::new(),
-            names: Vec::new(),
-        }
-    }
-
     /// Reads the words of `counts` and `values` back.
     pub fn decode(&self, counts: &[u32], values: &[u32]) -> StepStatistics {
         let real =

@@ -67,7 +67,7 @@ impl TrainingLoop<'_> {
                 }
             }
             Kind::Statistics => {
-                let plan = &self.session.executor.program().statistics;
+                let plan = &self.session.step.statistics;
                 let statistics = plan.decode(&capture.buffers[0], &capture.buffers[1]);
                 if statistics.first_non_finite().is_some() {
                     return Err(self.explain_non_finite(step).await?);

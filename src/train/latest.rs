@@ -3,7 +3,7 @@
 use super::{RunFolder, Settings, State, Summary};
 use crate::formats::{load_checkpoint, load_model};
 use crate::net::{Network, Parameters};
-use crate::program::{Options, Program, Source};
+use crate::program::{Options, Source, TrainingStep};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -75,9 +75,9 @@ fn check(path: &Path, found: &Network, wanted: &Network) -> Result<()> {
 fn split(network: &Network, flat: &[f32], path: &Path) -> Result<Vec<Parameters>> {
     let shape = network.input_shape();
     let source = Source { height: shape.height, width: shape.width, channels: shape.channels, examples: 1 };
-    let program = Program::lower(network, &Options::evaluation(1, source))?;
-    if flat.len() != program.parameters.len {
+    let step = TrainingStep::lower(network, &Options::evaluation(1, source))?;
+    if flat.len() != step.parameters.len {
         return Err(Error::Model(format!("{}: its moving average is not that of this network", path.display())));
     }
-    Ok(program.split_parameters(network, flat))
+    Ok(step.split_parameters(network, flat))
 }

@@ -46,6 +46,7 @@ pub use recorded::{RecordedData, check_dataset};
 pub(crate) use rows::MOST_ROWS;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use rows::bytes as row_bytes;
+pub use rows::utf8 as utf8_rows;
 pub use rows::{Damage, RowText, Rows};
 pub(crate) use run::check_split;
 pub use run::{split_for, train};

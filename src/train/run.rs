@@ -233,12 +233,12 @@ impl TrainingLoop<'_> {
         let indices = self.course.sampler.batch_at(step).to_vec();
         let header = self.settings.header_at(&self.course.moment(step), indices.len());
         self.session.begin(header, &indices)?;
-        let program = self.session.executor.program();
-        let (outputs, counts, values) = (program.outputs, program.statistics.counts, program.statistics.values);
-        let stage = |stage| program.stage(stage);
-        let (batch, statistics) = (stage(Stage::Batch), program.stages(Stage::Unfused, Stage::Statistics));
+        let lowered = &self.session.step;
+        let (outputs, counts, values) = (lowered.outputs, lowered.statistics.counts, lowered.statistics.values);
+        let stage = |stage| lowered.stage(stage);
+        let (batch, statistics) = (stage(Stage::Batch), lowered.stages(Stage::Unfused, Stage::Statistics));
         let phases = [stage(Stage::Forward), stage(Stage::Backward), stage(Stage::Update)];
-        let whole = program.stages(Stage::Batch, Stage::Update);
+        let whole = lowered.stages(Stage::Batch, Stage::Update);
         let executor = self.session.executor.as_mut();
         if measured {
             executor.run(batch)?;

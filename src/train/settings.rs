@@ -307,6 +307,7 @@ impl Settings {
             learning_rate: self.learning_rate(moment.progress) as f32,
             correction1: correction1 as f32,
             correction2: correction2 as f32,
+            part: None,
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::driver::Driver;
 use glassnet::kernels::{self, Adapter, Dispatch, Element, Op, Operand, Operation, Variant};
 use glassnet::net::{Network, PRESETS};
-use glassnet::program::{Options, Program, Source};
+use glassnet::program::{Options, Source, TrainingStep};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -51,8 +51,8 @@ fn operations() -> Vec<(Op, &'static Variant)> {
             Source { height: shape.height + more, width: shape.width + more, channels: shape.channels, examples: 8 };
         let settings = glassnet::train::Settings::resolve(network.clone(), &Default::default()).expect("settings");
         let options = Options::training(4, source, settings.rule());
-        let program = Program::lower(&network, &options).expect("it lowers");
-        operations.extend(program.instructions.into_iter().map(|instruction| instruction.op));
+        let step = TrainingStep::lower(&network, &options).expect("it lowers");
+        operations.extend(step.program.instructions.iter().map(|instruction| instruction.op.clone()));
     }
     // Those that the presets choose, and of the others what their cases need.
     let chosen = operations.iter().flat_map(|op| Adapter::SORTS.map(|adapter| (op.clone(), op.chosen(adapter))));

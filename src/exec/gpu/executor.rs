@@ -64,11 +64,11 @@ struct Recording {
 #[derive(Debug)]
 pub(super) struct Engine {
     gpu: Gpu,
-    program: Program,
+    program: Arc<Program>,
     /// By buffer id; slices have none.
     buffers: Vec<Option<wgpu::Buffer>>,
     /// Step inputs of a whole submission, copied to the program's inputs one step at a time.
-    upload: wgpu::Buffer,
+    upload: Option<wgpu::Buffer>,
     /// By instruction.
     bound: Vec<Bound>,
     textures: Textures,
@@ -87,7 +87,7 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Allocates all buffers and compiles all pipelines.
-    pub async fn new(gpu: &Gpu, program: Program) -> Result<Engine> {
+    pub async fn new(gpu: &Gpu, program: Arc<Program>) -> Result<Engine> {
         let device = gpu.device();
         let scopes = Scopes::push(device);
         let buffers: Vec<Option<wgpu::Buffer>> = (program.buffers.iter())
@@ -103,12 +103,7 @@ impl Engine {
             .map(|words| storage(device, "scratch of kernels", words));
         let scratch_bytes = scratch.as_ref().map_or(0, |buffer| buffer.size());
         log::debug!("memory plan: {scratch_bytes:>12} bytes  scratch of kernels");
-        let upload = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("step inputs"),
-            size: (4 * MAX_STEPS * program.inputs.all.len) as u64,
-            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let upload = program.inputs.map(|inputs| upload(device, inputs.len));
         let params = params_buffer(gpu, &program);
         let mib = (program.memory() + textures.memory() + scratch_bytes) >> 20;
         let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
@@ -360,6 +355,15 @@ fn storage(device: &wgpu::Device, name: &str, words: usize) -> wgpu::Buffer {
     })
 }
 
+fn upload(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("step inputs"),
+        size: (4 * MAX_STEPS * words) as u64,
+        usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
 fn staging(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("readback"),
@@ -511,7 +515,8 @@ impl Executor for Engine {
     }
 
     fn begin_step(&mut self, words: &[u32]) -> Result<()> {
-        let inputs = self.program.inputs.all;
+        let inputs = self.program.inputs.expect("a step of a program with inputs");
+        let upload = self.upload.clone().expect("made with the inputs");
         assert_eq!(words.len(), inputs.len, "a step's inputs");
         if self.recording.as_ref().is_some_and(|r| r.inputs == MAX_STEPS) {
             self.submit();
@@ -519,9 +524,8 @@ impl Executor for Engine {
         let slot = self.recording(0).inputs;
         let (at, bytes) = ((4 * slot * inputs.len) as u64, 4 * inputs.len as u64);
         // Every step of a submission has its own place, and a later submission's writes wait for this one.
-        self.gpu.queue().write_buffer(&self.upload, at, bytemuck::cast_slice(words));
+        self.gpu.queue().write_buffer(&upload, at, bytemuck::cast_slice(words));
         let target = self.buffer(inputs.id).0.clone();
-        let upload = self.upload.clone();
         let recording = self.recording(0);
         recording.inputs += 1;
         recording.encoder.copy_buffer_to_buffer(&upload, at, &target, 0, bytes);

@@ -1,4 +1,4 @@
-// The inputs of residual.wgsl as textures, for software adapters.
+// The inputs of elementwise.wgsl as textures, for software adapters.
 
 @group(0) @binding(1) var a: texture_2d<f32>;
 @group(0) @binding(2) var b: texture_2d<f32>;

@@ -1,5 +1,5 @@
 //! Sums of two tensors: what closes a residual block, and what adds the gradients of several readers up. Elementwise over
-//! any shape; `shaders/residual.wgsl`.
+//! any shape; `shaders/elementwise.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -21,32 +21,32 @@ const A: Operand = per_example("a", F32);
 const B: Operand = per_example("b", F32);
 const SUM: Operand = per_example("sum", F32);
 
-const SCALAR: &str = shader!("prelude/index", "prelude/lanes1", "buffers/residual", "residual");
-const VEC4: &str = shader!("prelude/index", "prelude/lanes4", "buffers/residual", "residual");
+const SCALAR: &str = shader!("prelude/index", "prelude/lanes1", "buffers/elementwise", "elementwise");
+const VEC4: &str = shader!("prelude/index", "prelude/lanes4", "buffers/elementwise", "elementwise");
 const SCALAR_TEXTURES: &str =
-    shader!("prelude/index", "prelude/lanes1", "prelude/texel", "textures/residual", "residual");
+    shader!("prelude/index", "prelude/lanes1", "prelude/texel", "textures/elementwise", "elementwise");
 const VEC4_TEXTURES: &str =
-    shader!("prelude/index", "prelude/lanes4", "prelude/texel", "textures/residual", "residual");
+    shader!("prelude/index", "prelude/lanes4", "prelude/texel", "textures/elementwise", "elementwise");
 
 /// sum = a + b.
 pub static ADD: Operation = Operation {
-    name: "residual.add",
+    name: "elementwise.add",
     inputs: &[A, B],
     outputs: &[SUM],
     params: size_of::<Params>(),
     reference: Reference::new(reference, reference),
     cpu: Cpu::new(cpu),
     gpu: &[
-        &ADD_VEC4.textured("residual.add_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(A), Texture::vectors(B)]),
+        &ADD_VEC4.textured("elementwise.add_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(A), Texture::vectors(B)]),
         &ADD_VEC4,
-        &ADD_SCALAR.textured("residual.add_textures", SCALAR_TEXTURES, &[Texture::scalars(A), Texture::scalars(B)]),
+        &ADD_SCALAR.textured("elementwise.add_textures", SCALAR_TEXTURES, &[Texture::scalars(A), Texture::scalars(B)]),
         &ADD_SCALAR,
     ],
 };
 
 const ADD_VEC4: Variant =
-    Variant { condition: fits_vec4, ..Variant::new("residual.add_vec4", VEC4, "add", |op| launch(op, 4)) };
-const ADD_SCALAR: Variant = Variant::new("residual.add", SCALAR, "add", |op| launch(op, 1));
+    Variant { condition: fits_vec4, ..Variant::new("elementwise.add_vec4", VEC4, "add", |op| launch(op, 4)) };
+const ADD_SCALAR: Variant = Variant::new("elementwise.add", SCALAR, "add", |op| launch(op, 1));
 
 fn fits_vec4(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().count.is_multiple_of(4)
@@ -58,7 +58,7 @@ fn launch(op: &Op, values: usize) -> Launch {
 }
 
 pub fn add(a: Tensor, b: Tensor, sum: Tensor) -> Op {
-    assert_eq!((a.len, b.len), (sum.len, sum.len), "residual.add: a, b, sum");
+    assert_eq!((a.len, b.len), (sum.len, sum.len), "elementwise.add: a, b, sum");
     let params = Params { count: word(a.len), reserved: [0; 3] };
     Op::new(&ADD, params, &[(A, a), (B, b)], &[(SUM, sum)], a.len).in_pieces(1)
 }

@@ -1,4 +1,4 @@
-// The inputs of residual.wgsl as buffers.
+// The inputs of elementwise.wgsl as buffers.
 
 @group(0) @binding(1) var<storage, read> a: array<Real>;
 @group(0) @binding(2) var<storage, read> b: array<Real>;
