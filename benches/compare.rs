@@ -7,7 +7,7 @@
 use clap::{Parser, ValueEnum};
 use glassnet::bench::{Steps, times};
 use glassnet::exec::Device;
-use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
+use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use glassnet::net::Network;
 use pollster::block_on;
 use std::collections::BTreeMap;
@@ -182,7 +182,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let device = match arguments.device {
         Place::Cpu => Device::Cpu,
-        Place::Gpu => Device::Gpu(block_on(Gpu::open(&Choice::Any, RuntimeChecks::Off, Reads::Fastest))?),
+        Place::Gpu => Device::Gpu(block_on(Gpu::open(&Choice::Any, RuntimeChecks::Off))?),
     };
     for rival in &arguments.peers {
         rival.prepare()?;

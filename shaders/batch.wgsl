@@ -51,9 +51,12 @@ struct Place {
 const MIRRORED = 1u << 30u;
 const PLACED = 1u << 31u;
 
+// The number of row n in the whole batch, by which everything is drawn.
+fn global_row(n: u32) -> u32 { return header.first_row + n; }
+
 fn corner(n: u32, pad: u32) -> vec2u {
     let spare = vec2u(p.source_h - p.h, p.source_w - p.w) + 2u * pad;
-    if header.training != 0u { return pcg3d(vec3u(header.seed, header.step, n)).xy % (spare + 1u); }
+    if header.training != 0u { return pcg3d(vec3u(header.seed, header.step, global_row(n))).xy % (spare + 1u); }
     let place = header.place;
     if (place & PLACED) != 0u { return vec2u((place >> 15u) & 0x7fffu, place & 0x7fffu); }
     return spare / 2u;
@@ -115,8 +118,8 @@ fn gather(
 }
 
 // The streams of draws: constants that keep them apart from the crops' and from each other.
-fn draw(constant: u32, n: u32) -> vec3u {
-    return pcg3d(vec3u(header.seed ^ constant, header.step, n));
+fn draw(constant: u32, i: u32) -> vec3u {
+    return pcg3d(vec3u(header.seed ^ constant, header.step, i));
 }
 
 // Whether example n shows its left on the right: by chance where its class may, or as header.place says.
@@ -124,7 +127,7 @@ fn mirrored(n: u32) -> bool {
     if header.training == 0u { return (header.place & MIRRORED) != 0u; }
     let label = labels[n];
     let allowed = (p.flip[label / 128u % 2u][label / 32u % 4u] >> (label % 32u)) & 1u;
-    return allowed == 1u && (draw(0x27d4eb2fu, n).x >> 31u) == 1u;
+    return allowed == 1u && (draw(0x27d4eb2fu, global_row(n)).x >> 31u) == 1u;
 }
 
 // The largest whole number whose square is not above v. The built-in root may be off.
@@ -139,9 +142,9 @@ fn whole_root(v: u32) -> u32 {
 // so that its edges are the same everywhere; kernels/erasing.rs tells what it is.
 fn erased(n: u32) -> vec4u {
     if header.training == 0u { return vec4u(); }
-    let first = draw(0x165667b1u, n);
+    let first = draw(0x165667b1u, global_row(n));
     if (first.x >> 8u) >= p.erase { return vec4u(); }
-    let second = draw(0xd3a2646cu, n);
+    let second = draw(0xd3a2646cu, global_row(n));
     let area = p.least + first.y % (p.most - p.least + 1u);
     let upright = (first.z >> 31u) == 1u;
     let image = select(vec2u(p.w, p.h), vec2u(p.h, p.w), upright);
@@ -189,7 +192,7 @@ fn moved(n: u32, row: u32, column: u32) -> vec2f {
     let shares = spline(row, rows);
     var sum = vec2f();
     for (var i = 0u; i < 4u; i++) {
-        let point = (n * POINTS + first + i) * POINTS + column;
+        let point = (global_row(n) * POINTS + first + i) * POINTS + column;
         sum += shares[i] * even(draw(0x85ebca6bu, point)).xy;
     }
     return sum * p.elastic;
@@ -217,8 +220,8 @@ struct Map {
 
 // The inverse of: scale, slant, rotate around the image's centre, shift, crop.
 fn map(at: Place) -> Map {
-    let first = even(draw(0x5bd1e995u, at.n));
-    let second = even(draw(0x9e3779b9u, at.n));
+    let first = even(draw(0x5bd1e995u, global_row(at.n)));
+    let second = even(draw(0x9e3779b9u, global_row(at.n)));
     let rotation = sin_cos(first.x * p.rotation);
     let shear = sin_cos(first.y * p.shear);
     let slant = shear.x / shear.y;

@@ -28,14 +28,7 @@ fn rows(chunk: u32) -> vec2u {
 }
 
 // ---- moments: mean and sum of squared deviations of each chunk and channel; only while training ----
-@group(0) @binding(2) var<storage, read> moments_x: array<Real>;
 @group(0) @binding(3) var<storage, read_write> moments_out: array<Real>;
-@group(0) @binding(4) var moments_x_texture: texture_2d<f32>;
-
-fn load_moments_x(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(moments_x_texture, texel(i), 0)); }
-    return moments_x[i];
-}
 
 @compute @workgroup_size(64)
 fn moments(
@@ -117,17 +110,10 @@ fn finish(
 }
 
 // ---- forward: y of x, statistics, weight and bias ----
-@group(0) @binding(1) var<storage, read> forward_x: array<Real>;
 @group(0) @binding(2) var<storage, read> forward_statistics: array<Real>;
 @group(0) @binding(3) var<storage, read> forward_weight: array<Real>;
 @group(0) @binding(4) var<storage, read> forward_bias: array<Real>;
 @group(0) @binding(5) var<storage, read_write> forward_y: array<Real>;
-@group(0) @binding(6) var forward_x_texture: texture_2d<f32>;
-
-fn load_forward_x(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(forward_x_texture, texel(i), 0)); }
-    return forward_x[i];
-}
 
 @compute @workgroup_size(64)
 fn forward(
@@ -166,22 +152,8 @@ fn running(
 }
 
 // ---- sums: of dy and of dy * (x - mean) / sqrt(variance + epsilon), for each chunk and channel ----
-@group(0) @binding(2) var<storage, read> sums_x: array<Real>;
-@group(0) @binding(3) var<storage, read> sums_dy: array<Real>;
 @group(0) @binding(4) var<storage, read> sums_statistics: array<Real>;
 @group(0) @binding(5) var<storage, read_write> sums_out: array<Real>;
-@group(0) @binding(6) var sums_x_texture: texture_2d<f32>;
-@group(0) @binding(7) var sums_dy_texture: texture_2d<f32>;
-
-fn load_sums_x(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(sums_x_texture, texel(i), 0)); }
-    return sums_x[i];
-}
-
-fn load_sums_dy(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(sums_dy_texture, texel(i), 0)); }
-    return sums_dy[i];
-}
 
 @compute @workgroup_size(64)
 fn sums(
@@ -240,25 +212,11 @@ fn backward_weight(
 
 // ---- backward_input: while training dx = weight / sqrt(variance + epsilon) * (dy - (dbias + x^ * dweight) / M), with
 // x^ = (x - mean) / sqrt(variance + epsilon); else mean and variance are constants, and the second term is not there ----
-@group(0) @binding(2) var<storage, read> input_x: array<Real>;
-@group(0) @binding(3) var<storage, read> input_dy: array<Real>;
 @group(0) @binding(4) var<storage, read> input_statistics: array<Real>;
 @group(0) @binding(5) var<storage, read> input_weight: array<Real>;
 @group(0) @binding(6) var<storage, read> input_dweight: array<Real>;
 @group(0) @binding(7) var<storage, read> input_dbias: array<Real>;
 @group(0) @binding(8) var<storage, read_write> input_dx: array<Real>;
-@group(0) @binding(9) var input_x_texture: texture_2d<f32>;
-@group(0) @binding(10) var input_dy_texture: texture_2d<f32>;
-
-fn load_input_x(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(input_x_texture, texel(i), 0)); }
-    return input_x[i];
-}
-
-fn load_input_dy(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(input_dy_texture, texel(i), 0)); }
-    return input_dy[i];
-}
 
 // 1 / M while training, else 0.
 fn share() -> f32 { return select(0.0, 1.0 / f32(max(valid_rows(), 1u)), header.training != 0u); }

@@ -1,4 +1,4 @@
-// Clipping by the norm of a gradient: norms of its parts, and what the gradient is to be multiplied by.
+// Clipping by the norm of a gradient: first norms of its parts, in scratch, then what the gradient is to be multiplied by.
 
 struct Params { count: u32, lanes: u32, largest: f32, reserved: u32 }
 
@@ -34,7 +34,8 @@ fn norm_of(sum: Squares) -> f32 {
 
 // ---- norms: lane l has the values at l, l + lanes, l + 2*lanes, ... ----
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
-@group(0) @binding(2) var<storage, read_write> lane_norms: array<f32>;
+@group(0) @binding(2) var<storage, read_write> result: array<f32>;
+@group(0) @binding(3) var<storage, read_write> lane_norms: array<f32>;
 
 @compute @workgroup_size(64)
 fn norms(@builtin(global_invocation_id) id: vec3u) {
@@ -48,9 +49,6 @@ fn norms(@builtin(global_invocation_id) id: vec3u) {
 }
 
 // ---- scale: [0] = min(1, largest / (norm + 1e-6)), [1] = norm ----
-@group(0) @binding(1) var<storage, read> parts_in: array<f32>;
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
-
 var<workgroup> small: array<f32, 64>;
 var<workgroup> large: array<f32, 64>;
 
@@ -58,7 +56,7 @@ var<workgroup> large: array<f32, 64>;
 fn scale(@builtin(local_invocation_index) lane: u32) {
     var sum = Squares(0.0, 0.0);
     for (var i = lane; i < p.lanes; i += 64u) {
-        sum = with_square(sum, parts_in[i]);
+        sum = with_square(sum, lane_norms[i]);
     }
     small[lane] = sum.small;
     large[lane] = sum.large;

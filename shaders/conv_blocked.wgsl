@@ -36,30 +36,13 @@ fn block_at(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> 
 }
 
 // ---- forward: y = im2col(x) * weight + bias; PIXELS x 8 output channels ----
-@group(0) @binding(1) var<storage, read> forward_x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> forward_weight: array<vec4f>;
-@group(0) @binding(3) var<storage, read> forward_bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> forward_y: array<vec4f>;
-@group(0) @binding(5) var forward_x_texture: texture_2d<f32>;
-@group(0) @binding(6) var forward_weight_texture: texture_2d<f32>;
-@group(0) @binding(7) var forward_bias_texture: texture_2d<f32>;
-
-fn load_weight(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(forward_weight_texture, texel(i), 0); }
-    return forward_weight[i];
-}
-
-fn load_bias(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(forward_bias_texture, texel(i), 0); }
-    return forward_bias[i];
-}
 
 // Channels 4*c4.. of pixel x in the image row that starts at pixel `row`; zero outside.
 fn load_x(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     let inside = row_inside && x >= 0 && x < i32(p.w);
     let at = (row + select(0u, u32(x), inside)) * (p.c / 4u) + c4;
-    if TEXTURES { return select(vec4f(0.0), textureLoad(forward_x_texture, texel(at), 0), inside); }
-    return select(vec4f(0.0), forward_x[at], inside);
+    return select(vec4f(0.0), forward_x_at(at), inside);
 }
 
 @compute @workgroup_size(64)
@@ -124,14 +107,11 @@ fn store_y(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 }
 
 // ---- forward_narrow: the same for any C, x read one channel at a time ----
-@group(0) @binding(1) var<storage, read> narrow_x: array<f32>;
-@group(0) @binding(5) var narrow_x_texture: texture_2d<f32>;
 
 fn load_narrow(row: u32, row_inside: bool, x: i32, c: u32) -> f32 {
     let inside = row_inside && x >= 0 && x < i32(p.w);
     let at = (row + select(0u, u32(x), inside)) * p.c + c;
-    if TEXTURES { return select(0.0, textureLoad(narrow_x_texture, texel(at), 0).x, inside); }
-    return select(0.0, narrow_x[at], inside);
+    return select(0.0, narrow_x_at(at), inside);
 }
 
 @compute @workgroup_size(64)
@@ -187,16 +167,7 @@ fn forward_narrow(
 }
 
 // ---- backward_input: dx gathers from every output whose window covers it; PIXELS x 8 input channels ----
-@group(0) @binding(1) var<storage, read> input_dy: array<vec4f>;
-@group(0) @binding(2) var<storage, read> input_weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> input_dx: array<vec4f>;
-@group(0) @binding(4) var input_dy_texture: texture_2d<f32>;
-@group(0) @binding(5) var input_weight_texture: texture_2d<f32>;
-
-fn load_input_weight(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(input_weight_texture, texel(i), 0); }
-    return input_weight[i];
-}
 
 // Four output channels of four input channels' weights: rows `row4` apart, as columns.
 fn load_input_weights(i: u32, row4: u32) -> mat4x4f {
@@ -211,8 +182,7 @@ fn load_dy(row: u32, row_inside: bool, at: i32, o4: u32) -> vec4f {
     let ox = at / step;
     let inside = row_inside && at >= 0 && ox * step == at && ox < i32(p.ow);
     let i = (row + select(0u, u32(ox), inside)) * (p.o / 4u) + o4;
-    if TEXTURES { return select(vec4f(0.0), textureLoad(input_dy_texture, texel(i), 0), inside); }
-    return select(vec4f(0.0), input_dy[i], inside);
+    return select(vec4f(0.0), input_dy_at(i), inside);
 }
 
 @compute @workgroup_size(64)
@@ -281,22 +251,12 @@ fn store_dx(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 
 // ---- backward_weight: partial sums over a split of the examples: [splits, K+1, O], row K being the bias gradient.
 // 5 taps side by side x 4 input channels x 8 output channels; the last invocation of a split takes the bias. ----
-@group(0) @binding(1) var<storage, read> weight_x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> weight_dy: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> weight_partial: array<vec4f>;
-@group(0) @binding(4) var weight_x_texture: texture_2d<f32>;
-@group(0) @binding(5) var weight_dy_texture: texture_2d<f32>;
-
-fn load_gradient(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(weight_dy_texture, texel(i), 0); }
-    return weight_dy[i];
-}
 
 fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     let inside = row_inside && x >= 0 && x < i32(p.w);
     let at = (row + select(0u, u32(x), inside)) * (p.c / 4u) + c4;
-    if TEXTURES { return select(vec4f(0.0), textureLoad(weight_x_texture, texel(at), 0), inside); }
-    return select(vec4f(0.0), weight_x[at], inside);
+    return select(vec4f(0.0), weight_x_at(at), inside);
 }
 
 // What one invocation of backward_weight sums up: a run of taps of kernel row ky (or of `rows` rows from ky on), from kx
@@ -418,13 +378,6 @@ fn store_partial(row: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 
 // ---- backward_weight_narrow: the same for any C: two rows of 5 taps x one input channel an invocation.
 // Few invocations with much work each: small workgroups spread them evenly. ----
-fn load_narrow_tap(row: u32, row_inside: bool, x: i32, c: u32) -> f32 {
-    let inside = row_inside && x >= 0 && x < i32(p.w);
-    let at = (row + select(0u, u32(x), inside)) * p.c + c;
-    if TEXTURES { return select(0.0, textureLoad(weight_x_texture, texel(at), 0).x, inside); }
-    return select(0.0, narrow_x[at], inside);
-}
-
 @compute @workgroup_size(8)
 fn backward_weight_narrow(
     @builtin(workgroup_id) group: vec3u,
@@ -454,32 +407,32 @@ fn backward_weight_narrow(
             let below = y + 1 >= 0 && y + 1 < i32(p.h) && !b.is_bias;
             let row_below = (n * p.h + select(0u, u32(y + 1), below)) * p.w;
             var u0 = 0.0;
-            var u1 = load_narrow_tap(row_below, below, x_first, b.c);
-            var u2 = load_narrow_tap(row_below, below, x_first + 1, b.c);
-            var u3 = load_narrow_tap(row_below, below, x_first + 2, b.c);
-            var u4 = load_narrow_tap(row_below, below, x_first + 3, b.c);
+            var u1 = load_narrow(row_below, below, x_first, b.c);
+            var u2 = load_narrow(row_below, below, x_first + 1, b.c);
+            var u3 = load_narrow(row_below, below, x_first + 2, b.c);
+            var u4 = load_narrow(row_below, below, x_first + 3, b.c);
             var v0 = 0.0;
-            var v1 = load_narrow_tap(row, inside, x_first, b.c);
-            var v2 = load_narrow_tap(row, inside, x_first + 1, b.c);
-            var v3 = load_narrow_tap(row, inside, x_first + 2, b.c);
-            var v4 = load_narrow_tap(row, inside, x_first + 3, b.c);
+            var v1 = load_narrow(row, inside, x_first, b.c);
+            var v2 = load_narrow(row, inside, x_first + 1, b.c);
+            var v3 = load_narrow(row, inside, x_first + 2, b.c);
+            var v4 = load_narrow(row, inside, x_first + 3, b.c);
             for (var ox = 0u; ox < p.ow; ox++) {
                 let x = x_first + i32(ox) * step;
                 if UNIT_STRIDE || ox == 0u {
                     v0 = v1; v1 = v2; v2 = v3; v3 = v4;
                     u0 = u1; u1 = u2; u2 = u3; u3 = u4;
                 } else {
-                    v0 = load_narrow_tap(row, inside, x, b.c);
-                    v1 = load_narrow_tap(row, inside, x + 1, b.c);
-                    v2 = load_narrow_tap(row, inside, x + 2, b.c);
-                    v3 = load_narrow_tap(row, inside, x + 3, b.c);
-                    u0 = load_narrow_tap(row_below, below, x, b.c);
-                    u1 = load_narrow_tap(row_below, below, x + 1, b.c);
-                    u2 = load_narrow_tap(row_below, below, x + 2, b.c);
-                    u3 = load_narrow_tap(row_below, below, x + 3, b.c);
+                    v0 = load_narrow(row, inside, x, b.c);
+                    v1 = load_narrow(row, inside, x + 1, b.c);
+                    v2 = load_narrow(row, inside, x + 2, b.c);
+                    v3 = load_narrow(row, inside, x + 3, b.c);
+                    u0 = load_narrow(row_below, below, x, b.c);
+                    u1 = load_narrow(row_below, below, x + 1, b.c);
+                    u2 = load_narrow(row_below, below, x + 2, b.c);
+                    u3 = load_narrow(row_below, below, x + 3, b.c);
                 }
-                v4 = load_narrow_tap(row, inside, x + 4, b.c);
-                u4 = load_narrow_tap(row_below, below, x + 4, b.c);
+                v4 = load_narrow(row, inside, x + 4, b.c);
+                u4 = load_narrow(row_below, below, x + 4, b.c);
                 // For the bias every pixel counts as 1.
                 let t = select(v0, 1.0, b.is_bias);
                 let dl = load_gradient(at + lo);

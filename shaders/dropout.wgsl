@@ -4,7 +4,7 @@
 
 struct Params {
     count: u32, stream: u32, threshold: u32, scale: f32,
-    evaluation: f32, reserved0: u32, reserved1: u32, reserved2: u32,
+    evaluation: f32, per_example: u32, reserved0: u32, reserved1: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -29,6 +29,7 @@ fn apply(
         }
         return;
     }
-    let draw = pcg3d(vec3u(header.seed ^ p.stream, header.step, i)).x >> 8u;
+    let place = header.first_row * p.per_example + i;
+    let draw = pcg3d(vec3u(header.seed ^ p.stream, header.step, place)).x >> 8u;
     y[i] = select(value * p.scale, 0.0, draw < p.threshold);
 }

@@ -7,11 +7,7 @@ struct Params { count: u32, decay: f32, rest: f32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: Header;
-@group(0) @binding(2) var<storage, read> before: array<vec4f>;
-@group(0) @binding(3) var<storage, read> w: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> after: array<vec4f>;
-@group(0) @binding(5) var before_texture: texture_2d<f32>;
-@group(0) @binding(6) var w_texture: texture_2d<f32>;
 
 @compute @workgroup_size(64)
 fn average(
@@ -24,14 +20,8 @@ fn average(
     let t = f32(header.step);
     // 1 - d: where d is near 1, its rounding would be another window.
     let rest = max(p.rest, 9.0 / (10.0 + t));
-    var old: vec4f; var value: vec4f;
-    if TEXTURES {
-        old = textureLoad(before_texture, texel(i), 0);
-        value = textureLoad(w_texture, texel(i), 0);
-    } else {
-        old = before[i];
-        value = w[i];
-    }
+    let old = load_before(i);
+    let value = load_w(i);
     if rest < 0.5 {
         after[i] = old + rest * (value - old);
     } else {

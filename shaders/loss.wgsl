@@ -38,9 +38,9 @@ fn predict(n: u32) {
     predictions[n] = prediction;
 }
 
-// 1 / valid for an example, 0 for a row without one.
+// 1 / the examples of the whole batch for an example, 0 for a row without one.
 fn share(n: u32) -> f32 {
-    return select(0.0, 1.0 / f32(max(header.valid, 1u)), n < header.valid);
+    return select(0.0, 1.0 / f32(max(header.global_valid, 1u)), n < header.valid);
 }
 
 @compute @workgroup_size(64)

@@ -26,8 +26,6 @@ const ADAMW = 7u;
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> factors: array<vec4f>;
-@group(0) @binding(3) var<storage, read> w_in: array<vec4f>;
-@group(0) @binding(4) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(5) var<storage, read> scale: array<f32>;
 
 // A parameter and its state.
@@ -104,8 +102,6 @@ fn updated(i: u32, w: vec4f, own: vec4f, first: vec4f, second: vec4f) -> Updated
 
 // ---- stateless ----
 @group(0) @binding(6) var<storage, read_write> stateless_w: array<vec4f>;
-@group(0) @binding(7) var stateless_w_texture: texture_2d<f32>;
-@group(0) @binding(8) var stateless_gradient_texture: texture_2d<f32>;
 
 @compute @workgroup_size(64)
 fn stateless(
@@ -115,39 +111,12 @@ fn stateless(
 ) {
     let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
-    var w: vec4f; var g: vec4f;
-    if TEXTURES {
-        w = textureLoad(stateless_w_texture, texel(i), 0);
-        g = textureLoad(stateless_gradient_texture, texel(i), 0);
-    } else {
-        w = w_in[i];
-        g = gradient[i];
-    }
-    stateless_w[i] = updated(i, w, g, vec4f(), vec4f()).w;
+    stateless_w[i] = updated(i, load_w(i), load_gradient(i), vec4f(), vec4f()).w;
 }
 
 // ---- stateful ----
-@group(0) @binding(6) var<storage, read> state: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> w_out: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> state_out: array<vec4f>;
-@group(0) @binding(9) var w_texture: texture_2d<f32>;
-@group(0) @binding(10) var gradient_texture: texture_2d<f32>;
-@group(0) @binding(11) var state_texture: texture_2d<f32>;
-
-fn load_w(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(w_texture, texel(i), 0); }
-    return w_in[i];
-}
-
-fn load_gradient(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(gradient_texture, texel(i), 0); }
-    return gradient[i];
-}
-
-fn load_state(i: u32) -> vec4f {
-    if TEXTURES { return textureLoad(state_texture, texel(i), 0); }
-    return state[i];
-}
 
 @compute @workgroup_size(64)
 fn stateful(

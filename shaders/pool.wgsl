@@ -52,15 +52,8 @@ fn is_nan(v: Real) -> Flag {
 }
 
 // ---- forward ----
-@group(0) @binding(1) var<storage, read> x: array<Real>;
 @group(0) @binding(2) var<storage, read_write> y: array<Real>;
 @group(0) @binding(3) var<storage, read_write> winner: array<Word>;
-@group(0) @binding(4) var x_texture: texture_2d<f32>;
-
-fn load_x(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(x_texture, texel(i), 0)); }
-    return x[i];
-}
 
 @compute @workgroup_size(64)
 fn forward(
@@ -97,21 +90,7 @@ fn forward(
 }
 
 // ---- backward: dx gathers dy from every window that this place won; without `relu` BLOCKED is ignored ----
-@group(0) @binding(1) var<storage, read> dy: array<Real>;
-@group(0) @binding(2) var<storage, read> won: array<Word>;
 @group(0) @binding(3) var<storage, read_write> dx: array<Real>;
-@group(0) @binding(4) var dy_texture: texture_2d<f32>;
-@group(0) @binding(5) var won_texture: texture_2d<u32>;
-
-fn load_dy(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(dy_texture, texel(i), 0)); }
-    return dy[i];
-}
-
-fn load_winner(i: u32) -> Word {
-    if TEXTURES { return word_of(textureLoad(won_texture, texel(i), 0)); }
-    return won[i];
-}
 
 @compute @workgroup_size(64)
 fn backward(

@@ -57,17 +57,11 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
 }
 
 // ---- copy: y = x, a vec4 an invocation ----
-@group(0) @binding(1) var<storage, read> copy_x: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> copy_y: array<vec4f>;
-@group(0) @binding(3) var copy_x_texture: texture_2d<f32>;
 
 @compute @workgroup_size(256)
 fn copy(@builtin(global_invocation_id) id: vec3u) {
     let i = id.x;
     if i >= p.count { return; }
-    if TEXTURES {
-        copy_y[i] = textureLoad(copy_x_texture, vec2u(i & 8191u, i >> 13u), 0);
-    } else {
-        copy_y[i] = copy_x[i];
-    }
+    copy_y[i] = load_copy_x(i);
 }

@@ -6,14 +6,7 @@ struct Params { count: u32, reserved0: u32, reserved1: u32, reserved2: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 
 // ---- forward ----
-@group(0) @binding(1) var<storage, read> x: array<Real>;
 @group(0) @binding(2) var<storage, read_write> y: array<Real>;
-@group(0) @binding(3) var x_texture: texture_2d<f32>;
-
-fn load_x(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(x_texture, texel(i), 0)); }
-    return x[i];
-}
 
 @compute @workgroup_size(64)
 fn forward(
@@ -30,21 +23,7 @@ fn forward(
 }
 
 // ---- backward: dx = dy where y > 0; the output alone tells, the input is not needed ----
-@group(0) @binding(1) var<storage, read> output: array<Real>;
-@group(0) @binding(2) var<storage, read> dy: array<Real>;
 @group(0) @binding(3) var<storage, read_write> dx: array<Real>;
-@group(0) @binding(4) var output_texture: texture_2d<f32>;
-@group(0) @binding(5) var dy_texture: texture_2d<f32>;
-
-fn load_output(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(output_texture, texel(i), 0)); }
-    return output[i];
-}
-
-fn load_dy(i: u32) -> Real {
-    if TEXTURES { return real_of(textureLoad(dy_texture, texel(i), 0)); }
-    return dy[i];
-}
 
 @compute @workgroup_size(64)
 fn backward(

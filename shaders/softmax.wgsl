@@ -6,7 +6,7 @@ struct Params { n: u32, c: u32, smoothing: f32, rest: f32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// ---- forward: probabilities [N,C], logit gradient (p - target)/valid [N,C], loss [N], prediction [N] ----
+// ---- forward: probabilities [N,C], logit gradient (p - target)/global_valid [N,C], loss [N], prediction [N] ----
 @group(0) @binding(1) var<storage, read> header: Header;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> logits: array<f32>;
@@ -45,7 +45,7 @@ fn forward(
     let rest = select(p.rest, 1.0, header.training == 0u);
     let spread = smoothing / f32(p.c);
     let valid = n < header.valid;
-    let scale = 1.0 / f32(max(header.valid, 1u));
+    let scale = 1.0 / f32(max(header.global_valid, 1u));
     let label = labels[n];
     for (var c = 0u; c < p.c; c++) {
         let probability = exp(logits[row + c] - largest) / sum;
@@ -95,7 +95,7 @@ fn summary(@builtin(local_invocation_index) lane: u32) {
     }
 }
 
-// ---- gradient: of the mean loss with respect to the probabilities themselves, -1/(valid * p[label]) [N,C] ----
+// ---- gradient: of the mean loss with respect to the probabilities themselves, -1/(global_valid * p[label]) [N,C] ----
 @group(0) @binding(1) var<storage, read> gradient_header: Header;
 @group(0) @binding(2) var<storage, read> gradient_labels: array<u32>;
 @group(0) @binding(3) var<storage, read> gradient_probabilities: array<f32>;
@@ -113,5 +113,5 @@ fn gradient(
     let hit = n < gradient_header.valid && i - n * p.c == gradient_labels[n];
     // A probability that underflowed to zero would give an infinity: the smallest normal f32 stands in.
     let probability = max(gradient_probabilities[i], 1.17549435e-38);
-    gradient_out[i] = select(0.0, -1.0 / (probability * f32(gradient_header.valid)), hit);
+    gradient_out[i] = select(0.0, -1.0 / (probability * f32(gradient_header.global_valid)), hit);
 }

@@ -1,9 +1,9 @@
 // What a tensor looks like: count, non-finite values, zeros; min, max, mean, sum of squared deviations, Σ|v|, Σv².
 //
-// Two passes and no barrier: every lane of `partial` walks the tensor in steps of `lanes`, `finish` merges the lanes in
-// order. counts are u32 [finite, non-finite, zeros, 0], values f32 [min, max, mean, m2, Σ|v|, Σv², 0, 0]. Non-finite
-// values are found by their bits (a driver may assume NaN away) and take no part in the rest. An empty set has
-// min = +huge, max = -huge.
+// Two passes and no barrier: every lane of `partial` walks the tensor in steps of `lanes` and leaves its counts and values,
+// as bits, in nine words of scratch; `finish` merges the lanes in order. counts are u32 [finite, non-finite, zeros, 0],
+// values f32 [min, max, mean, m2, Σ|v|, Σv², 0, 0]. Non-finite values are found by their bits (a driver may assume NaN
+// away) and take no part in the rest. An empty set has min = +huge, max = -huge.
 
 struct Params { count: u32, per_example: u32, lanes: u32, channels: u32 }
 
@@ -14,8 +14,12 @@ const HUGE = 3.4028234e38;
 // ---- partial: per_example > 0 limits the walk to header.valid examples ----
 @group(0) @binding(1) var<storage, read> partial_header: Header;
 @group(0) @binding(2) var<storage, read> partial_tensor: array<f32>;
-@group(0) @binding(3) var<storage, read_write> partial_counts: array<u32>;
-@group(0) @binding(4) var<storage, read_write> partial_values: array<f32>;
+@group(0) @binding(3) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(4) var<storage, read_write> values: array<f32>;
+@group(0) @binding(5) var<storage, read_write> lanes: array<u32>;
+
+// finite, non-finite, zeros; min, max, mean, m2, Σ|v|, Σv².
+const WORDS = 9u;
 
 @compute @workgroup_size(64)
 fn partial(
@@ -53,27 +57,20 @@ fn partial(
             squares += v * v;
         }
     }
-    let c = lane * 4u;
-    partial_counts[c] = finite;
-    partial_counts[c + 1u] = odd;
-    partial_counts[c + 2u] = zeros;
-    partial_counts[c + 3u] = 0u;
-    let s = lane * 8u;
-    partial_values[s] = low;
-    partial_values[s + 1u] = high;
-    partial_values[s + 2u] = mean;
-    partial_values[s + 3u] = m2;
-    partial_values[s + 4u] = absolute;
-    partial_values[s + 5u] = squares;
-    partial_values[s + 6u] = 0.0;
-    partial_values[s + 7u] = 0.0;
+    let at = lane * WORDS;
+    lanes[at] = finite;
+    lanes[at + 1u] = odd;
+    lanes[at + 2u] = zeros;
+    lanes[at + 3u] = bitcast<u32>(low);
+    lanes[at + 4u] = bitcast<u32>(high);
+    lanes[at + 5u] = bitcast<u32>(mean);
+    lanes[at + 6u] = bitcast<u32>(m2);
+    lanes[at + 7u] = bitcast<u32>(absolute);
+    lanes[at + 8u] = bitcast<u32>(squares);
 }
 
 // ---- finish: merges the lanes' moments by Chan's formula ----
-@group(0) @binding(1) var<storage, read> finish_counts_in: array<u32>;
-@group(0) @binding(2) var<storage, read> finish_values_in: array<f32>;
-@group(0) @binding(3) var<storage, read_write> finish_counts: array<u32>;
-@group(0) @binding(4) var<storage, read_write> finish_values: array<f32>;
+fn lane_value(lane: u32, i: u32) -> f32 { return bitcast<f32>(lanes[lane * WORDS + 3u + i]); }
 
 @compute @workgroup_size(1)
 fn finish() {
@@ -87,40 +84,40 @@ fn finish() {
     var absolute = 0.0;
     var squares = 0.0;
     for (var lane = 0u; lane < p.lanes; lane++) {
-        let count = finish_counts_in[lane * 4u];
-        odd += finish_counts_in[lane * 4u + 1u];
-        zeros += finish_counts_in[lane * 4u + 2u];
-        let s = lane * 8u;
-        low = min(low, finish_values_in[s]);
-        high = max(high, finish_values_in[s + 1u]);
+        let count = lanes[lane * WORDS];
+        odd += lanes[lane * WORDS + 1u];
+        zeros += lanes[lane * WORDS + 2u];
+        low = min(low, lane_value(lane, 0u));
+        high = max(high, lane_value(lane, 1u));
         if count > 0u {
             let total = f32(finite + count);
-            let delta = finish_values_in[s + 2u] - mean;
-            m2 += finish_values_in[s + 3u] + delta * delta * (f32(finite) * f32(count) / total);
+            let delta = lane_value(lane, 2u) - mean;
+            m2 += lane_value(lane, 3u) + delta * delta * (f32(finite) * f32(count) / total);
             mean += delta * (f32(count) / total);
             finite += count;
         }
-        absolute += finish_values_in[s + 4u];
-        squares += finish_values_in[s + 5u];
+        absolute += lane_value(lane, 4u);
+        squares += lane_value(lane, 5u);
     }
-    finish_counts[0] = finite;
-    finish_counts[1] = odd;
-    finish_counts[2] = zeros;
-    finish_counts[3] = 0u;
-    finish_values[0] = low;
-    finish_values[1] = high;
-    finish_values[2] = mean;
-    finish_values[3] = m2;
-    finish_values[4] = absolute;
-    finish_values[5] = squares;
-    finish_values[6] = 0.0;
-    finish_values[7] = 0.0;
+    counts[0] = finite;
+    counts[1] = odd;
+    counts[2] = zeros;
+    counts[3] = 0u;
+    values[0] = low;
+    values[1] = high;
+    values[2] = mean;
+    values[3] = m2;
+    values[4] = absolute;
+    values[5] = squares;
+    values[6] = 0.0;
+    values[7] = 0.0;
 }
 
-// ---- change: partial sums [lanes, 2] of (after - before)² and before², for the ratio of update norm to weight norm ----
+// ---- change: sums [lanes, 2] of (after - before)² and before², for the ratio of update norm to weight norm ----
 @group(0) @binding(1) var<storage, read> change_before: array<f32>;
 @group(0) @binding(2) var<storage, read> change_after: array<f32>;
-@group(0) @binding(3) var<storage, read_write> change_partial: array<f32>;
+@group(0) @binding(3) var<storage, read_write> change_out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> change_lanes: array<f32>;
 
 @compute @workgroup_size(64)
 fn change(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane_in_group: u32) {
@@ -134,23 +131,20 @@ fn change(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) 
         moved += d * d;
         norm += before * before;
     }
-    change_partial[lane * 2u] = moved;
-    change_partial[lane * 2u + 1u] = norm;
+    change_lanes[lane * 2u] = moved;
+    change_lanes[lane * 2u + 1u] = norm;
 }
-
-@group(0) @binding(1) var<storage, read> total_partial: array<f32>;
-@group(0) @binding(2) var<storage, read_write> total_out: array<f32>;
 
 @compute @workgroup_size(1)
 fn change_total() {
     var moved = 0.0;
     var norm = 0.0;
     for (var lane = 0u; lane < p.lanes; lane++) {
-        moved += total_partial[lane * 2u];
-        norm += total_partial[lane * 2u + 1u];
+        moved += change_lanes[lane * 2u];
+        norm += change_lanes[lane * 2u + 1u];
     }
-    total_out[0] = moved;
-    total_out[1] = norm;
+    change_out[0] = moved;
+    change_out[1] = norm;
 }
 
 // ---- dead: 1 for each channel that is not positive for any valid example at any position, else 0 ----

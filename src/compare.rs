@@ -102,7 +102,7 @@ pub struct Contestant {
     /// The network's TOML, including how it is trained.
     pub description: String,
     /// In the order of the seeds; fewer if the comparison was stopped.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunResult>,
     /// Results over the completed runs, if there are at least two.
     pub over_seeds: Option<OverSeeds>,
     #[serde(skip)]
@@ -111,7 +111,7 @@ pub struct Contestant {
 
 /// One seed of a contestant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Run {
+pub struct RunResult {
     pub seed: u64,
     /// The number of updates; if the run diverged, up to its last point.
     pub steps: u64,
@@ -291,7 +291,7 @@ impl Comparison {
     }
 
     /// The runs so far.
-    pub fn runs(&self) -> impl Iterator<Item = (&Contestant, &Run)> {
+    pub fn runs(&self) -> impl Iterator<Item = (&Contestant, &RunResult)> {
         self.contestants.iter().flat_map(|contestant| contestant.runs.iter().map(move |run| (contestant, run)))
     }
 
@@ -319,9 +319,9 @@ impl Comparison {
 }
 
 impl OverSeeds {
-    fn of(runs: &[Run]) -> Option<OverSeeds> {
-        let ended: Vec<&Run> = runs.iter().filter(|run| run.diverged.is_none()).collect();
-        let moments = |value: fn(&Run) -> Option<f64>| {
+    fn of(runs: &[RunResult]) -> Option<OverSeeds> {
+        let ended: Vec<&RunResult> = runs.iter().filter(|run| run.diverged.is_none()).collect();
+        let moments = |value: fn(&RunResult) -> Option<f64>| {
             Moments::of(&ended.iter().filter_map(|run| value(run)).collect::<Vec<f64>>())
         };
         Some(OverSeeds {
@@ -373,12 +373,17 @@ impl Point {
     }
 }
 
-async fn run(device: &Device, dataset: &Dataset, settings: &Settings, observer: &mut dyn Observer) -> Result<Run> {
+async fn run(
+    device: &Device,
+    dataset: &Dataset,
+    settings: &Settings,
+    observer: &mut dyn Observer,
+) -> Result<RunResult> {
     let mut recorder = Recorder { points: Vec::new(), epochs: Vec::new(), trained: false, observer };
     let result = train::train(device, dataset, settings, None, &mut recorder).await;
     let Recorder { points, epochs, trained, .. } = recorder;
     let last = points.last();
-    let mut run = Run {
+    let mut run = RunResult {
         seed: settings.seed,
         steps: last.map_or(0, |point| point.step),
         examples_seen: last.map_or(0, |point| point.examples_seen),
@@ -413,7 +418,7 @@ async fn run(device: &Device, dataset: &Dataset, settings: &Settings, observer: 
 }
 
 /// Values by the number of examples seen, for every run with a point there.
-pub fn curve(runs: &[&Run], value: impl Fn(&Point) -> Option<f64>) -> BTreeMap<u64, Vec<f64>> {
+pub fn curve(runs: &[&RunResult], value: impl Fn(&Point) -> Option<f64>) -> BTreeMap<u64, Vec<f64>> {
     let mut curve: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for point in runs.iter().flat_map(|run| &run.points) {
         if let Some(value) = value(point) {

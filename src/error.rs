@@ -18,6 +18,29 @@ pub enum Error {
     /// A data set is not where it was searched for.
     #[error("{0}; name the folder that has the data")]
     DataFolder(String),
+    /// The data that a run or a model was trained on is no longer in its place, or other data is there now. `why` ends
+    /// with the folder to name: a folder of pictures if `pictures` is set, or else one with a data set's files.
+    #[error("{why}")]
+    DataMoved { why: String, pictures: bool },
+    /// A field of [`DataChoice`](crate::train::DataChoice) cannot be used with `dataset`, the data set of a run or the
+    /// requested one.
+    #[error("{} cannot be used with the data set {dataset}; leave it out", in_words(name))]
+    NotOfData { name: &'static str, dataset: String },
+    /// A folder of pictures needs a network of its own.
+    #[error("{0}; describe such a network in a TOML file")]
+    OtherClasses(String),
+    /// This number of test crops needs the network's pad and flip, which are switched off.
+    #[error(
+        "{0} test crops need the network's pad and flip, which are switched off without augmentation; leave one of the \
+         two out"
+    )]
+    CropsWithoutAugmentation(usize),
+    /// `config.toml` names an unknown device.
+    #[error("config.toml names an unknown device `{0}`; choose the device")]
+    UnknownDevice(String),
+    /// A run has no checkpoint yet.
+    #[error("{} holds no weights yet; resume the run first", crate::text::path(run))]
+    NoWeights { run: PathBuf },
     /// A data set was not found and cannot be downloaded; another one is built in.
     #[error("{why}; name the folder that has the data, or use the built-in data set {built_in}")]
     NotObtained { why: String, built_in: &'static str },

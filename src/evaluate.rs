@@ -14,7 +14,7 @@ use crate::exec::{Capture, Device, upload_examples, upload_parameters};
 use crate::kernels::BufferId;
 use crate::kernels::batch::{Header, Place};
 use crate::net::{Layer, Network, Parameters, Shape};
-use crate::program::{Options, Program, Source, Stage, largest_batch};
+use crate::program::{Options, Source, Stage, TrainingStep, largest_batch};
 
 /// The loss and accuracy of a network on some examples.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +75,7 @@ pub async fn evaluate_crops(
         return judge(network, examples, &pass.mean_scores().await?);
     }
     let mut tally = Tally::new(examples);
-    let outputs = |program: &Program| vec![program.outputs.losses.id, program.outputs.predictions.id];
+    let outputs = |step: &TrainingStep| vec![step.outputs.losses.id, step.outputs.predictions.id];
     pass.forward(&outputs, &mut |capture| tally.add(capture)).await?;
     tally.finish()
 }
@@ -132,7 +132,7 @@ impl Pass<'_> {
         let (classes, crops) = (self.network.classes(), self.crops.len() as f64);
         // Starts at -0, because adding 0 would remove the sign of a single crop's -0.
         let mut sums = vec![vec![-0.0; classes]; self.examples.len()];
-        let outputs = |program: &Program| program.nodes.last().map(|node| node.activation.id).into_iter().collect();
+        let outputs = |step: &TrainingStep| step.nodes.last().map(|node| node.activation.id).into_iter().collect();
         self.forward(&outputs, &mut |capture| {
             let rows = capture.buffers.iter().flat_map(|buffer| buffer.chunks_exact(classes));
             for (sums, row) in sums[capture.tag as usize..].iter_mut().zip(rows) {
@@ -146,27 +146,31 @@ impl Pass<'_> {
 
     /// Runs all crops of all examples forward in batches. The buffers that `outputs` chooses are read back; a capture's
     /// tag is the index of its first example.
-    async fn forward(&self, outputs: &dyn Fn(&Program) -> Vec<BufferId>, take: &mut dyn FnMut(&Capture)) -> Result<()> {
+    async fn forward(
+        &self,
+        outputs: &dyn Fn(&TrainingStep) -> Vec<BufferId>,
+        take: &mut dyn FnMut(&Capture),
+    ) -> Result<()> {
         let Pass { device, network, parameters, examples, batch, .. } = *self;
         let [height, width, channels] = examples.shape;
         let source = Source { height, width, channels, examples: examples.len() };
         let limits = device.limits();
         let batch = batch.min(examples.len().max(1));
         let options = Options { max_binding: limits.max_binding, ..Options::evaluation(batch, source) };
-        let program = fitting_program(device, network, &options)?;
-        let (batch, outputs) = (program.batch, outputs(&program));
-        let stages = program.stages(Stage::Batch, Stage::Forward);
+        let step = fitting_step(device, network, &options)?;
+        let (batch, outputs) = (step.batch, outputs(&step));
+        let stages = step.stages(Stage::Batch, Stage::Forward);
 
-        let mut executor = device.executor(program).await?;
-        upload_parameters(&mut *executor, parameters)?;
-        upload_examples(&mut *executor, examples)?;
+        let mut executor = device.executor(step.program.clone()).await?;
+        upload_parameters(&mut *executor, &step, parameters)?;
+        upload_examples(&mut *executor, &step, examples)?;
         for start in (0..examples.len()).step_by(batch) {
             let end = examples.len().min(start + batch);
             let indices: Vec<u32> = (start as u32..end as u32).collect();
             let labels: Vec<u32> = examples.labels[start..end].iter().map(|label| u32::from(*label)).collect();
             for place in &self.crops {
                 let header = Header { place: *place, ..Header::evaluation((end - start) as u32) };
-                let words = executor.program().input_words(header, &indices, &labels);
+                let words = step.input_words(header, &indices, &labels);
                 executor.begin_step(&words)?;
                 executor.run(stages.clone())?;
                 executor.capture(start as u64, &outputs)?;
@@ -180,12 +184,12 @@ impl Pass<'_> {
     }
 }
 
-/// The program at the largest batch size that the device can hold, up to that of `options`.
-fn fitting_program(device: &Device, network: &Network, options: &Options) -> Result<Program> {
+/// The training step at the largest batch size that the device can hold, up to that of `options`.
+fn fitting_step(device: &Device, network: &Network, options: &Options) -> Result<TrainingStep> {
     let limits = device.limits();
     let lower = |batch: usize| {
         let options = Options { batch, ..*options };
-        Program::lower_within(network, &options, &limits)
+        TrainingStep::lower_within(network, &options, &limits)
     };
     lower(options.batch).or_else(|error| match largest_batch(network, options, &limits) {
         Some(batch) => lower(batch),

@@ -1,6 +1,7 @@
 //! Glassnet trains small convolutional networks with WGSL compute kernels and shows what happens inside them.
 //!
-//! A network is lowered once to a flat list of operations (a [`program::Program`]); three executors run that same list.
+//! A network is lowered once to a flat list of operations (the [`program::Program`] of a [`program::TrainingStep`]);
+//! three executors run that same list.
 
 pub mod bench;
 pub mod compare;
@@ -11,7 +12,9 @@ pub mod exec;
 pub mod formats;
 pub mod inspect;
 pub mod kernels;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod live;
+pub mod look;
 pub mod machine;
 pub mod net;
 pub mod pictures;

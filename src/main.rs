@@ -14,7 +14,7 @@ const LOGGED: &str = "warn,wgpu=off,wgpu_core=off,wgpu_hal=off,gpu_allocator=off
 
 fn main() -> ExitCode {
     quiet_device_selection();
-    cli::since_launch();
+    cli::launched();
     std::panic::set_hook(Box::new(on_panic(std::panic::take_hook())));
     let usual = env_logger::fmt::ConfigurableFormat::default();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOGGED))

@@ -43,10 +43,10 @@ fn batch_of(
     header: Header,
 ) -> Vec<f32> {
     let options = Options::evaluation(batch, examples.source());
-    let mut executor = rig::executor(device, network, &options, examples, &parameters(network, 1));
-    let inputs = step_inputs(executor.program(), header, examples, indices);
-    rig::run_to(&mut *executor, Stage::Batch, &inputs);
-    let input = executor.program().nodes[0].activation;
+    let (lowered, mut executor) = rig::executor(device, network, &options, examples, &parameters(network, 1));
+    let inputs = step_inputs(&lowered, header, examples, indices);
+    rig::run_to(&mut *executor, &lowered, Stage::Batch, &inputs);
+    let input = lowered.nodes[0].activation;
     reals(&mut *executor, input)
 }
 

@@ -120,8 +120,8 @@ fn check_runs_every_variant_on_a_gpu_or_the_one_that_is_named() {
         return;
     }
     for (filter, expected) in [
-        ("residual.add", &["residual.add_vec4", "residual.add"][..]),
-        ("residual.add_vec4", &["residual.add_vec4"]),
+        ("elementwise.add", &["elementwise.add_vec4", "elementwise.add"][..]),
+        ("elementwise.add_vec4", &["elementwise.add_vec4"]),
         ("pool.backward_vec4", &["pool.backward_vec4"]),
     ] {
         let document = document(&mut glassnet(&["check", "--filter", filter]));

@@ -14,7 +14,7 @@ use glassnet::program::Stage;
 use glassnet::train::Changeable::{BatchSize, L1Decay, L2Decay, LearningRate, Momentum};
 use glassnet::train::{
     Change, ChangeRow, Command, EpochRow, Event, Length, Observer, Outcome, Progress, RunFolder, Session, Settings,
-    State, StepRow, train,
+    State, StepRow, Wait, train,
 };
 use glassnet::{Error, Result};
 use pollster::block_on;
@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// 225 of them for training.
@@ -71,6 +73,24 @@ struct Script {
     progress: Vec<Progress>,
     /// The step at which the run stops during a pause, if any.
     stop_in_pause: Option<u64>,
+    /// Whether it wants a turn before each step, and how many it had.
+    gives_way: bool,
+    turns: u64,
+}
+
+/// Pending once, as what waits for a page's own work is.
+struct Turn(bool);
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl Script {
@@ -116,10 +136,23 @@ impl Observer for Script {
         due.then(|| self.commands.pop_front()).flatten().map(|(_, command)| command)
     }
 
-    fn wait(&mut self) {
-        std::thread::sleep(self.pause);
-        self.waits.push(self.asked);
-        self.stop = self.stop_in_pause == Some(self.asked);
+    fn wait(&mut self) -> Wait<'_> {
+        Box::pin(async move {
+            std::thread::sleep(self.pause);
+            Turn(false).await;
+            self.waits.push(self.asked);
+            self.stop = self.stop_in_pause == Some(self.asked);
+        })
+    }
+
+    fn give_way(&mut self) -> Option<Wait<'_>> {
+        if !self.gives_way {
+            return None;
+        }
+        Some(Box::pin(async move {
+            Turn(false).await;
+            self.turns += 1;
+        }))
     }
 
     fn measure_next(&mut self) -> bool {
@@ -207,8 +240,8 @@ fn by_hand(
     for (step, indices) in (from.step..).zip(batches) {
         let labels: Vec<u32> = indices.iter().map(|i| u32::from(data.train.labels[*i as usize])).collect();
         let header = header(step, settings.header(step, u64::MAX, indices.len()));
-        let words = session.executor.program().input_words(header, indices, &labels);
-        let stages = session.executor.program().stages(Stage::Batch, Stage::Update);
+        let words = session.step.input_words(header, indices, &labels);
+        let stages = session.step.stages(Stage::Batch, Stage::Update);
         session.executor.begin_step(&words).expect("the step begins");
         session.executor.run(stages).expect("it runs");
         block_on(session.executor.end_step(true)).expect("it ends");
@@ -494,6 +527,16 @@ fn pauses_single_steps_and_looks_change_nothing() {
             );
         }
     }
+}
+
+#[test]
+fn a_run_that_gives_way_before_each_step_ends_with_the_same_bits() {
+    let settings = settings(NET, "adam", 20);
+    let wanted = run(&settings, &mut Script::default());
+    let mut script = Script { gives_way: true, ..Script::of(&[(5, Command::Pause)]) };
+    let outcome = run(&settings, &mut script);
+    assert_eq!(bits(&outcome.state), bits(&wanted.state));
+    assert_eq!((script.turns, script.waits), (20, vec![5]));
 }
 
 #[test]

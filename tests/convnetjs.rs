@@ -89,11 +89,15 @@ fn outputs_and_gradients_are_those_of_convnetjs_on_every_executor() {
             let labels = vec![case["label"].as_u64().expect("a label") as u32];
             let examples = Examples { shape: [shape.height, shape.width, shape.channels], pixels, labels };
             let options = Options::inspection(1, examples.source());
-            let mut executor = executor(&device, &model.network, &options, &examples, &model.parameters);
-            let program = executor.program().clone();
-            run_to(&mut *executor, Stage::Unfused, &step_inputs(&program, Header::evaluation(0), &examples, &[0]));
+            let (lowered, mut executor) = executor(&device, &model.network, &options, &examples, &model.parameters);
+            run_to(
+                &mut *executor,
+                &lowered,
+                Stage::Unfused,
+                &step_inputs(&lowered, Header::evaluation(0), &examples, &[0]),
+            );
 
-            let last = program.nodes.last().expect("a loss");
+            let last = lowered.nodes.last().expect("a loss");
             compare(&what, &reals(&mut *executor, last.activation), &numbers(&case["output"]));
             let reported = case["loss"].as_f64().expect("a number");
             let loss = match model.network.nodes.last().map(|node| node.layer) {
@@ -103,11 +107,11 @@ fn outputs_and_gradients_are_those_of_convnetjs_on_every_executor() {
                 Some(Layer::Mse { .. }) => reported / 4.0,
                 _ => reported,
             };
-            compare(&format!("{what}: loss"), &reals(&mut *executor, program.outputs.loss), &[loss]);
-            let gradient = program.nodes[0].activation_gradient.expect("inspection plans every gradient");
+            compare(&format!("{what}: loss"), &reals(&mut *executor, lowered.outputs.loss), &[loss]);
+            let gradient = lowered.nodes[0].activation_gradient.expect("inspection plans every gradient");
             compare(&format!("{what}: input"), &reals(&mut *executor, gradient), &numbers(&case["input_gradient"]));
 
-            let tensors = program.nodes.iter().filter_map(|node| node.parameters);
+            let tensors = lowered.nodes.iter().filter_map(|node| node.parameters);
             let gradients = case["gradients"].as_array().expect("a list");
             assert_eq!(gradients.len(), model.parameters.len());
             let layers = tensors.zip(&model.parameters).zip(gradients).zip(dropout_factors(&case["snapshot"]));

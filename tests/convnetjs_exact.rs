@@ -74,18 +74,17 @@ fn stray(device: &Device, golden: &Value, optimizer: &str, exact: bool) -> f64 {
     };
     let batch = settings.batch_size;
     let options = Options::training(batch, examples.source(), settings.rule());
-    let mut executor = executor(device, &settings.network, &options, &examples, &model.parameters);
+    let (lowered, mut executor) = executor(device, &settings.network, &options, &examples, &model.parameters);
     let [l1, l2] = settings.decay();
-    load_decay(&mut *executor, l1, l2);
-    let program = executor.program().clone();
+    load_decay(&mut *executor, &lowered, l1, l2);
     let steps = examples.labels.len() / batch;
     for step in 0..steps {
         let indices: Vec<u32> = (step * batch..(step + 1) * batch).map(|i| i as u32).collect();
         let header = settings.header(step as u64, steps as u64, batch);
-        run_to(&mut *executor, Stage::Update, &step_inputs(&program, header, &examples, &indices));
+        run_to(&mut *executor, &lowered, Stage::Update, &step_inputs(&lowered, header, &examples, &indices));
         block_on(executor.end_step(true)).expect("the step ends");
     }
-    let tensors = program.nodes.iter().filter_map(|node| node.parameters);
+    let tensors = lowered.nodes.iter().filter_map(|node| node.parameters);
     let layers = tensors.zip(expected(&golden["trainers"][optimizer]));
     layers.fold(0.0, |worst: f64, (tensors, (weight, bias))| {
         [(tensors.weight, weight), (tensors.bias, bias)].into_iter().fold(worst, |worst, (tensor, want)| {
@@ -136,13 +135,12 @@ fn dropout_multiplies_by_what_convnetjss_does() {
     let examples = Examples::noise([28, 28, 1], 3, 10);
     for device in devices() {
         let options = Options { backward: true, ..Options::evaluation(3, examples.source()) };
-        let mut executor = executor(&device, &network, &options, &examples, &network.initial_parameters(4));
-        let program = executor.program().clone();
-        let [before, behind] = [1, 2].map(|node| program.nodes[node]);
+        let (lowered, mut executor) = executor(&device, &network, &options, &examples, &network.initial_parameters(4));
+        let [before, behind] = [1, 2].map(|node| lowered.nodes[node]);
         // Each output divided by its input, and each gradient divided by the incoming one.
         let mut factors = |training: bool| {
             let header = Header { training, seed: 3, ..Header::evaluation(0) };
-            run_to(&mut *executor, Stage::Backward, &step_inputs(&program, header, &examples, &[0, 1, 2]));
+            run_to(&mut *executor, &lowered, Stage::Backward, &step_inputs(&lowered, header, &examples, &[0, 1, 2]));
             let mut of = |out, by| {
                 let (out, by) = (reals(&mut *executor, out), reals(&mut *executor, by));
                 out.iter().zip(&by).map(|(out, by)| f64::from(out / by)).collect::<Vec<_>>()

@@ -41,12 +41,12 @@ fn assert_convolves(image: &[f32; 25], kernel: &[f32], bias: f32, stride: usize,
     let examples = Examples::noise([5, 5, 1], 1, 2);
     for device in devices() {
         let options = Options::evaluation(1, examples.source());
-        let mut executor = executor(&device, &network, &options, &examples, &parameters);
-        let (program, forward) = (executor.program().clone(), executor.program().stage(Stage::Forward));
-        write_reals(&mut *executor, program.nodes[0].activation.id, image).expect("the image is written");
+        let (lowered, mut executor) = executor(&device, &network, &options, &examples, &parameters);
+        let forward = lowered.stage(Stage::Forward);
+        write_reals(&mut *executor, lowered.nodes[0].activation.id, image).expect("the image is written");
         executor.run(forward.start..forward.start + 1).expect("the convolution runs");
         // Whole numbers below 2^24: any order of summation is exact.
-        assert_eq!(reals(&mut *executor, program.nodes[1].activation), expected, "on {}", device.info().executor);
+        assert_eq!(reals(&mut *executor, lowered.nodes[1].activation), expected, "on {}", device.info().executor);
     }
 }
 

@@ -7,7 +7,7 @@ use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{ADADELTA, Rule};
 use glassnet::net::Network;
-use glassnet::program::{Options, Stage};
+use glassnet::program::{Options, Stage, TrainingStep};
 use pollster::block_on;
 
 const BATCH: usize = 20;
@@ -57,7 +57,7 @@ fn preset() -> Network {
 
 /// Trains on noise, random crops included; batches at the end are partial.
 fn train(network: &Network, device: &Device, seed: u32) -> Trace {
-    train_by(network, device, seed, BATCH, |executor, inputs| run_to(executor, Stage::Statistics, inputs))
+    train_by(network, device, seed, BATCH, in_pieces)
 }
 
 /// Trains with another batch size and another way to run a step.
@@ -66,28 +66,32 @@ fn train_by(
     device: &Device,
     seed: u32,
     batch: usize,
-    run: impl Fn(&mut dyn Executor, &[u32]),
+    run: impl Fn(&mut dyn Executor, &TrainingStep, &[u32]),
 ) -> Trace {
     let examples = Examples::noise([28, 28, 1], 90, network.classes());
     let options = Options::training(batch, examples.source(), rule());
-    let mut executor = executor(device, network, &options, &examples, &parameters(network, 3));
-    load_decay(&mut *executor, 0.0, 5e-5);
-    let program = executor.program().clone();
-    let captured = [program.outputs.loss.id, program.statistics.counts.id, program.statistics.values.id];
+    let (lowered, mut executor) = executor(device, network, &options, &examples, &parameters(network, 3));
+    load_decay(&mut *executor, &lowered, 0.0, 5e-5);
+    let captured = [lowered.outputs.loss.id, lowered.statistics.counts.id, lowered.statistics.values.id];
     for step in 0..STEPS {
         let first = step * batch as u32 % 90;
         let indices: Vec<u32> = (first..(first + batch as u32).min(90)).collect();
         let header = Header { step, seed, training: true, learning_rate: 1.0, ..Header::evaluation(0) };
-        let inputs = step_inputs(&program, header, &examples, &indices);
-        run(&mut *executor, &inputs);
+        let inputs = step_inputs(&lowered, header, &examples, &indices);
+        run(&mut *executor, &lowered, &inputs);
         executor.capture(u64::from(step), &captured).expect("the figures are captured");
         block_on(executor.end_step(true)).expect("the step ends");
     }
     block_on(executor.finish()).expect("the device finishes");
     let steps = executor.captured().expect("the captures arrive").into_iter().map(|c| c.buffers).collect();
-    let state = program.trainable.and_then(|t| t.state).expect("adadelta has state");
-    let (parameters, state) = (words(&mut *executor, program.parameters.id), words(&mut *executor, state.id));
+    let state = lowered.trainable.and_then(|t| t.state).expect("adadelta has state");
+    let (parameters, state) = (words(&mut *executor, lowered.parameters.id), words(&mut *executor, state.id));
     Trace { steps, parameters, state }
+}
+
+/// Runs a step as training does.
+fn in_pieces(executor: &mut dyn Executor, lowered: &TrainingStep, inputs: &[u32]) {
+    run_to(executor, lowered, Stage::Statistics, inputs);
 }
 
 /// Compares traces; `assert_eq` would print a million words.
@@ -138,7 +142,7 @@ fn the_cpu_gives_the_same_bits_with_any_number_of_threads() {
 
 #[test]
 fn the_cpu_gives_the_same_bits_piece_by_piece_and_operation_by_operation() {
-    let one_by_one = |executor: &mut dyn Executor, inputs: &[u32]| {
+    let one_by_one = |executor: &mut dyn Executor, _: &TrainingStep, inputs: &[u32]| {
         executor.begin_step(inputs).expect("the step begins");
         for i in 0..executor.program().instructions.len() {
             executor.run(i..i + 1).expect("the operation runs");
@@ -146,8 +150,7 @@ fn the_cpu_gives_the_same_bits_piece_by_piece_and_operation_by_operation() {
     };
     // With the second batch size, the last partial sum covers fewer examples than the others.
     for (network, batch) in [(preset(), 20), (network(VARIED), 20), (network(VARIED), 37)] {
-        let pieces = |executor: &mut dyn Executor, inputs: &[u32]| run_to(executor, Stage::Statistics, inputs);
-        let pieces = train_by(&network, &Device::Cpu, 7, batch, pieces);
+        let pieces = train_by(&network, &Device::Cpu, 7, batch, in_pieces);
         let operations = train_by(&network, &Device::Cpu, 7, batch, one_by_one);
         assert_same(&format!("batch size {batch}"), &pieces, &operations);
     }
@@ -159,13 +162,14 @@ fn finish_waits_for_steps_that_copy_nothing_back() {
     let network = preset();
     let examples = Examples::noise([28, 28, 1], 256, network.classes());
     let options = Options::training(256, examples.source(), rule());
-    let mut executor = executor(&Device::Gpu(gpu.clone()), &network, &options, &examples, &parameters(&network, 3));
+    let (lowered, mut executor) =
+        executor(&Device::Gpu(gpu.clone()), &network, &options, &examples, &parameters(&network, 3));
     let indices = Vec::from_iter(0..256);
     for round in 0..3 {
         // Each step is long enough to be a submission of its own; finish must wait for the last.
         for _ in 0..3 {
-            let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
-            run_to(&mut *executor, Stage::Update, &inputs);
+            let inputs = step_inputs(&lowered, Header::evaluation(0), &examples, &indices);
+            run_to(&mut *executor, &lowered, Stage::Update, &inputs);
             block_on(executor.end_step(true)).expect("the step ends");
         }
         block_on(executor.finish()).expect("the device finishes");

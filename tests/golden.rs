@@ -14,7 +14,7 @@ use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::net::Network;
-use glassnet::program::{Options, Stage};
+use glassnet::program::{Options, Stage, TrainingStep};
 use pollster::block_on;
 
 /// The seed of `make_golden.py`.
@@ -40,6 +40,7 @@ struct Pass {
     what: String,
     network: Network,
     golden: Golden,
+    lowered: TrainingStep,
     executor: Box<dyn Executor>,
 }
 
@@ -49,11 +50,11 @@ impl Pass {
         let examples = golden.examples();
         let batch = examples.labels.len();
         let options = Options::inspection(batch, examples.source());
-        let mut executor = executor(device, &network, &options, &examples, &golden.parameters(&network));
+        let (lowered, mut executor) = executor(device, &network, &options, &examples, &golden.parameters(&network));
         let indices: Vec<u32> = (0..batch as u32).collect();
-        let inputs = step_inputs(executor.program(), Header::evaluation(0), &examples, &indices);
-        run_to(&mut *executor, Stage::Unfused, &inputs);
-        Pass { what: format!("{name} on {}", device.info().executor), network, golden, executor }
+        let inputs = step_inputs(&lowered, Header::evaluation(0), &examples, &indices);
+        run_to(&mut *executor, &lowered, Stage::Unfused, &inputs);
+        Pass { what: format!("{name} on {}", device.info().executor), network, golden, lowered, executor }
     }
 
     fn compare(&mut self, name: &str, tensor: Tensor, arrange: impl Fn(&[f32]) -> Vec<f32>) {
@@ -71,7 +72,7 @@ fn for_each_pass(name: &str, check: impl Fn(&mut Pass)) {
 fn activations_and_their_gradients(name: &str) {
     for_each_pass(name, |pass| {
         for (i, node) in pass.network.nodes.clone().iter().enumerate() {
-            let tensors = pass.executor.program().nodes[i];
+            let tensors = pass.lowered.nodes[i];
             let gradient = tensors.activation_gradient.expect("inspection plans every gradient");
             pass.compare(&format!("{}.activation", node.name), tensors.activation, <[f32]>::to_vec);
             pass.compare(&format!("{}.activation_gradient", node.name), gradient, <[f32]>::to_vec);
@@ -82,7 +83,7 @@ fn activations_and_their_gradients(name: &str) {
 fn parameter_gradients_in_pytorchs_order(name: &str) {
     for_each_pass(name, |pass| {
         for (i, node) in pass.network.nodes.clone().iter().enumerate() {
-            let Some(p) = pass.executor.program().nodes[i].parameters else { continue };
+            let Some(p) = pass.lowered.nodes[i].parameters else { continue };
             let weight = p.weight_gradient.expect("planned with backward");
             let bias = p.bias_gradient.expect("planned with backward");
             let shape = pass.golden.get(&format!("{}.weight_gradient", node.name)).0;
@@ -95,7 +96,7 @@ fn parameter_gradients_in_pytorchs_order(name: &str) {
 
 fn mean_loss(name: &str) {
     for_each_pass(name, |pass| {
-        let (loss, batch) = (pass.executor.program().outputs.loss, pass.executor.program().batch);
+        let (loss, batch) = (pass.lowered.outputs.loss, pass.lowered.batch);
         pass.compare("loss", loss, |sum| vec![sum[0] / batch as f32]);
     });
 }
@@ -130,14 +131,13 @@ fn successive_losses_and_weights(name: &str, optimizer: &str) {
         (golden.values(&format!("{optimizer}.losses")), golden.values(&format!("{optimizer}.decay_losses")));
     for device in devices() {
         let what = format!("{name} with {optimizer} on {}", device.info().executor);
-        let mut executor = executor(&device, &network, &options, &examples, &first);
-        load_decay(&mut *executor, l1 as f32, l2 as f32);
-        let program = executor.program().clone();
-        let average = program.trainable.and_then(|t| t.average);
+        let (lowered, mut executor) = executor(&device, &network, &options, &examples, &first);
+        load_decay(&mut *executor, &lowered, l1 as f32, l2 as f32);
+        let average = lowered.trainable.and_then(|t| t.average);
         if let Some(average) = average {
-            executor.copy(program.parameters.id, average.id).expect("the average starts at the weights");
+            executor.copy(lowered.parameters.id, average.id).expect("the average starts at the weights");
         }
-        let plan = &program.statistics;
+        let plan = &lowered.statistics;
         let mut start = 0;
         for (step, size) in sizes.iter().take(losses.len()).enumerate() {
             let indices: Vec<u32> = (start..start + *size as u32).collect();
@@ -153,15 +153,15 @@ fn successive_losses_and_weights(name: &str, optimizer: &str) {
                 training: true,
                 ..Header::evaluation(0)
             };
-            let inputs = step_inputs(&program, header, &examples, &indices);
-            run_to(&mut *executor, Stage::Statistics, &inputs);
-            let captured = [program.outputs.loss.id, plan.counts.id, plan.values.id];
+            let inputs = step_inputs(&lowered, header, &examples, &indices);
+            run_to(&mut *executor, &lowered, Stage::Statistics, &inputs);
+            let captured = [lowered.outputs.loss.id, plan.counts.id, plan.values.id];
             executor.capture(step as u64, &captured).expect("the figures are captured");
             block_on(executor.end_step(true)).expect("the step ends");
         }
         block_on(executor.finish()).expect("the device finishes");
         if let Some(average) = average {
-            executor.copy(average.id, program.parameters.id).expect("the average takes the weights' place");
+            executor.copy(average.id, lowered.parameters.id).expect("the average takes the weights' place");
         }
 
         let captures = executor.captured().expect("every capture arrives");
@@ -171,7 +171,7 @@ fn successive_losses_and_weights(name: &str, optimizer: &str) {
         let decay =
             |c: &glassnet::exec::Capture| plan.decode(&c.buffers[1], &c.buffers[2]).decay_loss(&network, l1, l2);
         compare(&format!("{what}: decay losses"), &captures.iter().map(decay).collect::<Vec<_>>(), &decay_losses);
-        for (node, tensors) in network.nodes.iter().zip(&program.nodes) {
+        for (node, tensors) in network.nodes.iter().zip(&lowered.nodes) {
             let Some(p) = tensors.parameters else { continue };
             let double = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
             let weight = double(to_pytorch(node, &reals(&mut *executor, p.weight)));

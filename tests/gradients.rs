@@ -9,7 +9,7 @@ use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::{BufferId, Tensor};
 use glassnet::net::Network;
-use glassnet::program::{Options, Program, Stage};
+use glassnet::program::{Options, Stage, TrainingStep};
 use pollster::block_on;
 
 /// Non-square input, kernel, stride and padding, all different from each other.
@@ -202,6 +202,7 @@ const RELATIVE: f64 = 1e-6;
 
 struct Check {
     network: Network,
+    lowered: TrainingStep,
     executor: Reference64,
     valid: usize,
     labels: Vec<u32>,
@@ -219,22 +220,22 @@ impl Check {
         let input = network.input_shape();
         let examples = Examples::noise([input.height, input.width, input.channels], BATCH, network.example_classes());
         let options = Options { fuse, ..Options::inspection(BATCH, examples.source()) };
-        let program = Program::lower(&network, &options).expect("the network lowers");
-        let mut executor = Reference64::new64(program).expect("small networks fit");
-        load(&mut executor, &examples, &parameters(&network, 5));
+        let lowered = TrainingStep::lower(&network, &options).expect("the network lowers");
+        let mut executor = Reference64::new64(lowered.program.clone()).expect("small networks fit");
+        load(&mut executor, &lowered, &examples, &parameters(&network, 5));
         let indices: Vec<u32> = (0..valid as u32).collect();
-        let inputs = step_inputs(executor.program(), header, &examples, &indices);
-        run_to(&mut executor, Stage::Batch, &inputs);
-        let mut check = Check { network, executor, valid, labels: examples.labels };
+        let inputs = step_inputs(&lowered, header, &examples, &indices);
+        run_to(&mut executor, &lowered, Stage::Batch, &inputs);
+        let mut check = Check { network, lowered, executor, valid, labels: examples.labels };
         check.part_equal_pixels();
-        let range = check.executor.program().stages(Stage::Forward, Stage::Unfused);
+        let range = check.lowered.stages(Stage::Forward, Stage::Unfused);
         check.executor.run(range).expect("the reference runs");
         check
     }
 
     /// Makes pixels differ, because equal bytes would tie in a pooling window, where there is no derivative.
     fn part_equal_pixels(&mut self) {
-        let (input, mut draw) = (self.executor.program().nodes[0].activation, noise(9));
+        let (input, mut draw) = (self.lowered.nodes[0].activation, noise(9));
         for i in 0..input.len {
             let value = self.executor.values(input.id)[i];
             self.executor.set(input.id, i, value + 1e-3 * draw());
@@ -243,9 +244,8 @@ impl Check {
 
     /// The mean loss after running the forward pass again from the layer after `node`.
     fn loss_from(&mut self, node: usize) -> f64 {
-        let program = self.executor.program();
-        let (forward, loss) = (program.stage(Stage::Forward), program.outputs.loss.id);
-        let first = forward.clone().find(|i| program.instructions[*i].node > Some(node)).unwrap_or(forward.end);
+        let (forward, loss) = (self.lowered.stage(Stage::Forward), self.lowered.outputs.loss.id);
+        let first = forward.clone().find(|i| self.lowered.purposes[*i].node > Some(node)).unwrap_or(forward.end);
         self.executor.run(first..forward.end).expect("the reference runs");
         self.executor.values(loss)[0] / self.valid as f64
     }
@@ -284,7 +284,7 @@ impl Check {
 
     /// Weights and biases of every layer.
     fn parameters(&mut self) {
-        for (i, node) in self.executor.program().nodes.clone().iter().enumerate() {
+        for (i, node) in self.lowered.nodes.clone().iter().enumerate() {
             let Some(p) = node.parameters else { continue };
             let name = self.network.nodes[i].name.clone();
             let (weight, bias) = (self.values(p.weight_gradient), self.values(p.bias_gradient));
@@ -297,7 +297,7 @@ impl Check {
     fn activations(&mut self) {
         self.activations_to_logits();
         let (probabilities, node) = {
-            let last = self.executor.program().nodes.last().expect("a network ends in a softmax");
+            let last = self.lowered.nodes.last().expect("a network ends in a softmax");
             (last.activation, self.values(last.activation_gradient))
         };
         // No operation uses the probabilities; the loss is computed from the logits.
@@ -308,7 +308,7 @@ impl Check {
     }
 
     fn activations_to_logits(&mut self) {
-        let nodes = self.executor.program().nodes.clone();
+        let nodes = self.lowered.nodes.clone();
         for (i, node) in nodes[..nodes.len() - 1].iter().enumerate() {
             let (name, gradient) = (self.network.nodes[i].name.clone(), self.values(node.activation_gradient));
             self.differences(&name, node.activation, &gradient, |check| check.loss_from(i));
@@ -318,14 +318,14 @@ impl Check {
     /// A logit after running the forward pass again from the layer after `node`.
     fn logit_from(&mut self, node: usize, logit: usize) -> f64 {
         self.loss_from(node);
-        self.executor.values(self.executor.program().logits().id)[logit]
+        self.executor.values(self.lowered.logits().id)[logit]
     }
 
     /// Gradients of one logit of the batch, by node, from another seed than the loss's.
     fn seeded(&mut self, logit: usize) -> Vec<Vec<f64>> {
-        let program = self.executor.program();
-        let (seed, nodes) = (program.seed(), program.nodes.clone());
-        let stages = [program.stages(Stage::Forward, Stage::Forward), program.stages(Stage::Backward, Stage::Unfused)];
+        let lowered = &self.lowered;
+        let (seed, nodes) = (lowered.seed(), lowered.nodes.clone());
+        let stages = [lowered.stages(Stage::Forward, Stage::Forward), lowered.stages(Stage::Backward, Stage::Unfused)];
         self.executor.run(stages[0].clone()).expect("the reference runs");
         (0..seed.len).for_each(|i| self.executor.set(seed.id, i, f64::from(u8::from(i == logit))));
         self.executor.run(stages[1].clone()).expect("the reference runs");
@@ -339,7 +339,7 @@ impl Check {
         let logit = 2 * self.network.classes() - 1;
         let gradients = self.seeded(logit);
         for (i, gradient) in gradients.iter().enumerate().take(last + 1) {
-            let tensor = self.executor.program().nodes[i].activation;
+            let tensor = self.lowered.nodes[i].activation;
             let name = format!("logit by {}", self.network.nodes[i].name);
             self.differences(&name, tensor, gradient, |check| check.logit_from(i, logit));
         }
@@ -404,7 +404,7 @@ fn losses_of_scores() {
             check.parameters();
             check.activations_to_logits();
             // The loss layer passes the scores and their gradient on unchanged.
-            let nodes = check.executor.program().nodes.clone();
+            let nodes = check.lowered.nodes.clone();
             let [scores, end] = nodes[nodes.len() - 2..] else { unreachable!("a loss has a layer before it") };
             assert_eq!(check.values(Some(scores.activation)), check.values(Some(end.activation)));
             assert_eq!(check.values(scores.activation_gradient), check.values(end.activation_gradient));
@@ -476,7 +476,7 @@ fn residual_blocks_in_blocks() {
     check(rectified);
     let fused = Check::lowered(rectified, BATCH, true, Header::evaluation(0));
     let names = |(relu, pool): &(usize, usize)| [*relu, *pool].map(|i| fused.network.nodes[i].name.clone());
-    assert_eq!(fused.executor.program().fused.iter().map(names).collect::<Vec<_>>(), [["relu2", "pool2"]]);
+    assert_eq!(fused.lowered.fused.iter().map(names).collect::<Vec<_>>(), [["relu2", "pool2"]]);
 }
 
 #[test]
@@ -484,7 +484,7 @@ fn fused_layers_have_the_tensors_of_unfused_ones() {
     for toml in [DEEP, RECTIFIED] {
         let (fused, plain) =
             ([true, false]).map(|fuse| Check::lowered(toml, BATCH, fuse, Header::evaluation(0))).into();
-        let (own, other) = (fused.executor.program(), plain.executor.program());
+        let (own, other) = (&fused.lowered, &plain.lowered);
         assert!(!own.fused.is_empty() && other.fused.is_empty(), "{toml}");
         for (own, other) in own.nodes.iter().zip(&other.nodes) {
             assert_eq!(fused.values(Some(own.activation)), plain.values(Some(other.activation)));
@@ -513,7 +513,7 @@ fn gradients_of_a_logit_come_from_another_seed_of_the_same_backward_pass() {
 #[test]
 fn rows_beyond_the_valid_examples_have_no_gradient() {
     let check = Check::new(DEEP, 1);
-    for node in &check.executor.program().nodes {
+    for node in &check.lowered.nodes {
         let gradient = check.values(node.activation_gradient);
         let (valid, beyond) = gradient.split_at(gradient.len() / BATCH);
         assert!(valid.iter().any(|g| *g != 0.0) && beyond.iter().all(|g| *g == 0.0));
@@ -521,13 +521,11 @@ fn rows_beyond_the_valid_examples_have_no_gradient() {
 }
 
 /// Loss with decay, as its definition says: l2/2 * sum of w² + l1 * sum of |w| over weights, not biases.
-fn decayed_loss(executor: &mut Reference64, l1: f64, l2: f64, valid: usize) -> f64 {
-    let forward = executor.program().stage(Stage::Forward);
-    executor.run(forward).expect("the reference runs");
-    let program = executor.program();
-    let weights = program.nodes.iter().filter_map(|n| n.parameters).flat_map(|p| executor.values(p.weight.id));
+fn decayed_loss(executor: &mut Reference64, lowered: &TrainingStep, l1: f64, l2: f64, valid: usize) -> f64 {
+    executor.run(lowered.stage(Stage::Forward)).expect("the reference runs");
+    let weights = lowered.nodes.iter().filter_map(|n| n.parameters).flat_map(|p| executor.values(p.weight.id));
     let decay: f64 = weights.map(|w| l2 / 2.0 * w * w + l1 * w.abs()).sum();
-    executor.values(program.outputs.loss.id)[0] / valid as f64 + decay
+    executor.values(lowered.outputs.loss.id)[0] / valid as f64 + decay
 }
 
 #[test]
@@ -537,27 +535,27 @@ fn a_plain_step_descends_the_loss_with_decay_of_weights_and_not_of_biases() {
     let network = network(STRIDED);
     let examples = Examples::noise([7, 10, 2], BATCH, network.classes());
     let options = Options::training(BATCH, examples.source(), Rule::new(&optimizer::SGD));
-    let mut executor =
-        Reference64::new64(Program::lower(&network, &options).expect("the network lowers")).expect("it fits");
-    load(&mut executor, &examples, &parameters(&network, 5));
-    load_decay(&mut executor, l1 as f32, l2 as f32);
+    let lowered = TrainingStep::lower(&network, &options).expect("the network lowers");
+    let mut executor = Reference64::new64(lowered.program.clone()).expect("it fits");
+    load(&mut executor, &lowered, &examples, &parameters(&network, 5));
+    load_decay(&mut executor, &lowered, l1 as f32, l2 as f32);
     let header = Header { learning_rate: learning_rate as f32, ..Header::evaluation(0) };
-    let inputs = step_inputs(executor.program(), header, &examples, &[0, 1]);
-    run_to(&mut executor, Stage::Update, &inputs);
+    let inputs = step_inputs(&lowered, header, &examples, &[0, 1]);
+    run_to(&mut executor, &lowered, Stage::Update, &inputs);
 
-    let all = executor.program().parameters.id;
+    let all = lowered.parameters.id;
     let before = executor.values(all).to_vec();
     block_on(executor.end_step(true)).expect("the step ends");
     let after = executor.values(all).to_vec();
     // The same exchange restores the parameters from before the step.
     block_on(executor.end_step(true)).expect("the step ends");
-    executor.program().nodes.clone().iter().filter_map(|n| n.parameters).for_each(|p| {
+    lowered.nodes.iter().filter_map(|n| n.parameters).for_each(|p| {
         for tensor in [p.weight, p.bias] {
-            let start = executor.program().root(tensor.id).1;
+            let start = lowered.program.root(tensor.id).1;
             for i in start..start + tensor.len {
                 let mut loss = |offset: f64| {
                     executor.set(all, i, before[i] + offset);
-                    decayed_loss(&mut executor, l1, l2, 2)
+                    decayed_loss(&mut executor, &lowered, l1, l2, 2)
                 };
                 let slope = (loss(H) - loss(-H)) / (2.0 * H);
                 executor.set(all, i, before[i]);

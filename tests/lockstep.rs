@@ -10,7 +10,7 @@ use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::{BufferId, Element};
 use glassnet::net::Network;
-use glassnet::program::{Options, Program};
+use glassnet::program::{Options, Program, TrainingStep};
 use pollster::block_on;
 use std::ops::Range;
 
@@ -63,10 +63,19 @@ impl Step {
         Step::new(network(layers), [6, 7, 1], adam())
     }
 
+    fn options(&self) -> Options {
+        Options::training(BATCH, self.examples.source(), self.rule)
+    }
+
+    fn lowered(&self) -> TrainingStep {
+        TrainingStep::lower(&self.network, &self.options()).expect("the network lowers")
+    }
+
     fn executor(&self, device: &Device) -> Box<dyn Executor> {
-        let options = Options::training(BATCH, self.examples.source(), self.rule);
-        let mut executor = executor(device, &self.network, &options, &self.examples, &parameters(&self.network, 2));
-        load_decay(&mut *executor, 1e-4, 1e-3);
+        let options = self.options();
+        let (lowered, mut executor) =
+            executor(device, &self.network, &options, &self.examples, &parameters(&self.network, 2));
+        load_decay(&mut *executor, &lowered, 1e-4, 1e-3);
         executor
     }
 
@@ -80,7 +89,7 @@ impl Step {
             correction2: 0.001,
             ..Header::evaluation(0)
         };
-        let inputs = step_inputs(first.program(), header, &self.examples, &[8, 1, 4]);
+        let inputs = step_inputs(&self.lowered(), header, &self.examples, &[8, 1, 4]);
         block_on(lockstep(first, second, &inputs)).expect("both devices run")
     }
 
@@ -167,7 +176,7 @@ fn one_changed_weight_is_found_at_the_convolution_that_uses_it() {
     let step = Step::small();
     let (mut first, mut second) = (step.executor(&Device::Reference), step.executor(&Device::Cpu));
     let conv2 = step.network.nodes.iter().position(|n| n.name == "conv2").expect("there is a conv2");
-    let weight = second.program().nodes[conv2].parameters.expect("a convolution has weights").weight;
+    let weight = step.lowered().nodes[conv2].parameters.expect("a convolution has weights").weight;
     let mut words = block_on(second.read(weight.id)).expect("the weights are read");
     words[0] = (f32::from_bits(words[0]) + 0.5).to_bits();
     second.write(weight.id, &words).expect("the weights are written");
@@ -254,7 +263,7 @@ impl Executor for Broken {
 /// Breaks every output of every operation in turn, and expects each to be named.
 fn every_fault_is_named(fault: Fault) {
     let step = Step::small();
-    let instructions = step.executor(&Device::Reference).program().instructions.clone();
+    let instructions = step.lowered().program.instructions.clone();
     for (broken, instruction) in instructions.iter().enumerate() {
         for (output, id) in instruction.op.outputs.iter().enumerate() {
             let mut first = step.executor(&Device::Reference);

@@ -2,7 +2,9 @@
 //! message and never causes a panic.
 
 use glassnet::Error;
-use glassnet::formats::{Checkpoint, Model, load_checkpoint, load_model, save_checkpoint, save_model, tensor_bytes};
+use glassnet::formats::{
+    Checkpoint, Model, load_checkpoint, load_extra, load_model, save_checkpoint, save_model, tensor_bytes,
+};
 use glassnet::net::Network;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -102,6 +104,21 @@ fn a_checkpoint_reads_back_exactly_and_serves_as_a_model() {
     let bits = |checkpoint: &Checkpoint| checkpoint.optimizer[0].1.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
     assert_eq!(bits(&read), bits(&checkpoint()));
     assert_eq!(load_model(&path).expect("a read"), model());
+}
+
+#[test]
+fn bytes_are_read_as_the_file_that_holds_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("checkpoint.safetensors");
+    save_checkpoint(&path, &checkpoint()).expect("a write");
+    let bytes = checkpoint().to_bytes().expect("bytes");
+    assert_eq!(std::fs::read(&path).expect("the file"), bytes);
+    assert_eq!(Checkpoint::from_bytes(&bytes, "bytes").expect("a read"), load_checkpoint(&path).expect("a read"));
+    assert_eq!(Model::from_bytes(&bytes, "bytes").expect("a read"), load_model(&path).expect("a read"));
+    let extra = Model::extra_from_bytes(&bytes, "bytes").expect("a read");
+    assert_eq!((&extra, &extra), (&load_extra(&path).expect("a read"), &model().extra));
+    let message = Model::extra_from_bytes(&bytes[..40], "the dropped file").expect_err("it is cut").to_string();
+    assert!(message.starts_with("the dropped file: "), "{message}");
 }
 
 #[test]

@@ -45,25 +45,24 @@ fn agree(name: &str, optimizer: OptimizerSettings, ema: Option<f64>) {
     let examples = Examples::noise([3, 5, 1], 2, 4);
     let options = Options { ema, ..Options::training(2, examples.source(), optimizer.rule()) };
     for device in devices() {
-        let mut executor = executor(&device, &net, &options, &examples, &net.initial_parameters(1));
-        load_decay(&mut *executor, 0.0, 0.0);
-        let program = executor.program().clone();
-        let trainable = program.trainable.expect("it trains");
-        assert_eq!(program.parameters.len, COUNT);
-        for tensor in [Some(program.parameters), trainable.average, trainable.state].into_iter().flatten() {
+        let (lowered, mut executor) = executor(&device, &net, &options, &examples, &net.initial_parameters(1));
+        load_decay(&mut *executor, &lowered, 0.0, 0.0);
+        let trainable = lowered.trainable.expect("it trains");
+        assert_eq!(lowered.parameters.len, COUNT);
+        for tensor in [Some(lowered.parameters), trainable.average, trainable.state].into_iter().flatten() {
             write_reals(&mut *executor, tensor.id, &vec![0.0; tensor.len]).expect("written");
         }
         for step in 0..golden["steps"].as_u64().expect("a number") {
             let [correction1, correction2] = optimizer.corrections(step + 1).map(|correction| correction as f32);
             let learning_rate = optimizer.learning_rate() as f32;
             let header = Header { step: LATE, learning_rate, correction1, correction2, ..Header::evaluation(2) };
-            executor.begin_step(&program.input_words(header, &[0, 1], &[0, 1])).expect("the step begins");
+            executor.begin_step(&lowered.input_words(header, &[0, 1], &[0, 1])).expect("the step begins");
             write_reals(&mut *executor, trainable.gradients.id, &gradient(step)).expect("written");
-            executor.run(program.stage(Stage::Update)).expect("the update runs");
+            executor.run(lowered.stage(Stage::Update)).expect("the update runs");
             block_on(executor.end_step(true)).expect("the step ends");
         }
         block_on(executor.finish()).expect("the device finishes");
-        let got = reals(&mut *executor, trainable.average.unwrap_or(program.parameters));
+        let got = reals(&mut *executor, trainable.average.unwrap_or(lowered.parameters));
         let largest = want.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
         let off = want.iter().zip(&got).map(|(want, got)| (want - f64::from(*got)).abs()).fold(0.0, f64::max);
         println!("{name} on {}: off by {:.1e}", device.info().executor, off / largest);

@@ -6,7 +6,7 @@ mod common;
 use assert_cmd::Command;
 use common::command::{assert_fails_with, document, failing, failure, glassnet, text, without_data};
 use glassnet::data::picture::{fit, read};
-use glassnet::data::{Dataset, Division, ImageFolder, Origin, synthetic};
+use glassnet::data::{Dataset, Division, ImageFolder, Origin, Source, synthetic};
 use glassnet::formats::{Model, save_model};
 use glassnet::net::Network;
 use image::codecs::jpeg::JpegEncoder;
@@ -94,6 +94,17 @@ fn subfolders_are_classes_and_a_fifth_of_each_is_for_the_test() {
         assert!(close, "example {index} is not {:?}", COLOURS[usize::from(*label)]);
     }
     assert_eq!(read_folder(folder.path(), [5, 5, 1]).train.pixels.len(), 24 * 25);
+}
+
+#[test]
+fn a_picture_is_read_from_bytes_as_from_its_file() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("picture.png");
+    plain([20, 30, 220], 3).save(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(read(Source::Bytes(&bytes, "the dropped file")).unwrap(), read(&path).unwrap());
+    let message = read(Source::Bytes(&bytes[..50], "the dropped file")).unwrap_err().to_string();
+    assert!(message.starts_with("the dropped file "), "{message}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{OPTIMIZERS, Rule};
 use glassnet::net::{Augmentation, Factors, Flip, Initializer, Layer, Network, Targets};
-use glassnet::program::{Options, Stage};
+use glassnet::program::{Options, Stage, TrainingStep};
 use pollster::block_on;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -146,12 +146,12 @@ fn step(head: Draw, draws: &[Draw]) -> Step {
 }
 
 /// The device with everything that a step needs, including state, and the step's inputs.
-fn prepared(step: &Step, examples: &Examples, device: &Device) -> (Box<dyn Executor>, Vec<u32>) {
+fn prepared(step: &Step, examples: &Examples, device: &Device) -> (TrainingStep, Box<dyn Executor>, Vec<u32>) {
     let (clip_norm, ema) = (step.clip_norm, step.ema);
     let options = Options { clip_norm, ema, ..Options::training(step.batch, examples.source(), step.rule) };
-    let mut executor = executor(device, &step.network, &options, examples, &parameters(&step.network, 5));
-    load_decay(&mut *executor, 1e-3, 1e-2);
-    let trainable = executor.program().trainable.expect("a program that trains");
+    let (lowered, mut executor) = executor(device, &step.network, &options, examples, &parameters(&step.network, 5));
+    load_decay(&mut *executor, &lowered, 1e-3, 1e-2);
+    let trainable = lowered.trainable.expect("a step that trains");
     for tensor in [trainable.state, trainable.average].into_iter().flatten() {
         let values: Vec<u32> = (0..tensor.len).map(|i| (1e-3 * (1 + i % 7) as f32).to_bits()).collect();
         executor.write(tensor.id, &values).expect("the state is written");
@@ -166,8 +166,8 @@ fn prepared(step: &Step, examples: &Examples, device: &Device) -> (Box<dyn Execu
         ..Header::evaluation(0)
     };
     let indices: Vec<u32> = (0..step.valid as u32).collect();
-    let inputs = step_inputs(executor.program(), header, examples, &indices);
-    (executor, inputs)
+    let inputs = step_inputs(&lowered, header, examples, &indices);
+    (lowered, executor, inputs)
 }
 
 fn examples_of(step: &Step) -> Examples {
@@ -178,8 +178,8 @@ fn examples_of(step: &Step) -> Examples {
 fn agrees_with_the_reference(step: &Step, devices: &[Device]) -> Result<(), TestCaseError> {
     let examples = examples_of(step);
     for device in devices.iter().filter(|device| !matches!(device, Device::Reference)) {
-        let (mut first, inputs) = prepared(step, &examples, &Device::Reference);
-        let (mut second, _) = prepared(step, &examples, device);
+        let (_, mut first, inputs) = prepared(step, &examples, &Device::Reference);
+        let (_, mut second, _) = prepared(step, &examples, device);
         let report = block_on(lockstep(&mut *first, &mut *second, &inputs)).expect("both devices run");
         let what = format!("{} on\n{}", device.info().executor, step.network.to_toml());
         prop_assert!(report.divergence.is_none(), "{:?} with {what}", report.divergence);
@@ -190,9 +190,9 @@ fn agrees_with_the_reference(step: &Step, devices: &[Device]) -> Result<(), Test
 
 fn pieces_change_no_bit(step: &Step) -> Result<(), TestCaseError> {
     let examples = examples_of(step);
-    let (mut whole, inputs) = prepared(step, &examples, &Device::Cpu);
-    let (mut single, _) = prepared(step, &examples, &Device::Cpu);
-    run_to(&mut *whole, Stage::Statistics, &inputs);
+    let (lowered, mut whole, inputs) = prepared(step, &examples, &Device::Cpu);
+    let (_, mut single, _) = prepared(step, &examples, &Device::Cpu);
+    run_to(&mut *whole, &lowered, Stage::Statistics, &inputs);
     single.begin_step(&inputs).expect("the step begins");
     for i in 0..single.program().instructions.len() {
         single.run(i..i + 1).expect("the operation runs");

@@ -1,6 +1,6 @@
 //! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default limits.
 
-use glassnet::kernels::{self, Element, Operation, Variant};
+use glassnet::kernels::{self, Adapter, Case, Element, Operation, Pass, Variant};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{
@@ -35,18 +35,24 @@ impl Shader {
         Shader { operation, variant, module, info, layouter }
     }
 
-    fn entry(&self) -> (usize, &naga::EntryPoint) {
-        let mut entries = self.module.entry_points.iter().enumerate();
-        entries.find(|(_, e)| e.name == self.variant.entry).unwrap_or_else(|| panic!("no {}", self.variant.entry))
+    /// The passes with their entry points, and what each uses.
+    fn entries(&self) -> impl Iterator<Item = (&Pass, &naga::EntryPoint, &FunctionInfo)> {
+        self.variant.passes().map(|pass| {
+            let mut entries = self.module.entry_points.iter().enumerate();
+            let found = entries.find(|(_, entry)| entry.name == pass.entry);
+            let (at, entry) = found.unwrap_or_else(|| panic!("no {}", pass.entry));
+            (pass, entry, self.info.get_entry_point(at))
+        })
     }
 
-    fn uses(&self) -> &FunctionInfo {
-        self.info.get_entry_point(self.entry().0)
+    /// How all passes together use a variable.
+    fn uses(&self, handle: Handle<GlobalVariable>) -> GlobalUse {
+        self.entries().map(|(_, _, info)| info[handle]).fold(GlobalUse::empty(), |all, own| all | own)
     }
 
-    /// The variables that the entry point uses, directly or through the functions that it calls.
+    /// The variables that a pass uses, directly or through the functions that it calls.
     fn globals(&self) -> impl Iterator<Item = (Handle<GlobalVariable>, &GlobalVariable)> {
-        self.module.global_variables.iter().filter(|(handle, _)| !self.uses()[*handle].is_empty())
+        self.module.global_variables.iter().filter(|(handle, _)| !self.uses(*handle).is_empty())
     }
 
     /// The variables in the bind group, by binding.
@@ -85,6 +91,15 @@ impl Shader {
         (access, element)
     }
 
+    /// Access of a storage buffer, none of a texture; and element type.
+    fn bound(&self, global: &GlobalVariable) -> (Option<StorageAccess>, Element) {
+        if global.space == AddressSpace::Handle {
+            return (None, self.texture(global));
+        }
+        let (access, element) = self.storage(global);
+        (Some(access), element)
+    }
+
     /// Element type of a texture.
     fn texture(&self, global: &GlobalVariable) -> Element {
         let TypeInner::Image { dim, arrayed, class } = self.module.types[global.ty].inner else {
@@ -97,6 +112,12 @@ impl Shader {
             other => panic!("{global:?} holds {other:?}"),
         }
     }
+}
+
+/// The variants that take a case on one adapter or another.
+fn variants_of(case: &Case) -> Vec<&'static Variant> {
+    let all = case.op.operation.gpu.iter().copied();
+    all.filter(|variant| Adapter::SORTS.into_iter().any(|adapter| variant.fits(&case.op, adapter))).collect()
 }
 
 fn for_each_shader(check: impl Fn(&Shader)) {
@@ -114,10 +135,11 @@ fn every_shader_is_valid_without_optional_features() {
 #[test]
 fn entry_points_are_compute_with_the_variants_workgroup_within_the_limits() {
     for_each_shader(|shader| {
-        let (_, entry) = shader.entry();
-        assert_eq!(entry.stage, ShaderStage::Compute);
-        assert_eq!(entry.workgroup_size, [shader.variant.workgroup, 1, 1]);
-        assert!(shader.variant.workgroup <= MAX_INVOCATIONS);
+        for (pass, entry, _) in shader.entries() {
+            assert_eq!(entry.stage, ShaderStage::Compute);
+            assert_eq!(entry.workgroup_size, [pass.workgroup, 1, 1]);
+            assert!(pass.workgroup <= MAX_INVOCATIONS);
+        }
     });
 }
 
@@ -139,47 +161,57 @@ fn params_are_the_uniform_at_binding_0_and_have_the_operations_size() {
 }
 
 #[test]
-fn bindings_are_params_then_inputs_to_read_then_outputs_to_write() {
+fn bindings_are_params_then_inputs_then_outputs_then_scratch() {
     for_each_shader(|shader| {
         let Shader { operation, variant, .. } = shader;
-        let bindings: Vec<_> =
-            shader.bindings().into_iter().filter(|(_, g)| matches!(g.space, AddressSpace::Storage { .. })).collect();
-        let inputs = operation.inputs.iter().map(|operand| (StorageAccess::LOAD, operand.element));
-        let outputs = operation.outputs.iter();
-        let outputs = outputs.map(|operand| (StorageAccess::LOAD | StorageAccess::STORE, operand.element));
-        let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
-        let actual: Vec<_> = bindings.iter().map(|(place, global)| (*place, shader.storage(global))).collect();
-        assert_eq!(actual, expected, "{}", variant.name);
+        let mut bindings = shader.bindings();
+        bindings.retain(|(_, global)| global.space != AddressSpace::Uniform);
         assert!(bindings.len() <= MAX_STORAGE_BUFFERS);
+        let access = |operand| variant.texture(operand).map_or(Some(StorageAccess::LOAD), |_| None);
+        let inputs = operation.inputs.iter().map(|operand| (access(*operand), operand.element));
+        let outputs = operation.outputs.iter();
+        let outputs = outputs.map(|operand| (Some(StorageAccess::LOAD | StorageAccess::STORE), operand.element));
+        let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
+        // Scratch holds words of any kind.
+        let scratch = variant.scratch.map(|_| bindings.pop().expect("scratch"));
+        if let Some((place, global)) = scratch {
+            assert_eq!(place as usize, expected.len() + 1, "{}", variant.name);
+            assert_eq!(shader.storage(global).0, StorageAccess::LOAD | StorageAccess::STORE, "{}", variant.name);
+        }
+        let actual: Vec<_> = bindings.iter().map(|(place, global)| (*place, shader.bound(global))).collect();
+        assert_eq!(actual, expected, "{}", variant.name);
     });
 }
 
 #[test]
-fn textures_follow_the_outputs_and_hold_what_their_inputs_hold() {
+fn only_variants_for_software_adapters_declare_textures() {
     for_each_shader(|shader| {
-        let Shader { operation, variant, .. } = shader;
-        let mut textures = shader.bindings();
-        textures.retain(|(_, global)| global.space == AddressSpace::Handle);
-        let first = (1 + operation.inputs.len() + operation.outputs.len()) as u32;
-        let expected: Vec<_> = (first..).zip(variant.textures.iter().map(|t| t.input.element)).collect();
-        let actual: Vec<_> = textures.iter().map(|(place, global)| (*place, shader.texture(global))).collect();
-        assert_eq!(actual, expected, "{}", variant.name);
+        let Shader { operation, variant, module, .. } = shader;
+        let declares = module.global_variables.iter().any(|(_, global)| global.space == AddressSpace::Handle);
+        assert_eq!(declares, !variant.textures.is_empty(), "{}", variant.name);
+        assert_eq!(declares, variant.name.ends_with("_textures"), "{}", variant.name);
         let texels = [1, 4];
         assert!(variant.textures.iter().all(|t| texels.contains(&t.texel)), "{}", variant.name);
+        assert!(variant.textures.iter().all(|t| operation.inputs.contains(&t.input)), "{}", variant.name);
     });
+    for case in kernels::cases() {
+        let on_hardware = case.op.variants(Adapter::HARDWARE);
+        assert!(on_hardware.into_iter().all(|variant| variant.textures.is_empty()), "{}", case.name);
+    }
 }
 
 #[test]
 fn every_constant_is_one_that_the_shader_declares() {
     let mut shaders = std::collections::HashMap::new();
     for case in kernels::cases() {
-        for variant in case.op.variants() {
+        for variant in variants_of(&case) {
             let shader = shaders.entry(variant.name).or_insert_with(|| Shader::of(case.op.operation, variant));
             let declares = |name: &str| shader.module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name));
-            for (name, _) in case.op.launch(variant).constants {
-                assert!(declares(name), "{}: {name}", variant.name);
+            for dispatch in case.op.dispatches(variant) {
+                for (name, _) in dispatch.launch.constants {
+                    assert!(declares(name), "{}: {name}", variant.name);
+                }
             }
-            assert!(variant.textures.is_empty() || declares("TEXTURES"), "{}", variant.name);
         }
     }
 }
@@ -188,10 +220,18 @@ fn every_constant_is_one_that_the_shader_declares() {
 fn inputs_are_read_and_outputs_are_written_and_never_read() {
     for_each_shader(|shader| {
         for (handle, global) in shader.globals().filter(|(_, global)| global.binding.is_some()) {
-            let uses = shader.uses()[handle];
+            let uses = shader.uses(handle);
             let place = global.binding.as_ref().map_or(0, |b| b.binding) as usize;
             let inputs = shader.operation.inputs.len();
-            let output = (inputs + 1..=inputs + shader.operation.outputs.len()).contains(&place);
+            let outputs = inputs + shader.operation.outputs.len();
+            if place > outputs {
+                // What a pass wrote, one after it reads.
+                assert_eq!(uses, GlobalUse::READ | GlobalUse::WRITE, "{}: {:?}", shader.variant.name, global.name);
+                let first = shader.entries().next().map(|(_, _, info)| info[handle]);
+                assert_eq!(first, Some(GlobalUse::WRITE), "{}: {:?}", shader.variant.name, global.name);
+                continue;
+            }
+            let output = (inputs + 1..=outputs).contains(&place);
             assert_eq!(uses.contains(GlobalUse::WRITE), output, "{}: {:?}", shader.variant.name, global.name);
             assert_eq!(uses.contains(GlobalUse::READ), !output, "{}: {:?}", shader.variant.name, global.name);
         }
@@ -207,12 +247,15 @@ fn every_variant_that_numbers_workgroups_over_two_dimensions_has_a_case_with_bot
             Some(naga::Binding::BuiltIn(builtin)) => builtin == naga::BuiltIn::NumWorkGroups,
             _ => false,
         };
-        let numbers = shader.entry().1.function.arguments.iter().any(builtin);
-        let both = |case: &kernels::Case| {
-            case.op.variants().any(|variant| std::ptr::eq(variant, shader.variant))
-                && case.op.launch(shader.variant).workgroups[1] > 1
-        };
-        assert!(!numbers || cases.iter().any(both), "{}", shader.variant.name);
+        for (pass, entry, _) in shader.entries() {
+            let numbers = entry.function.arguments.iter().any(builtin);
+            let both = |case: &kernels::Case| {
+                let takes = variants_of(case).into_iter().any(|variant| std::ptr::eq(variant, shader.variant));
+                let dispatches = if takes { case.op.dispatches(shader.variant) } else { Vec::new() };
+                dispatches.iter().any(|one| one.entry == pass.entry && one.launch.workgroups[1] > 1)
+            };
+            assert!(!numbers || cases.iter().any(both), "{}: {}", shader.variant.name, pass.entry);
+        }
     });
 }
 
@@ -250,7 +293,8 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
         let own = || kernels::variants().filter(|(_, variant)| variant.source.contains(&text));
         for entry in text.split("@compute").skip(1) {
             let name = entry.split_once("fn ").and_then(|(_, rest)| rest.split_once('(')).expect("a function").0;
-            let is_its = |variant: &Variant| variant.entry == name && variant.name.starts_with(&format!("{family}."));
+            let of_family = |variant: &Variant| variant.name.starts_with(&format!("{family}."));
+            let is_its = |variant: &Variant| of_family(variant) && variant.passes().any(|pass| pass.entry == name);
             if !own().any(|(_, variant)| is_its(variant)) {
                 unused.push(format!("{family}.{name}"));
             }
@@ -264,11 +308,29 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
 
 #[test]
 fn every_prelude_is_in_use() {
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/prelude")).expect("the folder") {
-        let path = file.expect("a file").path();
-        let text = std::fs::read_to_string(&path).expect("a readable prelude");
-        let users = kernels::variants().filter(|(_, variant)| variant.source.contains(&text)).count();
-        assert!(users > 1, "{} begins {users} variants", path.display());
+    for folder in ["prelude", "buffers", "textures"] {
+        let folder = format!("{}/shaders/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(folder).expect("the folder") {
+            let path = file.expect("a file").path();
+            let text = std::fs::read_to_string(&path).expect("a readable prelude");
+            let users = kernels::variants().filter(|(_, variant)| variant.source.contains(&text)).count();
+            assert!(users > 0, "{} begins no variant", path.display());
+        }
+    }
+}
+
+/// Text that reads textures and its twin that reads buffers differ in their preludes alone.
+#[test]
+fn a_variant_with_textures_has_the_body_of_the_one_with_buffers() {
+    let twin = |name: &str| kernels::variants().find(|(_, variant)| variant.name == name).map(|(_, variant)| variant);
+    for (_, variant) in kernels::variants().filter(|(_, variant)| !variant.textures.is_empty()) {
+        let other = twin(variant.name.trim_end_matches("_textures")).expect("a twin with buffers");
+        let common = variant.source.bytes().rev().zip(other.source.bytes().rev()).take_while(|(a, b)| a == b).count();
+        let body = &variant.source[variant.source.len() - common..];
+        let entries = |variant: &Variant| variant.passes().map(|pass| pass.entry).collect::<Vec<_>>();
+        let has = |entry: &str| body.contains(&format!("fn {entry}("));
+        assert!(entries(variant).into_iter().all(has) && !body.contains("textureLoad"), "{}", variant.name);
+        assert_eq!(entries(variant), entries(other), "{}", variant.name);
     }
 }
 
@@ -276,7 +338,6 @@ fn every_prelude_is_in_use() {
 fn the_last_variant_of_an_operation_takes_every_case() {
     for case in kernels::cases() {
         let last = case.op.operation.gpu.last().expect("an operation has a variant");
-        // A product is split as its caller specifies.
-        assert!(case.op.variant.is_some() || (last.fits)(&case.op), "{}", case.name);
+        assert!(Adapter::SORTS.into_iter().all(|adapter| last.fits(&case.op, adapter)), "{}", case.name);
     }
 }

@@ -9,7 +9,7 @@ use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::statistics::Summary;
 use glassnet::net::{Layer, Network};
-use glassnet::program::{NodeTensors, Options, Quantity, Stage, StepStatistics};
+use glassnet::program::{NodeTensors, Options, Quantity, Stage, StepStatistics, TrainingStep};
 
 /// A batch of five with three examples. Both kinds of ReLU layer, the first with dying channels.
 const LAYERS: &str = r#"layers = [
@@ -27,6 +27,7 @@ const VALID: usize = 3;
 struct Step {
     what: &'static str,
     network: Network,
+    lowered: TrainingStep,
     executor: Box<dyn Executor>,
 }
 
@@ -45,21 +46,21 @@ impl Step {
         // Channels 1 and 4 of the first ReLU never fire.
         values[0].bias[1] = -50.0;
         values[0].bias[4] = -50.0;
-        let mut executor = executor(device, &network, &options, &examples, &values);
-        load_decay(&mut *executor, 1e-3, 1e-2);
+        let (lowered, mut executor) = executor(device, &network, &options, &examples, &values);
+        load_decay(&mut *executor, &lowered, 1e-3, 1e-2);
         let header = Header { learning_rate: 0.1, ..Header::evaluation(0) };
-        let inputs = step_inputs(executor.program(), header, &examples, &[6, 0, 3]);
+        let inputs = step_inputs(&lowered, header, &examples, &[6, 0, 3]);
         executor.begin_step(&inputs).expect("the step begins");
-        Step { what: device.info().executor.as_str(), network, executor }
+        Step { what: device.info().executor.as_str(), network, lowered, executor }
     }
 
     fn stages(&mut self) {
-        let range = self.executor.program().stages(Stage::Batch, Stage::Statistics);
+        let range = self.lowered.stages(Stage::Batch, Stage::Statistics);
         self.executor.run(range).expect("the stages run");
     }
 
     fn decoded(&mut self) -> StepStatistics {
-        let plan = self.executor.program().statistics.clone();
+        let plan = self.lowered.statistics.clone();
         let (counts, values) = (words(&mut *self.executor, plan.counts.id), words(&mut *self.executor, plan.values.id));
         plan.decode(&counts, &values)
     }
@@ -77,7 +78,7 @@ impl Step {
 
     fn node(&self, name: &str) -> (usize, NodeTensors) {
         let at = self.network.nodes.iter().position(|n| n.name == name).expect("a layer of this name");
-        (at, self.executor.program().nodes[at])
+        (at, self.lowered.nodes[at])
     }
 }
 
@@ -139,7 +140,7 @@ fn every_summary_is_that_of_its_tensors_valid_part() {
         let statistics = step.decoded();
         for (i, layer) in statistics.layers.iter().enumerate() {
             assert_eq!(layer.layer, step.network.nodes[i].name);
-            let node = step.executor.program().nodes[i];
+            let node = step.lowered.nodes[i];
             for quantity in QUANTITIES {
                 let what = format!("{} {} on {}", layer.layer, quantity.name(), step.what);
                 let tensor = tensor(&node, quantity);
@@ -162,8 +163,7 @@ fn dead_units_are_the_channels_that_fire_for_no_valid_example() {
         for (i, layer) in statistics.layers.iter().enumerate() {
             let node = step.network.nodes[i].clone();
             let expected = matches!(node.layer, Layer::Relu).then(|| {
-                let (values, channels) =
-                    (step.reals(step.executor.program().nodes[i].activation), node.output.channels);
+                let (values, channels) = (step.reals(step.lowered.nodes[i].activation), node.output.channels);
                 let valid = valid_part(Quantity::Activation, &values);
                 let dead = |c: &usize| valid.iter().skip(*c).step_by(channels).all(|v| *v <= 0.0);
                 (0..channels).filter(dead).count() as f32 / channels as f32
@@ -181,7 +181,7 @@ fn the_update_ratio_is_the_norm_of_the_weights_change_over_their_norm() {
         let mut step = Step::run(&device);
         let statistics = step.decoded();
         for (i, layer) in statistics.layers.iter().enumerate() {
-            let parameters = step.executor.program().nodes[i].parameters;
+            let parameters = step.lowered.nodes[i].parameters;
             assert_eq!(layer.update_ratio.is_some(), parameters.is_some(), "{}", layer.layer);
             let Some((p, ratio)) = parameters.zip(layer.update_ratio) else { continue };
             let (before, after) = (step.reals(p.weight), step.reals(p.weight_next.expect("a training program")));
@@ -199,7 +199,7 @@ fn the_decay_loss_is_over_weights_and_not_over_biases() {
     for device in devices() {
         let mut step = Step::run(&device);
         let (l1, l2) = (0.3, 0.7);
-        let nodes = step.executor.program().nodes.clone();
+        let nodes = step.lowered.nodes.clone();
         let mut expected = 0.0;
         for p in nodes.iter().filter_map(|n| n.parameters) {
             expected += step.reals(p.weight).iter().map(|w| l2 / 2.0 * w * w + l1 * w.abs()).sum::<f64>();
@@ -245,7 +245,7 @@ fn a_non_finite_gradient_is_named_with_its_layer_and_tensor() {
                 let mut step = Step::run(&device);
                 let node = step.node(layer).1;
                 step.plant(tensor(&node, quantity).expect("the tensor exists"), 1, value);
-                let range = step.executor.program().stage(Stage::Statistics);
+                let range = step.lowered.stage(Stage::Statistics);
                 step.executor.run(range).expect("the statistics run");
                 let found = step.decoded();
                 assert_eq!(found.first_non_finite(), Some((layer, quantity, 1)), "{value} on {}", step.what);
@@ -261,7 +261,7 @@ fn what_lies_beyond_the_valid_examples_does_not_count() {
         let healthy = step.decoded();
         let (at, node) = step.node("conv1");
         step.plant(node.activation, node.activation.len - 1, f32::NAN);
-        let range = step.executor.program().stage(Stage::Statistics);
+        let range = step.lowered.stage(Stage::Statistics);
         step.executor.run(range).expect("the statistics run");
         let planted = step.decoded();
         assert_eq!(planted.layers[at].activation, healthy.layers[at].activation, "on {}", step.what);

@@ -8,4 +8,6 @@ struct Header {
     correction1: f32, // Adam's 1 - beta1^t
     correction2: f32, // Adam's 1 - beta2^t
     place: u32, // of a crop in evaluation
+    global_valid: u32, // examples of the whole batch, of which this may be a part
+    first_row: u32, // of this part, by its number in the whole batch; draws go by that
 }

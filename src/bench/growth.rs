@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Device, ExecutorKind};
 use crate::net::Recipe;
 use crate::net::{Layer, Network};
-use crate::program::Program;
+use crate::program::TrainingStep;
 use crate::train::Settings;
 use serde::Serialize;
 use std::time::Duration;
@@ -148,8 +148,8 @@ impl Curve<'_> {
 
     async fn point(&mut self, size: usize, network: Result<Network>, batch: usize) -> Result<GrowthPoint> {
         let lowered = network.and_then(|network| {
-            let program = Program::lower(&network, &self.workload.options(batch))?;
-            Ok((network, program.instructions.iter().map(|i| i.op.work.flops).sum::<u64>()))
+            let step = TrainingStep::lower(&network, &self.workload.options(batch))?;
+            Ok((network, step.program.instructions.iter().map(|i| i.op.work.flops).sum::<u64>()))
         });
         let (network, flops) = match lowered {
             Ok(both) => both,

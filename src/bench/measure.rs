@@ -103,7 +103,7 @@ impl Subject {
 
     /// Whether the loss is finite; arithmetic on infinities and NaN may be faster or slower than training.
     pub async fn loss_is_finite(&mut self) -> Result<bool> {
-        let loss = self.runner.executor.program().outputs.loss.id;
+        let loss = self.runner.lowered.outputs.loss.id;
         Ok(read_reals(self.runner.executor.as_mut(), loss).await?.iter().all(|v| v.is_finite()))
     }
 }

@@ -31,7 +31,7 @@ pub use workload::SEED;
 use crate::error::{Error, Result};
 use crate::exec::{Device, ExecutorKind};
 use crate::net::Network;
-use crate::program::Program;
+use crate::program::TrainingStep;
 use measure::Subject;
 use std::time::Duration;
 use workload::Workload;
@@ -160,7 +160,7 @@ async fn take_turns(
 
 /// Checks that some device could run this batch size.
 fn check(network: &Network, workload: &Workload, batch_size: usize) -> Result<()> {
-    match Program::lower(network, &workload.options(batch_size)) {
+    match TrainingStep::lower(network, &workload.options(batch_size)) {
         Err(Error::TooLarge(_)) | Ok(_) => Ok(()),
         Err(error) => Err(error),
     }

@@ -199,7 +199,7 @@ async fn copy(device: &Device, bytes: usize) -> Result<Way> {
     let case = b.case("", probe::copy(x, y), case::Tolerance::EXACT);
     let (clock, nanoseconds) = time_case(device, &case).await?;
     let name = match device {
-        Device::Gpu(gpu) if gpu.reads_textures() => "a kernel from a texture to a buffer",
+        Device::Gpu(gpu) if gpu.adapter().software => "a kernel from a texture to a buffer",
         Device::Gpu(_) => "a kernel from buffer to buffer",
         Device::Cpu | Device::Reference => "a memory copy on every thread",
     };
@@ -211,7 +211,7 @@ async fn copy(device: &Device, bytes: usize) -> Result<Way> {
 /// # Errors
 /// [`Error::Device`] and [`Error::TooLarge`] if the device cannot hold or run it, or gives no times.
 pub async fn time_case(device: &Device, case: &Case) -> Result<(Clock, Vec<f64>)> {
-    let mut executor = device.executor(Program::of_case(case, None)).await?;
+    let mut executor = device.executor(Program::of_case(case, None, None)).await?;
     for (i, buffer) in case.buffers.iter().enumerate() {
         if !matches!(buffer.fill, case::Fill::Output) {
             executor.write(BufferId(i as u32), &case.contents(i))?;

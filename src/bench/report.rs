@@ -9,7 +9,7 @@ use super::{Absence, Seat, Settings};
 use crate::error::Result;
 use crate::exec::{Clock, Device, DeviceInfo, ExecutorKind};
 use crate::net::Network;
-use crate::program::{Instruction, Stage};
+use crate::program::{Instruction, Purpose, Stage};
 use serde::Serialize;
 
 /// The deviation between rounds above which the report warns.
@@ -257,8 +257,8 @@ pub(super) async fn batch(
 
 async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Result<Measured> {
     let finite = subject.loss_is_finite().await?;
-    let program = subject.runner.executor.program();
-    let instructions = &program.instructions[subject.runner.instructions.clone()];
+    let (lowered, range) = (&subject.runner.lowered, subject.runner.instructions.clone());
+    let (instructions, purposes) = (&lowered.program.instructions[range.clone()], &lowered.purposes[range]);
     let on_gpu = subject.runner.executor.device().executor == ExecutorKind::Gpu;
     let mut warnings = Vec::new();
     if !finite {
@@ -266,7 +266,9 @@ async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Res
     }
     let step = step_figures(&subject, instructions, peaks, on_gpu, &mut warnings);
     let rounds = &subject.operations;
-    let passes = Passes { instructions, fused: &program.fused, rounds, batch: program.batch, peaks, on_gpu };
+    let kernels = subject.runner.instructions.clone().map(|i| subject.runner.executor.kernel(i)).collect();
+    let (fused, batch) = (&lowered.fused[..], lowered.batch);
+    let passes = Passes { instructions, purposes, kernels, fused, rounds, batch, peaks };
     let total = passes.spread(&|_| true).map(|s| s.median);
     if total.is_none() {
         warnings.push("the clock of single operations gave nothing usable; there are no times of layers".to_string());
@@ -309,7 +311,7 @@ fn step_figures(
         images_per_second: seconds.rate(batch),
         gflops: flops as f64 / seconds.median / 1e9,
         of_peak: peaks.share(instructions.iter().map(|i| i.op.work), seconds.median * 1e9),
-        dispatches: instructions.len(),
+        dispatches: subject.runner.executor.dispatches(subject.runner.instructions.clone()),
         host_us: Spread::of(&subject.host_seconds).filter(|_| on_gpu).map(|s| s.scaled(1e6)),
     })
 }
@@ -317,23 +319,25 @@ fn step_figures(
 /// Durations of single operations, in nanoseconds, by round.
 struct Passes<'a> {
     instructions: &'a [Instruction],
-    /// The pairs of [`Program::fused`].
+    purposes: &'a [Purpose],
+    /// The kernel that computed each instruction.
+    kernels: Vec<&'static str>,
+    /// The pairs of [`TrainingStep::fused`](crate::program::TrainingStep::fused).
     fused: &'a [(usize, usize)],
     rounds: &'a [Vec<f64>],
     batch: usize,
     peaks: &'a Peaks,
-    on_gpu: bool,
 }
 
 impl Passes<'_> {
     /// Nanoseconds of all chosen operations together; `None` if one of them has no usable time.
-    fn spread(&self, chosen: &dyn Fn(&Instruction) -> bool) -> Option<Spread> {
+    fn spread(&self, chosen: &dyn Fn(usize) -> bool) -> Option<Spread> {
         let mut sums = Vec::with_capacity(self.rounds.len());
-        if !self.instructions.iter().any(chosen) {
+        if !(0..self.instructions.len()).any(chosen) {
             return None;
         }
         for round in self.rounds {
-            let durations = || self.instructions.iter().zip(round).filter(|(i, _)| chosen(i)).map(|(_, ns)| *ns);
+            let durations = || round.iter().enumerate().filter(|(i, _)| chosen(*i)).map(|(_, ns)| *ns);
             // An operation may be shorter than the clock's resolution.
             let sound = durations().all(|ns| ns >= 0.0 && ns.is_finite());
             sums.push(if sound { durations().sum() } else { f64::NAN });
@@ -341,9 +345,10 @@ impl Passes<'_> {
         Spread::of(&sums)
     }
 
-    fn figures(&self, chosen: &dyn Fn(&Instruction) -> bool) -> Option<PassFigures> {
+    fn figures(&self, chosen: &dyn Fn(usize) -> bool) -> Option<PassFigures> {
         let (nanoseconds, total) = (self.spread(chosen)?, self.spread(&|_| true)?);
-        let work = || self.instructions.iter().filter(|i| chosen(i)).map(|i| i.op.work);
+        let chosen = || self.instructions.iter().enumerate().filter(|(i, _)| chosen(*i));
+        let work = || chosen().map(|(_, instruction)| instruction.op.work);
         Some(PassFigures {
             us_per_step: nanoseconds.scaled(1e-3),
             us_per_example: nanoseconds.median * 1e-3 / self.batch as f64,
@@ -355,31 +360,32 @@ impl Passes<'_> {
     }
 
     fn stages(&self) -> Vec<StageFigures> {
-        let of = |stage: Stage| self.figures(&|i| i.stage == stage).map(|figures| StageFigures { stage, figures });
+        let of = |stage: Stage| {
+            self.figures(&|i| self.purposes[i].stage == stage).map(|figures| StageFigures { stage, figures })
+        };
         Stage::ALL.into_iter().filter_map(of).collect()
     }
 
     fn layers(&self, network: &Network) -> Vec<LayerFigures> {
+        let serves = |i: usize, node: usize| self.purposes[i].node == Some(node);
         let of = |(node, layer): (usize, &crate::net::Node)| LayerFigures {
             layer: layer.name.clone(),
             computed_by: self.fused.iter().find(|(at, _)| *at == node).map(|(_, by)| network.nodes[*by].name.clone()),
             output: [layer.output.height, layer.output.width, layer.output.channels],
-            forward: self.figures(&|i| i.node == Some(node) && matches!(i.stage, Stage::Batch | Stage::Forward)),
-            backward: self.figures(&|i| i.node == Some(node) && i.stage == Stage::Backward),
-            both: self.figures(&|i| i.node == Some(node)),
+            forward: self
+                .figures(&|i| serves(i, node) && matches!(self.purposes[i].stage, Stage::Batch | Stage::Forward)),
+            backward: self.figures(&|i| serves(i, node) && self.purposes[i].stage == Stage::Backward),
+            both: self.figures(&|i| serves(i, node)),
         };
         network.nodes.iter().enumerate().map(of).collect()
     }
 
     fn operations(&self) -> Vec<OperationFigures> {
-        let of = |instruction: &Instruction| {
-            let figures = self.figures(&|i| std::ptr::eq(i, instruction))?;
-            let (operation, kernel) = (
-                instruction.name.clone(),
-                if self.on_gpu { instruction.op.chosen().name } else { instruction.op.operation.name },
-            );
-            Some(OperationFigures { operation, kernel, stage: instruction.stage, figures })
+        let of = |(place, instruction): (usize, &Instruction)| {
+            let figures = self.figures(&|i| i == place)?;
+            let (operation, kernel) = (instruction.name.clone(), self.kernels[place]);
+            Some(OperationFigures { operation, kernel, stage: self.purposes[place].stage, figures })
         };
-        self.instructions.iter().filter_map(of).collect()
+        self.instructions.iter().enumerate().filter_map(of).collect()
     }
 }

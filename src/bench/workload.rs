@@ -6,7 +6,7 @@ use crate::data::Examples;
 use crate::error::Result;
 use crate::exec::{Device, Executor, upload_examples, upload_parameters, write_reals};
 use crate::net::Network;
-use crate::program::{Options, Program, Source, Stage};
+use crate::program::{Options, Source, Stage, TrainingStep};
 use crate::train::Settings;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
@@ -62,27 +62,27 @@ impl Workload {
     /// The executor of `device`, filled and ready to step.
     pub async fn runner(&self, device: &Device, network: &Network, batch: usize) -> Result<Runner> {
         let options = self.options(batch);
-        let program = Program::lower_within(network, &options, &device.limits())?;
-        let mut executor = device.executor(program).await?;
-        self.fill(network, executor.as_mut())?;
-        let instructions = executor.program().stages(Stage::Batch, Stage::Update);
+        let lowered = TrainingStep::lower_within(network, &options, &device.limits())?;
+        let mut executor = device.executor(lowered.program.clone()).await?;
+        self.fill(network, &lowered, executor.as_mut())?;
+        let instructions = lowered.stages(Stage::Batch, Stage::Update);
         let labels = self.examples.labels.iter().map(|label| u32::from(*label)).collect();
-        Ok(Runner { executor, instructions, labels, settings: self.settings.clone(), step: 0 })
+        Ok(Runner { lowered, executor, instructions, labels, settings: self.settings.clone(), step: 0 })
     }
 
     /// Writes images, initial weights, decay and rates.
-    fn fill(&self, network: &Network, executor: &mut dyn Executor) -> Result<()> {
-        upload_examples(executor, &self.examples)?;
-        upload_parameters(executor, &network.initial_parameters(SEED))?;
-        let program = executor.program();
-        let Some(factors) = program.trainable.map(|t| t.factors) else { return Ok(()) };
-        let values = program.block_factors(self.settings.l1_decay as f32, self.settings.l2_decay as f32);
+    fn fill(&self, network: &Network, step: &TrainingStep, executor: &mut dyn Executor) -> Result<()> {
+        upload_examples(executor, step, &self.examples)?;
+        upload_parameters(executor, step, &network.initial_parameters(SEED))?;
+        let Some(factors) = step.trainable.map(|t| t.factors) else { return Ok(()) };
+        let values = step.block_factors(self.settings.l1_decay as f32, self.settings.l2_decay as f32);
         write_reals(executor, factors.id, &values)
     }
 }
 
 /// An executor that trains, step by step.
 pub struct Runner {
+    pub lowered: TrainingStep,
     pub executor: Box<dyn Executor>,
     /// The instructions from gather to update.
     pub instructions: Range<usize>,
@@ -94,7 +94,7 @@ pub struct Runner {
 impl Runner {
     /// Examples per step.
     pub fn batch(&self) -> usize {
-        self.executor.program().batch
+        self.lowered.batch
     }
 
     /// Queues the inputs of the next step, prepared on the host as in training.
@@ -108,7 +108,7 @@ impl Runner {
         let labels: Vec<u32> = indices.iter().map(|i| self.labels[*i as usize]).collect();
         let header = self.settings.header(self.step, u64::MAX, batch);
         self.step += 1;
-        let words = self.executor.program().input_words(header, &indices, &labels);
+        let words = self.lowered.input_words(header, &indices, &labels);
         self.executor.begin_step(&words)
     }
 

@@ -10,7 +10,7 @@ use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum};
 use glassnet::bench::{self, GrowthSettings, Progress, Report, Settings};
 use glassnet::exec::Device;
-use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
+use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use glassnet::formats::Target;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -47,7 +47,7 @@ pub struct BenchArgs {
 /// The devices that can be timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BenchDevice {
-    /// The WGSL kernels on a GPU; a software one counts too
+    /// The WGSL kernels on a GPU, including a software GPU
     #[value(aliases = options::GPU_WORDS)]
     Gpu,
     /// All cores of the processor
@@ -124,7 +124,7 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
             BenchDevice::Cpu => devices.push(Device::Cpu),
             BenchDevice::Gpu => {
                 let choice = args.adapter.clone().map_or(Choice::Any, Choice::Named);
-                match Gpu::open(&choice, RuntimeChecks::Off, Reads::Fastest).await {
+                match Gpu::open(&choice, RuntimeChecks::Off).await {
                     Ok(gpu) => devices.push(Device::Gpu(gpu)),
                     Err(Error::Adapter(why)) if args.devices.is_empty() && args.adapter.is_none() => {
                         notes.push(format!("the GPU is left out: {why}"));

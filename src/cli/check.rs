@@ -1,12 +1,13 @@
 //! `glassnet check`: compares every kernel's cases with the reference on this machine, or a whole step in lockstep.
 
+use super::lockstep;
 use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, Progress, Table, figure, note};
 use clap::{Args, ValueEnum};
 use glassnet::exec::check::{Outcome, run_case};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceInfo};
-use glassnet::kernels::{self, Case, Op};
+use glassnet::kernels::{self, Adapter, Case, Op};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -27,12 +28,12 @@ pub struct CheckArgs {
     /// Run one whole training step operation by operation on the reference and on the device, and name the first
     /// operation and index that differ
     #[arg(long)]
-    pub(super) lockstep: bool,
+    lockstep: bool,
     #[command(flatten)]
-    pub(super) network: NetworkArgs,
+    network: NetworkArgs,
     /// Examples in the step of --lockstep [default: 20]
     #[arg(long, value_name = "N", requires = "lockstep", aliases = ["batch", "batchsize"], value_parser = options::whole::<usize>)]
-    pub(super) batch_size: Option<usize>,
+    batch_size: Option<usize>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -71,7 +72,11 @@ struct KernelReport {
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let output = Output { json: args.json };
     if args.lockstep {
-        return pollster::block_on(super::lockstep::run(args, output));
+        let batch_size = args.batch_size.unwrap_or(lockstep::BATCH);
+        return pollster::block_on(async {
+            let network = options::network(&args.network)?;
+            lockstep::run(&network, batch_size, &device(args).await?, output).await
+        });
     }
     if args.network.preset.is_some() || args.network.net.is_some() {
         return Err(Error::Settings(
@@ -84,7 +89,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
 }
 
 /// The device to check. Its shaders check their indices, so a fault gives a wrong result but does no harm.
-pub(super) async fn device(args: &CheckArgs) -> Result<Device> {
+async fn device(args: &CheckArgs) -> Result<Device> {
     let device = match args.device {
         Checked::Gpu => DeviceName::Gpu,
         Checked::Cpu => DeviceName::Cpu,
@@ -94,8 +99,8 @@ pub(super) async fn device(args: &CheckArgs) -> Result<Device> {
 }
 
 async fn check(args: &CheckArgs) -> Result<Report> {
-    let cases = chosen_cases(args.filter.as_deref(), matches!(args.device, Checked::Cpu))?;
     let device = device(args).await?;
+    let cases = chosen_cases(args.filter.as_deref(), &device)?;
     note(format_args!("checking {} cases on {}", cases.len(), device.info()));
     let mut progress = Progress::new(cases.len() as u64, "cases");
     let mut outcomes = Vec::with_capacity(cases.len());
@@ -109,7 +114,7 @@ async fn check(args: &CheckArgs) -> Result<Report> {
     Ok(Report { device: device.info(), passed: failures.is_empty(), cases, failed: failures.len(), kernels, failures })
 }
 
-fn chosen_cases(filter: Option<&str>, on_host: bool) -> Result<Vec<Case>> {
+fn chosen_cases(filter: Option<&str>, device: &Device) -> Result<Vec<Case>> {
     let all = kernels::cases();
     let Some(filter) = filter else { return Ok(all) };
     let mut cases = Vec::new();
@@ -119,13 +124,14 @@ fn chosen_cases(filter: Option<&str>, on_host: bool) -> Result<Vec<Case>> {
             continue;
         }
         // A variant by its name alone; the processor has no variants.
-        if on_host {
-            if case.op.variants().any(|variant| variant.name.contains(filter)) {
+        let Device::Gpu(gpu) = device else {
+            let named = |adapter| case.op.variants(adapter).any(|variant| variant.name.contains(filter));
+            if Adapter::SORTS.into_iter().any(named) {
                 cases.push(case);
             }
             continue;
-        }
-        for variant in case.op.variants().filter(|variant| variant.name.contains(filter)) {
+        };
+        for variant in case.op.variants(gpu.adapter()).filter(|variant| variant.name.contains(filter)) {
             let op = Op { variant: Some(variant), ..case.op.clone() };
             cases.push(Case { op, ..case.clone() });
         }

@@ -5,12 +5,11 @@ mod chart;
 use super::interrupt::Interrupt;
 use super::options::{self, DataArgs, DeviceArgs, NetworkArgs};
 use super::output::{Output, Table, figure, note};
-use super::train::default_folder;
 use clap::Args;
-use glassnet::compare::{Comparison, Contestant, Field, Moments, OptimizerChoice, OverSeeds, Run};
+use glassnet::compare::{Comparison, Contestant, Field, Moments, OptimizerChoice, OverSeeds, RunResult};
 use glassnet::formats::{MadeFolders, Target};
 use glassnet::net::{Network, Recipe};
-use glassnet::train::{Event, Observer};
+use glassnet::train::{Event, Observer, default_folder};
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -175,7 +174,7 @@ fn tables(comparison: &Comparison) -> String {
     let percent = |share: Option<f64>| share.map_or_else(absent, |share| format!("{:.2} %", 100.0 * share));
     let value = |value: Option<f64>| value.map_or_else(absent, figure);
     for (contestant, run) in comparison.runs() {
-        let Run { seed, steps, examples_seen, train_seconds, images_per_second, .. } = run;
+        let RunResult { seed, steps, examples_seen, train_seconds, images_per_second, .. } = run;
         runs.row([
             contestant.name.clone(),
             seed.to_string(),
@@ -205,7 +204,7 @@ fn tables(comparison: &Comparison) -> String {
     if comparison.contestants.iter().any(|contestant| contestant.over_seeds.is_some()) {
         text.push(means.to_string());
     }
-    let diverged = |(contestant, run): (&Contestant, &Run)| {
+    let diverged = |(contestant, run): (&Contestant, &RunResult)| {
         run.diverged.as_ref().map(|why| format!("{}, seed {}, diverged: {why}", contestant.name, run.seed))
     };
     let diverged: Vec<String> = comparison.runs().filter_map(diverged).collect();

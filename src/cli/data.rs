@@ -1,6 +1,6 @@
 //! `glassnet data`: downloads, verifies and lists data sets.
 
-use super::options::DownloadProgress;
+use super::notices::DownloadProgress;
 use super::output::{self, Output, Table, note};
 use clap::{Args, Subcommand};
 use glassnet::data::{self, DatasetName, FileReport, Listing, Request, Sources, Verdict};
@@ -215,7 +215,7 @@ fn finish(reports: &[SetReport], output: Output) -> Result<ExitCode> {
     output.result(&reports, format_args!("{table}{details}"))?;
     let failed = reports.iter().any(|report| report.state != "verified");
     if reports.iter().any(|report| !["verified", "unverifiable"].contains(&report.state)) {
-        let own = |file: &FileLine| file.path.as_deref().is_some_and(|path| !data::locate::in_cache(path));
+        let own = |file: &FileLine| file.path.as_deref().is_some_and(|path| !data::in_cache(path));
         let theirs =
             reports.iter().flat_map(|report| &report.files).any(|file| file.verdict != "verified" && own(file));
         note(match theirs {

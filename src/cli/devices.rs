@@ -1,11 +1,10 @@
 //! `glassnet devices`: lists this machine's adapters and its processor, and says which of them `--device auto` uses.
 
-use super::options::automatic_choice;
 use super::output::Output;
 use clap::Args;
 use glassnet::Result;
 use glassnet::exec::gpu::{AdapterSummary, list_adapters};
-use glassnet::exec::{Device, DeviceInfo};
+use glassnet::exec::{Device, DeviceInfo, automatic_choice};
 use glassnet::machine::mib;
 use serde::Serialize;
 use std::fmt::Write;

@@ -2,13 +2,12 @@
 
 use super::options::{self, CropArgs, DataArgs, DeviceArgs};
 use super::output::{self, Output, Table, note};
-use super::train::check_dataset;
 use clap::Args;
 use glassnet::data::{Dataset, DatasetName, ImageFolder};
 use glassnet::evaluate::{Evaluation, check_crops, evaluate_crops};
 use glassnet::exec::DeviceInfo;
 use glassnet::formats::{Model, load_model};
-use glassnet::train::RunFolder;
+use glassnet::train::{RunFolder, check_dataset, other_classes};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -83,7 +82,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
         model: &args.model,
         network: &network.name,
         dataset: dataset.name,
-        stand_in: options::stand_in_reason(&dataset),
+        stand_in: dataset.stand_in_reason(),
         device: device.info(),
         test_crops,
         examples: evaluation.examples,
@@ -174,7 +173,7 @@ fn check_classes(model: &Model, path: &Path, folder: &Path) -> Result<()> {
     }
     Err(Error::Data(format!(
         "{folder} does not have the classes of {path}: {}; give it the same class folders",
-        options::other_classes(&trained, &found)
+        other_classes(&trained, &found)
     )))
 }
 

@@ -2,21 +2,14 @@
 
 use super::interrupt::Interrupt;
 use super::output::{Output, note};
-use super::train::{Ended, Ready};
 use clap::Args;
-use glassnet::data::Dataset;
-use glassnet::evaluate::crops;
-use glassnet::exec::Device;
-use glassnet::live::message::State as Standing;
-use glassnet::live::{Introduction, Live, Subject};
-use glassnet::net::{Network, Shape};
+use glassnet::live::Live;
+use glassnet::look::message::RunState;
+use glassnet::look::{Introduction, Subject};
 use glassnet::report::History;
-use glassnet::train::{ChangeRow, Command, EpochRow, Event, Observer, Outcome, Settings, State, StepRow};
+use glassnet::train::{ChangeRow, EpochRow, Outcome, Run, Settings, StepRow, settings_for};
 use glassnet::{Error, Result};
-use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -61,70 +54,30 @@ impl LiveArgs {
     }
 }
 
-/// Passes events to a run's observer and to the page.
-pub(super) struct Watched<'a, O> {
-    pub reporter: &'a mut O,
-    pub live: &'a Live,
-}
-
-impl<O: Observer> Observer for Watched<'_, O> {
-    fn event(&mut self, event: &Event<'_>) -> Result<()> {
-        // The folder is written before the page reports it.
-        self.reporter.event(event)?;
-        self.live.event(event);
-        Ok(())
-    }
-
-    fn should_stop(&self) -> bool {
-        self.reporter.should_stop() || self.live.wants_restart()
-    }
-
-    fn command(&mut self, _step: u64) -> Option<Command> {
-        self.live.command()
-    }
-
-    fn wait(&mut self) {
-        let reporter = &self.reporter;
-        self.live.wait(&|| reporter.should_stop());
-    }
-
-    fn measure_next(&mut self) -> bool {
-        self.live.measure_next()
-    }
-}
-
 /// Shows a run on the page.
-pub(super) fn begin(
-    live: &Live,
-    settings: &Settings,
-    output: Output,
-    dataset: &Arc<Dataset>,
-    device: &Device,
-    folder: &Path,
-    state: Option<&State>,
-) {
+pub(super) fn begin(live: &Live, run: &Run, output: Output) {
+    let (dataset, state) = (&run.dataset, run.state.as_ref());
     let parts = dataset.split();
     let introduction = Introduction {
-        folder: folder.display().to_string(),
-        device: device.info().to_string(),
+        folder: run.folder.path().display().to_string(),
+        device: run.device.info().to_string(),
         training_examples: parts.train.len(),
         validation_examples: parts.validation.len(),
         first_step: state.map_or(0, |state| state.step),
     };
-    let (before, data) = (settings.clone(), dataset.clone());
+    let (before, data) = (run.now.clone(), dataset.clone());
     let resolve = move |network| match output.json {
         true => Err(Error::Settings("with --json a run prints one document; start the other run separately".into())),
-        false => for_another(&before, &data, network),
+        false => settings_for(network, &before, &data),
     };
-    let subject =
-        Subject { settings: settings.clone(), dataset: dataset.clone(), trains: true, resolve: Box::new(resolve) };
+    let subject = Subject { settings: run.now.clone(), dataset: dataset.clone(), trains: true };
     // If an average is kept, views use it, and the run will provide it.
     let weights = state.filter(|state| state.average.is_empty()).map(|state| (state.step, &state.parameters[..]));
-    live.begin(&introduction, subject, weights);
-    live.record_in(folder);
+    live.begin(&introduction, subject, Box::new(resolve), weights);
+    live.record_in(run.folder.path());
     // For a resumed run, the rows so far.
     if state.is_some() {
-        match History::read(&folder.join("metrics.jsonl")) {
+        match History::read(&run.folder.path().join("metrics.jsonl")) {
             Ok(history) => rows(live, &history),
             Err(why) => note(format_args!("the live page starts without the earlier rows: {why}")),
         }
@@ -152,34 +105,24 @@ pub(super) fn rows(live: &Live, history: &History) {
     }
 }
 
-/// The settings of a similar run with another network: that network's description sets how it is trained; length and
-/// seed stay the same.
-fn for_another(before: &Settings, dataset: &Dataset, network: Network) -> Result<Settings> {
-    let [height, width, channels] = dataset.train.shape;
-    network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
-    let settings = Settings::resolve(network, &before.of_run())?;
-    crops(&settings.network, [height, width], settings.test_crops)?;
-    Ok(settings)
-}
-
 /// Shows on the page how a run ended.
 pub(super) fn end(live: &Live, result: &Result<Outcome>) {
     match result {
         Ok(outcome) => {
             let accuracy = format!("test accuracy {:.2} %", 100.0 * outcome.test.accuracy);
-            live.end(Standing::Ended, accuracy);
+            live.end(RunState::Ended, accuracy);
         }
-        Err(Error::Interrupted) => live.end(Standing::Stopped, "the run was stopped; its checkpoint is saved".into()),
-        Err(error) => live.end(Standing::Failed, error.to_string()),
+        Err(Error::Interrupted) => live.end(RunState::Stopped, "the run was stopped; its checkpoint is saved".into()),
+        Err(error) => live.end(RunState::Failed, error.to_string()),
     }
 }
 
 /// The run that a watcher requests after a finished one; none if nobody watches any more, or on Ctrl-C.
-pub(super) fn next_run(
+pub(super) fn next_run<T>(
     live: &Live,
     interrupt: &Interrupt,
-    make: impl Fn(Settings) -> Result<Ready>,
-) -> Result<Option<Ready>> {
+    make: impl Fn(Settings) -> Result<T>,
+) -> Result<Option<T>> {
     if live.watchers() > 0 && !interrupt.stops() {
         note("the page stays as long as someone watches it; press Ctrl-C to end it");
     }
@@ -194,16 +137,5 @@ pub(super) fn next_run(
             Ok(next) => return Ok(Some(next)),
             Err(why) => live.refuse_restart(&why),
         }
-    }
-}
-
-/// The row that says which run followed.
-pub(super) fn succeeded(ended: &Ended, next: &Ready) -> ChangeRow {
-    ChangeRow {
-        step: ended.step,
-        train_seconds: ended.train_seconds,
-        what: "network".into(),
-        from: Value::Null,
-        to: next.folder.path().display().to_string().into(),
     }
 }

@@ -3,8 +3,6 @@
 //! Images, weights and the optimizer's state are random with a fixed seed. The last row of the batch is masked, so that
 //! masking is also checked.
 
-use super::check::{CheckArgs, device};
-use super::options;
 use super::output::{Output, note};
 use glassnet::Result;
 use glassnet::data::Examples;
@@ -12,7 +10,7 @@ use glassnet::exec::lockstep::{Report, lockstep};
 use glassnet::exec::{Device, DeviceInfo, Executor, upload_examples, upload_parameters, write_reals};
 use glassnet::kernels::batch::Header;
 use glassnet::net::{Network, Recipe};
-use glassnet::program::{Host, Limits, Options, Program, Source};
+use glassnet::program::{Host, Limits, Options, Source, TrainingStep};
 use glassnet::train::Settings;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -20,7 +18,7 @@ use serde::Serialize;
 use std::process::ExitCode;
 
 /// Examples in the step if no batch size is given.
-const BATCH: usize = 20;
+pub(super) const BATCH: usize = 20;
 
 /// The seed of all random values.
 const SEED: u64 = 1;
@@ -40,32 +38,29 @@ struct Document<'a> {
 }
 
 /// Compares and prints. Returns [`ExitCode::FAILURE`] if an operation differs.
-pub(super) async fn run(args: &CheckArgs, output: Output) -> Result<ExitCode> {
-    let network = options::network(&args.network)?;
-    let device = device(args).await?;
-    let batch = args.batch_size.unwrap_or(BATCH);
+pub(super) async fn run(network: &Network, batch: usize, device: &Device, output: Output) -> Result<ExitCode> {
     let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
     let settings = Settings::resolve(network.clone(), &given)?;
-    let shape @ [height, width, channels] = image_shape(&network);
+    let shape @ [height, width, channels] = image_shape(network);
     let source = Source { height, width, channels, examples: batch };
     let limits = device.limits();
     let options = Options { max_binding: limits.max_binding, one_batch: true, ..settings.options(source) };
     // Both executors at once, if both are on the host, and the buffers read back for comparison.
-    let along = |program: &Program| 3 * program.largest_buffer();
-    let along_another = |program: &Program| {
+    let along = |step: &TrainingStep| 3 * step.program.largest_buffer();
+    let along_another = |step: &TrainingStep| {
         let fast = Host::Fast { threads: rayon::current_num_threads() };
-        program.footprint(Some(fast)) + 3 * program.largest_buffer()
+        step.footprint(Some(fast)) + 3 * step.program.largest_buffer()
     };
-    let along: fn(&Program) -> u64 = if limits.host.is_some() { along_another } else { along };
-    let program = Program::lower_within(&network, &options, &Limits { along, ..Device::Reference.limits() })?;
-    program.check_limits(&network, &options, &limits)?;
+    let along: fn(&TrainingStep) -> u64 = if limits.host.is_some() { along_another } else { along };
+    let step = TrainingStep::lower_within(network, &options, &Limits { along, ..Device::Reference.limits() })?;
+    step.check_limits(network, &options, &limits)?;
 
-    let operations = program.instructions.len();
+    let operations = step.program.instructions.len();
     note(format_args!("{operations} operations of one step of {} on reference and {}", network.name, device.info()));
-    let examples = random_examples(&network, shape, batch);
-    let inputs = step_inputs(&program, &examples);
-    let mut first = prepared(&Device::Reference, &program, &network, &examples).await?;
-    let mut second = prepared(&device, &program, &network, &examples).await?;
+    let examples = random_examples(network, shape, batch);
+    let inputs = step_inputs(&step, &examples);
+    let mut first = prepared(&Device::Reference, &step, network, &examples).await?;
+    let mut second = prepared(device, &step, network, &examples).await?;
     let report = lockstep(&mut *first, &mut *second, &inputs).await?;
     let document = Document {
         reference: Device::Reference.info(),
@@ -110,18 +105,18 @@ fn random_examples(network: &Network, shape: [usize; 3], count: usize) -> Exampl
 /// An executor with the data set, initial weights, decay and a state as after some training.
 async fn prepared(
     device: &Device,
-    program: &Program,
+    step: &TrainingStep,
     network: &Network,
     examples: &Examples,
 ) -> Result<Box<dyn Executor>> {
-    let mut executor = device.executor(program.clone()).await?;
-    upload_examples(&mut *executor, examples)?;
-    upload_parameters(&mut *executor, &network.initial_parameters(SEED))?;
-    if let Some(trainable) = program.trainable {
+    let mut executor = device.executor(step.program.clone()).await?;
+    upload_examples(&mut *executor, step, examples)?;
+    upload_parameters(&mut *executor, step, &network.initial_parameters(SEED))?;
+    if let Some(trainable) = step.trainable {
         let mut random = ChaCha8Rng::seed_from_u64(SEED + 1);
         // Small and non-negative, because some are squares.
         let mut draw = || random.random_range(0.0..1e-3);
-        let factors = program.block_factors(draw(), draw());
+        let factors = step.block_factors(draw(), draw());
         write_reals(&mut *executor, trainable.factors.id, &factors)?;
         for tensor in [trainable.state, trainable.average].into_iter().flatten() {
             let values: Vec<f32> = (0..tensor.len).map(|_| draw()).collect();
@@ -132,8 +127,8 @@ async fn prepared(
 }
 
 /// The inputs of a step: random crops, and every row valid except the last. A batch of one is full.
-fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
-    let valid = (program.batch - 1).max(1);
+fn step_inputs(step: &TrainingStep, examples: &Examples) -> Vec<u32> {
+    let valid = (step.batch - 1).max(1);
     let header = Header {
         step: 7,
         seed: SEED as u32,
@@ -147,5 +142,5 @@ fn step_inputs(program: &Program, examples: &Examples) -> Vec<u32> {
     // In reverse order, so that a row's position differs from its index.
     let indices: Vec<u32> = (0..valid as u32).rev().collect();
     let labels: Vec<u32> = indices.iter().map(|index| u32::from(examples.labels[*index as usize])).collect();
-    program.input_words(header, &indices, &labels)
+    step.input_words(header, &indices, &labels)
 }

@@ -15,9 +15,9 @@ mod inspect;
 mod interrupt;
 mod live;
 mod lockstep;
+mod notices;
 mod predict;
 mod report;
-mod standing;
 mod train;
 mod train_reporter;
 mod train_view;
@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 use glassnet::Result;
 use std::process::ExitCode;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Trains convolutional networks with its own WGSL compute kernels and shows what happens inside them.
 #[derive(Debug, Parser)]
@@ -57,9 +57,9 @@ enum Command {
 
 static LAUNCHED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The time since the first call, which `main` makes before anything else.
-pub fn since_launch() -> Duration {
-    LAUNCHED.elapsed()
+/// When the program started: the time of the first call, which `main` makes before anything else.
+pub fn launched() -> Instant {
+    *LAUNCHED
 }
 
 /// Runs a command to its end. [`ExitCode::FAILURE`] stands for a finding that was already printed.

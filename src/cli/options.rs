@@ -1,14 +1,14 @@
 //! Options that several commands share, and what they resolve to: a device, a data set, a network.
 
+use super::notices::{COLOUR_PRESET, Notices};
 use super::output::{Output, note};
 use clap::{Args, ValueEnum};
-use glassnet::data::{self, Dataset, DatasetName, ImageFolder, Origin, Progress, Request};
-use glassnet::exec::Device;
-use glassnet::exec::gpu::{AdapterSummary, Choice, Gpu, Reads, RuntimeChecks, list_adapters};
-use glassnet::net::{Network, PRESETS, Shape};
-use glassnet::{Error, Result, text};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use std::io::{self, IsTerminal};
+use glassnet::data::{Dataset, DatasetName, ImageFolder};
+use glassnet::exec::gpu::RuntimeChecks;
+use glassnet::exec::{Device, DeviceChoice};
+use glassnet::net::{Network, PRESETS};
+use glassnet::train::{DataChoice, Notice, RunConfig, stood_in_for};
+use glassnet::{Error, Result};
 use std::path::{Path, PathBuf};
 
 pub use glassnet::words::whole;
@@ -90,42 +90,61 @@ pub fn mean_of(crops: usize) -> String {
     if crops == 1 { String::new() } else { format!(", the mean of {crops} crops") }
 }
 
+impl DeviceArgs {
+    /// Whether a device or an adapter is requested.
+    pub fn is_given(&self) -> bool {
+        self.device.is_some() || self.adapter.is_some()
+    }
+
+    /// The requested device.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for an adapter without the GPU device.
+    pub fn choice(&self) -> Result<DeviceChoice> {
+        Ok(match (self.device.unwrap_or_default(), &self.adapter) {
+            (DeviceName::Auto | DeviceName::Gpu, Some(adapter)) => DeviceChoice::Adapter(adapter.clone()),
+            (DeviceName::Gpu, None) => DeviceChoice::Gpu,
+            (DeviceName::Auto, None) => DeviceChoice::Auto,
+            (DeviceName::Cpu, None) => DeviceChoice::Cpu,
+            (DeviceName::Reference, None) => DeviceChoice::Reference,
+            (DeviceName::Cpu | DeviceName::Reference, Some(_)) => {
+                return Err(Error::Settings("--adapter selects a GPU; leave it out, or use --device gpu".into()));
+            }
+        })
+    }
+}
+
+impl DataArgs {
+    /// The requested data.
+    pub fn choice(&self) -> DataChoice {
+        let DataArgs { dataset, data_dir, images, skip_unreadable } = self.clone();
+        DataChoice { dataset, data_dir, images, skip_unreadable }
+    }
+}
+
 /// Opens the requested device; if `auto` chose it, prints the reason on stderr.
 ///
 /// # Errors
-/// [`Error::Settings`] for an adapter without the GPU device, [`Error::Adapter`] if there is no such adapter.
+/// Those of [`DeviceArgs::choice`] and [`DeviceChoice::open`].
 pub async fn device(args: &DeviceArgs) -> Result<Device> {
     device_with(args, RuntimeChecks::Off).await
 }
 
 /// Does the same as [`device`] with a choice of the checks that shaders make at run time.
 pub async fn device_with(args: &DeviceArgs, checks: RuntimeChecks) -> Result<Device> {
-    let open = async |choice: Choice| Gpu::open(&choice, checks, Reads::Fastest).await.map(Device::Gpu);
-    match (args.device.unwrap_or_default(), &args.adapter) {
-        (DeviceName::Auto | DeviceName::Gpu, Some(adapter)) => open(Choice::Named(adapter.clone())).await,
-        (DeviceName::Gpu, None) => open(Choice::Any).await,
-        (DeviceName::Auto, None) => match automatic_choice(&list_adapters().await) {
-            (Some(_), _) => open(Choice::Hardware).await,
-            (None, reason) => {
-                note(format_args!("computing on the cpu: {reason}"));
-                Ok(Device::Cpu)
-            }
-        },
-        (DeviceName::Cpu, None) => Ok(Device::Cpu),
-        (DeviceName::Reference, None) => Ok(Device::Reference),
-        (DeviceName::Cpu | DeviceName::Reference, Some(_)) => {
-            Err(Error::Settings("--adapter selects a GPU; leave it out, or use --device gpu".into()))
-        }
-    }
+    opened(args.choice()?, checks).await
 }
 
-/// The adapter that `auto` uses, and the reason for choosing it or none.
-pub fn automatic_choice(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
-    match adapters.iter().find(|adapter| !adapter.software) {
-        Some(adapter) => (Some(adapter), format!("{} is a hardware adapter", adapter.name)),
-        None if adapters.is_empty() => (None, "there is no GPU adapter".into()),
-        None => (None, "there are only software adapters, and they are slower than Glassnet's CPU path".into()),
-    }
+/// Opens the device on the command line, or else the one that the run began on.
+pub async fn device_of_run(args: &DeviceArgs, config: &RunConfig) -> Result<Device> {
+    let choice = if args.is_given() { args.choice()? } else { config.device_choice()? };
+    opened(choice, RuntimeChecks::Off).await
+}
+
+async fn opened(choice: DeviceChoice, checks: RuntimeChecks) -> Result<Device> {
+    let (device, reason) = choice.open(checks).await?;
+    reason.into_iter().for_each(|reason| note(Notice::OnProcessor(reason)));
+    Ok(device)
 }
 
 /// Finds, downloads or draws the data set; progress goes to stderr. `default` is used if no name is given. Without
@@ -134,99 +153,23 @@ pub fn automatic_choice(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>
 /// at the end. A folder of pictures is resized to the input of `network`.
 ///
 /// # Errors
-/// Those of [`data::obtain`] and [`ImageFolder`]: the requested data cannot be obtained, is damaged, or does not fit
-/// `network`.
+/// Those of [`DataChoice::load`]: the requested data cannot be obtained, is damaged, or does not fit `network`.
 pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network, output: Output) -> Result<Dataset> {
-    if let Some(folder) = &args.images {
-        return images(folder, network, args.skip_unreadable);
+    let mut choice = args.choice();
+    if args.images.is_none() && !args.skip_unreadable && args.dataset.is_none() {
+        choice.dataset = default;
+        choice.check(network)?;
+        if let Some(name) = default.filter(|name| name.is_synthetic() && args.data_dir.is_some()) {
+            return Err(Error::Settings(format!(
+                "the model was trained on the synthetic {}, which have no files: leave --data-dir out, or name the data set \
+                 in it with --dataset",
+                name.drawn()
+            )));
+        }
     }
-    if args.skip_unreadable {
-        return Err(Error::Settings("--skip-unreadable is for the pictures of --images; leave it out".into()));
-    }
-    check_data(args, default, network)?;
-    let name = args.dataset.or(default);
-    if let Some(name) = name.filter(|name| name.is_synthetic() && args.dataset.is_none() && args.data_dir.is_some()) {
-        return Err(Error::Settings(format!(
-            "the model was trained on the synthetic {}, which have no files: leave --data-dir out, or name the data set \
-             in it with --dataset",
-            name.drawn()
-        )));
-    }
-    let channels = network.input_shape().channels;
-    let preferred = (channels == 3).then_some(DatasetName::Cifar10);
-    let (data_dir, environment) = (args.data_dir.clone(), data::environment());
-    let request = Request { name, preferred, data_dir, environment, allow_download: true };
-    let mut progress = DownloadProgress::new();
-    let dataset = data::obtain(&request, &mut |event| progress.show(event))?;
-    progress.clear();
-    if let Some(reason) = stand_in_reason(&dataset) {
-        let (drawn, wanted) = stood_in(&dataset);
-        output.say(format_args!("*** SYNTHETIC {drawn} STAND IN FOR {wanted}: {reason} ***"))?;
-    }
-    Ok(dataset)
-}
-
-/// Checks whether a network can learn the requested data, as far as this is known before 162 MiB are downloaded in vain
-/// or a device is opened. A folder of pictures is checked when it is listed.
-///
-/// # Errors
-/// [`Error::Data`] if the numbers of channels or classes differ.
-pub fn check_data(args: &DataArgs, default: Option<DatasetName>, network: &Network) -> Result<()> {
-    if args.images.is_some() {
-        return Ok(());
-    }
-    let (name, channels) = (args.dataset.or(default), network.input_shape().channels);
-    if let Some((name, other)) = name.and_then(|name| Some((name, name.channels()?))).filter(|(_, n)| *n != channels) {
-        return Err(Error::Data(format!(
-            "network {} takes images with {}, {name} has {other}; choose another data set or network",
-            network.name,
-            in_channels(channels)
-        )));
-    }
-    // All sets with a name have the same number of classes.
-    let classes = DatasetName::Mnist.class_names().len();
-    network.check_fits(network.input_shape(), classes).map_err(|error| own_labels(args, name, network).unwrap_or(error))
-}
-
-/// Checks a user's own files in MNIST's format by their actual labels, which may differ.
-fn own_labels(args: &DataArgs, name: Option<DatasetName>, network: &Network) -> Option<Error> {
-    let request =
-        Request { name, data_dir: args.data_dir.clone(), environment: data::environment(), ..Request::default() };
-    let (path, found) = data::labels_here(&request)?;
-    let all = DatasetName::Mnist.class_names().len();
-    (found.different != all).then(|| {
-        Error::Data(format!(
-            "network {} has {} classes, but {} has {found}; files in MNIST's format are read with {all} classes, so \
-             give the layer before its loss {all} outputs",
-            network.name,
-            network.classes(),
-            path.display()
-        ))
-    })
-}
-
-/// The difference between a folder's classes and those that a model was trained on, in words.
-pub fn other_classes(trained: &[String], found: &[String]) -> String {
-    let without = |names: &[String], others: &[String]| {
-        text::listed(names.iter().filter(|name| !others.contains(name)).map(text::cut), CLASSES_SHOWN)
-    };
-    let (missing, strange) = (without(trained, found), without(found, trained));
-    let counts = format!("{} classes, not {}", found.len(), trained.len());
-    match (missing.is_empty(), strange.is_empty()) {
-        (true, true) => format!("it has {counts}, or the same in another order"),
-        (false, true) => format!("it has {counts}: {missing} missing"),
-        (true, false) => format!("it has {counts}: {strange} unknown to the model"),
-        (false, false) if found.len() == trained.len() => format!("{missing} missing, {strange} unknown to the model"),
-        (false, false) => format!("it has {counts}: {missing} missing, {strange} unknown to the model"),
-    }
-}
-
-/// The most names of classes in a message.
-const CLASSES_SHOWN: usize = 10;
-
-/// `1 channel`, `3 channels`.
-pub fn in_channels(channels: usize) -> String {
-    format!("{channels} channel{}", if channels == 1 { "" } else { "s" })
+    let mut notices = Notices::new(output);
+    let dataset = choice.load(network, &mut |notice| notices.show(notice));
+    notices.result().and(dataset)
 }
 
 /// One of several whole numbers in an option's value.
@@ -237,72 +180,11 @@ pub fn one_of_several(text: &str) -> Result<u64, String> {
     whole(text).map_err(|why| format!("{why}; separate several by commas, such as 1,2,3"))
 }
 
-/// Reads a folder of pictures. Whether its classes fit the network is checked before any picture is read.
-fn images(folder: &Path, network: &Network, skip_unreadable: bool) -> Result<Dataset> {
-    let listed = ImageFolder::list(folder)?;
-    let told = listed.others.describe().into_iter().chain(listed.notes.iter().cloned()).chain(listed.untested());
-    let told: Vec<String> = told.collect();
-    if !told.is_empty() {
-        note(format_args!("{}: {}", folder.display(), told.join("; ")));
-    }
-    let Shape { height, width, channels } = network.input_shape();
-    network.check_fits(network.input_shape(), listed.classes.len()).map_err(|error| match error {
-        Error::Data(why) => {
-            Error::Data(format!("{why}; or describe such a network in a TOML file, and train it with --net"))
-        }
-        other => other,
-    })?;
-    if network.learns_numbers() {
-        note(numbers_learned(&listed));
-    }
-    let mut progress = DownloadProgress::new();
-    let reading = listed.read([height, width, channels], skip_unreadable, &mut |event| progress.show(event));
-    progress.clear();
-    let reading = reading?;
-    reading.skipped().iter().for_each(note);
-    if reading.colours_dropped > 0 {
-        let pictures = reading.dataset.train.len() + reading.dataset.test.len();
-        note(format_args!(
-            "{} of {pictures} pictures are in colour, but network {} has grey input, so their colour is dropped; choose a network \
-             with 3 input channels to keep it, such as --preset {COLOUR_PRESET}",
-            reading.colours_dropped, network.name
-        ));
-    }
-    Ok(reading.dataset)
-}
-
-/// What a network that learns numbers learns from a folder, in words.
-fn numbers_learned(listed: &ImageFolder) -> String {
-    let numbers = listed.numbers.iter().copied();
-    if listed.numbers.is_empty() {
-        let last = listed.classes.len() - 1;
-        return format!(
-            "the class folders' names are not all numbers, so their positions in the sorted list, 0 to {last}, are learned"
-        );
-    }
-    let (least, most) = (numbers.clone().fold(f32::INFINITY, f32::min), numbers.fold(f32::NEG_INFINITY, f32::max));
-    format!("learning the class folders' names as numbers, {least} to {most}")
-}
-
-/// The kind of synthetic examples and the set that they replace, in capitals.
-fn stood_in(dataset: &Dataset) -> (String, &'static str) {
-    let wanted = if dataset.name == DatasetName::SyntheticPictures { "CIFAR-10" } else { "MNIST" };
-    (dataset.name.drawn().to_uppercase(), wanted)
-}
-
-/// Why synthetic examples replace a data set that could not be obtained; none if they were requested.
-pub fn stand_in_reason(dataset: &Dataset) -> Option<&str> {
-    match &dataset.origin {
-        Origin::Synthetic { fallback_reason } => fallback_reason.as_deref(),
-        Origin::Files(_) | Origin::Images { .. } => None,
-    }
-}
-
 /// Prints the last line of a command's output if synthetic examples replace a data set.
 pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
-    match stand_in_reason(dataset) {
+    match dataset.stand_in_reason() {
         Some(_) => {
-            let (drawn, wanted) = stood_in(dataset);
+            let (drawn, wanted) = (dataset.name.drawn().to_uppercase(), stood_in_for(dataset.name));
             output.say(format_args!(
                 "*** THESE FIGURES ARE FOR SYNTHETIC {drawn}, NOT FOR {wanted}; `glassnet data fetch` downloads the real \
                  ones ***"
@@ -311,9 +193,6 @@ pub fn stand_in_reminder(dataset: &Dataset, output: Output) -> Result<()> {
         None => Ok(()),
     }
 }
-
-/// The preset for coloured pictures.
-const COLOUR_PRESET: &str = "convnetjs-cifar10";
 
 /// The network to train on `data`: by default a preset that fits the requested data. For a folder of coloured pictures
 /// it is the preset for colour, which is then reported.
@@ -346,77 +225,6 @@ pub fn network(args: &NetworkArgs) -> Result<Network> {
         (Some(file), _) => Network::from_file(file),
         (None, Some(preset)) => Network::preset(preset),
         (None, None) => Network::preset(PRESETS[0].0),
-    }
-}
-
-/// A download's progress on stderr: a bar on a terminal, otherwise a line per file. Nothing is shown before bytes
-/// arrive, so that a notice about synthetic digits can be the first line.
-pub struct DownloadProgress {
-    bar: ProgressBar,
-    plain: bool,
-    /// The file being downloaded.
-    file: String,
-}
-
-impl Default for DownloadProgress {
-    fn default() -> Self {
-        DownloadProgress::new()
-    }
-}
-
-impl DownloadProgress {
-    pub fn new() -> DownloadProgress {
-        let plain = !io::stderr().is_terminal();
-        let bar = if plain { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        DownloadProgress { bar, plain, file: String::new() }
-    }
-
-    /// Shows one event.
-    pub fn show(&mut self, event: Progress) {
-        match event {
-            Progress::Waiting { folder } => {
-                self.message(format!("another process is downloading into {}; waiting for it", folder.display()));
-            }
-            Progress::Connecting { url, .. } => self.bar.set_message(format!("asking {url}")),
-            Progress::Downloading { file, received, total } => self.bytes(file, received, total),
-            Progress::Verified { file } => log::info!("{file}: verified"),
-            Progress::Drawing { examples } => self.bar.set_message(format!("drawing {examples} synthetic examples")),
-            Progress::Reading { folder, pictures } => {
-                self.bar.set_message(format!("reading {pictures} pictures in {}", folder.display()));
-            }
-        }
-        self.bar.tick();
-    }
-
-    fn bytes(&mut self, file: String, received: u64, total: Option<u64>) {
-        if self.file != file {
-            if self.plain {
-                let size = total.map_or(String::new(), |total| format!(" ({})", HumanBytes(total)));
-                note(format_args!("downloading {file}{size}"));
-            }
-            let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
-            if let Some(style) = total.and(ProgressStyle::with_template(template).ok()) {
-                self.bar.set_style(style);
-            }
-            self.bar.set_message(file.clone());
-            self.file = file;
-        }
-        if let Some(total) = total {
-            self.bar.set_length(total);
-        }
-        self.bar.set_position(received);
-    }
-
-    fn message(&self, text: String) {
-        if self.plain {
-            note(&text);
-        }
-        self.bar.set_message(text);
-    }
-
-    /// Removes the bar.
-    pub fn clear(&self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -66,6 +66,26 @@ pub fn told(error: &Error) -> String {
         Error::NotObtained { why, built_in } => format!(
             "{why}; or name the folder that has the data with --data-dir; or use --dataset {built_in}, which is built in"
         ),
+        Error::DataMoved { pictures: true, .. } => told + " with --images",
+        Error::DataMoved { pictures: false, .. } => told + " with --data-dir",
+        Error::NotOfData { name: "data_dir", dataset } => format!(
+            "--data-dir cannot change a run on {dataset}: leave it out, or name a folder that has moved with --images"
+        ),
+        Error::NotOfData { name: "images", dataset } => {
+            format!("--images cannot change a run on {dataset}: leave it out, or start a new run without --resume")
+        }
+        Error::NotOfData { name: "skip_unreadable", .. } => {
+            "--skip-unreadable is for the pictures of --images: leave it out".into()
+        }
+        Error::OtherClasses(_) => told + ", and train it with --net",
+        Error::CropsWithoutAugmentation(count) => format!(
+            "--test-crops {count}: --no-augmentation switches off the network's pad and flip, which these crops come from; \
+             leave one of the two options out"
+        ),
+        Error::UnknownDevice(name) => format!("config.toml names an unknown device `{name}`; give --device"),
+        Error::NoWeights { run } => {
+            format!("{} holds no weights yet: let the run go on with `glassnet train --resume {0}`", run.display())
+        }
         Error::Unreadable(_) => told + ", or leave it out with --skip-unreadable",
         Error::Exists { .. } => told + ", or --force to replace it",
         Error::HoldsRun { path, file } => {

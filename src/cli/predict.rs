@@ -173,7 +173,7 @@ fn picture_shape(model: &Model, dataset: Option<&str>) -> Result<[usize; 3]> {
         return Err(Error::Model(format!(
             "network {} takes images with {}, but pictures have 1 or 3; use another model",
             network.name,
-            options::in_channels(input.channels)
+            glassnet::train::in_channels(input.channels)
         )));
     }
     let recorded = serde_json::from_value(model.extra["image"].clone()).ok();

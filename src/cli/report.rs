@@ -1,21 +1,21 @@
 //! `glassnet report`: makes a run's page again from its folder.
 
+use super::notices::Notices;
 use super::options::{self, DataArgs, DeviceArgs};
 use super::output::{self, Output, note};
-use super::standing::Standing;
-use super::train::{resumed_data, resumed_device};
 use clap::Args;
 use glassnet::data::Dataset;
 use glassnet::evaluate::Evaluation;
 use glassnet::exec::Device;
 use glassnet::formats::Target;
 use glassnet::report::tensorboard::{self, Events};
-use glassnet::report::{History, Report, Run, updates_mark};
-use glassnet::train::{RunConfig, RunFolder, Settings};
+use glassnet::report::{History, Report, ReportedRun, updates_mark};
+use glassnet::train::{DataSource, LatestWeights, RecordedData, RunConfig, RunFolder, Settings};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The page's name in a run folder.
@@ -80,22 +80,17 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let folder = if args.tensorboard { RunFolder::open(&args.run)? } else { RunFolder::read(&args.run)? };
     let config = folder.read_config()?;
     let settings = config.settings()?;
-    let state = Standing::read(&folder, &settings)?;
-    let finished = state.summary.is_some();
+    let latest = LatestWeights::read(&folder, &settings)?;
+    let (finished, step) = (latest.summary.is_some(), latest.step);
     if !finished {
-        let step = state.step;
         note(format_args!("the run is not finished; the report describes its checkpoint after {step} updates"));
     }
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
-    let (_, dataset, changed) = resumed_data(&asked, &args.run, &config, &settings, output)?;
-    changed
-        .iter()
-        .for_each(|why| note(format_args!("{why}; results computed now use the pictures as they are read now")));
-    let device = pollster::block_on(options::device(&resumed_device(&args.device, &config)?))?;
+    let dataset = data_of_run(&asked, &args.run, &config, &settings, output)?;
+    let device = pollster::block_on(options::device_of_run(&args.device, &config))?;
     let target = target.map_or_else(|| own_page(&args.run), Ok)?.sparing(dataset.sources())?;
-    let step = state.step;
-    let run = Ran { folder: &args.run, config: &config, settings: &settings, dataset: &dataset, state };
-    let tensorboard = again(&device, run, Some(&target), args.tensorboard)?;
+    let run = SavedRun { folder: &args.run, config: &config, settings: &settings, dataset: &dataset, latest: &latest };
+    let tensorboard = rewrite(&device, run, Some(&target), args.tensorboard)?;
     let path = target.path();
     let folder = tensorboard.as_ref().map_or(String::new(), |path| format!("\nevents   {}", path.display()));
     let when = if finished { "" } else { ", at the checkpoint; the run is not finished" };
@@ -105,21 +100,45 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The data that the run in a folder began with, for a report or a view.
+pub(super) fn data_of_run(
+    asked: &DataArgs,
+    run: &Path,
+    config: &RunConfig,
+    settings: &Settings,
+    output: Output,
+) -> Result<Arc<Dataset>> {
+    let mut notices = Notices::new(output);
+    let asked = DataSource::Choice(asked.choice());
+    let found = RecordedData::find(&asked, run, config, settings, &mut |notice| notices.show(notice));
+    notices.result()?;
+    let RecordedData { dataset, changed, .. } = found?;
+    changed
+        .iter()
+        .for_each(|why| note(format_args!("{why}; results computed now use the pictures as they are read now")));
+    Ok(dataset)
+}
+
 /// A run as stored in its folder.
-pub(super) struct Ran<'a> {
+pub(super) struct SavedRun<'a> {
     pub folder: &'a Path,
     pub config: &'a RunConfig,
     pub settings: &'a Settings,
     pub dataset: &'a Dataset,
-    pub state: Standing,
+    pub latest: &'a LatestWeights,
 }
 
-/// Makes a run's report again, and its event files if requested; returns the folder of those.
-pub(super) fn again(device: &Device, ran: Ran<'_>, to: Option<&Target>, tensorboard: bool) -> Result<Option<PathBuf>> {
-    let Ran { folder, config, settings, dataset, state } = ran;
+/// Makes a saved run's report again, and its event files if requested; returns the folder of those.
+pub(super) fn rewrite(
+    device: &Device,
+    run: SavedRun<'_>,
+    to: Option<&Target>,
+    tensorboard: bool,
+) -> Result<Option<PathBuf>> {
+    let SavedRun { folder, config, settings, dataset, latest } = run;
     let history = History::read(&folder.join("metrics.jsonl"))?;
-    let (summary, step, weights) = (state.summary.as_ref(), state.step, &state.weights[..]);
-    let run = Run { folder, config, settings, dataset, history: &history, summary, step, weights };
+    let (summary, step, weights) = (latest.summary.as_ref(), latest.step, &latest.weights[..]);
+    let run = ReportedRun { folder, config, settings, dataset, history: &history, summary, step, weights };
     let report = match to {
         Some(to) => write(device, run, None, to)?,
         None => pollster::block_on(Report::make(device, run, None))?,
@@ -127,7 +146,7 @@ pub(super) fn again(device: &Device, ran: Ran<'_>, to: Option<&Target>, tensorbo
     if !tensorboard {
         return Ok(None);
     }
-    let events = Events::again(folder, &history, &as_toml(config)?, |events| {
+    let events = Events::rewrite(folder, &history, &as_toml(config)?, |events| {
         if let Some(summary) = summary {
             events.test(summary)?;
         }
@@ -167,7 +186,12 @@ pub(super) fn has_events(folder: &Path) -> bool {
 }
 
 /// Makes the report of a run and writes it.
-pub(super) fn write<'a>(device: &Device, run: Run<'a>, test: Option<Evaluation>, to: &Target) -> Result<Report<'a>> {
+pub(super) fn write<'a>(
+    device: &Device,
+    run: ReportedRun<'a>,
+    test: Option<Evaluation>,
+    to: &Target,
+) -> Result<Report<'a>> {
     let begin = Instant::now();
     let report = pollster::block_on(Report::make(device, run, test))?;
     to.write(report.html()?.as_bytes())?;

@@ -4,18 +4,17 @@ use super::interrupt::Interrupt;
 use super::live::{address, rows};
 use super::options::{self, DataArgs};
 use super::output::{Output, note};
-use super::standing::Standing;
-use super::train::resumed_data;
+use super::report::data_of_run;
 use clap::Args;
-use glassnet::live::message::{SettingsMessage, State};
-use glassnet::live::{Introduction, Live, RunningPage, Subject, running_page};
+use glassnet::live::{Live, RunningPage, running_page};
+use glassnet::look::message::{RunState, SettingsMessage};
+use glassnet::look::{Introduction, Subject};
 use glassnet::report::History;
-use glassnet::train::{Course, RunFolder};
+use glassnet::train::{Course, LatestWeights, RunFolder};
 use glassnet::{Error, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// View a run that has ended
 ///
@@ -55,12 +54,9 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     }
     let config = folder.read_config()?;
     let settings = config.settings()?;
-    let standing = Standing::read(&folder, &settings)?;
+    let latest = LatestWeights::read(&folder, &settings)?;
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
-    let (_, dataset, changed) = resumed_data(&asked, &args.run, &config, &settings, output)?;
-    changed
-        .iter()
-        .for_each(|why| note(format_args!("{why}; results computed now use the pictures as they are read now")));
+    let dataset = data_of_run(&asked, &args.run, &config, &settings, output)?;
     let history = History::read(&args.run.join("metrics.jsonl"))?;
     let parts = dataset.split();
     let introduction = Introduction {
@@ -70,17 +66,16 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
         validation_examples: parts.validation.len(),
         first_step: 0,
     };
-    let (course, now) = Course::replay(parts.train, &settings, &history.changes_until(standing.step))?;
-    let dataset = Arc::new(dataset);
+    let (course, now) = Course::replay(parts.train, &settings, &history.changes_until(latest.step))?;
     options::stand_in_reminder(&dataset, output)?;
 
     let live = Live::start(args.address)?;
     let refuse = Box::new(|_| Err(Error::Settings("this run can only be viewed".into())));
-    let subject = Subject { settings, dataset, trains: false, resolve: refuse };
-    live.begin(&introduction, subject, Some((standing.step, &standing.weights)));
+    let subject = Subject { settings, dataset, trains: false };
+    live.begin(&introduction, subject, refuse, Some((latest.step, &latest.weights)));
     live.show_settings(SettingsMessage::of(&now), course.end());
     rows(&live, &history);
-    end(&live, &standing, &args.run);
+    end(&live, &latest, &args.run);
     let interrupt = Interrupt::handle("")?;
     interrupt.nothing_to_save();
     note(format_args!("the page is at {} (press Ctrl-C to end it)", live.url()));
@@ -88,20 +83,20 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn end(live: &Live, standing: &Standing, run: &Path) {
-    match &standing.summary {
+fn end(live: &Live, latest: &LatestWeights, run: &Path) {
+    match &latest.summary {
         Some(summary) => {
-            live.end(State::Ended, format!("test accuracy {:.2} %", 100.0 * summary.test_accuracy));
+            live.end(RunState::Ended, format!("test accuracy {:.2} %", 100.0 * summary.test_accuracy));
         }
         None => {
-            let step = standing.step;
+            let step = latest.step;
             let how = match RunFolder::is_in_use(run) {
                 true => format!("still training in another process, without a page; shown after {step} updates"),
                 false => {
                     format!("stopped after {step} updates; continue with glassnet train --resume {}", run.display())
                 }
             };
-            live.end(State::Stopped, how);
+            live.end(RunState::Stopped, how);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! CIFAR-10's binary archive: a tar of six files of records, each a label, then 1024 red, 1024 green, 1024 blue bytes.
-//! It is read where it lies, gzipped or plain: nothing is ever unpacked to the disk, so no name in it can lead anywhere.
+//! It is read where it lies, or from bytes, gzipped or plain: nothing is ever unpacked to the disk, so no name in it can lead anywhere.
 //! Where someone has unpacked it, the six files are read.
 //! What the archive is not known to hold is refused, and no size in it is believed before the bytes are there.
 
@@ -9,8 +9,9 @@ use std::path::Path;
 use tar::{Archive, EntryType};
 
 use super::catalog::{CIFAR10_BATCHES, CIFAR10_FOLDER as FOLDER};
+use super::files::file_in;
 use super::idx::{self, damaged, unpack_error};
-use super::{DatasetName, Examples, locate};
+use super::{DatasetName, Examples, Source};
 use crate::{Result, text};
 
 const SIDE: usize = 32;
@@ -49,13 +50,14 @@ impl Records {
     }
 }
 
-/// Reads training and test set, images `[32,32,3]`, from files with exactly so many records. Errors name the archive, what
-/// is wrong with it, and what to do.
-pub fn read_archive(path: &Path, records: Records) -> Result<(Examples, Examples)> {
+/// Reads training and test set, images `[32,32,3]`, from an archive of files with exactly so many records. Errors name the
+/// archive, what is wrong with it, and what to do.
+pub fn read_archive<'a>(source: impl Into<Source<'a>>, records: Records) -> Result<(Examples, Examples)> {
+    let source = source.into();
     let most = (TRAIN_FILES * records.train + records.test) * RECORD;
-    let mut archive = Archive::new(idx::open(path)?.take(most as u64 + 2 * MAX_TEXT + MAX_HEADERS));
+    let mut archive = Archive::new(idx::open(source)?.take(most as u64 + 2 * MAX_TEXT + MAX_HEADERS));
     let (mut sets, mut texts) = (Sets::new(records), Vec::new());
-    let unreadable = |error| unpack_error(path, error);
+    let unreadable = |error| unpack_error(source, error);
     // Raw, because the names and extensions that stand in files of their own would otherwise be read whole into memory.
     for entry in archive.entries().map_err(unreadable)?.raw(true) {
         let mut entry = entry.map_err(unreadable)?;
@@ -67,7 +69,7 @@ pub fn read_archive(path: &Path, records: Records) -> Result<(Examples, Examples
         {
             continue;
         }
-        let foreign = || damaged(path, format!("holds {shown}, which is no part of CIFAR-10"));
+        let foreign = || damaged(source, format!("holds {shown}, which is no part of CIFAR-10"));
         let inner = inner.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/'));
         let inner = inner.filter(|_| kind == EntryType::Regular).ok_or_else(foreign)?;
         let size = entry.size();
@@ -79,7 +81,7 @@ pub fn read_archive(path: &Path, records: Records) -> Result<(Examples, Examples
             let mut text = Vec::new();
             entry.read_to_end(&mut text).map_err(unreadable)?;
             if inner == NAMES {
-                check_names(path, &text)?;
+                check_names(source, &text)?;
             }
             continue;
         }
@@ -89,29 +91,32 @@ pub fn read_archive(path: &Path, records: Records) -> Result<(Examples, Examples
         }
         let expected = records.of(file);
         if size != (expected * RECORD) as u64 {
-            return Err(damaged(path, format!("holds {shown} of {}", other_size(size, expected))));
+            return Err(damaged(source, format!("holds {shown} of {}", other_size(size, expected))));
         }
-        let count = sets.read(file, &mut entry, path, &format!(" in {inner}"))?;
+        let count = sets.read(file, &mut entry, source, &format!(" in {inner}"))?;
         if count < expected {
-            return Err(damaged(path, format!("is truncated: {shown} ends after {count} of {expected} records")));
+            return Err(damaged(source, format!("is truncated: {shown} ends after {count} of {expected} records")));
         }
     }
     let missing: Vec<&str> =
         CIFAR10_BATCHES.into_iter().zip(sets.filled).filter(|(_, filled)| !filled).map(|(name, _)| name).collect();
     if !missing.is_empty() {
-        return Err(damaged(path, format!("is incomplete: {} missing from it", missing.join(", "))));
+        return Err(damaged(source, format!("is incomplete: {} missing from it", missing.join(", "))));
     }
     Ok((sets.train, sets.test))
 }
 
 /// Reads both sets from an unpacked copy, the six files in `folder`. Errors name the file.
 pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Examples)> {
-    let path = |name: &str| locate::file_in(folder, name).unwrap_or_else(|| folder.join(name));
+    let path = |name: &str| file_in(folder, name).unwrap_or_else(|| folder.join(name));
     let names = path(NAMES);
     if names.is_file() {
         let mut text = Vec::new();
-        idx::open(&names)?.take(MAX_TEXT).read_to_end(&mut text).map_err(|error| unpack_error(&names, error))?;
-        check_names(&names, &text)?;
+        idx::open((&names).into())?
+            .take(MAX_TEXT)
+            .read_to_end(&mut text)
+            .map_err(|error| unpack_error((&names).into(), error))?;
+        check_names((&names).into(), &text)?;
     }
     // Checked before the other files are read in vain.
     for (file, name) in CIFAR10_BATCHES.into_iter().enumerate() {
@@ -119,15 +124,21 @@ pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Example
         let size = path.metadata().map_or(0, |metadata| metadata.len());
         let packed = path.extension().is_some_and(|ending| ending == "gz");
         if path.is_file() && !packed && !is_packed(&path)? && size != (expected * RECORD) as u64 {
-            return Err(damaged(&path, format!("has {}", other_size(size, expected))));
+            return Err(damaged((&path).into(), format!("has {}", other_size(size, expected))));
         }
     }
+    let paths = CIFAR10_BATCHES.map(path);
+    read_batches(paths.each_ref().map(Source::from), records)
+}
+
+/// Reads both sets from the six files, those of the training set first. Errors name the file.
+pub fn read_batches(files: [Source<'_>; TRAIN_FILES + 1], records: Records) -> Result<(Examples, Examples)> {
     let mut sets = Sets::new(records);
-    for (file, name) in CIFAR10_BATCHES.into_iter().enumerate() {
-        let (path, expected) = (path(name), records.of(file));
-        let count = sets.read(file, &mut idx::open(&path)?.take(idx::MAX_BYTES), &path, "")?;
+    for (file, source) in files.into_iter().enumerate() {
+        let count = sets.read(file, &mut idx::open(source)?.take(idx::MAX_BYTES), source, "")?;
+        let expected = records.of(file);
         if count != expected {
-            return Err(damaged(&path, format!("has {}", other_size((count * RECORD) as u64, expected))));
+            return Err(damaged(source, format!("has {}", other_size((count * RECORD) as u64, expected))));
         }
     }
     Ok((sets.train, sets.test))
@@ -136,7 +147,8 @@ pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Example
 /// The number of records of an unpacked file, which may be gzipped; its labels are checked.
 pub(super) fn count_records(path: &Path) -> Result<usize> {
     let mut sets = Sets::new(Records { train: 0, test: 0 });
-    sets.read(0, &mut idx::open(path)?.take(idx::MAX_BYTES), path, "")
+    let source = Source::File(path);
+    sets.read(0, &mut idx::open(source)?.take(idx::MAX_BYTES), source, "")
 }
 
 fn is_packed(path: &Path) -> Result<bool> {
@@ -158,13 +170,13 @@ fn other_size(size: u64, expected: usize) -> String {
 }
 
 /// The same labels could stand for other things.
-fn check_names(path: &Path, bytes: &[u8]) -> Result<()> {
-    let text = text::decode(bytes).map_err(|why| damaged(path, format!("cannot be used: in {NAMES} {why}")))?;
+fn check_names(source: Source<'_>, bytes: &[u8]) -> Result<()> {
+    let text = text::decode(bytes).map_err(|why| damaged(source, format!("cannot be used: in {NAMES} {why}")))?;
     let names = text.lines().map(str::trim).filter(|line| !line.is_empty());
     if names.eq(DatasetName::Cifar10.class_names().iter().copied()) {
         return Ok(());
     }
-    Err(damaged(path, format!("names other classes in {NAMES} than CIFAR-10 has")))
+    Err(damaged(source, format!("names other classes in {NAMES} than CIFAR-10 has")))
 }
 
 /// Both sets, filled record by record, so that nothing else is held in memory.
@@ -190,13 +202,13 @@ impl Sets {
     }
 
     /// Reads the records of a file into its place; returns how many there are, those beyond its size counted too.
-    fn read(&mut self, file: usize, bytes: &mut dyn Read, path: &Path, place: &str) -> Result<usize> {
+    fn read(&mut self, file: usize, bytes: &mut dyn Read, source: Source<'_>, place: &str) -> Result<usize> {
         let expected = self.records.of(file);
         let (set, first) = if file < TRAIN_FILES { (&mut self.train, file * expected) } else { (&mut self.test, 0) };
         let (mut record, mut count) = ([0; RECORD], 0);
         let mut bytes = BufReader::with_capacity(1 << 16, bytes);
         loop {
-            let read = fill(&mut bytes, &mut record).map_err(|error| unpack_error(path, error))?;
+            let read = fill(&mut bytes, &mut record).map_err(|error| unpack_error(source, error))?;
             if read == 0 {
                 break;
             }
@@ -206,13 +218,13 @@ impl Sets {
                     "" => format!("ends within a record: it has {}", other_size(size, expected)),
                     place => format!("is truncated: it ends{place} within record {count}"),
                 };
-                return Err(damaged(path, problem));
+                return Err(damaged(source, problem));
             }
             let label = usize::from(record[0]);
             if label >= set.classes {
                 let last = set.classes - 1;
                 let problem = format!("is damaged: label {label} of record {count}{place} is not within 0 to {last}");
-                return Err(damaged(path, problem));
+                return Err(damaged(source, problem));
             }
             if count < expected {
                 set.labels[first + count] = record[0];

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use super::checksum::{Verdict, judge};
+use super::files::{file_in, in_cache};
 use super::transfer::{Outcome, Patience, host_of, transfer};
-use super::verify::{Verdict, judge};
-use super::{DatasetName, Progress, Published, Sources, locate};
+use super::{DatasetName, Progress, Published, Sources};
 use crate::{Error, Result};
 
 /// The most requests for one file to one server, provided that the file grows (see [`FRUITLESS`]).
@@ -120,7 +121,7 @@ struct Download<'a> {
 impl Download<'_> {
     /// Downloads one file from any mirror that has it.
     fn file(&mut self, file: &str, published: &Published) -> Result<()> {
-        if let Some(path) = locate::file_in(self.folder, file) {
+        if let Some(path) = file_in(self.folder, file) {
             return self.keep(&path, published);
         }
         let target = self.folder.join(format!("{file}.gz"));
@@ -180,7 +181,7 @@ impl Download<'_> {
             }
             _ => {
                 let why = format!("{} is not the published file: its checksum differs", path.display());
-                Err(match locate::in_cache(path) {
+                Err(match in_cache(path) {
                     true => Error::Data(format!("{why}; move or delete it, then fetch again")),
                     false => Error::DataFolder(why),
                 })

@@ -5,12 +5,11 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
-use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::nature::nature;
-use super::{Examples, locate};
+use super::{Examples, Source, files};
 use crate::{Error, Result, reading, text};
 
 /// The largest unpacked file; the largest set of this family (EMNIST by class) has 0.6 GiB.
@@ -56,15 +55,16 @@ pub struct Images {
     pub pixels: Vec<u8>,
 }
 
-/// Reads an image file. Errors name the file, what is wrong with it, and what to do.
-pub fn read_images(path: &Path) -> Result<Images> {
-    let (sizes, pixels) = read(path, &IMAGES)?;
+/// Reads a file of images. Errors name it, what is wrong with it, and what to do.
+pub fn read_images<'a>(source: impl Into<Source<'a>>) -> Result<Images> {
+    let (sizes, pixels) = read(source.into(), &IMAGES)?;
     Ok(Images { shape: [sizes[0], sizes[1], sizes[2]], pixels })
 }
 
-/// Reads a label file; every label must be smaller than `classes`.
-pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<u8>> {
-    let labels = read_any_labels(path)?;
+/// Reads a file of labels; every label must be smaller than `classes`.
+pub fn read_labels<'a>(source: impl Into<Source<'a>>, classes: usize) -> Result<Vec<u8>> {
+    let source = source.into();
+    let labels = read_any_labels(source)?;
     match labels.iter().position(|&label| usize::from(label) >= classes) {
         None => Ok(labels),
         Some(index) => {
@@ -74,7 +74,7 @@ pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<u8>> {
                 _ => format!("take a data set with at most {classes} classes"),
             };
             Err(unfit(
-                path,
+                source,
                 format!(
                     "has {found}; label {} of example {index} is out of range, as labels from 0 to {} are read",
                     labels[index],
@@ -86,9 +86,9 @@ pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<u8>> {
     }
 }
 
-/// Reads a label file with labels of any size.
-pub(super) fn read_any_labels(path: &Path) -> Result<Vec<u8>> {
-    read(path, &LABELS).map(|(_, labels)| labels)
+/// Reads a file of labels of any size.
+pub(super) fn read_any_labels(source: Source<'_>) -> Result<Vec<u8>> {
+    read(source, &LABELS).map(|(_, labels)| labels)
 }
 
 /// The range of labels in a file.
@@ -125,14 +125,17 @@ impl fmt::Display for LabelRange {
 }
 
 /// Reads images and their labels, which must be equally many; the images have one channel.
-pub fn read_examples(images: &Path, labels: &Path, classes: usize) -> Result<Examples> {
+pub fn read_examples<'a>(
+    images: impl Into<Source<'a>>,
+    labels: impl Into<Source<'a>>,
+    classes: usize,
+) -> Result<Examples> {
+    let (images, labels) = (images.into(), labels.into());
     let Images { shape: [count, height, width], pixels } = read_images(images)?;
     let values = read_labels(labels, classes)?;
     if values.len() != count {
         return Err(Error::Data(format!(
-            "{} holds {count} images but {} holds {} labels; take both files from the same data set",
-            images.display(),
-            labels.display(),
+            "{images} holds {count} images but {labels} holds {} labels; take both files from the same data set",
             values.len(),
         )));
     }
@@ -140,32 +143,32 @@ pub fn read_examples(images: &Path, labels: &Path, classes: usize) -> Result<Exa
 }
 
 /// The sizes that the header declares, and exactly that many bytes.
-fn read(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
-    let mut file = open(path)?;
+fn read(source: Source<'_>, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
+    let mut file = open(source)?;
     let header_length = 4 * (1 + kind.dimensions);
-    let start = next_bytes(&mut file, path, START)?;
+    let start = next_bytes(&mut file, source, START)?;
     let header = &start[..start.len().min(header_length)];
     let words: Vec<u32> = header.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word)).collect();
-    check_magic(path, kind, &start, words.first().copied())?;
+    check_magic(source, kind, &start, words.first().copied())?;
     if header.len() < header_length {
         let found = header.len();
         return Err(damaged(
-            path,
+            source,
             format!("is truncated: its header has {header_length} bytes, only {found} are there"),
         ));
     }
     let sizes = &words[1..];
-    let bytes = declared_bytes(path, kind, sizes)?;
-    crate::machine::check_room(&path.display().to_string(), bytes, "use a smaller data set, or end other programs")?;
+    let bytes = declared_bytes(source, kind, sizes)?;
+    crate::machine::check_room(&source.to_string(), bytes, "use a smaller data set, or end other programs")?;
     let rest = (bytes + MAX_SURPLUS).saturating_sub(start.len() as u64 - header_length as u64);
     let mut values = Vec::with_capacity(bytes.min(MAX_RESERVED) as usize);
     values.extend_from_slice(&start[header_length..]);
-    file.take(rest).read_to_end(&mut values).map_err(|error| unpack_error(path, error))?;
+    file.take(rest).read_to_end(&mut values).map_err(|error| unpack_error(source, error))?;
     let found = values.len() as u64;
     if found < bytes {
         let problem =
             format!("is truncated: its header declares {}, but only {found} bytes follow", describe(kind, sizes));
-        return Err(damaged(path, problem));
+        return Err(damaged(source, problem));
     }
     if found > bytes {
         let surplus = match found - bytes {
@@ -174,16 +177,16 @@ fn read(path: &Path, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
             surplus => format!("{surplus} bytes follow"),
         };
         let problem = format!("is too long: {surplus} after the {} that its header declares", describe(kind, sizes));
-        return Err(unfit(path, problem, "cut it there, or correct the header"));
+        return Err(unfit(source, problem, "cut it there, or correct the header"));
     }
     Ok((sizes.iter().map(|&size| size as usize).collect(), values))
 }
 
-fn check_magic(path: &Path, kind: &Kind, start: &[u8], magic: Option<u32>) -> Result<()> {
+fn check_magic(source: Source<'_>, kind: &Kind, start: &[u8], magic: Option<u32>) -> Result<()> {
     match magic {
         Some(magic) if magic == kind.magic => Ok(()),
-        _ if start.is_empty() => Err(damaged(path, "is empty".to_string())),
-        None => Err(damaged(path, format!("is truncated: only {} bytes are there", start.len()))),
+        _ if start.is_empty() => Err(damaged(source, "is empty".to_string())),
+        None => Err(damaged(source, format!("is truncated: only {} bytes are there", start.len()))),
         Some(magic) => {
             let other = [&IMAGES, &LABELS].into_iter().find(|other| other.magic == magic);
             let (found, remedy) = nature(start);
@@ -191,19 +194,19 @@ fn check_magic(path: &Path, kind: &Kind, start: &[u8], magic: Option<u32>) -> Re
                 Some(other) => format!("it holds {}s, so perhaps two files have each other's names", other.noun),
                 None => remedy.to_string(),
             };
-            Err(unfit(path, format!("is {found}, but {}s are read from {}", kind.noun, kind.wanted), &remedy))
+            Err(unfit(source, format!("is {found}, but {}s are read from {}", kind.noun, kind.wanted), &remedy))
         }
     }
 }
 
 /// The product of the sizes; zero, overflow and absurdity are errors.
-fn declared_bytes(path: &Path, kind: &Kind, sizes: &[u32]) -> Result<u64> {
+fn declared_bytes(source: Source<'_>, kind: &Kind, sizes: &[u32]) -> Result<u64> {
     let bytes = sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(u64::from(size)));
     match bytes {
-        Some(0) => Err(damaged(path, format!("declares {}: there is nothing in it", describe(kind, sizes)))),
+        Some(0) => Err(damaged(source, format!("declares {}: there is nothing in it", describe(kind, sizes)))),
         Some(bytes) if bytes <= MAX_BYTES => Ok(bytes),
         _ => Err(damaged(
-            path,
+            source,
             format!("declares {}, more than the {} MiB that are accepted", describe(kind, sizes), MAX_BYTES >> 20),
         )),
     }
@@ -219,45 +222,57 @@ fn describe(kind: &Kind, sizes: &[u32]) -> String {
     }
 }
 
-/// The unpacked bytes of a file that may be gzipped or plain.
-pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
+/// The unpacked bytes of what may be gzipped or plain.
+pub(super) fn open(source: Source<'_>) -> Result<Box<dyn Read + '_>> {
+    let path = match source {
+        Source::Bytes(bytes, _) => return Ok(unpacked(bytes, bytes)),
+        Source::File(path) => path,
+    };
     let (file, _) = reading::open(path, u64::MAX).map_err(|error| match reading::is_refusal(&error) {
-        true => Error::Data(format!("cannot read {}: {error}; put a copy of the file in its place", path.display())),
+        true => Error::Data(format!("cannot read {source}: {error}; put a copy of the file in its place")),
         false => Error::io("read", path)(error),
     })?;
     let mut file = BufReader::new(file);
-    let start = file.fill_buf().map_err(Error::io("read", path))?;
-    if start.starts_with(&[0x1f, 0x8b]) { Ok(Box::new(MultiGzDecoder::new(file))) } else { Ok(Box::new(file)) }
+    let start = file.fill_buf().map_err(Error::io("read", path))?.to_vec();
+    Ok(unpacked(&start, file))
+}
+
+fn unpacked<'a>(start: &[u8], bytes: impl BufRead + 'a) -> Box<dyn Read + 'a> {
+    if start.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) }
 }
 
 /// Up to `limit` bytes: fewer where the file ends sooner.
-fn next_bytes(file: &mut dyn Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
+fn next_bytes(file: &mut dyn Read, source: Source<'_>, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(limit.min(MAX_RESERVED) as usize);
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| unpack_error(path, error))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| unpack_error(source, error))?;
     Ok(bytes)
 }
 
 /// The decoder reports a damaged stream through the same type as a failing disk.
-pub(super) fn unpack_error(path: &Path, error: io::Error) -> Error {
+pub(super) fn unpack_error(source: Source<'_>, error: io::Error) -> Error {
     match error.kind() {
-        ErrorKind::UnexpectedEof => damaged(path, "is truncated: its gzip stream is cut off".to_string()),
+        ErrorKind::UnexpectedEof => damaged(source, "is truncated: its gzip stream is cut off".to_string()),
         // `tar` calls its own complaints `Other`.
         ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other => {
-            damaged(path, format!("is damaged: {}", text::message(error)))
+            damaged(source, format!("is damaged: {}", text::message(error)))
         }
-        _ => Error::io("read", path)(error),
+        _ => match source {
+            Source::File(path) => Error::io("read", path)(error),
+            Source::Bytes(..) => damaged(source, format!("cannot be read: {}", text::message(error))),
+        },
     }
 }
 
 /// A file that went wrong on its way.
-pub(super) fn damaged(path: &Path, problem: String) -> Error {
-    unfit(path, problem, "replace it with a good copy")
+pub(super) fn damaged(source: Source<'_>, problem: String) -> Error {
+    unfit(source, problem, "replace it with a good copy")
 }
 
 /// A file that cannot be used as it is. Only where the program put it there itself may it be deleted.
-fn unfit(path: &Path, problem: String, remedy: &str) -> Error {
-    let remedy = if locate::in_cache(path) { "delete it and run `glassnet data fetch`" } else { remedy };
-    Error::Data(format!("{} {problem}; {remedy}", path.display()))
+fn unfit(source: Source<'_>, problem: String, remedy: &str) -> Error {
+    let cached = matches!(source, Source::File(path) if files::in_cache(path));
+    let remedy = if cached { "delete it and run `glassnet data fetch`" } else { remedy };
+    Error::Data(format!("{source} {problem}; {remedy}"))
 }
 
 #[cfg(test)]
@@ -266,10 +281,10 @@ mod tests {
 
     #[test]
     fn sizes_are_multiplied_without_overflow() {
-        let path = Path::new("x");
-        assert_eq!(declared_bytes(path, &IMAGES, &[60_000, 28, 28]).unwrap(), 47_040_000);
+        let source = Source::Bytes(&[], "x");
+        assert_eq!(declared_bytes(source, &IMAGES, &[60_000, 28, 28]).unwrap(), 47_040_000);
         for sizes in [[u32::MAX; 3], [1 << 31, 1 << 31, 4], [1 << 16, 1 << 16, 1]] {
-            let message = declared_bytes(path, &IMAGES, &sizes).unwrap_err().to_string();
+            let message = declared_bytes(source, &IMAGES, &sizes).unwrap_err().to_string();
             assert!(message.contains("more than the 1024 MiB that are accepted"), "{message}");
         }
     }

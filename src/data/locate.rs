@@ -1,29 +1,17 @@
-//! Where files are searched for: in `--data-dir` if given, else in `GLASSNET_DATA` and then in the user's cache folder.
-//! Each of these folders may contain the files itself or in a subfolder named after the data set. A file may be gzipped
-//! or plain, and be called `train-images-idx3-ubyte` or, as in some archives, `train-images.idx3-ubyte`. CIFAR-10 may
-//! be the archive or its files, also in their folder `cifar-10-batches-bin`.
+//! Where files are searched for: in the requested folder, or else in `GLASSNET_DATA` and then in the user's cache
+//! folder. Each of these folders may contain the files itself or in a subfolder named after the data set. CIFAR-10 may be
+//! the archive or its files, also in their folder `cifar-10-batches-bin`.
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetName, Request, catalog, verify};
+use super::checksum::owner_of_labels;
+use super::files::{cache_folder, file_in};
+use super::{DatasetName, Request, catalog};
 use crate::{Error, Result};
 
 /// The folder named by the environment variable `GLASSNET_DATA`; an empty value counts as unset.
 pub fn environment() -> Option<PathBuf> {
     std::env::var_os("GLASSNET_DATA").filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-/// The user's cache folder for all data sets, such as `~/.cache/glassnet`; `None` if the system has none.
-pub fn cache_folder() -> Option<PathBuf> {
-    #[cfg(target_arch = "wasm32")]
-    return None;
-    #[cfg(not(target_arch = "wasm32"))]
-    dirs::cache_dir().map(|cache| cache.join("glassnet"))
-}
-
-/// Whether a file is in this program's cache folder, where users keep no files of their own.
-pub fn in_cache(path: &Path) -> bool {
-    cache_folder().is_some_and(|cache| path.starts_with(cache))
 }
 
 /// The folder for a download of `name`: a subfolder named after it, in `data_dir` or else in the user's cache folder.
@@ -40,13 +28,6 @@ pub(super) fn places(request: &Request, cache: Option<PathBuf>) -> Vec<PathBuf> 
         Some(folder) => vec![folder.clone()],
         None => request.environment.iter().cloned().chain(cache).collect(),
     }
-}
-
-/// The file called `file`, or a variant of that name, in `folder`.
-pub(super) fn file_in(folder: &Path, file: &str) -> Option<PathBuf> {
-    let dotted = file.replacen("-idx", ".idx", 1);
-    let variants = [format!("{file}.gz"), file.to_string(), format!("{dotted}.gz"), dotted];
-    variants.into_iter().map(|variant| folder.join(variant)).find(|path| path.is_file())
 }
 
 /// The form of `name` that is in `folder`: a complete one, else one with some of its files, else the published one.
@@ -97,7 +78,7 @@ fn candidates(name: DatasetName, place: &Path) -> Vec<PathBuf> {
 /// The published set that the files directly in `folder` belong to, if it is not `name`.
 pub(super) fn another_set_in(name: DatasetName, folder: &Path) -> Option<DatasetName> {
     let labels = name.files().get(1).and_then(|labels| file_in(folder, labels));
-    labels.and_then(|labels| verify::owner_of_labels(&labels)).filter(|&owner| owner != name)
+    labels.and_then(|labels| owner_of_labels(&labels)).filter(|&owner| owner != name)
 }
 
 #[cfg(test)]
@@ -106,20 +87,6 @@ mod tests {
 
     use super::super::FILES;
     use super::*;
-
-    #[test]
-    fn a_file_is_found_under_four_names() {
-        for variant in [
-            "t10k-images-idx3-ubyte",
-            "t10k-images-idx3-ubyte.gz",
-            "t10k-images.idx3-ubyte",
-            "t10k-images.idx3-ubyte.gz",
-        ] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(variant), "").unwrap();
-            assert_eq!(file_in(folder.path(), FILES[2]), Some(folder.path().join(variant)));
-        }
-    }
 
     #[test]
     fn the_subfolder_comes_before_the_folder_itself() {

@@ -5,12 +5,13 @@
 //! networks: pixels stay bytes, and a kernel normalises them.
 
 pub mod catalog;
-#[cfg(not(target_arch = "wasm32"))]
+mod checksum;
 pub mod cifar;
 #[cfg(not(target_arch = "wasm32"))]
 mod decode;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fetch;
+mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod folder;
 pub mod idx;
@@ -26,6 +27,7 @@ pub mod picture;
 #[cfg(not(target_arch = "wasm32"))]
 mod roles;
 pub mod sampler;
+mod source;
 pub mod split;
 pub mod synthetic;
 #[cfg(not(target_arch = "wasm32"))]
@@ -41,15 +43,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{FILES, Published, Sources};
+pub use checksum::Verdict;
 #[cfg(not(target_arch = "wasm32"))]
 pub use fetch::fetch;
+pub use files::{cache_folder, in_cache};
 #[cfg(not(target_arch = "wasm32"))]
 pub use folder::ImageFolder;
-pub use locate::{cache_folder, download_folder, environment};
+pub use locate::{download_folder, environment};
 pub use obtain::{labels_here, obtain};
 pub use sampler::Sampler;
+pub use source::Source;
 pub use split::{Split, split};
-pub use verify::{FileReport, Listing, Verdict, list, verify};
+pub use verify::{FileReport, Listing, list, verify};
 
 use crate::{Error, words};
 
@@ -300,7 +305,7 @@ impl Dataset {
             Origin::Images { folder, .. } => vec![folder.clone()],
             Origin::Files(folder) => {
                 let files = self.name.forms().into_iter().flatten();
-                files.filter_map(|file| locate::file_in(folder, file)).collect()
+                files.filter_map(|file| files::file_in(folder, file)).collect()
             }
         }
     }
@@ -319,6 +324,14 @@ impl Dataset {
         match &self.origin {
             Origin::Images { validation, .. } => *validation,
             _ => 0,
+        }
+    }
+
+    /// Why synthetic examples replace a data set that could not be obtained; none if they were requested.
+    pub fn stand_in_reason(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Synthetic { fallback_reason } => fallback_reason.as_deref(),
+            Origin::Files(_) | Origin::Images { .. } => None,
         }
     }
 
@@ -369,6 +382,21 @@ pub enum Progress {
     Drawing { examples: usize },
     /// A folder's pictures are being read.
     Reading { folder: PathBuf, pictures: usize },
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Progress::Waiting { folder } => {
+                write!(f, "another process downloads into {}; waiting for it", folder.display())
+            }
+            Progress::Connecting { url, .. } => write!(f, "asking {url}"),
+            Progress::Downloading { file, received, .. } => write!(f, "downloading {file}: {received} bytes"),
+            Progress::Verified { file } => write!(f, "{file}: verified"),
+            Progress::Drawing { examples } => write!(f, "drawing {examples} synthetic examples"),
+            Progress::Reading { folder, pictures } => write!(f, "reading {pictures} pictures in {}", folder.display()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(not(target_arch = "wasm32"))]
+use super::checksum::Verdict;
 use super::cifar::Records;
-use super::verify::{FileReport, Verdict, verify_against};
+use super::files::{cache_folder, file_in};
+use super::verify::{FileReport, verify_against};
 use super::{Dataset, DatasetName, Examples, FILES, Origin, Progress, Request, Sources, idx, locate, synthetic};
 use crate::{Error, Result, text};
 
@@ -35,7 +36,7 @@ const CLASSES: usize = 10;
 /// # Errors
 /// If a set requested by name cannot be obtained, or if files exist but are damaged, incomplete or unreadable.
 pub fn obtain(request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Dataset> {
-    obtain_with(request, locate::cache_folder(), &Sources::published, progress)
+    obtain_with(request, cache_folder(), &Sources::published, progress)
 }
 
 /// [`obtain()`] with the cache folder and the servers as arguments.
@@ -125,33 +126,27 @@ fn download(name: DatasetName, _: &Path, _: &Sources, _: &mut dyn FnMut(Progress
 pub fn labels_here(request: &Request) -> Option<(PathBuf, idx::LabelRange)> {
     let name = request.name.or(request.preferred).unwrap_or(DatasetName::Mnist);
     let file = name.files().get(1)?;
-    let folder = find(name, request, locate::cache_folder()).ok()??;
-    let path = locate::file_in(&folder, file)?;
-    let labels = idx::read_any_labels(&path).ok()?;
+    let folder = find(name, request, cache_folder()).ok()??;
+    let path = file_in(&folder, file)?;
+    let labels = idx::read_any_labels((&path).into()).ok()?;
     Some((path, idx::LabelRange::of(&labels)))
 }
 
 /// Reads the archive in `folder`, or its unpacked files.
-#[cfg(not(target_arch = "wasm32"))]
 fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
     match locate::form_in(DatasetName::Cifar10, folder) {
         [archive] => {
-            let path = locate::file_in(folder, archive).unwrap_or(folder.join(archive));
+            let path = file_in(folder, archive).unwrap_or(folder.join(archive));
             super::cifar::read_archive(&path, Records::PUBLISHED)
         }
         _ => super::cifar::read_folder(folder, Records::PUBLISHED),
     }
 }
 
-#[cfg(target_arch = "wasm32")]
-fn read_cifar10(folder: &Path) -> Result<(Examples, Examples)> {
-    Err(Error::Data(format!("this build cannot read {}", folder.display())))
-}
-
 /// Reads the files of `folder`.
 fn load(name: DatasetName, folder: &Path, sources: &Sources) -> Result<Dataset> {
     // Missing files were found out before; a file that vanishes now causes a read error.
-    let path = |file: &str| locate::file_in(folder, file).unwrap_or_else(|| folder.join(file));
+    let path = |file: &str| file_in(folder, file).unwrap_or_else(|| folder.join(file));
     let read = |images: &str, labels: &str| idx::read_examples(&path(images), &path(labels), CLASSES);
     let both = || match name {
         DatasetName::Cifar10 => read_cifar10(folder),

@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GenericImageView, GrayImage, ImageBuffer, Luma};
 
+use super::Source;
 use super::decode::{self, MAX_DECODED, Refusal};
 use crate::{Error, Result, reading};
 
@@ -29,29 +29,6 @@ const LARGE: u64 = 64 << 20;
 const FILTER: FilterType = FilterType::Triangle;
 
 pub(super) const REMEDY: &str = "replace it with a good PNG or JPEG file, or take it out";
-
-/// Where a picture comes from.
-#[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
-    File(&'a Path),
-    /// A file's bytes from elsewhere, with the name that messages give it.
-    Bytes(&'a [u8], &'a str),
-}
-
-impl<'a> From<&'a Path> for Source<'a> {
-    fn from(path: &'a Path) -> Self {
-        Source::File(path)
-    }
-}
-
-impl fmt::Display for Source<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::File(path) => write!(f, "{}", path.display()),
-            Source::Bytes(_, name) => f.write_str(name),
-        }
-    }
-}
 
 /// Why a file cannot be read, with its name and without a remedy.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Prepares a user's picture for a network, according to the data that the network was trained on.
 
 use super::DatasetName;
-use super::picture::{self, DIGIT_SIDE, Opened, Polarity, Source};
+use super::Source;
+use super::picture::{self, DIGIT_SIDE, Opened, Polarity};
 use crate::{Error, Result};
 use serde::Serialize;
 

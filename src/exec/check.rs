@@ -4,16 +4,15 @@
 //! so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as NaN, so that an element
 //! nobody wrote shows, and inputs lie between words that spoil what is computed from them, so that a stray read shows.
 //!
-//! A GPU runs each case by every variant that takes it, and as often as there are ways to compile that: with bounds checks,
-//! which clamp a stray index to the guard behind an input, and without, as in training; from buffers, and from textures
-//! where the variant can.
+//! A GPU runs each case by every variant that takes it, and both ways to compile that: with bounds checks, which clamp a
+//! stray index to the guard behind an input, and without, as in training.
 
 use super::Device;
-use super::gpu::{Gpu, Reads, RuntimeChecks};
+use super::gpu::{Gpu, RuntimeChecks};
 use crate::error::Result;
 use crate::kernels::case::{Fill, Tolerance};
-use crate::kernels::{BufferId, Case, Element, Op, TEXTURE_WIDTH, Variant};
-use crate::program::{ALIGNMENT, Program};
+use crate::kernels::{Adapter, BufferId, Case, Element, Op, TEXTURE_WIDTH};
+use crate::program::{ALIGNMENT, Program, Scratch};
 use serde::Serialize;
 
 /// The least number of words after every operand; before it are [`ALIGNMENT`] words. Stray accesses within them are
@@ -81,16 +80,19 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
         return Ok(vec![judge(case, case.op.operation.name, &[way], &expected).await?]);
     };
     let mut outcomes = Vec::new();
-    for variant in case.op.variant.map_or_else(|| case.op.variants().collect(), |variant| vec![variant]) {
+    let all = || case.op.variants(gpu.adapter()).collect();
+    for variant in case.op.variant.map_or_else(all, |variant| vec![variant]) {
         let case = Case { op: Op { variant: Some(variant), ..case.op.clone() }, ..case.clone() };
-        outcomes.push(judge(&case, variant.name, &ways(gpu, variant), &expected).await?);
+        outcomes.push(judge(&case, variant.name, &ways(gpu), &expected).await?);
     }
     Ok(outcomes)
 }
 
 /// Runs a case in these ways, up to the first failure; ways without bounds checks come after those with.
 async fn judge(case: &Case, kernel: &'static str, ways: &[Way], expected: &[Vec<u32>]) -> Result<Outcome> {
-    let trial = Trial::of(case);
+    let words = case.op.variant.map_or(0, |variant| variant.scratch_words(&case.op));
+    let scratch = (words > 0).then_some(Scratch { words, guard: GUARD });
+    let trial = Trial { scratch, ..Trial::of(case) };
     let mut outcome = Outcome { kernel, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
     for way in ways {
         let actual = trial.execute(&way.device, way.poison).await?;
@@ -113,20 +115,14 @@ struct Way {
     name: &'static str,
 }
 
-fn ways(gpu: &Gpu, variant: &Variant) -> Vec<Way> {
-    use {Reads::*, RuntimeChecks::*};
-    let way = |checks, reads, poison, name| {
-        let device = Device::Gpu(Gpu::compiling(gpu, checks, reads));
-        Way { device, poison, name }
-    };
+fn ways(gpu: &Gpu) -> [Way; 3] {
+    use RuntimeChecks::{Off, On};
     let [nan, infinity, zero] = POISONS;
-    let mut ways = [nan, zero].map(|poison| way(On, Buffers, poison, "with bounds checks: ")).to_vec();
-    if !variant.textures.is_empty() {
-        ways.push(way(On, Textures, infinity, "with bounds checks, from textures: "));
-        ways.push(way(Off, Textures, nan, "without bounds checks, from textures: "));
-    }
-    ways.push(way(Off, Buffers, infinity, "without bounds checks: "));
-    ways
+    let ways = [(On, nan), (On, zero), (Off, infinity)];
+    ways.map(|(checks, poison)| {
+        let name = if checks == On { "with bounds checks: " } else { "without bounds checks: " };
+        Way { device: Device::Gpu(gpu.compiling(checks)), poison, name }
+    })
 }
 
 /// A case with the contents of its buffers.
@@ -135,6 +131,8 @@ struct Trial<'a> {
     contents: Vec<Vec<u32>>,
     /// Words after each buffer.
     guards: Vec<usize>,
+    /// Of a variant with several passes: starts out as outputs do, between the same guard words.
+    scratch: Option<Scratch>,
 }
 
 impl Trial<'_> {
@@ -144,7 +142,7 @@ impl Trial<'_> {
             _ => case.contents(i),
         });
         let guards = (0..case.buffers.len()).map(|i| guard(case, i)).collect();
-        Trial { case, contents: contents.collect(), guards }
+        Trial { case, contents: contents.collect(), guards, scratch: None }
     }
 
     fn is_output(&self, i: usize) -> bool {
@@ -159,18 +157,27 @@ impl Trial<'_> {
         }
     }
 
-    /// Every buffer's words, guards included, after the case's operation.
+    /// Every buffer's words, guards included, after the case's operation; the scratch's come last.
     async fn execute(&self, device: &Device, poison: Poison) -> Result<Vec<Vec<u32>>> {
-        let mut executor = device.executor(Program::of_case(self.case, Some(&self.guards))).await?;
+        let mut executor = device.executor(Program::of_case(self.case, Some(&self.guards), self.scratch)).await?;
         for (i, contents) in self.contents.iter().enumerate() {
             let mut words = vec![self.guard_word(i, poison); ALIGNMENT + contents.len() + self.guards[i]];
             words[ALIGNMENT..][..contents.len()].copy_from_slice(contents);
             executor.write(Program::around(self.case, i), &words)?;
         }
+        let scratch = Program::around(self.case, self.contents.len());
+        if let Some(Scratch { words, guard }) = self.scratch {
+            let mut all = vec![GUARD_WORD; ALIGNMENT + words + guard];
+            all[ALIGNMENT..][..words].fill(UNWRITTEN);
+            executor.write(scratch, &all)?;
+        }
         executor.run(0..1)?;
         let mut contents = Vec::with_capacity(self.contents.len());
         for i in 0..self.contents.len() {
             contents.push(executor.read(Program::around(self.case, i)).await?);
+        }
+        if self.scratch.is_some() {
+            contents.push(executor.read(scratch).await?);
         }
         Ok(contents)
     }
@@ -207,6 +214,14 @@ impl Trial<'_> {
                 fail(format!("{name} was written {} elements before its start", own.start - at));
             }
         }
+        if let (Some(Scratch { words, .. }), Some(actual)) = (self.scratch, actual.get(self.contents.len())) {
+            if actual[ALIGNMENT + words..].iter().any(|word| *word != GUARD_WORD) {
+                fail("scratch was written beyond its end".into());
+            }
+            if actual[..ALIGNMENT].iter().any(|word| *word != GUARD_WORD) {
+                fail("scratch was written before its start".into());
+            }
+        }
         (failure, worst)
     }
 }
@@ -215,7 +230,7 @@ impl Trial<'_> {
 /// It is the same for all variants, so that one reference serves all their results.
 fn guard(case: &Case, i: usize) -> usize {
     let op = &case.op;
-    let textures = op.variants().flat_map(|variant| variant.textures);
+    let textures = op.variants(Adapter::SOFTWARE).flat_map(|variant| variant.textures);
     let texels = textures.filter(|t| op.input(t.input) == BufferId(i as u32)).map(|t| t.texel).max();
     texels.map_or(GUARD, |texel| {
         let row = TEXTURE_WIDTH * texel;

@@ -4,7 +4,7 @@
 //! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory. They are put back even
 //! if it panics, so that the executor remains complete; the operation's outputs may then be partly written.
 
-use super::pieces::{self, Chain, Step};
+use super::pieces::{self, Chain, Task};
 use super::{Capture, Clock, DeviceInfo, Executor, ExecutorKind, Pending, Timings};
 use crate::error::{Error, Result};
 use crate::kernels::{Args, BufferId, Element, Op, Operation, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut};
@@ -32,7 +32,7 @@ impl<S> Default for Memory<S> {
 /// Runs a program on the host, with reals stored as `S`.
 #[derive(Debug)]
 pub struct HostExecutor<S> {
-    program: Program,
+    program: Arc<Program>,
     info: DeviceInfo,
     /// By buffer id; slices have empty memory.
     memory: Vec<Memory<S>>,
@@ -40,7 +40,7 @@ pub struct HostExecutor<S> {
     /// What all examples of an operation share, by instruction.
     prepared: Vec<Prepared>,
     /// What is run at once, for the ranges of instructions that were run.
-    schedules: Vec<(Range<usize>, Arc<Vec<Step>>)>,
+    schedules: Vec<(Range<usize>, Arc<Vec<Task>>)>,
     captures: Vec<Capture>,
 }
 
@@ -49,13 +49,13 @@ pub struct HostExecutor<S> {
 struct Functions<S> {
     prepare: fn(&Op) -> Option<Prepare<S>>,
     run: fn(&Operation) -> fn(&mut Args<'_, S>),
-    schedule: fn(&Program, Range<usize>) -> Vec<Step>,
+    schedule: fn(&Program, Range<usize>) -> Vec<Task>,
 }
 
 impl<S> Functions<S> {
     /// The naive functions, one after another.
     fn naive(run: fn(&Operation) -> fn(&mut Args<'_, S>)) -> Functions<S> {
-        Functions { prepare: |_| None, run, schedule: |_, instructions| instructions.map(Step::One).collect() }
+        Functions { prepare: |_| None, run, schedule: |_, instructions| instructions.map(Task::One).collect() }
     }
 }
 
@@ -64,25 +64,33 @@ pub type Reference64 = HostExecutor<f64>;
 
 impl HostExecutor<f32> {
     /// The naive functions.
-    pub fn reference(program: Program) -> Result<Self> {
-        HostExecutor::new(program, ExecutorKind::Reference, Functions::naive(|operation| operation.reference.single))
+    pub fn reference(program: impl Into<Arc<Program>>) -> Result<Self> {
+        HostExecutor::new(
+            program.into(),
+            ExecutorKind::Reference,
+            Functions::naive(|operation| operation.reference.single),
+        )
     }
 
     /// The fast functions where there are some.
-    pub fn cpu(program: Program) -> Result<Self> {
+    pub fn cpu(program: impl Into<Arc<Program>>) -> Result<Self> {
         let functions = Functions {
             prepare: Op::prepare,
             run: |operation| operation.cpu.map_or(operation.reference.single, |cpu| cpu.run),
             schedule: pieces::schedule,
         };
-        HostExecutor::new(program, ExecutorKind::Cpu, functions)
+        HostExecutor::new(program.into(), ExecutorKind::Cpu, functions)
     }
 }
 
 impl Reference64 {
     /// The naive functions in f64 throughout.
-    pub fn new64(program: Program) -> Result<Self> {
-        HostExecutor::new(program, ExecutorKind::Reference, Functions::naive(|operation| operation.reference.double))
+    pub fn new64(program: impl Into<Arc<Program>>) -> Result<Self> {
+        HostExecutor::new(
+            program.into(),
+            ExecutorKind::Reference,
+            Functions::naive(|operation| operation.reference.double),
+        )
     }
 
     /// A buffer's values at full precision.
@@ -104,7 +112,7 @@ impl Reference64 {
 }
 
 impl<S: Scalar> HostExecutor<S> {
-    fn new(program: Program, executor: ExecutorKind, functions: Functions<S>) -> Result<HostExecutor<S>> {
+    fn new(program: Arc<Program>, executor: ExecutorKind, functions: Functions<S>) -> Result<HostExecutor<S>> {
         let mut memory = Vec::with_capacity(program.buffers.len());
         for buffer in &program.buffers {
             let len = if buffer.parent.is_some() { 0 } else { buffer.len + buffer.guard };
@@ -130,16 +138,16 @@ impl<S: Scalar> HostExecutor<S> {
     /// Runs on a thread of the pool, so that work is handed over once and not with every operation.
     fn run_all(&mut self, instructions: Range<usize>) {
         let place = self.schedules.iter().position(|(range, _)| *range == instructions).unwrap_or_else(|| {
-            let steps = (self.functions.schedule)(&self.program, instructions.clone());
-            self.schedules.push((instructions, Arc::new(steps)));
+            let tasks = (self.functions.schedule)(&self.program, instructions.clone());
+            self.schedules.push((instructions, Arc::new(tasks)));
             self.schedules.len() - 1
         });
-        let steps = self.schedules[place].1.clone();
+        let tasks = self.schedules[place].1.clone();
         rayon::scope(|scope| {
-            for step in &*steps {
-                match step {
-                    Step::Chain(chain) => self.run_chain(chain),
-                    Step::One(i) => {
+            for task in &*tasks {
+                match task {
+                    Task::Chain(chain) => self.run_chain(chain),
+                    Task::One(i) => {
                         self.run_one(*i);
                         // A small task every few microseconds: an idle thread falls asleep, and takes longer to wake
                         // than a small operation takes.
@@ -157,7 +165,7 @@ impl<S: Scalar> HostExecutor<S> {
             chain.written.iter().map(|written| std::mem::take(&mut memory[written.buffer.0 as usize])).collect();
         let (program, prepared, function) = (&self.program, &self.prepared, self.functions.run);
         let read = |buffer| self.slice(buffer);
-        let work = pieces::Work { program, chain, function, read: &read, prepared };
+        let work = pieces::ChainRun { program, chain, function, read: &read, prepared };
         let ended = catch_unwind(AssertUnwindSafe(|| work.run(&mut taken)));
         for (written, memory) in chain.written.iter().zip(taken) {
             self.memory[written.buffer.0 as usize] = memory;
@@ -294,7 +302,8 @@ impl<S: Scalar> Executor for HostExecutor<S> {
     }
 
     fn begin_step(&mut self, words: &[u32]) -> Result<()> {
-        self.write(self.program.inputs.all.id, words)
+        let inputs = self.program.inputs.expect("a step of a program with inputs");
+        self.write(inputs.id, words)
     }
 
     fn run(&mut self, instructions: Range<usize>) -> Result<()> {
@@ -367,7 +376,8 @@ fn processor() -> String {
 /// memory.
 pub(super) fn limits(host: Host) -> Limits {
     let most = (8 << 30).min(isize::MAX as u64);
-    Limits { max_binding: most, max_buffer: most, memory: free_memory(), host: Some(host), beside: 0, along: |_| 0 }
+    let (memory, host) = (free_memory(), Some(host));
+    Limits { max_binding: most, max_buffer: most, memory, host, adapter: None, beside: 0, along: |_| 0 }
 }
 
 #[cfg(test)]
@@ -375,7 +385,7 @@ mod tests {
     use super::*;
     use crate::kernels::Reference;
     use crate::net::Network;
-    use crate::program::{Options, Source, Stage};
+    use crate::program::{Options, Source, Stage, TrainingStep};
 
     fn panics<S>(_: &mut Args<'_, S>) {
         panic!("planted");
@@ -391,13 +401,16 @@ mod tests {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
         let source = Source { height: 28, width: 28, channels: 1, examples: 8 };
         let options = Options { fuse: false, ..Options::evaluation(4, source) };
-        let mut program = Program::lower(&network, &options).expect("it lowers");
+        let mut step = TrainingStep::lower(&network, &options).expect("it lowers");
+        let program = Arc::make_mut(&mut step.program);
         let relu = program.instructions.iter().position(|i| i.name == "relu1.forward").expect("a ReLU");
         program.instructions[relu].op.operation = &PANICS;
-        let forward = program.stages(Stage::Batch, Stage::Forward);
+        let forward = step.stages(Stage::Batch, Stage::Forward);
         // By itself, and in a chain with the operations around it.
-        for make in [HostExecutor::reference, HostExecutor::cpu] {
-            let mut executor = make(program.clone()).expect("it fits");
+        let makes: [fn(Arc<Program>) -> Result<HostExecutor<f32>>; 2] =
+            [|program| HostExecutor::reference(program), |program| HostExecutor::cpu(program)];
+        for make in makes {
+            let mut executor = make(step.program.clone()).expect("it fits");
             let lengths = |executor: &HostExecutor<f32>| {
                 let ids = 0..executor.program.buffers.len() as u32;
                 ids.map(|id| executor.words(BufferId(id)).len()).collect::<Vec<_>>()

@@ -4,12 +4,14 @@
 //! kernels. A step is queued (`begin_step`, `run`, `capture`, `end_step`); nothing waits for the device unless it must.
 
 pub mod check;
+mod choice;
 pub mod gpu;
 mod host;
 pub mod lockstep;
 mod pieces;
 mod transfer;
 
+pub use choice::{DeviceChoice, automatic_choice};
 pub use host::{HostExecutor, Reference64};
 pub use transfer::{upload_examples, upload_parameters};
 
@@ -19,6 +21,7 @@ use crate::program::{Host, Limits, Program};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A result that may have to wait for the device. `pollster::block_on` drives it on native platforms.
@@ -123,6 +126,16 @@ pub trait Executor {
         self.program().memory()
     }
 
+    /// What computes an instruction: a GPU's variant, or on the host the operation itself.
+    fn kernel(&self, instruction: usize) -> &'static str {
+        self.program().instructions[instruction].op.operation.name
+    }
+
+    /// What is started to run these instructions, one after another: on the host one function each.
+    fn dispatches(&self, instructions: Range<usize>) -> usize {
+        instructions.len()
+    }
+
     /// Bytes of the host's memory that are free once it is gone, at least.
     fn frees(&self) -> u64 {
         0
@@ -134,7 +147,10 @@ pub trait Executor {
     /// Queues a copy of one whole buffer into another of the same length; both own their memory.
     fn copy(&mut self, from: BufferId, to: BufferId) -> Result<()>;
 
-    /// Queues a step's inputs, [`Program::input_words`].
+    /// Queues a step's inputs, the words of [`Program::inputs`].
+    ///
+    /// # Panics
+    /// On a program without inputs, and where there are more or fewer words.
     fn begin_step(&mut self, words: &[u32]) -> Result<()>;
 
     /// Queues instructions.
@@ -203,7 +219,8 @@ impl Device {
     }
 
     /// Allocates everything that `program` needs.
-    pub async fn executor(&self, program: Program) -> Result<Box<dyn Executor>> {
+    pub async fn executor(&self, program: impl Into<Arc<Program>>) -> Result<Box<dyn Executor>> {
+        let program = program.into();
         Ok(match self {
             Device::Reference => Box::new(HostExecutor::reference(program)?),
             Device::Cpu => Box::new(HostExecutor::cpu(program)?),

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// A unit of work.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum Task {
     One(usize),
     Chain(Chain),
 }
@@ -27,6 +27,8 @@ pub(super) struct Chain {
     pub written: Vec<Written>,
     /// Pieces start at multiples of so many examples.
     unit: usize,
+    /// All that there are.
+    examples: usize,
 }
 
 /// A buffer that a chain writes: one item of `len` elements for every `unit` examples.
@@ -46,10 +48,11 @@ impl Written {
 
 /// Puts instructions into chains that are as long as possible. An instruction that cannot join waits until the chain is
 /// through; those behind it that need nothing of it, and leave what it needs, go before it.
-pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Step> {
-    let (mut steps, mut left) = (Vec::new(), Vec::from_iter(instructions));
+pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Task> {
+    let Some(examples) = program.examples else { return instructions.map(Task::One).collect() };
+    let (mut tasks, mut left) = (Vec::new(), Vec::from_iter(instructions));
     while let Some(first) = left.first() {
-        let mut chain = Chain { instructions: Vec::new(), written: Vec::new(), unit: 1 };
+        let mut chain = Chain { instructions: Vec::new(), written: Vec::new(), unit: 1, examples };
         let (mut later, mut waiting, mut touched) = (Vec::new(), Roots::default(), HashSet::new());
         for (place, i) in left.iter().enumerate() {
             let op = &program.instructions[*i].op;
@@ -65,14 +68,14 @@ pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Ste
         }
         // A single operation splits its own work.
         if chain.instructions.len() > 1 {
-            steps.push(Step::Chain(chain));
+            tasks.push(Task::Chain(chain));
             left = later;
         } else {
-            steps.push(Step::One(*first));
+            tasks.push(Task::One(*first));
             left.remove(0);
         }
     }
-    steps
+    tasks
 }
 
 /// Instructions that may wait while a chain is built.
@@ -108,13 +111,13 @@ impl Chain {
         let outputs = op.outputs.iter().zip(op.operation.outputs);
         let written = outputs.map(|(buffer, operand)| {
             let unit = if operand.extent == Extent::PerUnit { unit } else { 1 };
-            let len = program.buffer(*buffer).len / program.batch.div_ceil(unit);
+            let len = program.buffer(*buffer).len / self.examples.div_ceil(unit);
             Written { buffer: *buffer, unit, len }
         });
         let written: Vec<Written> = written.collect();
         let mut inputs = op.inputs.iter().zip(op.operation.inputs);
         let fits = same_units
-            && written.iter().all(|written| may_write(program, written, touched))
+            && written.iter().all(|written| self.may_write(program, written, touched))
             && inputs.all(|(buffer, operand)| self.may_read(program, *buffer, operand.extent == Extent::Whole));
         if fits {
             self.instructions.push(instruction);
@@ -130,24 +133,24 @@ impl Chain {
         let root = program.root(buffer).0;
         match self.written.iter().find(|written| written.buffer == root) {
             Some(written) => buffer == root && written.unit == 1 && !whole,
-            None => whole || program.buffer(buffer).len.is_multiple_of(program.batch),
+            None => whole || program.buffer(buffer).len.is_multiple_of(self.examples),
         }
     }
 
     fn place(&self, buffer: BufferId) -> Option<usize> {
         self.written.iter().position(|written| written.buffer == buffer)
     }
-}
 
-/// A buffer with memory of its own, that no piece needs as it was before.
-fn may_write(program: &Program, written: &Written, touched: &HashSet<BufferId>) -> bool {
-    let spec = program.buffer(written.buffer);
-    let items = program.batch.div_ceil(written.unit);
-    !touched.contains(&written.buffer) && spec.parent.is_none() && spec.len == written.len * items
+    /// A buffer with memory of its own, that no piece needs as it was before.
+    fn may_write(&self, program: &Program, written: &Written, touched: &HashSet<BufferId>) -> bool {
+        let spec = program.buffer(written.buffer);
+        let items = self.examples.div_ceil(written.unit);
+        !touched.contains(&written.buffer) && spec.parent.is_none() && spec.len == written.len * items
+    }
 }
 
 /// A chain, to be run.
-pub(super) struct Work<'a, S> {
+pub(super) struct ChainRun<'a, S> {
     pub program: &'a Program,
     pub chain: &'a Chain,
     pub function: fn(&Operation) -> fn(&mut Args<'_, S>),
@@ -168,10 +171,10 @@ const PIECES_PER_THREAD: usize = 8;
 /// The least arithmetic that makes a piece worthwhile, about 20 us of it.
 const PIECE_FLOPS: u64 = 2_000_000;
 
-impl<S: Scalar> Work<'_, S> {
+impl<S: Scalar> ChainRun<'_, S> {
     /// `memory` is that of [`Chain::written`].
     pub fn run(&self, memory: &mut [Memory<S>]) {
-        let batch = self.program.batch;
+        let batch = self.chain.examples;
         let ops = self.chain.instructions.iter().map(|i| &self.program.instructions[*i].op);
         let flops = ops.map(|op| op.work.flops).sum::<u64>() / batch as u64;
         let worth = PIECE_FLOPS.div_ceil(flops.max(1)).min(batch as u64) as usize;
@@ -225,7 +228,7 @@ impl<S: Scalar> Work<'_, S> {
         if op.operation.inputs[i].extent == Extent::Whole {
             return slot;
         }
-        let len = self.program.buffer(buffer).len / self.program.batch;
+        let len = self.program.buffer(buffer).len / self.chain.examples;
         let elements = examples.start * len..examples.end * len;
         match slot {
             Slot::Real(values) => Slot::Real(&values[elements]),

@@ -1,29 +1,29 @@
 //! Moves data sets and weights between the host and an executor.
 //!
-//! Images `[N,H,W,C]` of bytes go four to a word, little endian, into the program's chunks; weights and biases go to
+//! Images `[N,H,W,C]` of bytes go four to a word, little endian, into the step's chunks; weights and biases go to
 //! their places in the flat buffer of all parameters, in the order and layout of [`crate::net::Network::parameters`].
-//! What classes stand for goes along with the images, to programs that learn it.
+//! What classes stand for goes along with the images, to steps that learn it.
 
 use super::Executor;
 use crate::data::Examples;
 use crate::error::Result;
 use crate::net::Parameters;
+use crate::program::TrainingStep;
 
-/// Fills the chunks of the program's data set. `examples` must be as many as the program was lowered for, and of the
+/// Fills the chunks of the step's data set. `examples` must be as many as the step was lowered for, and of the
 /// same shape.
-pub fn upload_examples(executor: &mut dyn Executor, examples: &Examples) -> Result<()> {
+pub fn upload_examples(executor: &mut dyn Executor, step: &TrainingStep, examples: &Examples) -> Result<()> {
     let image = examples.shape.iter().product::<usize>();
-    let (per_chunk, chunks) = (executor.program().examples_per_chunk, executor.program().chunks);
     let mut rest = &examples.pixels[..];
-    for chunk in chunks {
-        let (held, left) = rest.split_at(rest.len().min(per_chunk * image));
+    for chunk in step.chunks {
+        let (held, left) = rest.split_at(rest.len().min(step.examples_per_chunk * image));
         let words = pack(held);
         assert_eq!(words.len(), chunk.len, "words of {} examples of {:?}", held.len() / image, examples.shape);
         executor.write(chunk.id, &words)?;
         rest = left;
     }
-    assert!(rest.is_empty(), "{} bytes more than the program's chunks hold", rest.len());
-    match executor.program().numbers {
+    assert!(rest.is_empty(), "{} bytes more than the step's chunks hold", rest.len());
+    match step.numbers {
         Some(numbers) => super::write_reals(executor, numbers.id, &class_numbers(examples, numbers.len)),
         None => Ok(()),
     }
@@ -50,10 +50,8 @@ fn pack(bytes: &[u8]) -> Vec<u32> {
 }
 
 /// Writes all weights and biases; the gaps between tensors become zeros.
-pub fn upload_parameters(executor: &mut dyn Executor, parameters: &[Parameters]) -> Result<()> {
-    let program = executor.program();
-    let (target, flat) = (program.parameters.id, program.join_parameters(parameters));
-    super::write_reals(executor, target, &flat)
+pub fn upload_parameters(executor: &mut dyn Executor, step: &TrainingStep, parameters: &[Parameters]) -> Result<()> {
+    super::write_reals(executor, step.parameters.id, &step.join_parameters(parameters))
 }
 
 #[cfg(test)]
@@ -61,7 +59,7 @@ mod tests {
     use super::*;
     use crate::exec::Device;
     use crate::net::Network;
-    use crate::program::{Options, Program, Source};
+    use crate::program::{Options, Source};
 
     #[test]
     fn bytes_are_packed_little_endian() {
@@ -73,14 +71,13 @@ mod tests {
     fn parameters_come_back_as_they_went() {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
         let source = Source { height: 28, width: 28, channels: 1, examples: 3 };
-        let program = Program::lower(&network, &Options::evaluation(1, source)).expect("it lowers");
+        let step = TrainingStep::lower(&network, &Options::evaluation(1, source)).expect("it lowers");
         let parameters = network.initial_parameters(3);
         let back = pollster::block_on(async {
-            let mut executor = Device::Cpu.executor(program).await?;
-            upload_parameters(&mut *executor, &parameters)?;
-            let source = executor.program().parameters.id;
-            let flat = crate::exec::read_reals(&mut *executor, source).await?;
-            Ok::<_, crate::Error>(executor.program().split_parameters(&network, &flat))
+            let mut executor = Device::Cpu.executor(step.program.clone()).await?;
+            upload_parameters(&mut *executor, &step, &parameters)?;
+            let flat = crate::exec::read_reals(&mut *executor, step.parameters.id).await?;
+            Ok::<_, crate::Error>(step.split_parameters(&network, &flat))
         });
         assert_eq!(back.expect("the executor reads"), parameters);
     }
@@ -91,14 +88,13 @@ mod tests {
         let (source, image) = (Source { height: 28, width: 28, channels: 1, examples: 10 }, 784);
         // A chunk holds four examples, so ten need three chunks.
         let options = Options { max_binding: 4 * image as u64, ..Options::evaluation(1, source) };
-        let program = Program::lower(&network, &options).expect("it lowers");
-        let chunks = program.chunks;
+        let step = TrainingStep::lower(&network, &options).expect("it lowers");
         let pixels = (0..10 * image).map(|i| (i / image) as u8).collect();
         let examples = Examples { shape: [28, 28, 1], classes: 10, pixels, labels: vec![0; 10], numbers: vec![] };
         let read = pollster::block_on(async {
-            let mut executor = Device::Cpu.executor(program).await?;
-            upload_examples(&mut *executor, &examples)?;
-            executor.read(chunks[2].id).await
+            let mut executor = Device::Cpu.executor(step.program.clone()).await?;
+            upload_examples(&mut *executor, &step, &examples)?;
+            executor.read(step.chunks[2].id).await
         });
         let words = read.expect("the executor reads");
         assert_eq!((words.len(), words[0], words[196]), (2 * 196, 0x0808_0808, 0x0909_0909));

@@ -155,6 +155,14 @@ impl Model {
         write(self, &[], None)
     }
 
+    /// Reads [`Model::extra`] alone from the bytes of a model or checkpoint; `source` is the file's name for messages.
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`] as far as the header goes.
+    pub fn extra_from_bytes(bytes: &[u8], source: &str) -> Result<Value> {
+        parse_document(&Tensors::parse(bytes, source, safetensors::REMEDY)?).map(|document| document.extra)
+    }
+
     /// Reads the bytes of a model or checkpoint; `source` is the file's name for messages.
     ///
     /// # Errors

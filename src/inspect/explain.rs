@@ -1,8 +1,8 @@
 //! Explains which pixels and which feature maps decide the network's answer.
 //!
 //! Saliency (Simonyan, Vedaldi and Zisserman 2014) and Grad-CAM (Selvaraju et al. 2017) need the gradient of the
-//! winning logit instead of the loss: the same backward pass with another seed ([`Program::seed`]). Occlusion (Zeiler
-//! and Fergus 2014) needs only forward passes over images in which a part is hidden.
+//! winning logit instead of the loss: the same backward pass with another seed ([`TrainingStep::seed`]). Occlusion
+//! (Zeiler and Fergus 2014) needs only forward passes over images in which a part is hidden.
 
 use super::{Inspector, NamedTensor};
 use crate::data::Examples;
@@ -110,14 +110,13 @@ impl Inspector {
     /// Runs the image forward; returns the class with the largest logit, and the logit.
     async fn win(&mut self, image: &[u8]) -> Result<(usize, f32)> {
         self.take(image, &[0])?;
-        let executor = &mut *self.executor;
-        let program = executor.program();
+        let Inspector { step, executor, .. } = self;
+        let executor = executor.as_mut();
         let (words, stages) =
-            (program.input_words(Header::evaluation(1), &[0], &[0]), program.stages(Stage::Batch, Stage::Forward));
+            (step.input_words(Header::evaluation(1), &[0], &[0]), step.stages(Stage::Batch, Stage::Forward));
         executor.begin_step(&words)?;
         executor.run(stages)?;
-        let logits = executor.program().logits().id;
-        let logits = read_reals(executor, logits).await?;
+        let logits = read_reals(executor, step.logits().id).await?;
         let logits = &logits[..self.network.classes()];
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(Error::Model(
@@ -131,7 +130,7 @@ impl Inspector {
     /// Goes backward from the class's logit; runs after [`Inspector::win`].
     async fn attribute(&mut self, class: usize) -> Result<(NamedTensor, Option<GradCam>)> {
         let executor = &mut *self.executor;
-        let (seed, stages) = (executor.program().seed(), executor.program().stages(Stage::Backward, Stage::Unfused));
+        let (seed, stages) = (self.step.seed(), self.step.stages(Stage::Backward, Stage::Unfused));
         let mut one_hot = vec![0.0; seed.len];
         one_hot[class] = 1.0;
         write_reals(executor, seed.id, &one_hot)?;
@@ -159,7 +158,7 @@ impl Inspector {
 
     /// The first example's activation at a node, or its gradient.
     async fn row(&mut self, node: usize, gradient: bool) -> Result<Vec<f32>> {
-        let tensors = self.executor.program().nodes[node];
+        let tensors = self.step.nodes[node];
         let tensor = if gradient { tensors.activation_gradient } else { Some(tensors.activation) };
         let tensor = tensor.expect("inspection plans every gradient");
         let mut values = read_reals(&mut *self.executor, tensor.id).await?;

@@ -1,4 +1,4 @@
-//! A program for inspecting single examples, lowered once, with its executor.
+//! A training step for inspecting single examples, lowered once, with its executor.
 
 use super::{Inspection, NamedTensor};
 use crate::data::Examples;
@@ -8,12 +8,13 @@ use crate::formats::layout;
 use crate::kernels::Tensor;
 use crate::kernels::batch::Header;
 use crate::net::{Layer, Network, Node, Parameters, Shape};
-use crate::program::{Limits, Options, Program, Source};
+use crate::program::{Limits, Options, Source, TrainingStep};
 
 /// Inspects any number of examples with one lowering and one allocation.
 pub struct Inspector {
     pub(super) device: Device,
     pub(super) network: Network,
+    pub(super) step: TrainingStep,
     pub(super) executor: Box<dyn Executor>,
     /// The parameters as loaded.
     pub(super) parameters: Vec<Parameters>,
@@ -52,15 +53,15 @@ impl Inspector {
             Options { max_binding: limits.max_binding, one_batch: true, ..Options::inspection(batch, source) };
         // The tensors read back: one tensor of the whole batch at a time, one example of all, weights and their
         // gradients.
-        let along = |program: &Program| {
-            let (batch, weights) = (program.batch as u64, program.parameters.len as u64);
-            program.largest_buffer() + program.memory() / batch + 8 * weights
+        let along = |step: &TrainingStep| {
+            let (batch, weights) = (step.batch as u64, step.parameters.len as u64);
+            step.program.largest_buffer() + step.program.memory() / batch + 8 * weights
         };
-        let program = Program::lower_within(network, &options, &Limits { along, ..limits })?;
-        let executor = device.executor(program).await?;
+        let step = TrainingStep::lower_within(network, &options, &Limits { along, ..limits })?;
+        let executor = device.executor(step.program.clone()).await?;
         let examples = Examples { shape, classes, pixels: Vec::new(), labels: Vec::new(), numbers: Vec::new() };
         let (device, network) = (device.clone(), network.clone());
-        Ok(Inspector { device, network, executor, parameters: Vec::new(), examples })
+        Ok(Inspector { device, network, step, executor, parameters: Vec::new(), examples })
     }
 
     /// Sets the numbers that the classes stand for, as in [`Examples::numbers`], for networks that learn numbers.
@@ -83,7 +84,7 @@ impl Inspector {
     /// If the parameters are not those of the network.
     pub fn load(&mut self, parameters: &[Parameters]) -> Result<()> {
         self.parameters = parameters.to_vec();
-        upload_parameters(&mut *self.executor, parameters)
+        upload_parameters(&mut *self.executor, &self.step, parameters)
     }
 
     /// Runs one image of `H*W*C` bytes forward and backward and reads every tensor.
@@ -104,32 +105,31 @@ impl Inspector {
     /// for.
     pub async fn inspect_batch(&mut self, images: &[u8], labels: &[u8]) -> Result<Inspection> {
         self.take(images, labels)?;
-        let executor = &mut *self.executor;
-        let all = 0..executor.program().instructions.len();
+        let Inspector { step, executor, .. } = self;
+        let executor = executor.as_mut();
+        let all = 0..step.program.instructions.len();
         let indices: Vec<u32> = (0..labels.len() as u32).collect();
         let classes: Vec<u32> = labels.iter().map(|label| u32::from(*label)).collect();
-        let words = executor.program().input_words(Header::evaluation(labels.len() as u32), &indices, &classes);
+        let words = step.input_words(Header::evaluation(labels.len() as u32), &indices, &classes);
         executor.begin_step(&words)?;
         executor.run(all)?;
         executor.end_step(false).await?;
 
-        let [losses, sum] = [executor.program().outputs.losses.id, executor.program().outputs.loss.id];
-        let loss = read_reals(executor, losses).await?[0];
-        let mean_loss = read_reals(executor, sum).await?[0] / labels.len() as f32;
-        let counts = executor.read(executor.program().statistics.counts.id).await?;
-        let values = executor.read(executor.program().statistics.values.id).await?;
-        let layers = executor.program().statistics.decode(&counts, &values).layers;
-        let tensors = read_tensors(executor, &self.network).await?;
-        let last = executor.program().nodes.len() - 1;
-        let scores = executor.program().nodes[last].activation.id;
-        let mut scores = read_reals(executor, scores).await?;
+        let loss = read_reals(executor, step.outputs.losses.id).await?[0];
+        let mean_loss = read_reals(executor, step.outputs.loss.id).await?[0] / labels.len() as f32;
+        let counts = executor.read(step.statistics.counts.id).await?;
+        let values = executor.read(step.statistics.values.id).await?;
+        let layers = step.statistics.decode(&counts, &values).layers;
+        let tensors = read_tensors(executor, step, &self.network).await?;
+        let last = step.nodes[step.nodes.len() - 1];
+        let mut scores = read_reals(executor, last.activation.id).await?;
         scores.truncate(self.network.classes());
         Ok(Inspection { label: usize::from(labels[0]), loss, mean_loss, scores, layers, tensors })
     }
 
     /// Passes images to the device.
     pub(super) fn take(&mut self, images: &[u8], labels: &[u8]) -> Result<()> {
-        let ([height, width, channels], batch) = (self.examples.shape, self.executor.program().batch);
+        let ([height, width, channels], batch) = (self.examples.shape, self.step.batch);
         let size = height * width * channels;
         if images.len() != size * labels.len() {
             return Err(Error::Data(format!(
@@ -150,16 +150,15 @@ impl Inspector {
         }
         (self.examples.pixels, self.examples.labels) = (images.to_vec(), labels.to_vec());
         self.examples.pixels.resize(size * batch, 0);
-        upload_examples(&mut *self.executor, &self.examples)
+        upload_examples(&mut *self.executor, &self.step, &self.examples)
     }
 }
 
 /// Reads all tensors; activations and their gradients are those of the batch's first example.
-async fn read_tensors(executor: &mut dyn Executor, network: &Network) -> Result<Vec<NamedTensor>> {
-    let nodes = executor.program().nodes.clone();
+async fn read_tensors(executor: &mut dyn Executor, step: &TrainingStep, network: &Network) -> Result<Vec<NamedTensor>> {
     let mut tensors = Vec::new();
     let mut flat = false;
-    for (node, places) in network.nodes.iter().zip(nodes) {
+    for (node, places) in network.nodes.iter().zip(&step.nodes) {
         flat |= matches!(node.layer, Layer::Fc { .. }) || node.layer.is_loss();
         let activations =
             [("activation", Some(places.activation)), ("activation_gradient", places.activation_gradient)];

@@ -3,7 +3,7 @@
 //! Outside the image is 0, and so are the pixels that are put around it. Images `[SH,SW,C]` -> x `[H,W,C]`;
 //! `shaders/batch.wgsl`.
 //!
-//! The draws depend on (seed, step, n) alone and are the same everywhere. Map and field are computed in f64 here and in
+//! The draws depend on (seed, step, row of the whole batch) alone and are the same everywhere. Map and field are computed in f64 here and in
 //! f32 in the shader; both and bilinear sampling are continuous, so that a coordinate's rounding error stays one in the
 //! value. All else is in whole numbers.
 
@@ -88,7 +88,7 @@ struct Draw {
 
 impl Draw {
     fn of(limits: &Limits, header: &Header, n: usize) -> Draw {
-        let [first, second] = STREAMS.map(|stream| pcg3d([header.seed ^ stream, header.step, n as u32]));
+        let [first, second] = STREAMS.map(|stream| pcg3d([header.seed ^ stream, header.step, header.row(n)]));
         Draw {
             rotation: even(first[0], limits.rotation),
             shear: even(first[1], limits.shear),
@@ -131,8 +131,9 @@ pub(super) struct Bend(pub [[[f64; 2]; POINTS]; POINTS]);
 
 impl Bend {
     fn of(limits: &Limits, header: &Header, n: usize) -> Bend {
+        let first = header.row(n).wrapping_mul((POINTS * POINTS) as u32);
         let point = |i: usize| {
-            let words = pcg3d([header.seed ^ POINTS_STREAM, header.step, (n * POINTS * POINTS + i) as u32]);
+            let words = pcg3d([header.seed ^ POINTS_STREAM, header.step, first.wrapping_add(i as u32)]);
             [even(words[0], limits.elastic), even(words[1], limits.elastic)]
         };
         Bend(array::from_fn(|row| array::from_fn(|column| point(row * POINTS + column))))
@@ -194,7 +195,7 @@ fn mirrored(p: &Params, header: &Header, labels: &[u32], n: usize) -> bool {
     }
     let class = labels[n] as usize;
     let allowed = p.limits.flip[class / 32 % 8] >> (class % 32) & 1 == 1;
-    allowed && pcg3d([header.seed ^ FLIP_STREAM, header.step, n as u32])[0] >> 31 == 1
+    allowed && pcg3d([header.seed ^ FLIP_STREAM, header.step, header.row(n)])[0] >> 31 == 1
 }
 
 pub(super) fn reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -250,7 +251,7 @@ fn sample_example<S: Scalar>(
 }
 
 pub(super) fn cpu(args: &mut Args<'_, f32>) {
-    // Words hold their first byte lowest, as these processors do.
+    // The lowest byte of a word comes first, as on these processors.
     if !cfg!(target_endian = "little") {
         return reference(args);
     }

@@ -31,6 +31,18 @@ pub struct Header {
     pub correction1: f32,
     /// Adam's 1 - beta2^t.
     pub correction2: f32,
+    /// Where these rows are but a part of a batch, which others compute the rest of; none where they are all of it.
+    pub part: Option<Part>,
+}
+
+/// Which part of a batch an executor computes. Losses are divided, and rows drawn for, as in the whole batch, so that the
+/// gradients of all parts add up to those of the batch. Batch normalisation takes the statistics of its own part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The number that this part's first row has in the whole batch.
+    pub first_row: u32,
+    /// Examples in the whole batch.
+    pub global_valid: u32,
 }
 
 /// A crop of evaluation.
@@ -65,7 +77,7 @@ const PLACED: u32 = 1 << 31;
 
 impl Header {
     /// Words of a header in a buffer.
-    pub const LEN: usize = 8;
+    pub const LEN: usize = 10;
 
     /// As the shaders read it.
     pub fn words(&self) -> [u32; Header::LEN] {
@@ -78,22 +90,36 @@ impl Header {
             self.correction1.to_bits(),
             self.correction2.to_bits(),
             self.place.map_or(0, Place::word),
+            self.global_valid(),
+            self.row(0),
         ]
+    }
+
+    /// Examples in the whole batch, of which this may be a part: what its mean loss is over.
+    pub fn global_valid(&self) -> u32 {
+        self.part.map_or(self.valid, |part| part.global_valid)
+    }
+
+    /// The number that row `n` has in the whole batch: what is drawn for it goes by that.
+    pub fn row(&self, n: usize) -> u32 {
+        self.part.map_or(0, |part| part.first_row).wrapping_add(n as u32)
     }
 
     /// The header that these words hold.
     pub fn read(words: &[u32]) -> Header {
-        let [step, valid, seed, training, learning_rate, correction1, correction2, place] =
+        let [step, valid, seed, training, learning_rate, correction1, correction2, place, global_valid, first_row] =
             *words.first_chunk().expect("a buffer that holds a header");
         let [learning_rate, correction1, correction2] = [learning_rate, correction1, correction2].map(f32::from_bits);
-        let place = Place::read(place);
-        Header { step, valid, seed, training: training != 0, place, learning_rate, correction1, correction2 }
+        let (training, place) = (training != 0, Place::read(place));
+        let part = ((global_valid, first_row) != (valid, 0)).then_some(Part { first_row, global_valid });
+        Header { step, valid, seed, training, place, learning_rate, correction1, correction2, part }
     }
 
     /// A header for evaluating `valid` examples.
     pub fn evaluation(valid: u32) -> Header {
-        let (training, place, learning_rate, correction1, correction2) = (false, None, 0.0, 1.0, 1.0);
-        Header { step: 0, valid, seed: 0, training, place, learning_rate, correction1, correction2 }
+        let (step, seed, learning_rate, correction1, correction2) = (0, 0, 0.0, 1.0, 1.0);
+        let (training, place, part) = (false, None, None);
+        Header { step, valid, seed, training, place, learning_rate, correction1, correction2, part }
     }
 }
 
@@ -232,7 +258,7 @@ pub(super) fn crop(p: &Params, header: &Header, n: usize) -> (usize, usize) {
     let [height, width] = p.padded();
     let (spare_y, spare_x) = (height - p.h, width - p.w);
     if header.training {
-        let [y, x, _] = pcg3d([header.seed, header.step, n as u32]);
+        let [y, x, _] = pcg3d([header.seed, header.step, header.row(n)]);
         return ((y % (spare_y + 1)) as usize, (x % (spare_x + 1)) as usize);
     }
     let centre = ((spare_y / 2) as usize, (spare_x / 2) as usize);
@@ -373,9 +399,15 @@ pub(super) fn copy_padded(p: &Params, source: &Source<'_>, n: usize, x: &mut [f3
 type Shape = ([usize; 4], [usize; 2], usize, u32);
 
 /// A batch that learns from its examples, or looks at the crop in this place.
-fn case((batch, source, per_chunk, valid): Shape, limits: Limits, training: bool, place: Option<Place>) -> Case {
+fn case(shape: Shape, limits: Limits, training: bool, place: Option<Place>) -> Case {
+    let header = Header { step: 41, seed: 7, training, place, ..Header::evaluation(shape.3) };
+    case_of(shape, limits, header)
+}
+
+fn case_of((batch, source, per_chunk, valid): Shape, limits: Limits, header: Header) -> Case {
     let mut b = CaseBuilder::default();
-    let header = b.header(Header { step: 41, seed: 7, training, place, ..Header::evaluation(valid) });
+    let (training, place, part) = (header.training, header.place, header.part);
+    let header = b.header(header);
     let indices = (0..batch[0] as u32).map(|i| i.wrapping_mul(2_654_435_761) % (4 * per_chunk as u32));
     let indices = b.words(indices.collect());
     let labels = b.words((0..batch[0] as u32).map(|i| i * 7 % 256).collect());
@@ -401,6 +433,9 @@ fn case((batch, source, per_chunk, valid): Shape, limits: Limits, training: bool
     }
     if pad > 0 || erase > 0 || flip != [0; 8] {
         shape += &format!(" pad {pad} erase {erase:#x} flip {:#x}", flip[0]);
+    }
+    if let Some(Part { first_row, global_valid }) = part {
+        shape += &format!(" from row {first_row} of {global_valid}");
     }
     b.case(shape, op, tolerance)
 }
@@ -446,6 +481,11 @@ pub fn cases() -> Vec<Case> {
         let place = Some(Place { row, column, mirrored: false });
         cases.push(case(([5, 5, 8, 3], [6, 11], 4, 4), still, false, place));
     }
+    // A part of a batch.
+    let shape = ([20, 24, 24, 1], [28, 28], 16, 13);
+    let part = Some(Part { first_row: 27, global_valid: 41 });
+    let header = Header { step: 41, seed: 7, training: true, part, ..Header::evaluation(shape.3) };
+    cases.extend([still, moving, bending, mirrored, erased, all].map(|limits| case_of(shape, limits, header)));
     // Rows and columns of fifteen bits, every other one of which is set.
     for (source, row, column) in [([21_850, 3], 0x5555, 1), ([3, 21_850], 1, 0x5555)] {
         for limits in [still, mirrored] {
@@ -459,6 +499,20 @@ pub fn cases() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_comes_back_from_its_words() {
+        let whole = Header { step: 3, seed: 4, training: true, learning_rate: 0.5, ..Header::evaluation(7) };
+        let place = Some(Place { row: 2, column: 1, mirrored: true });
+        let parts = [(0, 9), (2, 9), (2, 7)].map(|(first_row, global_valid)| Part { first_row, global_valid });
+        let parts = parts.map(|part| Header { part: Some(part), ..whole });
+        for header in [whole, Header { place, ..whole }].into_iter().chain(parts) {
+            assert_eq!(Header::read(&header.words()), header);
+        }
+        // All of a batch is no part of it: the same words.
+        let all = Part { first_row: 0, global_valid: 7 };
+        assert_eq!(Header { part: Some(all), ..whole }.words(), whole.words());
+    }
 
     /// How often crops are at each corner from 0 to 4, in 25,000 draws: 1,000 each, σ about 31.
     fn assert_even(p: &Params) {

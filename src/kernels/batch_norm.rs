@@ -7,7 +7,7 @@
 use super::batch::Header;
 use super::op::{unit, word};
 use super::{
-    Args, Cpu,
+    Adapter, Args, Cpu,
     Element::{F32, U32},
     Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example, per_unit, whole,
 };
@@ -107,8 +107,12 @@ const DWEIGHT: Operand = whole("dweight", F32);
 const DBIAS: Operand = whole("dbias", F32);
 const DX: Operand = per_example("dx", F32);
 
-const SCALAR: &str = shader!("prelude/header", "prelude/textures", "prelude/index", "prelude/lanes1", "batch_norm");
-const VEC4: &str = shader!("prelude/header", "prelude/textures", "prelude/index", "prelude/lanes4", "batch_norm");
+const SCALAR: &str = shader!("prelude/header", "prelude/index", "prelude/lanes1", "buffers/batch_norm", "batch_norm");
+const VEC4: &str = shader!("prelude/header", "prelude/index", "prelude/lanes4", "buffers/batch_norm", "batch_norm");
+const SCALAR_TEXTURES: &str =
+    shader!("prelude/header", "prelude/index", "prelude/lanes1", "prelude/texel", "textures/batch_norm", "batch_norm");
+const VEC4_TEXTURES: &str =
+    shader!("prelude/header", "prelude/index", "prelude/lanes4", "prelude/texel", "textures/batch_norm", "batch_norm");
 
 /// Mean and squared deviations of every chunk.
 pub static MOMENTS: Operation = Operation {
@@ -119,17 +123,18 @@ pub static MOMENTS: Operation = Operation {
     reference: Reference::new(moments_reference, moments_reference),
     cpu: Cpu::new(moments_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X)],
-            fits: fits_vec4,
-            ..Variant::new("batch_norm.moments_vec4", VEC4, "moments", |op| launch_chunks(op, 4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(X)],
-            ..Variant::new("batch_norm.moments", SCALAR, "moments", |op| launch_chunks(op, 1))
-        },
+        &MOMENTS_VEC4.textured("batch_norm.moments_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(X)]),
+        &MOMENTS_VEC4,
+        &MOMENTS_SCALAR.textured("batch_norm.moments_textures", SCALAR_TEXTURES, &[Texture::scalars(X)]),
+        &MOMENTS_SCALAR,
     ],
 };
+
+const MOMENTS_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("batch_norm.moments_vec4", VEC4, "moments", |op| launch_chunks(op, 4))
+};
+const MOMENTS_SCALAR: Variant = Variant::new("batch_norm.moments", SCALAR, "moments", |op| launch_chunks(op, 1));
 
 /// The statistics that the forward pass takes.
 pub static FINISH: Operation = Operation {
@@ -153,17 +158,18 @@ pub static FORWARD: Operation = Operation {
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::new(forward_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X)],
-            fits: fits_vec4,
-            ..Variant::new("batch_norm.forward_vec4", VEC4, "forward", |op| launch_values(op, 4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(X)],
-            ..Variant::new("batch_norm.forward", SCALAR, "forward", |op| launch_values(op, 1))
-        },
+        &FORWARD_VEC4.textured("batch_norm.forward_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(X)]),
+        &FORWARD_VEC4,
+        &FORWARD_SCALAR.textured("batch_norm.forward_textures", SCALAR_TEXTURES, &[Texture::scalars(X)]),
+        &FORWARD_SCALAR,
     ],
 };
+
+const FORWARD_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("batch_norm.forward_vec4", VEC4, "forward", |op| launch_values(op, 4))
+};
+const FORWARD_SCALAR: Variant = Variant::new("batch_norm.forward", SCALAR, "forward", |op| launch_values(op, 1));
 
 /// The running statistics after a step.
 pub static RUNNING: Operation = Operation {
@@ -187,17 +193,24 @@ pub static SUMS: Operation = Operation {
     reference: Reference::new(sums_reference, sums_reference),
     cpu: Cpu::new(sums_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X), Texture::vectors(DY)],
-            fits: fits_vec4,
-            ..Variant::new("batch_norm.sums_vec4", VEC4, "sums", |op| launch_chunks(op, 4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(X), Texture::scalars(DY)],
-            ..Variant::new("batch_norm.sums", SCALAR, "sums", |op| launch_chunks(op, 1))
-        },
+        &SUMS_VEC4.textured(
+            "batch_norm.sums_vec4_textures",
+            VEC4_TEXTURES,
+            &[Texture::vectors(X), Texture::vectors(DY)],
+        ),
+        &SUMS_VEC4,
+        &SUMS_SCALAR.textured(
+            "batch_norm.sums_textures",
+            SCALAR_TEXTURES,
+            &[Texture::scalars(X), Texture::scalars(DY)],
+        ),
+        &SUMS_SCALAR,
     ],
 };
+
+const SUMS_VEC4: Variant =
+    Variant { condition: fits_vec4, ..Variant::new("batch_norm.sums_vec4", VEC4, "sums", |op| launch_chunks(op, 4)) };
+const SUMS_SCALAR: Variant = Variant::new("batch_norm.sums", SCALAR, "sums", |op| launch_chunks(op, 1));
 
 /// The gradients with respect to weight and bias.
 pub static BACKWARD_WEIGHT: Operation = Operation {
@@ -221,19 +234,29 @@ pub static BACKWARD_INPUT: Operation = Operation {
     reference: Reference::new(backward_input_reference, backward_input_reference),
     cpu: Cpu::new(backward_input_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X), Texture::vectors(DY)],
-            fits: fits_vec4,
-            ..Variant::new("batch_norm.backward_input_vec4", VEC4, "backward_input", |op| launch_values(op, 4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(X), Texture::scalars(DY)],
-            ..Variant::new("batch_norm.backward_input", SCALAR, "backward_input", |op| launch_values(op, 1))
-        },
+        &BACKWARD_INPUT_VEC4.textured(
+            "batch_norm.backward_input_vec4_textures",
+            VEC4_TEXTURES,
+            &[Texture::vectors(X), Texture::vectors(DY)],
+        ),
+        &BACKWARD_INPUT_VEC4,
+        &BACKWARD_INPUT_SCALAR.textured(
+            "batch_norm.backward_input_textures",
+            SCALAR_TEXTURES,
+            &[Texture::scalars(X), Texture::scalars(DY)],
+        ),
+        &BACKWARD_INPUT_SCALAR,
     ],
 };
 
-fn fits_vec4(op: &Op) -> bool {
+const BACKWARD_INPUT_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("batch_norm.backward_input_vec4", VEC4, "backward_input", |op| launch_values(op, 4))
+};
+const BACKWARD_INPUT_SCALAR: Variant =
+    Variant::new("batch_norm.backward_input", SCALAR, "backward_input", |op| launch_values(op, 1));
+
+fn fits_vec4(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().channels.is_multiple_of(4)
 }
 

@@ -7,7 +7,9 @@
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
-use super::{Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, whole};
+use super::{
+    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant, whole,
+};
 use rayon::prelude::*;
 
 #[repr(C)]
@@ -23,76 +25,60 @@ pub struct Params {
 const SOURCE: &str = shader!("clip");
 
 const GRADIENT: Operand = whole("gradient", F32);
-/// `[lanes]`, lane l having the norm of every value at l, l + lanes, ...
-const NORMS_OF_LANES: Operand = whole("norms", F32);
 /// The scale and the norm, `[2]`.
 const SCALE_AND_NORM: Operand = whole("scale", F32);
 
-/// The norm of every lane.
-pub static NORMS: Operation = Operation {
-    name: "clip.norms",
-    inputs: &[GRADIENT],
-    outputs: &[NORMS_OF_LANES],
-    params: size_of::<Params>(),
-    reference: Reference::new(norms_reference, norms_reference),
-    cpu: Cpu::new(norms_cpu),
-    gpu: &[&Variant::new("clip.norms", SOURCE, "norms", |op| {
-        Launch::of([op.params::<Params>().lanes.div_ceil(64), 1, 1])
-    })],
-};
-
-/// What the gradient is multiplied by, and its norm.
+/// What the gradient is multiplied by, and its norm: that of the norms of its lanes, of which lane l has every value at l,
+/// l + lanes, ...
 pub static SCALE: Operation = Operation {
     name: "clip.scale",
-    inputs: &[NORMS_OF_LANES],
+    inputs: &[GRADIENT],
     outputs: &[SCALE_AND_NORM],
     params: size_of::<Params>(),
     reference: Reference::new(scale_reference, scale_reference),
-    cpu: None,
-    gpu: &[&Variant::new("clip.scale", SOURCE, "scale", |_| Launch::of([1, 1, 1]))],
+    cpu: Cpu::new(scale_cpu),
+    gpu: &[&Variant {
+        then: &[Pass::new("scale", 64, |_| Launch::of([1, 1, 1]))],
+        scratch: Some(|op| op.params::<Params>().lanes as usize),
+        ..Variant::new("clip.scale", SOURCE, "norms", |op| Launch::of([op.params::<Params>().lanes.div_ceil(64), 1, 1]))
+    }],
 };
 
 /// The most lanes.
 const MOST_LANES: usize = 4096;
 
 /// How many norms `count` values are parted into.
-pub fn lanes(count: usize) -> usize {
+fn lanes(count: usize) -> usize {
     count.div_ceil(16).min(MOST_LANES)
 }
 
-/// `norms` holds [`lanes`] values.
-pub fn norms(gradient: Tensor, norms: Tensor) -> Op {
-    assert_eq!(norms.len, lanes(gradient.len), "clip.norms: norms of {} values", gradient.len);
-    let params = Params { count: word(gradient.len), lanes: word(norms.len), largest: 0.0, reserved: 0 };
-    Op::new(&NORMS, params, &[(GRADIENT, gradient)], &[(NORMS_OF_LANES, norms)], 2 * gradient.len)
-}
-
 /// `scale` takes two values: the scale, and the norm.
-pub fn scale(largest: f32, norms: Tensor, scale: Tensor) -> Op {
+pub fn scale(largest: f32, gradient: Tensor, scale: Tensor) -> Op {
     assert_eq!(scale.len, 2, "clip.scale: scale and norm");
     assert!(largest > 0.0, "clip.scale: a largest norm of {largest}");
-    let params = Params { count: 0, lanes: word(norms.len), largest, reserved: 0 };
-    Op::new(&SCALE, params, &[(NORMS_OF_LANES, norms)], &[(SCALE_AND_NORM, scale)], 2 * norms.len)
+    let lanes = lanes(gradient.len);
+    let params = Params { count: word(gradient.len), lanes: word(lanes), largest, reserved: 0 };
+    Op::new(&SCALE, params, &[(GRADIENT, gradient)], &[(SCALE_AND_NORM, scale)], 2 * (gradient.len + lanes))
 }
 
 /// In f64, where no square of an f32 overflows.
-fn norm_of<'a, S: Scalar>(values: impl Iterator<Item = &'a S>) -> f64 {
-    values.map(|v| v.get() * v.get()).sum::<f64>().sqrt()
+fn norm_of(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt()
 }
 
-fn norms_reference<S: Scalar>(args: &mut Args<'_, S>) {
+fn scale_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(GRADIENT));
-    for (lane, norm) in args.out(NORMS_OF_LANES).iter_mut().enumerate() {
-        *norm = S::of(norm_of(gradient[lane..].iter().step_by(lanes)));
-    }
+    let norm = |lane: usize| S::of(norm_of(gradient[lane..].iter().step_by(lanes).map(|g| g.get()))).get();
+    finish(args, norm_of((0..lanes).map(norm)));
 }
 
 /// Lanes per task.
 const TASK: usize = 512;
 
-fn norms_cpu(args: &mut Args<'_, f32>) {
+fn scale_cpu(args: &mut Args<'_, f32>) {
     let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(GRADIENT));
-    args.out(NORMS_OF_LANES).par_chunks_mut(TASK).enumerate().for_each(|(task, norms)| {
+    let mut all = [0.0f32; MOST_LANES];
+    all[..lanes].par_chunks_mut(TASK).enumerate().for_each(|(task, norms)| {
         let mut sums = [0.0; TASK];
         for row in gradient.chunks(lanes) {
             let row = row.get(task * TASK..).unwrap_or_default();
@@ -100,11 +86,11 @@ fn norms_cpu(args: &mut Args<'_, f32>) {
         }
         norms.iter_mut().zip(sums).for_each(|(norm, sum)| *norm = sum.sqrt() as f32);
     });
+    finish(args, norm_of(all[..lanes].iter().map(|norm| f64::from(*norm))));
 }
 
-fn scale_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (largest, norm) = (f64::from(args.params::<Params>().largest), norm_of(args.real(NORMS_OF_LANES).iter()));
-    let scale = largest / (norm + 1e-6);
+fn finish<S: Scalar>(args: &mut Args<'_, S>, norm: f64) {
+    let scale = f64::from(args.params::<Params>().largest) / (norm + 1e-6);
     // Written so that a NaN stays one.
     let scale = if scale > 1.0 { 1.0 } else { scale };
     args.out(SCALE_AND_NORM).copy_from_slice(&[S::of(scale), S::of(norm)]);
@@ -112,25 +98,30 @@ fn scale_reference<S: Scalar>(args: &mut Args<'_, S>) {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for count in [1, 15, 64, 65, 1009, 4096 * 16 + 1, 300_000] {
-        let (mut b, lanes) = (CaseBuilder::default(), lanes(count));
-        let (gradient, out) = (b.real(count), b.out(lanes));
-        let tolerance = Tolerance::sum(count.div_ceil(lanes), 1.0);
-        cases.push(b.case(format_args!("count={count}"), norms(gradient, out), tolerance));
-    }
-    for (lanes, largest) in [(1, 0.5), (3, 100.0), (64, 0.1), (65, 2.5), (4096, 1.0), (4095, 1e6)] {
+    // Up to one value a lane less, and more, than the most lanes; norms above and below the largest one.
+    for (count, largest) in [
+        (1, 0.5),
+        (15, 100.0),
+        (64, 0.1),
+        (65, 2.5),
+        (1009, 1e6),
+        (1025, 0.1),
+        (MOST_LANES * 16 - 16, 1e6),
+        (MOST_LANES * 16 + 1, 1.0),
+        (300_000, 3.0),
+    ] {
         let mut b = CaseBuilder::default();
-        let (parts, out) = (b.between(lanes, 0.0, 1.0), b.out(2));
+        let (gradient, out) = (b.real(count), b.out(2));
         let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
-        cases.push(b.case(format_args!("lanes={lanes} largest={largest}"), scale(largest, parts, out), tolerance));
+        cases.push(b.case(format_args!("count={count} largest={largest}"), scale(largest, gradient, out), tolerance));
     }
     // The constant that keeps the quotient finite matters if the norm is as small.
     for norm in [0.0, 1e-7, 1e-6] {
         let (mut b, tolerance) = (CaseBuilder::default(), Tolerance { atol: 1e-12, rtol: 2e-5 });
-        let (parts, out) = (b.reals(vec![norm]), b.out(2));
-        cases.push(b.case(format_args!("norm={norm:e}"), scale(1e-6 / 3.0, parts, out), tolerance));
+        let (gradient, out) = (b.reals(vec![norm]), b.out(2));
+        cases.push(b.case(format_args!("norm={norm:e}"), scale(1e-6 / 3.0, gradient, out), tolerance));
     }
-    // Squares that overflow, alone and beside others; what is no number.
+    // Squares that overflow, alone and beside others; what is no number. In two lanes, then each in a lane of its own.
     for (name, values) in [
         ("squares that overflow", [1e20, -3e30, 2e38, 1.0, -2e38, 0.0, 7e12, 1e18]),
         ("around the division", [1e11, 2e12, 1e12, -1.2e12, 1.099_511_7e12, 3.0, 5e9, 8e13]),
@@ -138,12 +129,13 @@ pub fn cases() -> Vec<Case> {
         ("an infinity", [1.0, 2.0, 3.0, f32::NEG_INFINITY, 1.0, 0.0, 1.0, 1.0]),
     ] {
         let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
-        let mut b = CaseBuilder::default();
-        let (gradient, out) = (b.reals(values.repeat(4)), b.out(lanes(32)));
-        cases.push(b.case(name, norms(gradient, out), tolerance));
-        let mut b = CaseBuilder::default();
-        let (parts, out) = (b.reals(values.map(f32::abs).into()), b.out(2));
-        cases.push(b.case(name, scale(0.5e3, parts, out), tolerance));
+        // Sixteen of a quarter have the norm of the whole.
+        let quarters = values.map(|value| value / 4.0);
+        for (lanes, values) in [(2, quarters.repeat(4)), (8, quarters.repeat(16))] {
+            let mut b = CaseBuilder::default();
+            let (gradient, out) = (b.reals(values), b.out(2));
+            cases.push(b.case(format_args!("{name}, {lanes} lanes"), scale(0.5e3, gradient, out), tolerance));
+        }
     }
     cases
 }

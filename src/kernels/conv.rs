@@ -172,7 +172,9 @@ pub static FORWARD: Operation = Operation {
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::prepared(conv_cpu::forward, conv_cpu::prepare_forward),
     gpu: &[
+        &conv_blocked::FORWARD_TEXTURES,
         &conv_blocked::FORWARD,
+        &conv_blocked::FORWARD_NARROW_TEXTURES,
         &conv_blocked::FORWARD_NARROW,
         &Variant::new("conv.forward", SOURCE, "forward", |op| Launch::linear(op.params::<Params>().y_len(), 64)),
     ],
@@ -187,6 +189,7 @@ pub static BACKWARD_INPUT: Operation = Operation {
     reference: Reference::new(backward_input_reference, backward_input_reference),
     cpu: Cpu::prepared(conv_cpu::backward_input, conv_cpu::prepare_backward_input),
     gpu: &[
+        &conv_blocked::BACKWARD_INPUT_TEXTURES,
         &conv_blocked::BACKWARD_INPUT,
         &Variant::new("conv.backward_input", SOURCE, "backward_input", |op| {
             Launch::linear(op.params::<Params>().x_len(), 64)
@@ -203,7 +206,9 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     reference: Reference::new(backward_weight_reference, backward_weight_reference),
     cpu: Cpu::prepared(conv_cpu::backward_weight, conv_cpu::prepare_backward_weight),
     gpu: &[
+        &conv_blocked::BACKWARD_WEIGHT_TEXTURES,
         &conv_blocked::BACKWARD_WEIGHT,
+        &conv_blocked::BACKWARD_WEIGHT_NARROW_TEXTURES,
         &conv_blocked::BACKWARD_WEIGHT_NARROW,
         &Variant::new("conv.backward_weight", SOURCE, "backward_weight", |op| {
             Launch::linear(op.params::<Params>().partial_len(), 64)

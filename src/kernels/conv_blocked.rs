@@ -1,61 +1,80 @@
 //! Variants of the convolution for common shapes, made for software adapters; `shaders/conv_blocked.wgsl`.
 
 use super::conv::{BIAS, DY, Params, WEIGHT, X};
-use super::op::linear;
-use super::{Launch, Op, Texture, Variant};
+use super::variant::linear;
+use super::{Adapter, Launch, Op, Texture, Variant};
 
-const SOURCE: &str = shader!("prelude/textures", "prelude/index", "conv_blocked");
+const SOURCE: &str = shader!("prelude/index", "buffers/conv_blocked", "conv_blocked");
+const TEXTURES: &str = shader!("prelude/index", "prelude/texel", "textures/conv_blocked", "conv_blocked");
 
 /// C and O multiples of 4; none of these variants takes dilation or groups.
-pub(super) static FORWARD: Variant = Variant {
-    textures: &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
-    fits: fits_wide,
-    ..Variant::new("conv_blocked.forward", SOURCE, "forward", launch_outputs)
-};
+pub(super) const FORWARD: Variant =
+    Variant { condition: fits_wide, ..Variant::new("conv_blocked.forward", SOURCE, "forward", launch_outputs) };
+pub(super) const FORWARD_TEXTURES: Variant = FORWARD.textured(
+    "conv_blocked.forward_textures",
+    TEXTURES,
+    &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
+);
 
 /// O a multiple of 4, any C.
-pub(super) static FORWARD_NARROW: Variant = Variant {
-    textures: &[Texture::scalars(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
-    fits: fits_narrow,
+pub(super) const FORWARD_NARROW: Variant = Variant {
+    condition: fits_narrow,
     ..Variant::new("conv_blocked.forward_narrow", SOURCE, "forward_narrow", launch_outputs)
 };
+pub(super) const FORWARD_NARROW_TEXTURES: Variant = FORWARD_NARROW.textured(
+    "conv_blocked.forward_narrow_textures",
+    TEXTURES,
+    &[Texture::scalars(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
+);
 
 /// C and O multiples of 4.
-pub(super) static BACKWARD_INPUT: Variant = Variant {
-    textures: &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
-    fits: fits_wide,
+pub(super) const BACKWARD_INPUT: Variant = Variant {
+    condition: fits_wide,
     ..Variant::new("conv_blocked.backward_input", SOURCE, "backward_input", launch_inputs)
 };
+pub(super) const BACKWARD_INPUT_TEXTURES: Variant = BACKWARD_INPUT.textured(
+    "conv_blocked.backward_input_textures",
+    TEXTURES,
+    &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
+);
 
 /// C and O multiples of 4.
-pub(super) static BACKWARD_WEIGHT: Variant = Variant {
-    workgroup: 32,
-    textures: &[Texture::vectors(X), Texture::vectors(DY)],
-    fits: fits_wide,
+pub(super) const BACKWARD_WEIGHT: Variant = Variant {
+    condition: fits_wide,
     // Five taps x four input channels.
     ..Variant::new("conv_blocked.backward_weight", SOURCE, "backward_weight", |op| {
         let p: Params = op.params();
         launch_taps(&p, p.kh * (p.c / 4), 32)
     })
+    .in_workgroups_of(32)
 };
+pub(super) const BACKWARD_WEIGHT_TEXTURES: Variant = BACKWARD_WEIGHT.textured(
+    "conv_blocked.backward_weight_textures",
+    TEXTURES,
+    &[Texture::vectors(X), Texture::vectors(DY)],
+);
 
 /// O a multiple of 4, any C.
-pub(super) static BACKWARD_WEIGHT_NARROW: Variant = Variant {
-    workgroup: 8,
-    textures: &[Texture::scalars(X), Texture::vectors(DY)],
-    fits: fits_narrow,
+pub(super) const BACKWARD_WEIGHT_NARROW: Variant = Variant {
+    condition: fits_narrow,
     // Two rows of five taps x one channel.
     ..Variant::new("conv_blocked.backward_weight_narrow", SOURCE, "backward_weight_narrow", |op| {
         let p: Params = op.params();
         launch_taps(&p, p.kh.div_ceil(2) * p.c, 8)
     })
+    .in_workgroups_of(8)
 };
+pub(super) const BACKWARD_WEIGHT_NARROW_TEXTURES: Variant = BACKWARD_WEIGHT_NARROW.textured(
+    "conv_blocked.backward_weight_narrow_textures",
+    TEXTURES,
+    &[Texture::scalars(X), Texture::vectors(DY)],
+);
 
-fn fits_wide(op: &Op) -> bool {
-    op.params::<Params>().c.is_multiple_of(4) && fits_narrow(op)
+fn fits_wide(op: &Op, adapter: Adapter) -> bool {
+    op.params::<Params>().c.is_multiple_of(4) && fits_narrow(op, adapter)
 }
 
-fn fits_narrow(op: &Op) -> bool {
+fn fits_narrow(op: &Op, _: Adapter) -> bool {
     let p: Params = op.params();
     p.o.is_multiple_of(4) && p.is_plain()
 }

@@ -5,9 +5,9 @@
 //! ConvNetJS's does not scale while training, and multiplies by `rate` when it predicts (by 1 - `rate` would be right; with
 //! 0.5 it is the same).
 //!
-//! What is dropped depends on (seed, step, layer, place) alone and is the same everywhere.
+//! What is dropped depends on (seed, step, layer, place in the whole batch) alone and is the same everywhere.
 
-use super::batch::{Header, pcg3d};
+use super::batch::{Header, Part, pcg3d};
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::{decimal, word};
 use super::{
@@ -30,19 +30,22 @@ pub struct Params {
     pub scale: f32,
     /// The factor on every value in evaluation.
     pub evaluation: f32,
-    pub reserved: [u32; 3],
+    /// Values of an example: with the number of the part's first row they tell a value's place in the whole batch.
+    pub per_example: u32,
+    pub reserved: [u32; 2],
 }
 
 impl Params {
-    /// Of layer `layer`, for `count` values; `rate` is at least 0 and below 1.
-    pub fn new(count: usize, rate: f32, layer: usize) -> Params {
+    /// Of layer `layer`, for `n` examples of so many values; `rate` is at least 0 and below 1.
+    pub fn new([n, per_example]: [usize; 2], rate: f32, layer: usize) -> Params {
         assert!((0.0..1.0).contains(&rate), "dropout: rate {rate}");
         // Odd, so that every layer has another value; the first is none of the streams of `batch`.
         let stream = 0xc2b2_ae35 ^ (layer as u32).wrapping_mul(0x9e37_79b1);
         let threshold = (f64::from(rate) * f64::from(1 << 24)) as u32;
         // Computed from the decimal 0.9: 0.9 in f32 would be 2.4e-7 off, and 0.999 already 1.3e-5.
         let scale = (1.0 / (1.0 - decimal(rate))) as f32;
-        Params { count: word(count), stream, threshold, scale, evaluation: 1.0, reserved: [0; 3] }
+        let (count, per_example) = (word(n * per_example), word(per_example));
+        Params { count, stream, threshold, scale, evaluation: 1.0, per_example, reserved: [0; 2] }
     }
 
     /// The same parameters, scaled as in ConvNetJS.
@@ -51,7 +54,8 @@ impl Params {
     }
 
     fn drops(&self, header: &Header, i: usize) -> bool {
-        pcg3d([header.seed ^ self.stream, header.step, i as u32])[0] >> 8 < self.threshold
+        let place = header.row(0).wrapping_mul(self.per_example).wrapping_add(i as u32);
+        pcg3d([header.seed ^ self.stream, header.step, place])[0] >> 8 < self.threshold
     }
 }
 
@@ -124,25 +128,29 @@ pub fn cases() -> Vec<Case> {
     for (count, rate, training) in
         [(1, 0.5, true), (63, 0.5, false), (64, 0.0, true), (65, 0.25, true), (1009, 0.9, true), (4097, 0.1, true)]
     {
-        cases.push(case(count, rate, training, false));
+        cases.push(case([1, count], rate, training, false, None));
     }
     for (count, rate, training) in [(65, 0.3, true), (1009, 0.3, false), (4097, 0.8, false)] {
-        cases.push(case(count, rate, training, true));
+        cases.push(case([1, count], rate, training, true, None));
     }
+    // A part of a batch.
+    cases.push(case([5, 13], 0.5, true, false, Some(Part { first_row: 3, global_valid: 8 })));
     also_split(cases, &["count=1009"])
 }
 
-fn case(count: usize, rate: f32, training: bool, convnetjs: bool) -> Case {
+fn case(size: [usize; 2], rate: f32, training: bool, convnetjs: bool, part: Option<Part>) -> Case {
     let mut b = CaseBuilder::default();
-    let header = b.header(Header { step: 41, seed: 7, training, ..Header::evaluation(1) });
+    let (count, valid) = (size[0] * size[1], size[0] as u32);
+    let header = b.header(Header { step: 41, seed: 7, training, part, ..Header::evaluation(valid) });
     let (x, y) = (b.real(count), b.out(count));
     let mode = if training { "training" } else { "evaluation" };
-    let params = Params::new(count, rate, 3);
+    let params = Params::new(size, rate, 3);
     let op = apply(if convnetjs { params.as_convnetjs(rate) } else { params }, header, x, y);
     // One rounded product.
     let tolerance = Tolerance { atol: 0.0, rtol: 1.2e-7 };
     let exact = if convnetjs { ", as in ConvNetJS" } else { "" };
-    b.case(format_args!("count={count} rate={rate} {mode}{exact}"), op, tolerance)
+    let from = part.map_or(String::new(), |part| format!(" from row {} of {}", part.first_row, part.global_valid));
+    b.case(format_args!("count={count} rate={rate} {mode}{exact}{from}"), op, tolerance)
 }
 
 #[cfg(test)]
@@ -153,7 +161,7 @@ mod tests {
 
     fn dropped(rate: f32, layer: usize, step: u32, seed: u32) -> Vec<bool> {
         let header = Header { step, seed, training: true, ..Header::evaluation(1) };
-        let p = Params::new(COUNT, rate, layer);
+        let p = Params::new([1, COUNT], rate, layer);
         (0..COUNT).map(|i| p.drops(&header, i)).collect()
     }
 
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn what_stays_is_multiplied_by_the_decimal_that_was_meant() {
         for (rate, scale) in [(0.0, 1.0), (0.5, 2.0), (0.9, 10.0), (0.99, 100.0), (0.999, 1000.0), (0.9999, 10_000.0)] {
-            assert_eq!(Params::new(1, rate, 0).scale, scale, "{rate}");
+            assert_eq!(Params::new([1, 1], rate, 0).scale, scale, "{rate}");
         }
     }
 
@@ -191,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_stays_keeps_the_mean() {
-        let p = Params::new(COUNT, 0.75, 1);
+        let p = Params::new([1, COUNT], 0.75, 1);
         let header = Header { training: true, ..Header::evaluation(1) };
         let mut y = vec![0.0; COUNT];
         thin(&p, &header, 0, &vec![1.0; COUNT], &mut y);

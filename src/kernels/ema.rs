@@ -39,16 +39,20 @@ pub static AVERAGE: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(reference, reference),
     cpu: Cpu::new(cpu),
-    gpu: &[&Variant {
-        textures: &[Texture::vectors(BEFORE), Texture::vectors(WEIGHTS)],
-        ..Variant::new(
-            "ema.average",
-            shader!("prelude/header", "prelude/textures", "prelude/index", "ema"),
-            "average",
-            |op| Launch::linear(op.params::<Params>().count as usize / 4, 64),
-        )
-    }],
+    gpu: &[
+        &VARIANT.textured(
+            "ema.average_textures",
+            shader!("prelude/header", "prelude/index", "prelude/texel", "textures/ema", "ema"),
+            &[Texture::vectors(BEFORE), Texture::vectors(WEIGHTS)],
+        ),
+        &VARIANT,
+    ],
 };
+
+const VARIANT: Variant =
+    Variant::new("ema.average", shader!("prelude/header", "prelude/index", "buffers/ema", "ema"), "average", |op| {
+        Launch::linear(op.params::<Params>().count as usize / 4, 64)
+    });
 
 /// `after` becomes the average of `before` and `w`, the parameters after the step's update.
 pub fn average(decay: f64, header: Tensor, before: Tensor, w: Tensor, after: Tensor) -> Op {

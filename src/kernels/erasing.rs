@@ -46,7 +46,7 @@ impl Hole {
         if !header.training {
             return None;
         }
-        let [first, second] = STREAMS.map(|stream| pcg3d([header.seed ^ stream, header.step, n as u32]));
+        let [first, second] = STREAMS.map(|stream| pcg3d([header.seed ^ stream, header.step, header.row(n)]));
         if first[0] >> 8 >= p.limits.erase {
             return None;
         }

@@ -4,8 +4,8 @@ use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
 use super::product::{product_tasks, row_major, transposed};
 use super::{
-    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Prepared, Reference, Scalar, Tensor, Texture,
-    Variant, per_example, whole,
+    Adapter, Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Prepared, Reference, Scalar, Tensor,
+    Texture, Variant, per_example, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -46,7 +46,10 @@ impl Params {
 /// The most weights that stay in a core's first-level cache.
 const SMALL: usize = 8192;
 
-const SOURCE: &str = shader!("prelude/textures", "fc");
+const SCALAR: &str = shader!("prelude/lanes1", "buffers/fc", "fc");
+const VEC4: &str = shader!("prelude/lanes4", "buffers/fc", "fc");
+const SCALAR_TEXTURES: &str = shader!("prelude/lanes1", "prelude/texel", "textures/fc", "fc");
+const VEC4_TEXTURES: &str = shader!("prelude/lanes4", "prelude/texel", "textures/fc", "fc");
 
 const X: Operand = per_example("x", F32);
 const WEIGHT: Operand = whole("weight", F32);
@@ -66,21 +69,26 @@ pub static FORWARD: Operation = Operation {
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::prepared(forward_cpu, prepare),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
-            workgroup: 16,
-            fits: fits_vec4,
-            ..Variant::new("fc.forward_vec4", SOURCE, "forward_vec4", |op| {
-                let p: Params = op.params();
-                Launch::of([(p.o / 4).div_ceil(16), p.n.div_ceil(4), 1])
-            })
-        },
-        &Variant::new("fc.forward", SOURCE, "forward", |op| {
-            let p: Params = op.params();
-            Launch::of([p.o.div_ceil(64), p.n.div_ceil(4), 1])
-        }),
+        &FORWARD_VEC4.textured(
+            "fc.forward_vec4_textures",
+            VEC4_TEXTURES,
+            &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
+        ),
+        &FORWARD_VEC4,
+        &FORWARD_SCALAR.textured(
+            "fc.forward_textures",
+            SCALAR_TEXTURES,
+            &[Texture::scalars(X), Texture::scalars(WEIGHT), Texture::scalars(BIAS)],
+        ),
+        &FORWARD_SCALAR,
     ],
 };
+
+const FORWARD_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("fc.forward_vec4", VEC4, "forward", |op| launch_forward(op, 4)).in_workgroups_of(16)
+};
+const FORWARD_SCALAR: Variant = Variant::new("fc.forward", SCALAR, "forward", |op| launch_forward(op, 1));
 
 /// The gradient with respect to x.
 pub static BACKWARD_INPUT: Operation = Operation {
@@ -91,20 +99,27 @@ pub static BACKWARD_INPUT: Operation = Operation {
     reference: Reference::new(backward_input_reference, backward_input_reference),
     cpu: Cpu::prepared(backward_input_cpu, prepare),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
-            fits: fits_vec4,
-            ..Variant::new("fc.backward_input_vec4", SOURCE, "backward_input_vec4", |op| {
-                let p: Params = op.params();
-                Launch::of([(p.k / 4).div_ceil(64), p.n.div_ceil(4), 1])
-            })
-        },
-        &Variant::new("fc.backward_input", SOURCE, "backward_input", |op| {
-            let p: Params = op.params();
-            Launch::of([p.k.div_ceil(64), p.n.div_ceil(4), 1])
-        }),
+        &BACKWARD_INPUT_VEC4.textured(
+            "fc.backward_input_vec4_textures",
+            VEC4_TEXTURES,
+            &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
+        ),
+        &BACKWARD_INPUT_VEC4,
+        &BACKWARD_INPUT_SCALAR.textured(
+            "fc.backward_input_textures",
+            SCALAR_TEXTURES,
+            &[Texture::scalars(DY), Texture::scalars(WEIGHT)],
+        ),
+        &BACKWARD_INPUT_SCALAR,
     ],
 };
+
+const BACKWARD_INPUT_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("fc.backward_input_vec4", VEC4, "backward_input", |op| launch_backward_input(op, 4))
+};
+const BACKWARD_INPUT_SCALAR: Variant =
+    Variant::new("fc.backward_input", SCALAR, "backward_input", |op| launch_backward_input(op, 1));
 
 /// The gradients with respect to weight and bias, which is one more column.
 pub static BACKWARD_WEIGHT: Operation = Operation {
@@ -115,24 +130,49 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     reference: Reference::new(backward_weight_reference, backward_weight_reference),
     cpu: Cpu::new(backward_weight_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X), Texture::vectors(DY)],
-            fits: fits_vec4,
-            ..Variant::new("fc.backward_weight_vec4", SOURCE, "backward_weight_vec4", |op| {
-                let p: Params = op.params();
-                Launch::of([(p.k / 4 + 1).div_ceil(64), p.o.div_ceil(8), 1])
-            })
-        },
-        &Variant::new("fc.backward_weight", SOURCE, "backward_weight", |op| {
-            let p: Params = op.params();
-            Launch::of([(p.k + 1).div_ceil(64), p.o.div_ceil(4), 1])
-        }),
+        &BACKWARD_WEIGHT_VEC4.textured(
+            "fc.backward_weight_vec4_textures",
+            VEC4_TEXTURES,
+            &[Texture::vectors(X), Texture::vectors(DY)],
+        ),
+        &BACKWARD_WEIGHT_VEC4,
+        &BACKWARD_WEIGHT_SCALAR.textured(
+            "fc.backward_weight_textures",
+            SCALAR_TEXTURES,
+            &[Texture::scalars(X), Texture::scalars(DY)],
+        ),
+        &BACKWARD_WEIGHT_SCALAR,
     ],
 };
 
-fn fits_vec4(op: &Op) -> bool {
+const BACKWARD_WEIGHT_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("fc.backward_weight_vec4", VEC4, "backward_weight", |op| launch_backward_weight(op, 4))
+};
+const BACKWARD_WEIGHT_SCALAR: Variant =
+    Variant::new("fc.backward_weight", SCALAR, "backward_weight", |op| launch_backward_weight(op, 1));
+
+fn fits_vec4(op: &Op, _: Adapter) -> bool {
     let p: Params = op.params();
     p.k.is_multiple_of(4) && p.o.is_multiple_of(4)
+}
+
+/// Four examples x `lanes` outputs an invocation.
+fn launch_forward(op: &Op, lanes: u32) -> Launch {
+    let p: Params = op.params();
+    Launch::of([(p.o / lanes).div_ceil(64 / lanes), p.n.div_ceil(4), 1])
+}
+
+/// Four examples x `lanes` inputs an invocation.
+fn launch_backward_input(op: &Op, lanes: u32) -> Launch {
+    let p: Params = op.params();
+    Launch::of([(p.k / lanes).div_ceil(64), p.n.div_ceil(4), 1])
+}
+
+/// `lanes` inputs, and one invocation for the bias, x four outputs, or eight as vectors.
+fn launch_backward_weight(op: &Op, lanes: u32) -> Launch {
+    let p: Params = op.params();
+    Launch::of([(p.k / lanes + 1).div_ceil(64), p.o.div_ceil(if lanes == 1 { 4 } else { 8 }), 1])
 }
 
 pub fn forward(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {

@@ -5,7 +5,7 @@
 //! with respect to them, every example's loss, and the class with the largest score or the nearest number. `shaders/loss.wgsl`.
 //! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
 
-use super::batch::Header;
+use super::batch::{Header, Part};
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::softmax::{HEADER, LABELS, LOSSES, Outputs, PREDICTIONS};
@@ -162,7 +162,7 @@ fn reference<S: Scalar, L: Loss>(args: &mut Args<'_, S>) {
     let (out, dscores, losses, predictions) =
         (args.out(OUT), args.out(DSCORES), args.out(LOSSES), args.out_words(PREDICTIONS));
     out.copy_from_slice(scores);
-    let (valid, all_valid) = (args.valid(&header), f64::from(header.valid));
+    let (valid, all_valid) = (args.valid(&header), f64::from(header.global_valid()));
     for (n, scores) in scores.chunks_exact(c).enumerate() {
         let mut gradient = vec![0.0; c];
         let loss = L::of(scores, (labels[n] as usize).min(c - 1), &mut gradient);
@@ -186,7 +186,7 @@ fn number_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (out, dscores, losses, predictions) =
         (args.out(OUT), args.out(DSCORES), args.out(LOSSES), args.out_words(PREDICTIONS));
     out.copy_from_slice(scores);
-    let (valid, all_valid) = (args.valid(&header), f64::from(header.valid));
+    let (valid, all_valid) = (args.valid(&header), f64::from(header.global_valid()));
     for (n, score) in scores.iter().enumerate() {
         // Rounded as in f32, so that all executors agree on the nearest.
         let distance = |number: &S| S::of(score.get() - number.get()).get();
@@ -220,6 +220,22 @@ pub fn cases() -> Vec<Case> {
             cases.push(b.case(shape, op, Tolerance::sum(c, f64::from(size * size).max(1.0))));
         }
     }
+    // A part of a batch, whose mean is over more examples than these.
+    let part = Header { part: Some(Part { first_row: 30, global_valid: 50 }), ..Header::evaluation(13) };
+    for build in [hinge, mse] {
+        let mut b = CaseBuilder::default();
+        let (header, labels) = (b.header(part), b.words((0..20).map(|i| i * 7 % 10).collect()));
+        let scores = b.between(200, -3.0, 3.0);
+        let out = Outputs { y: b.out(200), dx: b.out(200), losses: b.out(20), predictions: b.out_words(20) };
+        let op = build([20, 10], header, labels, scores, out);
+        cases.push(b.case("[20, 10] valid 13 from row 30 of 50", op, Tolerance::sum(10, 9.0)));
+    }
+    let mut b = CaseBuilder::default();
+    let (header, labels) = (b.header(part), b.words((0..20).map(|i| i * 7 % 10).collect()));
+    let (scores, numbers) = (b.between(20, -12.0, 12.0), b.between(10, -12.0, 12.0));
+    let out = Outputs { y: b.out(20), dx: b.out(20), losses: b.out(20), predictions: b.out_words(20) };
+    let op = number(header, labels, scores, numbers, out);
+    cases.push(b.case("[20] of 10 valid 13 from row 30 of 50", op, Tolerance::ELEMENTWISE));
     // A margin of minus infinity is kept too.
     let mut b = CaseBuilder::default();
     let (header, labels) = (b.header(Header::evaluation(1)), b.words(vec![0]));

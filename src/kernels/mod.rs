@@ -27,12 +27,12 @@ mod conv_direct;
 mod conv_grouped;
 mod conv_sparse;
 pub mod dropout;
+pub mod elementwise;
 pub mod ema;
 pub mod erasing;
 pub mod fc;
 pub mod loss;
 pub mod lrn;
-pub mod matmul;
 pub mod maxout;
 mod nonzero;
 pub mod op;
@@ -41,13 +41,14 @@ pub mod pool;
 pub mod probe;
 mod product;
 pub mod relu;
-pub mod residual;
 pub mod softmax;
 pub mod statistics;
+pub mod variant;
 
 pub use case::Case;
-pub use op::{Args, BufferId, Element, Launch, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
+pub use op::{Args, BufferId, Element, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
 use optimizer::OPTIMIZERS;
+pub use variant::{Adapter, Dispatch, Launch, Pass, TEXTURE_WIDTH, Texture, Variant};
 
 /// The part of an operand that a piece of the batch needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,7 @@ pub struct Operation {
     pub reference: Reference,
     /// The fast function of the `cpu` executor, which otherwise runs the reference.
     pub cpu: Option<Cpu>,
-    /// Ways to compute it on a GPU, the preferred one first. The last one fits every shape.
+    /// Ways to compute it on a GPU, the preferred one first. The last one fits every shape on every adapter.
     pub gpu: &'static [&'static Variant],
 }
 
@@ -123,63 +124,6 @@ impl Cpu {
     }
 }
 
-/// One way to compute an operation on a GPU: a WGSL entry point.
-#[derive(Debug, Clone, Copy)]
-pub struct Variant {
-    /// Family and entry point, as `conv_blocked.forward`; unique.
-    pub name: &'static str,
-    /// The whole WGSL text, preludes included.
-    pub source: &'static str,
-    /// Entry point in `source`.
-    pub entry: &'static str,
-    /// Invocations in one workgroup.
-    pub workgroup: u32,
-    /// Inputs that it can also read from textures, which are bound after the outputs in this order. The override
-    /// constant `TEXTURES` says which of the two it reads.
-    pub textures: &'static [Texture],
-    /// Whether it takes this operation.
-    pub fits: fn(&Op) -> bool,
-    pub launch: fn(&Op) -> Launch,
-}
-
-impl Variant {
-    /// A variant that takes every shape in workgroups of 64 and reads no textures.
-    const fn new(name: &'static str, source: &'static str, entry: &'static str, launch: fn(&Op) -> Launch) -> Variant {
-        Variant { name, source, entry, workgroup: 64, textures: &[], fits: always, launch }
-    }
-}
-
-fn always(_: &Op) -> bool {
-    true
-}
-
-/// An input as a texture: what it holds, row by row, [`TEXTURE_WIDTH`] texels in each.
-///
-/// A software adapter copies the input there and reads it some nine times as fast as a storage buffer, whose loads it
-/// runs lane by lane behind a bounds check; a hardware adapter reads the buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Texture {
-    /// Which input.
-    pub input: Operand,
-    /// Elements in a texel: 1, or 4 where the shader reads vectors.
-    pub texel: usize,
-}
-
-impl Texture {
-    /// One element a texel.
-    pub const fn scalars(input: Operand) -> Texture {
-        Texture { input, texel: 1 }
-    }
-
-    /// Four elements a texel; the input's length is a multiple of 4.
-    pub const fn vectors(input: Operand) -> Texture {
-        Texture { input, texel: 4 }
-    }
-}
-
-/// Texels in a row of a texture, and the most rows: what WebGPU promises.
-pub const TEXTURE_WIDTH: usize = 8192;
-
 /// The reference function at both precisions.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
@@ -189,7 +133,7 @@ pub struct Reference {
 
 impl Reference {
     /// A function that is written over the scalar type.
-    const fn new(single: fn(&mut Args<'_, f32>), double: fn(&mut Args<'_, f64>)) -> Reference {
+    pub const fn new(single: fn(&mut Args<'_, f32>), double: fn(&mut Args<'_, f64>)) -> Reference {
         Reference { single, double }
     }
 }
@@ -234,7 +178,7 @@ static ALL: &[&Operation] = &[
     &batch_norm::SUMS,
     &batch_norm::BACKWARD_WEIGHT,
     &batch_norm::BACKWARD_INPUT,
-    &residual::ADD,
+    &elementwise::ADD,
     &maxout::FORWARD,
     &maxout::BACKWARD,
     &fc::FORWARD,
@@ -246,17 +190,13 @@ static ALL: &[&Operation] = &[
     &softmax::FORWARD,
     &softmax::SUMMARY,
     &softmax::GRADIENT,
-    &clip::NORMS,
     &clip::SCALE,
     &ema::AVERAGE,
-    &statistics::PARTIAL,
-    &statistics::FINISH,
+    &statistics::SUMMARY,
     &statistics::CHANGE,
-    &statistics::CHANGE_TOTAL,
     &statistics::DEAD,
     &probe::MULTIPLY_ADD,
     &probe::COPY,
-    &matmul::PRODUCT,
 ];
 
 /// Every case of every operation.
@@ -271,7 +211,7 @@ pub fn cases() -> Vec<Case> {
         avg_pool::cases(),
         lrn::cases(),
         batch_norm::cases(),
-        residual::cases(),
+        elementwise::cases(),
         maxout::cases(),
         fc::cases(),
         loss::cases(),
@@ -281,7 +221,6 @@ pub fn cases() -> Vec<Case> {
         ema::cases(),
         statistics::cases(),
         probe::cases(),
-        matmul::cases(),
     ]
     .into_iter()
     .flatten()

@@ -3,7 +3,7 @@
 //! Buffers hold 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
 
 use super::batch::Header;
-use super::{Operand, Operation, Variant};
+use super::{Adapter, Dispatch, Operand, Operation, Pass, Variant};
 use arrayvec::ArrayVec;
 use std::any::Any;
 use std::ops::Range;
@@ -224,40 +224,16 @@ pub struct Op {
     /// In the order of [`Operation::inputs`].
     pub inputs: Vec<BufferId>,
     pub outputs: Vec<BufferId>,
+    /// Elements of every input.
+    pub lengths: Vec<usize>,
     pub work: Work,
     /// Set if the processor's functions can be called for a piece of the batch: the number of examples that are
     /// computed together. Pieces start at multiples of it.
     pub unit: Option<usize>,
-    /// The variant that a GPU runs; where there is none, the first that fits.
+    /// The variant that a GPU runs; where there is none, the first that fits the adapter.
     pub variant: Option<&'static Variant>,
     /// The most workgroups in one dimension.
     pub most_workgroups: u32,
-}
-
-/// How a GPU starts a variant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Launch {
-    /// Workgroups in x, y, z, each at most 65,535.
-    pub workgroups: [u32; 3],
-    /// Pipeline-overridable constants of the shader: what the compiler should know, and not read from `params`.
-    pub constants: Vec<(&'static str, u32)>,
-}
-
-impl Launch {
-    /// `workgroups` in x, y, z.
-    pub(super) fn of(workgroups: [u32; 3]) -> Launch {
-        Launch { workgroups, constants: Vec::new() }
-    }
-
-    /// At least `total` invocations in workgroups of `size`.
-    pub(super) fn linear(total: usize, size: u32) -> Launch {
-        Launch::of(linear(total, size))
-    }
-
-    /// Compiles the shader with these constants.
-    pub(super) fn with(self, constants: Vec<(&'static str, u32)>) -> Launch {
-        Launch { constants, ..self }
-    }
 }
 
 /// The most workgroups in one dimension that WebGPU promises.
@@ -266,7 +242,7 @@ pub const MAX_WORKGROUPS: u32 = 65_535;
 impl Op {
     /// Checks the tensors against the operation's operands; `flops` as in [`Work`], in 64 bits where they are more than some
     /// for each value: a `usize` may have 32.
-    pub(super) fn new<P: bytemuck::NoUninit>(
+    pub fn new<P: bytemuck::NoUninit>(
         operation: &'static Operation,
         params: P,
         inputs: &[(Operand, Tensor)],
@@ -286,6 +262,7 @@ impl Op {
             params: bytemuck::bytes_of(&params).to_vec(),
             inputs: ids(inputs),
             outputs: ids(outputs),
+            lengths: inputs.iter().map(|(_, tensor)| tensor.len).collect(),
             work: Work { flops: flops.try_into().unwrap_or(u64::MAX), bytes: 4 * words as u64 },
             unit: None,
             variant: None,
@@ -308,6 +285,11 @@ impl Op {
         self.inputs[place(self.operation.inputs, operand)]
     }
 
+    /// Elements of an input.
+    pub fn len(&self, operand: Operand) -> usize {
+        self.lengths[place(self.operation.inputs, operand)]
+    }
+
     /// Inputs and outputs with the names of their operands.
     pub fn operands(&self) -> impl Iterator<Item = (Operand, BufferId)> {
         let operands = self.operation.inputs.iter().chain(self.operation.outputs);
@@ -319,28 +301,31 @@ impl Op {
         self.unit.and(self.operation.cpu)?.prepare
     }
 
-    /// The variants that take this operation, the preferred one first.
-    pub fn variants(&self) -> impl Iterator<Item = &'static Variant> {
-        self.operation.gpu.iter().copied().filter(|variant| (variant.fits)(self))
+    /// The variants that take this operation on an adapter, the preferred one first.
+    pub fn variants(&self, adapter: Adapter) -> impl Iterator<Item = &'static Variant> {
+        self.operation.gpu.iter().copied().filter(move |variant| variant.fits(self, adapter))
     }
 
     /// The variant that a GPU runs.
-    pub fn chosen(&self) -> &'static Variant {
-        let first = || self.variants().next();
+    pub fn chosen(&self, adapter: Adapter) -> &'static Variant {
+        let first = || self.variants(adapter).next();
         self.variant.or_else(first).unwrap_or_else(|| panic!("no variant takes {}", self.operation.name))
     }
 
-    /// How a GPU starts a variant of this operation.
-    pub fn launch(&self, variant: &Variant) -> Launch {
-        let mut launch = (variant.launch)(self);
-        let [x, y, z] = launch.workgroups;
-        if y == 1 && x > self.most_workgroups {
-            let [x, y] = split(x as usize, self.most_workgroups);
-            launch.workgroups = [x, y, z];
-        }
-        let legal = launch.workgroups.iter().all(|groups| (1..=MAX_WORKGROUPS).contains(groups));
-        assert!(legal, "{:?} of {}", launch.workgroups, variant.name);
-        launch
+    /// What a GPU starts for a variant of this operation, in this order.
+    pub fn dispatches(&self, variant: &Variant) -> Vec<Dispatch> {
+        let dispatch = |pass: &Pass| {
+            let mut launch = (pass.launch)(self);
+            let [x, y, z] = launch.workgroups;
+            if y == 1 && x > self.most_workgroups {
+                let [x, y] = split(x as usize, self.most_workgroups);
+                launch.workgroups = [x, y, z];
+            }
+            let legal = launch.workgroups.iter().all(|groups| (1..=MAX_WORKGROUPS).contains(groups));
+            assert!(legal, "{:?} of {}", launch.workgroups, variant.name);
+            Dispatch { entry: pass.entry, launch }
+        };
+        variant.passes().map(dispatch).collect()
     }
 }
 
@@ -350,14 +335,8 @@ pub(super) fn unit(examples: usize) -> usize {
     examples.div_ceil(16).min(8).max(examples.div_ceil(32))
 }
 
-/// `total` invocations in workgroups of `size`, split over x and y where one dimension is too short for them.
-pub(super) fn linear(total: usize, size: u32) -> [u32; 3] {
-    let [x, y] = split(total.div_ceil(size as usize).max(1), MAX_WORKGROUPS);
-    [x, y, 1]
-}
-
 /// At least `groups` workgroups in x and y, none longer than `limit`.
-fn split(groups: usize, limit: u32) -> [u32; 2] {
+pub(super) fn split(groups: usize, limit: u32) -> [u32; 2] {
     let y = groups.div_ceil(limit as usize);
     [groups.div_ceil(y) as u32, y as u32]
 }

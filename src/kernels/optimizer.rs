@@ -46,7 +46,7 @@ pub struct Params {
 }
 
 /// A way to turn a gradient into an update, and all that is known of it: adding one takes a row of [`OPTIMIZERS`], its
-/// `Step` and its case in the shader.
+/// `Update` and its case in the shader.
 pub struct Optimizer {
     /// The name in descriptions and options.
     pub name: &'static str,
@@ -180,7 +180,7 @@ const NEXT_WEIGHTS: Operand = whole("next_weights", F32);
 const NEXT_STATE: Operand = whole("next_state", F32);
 
 /// A row of [`OPTIMIZERS`].
-const fn row<T: Step>(
+const fn row<T: Update>(
     name: &'static str,
     aliases: &'static [&'static str],
     learning_rate: f64,
@@ -203,24 +203,25 @@ const fn row<T: Step>(
 macro_rules! optimizer {
     ($step:ident, $name:literal, $aliases:expr, $learning_rate:expr, $constants:expr) => {{
         const KERNEL: &str = concat!("optimizer.", $name);
-        row::<$step>($name, $aliases, $learning_rate, $constants, KERNEL, &[&variant::<$step>(KERNEL)])
+        const VARIANTS: [Variant; 2] = variants::<$step>(KERNEL, concat!("optimizer.", $name, "_textures"));
+        row::<$step>($name, $aliases, $learning_rate, $constants, KERNEL, &[&VARIANTS[0], &VARIANTS[1]])
     }};
 }
 
 const STATELESS_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT)];
 const STATEFUL_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT), Texture::vectors(STATE)];
 
-const fn variant<T: Step>(name: &'static str) -> Variant {
+/// From textures and from buffers.
+const fn variants<T: Update>(name: &'static str, textured: &'static str) -> [Variant; 2] {
     let (entry, textures) =
         if T::SLOTS > 0 { ("stateful", STATEFUL_TEXTURES) } else { ("stateless", STATELESS_TEXTURES) };
-    let source = shader!("prelude/header", "prelude/textures", "prelude/index", "optimizer");
-    Variant {
-        textures,
-        ..Variant::new(name, source, entry, |op| {
-            let launch = Launch::linear(op.params::<Params>().count as usize / 4, 64);
-            launch.with(vec![("RULE", T::NUMBER), ("SLOTS", T::SLOTS as u32)])
-        })
-    }
+    let source = shader!("prelude/header", "prelude/index", "buffers/optimizer", "optimizer");
+    let variant = Variant::new(name, source, entry, |op| {
+        let launch = Launch::linear(op.params::<Params>().count as usize / 4, 64);
+        launch.with(vec![("RULE", T::NUMBER), ("SLOTS", T::SLOTS as u32)])
+    });
+    let source = shader!("prelude/header", "prelude/index", "prelude/texel", "textures/optimizer", "optimizer");
+    [variant.textured(textured, source, textures), variant]
 }
 
 pub static SGD: Optimizer = optimizer!(Sgd, "sgd", &[], 0.01, &[]);
@@ -365,7 +366,7 @@ impl<N: Number> Constants<N> {
 }
 
 /// One parameter's update: weight, gradient, state -> weight, state. g is the gradient with the decay's, but for [`AdamW`].
-trait Step {
+trait Update {
     /// The shader's number for it.
     const NUMBER: u32;
     /// State values per parameter.
@@ -397,7 +398,7 @@ struct Adam;
 /// Loshchilov and Hutter (2019): Adam on the gradient without decay, and w' less lr*(l2*w + l1*sign(w)).
 struct AdamW;
 
-impl Step for Sgd {
+impl Update for Sgd {
     const NUMBER: u32 = 0;
     const SLOTS: usize = 0;
     #[inline(always)]
@@ -406,7 +407,7 @@ impl Step for Sgd {
     }
 }
 
-impl Step for Momentum {
+impl Update for Momentum {
     const NUMBER: u32 = 1;
     const SLOTS: usize = 1;
     #[inline(always)]
@@ -416,7 +417,7 @@ impl Step for Momentum {
     }
 }
 
-impl Step for Nesterov {
+impl Update for Nesterov {
     const NUMBER: u32 = 2;
     const SLOTS: usize = 1;
     #[inline(always)]
@@ -427,7 +428,7 @@ impl Step for Nesterov {
     }
 }
 
-impl Step for Adagrad {
+impl Update for Adagrad {
     const NUMBER: u32 = 3;
     const SLOTS: usize = 1;
     const IN_ROOT_THERE: bool = true;
@@ -438,7 +439,7 @@ impl Step for Adagrad {
     }
 }
 
-impl Step for Windowgrad {
+impl Update for Windowgrad {
     const NUMBER: u32 = 4;
     const SLOTS: usize = 1;
     const IN_ROOT_THERE: bool = true;
@@ -449,7 +450,7 @@ impl Step for Windowgrad {
     }
 }
 
-impl Step for Adadelta {
+impl Update for Adadelta {
     const NUMBER: u32 = 5;
     const SLOTS: usize = 2;
     #[inline(always)]
@@ -460,7 +461,7 @@ impl Step for Adadelta {
     }
 }
 
-impl Step for Adam {
+impl Update for Adam {
     const NUMBER: u32 = 6;
     const SLOTS: usize = 2;
     #[inline(always)]
@@ -472,7 +473,7 @@ impl Step for Adam {
     }
 }
 
-impl Step for AdamW {
+impl Update for AdamW {
     const NUMBER: u32 = 7;
     const SLOTS: usize = 2;
     const DECOUPLED: bool = true;
@@ -484,7 +485,7 @@ impl Step for AdamW {
 
 /// The step with decay: of the gradient scale*g + l2*w + l1*sign(w), or of scale*g and the same decay beside it.
 #[inline(always)]
-fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], state: [N; 2]) -> (N, [N; 2]) {
+fn decayed<N: Number, T: Update>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], state: [N; 2]) -> (N, [N; 2]) {
     let sign = if w > N::ZERO {
         N::ONE
     } else if w < N::ZERO {
@@ -501,7 +502,7 @@ fn decayed<N: Number, T: Step>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], s
     }
 }
 
-fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
+fn reference<S: Scalar, T: Update>(args: &mut Args<'_, S>) {
     let c = Constants::<f64>::of(args);
     let (factors, w, g, w_out) =
         (args.real(BLOCK_FACTORS), args.real(WEIGHTS), args.real(GRADIENT), args.out(NEXT_WEIGHTS));
@@ -521,7 +522,7 @@ fn reference<S: Scalar, T: Step>(args: &mut Args<'_, S>) {
 }
 
 /// In f32, cut into tasks.
-fn parallel<T: Step>(args: &mut Args<'_, f32>) {
+fn parallel<T: Update>(args: &mut Args<'_, f32>) {
     const TASK: usize = 64 * BLOCK;
     let c = Constants::<f32>::of(args);
     let (factors, w, g, w_out) =
@@ -541,7 +542,7 @@ fn parallel<T: Step>(args: &mut Args<'_, f32>) {
 /// Updates as many parameters from `from` on as `w_out` holds; the other buffers are whole.
 #[multiversion(targets("x86_64+avx2+fma"))]
 #[allow(clippy::too_many_arguments)]
-fn update_from<T: Step>(
+fn update_from<T: Update>(
     c: &Constants<f32>,
     from: usize,
     factors: &[f32],

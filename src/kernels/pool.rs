@@ -7,7 +7,7 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Args, Case, Cpu,
+    Adapter, Args, Case, Cpu,
     Element::{F32, U32},
     Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example,
 };
@@ -104,8 +104,10 @@ fn clip(o: usize, stride: u32, pad: u32, k: u32, size: u32) -> Range<usize> {
     first.saturating_sub(pad as usize)..(first + k as usize - pad as usize).min(size as usize)
 }
 
-const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "pool");
-const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "pool");
+const SCALAR: &str = shader!("prelude/index", "prelude/lanes1", "buffers/pool", "pool");
+const VEC4: &str = shader!("prelude/index", "prelude/lanes4", "buffers/pool", "pool");
+const SCALAR_TEXTURES: &str = shader!("prelude/index", "prelude/lanes1", "prelude/texel", "textures/pool", "pool");
+const VEC4_TEXTURES: &str = shader!("prelude/index", "prelude/lanes4", "prelude/texel", "textures/pool", "pool");
 
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
@@ -122,17 +124,19 @@ pub static FORWARD: Operation = Operation {
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::new(forward_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X)],
-            fits: fits_vec4,
-            ..Variant::new("pool.forward_vec4", VEC4, "forward", |op| op.params::<Params>().launch_outputs(4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(X)],
-            ..Variant::new("pool.forward", SCALAR, "forward", |op| op.params::<Params>().launch_outputs(1))
-        },
+        &FORWARD_VEC4.textured("pool.forward_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(X)]),
+        &FORWARD_VEC4,
+        &FORWARD_SCALAR.textured("pool.forward_textures", SCALAR_TEXTURES, &[Texture::scalars(X)]),
+        &FORWARD_SCALAR,
     ],
 };
+
+const FORWARD_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("pool.forward_vec4", VEC4, "forward", |op| op.params::<Params>().launch_outputs(4))
+};
+const FORWARD_SCALAR: Variant =
+    Variant::new("pool.forward", SCALAR, "forward", |op| op.params::<Params>().launch_outputs(1));
 
 /// The sum of the gradients of the windows that an element won.
 pub static BACKWARD: Operation = Operation {
@@ -143,19 +147,29 @@ pub static BACKWARD: Operation = Operation {
     reference: Reference::new(backward_reference, backward_reference),
     cpu: Cpu::new(backward_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(DY), Texture::vectors(WINNER)],
-            fits: fits_vec4,
-            ..Variant::new("pool.backward_vec4", VEC4, "backward", |op| op.params::<Params>().launch_inputs(4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(DY), Texture::scalars(WINNER)],
-            ..Variant::new("pool.backward", SCALAR, "backward", |op| op.params::<Params>().launch_inputs(1))
-        },
+        &BACKWARD_VEC4.textured(
+            "pool.backward_vec4_textures",
+            VEC4_TEXTURES,
+            &[Texture::vectors(DY), Texture::vectors(WINNER)],
+        ),
+        &BACKWARD_VEC4,
+        &BACKWARD_SCALAR.textured(
+            "pool.backward_textures",
+            SCALAR_TEXTURES,
+            &[Texture::scalars(DY), Texture::scalars(WINNER)],
+        ),
+        &BACKWARD_SCALAR,
     ],
 };
 
-fn fits_vec4(op: &Op) -> bool {
+const BACKWARD_VEC4: Variant = Variant {
+    condition: fits_vec4,
+    ..Variant::new("pool.backward_vec4", VEC4, "backward", |op| op.params::<Params>().launch_inputs(4))
+};
+const BACKWARD_SCALAR: Variant =
+    Variant::new("pool.backward", SCALAR, "backward", |op| op.params::<Params>().launch_inputs(1));
+
+fn fits_vec4(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().c.is_multiple_of(4)
 }
 

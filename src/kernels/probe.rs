@@ -25,7 +25,7 @@ pub struct Params {
     pub reserved: [u32; 2],
 }
 
-const SOURCE: &str = shader!("prelude/textures", "probe");
+const SOURCE: &str = shader!("buffers/probe", "probe");
 const WORKGROUP: u32 = 256;
 
 const X: Operand = whole("x", F32);
@@ -40,11 +40,11 @@ pub static MULTIPLY_ADD: Operation = Operation {
     reference: Reference::new(multiply_add_reference, multiply_add_reference),
     cpu: Cpu::new(multiply_add_cpu),
     gpu: &[&Variant {
-        workgroup: WORKGROUP,
         ..Variant::new("probe.multiply_add", SOURCE, "multiply_add", |op| {
             let p: Params = op.params();
             launch(op).with(vec![("CHAINS", p.chains), ("FUSED", p.fused)])
         })
+        .in_workgroups_of(WORKGROUP)
     }],
 };
 
@@ -56,12 +56,18 @@ pub static COPY: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(copy_reference, copy_reference),
     cpu: Cpu::new(copy_cpu),
-    gpu: &[&Variant {
-        workgroup: WORKGROUP,
-        textures: &[Texture::vectors(X)],
-        ..Variant::new("probe.copy", SOURCE, "copy", launch)
-    }],
+    gpu: &[
+        &COPY_VARIANT.textured(
+            "probe.copy_textures",
+            shader!("prelude/texel", "textures/probe", "probe"),
+            &[Texture::vectors(X)],
+        ),
+        &COPY_VARIANT,
+    ],
 };
+
+const COPY_VARIANT: Variant =
+    Variant { ..Variant::new("probe.copy", SOURCE, "copy", launch).in_workgroups_of(WORKGROUP) };
 
 fn launch(op: &Op) -> Launch {
     Launch::of([op.params::<Params>().count.div_ceil(WORKGROUP), 1, 1])

@@ -4,8 +4,8 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant,
-    per_example,
+    Adapter, Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture,
+    Variant, per_example,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -17,8 +17,10 @@ pub struct Params {
     pub reserved: [u32; 3],
 }
 
-const SCALAR: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes1", "relu");
-const VEC4: &str = shader!("prelude/textures", "prelude/index", "prelude/lanes4", "relu");
+const SCALAR: &str = shader!("prelude/index", "prelude/lanes1", "buffers/relu", "relu");
+const VEC4: &str = shader!("prelude/index", "prelude/lanes4", "buffers/relu", "relu");
+const SCALAR_TEXTURES: &str = shader!("prelude/index", "prelude/lanes1", "prelude/texel", "textures/relu", "relu");
+const VEC4_TEXTURES: &str = shader!("prelude/index", "prelude/lanes4", "prelude/texel", "textures/relu", "relu");
 
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
@@ -34,17 +36,16 @@ pub static FORWARD: Operation = Operation {
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::new(forward_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(X)],
-            fits: fits_vec4,
-            ..Variant::new("relu.forward_vec4", VEC4, "forward", |op| launch(op, 4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(X)],
-            ..Variant::new("relu.forward", SCALAR, "forward", |op| launch(op, 1))
-        },
+        &FORWARD_VEC4.textured("relu.forward_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(X)]),
+        &FORWARD_VEC4,
+        &FORWARD_SCALAR.textured("relu.forward_textures", SCALAR_TEXTURES, &[Texture::scalars(X)]),
+        &FORWARD_SCALAR,
     ],
 };
+
+const FORWARD_VEC4: Variant =
+    Variant { condition: fits_vec4, ..Variant::new("relu.forward_vec4", VEC4, "forward", |op| launch(op, 4)) };
+const FORWARD_SCALAR: Variant = Variant::new("relu.forward", SCALAR, "forward", |op| launch(op, 1));
 
 /// dx = dy where y > 0.
 pub static BACKWARD: Operation = Operation {
@@ -55,19 +56,26 @@ pub static BACKWARD: Operation = Operation {
     reference: Reference::new(backward_reference, backward_reference),
     cpu: Cpu::new(backward_cpu),
     gpu: &[
-        &Variant {
-            textures: &[Texture::vectors(Y), Texture::vectors(DY)],
-            fits: fits_vec4,
-            ..Variant::new("relu.backward_vec4", VEC4, "backward", |op| launch(op, 4))
-        },
-        &Variant {
-            textures: &[Texture::scalars(Y), Texture::scalars(DY)],
-            ..Variant::new("relu.backward", SCALAR, "backward", |op| launch(op, 1))
-        },
+        &BACKWARD_VEC4.textured(
+            "relu.backward_vec4_textures",
+            VEC4_TEXTURES,
+            &[Texture::vectors(Y), Texture::vectors(DY)],
+        ),
+        &BACKWARD_VEC4,
+        &BACKWARD_SCALAR.textured(
+            "relu.backward_textures",
+            SCALAR_TEXTURES,
+            &[Texture::scalars(Y), Texture::scalars(DY)],
+        ),
+        &BACKWARD_SCALAR,
     ],
 };
 
-fn fits_vec4(op: &Op) -> bool {
+const BACKWARD_VEC4: Variant =
+    Variant { condition: fits_vec4, ..Variant::new("relu.backward_vec4", VEC4, "backward", |op| launch(op, 4)) };
+const BACKWARD_SCALAR: Variant = Variant::new("relu.backward", SCALAR, "backward", |op| launch(op, 1));
+
+fn fits_vec4(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().count.is_multiple_of(4)
 }
 

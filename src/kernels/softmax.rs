@@ -3,7 +3,7 @@
 //! While training, targets may be smoothed: (1 - ε) onehot + ε/C, the loss being their cross-entropy (Szegedy et al. 2016).
 //! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
 
-use super::batch::Header;
+use super::batch::{Header, Part};
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
@@ -141,7 +141,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (header, labels, logits) = (args.header(HEADER), args.words(LABELS), args.real(LOGITS));
     let (probabilities, dlogits) = (args.out(PROBABILITIES), args.out(DLOGITS));
     let (losses, predictions) = (args.out(LOSSES), args.out_words(PREDICTIONS));
-    let (valid, c) = (header.valid as usize, p.c as usize);
+    let (valid, all_valid, c) = (header.valid as usize, f64::from(header.global_valid()), p.c as usize);
     let [smoothing, rest] = smoothing(&p, &header).map(f64::from);
     for (n, logits) in logits.chunks_exact(c).enumerate() {
         let (mut largest, mut prediction) = (logits[0].get(), 0);
@@ -156,7 +156,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
             let probability = (v.get() - largest).exp() / sum;
             let wanted = smoothing / c as f64 + if i == label { rest } else { 0.0 };
             probabilities[n * c + i] = S::of(probability);
-            dlogits[n * c + i] = S::of(if n < valid { (probability - wanted) / valid as f64 } else { 0.0 });
+            dlogits[n * c + i] = S::of(if n < valid { (probability - wanted) / all_valid } else { 0.0 });
         }
         let distance = largest - logits[label.min(c - 1)].get();
         let mut loss = sum.ln() + distance;
@@ -175,7 +175,7 @@ fn forward_cpu(args: &mut Args<'_, f32>) {
     let (header, labels, logits) = (args.header(HEADER), args.words(LABELS), args.real(LOGITS));
     let (probabilities, dlogits) = (args.out(PROBABILITIES), args.out(DLOGITS));
     let (losses, predictions) = (args.out(LOSSES), args.out_words(PREDICTIONS));
-    let (c, [smoothing, rest], all_valid) = (p.c as usize, smoothing(&p, &header), header.valid);
+    let (c, [smoothing, rest], all_valid) = (p.c as usize, smoothing(&p, &header), header.global_valid());
     let valid = args.valid(&header);
     let rows = logits.chunks_exact(c).zip(probabilities.chunks_exact_mut(c)).zip(dlogits.chunks_exact_mut(c));
     for (n, ((logits, probabilities), dlogits)) in rows.enumerate() {
@@ -228,11 +228,11 @@ fn summary_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn gradient_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let c = args.params::<Params>().c as usize;
     let (header, labels, probabilities) = (args.header(HEADER), args.words(LABELS), args.real(PROBABILITIES));
-    let valid = header.valid as usize;
+    let (valid, all_valid) = (header.valid as usize, f64::from(header.global_valid()));
     for (i, out) in args.out(DPROBABILITIES).iter_mut().enumerate() {
         let hit = i / c < valid && i % c == labels[i / c] as usize;
         let probability = probabilities[i].get().max(f64::from(f32::MIN_POSITIVE));
-        *out = S::of(if hit { -1.0 / (probability * valid as f64) } else { 0.0 });
+        *out = S::of(if hit { -1.0 / (probability * all_valid) } else { 0.0 });
     }
 }
 
@@ -281,6 +281,20 @@ pub fn cases() -> Vec<Case> {
         let op = gradient([n, c], header_in, labels_in, probabilities, out);
         cases.push(b.case(&shape, op, Tolerance::ELEMENTWISE));
     }
+    // A part of a batch, whose mean is over more examples than these.
+    let part = Some(Part { first_row: 30, global_valid: 50 });
+    let part = Header { training: true, part, ..Header::evaluation(13) };
+    let shape = "[20, 10] valid 13 from row 30 of 50";
+    let labels = |b: &mut CaseBuilder| b.words((0..20).map(|i| i * 7 % 10).collect());
+    let mut b = CaseBuilder::default();
+    let (header, labels_in, logits) = (b.header(part), labels(&mut b), b.between(200, -8.0, 8.0));
+    let out = Outputs { y: b.out(200), dx: b.out(200), losses: b.out(20), predictions: b.out_words(20) };
+    let op = forward([20, 10], 0.1, header, labels_in, logits, out);
+    cases.push(b.case(shape, op, Tolerance { atol: 6e-6, rtol: 8e-6 }));
+    let mut b = CaseBuilder::default();
+    let (header, labels_in, probabilities) = (b.header(part), labels(&mut b), b.between(200, 1e-3, 1.0));
+    let op = gradient([20, 10], header, labels_in, probabilities, b.out(200));
+    cases.push(b.case(shape, op, Tolerance::ELEMENTWISE));
     // Logits whose sum overflows, and one far from the others.
     let mut b = CaseBuilder::default();
     let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![1, 0, 3]));

@@ -1,7 +1,7 @@
 //! What a tensor looks like: extremes, moments, zeros, non-finite values; weight change; dead units.
 //! `shaders/statistics.wgsl` has the layout of counts and values; [`Summary`] reads it.
 //!
-//! Two passes without barriers: lanes walk the tensor in strides, then one invocation merges them in order.
+//! On a GPU two passes without barriers: lanes walk the tensor in strides, then one invocation merges them in order.
 
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance};
@@ -9,7 +9,7 @@ use super::op::word;
 use super::{
     Args, Case,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, whole,
+    Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant, whole,
 };
 
 #[repr(C)]
@@ -26,6 +26,9 @@ pub struct Params {
 pub const COUNTS: usize = 4;
 /// Floats of one tensor's (or lane's) values: min, max, mean, m2, sum |v|, sum v², 0, 0.
 pub const VALUES: usize = 8;
+
+/// Words that a lane on a GPU leaves to the one that merges them.
+const LANE_WORDS: usize = 9;
 
 /// Stand-in for the extremes of an empty set.
 const HUGE: f64 = f32::MAX as f64;
@@ -79,7 +82,7 @@ where
 }
 
 impl Summary {
-    /// From the outputs of [`FINISH`].
+    /// From the outputs of [`SUMMARY`].
     pub fn new(counts: &[u32], values: &[f32]) -> Summary {
         let count = u64::from(counts[0]);
         let empty = |v: f32| if count == 0 { 0.0 } else { v };
@@ -101,69 +104,46 @@ const SOURCE: &str = shader!("prelude/header", "statistics");
 
 const HEADER: Operand = whole("header", U32);
 const TENSOR: Operand = whole("tensor", F32);
-/// `[lanes, 4]`.
-const LANE_COUNTS: Operand = whole("lane_counts", U32);
-/// `[lanes, 8]`.
-const LANE_VALUES: Operand = whole("lane_values", F32);
 /// `[4]`.
 const TOTAL_COUNTS: Operand = whole("counts", U32);
 /// `[8]`.
 const TOTAL_VALUES: Operand = whole("values", F32);
 const BEFORE: Operand = whole("before", F32);
 const AFTER: Operand = whole("after", F32);
-/// `[lanes, 2]`, sums of (after - before)² and of before².
-const LANE_SUMS: Operand = whole("lane_sums", F32);
-/// `[2]`.
+/// `[2]`, sums of (after - before)² and of before².
 const TOTAL_SUMS: Operand = whole("sums", F32);
 /// `[N, ..., channels]`.
 const Y: Operand = whole("y", F32);
 /// `[channels]`, 1 where a channel is positive nowhere in the batch.
 const FLAGS: Operand = whole("flags", U32);
 
-/// Counts and moments, lane by lane.
-pub static PARTIAL: Operation = Operation {
-    name: "statistics.partial",
+/// Counts and moments of a tensor.
+pub static SUMMARY: Operation = Operation {
+    name: "statistics.summary",
     inputs: &[HEADER, TENSOR],
-    outputs: &[LANE_COUNTS, LANE_VALUES],
-    params: size_of::<Params>(),
-    reference: Reference::new(partial_reference, partial_reference),
-    cpu: None,
-    gpu: &[&Variant::new("statistics.partial", SOURCE, "partial", launch_lanes)],
-};
-
-/// Counts and moments of all lanes together.
-pub static FINISH: Operation = Operation {
-    name: "statistics.finish",
-    inputs: &[LANE_COUNTS, LANE_VALUES],
     outputs: &[TOTAL_COUNTS, TOTAL_VALUES],
     params: size_of::<Params>(),
-    reference: Reference::new(finish_reference, finish_reference),
+    reference: Reference::new(summary_reference, summary_reference),
     cpu: None,
-    gpu: &[&Variant { workgroup: 1, ..Variant::new("statistics.finish", SOURCE, "finish", |_| Launch::of([1, 1, 1])) }],
+    gpu: &[&Variant {
+        then: &[Pass::new("finish", 1, |_| Launch::of([1, 1, 1]))],
+        scratch: Some(|op| op.params::<Params>().lanes as usize * LANE_WORDS),
+        ..Variant::new("statistics.summary", SOURCE, "partial", launch_lanes)
+    }],
 };
 
-/// How far a tensor has moved, lane by lane.
+/// How far a tensor has moved.
 pub static CHANGE: Operation = Operation {
     name: "statistics.change",
     inputs: &[BEFORE, AFTER],
-    outputs: &[LANE_SUMS],
+    outputs: &[TOTAL_SUMS],
     params: size_of::<Params>(),
     reference: Reference::new(change_reference, change_reference),
     cpu: None,
-    gpu: &[&Variant::new("statistics.change", SOURCE, "change", launch_lanes)],
-};
-
-/// How far a tensor has moved, all lanes together.
-pub static CHANGE_TOTAL: Operation = Operation {
-    name: "statistics.change_total",
-    inputs: &[LANE_SUMS],
-    outputs: &[TOTAL_SUMS],
-    params: size_of::<Params>(),
-    reference: Reference::new(change_total_reference, change_total_reference),
-    cpu: None,
     gpu: &[&Variant {
-        workgroup: 1,
-        ..Variant::new("statistics.change_total", SOURCE, "change_total", |_| Launch::of([1, 1, 1]))
+        then: &[Pass::new("change_total", 1, |_| Launch::of([1, 1, 1]))],
+        scratch: Some(|op| op.params::<Params>().lanes as usize * 2),
+        ..Variant::new("statistics.change", SOURCE, "change", launch_lanes)
     }],
 };
 
@@ -184,49 +164,23 @@ fn launch_lanes(op: &Op) -> Launch {
     Launch::of([op.params::<Params>().lanes.div_ceil(64), 1, 1])
 }
 
-/// The two operations that summarise `tensor`; `scratch` holds the lanes, `out` the result, each (counts, values).
-pub fn summarize(
-    header: Tensor,
-    tensor: Tensor,
-    per_example: usize,
-    scratch: (Tensor, Tensor),
-    out: (Tensor, Tensor),
-) -> [Op; 2] {
-    [partial(header, tensor, per_example, scratch), finish(scratch, out)]
-}
-
-fn partial(header: Tensor, tensor: Tensor, per_example: usize, out: (Tensor, Tensor)) -> Op {
+/// Summarises `tensor`; where `per_example` is not 0, it is the number of values of an example, and only valid ones count.
+/// `out` is (counts, values).
+pub fn summary(header: Tensor, tensor: Tensor, per_example: usize, out: (Tensor, Tensor)) -> Op {
+    assert_eq!((header.len, out.0.len, out.1.len), (Header::LEN, COUNTS, VALUES), "statistics.summary");
     let lanes = lanes(tensor.len);
-    assert_eq!((header.len, out.0.len, out.1.len), (Header::LEN, lanes * COUNTS, lanes * VALUES), "statistics.partial");
     let params = Params { count: word(tensor.len), per_example: word(per_example), lanes: word(lanes), channels: 0 };
-    let (inputs, outputs) = ([(HEADER, header), (TENSOR, tensor)], [(LANE_COUNTS, out.0), (LANE_VALUES, out.1)]);
-    Op::new(&PARTIAL, params, &inputs, &outputs, 10 * tensor.len)
+    let (inputs, outputs) = ([(HEADER, header), (TENSOR, tensor)], [(TOTAL_COUNTS, out.0), (TOTAL_VALUES, out.1)]);
+    Op::new(&SUMMARY, params, &inputs, &outputs, 10 * tensor.len + 12 * lanes)
 }
 
-fn finish(lanes: (Tensor, Tensor), out: (Tensor, Tensor)) -> Op {
-    let count = lanes.0.len / COUNTS;
-    assert_eq!((lanes.1.len, out.0.len, out.1.len), (count * VALUES, COUNTS, VALUES), "statistics.finish");
-    let params = Params { count: 0, per_example: 0, lanes: word(count), channels: 0 };
-    let inputs = [(LANE_COUNTS, lanes.0), (LANE_VALUES, lanes.1)];
-    Op::new(&FINISH, params, &inputs, &[(TOTAL_COUNTS, out.0), (TOTAL_VALUES, out.1)], 12 * count)
-}
-
-/// The two operations that measure how far `after` lies from `before`; `out` is `[2]`.
-pub fn change(before: Tensor, after: Tensor, scratch: Tensor, out: Tensor) -> [Op; 2] {
-    [change_partial(before, after, scratch), change_total(scratch, out)]
-}
-
-fn change_partial(before: Tensor, after: Tensor, out: Tensor) -> Op {
+/// Measures how far `after` lies from `before`; `out` is `[2]`.
+pub fn change(before: Tensor, after: Tensor, out: Tensor) -> Op {
+    assert_eq!((after.len, out.len), (before.len, 2), "statistics.change");
     let lanes = lanes(before.len);
-    assert_eq!((after.len, out.len), (before.len, lanes * 2), "statistics.change");
     let params = Params { count: word(before.len), per_example: 0, lanes: word(lanes), channels: 0 };
-    Op::new(&CHANGE, params, &[(BEFORE, before), (AFTER, after)], &[(LANE_SUMS, out)], 5 * before.len)
-}
-
-fn change_total(lanes: Tensor, out: Tensor) -> Op {
-    assert_eq!((lanes.len % 2, out.len), (0, 2), "statistics.change_total");
-    let params = Params { count: 0, per_example: 0, lanes: word(lanes.len / 2), channels: 0 };
-    Op::new(&CHANGE_TOTAL, params, &[(LANE_SUMS, lanes)], &[(TOTAL_SUMS, out)], lanes.len)
+    let inputs = [(BEFORE, before), (AFTER, after)];
+    Op::new(&CHANGE, params, &inputs, &[(TOTAL_SUMS, out)], 5 * before.len + 2 * lanes)
 }
 
 /// Finds the dead ones among the `flags.len` channels of `y`; `per_example` values of `y` belong to one example.
@@ -301,26 +255,20 @@ impl Moments {
     }
 }
 
-fn partial_reference<S: Scalar>(args: &mut Args<'_, S>) {
+fn summary_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (header, tensor) = (args.header(HEADER), args.real(TENSOR));
-    let (counts, values) = (args.out_words(LANE_COUNTS), args.out(LANE_VALUES));
     let end = if p.per_example > 0 { tensor.len().min((header.valid * p.per_example) as usize) } else { tensor.len() };
-    let outputs = counts.chunks_exact_mut(COUNTS).zip(values.chunks_exact_mut(VALUES));
-    for (lane, (counts, values)) in outputs.enumerate() {
+    let mut total = Moments::EMPTY;
+    for lane in 0..p.lanes as usize {
         let mut moments = Moments::EMPTY;
         for v in tensor[..end].iter().skip(lane).step_by(p.lanes as usize) {
             moments.add(v.get());
         }
-        moments.store(counts, values);
-    }
-}
-
-fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (counts, values) = (args.words(LANE_COUNTS), args.real(LANE_VALUES));
-    let mut total = Moments::EMPTY;
-    for (counts, values) in counts.chunks_exact(COUNTS).zip(values.chunks_exact(VALUES)) {
-        total.merge(&Moments::load(counts, values));
+        // A lane's moments are rounded as where they are handed on in memory.
+        let (mut counts, mut values) = ([0; COUNTS], [S::of(0.0); VALUES]);
+        moments.store(&mut counts, &mut values);
+        total.merge(&Moments::load(&counts, &values));
     }
     total.store(args.out_words(TOTAL_COUNTS), args.out(TOTAL_VALUES));
 }
@@ -328,18 +276,12 @@ fn finish_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn change_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let lanes = args.params::<Params>().lanes as usize;
     let (before, after) = (args.real(BEFORE), args.real(AFTER));
-    for (lane, out) in args.out(LANE_SUMS).chunks_exact_mut(2).enumerate() {
-        let pairs = || before.iter().zip(after).skip(lane).step_by(lanes).map(|(b, a)| (b.get(), a.get()));
-        out[0] = S::of(pairs().map(|(b, a)| (a - b) * (a - b)).sum());
-        out[1] = S::of(pairs().map(|(b, _)| b * b).sum());
-    }
-}
-
-fn change_total_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let lanes = args.real(LANE_SUMS);
-    for (i, out) in args.out(TOTAL_SUMS).iter_mut().enumerate() {
-        *out = S::of(lanes.iter().skip(i).step_by(2).map(|v| v.get()).sum());
-    }
+    let pairs = |lane: usize| before.iter().zip(after).skip(lane).step_by(lanes).map(|(b, a)| (b.get(), a.get()));
+    // A lane's sum is rounded as where it is handed on in memory.
+    let total = |sum: &dyn Fn(usize) -> f64| S::of((0..lanes).map(|lane| S::of(sum(lane)).get()).sum());
+    let moved = total(&|lane| pairs(lane).map(|(b, a)| (a - b) * (a - b)).sum());
+    let norm = total(&|lane| pairs(lane).map(|(b, _)| b * b).sum());
+    args.out(TOTAL_SUMS).copy_from_slice(&[moved, norm]);
 }
 
 fn dead_reference<S: Scalar>(args: &mut Args<'_, S>) {
@@ -359,41 +301,39 @@ pub fn cases() -> Vec<Case> {
         let shape = format!("[{n}, {per_example}] valid {valid}");
         let mut b = CaseBuilder::default();
         let (header, tensor) = (b.header(Header::evaluation(valid)), b.between(n * per_example, -1.0, 2.0));
-        let lanes = lanes(tensor.len);
-        let out = (b.out_words(lanes * COUNTS), b.out(lanes * VALUES));
-        cases.push(b.case(&shape, partial(header, tensor, per_example, out), Tolerance::sum(tensor.len / lanes, 2.0)));
+        let (lanes, out) = (lanes(tensor.len), (b.out_words(COUNTS), b.out(VALUES)));
+        let tolerance = Tolerance::sum(tensor.len / lanes + lanes, 2.0);
+        cases.push(b.case(&shape, summary(header, tensor, per_example, out), tolerance));
 
         let mut b = CaseBuilder::default();
         let (before, after) = (b.real(n * per_example), b.real(n * per_example));
-        let op = change_partial(before, after, b.out(2 * lanes));
-        cases.push(b.case(&shape, op, Tolerance::sum(tensor.len / lanes + 1, 4.0)));
-
-        let mut b = CaseBuilder::default();
-        let op = change_total(b.between(2 * lanes, 0.0, 4.0), b.out(2));
-        cases.push(b.case(&shape, op, Tolerance::sum(lanes, 4.0 * (lanes as f64).sqrt())));
-
-        let mut b = CaseBuilder::default();
-        let counts = (0..lanes as u32).flat_map(|i| [i % 3 * 17, i % 2, i % 5, 0]).collect();
-        let inputs = (b.words(counts), b.real(lanes * VALUES));
-        let out = (b.out_words(COUNTS), b.out(VALUES));
-        // m2 sums count * deviation² over all lanes.
-        let tolerance = Tolerance { atol: 1e-5 * (lanes * 34) as f64, rtol: 1e-5 };
-        cases.push(b.case(&shape, finish(inputs, out), tolerance));
+        let op = change(before, after, b.out(2));
+        cases.push(b.case(&shape, op, Tolerance::sum(before.len / lanes + lanes, 4.0)));
     }
     // A tensor that does not belong to examples counts completely.
     let mut b = CaseBuilder::default();
     let (header, tensor) = (b.header(Header::evaluation(1)), b.between(1009, -1.0, 2.0));
-    let own = lanes(tensor.len);
-    let out = (b.out_words(own * COUNTS), b.out(own * VALUES));
-    let tolerance = Tolerance::sum(tensor.len / own, 2.0);
-    cases.push(b.case("[1009] of no example", partial(header, tensor, 0, out), tolerance));
+    let (own, out) = (lanes(tensor.len), (b.out_words(COUNTS), b.out(VALUES)));
+    let tolerance = Tolerance::sum(tensor.len / own + own, 2.0);
+    cases.push(b.case("[1009] of no example", summary(header, tensor, 0, out), tolerance));
     let mut b = CaseBuilder::default();
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 3.0, -7.5, 1e15];
     let (header, tensor) = (b.header(Header::evaluation(1)), b.reals(special.to_vec()));
-    let lanes = lanes(tensor.len);
-    let out = (b.out_words(lanes * COUNTS), b.out(lanes * VALUES));
-    let op = partial(header, tensor, tensor.len, out);
+    let out = (b.out_words(COUNTS), b.out(VALUES));
+    let op = summary(header, tensor, tensor.len, out);
     cases.push(b.case("NaN, infinities, zeros", op, Tolerance { atol: 1e-6, rtol: 1e-6 }));
+    // Lanes without any value that is finite, and others.
+    let mut b = CaseBuilder::default();
+    let value = |i: usize| match i % 5 {
+        0 => f32::NAN,
+        1 => 0.0,
+        2 => f32::INFINITY,
+        rest => rest as f32 * 0.25 - i as f32 * 0.001,
+    };
+    let (header, tensor) = (b.header(Header::evaluation(2)), b.reals((0..3 * 55).map(value).collect()));
+    let out = (b.out_words(COUNTS), b.out(VALUES));
+    let op = summary(header, tensor, 55, out);
+    cases.push(b.case("[3, 55] valid 2, some finite", op, Tolerance { atol: 1e-5, rtol: 1e-5 }));
 
     for (n, pixels, channels, valid) in [(1, 1, 1, 1), (20, 9, 8, 20), (5, 1, 65, 3), (3, 7, 63, 3)] {
         let mut b = CaseBuilder::default();

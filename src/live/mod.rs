@@ -1,11 +1,18 @@
-//! The live page: what a run tells, as messages for a page, and a server that shows the page and takes its requests.
+//! The live page: a server that shows a run and takes requests, on threads beside the run.
 //!
-//! `docs/live.md` has the messages; they compile for a browser too, the server does not.
+//! A board that the run writes to and asks what to do, a viewer's thread that looks into the network ([`look`](crate::look)),
+//! a server's thread that hands on what is newest. None of them waits for another, except that a paused run waits.
+//! `docs/live.md` has the messages.
 
-pub mod message;
+mod address;
+mod board;
+mod host;
+mod http;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod viewer;
 
-#[cfg(not(target_arch = "wasm32"))]
-mod serve;
-
-#[cfg(not(target_arch = "wasm32"))]
-pub use serve::{Introduction, Live, RunningPage, Subject, running_page};
+pub use address::{RunningPage, running_page};
+pub use board::Resolve;
+pub use host::Live;

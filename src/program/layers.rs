@@ -5,13 +5,13 @@
 
 use super::lower::Options;
 use super::planner::Planner;
-use super::{Inputs, Instruction, NodeTensors, Outputs, ParameterTensors, Stage};
+use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Stage};
 use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
 use crate::kernels::erasing;
 use crate::kernels::{
-    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, fc, loss, lrn, maxout, pool, relu, residual,
+    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, elementwise, fc, loss, lrn, maxout, pool, relu,
     softmax,
 };
 use crate::net::{Augmentation, Layer, Network, Node, Shape, Targets};
@@ -31,8 +31,8 @@ pub(super) struct Lowering<'a> {
     pub kept: Vec<(usize, Tensor)>,
     /// If several nodes read one, the share that each adds to its gradient: (the one, the reader), the share.
     pub shares: Vec<((usize, usize), Tensor)>,
-    /// What goes into [`Stage::Unfused`].
-    pub unfused: Vec<Instruction>,
+    /// What goes into [`Stage::Unfused`]: node, name, operation.
+    pub unfused: Vec<(usize, String, Op)>,
 }
 
 impl Lowering<'_> {
@@ -60,9 +60,8 @@ impl Lowering<'_> {
         fc::Params::new(self.options.batch, node.input.len(), node.output.len())
     }
 
-    /// Of `count` values at node `i`.
-    fn dropout(&self, count: usize, rate: f32, i: usize) -> dropout::Params {
-        let params = dropout::Params::new(count, rate, i);
+    fn dropout(&self, node: &Node, rate: f32, i: usize) -> dropout::Params {
+        let params = dropout::Params::new([self.options.batch, node.output.len()], rate, i);
         if self.network.training.is_exact() { params.as_convnetjs(rate) } else { params }
     }
 
@@ -140,10 +139,10 @@ impl Lowering<'_> {
                 Layer::BatchNorm { .. } => self.batch_norm_forward(i, x, y),
                 Layer::Residual { .. } => {
                     let added = node.added.expect("checked with the network");
-                    residual::add(x, self.nodes[added].activation, y)
+                    elementwise::add(x, self.nodes[added].activation, y)
                 }
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
-                Layer::Dropout { rate } => dropout::apply(self.dropout(y.len, *rate, i), self.inputs.header, x, y),
+                Layer::Dropout { rate } => dropout::apply(self.dropout(node, *rate, i), self.inputs.header, x, y),
                 Layer::Softmax { .. } | Layer::Hinge | Layer::Mse { .. } => self.loss(i, self.gradient(i - 1)),
             };
             if self.is_fused(i) {
@@ -238,7 +237,7 @@ impl Lowering<'_> {
 
     fn emit_unfused(&mut self, node: usize, what: &str, op: Op) {
         let name = format!("{}.{what}", self.network.nodes[node].name);
-        self.unfused.push(Instruction { name, stage: Stage::Unfused, node: Some(node), op });
+        self.unfused.push((node, name, op));
     }
 
     /// From the logits back to the first layer; node i's gradient is computed from node i+1's.
@@ -312,7 +311,7 @@ impl Lowering<'_> {
                     }
                 }
                 Layer::Dropout { rate } => {
-                    let p = self.dropout(dy.len, *rate, i);
+                    let p = self.dropout(node, *rate, i);
                     if let Some(dx) = dx {
                         self.emit(i, "backward", dropout::apply(p, self.inputs.header, dy, dx));
                     }
@@ -360,7 +359,7 @@ impl Lowering<'_> {
             let last = count + 1 == shares.len();
             let name = format!("{}.activation_gradient.{count}", self.network.nodes[i].name);
             let target = if last { whole } else { self.planner.real(name, whole.len) };
-            self.emit(i, "shares", residual::add(sum, *share, target));
+            self.emit(i, "shares", elementwise::add(sum, *share, target));
             sum = target;
         }
     }

@@ -1,4 +1,4 @@
-//! Lowers a network to a program: batch, forward and loss, backward, update, statistics.
+//! Lowers a network to a training step: batch, forward and loss, backward, update, statistics.
 //!
 //! Everything is allocated here, once; every operation overwrites its outputs. Gradients are of the mean loss over the
 //! valid examples; decay enters in the update alone.
@@ -7,7 +7,7 @@
 use super::layers::Lowering;
 use super::planner::{Layout, Planner, aligned};
 use super::statistics::plan_statistics;
-use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable};
+use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable, TrainingStep};
 use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 use crate::kernels::batch::{CHUNKS, Header};
@@ -16,6 +16,7 @@ use crate::kernels::ema;
 use crate::kernels::loss;
 use crate::kernels::optimizer::{self, Rule};
 use crate::net::{Layer, MAX_BATCH, Network, Node, Shape};
+use std::sync::Arc;
 
 /// The data set that batches are gathered from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Source {
     pub examples: usize,
 }
 
-/// What a program should be able to do.
+/// What a training step should be able to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub batch: usize,
@@ -76,10 +77,10 @@ impl Options {
     }
 }
 
-impl Program {
+impl TrainingStep {
     /// Lowers `network`. Fails on what cannot be indexed or dispatched at all; whether it fits a device is for
-    /// [`Program::check_limits`](super::Program::check_limits).
-    pub fn lower(network: &Network, options: &Options) -> Result<Program> {
+    /// [`TrainingStep::check_limits`].
+    pub fn lower(network: &Network, options: &Options) -> Result<TrainingStep> {
         if let Some(obstacle) = size_obstacle(network, options)? {
             return Err(Error::TooLarge(obstacle));
         }
@@ -106,15 +107,18 @@ impl Program {
         let Lowering { mut planner, nodes, unfused, .. } = lowering;
         let exact = network.training.is_exact();
         let swaps = plan_update(&mut planner, options, exact, inputs, parameters, trainable.as_ref());
-        planner.instructions.extend(unfused);
+        for (node, name, op) in unfused {
+            planner.emit(Stage::Unfused, Some(node), name, op);
+        }
         let statistics = plan_statistics(&mut planner, network, &nodes, inputs.header, options.batch);
-        let Planner { buffers, instructions } = planner;
+        let Planner { buffers, instructions, purposes } = planner;
+        let (uploaded, examples) = (Some(inputs.all), Some(options.batch));
+        let program = Program { buffers, instructions, swaps, inputs: uploaded, examples, scratch: None };
         let trainable = trainable.map(|t| t.trainable);
-        Ok(Program {
+        Ok(TrainingStep {
+            program: Arc::new(program),
             batch: options.batch,
-            buffers,
-            instructions,
-            swaps,
+            purposes,
             nodes,
             fused,
             inputs,
@@ -317,10 +321,8 @@ fn plan_outputs(planner: &mut Planner, batch: usize) -> Outputs {
 
 /// The factor on the gradients in the update, so that their norm is at most `largest`.
 fn plan_clipping(planner: &mut Planner, gradients: Tensor, largest: f32) -> Tensor {
-    let norms = planner.real("clip.norms", clip::lanes(gradients.len));
     let scale = planner.real("clip.scale", 2);
-    planner.emit(Stage::Update, None, "clip.norms", clip::norms(gradients, norms));
-    planner.emit(Stage::Update, None, "clip.scale", clip::scale(largest, norms, scale));
+    planner.emit(Stage::Update, None, "clip.scale", clip::scale(largest, gradients, scale));
     scale
 }
 

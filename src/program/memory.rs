@@ -4,9 +4,9 @@
 //! working memory of each thread, and the caller's own needs, such as checkpoints.
 
 use super::lower::size_obstacle;
-use super::{Options, Program};
+use super::{Options, Program, TrainingStep};
 use crate::error::{Error, Result};
-use crate::kernels::{BufferId, Extent, Op};
+use crate::kernels::{Adapter, BufferId, Extent, Op};
 use crate::machine::mib;
 use crate::net::Network;
 
@@ -17,8 +17,9 @@ pub enum Host {
     Naive,
     /// With packed weights, on this many threads.
     Fast { threads: usize },
-    /// By a graphics driver on the processor, with copies of what kernels read in textures where they do so.
-    Software { textures: bool },
+    /// By a graphics driver on the processor, with the variants of this adapter and copies of what they read from
+    /// textures.
+    Software(Adapter),
 }
 
 /// The limits of a device, in bytes.
@@ -32,16 +33,25 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// How the host computes, where it does.
     pub host: Option<Host>,
+    /// What a GPU's variants are chosen by.
+    pub adapter: Option<Adapter>,
     /// What is needed beside the program, whatever its batch.
     pub beside: u64,
-    /// What a program of some batch needs more.
-    pub along: fn(&Program) -> u64,
+    /// What a step of some batch needs more.
+    pub along: fn(&TrainingStep) -> u64,
 }
 
 impl Limits {
     /// WebGPU's defaults.
-    pub const WEBGPU: Limits =
-        Limits { max_binding: 128 << 20, max_buffer: 256 << 20, memory: None, host: None, beside: 0, along: |_| 0 };
+    pub const WEBGPU: Limits = Limits {
+        max_binding: 128 << 20,
+        max_buffer: 256 << 20,
+        memory: None,
+        host: None,
+        adapter: Some(Adapter::HARDWARE),
+        beside: 0,
+        along: |_| 0,
+    };
 
     /// These limits with more memory needed besides the program.
     pub fn beside(self, bytes: u64) -> Limits {
@@ -77,19 +87,65 @@ impl Program {
         plan
     }
 
-    /// Bytes that an executor of this program comes to take: its buffers, and on the host what it works in.
+    /// Bytes that are worked in beside the buffers.
+    fn working(&self, host: Host) -> u64 {
+        let bytes = |id: &BufferId| 4 * self.buffer(*id).len as u64;
+        let ops = || self.instructions.iter().map(|instruction| &instruction.op);
+        match host {
+            // Sums in f64.
+            Host::Naive => ops().flat_map(|op| &op.outputs).map(|id| 2 * bytes(id)).max().unwrap_or(0),
+            Host::Software(adapter) => DRIVER + self.in_textures(adapter) + 4 * self.scratch_words(adapter) as u64,
+            Host::Fast { threads } => {
+                let prepared = || ops().filter(|op| op.prepare().is_some());
+                let whole = |op: &Op| -> u64 {
+                    let inputs = op.inputs.iter().zip(op.operation.inputs);
+                    inputs.filter(|(_, operand)| operand.extent == Extent::Whole).map(|(id, _)| bytes(id)).sum()
+                };
+                let example = |op: &Op| -> u64 {
+                    let all = op.inputs.iter().chain(&op.outputs).map(bytes).sum::<u64>();
+                    all.saturating_sub(whole(op)) / self.examples.unwrap_or(1) as u64
+                };
+                // Padded images, and im2col rows that are no longer than one.
+                let thread = THREAD + 2 * prepared().map(example).max().unwrap_or(0);
+                prepared().map(whole).sum::<u64>() + threads as u64 * thread
+            }
+        }
+    }
+
+    /// Bytes of copies in textures.
+    fn in_textures(&self, adapter: Adapter) -> u64 {
+        let reads = self.instructions.iter().map(|instruction| &instruction.op);
+        let reads = reads.flat_map(|op| op.chosen(adapter).textures.iter().map(|t| (op.input(t.input), t.texel)));
+        let images: std::collections::BTreeSet<_> = reads.collect();
+        images.into_iter().map(|(id, _)| 4 * self.buffer(id).len as u64).sum()
+    }
+
+    /// Words that the variants of an adapter hand from pass to pass: as many as the one that needs the most.
+    pub fn scratch_words(&self, adapter: Adapter) -> usize {
+        let ops = self.instructions.iter().map(|instruction| &instruction.op);
+        ops.map(|op| op.chosen(adapter).scratch_words(op)).max().unwrap_or(0)
+    }
+
+    fn roots(&self) -> impl Iterator<Item = (&str, u64)> {
+        let own = self.buffers.iter().filter(|b| b.parent.is_none());
+        own.map(|b| (b.name.as_str(), 4 * (b.len as u64 + b.guard as u64)))
+    }
+}
+
+impl TrainingStep {
+    /// Bytes that an executor of the step's program comes to take: its buffers, and on the host what it works in.
     pub fn footprint(&self, host: Option<Host>) -> u64 {
         // Before anything is computed, the data set is packed chunk by chunk, and weights are drawn and joined.
         let packed = self.chunks.iter().map(|chunk| 4 * chunk.len as u64).max().unwrap_or(0);
         let uploaded = packed.max(8 * self.parameters.len as u64);
         let host = host.map_or(0, |host| match host {
             // wgpu keeps a copy of all that is uploaded until the first step, when textures are there already.
-            Host::Software { .. } => {
-                self.working(host) + self.chunks.iter().map(|c| 4 * c.len as u64).sum::<u64>() + uploaded
+            Host::Software(_) => {
+                self.program.working(host) + self.chunks.iter().map(|c| 4 * c.len as u64).sum::<u64>() + uploaded
             }
-            _ => self.working(host).max(uploaded),
+            _ => self.program.working(host).max(uploaded),
         });
-        self.memory() + host
+        self.program.memory() + host
     }
 
     /// Bytes that checkpoints take on the host: the last good state, a newer one, the bytes of its file, and weights by layer.
@@ -102,48 +158,12 @@ impl Program {
         4 * (3 * (parameters + rest) + 3 * parameters)
     }
 
-    /// Bytes that are worked in beside the buffers.
-    fn working(&self, host: Host) -> u64 {
-        let bytes = |id: &BufferId| 4 * self.buffer(*id).len as u64;
-        let ops = || self.instructions.iter().map(|instruction| &instruction.op);
-        match host {
-            // Sums in f64.
-            Host::Naive => ops().flat_map(|op| &op.outputs).map(|id| 2 * bytes(id)).max().unwrap_or(0),
-            Host::Software { textures } => DRIVER + if textures { self.in_textures() } else { 0 },
-            Host::Fast { threads } => {
-                let prepared = || ops().filter(|op| op.prepare().is_some());
-                let whole = |op: &Op| -> u64 {
-                    let inputs = op.inputs.iter().zip(op.operation.inputs);
-                    inputs.filter(|(_, operand)| operand.extent == Extent::Whole).map(|(id, _)| bytes(id)).sum()
-                };
-                let example = |op: &Op| -> u64 {
-                    let all = op.inputs.iter().chain(&op.outputs).map(bytes).sum::<u64>();
-                    all.saturating_sub(whole(op)) / self.batch as u64
-                };
-                // Padded images, and im2col rows that are no longer than one.
-                let thread = THREAD + 2 * prepared().map(example).max().unwrap_or(0);
-                prepared().map(whole).sum::<u64>() + threads as u64 * thread
-            }
-        }
-    }
-
-    /// Bytes of copies in textures, where all variants that can read them do.
-    fn in_textures(&self) -> u64 {
-        let reads = self.instructions.iter().map(|instruction| &instruction.op);
-        let reads = reads.flat_map(|op| op.chosen().textures.iter().map(|t| (op.input(t.input), t.texel)));
-        let images: std::collections::BTreeSet<_> = reads.collect();
-        images.into_iter().map(|(id, _)| 4 * self.buffer(id).len as u64).sum()
-    }
-
-    fn roots(&self) -> impl Iterator<Item = (&str, u64)> {
-        let own = self.buffers.iter().filter(|b| b.parent.is_none());
-        own.map(|b| (b.name.as_str(), 4 * (b.len as u64 + b.guard as u64)))
-    }
-
-    /// The first reason why `limits` cannot hold this program.
+    /// The first reason why `limits` cannot hold this step.
     fn obstacle(&self, limits: &Limits) -> Option<String> {
         let most = limits.max_binding.min(limits.max_buffer);
-        if let Some((name, bytes)) = self.roots().find(|(_, bytes)| *bytes > most) {
+        let scratch = limits.adapter.map_or(0, |adapter| 4 * self.program.scratch_words(adapter) as u64);
+        let scratch = std::iter::once(("the scratch of its kernels", scratch));
+        if let Some((name, bytes)) = self.program.roots().chain(scratch).find(|(_, bytes)| *bytes > most) {
             return Some(format!("{name} needs {} and one buffer may have {}", mib(bytes), mib(most)));
         }
         let memory = limits.memory?;
@@ -155,22 +175,22 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::TooLarge`] with the figure and the largest batch size that would fit, where this one does not; as
-    /// [`Program::lower`] otherwise.
-    pub fn lower_within(network: &Network, options: &Options, limits: &Limits) -> Result<Program> {
-        let program = Program::lower_sized(network, options, limits)?;
-        program.check_limits(network, options, limits)?;
-        Ok(program)
+    /// [`TrainingStep::lower`] otherwise.
+    pub fn lower_within(network: &Network, options: &Options, limits: &Limits) -> Result<TrainingStep> {
+        let step = TrainingStep::lower_sized(network, options, limits)?;
+        step.check_limits(network, options, limits)?;
+        Ok(step)
     }
 
     /// The same, where the limits are still to be checked: only what cannot be indexed is refused.
-    pub(crate) fn lower_sized(network: &Network, options: &Options, limits: &Limits) -> Result<Program> {
+    pub(crate) fn lower_sized(network: &Network, options: &Options, limits: &Limits) -> Result<TrainingStep> {
         match size_obstacle(network, options)? {
             Some(obstacle) => Err(too_large(network, options, limits, &obstacle)),
-            None => Program::lower(network, options),
+            None => TrainingStep::lower(network, options),
         }
     }
 
-    /// An error with the figure and the largest batch size that would fit, where this program does not.
+    /// An error with the figure and the largest batch size that would fit, where this step does not.
     pub fn check_limits(&self, network: &Network, options: &Options, limits: &Limits) -> Result<()> {
         match self.obstacle(limits) {
             Some(obstacle) => Err(too_large(network, options, limits, &obstacle)),
@@ -187,11 +207,11 @@ fn too_large(network: &Network, options: &Options, limits: &Limits, obstacle: &s
     Error::TooLarge(format!("batch size {} does not fit: {obstacle}; {remedy}", options.batch))
 }
 
-/// The largest batch size up to `options.batch` whose program fits.
+/// The largest batch size up to `options.batch` whose step fits.
 pub fn largest_batch(network: &Network, options: &Options, limits: &Limits) -> Option<usize> {
     let fits = |batch: usize| {
-        let program = Program::lower(network, &with_batch(options, batch));
-        program.is_ok_and(|p| p.obstacle(limits).is_none())
+        let step = TrainingStep::lower(network, &with_batch(options, batch));
+        step.is_ok_and(|step| step.obstacle(limits).is_none())
     };
     if !fits(1) {
         return None;
@@ -218,14 +238,14 @@ fn with_batch(options: &Options, batch: usize) -> Options {
 
 /// The part of a network that needs the most memory with a batch of one, and what to do about it.
 fn hardest(network: &Network, options: &Options) -> String {
-    let Ok(program) = Program::lower(network, &with_batch(options, 1)) else {
+    let Ok(step) = TrainingStep::lower(network, &with_batch(options, 1)) else {
         return ": make the network's layers smaller".into();
     };
-    let data: u64 = program.chunks.iter().map(|chunk| 4 * chunk.len as u64).sum();
+    let data: u64 = step.chunks.iter().map(|chunk| 4 * chunk.len as u64).sum();
     // Of each weight: itself, its gradient, what the optimizer keeps, and the next of what is updated.
     let flat = ["parameters", "gradients", "optimizer.state", "average"];
-    let flat = program.roots().filter(|(name, _)| flat.contains(&name.trim_end_matches(".next")));
-    let copies = flat.map(|(_, bytes)| bytes).sum::<u64>() / (4 * program.parameters.len as u64).max(1);
+    let flat = step.program.roots().filter(|(name, _)| flat.contains(&name.trim_end_matches(".next")));
+    let copies = flat.map(|(_, bytes)| bytes).sum::<u64>() / (4 * step.parameters.len as u64).max(1);
     let weights =
         network.parameters().into_iter().map(|shape| (shape.node, shape.weight_len() as u64 + shape.bias as u64));
     let weights: Vec<(usize, u64)> = weights.collect();
@@ -252,7 +272,8 @@ mod tests {
 
     fn host(memory: u64) -> Limits {
         let host = Some(Host::Fast { threads: 2 });
-        Limits { max_binding: 8 << 30, max_buffer: 8 << 30, memory: Some(memory), host, beside: 0, along: |_| 0 }
+        let (most, memory) = (8 << 30, Some(memory));
+        Limits { max_binding: most, max_buffer: most, memory, host, adapter: None, beside: 0, along: |_| 0 }
     }
 
     fn training(batch: usize) -> (Network, Options) {
@@ -265,26 +286,27 @@ mod tests {
         let (network, options) = training(65_535);
         for memory in [8 << 20, 100 << 20, 1 << 30] {
             let limits = host(memory).beside(1 << 20);
-            let Err(Error::TooLarge(why)) = Program::lower_within(&network, &options, &limits) else {
+            let Err(Error::TooLarge(why)) = TrainingStep::lower_within(&network, &options, &limits) else {
                 panic!("65,535 examples in {memory} bytes");
             };
             let largest: usize = why.rsplit(' ').next().expect("a word").parse().expect("a batch size at the end");
-            let fits = |batch| Program::lower_within(&network, &Options { batch, ..options }, &limits).is_ok();
+            let fits = |batch| TrainingStep::lower_within(&network, &Options { batch, ..options }, &limits).is_ok();
             assert!(fits(largest) && !fits(largest + 1), "{why}");
             // What is freed first counts.
-            assert!(Program::lower_within(&network, &options, &limits.freed(64 << 30)).is_ok());
+            assert!(TrainingStep::lower_within(&network, &options, &limits.freed(64 << 30)).is_ok());
         }
     }
 
     #[test]
     fn a_software_gpu_takes_the_hosts_memory_and_more_with_textures() {
         let (network, options) = training(500);
-        let program = Program::lower(&network, &options).expect("it lowers");
-        let [buffers, textures] = [false, true].map(|textures| program.footprint(Some(Host::Software { textures })));
-        assert!(program.memory() < buffers && buffers < textures, "{buffers} {textures}");
-        let limits = Limits { host: Some(Host::Software { textures: true }), ..host(textures) };
-        assert!(Program::lower_within(&network, &options, &limits).is_ok());
-        assert!(Program::lower_within(&network, &options, &limits.beside(1)).is_err());
+        let step = TrainingStep::lower(&network, &options).expect("it lowers");
+        let [buffers, textures] =
+            [Adapter::HARDWARE, Adapter::SOFTWARE].map(|adapter| step.footprint(Some(Host::Software(adapter))));
+        assert!(step.program.memory() < buffers && buffers < textures, "{buffers} {textures}");
+        let limits = Limits { host: Some(Host::Software(Adapter::SOFTWARE)), ..host(textures) };
+        assert!(TrainingStep::lower_within(&network, &options, &limits).is_ok());
+        assert!(TrainingStep::lower_within(&network, &options, &limits.beside(1)).is_err());
     }
 
     #[test]
@@ -294,13 +316,13 @@ mod tests {
             { type = 'softmax' }]";
         let network = Network::from_toml(wide, "wide.toml").expect("a network");
         let (_, options) = training(20);
-        let Err(Error::TooLarge(why)) = Program::lower_within(&network, &options, &host(50 << 20)) else {
+        let Err(Error::TooLarge(why)) = TrainingStep::lower_within(&network, &options, &host(50 << 20)) else {
             panic!("it fits");
         };
         assert!(why.contains("not even a batch of 1 fits: layer fc1 is the largest"), "{why}");
         let (network, _) = training(1);
         let many = Options { source: Source { examples: 100_000, ..SOURCE }, ..options };
-        let Err(Error::TooLarge(why)) = Program::lower_within(&network, &many, &host(50 << 20)) else {
+        let Err(Error::TooLarge(why)) = TrainingStep::lower_within(&network, &many, &host(50 << 20)) else {
             panic!("it fits");
         };
         assert!(why.contains("the data set alone takes 74.8 MiB"), "{why}");
@@ -312,7 +334,7 @@ mod tests {
             { type = 'conv', filters = 512, kernel = 3, pad = 1 }, { type = 'fc', outputs = 10 }, { type = 'softmax' }]";
         let network = Network::from_toml(wide, "wide.toml").expect("a network");
         let (_, options) = training(65_535);
-        let Err(Error::TooLarge(why)) = Program::lower_within(&network, &options, &host(1 << 30)) else {
+        let Err(Error::TooLarge(why)) = TrainingStep::lower_within(&network, &options, &host(1 << 30)) else {
             panic!("it fits");
         };
         let largest: usize = why.rsplit(' ').next().expect("a word").parse().expect("a batch size at the end");

@@ -1,15 +1,15 @@
 //! Converts between the flat parameter buffer and the network's layers, and computes each block's factors.
 
-use super::{ParameterTensors, Program};
+use super::{ParameterTensors, TrainingStep};
 use crate::kernels::Tensor;
 use crate::kernels::optimizer::{BLOCK, FACTORS};
 use crate::net::{Factors, Network, ParameterShape, Parameters};
 
-impl Program {
-    /// Cuts the contents of [`Program::parameters`] (or of a buffer laid out like it) into the network's layers.
+impl TrainingStep {
+    /// Cuts the contents of [`TrainingStep::parameters`] (or of a buffer laid out like it) into the network's layers.
     pub fn split_parameters(&self, network: &Network, flat: &[f32]) -> Vec<Parameters> {
         assert_eq!(flat.len(), self.parameters.len, "the flat parameters");
-        let cut = |tensor: Tensor| &flat[self.root(tensor.id).1..][..tensor.len];
+        let cut = |tensor: Tensor| &flat[self.program.root(tensor.id).1..][..tensor.len];
         let layer = |(shape, tensors): (ParameterShape, ParameterTensors)| {
             let (mean, variance) = tensors.running.map_or(Default::default(), |t| cut(t).split_at(shape.running));
             Parameters {
@@ -23,14 +23,14 @@ impl Program {
         network.parameters().into_iter().zip(self.parameter_tensors()).map(layer).collect()
     }
 
-    /// Lays the layers out as [`Program::parameters`] holds them; the gaps between tensors are zeros.
+    /// Lays the layers out as [`TrainingStep::parameters`] holds them; the gaps between tensors are zeros.
     pub fn join_parameters(&self, parameters: &[Parameters]) -> Vec<f32> {
         let mut flat = vec![0.0; self.parameters.len];
         let mut tensors = self.parameter_tensors();
         for layer in parameters {
-            let own = tensors.next().expect("as many layers as the program has");
+            let own = tensors.next().expect("as many layers as the step has");
             let mut put = |tensor: Tensor, values: &[f32]| {
-                flat[self.root(tensor.id).1..][..tensor.len].copy_from_slice(values);
+                flat[self.program.root(tensor.id).1..][..tensor.len].copy_from_slice(values);
             };
             put(own.weight, &layer.weight);
             put(own.bias, &layer.bias);
@@ -49,7 +49,7 @@ impl Program {
         for layer in self.parameter_tensors() {
             let Factors { rate, decay } = layer.factors;
             for (tensor, [l1, l2]) in [(layer.weight, [l1 * decay, l2 * decay]), (layer.bias, [0.0; 2])] {
-                let first = self.root(tensor.id).1 / BLOCK;
+                let first = self.program.root(tensor.id).1 / BLOCK;
                 let blocks = blocks[FACTORS * first..].chunks_exact_mut(FACTORS);
                 blocks.take(tensor.len.div_ceil(BLOCK)).for_each(|block| block.copy_from_slice(&[l1, l2, rate, 0.0]));
             }

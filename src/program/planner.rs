@@ -1,6 +1,6 @@
 //! Allocates a program's buffers: roots that own memory, and slices of them.
 
-use super::{Instruction, Stage};
+use super::{Instruction, Purpose, Stage};
 use crate::kernels::{BufferId, Element, Op, Tensor};
 
 /// A buffer with name, type and length. A slice has a parent and owns no memory.
@@ -24,6 +24,8 @@ pub const ALIGNMENT: usize = 64;
 pub struct Planner {
     pub buffers: Vec<BufferSpec>,
     pub instructions: Vec<Instruction>,
+    /// By instruction.
+    pub purposes: Vec<Purpose>,
 }
 
 impl Planner {
@@ -55,7 +57,8 @@ impl Planner {
     }
 
     pub fn emit(&mut self, stage: Stage, node: Option<usize>, name: impl Into<String>, op: Op) {
-        self.instructions.push(Instruction { name: name.into(), stage, node, op });
+        self.instructions.push(Instruction { name: name.into(), op });
+        self.purposes.push(Purpose { stage, node });
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::planner::{Layout, Planner};
 use super::{NodeTensors, Stage};
-use crate::kernels::statistics::{COUNTS, Summary, VALUES, change, dead, lanes, summarize};
+use crate::kernels::statistics::{COUNTS, Summary, VALUES, change, dead, summary};
 use crate::kernels::{Tensor, statistics};
 use crate::net::{Layer, Network};
 use serde::Serialize;
@@ -147,18 +147,6 @@ impl LayerStatistics {
 }
 
 impl StatisticsPlan {
-    /// A plan of no figures.
-    pub(super) fn empty(nowhere: Tensor) -> StatisticsPlan {
-        StatisticsPlan {
-            counts: nowhere,
-            values: nowhere,
-            entries: Vec::new(),
-            dead: Vec::new(),
-            changes: Vec::new(),
-            names: Vec::new(),
-        }
-    }
-
     /// Reads the words of `counts` and `values` back.
     pub fn decode(&self, counts: &[u32], values: &[u32]) -> StepStatistics {
         let real =
@@ -237,17 +225,9 @@ pub(super) fn plan_statistics(
     let counts = planner.words("statistics.counts", counts_layout.end);
     let values = planner.real("statistics.values", values_layout.end);
 
-    let most = tensors.iter().map(|(.., t)| lanes(t.len)).max().unwrap_or(1);
-    let scratch_counts = planner.words("statistics.lanes.counts", most * COUNTS);
-    let scratch_values = planner.real("statistics.lanes.values", most * VALUES);
     let name = |i: usize| &network.nodes[i].name;
     for (&(node, quantity, tensor), entry) in tensors.iter().zip(&entries) {
         let label = format!("{}.statistics.{}", name(node), quantity.name().replace(' ', "_"));
-        let lanes = statistics::lanes(tensor.len);
-        let scratch = (
-            planner.slice(format!("{label}.lanes.counts"), scratch_counts, 0, lanes * COUNTS),
-            planner.slice(format!("{label}.lanes.values"), scratch_values, 0, lanes * VALUES),
-        );
         let out = (
             planner.slice(format!("{label}.counts"), counts, entry.counts_at, COUNTS),
             planner.slice(format!("{label}.values"), values, entry.values_at, VALUES),
@@ -256,9 +236,7 @@ pub(super) fn plan_statistics(
             Quantity::Activation | Quantity::ActivationGradient => tensor.len / batch,
             _ => 0,
         };
-        let [partial, finish] = summarize(header, tensor, per_example, scratch, out);
-        planner.emit(Stage::Statistics, Some(node), format!("{label}.partial"), partial);
-        planner.emit(Stage::Statistics, Some(node), label, finish);
+        planner.emit(Stage::Statistics, Some(node), label, summary(header, tensor, per_example, out));
     }
     for &(i, at, channels) in &dead_places {
         let flags = planner.slice(format!("{}.dead", name(i)), counts, at, channels);
@@ -266,11 +244,8 @@ pub(super) fn plan_statistics(
         planner.emit(Stage::Statistics, Some(i), format!("{}.dead", name(i)), dead(header, y, y.len / batch, flags));
     }
     for (&(i, before, after), &(_, at)) in moving.iter().zip(&changes) {
-        let scratch = planner.slice(format!("{}.change.lanes", name(i)), scratch_values, 0, 2 * lanes(before.len));
         let out = planner.slice(format!("{}.change", name(i)), values, at, 2);
-        let [walk, total] = change(before, after, scratch, out);
-        planner.emit(Stage::Statistics, Some(i), format!("{}.change.partial", name(i)), walk);
-        planner.emit(Stage::Statistics, Some(i), format!("{}.change", name(i)), total);
+        planner.emit(Stage::Statistics, Some(i), format!("{}.change", name(i)), change(before, after, out));
     }
     let names = network.nodes.iter().map(|n| n.name.clone()).collect();
     StatisticsPlan { counts, values, entries, dead: dead_places, changes, names }

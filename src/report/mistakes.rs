@@ -1,6 +1,6 @@
 //! The test examples with the largest errors.
 
-use super::Run;
+use super::ReportedRun;
 use crate::data::Examples;
 use crate::error::Result;
 use crate::evaluate::{Evaluation, scores};
@@ -37,7 +37,7 @@ fn by_loss(examples: &Examples, test: &Evaluation, numbers: bool) -> Vec<usize> 
 }
 
 /// The worst examples of a test, the largest loss first; their scores are computed again.
-pub(super) async fn worst(device: &Device, run: &Run<'_>, test: &Evaluation) -> Result<Vec<Mistake>> {
+pub(super) async fn worst(device: &Device, run: &ReportedRun<'_>, test: &Evaluation) -> Result<Vec<Mistake>> {
     let (network, examples) = (&run.settings.network, &run.dataset.test);
     let numbers = network.learns_numbers();
     let mut indices = by_loss(examples, test, numbers);

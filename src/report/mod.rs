@@ -35,7 +35,7 @@ const BATCH: usize = 100;
 
 /// The run that is reported.
 #[derive(Debug, Clone, Copy)]
-pub struct Run<'a> {
+pub struct ReportedRun<'a> {
     pub folder: &'a Path,
     pub config: &'a RunConfig,
     pub settings: &'a Settings,
@@ -52,7 +52,7 @@ pub struct Run<'a> {
 /// Everything that a report shows.
 #[derive(Debug)]
 pub struct Report<'a> {
-    pub run: Run<'a>,
+    pub run: ReportedRun<'a>,
     /// The device of the test and the timing.
     pub device: DeviceInfo,
     pub test: Evaluation,
@@ -68,7 +68,7 @@ impl<'a> Report<'a> {
     ///
     /// # Errors
     /// Those of [`evaluate_crops`], [`inspect`] and [`Session::new`](crate::train::Session::new).
-    pub async fn make(device: &Device, run: Run<'a>, test: Option<Evaluation>) -> Result<Report<'a>> {
+    pub async fn make(device: &Device, run: ReportedRun<'a>, test: Option<Evaluation>) -> Result<Report<'a>> {
         let (settings, dataset) = (run.settings, run.dataset);
         let network = &settings.network;
         let test = match test {

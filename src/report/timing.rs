@@ -7,7 +7,7 @@ use crate::data::{Dataset, Sampler};
 use crate::error::Result;
 use crate::exec::{Clock, Device, Executor, write_reals};
 use crate::net::{Network, Parameters};
-use crate::program::{Program, Stage};
+use crate::program::{Stage, TrainingStep};
 use crate::train::{Session, Settings};
 use std::ops::Range;
 use std::time::Duration;
@@ -81,42 +81,39 @@ pub async fn measure(
     let examples = &dataset.train;
     let mut session = Session::new(device, settings, examples).await?;
     let flat = session.flat(weights);
-    let executor = session.executor.as_mut();
-    let parameters = executor.program().parameters.id;
-    write_reals(executor, parameters, &flat)?;
+    let Session { step, executor, .. } = &mut session;
+    let executor = executor.as_mut();
+    write_reals(executor, step.parameters.id, &flat)?;
     let mut sampler = Sampler::new(dataset.split().train, settings.batch_size, settings.seed);
     let indices = sampler.batch_at(0).to_vec();
     let labels: Vec<u32> = indices.iter().map(|i| u32::from(examples.labels[*i as usize])).collect();
     let header = settings.header(0, u64::MAX, indices.len());
-    let words = executor.program().input_words(header, &indices, &labels);
+    let words = step.input_words(header, &indices, &labels);
 
     let (mut rounds, mut clock) = (Vec::new(), None);
     let mut begin = Instant::now();
     for _ in 0..WARM_UP {
-        clock = Some(round(executor, &words).await?.0);
+        clock = Some(round(executor, step, &words).await?.0);
         if begin.elapsed() >= BUDGET {
             break;
         }
     }
     begin = Instant::now();
     while rounds.len() < ROUNDS[0] || (rounds.len() < ROUNDS[1] && begin.elapsed() < BUDGET) {
-        let (found, round) = round(executor, &words).await?;
+        let (found, round) = round(executor, step, &words).await?;
         // A device may find its own clock unusable; earlier times then do not count.
         if clock != Some(found) {
             (clock, rounds) = (Some(found), Vec::new());
         }
         rounds.push(round);
     }
-    let program = executor.program();
-    Ok(clock.and_then(|clock| summary(&settings.network, program, clock, &rounds, indices.len())))
+    Ok(clock.and_then(|clock| summary(&settings.network, step, clock, &rounds, indices.len())))
 }
 
 /// Runs one step in each of the three ways.
-async fn round(executor: &mut dyn Executor, words: &[u32]) -> Result<(Clock, Round)> {
-    let program = executor.program();
-    let all = program.stages(Stage::Batch, Stage::Update);
-    let phases =
-        [program.stages(Stage::Batch, Stage::Forward), program.stage(Stage::Backward), program.stage(Stage::Update)];
+async fn round(executor: &mut dyn Executor, step: &TrainingStep, words: &[u32]) -> Result<(Clock, Round)> {
+    let all = step.stages(Stage::Batch, Stage::Update);
+    let phases = [step.stages(Stage::Batch, Stage::Forward), step.stage(Stage::Backward), step.stage(Stage::Update)];
     let single: Vec<Range<usize>> = all.clone().map(|i| i..i + 1).collect();
     let mut ways: Vec<(u64, &[Range<usize>])> = vec![(WHOLE, std::slice::from_ref(&all)), (PHASES, &phases)];
     ways.extend(single.chunks(RANGES).enumerate().map(|(i, part)| (OPERATIONS + (i * RANGES) as u64, part)));
@@ -147,22 +144,22 @@ async fn round(executor: &mut dyn Executor, words: &[u32]) -> Result<(Clock, Rou
     Ok((clock, round))
 }
 
-fn summary(network: &Network, program: &Program, clock: Clock, rounds: &[Round], batch: usize) -> Option<LayerTimes> {
+fn summary(network: &Network, step: &TrainingStep, clock: Clock, rounds: &[Round], batch: usize) -> Option<LayerTimes> {
     let sound = |round: &Round| round.whole > 0.0 && round.operations.iter().all(|ns| *ns >= 0.0 && ns.is_finite());
     if rounds.is_empty() || !rounds.iter().all(sound) {
         return None;
     }
-    let instructions = &program.instructions[program.stages(Stage::Batch, Stage::Update)];
+    let purposes = &step.purposes[step.stages(Stage::Batch, Stage::Update)];
     // Sums of quartiles, so that layers' shares refer to the same whole, whatever the noise of the machine.
     let single = |place: usize| lower_quartile(rounds.iter().map(|round| round.operations[place]).collect());
-    let typical: Vec<f64> = (0..instructions.len()).map(single).collect();
+    let typical: Vec<f64> = (0..purposes.len()).map(single).collect();
     let of = |chosen: &dyn Fn(Option<usize>, Stage) -> bool| {
-        let chosen = instructions.iter().zip(&typical).filter(|(i, _)| chosen(i.node, i.stage));
+        let chosen = purposes.iter().zip(&typical).filter(|(p, _)| chosen(p.node, p.stage));
         chosen.map(|(_, ns)| *ns).reduce(|a, b| a + b)
     };
     let layer = |(node, layer): (usize, &crate::net::Node)| LayerTime {
         layer: layer.name.clone(),
-        computed_by: program.fused.iter().find(|(at, _)| *at == node).map(|(_, by)| network.nodes[*by].name.clone()),
+        computed_by: step.fused.iter().find(|(at, _)| *at == node).map(|(_, by)| network.nodes[*by].name.clone()),
         forward: of(&|at, stage| at == Some(node) && matches!(stage, Stage::Batch | Stage::Forward)),
         backward: of(&|at, stage| at == Some(node) && stage == Stage::Backward),
     };

@@ -2,7 +2,7 @@
 
 use super::event::{Event, Progress};
 use super::metrics::{Phases, StepRow};
-use super::run::Run;
+use super::run::TrainingLoop;
 use super::session::Kind;
 use super::settings::Settings;
 use crate::error::Result;
@@ -24,7 +24,7 @@ const WINDOW_EXAMPLES: usize = 200;
 /// The shortest training time between two progress events, in seconds.
 const PROGRESS_INTERVAL: f64 = 0.1;
 
-impl Run<'_> {
+impl TrainingLoop<'_> {
     /// The validation examples whose turn it is after `step`: rows visit the validation set in order.
     pub fn window_indices(&self, step: u64) -> Vec<u32> {
         let count = WINDOW_EXAMPLES.min(self.validation.len());
@@ -68,7 +68,7 @@ impl Run<'_> {
                 }
             }
             Kind::Statistics => {
-                let plan = &self.session.executor.program().statistics;
+                let plan = &self.session.step.statistics;
                 let statistics = plan.decode(&capture.buffers[0], &capture.buffers[1]);
                 if statistics.first_non_finite().is_some() {
                     return Err(self.explain_non_finite(step).await?);

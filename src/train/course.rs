@@ -13,7 +13,7 @@ pub struct Moment {
     /// Counted from 0 over the whole run.
     pub step: u64,
     /// The position that the schedule uses.
-    pub progress: Part,
+    pub progress: Span,
     /// Updates since the optimizer began, this one included.
     pub updates: u64,
     /// The sum of the batch sizes of these updates.
@@ -22,7 +22,7 @@ pub struct Moment {
 
 /// The part of the run that a step covers. The unit is a step, or an example if steps differ in size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct Span {
     pub from: u64,
     pub width: u64,
     pub end: u64,
@@ -118,9 +118,9 @@ impl Course {
         let progress = match self.length {
             Length::Epochs(epochs) if self.sampler.batch_changed_before(step) => {
                 let (from, to) = (self.sampler.examples_seen(step), self.sampler.examples_seen(step + 1));
-                Part { from, width: to - from, end: epochs.saturating_mul(self.sampler.examples() as u64) }
+                Span { from, width: to - from, end: epochs.saturating_mul(self.sampler.examples() as u64) }
             }
-            _ => Part { from: step, width: 1, end: self.end() },
+            _ => Span { from: step, width: 1, end: self.end() },
         };
         let examples = self.sampler.whole_batches(step + 1) - self.sampler.whole_batches(self.began);
         Moment { step, progress, updates: step + 1 - self.began, examples }
@@ -154,7 +154,7 @@ mod tests {
             assert_eq!(course.end(), end);
             for step in 0..end {
                 let (updates, examples) = (step + 1, 10 * (step + 1));
-                let progress = Part { from: step, width: 1, end };
+                let progress = Span { from: step, width: 1, end };
                 assert_eq!(course.moment(step), Moment { step, progress, updates, examples });
             }
             assert_eq!([0, 1, 10, 19, 20].map(|done| course.ends_epoch(done)), [false, false, true, false, true]);
@@ -169,13 +169,13 @@ mod tests {
         // A pass and a half in 15 steps, the other half in 2, a pass in 4.
         assert_eq!((settings.batch_size, course.end()), (25, 21));
         let of = |step| {
-            let Part { from, width, end } = course.moment(step).progress;
+            let Span { from, width, end } = course.moment(step).progress;
             (from, width, end)
         };
         assert_eq!([15, 16, 17, 20].map(of), [(150, 25, 300), (175, 25, 300), (200, 25, 300), (275, 25, 300)]);
         assert_eq!([17, 18, 21].map(|done| course.ends_epoch(done)), [true, false, true]);
         let (course, _) = replay(Length::Steps(40), &rows).expect("valid");
-        assert_eq!((course.end(), course.moment(15).progress), (40, Part { from: 15, width: 1, end: 40 }));
+        assert_eq!((course.end(), course.moment(15).progress), (40, Span { from: 15, width: 1, end: 40 }));
     }
 
     #[test]

@@ -6,6 +6,10 @@ use super::{Settings, Windows};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::net::Parameters;
+use std::pin::Pin;
+
+/// Something that the loop awaits. Natively it may block its thread; in a browser it has to give way to the page.
+pub type Wait<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Everything needed to resume a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,8 +103,16 @@ pub trait Observer {
         None
     }
 
-    /// Called in a pause; returns when there may be a command, or when the run should stop. Its time is not training time.
-    fn wait(&mut self) {}
+    /// Called in a pause; ready when there may be a command, or when the run should stop. Its time is not training time.
+    fn wait(&mut self) -> Wait<'_> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Asked before each step: the loop awaits what is returned, so that in a browser the page gets its turn. Its time is
+    /// training time.
+    fn give_way(&mut self) -> Option<Wait<'_>> {
+        None
+    }
 
     /// Called before each step: true makes it a row of statistics in addition to the regular ones. Such a row adds
     /// nothing to the validation window, so the run continues as if nobody had watched.

@@ -1,19 +1,26 @@
 //! Training: settings, the loop, sliding windows, checkpoints, the run folder.
 //!
-//! [`train`] drives an executor step by step; what happens comes out as [`Event`]s, which reporters turn into terminal
-//! lines and files. Nothing here knows of GPUs.
+//! [`Launch`] puts a run together: a new one, one that is resumed, or one that follows another. [`train()`] drives an
+//! executor step by step; what happens comes out as [`Event`]s, which reporters turn into terminal lines and files. Nothing
+//! here knows of GPUs.
 
 mod arrive;
-mod attend;
+mod commands;
 mod control;
 mod convnetjs;
 mod course;
+mod data;
 mod event;
 mod folder;
+mod latest;
+mod launch;
 mod metrics;
 mod nonfinite;
+mod notice;
 mod path_text;
 mod place;
+mod prepared;
+mod recorded;
 mod rows;
 mod run;
 mod schedule;
@@ -24,15 +31,22 @@ mod windows;
 
 pub use control::{Change, Changeable, Command};
 pub use course::Course;
-pub use event::{Event, Observer, Outcome, Progress, State};
+pub use data::{DataChoice, DataSource, Notify, in_channels, other_classes};
+pub use event::{Event, Observer, Outcome, Progress, State, Wait};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use folder::LIVE_FILE;
 pub use folder::{RunConfig, RunFolder};
+pub use latest::LatestWeights;
+pub use launch::{Base, EndedRun, Launch, Launched, NewRun, NextRun, ResumedRun, default_folder, settings_for};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};
+pub use notice::{Notice, stood_in_for};
+pub use prepared::Run;
+pub use recorded::{RecordedData, check_dataset};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use rows::MOST_ROWS;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use rows::bytes as row_bytes;
+pub use rows::utf8 as utf8_rows;
 pub use rows::{Damage, RowText, Rows};
 pub(crate) use run::check_split;
 pub use run::{split_for, train};

@@ -21,13 +21,12 @@ pub(super) async fn explain(
     session.executor.finish().await?;
     session.executor.captured()?;
     session.restore(&from.1)?;
-    let program = session.executor.program();
-    let (plan, step_stages) = (program.statistics.clone(), program.stages(Stage::Batch, Stage::Update));
-    let statistics = program.stages(Stage::Unfused, Stage::Statistics);
+    let (plan, whole) = (session.step.statistics.clone(), session.step.stages(Stage::Batch, Stage::Update));
+    let statistics = session.step.stages(Stage::Unfused, Stage::Statistics);
     for step in from.0..suspects.end {
         let indices = course.sampler.batch_at(step).to_vec();
         session.begin(settings.header_at(&course.moment(step), indices.len()), &indices)?;
-        session.executor.run(step_stages.clone())?;
+        session.executor.run(whole.clone())?;
         if step >= suspects.start {
             session.executor.run(statistics.clone())?;
             session.executor.capture(Kind::Statistics.tag(step), &[plan.counts.id, plan.values.id])?;

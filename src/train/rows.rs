@@ -98,16 +98,20 @@ fn lines_in_words(lines: &[usize], one: &str, many: &str) -> Option<String> {
     Some(format!("{} lines {many} ({} and {end})", lines.len(), numbers.join(", ")))
 }
 
-/// The bytes of a file of rows, for [`Rows::read`]; converted to UTF-8 if an editor saved it in UTF-16.
+/// The bytes of the file of rows at `path`, for [`Rows::read`], converted as in [`utf8`].
 ///
 /// # Errors
 /// The system's error, or one in words if it is not a regular file or is too large.
 pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let bytes = reading::regular(path, MOST_ROWS)?;
+    reading::regular(path, MOST_ROWS).map(utf8)
+}
+
+/// The bytes of a file of rows, for [`Rows::read`]; converted to UTF-8 if an editor saved it in UTF-16.
+pub fn utf8(bytes: Vec<u8>) -> Vec<u8> {
     let wide = matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
     // Invalid UTF-16 is reported line by line.
     let decoded = wide.then(|| text::decode(&bytes).ok().map(|text| text.into_owned().into_bytes())).flatten();
-    Ok(decoded.unwrap_or(bytes))
+    decoded.unwrap_or(bytes)
 }
 
 impl<'a> Rows<'a> {
@@ -224,6 +228,21 @@ mod tests {
     fn steps(bytes: &[u8]) -> (Vec<u64>, Option<String>) {
         let rows = Rows::read(bytes);
         (rows.rows.iter().map(|row| row.step).collect(), rows.damage.describe())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    #[test]
+    fn bytes_are_read_as_the_file_that_holds_them_in_whatever_encoding() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.jsonl");
+        let text = format!("{}\n{}\n", row(1), row(2));
+        let wide: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for saved in [text.into_bytes(), wide] {
+            std::fs::write(&path, &saved).expect("a file");
+            let read = utf8(saved);
+            assert_eq!(read, bytes(&path).expect("it is read"));
+            assert_eq!(steps(&read), (vec![1, 2], None));
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub async fn train(
     session.restore(&good)?;
     let stopwatch = Stopwatch::at(state.train_seconds);
     let begin = (state.step, stopwatch.elapsed());
-    let run = Run {
+    let training = TrainingLoop {
         device,
         dataset,
         session,
@@ -78,7 +78,7 @@ pub async fn train(
         shown: begin,
         row_mark: begin,
     };
-    run.train(state.step, begins).await
+    training.run(state.step, begins).await
 }
 
 /// The examples that `network` is trained on and those for validation.
@@ -119,7 +119,8 @@ fn first_state(session: &Session, settings: &Settings) -> State {
     }
 }
 
-pub(super) struct Run<'a> {
+/// A training under way.
+pub(super) struct TrainingLoop<'a> {
     pub device: &'a Device,
     pub dataset: &'a Dataset,
     pub session: Session,
@@ -154,8 +155,8 @@ pub(super) struct Run<'a> {
     pub row_mark: (u64, f64),
 }
 
-impl Run<'_> {
-    async fn train(mut self, first: u64, begins: bool) -> Result<Outcome> {
+impl TrainingLoop<'_> {
+    async fn run(mut self, first: u64, begins: bool) -> Result<Outcome> {
         let before = self.stopwatch.elapsed();
         self.observer.event(&Event::Started {
             first_step: first,
@@ -169,9 +170,12 @@ impl Run<'_> {
         }
         let (mut validation, mut done) = (None, first);
         while done < self.end && !self.stops_early(done) {
+            if let Some(turn) = self.observer.give_way() {
+                turn.await;
+            }
             // Once a step, in nearly all of them for nothing.
             if let Some(command) = self.observer.command(done) {
-                self = self.attend(done, command).await?;
+                self = self.carry_out(done, command).await?;
             }
             self.stopwatch.go_on();
             let step = done;
@@ -200,7 +204,7 @@ impl Run<'_> {
         let weights = self.session.weights(&self.settings.network).await?;
         let (examples_seen, session) = (self.examples_seen(done), self.examples_seen(done) - self.examples_seen(first));
         let images_per_second = session as f64 / (state.train_seconds - before).max(1e-9);
-        let Run { device, dataset, session, observer, settings, end, .. } = self;
+        let TrainingLoop { device, dataset, session, observer, settings, end, .. } = self;
         observer.event(&Event::Trained { step: done, weights: &weights })?;
         // The test has the device's memory to itself.
         drop(session);
@@ -229,12 +233,12 @@ impl Run<'_> {
         let indices = self.course.sampler.batch_at(step).to_vec();
         let header = self.settings.header_at(&self.course.moment(step), indices.len());
         self.session.begin(header, &indices)?;
-        let program = self.session.executor.program();
-        let (outputs, counts, values) = (program.outputs, program.statistics.counts, program.statistics.values);
-        let stage = |stage| program.stage(stage);
-        let (batch, statistics) = (stage(Stage::Batch), program.stages(Stage::Unfused, Stage::Statistics));
+        let lowered = &self.session.step;
+        let (outputs, counts, values) = (lowered.outputs, lowered.statistics.counts, lowered.statistics.values);
+        let stage = |stage| lowered.stage(stage);
+        let (batch, statistics) = (stage(Stage::Batch), lowered.stages(Stage::Unfused, Stage::Statistics));
         let phases = [stage(Stage::Forward), stage(Stage::Backward), stage(Stage::Update)];
-        let whole = program.stages(Stage::Batch, Stage::Update);
+        let whole = lowered.stages(Stage::Batch, Stage::Update);
         let executor = self.session.executor.as_mut();
         if measured {
             executor.run(batch)?;

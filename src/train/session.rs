@@ -7,7 +7,7 @@ use crate::exec::{Device, Executor, read_reals, upload_examples, write_reals};
 use crate::kernels::Tensor;
 use crate::kernels::batch::Header;
 use crate::net::{Network, Parameters, Shape};
-use crate::program::{Limits, Options, Program, Source, Stage};
+use crate::program::{Limits, Options, Source, Stage, TrainingStep};
 
 /// The kinds of captures, in the low bits of a capture's tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +52,18 @@ impl Snapshot {
     }
 }
 
-/// The program for training with `settings`, and what the device can hold.
-fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(Program, Options, Limits)> {
+/// The step for training with `settings`, and what the device can hold.
+fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(TrainingStep, Options, Limits)> {
     let [height, width, channels] = examples.shape;
     settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
     let source = Source { height, width, channels, examples: examples.len() };
     let limits = device.limits();
     let options = Options { max_binding: limits.max_binding.min(limits.max_buffer), ..settings.options(source) };
-    let program = Program::lower_sized(&settings.network, &options, &limits)?;
+    let step = TrainingStep::lower_sized(&settings.network, &options, &limits)?;
     // On a device these take the host's memory, and the device's is weighed.
-    let beside = program.checkpoints() + ORDER * examples.len() as u64;
+    let beside = step.checkpoints() + ORDER * examples.len() as u64;
     let limits = if limits.host.is_some() { limits.beside(beside) } else { limits };
-    Ok((program, options, limits))
+    Ok((step, options, limits))
 }
 
 /// Bytes per example of labels and of the order of examples.
@@ -71,6 +71,7 @@ const ORDER: u64 = 16;
 
 /// An executor with a training set on it.
 pub struct Session {
+    pub step: TrainingStep,
     pub executor: Box<dyn Executor>,
     labels: Vec<u32>,
     batch: usize,
@@ -79,18 +80,18 @@ pub struct Session {
 impl Session {
     /// Lowers the network for training, checks the memory plan, allocates, uploads `examples`.
     pub async fn new(device: &Device, settings: &Settings, examples: &Examples) -> Result<Session> {
-        let (program, options, limits) = plan(device, settings, examples)?;
-        for (name, bytes) in program.memory_plan() {
+        let (step, options, limits) = plan(device, settings, examples)?;
+        for (name, bytes) in step.program.memory_plan() {
             log::debug!("memory plan: {bytes:>12} bytes  {name}");
         }
-        let footprint = program.footprint(limits.host);
-        log::debug!("memory plan: {:>12} bytes in all, {footprint} with what is worked in", program.memory());
+        let footprint = step.footprint(limits.host);
+        log::debug!("memory plan: {:>12} bytes in all, {footprint} with what is worked in", step.program.memory());
         log::debug!("memory plan: {:>12} bytes of checkpoints and the order of examples", limits.beside);
-        program.check_limits(&settings.network, &options, &limits)?;
-        let mut executor = device.executor(program).await?;
-        upload_examples(executor.as_mut(), examples)?;
+        step.check_limits(&settings.network, &options, &limits)?;
+        let mut executor = device.executor(step.program.clone()).await?;
+        upload_examples(executor.as_mut(), &step, examples)?;
         let labels = examples.labels.iter().map(|l| u32::from(*l)).collect();
-        let mut session = Session { executor, labels, batch: settings.batch_size };
+        let mut session = Session { step, executor, labels, batch: settings.batch_size };
         session.set_decay(settings.decay())?;
         Ok(session)
     }
@@ -101,17 +102,16 @@ impl Session {
     /// [`Error::TooLarge`](crate::Error::TooLarge) with the largest batch size that fits; otherwise those of
     /// [`Session::new`].
     pub(super) fn check_successor(&self, device: &Device, settings: &Settings, examples: &Examples) -> Result<()> {
-        let (program, options, limits) = plan(device, settings, examples)?;
+        let (step, options, limits) = plan(device, settings, examples)?;
         // What belongs to the run stays as it is.
         let limits = Limits { beside: 0, ..limits }.freed(self.executor.frees());
-        program.check_limits(&settings.network, &options, &limits)
+        step.check_limits(&settings.network, &options, &limits)
     }
 
     /// Sets the factors of L1 and L2 decay from the next step on.
     pub(super) fn set_decay(&mut self, [l1, l2]: [f32; 2]) -> Result<()> {
-        let program = self.executor.program();
-        let Some(trainable) = program.trainable else { return Ok(()) };
-        let factors = program.block_factors(l1, l2);
+        let Some(trainable) = self.step.trainable else { return Ok(()) };
+        let factors = self.step.block_factors(l1, l2);
         write_reals(self.executor.as_mut(), trainable.factors.id, &factors)
     }
 
@@ -121,17 +121,16 @@ impl Session {
 
     /// Queues the inputs of one batch.
     pub(super) fn begin(&mut self, header: Header, indices: &[u32]) -> Result<()> {
-        let words = self.executor.program().input_words(header, indices, &self.labels(indices));
+        let words = self.step.input_words(header, indices, &self.labels(indices));
         self.executor.begin_step(&words)
     }
 
     /// Queues the forward passes of these validation examples, in batches; returns the number of batches. Uses the
     /// moving average of the weights if one is kept.
     pub(super) async fn evaluate(&mut self, kind: Kind, step: u64, indices: &[u32]) -> Result<usize> {
-        let (stages, outputs) =
-            (self.executor.program().stages(Stage::Batch, Stage::Forward), self.executor.program().outputs);
-        let average = self.executor.program().trainable.and_then(|t| Some((t.average?.id, t.parameters_next.id)));
-        let parameters = self.executor.program().parameters.id;
+        let (stages, outputs) = (self.step.stages(Stage::Batch, Stage::Forward), self.step.outputs);
+        let average = self.step.trainable.and_then(|t| Some((t.average?.id, t.parameters_next.id)));
+        let parameters = self.step.parameters.id;
         if let Some((average, spare)) = average {
             self.executor.copy(parameters, spare)?;
             self.executor.copy(average, parameters)?;
@@ -150,7 +149,7 @@ impl Session {
 
     /// Length of the optimizer's flat state.
     pub fn state_len(&self) -> usize {
-        self.executor.program().trainable.and_then(|t| t.state).map_or(0, |s| s.len)
+        self.step.trainable.and_then(|t| t.state).map_or(0, |s| s.len)
     }
 
     /// The length of the flat moving average; 0 if none is kept.
@@ -159,19 +158,17 @@ impl Session {
     }
 
     fn average(&self) -> Option<Tensor> {
-        self.executor.program().trainable.and_then(|t| t.average)
+        self.step.trainable.and_then(|t| t.average)
     }
 
     /// The length of weights and biases in the flat buffer; running statistics follow them.
     pub fn learned_len(&self) -> usize {
-        let program = self.executor.program();
-        program.trainable.map_or(program.parameters.len, |trainable| trainable.gradients.len)
+        self.step.trainable.map_or(self.step.parameters.len, |trainable| trainable.gradients.len)
     }
 
     /// Waits for the device and copies the state of training to the host.
     pub async fn snapshot(&mut self) -> Result<Snapshot> {
-        let program = self.executor.program();
-        let (parameters, state) = (Some(program.parameters), program.trainable.and_then(|t| t.state));
+        let (parameters, state) = (Some(self.step.parameters), self.step.trainable.and_then(|t| t.state));
         let average = self.average();
         Ok(Snapshot {
             parameters: self.read(parameters).await?,
@@ -196,15 +193,14 @@ impl Session {
 
     /// Waits for the device and returns the weights that evaluation uses: their moving average if one is kept.
     pub async fn weights(&mut self, network: &Network) -> Result<Vec<Parameters>> {
-        let weights = self.average().unwrap_or(self.executor.program().parameters);
+        let weights = self.average().unwrap_or(self.step.parameters);
         let flat = self.read(Some(weights)).await?;
         Ok(self.parameters(network, &flat))
     }
 
     /// Writes weights, state and average back.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        let program = self.executor.program();
-        let (parameters, state) = (Some(program.parameters), program.trainable.and_then(|t| t.state));
+        let (parameters, state) = (Some(self.step.parameters), self.step.trainable.and_then(|t| t.state));
         let average = self.average();
         let Snapshot { parameters: weights, state: values, average: averages } = snapshot;
         for (tensor, values) in [(parameters, weights), (state, values), (average, averages)] {
@@ -217,11 +213,11 @@ impl Session {
 
     /// The flat parameters divided into layers.
     pub fn parameters(&self, network: &Network, flat: &[f32]) -> Vec<Parameters> {
-        self.executor.program().split_parameters(network, flat)
+        self.step.split_parameters(network, flat)
     }
 
     /// The layers' parameters in the device's layout.
     pub fn flat(&self, parameters: &[Parameters]) -> Vec<f32> {
-        self.executor.program().join_parameters(parameters)
+        self.step.join_parameters(parameters)
     }
 }

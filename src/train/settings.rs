@@ -1,6 +1,6 @@
 //! The resolved training settings: given values take precedence over the network's own recipe.
 
-use super::course::{Moment, Part};
+use super::course::{Moment, Span};
 use super::{Best, Schedule, convnetjs};
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
@@ -280,14 +280,14 @@ impl Settings {
     }
 
     /// The learning rate of a step at this position in its run.
-    pub(super) fn learning_rate(&self, Part { from, width, end }: Part) -> f64 {
+    pub(super) fn learning_rate(&self, Span { from, width, end }: Span) -> f64 {
         self.optimizer.learning_rate() * self.schedule.factor_of(from, width, end)
     }
 
     /// The header of training step `step` (from 0), with `valid` examples, of a run that ends before step `end` and has
     /// always had these settings.
     pub fn header(&self, step: u64, end: u64, valid: usize) -> Header {
-        let (updates, progress) = (step + 1, Part { from: step, width: 1, end });
+        let (updates, progress) = (step + 1, Span { from: step, width: 1, end });
         self.header_at(&Moment { step, progress, updates, examples: updates * self.batch_size as u64 }, valid)
     }
 
@@ -308,6 +308,7 @@ impl Settings {
             learning_rate: self.learning_rate(moment.progress) as f32,
             correction1: correction1 as f32,
             correction2: correction2 as f32,
+            part: None,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Compiles every shader with Tint, the browser's own WGSL compiler: every entry point, with every set of constants in
-//! the presets' training steps (for unused kernels, those of their cases), reading textures and reading buffers. naga,
-//! the native compiler, accepts WGSL that Tint refuses.
+//! the presets' training steps on software and on hardware (for unused kernels, those of their cases). naga, the native
+//! compiler, accepts WGSL that Tint refuses.
 
 use super::driver::Driver;
-use glassnet::kernels::{self, Element, Op, Operation, Variant};
+use glassnet::kernels::{self, Adapter, Dispatch, Element, Op, Operand, Operation, Variant};
 use glassnet::net::{Network, PRESETS};
-use glassnet::program::{Options, Program, Source};
+use glassnet::program::{Options, Source, TrainingStep};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -51,14 +51,15 @@ fn operations() -> Vec<(Op, &'static Variant)> {
             Source { height: shape.height + more, width: shape.width + more, channels: shape.channels, examples: 8 };
         let settings = glassnet::train::Settings::resolve(network.clone(), &Default::default()).expect("settings");
         let options = Options::training(4, source, settings.rule());
-        let program = Program::lower(&network, &options).expect("it lowers");
-        operations.extend(program.instructions.into_iter().map(|instruction| instruction.op));
+        let step = TrainingStep::lower(&network, &options).expect("it lowers");
+        operations.extend(step.program.instructions.iter().map(|instruction| instruction.op.clone()));
     }
     // The variants that the presets choose, and the needs of the others' cases.
-    let mut chosen: Vec<(Op, &Variant)> = operations.into_iter().map(|op| (op.clone(), op.chosen())).collect();
+    let chosen = operations.iter().flat_map(|op| Adapter::SORTS.map(|adapter| (op.clone(), op.chosen(adapter))));
+    let mut chosen: Vec<(Op, &Variant)> = chosen.collect();
     let in_presets: Vec<&str> = chosen.iter().map(|(_, variant)| variant.name).collect();
     let others = kernels::cases().into_iter().flat_map(|case| {
-        let variants: Vec<&Variant> = case.op.variant.map_or_else(|| case.op.variants().collect(), |only| vec![only]);
+        let variants: Vec<&Variant> = Adapter::SORTS.iter().flat_map(|adapter| case.op.variants(*adapter)).collect();
         variants.into_iter().map(move |variant| (case.op.clone(), variant))
     });
     chosen.extend(others.filter(|(_, variant)| !in_presets.contains(&variant.name)));
@@ -72,10 +73,14 @@ fn entries(operation: &Operation, variant: &Variant) -> Vec<Value> {
         Element::F32 => json!({ "texture": { "sampleType": "unfilterable-float" } }),
         Element::U32 => json!({ "texture": { "sampleType": "uint" } }),
     };
-    let inputs = operation.inputs.iter().map(|_| buffer("read-only-storage"));
+    let input = |input: &Operand| match variant.texture(*input) {
+        Some(_) => texture(input.element),
+        None => buffer("read-only-storage"),
+    };
+    let inputs = operation.inputs.iter().map(input);
     let outputs = operation.outputs.iter().map(|_| buffer("storage"));
-    let textures = variant.textures.iter().map(|t| texture(t.input.element));
-    std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).chain(textures).collect()
+    let scratch = variant.scratch.map(|_| buffer("storage"));
+    std::iter::once(buffer("uniform")).chain(inputs).chain(outputs).chain(scratch).collect()
 }
 
 /// Everything to compile: shaders, and pipelines without repetition.
@@ -91,17 +96,14 @@ fn request(kernels: &[&'static Variant], operations: &[(Op, &'static Variant)]) 
     }
     let mut pipelines = BTreeMap::new();
     for (op, variant) in operations.iter().filter(|(_, variant)| places.contains_key(variant.name)) {
-        for textures in if variant.textures.is_empty() { &[0][..] } else { &[0, 1] } {
-            let mut constants: BTreeMap<&str, u32> = op.launch(variant).constants.into_iter().collect();
-            if !variant.textures.is_empty() {
-                constants.insert("TEXTURES", *textures);
-            }
-            let key = format!("{} {constants:?}", variant.name);
+        for Dispatch { entry, launch } in op.dispatches(variant) {
+            let constants: BTreeMap<&str, u32> = launch.constants.into_iter().collect();
+            let key = format!("{} {entry} {constants:?}", variant.name);
             pipelines.entry(key).or_insert_with(|| {
                 json!({
                     "name": variant.name,
                     "shader": places[variant.name],
-                    "entry": variant.entry,
+                    "entry": entry,
                     "constants": constants,
                     "entries": entries(op.operation, variant),
                 })

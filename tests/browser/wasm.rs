@@ -85,4 +85,5 @@ fn wasm_computes_what_the_reference_computes_and_trains_as_it_does_natively() {
         assert!((wasm - native).abs() <= 1e-3 * native.abs().max(1.0), "{wasm} instead of {native}");
     }
     assert!(native[0] < 10f64.ln(), "it learns: {native:?}");
+    assert_eq!(native[3], native[4], "a view shows what an inspection finds");
 }

@@ -108,11 +108,11 @@ impl Ours {
         let (network, count) = (&model.network, examples.labels.len());
         let shape = network.input_shape();
         let options = Options::inspection(count, examples.source());
-        let mut executor = executor(&Device::Reference, network, &options, examples, &model.parameters);
+        let (lowered, mut executor) = executor(&Device::Reference, network, &options, examples, &model.parameters);
         let indices: Vec<u32> = (0..count as u32).collect();
-        let inputs = step_inputs(executor.program(), Header::evaluation(0), examples, &indices);
-        run_to(&mut *executor, Stage::Unfused, &inputs);
-        let nodes = executor.program().nodes.clone();
+        let inputs = step_inputs(&lowered, Header::evaluation(0), examples, &indices);
+        run_to(&mut *executor, &lowered, Stage::Unfused, &inputs);
+        let nodes = lowered.nodes.clone();
         let last = nodes.len() - 1;
         let softmax = matches!(network.nodes[last].layer, Layer::Softmax { .. });
         let pixels = reals(&mut *executor, nodes[0].activation);

@@ -8,18 +8,13 @@ pub mod golden;
 pub mod live;
 pub mod rig;
 
-use glassnet::exec::gpu::{Choice, Gpu, Reads, RuntimeChecks};
+use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use std::io::Write;
 
 /// The adapter for tests. Without one, the test is skipped with a prominent line, or fails if `GLASSNET_REQUIRE_GPU` is
 /// set, as in `tests/run.sh`.
 pub fn gpu() -> Option<Gpu> {
-    gpu_reading(Reads::Fastest)
-}
-
-/// The adapter for tests, with a choice of what kernels read from.
-pub fn gpu_reading(reads: Reads) -> Option<Gpu> {
-    match pollster::block_on(Gpu::open(&Choice::Any, RuntimeChecks::On, reads)) {
+    match pollster::block_on(Gpu::open(&Choice::Any, RuntimeChecks::On)) {
         Ok(gpu) => Some(gpu),
         Err(error) if std::env::var_os("GLASSNET_REQUIRE_GPU").is_some() => {
             panic!("a GPU test needs an adapter: {error}")

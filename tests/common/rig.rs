@@ -1,11 +1,10 @@
 //! A network on an executor with examples, parameters and decay; runs steps and reads tensors.
 
-use glassnet::exec::gpu::Reads;
 use glassnet::exec::{Device, Executor, read_reals, write_reals};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::{BufferId, Tensor};
+use glassnet::kernels::{Adapter, BufferId, Tensor};
 use glassnet::net::{Network, Parameters};
-use glassnet::program::{Options, Program, Source, Stage};
+use glassnet::program::{Options, Source, Stage, TrainingStep};
 use pollster::block_on;
 
 /// Images [N,H,W,C] as bytes, with labels.
@@ -64,68 +63,65 @@ pub fn parameters(network: &Network, seed: u64) -> Vec<Parameters> {
     parameters
 }
 
-/// `reference`, `cpu`, and `gpu` where there is an adapter: reading textures, and reading buffers.
+/// `reference`, `cpu`, and `gpu` where there is an adapter: with the variants of software, and with those of hardware.
 pub fn devices() -> Vec<Device> {
     let mut devices = vec![Device::Reference, Device::Cpu];
-    if let Some(gpu) = super::gpu_reading(Reads::Textures) {
-        let other = super::gpu_reading(Reads::Buffers).expect("opened before");
-        devices.extend([gpu, other].map(Device::Gpu));
+    if let Some(gpu) = super::gpu() {
+        devices.extend(Adapter::SORTS.map(|adapter| Device::Gpu(gpu.assuming(adapter))));
     }
     devices
 }
 
-/// An executor on `device` with examples and parameters written.
+/// A training step, and an executor of it on `device` with examples and parameters written.
 pub fn executor(
     device: &Device,
     network: &Network,
     options: &Options,
     examples: &Examples,
     parameters: &[Parameters],
-) -> Box<dyn Executor> {
-    let program = Program::lower(network, options).expect("the network lowers");
-    let mut executor = block_on(device.executor(program)).expect("the device holds the program");
-    load(&mut *executor, examples, parameters);
-    executor
+) -> (TrainingStep, Box<dyn Executor>) {
+    let lowered = TrainingStep::lower(network, options).expect("the network lowers");
+    let mut executor = block_on(device.executor(lowered.program.clone())).expect("the device holds the program");
+    load(&mut *executor, &lowered, examples, parameters);
+    (lowered, executor)
 }
 
 /// Writes the examples, whole ones per chunk, and the parameters.
-pub fn load(executor: &mut dyn Executor, examples: &Examples, parameters: &[Parameters]) {
-    let program = executor.program().clone();
-    let bytes = program.examples_per_chunk * examples.shape.iter().product::<usize>();
+pub fn load(executor: &mut dyn Executor, lowered: &TrainingStep, examples: &Examples, parameters: &[Parameters]) {
+    let bytes = lowered.examples_per_chunk * examples.shape.iter().product::<usize>();
     let mut chunks = examples.pixels.chunks(bytes);
-    for chunk in program.chunks {
+    for chunk in lowered.chunks {
         let mut words = vec![0u32; chunk.len];
         for (i, byte) in chunks.next().unwrap_or(&[]).iter().enumerate() {
             words[i / 4] |= u32::from(*byte) << (8 * (i % 4));
         }
         executor.write(chunk.id, &words).expect("chunks are written");
     }
-    let flat = program.join_parameters(parameters);
-    write_reals(executor, program.parameters.id, &flat).expect("parameters are written");
-    if let Some(numbers) = program.numbers {
+    let flat = lowered.join_parameters(parameters);
+    write_reals(executor, lowered.parameters.id, &flat).expect("parameters are written");
+    if let Some(numbers) = lowered.numbers {
         let values: Vec<f32> = (0..numbers.len).map(|label| label as f32).collect();
         write_reals(executor, numbers.id, &values).expect("numbers are written");
     }
 }
 
 /// Sets the optimizer's decay.
-pub fn load_decay(executor: &mut dyn Executor, l1: f32, l2: f32) {
-    let factors = executor.program().trainable.expect("a program that trains").factors;
-    let blocks = executor.program().block_factors(l1, l2);
+pub fn load_decay(executor: &mut dyn Executor, lowered: &TrainingStep, l1: f32, l2: f32) {
+    let factors = lowered.trainable.expect("a step that trains").factors;
+    let blocks = lowered.block_factors(l1, l2);
     write_reals(executor, factors.id, &blocks).expect("decay and rates are written");
 }
 
 /// The inputs of a step over the examples of `indices`; the header's count is taken from them.
-pub fn step_inputs(program: &Program, header: Header, examples: &Examples, indices: &[u32]) -> Vec<u32> {
+pub fn step_inputs(lowered: &TrainingStep, header: Header, examples: &Examples, indices: &[u32]) -> Vec<u32> {
     let labels: Vec<u32> = indices.iter().map(|i| examples.labels[*i as usize]).collect();
-    program.input_words(Header { valid: indices.len() as u32, ..header }, indices, &labels)
+    lowered.input_words(Header { valid: indices.len() as u32, ..header }, indices, &labels)
 }
 
 /// Runs the stages up to `last` on these inputs without ending the step.
-pub fn run_to(executor: &mut dyn Executor, last: Stage, inputs: &[u32]) {
+pub fn run_to(executor: &mut dyn Executor, lowered: &TrainingStep, last: Stage, inputs: &[u32]) {
     executor.begin_step(inputs).expect("the step begins");
-    let range = executor.program().stages(Stage::Batch, last);
-    executor.run(range).expect("the stages run");
+    executor.run(lowered.stages(Stage::Batch, last)).expect("the stages run");
 }
 
 /// A tensor's values.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use glassnet::data::cifar::{Records, read_archive, read_folder};
-use glassnet::data::{self, Dataset, DatasetName, Origin, Published, Request, Sources, Verdict};
+use glassnet::data::cifar::{Records, read_archive, read_batches, read_folder};
+use glassnet::data::{self, Dataset, DatasetName, Origin, Published, Request, Source, Sources, Verdict};
 use tar::{EntryType, Header};
 use tempfile::{TempDir, tempdir};
 
@@ -154,6 +154,21 @@ fn an_unpacked_archive_is_read() {
     let (train, test) = read_folder(folder.path(), FEW).unwrap();
     assert_eq!((&train.labels[..], &test.labels[..]), (&[1, 2, 3, 4, 5][..], &[9, 0][..]));
     assert_eq!(train.image(2)[..6], [3, 100, 200, 4, 101, 201]);
+}
+
+#[test]
+fn bytes_are_read_as_the_files_that_hold_them() {
+    let folder = tempdir().unwrap();
+    unpack(folder.path());
+    let of_files = read_folder(folder.path(), FEW).unwrap();
+    let entries = entries();
+    let batches = [0, 1, 2, 3, 4, 5].map(|i| Source::Bytes(&entries[i].1, &entries[i].0));
+    assert_eq!(read_batches(batches, FEW).unwrap(), of_files);
+    for archive in [archive(), tar(&entries)] {
+        assert_eq!(read_archive(Source::Bytes(&archive, "the archive"), FEW).unwrap(), of_files);
+        let message = read_archive(Source::Bytes(&archive[..200], "the archive"), FEW).unwrap_err().to_string();
+        assert!(message.starts_with("the archive is "), "{message}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use glassnet::data::Source;
 use glassnet::data::idx::{read_examples, read_images, read_labels};
 use tempfile::{TempDir, tempdir};
 
@@ -56,6 +57,22 @@ fn good_files_are_read_plain_and_gzipped() {
         assert_eq!(examples.pixels, (0..24).collect::<Vec<u8>>());
         assert_eq!(examples.labels, [9, 0]);
     }
+}
+
+#[test]
+fn bytes_are_read_as_the_file_that_holds_them() {
+    for pack in [<[u8]>::to_vec, gzip] {
+        let (images, labels) = (pack(&images(2, 3, 4, 24)), pack(&labels(&[9, 0])));
+        let ((_one, images_file), (_two, labels_file)) = (file(&images), file(&labels));
+        let of_files = read_examples(&images_file, &labels_file, 10).unwrap();
+        let (images, labels) = (Source::Bytes(&images, "images"), Source::Bytes(&labels, "labels"));
+        assert_eq!(read_examples(images, labels, 10).unwrap(), of_files);
+    }
+    let message = read_images(Source::Bytes(&[0, 0, 8], "the dropped file")).unwrap_err().to_string();
+    assert_eq!(message, format!("the dropped file is truncated: only 3 bytes are there; {REMEDY}"));
+    let cut = gzip(&images(2, 3, 4, 24));
+    let message = read_images(Source::Bytes(&cut[..20], "the dropped file")).unwrap_err().to_string();
+    assert!(message.starts_with("the dropped file is truncated: its gzip stream is cut off"), "{message}");
 }
 
 #[test]
@@ -182,6 +199,6 @@ fn images_and_labels_of_different_number() {
 
 #[test]
 fn a_file_that_is_not_there() {
-    let message = read_images("/no/such/file".as_ref()).unwrap_err().to_string();
+    let message = read_images(std::path::Path::new("/no/such/file")).unwrap_err().to_string();
     assert!(message.starts_with("cannot read /no/such/file: "), "{message}");
 }

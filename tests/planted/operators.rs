@@ -79,7 +79,7 @@ const OPERATORS: &[Operator] = &[
     ("constant", r"\b2\.0\b", "1.0"),
 ];
 
-/// The lines of the functions that a kernel runs: its entry point and the functions that it calls.
+/// The lines of the functions that a kernel runs: its entry points and the functions that they call.
 fn lines_of(kernel: &Variant) -> Vec<(String, usize)> {
     let lines: Vec<&str> = kernel.source.lines().collect();
     let head = Regex::new(r"^fn (\w+)").expect("a pattern");
@@ -92,7 +92,7 @@ fn lines_of(kernel: &Variant) -> Vec<(String, usize)> {
             functions.push((name[1].to_string(), first, end + 1));
         }
     }
-    let mut reached = vec![kernel.entry.to_string()];
+    let mut reached: Vec<String> = kernel.passes().map(|pass| pass.entry.to_string()).collect();
     let mut at = 0;
     while at < reached.len() {
         let (_, first, end) = functions.iter().find(|f| f.0 == reached[at]).expect("a function of the shader").clone();

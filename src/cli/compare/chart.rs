@@ -3,7 +3,7 @@
 //! A contestant with several seeds is a line through their means in a band from the lowest to the highest. A single
 //! contestant has a line for each seed.
 
-use glassnet::compare::{self, Comparison, Contestant, Point, Run};
+use glassnet::compare::{self, Comparison, Contestant, Point, RunResult};
 use glassnet::report::axis::{Axis, accuracy_axis, inside, label, log_marks, thousands};
 use plotters::coord::Shift;
 use plotters::element::DashedPathElement;
@@ -47,7 +47,7 @@ type Drawn = Result<(), Box<dyn Error>>;
 /// One line of a panel.
 struct Curve<'a> {
     name: String,
-    runs: Vec<&'a Run>,
+    runs: Vec<&'a RunResult>,
 }
 
 /// A line's points: x, and the lowest, mean and highest y.

@@ -1,12 +1,14 @@
 //! `--out DIR`: a PNG for each tensor, and a page that shows them.
 
 mod decides;
+mod figure;
 mod page;
 
 use super::Explained;
 use super::InspectArgs;
 use super::report::Report;
 use crate::cli::options::refuse_content;
+use figure::Figure;
 use glassnet::formats::Target;
 use glassnet::inspect::Inspection;
 use glassnet::net::Network;
@@ -16,23 +18,6 @@ use image::{ImageFormat, RgbImage};
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
-
-/// A picture with its texts.
-struct Figure {
-    /// The name of its file, without the extension.
-    name: String,
-    image: Image,
-    /// The text for screen readers.
-    alt: String,
-    /// The caption in HTML.
-    caption: String,
-}
-
-impl Figure {
-    fn file(&self) -> String {
-        format!("{}.png", self.name)
-    }
-}
 
 /// Refuses an unsuitable folder before anything is computed for it.
 pub(super) fn check(folder: &Path, force: bool) -> Result<()> {
@@ -56,7 +41,7 @@ pub(super) fn write(
     };
     let layers = network.nodes.iter().map(|node| {
         let plates = Plate::of_layer(node, &inspection.tensors, usize::MAX);
-        plates.iter().map(|plate| page::of_tensor(plate, report.gradients, palette)).collect()
+        plates.iter().map(|plate| figure::of_tensor(plate, report.gradients, palette)).collect()
     });
     let layers: Vec<Vec<Figure>> = layers.collect();
     fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;

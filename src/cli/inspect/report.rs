@@ -1,7 +1,6 @@
 //! The output of `glassnet inspect`.
 
 use super::{Explained, InspectArgs, Split, TOP};
-use crate::cli::options;
 use crate::cli::output::{self, Table, figure};
 use glassnet::data::{Dataset, DatasetName};
 use glassnet::exec::DeviceInfo;
@@ -161,7 +160,7 @@ pub(super) fn report<'a>(
         model: &args.model,
         network: &network.name,
         dataset: dataset.name,
-        stand_in: options::stand_in_reason(dataset),
+        stand_in: dataset.stand_in_reason(),
         split: args.split,
         index: args.index,
         device,

@@ -5,7 +5,7 @@ use super::contain::{contain, contain_future};
 use super::failure::{describe, lost, panicked, panicked_opening};
 use crate::error::{Error, Result};
 use crate::exec::{DeviceInfo, ExecutorKind};
-use crate::kernels::{Element, Op, Operation, Variant};
+use crate::kernels::{Adapter, Dispatch, Element, Op, Operation, Variant};
 use crate::machine::free_memory;
 use crate::program::{Host, Limits};
 use crate::text;
@@ -20,15 +20,6 @@ use wgpu::{Features, ShaderRuntimeChecks};
 pub enum RuntimeChecks {
     On,
     Off,
-}
-
-/// Where kernels that can read their inputs from textures read them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
-    /// Whichever is faster there: textures on a software adapter, buffers on hardware.
-    Fastest,
-    Buffers,
-    Textures,
 }
 
 /// A pipeline with the layout of its one bind group.
@@ -68,21 +59,22 @@ impl Scopes {
 }
 
 type Constants = Vec<(&'static str, u32)>;
-type PipelineKey = (&'static str, Constants, RuntimeChecks);
+/// Variant, entry point, constants and checks.
+type PipelineKey = (&'static str, &'static str, Constants, RuntimeChecks);
 
-/// A pipeline that an operation needs.
+/// A pipeline that a pass of an operation needs.
 struct Wanted {
     operation: &'static Operation,
     variant: &'static Variant,
     key: PipelineKey,
 }
 
-/// A connection to an adapter, and how its shaders are compiled; cheap to clone.
+/// A connection to an adapter, and how its shaders are chosen and compiled; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
     checks: RuntimeChecks,
-    reads_textures: bool,
+    adapter: Adapter,
 }
 
 #[derive(Debug)]
@@ -99,7 +91,6 @@ struct Inner {
 struct Handles {
     /// By source and checks.
     modules: Mutex<HashMap<(&'static str, RuntimeChecks), wgpu::ShaderModule>>,
-    /// By kernel, constants and checks.
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     queue: wgpu::Queue,
     device: wgpu::Device,
@@ -136,7 +127,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Gpu {
     /// Opens the adapter that `choice` means.
-    pub async fn open(choice: &Choice, checks: RuntimeChecks, reads: Reads) -> Result<Gpu> {
+    pub async fn open(choice: &Choice, checks: RuntimeChecks) -> Result<Gpu> {
         let (adapter, summary) = choose(choice).await?;
         let (features, best) = (adapter.features() & Features::TIMESTAMP_QUERY, adapter.limits());
         let descriptor = wgpu::DeviceDescriptor {
@@ -182,18 +173,19 @@ impl Gpu {
         log::info!("opened {info}");
         let handles =
             ManuallyDrop::new(Handles { modules: Mutex::default(), pipelines: Mutex::default(), queue, device });
+        let adapter = Adapter { software: summary.software };
         let inner = Arc::new(Inner { handles, summary, info, failure });
-        Ok(Gpu { inner, checks, reads_textures: false }.compiling(checks, reads))
+        Ok(Gpu { inner, checks, adapter })
     }
 
     /// The same connection, with shaders that are compiled otherwise.
-    pub fn compiling(&self, checks: RuntimeChecks, reads: Reads) -> Gpu {
-        let reads_textures = match reads {
-            Reads::Fastest => self.inner.summary.software,
-            Reads::Buffers => false,
-            Reads::Textures => true,
-        };
-        Gpu { inner: self.inner.clone(), checks, reads_textures }
+    pub fn compiling(&self, checks: RuntimeChecks) -> Gpu {
+        Gpu { checks, ..self.clone() }
+    }
+
+    /// The same connection, with the variants of another sort of adapter: so a software adapter tests those of hardware.
+    pub fn assuming(&self, adapter: Adapter) -> Gpu {
+        Gpu { adapter, ..self.clone() }
     }
 
     pub fn summary(&self) -> &AdapterSummary {
@@ -217,9 +209,9 @@ impl Gpu {
         self.inner.summary.software && cfg!(not(target_arch = "wasm32"))
     }
 
-    /// Whether kernels that can read their inputs from textures do so.
-    pub fn reads_textures(&self) -> bool {
-        self.reads_textures
+    /// The facts by which variants are chosen.
+    pub fn adapter(&self) -> Adapter {
+        self.adapter
     }
 
     /// Whether all submitted work is done; never waits. In a browser this is unknown, and the answer is no.
@@ -234,12 +226,13 @@ impl Gpu {
     pub fn memory_limits(&self) -> Limits {
         let limits = self.device().limits();
         let most = limits.max_storage_buffer_binding_size;
-        let host = self.on_host().then_some(Host::Software { textures: self.reads_textures });
+        let host = self.on_host().then_some(Host::Software(self.adapter));
         Limits {
             max_binding: most,
             max_buffer: limits.max_buffer_size,
             memory: host.and_then(|_| free_memory()),
             host,
+            adapter: Some(self.adapter),
             beside: 0,
             along: |_| 0,
         }
@@ -286,14 +279,13 @@ impl Gpu {
         refused.map_or(Ok(()), Err)
     }
 
-    /// A pipeline for each of these operations, of which some read textures. Those that no program has used before are
-    /// compiled, natively on all threads at once and in the order of use.
+    /// A pipeline for each pass of these operations and variants. Those that no program has used before are compiled, natively on all threads at once and in the order of use.
     ///
     /// # Errors
     /// [`Error::Device`] that names the first kernel which the device refuses.
-    pub(super) async fn pipelines(&self, ops: &[(&Op, bool)]) -> Result<Vec<Arc<Pipeline>>> {
+    pub(super) async fn pipelines(&self, ops: &[(&Op, &'static Variant)]) -> Result<Vec<Arc<Pipeline>>> {
         let handles = &self.inner.handles;
-        let wanted: Vec<Wanted> = ops.iter().map(|(op, textures)| self.wanted(op, *textures)).collect();
+        let wanted: Vec<Wanted> = ops.iter().flat_map(|(op, variant)| self.wanted(op, variant)).collect();
         let mut missing: Vec<&Wanted> = Vec::new();
         for wanted in &wanted {
             let known = lock(&handles.pipelines).contains_key(&wanted.key);
@@ -319,13 +311,12 @@ impl Gpu {
         Ok(wanted.iter().map(|wanted| known[&wanted.key].clone()).collect())
     }
 
-    fn wanted(&self, op: &Op, textures: bool) -> Wanted {
-        let variant = op.chosen();
-        let mut constants = op.launch(variant).constants;
-        if !variant.textures.is_empty() {
-            constants.push(("TEXTURES", u32::from(textures)));
-        }
-        Wanted { operation: op.operation, variant, key: (variant.name, constants, self.checks) }
+    fn wanted(&self, op: &Op, variant: &'static Variant) -> impl Iterator<Item = Wanted> + use<> {
+        let (operation, checks) = (op.operation, self.checks);
+        op.dispatches(variant).into_iter().map(move |Dispatch { entry, launch }| {
+            let key = (variant.name, entry, launch.constants, checks);
+            Wanted { operation, variant, key }
+        })
     }
 
     /// The results of `make`, or the first error.
@@ -358,7 +349,7 @@ impl Gpu {
         refused.map_or(Ok(all), |message| Err(Error::Device(message)))
     }
 
-    fn compile(&self, Wanted { operation, variant, key: (_, constants, _) }: &Wanted) -> Pipeline {
+    fn compile(&self, Wanted { operation, variant, key: (_, entry, constants, _) }: &Wanted) -> Pipeline {
         let device = self.device();
         let module = lock(&self.inner.handles.modules)[&(variant.source, self.checks)].clone();
         let entries: Vec<_> = (0..)
@@ -384,7 +375,7 @@ impl Gpu {
             label,
             layout: Some(&pipeline_layout),
             module: &module,
-            entry_point: Some(variant.entry),
+            entry_point: Some(entry),
             compilation_options,
             cache: None,
         });
@@ -418,19 +409,21 @@ fn for_each<T>(wanted: &[&Wanted], make: impl Fn(&Wanted) -> T) -> Vec<T> {
     wanted.iter().map(|wanted| make(wanted)).collect()
 }
 
-/// `Params`, inputs, outputs, textures: the order in which every variant binds.
+/// `Params`, inputs, outputs, scratch: the order in which every variant binds.
 fn binding_types(operation: &Operation, variant: &Variant) -> impl Iterator<Item = wgpu::BindingType> {
     let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
     let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
-    let inputs = operation.inputs.iter().map(move |_| storage(true));
-    let outputs = operation.outputs.iter().map(move |_| storage(false));
-    let textures = variant.textures.iter().map(|texture| wgpu::BindingType::Texture {
-        sample_type: match texture.input.element {
+    let texture = |element| wgpu::BindingType::Texture {
+        sample_type: match element {
             Element::F32 => wgpu::TextureSampleType::Float { filterable: false },
             Element::U32 => wgpu::TextureSampleType::Uint,
         },
         view_dimension: wgpu::TextureViewDimension::D2,
         multisampled: false,
-    });
-    std::iter::once(buffer(wgpu::BufferBindingType::Uniform)).chain(inputs).chain(outputs).chain(textures)
+    };
+    let input = move |input| variant.texture(input).map_or_else(|| storage(true), |t| texture(t.input.element));
+    let inputs = operation.inputs.iter().copied().map(input);
+    let outputs = operation.outputs.iter().map(move |_| storage(false));
+    let scratch = variant.scratch.map(|_| storage(false));
+    std::iter::once(buffer(wgpu::BufferBindingType::Uniform)).chain(inputs).chain(outputs).chain(scratch)
 }

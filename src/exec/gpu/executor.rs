@@ -8,7 +8,7 @@ use super::readback::{Flight, Region};
 use super::textures::{Segment, Textures};
 use crate::error::{Error, Result};
 use crate::exec::{Capture, Clock, DeviceInfo, Executor, Pending, Timings};
-use crate::kernels::{BufferId, Op};
+use crate::kernels::{BufferId, Op, Variant};
 use crate::program::Program;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -33,11 +33,12 @@ const MAX_TIMED: u32 = 1024;
 
 /// An operation ready to be encoded.
 #[derive(Debug)]
-struct Dispatch {
-    pipeline: Arc<Pipeline>,
+struct Bound {
+    variant: &'static Variant,
     /// By parity.
     bind_groups: [wgpu::BindGroup; 2],
-    workgroups: [u32; 3],
+    /// Pipeline and workgroups of each pass.
+    passes: Vec<(Arc<Pipeline>, [u32; 3])>,
 }
 
 /// The timestamp queries of one device.
@@ -63,13 +64,16 @@ struct Recording {
 #[derive(Debug)]
 pub(super) struct Engine {
     gpu: Gpu,
-    program: Program,
+    program: Arc<Program>,
     /// By buffer id; slices have none.
     buffers: Vec<Option<wgpu::Buffer>>,
     /// Step inputs of a whole submission, copied to the program's inputs one step at a time.
-    upload: wgpu::Buffer,
-    dispatches: Vec<Dispatch>,
+    upload: Option<wgpu::Buffer>,
+    /// By instruction.
+    bound: Vec<Bound>,
     textures: Textures,
+    /// Bytes of the buffer that variants hand words through from pass to pass.
+    scratch: u64,
     parity: usize,
     timestamps: Option<Timestamps>,
     recording: Option<Recording>,
@@ -83,30 +87,41 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Allocates all buffers and compiles all pipelines.
-    pub async fn new(gpu: &Gpu, program: Program) -> Result<Engine> {
+    pub async fn new(gpu: &Gpu, program: Arc<Program>) -> Result<Engine> {
         let device = gpu.device();
         let scopes = Scopes::push(device);
         let buffers: Vec<Option<wgpu::Buffer>> = (program.buffers.iter())
             .map(|b| b.parent.is_none().then(|| storage(device, &b.name, b.len + b.guard)))
             .collect();
-        let textures = Textures::new(gpu, &program);
+        let ops = || program.instructions.iter().map(|instruction| &instruction.op);
+        let variants: Vec<&'static Variant> = ops().map(|op| op.chosen(gpu.adapter())).collect();
+        let textures = Textures::new(gpu, &program, &variants);
         log::debug!("memory plan: {:>12} bytes  copies in textures", textures.memory());
-        let upload = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("step inputs"),
-            size: (4 * MAX_STEPS * program.inputs.all.len) as u64,
-            usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let scratch = (program.scratch.is_none())
+            .then(|| program.scratch_words(gpu.adapter()))
+            .filter(|words| *words > 0)
+            .map(|words| storage(device, "scratch of kernels", words));
+        let scratch_bytes = scratch.as_ref().map_or(0, |buffer| buffer.size());
+        log::debug!("memory plan: {scratch_bytes:>12} bytes  scratch of kernels");
+        let upload = program.inputs.map(|inputs| upload(device, inputs.len));
         let params = params_buffer(gpu, &program);
-        let mib = (program.memory() + textures.memory()) >> 20;
+        let mib = (program.memory() + textures.memory() + scratch_bytes) >> 20;
         let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
         gpu.accepted(scopes.pop(), &what).await?;
-        let ops = program.instructions.iter().enumerate();
-        let ops: Vec<(&Op, bool)> = ops.map(|(i, instruction)| (&instruction.op, textures.serve(i))).collect();
-        let pipelines = gpu.pipelines(&ops).await?;
+        let chosen: Vec<(&Op, &'static Variant)> = ops().zip(variants.iter().copied()).collect();
+        let pipelines = gpu.pipelines(&chosen).await?;
         let scopes = Scopes::push(device);
-        let binder = Binder { gpu, program: &program, buffers: &buffers, textures: &textures, params: &params };
-        let dispatches = pipelines.into_iter().enumerate().map(|(i, pipeline)| binder.dispatch(i, pipeline)).collect();
+        let binder = Binder {
+            gpu,
+            program: &program,
+            buffers: &buffers,
+            textures: &textures,
+            params: &params,
+            scratch: scratch.as_ref(),
+        };
+        let mut pipelines = pipelines.into_iter();
+        let variants = variants.into_iter().enumerate();
+        let bound = variants.map(|(i, variant)| binder.bound(i, variant, &mut pipelines)).collect();
         let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
         gpu.accepted(scopes.pop(), &format!("the bindings of this program on {}", gpu.summary().name)).await?;
         Ok(Engine {
@@ -114,8 +129,9 @@ impl Engine {
             program,
             buffers,
             upload,
-            dispatches,
+            bound,
             textures,
+            scratch: scratch_bytes,
             parity: 0,
             timestamps,
             recording: None,
@@ -164,7 +180,7 @@ impl Engine {
     /// Records instructions; with `queries`, also their first and last moment.
     fn encode(&mut self, instructions: Range<usize>, queries: Option<u32>) {
         self.recording(0);
-        let Self { recording, dispatches, textures, timestamps, parity, program, buffers, .. } = self;
+        let Self { recording, bound, textures, timestamps, parity, program, buffers, .. } = self;
         let encoder = &mut recording.as_mut().expect("made above").encoder;
         let mut segments = textures.segments(instructions);
         if queries.is_some() && segments.first().is_some_and(|s| !s.copies.is_empty()) {
@@ -189,14 +205,15 @@ impl Engine {
             let descriptor = wgpu::ComputePassDescriptor { label, timestamp_writes };
             let mut pass = encoder.begin_compute_pass(&descriptor);
             let mut current: Option<&Arc<Pipeline>> = None;
-            for dispatch in &dispatches[instructions] {
-                if !current.is_some_and(|c| Arc::ptr_eq(c, &dispatch.pipeline)) {
-                    pass.set_pipeline(&dispatch.pipeline.pipeline);
-                    current = Some(&dispatch.pipeline);
+            for Bound { bind_groups, passes, .. } in &bound[instructions] {
+                pass.set_bind_group(0, &bind_groups[*parity], &[]);
+                for (pipeline, [x, y, z]) in passes {
+                    if !current.is_some_and(|c| Arc::ptr_eq(c, pipeline)) {
+                        pass.set_pipeline(&pipeline.pipeline);
+                        current = Some(pipeline);
+                    }
+                    pass.dispatch_workgroups(*x, *y, *z);
                 }
-                let [x, y, z] = dispatch.workgroups;
-                pass.set_bind_group(0, &dispatch.bind_groups[*parity], &[]);
-                pass.dispatch_workgroups(x, y, z);
             }
         }
     }
@@ -339,6 +356,15 @@ fn storage(device: &wgpu::Device, name: &str, words: usize) -> wgpu::Buffer {
     })
 }
 
+fn upload(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("step inputs"),
+        size: (4 * MAX_STEPS * words) as u64,
+        usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
 fn staging(device: &wgpu::Device, words: usize) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some("readback"),
@@ -372,30 +398,55 @@ struct Binder<'a> {
     buffers: &'a [Option<wgpu::Buffer>],
     textures: &'a Textures,
     params: &'a wgpu::Buffer,
+    scratch: Option<&'a wgpu::Buffer>,
 }
 
 impl Binder<'_> {
-    fn dispatch(&self, index: usize, pipeline: Arc<Pipeline>) -> Dispatch {
-        let op = &self.program.instructions[index].op;
-        let bind_groups = [0, 1].map(|parity| self.bind_group(index, &pipeline, parity));
-        Dispatch { pipeline, bind_groups, workgroups: op.launch(op.chosen()).workgroups }
+    /// Takes its passes' pipelines from those of the whole program.
+    fn bound(
+        &self,
+        index: usize,
+        variant: &'static Variant,
+        pipelines: &mut impl Iterator<Item = Arc<Pipeline>>,
+    ) -> Bound {
+        let dispatches = self.program.instructions[index].op.dispatches(variant).into_iter();
+        let workgroups = dispatches.map(|dispatch| dispatch.launch.workgroups);
+        // In this order: a zip takes from its first iterator before it knows that the second has ended.
+        let passes: Vec<_> = workgroups.zip(pipelines).map(|(workgroups, pipeline)| (pipeline, workgroups)).collect();
+        // Layouts of the same bindings are as one.
+        let bind_groups = [0, 1].map(|parity| self.bind_group(index, variant, &passes[0].0, parity));
+        Bound { variant, bind_groups, passes }
     }
 
-    fn bind_group(&self, index: usize, pipeline: &Pipeline, parity: usize) -> wgpu::BindGroup {
+    fn bind_group(&self, index: usize, variant: &Variant, pipeline: &Pipeline, parity: usize) -> wgpu::BindGroup {
         let instruction = &self.program.instructions[index];
-        let Op { inputs, outputs, params: own, .. } = &instruction.op;
+        let op = &instruction.op;
         let binding = |buffer, offset, bytes: usize| {
             let size = std::num::NonZeroU64::new(bytes as u64);
             wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
         };
-        let params = binding(self.params, (UNIFORM_ALIGNMENT * index) as u64, own.len().next_multiple_of(16));
-        let tensors = inputs.iter().chain(outputs).map(|id| {
-            let (buffer, offset) = located(self.program, self.buffers, *id, parity);
-            let spec = self.program.buffer(*id);
-            binding(buffer, offset, 4 * (spec.len + spec.guard))
+        let params = binding(self.params, (UNIFORM_ALIGNMENT * index) as u64, op.params.len().next_multiple_of(16));
+        let tensors = op.operands().enumerate().map(|(at, (operand, id))| {
+            let in_texture = (at < op.inputs.len()).then(|| self.textures.view(index, variant, operand)).flatten();
+            in_texture.map_or_else(
+                || {
+                    let (buffer, offset) = located(self.program, self.buffers, id, parity);
+                    let spec = self.program.buffer(id);
+                    binding(buffer, offset, 4 * (spec.len + spec.guard))
+                },
+                wgpu::BindingResource::TextureView,
+            )
         });
-        let textures = self.textures.views(self.program, index).map(wgpu::BindingResource::TextureView);
-        let resources = std::iter::once(params).chain(tensors).chain(textures);
+        let scratch = variant.scratch.map(|_| match (self.program.scratch, self.scratch) {
+            (Some(given), _) => {
+                let (buffer, offset) = located(self.program, self.buffers, given.id, parity);
+                binding(buffer, offset, 4 * (given.len + self.program.buffer(given.id).guard))
+            }
+            (None, own) => {
+                binding(own.expect("as large as the most that a variant needs"), 0, 4 * variant.scratch_words(op))
+            }
+        });
+        let resources = std::iter::once(params).chain(tensors).chain(scratch);
         let entries: Vec<_> =
             (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
@@ -433,7 +484,15 @@ impl Executor for Engine {
     }
 
     fn memory(&self) -> u64 {
-        self.program.memory() + self.textures.memory()
+        self.program.memory() + self.textures.memory() + self.scratch
+    }
+
+    fn kernel(&self, instruction: usize) -> &'static str {
+        self.bound[instruction].variant.name
+    }
+
+    fn dispatches(&self, instructions: Range<usize>) -> usize {
+        self.bound[instructions].iter().map(|bound| bound.passes.len()).sum()
     }
 
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
@@ -457,7 +516,8 @@ impl Executor for Engine {
     }
 
     fn begin_step(&mut self, words: &[u32]) -> Result<()> {
-        let inputs = self.program.inputs.all;
+        let inputs = self.program.inputs.expect("a step of a program with inputs");
+        let upload = self.upload.clone().expect("made with the inputs");
         assert_eq!(words.len(), inputs.len, "a step's inputs");
         if self.recording.as_ref().is_some_and(|r| r.inputs == MAX_STEPS) {
             self.submit();
@@ -465,9 +525,8 @@ impl Executor for Engine {
         let slot = self.recording(0).inputs;
         let (at, bytes) = ((4 * slot * inputs.len) as u64, 4 * inputs.len as u64);
         // Every step of a submission has its own place, and a later submission's writes wait for this one.
-        self.gpu.queue().write_buffer(&self.upload, at, bytemuck::cast_slice(words));
+        self.gpu.queue().write_buffer(&upload, at, bytemuck::cast_slice(words));
         let target = self.buffer(inputs.id).0.clone();
-        let upload = self.upload.clone();
         let recording = self.recording(0);
         recording.inputs += 1;
         recording.encoder.copy_buffer_to_buffer(&upload, at, &target, 0, bytes);

@@ -8,6 +8,7 @@ use crate::kernels::BufferId;
 use crate::program::Program;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs a program's WGSL kernels. After the device is lost, every call returns the same [`crate::Error::Device`].
@@ -22,7 +23,7 @@ impl GpuExecutor {
     ///
     /// # Errors
     /// [`crate::Error::Device`] for memory that runs out, a kernel that the driver refuses, and a device that is lost.
-    pub async fn new(gpu: &Gpu, program: Program) -> Result<GpuExecutor> {
+    pub async fn new(gpu: &Gpu, program: Arc<Program>) -> Result<GpuExecutor> {
         let engine = gpu.contain_future(Engine::new(gpu, program)).await?;
         Ok(GpuExecutor { gpu: gpu.clone(), engine: ManuallyDrop::new(engine) })
     }
@@ -47,6 +48,14 @@ impl Executor for GpuExecutor {
 
     fn memory(&self) -> u64 {
         self.engine.memory()
+    }
+
+    fn kernel(&self, instruction: usize) -> &'static str {
+        self.engine.kernel(instruction)
+    }
+
+    fn dispatches(&self, instructions: Range<usize>) -> usize {
+        self.engine.dispatches(instructions)
     }
 
     fn frees(&self) -> u64 {

@@ -14,5 +14,5 @@ mod textures;
 
 pub use adapters::{AdapterSummary, Choice, list_adapters};
 pub use contain::is_contained;
-pub use context::{Gpu, Reads, RuntimeChecks};
+pub use context::{Gpu, RuntimeChecks};
 pub use guarded::GpuExecutor;

@@ -3,7 +3,7 @@
 //! A copy is made before the first operation that reads it, and again only after its buffer was written.
 
 use super::context::Gpu;
-use crate::kernels::{BufferId, Element, Op, TEXTURE_WIDTH};
+use crate::kernels::{BufferId, Element, Op, Operand, TEXTURE_WIDTH, Variant};
 use crate::program::{BufferSpec, Program};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -34,11 +34,10 @@ pub(super) struct Textures {
     images: Vec<Image>,
     /// By buffer and elements in a texel.
     places: HashMap<(BufferId, usize), usize>,
-    /// By instruction.
+    /// By instruction, as its variant lists them.
     reads: Vec<Vec<usize>>,
+    /// By instruction.
     writes: Vec<Vec<usize>>,
-    /// What an operation that reads buffers has bound in place of an image.
-    blank: HashMap<wgpu::TextureFormat, wgpu::TextureView>,
 }
 
 fn format(element: Element, texel: usize) -> wgpu::TextureFormat {
@@ -49,10 +48,6 @@ fn format(element: Element, texel: usize) -> wgpu::TextureFormat {
         (Element::U32, 4) => wgpu::TextureFormat::Rgba32Uint,
         (element, texel) => panic!("no texture holds {texel} elements of {element:?} in a texel"),
     }
-}
-
-fn fits(spec: &BufferSpec, texel: usize) -> bool {
-    spec.len.is_multiple_of(texel) && texels(spec, texel) <= TEXTURE_WIDTH * TEXTURE_WIDTH
 }
 
 /// Texels of a buffer, with those of its guard.
@@ -78,14 +73,13 @@ fn texture(gpu: &Gpu, label: &str, format: wgpu::TextureFormat, texels: usize) -
 }
 
 impl Textures {
-    /// Makes the images that this program's operations read on this device: none where it reads buffers.
-    pub fn new(gpu: &Gpu, program: &Program) -> Textures {
+    /// Makes the images that these variants of the program's operations read.
+    pub fn new(gpu: &Gpu, program: &Program, variants: &[&'static Variant]) -> Textures {
         let instructions = program.instructions.len();
         let (reads, writes) = (vec![Vec::new(); instructions], vec![Vec::new(); instructions]);
-        let mut textures =
-            Textures { images: Vec::new(), places: HashMap::new(), reads, writes, blank: HashMap::new() };
-        for (i, instruction) in program.instructions.iter().enumerate() {
-            textures.add_reads(gpu, program, i, &instruction.op);
+        let mut textures = Textures { images: Vec::new(), places: HashMap::new(), reads, writes };
+        for (i, (instruction, variant)) in program.instructions.iter().zip(variants).enumerate() {
+            textures.add_reads(gpu, program, i, &instruction.op, variant);
         }
         for (i, instruction) in program.instructions.iter().enumerate() {
             let written = |image: &Image| {
@@ -97,18 +91,9 @@ impl Textures {
         textures
     }
 
-    fn add_reads(&mut self, gpu: &Gpu, program: &Program, i: usize, op: &Op) {
-        let inputs = || op.chosen().textures.iter().map(|t| (op.input(t.input), t.texel));
-        for (id, texel) in inputs() {
-            let format = format(program.buffer(id).element, texel);
-            self.blank
-                .entry(format)
-                .or_insert_with(|| texture(gpu, "blank", format, 1).create_view(&Default::default()));
-        }
-        if !gpu.reads_textures() || !inputs().all(|(id, texel)| fits(program.buffer(id), texel)) {
-            return;
-        }
-        for (source, texel) in inputs() {
+    fn add_reads(&mut self, gpu: &Gpu, program: &Program, i: usize, op: &Op, variant: &Variant) {
+        for read in variant.textures {
+            let (source, texel) = (op.input(read.input), read.texel);
             let images = &mut self.images;
             let place = *self.places.entry((source, texel)).or_insert_with(|| {
                 let spec = program.buffer(source);
@@ -122,22 +107,10 @@ impl Textures {
         }
     }
 
-    /// Whether an instruction reads textures.
-    pub fn serve(&self, instruction: usize) -> bool {
-        !self.reads[instruction].is_empty()
-    }
-
-    /// The views to bind for an instruction, in the order of its variant's `textures`.
-    pub fn views<'a>(
-        &'a self,
-        program: &'a Program,
-        instruction: usize,
-    ) -> impl Iterator<Item = &'a wgpu::TextureView> {
-        let op = &program.instructions[instruction].op;
-        op.chosen().textures.iter().enumerate().map(move |(i, t)| match self.reads[instruction].get(i) {
-            Some(image) => &self.images[*image].view,
-            None => &self.blank[&format(t.input.element, t.texel)],
-        })
+    /// What an instruction's variant has bound in place of an input's buffer, where it reads that from a texture.
+    pub fn view(&self, instruction: usize, variant: &Variant, input: Operand) -> Option<&wgpu::TextureView> {
+        let at = variant.textures.iter().position(|texture| texture.input == input)?;
+        Some(&self.images[self.reads[instruction][at]].view)
     }
 
     /// Bytes of all images.

@@ -8,7 +8,7 @@ mod training;
 
 use super::curves::{Chart, Curve};
 use super::html::{STYLE, escaped, figure, percent};
-use super::{Report, Run};
+use super::{Report, ReportedRun};
 use crate::data::Origin;
 use crate::error::Result;
 use crate::train::Course;
@@ -159,7 +159,7 @@ fn head(report: &Report<'_>) -> String {
 
 /// The number of training examples up to the checkpoint, for any batch sizes; `None` if the record of changes is
 /// incomplete.
-fn examples_seen(run: &Run<'_>) -> Option<u64> {
+fn examples_seen(run: &ReportedRun<'_>) -> Option<u64> {
     let training = run.dataset.split().train;
     let (course, _) = Course::replay(training, run.settings, &run.history.changes_until(run.step)).ok()?;
     Some(course.sampler.examples_seen(run.step))

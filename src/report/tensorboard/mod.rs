@@ -77,7 +77,7 @@ impl Events {
     ///
     /// # Errors
     /// Those of [`Events::begin`], and what `fill` returns.
-    pub fn again(
+    pub fn rewrite(
         run: &Path,
         history: &History,
         settings: &str,
@@ -406,13 +406,13 @@ mod tests {
         let third = Events::begin(run.path(), 10, &history, "a = 1").expect("begins");
         assert_eq!(steps_of(third.path()), [(6, true), (6, false), (8, false), (10, false)]);
         // Written again: one file with everything.
-        let again = Events::again(run.path(), &history, "a = 1", |_| Ok(())).expect("begins");
+        let again = Events::rewrite(run.path(), &history, "a = 1", |_| Ok(())).expect("begins");
         assert_eq!(files(&run.path().join(FOLDER)).expect("a list"), [again.path()]);
         let all = [2, 4, 6, 8, 10].map(|step| (step, false));
         assert_eq!(steps_of(again.path()), all);
         // A failure leaves the files unchanged.
         let fails = |_: &mut Events| Err(Error::Data("no picture".into()));
-        Events::again(run.path(), &History::default(), "a = 1", fails).expect_err("it fails");
+        Events::rewrite(run.path(), &History::default(), "a = 1", fails).expect_err("it fails");
         assert_eq!(files(&run.path().join(FOLDER)).expect("a list"), [again.path()]);
         assert_eq!(steps_of(again.path()), all);
     }

@@ -3,9 +3,12 @@
 use glassnet::Result;
 use glassnet::data::{Dataset, DatasetName, Examples, Origin};
 use glassnet::exec::{Device, check::run_case};
+use glassnet::look::message::{Part, ShownMessage};
+use glassnet::look::{Lens, Subject, Weights};
 use glassnet::net::{Network, Recipe};
 use glassnet::train::{Event, Observer, Settings};
 use pollster::block_on;
+use std::sync::Arc;
 
 const NETWORK: &str = r#"name = "small"
 layers = [
@@ -63,8 +66,8 @@ fn examples(count: usize) -> Examples {
     Examples { shape: [16, 16, 1], classes: 10, pixels, labels, numbers: vec![] }
 }
 
-/// Trains some steps on the processor. Returns loss and accuracy of the test, the sum of the weights' magnitudes, and
-/// the loss of one example.
+/// Trains some steps on the processor, and looks into the network. Returns loss and accuracy of the test, the sum of the
+/// weights' magnitudes, the loss of one example, and a view's loss, best score and share of right answers.
 pub fn train() -> Vec<f64> {
     let network = Network::from_toml(NETWORK, "small.toml").expect("a network");
     let overrides = Recipe { steps: Some(30), batch_size: Some(10), ..Recipe::default() };
@@ -82,5 +85,12 @@ pub fn train() -> Vec<f64> {
     let weights = &outcome.weights;
     let inspected = block_on(glassnet::inspect::inspect(&Device::Cpu, &settings.network, weights, &data.test, 3));
     let magnitude = weights.iter().flat_map(|p| &p.weight).map(|w| f64::from(w.abs())).sum();
-    vec![outcome.test.loss, outcome.test.accuracy, magnitude, f64::from(inspected.expect("it is inspected").loss)]
+    let mut figures = vec![outcome.test.loss, outcome.test.accuracy, magnitude];
+    figures.push(f64::from(inspected.expect("it is inspected").loss));
+    let weights = Weights { step: outcome.state.step, parameters: Arc::new(outcome.weights) };
+    let subject = Subject { settings, dataset: Arc::new(data), trains: false };
+    let mut lens = block_on(Lens::new(Arc::new(subject))).expect("a lens");
+    let (view, test) = block_on(lens.view(&weights, ShownMessage { split: Part::Test, index: 3 })).expect("a view");
+    figures.extend([f64::from(view.loss.expect("it has a label")), f64::from(view.top[0].score), test.accuracy]);
+    figures
 }

@@ -1,7 +1,6 @@
 //! The section on what decides: saliency, Grad-CAM, occlusion.
 
-use super::Figure;
-use super::page::{drawn, number, range, scale};
+use super::figure::{Figure, drawn, number, range, scale};
 use crate::cli::inspect::report::{Class, Reasons, Report};
 use glassnet::inspect::{Explanation, NamedTensor};
 use glassnet::pictures::{Image, Palette, Plate, overlay};

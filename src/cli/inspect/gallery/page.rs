@@ -1,11 +1,11 @@
 //! `index.html`: what decides, then every layer.
 
-use super::{Figure, decides};
+use super::decides;
+use super::figure::{Figure, number};
 use crate::cli::inspect::report::{Class, Gradients, Report};
 use glassnet::net::{Network, Shape};
-use glassnet::pictures::{Palette, Plate};
-pub(super) use glassnet::report::html::number;
-use glassnet::report::html::{self, STYLE, escaped};
+use glassnet::pictures::Palette;
+use glassnet::report::html::{STYLE, escaped};
 
 const OWN_STYLE: &str = "
 body { max-width: 70rem }
@@ -70,30 +70,6 @@ fn introduction(report: &Report, palette: Palette) -> String {
     )
 }
 
-/// The figure of a layer's tensor.
-pub(super) fn of_tensor(plate: &Plate, gradients: Gradients, palette: Palette) -> Figure {
-    let mut what = plate.name.rsplit('.').next().unwrap_or_default().replace('_', " ");
-    if what.ends_with("gradient") {
-        what += &match (gradients, what.starts_with("activation")) {
-            (Gradients::Batch { .. }, true) => format!(" of this example within the mean loss {gradients}"),
-            _ => format!(" {gradients}"),
-        };
-    }
-    let (kept, tiles) = (plate.kept(), plate.tiles);
-    let left_out = if kept < tiles { format!("; {kept} of {tiles} tiles are shown") } else { String::new() };
-    Figure {
-        alt: format!("{what}: {}, {}", plate.tile, range(plate)),
-        caption: format!("{what}: {}{}. A tile is {}{left_out}.", range(plate), scale(plate, palette), plate.tile),
-        ..drawn(plate, palette)
-    }
-}
-
-/// A plate drawn without texts.
-pub(super) fn drawn(plate: &Plate, palette: Palette) -> Figure {
-    let (alt, caption) = Default::default();
-    Figure { name: plate.name.clone(), image: plate.draw(palette), alt, caption }
-}
-
 fn shown(figure: &Figure) -> String {
     let (file, alt, caption) = (escaped(&figure.file()), escaped(&figure.alt), &figure.caption);
     let [width, height] = [figure.image.width, figure.image.height];
@@ -101,14 +77,4 @@ fn shown(figure: &Figure) -> String {
         "<figure>\n<div><img src=\"{file}\" width=\"{width}\" height=\"{height}\" loading=\"lazy\" alt=\"{alt}\"></div>\n\
          <figcaption>{caption}</figcaption>\n</figure>\n"
     )
-}
-
-/// A plate's range, such as `from −1.25 to 3.5`.
-pub(super) fn range(plate: &Plate) -> String {
-    format!("from {} to {}", number(plate.min), number(plate.max))
-}
-
-/// The colour scale with the values at its ends.
-pub(super) fn scale(plate: &Plate, palette: Palette) -> String {
-    html::scale(plate, plate.reach(), palette)
 }

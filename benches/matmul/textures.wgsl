@@ -1,0 +1,5 @@
+// The inputs of registers.wgsl as textures, for software adapters.
+@group(0) @binding(1) var a: texture_2d<f32>;
+@group(0) @binding(2) var b: texture_2d<f32>;
+fn load_a(i: u32) -> vec4f { return textureLoad(a, texel(i), 0); }
+fn load_b(i: u32) -> vec4f { return textureLoad(b, texel(i), 0); }

@@ -1,0 +1,391 @@
+//! Putting a run together: a new one, one that is resumed, or another one that follows.
+//!
+//! [`Launch::prepare`] returns everything that training needs, with the run folder locked: [`Run::train`] trains, and keeps
+//! the folder's files.
+
+use super::data::{DataSource, Notify};
+use super::latest::weights_of;
+use super::recorded::{RecordedData, fingerprint};
+use super::run::split_for;
+use super::{Course, DataChoice, Length, Notice, Run, RunConfig, RunFolder, Settings, State, Summary};
+use crate::data::{Dataset, HeldOut, Origin};
+use crate::evaluate::crops;
+use crate::exec::gpu::RuntimeChecks;
+use crate::exec::{Device, DeviceChoice};
+use crate::formats::load_model;
+use crate::net::{Network, Recipe, Shape};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A run that is to be trained.
+///
+/// ```no_run
+/// use glassnet::exec::DeviceChoice;
+/// use glassnet::net::{Network, Recipe};
+/// use glassnet::train::{DataChoice, DataSource, Event, Launch, Launched, NewRun, Observer};
+///
+/// struct Printer;
+///
+/// impl Observer for Printer {
+///     fn event(&mut self, event: &Event<'_>) -> glassnet::Result<()> {
+///         if let Event::Progress(progress) = event {
+///             println!("step {}: loss {:?}", progress.step, progress.loss);
+///         }
+///         Ok(())
+///     }
+///
+///     fn should_stop(&self) -> bool {
+///         false
+///     }
+/// }
+///
+/// # fn main() -> glassnet::Result<()> {
+/// let launch = Launch::New(NewRun {
+///     network: Network::preset("convnetjs-mnist")?,
+///     given: Recipe { epochs: Some(1), ..Recipe::default() },
+///     data: DataSource::Choice(DataChoice::default()),
+///     device: DeviceChoice::Auto,
+///     folder: Some("runs/first".into()),
+/// });
+/// match pollster::block_on(launch.prepare(&mut |notice| println!("{notice}")))? {
+///     Launched::Ready(mut run) => {
+///         let outcome = pollster::block_on(run.train(&mut Printer))?;
+///         println!("test accuracy {:.2} %", 100.0 * outcome.test.accuracy);
+///     }
+///     Launched::Ended(run) => println!("it ended after {} steps", run.summary.steps),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub enum Launch {
+    New(NewRun),
+    Resume(ResumedRun),
+    Next(NextRun),
+}
+
+/// A new run in a folder of its own.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    pub network: Network,
+    /// Settings over those of the network's own recipe.
+    pub given: Recipe,
+    pub data: DataSource,
+    pub device: DeviceChoice,
+    /// The folder to make; `None`: [`default_folder`].
+    pub folder: Option<PathBuf>,
+}
+
+/// A run that goes on in its folder, with its own settings.
+#[derive(Debug, Clone)]
+pub struct ResumedRun {
+    pub folder: PathBuf,
+    /// A later end.
+    pub end: Option<Length>,
+    /// The folder of its data, where that has moved; or its examples.
+    pub data: DataSource,
+    /// `None`: the device that it began on.
+    pub device: Option<DeviceChoice>,
+}
+
+/// Another run on the data and the device of the run before it.
+#[derive(Debug, Clone)]
+pub struct NextRun {
+    pub base: Base,
+    /// As [`settings_for`] makes them.
+    pub settings: Settings,
+    /// The folder to make, with a number after its name where it exists; `None`: [`default_folder`].
+    pub folder: Option<PathBuf>,
+}
+
+/// What a run hands on to the one that follows it.
+#[derive(Debug, Clone)]
+pub struct Base {
+    pub(super) config: RunConfig,
+    pub(super) dataset: Arc<Dataset>,
+    pub(super) device: Device,
+}
+
+/// A prepared run.
+#[derive(Debug)]
+pub enum Launched {
+    Ready(Box<Run>),
+    Ended(Box<EndedRun>),
+}
+
+/// A resumed run that has come to its end already.
+#[derive(Debug)]
+pub struct EndedRun {
+    pub config: RunConfig,
+    pub settings: Settings,
+    pub dataset: Arc<Dataset>,
+    pub folder: RunFolder,
+    pub summary: Summary,
+    /// Why its model was made again from the checkpoint, where it was.
+    pub model_damage: Option<String>,
+}
+
+impl Launch {
+    /// Resolves settings, obtains the data, opens the device, and makes or locks the run folder. What is not an error comes
+    /// as a [`Notice`].
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`], [`DataChoice::load`], [`RecordedData::find`], [`DeviceChoice::open`], [`split_for`],
+    /// [`crops`], [`RunFolder::create`] and [`RunFolder::open`]. A new run that could not begin leaves no folder.
+    pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
+        match self {
+            Launch::New(run) => run.prepare(notify).await.map(|run| Launched::Ready(Box::new(run))),
+            Launch::Resume(run) => run.prepare(notify).await,
+            Launch::Next(run) => run.prepare().map(|run| Launched::Ready(Box::new(run))),
+        }
+    }
+}
+
+impl NewRun {
+    /// As [`Launch::prepare`]; a new run has not ended.
+    ///
+    /// # Errors
+    /// As [`Launch::prepare`].
+    pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Run> {
+        let NewRun { network, given, data, device, folder } = self;
+        let augmentation = network.augmentation;
+        let settings = Settings::resolve(network, &given)?;
+        data.check(&settings.network)?;
+        let (dataset, opened) = data_and_device(&data, &device, &settings.network, notify).await;
+        let ((dataset, sum), (device, reason)) = (dataset?, opened?);
+        reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
+        // Before a folder is made for a run whose validation or test cannot be.
+        let parts = split_for(&dataset, &settings.network)?;
+        let [height, width, _] = dataset.test.shape;
+        let (image, count) = ([height, width], settings.test_crops);
+        if let Err(error) = crops(&settings.network, image, count) {
+            let described = Network { augmentation, ..settings.network };
+            let mended = given.no_augmentation == Some(true) && crops(&described, image, count).is_ok();
+            return Err(if mended { Error::CropsWithoutAugmentation(count) } else { error });
+        }
+        let path = folder.unwrap_or_else(|| default_folder(&settings.network.name));
+        let config = RunConfig::of_new(&data.recorded(), &settings, &dataset, sum, &device);
+        let folder = RunFolder::create(&path, &config)?;
+        let course = Course::new(parts.train, &settings);
+        Ok(Run::new(config, settings, dataset, device, folder, course))
+    }
+}
+
+/// Obtains the data, with its fingerprint, and opens the device. Opening one takes as long as unpacking some of the data.
+#[cfg(not(target_arch = "wasm32"))]
+async fn data_and_device(
+    data: &DataSource,
+    device: &DeviceChoice,
+    network: &Network,
+    notify: &mut Notify<'_>,
+) -> (Result<(Arc<Dataset>, String)>, Result<(Device, Option<String>)>) {
+    let load = || data.load(network, notify).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
+    rayon::join(load, || pollster::block_on(device.open(RuntimeChecks::Off)))
+}
+
+#[cfg(target_arch = "wasm32")]
+async fn data_and_device(
+    data: &DataSource,
+    device: &DeviceChoice,
+    network: &Network,
+    notify: &mut Notify<'_>,
+) -> (Result<(Arc<Dataset>, String)>, Result<(Device, Option<String>)>) {
+    let loaded = data.load(network, notify).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
+    (loaded, device.open(RuntimeChecks::Off).await)
+}
+
+impl DataSource {
+    /// Where `config.toml` says that the examples are; for those in memory, where they came from.
+    fn recorded(&self) -> DataChoice {
+        match self {
+            DataSource::Choice(choice) => choice.clone(),
+            DataSource::Loaded(dataset) => match &dataset.origin {
+                Origin::Files(folder) => DataChoice { data_dir: Some(folder.clone()), ..DataChoice::default() },
+                Origin::Images { folder, .. } => DataChoice { images: Some(folder.clone()), ..DataChoice::default() },
+                Origin::Synthetic { .. } => DataChoice::default(),
+            },
+        }
+    }
+}
+
+impl NextRun {
+    /// As [`Launch::prepare`]; there is nothing to wait for.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn prepare(self) -> Result<Run> {
+        let NextRun { base: Base { config: before, dataset, device }, settings, folder } = self;
+        let path = match folder {
+            Some(path) => {
+                let name = path.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
+                first_free(path.parent().unwrap_or(Path::new("")), &name)
+            }
+            None => default_folder(&settings.network.name),
+        };
+        let RunConfig { data_dir, images, skip_unreadable, data_sha256, .. } = before;
+        let data = DataChoice { dataset: None, data_dir, images, skip_unreadable };
+        let config = RunConfig::of_new(&data, &settings, &dataset, data_sha256, &device);
+        let folder = RunFolder::create(&path, &config)?;
+        let course = Course::new(dataset.split().train, &settings);
+        Ok(Run::new(config, settings, dataset, device, folder, course))
+    }
+}
+
+/// The settings of another run like the one with the settings `before`: its description says how the network is trained;
+/// length and seed stay.
+///
+/// # Errors
+/// As [`Network::check_fits`], [`Settings::resolve`] and [`crops`], where it cannot be trained on this data.
+pub fn settings_for(network: Network, before: &Settings, dataset: &Dataset) -> Result<Settings> {
+    let [height, width, channels] = dataset.train.shape;
+    network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
+    let settings = Settings::resolve(network, &before.of_run())?;
+    crops(&settings.network, [height, width], settings.test_crops)?;
+    Ok(settings)
+}
+
+impl ResumedRun {
+    /// As [`Launch::prepare`].
+    ///
+    /// # Errors
+    /// As [`Launch::prepare`].
+    pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
+        let ResumedRun { folder: path, end, data, device } = self;
+        let mut folder = RunFolder::open(&path)?;
+        let mut config = folder.read_config()?;
+        if let Some(end) = end {
+            // By the name of the setting, before it stands in the config.
+            end.given().check()?;
+            config.length = end;
+        }
+        let settings = config.settings()?;
+        let RecordedData { choice, dataset, changed } = RecordedData::find(&data, &path, &config, &settings, notify)?;
+        if let Some(why) = changed {
+            return Err(Error::Data(format!(
+                "{why}; so the run cannot go on: start a new one, or use its model with `glassnet eval`, `inspect` and `predict`"
+            )));
+        }
+        let state = folder.resume(&settings)?;
+        let changes = state.as_ref().map_or(Vec::new(), |state| state.changes.clone());
+        let (course, now) = Course::replay(dataset.split().train, &settings, &changes)?;
+        let summary = summary_of_end(&folder, &settings, &course, state.as_ref(), notify)?;
+        if let Some((state, summary)) = state.as_ref().zip(summary) {
+            let ended = EndedRun::new(config, settings, dataset, folder, summary, state)?;
+            return Ok(Launched::Ended(Box::new(ended)));
+        }
+        let (device, reason) = device.map_or_else(|| config.device_choice(), Ok)?.open(RuntimeChecks::Off).await?;
+        reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
+        if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
+            notify(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
+        }
+        if !changes.is_empty() {
+            notify(Notice::ChangesHold(changes));
+        }
+        if config.validation == HeldOut::AtRandom {
+            notify(Notice::HeldOutAtRandom);
+        }
+        if let Some(DataChoice { data_dir, images, .. }) = choice {
+            // Where the data is now, for the next time.
+            (config.data_dir, config.images) = (data_dir.as_ref().map(absolute), images.as_ref().map(absolute));
+        }
+        config.device = (&device.info()).into();
+        folder.write_config(&config)?;
+        let mut run = Run::new(config, settings, dataset, device, folder, course);
+        (run.now, run.state) = (now, state);
+        Ok(Launched::Ready(Box::new(run)))
+    }
+}
+
+/// The summary of a run that has come to its end, or has stopped early. It is the last thing that a run writes; an older one
+/// is of an earlier, shorter run in the folder.
+fn summary_of_end(
+    folder: &RunFolder,
+    settings: &Settings,
+    course: &Course,
+    state: Option<&State>,
+    notify: &mut Notify<'_>,
+) -> Result<Option<Summary>> {
+    let (step, best) = state.map_or((0, None), |state| (state.step, state.best));
+    let at_end = step == course.end_after(step)?;
+    let summary = match folder.read_summary() {
+        // The run's end is made again, and with it the summary.
+        Err(Error::Data(why)) => {
+            notify(Notice::SummaryDamaged(why));
+            None
+        }
+        summary => summary?,
+    };
+    let early = |summary: &Summary| summary.stopped_early && settings.stops_early(course.sampler.epoch_at(step), best);
+    Ok(summary.filter(|summary| summary.steps == step && (at_end || early(summary))))
+}
+
+impl EndedRun {
+    /// Makes the model again from the checkpoint where it is missing or damaged.
+    fn new(
+        config: RunConfig,
+        settings: Settings,
+        dataset: Arc<Dataset>,
+        mut folder: RunFolder,
+        summary: Summary,
+        state: &State,
+    ) -> Result<EndedRun> {
+        let model_damage = load_model(&folder.path().join("model.safetensors")).err().map(|error| error.to_string());
+        if model_damage.is_some() {
+            let weights = weights_of(state, &settings, folder.path())?;
+            folder.save_model(&settings, &dataset.provenance(), state.step, &weights)?;
+        }
+        Ok(EndedRun { config, settings, dataset, folder, summary, model_damage })
+    }
+}
+
+impl RunConfig {
+    /// Of a run that begins.
+    fn of_new(data: &DataChoice, settings: &Settings, dataset: &Dataset, sum: String, device: &Device) -> RunConfig {
+        let division = match &dataset.origin {
+            Origin::Images { division, .. } => Some(division.describe()),
+            _ => None,
+        };
+        RunConfig {
+            version: env!("CARGO_PKG_VERSION").into(),
+            dataset: dataset.name.to_string(),
+            data_dir: data.data_dir.as_ref().map(absolute),
+            images: data.images.as_ref().map(absolute),
+            skip_unreadable: data.skip_unreadable,
+            division,
+            validation: dataset.held_out,
+            data_sha256: sum,
+            seed: settings.seed,
+            test_crops: settings.test_crops,
+            stats_every: settings.stats_every,
+            checkpoint_every: settings.checkpoint_every,
+            training: settings.training(),
+            network: settings.network.to_toml(),
+            length: settings.length,
+            optimizer: settings.optimizer,
+            schedule: settings.schedule,
+            device: (&device.info()).into(),
+        }
+    }
+}
+
+fn absolute(path: &PathBuf) -> PathBuf {
+    std::path::absolute(path).unwrap_or(path.clone())
+}
+
+/// `runs/NAME-SECONDS`, the first one that does not exist.
+pub fn default_folder(name: &str) -> PathBuf {
+    let now = web_time::SystemTime::now().duration_since(web_time::SystemTime::UNIX_EPOCH);
+    let seconds = now.map_or(0, |time| time.as_secs());
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let base = format!("{}-{seconds}", if name.trim_matches('.').is_empty() { "run" } else { &name });
+    first_free(Path::new("runs"), &base)
+}
+
+/// `NAME`, `NAME-2`, and so on in a folder: the first that does not exist.
+fn first_free(folder: &Path, name: &str) -> PathBuf {
+    let candidates = (2..).map(|i| format!("{name}-{i}"));
+    let mut paths = std::iter::once(name.to_string()).chain(candidates).map(|name| folder.join(name));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
+}
