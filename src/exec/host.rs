@@ -407,8 +407,8 @@ mod tests {
         program.instructions[relu].op.operation = &PANICS;
         let forward = step.stages(Stage::Batch, Stage::Forward);
         // By itself, and in a chain with the operations around it.
-        let makes: [fn(Arc<Program>) -> Result<HostExecutor<f32>>; 2] =
-            [|program| HostExecutor::reference(program), |program| HostExecutor::cpu(program)];
+        type Make = fn(Arc<Program>) -> Result<HostExecutor<f32>>;
+        let makes: [Make; 2] = [|program| HostExecutor::reference(program), |program| HostExecutor::cpu(program)];
         for make in makes {
             let mut executor = make(step.program.clone()).expect("it fits");
             let lengths = |executor: &HostExecutor<f32>| {
