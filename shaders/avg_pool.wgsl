@@ -1,5 +1,5 @@
 // Average pooling, NHWC: x [N,H,W,C] -> y [N,OH,OW,C], the mean of a window's elements inside the image.
-// A window always holds at least one of them (the network's shape rules see to it).
+// The network's shape rules guarantee that every window has at least one such element.
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -12,7 +12,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> source: array<f32>;
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;
 
-// Four channels an invocation: the index arithmetic, full of divisions, is done once for them.
+// An invocation computes four channels, which share the index arithmetic with its many divisions.
 struct Place { n: u32, y: u32, x: u32, c: u32, exists: bool }
 
 fn place(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Place {

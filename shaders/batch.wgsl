@@ -1,26 +1,26 @@
-// Makes a batch: gathers examples from the packed bytes of the data set, crops, and normalises to x/255 - 0.5.
+// Makes a batch: gathers examples from the packed bytes of the data set, crops them, and normalises to x/255 - 0.5.
 //
-// images are [SH,SW,C] bytes, four to a word, whole examples in up to four chunks; batch x is [N,H,W,C].
-// Rows at and beyond header.valid are zero. Crops: random while training (header.training = 1), else centred, or where
-// header.place says. gather_augmented also puts pixels around each image and varies each training example: it is bent,
-// sent through a random affine map, mirrored, and loses a rectangle (kernels/augmentation.rs, kernels/erasing.rs).
+// Images are [SH,SW,C] bytes, four per word, whole examples in up to four chunks; batch x is [N,H,W,C].
+// Rows from header.valid on are zero. Crops are random while training (header.training = 1), otherwise centred or at
+// header.place. gather_augmented also pads each image, and varies each training example by an elastic deformation, a random
+// affine map, mirroring, and erasing a rectangle (kernels/augmentation.rs, kernels/erasing.rs).
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
     source_h: u32, source_w: u32, examples_per_chunk: u32,
-    // Area of the rectangle that an example loses.
+    // Limits of the erased rectangle's area, in pixels.
     least: u32, most: u32,
-    // Limits of the map, then of the field: radians, a share, radians, pixels; pixels.
+    // Limits of the affine map, in radians, as a share, in radians and in pixels; of the elastic field, in pixels.
     rotation: f32, scale: f32, shear: f32, shift: f32, elastic: f32,
-    // Pixels around the image.
+    // Pixels of padding around the image.
     pad: u32,
-    // Of 2^24 examples, those that lose a rectangle.
+    // The number of examples out of 2^24 that lose a rectangle.
     erase: u32,
-    // A bit for each class whose examples may be mirrored.
+    // One bit per class: whether its examples may be mirrored.
     flip: array<vec4u, 2>,
 }
 
-// Whether any example moves anywhere between pixels, is bent, loses a rectangle; the same as the limits say.
+// Whether any example is mapped between pixels, is deformed, loses a rectangle; consistent with the limits.
 override MOVES: bool = true;
 override BENDS: bool = true;
 override ERASES: bool = true;
@@ -32,26 +32,26 @@ override ERASES: bool = true;
 @group(0) @binding(4) var<storage, read> chunk1: array<u32>;
 @group(0) @binding(5) var<storage, read> chunk2: array<u32>;
 @group(0) @binding(6) var<storage, read> chunk3: array<u32>;
-// Of gather.
+// For gather.
 @group(0) @binding(7) var<storage, read_write> x_out: array<f32>;
-// Of gather_augmented.
+// For gather_augmented.
 @group(0) @binding(7) var<storage, read> labels: array<u32>;
 @group(0) @binding(8) var<storage, read_write> x_varied: array<f32>;
 
-// What the values of one invocation have in common. They are [first, end) of row y of x's example n, stored at x[out].
+// The common place of an invocation's values: [first, end) of row y of x's example n, stored at x[out].
 struct Place {
     n: u32, y: u32, first: u32, end: u32, out: u32,
     // The example's chunk, and its first byte there.
     chunk: u32, byte: u32,
-    // Upper left corner of its crop, counted from that of the pixels around the image.
+    // Upper left corner of the crop, relative to that of the padded image.
     crop: vec2u,
 }
 
-// Bits of header.place above twice fifteen for row and column.
+// The bit of header.place above the two groups of fifteen bits for row and column.
 const MIRRORED = 1u << 30u;
 const PLACED = 1u << 31u;
 
-// The number of row n in the whole batch, by which everything is drawn.
+// The number of row n in the whole batch, which all random draws use.
 fn global_row(n: u32) -> u32 { return header.first_row + n; }
 
 fn corner(n: u32, pad: u32) -> vec2u {
@@ -62,8 +62,8 @@ fn corner(n: u32, pad: u32) -> vec2u {
     return spare / 2u;
 }
 
-// Four values of one image row an invocation: the index arithmetic, full of divisions, is done once for them.
-// A place at or beyond the batch's end has n >= p.n.
+// An invocation computes four values of one image row, which share the index arithmetic with its many divisions.
+// A place beyond the end of the batch has n >= p.n.
 fn place(group: vec3u, groups: vec3u, lane: u32, pad: u32) -> Place {
     var at: Place;
     let values = p.w * p.c;
@@ -117,12 +117,12 @@ fn gather(
     }
 }
 
-// The streams of draws: constants that keep them apart from the crops' and from each other.
+// A stream of random draws; its constant separates it from the draws of crops and from other streams.
 fn draw(constant: u32, i: u32) -> vec3u {
     return pcg3d(vec3u(header.seed ^ constant, header.step, i));
 }
 
-// Whether example n shows its left on the right: by chance where its class may, or as header.place says.
+// Whether example n is mirrored: at random if its class allows this, or as header.place says.
 fn mirrored(n: u32) -> bool {
     if header.training == 0u { return (header.place & MIRRORED) != 0u; }
     let label = labels[n];
@@ -130,7 +130,7 @@ fn mirrored(n: u32) -> bool {
     return allowed == 1u && (draw(0x27d4eb2fu, global_row(n)).x >> 31u) == 1u;
 }
 
-// The largest whole number whose square is not above v. The built-in root may be off.
+// The largest integer whose square is at most v; the built-in root may be inexact.
 fn whole_root(v: u32) -> u32 {
     var root = u32(sqrt(f32(v)));
     while root * root > v { root--; }
@@ -138,8 +138,8 @@ fn whole_root(v: u32) -> u32 {
     return root;
 }
 
-// The rectangle that example n loses: its first row and column, and those behind its last. In whole numbers throughout,
-// so that its edges are the same everywhere; kernels/erasing.rs tells what it is.
+// The rectangle that example n loses: its first row and column, and those after its last. Computed only with integers, so
+// that the edges are the same on every device; kernels/erasing.rs defines it.
 fn erased(n: u32) -> vec4u {
     if header.training == 0u { return vec4u(); }
     let first = draw(0x165667b1u, global_row(n));
@@ -156,7 +156,7 @@ fn erased(n: u32) -> vec4u {
     return vec4u(start, start + size);
 }
 
-// Taylor's polynomials, off by at most 6e-8 up to a quarter turn; the built-in ones may be off by 5e-4.
+// Taylor polynomials with an error of at most 6e-8 up to a quarter turn; the built-in functions may be off by 5e-4.
 fn sin_cos(angle: f32) -> vec2f {
     let s = angle * angle;
     let sin = 1.0 + s * (-1.0 / 6.0 + s * (1.0 / 120.0
@@ -166,16 +166,16 @@ fn sin_cos(angle: f32) -> vec2f {
     return vec2f(angle * sin, cos);
 }
 
-// The upper 24 bits, evenly over [-1, 1).
+// The upper 24 bits as values uniformly distributed over [-1, 1).
 fn even(words: vec3u) -> vec3f {
     return vec3f(words >> vec3u(8u)) / 8388608.0 - 1.0;
 }
 
-// Cells of the grid of control points along each side of the image, and control points.
+// The numbers of cells and of control points along each side of the image.
 const CELLS = 4u;
 const POINTS = 7u;
 
-// Shares of the four control points from cell `at * CELLS / size` on; cubic B-splines.
+// The weights of the four control points from cell `at * CELLS / size` on, of cubic B-splines.
 fn spline(at: u32, size: u32) -> vec4f {
     let t = f32(at * CELLS % size) / f32(size);
     let s = 1.0 - t;
@@ -185,7 +185,7 @@ fn spline(at: u32, size: u32) -> vec4f {
     return vec4f(outer.x, middle.x, middle.y, outer.y);
 }
 
-// How far the control points of a column move the row `row` of the image with the pixels around it: (down, right).
+// The displacement (down, right) of row `row` of the padded image by the control points of a column.
 fn moved(n: u32, row: u32, column: u32) -> vec2f {
     let rows = p.source_h + 2u * p.pad;
     let first = row * CELLS / rows;
@@ -198,27 +198,27 @@ fn moved(n: u32, row: u32, column: u32) -> vec2f {
     return sum * p.elastic;
 }
 
-// A pixel of the image, 0 outside.
+// A pixel of the image; 0 outside.
 fn pixel(at: Place, row: i32, column: i32, channel: u32) -> f32 {
     if row < 0 || row >= i32(p.source_h) || column < 0 || column >= i32(p.source_w) { return 0.0; }
     return byte_of(at.chunk, at.byte + (u32(row) * p.source_w + u32(column)) * p.c + channel);
 }
 
-// A value of the image, before it is mapped anywhere.
+// A value of the unmapped image.
 fn copied(at: Place, column: u32, channel: u32) -> f32 {
     let source = vec2i(at.crop + vec2u(at.y, column)) - i32(p.pad);
     return pixel(at, source.x, source.y, channel) / 255.0 - 0.5;
 }
 
-// Values of row v of an example that is bent and mapped, at columns that are asked for one after another.
+// State for computing values of row v of a deformed and mapped example, at consecutive columns.
 struct Map {
     // Pairs are (down, right).
     row_y: vec2f, row_x: vec2f, middle: vec2f, start: vec2f,
-    // Displacements by each control column that the pixel at hand lies between; they change from cell to cell only.
+    // Displacements by the control columns around the current pixel; they only change from cell to cell.
     cell: u32, columns: array<vec2f, 4>,
 }
 
-// The inverse of: scale, slant, rotate around the image's centre, shift, crop.
+// The inverse of these steps: scale, shear, rotate around the image's centre, shift, crop.
 fn map(at: Place) -> Map {
     let first = even(draw(0x5bd1e995u, global_row(at.n)));
     let second = even(draw(0x9e3779b9u, global_row(at.n)));

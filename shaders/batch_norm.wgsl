@@ -1,8 +1,8 @@
 // Batch normalisation of x [M,C], M = N*H*W rows of channels: y = weight * (x - mean) / sqrt(variance + epsilon) + bias.
 //
-// While training (header.training = 1) mean and variance are the batch's own, over the rows of its valid examples; else they
-// are the running ones. Sums over rows are made chunk by chunk and added in a fixed order. A chunk is one of `parts` parts of
-// the rows of `unit` examples.
+// While training (header.training = 1), mean and variance are the batch's own, over the rows of its valid examples; otherwise
+// they are the running ones. Sums over rows are computed chunk by chunk and added in a fixed order. A chunk is one of `parts`
+// parts of the rows of `unit` examples.
 
 struct Params {
     n: u32, pixels: u32, channels: u32, unit: u32,
@@ -56,20 +56,20 @@ fn moments(
     moments_out[(2u * chunk + 1u) * channels + c] = squares;
 }
 
-// ---- finish: a workgroup a channel merges the chunks (Chan, Golub and LeVeque 1979) or takes the running statistics ----
+// ---- finish: one workgroup per channel merges the chunks (Chan, Golub and LeVeque 1979) or reads the running statistics ----
 @group(0) @binding(2) var<storage, read> finish_moments: array<f32>;
 @group(0) @binding(3) var<storage, read> finish_running: array<f32>;
 // Mean, variance, 1 / sqrt(variance + epsilon), each [C].
 @group(0) @binding(4) var<storage, read_write> finish_out: array<f32>;
 
-// Rows, mean and squared deviations.
+// The number of rows, the mean, and the sum of squared deviations.
 struct Moments { count: f32, mean: f32, squares: f32 }
 
 var<workgroup> lanes: array<Moments, 64>;
 
 fn merged(a: Moments, b: Moments) -> Moments {
     if b.count == 0.0 { return a; }
-    // Else the square of a large mean could be infinite, and infinity times nothing is no number.
+    // Otherwise the square of a large mean could be infinite, and infinity times zero is a NaN.
     if a.count == 0.0 { return b; }
     let count = a.count + b.count;
     let d = b.mean - a.mean;
@@ -130,7 +130,7 @@ fn forward(
 }
 
 // ---- running: running' = running + momentum * (batch - running), the batch's variance divided by M - 1; a batch of one
-// value has no variance, and leaves them as they are ----
+// value has no variance and leaves the statistics unchanged ----
 @group(0) @binding(2) var<storage, read> running_before: array<f32>;
 @group(0) @binding(3) var<storage, read> running_statistics: array<f32>;
 @group(0) @binding(4) var<storage, read_write> running_after: array<f32>;
@@ -179,7 +179,7 @@ fn sums(
     sums_out[(2u * chunk + 1u) * channels + c] = scaled * sums_statistics[2u * channels + c];
 }
 
-// ---- backward_weight: a workgroup a channel adds the chunks' sums ----
+// ---- backward_weight: one workgroup per channel adds the chunks' sums ----
 @group(0) @binding(1) var<storage, read> weight_sums: array<f32>;
 @group(0) @binding(2) var<storage, read_write> weight_dweight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> weight_dbias: array<f32>;
@@ -210,15 +210,15 @@ fn backward_weight(
     weight_dweight[c] = totals[0].y;
 }
 
-// ---- backward_input: while training dx = weight / sqrt(variance + epsilon) * (dy - (dbias + x^ * dweight) / M), with
-// x^ = (x - mean) / sqrt(variance + epsilon); else mean and variance are constants, and the second term is not there ----
+// ---- backward_input: while training, dx = weight / sqrt(variance + epsilon) * (dy - (dbias + x^ * dweight) / M), with
+// x^ = (x - mean) / sqrt(variance + epsilon); otherwise mean and variance are constants, and the second term is omitted ----
 @group(0) @binding(4) var<storage, read> input_statistics: array<Real>;
 @group(0) @binding(5) var<storage, read> input_weight: array<Real>;
 @group(0) @binding(6) var<storage, read> input_dweight: array<Real>;
 @group(0) @binding(7) var<storage, read> input_dbias: array<Real>;
 @group(0) @binding(8) var<storage, read_write> input_dx: array<Real>;
 
-// 1 / M while training, else 0.
+// 1 / M while training, otherwise 0.
 fn share() -> f32 { return select(0.0, 1.0 / f32(max(valid_rows(), 1u)), header.training != 0u); }
 
 @compute @workgroup_size(64)

@@ -1,11 +1,11 @@
-// Clipping by the norm of a gradient: first norms of its parts, in scratch, then what the gradient is to be multiplied by.
+// Clipping by the norm of a gradient: first the norms of its parts, in scratch, then the factor for the gradient.
 
 struct Params { count: u32, lanes: u32, largest: f32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// A sum of squares in two parts: of values up to 2^40, and of 2^-80 times the larger ones. Neither can overflow: what is
-// finite is below 2^128, and 2^24 squares of 2^48 are far from the end of f32.
+// A sum of squares in two parts: of values up to 2^40, and of the larger ones multiplied by 2^-80. Neither can overflow:
+// finite values are below 2^128, and 2^24 squares of 2^48 are far below the largest f32.
 struct Squares { small: f32, large: f32 }
 
 const LARGE: f32 = 0x1p40;
@@ -27,7 +27,7 @@ fn shrunk_norm(sum: Squares) -> f32 {
 }
 
 fn norm_of(sum: Squares) -> f32 {
-    // What is small alone keeps its last digits.
+    // Without large values the result keeps its full precision.
     if sum.large > 0.0 { return shrunk_norm(sum) * GROWN; }
     return sqrt(sum.small);
 }
@@ -70,10 +70,10 @@ fn scale(@builtin(local_invocation_index) lane: u32) {
     workgroupBarrier();
     if lane == 0u {
         let all = Squares(small[0], large[0]);
-        // The norm itself may be beyond f32; 2^-80 times it is not.
+        // The norm itself may exceed f32; the norm multiplied by 2^-80 cannot.
         var factor = p.largest / (norm_of(all) + 1e-6);
         if all.large > 0.0 { factor = p.largest / shrunk_norm(all) * SHRUNK; }
-        // Written so that a NaN stays one.
+        // Written so that a NaN is preserved.
         result[0] = select(factor, 1.0, factor > 1.0);
         result[1] = norm_of(all);
     }

@@ -1,8 +1,8 @@
-// 2-D convolution, NHWC, as an implicit im2col matrix product: nothing is materialised, the gather happens on load.
+// 2-D convolution, NHWC, as an implicit im2col matrix product: nothing is materialised, and values are gathered on load.
 //
 // x [N,H,W,C], weight [KH,KW,C/G,O], bias [O], y [N,OH,OW,O]; im2col row m = (n,oy,ox), column k = (ky,kx,c), c running
 // over the channels of the output's group.
-// These kernels take any shape, one result an invocation; conv_blocked.wgsl has the fast ones for the common shapes.
+// These kernels support any shape, with one result per invocation; conv_blocked.wgsl has the fast ones for common shapes.
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -92,7 +92,7 @@ fn backward_input(
 }
 
 // ---- backward_weight: partial sums over a split of the examples: [splits, K+1, O], row K being the bias gradient.
-// Few outputs and a long sum (N*OH*OW): the split gives the device enough independent work. ----
+// There are few outputs and a long sum (N*OH*OW), so the split gives the device enough independent work. ----
 @group(0) @binding(1) var<storage, read> weight_x: array<f32>;
 @group(0) @binding(2) var<storage, read> weight_dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> weight_partial: array<f32>;
@@ -136,7 +136,7 @@ fn backward_weight(
     weight_partial[i] = sum;
 }
 
-// ---- sum_splits: adds the partial sums in a fixed order and parts weight from bias ----
+// ---- sum_splits: adds the partial sums in a fixed order, and separates weight and bias ----
 @group(0) @binding(1) var<storage, read> splits_partial: array<f32>;
 @group(0) @binding(2) var<storage, read_write> splits_dweight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> splits_dbias: array<f32>;

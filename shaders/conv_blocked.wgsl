@@ -1,9 +1,9 @@
-// The convolution of conv.wgsl for O a multiple of 4 (and C too, where the name does not say `narrow`), read in vec4.
+// The convolution of conv.wgsl for O a multiple of 4 (and C too, unless the name says `narrow`), read as vec4.
 //
 // x [N,H,W,C], weight [KH,KW,C,O], bias [O], y [N,OH,OW,O]. Every invocation keeps a block of results in registers:
-// PIXELS pixels side by side x 8 channels, or five taps of a kernel row x 4 input x 8 output channels. No barrier, no
-// workgroup memory. At stride 1 the taps of a kernel row slide over a window in registers, so that one load a tap
-// serves all pixels of the block. Software drivers pay for a load by the instruction, not by the byte: hence vec4.
+// PIXELS adjacent pixels x 8 channels, or five taps of a kernel row x 4 input x 8 output channels, without barriers or
+// workgroup memory. At stride 1 the taps of a kernel row slide over a window in registers, so that one load per tap
+// serves all pixels of the block. A load costs software drivers an instruction whatever its size, hence vec4.
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -15,18 +15,19 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Whether both strides are 1: software drivers run both sides of a branch that they cannot decide beforehand.
+// Whether both strides are 1; a constant, because software drivers run both sides of a branch that they cannot decide when
+// they compile.
 override UNIT_STRIDE: bool = false;
 
 fn stride_y() -> u32 { return select(p.stride_y, 1u, UNIT_STRIDE); }
 fn stride_x() -> u32 { return select(p.stride_x, 1u, UNIT_STRIDE); }
 
-// Pixels side by side that a block has, and how many it can have. Loops over them have constant bounds, which compilers
-// unroll, so that arrays of that length live in registers.
+// The number of adjacent pixels in a block, and its maximum. Loops over them have constant bounds, which compilers unroll,
+// so that arrays of that length stay in registers.
 override PIXELS: u32 = 6;
 const MOST = 14u;
 
-// Where a block of output (or input) pixels lies.
+// The place of a block of output (or input) pixels.
 struct Block { n: u32, y: u32, x: u32, exists: bool }
 
 fn block_at(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Block {
@@ -106,7 +107,7 @@ fn store_y(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
     if lo + 1u < o4 { forward_y[pixel * o4 + lo + 1u] = high; }
 }
 
-// ---- forward_narrow: the same for any C, x read one channel at a time ----
+// ---- forward_narrow: forward for any C; x is read one channel at a time ----
 
 fn load_narrow(row: u32, row_inside: bool, x: i32, c: u32) -> f32 {
     let inside = row_inside && x >= 0 && x < i32(p.w);
@@ -169,14 +170,14 @@ fn forward_narrow(
 // ---- backward_input: dx gathers from every output whose window covers it; PIXELS x 8 input channels ----
 @group(0) @binding(3) var<storage, read_write> input_dx: array<vec4f>;
 
-// Four output channels of four input channels' weights: rows `row4` apart, as columns.
+// The weights of four output channels for four input channels: rows at distance `row4`, as columns.
 fn load_input_weights(i: u32, row4: u32) -> mat4x4f {
     return mat4x4f(load_input_weight(i), load_input_weight(i + row4), load_input_weight(i + 2u * row4),
         load_input_weight(i + 3u * row4));
 }
 
-// Gradients 4*o4.. of the output pixel whose window starts at input column `at` (padding counted in), in the output row
-// that starts at pixel `row`; zero where there is no such pixel.
+// Gradients 4*o4.. of the output pixel whose window starts at input column `at` (padding included), in the output row
+// that starts at pixel `row`; zero if there is no such pixel.
 fn load_dy(row: u32, row_inside: bool, at: i32, o4: u32) -> vec4f {
     let step = i32(stride_x());
     let ox = at / step;
@@ -207,7 +208,7 @@ fn backward_input(
         let inside = ty >= 0 && oy * i32(stride_y()) == ty && oy < i32(p.oh);
         let row = (b.n * p.oh + select(0u, u32(oy), inside)) * p.ow;
         for (var o4 = 0u; o4 < row4; o4++) {
-            // From the last pixel to the first, as the window slides to the left.
+            // From the last pixel to the first, because the window slides to the left.
             var v: array<vec4f, MOST>;
             if UNIT_STRIDE {
                 for (var i = 1u; i < PIXELS; i++) { v[i] = load_dy(row, inside, x0 + i32(PIXELS - i), o4); }
@@ -250,7 +251,7 @@ fn store_dx(pixel: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
 }
 
 // ---- backward_weight: partial sums over a split of the examples: [splits, K+1, O], row K being the bias gradient.
-// 5 taps side by side x 4 input channels x 8 output channels; the last invocation of a split takes the bias. ----
+// 5 adjacent taps x 4 input channels x 8 output channels; the last invocation of a split computes the bias. ----
 @group(0) @binding(3) var<storage, read_write> weight_partial: array<vec4f>;
 
 fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
@@ -259,8 +260,8 @@ fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     return select(vec4f(0.0), weight_x_at(at), inside);
 }
 
-// What one invocation of backward_weight sums up: a run of taps of kernel row ky (or of `rows` rows from ky on), from kx
-// on, for one block of input channels, over the examples [first, end) of split `split`.
+// The sums of one invocation of backward_weight: adjacent taps from kx on of kernel row ky (or of `rows` rows from ky on),
+// for one block of input channels, over the examples [first, end) of split `split`.
 struct TapBlock { split: u32, ky: u32, kx: u32, c: u32, first: u32, end: u32, is_bias: bool, exists: bool }
 
 fn tap_block(invocation: u32, channel_blocks: u32, rows: u32) -> TapBlock {
@@ -289,7 +290,7 @@ fn backward_weight(
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
 
-    // By tap and input channel; l and h are the lower and the higher four output channels.
+    // Named by tap and input channel; l and h are the lower and the higher four output channels.
     var l00 = vec4f(0.0); var l01 = vec4f(0.0); var l02 = vec4f(0.0); var l03 = vec4f(0.0);
     var h00 = vec4f(0.0); var h01 = vec4f(0.0); var h02 = vec4f(0.0); var h03 = vec4f(0.0);
     var l10 = vec4f(0.0); var l11 = vec4f(0.0); var l12 = vec4f(0.0); var l13 = vec4f(0.0);
@@ -376,8 +377,8 @@ fn store_partial(row: u32, exists: bool, lo: u32, low: vec4f, high: vec4f) {
     if lo + 1u < o4 { weight_partial[row * o4 + lo + 1u] = high; }
 }
 
-// ---- backward_weight_narrow: the same for any C: two rows of 5 taps x one input channel an invocation.
-// Few invocations with much work each: small workgroups spread them evenly. ----
+// ---- backward_weight_narrow: backward_weight for any C, with two rows of 5 taps x one input channel per invocation.
+// The few invocations have much work each, so small workgroups spread them evenly. ----
 @compute @workgroup_size(8)
 fn backward_weight_narrow(
     @builtin(workgroup_id) group: vec3u,
@@ -392,7 +393,7 @@ fn backward_weight_narrow(
     let lo = group.z * 2u;
     let hi = min(lo + 1u, o4 - 1u);
 
-    // l and h: lower and higher four output channels for row ky; m and i the same for row ky + 1.
+    // l and h are the lower and the higher four output channels for row ky; m and i are those for row ky + 1.
     var l0 = vec4f(0.0); var h0 = vec4f(0.0); var m0 = vec4f(0.0); var i0 = vec4f(0.0);
     var l1 = vec4f(0.0); var h1 = vec4f(0.0); var m1 = vec4f(0.0); var i1 = vec4f(0.0);
     var l2 = vec4f(0.0); var h2 = vec4f(0.0); var m2 = vec4f(0.0); var i2 = vec4f(0.0);

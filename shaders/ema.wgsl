@@ -1,7 +1,7 @@
 // Exponential moving average of the parameters: average' = d*average + (1-d)*w', over the whole flat buffer.
 //
-// d = min(decay, (1+t)/(10+t)), t = header.step counting updates from 0. Four parameters an invocation; the count is a
-// multiple of 64.
+// d = min(decay, (1+t)/(10+t)), t = header.step counting updates from 0. An invocation computes four parameters; the
+// count is a multiple of 64.
 
 struct Params { count: u32, decay: f32, rest: f32, reserved: u32 }
 
@@ -18,7 +18,7 @@ fn average(
     let i = index_of(group, groups, lane, 64u);
     if i >= p.count / 4u { return; }
     let t = f32(header.step);
-    // 1 - d: where d is near 1, its rounding would be another window.
+    // 1 - d, computed directly: rounding a d near 1 would change the window.
     let rest = max(p.rest, 9.0 / (10.0 + t));
     let old = load_before(i);
     let value = load_w(i);

@@ -1,8 +1,8 @@
-// Losses over scores against one label an example. hinge, scores [N,C]: the sum of max(0, s_j - s_label + 1) over the other
+// Losses of scores with one label per example. hinge, scores [N,C]: the sum of max(0, s_j - s_label + 1) over the other
 // classes; mse, scores [N,C]: half the squared distance from the one-hot target; number, scores [N]: half the squared
-// distance from the label's number. Each writes the scores again, the gradient of the mean loss with respect to them,
+// distance from the label's number. Each writes a copy of the scores, the gradient of the mean loss with respect to them,
 // losses [N] and predictions [N].
-// Rows at and beyond header.valid belong to no example: their gradient is zero, their loss zero.
+// Rows from header.valid on belong to no example; their gradients and losses are zero.
 
 struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
 
@@ -22,7 +22,7 @@ fn row_of(group: vec3u, groups: vec3u, lane: u32) -> u32 {
     return index_of(group, groups, lane, 64u);
 }
 
-// The scores again, and the class of the largest.
+// Writes a copy of the scores, and the class of the largest.
 fn predict(n: u32) {
     let row = n * p.c;
     var largest = scores[row];
@@ -38,7 +38,7 @@ fn predict(n: u32) {
     predictions[n] = prediction;
 }
 
-// 1 / the examples of the whole batch for an example, 0 for a row without one.
+// 1 / (number of examples in the whole batch) for an example; 0 for a row without one.
 fn share(n: u32) -> f32 {
     return select(0.0, 1.0 / f32(max(header.global_valid, 1u)), n < header.valid);
 }
@@ -61,7 +61,7 @@ fn hinge(
     for (var c = 0u; c < p.c; c++) {
         if c == label { continue; }
         let margin = scores[row + c] - own + 1.0;
-        // Zero or below, by its bits: a NaN counts and shows, though a driver may assume that no float is one.
+        // Zero or below, by its bits, so that a NaN counts and is visible: a driver may assume that no float is a NaN.
         let bits = bitcast<u32>(margin);
         let kept = bits == 0u || bits - 0x80000000u <= 0x7f800000u;
         loss += select(margin, 0.0, kept);
@@ -92,7 +92,7 @@ fn mse(
     losses[n] = select(0.0, loss, n < header.valid);
 }
 
-// ---- number: numbers [C] of the classes; the class predicted is the one with the nearest number ----
+// ---- number: numbers [C] of the classes; the predicted class is the one with the nearest number ----
 @group(0) @binding(4) var<storage, read> numbers: array<f32>;
 @group(0) @binding(5) var<storage, read_write> number_out: array<f32>;
 @group(0) @binding(6) var<storage, read_write> dnumber: array<f32>;

@@ -1,5 +1,5 @@
 // Local response normalisation across channels: values [M,C], s_c = k + share * (sum of x² over the channels around c),
-// y_c = x_c * s_c^-beta. The window of c reaches from c - size/2 to c + (size-1)/2 and ends where the channels do.
+// y_c = x_c * s_c^-beta. The window of c is c - size/2 to c + (size-1)/2, limited to existing channels.
 
 struct Params {
     count: u32, channels: u32, size: u32, k: f32,
@@ -8,7 +8,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Channels [first, end) with so many before and behind c.
+// Channels [first, end): c with the given numbers of channels before and after it.
 fn around(c: u32, before: u32, behind: u32) -> vec2u {
     return vec2u(c - min(c, before), min(c + behind + 1u, p.channels));
 }
@@ -56,7 +56,7 @@ fn backward(
     var sum = 0.0;
     for (var j = window.x; j < window.y; j++) {
         let at = i - c + j;
-        // s^(-beta-1) alone would underflow where s is large.
+        // s^(-beta-1) alone would underflow for large s.
         sum += backward_dy[at] * backward_x[at] * pow(backward_s[at], -p.beta) / backward_s[at];
     }
     backward_dx[i] = backward_dy[i] * pow(backward_s[i], -p.beta) - 2.0 * p.share * p.beta * backward_x[i] * sum;

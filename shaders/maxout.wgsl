@@ -1,5 +1,5 @@
-// Maxout: of every group of values side by side the largest, and its place in the group. The first maximum wins, and a NaN
-// wins over everything, so that it shows.
+// Maxout: the largest value of every group of adjacent values, and its place in the group. The first maximum wins; a NaN wins
+// over everything, so that it is visible.
 
 struct Params { count: u32, group: u32, reserved0: u32, reserved1: u32 }
 
@@ -8,7 +8,7 @@ struct Params { count: u32, group: u32, reserved0: u32, reserved1: u32 }
 @group(0) @binding(2) var<storage, read_write> forward_y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> forward_winner: array<u32>;
 
-// By its bits: a driver may assume that no float is a NaN.
+// Compares bits, because a driver may assume that no float is a NaN.
 fn is_nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
 
 @compute @workgroup_size(64)

@@ -1,17 +1,17 @@
-// One optimizer step over the flat buffer of all parameters; w' and the state' are written, w and state are read.
+// One optimizer step over the flat buffer of all parameters: reads w and state, writes w' and state'.
 //
-// factors holds (l1, l2, r, unused) for each block of 64 parameters: tensors start on block borders, so weights decay and
-// biases do not, and layers learn at rates of their own. With s the first of scale, or 1, the effective gradient is
-// s*g + l2*w + l1*sign(w), but for ADAMW, whose decay stands beside the step. sign(0) is -zero_pull. The learning rate is
-// lr*r. Two-slot state is [2, count]. The rules are those of kernels/optimizer.rs.
-// Four parameters an invocation; the count is a multiple of 64.
+// factors contains (l1, l2, r, unused) for each block of 64 parameters. Tensors start at block borders, so that weights decay
+// and biases do not, and layers have their own learning rates. With s = scale[0], or 1 if p.scaled is 0, the effective
+// gradient is s*g + l2*w + l1*sign(w), except for ADAMW, which applies decay separately. sign(0) is -zero_pull. The learning
+// rate is lr*r. State with two slots is [2, count]. The rules are those of kernels/optimizer.rs.
+// An invocation computes four parameters; the count is a multiple of 64.
 
 struct Params {
     count: u32, a: f32, b: f32, epsilon: f32,
     scaled: u32, zero_pull: f32, rest_a: f32, rest_b: f32,
 }
 
-// Which rule, and how many values of state each parameter has.
+// The rule, and the number of state values per parameter.
 override RULE: u32 = 0u;
 override SLOTS: u32 = 0u;
 const SGD = 0u;
@@ -28,10 +28,10 @@ const ADAMW = 7u;
 @group(0) @binding(2) var<storage, read> factors: array<vec4f>;
 @group(0) @binding(5) var<storage, read> scale: array<f32>;
 
-// A parameter and its state.
+// Four parameters and their state.
 struct Updated { w: vec4f, first: vec4f, second: vec4f }
 
-// The decay's part of the gradient; i counts in fours.
+// The decay's part of the gradient of group i of four parameters.
 fn decay_gradient(i: u32, w: vec4f) -> vec4f {
     let l = factors[i / 16u];
     return l.y * w + l.x * (sign(w) - select(vec4f(), vec4f(p.zero_pull), w == vec4f()));
@@ -42,16 +42,16 @@ fn scaled(g: vec4f) -> vec4f {
     return g;
 }
 
-// keep*old + rest*value, keep + rest = 1; keep is rounded to f32, and near 1 only the rest is precise.
+// keep*old + rest*value with keep + rest = 1; keep is rounded to f32, so if it is near 1, only rest is precise.
 fn mixed(old: vec4f, value: vec4f, keep: f32, rest: f32) -> vec4f {
     if rest < keep { return old + rest * (value - old); }
     return keep * old + rest * value;
 }
 
-// b or epsilon is 0.
+// One of b and epsilon is 0.
 fn root(s: vec4f) -> vec4f { return sqrt(s + p.b) + p.epsilon; }
 
-// w' and the state' of parameters i to i + 3, by the rule. first and second are state; a rule leaves alone what it has not.
+// w' and state' of group i of four parameters. first and second are state; a rule returns state that it does not use as it is.
 fn updated(i: u32, w: vec4f, own: vec4f, first: vec4f, second: vec4f) -> Updated {
     let rate = header.learning_rate * factors[i / 16u].z;
     let decay = decay_gradient(i, w);
@@ -86,7 +86,7 @@ fn updated(i: u32, w: vec4f, own: vec4f, first: vec4f, second: vec4f) -> Updated
             return Updated(w - rate * d, s, mixed(second, d * d, p.a, p.rest_a));
         }
         // m' = b1*m + (1-b1)g; v' = b2*v + (1-b2)g²; w' = w - lr * (m'/c1) / (sqrt(v'/c2) + eps)
-        // ADAMW: g without decay; w' less lr * (l2*w + l1*sign(w))
+        // ADAMW: g without decay; lr * (l2*w + l1*sign(w)) is subtracted from w' too
         case ADAM, ADAMW: {
             let m = mixed(first, g, p.a, p.rest_a);
             let v = mixed(second, g * g, p.b, p.rest_b);

@@ -1,9 +1,9 @@
 // Max-pooling, NHWC: x [N,H,W,C] -> y [N,OH,OW,C] and winner [N,OH,OW,C], the winner's place iy*W+ix in its plane.
-// Padding is skipped; the first maximum in row-major order wins, and a NaN wins over everything, so that it shows.
-// Kernel taps are kh x kw; a window always holds at least one real element (the network's shape rules see to it).
+// Padding is skipped; the first maximum in row-major order wins; a NaN wins over everything, so that it is visible.
+// Kernel taps are kh x kw. The network's shape rules guarantee that every window has at least one element of the image.
 //
-// With `relu`, x is what a ReLU before the pooling would take: y is the pooling of max(x, 0), a winner that this ReLU
-// passes no gradient to carries BLOCKED, and backward gives the gradient of x.
+// With `relu`, x is the input of a ReLU before the pooling: y is the pooling of max(x, 0), a winner to which this ReLU
+// passes no gradient is marked with BLOCKED, and backward computes the gradient of x.
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -16,7 +16,7 @@ struct Params {
 
 const BLOCKED: u32 = 0x80000000u;
 
-// Where an invocation's channels are; c counts in LANES.
+// The place of an invocation's channels; c counts groups of LANES.
 struct Place { n: u32, y: u32, x: u32, c: u32, exists: bool }
 
 fn place(group: vec3u, groups: vec3u, lane: u32, height: u32, width: u32) -> Place {
@@ -46,7 +46,7 @@ fn windows_over(i: Place) -> Window {
     );
 }
 
-// By bit pattern: a driver may assume that no float is a NaN.
+// Compares bits, because a driver may assume that no float is a NaN.
 fn is_nan(v: Real) -> Flag {
     return (bitcast<Word>(v) & Word(0x7fffffffu)) > Word(0x7f800000u);
 }
@@ -89,7 +89,7 @@ fn forward(
     winner[out] = place;
 }
 
-// ---- backward: dx gathers dy from every window that this place won; without `relu` BLOCKED is ignored ----
+// ---- backward: dx gathers dy from every window whose winner is this place; without `relu`, BLOCKED is ignored ----
 @group(0) @binding(3) var<storage, read_write> dx: array<Real>;
 
 @compute @workgroup_size(64)

@@ -1,5 +1,5 @@
-// Rectified linear unit: y = max(x, 0), elementwise over any shape; a NaN passes through, so that it shows.
-// Comparisons are of bit patterns: a driver may assume that no float is a NaN.
+// Rectified linear unit: y = max(x, 0), elementwise over any shape; a NaN passes through, so that it is visible.
+// Compares bits, because a driver may assume that no float is a NaN.
 
 struct Params { count: u32, reserved0: u32, reserved1: u32, reserved2: u32 }
 
@@ -17,12 +17,12 @@ fn forward(
     let i = index_of(group, groups, lane, 64u);
     if i >= p.count / LANES { return; }
     let x = load_x(i);
-    // Below zero or -0, and no NaN.
+    // Below zero or -0, and not a NaN.
     let negative = bitcast<Word>(x) - Word(0x80000000u) <= Word(0x7f800000u);
     y[i] = select(x, Real(0.0), negative);
 }
 
-// ---- backward: dx = dy where y > 0; the output alone tells, the input is not needed ----
+// ---- backward: dx = dy if y > 0, otherwise 0; only the output is needed, not the input ----
 @group(0) @binding(3) var<storage, read_write> dx: array<Real>;
 
 @compute @workgroup_size(64)
@@ -33,7 +33,7 @@ fn backward(
 ) {
     let i = index_of(group, groups, lane, 64u);
     if i >= p.count / LANES { return; }
-    // Above zero, and no NaN.
+    // Above zero, and not a NaN.
     let positive = bitcast<Word>(load_output(i)) - Word(1u) < Word(0x7f800000u);
     dx[i] = select(Real(0.0), load_dy(i), positive);
 }

@@ -1,6 +1,6 @@
-// Softmax with cross-entropy against one label an example; logits [N,C].
+// Softmax with cross-entropy for one label per example; logits [N,C].
 // While training (header.training = 1), targets are (1 - smoothing) onehot + smoothing/C; p.rest is 1 - smoothing.
-// Rows at and beyond header.valid belong to no example: their gradient is zero, their loss zero.
+// Rows from header.valid on belong to no example; their gradients and losses are zero.
 
 struct Params { n: u32, c: u32, smoothing: f32, rest: f32 }
 
@@ -33,7 +33,7 @@ fn forward(
             prediction = c;
         }
     }
-    // Of logits less the largest: large logits cost no digits.
+    // Of logits minus the largest, so that large logits lose no precision.
     var sum = 0.0;
     var mean_distance = 0.0;
     for (var c = 0u; c < p.c; c++) {
@@ -111,7 +111,7 @@ fn gradient(
     if i >= p.n * p.c { return; }
     let n = i / p.c;
     let hit = n < gradient_header.valid && i - n * p.c == gradient_labels[n];
-    // A probability that underflowed to zero would give an infinity: the smallest normal f32 stands in.
+    // A probability that underflowed to zero would give an infinity, so it is at least the smallest normal f32.
     let probability = max(gradient_probabilities[i], 1.17549435e-38);
     gradient_out[i] = select(0.0, -1.0 / (probability * f32(gradient_header.global_valid)), hit);
 }

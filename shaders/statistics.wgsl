@@ -1,9 +1,9 @@
-// What a tensor looks like: count, non-finite values, zeros; min, max, mean, sum of squared deviations, Σ|v|, Σv².
+// Statistics of a tensor: count, non-finite values, zeros; min, max, mean, sum of squared deviations (m2), Σ|v|, Σv².
 //
-// Two passes and no barrier: every lane of `partial` walks the tensor in steps of `lanes` and leaves its counts and values,
-// as bits, in nine words of scratch; `finish` merges the lanes in order. counts are u32 [finite, non-finite, zeros, 0],
-// values f32 [min, max, mean, m2, Σ|v|, Σv², 0, 0]. Non-finite values are found by their bits (a driver may assume NaN
-// away) and take no part in the rest. An empty set has min = +huge, max = -huge.
+// Two passes without barriers: every lane of `partial` walks the tensor in steps of `lanes` and writes its counts and values,
+// as bits, into nine words of scratch; `finish` merges the lanes in order. counts are u32 [finite, non-finite, zeros, 0],
+// values f32 [min, max, mean, m2, Σ|v|, Σv², 0, 0]. Non-finite values are found by their bits, because a driver may assume
+// that there is no NaN, and are excluded from values. An empty set has min = +HUGE, max = -HUGE.
 
 struct Params { count: u32, per_example: u32, lanes: u32, channels: u32 }
 
@@ -18,7 +18,7 @@ const HUGE = 3.4028234e38;
 @group(0) @binding(4) var<storage, read_write> values: array<f32>;
 @group(0) @binding(5) var<storage, read_write> lanes: array<u32>;
 
-// finite, non-finite, zeros; min, max, mean, m2, Σ|v|, Σv².
+// A lane's words: finite, non-finite, zeros; min, max, mean, m2, Σ|v|, Σv².
 const WORDS = 9u;
 
 @compute @workgroup_size(64)
@@ -113,7 +113,7 @@ fn finish() {
     values[7] = 0.0;
 }
 
-// ---- change: sums [lanes, 2] of (after - before)² and before², for the ratio of update norm to weight norm ----
+// ---- change: sums [lanes, 2] of (after - before)² and before², for the ratio of the update's norm to the weights' norm ----
 @group(0) @binding(1) var<storage, read> change_before: array<f32>;
 @group(0) @binding(2) var<storage, read> change_after: array<f32>;
 @group(0) @binding(3) var<storage, read_write> change_out: array<f32>;
@@ -147,7 +147,7 @@ fn change_total() {
     change_out[1] = norm;
 }
 
-// ---- dead: 1 for each channel that is not positive for any valid example at any position, else 0 ----
+// ---- dead: 1 for each channel that is not positive for any valid example at any position, otherwise 0 ----
 @group(0) @binding(1) var<storage, read> dead_header: Header;
 @group(0) @binding(2) var<storage, read> dead_y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dead_flags: array<u32>;

@@ -26,8 +26,8 @@ pub enum Error {
     /// requested one.
     #[error("{} cannot be used with the data set {dataset}; leave it out", in_words(name))]
     NotOfData { name: &'static str, dataset: String },
-    /// A folder of pictures needs a network of its own.
-    #[error("{0}; describe such a network in a TOML file")]
+    /// A folder of pictures has other classes than the network.
+    #[error("{0}; or describe such a network in a TOML file")]
     OtherClasses(String),
     /// This number of test crops needs the network's pad and flip, which are switched off.
     #[error(
@@ -38,7 +38,7 @@ pub enum Error {
     /// `config.toml` names an unknown device.
     #[error("config.toml names an unknown device `{0}`; choose the device")]
     UnknownDevice(String),
-    /// A run has no checkpoint yet.
+    /// A run has neither a checkpoint nor a model yet.
     #[error("{} holds no weights yet; resume the run first", crate::text::path(run))]
     NoWeights { run: PathBuf },
     /// A data set was not found and cannot be downloaded; another one is built in.

@@ -73,12 +73,12 @@ struct Script {
     progress: Vec<Progress>,
     /// The step at which the run stops during a pause, if any.
     stop_in_pause: Option<u64>,
-    /// Whether it wants a turn before each step, and how many it had.
+    /// Whether it gives way before each step, and how often it did.
     gives_way: bool,
     turns: u64,
 }
 
-/// Pending once, as what waits for a page's own work is.
+/// A future that is pending once, like one that waits for a page's own work.
 struct Turn(bool);
 
 impl Future for Turn {
@@ -786,7 +786,7 @@ fn the_program_goes_on_with_a_changed_run() {
     let resumed = resume(place).assert().success();
     let (out, err) = (&resumed.get_output().stdout, &resumed.get_output().stderr);
     let (out, err) = (String::from_utf8_lossy(out), String::from_utf8_lossy(err));
-    assert!(err.contains("4 changes made during the run hold again"), "{err}");
+    assert!(err.contains("4 changes made during the run apply again"), "{err}");
     assert!(err.contains("the learning rate from 0.01 to 0.05 at step 10"), "{err}");
     assert!(out.contains("momentum at learning rate 0.05") && out.contains("batch 7, "), "{out}");
     assert_eq!(Value::from(change_rows(place)), expected_rows());
@@ -800,7 +800,7 @@ fn the_program_goes_on_with_a_changed_run() {
 
     let model = fs::read(place.join("run/model.safetensors")).expect("the model");
     let again = resume(place).assert().success();
-    assert!(String::from_utf8_lossy(&again.get_output().stderr).contains("has come to its end"));
+    assert!(String::from_utf8_lossy(&again.get_output().stderr).contains("is finished"));
     // 245 examples after 13 steps; 205 are left of the second epoch, 30 batches of 7.
     let mut longer = resume(place);
     assert_eq!(document(longer.args(["--epochs", "2"]))["steps"], 43);

@@ -1,4 +1,4 @@
-//! A run put together by the library alone: begun, stopped, resumed, ended, followed by another.
+//! Runs that only use the library: one is begun, stopped, resumed, finished, and followed by another.
 
 mod common;
 
@@ -29,7 +29,7 @@ layers = [
 ]
 "#;
 
-/// Stops after a checkpoint of this step or a later one.
+/// An observer that stops after a checkpoint at this step or later.
 struct Stopper(Option<u64>, bool);
 
 impl Observer for Stopper {
@@ -74,14 +74,14 @@ fn prepared(launch: Launch) -> (Result<Launched>, Vec<Notice>) {
 fn ready(launch: Launch) -> Run {
     match prepared(launch).0.expect("it is prepared") {
         Launched::Ready(run) => *run,
-        Launched::Ended(_) => panic!("it has come to its end"),
+        Launched::Ended(_) => panic!("the run is finished"),
     }
 }
 
 fn ended(launch: Launch) -> EndedRun {
     match prepared(launch).0.expect("it is prepared") {
         Launched::Ended(run) => *run,
-        Launched::Ready(_) => panic!("it goes on"),
+        Launched::Ready(_) => panic!("the run has steps left"),
     }
 }
 
@@ -91,7 +91,7 @@ fn train(run: &mut Run) {
     run.save_summary(&outcome).expect("the summary is written");
 }
 
-/// Everything that a run ends with, clocks aside.
+/// The files at the end of a run, without times.
 fn files(folder: &Path) -> [Vec<u8>; 2] {
     ["model.safetensors", "checkpoint.safetensors"].map(|name| std::fs::read(folder.join(name)).expect("a file"))
 }

@@ -1,4 +1,4 @@
-//! What looks into a run, driven without a server: introduction, rows, status, views.
+//! Views into a run without a server: introduction, rows, status, views.
 
 mod common;
 
@@ -27,7 +27,7 @@ layers = [
 ]
 "#;
 
-/// Feeds rows and status, and asks for the weights before one step.
+/// An observer that updates rows and status, and requests the weights before one step.
 #[derive(Default)]
 struct Follower {
     rows: PageRows,
@@ -144,7 +144,7 @@ fn a_view_shows_what_an_inspection_finds_and_how_the_test_goes() {
     assert_eq!(whole.expect("it is tested").correct, right.iter().filter(|right| **right).count() as u64);
 }
 
-/// Whether a view of a test example has its label first.
+/// Whether a test example's label comes first in its view.
 fn right(lens: &mut Lens, weights: &Weights, dataset: &Dataset, index: usize) -> bool {
     let drawn = block_on(lens.classify(weights, dataset.test.image(index))).expect("it is classified");
     assert_eq!((drawn.example, drawn.loss), (ExampleMessage::Drawn, None));
@@ -162,6 +162,6 @@ fn weights_go_to_a_file_and_come_back_as_a_change() {
         assert_eq!((parameters == *weights.parameters, source.as_str()), (true, "mine"), "{}", format.extension);
         let other = network(&NET.replace("filters = 3", "filters = 4"));
         let why = change_of_file(&file, "mine", &other).expect_err("another network");
-        assert!(why.contains("is of another network"), "{why}");
+        assert!(why.contains("belongs to another network"), "{why}");
     }
 }

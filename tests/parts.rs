@@ -1,5 +1,5 @@
-//! A batch computed in parts, as several devices or machines would: each part's header says where it stands in the batch, so
-//! that draws and losses are those of the whole, and the parts' gradients add up to its gradient.
+//! A batch computed in parts, as on several devices or machines. Each part's header gives its place in the batch, so that
+//! random draws and losses are those of the whole batch, and the parts' gradients add up to its gradient.
 
 mod common;
 
@@ -11,12 +11,12 @@ use glassnet::net::Network;
 use glassnet::program::{Options, Stage, TrainingStep};
 use std::ops::Range;
 
-/// Rows of the whole batch.
+/// The number of rows in the whole batch.
 const BATCH: usize = 11;
-/// Where the second part begins; the parts are not equally long.
+/// The first row of the second part; the parts have different lengths.
 const SECOND: usize = 6;
 
-/// What draws: crops, augmentation of every kind, dropout; label smoothing, which only training has.
+/// Layers with every kind of random draw: crops, all augmentation, dropout; and label smoothing, which only training has.
 const LAYERS: &str = r#"
     layers = [
         { type = "input", height = 12, width = 11, channels = 2, crop = true },
@@ -45,14 +45,14 @@ fn networks() -> [Network; 4] {
     [softmax, hinge, mse, plain].map(|toml| network(&toml))
 }
 
-/// One step's input, losses and gradients.
+/// The input, losses and gradients of one step.
 struct Pass {
     input: Vec<f64>,
     losses: Vec<f64>,
     gradients: Vec<f64>,
 }
 
-/// These rows of the batch. `run` runs a step with these inputs, and reads these tensors.
+/// A pass over these rows of the batch. `run` runs a step with the given inputs, and reads the given tensors.
 fn pass(
     lowered: &TrainingStep,
     examples: &Examples,
@@ -62,7 +62,7 @@ fn pass(
     let part = (rows.len() < BATCH).then_some(Part { first_row: rows.start as u32, global_valid: BATCH as u32 });
     let header = Header { step: 5, seed: 8, training: true, part, ..Header::evaluation(0) };
     let count = rows.len();
-    // Backwards, so that no row is its example's index.
+    // In reverse, so that no row has the number of its example.
     let indices: Vec<u32> = rows.map(|row| (BATCH - 1 - row) as u32).collect();
     let gradients = lowered.nodes.iter().filter_map(|node| node.parameters);
     let gradients = gradients.flat_map(|p| [p.weight_gradient, p.bias_gradient].into_iter().flatten());
@@ -77,7 +77,8 @@ fn pass(
     Pass { input: rows(), losses: rows(), gradients: read.flatten().collect() }
 }
 
-/// The whole batch beside its two parts: the same input and losses, and gradients within `tolerance` of the largest.
+/// Compares the whole batch with its two parts: the same input and losses, and gradients within `tolerance` times the
+/// largest one.
 fn assert_adds_up(what: &str, tolerance: f64, pass: impl Fn(Range<usize>) -> Pass) {
     let (whole, parts) = (pass(0..BATCH), [pass(0..SECOND), pass(SECOND..BATCH)]);
     let joined = |of: fn(&Pass) -> &Vec<f64>| parts.iter().flat_map(|part| of(part).clone()).collect::<Vec<_>>();
@@ -97,7 +98,7 @@ fn options(examples: &Examples) -> Options {
 }
 
 fn examples(network: &Network) -> Examples {
-    // A little larger, so that crops move.
+    // A little larger than the input, so that crops move.
     Examples::noise([15, 13, 2], BATCH, network.classes())
 }
 
@@ -123,7 +124,7 @@ fn the_gradients_of_two_parts_add_up_to_those_of_the_batch_on_every_device() {
         for network in networks() {
             let examples = examples(&network);
             let what = format!("{}, {:?}", device.info().executor, network.nodes.last().map(|node| &node.layer));
-            // Sums over eleven examples in another order.
+            // Sums over eleven examples, in another order.
             assert_adds_up(&what, 2e-6, |rows| one_device(&device, &network, &examples, rows));
         }
     }

@@ -95,7 +95,7 @@ fn names(known: &Equivalent, kernel: &Variant) -> bool {
     family || known.kernel == untextured(kernel)
 }
 
-/// The name of the variant that has the same body and reads buffers.
+/// The name of the variant with the same body that reads buffers.
 fn untextured(kernel: &Variant) -> &str {
     kernel.name.trim_end_matches("_textures")
 }
@@ -109,7 +109,7 @@ fn true_faults(kernel: &'static Variant) -> Vec<Fault> {
     let (mut all, mut seen) = (faults(kernel), HashSet::new());
     all.retain(|f| f.source != kernel.source && seen.insert(f.source.clone()) && is_valid(&f.source));
     all.retain(|f| !is_equivalent(kernel, f));
-    // The body is the same as its twin's, and is tried there.
+    // The twin has the same body, which is tested there.
     if let Some(twin) = self::all().find(|other| other.name != kernel.name && other.name == untextured(kernel)) {
         all.retain(|f| !twin.source.contains(&f.old));
     }

@@ -35,7 +35,7 @@ impl Shader {
         Shader { operation, variant, module, info, layouter }
     }
 
-    /// The passes with their entry points, and what each uses.
+    /// The passes with their entry points and the use of variables by each.
     fn entries(&self) -> impl Iterator<Item = (&Pass, &naga::EntryPoint, &FunctionInfo)> {
         self.variant.passes().map(|pass| {
             let mut entries = self.module.entry_points.iter().enumerate();
@@ -45,7 +45,7 @@ impl Shader {
         })
     }
 
-    /// How all passes together use a variable.
+    /// The use of a variable by all passes together.
     fn uses(&self, handle: Handle<GlobalVariable>) -> GlobalUse {
         self.entries().map(|(_, _, info)| info[handle]).fold(GlobalUse::empty(), |all, own| all | own)
     }
@@ -91,7 +91,7 @@ impl Shader {
         (access, element)
     }
 
-    /// Access of a storage buffer, none of a texture; and element type.
+    /// The access of a storage buffer, `None` for a texture; and the element type.
     fn bound(&self, global: &GlobalVariable) -> (Option<StorageAccess>, Element) {
         if global.space == AddressSpace::Handle {
             return (None, self.texture(global));
@@ -114,7 +114,7 @@ impl Shader {
     }
 }
 
-/// The variants that take a case on one adapter or another.
+/// The variants that support a case on any adapter.
 fn variants_of(case: &Case) -> Vec<&'static Variant> {
     let all = case.op.operation.gpu.iter().copied();
     all.filter(|variant| Adapter::SORTS.into_iter().any(|adapter| variant.fits(&case.op, adapter))).collect()
@@ -172,7 +172,7 @@ fn bindings_are_params_then_inputs_then_outputs_then_scratch() {
         let outputs = operation.outputs.iter();
         let outputs = outputs.map(|operand| (Some(StorageAccess::LOAD | StorageAccess::STORE), operand.element));
         let expected: Vec<_> = (1..).zip(inputs.chain(outputs)).collect();
-        // Scratch holds words of any kind.
+        // Scratch has words of any type.
         let scratch = variant.scratch.map(|_| bindings.pop().expect("scratch"));
         if let Some((place, global)) = scratch {
             assert_eq!(place as usize, expected.len() + 1, "{}", variant.name);
@@ -225,7 +225,7 @@ fn inputs_are_read_and_outputs_are_written_and_never_read() {
             let inputs = shader.operation.inputs.len();
             let outputs = inputs + shader.operation.outputs.len();
             if place > outputs {
-                // What a pass wrote, one after it reads.
+                // A later pass reads what an earlier one wrote.
                 assert_eq!(uses, GlobalUse::READ | GlobalUse::WRITE, "{}: {:?}", shader.variant.name, global.name);
                 let first = shader.entries().next().map(|(_, _, info)| info[handle]);
                 assert_eq!(first, Some(GlobalUse::WRITE), "{}: {:?}", shader.variant.name, global.name);
@@ -319,7 +319,7 @@ fn every_prelude_is_in_use() {
     }
 }
 
-/// Text that reads textures and its twin that reads buffers differ in their preludes alone.
+/// A variant that reads textures and its twin that reads buffers only differ in their preludes.
 #[test]
 fn a_variant_with_textures_has_the_body_of_the_one_with_buffers() {
     let twin = |name: &str| kernels::variants().find(|(_, variant)| variant.name == name).map(|(_, variant)| variant);

@@ -205,15 +205,15 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
     };
     let whole = page().expect("a page");
     fs::remove_file(run.join("report.html")).expect("no page");
-    assert!(!resume(&["--no-report"]).contains("made now") && page().is_err());
+    assert!(!resume(&["--no-report"]).contains("written now") && page().is_err());
     let told = resume(&[]);
-    assert!(told.contains("come to its end") && told.contains("made now"), "{told}");
+    assert!(told.contains("this run is finished") && told.contains("written now"), "{told}");
     assert!(page().expect("a page").contains("glassnet-updates\" content=\"2, finished\""));
-    assert!(!resume(&[]).contains("made now"), "a page that is there is kept");
+    assert!(!resume(&[]).contains("written now"), "a page that is there is kept");
 
     for cut in [whole.len() - 40, 2000] {
         fs::write(run.join("report.html"), &whole[..cut]).expect("a cut page");
-        assert!(resume(&[]).contains("made now"));
+        assert!(resume(&[]).contains("written now"));
         assert!(page().expect("a page").trim_end().ends_with("</html>"));
     }
     let model = fs::read(run.join("model.safetensors")).expect("the model");

@@ -710,7 +710,7 @@ fn a_run_that_has_ended_says_so_and_can_be_given_a_later_end() {
     let again = place.resume("run", &["--json"]).assert().success();
     let again = again.get_output();
     assert_eq!(serde_json::from_slice::<Value>(&again.stdout).expect("one JSON document"), first);
-    assert!(String::from_utf8_lossy(&again.stderr).contains("has come to its end"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is finished"));
     place.resume("run", &["--epochs", "2"]).assert().success();
     assert!(place.bytes("run/model.safetensors") == place.bytes("whole/model.safetensors"), "the models differ");
 }
@@ -899,7 +899,7 @@ fn a_run_of_the_former_split_keeps_it() {
     }
     let told = place.resume("run", &["--steps", "3", "--no-report"]).assert().success();
     let told = String::from_utf8_lossy(&told.get_output().stderr).into_owned();
-    assert!(told.contains("a tenth held out at random"), "{told}");
+    assert!(told.contains("a random tenth for validation"), "{told}");
     for run in ["run", "whole"] {
         place.resume(run, &["--steps", "6", "--no-report"]).assert().success();
         let config = String::from_utf8(place.bytes(&format!("{run}/config.toml"))).expect("UTF-8");

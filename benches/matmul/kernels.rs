@@ -1,4 +1,4 @@
-//! Matrix product, c `[M,N]` = a `[M,K]` * b `[K,N]`: an operation of this bench, with its kernels and cases.
+//! The matrix product c `[M,N]` = a `[M,K]` * b `[K,N]`, an operation of this bench, with its kernels and cases.
 
 use glassnet::kernels::case::{CaseBuilder, Tolerance};
 use glassnet::kernels::{
@@ -18,7 +18,7 @@ const A: Operand = whole("a", F32);
 const B: Operand = whole("b", F32);
 const C: Operand = whole("c", F32);
 
-/// c = a*b.
+/// The product c = a*b.
 pub static PRODUCT: Operation = Operation {
     name: "matmul.product",
     inputs: &[A, B],
@@ -42,7 +42,7 @@ pub static PRODUCT: Operation = Operation {
     ],
 };
 
-/// 16 x 8 an invocation, in registers alone.
+/// Blocks of 16 x 8 per invocation, only in registers.
 const REGISTERS: Variant = Variant {
     condition: |op, _| divides(op, REGISTER_BLOCK),
     ..Variant::new(
@@ -56,7 +56,7 @@ const REGISTERS: Variant = Variant {
     )
 };
 
-/// 64 x 64 a workgroup, through workgroup memory.
+/// Tiles of 64 x 64 per workgroup, in workgroup memory.
 const TILES64: Variant = Variant {
     condition: |op, _| divides(op, TILE64),
     ..Variant::new("matmul.tiles64", include_str!("tiles.wgsl"), "tiles64", |op| {
@@ -66,7 +66,7 @@ const TILES64: Variant = Variant {
     .in_workgroups_of(256)
 };
 
-/// 128 x 128 a workgroup, through workgroup memory.
+/// Tiles of 128 x 128 per workgroup, in workgroup memory.
 const TILES128: Variant = Variant {
     condition: |op, _| divides(op, TILE128),
     ..Variant::new("matmul.tiles128", include_str!("tiles.wgsl"), "tiles128", |op| {
@@ -76,7 +76,7 @@ const TILES128: Variant = Variant {
     .in_workgroups_of(256)
 };
 
-/// What M, N and K must be multiples of.
+/// The numbers that M, N and K must be multiples of.
 const REGISTER_BLOCK: [u32; 3] = [16, 8, 4];
 const TILE64: [u32; 3] = [64, 64, 32];
 const TILE128: [u32; 3] = [128, 128, 16];
@@ -86,13 +86,13 @@ fn divides(op: &Op, block: [u32; 3]) -> bool {
     [p.m, p.n, p.k].into_iter().zip(block).all(|(size, by)| size.is_multiple_of(by))
 }
 
-/// Blocks of c across and down.
+/// The number of blocks of c in each row, and in each column.
 fn blocks(op: &Op, [by_m, by_n, _]: [u32; 3]) -> [u32; 2] {
     let p: Params = op.params();
     [p.n / by_n, p.m / by_m]
 }
 
-/// A product of random matrices, M, N and K as given: to be checked, and to be timed.
+/// A product of random matrices with sizes M, N and K, for checks and timing.
 pub fn case([m, n, k]: [usize; 3]) -> Case {
     assert!(m * n * k > 0, "matmul: {:?}", [m, n, k]);
     let mut builder = CaseBuilder::default();
@@ -103,7 +103,8 @@ pub fn case([m, n, k]: [usize; 3]) -> Case {
     builder.case(format_args!("[{m}, {k}] * [{k}, {n}]"), op, Tolerance::sum(k, 1.0))
 }
 
-/// For every kernel one block; several in each direction, and all different; several tiles along K, and an odd number.
+/// For every kernel: one block; a different number of several blocks in each direction; several tiles along K, and an
+/// odd number of them.
 pub fn cases() -> Vec<Case> {
     let shapes =
         |[m, n, k]: [usize; 3]| [[m, n, k], [2 * m, 3 * n, 5 * k], [3 * m, n, 2 * k], [m, 2 * n, 3 * k]].map(case);

@@ -1,5 +1,5 @@
-// Matrix product for software adapters, whose workgroup memory is as slow as buffers: a [M,K], b [K,N], c [M,N] = a * b.
-// 16 rows x 8 columns of c an invocation, neighbours below each other; M, N and K are multiples of 16, 8 and 4.
+// The matrix product c [M,N] = a [M,K] * b [K,N] for software adapters, whose workgroup memory is as slow as buffers.
+// An invocation computes 16 rows x 8 columns of c, and the next one those below. M, N and K are multiples of 16, 8 and 4.
 
 struct Params { m: u32, n: u32, k: u32, reserved: u32 }
 

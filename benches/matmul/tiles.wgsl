@@ -1,4 +1,4 @@
-// Matrix product for hardware: a [M,K], b [K,N], c [M,N] = a * b.
+// The matrix product c [M,N] = a [M,K] * b [K,N] for hardware.
 //
 // 256 invocations share a tile of a and one of b in workgroup memory and keep blocks of c in registers; M and N are
 // multiples of the tile, K of 16 and 32.

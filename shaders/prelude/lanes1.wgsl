@@ -1,4 +1,4 @@
-// One value an invocation: for any shape.
+// One value at a time, for any shape.
 alias Real = f32;
 alias Word = u32;
 alias Flag = bool;

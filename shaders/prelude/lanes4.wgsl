@@ -1,4 +1,4 @@
-// Four values an invocation, read and written as a vector: for innermost sizes that are multiples of 4.
+// Four values at a time, read and written as a vector, for innermost sizes that are multiples of 4.
 alias Real = vec4f;
 alias Word = vec4u;
 alias Flag = vec4<bool>;

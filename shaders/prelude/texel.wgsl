@@ -1,2 +1,2 @@
-// Where element i of a buffer is in its texture, which holds it row by row, 8,192 texels in each.
+// The place of texel i of a buffer in its texture, which has 8,192 texels in each row.
 fn texel(i: u32) -> vec2u { return vec2u(i & 8191u, i >> 13u); }

@@ -1,4 +1,4 @@
-//! Prints what the library has to say while data is found and a run is prepared.
+//! Prints the library's notices while data is obtained and a run is prepared.
 
 use super::output::{Output, note};
 use glassnet::Result;
@@ -10,11 +10,11 @@ use std::io::{self, IsTerminal};
 /// The preset for coloured pictures.
 pub const COLOUR_PRESET: &str = "convnetjs-cifar10";
 
-/// Prints notices; progress of data is a bar, or lines.
+/// Prints notices; shows the progress of obtaining data as a bar or as lines.
 pub struct Notices {
     output: Output,
     progress: Option<DownloadProgress>,
-    /// Whether all could be printed.
+    /// The first error of printing, if any.
     printed: Result<()>,
 }
 
@@ -42,7 +42,7 @@ impl Notices {
         }
     }
 
-    /// The first error of printing.
+    /// Removes the bar; returns the first error of printing.
     pub fn result(self) -> Result<()> {
         if let Some(progress) = self.progress {
             progress.clear();
@@ -56,7 +56,7 @@ impl Notices {
 pub struct DownloadProgress {
     bar: ProgressBar,
     plain: bool,
-    /// The file under way.
+    /// The file being downloaded.
     file: String,
 }
 
@@ -112,7 +112,7 @@ impl DownloadProgress {
         self.bar.set_message(text);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }

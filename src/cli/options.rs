@@ -161,7 +161,7 @@ pub fn dataset(args: &DataArgs, default: Option<DatasetName>, network: &Network,
         choice.check(network)?;
         if let Some(name) = default.filter(|name| name.is_synthetic() && args.data_dir.is_some()) {
             return Err(Error::Settings(format!(
-                "the model was trained on the synthetic {}, which have no files: leave --data-dir out, or name the data set \
+                "the model was trained on the synthetic {}, which have no files; leave --data-dir out, or name the data set \
                  in it with --dataset",
                 name.drawn()
             )));

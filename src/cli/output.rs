@@ -69,22 +69,22 @@ pub fn told(error: &Error) -> String {
         Error::DataMoved { pictures: true, .. } => told + " with --images",
         Error::DataMoved { pictures: false, .. } => told + " with --data-dir",
         Error::NotOfData { name: "data_dir", dataset } => format!(
-            "--data-dir cannot change a run on {dataset}: leave it out, or name a folder that has moved with --images"
+            "--data-dir cannot change a run on {dataset}; leave it out, or name a folder that has moved with --images"
         ),
         Error::NotOfData { name: "images", dataset } => {
-            format!("--images cannot change a run on {dataset}: leave it out, or start a new run without --resume")
+            format!("--images cannot change a run on {dataset}; leave it out, or start a new run without --resume")
         }
         Error::NotOfData { name: "skip_unreadable", .. } => {
-            "--skip-unreadable is for the pictures of --images: leave it out".into()
+            "--skip-unreadable is for the pictures of --images; leave it out".into()
         }
         Error::OtherClasses(_) => told + ", and train it with --net",
         Error::CropsWithoutAugmentation(count) => format!(
-            "--test-crops {count}: --no-augmentation switches off the network's pad and flip, which these crops come from; \
-             leave one of the two options out"
+            "--test-crops {count} needs the network's pad and flip, which --no-augmentation switches off; leave one of the two \
+             options out"
         ),
         Error::UnknownDevice(name) => format!("config.toml names an unknown device `{name}`; give --device"),
         Error::NoWeights { run } => {
-            format!("{} holds no weights yet: let the run go on with `glassnet train --resume {0}`", run.display())
+            format!("{} holds no weights yet; continue the run with `glassnet train --resume {0}`", run.display())
         }
         Error::Unreadable(_) => told + ", or leave it out with --skip-unreadable",
         Error::Exists { .. } => told + ", or --force to replace it",

@@ -82,7 +82,7 @@ impl TrainArgs {
         }
     }
 
-    /// The run that is asked for.
+    /// The requested run.
     fn launch(&self) -> Result<Launch> {
         if let Some(folder) = &self.resume {
             self.refuse_with_resume()?;
@@ -100,7 +100,7 @@ impl TrainArgs {
     }
 }
 
-/// A run that is ready to go, with its event files where they are wanted.
+/// A prepared run, with its event files if requested.
 struct Ready {
     run: Run,
     events: Option<Events>,
@@ -118,7 +118,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     loop {
         let code = train_once(args, &mut ready, live.as_ref(), &interrupt, output);
         let Some(live) = &live else { return code };
-        // Now, and not when the page is closed.
+        // Reported now instead of after the page is closed.
         let code = code.or_else(|error| {
             note(format_args!("error: {}", output::told(&error)));
             Ok(ExitCode::FAILURE)
@@ -129,7 +129,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
             begin(args, next.prepare()?)
         })?;
         let Some(mut next) = next else { return code };
-        // Its beginning is not the program's.
+        // This run did not begin with the program.
         next.run.timed_from = None;
         ready.run.append_next(&next.run)?;
         ready = next;
@@ -137,7 +137,7 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     }
 }
 
-/// Prepares a run, and prints what there is to say.
+/// Prepares a run, and prints the notices.
 fn prepare(launch: Launch, output: Output) -> Result<Launched> {
     let mut notices = Notices::new(output);
     let launched = pollster::block_on(launch.prepare(&mut |notice| notices.show(notice)));
@@ -164,21 +164,21 @@ fn train_once(
     reporter.train(run, !args.no_report)
 }
 
-/// Makes what is missing of a run that has come to its end, and prints its result.
+/// Writes the missing files of a finished run, and prints its result.
 fn complete(args: &TrainArgs, run: EndedRun, output: Output) -> Result<()> {
     let EndedRun { config, settings, dataset, folder, summary, model_damage } = run;
     match summary.stopped_early {
-        false => note("this run has come to its end; --epochs or --steps with a larger number lets it go on"),
-        true => note("this run has stopped early: its validation loss had not fallen for --patience epochs"),
+        false => note("this run is finished; give a larger --epochs or --steps to continue it"),
+        true => note("this run stopped early because its validation loss did not fall for --patience epochs"),
     }
     if let Some(why) = model_damage {
-        note(format_args!("its model is made again from the checkpoint: {why}"));
+        note(format_args!("its model is written again from the checkpoint: {why}"));
     }
     let page = !args.no_report && !report::is_current(folder.path(), summary.steps);
     let events = args.tensorboard && !report::has_events(folder.path());
     if page || events {
         if page {
-            note("its report is missing, cut, or of an earlier end; it is made now");
+            note("its report is missing, cut off, or from an earlier end; it is written now");
         }
         let device = pollster::block_on(options::device_of_run(&args.device, &config))?;
         let latest = LatestWeights::read(&folder, &settings)?;

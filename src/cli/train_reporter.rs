@@ -1,4 +1,4 @@
-//! What a run leaves besides its folder's files: event files, the report; and what is said of it at its end.
+//! Reports on a run: event files, the report, and the messages at its end.
 
 use super::interrupt::Interrupt;
 use super::live;
@@ -20,7 +20,7 @@ pub(super) fn begin_events(folder: &RunFolder, config: &RunConfig, step: u64) ->
     Events::begin(folder.path(), step, &history, &report::as_toml(config)?)
 }
 
-/// Shows what happens, on the terminal and on the live page.
+/// Shows events on the terminal and on the live page.
 pub(super) struct Reporter<'a> {
     pub view: View,
     pub events: Option<Events>,
@@ -54,7 +54,7 @@ impl Observer for Reporter<'_> {
     }
 
     fn wait(&mut self) -> Wait<'_> {
-        // The program has nothing else to do: the thread may block.
+        // The program has nothing else to do, so the thread may block.
         let (live, interrupt) = (self.live, self.interrupt);
         Box::pin(async move { live.iter().for_each(|live| live.wait(&|| interrupt.stops())) })
     }
@@ -65,12 +65,13 @@ impl Observer for Reporter<'_> {
 }
 
 impl Reporter<'_> {
-    /// Trains to the end, or to where it is stopped, and makes a `report` at the end; says how to go on from there.
+    /// Trains to the end, or until the run is stopped, and writes the report at the end if `report` is set. After an
+    /// error, prints how to continue.
     pub fn train(mut self, run: &mut Run, report: bool) -> Result<ExitCode> {
         if let Some(live) = self.live {
             live::begin(live, run, self.output);
         }
-        // From here on the page hears of every error.
+        // From here on the page receives every error.
         let step = run.state.as_ref().map(|state| state.step);
         let introduced = self.view.introduce(&run.dataset, &run.device.info(), run.folder.path(), step);
         let result = introduced.and_then(|()| pollster::block_on(run.train(&mut self)));
@@ -85,17 +86,17 @@ impl Reporter<'_> {
         }
     }
 
-    /// Writes the summary, then the report, and tells of both; the model is safe whatever becomes of them.
+    /// Writes the summary, then the report, and prints both. The model is already saved if one of them fails.
     fn finish(&mut self, run: &mut Run, outcome: &Outcome, report: bool) -> Result<()> {
         let summary = run.save_summary(outcome)?;
         let report = self.write_report(run, outcome, &summary, report);
         let written = report.as_ref().ok().and_then(Option::as_deref);
-        // All is saved: a reader who has gone makes no failure of it.
+        // Everything is saved, so a reader who has hung up causes no error.
         unless_hung_up(self.view.conclude(&summary, run.folder.path(), written, self.output))?;
         report.map(|_| ())
     }
 
-    /// Writes what is wanted besides the model; returns where the report is.
+    /// Completes the event files and writes the report, if requested; returns the report's path.
     fn write_report(
         &mut self,
         run: &Run,
@@ -129,7 +130,7 @@ impl Reporter<'_> {
         Ok(Some(folder.join(report::FILE)))
     }
 
-    /// Says what is left after an error, and how to go on.
+    /// Prints which files remain after an error, and how to continue.
     fn explain(&self, run: &Run, error: Error) -> Result<ExitCode> {
         let path = run.folder.path().display();
         let Some(step) = run.folder.checkpoint_step().filter(|_| !run.folder.is_gone()) else { return Err(error) };
@@ -142,7 +143,7 @@ impl Reporter<'_> {
         if run.ended {
             let option = if self.events.is_some() { " --tensorboard" } else { "" };
             note(format_args!(
-                "the run has come to its end, and its model is saved; make the report again with: glassnet report {path}{option}"
+                "the run is finished, and its model is saved; write the report again with: glassnet report {path}{option}"
             ));
             return Err(error);
         }
@@ -152,8 +153,8 @@ impl Reporter<'_> {
                 note(format_args!("glassnet report {path} shows the curves and the layers until then"));
                 if run.changed {
                     note(format_args!(
-                        "settings were changed while it trained; glassnet train --resume {path} --live --paused goes on \
-                         from there, paused, so that they can be changed again"
+                        "settings were changed during training; glassnet train --resume {path} --live --paused continues \
+                         from the checkpoint in a pause, so that they can be changed again"
                     ));
                 }
             }

@@ -1,5 +1,5 @@
-//! Whether a file is a published one, by its SHA-256: a sum of the packed or of the unpacked bytes will do, whichever is
-//! published and matches.
+//! Compares files with the published ones by SHA-256. A matching checksum of the packed or of the unpacked bytes
+//! suffices, whichever is published.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

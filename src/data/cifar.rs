@@ -1,5 +1,6 @@
 //! CIFAR-10's binary archive: a tar of six files of records, each a label, then 1024 red, 1024 green, 1024 blue bytes.
-//! It is read where it lies, or from bytes, gzipped or plain: nothing is ever unpacked to the disk, so no name in it can lead anywhere.
+//! The archive is read in its place or from bytes, gzipped or plain. Nothing is unpacked to the disk, so a name in the
+//! archive cannot write to any path.
 //! Where someone has unpacked it, the six files are read.
 //! What the archive is not known to hold is refused, and no size in it is believed before the bytes are there.
 
@@ -50,8 +51,8 @@ impl Records {
     }
 }
 
-/// Reads training and test set, images `[32,32,3]`, from an archive of files with exactly so many records. Errors name the
-/// archive, what is wrong with it, and what to do.
+/// Reads the training and the test set, images `[32,32,3]`, from an archive of files with exactly this many records.
+/// Errors name the archive, what is wrong with it, and what to do.
 pub fn read_archive<'a>(source: impl Into<Source<'a>>, records: Records) -> Result<(Examples, Examples)> {
     let source = source.into();
     let most = (TRAIN_FILES * records.train + records.test) * RECORD;
@@ -131,7 +132,7 @@ pub fn read_folder(folder: &Path, records: Records) -> Result<(Examples, Example
     read_batches(paths.each_ref().map(Source::from), records)
 }
 
-/// Reads both sets from the six files, those of the training set first. Errors name the file.
+/// Reads both sets from the six files; those of the training set come first. Errors name the file.
 pub fn read_batches(files: [Source<'_>; TRAIN_FILES + 1], records: Records) -> Result<(Examples, Examples)> {
     let mut sets = Sets::new(records);
     for (file, source) in files.into_iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Names of files in a folder, and the folder that downloads are kept in. A file may be gzipped or plain, and be called
-//! `train-images-idx3-ubyte` or, as some archives do, `train-images.idx3-ubyte`.
+//! Names of files in a folder, and the folder for downloads. A file may be gzipped or plain, and be called
+//! `train-images-idx3-ubyte` or, as in some archives, `train-images.idx3-ubyte`.
 
 use std::path::{Path, PathBuf};
 

@@ -55,7 +55,7 @@ pub struct Images {
     pub pixels: Vec<u8>,
 }
 
-/// Reads a file of images. Errors name it, what is wrong with it, and what to do.
+/// Reads a file of images. Errors name the file, what is wrong with it, and what to do.
 pub fn read_images<'a>(source: impl Into<Source<'a>>) -> Result<Images> {
     let (sizes, pixels) = read(source.into(), &IMAGES)?;
     Ok(Images { shape: [sizes[0], sizes[1], sizes[2]], pixels })
@@ -86,7 +86,7 @@ pub fn read_labels<'a>(source: impl Into<Source<'a>>, classes: usize) -> Result<
     }
 }
 
-/// Reads a file of labels of any size.
+/// Reads a file of labels without a limit on their values.
 pub(super) fn read_any_labels(source: Source<'_>) -> Result<Vec<u8>> {
     read(source, &LABELS).map(|(_, labels)| labels)
 }
@@ -222,7 +222,7 @@ fn describe(kind: &Kind, sizes: &[u32]) -> String {
     }
 }
 
-/// The unpacked bytes of what may be gzipped or plain.
+/// The unpacked bytes of a source, which may be gzipped or plain.
 pub(super) fn open(source: Source<'_>) -> Result<Box<dyn Read + '_>> {
     let path = match source {
         Source::Bytes(bytes, _) => return Ok(unpacked(bytes, bytes)),

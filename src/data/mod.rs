@@ -388,7 +388,7 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Progress::Waiting { folder } => {
-                write!(f, "another process downloads into {}; waiting for it", folder.display())
+                write!(f, "another process is downloading into {}; waiting for it", folder.display())
             }
             Progress::Connecting { url, .. } => write!(f, "asking {url}"),
             Progress::Downloading { file, received, .. } => write!(f, "downloading {file}: {received} bytes"),

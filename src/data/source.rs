@@ -1,13 +1,13 @@
-//! Where bytes come from: a file, or memory, as in a browser, which has no files.
+//! Sources of bytes: a file, or memory, for example in a browser, which has no files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A file, or bytes with a name.
+/// A file, or the bytes of one.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     File(&'a Path),
-    /// A file's bytes from elsewhere, with the name that messages give it.
+    /// A file's bytes in memory, and the name to use for it in messages.
     Bytes(&'a [u8], &'a str),
 }
 

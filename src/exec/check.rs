@@ -4,8 +4,8 @@
 //! so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as NaN, so that an element
 //! nobody wrote shows, and inputs lie between words that spoil what is computed from them, so that a stray read shows.
 //!
-//! A GPU runs each case by every variant that takes it, and both ways to compile that: with bounds checks, which clamp a
-//! stray index to the guard behind an input, and without, as in training.
+//! A GPU runs each case with every variant that supports it, compiled in both ways: with bounds checks, which clamp a
+//! stray index to the guard after an input, and without, as in training.
 
 use super::Device;
 use super::gpu::{Gpu, RuntimeChecks};
@@ -131,7 +131,7 @@ struct Trial<'a> {
     contents: Vec<Vec<u32>>,
     /// Words after each buffer.
     guards: Vec<usize>,
-    /// Of a variant with several passes: starts out as outputs do, between the same guard words.
+    /// The scratch of a variant with several passes. Its contents and guard words are initially like those of outputs.
     scratch: Option<Scratch>,
 }
 
@@ -157,7 +157,7 @@ impl Trial<'_> {
         }
     }
 
-    /// Every buffer's words, guards included, after the case's operation; the scratch's come last.
+    /// Runs the case's operation. Returns the words of every buffer, including guards; those of the scratch come last.
     async fn execute(&self, device: &Device, poison: Poison) -> Result<Vec<Vec<u32>>> {
         let mut executor = device.executor(Program::of_case(self.case, Some(&self.guards), self.scratch)).await?;
         for (i, contents) in self.contents.iter().enumerate() {

@@ -1,32 +1,32 @@
-//! The choice of a device, and opening it.
+//! The choice of a device.
 
 use super::Device;
 use super::gpu::{AdapterSummary, Choice, Gpu, RuntimeChecks, list_adapters};
 use crate::error::Result;
 
-/// Where to compute.
+/// The device to compute on.
 #[derive(Debug, Clone, Default)]
 pub enum DeviceChoice {
-    /// A hardware GPU where there is one, else the processor.
+    /// A hardware GPU if there is one, otherwise the processor.
     #[default]
     Auto,
-    /// Any GPU, a software one where there is no other.
+    /// Any GPU; a software one if there is no other.
     Gpu,
-    /// The GPU with this number in `glassnet devices`, or with this in its name.
+    /// The GPU with this number in `glassnet devices`, or with this text in its name.
     Adapter(String),
     /// All cores of the processor.
     Cpu,
     /// Naive loops on one core.
     Reference,
-    /// A device that is open already.
+    /// A device that is already open.
     Open(Device),
 }
 
 impl DeviceChoice {
-    /// Opens the device; where [`DeviceChoice::Auto`] came to the processor, also why.
+    /// Opens the device. If [`DeviceChoice::Auto`] chooses the processor, also returns the reason.
     ///
     /// # Errors
-    /// [`Error::Adapter`](crate::Error::Adapter) where there is no such adapter, and as [`Gpu::open`].
+    /// [`Error::Adapter`](crate::Error::Adapter) if there is no such adapter, and those of [`Gpu::open`].
     pub async fn open(&self, checks: RuntimeChecks) -> Result<(Device, Option<String>)> {
         let gpu = async |choice: Choice| Gpu::open(&choice, checks).await.map(Device::Gpu);
         let device = match self {
@@ -44,7 +44,7 @@ impl DeviceChoice {
     }
 }
 
-/// The adapter that [`DeviceChoice::Auto`] takes, and the reason for it or for taking none.
+/// The adapter that [`DeviceChoice::Auto`] uses, and the reason for choosing it or none.
 pub fn automatic_choice(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
     match adapters.iter().find(|adapter| !adapter.software) {
         Some(adapter) => (Some(adapter), format!("{} is a hardware adapter", adapter.name)),

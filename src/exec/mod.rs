@@ -126,12 +126,13 @@ pub trait Executor {
         self.program().memory()
     }
 
-    /// What computes an instruction: a GPU's variant, or on the host the operation itself.
+    /// The name of the kernel that computes an instruction: a GPU's variant, or on the host the operation.
     fn kernel(&self, instruction: usize) -> &'static str {
         self.program().instructions[instruction].op.operation.name
     }
 
-    /// What is started to run these instructions, one after another: on the host one function each.
+    /// The number of dispatches for these instructions when they run one after another; on the host, one function call per
+    /// instruction.
     fn dispatches(&self, instructions: Range<usize>) -> usize {
         instructions.len()
     }
@@ -150,7 +151,7 @@ pub trait Executor {
     /// Queues a step's inputs, the words of [`Program::inputs`].
     ///
     /// # Panics
-    /// On a program without inputs, and where there are more or fewer words.
+    /// If the program has no inputs, or another number of words.
     fn begin_step(&mut self, words: &[u32]) -> Result<()>;
 
     /// Queues instructions.

@@ -27,7 +27,7 @@ pub(super) struct Chain {
     pub written: Vec<Written>,
     /// Pieces start at multiples of so many examples.
     unit: usize,
-    /// All that there are.
+    /// The number of all examples.
     examples: usize,
 }
 
@@ -141,7 +141,7 @@ impl Chain {
         self.written.iter().position(|written| written.buffer == buffer)
     }
 
-    /// A buffer with memory of its own, that no piece needs as it was before.
+    /// Whether pieces may write a buffer: it owns its memory, and no piece needs the earlier contents.
     fn may_write(&self, program: &Program, written: &Written, touched: &HashSet<BufferId>) -> bool {
         let spec = program.buffer(written.buffer);
         let items = self.examples.div_ceil(written.unit);
@@ -156,7 +156,7 @@ pub(super) struct ChainRun<'a, S> {
     pub function: fn(&Operation) -> fn(&mut Args<'_, S>),
     /// Buffers that the chain does not write.
     pub read: &'a (dyn Fn(BufferId) -> Slot<'a, S> + Sync),
-    /// By instruction.
+    /// One entry per instruction.
     pub prepared: &'a [Prepared],
 }
 

@@ -1,8 +1,8 @@
 //! Moves data sets and weights between the host and an executor.
 //!
-//! Images `[N,H,W,C]` of bytes go four to a word, little endian, into the step's chunks; weights and biases go to
-//! their places in the flat buffer of all parameters, in the order and layout of [`crate::net::Network::parameters`].
-//! What classes stand for goes along with the images, to steps that learn it.
+//! Images `[N,H,W,C]` are written as bytes, four per word, little endian, into the step's chunks; weights and biases are
+//! written to their places in the flat buffer of all parameters, in the order and layout of [`crate::net::Network::parameters`].
+//! The numbers of the classes are written with the images, for steps that learn numbers.
 
 use super::Executor;
 use crate::data::Examples;

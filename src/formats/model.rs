@@ -155,10 +155,10 @@ impl Model {
         write(self, &[], None)
     }
 
-    /// Reads [`Model::extra`] alone from the bytes of a model or checkpoint; `source` is the file's name for messages.
+    /// Reads only [`Model::extra`] from the bytes of a model or checkpoint; `source` is the file's name for messages.
     ///
     /// # Errors
-    /// As [`Model::from_bytes`] as far as the header goes.
+    /// Those of [`Model::from_bytes`] that concern the header.
     pub fn extra_from_bytes(bytes: &[u8], source: &str) -> Result<Value> {
         parse_document(&Tensors::parse(bytes, source, safetensors::REMEDY)?).map(|document| document.extra)
     }

@@ -3,7 +3,7 @@
 //! Outside the image is 0, and so are the pixels that are put around it. Images `[SH,SW,C]` -> x `[H,W,C]`;
 //! `shaders/batch.wgsl`.
 //!
-//! The draws depend on (seed, step, row of the whole batch) alone and are the same everywhere. Map and field are computed in f64 here and in
+//! The draws only depend on seed, step and the row in the whole batch, and are the same on every device. Map and field are computed in f64 here and in
 //! f32 in the shader; both and bilinear sampling are continuous, so that a coordinate's rounding error stays one in the
 //! value. All else is in whole numbers.
 

@@ -31,17 +31,18 @@ pub struct Header {
     pub correction1: f32,
     /// Adam's 1 - beta2^t.
     pub correction2: f32,
-    /// Where these rows are but a part of a batch, which others compute the rest of; none where they are all of it.
+    /// The place of these rows in a larger batch whose other rows are computed elsewhere; `None` for a whole batch.
     pub part: Option<Part>,
 }
 
-/// Which part of a batch an executor computes. Losses are divided, and rows drawn for, as in the whole batch, so that the
-/// gradients of all parts add up to those of the batch. Batch normalisation takes the statistics of its own part.
+/// The part of a batch that an executor computes. Mean losses are over the whole batch, and random draws use the rows'
+/// numbers in it, so the gradients of all parts add up to those of the batch. Batch normalisation uses the statistics of
+/// its own part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// The number that this part's first row has in the whole batch.
+    /// The number of this part's first row in the whole batch.
     pub first_row: u32,
-    /// Examples in the whole batch.
+    /// The number of examples in the whole batch.
     pub global_valid: u32,
 }
 
@@ -95,12 +96,12 @@ impl Header {
         ]
     }
 
-    /// Examples in the whole batch, of which this may be a part: what its mean loss is over.
+    /// The number of examples in the whole batch, of which this may be a part; the mean loss is over all of them.
     pub fn global_valid(&self) -> u32 {
         self.part.map_or(self.valid, |part| part.global_valid)
     }
 
-    /// The number that row `n` has in the whole batch: what is drawn for it goes by that.
+    /// The number of row `n` in the whole batch, which its random draws use.
     pub fn row(&self, n: usize) -> u32 {
         self.part.map_or(0, |part| part.first_row).wrapping_add(n as u32)
     }
@@ -509,7 +510,7 @@ mod tests {
         for header in [whole, Header { place, ..whole }].into_iter().chain(parts) {
             assert_eq!(Header::read(&header.words()), header);
         }
-        // All of a batch is no part of it: the same words.
+        // A part with the whole batch has the same words as no part.
         let all = Part { first_row: 0, global_valid: 7 };
         assert_eq!(Header { part: Some(all), ..whole }.words(), whole.words());
     }

@@ -28,8 +28,8 @@ const GRADIENT: Operand = whole("gradient", F32);
 /// The scale and the norm, `[2]`.
 const SCALE_AND_NORM: Operand = whole("scale", F32);
 
-/// What the gradient is multiplied by, and its norm: that of the norms of its lanes, of which lane l has every value at l,
-/// l + lanes, ...
+/// Computes the factor for the gradient, and the gradient's norm. Lane l has the values at l, l + lanes, l + 2 lanes and so
+/// on; the norm is that of the lanes' norms.
 pub static SCALE: Operation = Operation {
     name: "clip.scale",
     inputs: &[GRADIENT],
@@ -98,7 +98,7 @@ fn finish<S: Scalar>(args: &mut Args<'_, S>, norm: f64) {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // Up to one value a lane less, and more, than the most lanes; norms above and below the largest one.
+    // Up to one value fewer, and one more, than one per lane at the most lanes; norms above and below the largest one.
     for (count, largest) in [
         (1, 0.5),
         (15, 100.0),
@@ -121,7 +121,7 @@ pub fn cases() -> Vec<Case> {
         let (gradient, out) = (b.reals(vec![norm]), b.out(2));
         cases.push(b.case(format_args!("norm={norm:e}"), scale(1e-6 / 3.0, gradient, out), tolerance));
     }
-    // Squares that overflow, alone and beside others; what is no number. In two lanes, then each in a lane of its own.
+    // Squares that overflow, alone and with others; NaN and infinity. In two lanes, then each in its own lane.
     for (name, values) in [
         ("squares that overflow", [1e20, -3e30, 2e38, 1.0, -2e38, 0.0, 7e12, 1e18]),
         ("around the division", [1e11, 2e12, 1e12, -1.2e12, 1.099_511_7e12, 3.0, 5e9, 8e13]),
@@ -129,7 +129,7 @@ pub fn cases() -> Vec<Case> {
         ("an infinity", [1.0, 2.0, 3.0, f32::NEG_INFINITY, 1.0, 0.0, 1.0, 1.0]),
     ] {
         let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
-        // Sixteen of a quarter have the norm of the whole.
+        // Sixteen values of a quarter have the norm of the value.
         let quarters = values.map(|value| value / 4.0);
         for (lanes, values) in [(2, quarters.repeat(4)), (8, quarters.repeat(16))] {
             let mut b = CaseBuilder::default();

@@ -5,7 +5,7 @@
 //! ConvNetJS's does not scale while training, and multiplies by `rate` when it predicts (by 1 - `rate` would be right; with
 //! 0.5 it is the same).
 //!
-//! What is dropped depends on (seed, step, layer, place in the whole batch) alone and is the same everywhere.
+//! The dropped values only depend on seed, step, layer and the place in the whole batch, and are the same on every device.
 
 use super::batch::{Header, Part, pcg3d};
 use super::case::{CaseBuilder, Tolerance, also_split};
@@ -30,13 +30,13 @@ pub struct Params {
     pub scale: f32,
     /// The factor on every value in evaluation.
     pub evaluation: f32,
-    /// Values of an example: with the number of the part's first row they tell a value's place in the whole batch.
+    /// The number of values of an example, from which a value's place in the whole batch is computed.
     pub per_example: u32,
     pub reserved: [u32; 2],
 }
 
 impl Params {
-    /// Of layer `layer`, for `n` examples of so many values; `rate` is at least 0 and below 1.
+    /// The parameters of layer `layer` for `n` examples with `per_example` values each; `rate` is at least 0 and below 1.
     pub fn new([n, per_example]: [usize; 2], rate: f32, layer: usize) -> Params {
         assert!((0.0..1.0).contains(&rate), "dropout: rate {rate}");
         // Odd, so that every layer has another value; the first is none of the streams of `batch`.

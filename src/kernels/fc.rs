@@ -157,19 +157,19 @@ fn fits_vec4(op: &Op, _: Adapter) -> bool {
     p.k.is_multiple_of(4) && p.o.is_multiple_of(4)
 }
 
-/// Four examples x `lanes` outputs an invocation.
+/// Four examples x `lanes` outputs per invocation.
 fn launch_forward(op: &Op, lanes: u32) -> Launch {
     let p: Params = op.params();
     Launch::of([(p.o / lanes).div_ceil(64 / lanes), p.n.div_ceil(4), 1])
 }
 
-/// Four examples x `lanes` inputs an invocation.
+/// Four examples x `lanes` inputs per invocation.
 fn launch_backward_input(op: &Op, lanes: u32) -> Launch {
     let p: Params = op.params();
     Launch::of([(p.k / lanes).div_ceil(64), p.n.div_ceil(4), 1])
 }
 
-/// `lanes` inputs, and one invocation for the bias, x four outputs, or eight as vectors.
+/// `lanes` inputs x four outputs per invocation, or eight outputs as vectors; one more row of invocations for the bias.
 fn launch_backward_weight(op: &Op, lanes: u32) -> Launch {
     let p: Params = op.params();
     Launch::of([(p.k / lanes + 1).div_ceil(64), p.o.div_ceil(if lanes == 1 { 4 } else { 8 }), 1])

@@ -220,7 +220,7 @@ pub fn cases() -> Vec<Case> {
             cases.push(b.case(shape, op, Tolerance::sum(c, f64::from(size * size).max(1.0))));
         }
     }
-    // A part of a batch, whose mean is over more examples than these.
+    // A part of a batch; the mean is over more examples than these.
     let part = Header { part: Some(Part { first_row: 30, global_valid: 50 }), ..Header::evaluation(13) };
     for build in [hinge, mse] {
         let mut b = CaseBuilder::default();

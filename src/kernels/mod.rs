@@ -100,7 +100,7 @@ pub struct Operation {
     pub reference: Reference,
     /// The fast function of the `cpu` executor, which otherwise runs the reference.
     pub cpu: Option<Cpu>,
-    /// Ways to compute it on a GPU, the preferred one first. The last one fits every shape on every adapter.
+    /// The GPU variants, the preferred one first. The last one fits every shape on every adapter.
     pub gpu: &'static [&'static Variant],
 }
 

@@ -224,13 +224,13 @@ pub struct Op {
     /// In the order of [`Operation::inputs`].
     pub inputs: Vec<BufferId>,
     pub outputs: Vec<BufferId>,
-    /// Elements of every input.
+    /// The number of elements of every input.
     pub lengths: Vec<usize>,
     pub work: Work,
     /// Set if the processor's functions can be called for a piece of the batch: the number of examples that are
     /// computed together. Pieces start at multiples of it.
     pub unit: Option<usize>,
-    /// The variant that a GPU runs; where there is none, the first that fits the adapter.
+    /// The variant that a GPU runs; `None` means the first that fits the adapter.
     pub variant: Option<&'static Variant>,
     /// The most workgroups in one dimension.
     pub most_workgroups: u32,
@@ -285,7 +285,7 @@ impl Op {
         self.inputs[place(self.operation.inputs, operand)]
     }
 
-    /// Elements of an input.
+    /// The number of elements of an input.
     pub fn len(&self, operand: Operand) -> usize {
         self.lengths[place(self.operation.inputs, operand)]
     }
@@ -301,7 +301,7 @@ impl Op {
         self.unit.and(self.operation.cpu)?.prepare
     }
 
-    /// The variants that take this operation on an adapter, the preferred one first.
+    /// The variants that support this operation on an adapter, the preferred one first.
     pub fn variants(&self, adapter: Adapter) -> impl Iterator<Item = &'static Variant> {
         self.operation.gpu.iter().copied().filter(move |variant| variant.fits(self, adapter))
     }
@@ -312,7 +312,7 @@ impl Op {
         self.variant.or_else(first).unwrap_or_else(|| panic!("no variant takes {}", self.operation.name))
     }
 
-    /// What a GPU starts for a variant of this operation, in this order.
+    /// The dispatches of a variant for this operation, in the order of execution.
     pub fn dispatches(&self, variant: &Variant) -> Vec<Dispatch> {
         let dispatch = |pass: &Pass| {
             let mut launch = (pass.launch)(self);

@@ -45,8 +45,8 @@ pub struct Params {
     pub rest_b: f32,
 }
 
-/// A way to turn a gradient into an update, and all that is known of it: adding one takes a row of [`OPTIMIZERS`], its
-/// `Update` and its case in the shader.
+/// An optimizer: a rule that turns a gradient into an update, with its name and constants. A new one needs a row of
+/// [`OPTIMIZERS`], its `Update` and its case in the shader.
 pub struct Optimizer {
     /// The name in descriptions and options.
     pub name: &'static str,
@@ -211,7 +211,7 @@ macro_rules! optimizer {
 const STATELESS_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT)];
 const STATEFUL_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT), Texture::vectors(STATE)];
 
-/// From textures and from buffers.
+/// The variant that reads textures, and the one that reads buffers.
 const fn variants<T: Update>(name: &'static str, textured: &'static str) -> [Variant; 2] {
     let (entry, textures) =
         if T::SLOTS > 0 { ("stateful", STATEFUL_TEXTURES) } else { ("stateless", STATELESS_TEXTURES) };

@@ -281,7 +281,7 @@ pub fn cases() -> Vec<Case> {
         let op = gradient([n, c], header_in, labels_in, probabilities, out);
         cases.push(b.case(&shape, op, Tolerance::ELEMENTWISE));
     }
-    // A part of a batch, whose mean is over more examples than these.
+    // A part of a batch; the mean is over more examples than these.
     let part = Some(Part { first_row: 30, global_valid: 50 });
     let part = Header { training: true, part, ..Header::evaluation(13) };
     let shape = "[20, 10] valid 13 from row 30 of 50";

@@ -1,7 +1,7 @@
-//! What a tensor looks like: extremes, moments, zeros, non-finite values; weight change; dead units.
+//! Statistics of a tensor: extremes, moments, zeros, non-finite values; weight change; dead units.
 //! `shaders/statistics.wgsl` has the layout of counts and values; [`Summary`] reads it.
 //!
-//! On a GPU two passes without barriers: lanes walk the tensor in strides, then one invocation merges them in order.
+//! A GPU runs two passes without barriers: lanes walk the tensor in strides, then one invocation merges them in order.
 
 use super::batch::Header;
 use super::case::{CaseBuilder, Tolerance};
@@ -27,7 +27,7 @@ pub const COUNTS: usize = 4;
 /// Floats of one tensor's (or lane's) values: min, max, mean, m2, sum |v|, sum v², 0, 0.
 pub const VALUES: usize = 8;
 
-/// Words that a lane on a GPU leaves to the one that merges them.
+/// The number of words that a lane on a GPU writes for the pass that merges the lanes.
 const LANE_WORDS: usize = 9;
 
 /// Stand-in for the extremes of an empty set.
@@ -82,7 +82,7 @@ where
 }
 
 impl Summary {
-    /// From the outputs of [`SUMMARY`].
+    /// Reads the outputs of [`SUMMARY`].
     pub fn new(counts: &[u32], values: &[f32]) -> Summary {
         let count = u64::from(counts[0]);
         let empty = |v: f32| if count == 0 { 0.0 } else { v };
@@ -110,14 +110,14 @@ const TOTAL_COUNTS: Operand = whole("counts", U32);
 const TOTAL_VALUES: Operand = whole("values", F32);
 const BEFORE: Operand = whole("before", F32);
 const AFTER: Operand = whole("after", F32);
-/// `[2]`, sums of (after - before)² and of before².
+/// The sums of (after - before)² and of before², `[2]`.
 const TOTAL_SUMS: Operand = whole("sums", F32);
 /// `[N, ..., channels]`.
 const Y: Operand = whole("y", F32);
 /// `[channels]`, 1 where a channel is positive nowhere in the batch.
 const FLAGS: Operand = whole("flags", U32);
 
-/// Counts and moments of a tensor.
+/// Computes counts and moments of a tensor.
 pub static SUMMARY: Operation = Operation {
     name: "statistics.summary",
     inputs: &[HEADER, TENSOR],
@@ -132,7 +132,7 @@ pub static SUMMARY: Operation = Operation {
     }],
 };
 
-/// How far a tensor has moved.
+/// Computes how far a tensor has moved.
 pub static CHANGE: Operation = Operation {
     name: "statistics.change",
     inputs: &[BEFORE, AFTER],
@@ -164,8 +164,8 @@ fn launch_lanes(op: &Op) -> Launch {
     Launch::of([op.params::<Params>().lanes.div_ceil(64), 1, 1])
 }
 
-/// Summarises `tensor`; where `per_example` is not 0, it is the number of values of an example, and only valid ones count.
-/// `out` is (counts, values).
+/// Summarises `tensor`. If `per_example` is not 0, it is the number of values of an example, and only valid examples
+/// count. `out` is (counts, values).
 pub fn summary(header: Tensor, tensor: Tensor, per_example: usize, out: (Tensor, Tensor)) -> Op {
     assert_eq!((header.len, out.0.len, out.1.len), (Header::LEN, COUNTS, VALUES), "statistics.summary");
     let lanes = lanes(tensor.len);
@@ -174,7 +174,7 @@ pub fn summary(header: Tensor, tensor: Tensor, per_example: usize, out: (Tensor,
     Op::new(&SUMMARY, params, &inputs, &outputs, 10 * tensor.len + 12 * lanes)
 }
 
-/// Measures how far `after` lies from `before`; `out` is `[2]`.
+/// Measures the difference of `after` from `before`; `out` is `[2]`.
 pub fn change(before: Tensor, after: Tensor, out: Tensor) -> Op {
     assert_eq!((after.len, out.len), (before.len, 2), "statistics.change");
     let lanes = lanes(before.len);
@@ -265,7 +265,7 @@ fn summary_reference<S: Scalar>(args: &mut Args<'_, S>) {
         for v in tensor[..end].iter().skip(lane).step_by(p.lanes as usize) {
             moments.add(v.get());
         }
-        // A lane's moments are rounded as where they are handed on in memory.
+        // A lane's moments are rounded, as when a GPU stores them in memory.
         let (mut counts, mut values) = ([0; COUNTS], [S::of(0.0); VALUES]);
         moments.store(&mut counts, &mut values);
         total.merge(&Moments::load(&counts, &values));
@@ -277,7 +277,7 @@ fn change_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let lanes = args.params::<Params>().lanes as usize;
     let (before, after) = (args.real(BEFORE), args.real(AFTER));
     let pairs = |lane: usize| before.iter().zip(after).skip(lane).step_by(lanes).map(|(b, a)| (b.get(), a.get()));
-    // A lane's sum is rounded as where it is handed on in memory.
+    // A lane's sum is rounded, as when a GPU stores it in memory.
     let total = |sum: &dyn Fn(usize) -> f64| S::of((0..lanes).map(|lane| S::of(sum(lane)).get()).sum());
     let moved = total(&|lane| pairs(lane).map(|(b, a)| (a - b) * (a - b)).sum());
     let norm = total(&|lane| pairs(lane).map(|(b, _)| b * b).sum());
@@ -322,7 +322,7 @@ pub fn cases() -> Vec<Case> {
     let out = (b.out_words(COUNTS), b.out(VALUES));
     let op = summary(header, tensor, tensor.len, out);
     cases.push(b.case("NaN, infinities, zeros", op, Tolerance { atol: 1e-6, rtol: 1e-6 }));
-    // Lanes without any value that is finite, and others.
+    // Lanes without finite values, and others.
     let mut b = CaseBuilder::default();
     let value = |i: usize| match i % 5 {
         0 => f32::NAN,

@@ -21,7 +21,7 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 /// The answer to a request: what was done, or why not.
 pub(super) type Answer = Result<String, String>;
 
-/// Settings for another network in the run's place, or why it cannot be trained.
+/// Returns the settings for training another network in place of the run, or why it cannot be trained.
 pub type Resolve = dyn Fn(Network) -> Result<Settings> + Send + Sync;
 
 /// A change that waits for its turn.
@@ -125,7 +125,7 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes whether the run has something to ask, and wakes it and the viewer.
+    /// Records whether there are requests for the run, and wakes the run and the viewer.
     pub fn signal(&self, inner: &Inner) {
         let asked = inner.weights_wanted || inner.measure || !inner.changes.is_empty() || inner.restart.is_some();
         self.attention.store(inner.paused || asked, Ordering::Release);

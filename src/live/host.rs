@@ -76,8 +76,8 @@ impl Live {
         &self.url
     }
 
-    /// A run begins, and takes the place of an older one; `weights` are after so many updates, and `resolve` decides about
-    /// another network that a watcher wants.
+    /// Begins a run in place of an older one. `weights` has the number of updates and the weights after them; `resolve`
+    /// decides about another network that a watcher requests.
     pub fn begin(
         &self,
         introduction: &Introduction,

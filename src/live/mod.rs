@@ -1,8 +1,8 @@
-//! The live page: a server that shows a run and takes requests, on threads beside the run.
+//! The live page: a server that shows a run and accepts requests, on threads beside the run.
 //!
-//! A board that the run writes to and asks what to do, a viewer's thread that looks into the network ([`look`](crate::look)),
-//! a server's thread that hands on what is newest. None of them waits for another, except that a paused run waits.
-//! `docs/live.md` has the messages.
+//! The run writes to a board and reads requests from it, a viewer's thread computes views of the network
+//! ([`look`](crate::look)), and a server's thread sends the newest messages. None of them waits for another, except a paused
+//! run. `docs/live.md` describes the messages.
 
 mod address;
 mod board;

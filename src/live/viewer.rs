@@ -1,5 +1,5 @@
-//! Looks into the network while it learns: a thread of its own, so that the run gives nothing but its weights. It rests long
-//! enough after every look to take a small share of the machine.
+//! Computes views of the network while it trains, on a separate thread, so that the run only provides its weights. After
+//! each view the thread rests long enough to use only a small share of the machine.
 
 use super::board::{Answer, Board, Job, Next, Task};
 use crate::data::treatment::Treatment;
@@ -9,12 +9,12 @@ use crate::{Error, Result};
 use pollster::block_on;
 use std::time::{Duration, Instant};
 
-/// The shortest time between two views while a run goes on.
+/// The shortest time between two views while a run trains.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The share of the time that views may take while a run goes on.
+/// The share of the time that views may take while a run trains.
 const SHARE: f64 = 0.02;
 
-/// A lens, and the run that it looks into.
+/// A lens, with the generation of its run.
 type Kept = Option<(u64, Lens)>;
 
 /// Serves the board until it is closed.
@@ -48,7 +48,7 @@ fn look(board: &Board, kept: &mut Kept, task: &Task) -> Result<()> {
     Ok(())
 }
 
-/// The lens that is there, or another where the run is another.
+/// The current lens, or a new one for another run.
 fn lens<'a>(kept: &'a mut Kept, task: &Task) -> Result<&'a mut Lens> {
     let lens = match kept.take().filter(|(generation, _)| *generation == task.generation) {
         Some((_, lens)) => lens,
@@ -57,7 +57,7 @@ fn lens<'a>(kept: &'a mut Kept, task: &Task) -> Result<&'a mut Lens> {
     Ok(&mut kept.insert((task.generation, lens)).1)
 }
 
-/// Does what a watcher asked for. Whoever asked may be gone.
+/// Carries out a watcher's request; the watcher may be gone.
 fn answer(board: &Board, kept: &mut Kept, job: Job) {
     match job {
         Job::Classify(file, answer) => {
@@ -72,17 +72,17 @@ fn answer(board: &Board, kept: &mut Kept, job: Job) {
 }
 
 fn task(board: &Board) -> Result<Task> {
-    board.task().ok_or_else(|| Error::Settings("the run has not begun: try again in a moment".into()))
+    board.task().ok_or_else(|| Error::Settings("the run has not begun; try again in a moment".into()))
 }
 
-/// A view of a picture's file, as JSON.
+/// The view of a picture file, as JSON.
 fn classify(board: &Board, kept: &mut Kept, file: &[u8]) -> Result<String> {
     let task = task(board)?;
     let dataset = &task.subject.dataset;
     if ![1, 3].contains(&dataset.test.shape[2]) {
         let channels = dataset.test.shape[2];
         return Err(Error::Data(format!(
-            "the network takes images with {channels} channels, and pictures have 1 or 3"
+            "the network takes images with {channels} channels, but pictures have 1 or 3"
         )));
     }
     let treatment = Treatment::of(dataset.name.as_str(), dataset.test.shape);
@@ -92,7 +92,7 @@ fn classify(board: &Board, kept: &mut Kept, file: &[u8]) -> Result<String> {
     Ok(Message::View(&view).to_json())
 }
 
-/// Reads weights and hands them to the run, which answers.
+/// Reads weights and passes them to the run, which answers.
 fn load(board: &Board, file: &[u8], name: &str, answer: tokio::sync::oneshot::Sender<Answer>) {
     let task = task(board).map_err(|why| why.to_string());
     match task.and_then(|task| change_of_file(file, name, &task.subject.settings.network)) {

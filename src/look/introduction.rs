@@ -19,7 +19,7 @@ pub struct Introduction {
 }
 
 impl Introduction {
-    /// The message that a run begins with; `id` is another one for every run.
+    /// The message at the beginning of a run; `id` must differ for every run.
     pub fn message(&self, subject: &Subject, id: String) -> RunMessage {
         let (settings, dataset) = (&subject.settings, &subject.dataset);
         let network = &settings.network;

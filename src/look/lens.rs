@@ -1,4 +1,4 @@
-//! Views of a network at work, on an executor of their own: on the processor, whatever device trains.
+//! Views of a network at work, computed by a separate executor on the processor, whatever device trains.
 
 use super::message::{
     ExampleMessage, Part, PlateMessage, PlatesMessage, ScoreMessage, ShownMessage, TestExampleMessage, TestMessage,
@@ -15,30 +15,30 @@ use crate::pictures::Plate;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Values of a tensor that come along with a view, and of all test images.
+/// The most values of a tensor in a view, and of all test images together.
 const MOST_VALUES: usize = 1 << 15;
 const MOST_TEST_VALUES: usize = 1 << 19;
-/// Test examples of a view, and of the window that the accuracy is over.
+/// The most test examples in a view, and in the window of the accuracy.
 const TESTS: usize = 20;
 const WINDOW: usize = 200;
-/// Classes that are told of an example.
+/// The number of classes that a view lists for an example.
 const TOP: usize = 3;
 
-/// A network that can be looked into, kept from view to view.
+/// A view into a network on its data; one lens computes any number of views.
 pub struct Lens {
     subject: Arc<Subject>,
     inspector: Inspector,
-    /// The next test example to look at.
+    /// The index of the next test example.
     next_test: usize,
-    /// Whether each of the last test examples was right.
+    /// Whether the prediction for each of the last test examples was right.
     right: VecDeque<bool>,
 }
 
 impl Lens {
-    /// A lens on a run's network.
+    /// Creates a lens for a run's network.
     ///
     /// # Errors
-    /// As [`Inspector::new`].
+    /// Those of [`Inspector::new`].
     pub async fn new(subject: Arc<Subject>) -> Result<Lens> {
         let (network, examples) = (&subject.settings.network, &subject.dataset.test);
         let inspector = Inspector::new(&Device::Cpu, network, examples.shape, examples.classes).await?;
@@ -46,11 +46,14 @@ impl Lens {
         Ok(Lens { subject, inspector, next_test: 0, right: VecDeque::new() })
     }
 
-    /// What the network makes of the example `shown` and of the next test examples; also the share of the last ones that
-    /// were right.
+    /// Runs the network on the example `shown` and on the next test examples. Returns the view, and the share of the last
+    /// test examples that were predicted right.
     ///
     /// # Errors
-    /// As [`Inspector::inspect`] and [`scores`]. Panics where there is no such example.
+    /// Those of [`Inspector::inspect`] and [`scores`].
+    ///
+    /// # Panics
+    /// If there is no such example.
     pub async fn view(&mut self, weights: &Weights, shown: ShownMessage) -> Result<(ViewMessage, TestMessage)> {
         self.inspector.load(&weights.parameters)?;
         let subject = self.subject.clone();
@@ -65,17 +68,17 @@ impl Lens {
             Part::Train => ExampleMessage::Train { index, label },
             Part::Test => ExampleMessage::Test { index, label },
         };
-        // An answer that is not finite has no reasons, but tensors to look at.
+        // Scores that are not finite have no explanation, but the tensors are still shown.
         let explanations = self.explanations(examples.image(index)).await.unwrap_or_default();
         let (tests, test) = self.tests(weights).await?;
         let view = view(&subject.settings.network, &inspection, weights.step, example);
         Ok((ViewMessage { tests, explanations, ..view }, test))
     }
 
-    /// What the network makes of a picture without a label: `pixels` in the shape of the data set's images.
+    /// Runs the network on a picture without a label; `pixels` have the shape of the data set's images `[H,W,C]`.
     ///
     /// # Errors
-    /// As [`Inspector::inspect`].
+    /// Those of [`Inspector::inspect`].
     pub async fn classify(&mut self, weights: &Weights, pixels: &[u8]) -> Result<ViewMessage> {
         self.inspector.load(&weights.parameters)?;
         let inspection = self.inspector.inspect(pixels, 0).await?;
@@ -84,7 +87,7 @@ impl Lens {
         Ok(ViewMessage { explanations, ..view })
     }
 
-    /// Which pixels decide, and where the last feature maps speak for the answer.
+    /// The maps that explain the answer: which pixels decide, and where the last feature maps support it.
     async fn explanations(&mut self, image: &[u8]) -> Result<Vec<PlateMessage>> {
         let (saliency, grad_cam) = self.inspector.attribution(image).await?;
         let maps = [saliency].into_iter().chain(grad_cam.map(|grad_cam| grad_cam.map));
@@ -96,7 +99,7 @@ impl Lens {
         Ok(maps.map(plate).collect())
     }
 
-    /// The next test examples, and the share of the last ones that were right.
+    /// Predictions for the next test examples, and the share of the last ones that were right.
     async fn tests(&mut self, weights: &Weights) -> Result<(Vec<TestExampleMessage>, TestMessage)> {
         let (network, all) = (&self.subject.settings.network, &self.subject.dataset.test);
         let size: usize = all.shape.iter().product();
@@ -130,7 +133,7 @@ impl Lens {
     }
 }
 
-/// An image of the data set, drawn as what the input layer gives.
+/// An image of the data set, drawn as the output of the input layer.
 fn picture(network: &Network, image: &[u8], shape: [usize; 3]) -> PlateMessage {
     let input = &network.nodes[0];
     let values = image.iter().map(|byte| f32::from(*byte) / 255.0 - 0.5).collect();
@@ -144,7 +147,7 @@ fn nearest(examples: &Examples, number: f32) -> usize {
     (0..examples.classes).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
 }
 
-/// An inspection in the page's words; of a picture without a label only what does not depend on one.
+/// An inspection as a message for a page. For a picture without a label, it only has what does not depend on a label.
 fn view(network: &Network, inspection: &Inspection, step: u64, example: ExampleMessage) -> ViewMessage {
     let labelled = example != ExampleMessage::Drawn;
     let kept = |plate: &Plate| labelled || plate.name.ends_with(".activation");
@@ -166,12 +169,12 @@ fn view(network: &Network, inspection: &Inspection, step: u64, example: ExampleM
     }
 }
 
-/// Values of a layer's tensor that come along: of a large image at least one map.
+/// The most values of a layer's tensor in a view; for a large image, enough for at least one map.
 fn most(node: &Node) -> usize {
     MOST_VALUES.max(3 * node.output.height * node.output.width)
 }
 
-/// The likeliest classes, or the number.
+/// The most likely classes, or the predicted number.
 fn answers(network: &Network, scores: &[f32]) -> (Vec<ScoreMessage>, Option<f32>) {
     if network.learns_numbers() {
         return (Vec::new(), scores.first().copied());

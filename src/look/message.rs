@@ -1,5 +1,5 @@
-//! What a page shows, as messages. `docs/live.md` describes every key. A server can send them, or a page that runs the
-//! kernels itself.
+//! The contents of a page as messages, from a server or from a page that runs the kernels itself. `docs/live.md` describes
+//! every key.
 
 use crate::net::{Layer, Network, Value};
 use crate::pictures::Plate;

@@ -1,9 +1,9 @@
-//! Looking into a run: what it says of itself, its rows, its status, and views of the network at work on an example.
+//! Views into a run: its introduction, its rows, its status, and the network at work on an example.
 //!
-//! Nothing here knows of HTTP or threads, so a page that runs the kernels itself can use it as the server does
-//! ([`live`](crate::live)). The caller feeds it the run's [`Event`](crate::train::Event)s and asks for messages:
-//! [`Introduction::message`] when the run begins, [`PageRows`] and [`StatusMessage`](message::StatusMessage) while it goes on,
-//! and [`Lens::view`] with weights that the run handed out.
+//! Nothing here depends on HTTP or threads, so a page that runs the kernels itself can use it as the server does
+//! ([`live`](crate::live)). The caller passes on the run's [`Event`](crate::train::Event)s and requests messages:
+//! [`Introduction::message`] when the run begins, [`PageRows`] and [`StatusMessage`](message::StatusMessage) while it
+//! trains, and [`Lens::view`] with weights from the run.
 
 mod introduction;
 mod lens;
@@ -21,11 +21,11 @@ use crate::data::Dataset;
 use crate::train::Settings;
 use std::sync::Arc;
 
-/// What is looked into: a run's network and data.
+/// The subject of views: a run's network and data.
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub settings: Settings,
     pub dataset: Arc<Dataset>,
-    /// Whether it is being trained, so that it can be changed.
+    /// Whether the network is being trained, so that settings can be changed.
     pub trains: bool,
 }

@@ -8,7 +8,7 @@ const MOST_STEPS: usize = 800;
 /// The same limit for rows of epochs, and of changes.
 const MOST_OTHERS: usize = 2000;
 
-/// PageRows that a watcher gets at a time.
+/// The most rows that a watcher receives at a time.
 pub const MOST_NEWS: usize = 50;
 
 /// A row as JSON, with its position among all messages.
@@ -25,7 +25,7 @@ struct Thinned {
     most: usize,
     /// One in so many rows is kept.
     every: u64,
-    /// PageRows offered so far.
+    /// The number of rows offered so far.
     offered: u64,
 }
 
@@ -55,7 +55,7 @@ impl Thinned {
 /// Rows of `metrics.jsonl` as messages for a page.
 #[derive(Debug)]
 pub struct PageRows {
-    /// Counts rows.
+    /// The sequence of the last row.
     sequence: u64,
     steps: Thinned,
     others: Thinned,

@@ -1,10 +1,10 @@
-//! What a run is doing, as its events tell.
+//! The status of a run, from its events.
 
 use super::message::{RunState, SettingsMessage, StatusMessage};
 use crate::train::{Event, StepRow};
 
 impl StatusMessage {
-    /// Follows what happens in the run.
+    /// Updates the status from an event of the run.
     pub fn follow(&mut self, event: &Event<'_>) {
         match event {
             Event::Started { first_step, end, .. } => {
@@ -28,7 +28,7 @@ impl StatusMessage {
         }
     }
 
-    /// Follows a row of statistics, also of a run that is over.
+    /// Updates the status from a row of statistics, also for a finished run.
     pub fn follow_row(&mut self, row: &StepRow) {
         (self.step, self.epoch) = (self.step.max(row.step), row.epoch);
         (self.examples_seen, self.train_seconds) = (row.examples_seen, row.train_seconds);

@@ -1,4 +1,4 @@
-//! Weights that views are of, and weights as files.
+//! The weights for views, and weights as files.
 
 use super::Subject;
 use crate::Result;
@@ -7,19 +7,19 @@ use crate::net::{Network, Parameters, Shape};
 use crate::train::Change;
 use std::sync::Arc;
 
-/// Weights as views use them.
+/// The weights for views.
 #[derive(Debug, Clone)]
 pub struct Weights {
-    /// Updates that made them.
+    /// The number of updates that produced them.
     pub step: u64,
     pub parameters: Arc<Vec<Parameters>>,
 }
 
 impl Weights {
-    /// A model file with these weights.
+    /// The bytes of a model file with these weights.
     ///
     /// # Errors
-    /// As [`Format::to_bytes`].
+    /// Those of [`Format::to_bytes`].
     pub fn to_file(&self, subject: &Subject, format: &Format) -> Result<Vec<u8>> {
         let provenance = subject.dataset.provenance();
         let extra = serde_json::json!({
@@ -30,14 +30,18 @@ impl Weights {
     }
 }
 
-/// The change that loads the weights of a file, a model or a ConvNetJS snapshot, into `network`; or why they cannot be used.
+/// The change that loads the weights of a file, a model or a ConvNetJS snapshot, into `network`.
+///
+/// # Errors
+/// A message that says why the weights cannot be used.
 pub fn change_of_file(file: &[u8], name: &str, network: &Network) -> Result<Change, String> {
     let model = model(file, name).map_err(|why| why.to_string())?;
     same_layers(&model.network, network, name)?;
     Ok(Change::Weights { parameters: model.parameters, source: name.to_string() })
 }
 
-/// By what the file begins with: a safetensors file with the length of its header, a snapshot with a brace.
+/// Reads a model; the beginning of the file determines the format. A safetensors file begins with the length of its
+/// header, a snapshot with a brace.
 fn model(file: &[u8], name: &str) -> Result<Model> {
     let first = file.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') && file.get(8) != Some(&b'{') {
@@ -47,7 +51,7 @@ fn model(file: &[u8], name: &str) -> Result<Model> {
     }
 }
 
-/// Whether weights of `other` can be used in `own`.
+/// Checks whether weights of `other` can be used in `own`.
 fn same_layers(other: &Network, own: &Network, name: &str) -> Result<(), String> {
     let layers = |network: &Network| -> Vec<(crate::net::Layer, Shape)> {
         network.nodes.iter().map(|node| (node.layer, node.output)).collect()
@@ -61,7 +65,7 @@ fn same_layers(other: &Network, own: &Network, name: &str) -> Result<(), String>
         None => "nothing".into(),
     };
     Err(format!(
-        "{name} is of another network: where this one has {}, it has {}; load a snapshot of this network, or start anew with the other one",
+        "{name} belongs to another network: where this one has {}, it has {}; load a snapshot of this network, or start again with the other one",
         told(own),
         told(other)
     ))

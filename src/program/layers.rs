@@ -31,7 +31,7 @@ pub(super) struct Lowering<'a> {
     pub kept: Vec<(usize, Tensor)>,
     /// If several nodes read one, the share that each adds to its gradient: (the one, the reader), the share.
     pub shares: Vec<((usize, usize), Tensor)>,
-    /// What goes into [`Stage::Unfused`]: node, name, operation.
+    /// The operations of [`Stage::Unfused`]: node, name, operation.
     pub unfused: Vec<(usize, String, Op)>,
 }
 

@@ -27,7 +27,7 @@ pub struct Source {
     pub examples: usize,
 }
 
-/// What a training step should be able to do.
+/// The capabilities of a training step.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub batch: usize,

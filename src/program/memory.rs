@@ -17,7 +17,7 @@ pub enum Host {
     Naive,
     /// With packed weights, on this many threads.
     Fast { threads: usize },
-    /// By a graphics driver on the processor, with the variants of this adapter and copies of what they read from
+    /// By a graphics driver on the processor, with this adapter's variants and copies of the buffers that they read from
     /// textures.
     Software(Adapter),
 }
@@ -31,13 +31,13 @@ pub struct Limits {
     pub max_buffer: u64,
     /// All memory together, if the device reports it.
     pub memory: Option<u64>,
-    /// How the host computes, where it does.
+    /// How the host computes; `None` if another device does.
     pub host: Option<Host>,
-    /// What a GPU's variants are chosen by.
+    /// The facts that decide between a GPU's variants.
     pub adapter: Option<Adapter>,
-    /// What is needed beside the program, whatever its batch.
+    /// The memory needed besides the program, for any batch.
     pub beside: u64,
-    /// What a step of some batch needs more.
+    /// The additional memory that a step needs, depending on its batch.
     pub along: fn(&TrainingStep) -> u64,
 }
 
@@ -112,7 +112,7 @@ impl Program {
         }
     }
 
-    /// Bytes of copies in textures.
+    /// The bytes of copies in textures.
     fn in_textures(&self, adapter: Adapter) -> u64 {
         let reads = self.instructions.iter().map(|instruction| &instruction.op);
         let reads = reads.flat_map(|op| op.chosen(adapter).textures.iter().map(|t| (op.input(t.input), t.texel)));
@@ -120,7 +120,7 @@ impl Program {
         images.into_iter().map(|(id, _)| 4 * self.buffer(id).len as u64).sum()
     }
 
-    /// Words that the variants of an adapter hand from pass to pass: as many as the one that needs the most.
+    /// The number of words of scratch for an adapter's variants, enough for each of them.
     pub fn scratch_words(&self, adapter: Adapter) -> usize {
         let ops = self.instructions.iter().map(|instruction| &instruction.op);
         ops.map(|op| op.chosen(adapter).scratch_words(op)).max().unwrap_or(0)
@@ -133,13 +133,13 @@ impl Program {
 }
 
 impl TrainingStep {
-    /// Bytes that an executor of the step's program comes to take: its buffers, and on the host what it works in.
+    /// The bytes that an executor of the step's program uses: its buffers, and on the host its working memory.
     pub fn footprint(&self, host: Option<Host>) -> u64 {
-        // Before anything is computed, the data set is packed chunk by chunk, and weights are drawn and joined.
+        // Before the first step, the data set is packed chunk by chunk, and weights are drawn and joined.
         let packed = self.chunks.iter().map(|chunk| 4 * chunk.len as u64).max().unwrap_or(0);
         let uploaded = packed.max(8 * self.parameters.len as u64);
         let host = host.map_or(0, |host| match host {
-            // wgpu keeps a copy of all that is uploaded until the first step, when textures are there already.
+            // wgpu keeps a copy of all uploaded data until the first step, when the textures already exist.
             Host::Software(_) => {
                 self.program.working(host) + self.chunks.iter().map(|c| 4 * c.len as u64).sum::<u64>() + uploaded
             }
@@ -148,10 +148,11 @@ impl TrainingStep {
         self.program.memory() + host
     }
 
-    /// Bytes that checkpoints take on the host: the last good state, a newer one, the bytes of its file, and weights by layer.
+    /// The bytes that checkpoints use on the host: the last good state, a newer one, the bytes of its file, and the weights
+    /// by layer.
     pub fn checkpoints(&self) -> u64 {
         let Some(trainable) = self.trainable else { return 0 };
-        // In 64 bits: on a host of 32, a `usize` would wrap.
+        // In 64 bits, because a `usize` could wrap on a 32-bit host.
         let parameters = self.parameters.len as u64;
         let rest: u64 =
             [trainable.state, trainable.average].into_iter().flatten().map(|tensor| tensor.len as u64).sum();
@@ -174,8 +175,8 @@ impl TrainingStep {
     /// Lowers `network` for a device with these limits.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] with the figure and the largest batch size that would fit, where this one does not; as
-    /// [`TrainingStep::lower`] otherwise.
+    /// [`Error::TooLarge`] with the needed size and the largest batch size that fits; otherwise those of
+    /// [`TrainingStep::lower`].
     pub fn lower_within(network: &Network, options: &Options, limits: &Limits) -> Result<TrainingStep> {
         let step = TrainingStep::lower_sized(network, options, limits)?;
         step.check_limits(network, options, limits)?;
@@ -190,7 +191,10 @@ impl TrainingStep {
         }
     }
 
-    /// An error with the figure and the largest batch size that would fit, where this step does not.
+    /// Checks that the device can hold this step.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] with the needed size and the largest batch size that fits.
     pub fn check_limits(&self, network: &Network, options: &Options, limits: &Limits) -> Result<()> {
         match self.obstacle(limits) {
             Some(obstacle) => Err(too_large(network, options, limits, &obstacle)),
@@ -207,7 +211,7 @@ fn too_large(network: &Network, options: &Options, limits: &Limits, obstacle: &s
     Error::TooLarge(format!("batch size {} does not fit: {obstacle}; {remedy}", options.batch))
 }
 
-/// The largest batch size up to `options.batch` whose step fits.
+/// The largest batch size up to `options.batch` whose step fits the limits; `None` if no batch fits.
 pub fn largest_batch(network: &Network, options: &Options, limits: &Limits) -> Option<usize> {
     let fits = |batch: usize| {
         let step = TrainingStep::lower(network, &with_batch(options, batch));

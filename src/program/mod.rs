@@ -1,5 +1,5 @@
-//! A flat list of operations over named buffers: what every executor runs; and what networks are lowered to, the training
-//! step above it.
+//! A program, the flat list of operations over named buffers that every executor runs; and the training step, which
+//! networks are lowered to and which contains a program.
 
 mod layers;
 mod lower;
@@ -17,7 +17,7 @@ pub use step::{Inputs, NodeTensors, Outputs, ParameterTensors, Purpose, Stage, T
 
 use crate::kernels::{BufferId, Case, Element, Op, Tensor};
 
-/// One operation.
+/// One operation, with its name.
 #[derive(Debug, Clone)]
 pub struct Instruction {
     /// Layer and direction, such as `conv1.forward`.
@@ -25,7 +25,7 @@ pub struct Instruction {
     pub op: Op,
 }
 
-/// The scratch of a case's variant: its words, and guard words after them.
+/// The scratch of a case's variant: the numbers of its words, and of the guard words after them.
 #[derive(Debug, Clone, Copy)]
 pub struct Scratch {
     pub words: usize,
@@ -37,14 +37,13 @@ pub struct Scratch {
 pub struct Program {
     pub buffers: Vec<BufferSpec>,
     pub instructions: Vec<Instruction>,
-    /// Where a GPU's variants hand words from pass to pass, in a program that has a look at them; else it has a buffer of
-    /// its own.
+    /// The scratch of a GPU's variants, in a program that reads it; otherwise the GPU's executor makes a separate buffer.
     pub scratch: Option<Tensor>,
     /// Pairs that exchange their contents at the end of a step that updated.
     pub swaps: Vec<(BufferId, BufferId)>,
-    /// What the host writes before each step; a buffer of its own.
+    /// The data that the host writes before each step; a separate buffer.
     pub inputs: Option<Tensor>,
-    /// How many examples the operands hold that go example by example; without it every operation runs as a whole.
+    /// The number of examples in the operands that are computed in pieces; `None` if every operation runs as a whole.
     pub examples: Option<usize>,
 }
 
@@ -88,7 +87,7 @@ impl Program {
         Program { buffers, instructions, swaps: Vec::new(), scratch, inputs: None, examples: None }
     }
 
-    /// The buffer that has buffer `i` of a case and its guards; after the last one comes the scratch.
+    /// The buffer that contains buffer `i` of a case and its guards; the index after the last one means the scratch.
     pub fn around(case: &Case, i: usize) -> BufferId {
         BufferId((case.buffers.len() + i) as u32)
     }

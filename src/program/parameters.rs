@@ -6,7 +6,7 @@ use crate::kernels::optimizer::{BLOCK, FACTORS};
 use crate::net::{Factors, Network, ParameterShape, Parameters};
 
 impl TrainingStep {
-    /// Cuts the contents of [`TrainingStep::parameters`] (or of a buffer laid out like it) into the network's layers.
+    /// Splits the contents of [`TrainingStep::parameters`], or of a buffer with the same layout, into the network's layers.
     pub fn split_parameters(&self, network: &Network, flat: &[f32]) -> Vec<Parameters> {
         assert_eq!(flat.len(), self.parameters.len, "the flat parameters");
         let cut = |tensor: Tensor| &flat[self.program.root(tensor.id).1..][..tensor.len];
@@ -23,7 +23,7 @@ impl TrainingStep {
         network.parameters().into_iter().zip(self.parameter_tensors()).map(layer).collect()
     }
 
-    /// Lays the layers out as [`TrainingStep::parameters`] holds them; the gaps between tensors are zeros.
+    /// Joins the layers into the layout of [`TrainingStep::parameters`]; the gaps between tensors are zeros.
     pub fn join_parameters(&self, parameters: &[Parameters]) -> Vec<f32> {
         let mut flat = vec![0.0; self.parameters.len];
         let mut tensors = self.parameter_tensors();

@@ -24,7 +24,7 @@ pub const ALIGNMENT: usize = 64;
 pub struct Planner {
     pub buffers: Vec<BufferSpec>,
     pub instructions: Vec<Instruction>,
-    /// By instruction.
+    /// One entry per instruction.
     pub purposes: Vec<Purpose>,
 }
 

@@ -1,7 +1,7 @@
-//! A network's training step: the program, and what its stages, inputs and outputs are.
+//! A network's training step: the program with its stages, inputs and outputs.
 //!
-//! `inputs (header, indices, labels) -> batch -> forward -> backward -> update -> unfused -> statistics`. One step serves
-//! training and evaluation: the header says which crop, and how many rows of the batch hold examples.
+//! `inputs (header, indices, labels) -> batch -> forward -> backward -> update -> unfused -> statistics`. The same step
+//! serves training and evaluation; the header selects the crop, and says how many rows of the batch have examples.
 
 use super::{Program, StatisticsPlan};
 use crate::kernels::Tensor;
@@ -18,7 +18,7 @@ pub enum Stage {
     Forward,
     Backward,
     Update,
-    /// What fused operations pass over: tensors that nobody but the statistics and people reads.
+    /// Tensors that fused operations skip, and that only statistics and inspections read.
     Unfused,
     Statistics,
 }
@@ -28,20 +28,20 @@ impl Stage {
         [Stage::Batch, Stage::Forward, Stage::Backward, Stage::Update, Stage::Unfused, Stage::Statistics];
 }
 
-/// What an instruction is for.
+/// The purpose of an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purpose {
     pub stage: Stage,
-    /// The network's node that it serves, where it serves one.
+    /// The network's node that it belongs to, if any.
     pub node: Option<usize>,
 }
 
-/// The tensors of one node. Activations and their gradients are `[N,H,W,C]`; weights are in our own order.
+/// The tensors of one node. Activations and their gradients are `[N,H,W,C]`; weights are in Glassnet's order.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeTensors {
     pub activation: Tensor,
-    /// Gradient of the mean loss with respect to the activation. A node that nothing but a residual block reads shares that
-    /// of the block: a sum hands its gradient on as it is.
+    /// The gradient of the mean loss with respect to the activation. A node that only a residual block reads shares the
+    /// block's gradient, because a sum passes its gradient on unchanged.
     pub activation_gradient: Option<Tensor>,
     pub parameters: Option<ParameterTensors>,
 }
@@ -51,35 +51,35 @@ pub struct NodeTensors {
 pub struct ParameterTensors {
     pub weight: Tensor,
     pub bias: Tensor,
-    /// Weights after the update, before the swap.
+    /// The weights after the update, before the swap.
     pub weight_next: Option<Tensor>,
-    /// Gradient of the mean loss, decay not included.
+    /// The gradient of the mean loss, without decay.
     pub weight_gradient: Option<Tensor>,
     pub bias_gradient: Option<Tensor>,
-    /// Of batch normalisation: running means, then running variances `[2, C]`.
+    /// For batch normalisation: running means, then running variances `[2, C]`.
     pub running: Option<Tensor>,
-    /// The same after the step, before the swap.
+    /// `running` after the step, before the swap.
     pub running_next: Option<Tensor>,
-    /// The layer's own share of learning rate and decay.
+    /// Factors on the layer's learning rate and weight decay.
     pub factors: Factors,
 }
 
 /// Buffers that the host writes before a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs {
-    /// Header, indices and labels in one, so that a step costs one upload.
+    /// Header, indices and labels in one buffer, so that a step needs one upload.
     pub all: Tensor,
     pub header: Tensor,
     pub indices: Tensor,
     pub labels: Tensor,
 }
 
-/// What a step says about itself.
+/// The results of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Outputs {
-    /// Sum of the valid examples' losses `[1]`.
+    /// The sum of the valid examples' losses `[1]`.
     pub loss: Tensor,
-    /// Correct predictions among the valid examples `[1]`.
+    /// The number of correct predictions among the valid examples `[1]`.
     pub correct: Tensor,
     /// Each example's loss `[N]`.
     pub losses: Tensor,
@@ -87,52 +87,53 @@ pub struct Outputs {
     pub predictions: Tensor,
 }
 
-/// The optimizer's flat buffers, as long as weights and biases are; tensors start on multiples of 64.
+/// The optimizer's flat buffers, with the length and layout of weights and biases; tensors start at multiples of 64.
 #[derive(Debug, Clone, Copy)]
 pub struct Trainable {
-    /// l1, l2, factor of the learning rate and one more for each block of 64 parameters; constant, to be written once.
+    /// For each block of 64 parameters: l1, l2, the factor on the learning rate, and an unused value. Constant, and written
+    /// once.
     pub factors: Tensor,
     pub gradients: Tensor,
     pub state: Option<Tensor>,
-    /// The moving average of the parameters, laid out like them, where one is kept.
+    /// The moving average of the parameters in the same layout, if one is kept.
     pub average: Option<Tensor>,
-    /// Takes the updated parameters; between two steps nobody needs what it holds.
+    /// Receives the updated parameters; its contents are not needed between steps.
     pub parameters_next: Tensor,
 }
 
-/// What a network is lowered to. Executors run its program; whoever trains, evaluates or looks inside finds here where the
-/// program's inputs and results are, and which of its instructions do what.
+/// The form that a network is lowered to. Executors run its program. Training, evaluation and inspections find the program's
+/// inputs, its results and the purposes of its instructions here.
 #[derive(Debug, Clone)]
 pub struct TrainingStep {
     pub program: Arc<Program>,
-    /// Examples in a step, at most.
+    /// The most examples in a step.
     pub batch: usize,
-    /// By instruction of the program; the stages are in order.
+    /// One entry per instruction of the program; the stages are in order.
     pub purposes: Vec<Purpose>,
     pub nodes: Vec<NodeTensors>,
-    /// Nodes that another node's operations compute, with that node. Their own operations wait in [`Stage::Unfused`].
+    /// Pairs of a node and the node whose operations compute it. The first one's own operations are in [`Stage::Unfused`].
     pub fused: Vec<(usize, usize)>,
     pub inputs: Inputs,
     pub outputs: Outputs,
     pub chunks: [Tensor; CHUNKS],
     pub examples_per_chunk: usize,
-    /// What the classes stand for `[256]`, where the network learns that; written once, with the data set.
+    /// The numbers of the classes `[256]`, if the network learns numbers; written once, with the data set.
     pub numbers: Option<Tensor>,
-    /// All weights and biases, and behind them the running statistics of batch normalisation.
+    /// All weights and biases, followed by the running statistics of batch normalisation.
     pub parameters: Tensor,
     pub trainable: Option<Trainable>,
     pub statistics: StatisticsPlan,
 }
 
 impl TrainingStep {
-    /// What the loss reads `[N, classes]`: logits, or one number an example.
+    /// The input of the loss: logits `[N, classes]`, or one number per example `[N, 1]`.
     pub fn logits(&self) -> Tensor {
         self.before_loss().activation
     }
 
-    /// What the backward pass starts from `[N, classes]`: the gradient of the mean loss with respect to the logits, made in
-    /// [`Stage::Forward`]. Nothing later writes it. Whoever overwrites it between the two stages gets gradients of
-    /// something else: with a one in place of a logit and zeros elsewhere those of that logit.
+    /// The start of the backward pass: the gradient of the mean loss with respect to the logits `[N, classes]`, which
+    /// [`Stage::Forward`] computes. Nothing later writes it. Overwriting it between the two stages gives gradients of
+    /// another quantity, such as those of one logit with a one in its place and zeros elsewhere.
     pub fn seed(&self) -> Tensor {
         self.before_loss().activation_gradient.expect("planned for every step")
     }
@@ -141,19 +142,22 @@ impl TrainingStep {
         self.nodes[self.nodes.len() - 2]
     }
 
-    /// Instructions of one stage.
+    /// The instructions of one stage.
     pub fn stage(&self, stage: Stage) -> Range<usize> {
         let start = self.purposes.partition_point(|p| (p.stage as usize) < stage as usize);
         let end = self.purposes.partition_point(|p| p.stage as usize <= stage as usize);
         start..end
     }
 
-    /// Instructions of the stages from `first` to `last`.
+    /// The instructions of the stages from `first` to `last`, inclusive.
     pub fn stages(&self, first: Stage, last: Stage) -> Range<usize> {
         self.stage(first).start..self.stage(last).end
     }
 
-    /// The words of [`Inputs::all`] for one step; `indices` and `labels` hold the valid examples only.
+    /// The words of [`Inputs::all`] for one step; `indices` and `labels` only have the valid examples.
+    ///
+    /// # Panics
+    /// If `indices` and `labels` do not have `header.valid` entries each, or more than the batch.
     pub fn input_words(&self, header: Header, indices: &[u32], labels: &[u32]) -> Vec<u32> {
         assert_eq!((indices.len(), labels.len()), (header.valid as usize, header.valid as usize), "a step's examples");
         assert!(indices.len() <= self.batch, "{} examples in a batch of {}", indices.len(), self.batch);

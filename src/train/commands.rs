@@ -1,4 +1,4 @@
-//! Carries out what an observer asks for between two steps: a pause, the weights, a change.
+//! Carries out an observer's requests between two steps: a pause, the weights, a change.
 
 use super::control::{Change, Changeable, Command};
 use super::event::Event;
@@ -8,8 +8,10 @@ use super::settings::Settings;
 use crate::error::{Error, Result};
 
 impl<'a> TrainingLoop<'a> {
-    /// Carries out `command` before step `step`, then the next ones, until there is none left; the error [`Interrupted`](crate::Error::Interrupted)
-    /// where the run is to stop in a pause.
+    /// Carries out `command` before step `step`, then the following commands until none is left.
+    ///
+    /// # Errors
+    /// [`Interrupted`](crate::Error::Interrupted) if the run is stopped in a pause.
     pub async fn carry_out(mut self, step: u64, command: Command) -> Result<TrainingLoop<'a>> {
         let (mut next, mut paused) = (Some(command), false);
         while let Some(command) = next {
@@ -41,8 +43,9 @@ impl<'a> TrainingLoop<'a> {
         self.observer.event(&Event::Weights { step, weights: &weights })
     }
 
-    /// Makes a change after `step` updates, with a checkpoint that has it: a run killed before goes on without, a run killed
-    /// after goes on with it, and all steps since one checkpoint have the same settings.
+    /// Makes a change after `step` updates, with a checkpoint that includes it. A run killed before the checkpoint
+    /// resumes without the change, a run killed afterwards resumes with it, and all steps since a checkpoint have the
+    /// same settings.
     async fn change(mut self, step: u64, change: Change) -> Result<TrainingLoop<'a>> {
         let settings = match self.settings.changed(&change) {
             Ok(settings) => settings,
@@ -84,7 +87,7 @@ impl<'a> TrainingLoop<'a> {
                 self.session.restore(&snapshot)?;
             }
             Change::Set(Changeable::L1Decay | Changeable::L2Decay, _) => self.session.set_decay(settings.decay())?,
-            // Its velocity has the former rates in it, and would carry the weights on.
+            // The velocity contains the former rates, and would keep the weights moving.
             Change::Set(Changeable::LearningRate, 0.0) if settings.optimizer.momentum().is_some() => {
                 snapshot.state.fill(0.0);
                 self.session.restore(&snapshot)?;

@@ -1,4 +1,4 @@
-//! The examples of a run: a data set by its name, a folder of pictures, or what is in memory; always for one network.
+//! The examples of a run: a data set with a name, a folder of pictures, or examples in memory, always for one network.
 
 use super::Notice;
 #[cfg(not(target_arch = "wasm32"))]
@@ -9,23 +9,23 @@ use crate::{Error, Result, text};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Receives what there is to say while a run is prepared.
+/// A function that receives the notices while a run is prepared.
 pub type Notify<'a> = dyn FnMut(Notice) + Send + 'a;
 
 /// The examples to train on.
 #[derive(Debug, Clone)]
 pub enum DataSource {
-    /// Files, which are found, downloaded or drawn.
+    /// A data set that is found, downloaded or drawn, or a folder of pictures.
     Choice(DataChoice),
     /// Examples in memory.
     Loaded(Arc<Dataset>),
 }
 
-/// A data set by its name, or a folder of pictures. The default is MNIST, or CIFAR-10 where the network takes colour.
+/// A data set with a name, or a folder of pictures. The default is MNIST, or CIFAR-10 if the network has colour input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DataChoice {
     pub dataset: Option<DatasetName>,
-    /// The only folder that is looked in for the data set's files.
+    /// The only folder that is searched for the data set's files.
     pub data_dir: Option<PathBuf>,
     /// A folder of pictures instead.
     pub images: Option<PathBuf>,
@@ -34,7 +34,8 @@ pub struct DataChoice {
 }
 
 impl DataSource {
-    /// Whether `network` can learn from it, as far as that is known before anything is read; see [`DataChoice::check`].
+    /// Checks whether `network` can learn from the data, as far as this is known before any data is read; see
+    /// [`DataChoice::check`].
     pub(super) fn check(&self, network: &Network) -> Result<()> {
         match self {
             DataSource::Choice(choice) => choice.check(network),
@@ -51,11 +52,12 @@ impl DataSource {
 }
 
 impl DataChoice {
-    /// Finds, downloads or draws the data set. Where no name is given and neither set can be had, drawn examples stand in,
-    /// and a [`Notice::StandIn`] says so. Pictures are resized to the input of `network`.
+    /// Finds, downloads or draws the data set. If no name is given and the default set cannot be obtained, synthetic
+    /// examples replace it, and a [`Notice::StandIn`] says so. Pictures are resized to the input of `network`.
     ///
     /// # Errors
-    /// As [`data::obtain`] and [`ImageFolder`]: what was asked for cannot be had, is damaged, or does not fit `network`.
+    /// Those of [`data::obtain`] and [`ImageFolder`]: the requested data cannot be obtained, is damaged, or does not fit
+    /// `network`.
     pub fn load(&self, network: &Network, notify: &mut Notify<'_>) -> Result<Dataset> {
         if let Some(folder) = &self.images {
             return pictures(folder, network, self.skip_unreadable, notify);
@@ -75,8 +77,8 @@ impl DataChoice {
         Ok(dataset)
     }
 
-    /// Whether `network` can learn from it, as far as that is known before 162 MiB are downloaded for nothing, or a device
-    /// is opened. A folder of pictures is judged when it is listed.
+    /// Checks whether `network` can learn from the data, as far as this is known before 162 MiB are downloaded in vain or
+    /// a device is opened. A folder of pictures is checked when it is listed.
     ///
     /// # Errors
     /// [`Error::Data`] if the numbers of channels or classes differ.

@@ -8,7 +8,7 @@ use crate::evaluate::Evaluation;
 use crate::net::Parameters;
 use std::pin::Pin;
 
-/// Something that the loop awaits. Natively it may block its thread; in a browser it has to give way to the page.
+/// A future that the loop awaits. A native one may block its thread; in a browser it must let the page run.
 pub type Wait<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Everything needed to resume a run.
@@ -103,12 +103,13 @@ pub trait Observer {
         None
     }
 
-    /// Called in a pause; ready when there may be a command, or when the run should stop. Its time is not training time.
+    /// Called in a pause; the future is ready when there may be a command, or when the run should stop. This time is not
+    /// training time.
     fn wait(&mut self) -> Wait<'_> {
         Box::pin(std::future::ready(()))
     }
 
-    /// Asked before each step: the loop awaits what is returned, so that in a browser the page gets its turn. Its time is
+    /// Called before each step; the loop awaits the returned future, so that a page in a browser can run. This time is
     /// training time.
     fn give_way(&mut self) -> Option<Wait<'_>> {
         None

@@ -1,7 +1,7 @@
-//! Putting a run together: a new one, one that is resumed, or another one that follows.
+//! The start of a run: a new one, a resumed one, or one that follows another.
 //!
-//! [`Launch::prepare`] returns everything that training needs, with the run folder locked: [`Run::train`] trains, and keeps
-//! the folder's files.
+//! [`Launch::prepare`] returns everything that training needs, with the run folder locked. [`Run::train`] trains and
+//! writes the folder's files.
 
 use super::data::{DataSource, Notify};
 use super::latest::weights_of;
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A run that is to be trained.
+/// A run to prepare and train.
 ///
 /// ```no_run
 /// use glassnet::exec::DeviceChoice;
@@ -53,7 +53,7 @@ use std::sync::Arc;
 ///         let outcome = pollster::block_on(run.train(&mut Printer))?;
 ///         println!("test accuracy {:.2} %", 100.0 * outcome.test.accuracy);
 ///     }
-///     Launched::Ended(run) => println!("it ended after {} steps", run.summary.steps),
+///     Launched::Ended(run) => println!("the run ended after {} steps", run.summary.steps),
 /// }
 /// # Ok(())
 /// # }
@@ -73,19 +73,19 @@ pub struct NewRun {
     pub given: Recipe,
     pub data: DataSource,
     pub device: DeviceChoice,
-    /// The folder to make; `None`: [`default_folder`].
+    /// The folder to create; `None` means [`default_folder`].
     pub folder: Option<PathBuf>,
 }
 
-/// A run that goes on in its folder, with its own settings.
+/// A run that continues in its folder, with its own settings.
 #[derive(Debug, Clone)]
 pub struct ResumedRun {
     pub folder: PathBuf,
-    /// A later end.
+    /// A later end; `None` keeps the run's own.
     pub end: Option<Length>,
-    /// The folder of its data, where that has moved; or its examples.
+    /// The new folder of its data if that has moved, or its examples.
     pub data: DataSource,
-    /// `None`: the device that it began on.
+    /// The device; `None` means the one that the run began on.
     pub device: Option<DeviceChoice>,
 }
 
@@ -93,13 +93,13 @@ pub struct ResumedRun {
 #[derive(Debug, Clone)]
 pub struct NextRun {
     pub base: Base,
-    /// As [`settings_for`] makes them.
+    /// The settings, from [`settings_for`].
     pub settings: Settings,
-    /// The folder to make, with a number after its name where it exists; `None`: [`default_folder`].
+    /// The folder to create, with a number after its name if it exists; `None` means [`default_folder`].
     pub folder: Option<PathBuf>,
 }
 
-/// What a run hands on to the one that follows it.
+/// The configuration, data and device that a run passes on to the next one.
 #[derive(Debug, Clone)]
 pub struct Base {
     pub(super) config: RunConfig,
@@ -107,14 +107,14 @@ pub struct Base {
     pub(super) device: Device,
 }
 
-/// A prepared run.
+/// A prepared run, or one that has no steps left.
 #[derive(Debug)]
 pub enum Launched {
     Ready(Box<Run>),
     Ended(Box<EndedRun>),
 }
 
-/// A resumed run that has come to its end already.
+/// A resumed run that is already finished.
 #[derive(Debug)]
 pub struct EndedRun {
     pub config: RunConfig,
@@ -122,17 +122,18 @@ pub struct EndedRun {
     pub dataset: Arc<Dataset>,
     pub folder: RunFolder,
     pub summary: Summary,
-    /// Why its model was made again from the checkpoint, where it was.
+    /// Why its model was written again from the checkpoint; `None` if the model was intact.
     pub model_damage: Option<String>,
 }
 
 impl Launch {
-    /// Resolves settings, obtains the data, opens the device, and makes or locks the run folder. What is not an error comes
-    /// as a [`Notice`].
+    /// Resolves settings, obtains the data, opens the device, and creates or locks the run folder. `notify` receives
+    /// everything noteworthy that is not an error.
     ///
     /// # Errors
-    /// As [`Settings::resolve`], [`DataChoice::load`], [`RecordedData::find`], [`DeviceChoice::open`], [`split_for`],
-    /// [`crops`], [`RunFolder::create`] and [`RunFolder::open`]. A new run that could not begin leaves no folder.
+    /// Those of [`Settings::resolve`], [`DataChoice::load`], [`RecordedData::find`], [`DeviceChoice::open`], [`split_for`],
+    /// [`crops`], [`RunFolder::create`] and [`RunFolder::open`]. If a new run cannot begin,
+    /// no folder is created.
     pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
         match self {
             Launch::New(run) => run.prepare(notify).await.map(|run| Launched::Ready(Box::new(run))),
@@ -143,10 +144,10 @@ impl Launch {
 }
 
 impl NewRun {
-    /// As [`Launch::prepare`]; a new run has not ended.
+    /// Prepares the run as [`Launch::prepare`] does. A new run always has steps left.
     ///
     /// # Errors
-    /// As [`Launch::prepare`].
+    /// Those of [`Launch::prepare`].
     pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Run> {
         let NewRun { network, given, data, device, folder } = self;
         let augmentation = network.augmentation;
@@ -155,7 +156,7 @@ impl NewRun {
         let (dataset, opened) = data_and_device(&data, &device, &settings.network, notify).await;
         let ((dataset, sum), (device, reason)) = (dataset?, opened?);
         reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
-        // Before a folder is made for a run whose validation or test cannot be.
+        // Checked before a folder is created, because without a validation set or test crops the run cannot begin.
         let parts = split_for(&dataset, &settings.network)?;
         let [height, width, _] = dataset.test.shape;
         let (image, count) = ([height, width], settings.test_crops);
@@ -172,7 +173,8 @@ impl NewRun {
     }
 }
 
-/// Obtains the data, with its fingerprint, and opens the device. Opening one takes as long as unpacking some of the data.
+/// Obtains the data, with its fingerprint, and opens the device at the same time: opening one can take as long as
+/// unpacking a data set.
 #[cfg(not(target_arch = "wasm32"))]
 async fn data_and_device(
     data: &DataSource,
@@ -196,7 +198,7 @@ async fn data_and_device(
 }
 
 impl DataSource {
-    /// Where `config.toml` says that the examples are; for those in memory, where they came from.
+    /// The location of the examples for `config.toml`; for examples in memory, their origin.
     fn recorded(&self) -> DataChoice {
         match self {
             DataSource::Choice(choice) => choice.clone(),
@@ -210,10 +212,10 @@ impl DataSource {
 }
 
 impl NextRun {
-    /// As [`Launch::prepare`]; there is nothing to wait for.
+    /// Creates the run's folder; the data and the device are ready.
     ///
     /// # Errors
-    /// As [`RunFolder::create`].
+    /// Those of [`RunFolder::create`].
     pub fn prepare(self) -> Result<Run> {
         let NextRun { base: Base { config: before, dataset, device }, settings, folder } = self;
         let path = match folder {
@@ -232,11 +234,11 @@ impl NextRun {
     }
 }
 
-/// The settings of another run like the one with the settings `before`: its description says how the network is trained;
-/// length and seed stay.
+/// The settings of a run with another network that is otherwise like the one with the settings `before`: the new
+/// network's description sets how it is trained; length and seed stay the same.
 ///
 /// # Errors
-/// As [`Network::check_fits`], [`Settings::resolve`] and [`crops`], where it cannot be trained on this data.
+/// Those of [`Network::check_fits`], [`Settings::resolve`] and [`crops`] if the network cannot be trained on this data.
 pub fn settings_for(network: Network, before: &Settings, dataset: &Dataset) -> Result<Settings> {
     let [height, width, channels] = dataset.train.shape;
     network.check_fits(Shape::new(height, width, channels), dataset.train.classes)?;
@@ -246,16 +248,16 @@ pub fn settings_for(network: Network, before: &Settings, dataset: &Dataset) -> R
 }
 
 impl ResumedRun {
-    /// As [`Launch::prepare`].
+    /// Prepares the run as [`Launch::prepare`] does.
     ///
     /// # Errors
-    /// As [`Launch::prepare`].
+    /// Those of [`Launch::prepare`].
     pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
         let ResumedRun { folder: path, end, data, device } = self;
         let mut folder = RunFolder::open(&path)?;
         let mut config = folder.read_config()?;
         if let Some(end) = end {
-            // By the name of the setting, before it stands in the config.
+            // Checked before it is in the config, so that an error names the setting.
             end.given().check()?;
             config.length = end;
         }
@@ -263,7 +265,7 @@ impl ResumedRun {
         let RecordedData { choice, dataset, changed } = RecordedData::find(&data, &path, &config, &settings, notify)?;
         if let Some(why) = changed {
             return Err(Error::Data(format!(
-                "{why}; so the run cannot go on: start a new one, or use its model with `glassnet eval`, `inspect` and `predict`"
+                "{why}; so the run cannot continue; start a new one, or use its model with `glassnet eval`, `inspect` and `predict`"
             )));
         }
         let state = folder.resume(&settings)?;
@@ -286,7 +288,7 @@ impl ResumedRun {
             notify(Notice::HeldOutAtRandom);
         }
         if let Some(DataChoice { data_dir, images, .. }) = choice {
-            // Where the data is now, for the next time.
+            // The data's current place, for the next time.
             (config.data_dir, config.images) = (data_dir.as_ref().map(absolute), images.as_ref().map(absolute));
         }
         config.device = (&device.info()).into();
@@ -297,8 +299,8 @@ impl ResumedRun {
     }
 }
 
-/// The summary of a run that has come to its end, or has stopped early. It is the last thing that a run writes; an older one
-/// is of an earlier, shorter run in the folder.
+/// The summary of a run that is finished or has stopped early. A run writes it last; an older summary belongs to an
+/// earlier, shorter run in the folder.
 fn summary_of_end(
     folder: &RunFolder,
     settings: &Settings,
@@ -309,7 +311,7 @@ fn summary_of_end(
     let (step, best) = state.map_or((0, None), |state| (state.step, state.best));
     let at_end = step == course.end_after(step)?;
     let summary = match folder.read_summary() {
-        // The run's end is made again, and with it the summary.
+        // The end of the run is computed again, and writes a new summary.
         Err(Error::Data(why)) => {
             notify(Notice::SummaryDamaged(why));
             None
@@ -321,7 +323,7 @@ fn summary_of_end(
 }
 
 impl EndedRun {
-    /// Makes the model again from the checkpoint where it is missing or damaged.
+    /// Writes the model again from the checkpoint if it is missing or damaged.
     fn new(
         config: RunConfig,
         settings: Settings,
@@ -340,7 +342,7 @@ impl EndedRun {
 }
 
 impl RunConfig {
-    /// Of a run that begins.
+    /// The configuration of a new run; `sum` is the fingerprint of its data.
     fn of_new(data: &DataChoice, settings: &Settings, dataset: &Dataset, sum: String, device: &Device) -> RunConfig {
         let division = match &dataset.origin {
             Origin::Images { division, .. } => Some(division.describe()),
@@ -373,7 +375,7 @@ fn absolute(path: &PathBuf) -> PathBuf {
     std::path::absolute(path).unwrap_or(path.clone())
 }
 
-/// `runs/NAME-SECONDS`, the first one that does not exist.
+/// The first folder `runs/NAME-SECONDS` that does not exist; the seconds are those since 1970.
 pub fn default_folder(name: &str) -> PathBuf {
     let now = web_time::SystemTime::now().duration_since(web_time::SystemTime::UNIX_EPOCH);
     let seconds = now.map_or(0, |time| time.as_secs());
@@ -383,7 +385,7 @@ pub fn default_folder(name: &str) -> PathBuf {
     first_free(Path::new("runs"), &base)
 }
 
-/// `NAME`, `NAME-2`, and so on in a folder: the first that does not exist.
+/// The first of `NAME`, `NAME-2` and so on that does not exist in a folder.
 fn first_free(folder: &Path, name: &str) -> PathBuf {
     let candidates = (2..).map(|i| format!("{name}-{i}"));
     let mut paths = std::iter::once(name.to_string()).chain(candidates).map(|name| folder.join(name));

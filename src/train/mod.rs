@@ -1,8 +1,7 @@
 //! Training: settings, the loop, sliding windows, checkpoints, the run folder.
 //!
-//! [`Launch`] puts a run together: a new one, one that is resumed, or one that follows another. [`train()`] drives an
-//! executor step by step; what happens comes out as [`Event`]s, which reporters turn into terminal lines and files. Nothing
-//! here knows of GPUs.
+//! [`Launch`] prepares a run: a new one, a resumed one, or one that follows another. [`train()`] drives an executor step
+//! by step and reports [`Event`]s, which reporters turn into terminal lines and files. Nothing here depends on GPUs.
 
 mod arrive;
 mod commands;

@@ -1,28 +1,28 @@
-//! What there is to say while a run is prepared.
+//! Notices while a run is prepared.
 
 use super::ChangeRow;
 use crate::data::{self, DatasetName};
 use crate::text;
 use std::fmt;
 
-/// Something that whoever starts a run may want to know; `Display` says it in words.
+/// Information for the user who starts a run; `Display` gives the text of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// The data set is being found, downloaded, drawn or read.
     Data(data::Progress),
-    /// What was found in a folder of pictures, or is left out.
+    /// Facts about a folder of pictures, such as files that are left out.
     Pictures(String),
-    /// These pictures are in colour, and the network takes grey.
+    /// Some pictures are in colour, but the network has grey input.
     ColoursDropped { pictures: usize, of: usize, network: String },
-    /// The built-in `dataset` stands in for one that cannot be had.
+    /// The built-in `dataset` replaces one that cannot be obtained.
     StandIn { dataset: DatasetName, reason: String },
-    /// The automatic choice of a device fell on the processor, for this reason.
+    /// The automatic choice of a device chose the processor, for this reason.
     OnProcessor(String),
-    /// `summary.json` is damaged, and will be written anew.
+    /// `summary.json` is damaged, and will be written again.
     SummaryDamaged(String),
-    /// The run began on this device: on another one it does not go on with the same bits.
+    /// The run began on this device; it continues on another one, with results that differ in their last bits.
     OtherDevice { executor: String, name: String },
-    /// These changes, made while the run went on, are made again.
+    /// Changes that were made while the run trained; they apply again.
     ChangesHold(Vec<ChangeRow>),
     /// The run keeps the validation set of an earlier version.
     HeldOutAtRandom,
@@ -35,7 +35,7 @@ impl fmt::Display for Notice {
             Notice::Pictures(what) | Notice::SummaryDamaged(what) => f.write_str(what),
             Notice::ColoursDropped { pictures, of, network } => write!(
                 f,
-                "{pictures} of {of} pictures are in colour, but network {network} takes grey: their colour is dropped; \
+                "{pictures} of {of} pictures are in colour, but network {network} has grey input, so their colour is dropped; \
                  choose a network with 3 input channels to keep it"
             ),
             Notice::StandIn { dataset, reason } => {
@@ -44,27 +44,27 @@ impl fmt::Display for Notice {
             Notice::OnProcessor(reason) => write!(f, "computing on the cpu: {reason}"),
             Notice::OtherDevice { executor, name } => write!(
                 f,
-                "this run began on {} ({}): on another device it goes on, but not with the same bits",
+                "this run began on {} ({}); it continues on another device, but not with the same bits",
                 text::cut(name),
                 text::cut(executor)
             ),
             Notice::ChangesHold(changes) => match &changes[..] {
                 [] => Ok(()),
-                [change] => write!(f, "a change made during the run holds again: {change}"),
+                [change] => write!(f, "a change made during the run applies again: {change}"),
                 [first, .., last] => write!(
                     f,
-                    "{} changes made during the run hold again, from {first} to {last}; metrics.jsonl has all of them",
+                    "{} changes made during the run apply again, from {first} to {last}; metrics.jsonl has all of them",
                     changes.len()
                 ),
             },
             Notice::HeldOutAtRandom => {
-                f.write_str("this run began with a tenth held out at random, as earlier versions did, and keeps it")
+                f.write_str("this run holds out a random tenth for validation, as earlier versions did, and keeps it")
             }
         }
     }
 }
 
-/// The published data set that a built-in one stands in for.
+/// The published data set that a built-in one replaces.
 pub fn stood_in_for(dataset: DatasetName) -> &'static str {
     if dataset == DatasetName::SyntheticPictures { "CIFAR-10" } else { "MNIST" }
 }

@@ -1,4 +1,4 @@
-//! A run that is ready to be trained: everything that the loop needs, and the folder that it fills.
+//! A run that is ready to be trained: everything that the training loop needs, and the folder that it fills.
 
 use super::event::Wait;
 use super::launch::Base;
@@ -15,21 +15,21 @@ use web_time::Instant;
 #[derive(Debug)]
 pub struct Run {
     pub config: RunConfig,
-    /// The settings that it began with.
+    /// The settings at the beginning of the run.
     pub settings: Settings,
-    /// The settings that it has come to.
+    /// The current settings, with all changes so far.
     pub now: Settings,
     pub dataset: Arc<Dataset>,
     pub device: Device,
     pub folder: RunFolder,
-    /// Where it goes on; none of a run that begins.
+    /// The state that a resumed run continues from; `None` for a new run.
     pub state: Option<State>,
     pub course: Course,
-    /// What [`Summary::first_step_seconds`] counts from; by default when the run was prepared.
+    /// The start of [`Summary::first_step_seconds`]; by default the time when the run was prepared.
     pub timed_from: Option<Instant>,
-    /// Whether its summary is saved.
+    /// Whether the summary is saved.
     pub ended: bool,
-    /// Whether settings were changed while it trained, in this session or in an earlier one.
+    /// Whether settings were changed during training, now or before the run was resumed.
     pub changed: bool,
     first_step_seconds: Option<f64>,
     reached: (u64, f64),
@@ -61,11 +61,11 @@ impl Run {
         }
     }
 
-    /// Trains to the end, or to where `observer` stops it. The folder gets rows, checkpoints and the model, each before
-    /// `observer` hears of it.
+    /// Trains to the end, or until `observer` stops the run. Rows, checkpoints and the model are written to the folder
+    /// before `observer` receives them.
     ///
     /// # Errors
-    /// As [`train`](super::train()), and where the folder cannot be written to.
+    /// Those of [`train`](super::train()), and [`Error::Io`](crate::Error::Io) if a file cannot be written.
     pub async fn train(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
         let state = self.state.take();
         if let Some(state) = &state {
@@ -78,10 +78,10 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Writes the summary: the run has come to its end.
+    /// Writes the summary of a finished run.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) where it cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if the file cannot be written.
     pub fn save_summary(&mut self, outcome: &Outcome) -> Result<Summary> {
         let Outcome { state, validation, test, examples_seen, images_per_second, stopped_early, .. } = outcome;
         let summary = Summary {
@@ -111,7 +111,7 @@ impl Run {
         Ok(summary)
     }
 
-    /// What another run takes over from this one, for [`NextRun`](super::NextRun).
+    /// The configuration, data and device of this run, for a [`NextRun`](super::NextRun).
     pub fn base(&self) -> Base {
         Base { config: self.config.clone(), dataset: self.dataset.clone(), device: self.device.clone() }
     }
@@ -119,14 +119,14 @@ impl Run {
     /// Adds the row that says which run followed.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) where it cannot be written.
+    /// [`Error::Io`](crate::Error::Io) if the row cannot be written.
     pub fn append_next(&mut self, next: &Run) -> Result<()> {
         let (step, train_seconds) = self.reached;
         let to = next.folder.path().display().to_string().into();
         self.folder.append_change(&ChangeRow { step, train_seconds, what: "network".into(), from: Value::Null, to })
     }
 
-    /// Writes down what happens.
+    /// Writes an event to the folder.
     fn record(&mut self, event: &Event<'_>) -> Result<()> {
         let provenance = || self.dataset.provenance();
         match event {
@@ -151,7 +151,7 @@ impl Run {
     }
 }
 
-/// Keeps a run's folder, and passes everything on.
+/// An observer that writes the run's folder, then passes every event on.
 struct Recorder<'a> {
     run: &'a mut Run,
     observer: &'a mut dyn Observer,

@@ -1,4 +1,4 @@
-//! What a run folder says of the data and the device that its run began with.
+//! The data and the device that a run began with, from its folder.
 
 use super::data::{DataChoice, DataSource, Notify, other_classes};
 use super::{RunConfig, Settings};
@@ -14,24 +14,25 @@ use std::sync::Arc;
 /// The data of a run, found again.
 #[derive(Debug, Clone)]
 pub struct RecordedData {
-    /// Where it was found; none of examples in memory.
+    /// Where the data was found; `None` for examples in memory.
     pub choice: Option<DataChoice>,
     pub dataset: Arc<Dataset>,
-    /// Why it may be other than the run learned from, where that can also be since an earlier version read it.
+    /// Why the data differs from the run's training data, if an earlier version of Glassnet may have read the same files
+    /// differently; `None` if the data is the same.
     pub changed: Option<String>,
 }
 
-/// Why pictures are not what a run was trained on, though nobody may have changed them.
-const EARLIER: &str = "an earlier version made this run, and this one reads pictures differently: other folders are training \
-                       and validation sets, grey has other weights; or the pictures have changed";
+/// Why pictures can differ from a run's training data although nobody has changed the files.
+const EARLIER: &str = "an earlier version made this run, and this one reads pictures differently: it uses other folders as \
+                       training and validation sets, and other weights for grey; or the pictures have changed";
 
 impl RecordedData {
-    /// The data that the run in the folder `run` began with; `given` may name its folder where that has moved, or be the
-    /// examples.
+    /// Finds the data that the run in the folder `run` began with. `given` names the data's folder if that has moved, or
+    /// contains the examples.
     ///
     /// # Errors
-    /// As [`DataChoice::load`]; [`Error::Settings`], [`Error::NotOfData`], [`Error::DataMoved`] and [`Error::Data`] where it
-    /// is not what the run's checkpoint was trained on.
+    /// Those of [`DataChoice::load`]; [`Error::Settings`], [`Error::NotOfData`], [`Error::DataMoved`] or [`Error::Data`]
+    /// if the run's checkpoint was trained on other data.
     pub fn find(
         given: &DataSource,
         run: &Path,
@@ -61,21 +62,21 @@ impl RecordedData {
         let other = fingerprint(&dataset.train) != config.data_sha256;
         if other && !earlier {
             let name = dataset.name;
-            let why = format!("the {name} data found now is not what this run was trained on; give the old folder");
+            let why = format!("the {name} data found now differs from this run's training data; give the old folder");
             return Err(Error::DataMoved { why, pictures });
         }
         Ok(RecordedData { choice, dataset, changed: other.then(|| EARLIER.into()) })
     }
 }
 
-/// What the run's own weights say of its data; nothing before the first of them.
+/// The record of the data in the run's own weights; null before the first weights.
 fn of_weights(run: &Path) -> Value {
     let files = ["checkpoint.safetensors", "model.safetensors", "best.safetensors"].map(|name| run.join(name));
-    // A damaged one is told of where it is read as a whole.
+    // A damaged file is reported where it is read completely.
     files.iter().find_map(|file| load_extra(file).ok()).unwrap_or_default()
 }
 
-/// Holds the data set that `config.toml` names, which anyone can edit, against what the weights were made of.
+/// Compares the data set that `config.toml` names, which anyone can edit, with the record in the weights.
 pub fn check_dataset(run: &Path, config: &RunConfig, recorded: &Value) -> Result<()> {
     let Some(own) = recorded["dataset"].as_str() else { return Ok(()) };
     let (name, own) = (own, text::cut(own));
@@ -83,7 +84,7 @@ pub fn check_dataset(run: &Path, config: &RunConfig, recorded: &Value) -> Result
     let file = run.join("config.toml");
     if config.dataset != name {
         return Err(Error::Settings(format!(
-            "{} names the data set `{}`, but the run was trained on {own}: put dataset = \"{own}\" back",
+            "{} names the data set `{}`, but the run was trained on {own}; put dataset = \"{own}\" back",
             file.display(),
             text::cut(&config.dataset)
         )));
@@ -91,30 +92,30 @@ pub fn check_dataset(run: &Path, config: &RunConfig, recorded: &Value) -> Result
     match config.images.is_some() == images {
         true => Ok(()),
         false if images => Err(Error::Settings(format!(
-            "{} lacks `images`, the folder of pictures that the run was trained on: put it back",
+            "{} lacks `images`, the folder of pictures that the run was trained on; put it back",
             file.display()
         ))),
         false => Err(Error::Settings(format!(
-            "{} has `images`, but the run was trained on {own}: take that key out",
+            "{} has `images`, but the run was trained on {own}; take that key out",
             file.display()
         ))),
     }
 }
 
-/// Holds the data found against what the weights were made of.
+/// Compares the classes of the data found with the record in the weights.
 fn check_classes(dataset: &Dataset, recorded: &Value) -> Result<()> {
     let found = dataset.provenance();
     let classes: Option<Vec<String>> = serde_json::from_value(recorded["classes"].clone()).ok();
     if let Some(trained) = classes.filter(|trained| *trained != found.classes) {
         return Err(Error::Data(format!(
-            "the data found now is not what this run was trained on: {}",
+            "the data found now differs from this run's training data: {}",
             other_classes(&trained, &found.classes)
         )));
     }
     Ok(())
 }
 
-/// Where a run's data is: in the folder that is given, or in that of `config.toml`, which must still be there.
+/// The place of a run's data: the given folder, or the one in `config.toml`, which must still exist.
 fn where_data_is(given: &DataChoice, run: &Path, config: &RunConfig) -> Result<DataChoice> {
     let refuse = |name| Err(Error::NotOfData { name, dataset: config.dataset.clone() });
     let (data_dir, images) = (given.data_dir.clone(), given.images.clone());
@@ -128,7 +129,7 @@ fn where_data_is(given: &DataChoice, run: &Path, config: &RunConfig) -> Result<D
     if let Some(folder) = images.as_ref().or(data_dir.as_ref()).filter(|folder| recorded && !folder.is_dir()) {
         let (folder, file) = (text::path(folder), run.join("config.toml"));
         let why = format!(
-            "the run's data was in {folder}, as {} says, and is not there: put it back, or name its new folder",
+            "the run's data was in {folder} according to {}, and is no longer there; put it back, or name its new folder",
             file.display()
         );
         return Err(Error::DataMoved { why, pictures: images.is_some() });
@@ -141,7 +142,7 @@ impl RunConfig {
     /// The device that the run began on.
     ///
     /// # Errors
-    /// [`Error::UnknownDevice`] for one that nobody here knows.
+    /// [`Error::UnknownDevice`] if the folder names an unknown executor.
     pub fn device_choice(&self) -> Result<DeviceChoice> {
         Ok(match ExecutorKind::named(&self.device.executor) {
             Some(ExecutorKind::Cpu) => DeviceChoice::Cpu,
@@ -152,7 +153,7 @@ impl RunConfig {
     }
 }
 
-/// SHA-256 of pixels and labels, in hexadecimal.
+/// The SHA-256 of pixels and labels, in hexadecimal.
 pub(super) fn fingerprint(examples: &Examples) -> String {
     let mut sum = Sha256::new();
     sum.update(&examples.pixels);

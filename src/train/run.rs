@@ -119,7 +119,7 @@ fn first_state(session: &Session, settings: &Settings) -> State {
     }
 }
 
-/// A training under way.
+/// The training loop of a run, with its state.
 pub(super) struct TrainingLoop<'a> {
     pub device: &'a Device,
     pub dataset: &'a Dataset,

@@ -52,7 +52,7 @@ impl Snapshot {
     }
 }
 
-/// The step for training with `settings`, and what the device can hold.
+/// The training step for `settings`, its options, and the limits of the device.
 fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(TrainingStep, Options, Limits)> {
     let [height, width, channels] = examples.shape;
     settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
@@ -85,7 +85,7 @@ impl Session {
             log::debug!("memory plan: {bytes:>12} bytes  {name}");
         }
         let footprint = step.footprint(limits.host);
-        log::debug!("memory plan: {:>12} bytes in all, {footprint} with what is worked in", step.program.memory());
+        log::debug!("memory plan: {:>12} bytes in all, {footprint} with working memory", step.program.memory());
         log::debug!("memory plan: {:>12} bytes of checkpoints and the order of examples", limits.beside);
         step.check_limits(&settings.network, &options, &limits)?;
         let mut executor = device.executor(step.program.clone()).await?;

@@ -63,7 +63,7 @@ pub fn parameters(network: &Network, seed: u64) -> Vec<Parameters> {
     parameters
 }
 
-/// `reference`, `cpu`, and `gpu` where there is an adapter: with the variants of software, and with those of hardware.
+/// `reference`, `cpu`, and, if there is an adapter, `gpu` with the software variants and with the hardware variants.
 pub fn devices() -> Vec<Device> {
     let mut devices = vec![Device::Reference, Device::Cpu];
     if let Some(gpu) = super::gpu() {
@@ -72,7 +72,7 @@ pub fn devices() -> Vec<Device> {
     devices
 }
 
-/// A training step, and an executor of it on `device` with examples and parameters written.
+/// A training step, and its executor on `device` with examples and parameters written.
 pub fn executor(
     device: &Device,
     network: &Network,

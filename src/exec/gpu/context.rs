@@ -59,17 +59,17 @@ impl Scopes {
 }
 
 type Constants = Vec<(&'static str, u32)>;
-/// Variant, entry point, constants and checks.
+/// The key of a pipeline: variant, entry point, constants and checks.
 type PipelineKey = (&'static str, &'static str, Constants, RuntimeChecks);
 
-/// A pipeline that a pass of an operation needs.
+/// A pipeline needed by a pass of an operation.
 struct Wanted {
     operation: &'static Operation,
     variant: &'static Variant,
     key: PipelineKey,
 }
 
-/// A connection to an adapter, and how its shaders are chosen and compiled; cheap to clone.
+/// A connection to an adapter, with the choices of variants and of shader checks; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -183,7 +183,8 @@ impl Gpu {
         Gpu { checks, ..self.clone() }
     }
 
-    /// The same connection, with the variants of another sort of adapter: so a software adapter tests those of hardware.
+    /// The same connection with the variants of another kind of adapter, so that a software adapter can test the hardware
+    /// variants.
     pub fn assuming(&self, adapter: Adapter) -> Gpu {
         Gpu { adapter, ..self.clone() }
     }
@@ -209,7 +210,7 @@ impl Gpu {
         self.inner.summary.software && cfg!(not(target_arch = "wasm32"))
     }
 
-    /// The facts by which variants are chosen.
+    /// The facts that decide between variants.
     pub fn adapter(&self) -> Adapter {
         self.adapter
     }
@@ -279,7 +280,8 @@ impl Gpu {
         refused.map_or(Ok(()), Err)
     }
 
-    /// A pipeline for each pass of these operations and variants. Those that no program has used before are compiled, natively on all threads at once and in the order of use.
+    /// The pipelines for each pass of these operations and variants. Pipelines that no program has used before are compiled:
+    /// natively on all threads at once, in the order of use.
     ///
     /// # Errors
     /// [`Error::Device`] that names the first kernel which the device refuses.
@@ -409,7 +411,7 @@ fn for_each<T>(wanted: &[&Wanted], make: impl Fn(&Wanted) -> T) -> Vec<T> {
     wanted.iter().map(|wanted| make(wanted)).collect()
 }
 
-/// `Params`, inputs, outputs, scratch: the order in which every variant binds.
+/// The types of a variant's bindings, in this order: `Params`, inputs, outputs, scratch.
 fn binding_types(operation: &Operation, variant: &Variant) -> impl Iterator<Item = wgpu::BindingType> {
     let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
     let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });

@@ -37,7 +37,7 @@ struct Bound {
     variant: &'static Variant,
     /// By parity.
     bind_groups: [wgpu::BindGroup; 2],
-    /// Pipeline and workgroups of each pass.
+    /// The pipeline and workgroups of each pass.
     passes: Vec<(Arc<Pipeline>, [u32; 3])>,
 }
 
@@ -69,10 +69,10 @@ pub(super) struct Engine {
     buffers: Vec<Option<wgpu::Buffer>>,
     /// Step inputs of a whole submission, copied to the program's inputs one step at a time.
     upload: Option<wgpu::Buffer>,
-    /// By instruction.
+    /// One entry per instruction.
     bound: Vec<Bound>,
     textures: Textures,
-    /// Bytes of the buffer that variants hand words through from pass to pass.
+    /// The bytes of the buffer for scratch.
     scratch: u64,
     parity: usize,
     timestamps: Option<Timestamps>,
@@ -402,7 +402,7 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// Takes its passes' pipelines from those of the whole program.
+    /// Takes the pipelines of an instruction's passes from those of the whole program.
     fn bound(
         &self,
         index: usize,
@@ -411,9 +411,9 @@ impl Binder<'_> {
     ) -> Bound {
         let dispatches = self.program.instructions[index].op.dispatches(variant).into_iter();
         let workgroups = dispatches.map(|dispatch| dispatch.launch.workgroups);
-        // In this order: a zip takes from its first iterator before it knows that the second has ended.
+        // The order matters: a zip takes from its first iterator before it knows that the second has ended.
         let passes: Vec<_> = workgroups.zip(pipelines).map(|(workgroups, pipeline)| (pipeline, workgroups)).collect();
-        // Layouts of the same bindings are as one.
+        // Layouts with the same bindings are interchangeable.
         let bind_groups = [0, 1].map(|parity| self.bind_group(index, variant, &passes[0].0, parity));
         Bound { variant, bind_groups, passes }
     }

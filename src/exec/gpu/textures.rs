@@ -34,9 +34,9 @@ pub(super) struct Textures {
     images: Vec<Image>,
     /// By buffer and elements in a texel.
     places: HashMap<(BufferId, usize), usize>,
-    /// By instruction, as its variant lists them.
+    /// The images that each instruction reads, in the order of its variant's list.
     reads: Vec<Vec<usize>>,
-    /// By instruction.
+    /// The images that each instruction makes stale.
     writes: Vec<Vec<usize>>,
 }
 
@@ -73,7 +73,7 @@ fn texture(gpu: &Gpu, label: &str, format: wgpu::TextureFormat, texels: usize) -
 }
 
 impl Textures {
-    /// Makes the images that these variants of the program's operations read.
+    /// Creates the images that these variants of the program's operations read.
     pub fn new(gpu: &Gpu, program: &Program, variants: &[&'static Variant]) -> Textures {
         let instructions = program.instructions.len();
         let (reads, writes) = (vec![Vec::new(); instructions], vec![Vec::new(); instructions]);
@@ -107,7 +107,7 @@ impl Textures {
         }
     }
 
-    /// What an instruction's variant has bound in place of an input's buffer, where it reads that from a texture.
+    /// The texture that an instruction's variant reads in place of an input's buffer, if it does.
     pub fn view(&self, instruction: usize, variant: &Variant, input: Operand) -> Option<&wgpu::TextureView> {
         let at = variant.textures.iter().position(|texture| texture.input == input)?;
         Some(&self.images[self.reads[instruction][at]].view)

@@ -1,4 +1,4 @@
-//! The server: who may connect, who may ask, and the page's files.
+//! The server: limits on connections, access checks, and the page's files.
 
 mod assets;
 mod guard;

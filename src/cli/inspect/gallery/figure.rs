@@ -1,4 +1,4 @@
-//! A picture of a tensor or a map with its words, and the words that all of them use.
+//! A picture of a tensor or a map with its texts, and the phrases that these texts share.
 
 use crate::cli::inspect::report::Gradients;
 use glassnet::pictures::{Image, Palette, Plate};
@@ -12,7 +12,7 @@ pub(super) struct Figure {
     pub image: Image,
     /// The text for screen readers.
     pub alt: String,
-    /// In HTML.
+    /// The caption in HTML.
     pub caption: String,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn drawn(plate: &Plate, palette: Palette) -> Figure {
     Figure { name: plate.name.clone(), image: plate.draw(palette), alt, caption }
 }
 
-/// `from −1.25 to 3.5`.
+/// A plate's range, such as `from −1.25 to 3.5`.
 pub(super) fn range(plate: &Plate) -> String {
     format!("from {} to {}", number(plate.min), number(plate.max))
 }
