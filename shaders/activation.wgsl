@@ -1,5 +1,6 @@
-// Activations, elementwise over any shape: leaky ReLU, sigmoid, tanh. The backward kernels read the outputs. A NaN passes
-// through, except an output of the leaky ReLU, which only determines whether the gradient is multiplied by the slope.
+// Activations, elementwise over any shape: leaky ReLU, sigmoid, tanh. The backward kernels read the outputs. A NaN
+// passes through, except an output of the leaky ReLU, which only determines whether the gradient is multiplied by the
+// slope.
 
 struct Params { count: u32, slope: f32, reserved0: u32, reserved1: u32 }
 
@@ -8,8 +9,8 @@ struct Params { count: u32, slope: f32, reserved0: u32, reserved1: u32 }
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-// 1 if the value is positive, otherwise the slope, also for a NaN. Compares bits, because a driver may assume that no float
-// is a NaN.
+// 1 if the value is positive, otherwise the slope, also for a NaN. Compares bits, because a driver may assume that no
+// float is a NaN.
 fn leak(value: f32) -> f32 {
     return select(p.slope, 1.0, bitcast<u32>(value) - 1u < 0x7f800000u);
 }
@@ -36,8 +37,9 @@ fn sigmoid(
     y[i] = 1.0 / (1.0 + exp(-x[i]));
 }
 
-// Computed with exp, because the built-in tanh may overflow internally. Near 0 the rounding error of 1, 6e-8, would be large
-// in relation to x, so a series is used there: x - x³/3 + 2x⁵/15 - 17x⁷/315, with a relative error of 2e-10 at 0.1.
+// Computed with exp, because the built-in tanh may overflow internally. Near 0 the rounding error of 1, 6e-8, would be
+// large in relation to x, so a series is used there: x - x³/3 + 2x⁵/15 - 17x⁷/315, with a relative error of 2e-10 at
+// 0.1.
 @compute @workgroup_size(64)
 fn tanh_forward(
     @builtin(workgroup_id) group: vec3u,

@@ -2,8 +2,8 @@
 //
 // Images are [SH,SW,C] bytes, four per word, whole examples in up to four chunks; batch x is [N,H,W,C].
 // Rows from header.valid on are zero. Crops are random while training (header.training = 1), otherwise centred or at
-// header.place. gather_augmented also pads each image, and varies each training example by an elastic deformation, a random
-// affine map, mirroring, and erasing a rectangle (kernels/augmentation.rs, kernels/erasing.rs).
+// header.place. gather_augmented also pads each image, and varies each training example by an elastic deformation, a
+// random affine map, mirroring, and erasing a rectangle (kernels/augmentation.rs, kernels/erasing.rs).
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -138,8 +138,8 @@ fn whole_root(v: u32) -> u32 {
     return root;
 }
 
-// The rectangle that example n loses: its first row and column, and those after its last. Computed only with integers, so
-// that the edges are the same on every device; kernels/erasing.rs defines it.
+// The rectangle that example n loses: its first row and column, and those after its last. Computed only with integers,
+// so that the edges are the same on every device; kernels/erasing.rs defines it.
 fn erased(n: u32) -> vec4u {
     if header.training == 0u { return vec4u(); }
     let first = draw(0x165667b1u, global_row(n));

@@ -1,8 +1,9 @@
-// Batch normalisation of x [M,C], M = N*H*W rows of channels: y = weight * (x - mean) / sqrt(variance + epsilon) + bias.
+// Batch normalisation of x [M,C], M = N*H*W rows of channels: y = weight * (x - mean) / sqrt(variance + epsilon) +
+// bias.
 //
-// While training (header.training = 1), mean and variance are the batch's own, over the rows of its valid examples; otherwise
-// they are the running ones. Sums over rows are computed chunk by chunk and added in a fixed order. A chunk is one of `parts`
-// parts of the rows of `unit` examples.
+// While training (header.training = 1), mean and variance are the batch's own, over the rows of its valid examples;
+// otherwise they are the running ones. Sums over rows are computed chunk by chunk and added in a fixed order. A chunk
+// is one of `parts` parts of the rows of `unit` examples.
 
 struct Params {
     n: u32, pixels: u32, channels: u32, unit: u32,
@@ -56,7 +57,8 @@ fn moments(
     moments_out[(2u * chunk + 1u) * channels + c] = squares;
 }
 
-// ---- finish: one workgroup per channel merges the chunks (Chan, Golub and LeVeque 1979) or reads the running statistics ----
+// ---- finish: one workgroup per channel merges the chunks (Chan, Golub and LeVeque 1979) or reads the running
+// statistics ----
 @group(0) @binding(2) var<storage, read> finish_moments: array<f32>;
 @group(0) @binding(3) var<storage, read> finish_running: array<f32>;
 // Mean, variance, 1 / sqrt(variance + epsilon), each [C].
@@ -129,8 +131,8 @@ fn forward(
     forward_y[i] = (load_forward_x(i) - forward_statistics[c]) * factor + forward_bias[c];
 }
 
-// ---- running: running' = running + momentum * (batch - running), the batch's variance divided by M - 1; a batch of one
-// value has no variance and leaves the statistics unchanged ----
+// ---- running: running' = running + momentum * (batch - running), the batch's variance divided by M - 1; a batch of
+// one value has no variance and leaves the statistics unchanged ----
 @group(0) @binding(2) var<storage, read> running_before: array<f32>;
 @group(0) @binding(3) var<storage, read> running_statistics: array<f32>;
 @group(0) @binding(4) var<storage, read_write> running_after: array<f32>;
@@ -211,7 +213,8 @@ fn backward_weight(
 }
 
 // ---- backward_input: while training, dx = weight / sqrt(variance + epsilon) * (dy - (dbias + x^ * dweight) / M), with
-// x^ = (x - mean) / sqrt(variance + epsilon); otherwise mean and variance are constants, and the second term is omitted ----
+// x^ = (x - mean) / sqrt(variance + epsilon); otherwise mean and variance are constants, and the second term is omitted
+// ----
 @group(0) @binding(4) var<storage, read> input_statistics: array<Real>;
 @group(0) @binding(5) var<storage, read> input_weight: array<Real>;
 @group(0) @binding(6) var<storage, read> input_dweight: array<Real>;

@@ -4,8 +4,8 @@ struct Params { count: u32, lanes: u32, largest: f32, reserved: u32 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// A sum of squares in two parts: of values up to 2^40, and of the larger ones multiplied by 2^-80. Neither can overflow:
-// finite values are below 2^128, and 2^24 squares of 2^48 are far below the largest f32.
+// A sum of squares in two parts: of values up to 2^40, and of the larger ones multiplied by 2^-80. Neither can
+// overflow: finite values are below 2^128, and 2^24 squares of 2^48 are far below the largest f32.
 struct Squares { small: f32, large: f32 }
 
 const LARGE: f32 = 0x1p40;

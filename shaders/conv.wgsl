@@ -1,8 +1,10 @@
-// 2-D convolution, NHWC, as an implicit im2col matrix product: nothing is materialised, and values are gathered on load.
+// 2-D convolution, NHWC, as an implicit im2col matrix product: nothing is materialised, and values are gathered on
+// load.
 //
 // x [N,H,W,C], weight [KH,KW,C/G,O], bias [O], y [N,OH,OW,O]; im2col row m = (n,oy,ox), column k = (ky,kx,c), c running
 // over the channels of the output's group.
-// These kernels support any shape, with one result per invocation; conv_blocked.wgsl has the fast ones for common shapes.
+// These kernels support any shape, with one result per invocation; conv_blocked.wgsl has the fast ones for common
+// shapes.
 
 struct Params {
     n: u32, h: u32, w: u32, c: u32,

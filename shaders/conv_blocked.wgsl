@@ -15,15 +15,15 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// Whether both strides are 1; a constant, because software drivers run both sides of a branch that they cannot decide when
-// they compile.
+// Whether both strides are 1; a constant, because software drivers run both sides of a branch that they cannot decide
+// when they compile.
 override UNIT_STRIDE: bool = false;
 
 fn stride_y() -> u32 { return select(p.stride_y, 1u, UNIT_STRIDE); }
 fn stride_x() -> u32 { return select(p.stride_x, 1u, UNIT_STRIDE); }
 
-// The number of adjacent pixels in a block, and its maximum. Loops over them have constant bounds, which compilers unroll,
-// so that arrays of that length stay in registers.
+// The number of adjacent pixels in a block, and its maximum. Loops over them have constant bounds, which compilers
+// unroll, so that arrays of that length stay in registers.
 override PIXELS: u32 = 6;
 const MOST = 14u;
 
@@ -260,8 +260,8 @@ fn load_tap(row: u32, row_inside: bool, x: i32, c4: u32) -> vec4f {
     return select(vec4f(0.0), weight_x_at(at), inside);
 }
 
-// The sums of one invocation of backward_weight: adjacent taps from kx on of kernel row ky (or of `rows` rows from ky on),
-// for one block of input channels, over the examples [first, end) of split `split`.
+// The sums of one invocation of backward_weight: adjacent taps from kx on of kernel row ky (or of `rows` rows from ky
+// on), for one block of input channels, over the examples [first, end) of split `split`.
 struct TapBlock { split: u32, ky: u32, kx: u32, c: u32, first: u32, end: u32, is_bias: bool, exists: bool }
 
 fn tap_block(invocation: u32, channel_blocks: u32, rows: u32) -> TapBlock {

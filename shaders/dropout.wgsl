@@ -1,6 +1,6 @@
-// Inverted dropout: while training (header.training = 1), values whose random draw is below the threshold become zero, and
-// the others are multiplied by scale, 1 / (1 - rate). Otherwise all values are multiplied by evaluation, which is usually 1.
-// The kernel serves values and their gradients, elementwise over any shape.
+// Inverted dropout: while training (header.training = 1), values whose random draw is below the threshold become zero,
+// and the others are multiplied by scale, 1 / (1 - rate). Otherwise all values are multiplied by evaluation, which is
+// usually 1. The kernel serves values and their gradients, elementwise over any shape.
 
 struct Params {
     count: u32, stream: u32, threshold: u32, scale: f32,

@@ -1,6 +1,6 @@
-// Fully connected layer: x [N,K], weight [K,O], bias [O], y [N,O] for K inputs and O outputs. K and O are multiples of LANES,
-// and rows of x, weight and y are read and written LANES values at a time. Invocations keep blocks of results in registers,
-// without barriers.
+// Fully connected layer: x [N,K], weight [K,O], bias [O], y [N,O] for K inputs and O outputs. K and O are multiples of
+// LANES, and rows of x, weight and y are read and written LANES values at a time. Invocations keep blocks of results in
+// registers, without barriers.
 
 struct Params { n: u32, k: u32, o: u32, reserved: u32 }
 
@@ -9,8 +9,8 @@ struct Params { n: u32, k: u32, o: u32, reserved: u32 }
 // Four examples from n on; after the last example, the last one again.
 fn examples(n: u32) -> vec4u { return min(vec4u(n) + vec4u(0u, 1u, 2u, 3u), vec4u(p.n - 1u)); }
 
-// ---- forward: y = x * weight + bias; an invocation computes 4 examples x LANES outputs, and the next one the next outputs.
-// With vectors there are few invocations with much work each, so their workgroups are small ----
+// ---- forward: y = x * weight + bias; an invocation computes 4 examples x LANES outputs, and the next one the next
+// outputs. With vectors there are few invocations with much work each, so their workgroups are small ----
 @group(0) @binding(4) var<storage, read_write> forward_y: array<Real>;
 
 @compute @workgroup_size(64u / LANES)
@@ -72,8 +72,8 @@ fn backward_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
     if n + 3u < p.n { input_dx[at + 3u * inputs] = of_lanes(s3); }
 }
 
-// ---- backward_weight: dweight = xᵀ * dy, dbias = column sums of dy; an invocation computes LANES inputs x BLOCK * LANES
-// outputs. The one after the last inputs computes the bias, with x = 1 in the first lane ----
+// ---- backward_weight: dweight = xᵀ * dy, dbias = column sums of dy; an invocation computes LANES inputs x BLOCK *
+// LANES outputs. The one after the last inputs computes the bias, with x = 1 in the first lane ----
 @group(0) @binding(3) var<storage, read_write> weight_dweight: array<Real>;
 @group(0) @binding(4) var<storage, read_write> weight_dbias: array<Real>;
 

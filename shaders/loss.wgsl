@@ -1,8 +1,8 @@
 // Losses of scores with one label per example. hinge, scores [N,C]: the sum of max(0, s_j - s_label + 1) over the other
 // classes; mse, scores [N,C]: half the squared distance from the one-hot target; number, scores [N]: half the squared
-// distance from the label's number. Each writes a copy of the scores, the gradient of the mean loss with respect to them,
-// losses [N] and predictions [N].
-// Rows from header.valid on belong to no example; their gradients and losses are zero.
+// distance from the label's number. Each writes a copy of the scores, the gradient of the mean loss with respect to
+// them, losses [N] and predictions [N]. Rows from header.valid on belong to no example; their gradients and losses are
+// zero.
 
 struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
 

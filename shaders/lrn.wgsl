@@ -37,7 +37,8 @@ fn forward(
     forward_y[i] = forward_x[i] * pow(s, -p.beta);
 }
 
-// ---- backward: dx_i = dy_i s_i^-beta - 2 share beta x_i * (sum of dy_c x_c s_c^(-beta-1) over the c whose window has i) ----
+// ---- backward: dx_i = dy_i s_i^-beta - 2 share beta x_i * (sum of dy_c x_c s_c^(-beta-1) over the c whose window has
+// i) ----
 @group(0) @binding(1) var<storage, read> backward_x: array<f32>;
 @group(0) @binding(2) var<storage, read> backward_s: array<f32>;
 @group(0) @binding(3) var<storage, read> backward_dy: array<f32>;

@@ -1,5 +1,5 @@
-// Maxout: the largest value of every group of adjacent values, and its place in the group. The first maximum wins; a NaN wins
-// over everything, so that it is visible.
+// Maxout: the largest value of every group of adjacent values, and its place in the group. The first maximum wins; a
+// NaN wins over everything, so that it is visible.
 
 struct Params { count: u32, group: u32, reserved0: u32, reserved1: u32 }
 

@@ -1,10 +1,10 @@
 // One optimizer step over the flat buffer of all parameters: reads w and state, writes w' and state'.
 //
-// factors contains (l1, l2, r, unused) for each block of 64 parameters. Tensors start at block borders, so that weights decay
-// and biases do not, and layers have their own learning rates. With s = scale[0], or 1 if p.scaled is 0, the effective
-// gradient is s*g + l2*w + l1*sign(w), except for ADAMW, which applies decay separately. sign(0) is -zero_pull. The learning
-// rate is lr*r. State with two slots is [2, count]. The rules are those of kernels/optimizer.rs.
-// An invocation computes four parameters; the count is a multiple of 64.
+// factors contains (l1, l2, r, unused) for each block of 64 parameters. Tensors start at block borders, so that weights
+// decay and biases do not, and layers have their own learning rates. With s = scale[0], or 1 if p.scaled is 0, the
+// effective gradient is s*g + l2*w + l1*sign(w), except for ADAMW, which applies decay separately. sign(0) is
+// -zero_pull. The learning rate is lr*r. State with two slots is [2, count]. The rules are those of
+// kernels/optimizer.rs. An invocation computes four parameters; the count is a multiple of 64.
 
 struct Params {
     count: u32, a: f32, b: f32, epsilon: f32,
@@ -51,7 +51,8 @@ fn mixed(old: vec4f, value: vec4f, keep: f32, rest: f32) -> vec4f {
 // One of b and epsilon is 0.
 fn root(s: vec4f) -> vec4f { return sqrt(s + p.b) + p.epsilon; }
 
-// w' and state' of group i of four parameters. first and second are state; a rule returns state that it does not use as it is.
+// w' and state' of group i of four parameters. first and second are state; a rule returns state that it does not use as
+// it is.
 fn updated(i: u32, w: vec4f, own: vec4f, first: vec4f, second: vec4f) -> Updated {
     let rate = header.learning_rate * factors[i / 16u].z;
     let decay = decay_gradient(i, w);

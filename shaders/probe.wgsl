@@ -11,7 +11,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-// The number of chains of every output: 4, 8 or 12. Each is a vec4 in registers; drivers can keep different numbers there.
+// The number of chains of every output: 4, 8 or 12. Each is a vec4 in registers; drivers can keep different numbers
+// there.
 override CHAINS: u32 = 8;
 
 // Whether a step uses `fma`: some drivers compile it to two instructions, others compile a product and a sum to one.

@@ -1,9 +1,9 @@
 // Statistics of a tensor: count, non-finite values, zeros; min, max, mean, sum of squared deviations (m2), Σ|v|, Σv².
 //
-// Two passes without barriers: every lane of `partial` walks the tensor in steps of `lanes` and writes its counts and values,
-// as bits, into nine words of scratch; `finish` merges the lanes in order. counts are u32 [finite, non-finite, zeros, 0],
-// values f32 [min, max, mean, m2, Σ|v|, Σv², 0, 0]. Non-finite values are found by their bits, because a driver may assume
-// that there is no NaN, and are excluded from values. An empty set has min = +HUGE, max = -HUGE.
+// Two passes without barriers: every lane of `partial` walks the tensor in steps of `lanes` and writes its counts and
+// values, as bits, into nine words of scratch; `finish` merges the lanes in order. counts are u32 [finite, non-finite,
+// zeros, 0], values f32 [min, max, mean, m2, Σ|v|, Σv², 0, 0]. Non-finite values are found by their bits, because a
+// driver may assume that there is no NaN, and are excluded from values. An empty set has min = +HUGE, max = -HUGE.
 
 struct Params { count: u32, per_example: u32, lanes: u32, channels: u32 }
 
@@ -113,7 +113,8 @@ fn finish() {
     values[7] = 0.0;
 }
 
-// ---- change: sums [lanes, 2] of (after - before)² and before², for the ratio of the update's norm to the weights' norm ----
+// ---- change: sums [lanes, 2] of (after - before)² and before², for the ratio of the update's norm to the weights'
+// norm ----
 @group(0) @binding(1) var<storage, read> change_before: array<f32>;
 @group(0) @binding(2) var<storage, read> change_after: array<f32>;
 @group(0) @binding(3) var<storage, read_write> change_out: array<f32>;

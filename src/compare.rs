@@ -65,8 +65,9 @@ pub struct Field {
     pub optimizers: Vec<OptimizerChoice>,
     /// At least one.
     pub seeds: Vec<u64>,
-    /// Settings for all contestants. Optimizer and seed are ignored here, and a learning rate is only allowed if all have
-    /// the same optimizer. Rows of statistics are the points of the curves, by default a hundredth of the run apart.
+    /// Settings for all contestants. Optimizer and seed are ignored here, and a learning rate is only allowed if all
+    /// have the same optimizer. Rows of statistics are the points of the curves, by default a hundredth of the run
+    /// apart.
     pub given: Recipe,
 }
 

@@ -1,5 +1,5 @@
-//! `--convnetjs-exact`: ten updates with every optimizer of ConvNetJS end with its weights on every executor, and dropout
-//! uses its factors; without the flag, both differ.
+//! `--convnetjs-exact`: ten updates with every optimizer of ConvNetJS end with its weights on every executor, and
+//! dropout uses its factors; without the flag, both differ.
 //!
 //! `tests/golden/make_convnetjs_training.js` makes the numbers.
 

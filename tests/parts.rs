@@ -1,5 +1,5 @@
-//! A batch computed in parts, as on several devices or machines. Each part's header gives its place in the batch, so that
-//! random draws and losses are those of the whole batch, and the parts' gradients add up to its gradient.
+//! A batch computed in parts, as on several devices or machines. Each part's header gives its place in the batch, so
+//! that random draws and losses are those of the whole batch, and the parts' gradients add up to its gradient.
 
 mod common;
 
@@ -16,7 +16,8 @@ const BATCH: usize = 11;
 /// The first row of the second part; the parts have different lengths.
 const SECOND: usize = 6;
 
-/// Layers with every kind of random draw: crops, all augmentation, dropout; and label smoothing, which only training has.
+/// Layers with every kind of random draw: crops, all augmentation, dropout; and label smoothing, which only training
+/// has.
 const LAYERS: &str = r#"
     layers = [
         { type = "input", height = 12, width = 11, channels = 2, crop = true },

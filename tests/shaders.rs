@@ -1,4 +1,5 @@
-//! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default limits.
+//! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default
+//! limits.
 
 use glassnet::kernels::{self, Adapter, Case, Element, Operation, Pass, Variant};
 use naga::proc::Layouter;

@@ -1,5 +1,6 @@
 // The matrix product c [M,N] = a [M,K] * b [K,N] for software adapters, whose workgroup memory is as slow as buffers.
-// An invocation computes 16 rows x 8 columns of c, and the next one those below. M, N and K are multiples of 16, 8 and 4.
+// An invocation computes 16 rows x 8 columns of c, and the next one those below. M, N and K are multiples of 16, 8 and
+// 4.
 
 struct Params { m: u32, n: u32, k: u32, reserved: u32 }
 

@@ -91,7 +91,8 @@ fn tiles128(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index
     c[lower + 3u * n4] = c7l; c[lower + 3u * n4 + 16u] = c7h;
 }
 
-// ---- tiles64: 64 x 64 of c, 4 x 4 an invocation; tiles of 32 along K. For products too small to fill a GPU with the above ----
+// ---- tiles64: 64 x 64 of c, 4 x 4 an invocation; tiles of 32 along K. For products too small to fill a GPU with the
+// above ----
 @compute @workgroup_size(256)
 fn tiles64(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
     let n4 = p.n / 4u;

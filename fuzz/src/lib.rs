@@ -1,5 +1,5 @@
-//! What the fuzz targets share. Each feeds one parser; a panic, an abort or an allocation beyond the limits of the command
-//! line is a finding, and so is whatever a target asserts beyond that.
+//! What the fuzz targets share. Each feeds one parser; a panic, an abort or an allocation beyond the limits of the
+//! command line is a finding, and so is whatever a target asserts beyond that.
 
 use glassnet::Result;
 use std::fs;

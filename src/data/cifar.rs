@@ -1,8 +1,8 @@
 //! CIFAR-10's binary archive: a tar of six files of records, each a label, then 1024 red, 1024 green, 1024 blue bytes.
 //! The archive is read in its place or from bytes, gzipped or plain. Nothing is unpacked to the disk, so a name in the
 //! archive cannot write to any path.
-//! Where someone has unpacked it, the six files are read.
-//! What the archive is not known to hold is refused, and no size in it is believed before the bytes are there.
+//! If it was unpacked, the six files are read.
+//! Unknown contents are refused, and no size in the archive is trusted before the bytes are there.
 
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -36,9 +36,9 @@ const MAX_HEADERS: u64 = 1 << 20;
 /// The number of records in each file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Records {
-    /// In each of the five files of the training set.
+    /// The number in each of the five files of the training set.
     pub train: usize,
-    /// In the file of the test set.
+    /// The number in the file of the test set.
     pub test: usize,
 }
 
@@ -59,7 +59,7 @@ pub fn read_archive<'a>(source: impl Into<Source<'a>>, records: Records) -> Resu
     let mut archive = Archive::new(idx::open(source)?.take(most as u64 + 2 * MAX_TEXT + MAX_HEADERS));
     let (mut sets, mut texts) = (Sets::new(records), Vec::new());
     let unreadable = |error| unpack_error(source, error);
-    // Raw, because the names and extensions that stand in files of their own would otherwise be read whole into memory.
+    // Raw, because names and extensions in separate entries would otherwise be read completely into memory.
     for entry in archive.entries().map_err(unreadable)?.raw(true) {
         let mut entry = entry.map_err(unreadable)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -159,7 +159,7 @@ fn is_packed(path: &Path) -> Result<bool> {
     Ok(start[..read] == [0x1f, 0x8b])
 }
 
-/// `9999 records; CIFAR-10's files have 10000`.
+/// A text such as `9999 records; CIFAR-10's files have 10000`.
 fn other_size(size: u64, expected: usize) -> String {
     let record = RECORD as u64;
     match size % record {
@@ -170,7 +170,7 @@ fn other_size(size: u64, expected: usize) -> String {
     }
 }
 
-/// The same labels could stand for other things.
+/// Checks the names of the classes, because the same labels could mean other things.
 fn check_names(source: Source<'_>, bytes: &[u8]) -> Result<()> {
     let text = text::decode(bytes).map_err(|why| damaged(source, format!("cannot be used: in {NAMES} {why}")))?;
     let names = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -202,7 +202,7 @@ impl Sets {
         Sets { records, train, test, filled: [false; CIFAR10_BATCHES.len()] }
     }
 
-    /// Reads the records of a file into its place; returns how many there are, those beyond its size counted too.
+    /// Reads the records of a file into its place; returns their number, including those beyond its size.
     fn read(&mut self, file: usize, bytes: &mut dyn Read, source: Source<'_>, place: &str) -> Result<usize> {
         let expected = self.records.of(file);
         let (set, first) = if file < TRAIN_FILES { (&mut self.train, file * expected) } else { (&mut self.test, 0) };

@@ -29,7 +29,7 @@ struct Kind {
     magic: u32,
     dimensions: usize,
     noun: &'static str,
-    /// The format in words.
+    /// The name of the format in messages.
     wanted: &'static str,
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for LabelRange {
     }
 }
 
-/// Reads images and their labels, which must be equally many; the images have one channel.
+/// Reads images and their labels, which must have the same number; the images have one channel.
 pub fn read_examples<'a>(
     images: impl Into<Source<'a>>,
     labels: impl Into<Source<'a>>,
@@ -142,7 +142,7 @@ pub fn read_examples<'a>(
     Ok(Examples { shape: [height, width, 1], classes, pixels, labels: values, numbers: Vec::new() })
 }
 
-/// The sizes that the header declares, and exactly that many bytes.
+/// Reads the sizes in the header, and exactly that many bytes.
 fn read(source: Source<'_>, kind: &Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut file = open(source)?;
     let header_length = 4 * (1 + kind.dimensions);
@@ -199,7 +199,7 @@ fn check_magic(source: Source<'_>, kind: &Kind, start: &[u8], magic: Option<u32>
     }
 }
 
-/// The product of the sizes; zero, overflow and absurdity are errors.
+/// The product of the sizes; zero, overflow and more than the largest file are errors.
 fn declared_bytes(source: Source<'_>, kind: &Kind, sizes: &[u32]) -> Result<u64> {
     let bytes = sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(u64::from(size)));
     match bytes {
@@ -212,7 +212,7 @@ fn declared_bytes(source: Source<'_>, kind: &Kind, sizes: &[u32]) -> Result<u64>
     }
 }
 
-/// "60000 images of 28x28 bytes", "10 labels".
+/// A text such as `60000 images of 28x28 bytes` or `10 labels`.
 fn describe(kind: &Kind, sizes: &[u32]) -> String {
     let (noun, count) = (kind.noun, sizes[0]);
     let plural = if count == 1 { "" } else { "s" };
@@ -241,7 +241,7 @@ fn unpacked<'a>(start: &[u8], bytes: impl BufRead + 'a) -> Box<dyn Read + 'a> {
     if start.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) }
 }
 
-/// Up to `limit` bytes: fewer where the file ends sooner.
+/// Reads up to `limit` bytes, fewer if the file ends sooner.
 fn next_bytes(file: &mut dyn Read, source: Source<'_>, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(limit.min(MAX_RESERVED) as usize);
     file.take(limit).read_to_end(&mut bytes).map_err(|error| unpack_error(source, error))?;
@@ -252,7 +252,7 @@ fn next_bytes(file: &mut dyn Read, source: Source<'_>, limit: u64) -> Result<Vec
 pub(super) fn unpack_error(source: Source<'_>, error: io::Error) -> Error {
     match error.kind() {
         ErrorKind::UnexpectedEof => damaged(source, "is truncated: its gzip stream is cut off".to_string()),
-        // `tar` calls its own complaints `Other`.
+        // `tar` gives its own errors the kind `Other`.
         ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other => {
             damaged(source, format!("is damaged: {}", text::message(error)))
         }
@@ -263,12 +263,12 @@ pub(super) fn unpack_error(source: Source<'_>, error: io::Error) -> Error {
     }
 }
 
-/// A file that went wrong on its way.
+/// The error for a file that was damaged during a transfer.
 pub(super) fn damaged(source: Source<'_>, problem: String) -> Error {
     unfit(source, problem, "replace it with a good copy")
 }
 
-/// A file that cannot be used as it is. Only where the program put it there itself may it be deleted.
+/// The error for a file that cannot be used. The message only suggests deleting it if this program downloaded it.
 fn unfit(source: Source<'_>, problem: String, remedy: &str) -> Error {
     let cached = matches!(source, Source::File(path) if files::in_cache(path));
     let remedy = if cached { "delete it and run `glassnet data fetch`" } else { remedy };

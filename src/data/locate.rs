@@ -1,6 +1,6 @@
 //! Where files are searched for: in the requested folder, or else in `GLASSNET_DATA` and then in the user's cache
-//! folder. Each of these folders may contain the files itself or in a subfolder named after the data set. CIFAR-10 may be
-//! the archive or its files, also in their folder `cifar-10-batches-bin`.
+//! folder. Each of these folders may contain the files itself or in a subfolder named after the data set. CIFAR-10 may
+//! be the archive or its files, also in their folder `cifar-10-batches-bin`.
 
 use std::path::{Path, PathBuf};
 

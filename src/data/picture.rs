@@ -116,8 +116,8 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// Luma of a pixel as in ITU-R BT.601, rounded as in Pillow's `convert("L")`, OpenCV and torchvision: 76 for red, 150 for
-/// green, 29 for blue.
+/// Luma of a pixel as in ITU-R BT.601, rounded as in Pillow's `convert("L")`, OpenCV and torchvision: 76 for red, 150
+/// for green, 29 for blue.
 fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
 }

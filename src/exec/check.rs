@@ -1,8 +1,9 @@
 //! Runs an operation's cases on a device and compares with the reference.
 //!
-//! In this order: a non-finite value where the reference has none (or the reverse); |a - r| <= atol + rtol*|r|, written
-//! so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as NaN, so that an element
-//! nobody wrote shows, and inputs lie between words that spoil what is computed from them, so that a stray read shows.
+//! The checks are, in this order: no non-finite value where the reference has none (or the reverse); |a - r| <= atol +
+//! rtol*|r|, written so that NaN fails; inputs unchanged; guard words around every operand intact. Outputs start as
+//! NaN, so that unwritten elements are found. Inputs are surrounded by words that spoil results, so that stray reads
+//! are found.
 //!
 //! A GPU runs each case with every variant that supports it, compiled in both ways: with bounds checks, which clamp a
 //! stray index to the guard after an input, and without, as in training.
@@ -129,7 +130,7 @@ fn ways(gpu: &Gpu) -> [Way; 3] {
 struct Trial<'a> {
     case: &'a Case,
     contents: Vec<Vec<u32>>,
-    /// Words after each buffer.
+    /// The number of guard words after each buffer.
     guards: Vec<usize>,
     /// The scratch of a variant with several passes. Its contents and guard words are initially like those of outputs.
     scratch: Option<Scratch>,

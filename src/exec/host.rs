@@ -34,12 +34,12 @@ impl<S> Default for Memory<S> {
 pub struct HostExecutor<S> {
     program: Arc<Program>,
     info: DeviceInfo,
-    /// By buffer id; slices have empty memory.
+    /// The memory of buffers by id; slices have none.
     memory: Vec<Memory<S>>,
     functions: Functions<S>,
-    /// What all examples of an operation share, by instruction.
+    /// The prepared data that all examples of an operation share, by instruction.
     prepared: Vec<Prepared>,
-    /// What is run at once, for the ranges of instructions that were run.
+    /// The schedules of the ranges of instructions that were run.
     schedules: Vec<(Range<usize>, Arc<Vec<Task>>)>,
     captures: Vec<Capture>,
 }
@@ -72,7 +72,7 @@ impl HostExecutor<f32> {
         )
     }
 
-    /// The fast functions where there are some.
+    /// The fast functions, or the naive ones for operations without.
     pub fn cpu(program: impl Into<Arc<Program>>) -> Result<Self> {
         let functions = Functions {
             prepare: Op::prepare,

@@ -42,7 +42,7 @@ pub enum ExecutorKind {
 impl ExecutorKind {
     pub const ALL: [ExecutorKind; 3] = [ExecutorKind::Reference, ExecutorKind::Cpu, ExecutorKind::Gpu];
 
-    /// The word that reports and files use.
+    /// The name in reports and files.
     pub fn as_str(self) -> &'static str {
         match self {
             ExecutorKind::Reference => "reference",
@@ -71,7 +71,7 @@ pub struct DeviceInfo {
     pub name: String,
     /// Driver and its version; empty on the host.
     pub driver: String,
-    /// Graphics interface, as `vulkan`; `host` on the host.
+    /// The graphics interface, such as `vulkan`; `host` on the host.
     pub backend: String,
     /// Threads of the host executor; 0 on a GPU.
     pub threads: usize,
@@ -131,18 +131,18 @@ pub trait Executor {
         self.program().instructions[instruction].op.operation.name
     }
 
-    /// The number of dispatches for these instructions when they run one after another; on the host, one function call per
-    /// instruction.
+    /// The number of dispatches for these instructions when they run one after another; on the host, one function call
+    /// per instruction.
     fn dispatches(&self, instructions: Range<usize>) -> usize {
         instructions.len()
     }
 
-    /// Bytes of the host's memory that are free once it is gone, at least.
+    /// The least number of bytes of the host's memory that are free after the executor is dropped.
     fn frees(&self) -> u64 {
         0
     }
 
-    /// Overwrites a whole buffer, before everything queued later.
+    /// Overwrites a whole buffer before all work that is queued later.
     fn write(&mut self, buffer: BufferId, words: &[u32]) -> Result<()>;
 
     /// Queues a copy of one whole buffer into another of the same length; both own their memory.
@@ -171,7 +171,7 @@ pub trait Executor {
     /// The captures that have arrived, oldest first; never waits.
     fn captured(&mut self) -> Result<Vec<Capture>>;
 
-    /// Waits until everything queued is done.
+    /// Waits until all queued work is done.
     fn finish(&mut self) -> Pending<'_, ()>;
 
     /// The total time for which the host has waited for the device.

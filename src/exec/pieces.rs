@@ -25,7 +25,7 @@ pub(super) struct Chain {
     pub instructions: Vec<usize>,
     /// The buffers that they write, all of which own their memory.
     pub written: Vec<Written>,
-    /// Pieces start at multiples of so many examples.
+    /// Pieces start at multiples of this number of examples.
     unit: usize,
     /// The number of all examples.
     examples: usize,
@@ -46,8 +46,8 @@ impl Written {
     }
 }
 
-/// Puts instructions into chains that are as long as possible. An instruction that cannot join waits until the chain is
-/// through; those behind it that need nothing of it, and leave what it needs, go before it.
+/// Joins instructions into chains that are as long as possible. An instruction that cannot join waits until the chain
+/// has run. Later ones that do not need its results, and do not overwrite what it needs, run before it.
 pub(super) fn schedule(program: &Program, instructions: Range<usize>) -> Vec<Task> {
     let Some(examples) = program.examples else { return instructions.map(Task::One).collect() };
     let (mut tasks, mut left) = (Vec::new(), Vec::from_iter(instructions));
@@ -149,7 +149,7 @@ impl Chain {
     }
 }
 
-/// A chain, to be run.
+/// A chain with everything that it needs to run.
 pub(super) struct ChainRun<'a, S> {
     pub program: &'a Program,
     pub chain: &'a Chain,

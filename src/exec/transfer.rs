@@ -1,8 +1,9 @@
 //! Moves data sets and weights between the host and an executor.
 //!
-//! Images `[N,H,W,C]` are written as bytes, four per word, little endian, into the step's chunks; weights and biases are
-//! written to their places in the flat buffer of all parameters, in the order and layout of [`crate::net::Network::parameters`].
-//! The numbers of the classes are written with the images, for steps that learn numbers.
+//! Images `[N,H,W,C]` are written as bytes, four per word, little endian, into the step's chunks; weights and biases
+//! are written to their places in the flat buffer of all parameters, in the order and layout of
+//! [`crate::net::Network::parameters`]. The numbers of the classes are written with the images, for steps that learn
+//! numbers.
 
 use super::Executor;
 use crate::data::Examples;
@@ -37,7 +38,7 @@ fn class_numbers(examples: &Examples, len: usize) -> Vec<f32> {
     numbers
 }
 
-/// Four bytes to a word, the first one lowest; at least one word, as no buffer is empty.
+/// Packs four bytes into each word, the first one lowest; at least one word, because no buffer is empty.
 fn pack(bytes: &[u8]) -> Vec<u32> {
     let (words, tail) = bytes.as_chunks::<4>();
     let mut packed: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();

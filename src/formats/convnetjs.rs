@@ -1,7 +1,7 @@
 //! ConvNetJS's snapshots: what `JSON.stringify(net.toJSON())` gives and `net.fromJSON` takes, by ConvNetJS 0.3.0.
 //!
-//! Filters are Vols over y, x, depth, depth fastest: our weights `[KH,KW,I,O]` and `[I,O]` with O outermost. Outputs are the
-//! same on both sides; what differs otherwise:
+//! Filters are Vols over y, x, depth, depth fastest: our weights `[KH,KW,I,O]` and `[I,O]` with O outermost. Outputs
+//! are the same on both sides; what differs otherwise:
 //!
 //! | there | here |
 //! |---|---|

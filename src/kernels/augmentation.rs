@@ -1,11 +1,11 @@
-//! Augmented examples: each training example is bent by a random smooth field and goes through a random affine map around
-//! the image's centre, sampled bilinearly in byte units; it may be mirrored, and may lose a rectangle (`erasing.rs`).
-//! Outside the image is 0, and so are the pixels that are put around it. Images `[SH,SW,C]` -> x `[H,W,C]`;
+//! Augmented examples: each training example is deformed by a random smooth field and mapped by a random affine map
+//! around the image's centre, sampled bilinearly in byte units. It may be mirrored, and may lose a rectangle
+//! (`erasing.rs`). Pixels outside the image, including the padding, are 0. Images `[SH,SW,C]` -> x `[H,W,C]`;
 //! `shaders/batch.wgsl`.
 //!
-//! The draws only depend on seed, step and the row in the whole batch, and are the same on every device. Map and field are computed in f64 here and in
-//! f32 in the shader; both and bilinear sampling are continuous, so that a coordinate's rounding error stays one in the
-//! value. All else is in whole numbers.
+//! The draws only depend on seed, step and the row in the whole batch, and are the same on every device. Map and field
+//! are computed in f64 here and in f32 in the shader; both, and bilinear sampling, are continuous, so that a rounding
+//! error of a coordinate only causes a rounding error of the value. Everything else is computed with integers.
 
 use super::augmentation_cpu::{Row, Scratch, augment};
 use super::batch::{Header, LABELS, Params, Source, X, copy_example, copy_lines, copy_padded, crop, pcg3d};
@@ -56,8 +56,8 @@ const POINTS_STREAM: u32 = 0x85eb_ca6b;
 /// The mask for mirroring.
 const FLIP_STREAM: u32 = 0x27d4_eb2f;
 
-/// Cells of the grid of control points along each side of the image. On 28 pixels a cubic B-spline over cells of 7 is as
-/// smooth as a Gaussian of σ 4, the width that Simard, Steinkraus and Platt (2003) found best for MNIST.
+/// Cells of the grid of control points along each side of the image. On 28 pixels a cubic B-spline over cells of 7 is
+/// as smooth as a Gaussian of σ 4, the width that Simard, Steinkraus and Platt (2003) found best for MNIST.
 const CELLS: usize = 4;
 /// Control points along each side: a cubic B-spline takes four for every cell.
 pub(super) const POINTS: usize = CELLS + 3;
@@ -124,8 +124,8 @@ impl Map {
     }
 }
 
-/// A smooth field of displacements (down, right) over the padded image: every control point of a grid is moved by a random
-/// amount, and cubic B-splines carry that to the pixels between.
+/// A smooth field of displacements (down, right) over the padded image: every control point of a grid is moved by a
+/// random amount, and cubic B-splines carry that to the pixels between.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bend(pub [[[f64; 2]; POINTS]; POINTS]);
 

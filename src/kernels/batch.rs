@@ -1,6 +1,6 @@
-//! Makes a batch: gathers examples out of the packed bytes of the data set, crops, normalises to x/255 - 0.5.
-//! images `[SH,SW,C]` bytes, four to a word, in up to four chunks; x `[N,H,W,C]`. `shaders/batch.wgsl`.
-//! [`GATHER_AUGMENTED`] also puts pixels around the images and varies training examples (`augmentation.rs`).
+//! Makes a batch: gathers examples from the packed bytes of the data set, crops them, and normalises to x/255 - 0.5.
+//! Images are `[SH,SW,C]` bytes, four per word, in up to four chunks; x is `[N,H,W,C]`. `shaders/batch.wgsl`.
+//! [`GATHER_AUGMENTED`] also pads the images and varies training examples (`augmentation.rs`).
 
 use super::augmentation::{self, Limits, MAX_ANGLE};
 use super::case::{CaseBuilder, Tolerance, also_split};
@@ -19,7 +19,7 @@ use rayon::prelude::*;
 pub struct Header {
     /// The step of this run, from 0; together with the seed it determines every draw of the device.
     pub step: u32,
-    /// Examples in this batch; rows at and beyond it are masked.
+    /// The number of examples in this batch; rows from there on are masked.
     pub valid: u32,
     pub seed: u32,
     /// Random crops if true, those of `place` if false.
@@ -27,7 +27,7 @@ pub struct Header {
     /// The crop of evaluation; the centre if there is none.
     pub place: Option<Place>,
     pub learning_rate: f32,
-    /// Adam's 1 - beta1^t, t counting updates from 1.
+    /// Adam's 1 - beta1^t, where t counts updates from 1.
     pub correction1: f32,
     /// Adam's 1 - beta2^t.
     pub correction2: f32,
@@ -36,8 +36,8 @@ pub struct Header {
 }
 
 /// The part of a batch that an executor computes. Mean losses are over the whole batch, and random draws use the rows'
-/// numbers in it, so the gradients of all parts add up to those of the batch. Batch normalisation uses the statistics of
-/// its own part.
+/// numbers in it, so the gradients of all parts add up to those of the batch. Batch normalisation uses the statistics
+/// of its own part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     /// The number of this part's first row in the whole batch.
@@ -49,7 +49,7 @@ pub struct Part {
 /// A crop of evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Upper left corner, counted from that of the pixels around the image; each at most [`Place::MOST`].
+    /// The upper left corner, relative to that of the padded image; each at most [`Place::MOST`].
     pub row: u16,
     pub column: u16,
     /// Whether it is mirrored left to right. Only [`GATHER_AUGMENTED`] does that.
@@ -57,7 +57,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Fifteen bits.
+    /// The largest value of fifteen bits.
     pub const MOST: u16 = (1 << 15) - 1;
 
     fn word(self) -> u32 {
@@ -72,15 +72,15 @@ impl Place {
     }
 }
 
-/// Bits of a place's word above row and column; a word of 0 is the centre.
+/// Bits of a place's word above row and column; a word of 0 means the centre.
 const MIRRORED: u32 = 1 << 30;
 const PLACED: u32 = 1 << 31;
 
 impl Header {
-    /// Words of a header in a buffer.
+    /// The number of words of a header in a buffer.
     pub const LEN: usize = 10;
 
-    /// As the shaders read it.
+    /// The words that the shaders read.
     pub fn words(&self) -> [u32; Header::LEN] {
         [
             self.step,
@@ -106,7 +106,7 @@ impl Header {
         self.part.map_or(0, |part| part.first_row).wrapping_add(n as u32)
     }
 
-    /// The header that these words hold.
+    /// Reads a header from words.
     pub fn read(words: &[u32]) -> Header {
         let [step, valid, seed, training, learning_rate, correction1, correction2, place, global_valid, first_row] =
             *words.first_chunk().expect("a buffer that holds a header");
@@ -198,8 +198,8 @@ fn launch(op: &Op) -> Launch {
     Launch::linear(p.n as usize * p.h as usize * (p.w as usize * p.c as usize).div_ceil(4), 64)
 }
 
-/// `batch` is `[N,H,W,C]`, `source` `[SH,SW]` with SH >= H and SW >= W. Every index must lie within the chunks. Examples
-/// are augmented where `limits` leave room for it; only then are the labels read.
+/// Gathers examples. `batch` is `[N,H,W,C]`, `source` `[SH,SW]` with SH >= H and SW >= W. Every index must be within
+/// the chunks. Examples are augmented if `limits` allow any change; only then are the labels read.
 #[allow(clippy::too_many_arguments)]
 pub fn gather(
     batch: [usize; 4],
@@ -254,7 +254,7 @@ pub fn pcg3d(seed: [u32; 3]) -> [u32; 3] {
     [x, y, z]
 }
 
-/// Upper left corner of example `n`'s crop, counted from that of the pixels around the image.
+/// The upper left corner of example `n`'s crop, relative to that of the padded image.
 pub(super) fn crop(p: &Params, header: &Header, n: usize) -> (usize, usize) {
     let [height, width] = p.padded();
     let (spare_y, spare_x) = (height - p.h, width - p.w);
@@ -286,7 +286,7 @@ impl<'a> Source<'a> {
         n < self.header.valid as usize
     }
 
-    /// The chunk that row `n`'s example is in, and its first byte there.
+    /// The chunk of row `n`'s example, and the example's first byte in it.
     #[inline(always)]
     pub fn bytes(&self, p: &Params, n: usize) -> (&'a [u32], usize) {
         let (per, index) = (p.examples_per_chunk as usize, self.indices[n] as usize);
@@ -309,7 +309,7 @@ pub(super) fn copy_example<S: Scalar>(
     for (i, x) in x.iter_mut().enumerate() {
         let (y, column, channel) = (i / (w * c), i / c % w, i % c);
         let column = if mirrored { w - 1 - column } else { column };
-        // Wraps around before the first row or column, which is far behind the last.
+        // Before the first row or column this wraps around, to a value far beyond the last.
         let (row, column) = ((y + dy).wrapping_sub(pad), (column + dx).wrapping_sub(pad));
         let inside = row < p.source_h as usize && column < p.source_w as usize;
         *x = value(if inside {
@@ -396,10 +396,10 @@ pub(super) fn copy_padded(p: &Params, source: &Source<'_>, n: usize, x: &mut [f3
     }
 }
 
-/// Shape `[N,H,W,C]`, size of the images, examples in a chunk, valid ones.
+/// The shape `[N,H,W,C]`, the size of the images, the examples in a chunk, and the valid ones.
 type Shape = ([usize; 4], [usize; 2], usize, u32);
 
-/// A batch that learns from its examples, or looks at the crop in this place.
+/// A batch for training, or for evaluating the crop at this place.
 fn case(shape: Shape, limits: Limits, training: bool, place: Option<Place>) -> Case {
     let header = Header { step: 41, seed: 7, training, place, ..Header::evaluation(shape.3) };
     case_of(shape, limits, header)
@@ -447,7 +447,7 @@ pub fn cases() -> Vec<Case> {
     let bending = Limits { elastic: 4.0, ..moving };
     let widest =
         Limits { rotation: MAX_ANGLE, scale: 0.9, shear: MAX_ANGLE / 2.0, shift: 28.0, elastic: 28.0, ..still };
-    // Of every word of the mask, some classes may be mirrored.
+    // Some classes of every word of the mask may be mirrored.
     let flip = [0x5555_5555, 0xffff_0000, 1, 0x8000_0000, 0xf0f0_f0f0, 0, 0xffff_ffff, 0x0000_ff0f];
     let (padded, mirrored) = (Limits { pad: 3, ..still }, Limits { flip, ..still });
     let erased = Limits { erase: Limits::ALL / 2, ..still };
@@ -472,7 +472,7 @@ pub fn cases() -> Vec<Case> {
         let shape = (batch, [batch[1], batch[2]], 80, batch[0] as u32);
         cases.push(case(shape, Limits { erase: Limits::ALL, ..still }, true, None));
     }
-    // More pixels around than there are in between.
+    // More padding than image.
     cases.push(case(([40, 4, 3, 2], [4, 3], 12, 40), Limits { pad: 9, ..mirrored }, true, None));
     for (row, column, turned) in [(0, 0, false), (5, 9, true), (7, 0, true), (3, 4, false)] {
         let place = Some(Place { row, column, mirrored: turned });
@@ -487,7 +487,7 @@ pub fn cases() -> Vec<Case> {
     let part = Some(Part { first_row: 27, global_valid: 41 });
     let header = Header { step: 41, seed: 7, training: true, part, ..Header::evaluation(shape.3) };
     cases.extend([still, moving, bending, mirrored, erased, all].map(|limits| case_of(shape, limits, header)));
-    // Rows and columns of fifteen bits, every other one of which is set.
+    // Rows and columns of fifteen bits, with every other bit set.
     for (source, row, column) in [([21_850, 3], 0x5555, 1), ([3, 21_850], 1, 0x5555)] {
         for limits in [still, mirrored] {
             let place = Some(Place { row, column, mirrored: limits != still });
@@ -515,7 +515,7 @@ mod tests {
         assert_eq!(Header { part: Some(all), ..whole }.words(), whole.words());
     }
 
-    /// How often crops are at each corner from 0 to 4, in 25,000 draws: 1,000 each, σ about 31.
+    /// The number of crops at each corner from 0 to 4, in 25,000 draws: 1,000 each, σ about 31.
     fn assert_even(p: &Params) {
         let mut counts = [[0u32; 5]; 5];
         for step in 0..2500 {

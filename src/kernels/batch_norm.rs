@@ -1,8 +1,9 @@
-//! Batch normalisation (Ioffe and Szegedy 2015) of x `[M,C]`, M = N*H*W rows of C channels: y = weight * x^ + bias, where
-//! x^ = (x - mean) / sqrt(variance + epsilon). While training, mean and variance are those of the batch's valid examples, and
-//! running ones follow them as PyTorch's do; in evaluation the running ones stand in. `shaders/batch_norm.wgsl`.
+//! Batch normalisation (Ioffe and Szegedy 2015) of x `[M,C]`, M = N*H*W rows of C channels: y = weight * x^ + bias,
+//! where x^ = (x - mean) / sqrt(variance + epsilon). While training, mean and variance are those of the batch's valid
+//! examples, and running ones follow them as in PyTorch; evaluation uses the running ones.
+//! `shaders/batch_norm.wgsl`.
 //!
-//! Sums over rows are made chunk by chunk: a chunk is one of `parts` parts of the rows of `unit` examples.
+//! Sums over rows are computed chunk by chunk; a chunk is one of `parts` parts of the rows of `unit` examples.
 
 use super::batch::Header;
 use super::op::{unit, word};
@@ -114,7 +115,7 @@ const SCALAR_TEXTURES: &str =
 const VEC4_TEXTURES: &str =
     shader!("prelude/header", "prelude/index", "prelude/lanes4", "prelude/texel", "textures/batch_norm", "batch_norm");
 
-/// Mean and squared deviations of every chunk.
+/// Computes mean and squared deviations of every chunk.
 pub static MOMENTS: Operation = Operation {
     name: "batch_norm.moments",
     inputs: &[HEADER, X],
@@ -136,7 +137,7 @@ const MOMENTS_VEC4: Variant = Variant {
 };
 const MOMENTS_SCALAR: Variant = Variant::new("batch_norm.moments", SCALAR, "moments", |op| launch_chunks(op, 1));
 
-/// The statistics that the forward pass takes.
+/// Computes the statistics that the forward pass uses.
 pub static FINISH: Operation = Operation {
     name: "batch_norm.finish",
     inputs: &[HEADER, CHUNK_MOMENTS, RUNNING_STATISTICS],
@@ -171,7 +172,7 @@ const FORWARD_VEC4: Variant = Variant {
 };
 const FORWARD_SCALAR: Variant = Variant::new("batch_norm.forward", SCALAR, "forward", |op| launch_values(op, 1));
 
-/// The running statistics after a step.
+/// Computes the running statistics after a step.
 pub static RUNNING: Operation = Operation {
     name: "batch_norm.running",
     inputs: &[HEADER, RUNNING_STATISTICS, STATISTICS],
@@ -184,7 +185,7 @@ pub static RUNNING: Operation = Operation {
     })],
 };
 
-/// Sums of dy and dy * x^ of every chunk.
+/// Computes sums of dy and dy * x^ of every chunk.
 pub static SUMS: Operation = Operation {
     name: "batch_norm.sums",
     inputs: &[HEADER, X, DY, STATISTICS],
@@ -212,7 +213,7 @@ const SUMS_VEC4: Variant =
     Variant { condition: fits_vec4, ..Variant::new("batch_norm.sums_vec4", VEC4, "sums", |op| launch_chunks(op, 4)) };
 const SUMS_SCALAR: Variant = Variant::new("batch_norm.sums", SCALAR, "sums", |op| launch_chunks(op, 1));
 
-/// The gradients with respect to weight and bias.
+/// Computes the gradients with respect to weight and bias.
 pub static BACKWARD_WEIGHT: Operation = Operation {
     name: "batch_norm.backward_weight",
     inputs: &[CHUNK_SUMS],
@@ -225,7 +226,7 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     })],
 };
 
-/// The gradient with respect to x.
+/// Computes the gradient with respect to x.
 pub static BACKWARD_INPUT: Operation = Operation {
     name: "batch_norm.backward_input",
     inputs: &[HEADER, X, DY, STATISTICS, WEIGHT, DWEIGHT, DBIAS],
@@ -260,12 +261,12 @@ fn fits_vec4(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().channels.is_multiple_of(4)
 }
 
-/// An invocation for every `lanes` values of x.
+/// One invocation per `lanes` values of x.
 fn launch_values(op: &Op, lanes: usize) -> Launch {
     Launch::linear(op.params::<Params>().len() / lanes, 64)
 }
 
-/// An invocation for every `lanes` channels of every chunk.
+/// One invocation per `lanes` channels of every chunk.
 fn launch_chunks(op: &Op, lanes: usize) -> Launch {
     Launch::linear(op.params::<Params>().partial_len() / 2 / lanes, 64)
 }

@@ -28,8 +28,8 @@ const GRADIENT: Operand = whole("gradient", F32);
 /// The scale and the norm, `[2]`.
 const SCALE_AND_NORM: Operand = whole("scale", F32);
 
-/// Computes the factor for the gradient, and the gradient's norm. Lane l has the values at l, l + lanes, l + 2 lanes and so
-/// on; the norm is that of the lanes' norms.
+/// Computes the factor for the gradient, and the gradient's norm. Lane l has the values at l, l + lanes, l + 2 lanes
+/// and so on; the norm is that of the lanes' norms.
 pub static SCALE: Operation = Operation {
     name: "clip.scale",
     inputs: &[GRADIENT],
@@ -47,12 +47,12 @@ pub static SCALE: Operation = Operation {
 /// The most lanes.
 const MOST_LANES: usize = 4096;
 
-/// How many norms `count` values are parted into.
+/// The number of partial norms for `count` values.
 fn lanes(count: usize) -> usize {
     count.div_ceil(16).min(MOST_LANES)
 }
 
-/// `scale` takes two values: the scale, and the norm.
+/// Computes the scale and the norm of `gradient` into `scale`, `[2]`.
 pub fn scale(largest: f32, gradient: Tensor, scale: Tensor) -> Op {
     assert_eq!(scale.len, 2, "clip.scale: scale and norm");
     assert!(largest > 0.0, "clip.scale: a largest norm of {largest}");
@@ -61,7 +61,7 @@ pub fn scale(largest: f32, gradient: Tensor, scale: Tensor) -> Op {
     Op::new(&SCALE, params, &[(GRADIENT, gradient)], &[(SCALE_AND_NORM, scale)], 2 * (gradient.len + lanes))
 }
 
-/// In f64, where no square of an f32 overflows.
+/// Computed in f64, in which no square of an f32 overflows.
 fn norm_of(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
 }
@@ -91,7 +91,7 @@ fn scale_cpu(args: &mut Args<'_, f32>) {
 
 fn finish<S: Scalar>(args: &mut Args<'_, S>, norm: f64) {
     let scale = f64::from(args.params::<Params>().largest) / (norm + 1e-6);
-    // Written so that a NaN stays one.
+    // Written so that a NaN is preserved.
     let scale = if scale > 1.0 { 1.0 } else { scale };
     args.out(SCALE_AND_NORM).copy_from_slice(&[S::of(scale), S::of(norm)]);
 }

@@ -1,8 +1,8 @@
 //! 2-D convolution, NHWC: x `[N,H,W,C]`, weight `[KH,KW,C,O]`, bias `[O]`, y `[N,OH,OW,O]`; `shaders/conv.wgsl`.
 //!
-//! y`[n,oy,ox,o]` = bias`[o]` + sum over ky,kx,c of x[n, oy*s+ky-pad, ox*s+kx-pad, c] * weight`[ky,kx,c,o]`, x being zero
-//! outside (cross-correlation, as in PyTorch and ConvNetJS). K = KH*KW*C is the length of an im2col row.
-//! With dilation d the tap is at oy*s+ky*d-pad. With G groups the weight is `[KH,KW,C/G,O]`, and filter o sees the C/G
+//! y`[n,oy,ox,o]` = bias`[o]` + sum over ky,kx,c of x[n, oy*s+ky-pad, ox*s+kx-pad, c] * weight`[ky,kx,c,o]`, x being
+//! zero outside (cross-correlation, as in PyTorch and ConvNetJS). K = KH*KW*C is the length of an im2col row. With
+//! dilation d the tap is at oy*s+ky*d-pad. With G groups the weight is `[KH,KW,C/G,O]`, and filter o sees the C/G
 //! channels from floor(o/(O/G))*(C/G) on.
 
 use super::op::{unit, word};

@@ -377,8 +377,8 @@ impl Weight<'_> {
     }
 }
 
-/// Sums over the pixels of a band of rows: for P rows of the weight matrix, which start at `at` in the planes, and N vectors
-/// of `dy`.
+/// Sums over the pixels of a band of rows: for P rows of the weight matrix, which start at `at` in the planes, and N
+/// vectors of `dy`.
 #[inline(always)]
 fn row_block<S: Simd, const P: usize, const N: usize>(
     simd: S,

@@ -1,11 +1,12 @@
-//! Dropout, inverted: while training, each value is dropped with probability `rate` and what stays is divided by 1 - rate, so
-//! that evaluation has nothing to do (Srivastava et al. 2014). The gradient goes the same way as the values. Elementwise
-//! over any shape; `shaders/dropout.wgsl`.
+//! Inverted dropout: while training, each value is dropped with probability `rate` and the others are divided by 1 -
+//! rate, so that evaluation changes nothing (Srivastava et al. 2014). The gradient is treated in the same way.
+//! Elementwise over any shape; `shaders/dropout.wgsl`.
 //!
-//! ConvNetJS's does not scale while training, and multiplies by `rate` when it predicts (by 1 - `rate` would be right; with
-//! 0.5 it is the same).
+//! ConvNetJS's dropout does not scale while training, and multiplies by `rate` when it predicts (1 - `rate` would be
+//! right; for 0.5 it is the same).
 //!
-//! The dropped values only depend on seed, step, layer and the place in the whole batch, and are the same on every device.
+//! The dropped values only depend on seed, step, layer and the place in the whole batch, and are the same on every
+//! device.
 
 use super::batch::{Header, Part, pcg3d};
 use super::case::{CaseBuilder, Tolerance, also_split};
@@ -36,7 +37,8 @@ pub struct Params {
 }
 
 impl Params {
-    /// The parameters of layer `layer` for `n` examples with `per_example` values each; `rate` is at least 0 and below 1.
+    /// The parameters of layer `layer` for `n` examples with `per_example` values each; `rate` is at least 0 and below
+    /// 1.
     pub fn new([n, per_example]: [usize; 2], rate: f32, layer: usize) -> Params {
         assert!((0.0..1.0).contains(&rate), "dropout: rate {rate}");
         // Odd, so that every layer has another value; the first is none of the streams of `batch`.

@@ -1,5 +1,5 @@
-//! Sums of two tensors: what closes a residual block, and what adds the gradients of several readers up. Elementwise over
-//! any shape; `shaders/elementwise.wgsl`.
+//! Sums of two tensors, for residual blocks and for the gradients of nodes with several readers. Elementwise over any
+//! shape; `shaders/elementwise.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -52,7 +52,7 @@ fn fits_vec4(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().count.is_multiple_of(4)
 }
 
-/// Each invocation takes `values` values.
+/// One invocation per `values` values.
 fn launch(op: &Op, values: usize) -> Launch {
     Launch::linear(op.params::<Params>().count as usize / values, 64)
 }
@@ -87,7 +87,7 @@ fn add_up(a: &[f32], b: &[f32], sum: &mut [f32]) {
 }
 
 pub fn cases() -> Vec<Case> {
-    // The last one takes more than one row of a texture.
+    // The last one needs more than one row of a texture.
     let counts = [1, 63, 64, 65, 127, 252, 256, 260, 1009, 1028, 32_772];
     let case = |count: usize| {
         let mut b = CaseBuilder::default();

@@ -93,7 +93,7 @@ fn cpu(args: &mut Args<'_, f32>) {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // The last one takes more than one row of a texture.
+    // The last one needs more than one row of a texture.
     for (blocks, decay, step) in
         [(1, 0.999, 0), (2, 0.0, 5), (3, 0.35, 3), (67, 0.35, 4), (65, 0.9999, 89_989), (1025, 0.999, 1_000_000)]
     {

@@ -1,9 +1,10 @@
-//! Losses over scores against one label an example, beside the softmax's. Over scores `[N,C]`: `hinge`, the multi-class one
-//! of support vector machines (Weston and Watkins 1999, as in ConvNetJS: the sum of max(0, s_j - s_label + 1) over the other
-//! classes), and `mse`, half the squared distance from the one-hot target (ConvNetJS's regression). Over one score `[N]`:
-//! `number`, half its squared distance from the label's number. Each gives the scores again, the gradient of the mean loss
-//! with respect to them, every example's loss, and the class with the largest score or the nearest number. `shaders/loss.wgsl`.
-//! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
+//! Losses of scores with one label per example, besides softmax. For scores `[N,C]`: `hinge`, the multi-class loss of
+//! support vector machines (Weston and Watkins 1999, as in ConvNetJS: the sum of max(0, s_j - s_label + 1) over the
+//! other classes), and `mse`, half the squared distance from the one-hot target (ConvNetJS's regression). For one score
+//! `[N]`: `number`, half the squared distance from the label's number. Each returns a copy of the scores, the gradient
+//! of the mean loss with respect to them, every example's loss, and the class with the largest score or the nearest
+//! number. Rows from `header.valid` on have loss and gradient zero, so that a partial batch's mean is right.
+//! `shaders/loss.wgsl`.
 
 use super::batch::{Header, Part};
 use super::case::{CaseBuilder, Tolerance, also_split};
@@ -121,7 +122,7 @@ fn named(out: Outputs) -> [(Operand, Tensor); 4] {
     [(OUT, out.y), (DSCORES, out.dx), (LOSSES, out.losses), (PREDICTIONS, out.predictions)]
 }
 
-/// A loss of one example.
+/// The function of a loss for one example.
 trait Loss {
     /// Returns the loss; `gradient` receives the gradient with respect to the scores.
     fn of<S: Scalar>(scores: &[S], label: usize, gradient: &mut [f64]) -> f64;

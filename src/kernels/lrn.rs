@@ -1,6 +1,7 @@
-//! Local response normalisation across channels, NHWC or vectors, `[M,C]` with M pixels: s_c = k + alpha/size * the sum of x² over
-//! the channels around c, y_c = x_c * s_c^-beta (Krizhevsky et al. 2012, with PyTorch's and ConvNetJS's division by the size). The
-//! window of c reaches from c - size/2 to c + (size-1)/2 and ends where the channels do. `shaders/lrn.wgsl`.
+//! Local response normalisation across channels, NHWC or vectors, `[M,C]` with M pixels: s_c = k + alpha/size * the sum
+//! of x² over the channels around c, y_c = x_c * s_c^-beta (Krizhevsky et al. 2012, with PyTorch's and ConvNetJS's
+//! division by the size). The window of c is c - size/2 to c + (size-1)/2, limited to existing channels.
+//! `shaders/lrn.wgsl`.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -56,7 +57,7 @@ impl Params {
 
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
-/// Each value's sum s.
+/// The sum s of each value.
 const SUMS: Operand = per_example("sums", F32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);

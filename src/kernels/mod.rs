@@ -90,11 +90,11 @@ pub const fn per_unit(name: &'static str, element: Element) -> Operand {
 pub struct Operation {
     /// Family and function, such as `conv.forward`; unique.
     pub name: &'static str,
-    /// In the order in which a variant binds them, from binding 1 on; binding 0 is the uniform `Params`.
+    /// The inputs in the order of a variant's bindings, from binding 1 on; binding 0 is the uniform `Params`.
     pub inputs: &'static [Operand],
-    /// Bound after the inputs.
+    /// The outputs, which are bound after the inputs.
     pub outputs: &'static [Operand],
-    /// Size in bytes of `Params`.
+    /// The size of `Params` in bytes.
     pub params: usize,
     /// The naive function, in f32 storage (sums in f64) and in f64 throughout.
     pub reference: Reference,
@@ -132,7 +132,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// A function that is written over the scalar type.
+    /// A function that is generic over the scalar type.
     pub const fn new(single: fn(&mut Args<'_, f32>), double: fn(&mut Args<'_, f64>)) -> Reference {
         Reference { single, double }
     }
@@ -143,7 +143,7 @@ pub fn operations() -> impl Iterator<Item = &'static Operation> {
     ALL.iter().copied().chain(OPTIMIZERS.into_iter().map(|optimizer| &optimizer.operation))
 }
 
-/// Every operation with every one of its variants, which have names of their own.
+/// Every pair of an operation and one of its variants; the variants' names are unique.
 pub fn variants() -> impl Iterator<Item = (&'static Operation, &'static Variant)> {
     operations().flat_map(|operation| operation.gpu.iter().map(move |variant| (operation, *variant)))
 }

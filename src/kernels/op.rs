@@ -1,6 +1,6 @@
 //! The arguments of an operation's functions (`Args`) and the elements of a program (`Op`).
 //!
-//! Buffers hold 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
+//! Buffers have 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
 
 use super::batch::Header;
 use super::{Adapter, Dispatch, Operand, Operation, Pass, Variant};
@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use std::any::Any;
 use std::ops::Range;
 
-/// A real number type that the reference functions are written over.
+/// A real number type for the generic reference functions.
 pub trait Scalar: Copy + Send + Sync + std::fmt::Debug + 'static {
     fn get(self) -> f64;
     fn of(value: f64) -> Self;
@@ -161,12 +161,12 @@ impl<'a, S: Scalar> Args<'a, S> {
         bytemuck::pod_read_unaligned(self.params)
     }
 
-    /// The step's header, which an input holds.
+    /// The step's header, from an input.
     pub fn header(&self, operand: Operand) -> Header {
         Header::read(self.words(operand))
     }
 
-    /// An input that holds reals.
+    /// An input of reals.
     pub fn real(&self, operand: Operand) -> &'a [S] {
         match self.inputs[place(self.operation.inputs, operand)] {
             Slot::Real(values) => values,
@@ -174,7 +174,7 @@ impl<'a, S: Scalar> Args<'a, S> {
         }
     }
 
-    /// An input that holds words.
+    /// An input of words.
     pub fn words(&self, operand: Operand) -> &'a [u32] {
         match self.inputs[place(self.operation.inputs, operand)] {
             Slot::Words(values) => values,
@@ -240,8 +240,8 @@ pub struct Op {
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
 impl Op {
-    /// Checks the tensors against the operation's operands; `flops` as in [`Work`], in 64 bits where they are more than some
-    /// for each value: a `usize` may have 32.
+    /// Checks the tensors against the operation's operands; `flops` as in [`Work`], in 64 bits where they are more than
+    /// some for each value: a `usize` may have 32.
     pub fn new<P: bytemuck::NoUninit>(
         operation: &'static Operation,
         params: P,
@@ -270,7 +270,7 @@ impl Op {
         }
     }
 
-    /// The same operation, computed in pieces of `unit` examples where that pays.
+    /// Returns this operation with computation in pieces of `unit` examples if this is worthwhile.
     pub(super) fn in_pieces(self, unit: usize) -> Op {
         Op { unit: Some(unit), ..self }
     }

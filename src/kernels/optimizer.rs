@@ -1,9 +1,10 @@
 //! Optimizer steps over the flat buffer of all parameters; `shaders/optimizer.wgsl`.
 //!
-//! The effective gradient is scale*g + l2*w + l1*sign(w), and the learning rate lr*r, with (l1, l2, r) given for each block
-//! of 64 parameters: tensors start on block borders, so weights decay and biases do not, and layers may learn at rates of
-//! their own. sign(0) is 0, or -1 as in ConvNetJS. The scale clips the gradient's norm (`clip`). Parameters and state are
-//! read from one buffer and written to another; the program swaps them at the step's end.
+//! The effective gradient is scale*g + l2*w + l1*sign(w), and the learning rate is lr*r, where each block of 64
+//! parameters has its (l1, l2, r). Tensors start at block borders, so that weights decay and biases do not, and layers
+//! can have their own learning rates. sign(0) is 0, or -1 as in ConvNetJS. The scale clips the gradient's norm
+//! (`clip`). Parameters and state are read from one buffer and written to another; the program swaps them at the end of
+//! the step.
 
 use super::batch::Header;
 use super::op::word;
@@ -30,9 +31,9 @@ pub const FACTORS: usize = 4;
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     pub count: u32,
-    /// momentum, rho or beta1.
+    /// The constant momentum, rho or beta1.
     pub a: f32,
-    /// beta2, or the epsilon in the root of Adagrad and Windowgrad.
+    /// The constant beta2, or the epsilon in the root of Adagrad and Windowgrad.
     pub b: f32,
     pub epsilon: f32,
     /// 1 if the gradient is multiplied by the scale.
@@ -63,12 +64,12 @@ pub struct Optimizer {
     pub operation: Operation,
 }
 
-/// Every optimizer. Rates and constants are PyTorch's defaults, but for the rates of nesterov and momentum, which PyTorch
-/// leaves open, and of adadelta's epsilon, which is Zeiler's too.
+/// Every optimizer. Rates and constants are PyTorch's defaults, but for the rates of nesterov and momentum, which
+/// PyTorch leaves open, and of adadelta's epsilon, which is Zeiler's too.
 pub static OPTIMIZERS: [&Optimizer; 8] = [&SGD, &MOMENTUM, &NESTEROV, &ADAGRAD, &WINDOWGRAD, &ADADELTA, &ADAM, &ADAMW];
 
 impl Optimizer {
-    /// Whether it has the constant `name`.
+    /// Whether the optimizer has the constant `name`.
     pub fn has(&self, name: &str) -> bool {
         self.constants.iter().any(|(own, _)| *own == name)
     }
@@ -99,7 +100,7 @@ const MOST_CONSTANTS: usize = 3;
 #[derive(Clone, Copy, PartialEq)]
 pub struct Rule {
     pub optimizer: &'static Optimizer,
-    /// In the order of [`Optimizer::constants`].
+    /// The constants in the order of [`Optimizer::constants`].
     values: [f64; MOST_CONSTANTS],
     /// Whether epsilon is inside the root.
     in_root: bool,
@@ -121,10 +122,10 @@ impl Rule {
         Rule { optimizer, values, in_root: false }
     }
 
-    /// The same rule with another constant.
+    /// Returns the rule with another value for a constant.
     ///
     /// # Panics
-    /// Where the optimizer has no constant of this name.
+    /// If the optimizer has no constant with this name.
     pub fn with(mut self, name: &str, value: f64) -> Rule {
         assert!(self.set(name, value), "{} has no {name}", self.optimizer);
         self
@@ -146,7 +147,7 @@ impl Rule {
         self.constants().find(|(own, _)| *own == name).map(|(_, value)| value)
     }
 
-    /// The same rule with ConvNetJS's place for epsilon.
+    /// Returns the rule with epsilon in the same place as in ConvNetJS.
     pub fn as_convnetjs(self) -> Rule {
         Rule { in_root: self.optimizer.in_root_there, ..self }
     }
@@ -156,7 +157,7 @@ impl Rule {
         self.optimizer.slots
     }
 
-    /// 1 - beta^t of the optimizers that have betas at update `t`, counted from 1; 1 for the others.
+    /// 1 - beta^t of both betas at update `t`, counted from 1; 1 for optimizers without betas.
     pub fn corrections(&self, t: u64) -> [f64; 2] {
         ["beta1", "beta2"].map(|beta| self.constant(beta).map_or(1.0, |beta| 1.0 - beta.powf(t as f64)))
     }
@@ -365,13 +366,14 @@ impl<N: Number> Constants<N> {
     }
 }
 
-/// One parameter's update: weight, gradient, state -> weight, state. g is the gradient with the decay's, but for [`AdamW`].
+/// The update of one parameter: weight, gradient, state -> weight, state. g is the gradient including decay, except for
+/// [`AdamW`].
 trait Update {
-    /// The shader's number for it.
+    /// The rule's number in the shader.
     const NUMBER: u32;
     /// State values per parameter.
     const SLOTS: usize;
-    /// Whether ConvNetJS has epsilon in the root.
+    /// Whether ConvNetJS adds epsilon inside the root.
     const IN_ROOT_THERE: bool = false;
     /// Whether decay shrinks the weight outside the step, instead of being part of the gradient.
     const DECOUPLED: bool = false;
@@ -382,8 +384,8 @@ trait Update {
 struct Sgd;
 /// v' = momentum*v - lr*g, w' = w + v' (ConvNetJS; PyTorch's is the same while lr is constant).
 struct Momentum;
-/// v' = momentum*v - lr*g, w' = w + momentum*v' - lr*g (PyTorch's and ConvNetJS's while lr is constant; Sutskever et al.
-/// 2013).
+/// v' = momentum*v - lr*g, w' = w + momentum*v' - lr*g (PyTorch's and ConvNetJS's while lr is constant; Sutskever et
+/// al. 2013).
 struct Nesterov;
 /// Duchi, Hazan and Singer (2011), as PyTorch has it: s' = s + g², w' = w - lr*g/(sqrt(s') + eps).
 struct Adagrad;
@@ -395,7 +397,7 @@ struct Adadelta;
 /// Kingma and Ba, "Adam" (2014): m' = b1*m + (1-b1)g, v' = b2*v + (1-b2)g², with bias corrections
 /// c1 = 1-b1^t, c2 = 1-b2^t: w' = w - lr*(m'/c1)/(sqrt(v'/c2) + eps).
 struct Adam;
-/// Loshchilov and Hutter (2019): Adam on the gradient without decay, and w' less lr*(l2*w + l1*sign(w)).
+/// Loshchilov and Hutter (2019): Adam on the gradient without decay; lr*(l2*w + l1*sign(w)) is also subtracted from w'.
 struct AdamW;
 
 impl Update for Sgd {
@@ -483,7 +485,7 @@ impl Update for AdamW {
     }
 }
 
-/// The step with decay: of the gradient scale*g + l2*w + l1*sign(w), or of scale*g and the same decay beside it.
+/// The update with decay: with the gradient scale*g + l2*w + l1*sign(w), or with scale*g and separate decay.
 #[inline(always)]
 fn decayed<N: Number, T: Update>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], state: [N; 2]) -> (N, [N; 2]) {
     let sign = if w > N::ZERO {
@@ -521,7 +523,7 @@ fn reference<S: Scalar, T: Update>(args: &mut Args<'_, S>) {
     }
 }
 
-/// In f32, cut into tasks.
+/// Computed in f32, divided into tasks.
 fn parallel<T: Update>(args: &mut Args<'_, f32>) {
     const TASK: usize = 64 * BLOCK;
     let c = Constants::<f32>::of(args);

@@ -1,8 +1,9 @@
 //! Max-pooling, NHWC: x `[N,H,W,C]` -> y `[N,OH,OW,C]` and the winner's place iy*W+ix; `shaders/pool.wgsl`.
 //! Padding is skipped, the first maximum in row-major order wins (PyTorch's rule), and a NaN beats every number.
 //!
-//! With `relu`, x is what a ReLU before the pooling takes: y is the pooling of max(x, 0), and the gradient is x's. A winner
-//! that the ReLU passes no gradient to carries [`BLOCKED`]; a pooling's backward pass without `relu` ignores that mark.
+//! With `relu`, x is the input of a ReLU before the pooling: y is the pooling of max(x, 0), and the gradient is that of
+//! x. A winner to which the ReLU passes no gradient is marked with [`BLOCKED`]; a backward pass without `relu` ignores
+//! the mark.
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
@@ -59,12 +60,12 @@ impl Params {
         if self.relu == 1 { u32::MAX } else { !BLOCKED }
     }
 
-    /// Starts an invocation for every so many channels of every output pixel.
+    /// One invocation per `channels` channels of every output pixel.
     pub(super) fn launch_outputs(&self, channels: u32) -> Launch {
         self.launch(self.oh * self.ow, channels)
     }
 
-    /// Starts an invocation for every so many channels of every input pixel.
+    /// One invocation per `channels` channels of every input pixel.
     pub(super) fn launch_inputs(&self, channels: u32) -> Launch {
         self.launch(self.h * self.w, channels)
     }
@@ -138,7 +139,7 @@ const FORWARD_VEC4: Variant = Variant {
 const FORWARD_SCALAR: Variant =
     Variant::new("pool.forward", SCALAR, "forward", |op| op.params::<Params>().launch_outputs(1));
 
-/// The sum of the gradients of the windows that an element won.
+/// Computes, for each element, the sum of the gradients of the windows that it won.
 pub static BACKWARD: Operation = Operation {
     name: "pool.backward",
     inputs: &[DY, WINNER],

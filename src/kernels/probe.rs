@@ -1,7 +1,7 @@
-//! What a device does at best: chains of multiply-adds that stay in registers, and a copy; `shaders/probe.wgsl`.
+//! A device's peak rates: chains of multiply-adds that stay in registers, and a copy; `shaders/probe.wgsl`.
 //!
-//! Every element of `multiply_add` is the sum of its chains. Chain c of element e starts at (e mod 256)/256 + c, and each
-//! of its steps makes scale*v + shift of v: bounded, and nothing a compiler could do without.
+//! Every element of `multiply_add` is the sum of its chains. Chain c of element e starts at (e mod 256)/256 + c, and
+//! each of its steps replaces v by scale*v + shift, which is bounded, and which a compiler cannot omit.
 
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{MAX_WORKGROUPS, word};
@@ -169,7 +169,8 @@ fn copy_reference<S: Scalar>(args: &mut Args<'_, S>) {
     args.out(Y).copy_from_slice(args.real(X));
 }
 
-/// A piece for each thread: long ones, which the C library copies past the caches. The cut changes nothing in the result.
+/// A piece for each thread: long ones, which the C library copies past the caches. The cut changes nothing in the
+/// result.
 fn copy_cpu(args: &mut Args<'_, f32>) {
     let x = args.real(X);
     let piece = x.len().div_ceil(rayon::current_num_threads()).max(1);

@@ -47,7 +47,7 @@ const FORWARD_VEC4: Variant =
     Variant { condition: fits_vec4, ..Variant::new("relu.forward_vec4", VEC4, "forward", |op| launch(op, 4)) };
 const FORWARD_SCALAR: Variant = Variant::new("relu.forward", SCALAR, "forward", |op| launch(op, 1));
 
-/// dx = dy where y > 0.
+/// dx = dy if y > 0, otherwise 0.
 pub static BACKWARD: Operation = Operation {
     name: "relu.backward",
     inputs: &[Y, DY],
@@ -79,7 +79,7 @@ fn fits_vec4(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().count.is_multiple_of(4)
 }
 
-/// Each invocation takes `values` values.
+/// One invocation per `values` values.
 fn launch(op: &Op, values: usize) -> Launch {
     Launch::linear(op.params::<Params>().count as usize / values, 64)
 }

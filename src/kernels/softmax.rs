@@ -1,7 +1,8 @@
-//! Softmax with cross-entropy: logits `[N,C]` -> probabilities `[N,C]`, gradient of the mean loss with respect to the logits
-//! (p - onehot)/valid `[N,C]`, loss -log p`[label]` `[N]`, prediction `[N]`; and their summary. `shaders/softmax.wgsl`.
-//! While training, targets may be smoothed: (1 - ε) onehot + ε/C, the loss being their cross-entropy (Szegedy et al. 2016).
-//! Rows at and beyond `header.valid` have loss and gradient zero, so that a partial batch's mean is right.
+//! Softmax with cross-entropy: logits `[N,C]` -> probabilities `[N,C]`, gradient of the mean loss with respect to the
+//! logits (p - onehot)/valid `[N,C]`, loss -log p`[label]` `[N]`, prediction `[N]`; and their summary.
+//! `shaders/softmax.wgsl`. While training, targets may be smoothed: (1 - ε) onehot + ε/C, the loss being their
+//! cross-entropy (Szegedy et al. 2016). Rows from `header.valid` on have loss and gradient zero, so that a partial
+//! batch's mean is right.
 
 use super::batch::{Header, Part};
 use super::case::{CaseBuilder, Tolerance, also_split};
@@ -17,9 +18,9 @@ use super::{
 pub struct Params {
     pub n: u32,
     pub c: u32,
-    /// ε below; 0 but in [`FORWARD`].
+    /// ε below; 0 except in [`FORWARD`].
     pub smoothing: f32,
-    /// 1 - ε, rounded once: 1 less the rounded 0.9999 is 1.7e-4 off.
+    /// 1 - ε, rounded once; subtracting the rounded 0.9999 from 1 is 1.7e-4 off.
     pub rest: f32,
 }
 

@@ -16,21 +16,21 @@ use super::{
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     pub count: u32,
-    /// Where not 0: values of one example; only `header.valid` examples count.
+    /// If not 0, the number of values of one example; only `header.valid` examples count.
     pub per_example: u32,
     pub lanes: u32,
     pub channels: u32,
 }
 
-/// Words of one tensor's (or lane's) counts: finite, non-finite, zeros, 0.
+/// The number of words of one tensor's (or lane's) counts: finite, non-finite, zeros, 0.
 pub const COUNTS: usize = 4;
-/// Floats of one tensor's (or lane's) values: min, max, mean, m2, sum |v|, sum v², 0, 0.
+/// The number of floats of one tensor's (or lane's) values: min, max, mean, m2, sum |v|, sum v², 0, 0.
 pub const VALUES: usize = 8;
 
 /// The number of words that a lane on a GPU writes for the pass that merges the lanes.
 const LANE_WORDS: usize = 9;
 
-/// Stand-in for the extremes of an empty set.
+/// The extremes of an empty set: min = HUGE, max = -HUGE.
 const HUGE: f64 = f32::MAX as f64;
 
 /// The number of lanes for a tensor of `count` values: about 32 values each, at most 1,024.

@@ -6,8 +6,8 @@ use super::{Op, Operand};
 /// The facts about an adapter that a variant may depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adapter {
-    /// Whether the driver computes on the processor. Such drivers run a storage-buffer load lane by lane behind a bounds
-    /// check, and read a texel about nine times as fast.
+    /// Whether the driver computes on the processor. Such drivers run a storage-buffer load lane by lane behind a
+    /// bounds check, and read a texel about nine times as fast.
     pub software: bool,
 }
 
@@ -29,8 +29,8 @@ pub struct Variant {
     pub first: Pass,
     /// The passes after the first, in this order. All of them have the same bindings.
     pub then: &'static [Pass],
-    /// The number of words of scratch, which passes write for later passes; bound after the outputs. The first pass must
-    /// not rely on its contents.
+    /// The number of words of scratch, which passes write for later passes; bound after the outputs. The first pass
+    /// must not rely on its contents.
     pub scratch: Option<fn(&Op) -> usize>,
     /// Inputs that are bound as textures. A variant with any of them only fits software adapters.
     pub textures: &'static [Texture],
@@ -137,7 +137,8 @@ pub const TEXTURE_WIDTH: usize = 8192;
 pub struct Launch {
     /// The number of workgroups in x, y and z, each at most 65,535.
     pub workgroups: [u32; 3],
-    /// Pipeline-overridable constants of the shader, for values that the compiler should know instead of reading `params`.
+    /// Pipeline-overridable constants of the shader, for values that the compiler should know instead of reading
+    /// `params`.
     pub constants: Vec<(&'static str, u32)>,
 }
 

@@ -42,7 +42,7 @@ pub(super) enum Job {
     Load(Vec<u8>, String, oneshot::Sender<Answer>),
 }
 
-/// What there is to compute, once the viewer may.
+/// The data for the viewer's next computation.
 pub(super) struct Task {
     pub subject: Arc<Subject>,
     pub generation: u64,
@@ -138,7 +138,7 @@ impl Board {
 
     // Calls by the run.
 
-    /// Another run takes the place of what was there.
+    /// Puts another run in place of the current one.
     pub fn begin(
         &self,
         message: &RunMessage,

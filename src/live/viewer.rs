@@ -1,5 +1,5 @@
-//! Computes views of the network while it trains, on a separate thread, so that the run only provides its weights. After
-//! each view the thread rests long enough to use only a small share of the machine.
+//! Computes views of the network while it trains, on a separate thread, so that the run only provides its weights.
+//! After each view the thread rests long enough to use only a small share of the machine.
 
 use super::board::{Answer, Board, Job, Next, Task};
 use crate::data::treatment::Treatment;

@@ -46,8 +46,8 @@ impl Lens {
         Ok(Lens { subject, inspector, next_test: 0, right: VecDeque::new() })
     }
 
-    /// Runs the network on the example `shown` and on the next test examples. Returns the view, and the share of the last
-    /// test examples that were predicted right.
+    /// Runs the network on the example `shown` and on the next test examples. Returns the view, and the share of the
+    /// last test examples that were predicted right.
     ///
     /// # Errors
     /// Those of [`Inspector::inspect`] and [`scores`].

@@ -1,5 +1,5 @@
-//! The contents of a page as messages, from a server or from a page that runs the kernels itself. `docs/live.md` describes
-//! every key.
+//! The contents of a page as messages, from a server or from a page that runs the kernels itself. `docs/live.md`
+//! describes every key.
 
 use crate::net::{Layer, Network, Value};
 use crate::pictures::Plate;
@@ -45,7 +45,7 @@ pub struct RunMessage {
     /// Names of the classes.
     pub classes: Vec<String>,
     pub learns_numbers: bool,
-    /// Examples that can be shown.
+    /// The number of examples that can be shown.
     pub examples: ExampleCounts,
     pub training_examples: usize,
     pub validation_examples: usize,
@@ -130,7 +130,7 @@ impl RunState {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StatusMessage {
     pub state: RunState,
-    /// What there is to say about it, as why it failed.
+    /// A text about the state, such as why the run failed.
     pub message: Option<String>,
     /// Why there is no view of the newest weights.
     pub no_pictures: Option<String>,

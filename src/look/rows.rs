@@ -1,4 +1,4 @@
-//! The rows that a watcher gets who comes late: bounded, thinned evenly.
+//! The rows for watchers who come late: a bounded number, thinned evenly.
 
 use super::message::Message;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ struct Row {
 struct Thinned {
     rows: Vec<Row>,
     most: usize,
-    /// One in so many rows is kept.
+    /// One row out of this number is kept.
     every: u64,
     /// The number of rows offered so far.
     offered: u64,

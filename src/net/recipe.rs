@@ -172,8 +172,8 @@ macro_rules! settings {
 settings! {
     /// Training settings, each of which may be absent: those that a description recommends, or those that a user gives.
     pub struct Recipe {
-        /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
-        /// adadelta, adam or adamw.
+        /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called
+        /// rmsprop), adadelta, adam or adamw.
         #[arg(skip)]
         #[serde(alias = "trainer")]
         optimizer: OptimizerName = Rule::Any,
@@ -183,12 +183,12 @@ settings! {
         /// Examples per update [default: the network's own, else 20]
         #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = whole::<usize>)]
         batch_size: usize = Rule::Count(MAX_BATCH as u64),
-        /// The learning rate, before the schedule's factor [default: the network's own, else 1 for adadelta, 0.001 for adam
-        /// and adamw, 0.01 for the others]
+        /// The learning rate, before the schedule's factor [default: the network's own, else 1 for adadelta, 0.001 for
+        /// adam and adamw, 0.01 for the others]
         #[arg(long, value_name = "X", alias = "lr", value_parser = number)]
         learning_rate: f64 = Rule::Positive,
-        /// How the learning rate changes over the run: constant, step, cosine or one-cycle [default: the network's own, else
-        /// constant]
+        /// How the learning rate changes over the run: constant, step, cosine or one-cycle [default: the network's own,
+        /// else constant]
         #[arg(long, value_name = "NAME", aliases = ["scheduler", "lr-schedule", "lr-scheduler"])]
         schedule: ScheduleName = Rule::Any,
         /// Share of the run during which the learning rate rises [default: the network's own, else 0.3 for one-cycle, 0

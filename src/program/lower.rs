@@ -1,8 +1,7 @@
 //! Lowers a network to a training step: batch, forward and loss, backward, update, statistics.
 //!
-//! Everything is allocated here, once; every operation overwrites its outputs. Gradients are of the mean loss over the
-//! valid examples; decay enters in the update alone.
-//! `layers.rs` has the operations of each layer.
+//! Everything is allocated here, once; every operation overwrites its outputs. Gradients are those of the mean loss
+//! over the valid examples; decay only enters in the update. `layers.rs` has the operations of each layer.
 
 use super::layers::Lowering;
 use super::planner::{Layout, Planner, aligned};
@@ -59,27 +58,27 @@ const MAX_FC_INPUTS: usize = 65_535 * 64 - 1;
 const MAX_LEN: u128 = 1 << 31;
 
 impl Options {
-    /// For training with `rule`.
+    /// Options for training with `rule`.
     pub fn training(batch: usize, source: Source, rule: Rule) -> Options {
         Options { backward: true, rule: Some(rule), ..Options::evaluation(batch, source) }
     }
 
-    /// For loss and predictions only.
+    /// Options for loss and predictions only.
     pub fn evaluation(batch: usize, source: Source) -> Options {
         let (backward, rule, clip_norm, ema, inspect, fuse) = (false, None, None, None, false, true);
         let (max_binding, one_batch) = (DEFAULT_MAX_BINDING, false);
         Options { batch, source, backward, rule, clip_norm, ema, inspect, fuse, max_binding, one_batch }
     }
 
-    /// For forward and backward with every gradient.
+    /// Options for forward and backward with every gradient.
     pub fn inspection(batch: usize, source: Source) -> Options {
         Options { backward: true, inspect: true, ..Options::evaluation(batch, source) }
     }
 }
 
 impl TrainingStep {
-    /// Lowers `network`. Fails on what cannot be indexed or dispatched at all; whether it fits a device is for
-    /// [`TrainingStep::check_limits`].
+    /// Lowers `network`. Fails if a tensor cannot be indexed or dispatched at all; [`TrainingStep::check_limits`]
+    /// checks whether a device can hold the step.
     pub fn lower(network: &Network, options: &Options) -> Result<TrainingStep> {
         if let Some(obstacle) = size_obstacle(network, options)? {
             return Err(Error::TooLarge(obstacle));

@@ -17,17 +17,17 @@ pub enum Host {
     Naive,
     /// With packed weights, on this many threads.
     Fast { threads: usize },
-    /// By a graphics driver on the processor, with this adapter's variants and copies of the buffers that they read from
-    /// textures.
+    /// By a graphics driver on the processor, with this adapter's variants and copies of the buffers that they read
+    /// from textures.
     Software(Adapter),
 }
 
 /// The limits of a device, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// One storage buffer binding.
+    /// The largest storage buffer binding.
     pub max_binding: u64,
-    /// One buffer.
+    /// The largest buffer.
     pub max_buffer: u64,
     /// All memory together, if the device reports it.
     pub memory: Option<u64>,
@@ -70,12 +70,12 @@ const THREAD: u64 = 1 << 20;
 const DRIVER: u64 = 32 << 20;
 
 impl Program {
-    /// Bytes of all buffers.
+    /// The bytes of all buffers.
     pub fn memory(&self) -> u64 {
         self.roots().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Bytes of the largest buffer.
+    /// The bytes of the largest buffer.
     pub fn largest_buffer(&self) -> u64 {
         self.roots().map(|(_, bytes)| bytes).max().unwrap_or(0)
     }
@@ -87,7 +87,7 @@ impl Program {
         plan
     }
 
-    /// Bytes that are worked in beside the buffers.
+    /// The bytes of working memory besides the buffers.
     fn working(&self, host: Host) -> u64 {
         let bytes = |id: &BufferId| 4 * self.buffer(*id).len as u64;
         let ops = || self.instructions.iter().map(|instruction| &instruction.op);
@@ -148,8 +148,8 @@ impl TrainingStep {
         self.program.memory() + host
     }
 
-    /// The bytes that checkpoints use on the host: the last good state, a newer one, the bytes of its file, and the weights
-    /// by layer.
+    /// The bytes that checkpoints use on the host: the last good state, a newer one, the bytes of its file, and the
+    /// weights by layer.
     pub fn checkpoints(&self) -> u64 {
         let Some(trainable) = self.trainable else { return 0 };
         // In 64 bits, because a `usize` could wrap on a 32-bit host.
@@ -183,7 +183,7 @@ impl TrainingStep {
         Ok(step)
     }
 
-    /// The same, where the limits are still to be checked: only what cannot be indexed is refused.
+    /// Lowers `network` without checking the limits; only refuses tensors that cannot be indexed.
     pub(crate) fn lower_sized(network: &Network, options: &Options, limits: &Limits) -> Result<TrainingStep> {
         match size_obstacle(network, options)? {
             Some(obstacle) => Err(too_large(network, options, limits, &obstacle)),
@@ -246,7 +246,7 @@ fn hardest(network: &Network, options: &Options) -> String {
         return ": make the network's layers smaller".into();
     };
     let data: u64 = step.chunks.iter().map(|chunk| 4 * chunk.len as u64).sum();
-    // Of each weight: itself, its gradient, what the optimizer keeps, and the next of what is updated.
+    // For each weight: itself, its gradient, the optimizer's state, and the next value of everything that is updated.
     let flat = ["parameters", "gradients", "optimizer.state", "average"];
     let flat = step.program.roots().filter(|(name, _)| flat.contains(&name.trim_end_matches(".next")));
     let copies = flat.map(|(_, bytes)| bytes).sum::<u64>() / (4 * step.parameters.len as u64).max(1);

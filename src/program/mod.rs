@@ -37,9 +37,10 @@ pub struct Scratch {
 pub struct Program {
     pub buffers: Vec<BufferSpec>,
     pub instructions: Vec<Instruction>,
-    /// The scratch of a GPU's variants, in a program that reads it; otherwise the GPU's executor makes a separate buffer.
+    /// The scratch of a GPU's variants, in a program that reads it; otherwise the GPU's executor makes a separate
+    /// buffer.
     pub scratch: Option<Tensor>,
-    /// Pairs that exchange their contents at the end of a step that updated.
+    /// Pairs that exchange their contents at the end of a step with an update.
     pub swaps: Vec<(BufferId, BufferId)>,
     /// The data that the host writes before each step; a separate buffer.
     pub inputs: Option<Tensor>,
@@ -58,8 +59,8 @@ impl Program {
         self.buffer(id).parent.unwrap_or((id, 0))
     }
 
-    /// A program of one operation over a case's buffers. With `guards`, each lies in a buffer of its own, whose id is
-    /// [`Program::around`], behind [`ALIGNMENT`] extra elements and before as many as its guard says.
+    /// A program of one operation over a case's buffers. With `guards`, each buffer is inside a separate buffer with
+    /// the id [`Program::around`], after [`ALIGNMENT`] extra elements and before its guard's number of elements.
     pub fn of_case(case: &Case, guards: Option<&[usize]>, scratch: Option<Scratch>) -> Program {
         let count = case.buffers.len();
         let guard = |i: usize| guards.map_or(0, |guards| guards[i]);

@@ -6,7 +6,8 @@ use crate::kernels::optimizer::{BLOCK, FACTORS};
 use crate::net::{Factors, Network, ParameterShape, Parameters};
 
 impl TrainingStep {
-    /// Splits the contents of [`TrainingStep::parameters`], or of a buffer with the same layout, into the network's layers.
+    /// Splits the contents of [`TrainingStep::parameters`], or of a buffer with the same layout, into the network's
+    /// layers.
     pub fn split_parameters(&self, network: &Network, flat: &[f32]) -> Vec<Parameters> {
         assert_eq!(flat.len(), self.parameters.len, "the flat parameters");
         let cut = |tensor: Tensor| &flat[self.program.root(tensor.id).1..][..tensor.len];
@@ -57,7 +58,7 @@ impl TrainingStep {
         blocks
     }
 
-    /// Those of every layer that has some, in the network's order.
+    /// The tensors of every layer with parameters, in the network's order.
     fn parameter_tensors(&self) -> impl Iterator<Item = ParameterTensors> {
         self.nodes.iter().filter_map(|node| node.parameters)
     }

@@ -9,7 +9,7 @@ pub struct BufferSpec {
     /// The name, such as `conv1.activation`.
     pub name: String,
     pub element: Element,
-    /// Elements, of 4 bytes each.
+    /// The number of elements, of 4 bytes each.
     pub len: usize,
     pub parent: Option<(BufferId, usize)>,
     /// Extra elements after the end, which reveal stray reads and writes; 0 in training.
@@ -35,7 +35,7 @@ impl Planner {
         tensor
     }
 
-    /// A buffer of its own.
+    /// Adds a separate buffer.
     pub fn root(&mut self, name: impl Into<String>, element: Element, len: usize) -> Tensor {
         self.push(BufferSpec { name: name.into(), element, len, parent: None, guard: 0 })
     }

@@ -90,8 +90,8 @@ pub struct Outputs {
 /// The optimizer's flat buffers, with the length and layout of weights and biases; tensors start at multiples of 64.
 #[derive(Debug, Clone, Copy)]
 pub struct Trainable {
-    /// For each block of 64 parameters: l1, l2, the factor on the learning rate, and an unused value. Constant, and written
-    /// once.
+    /// For each block of 64 parameters: l1, l2, the factor on the learning rate, and an unused value. Constant, and
+    /// written once.
     pub factors: Tensor,
     pub gradients: Tensor,
     pub state: Option<Tensor>,
@@ -101,8 +101,8 @@ pub struct Trainable {
     pub parameters_next: Tensor,
 }
 
-/// The form that a network is lowered to. Executors run its program. Training, evaluation and inspections find the program's
-/// inputs, its results and the purposes of its instructions here.
+/// The form that a network is lowered to. Executors run its program. Training, evaluation and inspections find the
+/// program's inputs, its results and the purposes of its instructions here.
 #[derive(Debug, Clone)]
 pub struct TrainingStep {
     pub program: Arc<Program>,
@@ -111,7 +111,8 @@ pub struct TrainingStep {
     /// One entry per instruction of the program; the stages are in order.
     pub purposes: Vec<Purpose>,
     pub nodes: Vec<NodeTensors>,
-    /// Pairs of a node and the node whose operations compute it. The first one's own operations are in [`Stage::Unfused`].
+    /// Pairs of a node and the node whose operations compute it. The first one's own operations are in
+    /// [`Stage::Unfused`].
     pub fused: Vec<(usize, usize)>,
     pub inputs: Inputs,
     pub outputs: Outputs,

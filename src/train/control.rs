@@ -16,8 +16,8 @@ pub enum Changeable {
     BatchSize,
     /// Of the optimizers momentum and nesterov.
     Momentum,
-    /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the optimizers momentum and nesterov
-    /// then begin with a velocity of 0 again.
+    /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the optimizers momentum and
+    /// nesterov then begin with a velocity of 0 again.
     LearningRate,
     /// λ in λ·Σ|w|.
     L1Decay,
@@ -55,7 +55,8 @@ impl Changeable {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     Set(Changeable, f64),
-    /// Weights of the same network, from elsewhere; the optimizer, and the moving average where one is kept, begin anew.
+    /// Weights of the same network, from elsewhere; the optimizer, and the moving average where one is kept, begin
+    /// anew.
     Weights {
         parameters: Vec<Parameters>,
         /// Their source, for the row that records the change.
@@ -111,8 +112,8 @@ impl Settings {
     /// `config.toml` and the model's file.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value that no training can use, [`Error::NoEffect`] for one that this optimizer does not have;
-    /// [`Error::Model`] for weights of another network.
+    /// [`Error::Setting`] for a value that no training can use, [`Error::NoEffect`] for one that this optimizer does
+    /// not have; [`Error::Model`] for weights of another network.
     pub fn changed(&self, change: &Change) -> Result<Settings> {
         let mut settings = self.clone();
         match change {

@@ -1,5 +1,5 @@
-//! What [`Recipe::convnetjs_exact`] changes in the settings: ConvNetJS's arithmetic where it differs from what is right, or from
-//! PyTorch, by its `convnet_trainers.js`.
+//! What [`Recipe::convnetjs_exact`] changes in the settings: ConvNetJS's arithmetic where it differs from what is
+//! right, or from PyTorch, by its `convnet_trainers.js`.
 //!
 //! | what | there | here, by default |
 //! |---|---|---|
@@ -10,8 +10,8 @@
 //! | Adadelta | no learning rate | one |
 //! | dropout | training does not scale, evaluation multiplies by the rate | training divides by 1 - rate |
 //!
-//! Nesterov is the same in other words: with its v, which is ours with the sign changed, w + momentum*v - (1 + momentum)*v'
-//! is w - momentum*v' - lr*g.
+//! Nesterov is the same in other words: with its v, which is ours with the sign changed, w + momentum*v - (1 +
+//! momentum)*v' is w - momentum*v' - lr*g.
 
 use super::{OptimizerSettings, Schedule};
 use crate::error::{Error, Result};

@@ -1,5 +1,5 @@
-//! The course of a run: which examples each step has, where the run ends, and how far it has come, whatever the batch sizes
-//! and whichever update the optimizer began at.
+//! The course of a run: which examples each step has, where the run ends, and how far it has come, whatever the batch
+//! sizes and whichever update the optimizer began at.
 
 use super::control::{Change, Changeable};
 use super::metrics::ChangeRow;

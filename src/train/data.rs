@@ -56,8 +56,8 @@ impl DataChoice {
     /// examples replace it, and a [`Notice::StandIn`] says so. Pictures are resized to the input of `network`.
     ///
     /// # Errors
-    /// Those of [`data::obtain`] and [`ImageFolder`]: the requested data cannot be obtained, is damaged, or does not fit
-    /// `network`.
+    /// Those of [`data::obtain`] and [`ImageFolder`]: the requested data cannot be obtained, is damaged, or does not
+    /// fit `network`.
     pub fn load(&self, network: &Network, notify: &mut Notify<'_>) -> Result<Dataset> {
         if let Some(folder) = &self.images {
             return pictures(folder, network, self.skip_unreadable, notify);
@@ -77,8 +77,8 @@ impl DataChoice {
         Ok(dataset)
     }
 
-    /// Checks whether `network` can learn from the data, as far as this is known before 162 MiB are downloaded in vain or
-    /// a device is opened. A folder of pictures is checked when it is listed.
+    /// Checks whether `network` can learn from the data, as far as this is known before 162 MiB are downloaded in vain
+    /// or a device is opened. A folder of pictures is checked when it is listed.
     ///
     /// # Errors
     /// [`Error::Data`] if the numbers of channels or classes differ.

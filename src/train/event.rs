@@ -103,8 +103,8 @@ pub trait Observer {
         None
     }
 
-    /// Called in a pause; the future is ready when there may be a command, or when the run should stop. This time is not
-    /// training time.
+    /// Called in a pause; the future is ready when there may be a command, or when the run should stop. This time is
+    /// not training time.
     fn wait(&mut self) -> Wait<'_> {
         Box::pin(std::future::ready(()))
     }

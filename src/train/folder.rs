@@ -146,7 +146,8 @@ fn is_same(one: Option<&toml::Value>, other: Option<&toml::Value>) -> bool {
 }
 
 impl Settings {
-    /// The settings that are in neither [`OptimizerSettings`] nor [`Schedule`] nor of the run, by name, as documents list them.
+    /// The settings that are in neither [`OptimizerSettings`] nor [`Schedule`] nor of the run, by name, as documents
+    /// list them.
     pub fn training(&self) -> toml::Table {
         let apart = |name: &str| ["optimizer", "schedule", "epochs"].contains(&name) || Recipe::is_part(name);
         let given = self.network.training.given().filter(|(name, _)| !apart(name));

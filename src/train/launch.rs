@@ -131,9 +131,9 @@ impl Launch {
     /// everything noteworthy that is not an error.
     ///
     /// # Errors
-    /// Those of [`Settings::resolve`], [`DataChoice::load`], [`RecordedData::find`], [`DeviceChoice::open`], [`split_for`],
-    /// [`crops`], [`RunFolder::create`] and [`RunFolder::open`]. If a new run cannot begin,
-    /// no folder is created.
+    /// Those of [`Settings::resolve`], [`DataChoice::load`], [`RecordedData::find`], [`DeviceChoice::open`],
+    /// [`split_for`], [`crops`], [`RunFolder::create`] and [`RunFolder::open`]. If a new run cannot begin, no folder is
+    /// created.
     pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
         match self {
             Launch::New(run) => run.prepare(notify).await.map(|run| Launched::Ready(Box::new(run))),

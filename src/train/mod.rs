@@ -1,7 +1,8 @@
 //! Training: settings, the loop, sliding windows, checkpoints, the run folder.
 //!
-//! [`Launch`] prepares a run: a new one, a resumed one, or one that follows another. [`train()`] drives an executor step
-//! by step and reports [`Event`]s, which reporters turn into terminal lines and files. Nothing here depends on GPUs.
+//! [`Launch`] prepares a run: a new one, a resumed one, or one that follows another. [`train()`] drives an executor
+//! step by step and reports [`Event`]s, which reporters turn into terminal lines and files. Nothing here depends on
+//! GPUs.
 
 mod arrive;
 mod commands;

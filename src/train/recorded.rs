@@ -17,8 +17,8 @@ pub struct RecordedData {
     /// Where the data was found; `None` for examples in memory.
     pub choice: Option<DataChoice>,
     pub dataset: Arc<Dataset>,
-    /// Why the data differs from the run's training data, if an earlier version of Glassnet may have read the same files
-    /// differently; `None` if the data is the same.
+    /// Why the data differs from the run's training data, if an earlier version of Glassnet may have read the same
+    /// files differently; `None` if the data is the same.
     pub changed: Option<String>,
 }
 
@@ -27,12 +27,12 @@ const EARLIER: &str = "an earlier version made this run, and this one reads pict
                        training and validation sets, and other weights for grey; or the pictures have changed";
 
 impl RecordedData {
-    /// Finds the data that the run in the folder `run` began with. `given` names the data's folder if that has moved, or
-    /// contains the examples.
+    /// Finds the data that the run in the folder `run` began with. `given` names the data's folder if that has moved,
+    /// or contains the examples.
     ///
     /// # Errors
-    /// Those of [`DataChoice::load`]; [`Error::Settings`], [`Error::NotOfData`], [`Error::DataMoved`] or [`Error::Data`]
-    /// if the run's checkpoint was trained on other data.
+    /// Those of [`DataChoice::load`]; [`Error::Settings`], [`Error::NotOfData`], [`Error::DataMoved`] or
+    /// [`Error::Data`] if the run's checkpoint was trained on other data.
     pub fn find(
         given: &DataSource,
         run: &Path,

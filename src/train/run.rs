@@ -1,8 +1,8 @@
 //! The training loop. It queues steps ahead of the device and handles what comes back as it arrives.
 //!
-//! Step `s` (from 0) trains on `Sampler::batch_at(s)` with draws seeded by (seed, s): all state is weights, their moving
-//! average, optimizer state, `s`, the windows and what was changed on the way, so a run that continues from a checkpoint
-//! ends with the same bits.
+//! Step `s` (from 0) trains on `Sampler::batch_at(s)` with draws seeded by (seed, s): all state is weights, their
+//! moving average, optimizer state, `s`, the windows and what was changed on the way, so a run that continues from a
+//! checkpoint ends with the same bits.
 
 use super::arrive::PendingRow;
 use super::course::Course;

@@ -19,8 +19,8 @@ pub enum Schedule {
     /// Half a cosine wave from 1 down to `final_rate`, after a linear warm-up (Loshchilov and Hutter, "SGDR", 2017,
     /// without restarts).
     Cosine { warm_up: f64, final_rate: f64 },
-    /// Half a cosine wave up from 1/25 to 1, another down to `final_rate` (Smith and Topin, "Super-convergence", 2018, in
-    /// PyTorch's form; momentum stays as it is).
+    /// Half a cosine wave up from 1/25 to 1, another down to `final_rate` (Smith and Topin, "Super-convergence", 2018,
+    /// in PyTorch's form; momentum stays as it is).
     OneCycle { warm_up: f64, final_rate: f64 },
 }
 
@@ -154,8 +154,8 @@ mod tests {
         assert!((schedule.factor(999_999, 1_000_000) - 0.2).abs() < 1e-6);
     }
 
-    /// PyTorch 2.x: `OneCycleLR(max_lr=1, total_steps=11, pct_start=0.3, final_div_factor=inf-like)` has its peak and its
-    /// end one step earlier, for it counts from the first to the last step.
+    /// PyTorch 2.x: `OneCycleLR(max_lr=1, total_steps=11, pct_start=0.3, final_div_factor=inf-like)` has its peak and
+    /// its end one step earlier, for it counts from the first to the last step.
     #[test]
     fn one_cycle_rises_to_one_and_falls_to_nothing() {
         let schedule = Schedule::OneCycle { warm_up: 0.3, final_rate: 0.0 };

@@ -174,8 +174,8 @@ impl Settings {
         self.network.training.patience.zip(waited).is_some_and(|(patience, waited)| waited >= patience)
     }
 
-    /// Puts what is `given` over the network's recipe, with defaults for the rest. A recipe's constants belong to its own optimizer
-    /// and its own schedule; another one has its defaults.
+    /// Puts what is `given` over the network's recipe, with defaults for the rest. A recipe's constants belong to its
+    /// own optimizer and its own schedule; another one has its defaults.
     ///
     /// # Errors
     /// [`Error::Setting`] and [`Error::NoEffect`] for what no training can use.

@@ -89,7 +89,7 @@ struct Inner {
 /// All objects from wgpu. Dropping them also calls the driver.
 #[derive(Debug)]
 struct Handles {
-    /// By source and checks.
+    /// The modules by source and checks.
     modules: Mutex<HashMap<(&'static str, RuntimeChecks), wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     queue: wgpu::Queue,
@@ -126,7 +126,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// Opens the adapter that `choice` means.
+    /// Opens the adapter of `choice`.
     pub async fn open(choice: &Choice, checks: RuntimeChecks) -> Result<Gpu> {
         let (adapter, summary) = choose(choice).await?;
         let (features, best) = (adapter.features() & Features::TIMESTAMP_QUERY, adapter.limits());
@@ -178,13 +178,13 @@ impl Gpu {
         Ok(Gpu { inner, checks, adapter })
     }
 
-    /// The same connection, with shaders that are compiled otherwise.
+    /// The same connection with another choice of shader checks.
     pub fn compiling(&self, checks: RuntimeChecks) -> Gpu {
         Gpu { checks, ..self.clone() }
     }
 
-    /// The same connection with the variants of another kind of adapter, so that a software adapter can test the hardware
-    /// variants.
+    /// The same connection with the variants of another kind of adapter, so that a software adapter can test the
+    /// hardware variants.
     pub fn assuming(&self, adapter: Adapter) -> Gpu {
         Gpu { adapter, ..self.clone() }
     }
@@ -280,11 +280,11 @@ impl Gpu {
         refused.map_or(Ok(()), Err)
     }
 
-    /// The pipelines for each pass of these operations and variants. Pipelines that no program has used before are compiled:
-    /// natively on all threads at once, in the order of use.
+    /// The pipelines for each pass of these operations and variants. Pipelines that no program has used before are
+    /// compiled: natively on all threads at once, in the order of use.
     ///
     /// # Errors
-    /// [`Error::Device`] that names the first kernel which the device refuses.
+    /// [`Error::Device`] with the name of the first kernel that the device refuses.
     pub(super) async fn pipelines(&self, ops: &[(&Op, &'static Variant)]) -> Result<Vec<Arc<Pipeline>>> {
         let handles = &self.inner.handles;
         let wanted: Vec<Wanted> = ops.iter().flat_map(|(op, variant)| self.wanted(op, variant)).collect();
@@ -390,7 +390,8 @@ impl Gpu {
         match self.checks {
             RuntimeChecks::On => self.device().create_shader_module(descriptor),
             // SAFETY: the shaders are our own. The typed builders assert every dimension that an index is made of, all
-            // loops are bounded by those dimensions, and every variant's cases run so with guard words around its operands.
+            // loops are bounded by those dimensions, and every variant's cases run so with guard words around its
+            // operands.
             RuntimeChecks::Off => unsafe {
                 let checks = ShaderRuntimeChecks::unchecked();
                 self.device().create_shader_module_trusted(descriptor, checks)
@@ -399,7 +400,7 @@ impl Gpu {
     }
 }
 
-/// Calls `make` for each, natively on all threads at once.
+/// Calls `make` for each pipeline, natively on all threads at once.
 #[cfg(not(target_arch = "wasm32"))]
 fn for_each<T: Send>(wanted: &[&Wanted], make: impl Fn(&Wanted) -> T + Sync) -> Vec<T> {
     use rayon::prelude::*;

@@ -35,7 +35,7 @@ const MAX_TIMED: u32 = 1024;
 #[derive(Debug)]
 struct Bound {
     variant: &'static Variant,
-    /// By parity.
+    /// One for each parity of the swaps.
     bind_groups: [wgpu::BindGroup; 2],
     /// The pipeline and workgroups of each pass.
     passes: Vec<(Arc<Pipeline>, [u32; 3])>,
@@ -48,7 +48,7 @@ struct Timestamps {
     resolved: wgpu::Buffer,
 }
 
-/// Work that is encoded and not yet submitted.
+/// Work that is encoded but not yet submitted.
 #[derive(Debug)]
 struct Recording {
     encoder: wgpu::CommandEncoder,
@@ -65,7 +65,7 @@ struct Recording {
 pub(super) struct Engine {
     gpu: Gpu,
     program: Arc<Program>,
-    /// By buffer id; slices have none.
+    /// The buffers by id; slices have none.
     buffers: Vec<Option<wgpu::Buffer>>,
     /// Step inputs of a whole submission, copied to the program's inputs one step at a time.
     upload: Option<wgpu::Buffer>,

@@ -22,7 +22,7 @@ impl GpuExecutor {
     /// Allocates all buffers and compiles all pipelines.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] for memory that runs out, a kernel that the driver refuses, and a device that is lost.
+    /// [`crate::Error::Device`] if memory runs out, the driver refuses a kernel, or the device is lost.
     pub async fn new(gpu: &Gpu, program: Arc<Program>) -> Result<GpuExecutor> {
         let engine = gpu.contain_future(Engine::new(gpu, program)).await?;
         Ok(GpuExecutor { gpu: gpu.clone(), engine: ManuallyDrop::new(engine) })

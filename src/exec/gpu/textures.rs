@@ -15,7 +15,7 @@ struct Image {
     texture: wgpu::Texture,
     view: wgpu::TextureView,
     texels: usize,
-    /// Bytes of a texel.
+    /// The bytes of a texel.
     texel: usize,
     /// Whether the buffer was written since the copy.
     stale: bool,
@@ -32,7 +32,7 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Textures {
     images: Vec<Image>,
-    /// By buffer and elements in a texel.
+    /// The index of an image by its buffer and the elements in a texel.
     places: HashMap<(BufferId, usize), usize>,
     /// The images that each instruction reads, in the order of its variant's list.
     reads: Vec<Vec<usize>>,
@@ -50,7 +50,7 @@ fn format(element: Element, texel: usize) -> wgpu::TextureFormat {
     }
 }
 
-/// Texels of a buffer, with those of its guard.
+/// The number of texels of a buffer, including its guard.
 fn texels(spec: &BufferSpec, texel: usize) -> usize {
     (spec.len + spec.guard) / texel
 }
@@ -113,7 +113,7 @@ impl Textures {
         Some(&self.images[self.reads[instruction][at]].view)
     }
 
-    /// Bytes of all images.
+    /// The bytes of all images.
     pub fn memory(&self) -> u64 {
         self.images.iter().map(|image| image.texels as u64 * image.texel as u64).sum()
     }

@@ -53,7 +53,7 @@ pub fn cases() -> Vec<Case> {
     for (blocks, scaled) in [(1, false), (2, false), (3, true), (67, false), (67, true)] {
         add(&rules, Setup { blocks, scaled, ..plain });
     }
-    // More than the first row of a texture has, and with state more than the second.
+    // More than the first row of a texture holds, and with state more than the second.
     add(&rules, Setup { blocks: 32_768 / BLOCK + 1, ..plain });
     for (blocks, scaled) in [(1, false), (67, true)] {
         add(&exact(), Setup { blocks, scaled, zero_is_negative: true, ..plain });

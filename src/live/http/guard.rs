@@ -9,7 +9,7 @@ use std::net::IpAddr;
 /// The data that requests are checked against.
 #[derive(Debug, Clone)]
 pub(in crate::live) struct Guard {
-    /// Part of the printed address, where other machines may come.
+    /// A part of the printed address, if other machines may connect.
     pub token: Option<String>,
     /// The port of the server. It is part of the cookie's name, because cookies do not distinguish ports.
     pub port: u16,

@@ -1,5 +1,5 @@
-//! The part of TensorFlow's protocol buffers that event files need, with the field numbers of `event.proto`, `summary.proto`,
-//! `tensor.proto` and `tensor_shape.proto`
+//! The part of TensorFlow's protocol buffers that event files need, with the field numbers of `event.proto`,
+//! `summary.proto`, `tensor.proto` and `tensor_shape.proto`
 //! (<https://github.com/tensorflow/tensorboard/tree/master/tensorboard/compat/proto>).
 
 use prost::Message;

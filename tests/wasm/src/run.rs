@@ -66,8 +66,8 @@ fn examples(count: usize) -> Examples {
     Examples { shape: [16, 16, 1], classes: 10, pixels, labels, numbers: vec![] }
 }
 
-/// Trains some steps on the processor, and looks into the network. Returns loss and accuracy of the test, the sum of the
-/// weights' magnitudes, the loss of one example, and a view's loss, best score and share of right answers.
+/// Trains some steps on the processor, and looks into the network. Returns loss and accuracy of the test, the sum of
+/// the weights' magnitudes, the loss of one example, and a view's loss, best score and share of right answers.
 pub fn train() -> Vec<f64> {
     let network = Network::from_toml(NETWORK, "small.toml").expect("a network");
     let overrides = Recipe { steps: Some(30), batch_size: Some(10), ..Recipe::default() };
