@@ -240,8 +240,8 @@ pub struct Op {
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
 impl Op {
-    /// Checks the tensors against the operation's operands; `flops` as in [`Work`], in 64 bits where they are more than
-    /// some for each value: a `usize` may have 32.
+    /// Checks the tensors against the operation's operands. `flops` is that of [`Work`]; pass it in 64 bits if it is more
+    /// than a few per value, because a `usize` may have 32 bits.
     pub fn new<P: bytemuck::NoUninit>(
         operation: &'static Operation,
         params: P,

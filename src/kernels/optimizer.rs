@@ -64,8 +64,8 @@ pub struct Optimizer {
     pub operation: Operation,
 }
 
-/// Every optimizer. Rates and constants are PyTorch's defaults, but for the rates of nesterov and momentum, which
-/// PyTorch leaves open, and of adadelta's epsilon, which is Zeiler's too.
+/// All optimizers. Rates and constants are PyTorch's defaults, except the rates of nesterov and momentum, which
+/// PyTorch leaves open, and adadelta's epsilon, which is Zeiler's.
 pub static OPTIMIZERS: [&Optimizer; 8] = [&SGD, &MOMENTUM, &NESTEROV, &ADAGRAD, &WINDOWGRAD, &ADADELTA, &ADAM, &ADAMW];
 
 impl Optimizer {

@@ -14,7 +14,7 @@ use serde_json::json;
 pub enum Changeable {
     /// Examples per update; the epoch continues at the same position in the same order.
     BatchSize,
-    /// Of the optimizers momentum and nesterov.
+    /// The momentum of the optimizers momentum and nesterov.
     Momentum,
     /// The base rate, which the schedule multiplies; 0 freezes weights and biases, and the optimizers momentum and
     /// nesterov then begin with a velocity of 0 again.
@@ -39,7 +39,7 @@ impl Changeable {
         Changeable::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
     }
 
-    /// Its value in `settings`; `None` where the optimizer has none.
+    /// The value in `settings`; `None` if the optimizer has none.
     pub fn of(self, settings: &Settings) -> Option<Value> {
         Some(match self {
             Changeable::BatchSize => settings.batch_size.into(),
@@ -55,8 +55,8 @@ impl Changeable {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     Set(Changeable, f64),
-    /// Weights of the same network, from elsewhere; the optimizer, and the moving average where one is kept, begin
-    /// anew.
+    /// Weights of the same network from another source; the optimizer, and the moving average if one is kept, start
+    /// again.
     Weights {
         parameters: Vec<Parameters>,
         /// Their source, for the row that records the change.

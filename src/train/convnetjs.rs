@@ -1,5 +1,5 @@
-//! What [`Recipe::convnetjs_exact`] changes in the settings: ConvNetJS's arithmetic where it differs from what is
-//! right, or from PyTorch, by its `convnet_trainers.js`.
+//! The changes of [`Recipe::convnetjs_exact`] to the settings: ConvNetJS's arithmetic, from its `convnet_trainers.js`,
+//! where it is wrong or differs from PyTorch.
 //!
 //! | what | there | here, by default |
 //! |---|---|---|
@@ -21,7 +21,7 @@ use crate::net::{OptimizerName, Recipe, ScheduleName};
 /// The optimizers that ConvNetJS has; momentum is its sgd with one.
 const THERE: [&str; 7] = ["sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam"];
 
-/// The constants of an optimizer with ConvNetJS's defaults for those that nobody gave.
+/// The constants of an optimizer, with ConvNetJS's defaults for those that are not given.
 pub(super) fn constants(name: OptimizerName, given: Recipe) -> Recipe {
     let default = if *name == ADADELTA { 1.0 } else { 0.01 };
     Recipe {
@@ -33,7 +33,7 @@ pub(super) fn constants(name: OptimizerName, given: Recipe) -> Recipe {
     }
 }
 
-/// Refuses what ConvNetJS's optimizers would not heed.
+/// Refuses settings that ConvNetJS's optimizers would ignore.
 pub(super) fn check(optimizer: &OptimizerSettings, schedule: &Schedule) -> Result<()> {
     let refuse = |name, value: &dyn ToString, rule: &str| {
         let rule = format!("{rule} where the run computes exactly as ConvNetJS does");
