@@ -55,7 +55,7 @@ impl DataChoice {
     /// and a [`Notice::StandIn`] says so. Pictures are resized to the input of `network`.
     ///
     /// # Errors
-    /// As [`data::obtain`] and [`ImageFolder`]: what was asked for cannot be had, is damaged, or does not fit `network`.
+    /// As [`data::obtain()`] and [`ImageFolder`]: what was asked for cannot be had, is damaged, or does not fit `network`.
     pub fn load(&self, network: &Network, notify: &mut Notify<'_>) -> Result<Dataset> {
         if let Some(folder) = &self.images {
             return pictures(folder, network, self.skip_unreadable, notify);
