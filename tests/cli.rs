@@ -116,11 +116,12 @@ fn check_reports_each_kernel() {
 
 #[test]
 fn check_runs_every_variant_on_a_gpu_or_the_one_that_is_named() {
-    if common::gpu().is_none() {
-        return;
-    }
+    let Some(gpu) = common::gpu() else { return };
+    let buffers = ["elementwise.add", "elementwise.add_vec4"];
+    let textures = ["elementwise.add_textures", "elementwise.add_vec4_textures"];
+    let software: &[&str] = if gpu.adapter().software { &textures } else { &[] };
     for (filter, expected) in [
-        ("elementwise.add", &["elementwise.add_vec4", "elementwise.add"][..]),
+        ("elementwise.add", &[&buffers, software].concat()[..]),
         ("elementwise.add_vec4", &["elementwise.add_vec4"]),
         ("pool.backward_vec4", &["pool.backward_vec4"]),
     ] {

@@ -1,6 +1,7 @@
 //! Every shader against its Rust side, without a GPU: entry point, workgroup, `Params`, bindings, WebGPU's default
 //! limits.
 
+use glassnet::kernels::batch::Header;
 use glassnet::kernels::{self, Adapter, Case, Element, Operation, Pass, Variant};
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
@@ -75,7 +76,8 @@ impl Shader {
         let base = match ty.inner {
             TypeInner::Array { base, .. } => base,
             // Words of several kinds.
-            TypeInner::Struct { span: 32, .. } if ty.name.as_deref() == Some("Header") => {
+            TypeInner::Struct { span, .. } if ty.name.as_deref() == Some("Header") => {
+                assert_eq!(span as usize, 4 * Header::LEN, "the header's words");
                 return (access, Element::U32);
             }
             ref other => panic!("{global:?} is {other:?}"),

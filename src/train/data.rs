@@ -56,7 +56,7 @@ impl DataChoice {
     /// examples replace it, and a [`Notice::StandIn`] says so. Pictures are resized to the input of `network`.
     ///
     /// # Errors
-    /// Those of [`data::obtain`] and [`ImageFolder`]: the requested data cannot be obtained, is damaged, or does not
+    /// Those of [`data::obtain()`] and [`ImageFolder`]: the requested data cannot be obtained, is damaged, or does not
     /// fit `network`.
     pub fn load(&self, network: &Network, notify: &mut Notify<'_>) -> Result<Dataset> {
         if let Some(folder) = &self.images {
