@@ -128,7 +128,7 @@ fn a_run_at_its_end_is_said_to_have_ended_and_a_later_end_lets_it_go_on() {
     let whole = files(&folder);
     std::fs::write(folder.join("model.safetensors"), "damaged").expect("a file");
     assert!(ended(resumed(&folder, None)).model_damage.is_some());
-    assert!(files(&folder) == whole, "the model is made again");
+    assert!(files(&folder) == whole, "the model is written again");
 
     let mut run = ready(resumed(&folder, Some(Length::Steps(35))));
     train(&mut run);

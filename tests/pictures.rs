@@ -400,7 +400,7 @@ fn a_run_on_a_folder_goes_on_where_its_pictures_are_the_same() {
     assert_fails_with(&mut resume(&[]), &["config.toml says", "with --images"]);
     let moved = place.path("moved").display().to_string();
     save(&plain([9; 3], 3), &place.path("moved/red/another.png"));
-    assert_fails_with(&mut resume(&["--images", &moved]), &["not what this run was trained on", "--images"]);
+    assert_fails_with(&mut resume(&["--images", &moved]), &["differs from this run's training data", "--images"]);
     fs::remove_file(place.path("moved/red/another.png")).unwrap();
     let summary = document(&mut resume(&["--images", &moved]));
     assert_eq!(summary["examples_seen"], json!(25 * 22));

@@ -408,7 +408,7 @@ fn what_is_no_run_or_has_other_data_is_refused() {
     assert_fails_with(&mut place.report("data", &[]), &["is not a run folder", "config.toml"]);
     place.train("run", &["--steps", "2", "--no-report"]).assert().success();
     write_data(&place.path("data"), 251, TEST);
-    assert_fails_with(&mut place.report("run", &[]), &["not what this run was trained on"]);
+    assert_fails_with(&mut place.report("run", &[]), &["differs from this run's training data"]);
     write_data(&place.path("data"), 250, TEST);
     for name in ["model.safetensors", "summary.json", "checkpoint.safetensors"] {
         fs::remove_file(place.path("run").join(name)).expect("the file");

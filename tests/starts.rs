@@ -218,14 +218,14 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
     }
     let model = fs::read(run.join("model.safetensors")).expect("the model");
     fs::remove_file(run.join("model.safetensors")).expect("no model");
-    assert!(resume(&[]).contains("its model is made again from the checkpoint"));
+    assert!(resume(&[]).contains("its model is written again from the checkpoint"));
     assert_eq!(fs::read(run.join("model.safetensors")).expect("the model"), model);
     assert!(resume(&["--tensorboard"]).contains("events   ") && run.join("tensorboard").is_dir());
 
     // A report of an earlier end does not count.
     glassnet(&["train", "--steps", "4", "--resume"]).arg(&run).assert().success();
     fs::write(run.join("report.html"), whole).expect("the older page");
-    assert!(resume(&[]).contains("of an earlier end"));
+    assert!(resume(&[]).contains("from an earlier end"));
     assert!(page().expect("a page").contains("content=\"4, finished\""));
 
     #[cfg(unix)]

@@ -247,7 +247,7 @@ fn a_run_ends_when_its_validation_loss_falls_no_more() {
     let model = place.bytes("run/model.safetensors");
     let resumed = place.resume("run", &[]).assert().success();
     let message = String::from_utf8_lossy(&resumed.get_output().stderr).into_owned();
-    assert!(message.contains("this run has stopped early"), "{message}");
+    assert!(message.contains("this run stopped early"), "{message}");
     assert_eq!(place.bytes("run/model.safetensors"), model);
 
     let summary = document(&mut place.train("short", &[&still[..], &["--epochs", "2"]].concat()));
@@ -772,7 +772,10 @@ fn the_final_test_averages_over_crops_and_nothing_else_changes() {
     assert_fails_with(&mut place.resume("run", &["--test-crops", "2"]), &["--test-crops cannot change a run"]);
     // Refused before anything is trained.
     let mut whole = place.train("whole", &["--steps", "9", "--test-crops", "5", "--no-augmentation"]);
-    assert_fails_with(whole.arg("--net").arg(&net), &["--test-crops 5: --no-augmentation switches off"]);
+    assert_fails_with(
+        whole.arg("--net").arg(&net),
+        &["--test-crops 5 needs the network's pad and flip, which --no-augmentation"],
+    );
     assert!(!place.path("whole").exists());
 }
 
@@ -1008,7 +1011,7 @@ fn an_end_that_lies_behind_is_refused() {
     let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "6"]).assert().success();
     fs::remove_file(place.path("run/summary.json")).expect("the summary");
-    assert_fails_with(&mut place.resume("run", &["--steps", "5"]), &["at step 6 already", "--steps"]);
+    assert_fails_with(&mut place.resume("run", &["--steps", "5"]), &["already at step 6", "--steps"]);
 }
 
 #[test]
@@ -1052,7 +1055,10 @@ fn a_run_resumes_only_on_the_data_that_it_began_with() {
     let place = Place::with_data(TRAIN, TEST);
     place.train("run", &["--steps", "1"]).assert().success();
     write_data(&place.path("data"), TRAIN - 10, TEST);
-    assert_fails_with(&mut place.resume("run", &["--steps", "2"]), &["not what this run was trained on", "--data-dir"]);
+    assert_fails_with(
+        &mut place.resume("run", &["--steps", "2"]),
+        &["differs from this run's training data", "--data-dir"],
+    );
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn trainer_is_read_as_optimizer() {
         assert!(text.contains("optimizer"), "{text}");
         fs::write(run.join(file), older(text)).expect("an older file");
     }
-    glassnet(&["view"]).arg(&run).assert().success();
+    glassnet(&["report"]).arg(&run).arg("--data-dir").arg(place.path("data")).assert().success();
     let mut resumed = glassnet(&["train", "--device", "cpu", "--steps", "3", "--resume"]);
     let summary = document(resumed.arg(&run).arg("--data-dir").arg(place.path("data")));
     assert_eq!((&summary["optimizer"], &summary["steps"]), (&"adam".into(), &3.into()));
