@@ -210,7 +210,7 @@ fn each_pixel_by_itself(layer: &Layer) -> bool {
     use Layer::*;
     // Every layer by name, so that a new one is judged here too.
     match layer {
-        Relu | LeakyRelu { .. } | Sigmoid | Tanh | Maxout { .. } | Lrn { .. } | BatchNorm { .. } => true,
+        Activation(_) | Maxout { .. } | Lrn { .. } | BatchNorm { .. } => true,
         Input { .. } | Conv { .. } | MaxPool { .. } | AvgPool { .. } | GlobalAvgPool | Fc { .. } => false,
         Residual { .. } | Dropout { .. } | Softmax { .. } | Hinge | Mse { .. } => false,
     }

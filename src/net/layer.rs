@@ -3,7 +3,7 @@
 //! A rule that is broken comes back as a sentence; the network adds which layer broke it. Sizes are bounded here, so
 //! that nothing downstream (u32 indices in shaders, buffer sizes) can overflow.
 
-use super::Factors;
+use super::{Activation, Factors};
 use std::fmt;
 
 /// The largest height, width, channel count, kernel, stride or padding: index arithmetic on it stays well inside u32.
@@ -31,14 +31,8 @@ pub enum Layer {
         dilation: [usize; 2],
         groups: usize,
     },
-    /// max(0, x).
-    Relu,
-    /// x, or `slope` times x below 0; `slope` is above 0 and below 1.
-    LeakyRelu { slope: f32 },
-    /// 1/(1 + e^-x).
-    Sigmoid,
-    /// The hyperbolic tangent.
-    Tanh,
+    /// A function of each value by itself.
+    Activation(Activation),
     /// The largest element of each window; padding is skipped, as if it were minus infinity.
     MaxPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// The mean of each window's elements; padding does not count.
@@ -86,10 +80,7 @@ impl Layer {
         match self {
             Layer::Input { .. } => "input",
             Layer::Conv { .. } => "conv",
-            Layer::Relu => "relu",
-            Layer::LeakyRelu { .. } => "leaky-relu",
-            Layer::Sigmoid => "sigmoid",
-            Layer::Tanh => "tanh",
+            Layer::Activation(activation) => activation.word(),
             Layer::MaxPool { .. } => "max-pool",
             Layer::AvgPool { .. } => "avg-pool",
             Layer::GlobalAvgPool => "global-avg-pool",
@@ -109,7 +100,7 @@ impl Layer {
     pub(super) fn stem(&self) -> &'static str {
         match self {
             Layer::MaxPool { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool => "pool",
-            Layer::LeakyRelu { .. } => "leaky",
+            Layer::Activation(Activation::LeakyRelu { .. }) => "leaky",
             Layer::BatchNorm { .. } => "norm",
             _ => self.kind(),
         }
@@ -201,13 +192,8 @@ impl Layer {
             }
             Layer::Hinge | Layer::Mse { targets: Targets::OneHot } => self.scores(input),
             Layer::Mse { targets: Targets::Number } => self.number(input),
-            Layer::LeakyRelu { slope } => {
-                if slope > 0.0 && slope < 1.0 {
-                    return Ok(input);
-                }
-                Err(format!("slope is {slope}; rule: 0 < slope < 1"))
-            }
-            Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Residual { .. } => Ok(input),
+            Layer::Activation(activation) => activation.check().map(|()| input),
+            Layer::Residual { .. } => Ok(input),
         }
     }
 
@@ -255,10 +241,7 @@ impl Layer {
             Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
             Layer::BatchNorm { .. } => Some(vec![input.channels]),
             Layer::Input { .. }
-            | Layer::Relu
-            | Layer::LeakyRelu { .. }
-            | Layer::Sigmoid
-            | Layer::Tanh
+            | Layer::Activation(_)
             | Layer::MaxPool { .. }
             | Layer::AvgPool { .. }
             | Layer::GlobalAvgPool

@@ -4,6 +4,7 @@
 //! Shapes are H, W, C of one example; the batch comes in later. A [`Network`] that exists obeys every rule, so whatever
 //! lowers it needs no checks of its own. Weights are kept as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
 
+mod activation;
 mod augmentation;
 mod block;
 mod description;
@@ -13,6 +14,7 @@ mod preset;
 mod recipe;
 mod value;
 
+pub use activation::Activation;
 pub use augmentation::{Augmentation, Flip};
 pub(crate) use description::numbers_in_plain_words;
 pub use initializer::Initializer;
