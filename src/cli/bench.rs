@@ -39,9 +39,8 @@ pub struct BenchArgs {
     /// Replace the picture of --growth if it exists
     #[arg(long, requires = "growth")]
     force: bool,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// The devices that can be timed.
@@ -101,7 +100,7 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         report.growth = Some(curves);
         note(format_args!("drew {}", path.display()));
     }
-    Output { json: args.json }.result(&report, tables::render(&report))?;
+    args.output.result(&report, tables::render(&report))?;
     // Prints what was measured before a device failed; the failure is still an error.
     let lost = devices.iter().filter_map(|device| if let Device::Gpu(gpu) = device { gpu.check().err() } else { None });
     let failed = || report.failure().map(Error::Device);

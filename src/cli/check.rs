@@ -34,9 +34,8 @@ pub struct CheckArgs {
     /// Examples in the step of --lockstep [default: 20]
     #[arg(long, value_name = "N", requires = "lockstep", aliases = ["batch", "batchsize"], value_parser = options::whole::<usize>)]
     batch_size: Option<usize>,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -70,7 +69,7 @@ struct KernelReport {
 
 /// Checks and prints. Returns [`ExitCode::FAILURE`] if anything differs.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
-    let output = Output { json: args.json };
+    let output = args.output;
     if args.lockstep {
         let batch_size = args.batch_size.unwrap_or(lockstep::BATCH);
         return pollster::block_on(async {

@@ -47,9 +47,8 @@ pub struct CompareArgs {
     /// Write into a folder that is not empty, and replace the files of an earlier comparison in it
     #[arg(long)]
     force: bool,
-    /// Print compare.json instead of the table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 fn optimizer(text: &str) -> Result<OptimizerChoice> {
@@ -73,7 +72,7 @@ impl CompareArgs {
 }
 
 pub fn run(args: &CompareArgs) -> Result<ExitCode> {
-    let output = Output { json: args.json };
+    let output = args.output;
     let field = args.field()?;
     // Reports impossible settings before anything is downloaded or created.
     field.settings()?;

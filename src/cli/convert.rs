@@ -33,9 +33,8 @@ pub struct ConvertArgs {
     /// Replace OUT if it exists
     #[arg(long)]
     force: bool,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    printing: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,7 +70,7 @@ pub fn run(args: &ConvertArgs) -> Result<ExitCode> {
     target.write(&bytes)?;
     let report = Report { input, output, network: &model.network.name, parameters: model.network.parameter_count() };
     let text = format_args!("{}: network {}, {} parameters", output.display(), report.network, report.parameters);
-    Output { json: args.json }.result(&report, text)?;
+    args.printing.result(&report, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

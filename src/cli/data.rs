@@ -41,9 +41,8 @@ struct ListArgs {
     /// Folder with data sets, instead of the one in GLASSNET_DATA and the user's cache folder
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +96,7 @@ fn fetch(args: &DataSetArgs) -> Result<ExitCode> {
         let files = data::verify(name, &folder);
         reports.push(set_report(name, Some(folder), files));
     }
-    finish(&reports, Output { json: args.list.json })
+    finish(&reports, args.list.output)
 }
 
 fn verify(args: &DataSetArgs) -> Result<ExitCode> {
@@ -126,7 +125,7 @@ fn verify(args: &DataSetArgs) -> Result<ExitCode> {
             places(args.list.data_dir.as_deref())
         )));
     }
-    finish(&reports, Output { json: args.list.json })
+    finish(&reports, args.list.output)
 }
 
 fn list(args: &ListArgs) -> Result<ExitCode> {
@@ -141,7 +140,7 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
         let folder = report.folder.as_deref().map_or("-".to_string(), |folder| folder.display().to_string());
         table.row([report.dataset.to_string(), report.state.to_string(), size, folder]);
     }
-    Output { json: args.json }.result(&reports, table)?;
+    args.output.result(&reports, table)?;
     Ok(ExitCode::SUCCESS)
 }
 

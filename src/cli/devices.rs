@@ -13,9 +13,8 @@ use std::process::ExitCode;
 /// List the GPU adapters and the processor, and show which one `--device auto` uses
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,7 +41,7 @@ pub fn run(args: &DevicesArgs) -> Result<ExitCode> {
     let device = if chosen.is_some() { "gpu" } else { "cpu" };
     let auto = Automatic { device, adapter: chosen.map(|adapter| adapter.index), reason };
     let report = Report { adapters: &adapters, cpu: Device::Cpu.info(), auto };
-    Output { json: args.json }.result(&report, text(&report))?;
+    args.output.result(&report, text(&report))?;
     Ok(ExitCode::SUCCESS)
 }
 

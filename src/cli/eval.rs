@@ -30,9 +30,8 @@ pub struct EvalArgs {
     device: DeviceArgs,
     #[command(flatten)]
     crops: CropArgs,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,7 +66,7 @@ struct ClassReport {
 
 /// Evaluates and prints.
 pub fn run(args: &EvalArgs) -> Result<ExitCode> {
-    let output = Output { json: args.json };
+    let output = args.output;
     let test_crops = args.crops.test_crops;
     check_crops(test_crops)?;
     let model = load_model(&args.model)?;

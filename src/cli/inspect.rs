@@ -61,9 +61,8 @@ pub struct InspectArgs {
     /// earlier inspection in it
     #[arg(long, requires = "kept")]
     force: bool,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// A part of a data set.
@@ -95,7 +94,7 @@ fn palette(name: &str) -> std::result::Result<Palette, String> {
 
 /// Inspects, dumps and prints.
 pub fn run(args: &InspectArgs) -> Result<ExitCode> {
-    let output = Output { json: args.json };
+    let output = args.output;
     if let Some(folder) = &args.out {
         gallery::check(folder, args.force)?;
     }

@@ -3,6 +3,7 @@
 //! With `--json` stdout has exactly one JSON document. Nothing here panics if a reader hangs up: a closed stdout
 //! becomes an error that `main` recognises, and a closed stderr is ignored.
 
+use clap::Args;
 pub use glassnet::report::html::figure;
 use glassnet::text::tame;
 use glassnet::{Error, Result};
@@ -17,9 +18,11 @@ use std::time::{Duration, Instant};
 const STDOUT: &str = "standard output";
 
 /// Where a command's text goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Args)]
 pub struct Output {
-    /// Whether stdout is reserved for one JSON document.
+    /// Print one JSON document
+    // Standard output is then reserved for it.
+    #[arg(long)]
     pub json: bool,
 }
 

@@ -45,9 +45,8 @@ pub struct PredictArgs {
     device: DeviceArgs,
     #[command(flatten)]
     crops: CropArgs,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -83,7 +82,7 @@ struct ImageReport {
 
 /// Predicts and prints. Returns [`ExitCode::FAILURE`] if a picture could not be read.
 pub fn run(args: &PredictArgs) -> Result<ExitCode> {
-    let output = Output { json: args.json };
+    let output = args.output;
     check_crops(args.crops.test_crops)?;
     let mut model = load_model(&args.model)?;
     if let Some(dataset) = args.dataset {
@@ -135,7 +134,7 @@ pub fn run(args: &PredictArgs) -> Result<ExitCode> {
     let network = &model.network.name;
     let test_crops = args.crops.test_crops;
     let report = Report { model: &args.model, network, dataset, treatment, shape, test_crops, device, images };
-    if args.json || report.device.is_some() {
+    if args.output.json || report.device.is_some() {
         output.result(&report, text(&report))?;
     }
     let errors = report.images.iter().filter_map(|image| image.error.as_ref());

@@ -51,9 +51,8 @@ pub struct ReportArgs {
     images: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,7 +69,7 @@ struct Written<'a> {
 }
 
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
-    let output = Output { json: args.json };
+    let output = args.output;
     // Checked before anything is computed.
     let target = match &args.out {
         Some(out) => Some(Target::new(out, args.force)?),

@@ -55,9 +55,8 @@ pub struct TrainArgs {
     tensorboard: bool,
     #[command(flatten)]
     live: LiveArgs,
-    /// Print the summary as one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl TrainArgs {
@@ -107,7 +106,7 @@ struct Ready {
 }
 
 pub fn run(args: &TrainArgs) -> Result<ExitCode> {
-    let output = Output { json: args.json };
+    let output = args.output;
     let live = args.live.start()?;
     let mut ready = match prepare(args.launch()?, output)? {
         Launched::Ready(run) => begin(args, *run)?,
