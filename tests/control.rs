@@ -13,8 +13,8 @@ use glassnet::net::{Network, Parameters, Recipe};
 use glassnet::program::Stage;
 use glassnet::train::Changeable::{BatchSize, L1Decay, L2Decay, LearningRate, Momentum};
 use glassnet::train::{
-    Change, ChangeRow, Command, EpochRow, Event, Length, Observer, Outcome, Progress, RunFolder, Session, Settings,
-    State, StepRow, Wait, train,
+    BEST, Change, ChangeRow, Command, EpochRow, Event, Length, Observer, Outcome, Progress, RunFolder, Session,
+    Settings, State, StepRow, Wait, train,
 };
 use glassnet::{Error, Result};
 use pollster::block_on;
@@ -677,7 +677,7 @@ impl Observer for Writer {
             Event::Step(row) => self.folder.append_step(row)?,
             Event::Epoch(row, _) => self.folder.append_epoch(row)?,
             Event::Best { step, weights } => {
-                self.folder.save_best(&self.settings, &data.provenance(), *step, weights)?;
+                self.folder.save_weights(BEST, &self.settings, &data.provenance(), *step, weights)?;
             }
             Event::Checkpoint(state) => {
                 let changed = state.changes.len() > self.script.changed.len();

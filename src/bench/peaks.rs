@@ -165,7 +165,10 @@ async fn multiply_adds(
     let (clock, nanoseconds) = time_case(device, &case).await?;
     let step = if fused { "fused multiply-add" } else { "multiply, then add" };
     // On the processor, a chain is as wide as its vectors.
-    let width = if matches!(device, Device::Cpu) { "SIMD vectors" } else { "vec4" };
+    let width = match device {
+        Device::Cpu => "SIMD vectors",
+        Device::Gpu(_) | Device::Reference => "vec4",
+    };
     let name = format!("{chains} chains of {width}, {step}");
     Ok(Way { name, amount: case.op.work.flops as f64, clock, nanoseconds })
 }

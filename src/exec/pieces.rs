@@ -203,7 +203,7 @@ impl<S: Scalar> ChainRun<'_, S> {
             let mut taken: PerOperand<SlotMut<'_, S>> =
                 places.iter().map(|i| std::mem::replace(&mut written[*i], nothing())).collect();
             let inputs = op.inputs.iter().enumerate().map(|(i, b)| self.input(op, i, *b, &examples, &written));
-            let mut args = Args::new(op.operation, &op.params, inputs, taken.iter_mut().map(SlotMut::again));
+            let mut args = Args::new(op.operation, &op.params, inputs, taken.iter_mut().map(SlotMut::reborrow));
             (args.piece, args.prepared) = (Some(examples.clone()), &self.prepared[*i]);
             (self.function)(op.operation)(&mut args);
             drop(args);

@@ -6,7 +6,7 @@
 //! results have the same bits for any number of threads.
 
 use super::conv::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, Params, WEIGHT, X, Y};
-use super::conv_sparse::{self, Frame};
+use super::conv_sparse::{self, Layout};
 use super::product::{product, product_columns, row_major, transposed};
 use super::{Args, Prepared, conv_depthwise, conv_direct, conv_grouped};
 use multiversion::multiversion;
@@ -150,7 +150,7 @@ fn product_forward(p: &Params, x: &[f32], weight: &[f32], y: &mut [f32]) {
 
 /// The ways to compute the input's gradient, with the weights in the form that each of them needs.
 struct Backward {
-    sparse: Option<Frame>,
+    sparse: Option<Layout>,
     filters: Vec<f32>,
     /// Used if zeros in dy hide nothing.
     finite: bool,
@@ -163,7 +163,7 @@ struct Backward {
 pub(super) fn prepare_backward_input(args: &Args<'_, f32>, prepared: &mut Prepared) {
     let (p, weight) = (args.params::<Params>(), args.real(WEIGHT));
     let ways = prepared.get_or_insert_with(|| Backward {
-        sparse: Frame::new(&p),
+        sparse: Layout::new(&p),
         filters: Vec::new(),
         finite: true,
         direct: conv_direct::reversed(&p).filter(conv_direct::takes),
@@ -218,7 +218,7 @@ fn product_backward_input(p: &Params, dy: &[f32], weight: &[f32], dx: &mut [f32]
 }
 
 pub(super) fn prepare_backward_weight(args: &Args<'_, f32>, prepared: &mut Prepared) {
-    prepared.get_or_insert_with(|| Frame::new(&args.params()));
+    prepared.get_or_insert_with(|| Layout::new(&args.params()));
 }
 
 pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
@@ -226,7 +226,7 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     let (x, dy, partial) = (args.real(X), args.real(DY), args.out(PARTIAL));
     let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
     let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
-    let sparse: &Option<Frame> = args.prepared.get();
+    let sparse: &Option<Layout> = args.prepared.get();
     // The products between groups are discarded, whatever they are.
     let merged = conv_grouped::merged(&p);
     let splits = partial.par_chunks_exact_mut((k + 1) * o).zip(examples).with_min_len(args.least_items());
@@ -254,7 +254,7 @@ pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
 }
 
 /// Calls `f` with a gradient in the order of the sparse way, and adds it to `dweight` afterwards.
-fn with_filters(frame: Option<&Frame>, dweight: &mut [f32], f: impl FnOnce(&mut [f32], &mut [f32])) {
+fn with_filters(frame: Option<&Layout>, dweight: &mut [f32], f: impl FnOnce(&mut [f32], &mut [f32])) {
     let Some(frame) = frame else { return f(&mut [], dweight) };
     FILTERS.with_borrow_mut(|filters| {
         filters.clear();

@@ -67,7 +67,7 @@ pub(super) fn fills_vectors(channels: usize) -> bool {
 
 /// The sizes that the inner loops need: an image `[height, width, c]` already padded, and its output `[oh, ow, o]`.
 #[derive(Clone, Copy)]
-struct Frame {
+struct Sizes {
     width: usize,
     c: usize,
     oh: usize,
@@ -80,10 +80,10 @@ struct Frame {
     reach: usize,
 }
 
-impl Frame {
-    fn new(p: &Params) -> Frame {
+impl Sizes {
+    fn new(p: &Params) -> Sizes {
         let width = (p.w + 2 * p.pad[1]) as usize;
-        Frame {
+        Sizes {
             width,
             reach: ((p.kh as usize - 1) * width + p.kw as usize) * p.c as usize,
             c: p.c as usize,
@@ -185,18 +185,18 @@ pub(super) fn reversed(p: &Params) -> Option<Params> {
 
 /// One example: y `[OH,OW,O]` from x `[H,W,C]`, packed weights and bias `[O]`.
 pub(super) fn forward(p: &Params, x: &[f32], packed: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let frame = Frame::new(p);
+    let sizes = Sizes::new(p);
     OFFSETS.with_borrow_mut(|offsets| {
-        frame.offsets(offsets);
+        sizes.offsets(offsets);
         with_padding(p, x, |x| {
-            let done = vectorize(p.o as usize, Forward { frame, x, offsets, packed, bias, y });
+            let done = vectorize(p.o as usize, Forward { sizes, x, offsets, packed, bias, y });
             assert!(done, "asked before");
         });
     });
 }
 
 struct Forward<'a> {
-    frame: Frame,
+    sizes: Sizes,
     x: &'a [f32],
     offsets: &'a [usize],
     packed: &'a [f32],
@@ -209,7 +209,7 @@ impl WithSimd for Forward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.frame.o.is_multiple_of(2 * S::F32_LANES) {
+        if self.sizes.o.is_multiple_of(2 * S::F32_LANES) {
             self.run::<S, 6, 2>(simd);
         } else {
             self.run::<S, 8, 1>(simd);
@@ -220,8 +220,8 @@ impl WithSimd for Forward<'_> {
 impl Forward<'_> {
     #[inline(always)]
     fn run<S: Simd, const P: usize, const N: usize>(self, simd: S) {
-        let Frame { ow, o, kh, kw, c, .. } = self.frame;
-        let pixels = self.frame.oh * ow;
+        let Sizes { ow, o, kh, kw, c, .. } = self.sizes;
+        let pixels = self.sizes.oh * ow;
         let vectors = o / S::F32_LANES;
         let y: &mut [S::f32s] = bytemuck::cast_slice_mut(self.y);
         let weights: &[S::f32s] = bytemuck::cast_slice(self.packed);
@@ -235,13 +235,13 @@ impl Forward<'_> {
                 // pixel.
                 if pixels >= P {
                     first = first.min(pixels - P);
-                    let sums = pixel_block::<S, P, N>(simd, &self.frame, self.x, self.offsets, weights, start, first);
+                    let sums = pixel_block::<S, P, N>(simd, &self.sizes, self.x, self.offsets, weights, start, first);
                     for (i, sums) in sums.iter().enumerate() {
                         y[(first + i) * vectors + at..][..N].copy_from_slice(sums);
                     }
                     first += P;
                 } else {
-                    let [sums] = pixel_block::<S, 1, N>(simd, &self.frame, self.x, self.offsets, weights, start, first);
+                    let [sums] = pixel_block::<S, 1, N>(simd, &self.sizes, self.x, self.offsets, weights, start, first);
                     y[first * vectors + at..][..N].copy_from_slice(&sums);
                     first += 1;
                 }
@@ -254,23 +254,23 @@ impl Forward<'_> {
 #[inline(always)]
 fn pixel_block<S: Simd, const P: usize, const N: usize>(
     simd: S,
-    frame: &Frame,
+    sizes: &Sizes,
     x: &[f32],
     offsets: &[usize],
     weights: &[S::f32s],
     start: [S::f32s; N],
     first: usize,
 ) -> [[S::f32s; N]; P] {
-    let (row, step) = (frame.stride[0] * frame.width * frame.c, frame.stride[1] * frame.c);
-    let (oy, ox) = (first / frame.ow, first % frame.ow);
+    let (row, step) = (sizes.stride[0] * sizes.width * sizes.c, sizes.stride[1] * sizes.c);
+    let (oy, ox) = (first / sizes.ow, first % sizes.ow);
     // Windows start at increasing offsets, so the last one's end decides.
     let mut at = [oy * row + ox * step; P];
-    if ox + P <= frame.ow {
+    if ox + P <= sizes.ow {
         (0..P).for_each(|i| at[i] += i * step);
     } else {
-        (0..P).for_each(|i| at[i] = (first + i) / frame.ow * row + (first + i) % frame.ow * step);
+        (0..P).for_each(|i| at[i] = (first + i) / sizes.ow * row + (first + i) % sizes.ow * step);
     }
-    assert!(at[P - 1] + frame.reach <= x.len());
+    assert!(at[P - 1] + sizes.reach <= x.len());
     // SAFETY: no at[i] is above at[P - 1].
     let windows: [*const f32; P] = std::array::from_fn(|i| unsafe { x.as_ptr().add(at[i]) });
     let mut sums = [start; P];
@@ -294,9 +294,9 @@ pub(super) fn takes_weight(p: &Params) -> bool {
 /// One example: adds to dweight `[K,O]` the products of x `[H,W,C]` and dy `[OH,OW,O]`.
 pub(super) fn backward_weight(p: &Params, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     with_planes(p, x, |planes| {
-        let frame = Frame::new(p);
+        let sizes = Sizes::new(p);
         let height = (p.h + 2 * p.pad[0]) as usize;
-        let done = vectorize(p.o as usize, Weight { frame, plane: height * frame.width, planes, dy, dweight });
+        let done = vectorize(p.o as usize, Weight { sizes, plane: height * sizes.width, planes, dy, dweight });
         assert!(done, "asked before");
     });
 }
@@ -322,7 +322,7 @@ fn with_planes(p: &Params, x: &[f32], f: impl FnOnce(&[f32])) {
 }
 
 struct Weight<'a> {
-    frame: Frame,
+    sizes: Sizes,
     /// Values per plane.
     plane: usize,
     planes: &'a [f32],
@@ -335,7 +335,7 @@ impl WithSimd for Weight<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.frame.o.is_multiple_of(2 * S::F32_LANES) {
+        if self.sizes.o.is_multiple_of(2 * S::F32_LANES) {
             self.run::<S, 6, 2>(simd);
         } else {
             self.run::<S, 9, 1>(simd);
@@ -346,25 +346,25 @@ impl WithSimd for Weight<'_> {
 impl Weight<'_> {
     #[inline(always)]
     fn run<S: Simd, const P: usize, const N: usize>(self, simd: S) {
-        let frame = self.frame;
-        let o = frame.o;
+        let sizes = self.sizes;
+        let o = sizes.o;
         let vectors = o / S::F32_LANES;
-        let rows = frame.kh * frame.kw * frame.c;
+        let rows = sizes.kh * sizes.kw * sizes.c;
         let dy: &[S::f32s] = bytemuck::cast_slice(self.dy);
         let dweight: &mut [S::f32s] = bytemuck::cast_slice_mut(self.dweight);
-        let band = (BAND / (frame.ow * o)).clamp(1, frame.oh);
-        for band in (0..frame.oh).step_by(band).map(|first| first..(first + band).min(frame.oh)) {
+        let band = (BAND / (sizes.ow * o)).clamp(1, sizes.oh);
+        for band in (0..sizes.oh).step_by(band).map(|first| first..(first + band).min(sizes.oh)) {
             for first in (0..rows).step_by(P) {
                 // The offset of the row's first value in the planes; beyond the last row, some values are summed in
                 // vain.
                 let at: [usize; P] = std::array::from_fn(|i| {
                     let row = (first + i).min(rows - 1);
-                    let (tap, channel) = (row / frame.c, row % frame.c);
-                    channel * self.plane + tap / frame.kw * frame.width + tap % frame.kw
+                    let (tap, channel) = (row / sizes.c, row % sizes.c);
+                    channel * self.plane + tap / sizes.kw * sizes.width + tap % sizes.kw
                 });
                 for block in (0..vectors).step_by(N) {
                     let dy = &dy[block..];
-                    let sums = row_block::<S, P, N>(simd, &frame, self.planes, dy, vectors, at, band.clone());
+                    let sums = row_block::<S, P, N>(simd, &sizes, self.planes, dy, vectors, at, band.clone());
                     for (sums, row) in sums.iter().zip(first..rows) {
                         for (n, sum) in sums.iter().enumerate() {
                             let to = &mut dweight[row * vectors + block + n];
@@ -382,7 +382,7 @@ impl Weight<'_> {
 #[inline(always)]
 fn row_block<S: Simd, const P: usize, const N: usize>(
     simd: S,
-    frame: &Frame,
+    sizes: &Sizes,
     planes: &[f32],
     dy: &[S::f32s],
     vectors: usize,
@@ -391,9 +391,9 @@ fn row_block<S: Simd, const P: usize, const N: usize>(
 ) -> [[S::f32s; N]; P] {
     let mut sums = [[simd.splat_f32s(0.0); N]; P];
     for oy in band {
-        let dy = &dy[oy * frame.ow * vectors..][..(frame.ow - 1) * vectors + N];
-        let rows: [&[f32]; P] = std::array::from_fn(|i| &planes[at[i] + oy * frame.width..][..frame.ow]);
-        for ox in 0..frame.ow {
+        let dy = &dy[oy * sizes.ow * vectors..][..(sizes.ow - 1) * vectors + N];
+        let rows: [&[f32]; P] = std::array::from_fn(|i| &planes[at[i] + oy * sizes.width..][..sizes.ow]);
+        for ox in 0..sizes.ow {
             // SAFETY: ox is below ow, the length of every row, and ox * vectors + N is at most that of dy, as cut
             // above. Checks in this loop would displace the sums from their registers.
             let (dy, values) = unsafe {

@@ -43,7 +43,7 @@ struct Scratch {
 
 /// Sizes of a convolution, in floats unless noted otherwise.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct Layout {
     p: Params,
     /// KW*C rounded up to whole vectors of eight.
     run: usize,
@@ -55,18 +55,18 @@ pub(super) struct Frame {
     places: Vec<u32>,
 }
 
-impl Frame {
+impl Layout {
     /// `None` if the shape or the processor does not suit.
-    pub(super) fn new(p: &Params) -> Option<Frame> {
+    pub(super) fn new(p: &Params) -> Option<Layout> {
         let (w, c) = (p.w as usize + 2 * p.pad[1] as usize, p.c as usize);
         let run = (p.kw as usize * c).next_multiple_of(8);
         let pitch = (w * c).max(run);
         let image = (p.h as usize + 2 * p.pad[0] as usize).saturating_mul(pitch).saturating_add(run);
-        let frame = Frame { p: *p, run, pitch, image, places: Vec::new() };
+        let layout = Layout { p: *p, run, pitch, image, places: Vec::new() };
         let short = image <= 4 * (p.example_in() + p.rows() * p.o as usize) + MOST_PADDING;
-        let slim = run <= 4 * (p.kw as usize * c) && frame.filters() <= MOST_FILTERS;
+        let slim = run <= 4 * (p.kw as usize * c) && layout.filters() <= MOST_FILTERS;
         (p.is_plain() && short && slim && image <= u32::MAX as usize && fills_vectors(run))
-            .then(|| Frame { places: frame.places(), ..frame })
+            .then(|| Layout { places: layout.places(), ..layout })
     }
 
     /// The length of all filters, `[O, KH, run]`.
@@ -132,7 +132,7 @@ struct Block {
     width: usize,
 }
 
-/// Calls a function with the constants R and V, the sizes of [`Frame::blocks`].
+/// Calls a function with the constants R and V, the sizes of [`Layout::blocks`].
 macro_rules! for_size {
     ($block:expr, $R:ident, $V:ident => $call:expr) => {
         for_size!($block, $R, $V => $call; 1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 1 7, 1 8, 1 9, 1 10, 1 11, 1 12,
@@ -166,22 +166,22 @@ fn few_nonzero(values: &[f32], most: usize) -> bool {
 }
 
 /// Weights `[KH, KW, C, O]` as filters `[O, KH, run]`; the rest of a run is zero.
-pub(super) fn pack(frame: &Frame, weight: &[f32], filters: &mut Vec<f32>) {
-    filters.resize(frame.filters(), 0.0);
-    let o = frame.p.o as usize;
-    in_tasks(filters, SIDE * frame.filter(), |task, filters| {
+pub(super) fn pack(layout: &Layout, weight: &[f32], filters: &mut Vec<f32>) {
+    filters.resize(layout.filters(), 0.0);
+    let o = layout.p.o as usize;
+    in_tasks(filters, SIDE * layout.filter(), |task, filters| {
         filters.fill(0.0);
-        for_transposed(frame, task * SIDE..o.min((task + 1) * SIDE), |at, to| filters[to] = weight[at]);
+        for_transposed(layout, task * SIDE..o.min((task + 1) * SIDE), |at, to| filters[to] = weight[at]);
     });
 }
 
 /// Adds filters `[O, KH, run]` to dweight `[KH, KW, C, O]`.
-pub(super) fn unpack(frame: &Frame, filters: &[f32], dweight: &mut [f32]) {
-    assert_eq!(filters.len(), frame.filters());
-    for first in (0..frame.p.o as usize).step_by(SIDE) {
-        let of_first = first * frame.filter();
-        let some = first..(first + SIDE).min(frame.p.o as usize);
-        for_transposed(frame, some, |at, from| dweight[at] += filters[of_first + from]);
+pub(super) fn unpack(layout: &Layout, filters: &[f32], dweight: &mut [f32]) {
+    assert_eq!(filters.len(), layout.filters());
+    for first in (0..layout.p.o as usize).step_by(SIDE) {
+        let of_first = first * layout.filter();
+        let some = first..(first + SIDE).min(layout.p.o as usize);
+        for_transposed(layout, some, |at, from| dweight[at] += filters[of_first + from]);
     }
 }
 
@@ -190,13 +190,13 @@ const SIDE: usize = 16;
 
 /// Calls `f(index in [KH, KW, C, O], index in [filters, KH, run])` for some of the filters.
 #[inline(always)]
-fn for_transposed(frame: &Frame, filters: Range<usize>, mut f: impl FnMut(usize, usize)) {
-    let (o, row) = (frame.p.o as usize, (frame.p.kw * frame.p.c) as usize);
-    for ky in 0..frame.p.kh as usize {
+fn for_transposed(layout: &Layout, filters: Range<usize>, mut f: impl FnMut(usize, usize)) {
+    let (o, row) = (layout.p.o as usize, (layout.p.kw * layout.p.c) as usize);
+    for ky in 0..layout.p.kh as usize {
         for first in (0..row).step_by(SIDE) {
             for (i_filter, filter) in filters.clone().enumerate() {
                 for i in first..(first + SIDE).min(row) {
-                    f((ky * row + i) * o + filter, i_filter * frame.filter() + ky * frame.run + i);
+                    f((ky * row + i) * o + filter, i_filter * layout.filter() + ky * layout.run + i);
                 }
             }
         }
@@ -204,19 +204,19 @@ fn for_transposed(frame: &Frame, filters: Range<usize>, mut f: impl FnMut(usize,
 }
 
 /// One example: dx `[H,W,C]` from dy `[OH,OW,O]` and packed filters.
-pub(super) fn backward_input(frame: &Frame, dy: &[f32], filters: &[f32], dx: &mut [f32]) {
+pub(super) fn backward_input(layout: &Layout, dy: &[f32], filters: &[f32], dx: &mut [f32]) {
     SCRATCH.with_borrow_mut(|Scratch { image, gradients }| {
         image.clear();
-        image.resize(frame.image, 0.0);
-        gradients.by_row(dy, frame.p.o as usize, frame.filter() as u32);
-        vectorize(frame.run, Input { frame, filters, gradients, image });
-        let len = (frame.p.w * frame.p.c) as usize;
-        frame.for_rows(image, |from, row| dx[row * len..][..len].copy_from_slice(from));
+        image.resize(layout.image, 0.0);
+        gradients.by_row(dy, layout.p.o as usize, layout.filter() as u32);
+        vectorize(layout.run, Input { layout, filters, gradients, image });
+        let len = (layout.p.w * layout.p.c) as usize;
+        layout.for_rows(image, |from, row| dx[row * len..][..len].copy_from_slice(from));
     });
 }
 
 struct Input<'a> {
-    frame: &'a Frame,
+    layout: &'a Layout,
     filters: &'a [f32],
     gradients: &'a Nonzero,
     image: &'a mut [f32],
@@ -227,9 +227,9 @@ impl WithSimd for Input<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Input { frame, filters, gradients, image } = self;
-        for block in frame.blocks(frame.run / S::F32_LANES) {
-            for_size!(block, R, V => scatter::<S, R, V>(simd, frame, block, filters, gradients, image));
+        let Input { layout, filters, gradients, image } = self;
+        for block in layout.blocks(layout.run / S::F32_LANES) {
+            for_size!(block, R, V => scatter::<S, R, V>(simd, layout, block, filters, gradients, image));
         }
     }
 }
@@ -238,31 +238,31 @@ impl WithSimd for Input<'_> {
 #[inline(always)]
 fn scatter<S: Simd, const R: usize, const V: usize>(
     simd: S,
-    frame: &Frame,
+    layout: &Layout,
     block: Block,
     filters: &[f32],
     gradients: &Nonzero,
     image: &mut [f32],
 ) {
-    let inside = block.row * frame.run + block.first * S::F32_LANES;
-    let (span, filter_span) = (span::<S, R, V>(frame.pitch), span::<S, R, V>(frame.run));
-    for (pixel, at) in frame.places.iter().enumerate() {
+    let inside = block.row * layout.run + block.first * S::F32_LANES;
+    let (span, filter_span) = (span::<S, R, V>(layout.pitch), span::<S, R, V>(layout.run));
+    for (pixel, at) in layout.places.iter().enumerate() {
         let list = gradients.list(pixel);
         if list.is_empty() {
             continue;
         }
-        let image = &mut image[*at as usize + block.row * frame.pitch + block.first * S::F32_LANES..][..span];
+        let image = &mut image[*at as usize + block.row * layout.pitch + block.first * S::F32_LANES..][..span];
         // SAFETY: the rows are a pitch apart in `image` and a run apart in `filter`, which `span` cut long enough for R
         // of them, each of V vectors. Checks in this loop would take longer than the sums.
         unsafe {
-            let mut sums = load::<S, R, V>(image, frame.pitch);
+            let mut sums = load::<S, R, V>(image, layout.pitch);
             for (value, place) in gradients.values[list.clone()].iter().zip(&gradients.places[list]) {
                 let filter = &filters[*place as usize + inside..][..filter_span];
-                add_product(simd, *value, load::<S, R, V>(filter, frame.run), &mut sums);
+                add_product(simd, *value, load::<S, R, V>(filter, layout.run), &mut sums);
             }
             for (r, sums) in sums.iter().enumerate() {
                 for (v, sum) in sums.iter().enumerate() {
-                    let to = image.as_mut_ptr().add(r * frame.pitch + v * S::F32_LANES);
+                    let to = image.as_mut_ptr().add(r * layout.pitch + v * S::F32_LANES);
                     to.cast::<S::f32s>().write_unaligned(*sum);
                 }
             }
@@ -303,25 +303,25 @@ fn add_product<S: Simd, const R: usize, const V: usize>(
 }
 
 /// One example: adds to dfilters `[O, KH, run]` the products of x `[H,W,C]` and dy `[OH,OW,O]`.
-pub(super) fn backward_weight(frame: &Frame, x: &[f32], dy: &[f32], dfilters: &mut [f32]) {
+pub(super) fn backward_weight(layout: &Layout, x: &[f32], dy: &[f32], dfilters: &mut [f32]) {
     SCRATCH.with_borrow_mut(|Scratch { image, gradients }| {
         image.clear();
-        image.resize(frame.image, 0.0);
-        let len = (frame.p.w * frame.p.c) as usize;
-        frame.for_rows(image, |to, row| to.copy_from_slice(&x[row * len..][..len]));
-        let (oh, row) = (frame.p.oh as usize, frame.p.ow as usize * frame.p.o as usize);
-        let band = (BAND / frame.pitch / frame.p.stride[0] as usize).clamp(1, oh);
+        image.resize(layout.image, 0.0);
+        let len = (layout.p.w * layout.p.c) as usize;
+        layout.for_rows(image, |to, row| to.copy_from_slice(&x[row * len..][..len]));
+        let (oh, row) = (layout.p.oh as usize, layout.p.ow as usize * layout.p.o as usize);
+        let band = (BAND / layout.pitch / layout.p.stride[0] as usize).clamp(1, oh);
         for first in (0..oh).step_by(band) {
             let band = first..(first + band).min(oh);
             let dy = &dy[band.start * row..band.end * row];
-            gradients.by_column(dy, frame.p.o as usize, &frame.places[band.start * frame.p.ow as usize..]);
-            vectorize(frame.run, Weight { frame, image, gradients, dfilters });
+            gradients.by_column(dy, layout.p.o as usize, &layout.places[band.start * layout.p.ow as usize..]);
+            vectorize(layout.run, Weight { layout, image, gradients, dfilters });
         }
     });
 }
 
 struct Weight<'a> {
-    frame: &'a Frame,
+    layout: &'a Layout,
     image: &'a [f32],
     gradients: &'a Nonzero,
     dfilters: &'a mut [f32],
@@ -332,8 +332,8 @@ impl WithSimd for Weight<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let frame = self.frame;
-        for block in frame.blocks(frame.run / S::F32_LANES) {
+        let layout = self.layout;
+        for block in layout.blocks(layout.run / S::F32_LANES) {
             for_size!(block, R, V => self.gather::<S, R, V>(simd, block));
         }
     }
@@ -343,22 +343,22 @@ impl Weight<'_> {
     /// Adds to R x V vectors of every filter its gradients times the runs under them.
     #[inline(always)]
     fn gather<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, block: Block) {
-        let frame = self.frame;
-        let image = &self.image[block.row * frame.pitch + block.first * S::F32_LANES..];
-        let (span, image_span) = (span::<S, R, V>(frame.run), span::<S, R, V>(frame.pitch));
+        let layout = self.layout;
+        let image = &self.image[block.row * layout.pitch + block.first * S::F32_LANES..];
+        let (span, image_span) = (span::<S, R, V>(layout.run), span::<S, R, V>(layout.pitch));
         let Nonzero { values, places, .. } = self.gradients;
-        for filter in 0..frame.p.o as usize {
+        for filter in 0..layout.p.o as usize {
             let list = self.gradients.list(filter);
             let mut sums = [[simd.splat_f32s(0.0); V]; R];
             for (value, place) in values[list.clone()].iter().zip(&places[list]) {
                 let runs = &image[*place as usize..][..image_span];
                 // SAFETY: `image_span` holds R rows of V vectors, a pitch apart.
-                add_product(simd, *value, unsafe { load::<S, R, V>(runs, frame.pitch) }, &mut sums);
+                add_product(simd, *value, unsafe { load::<S, R, V>(runs, layout.pitch) }, &mut sums);
             }
-            let at = filter * frame.filter() + block.row * frame.run + block.first * S::F32_LANES;
+            let at = filter * layout.filter() + block.row * layout.run + block.first * S::F32_LANES;
             let to = &mut self.dfilters[at..][..span];
             for (r, sums) in sums.iter().enumerate() {
-                let to: &mut [S::f32s] = bytemuck::cast_slice_mut(&mut to[r * frame.run..][..V * S::F32_LANES]);
+                let to: &mut [S::f32s] = bytemuck::cast_slice_mut(&mut to[r * layout.run..][..V * S::F32_LANES]);
                 for (to, sum) in to.iter_mut().zip(sums) {
                     *to = simd.add_f32s(*to, *sum);
                 }

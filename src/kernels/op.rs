@@ -66,8 +66,8 @@ pub enum SlotMut<'a, S> {
 }
 
 impl<S> SlotMut<'_, S> {
-    /// A temporary loan of the same output.
-    pub fn again(&mut self) -> SlotMut<'_, S> {
+    /// The same output, borrowed for a shorter time.
+    pub fn reborrow(&mut self) -> SlotMut<'_, S> {
         match self {
             SlotMut::Real(values) => SlotMut::Real(values),
             SlotMut::Words(words) => SlotMut::Words(words),

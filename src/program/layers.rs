@@ -28,8 +28,8 @@ pub(super) struct Lowering<'a> {
     /// Forward results that the backward pass needs, by node: winners of max-pooling and maxout, LRN's sums, the
     /// statistics of batch normalisation.
     pub kept: Vec<(usize, Tensor)>,
-    /// If several nodes read one, the share that each adds to its gradient: (the one, the reader), the share.
-    pub shares: Vec<((usize, usize), Tensor)>,
+    /// If several nodes read one, what each contributes to its gradient: (the one, the reader), the contribution.
+    pub contributions: Vec<((usize, usize), Tensor)>,
     /// The operations of [`Stage::Unfused`]: node, name, operation.
     pub unfused: Vec<(usize, String, Op)>,
 }
@@ -252,13 +252,13 @@ impl Lowering<'_> {
         }
         for i in (1..last).rev() {
             let node = &self.network.nodes[i];
-            self.add_shares(i);
-            // The gradient of a sum is that of both its terms, which share its memory or use it as their share.
+            self.sum_gradients(i);
+            // The gradient of a sum is that of both its terms, which share its memory or use it as their contribution.
             if matches!(node.layer, Layer::Residual { .. }) {
                 continue;
             }
             let (x, dy) = (self.nodes[node.from].activation, self.gradient(i));
-            let dx = self.share(node.from, i);
+            let dx = self.contribution(node.from, i);
             match &node.layer {
                 Layer::Input { .. }
                 | Layer::Residual { .. }
@@ -312,7 +312,7 @@ impl Lowering<'_> {
                     let (from, p) = self.pool_params(i);
                     let winner = self.kept(i);
                     let relu = self.is_fused(node.from).then_some(node.from);
-                    if let Some(dx) = if let Some(relu) = relu { self.share(from, relu) } else { dx } {
+                    if let Some(dx) = if let Some(relu) = relu { self.contribution(from, relu) } else { dx } {
                         self.emit(i, "backward", pool::backward(p, dy, winner, dx));
                     }
                     if let Some((relu, dx)) = relu.zip(dx) {
@@ -322,43 +322,43 @@ impl Lowering<'_> {
                 }
             }
         }
-        self.add_shares(0);
+        self.sum_gradients(0);
     }
 
-    /// The buffer for the share that node `reader` adds to the gradient of node `i`, which it reads; `None` if it is
+    /// The buffer for what node `reader` contributes to the gradient of node `i`, which it reads; `None` if it is
     /// not needed.
-    fn share(&mut self, i: usize, reader: usize) -> Option<Tensor> {
+    fn contribution(&mut self, i: usize, reader: usize) -> Option<Tensor> {
         let whole = self.nodes[i].activation_gradient?;
         if self.network.readers(i).len() == 1 {
             return Some(whole);
         }
-        if let Some((_, share)) = self.shares.iter().find(|(place, _)| *place == (i, reader)) {
-            return Some(*share);
+        if let Some((_, contribution)) = self.contributions.iter().find(|(place, _)| *place == (i, reader)) {
+            return Some(*contribution);
         }
-        let share = self.planner.real(format!("{}.share", self.network.nodes[reader].name), whole.len);
-        self.shares.push(((i, reader), share));
-        Some(share)
+        let contribution = self.planner.real(format!("{}.contribution", self.network.nodes[reader].name), whole.len);
+        self.contributions.push(((i, reader), contribution));
+        Some(contribution)
     }
 
     /// Computes the gradient of a node that several others read.
-    fn add_shares(&mut self, i: usize) {
+    fn sum_gradients(&mut self, i: usize) {
         let readers = self.network.readers(i);
         let Some(whole) = self.nodes[i].activation_gradient.filter(|_| readers.len() > 1) else { return };
-        // A block has no operation for its share; the block's own gradient serves.
-        let shares: Vec<Tensor> = readers.iter().map(|reader| self.share_of(i, *reader)).collect();
-        let mut sum = shares[0];
-        for (count, share) in shares.iter().enumerate().skip(1) {
-            let last = count + 1 == shares.len();
+        // A block has no operation for its contribution; the block's own gradient serves.
+        let contributions: Vec<Tensor> = readers.iter().map(|reader| self.contribution_of(i, *reader)).collect();
+        let mut sum = contributions[0];
+        for (count, contribution) in contributions.iter().enumerate().skip(1) {
+            let last = count + 1 == contributions.len();
             let name = format!("{}.activation_gradient.{count}", self.network.nodes[i].name);
             let target = if last { whole } else { self.planner.real(name, whole.len) };
-            self.emit(i, "shares", elementwise::add(sum, *share, target));
+            self.emit(i, "sum_gradients", elementwise::add(sum, *contribution, target));
             sum = target;
         }
     }
 
-    fn share_of(&self, i: usize, reader: usize) -> Tensor {
-        let share = self.shares.iter().find(|(of, _)| *of == (i, reader));
-        share.map_or_else(|| self.gradient(reader), |(_, share)| *share)
+    fn contribution_of(&self, i: usize, reader: usize) -> Tensor {
+        let contribution = self.contributions.iter().find(|(of, _)| *of == (i, reader));
+        contribution.map_or_else(|| self.gradient(reader), |(_, contribution)| *contribution)
     }
 
     fn conv_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {

@@ -91,9 +91,9 @@ impl TrainingStep {
         let outputs = plan_outputs(&mut planner, options.batch);
         let numbers = network.learns_numbers().then(|| planner.real("class.numbers", loss::NUMBERS));
 
-        let (kept, unfused, shares) = (Vec::new(), Vec::new(), Vec::new());
+        let (kept, unfused, contributions) = (Vec::new(), Vec::new(), Vec::new());
         let mut lowering =
-            Lowering { planner, network, options, inputs, nodes, outputs, numbers, kept, shares, unfused };
+            Lowering { planner, network, options, inputs, nodes, outputs, numbers, kept, contributions, unfused };
         lowering.batch(chunks, examples_per_chunk);
         lowering.forward();
         if options.backward {

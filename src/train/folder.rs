@@ -20,6 +20,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// The file with the weights that a run ended with.
+pub const MODEL: &str = "model.safetensors";
+/// The file with the weights of the lowest validation loss.
+pub const BEST: &str = "best.safetensors";
+
 /// The largest `config.toml` and `summary.json` that are read; normal ones have some KiB.
 const MOST_SETTINGS: u64 = 1 << 24;
 
@@ -536,30 +541,17 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Writes `model.safetensors`: the weights after `step` updates, or their moving average.
-    pub fn save_model(
+    /// Writes weights after `step` updates, or their moving average, into this file of the folder: [`MODEL`] or
+    /// [`BEST`].
+    pub fn save_weights(
         &mut self,
+        file: &str,
         settings: &Settings,
         data: &Provenance,
         step: u64,
         weights: &[Parameters],
     ) -> Result<()> {
-        self.save_weights("model.safetensors", &model(settings, data, step, weights))
-    }
-
-    /// Writes `best.safetensors` in the same way.
-    pub fn save_best(
-        &mut self,
-        settings: &Settings,
-        data: &Provenance,
-        step: u64,
-        weights: &[Parameters],
-    ) -> Result<()> {
-        self.save_weights("best.safetensors", &model(settings, data, step, weights))
-    }
-
-    fn save_weights(&mut self, name: &str, model: &Model) -> Result<()> {
-        self.put(name, |path| formats::save_model(path, model))
+        self.put(file, |path| formats::save_model(path, &model(settings, data, step, weights)))
     }
 
     /// Writes `summary.json`.

@@ -7,7 +7,7 @@ use super::data::{DataSource, Notify};
 use super::latest::weights_of;
 use super::recorded::{RecordedData, fingerprint};
 use super::run::split_for;
-use super::{Course, DataChoice, Length, Notice, Run, RunConfig, RunFolder, Settings, State, Summary};
+use super::{Course, DataChoice, Length, MODEL, Notice, Run, RunConfig, RunFolder, Settings, State, Summary};
 use crate::data::{Dataset, HeldOut, Origin};
 use crate::evaluate::crops;
 use crate::exec::gpu::RuntimeChecks;
@@ -332,10 +332,10 @@ impl EndedRun {
         summary: Summary,
         state: &State,
     ) -> Result<EndedRun> {
-        let model_damage = load_model(&folder.path().join("model.safetensors")).err().map(|error| error.to_string());
+        let model_damage = load_model(&folder.path().join(MODEL)).err().map(|error| error.to_string());
         if model_damage.is_some() {
             let weights = weights_of(state, &settings, folder.path())?;
-            folder.save_model(&settings, &dataset.provenance(), state.step, &weights)?;
+            folder.save_weights(MODEL, &settings, &dataset.provenance(), state.step, &weights)?;
         }
         Ok(EndedRun { config, settings, dataset, folder, summary, model_damage })
     }

@@ -35,7 +35,7 @@ pub use data::{DataChoice, DataSource, Notify, in_channels, other_classes};
 pub use event::{Event, Observer, Outcome, Progress, State, Wait};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use folder::LIVE_FILE;
-pub use folder::{RunConfig, RunFolder};
+pub use folder::{BEST, MODEL, RunConfig, RunFolder};
 pub use latest::LatestWeights;
 pub use launch::{Base, EndedRun, Launch, Launched, NewRun, NextRun, ResumedRun, default_folder, settings_for};
 pub use metrics::{Best, ChangeRow, EpochRow, Phases, StepRow, Summary};

@@ -3,7 +3,9 @@
 use super::event::Wait;
 use super::launch::Base;
 use super::run::train;
-use super::{ChangeRow, Command, Course, Event, Observer, Outcome, RunConfig, RunFolder, Settings, State, Summary};
+use super::{
+    BEST, ChangeRow, Command, Course, Event, MODEL, Observer, Outcome, RunConfig, RunFolder, Settings, State, Summary,
+};
 use crate::Result;
 use crate::data::Dataset;
 use crate::exec::Device;
@@ -136,7 +138,9 @@ impl Run {
             }
             Event::Step(row) => self.folder.append_step(row),
             Event::Epoch(row, _) => self.folder.append_epoch(row),
-            Event::Best { step, weights } => self.folder.save_best(&self.settings, &provenance(), *step, weights),
+            Event::Best { step, weights } => {
+                self.folder.save_weights(BEST, &self.settings, &provenance(), *step, weights)
+            }
             Event::Checkpoint(state) => {
                 self.reached = (state.step, state.train_seconds);
                 self.folder.save_checkpoint(&self.settings, &provenance(), state)
@@ -145,7 +149,9 @@ impl Run {
                 self.changed = true;
                 self.folder.append_change(row)
             }
-            Event::Trained { step, weights } => self.folder.save_model(&self.settings, &provenance(), *step, weights),
+            Event::Trained { step, weights } => {
+                self.folder.save_weights(MODEL, &self.settings, &provenance(), *step, weights)
+            }
             Event::Started { .. } | Event::Progress(_) | Event::Weights { .. } | Event::Refused { .. } => Ok(()),
         }
     }
