@@ -214,7 +214,7 @@ fn json_files_are_snapshots_to_whoever_loads_models() {
     assert_eq!((model.network.name.as_str(), model.network.crop), ("digits", true));
     std::fs::write(&path, model.to_bytes().expect("bytes")).expect("a write");
     let message = load_model(&path).expect_err("safetensors are no JSON").to_string();
-    assert!(message.contains("not a ConvNetJS snapshot"), "{message}");
+    assert!(message.contains("not a readable ConvNetJS snapshot"), "{message}");
 }
 
 #[test]

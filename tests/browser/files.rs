@@ -207,7 +207,7 @@ fn weights_are_downloaded_and_loaded_and_those_of_another_network_refused() {
     broken["layers"][1]["filters"][0]["w"][0] = Value::Null;
     let broken = broken.to_string().into_bytes();
     for (name, bytes, told) in [
-        ("other.safetensors", &other_model()[..], "of another network"),
+        ("other.safetensors", &other_model()[..], "belongs to another network"),
         ("half.safetensors", half, "half.safetensors"),
         ("broken.json", &broken, "broken.json"),
         ("words.json", b"words", "words.json"),
