@@ -399,13 +399,18 @@ fn difference(part: &Part, bits: &mut Bits) -> Checked<()> {
     bits.take(size.into()).map(drop)
 }
 
+/// Reads the next code of a block: the zeros before a coefficient, and the coefficient's size in bits.
+fn zeros_and_size(part: &Part, bits: &mut Bits) -> Checked<(usize, u8)> {
+    let Some(table) = part.tables[1] else { return damaged(NO_TABLE) };
+    let symbol = bits.symbol(table)?;
+    Ok((usize::from(symbol >> 4), symbol & 15))
+}
+
 fn sequential(part: &Part, bits: &mut Bits) -> Checked<()> {
     difference(part, bits)?;
-    let Some(table) = part.tables[1] else { return damaged(NO_TABLE) };
     let mut place = 1;
     while place < 64 {
-        let symbol = bits.symbol(table)?;
-        let (zeros, size) = (usize::from(symbol >> 4), symbol & 15);
+        let (zeros, size) = zeros_and_size(part, bits)?;
         if size == 0 {
             if zeros < 15 {
                 break;
@@ -428,11 +433,9 @@ fn band(part: &Part, scan: &Scan, bits: &mut Bits, nonzero: &mut u64, skip: &mut
         *skip -= 1;
         return Ok(());
     }
-    let Some(table) = part.tables[1] else { return damaged(NO_TABLE) };
     let mut place = scan.first;
     while place <= scan.last {
-        let symbol = bits.symbol(table)?;
-        let (zeros, size) = (usize::from(symbol >> 4), symbol & 15);
+        let (zeros, size) = zeros_and_size(part, bits)?;
         if size == 0 {
             if zeros < 15 {
                 *skip = (1 << zeros) - 1 + bits.take(zeros as u32)?;

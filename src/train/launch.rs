@@ -173,28 +173,22 @@ impl NewRun {
     }
 }
 
-/// Obtains the data, with its fingerprint, and opens the device at the same time: opening one can take as long as
-/// unpacking a data set.
-#[cfg(not(target_arch = "wasm32"))]
+/// Obtains the data, with its fingerprint, and opens the device; at the same time if there are threads, because opening
+/// a device can take as long as unpacking a data set.
 async fn data_and_device(
     data: &DataSource,
     device: &DeviceChoice,
     network: &Network,
     notify: &mut Notify<'_>,
 ) -> (Result<(Arc<Dataset>, String)>, Result<(Device, Option<String>)>) {
-    let load = || data.load(network, notify).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
-    rayon::join(load, || pollster::block_on(device.open(RuntimeChecks::Off)))
-}
-
-#[cfg(target_arch = "wasm32")]
-async fn data_and_device(
-    data: &DataSource,
-    device: &DeviceChoice,
-    network: &Network,
-    notify: &mut Notify<'_>,
-) -> (Result<(Arc<Dataset>, String)>, Result<(Device, Option<String>)>) {
-    let loaded = data.load(network, notify).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
-    (loaded, device.open(RuntimeChecks::Off).await)
+    let load = move || data.load(network, notify).map(|dataset| (dataset.clone(), fingerprint(&dataset.train)));
+    #[cfg(not(target_arch = "wasm32"))]
+    return rayon::join(load, || pollster::block_on(device.open(RuntimeChecks::Off)));
+    #[cfg(target_arch = "wasm32")]
+    {
+        let mut load = load;
+        (load(), device.open(RuntimeChecks::Off).await)
+    }
 }
 
 impl DataSource {
