@@ -239,7 +239,7 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
         );
     }
     fs::rename(place.path("data"), place.path("elsewhere")).expect("it is renamed");
-    let gone = ["the run's data was in", "config.toml says", "name its new folder with --data-dir"];
+    let gone = ["the run's data was in", "config.toml, and is no longer there", "name its new folder with --data-dir"];
     assert_fails_with(glassnet(&["train", "--resume"]).arg(&run), &gone);
     assert_fails_with(glassnet(&["report"]).arg(&run), &gone);
 }
