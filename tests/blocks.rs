@@ -8,7 +8,7 @@ use glassnet::data::{self, Dataset, DatasetName, Origin};
 use glassnet::exec::Device;
 use glassnet::formats::Model;
 use glassnet::kernels::optimizer::ADAM;
-use glassnet::net::{Initializer, Layer, Network, Recipe};
+use glassnet::net::{Activation, Initializer, Layer, Network, Recipe};
 use glassnet::train::{Event, Observer, Settings, State};
 use pollster::block_on;
 use serde_json::Value;
@@ -151,7 +151,8 @@ fn what_normalisation_cannot_be_is_told() {
 fn the_library_refuses_blocks_that_overlap() {
     let layers = |block: Layer| {
         let input = Layer::Input { height: 2, width: 2, channels: 1 };
-        let all = [input, Layer::Relu, block, Layer::Fc { outputs: 2 }, Layer::Hinge].map(|layer| (layer, 0.0));
+        let all = [input, Layer::Activation(Activation::Relu), block, Layer::Fc { outputs: 2 }, Layer::Hinge]
+            .map(|layer| (layer, 0.0));
         Network::from_layers("odd", &all, Initializer::default())
     };
     assert!(layers(Layer::Residual { body: 1, shortcut: 0 }).is_ok());

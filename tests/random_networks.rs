@@ -11,7 +11,7 @@ use glassnet::exec::lockstep::lockstep;
 use glassnet::exec::{Device, Executor};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{OPTIMIZERS, Rule};
-use glassnet::net::{Augmentation, Factors, Flip, Initializer, Layer, Network, Targets};
+use glassnet::net::{Activation, Augmentation, Factors, Flip, Initializer, Layer, Network, Targets};
 use glassnet::program::{Options, Stage, TrainingStep};
 use pollster::block_on;
 use proptest::collection::vec;
@@ -64,10 +64,10 @@ fn layer(d: Draw, channels: usize) -> Layer {
         }
         4 => Layer::MaxPool { size, stride, pad },
         5 => Layer::AvgPool { size, stride, pad },
-        6 | 7 => Layer::Relu,
-        8 => Layer::LeakyRelu { slope: share.max(0.01) },
-        9 => Layer::Sigmoid,
-        10 => Layer::Tanh,
+        6 | 7 => Layer::Activation(Activation::Relu),
+        8 => Layer::Activation(Activation::LeakyRelu { slope: share.max(0.01) }),
+        9 => Layer::Activation(Activation::Sigmoid),
+        10 => Layer::Activation(Activation::Tanh),
         11 => Layer::Maxout { group: divisor(d[1], channels) },
         12 => Layer::Lrn { size: pick(d[1], 1, 6), k: 0.5 + share, alpha: share, beta: 0.75 },
         13 => Layer::Dropout { rate: share * 0.9 },

@@ -8,7 +8,7 @@ use glassnet::kernels::Tensor;
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::statistics::Summary;
-use glassnet::net::{Layer, Network};
+use glassnet::net::{Activation, Layer, Network};
 use glassnet::program::{NodeTensors, Options, Quantity, Stage, StepStatistics, TrainingStep};
 
 /// A batch of five with three examples. Both kinds of ReLU layer, the first with dying channels.
@@ -162,7 +162,7 @@ fn dead_units_are_the_channels_that_fire_for_no_valid_example() {
         let statistics = step.decoded();
         for (i, layer) in statistics.layers.iter().enumerate() {
             let node = step.network.nodes[i].clone();
-            let expected = matches!(node.layer, Layer::Relu).then(|| {
+            let expected = (node.layer == Layer::Activation(Activation::Relu)).then(|| {
                 let (values, channels) = (step.reals(step.lowered.nodes[i].activation), node.output.channels);
                 let valid = valid_part(Quantity::Activation, &values);
                 let dead = |c: &usize| valid.iter().skip(*c).step_by(channels).all(|v| *v <= 0.0);

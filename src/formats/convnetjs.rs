@@ -18,7 +18,7 @@ use super::file::read_file;
 use super::model::{bias_name, weight_name};
 use super::safetensors::check_finite;
 use super::{Format, Model};
-use crate::net::{Initializer, Layer, Network, Node, Parameters, Shape, Targets};
+use crate::net::{Activation, Initializer, Layer, Network, Node, Parameters, Shape, Targets};
 use crate::text;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ fn dropout_factors(network: &Network) -> Result<Vec<f64>, String> {
             // ConvNetJS has no such layer; `Entry::of` reports that.
             (Layer::BatchNorm { .. }, _) => factors.push(1.0),
             // A factor before these layers is the same as one after them.
-            (Layer::Relu | Layer::MaxPool { .. } | Layer::Maxout { .. }, _) | (_, None) => {}
+            (Layer::Activation(Activation::Relu) | Layer::MaxPool { .. } | Layer::Maxout { .. }, _) | (_, None) => {}
             (_, Some((dropout, _))) => {
                 return Err(format!(
                     "layer {dropout}: ConvNetJS multiplies predictions by the rate, and before the next conv or fc, whose \
@@ -278,9 +278,9 @@ impl Entry {
                 Layer::MaxPool { size: [sy, sx], stride: [stride; 2], pad: [pad; 2] }
             }
             Entry::Fc { out_depth, .. } => Layer::Fc { outputs: out_depth },
-            Entry::Relu(_) => Layer::Relu,
-            Entry::Sigmoid(_) => Layer::Sigmoid,
-            Entry::Tanh(_) => Layer::Tanh,
+            Entry::Relu(_) => Layer::Activation(Activation::Relu),
+            Entry::Sigmoid(_) => Layer::Activation(Activation::Sigmoid),
+            Entry::Tanh(_) => Layer::Activation(Activation::Tanh),
             Entry::Maxout { group_size, .. } => Layer::Maxout { group: group_size },
             Entry::Dropout { drop_prob, .. } => Layer::Dropout { rate: drop_prob as f32 },
             Entry::Lrn { n: 0, .. } => return Err("n is 0; rule: n >= 1".to_string()),
@@ -337,9 +337,9 @@ impl Entry {
                 let (l1_decay_mul, l2_decay_mul) = (0.0, decimal(node.factors.decay));
                 Entry::Fc { out_depth, out_sx, out_sy, num_inputs, l1_decay_mul, l2_decay_mul, filters, biases }
             }
-            Layer::Relu => Entry::Relu(size),
-            Layer::Sigmoid => Entry::Sigmoid(size),
-            Layer::Tanh => Entry::Tanh(size),
+            Layer::Activation(Activation::Relu) => Entry::Relu(size),
+            Layer::Activation(Activation::Sigmoid) => Entry::Sigmoid(size),
+            Layer::Activation(Activation::Tanh) => Entry::Tanh(size),
             Layer::Maxout { group } => Entry::Maxout { out_depth, out_sx, out_sy, group_size: group },
             Layer::Dropout { rate } => Entry::Dropout { out_depth, out_sx, out_sy, drop_prob: decimal(rate) },
             Layer::Lrn { size, .. } if size.is_multiple_of(2) => {
@@ -352,7 +352,7 @@ impl Entry {
             Layer::Softmax { .. } => Entry::Softmax(scores),
             Layer::Hinge => Entry::Svm(scores),
             Layer::Mse { .. } => Entry::Regression(scores),
-            Layer::LeakyRelu { .. }
+            Layer::Activation(Activation::LeakyRelu { .. })
             | Layer::AvgPool { .. }
             | Layer::GlobalAvgPool
             | Layer::BatchNorm { .. }

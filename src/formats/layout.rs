@@ -62,6 +62,7 @@ fn oihw_to_hwio(weight: &[f32], [height, width, inputs, outputs]: [usize; 4]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Activation;
     use crate::net::Factors;
 
     fn node(layer: Layer, input: Shape) -> Node {
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_layer_without_weights_has_none() {
-        let relu = node(Layer::Relu, Shape::new(2, 2, 2));
+        let relu = node(Layer::Activation(Activation::Relu), Shape::new(2, 2, 2));
         assert_eq!((pytorch_shape(&relu), to_pytorch(&relu, &[])), (None, Vec::new()));
     }
 }

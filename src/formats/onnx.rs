@@ -13,7 +13,7 @@ pub mod proto;
 
 use super::Format;
 use super::model::{Model, bias_name, named_tensors, running_names, weight_name};
-use crate::net::{Layer, Network, Node, Shape};
+use crate::net::{Activation, Layer, Network, Node, Shape};
 use crate::{Error, Result};
 use prost::Message;
 use proto::{Attribute, AttributeKind, DataType, Dimension};
@@ -153,10 +153,12 @@ impl Builder {
                 attributes.extend([ints("dilations", &dilation), int("group", groups)]);
                 self.push("Conv", name, &[&weight_name(name), &bias_name(name)], attributes);
             }
-            Layer::Relu => self.push("Relu", name, &[], vec![]),
-            Layer::LeakyRelu { slope } => self.push("LeakyRelu", name, &[], vec![float("alpha", slope)]),
-            Layer::Sigmoid => self.push("Sigmoid", name, &[], vec![]),
-            Layer::Tanh => self.push("Tanh", name, &[], vec![]),
+            Layer::Activation(activation) => match activation {
+                Activation::Relu => self.push("Relu", name, &[], vec![]),
+                Activation::LeakyRelu { slope } => self.push("LeakyRelu", name, &[], vec![float("alpha", slope)]),
+                Activation::Sigmoid => self.push("Sigmoid", name, &[], vec![]),
+                Activation::Tanh => self.push("Tanh", name, &[], vec![]),
+            },
             Layer::MaxPool { size, stride, pad } => {
                 self.map(node);
                 self.push("MaxPool", name, &[], window(size, stride, pad));

@@ -213,7 +213,7 @@ fn each_pixel_by_itself(layer: &Layer) -> bool {
     use Layer::*;
     // Lists every layer by name, so that the compiler asks about a new one.
     match layer {
-        Relu | LeakyRelu { .. } | Sigmoid | Tanh | Maxout { .. } | Lrn { .. } | BatchNorm { .. } => true,
+        Activation(_) | Maxout { .. } | Lrn { .. } | BatchNorm { .. } => true,
         Input { .. } | Conv { .. } | MaxPool { .. } | AvgPool { .. } | GlobalAvgPool | Fc { .. } => false,
         Residual { .. } | Dropout { .. } | Softmax { .. } | Hinge | Mse { .. } => false,
     }

@@ -4,7 +4,9 @@
 
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::pool::Params;
-use super::{Args, Case, Cpu, Element::F32, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example};
+use super::{
+    Args, Case, Cpu, Element::F32, Family, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
+};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
@@ -14,6 +16,8 @@ const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
 const SOURCE: &str = shader!("prelude/index", "avg_pool");
+
+pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &BACKWARD], cases };
 
 /// The mean of each window.
 pub static FORWARD: Operation = Operation {
@@ -143,7 +147,7 @@ fn backward_example(p: &Params, dy: &[f32], dx: &mut [f32]) {
     }
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     // [N,H,W,C], window, stride, pad
     let shapes = [
         ([1, 1, 1, 1], [1, 1], [1, 1], [0, 0]),

@@ -9,7 +9,7 @@ use super::op::word;
 use super::{
     Args, Case, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -165,6 +165,8 @@ pub(super) const LABELS: Operand = whole("labels", U32);
 pub(super) const X: Operand = per_example("x", F32);
 
 const SOURCE: &str = shader!("prelude/header", "prelude/random", "prelude/index", "batch");
+
+pub(super) static FAMILY: Family = Family { operations: &[&GATHER, &GATHER_AUGMENTED], cases };
 
 /// Gathers and crops.
 pub static GATHER: Operation = Operation {
@@ -441,7 +443,7 @@ fn case_of((batch, source, per_chunk, valid): Shape, limits: Limits, header: Hea
     b.case(shape, op, tolerance)
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let still = Limits::default();
     let moving = Limits { rotation: 0.3, scale: 0.2, shear: 0.2, shift: 2.5, ..still };
     let bending = Limits { elastic: 4.0, ..moving };

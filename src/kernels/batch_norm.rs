@@ -10,7 +10,7 @@ use super::op::{unit, word};
 use super::{
     Adapter, Args, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example, per_unit, whole,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example, per_unit, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -114,6 +114,9 @@ const SCALAR_TEXTURES: &str =
     shader!("prelude/header", "prelude/index", "prelude/lanes1", "prelude/texel", "textures/batch_norm", "batch_norm");
 const VEC4_TEXTURES: &str =
     shader!("prelude/header", "prelude/index", "prelude/lanes4", "prelude/texel", "textures/batch_norm", "batch_norm");
+
+pub(super) static FAMILY: Family =
+    Family { operations: &[&MOMENTS, &FINISH, &FORWARD, &RUNNING, &SUMS, &BACKWARD_WEIGHT, &BACKWARD_INPUT], cases };
 
 /// Computes mean and squared deviations of every chunk.
 pub static MOMENTS: Operation = Operation {

@@ -8,7 +8,8 @@
 use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
 use super::{
-    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant, whole,
+    Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant,
+    whole,
 };
 use rayon::prelude::*;
 
@@ -27,6 +28,8 @@ const SOURCE: &str = shader!("clip");
 const GRADIENT: Operand = whole("gradient", F32);
 /// The scale and the norm, `[2]`.
 const SCALE_AND_NORM: Operand = whole("scale", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&SCALE], cases };
 
 /// Computes the factor for the gradient, and the gradient's norm. Lane l has the values at l, l + lanes, l + 2 lanes
 /// and so on; the norm is that of the lanes' norms.
@@ -96,7 +99,7 @@ fn finish<S: Scalar>(args: &mut Args<'_, S>, norm: f64) {
     args.out(SCALE_AND_NORM).copy_from_slice(&[S::of(scale), S::of(norm)]);
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // Up to one value fewer, and one more, than one per lane at the most lanes; norms above and below the largest one.
     for (count, largest) in [

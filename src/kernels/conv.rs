@@ -7,7 +7,7 @@
 
 use super::op::{unit, word};
 use super::{
-    Args, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, conv_blocked,
+    Args, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, conv_blocked,
     conv_cpu, per_example, per_unit, whole,
 };
 
@@ -162,6 +162,9 @@ pub(super) const DX: Operand = per_example("dx", F32);
 pub(super) const PARTIAL: Operand = per_unit("partial", F32);
 pub(super) const DWEIGHT: Operand = whole("dweight", F32);
 pub(super) const DBIAS: Operand = whole("dbias", F32);
+
+pub(super) static FAMILY: Family =
+    Family { operations: &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHT, &SUM_SPLITS], cases };
 
 /// y from x, weight and bias.
 pub static FORWARD: Operation = Operation {

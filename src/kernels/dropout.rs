@@ -14,7 +14,7 @@ use super::op::{decimal, word};
 use super::{
     Args, Case, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -64,6 +64,8 @@ impl Params {
 const HEADER: Operand = whole("header", U32);
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&APPLY], cases };
 
 /// y from x forward, dx from dy backward.
 pub static APPLY: Operation = Operation {
@@ -125,7 +127,7 @@ fn thin(p: &Params, header: &Header, first: usize, x: &[f32], y: &mut [f32]) {
     }
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (count, rate, training) in
         [(1, 0.5, true), (63, 0.5, false), (64, 0.0, true), (65, 0.25, true), (1009, 0.9, true), (4097, 0.1, true)]

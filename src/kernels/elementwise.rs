@@ -4,7 +4,7 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Adapter, Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture,
+    Adapter, Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture,
     Variant, per_example,
 };
 use multiversion::multiversion;
@@ -27,6 +27,8 @@ const SCALAR_TEXTURES: &str =
     shader!("prelude/index", "prelude/lanes1", "prelude/texel", "textures/elementwise", "elementwise");
 const VEC4_TEXTURES: &str =
     shader!("prelude/index", "prelude/lanes4", "prelude/texel", "textures/elementwise", "elementwise");
+
+pub(super) static FAMILY: Family = Family { operations: &[&ADD], cases };
 
 /// sum = a + b.
 pub static ADD: Operation = Operation {
@@ -86,7 +88,7 @@ fn add_up(a: &[f32], b: &[f32], sum: &mut [f32]) {
     }
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     // The last one needs more than one row of a texture.
     let counts = [1, 63, 64, 65, 127, 252, 256, 260, 1009, 1028, 32_772];
     let case = |count: usize| {

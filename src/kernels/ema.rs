@@ -12,7 +12,7 @@ use super::optimizer::BLOCK;
 use super::{
     Args, Case, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
 };
 use rayon::prelude::*;
 
@@ -30,6 +30,8 @@ const HEADER: Operand = whole("header", U32);
 const BEFORE: Operand = whole("before", F32);
 const WEIGHTS: Operand = whole("weights", F32);
 const AFTER: Operand = whole("after", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&AVERAGE], cases };
 
 /// a' from a and w'.
 pub static AVERAGE: Operation = Operation {
@@ -91,7 +93,7 @@ fn cpu(args: &mut Args<'_, f32>) {
     });
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // The last one needs more than one row of a texture.
     for (blocks, decay, step) in

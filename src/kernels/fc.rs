@@ -4,8 +4,8 @@ use super::case::{CaseBuilder, Tolerance};
 use super::op::word;
 use super::product::{product_tasks, row_major, transposed};
 use super::{
-    Adapter, Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Prepared, Reference, Scalar, Tensor,
-    Texture, Variant, per_example, whole,
+    Adapter, Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Prepared, Reference, Scalar,
+    Tensor, Texture, Variant, per_example, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -59,6 +59,8 @@ const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 const DWEIGHT: Operand = whole("dweight", F32);
 const DBIAS: Operand = whole("dbias", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &BACKWARD_INPUT, &BACKWARD_WEIGHT], cases };
 
 /// y = x*weight + bias.
 pub static FORWARD: Operation = Operation {
@@ -331,7 +333,7 @@ const SHAPES: &[[usize; 3]] = &[
     [21, 12, 20],
 ];
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for &[n, k, o] in SHAPES {
         let p = Params::new(n, k, o);

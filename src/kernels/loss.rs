@@ -11,7 +11,8 @@ use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::softmax::{HEADER, LABELS, LOSSES, Outputs, PREDICTIONS};
 use super::{
-    Args, Case, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
+    Args, Case, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
+    whole,
 };
 
 /// The number of classes that `number` chooses from in every network, because labels are bytes.
@@ -32,6 +33,8 @@ const CLASS_NUMBERS: Operand = whole("numbers", F32);
 const OUT: Operand = per_example("out", F32);
 /// The gradient of the mean loss with respect to the scores.
 const DSCORES: Operand = per_example("dscores", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&HINGE, &MSE, &NUMBER], cases };
 
 /// The hinge loss of every example.
 pub static HINGE: Operation = over_scores(
@@ -204,7 +207,7 @@ fn number_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = number_cases();
     // N, C, valid, largest score
     for (n, c, valid, size) in

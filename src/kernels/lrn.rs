@@ -6,7 +6,8 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
+    Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant,
+    per_example,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -63,6 +64,8 @@ const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
 const SOURCE: &str = shader!("prelude/index", "lrn");
+
+pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &BACKWARD], cases };
 
 /// y, and the sums that the backward pass needs.
 pub static FORWARD: Operation = Operation {
@@ -173,7 +176,7 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
     });
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     // Pixels, channels, window, [k, alpha, beta]
     let shapes = [
         (1, 1, 1, [1.0, 0.5, 0.75]),

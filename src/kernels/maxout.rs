@@ -7,7 +7,7 @@ use super::op::word;
 use super::{
     Args, Case, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
 };
 use rayon::prelude::*;
 
@@ -40,6 +40,8 @@ const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 
 const SOURCE: &str = shader!("prelude/index", "maxout");
+
+pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &BACKWARD], cases };
 
 /// The largest of each group, and its position.
 pub static FORWARD: Operation = Operation {
@@ -130,7 +132,7 @@ fn backward_cpu(args: &mut Args<'_, f32>) {
     groups.for_each(|(dx, (dy, winner))| backward_group(*dy, *winner, dx));
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (count, group) in [(1, 1), (1, 7), (63, 2), (64, 3), (65, 2), (1009, 5)] {
         let (p, shape) = (Params::new(count * group, group), format!("{count} groups of {group}"));

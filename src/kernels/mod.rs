@@ -47,7 +47,6 @@ pub mod variant;
 
 pub use case::Case;
 pub use op::{Args, BufferId, Element, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
-use optimizer::OPTIMIZERS;
 pub use variant::{Adapter, Dispatch, Launch, Pass, TEXTURE_WIDTH, Texture, Variant};
 
 /// The part of an operand that a piece of the batch needs.
@@ -140,7 +139,7 @@ impl Reference {
 
 /// Every operation.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {
-    ALL.iter().copied().chain(OPTIMIZERS.into_iter().map(|optimizer| &optimizer.operation))
+    FAMILIES.iter().flat_map(|family| family.operations).copied()
 }
 
 /// Every pair of an operation and one of its variants; the variants' names are unique.
@@ -148,81 +147,35 @@ pub fn variants() -> impl Iterator<Item = (&'static Operation, &'static Variant)
     operations().flat_map(|operation| operation.gpu.iter().map(move |variant| (operation, *variant)))
 }
 
-/// The operations besides those of [`OPTIMIZERS`].
-static ALL: &[&Operation] = &[
-    &batch::GATHER,
-    &batch::GATHER_AUGMENTED,
-    &conv::FORWARD,
-    &conv::BACKWARD_INPUT,
-    &conv::BACKWARD_WEIGHT,
-    &conv::SUM_SPLITS,
-    &relu::FORWARD,
-    &relu::BACKWARD,
-    &activation::LEAKY_RELU,
-    &activation::SIGMOID,
-    &activation::TANH,
-    &activation::LEAKY_RELU_BACKWARD,
-    &activation::SIGMOID_BACKWARD,
-    &activation::TANH_BACKWARD,
-    &dropout::APPLY,
-    &pool::FORWARD,
-    &pool::BACKWARD,
-    &avg_pool::FORWARD,
-    &avg_pool::BACKWARD,
-    &lrn::FORWARD,
-    &lrn::BACKWARD,
-    &batch_norm::MOMENTS,
-    &batch_norm::FINISH,
-    &batch_norm::FORWARD,
-    &batch_norm::RUNNING,
-    &batch_norm::SUMS,
-    &batch_norm::BACKWARD_WEIGHT,
-    &batch_norm::BACKWARD_INPUT,
-    &elementwise::ADD,
-    &maxout::FORWARD,
-    &maxout::BACKWARD,
-    &fc::FORWARD,
-    &fc::BACKWARD_INPUT,
-    &fc::BACKWARD_WEIGHT,
-    &loss::HINGE,
-    &loss::MSE,
-    &loss::NUMBER,
-    &softmax::FORWARD,
-    &softmax::SUMMARY,
-    &softmax::GRADIENT,
-    &clip::SCALE,
-    &ema::AVERAGE,
-    &statistics::SUMMARY,
-    &statistics::CHANGE,
-    &statistics::DEAD,
-    &probe::MULTIPLY_ADD,
-    &probe::COPY,
+/// The operations of one shader, and their cases.
+pub(crate) struct Family {
+    operations: &'static [&'static Operation],
+    cases: fn() -> Vec<Case>,
+}
+
+static FAMILIES: [&Family; 19] = [
+    &batch::FAMILY,
+    &conv::FAMILY,
+    &relu::FAMILY,
+    &activation::FAMILY,
+    &dropout::FAMILY,
+    &pool::FAMILY,
+    &avg_pool::FAMILY,
+    &lrn::FAMILY,
+    &batch_norm::FAMILY,
+    &elementwise::FAMILY,
+    &maxout::FAMILY,
+    &fc::FAMILY,
+    &loss::FAMILY,
+    &softmax::FAMILY,
+    &clip::FAMILY,
+    &optimizer::FAMILY,
+    &ema::FAMILY,
+    &statistics::FAMILY,
+    &probe::FAMILY,
 ];
 
 /// Every case of every operation.
 pub fn cases() -> Vec<Case> {
-    [
-        batch::cases(),
-        conv::cases(),
-        relu::cases(),
-        activation::cases(),
-        dropout::cases(),
-        pool::cases(),
-        avg_pool::cases(),
-        lrn::cases(),
-        batch_norm::cases(),
-        elementwise::cases(),
-        maxout::cases(),
-        fc::cases(),
-        loss::cases(),
-        softmax::cases(),
-        clip::cases(),
-        optimizer::cases(),
-        ema::cases(),
-        statistics::cases(),
-        probe::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    FAMILIES.iter().flat_map(|family| (family.cases)()).collect()
 }

@@ -11,7 +11,7 @@ use super::op::word;
 use super::{
     Args, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -67,6 +67,18 @@ pub struct Optimizer {
 /// All optimizers. Rates and constants are PyTorch's defaults, except the rates of nesterov and momentum, which
 /// PyTorch leaves open, and adadelta's epsilon, which is Zeiler's.
 pub static OPTIMIZERS: [&Optimizer; 8] = [&SGD, &MOMENTUM, &NESTEROV, &ADAGRAD, &WINDOWGRAD, &ADADELTA, &ADAM, &ADAMW];
+
+pub(super) static FAMILY: Family = Family { operations: &OPERATIONS, cases };
+
+static OPERATIONS: [&Operation; OPTIMIZERS.len()] = {
+    let mut all = [&SGD.operation; OPTIMIZERS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = &OPTIMIZERS[i].operation;
+        i += 1;
+    }
+    all
+};
 
 impl Optimizer {
     /// Whether the optimizer has the constant `name`.

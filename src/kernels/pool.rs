@@ -10,7 +10,7 @@ use super::op::word;
 use super::{
     Adapter, Args, Case, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, per_example,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -115,6 +115,8 @@ const Y: Operand = per_example("y", F32);
 const WINNER: Operand = per_example("winner", U32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &BACKWARD], cases };
 
 /// The largest value of each window, and its place.
 pub static FORWARD: Operation = Operation {
@@ -405,7 +407,7 @@ const SHAPES: &[Shape] = &[
     ([2, 34, 33, 16], [2, 2], [1, 1], [0, 0]),
 ];
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let all = SHAPES.iter().flat_map(|shape| [(shape, false), (shape, true)]);
     for (&(input, kernel, stride, pad), relu) in all {

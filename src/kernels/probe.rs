@@ -6,7 +6,8 @@
 use super::case::{CaseBuilder, Tolerance};
 use super::op::{MAX_WORKGROUPS, word};
 use super::{
-    Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant, whole,
+    Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture, Variant,
+    whole,
 };
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -30,6 +31,8 @@ const WORKGROUP: u32 = 256;
 
 const X: Operand = whole("x", F32);
 const Y: Operand = whole("y", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&MULTIPLY_ADD, &COPY], cases };
 
 /// Sums of chains of multiply-adds.
 pub static MULTIPLY_ADD: Operation = Operation {
@@ -177,7 +180,7 @@ fn copy_cpu(args: &mut Args<'_, f32>) {
     args.out(Y).par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| y.copy_from_slice(x));
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (len, chains, rounds) in [(4, 4, 4), (252, 4, 8), (1028, 8, 4), (2052, 12, 12), (4, 12, 0)] {
         for fused in [true, false] {

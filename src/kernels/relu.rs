@@ -4,7 +4,7 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Adapter, Args, Case, Cpu, Element::F32, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture,
+    Adapter, Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Texture,
     Variant, per_example,
 };
 use multiversion::multiversion;
@@ -26,6 +26,8 @@ const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
 const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &BACKWARD], cases };
 
 /// y = max(x, 0).
 pub static FORWARD: Operation = Operation {
@@ -141,7 +143,7 @@ fn pass(y: &[f32], dy: &[f32], dx: &mut [f32]) {
     }
 }
 
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // More than one row of a texture, and more than 65,535 workgroups.
     for count in [1, 63, 64, 65, 127, 252, 256, 260, 1009, 1028, 32_772, 65_535 * 64 + 1] {

@@ -10,7 +10,7 @@ use super::op::word;
 use super::{
     Args, Case, Cpu,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
 
 #[repr(C)]
@@ -46,6 +46,8 @@ const LOSS: Operand = whole("loss", F32);
 const CORRECT: Operand = whole("correct", U32);
 /// The gradient of the mean loss with respect to the probabilities.
 const DPROBABILITIES: Operand = per_example("dprobabilities", F32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &SUMMARY, &GRADIENT], cases };
 
 /// Probabilities, the gradient of the logits, losses and predictions.
 pub static FORWARD: Operation = Operation {
@@ -237,7 +239,7 @@ fn gradient_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // N, C, valid, largest logit, label smoothing, training
     for (n, c, valid, size, smoothing, training) in [

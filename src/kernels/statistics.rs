@@ -9,7 +9,7 @@ use super::op::word;
 use super::{
     Args, Case,
     Element::{F32, U32},
-    Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant, whole,
+    Family, Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant, whole,
 };
 
 #[repr(C)]
@@ -116,6 +116,8 @@ const TOTAL_SUMS: Operand = whole("sums", F32);
 const Y: Operand = whole("y", F32);
 /// `[channels]`, 1 where a channel is positive nowhere in the batch.
 const FLAGS: Operand = whole("flags", U32);
+
+pub(super) static FAMILY: Family = Family { operations: &[&SUMMARY, &CHANGE, &DEAD], cases };
 
 /// Computes counts and moments of a tensor.
 pub static SUMMARY: Operation = Operation {
@@ -294,7 +296,7 @@ fn dead_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
-pub fn cases() -> Vec<Case> {
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // Examples, values of one (0: not per example), valid
     for (n, per_example, valid) in [(1, 1, 1), (20, 63, 20), (20, 65, 13), (3, 40_009, 2), (7, 11, 0)] {

@@ -45,11 +45,16 @@ pub(super) fn sources(layers: &[(Layer, f32)]) -> Result<Vec<[usize; 2]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Activation;
 
     /// Pairs stand for blocks (body, shortcut), `None` for any other layer.
     fn of(layers: &[Option<(usize, usize)>]) -> Result<Vec<[usize; 2]>> {
         let layer = |block: &Option<(usize, usize)>| {
-            (block.map_or(Layer::Relu, |(body, shortcut)| Layer::Residual { body, shortcut }), 0.0)
+            (
+                block
+                    .map_or(Layer::Activation(Activation::Relu), |(body, shortcut)| Layer::Residual { body, shortcut }),
+                0.0,
+            )
         };
         sources(&layers.iter().map(layer).collect::<Vec<_>>())
     }

@@ -5,7 +5,7 @@
 //! network.
 
 use super::block::MAX_DEPTH;
-use super::{Augmentation, Factors, Initializer, Layer, Network, Recipe, Targets};
+use super::{Activation, Augmentation, Factors, Initializer, Layer, Network, Recipe, Targets};
 use crate::{Error, Result, reading, text, words};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
@@ -64,13 +64,6 @@ enum LayerKeys {
         decay_factor: f32,
         activation: Option<Activation>,
     },
-    Relu {},
-    LeakyRelu {
-        #[serde(default = "default_slope")]
-        slope: f32,
-    },
-    Sigmoid {},
-    Tanh {},
     MaxPool {
         size: Pair,
         /// The window's size if absent, so that windows tile the map.
@@ -142,14 +135,10 @@ enum LayerKeys {
     },
 }
 
-/// Every word that a layer's table may choose from.
-const WORDS: [&str; 20] = [
+/// Every word that a layer's table may choose from, besides those of activations.
+const WORDS: [&str; 16] = [
     "input",
     "conv",
-    "relu",
-    "leaky-relu",
-    "sigmoid",
-    "tanh",
     "max-pool",
     "avg-pool",
     "global-avg-pool",
@@ -165,16 +154,6 @@ const WORDS: [&str; 20] = [
     "one-hot",
     "number",
 ];
-
-/// The shorthand that adds an activation layer after a conv, batch-norm, fc or residual layer.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Activation {
-    Relu,
-    LeakyRelu,
-    Sigmoid,
-    Tanh,
-}
 
 fn one() -> usize {
     1
@@ -209,22 +188,6 @@ fn default_epsilon() -> f32 {
 
 fn default_momentum() -> f32 {
     0.1
-}
-
-/// PyTorch's default.
-fn default_slope() -> f32 {
-    0.01
-}
-
-impl Activation {
-    fn layer(self) -> Layer {
-        match self {
-            Activation::Relu => Layer::Relu,
-            Activation::LeakyRelu => Layer::LeakyRelu { slope: default_slope() },
-            Activation::Sigmoid => Layer::Sigmoid,
-            Activation::Tanh => Layer::Tanh,
-        }
-    }
 }
 
 /// Height and width: `3` for both, or `[3, 5]`.
@@ -396,13 +359,13 @@ impl Network {
             Layer::BatchNorm { epsilon, momentum } => {
                 writeln!(text, "epsilon = {epsilon:?}\nmomentum = {momentum:?}\nbias = {:?}", node.bias_init)
             }
-            Layer::LeakyRelu { slope } => writeln!(text, "slope = {slope:?}"),
+            Layer::Activation(mut activation) => match activation.constant_mut() {
+                Some((name, constant)) => writeln!(text, "{name} = {constant:?}"),
+                None => Ok(()),
+            },
             Layer::Mse { targets: Targets::Number } => writeln!(text, "targets = \"number\""),
             Layer::GlobalAvgPool
             | Layer::Residual { .. }
-            | Layer::Relu
-            | Layer::Sigmoid
-            | Layer::Tanh
             | Layer::Softmax { .. }
             | Layer::Hinge
             | Layer::Mse { targets: Targets::OneHot } => Ok(()),
@@ -445,9 +408,13 @@ impl List {
             .and_then(toml::Value::as_str)
             .map_or(String::new(), |kind| format!(" ({})", text::cut(kind)));
         let at = format!("layer {}{kind}{place}", index + 1);
-        let mut keys: LayerKeys = table
-            .try_into()
-            .map_err(|error: toml::de::Error| format!("{at}: {}", in_plain_words(&text::message(error.message()))))?;
+        let told = |error: toml::de::Error| format!("{at}: {}", in_plain_words(&text::message(error.message())));
+        if let Some(activation) = table.get("type").and_then(toml::Value::as_str).and_then(Activation::named) {
+            let activation = with_constant(activation, table).map_err(told)?;
+            self.layers.push((Layer::Activation(activation), 0.0));
+            return Ok(());
+        }
+        let mut keys: LayerKeys = table.try_into().map_err(told)?;
         self.cropped |= matches!(keys, LayerKeys::Input { crop: true, .. });
         if let Some(own) = keys.factors() {
             own.check().map_err(|rule| format!("{at}: {rule}"))?;
@@ -498,10 +465,6 @@ impl LayerKeys {
                 let [kernel, stride, pad, dilation] = [kernel, stride, pad, dilation].map(|pair| pair.0);
                 (Layer::Conv { filters, kernel, stride, pad, dilation, groups }, bias, activation)
             }
-            LayerKeys::Relu {} => (Layer::Relu, 0.0, None),
-            LayerKeys::LeakyRelu { slope } => (Layer::LeakyRelu { slope }, 0.0, None),
-            LayerKeys::Sigmoid {} => (Layer::Sigmoid, 0.0, None),
-            LayerKeys::Tanh {} => (Layer::Tanh, 0.0, None),
             LayerKeys::MaxPool { size, stride, pad } => {
                 let stride = stride.unwrap_or(size);
                 (Layer::MaxPool { size: size.0, stride: stride.0, pad: pad.0 }, 0.0, None)
@@ -524,15 +487,28 @@ impl LayerKeys {
             LayerKeys::Mse { targets } => (Layer::Mse { targets }, 0.0, None),
             LayerKeys::Softmax { label_smoothing } => (Layer::Softmax { label_smoothing }, 0.0, None),
         };
-        ((layer, bias), activation.map(Activation::layer))
+        ((layer, bias), activation.map(Layer::Activation))
     }
+}
+
+/// The activation with the constant from its table.
+fn with_constant(mut activation: Activation, table: toml::Table) -> Result<Activation, toml::de::Error> {
+    for (key, value) in table.into_iter().filter(|(key, _)| key != "type") {
+        match activation.constant_mut() {
+            Some((name, constant)) if name == key => *constant = f32::deserialize(value)?,
+            // In serde's words, as for the other layers.
+            Some((name, _)) => return Err(de::Error::custom(format!("unknown field `{key}`, expected `{name}`"))),
+            None => return Err(de::Error::custom(format!("unknown field `{key}`, there are no fields"))),
+        }
+    }
+    Ok(activation)
 }
 
 /// Respells the words of a table as this program does, such as `MaxPool` as `max-pool`. Unknown words stay unchanged.
 fn respell(table: &mut toml::Table) {
     for key in ["type", "activation", "targets"] {
         if let Some(toml::Value::String(word)) = table.get_mut(key)
-            && let Some(known) = WORDS.iter().find(|known| words::same(known, word))
+            && let Some(known) = WORDS.iter().chain(Activation::WORDS).find(|known| words::same(known, word))
         {
             *word = known.to_string();
         }
@@ -548,7 +524,9 @@ fn line_of(text: &str, offset: usize) -> usize {
 fn in_plain_words(message: &str) -> String {
     let message = match message.strip_prefix("unknown variant") {
         // The other lists of words are those of `activation`, which has no pooling, and of `mse`'s `targets`.
-        Some(rest) if rest.contains("`max-pool`") => format!("unknown layer type{rest}"),
+        Some(rest) if rest.contains("`max-pool`") => {
+            format!("unknown layer type{rest}, `{}`", Activation::WORDS.join("`, `"))
+        }
         Some(rest) if rest.contains("`one-hot`") => format!("unknown targets{rest}"),
         Some(rest) => format!("unknown activation{rest}"),
         None => message.to_string(),
@@ -564,4 +542,30 @@ pub(crate) fn numbers_in_plain_words(message: &str) -> String {
         .replace("expected i64", "expected a whole number")
         .replace("expected f32", "expected a number")
         .replace("expected f64", "expected a number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words that serde offers in place of `?` for `key`.
+    fn offered(table: &str) -> Vec<String> {
+        let table: toml::Table = toml::from_str(table).expect("TOML");
+        let error = LayerKeys::deserialize(table).err().expect("no word is `?`");
+        let (_, list) = error.message().split_once("expected").expect("a list");
+        list.split('`').skip(1).step_by(2).map(str::to_string).collect()
+    }
+
+    #[test]
+    fn every_word_is_known_however_it_is_spelled() {
+        for table in ["type = '?'", "type = 'fc'\noutputs = 1\nactivation = '?'", "type = 'mse'\ntargets = '?'"] {
+            let words = offered(table);
+            assert!(words.len() > 1, "{words:?}");
+            for word in words {
+                let mut table = toml::Table::from_iter([("type".into(), word.to_uppercase().replace('-', "_").into())]);
+                respell(&mut table);
+                assert_eq!(table["type"].as_str(), Some(&word[..]), "missing in WORDS");
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! A broken rule is returned as a sentence; the network adds the layer that broke it. Sizes are bounded here so that
 //! nothing downstream (u32 indices in shaders, buffer sizes) can overflow.
 
-use super::Factors;
+use super::{Activation, Factors};
 use std::fmt;
 
 /// The largest height, width, channel count, kernel, stride or padding. It keeps index arithmetic well inside u32.
@@ -31,14 +31,8 @@ pub enum Layer {
         dilation: [usize; 2],
         groups: usize,
     },
-    /// max(0, x).
-    Relu,
-    /// x above 0, `slope` times x below; 0 < `slope` < 1.
-    LeakyRelu { slope: f32 },
-    /// 1/(1 + e^-x).
-    Sigmoid,
-    /// The hyperbolic tangent.
-    Tanh,
+    /// A function of each value.
+    Activation(Activation),
     /// The maximum of each window; padding is skipped, as if it were minus infinity.
     MaxPool { size: [usize; 2], stride: [usize; 2], pad: [usize; 2] },
     /// The mean of each window; padding is not counted.
@@ -87,10 +81,7 @@ impl Layer {
         match self {
             Layer::Input { .. } => "input",
             Layer::Conv { .. } => "conv",
-            Layer::Relu => "relu",
-            Layer::LeakyRelu { .. } => "leaky-relu",
-            Layer::Sigmoid => "sigmoid",
-            Layer::Tanh => "tanh",
+            Layer::Activation(activation) => activation.word(),
             Layer::MaxPool { .. } => "max-pool",
             Layer::AvgPool { .. } => "avg-pool",
             Layer::GlobalAvgPool => "global-avg-pool",
@@ -110,7 +101,7 @@ impl Layer {
     pub(super) fn stem(&self) -> &'static str {
         match self {
             Layer::MaxPool { .. } | Layer::AvgPool { .. } | Layer::GlobalAvgPool => "pool",
-            Layer::LeakyRelu { .. } => "leaky",
+            Layer::Activation(Activation::LeakyRelu { .. }) => "leaky",
             Layer::BatchNorm { .. } => "norm",
             _ => self.kind(),
         }
@@ -202,13 +193,8 @@ impl Layer {
             }
             Layer::Hinge | Layer::Mse { targets: Targets::OneHot } => self.scores(input),
             Layer::Mse { targets: Targets::Number } => self.number(input),
-            Layer::LeakyRelu { slope } => {
-                if slope > 0.0 && slope < 1.0 {
-                    return Ok(input);
-                }
-                Err(format!("slope is {slope}; rule: 0 < slope < 1"))
-            }
-            Layer::Relu | Layer::Sigmoid | Layer::Tanh | Layer::Residual { .. } => Ok(input),
+            Layer::Activation(activation) => activation.check().map(|()| input),
+            Layer::Residual { .. } => Ok(input),
         }
     }
 
@@ -256,10 +242,7 @@ impl Layer {
             Layer::Fc { outputs } => Some(vec![input.len(), outputs]),
             Layer::BatchNorm { .. } => Some(vec![input.channels]),
             Layer::Input { .. }
-            | Layer::Relu
-            | Layer::LeakyRelu { .. }
-            | Layer::Sigmoid
-            | Layer::Tanh
+            | Layer::Activation(_)
             | Layer::MaxPool { .. }
             | Layer::AvgPool { .. }
             | Layer::GlobalAvgPool

@@ -4,6 +4,7 @@
 //! Shapes are H, W, C of one example, without the batch. A [`Network`] that exists obeys every rule, so code that
 //! lowers it needs no checks of its own. Weights are stored as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
 
+mod activation;
 mod augmentation;
 mod block;
 mod description;
@@ -13,6 +14,7 @@ mod preset;
 mod recipe;
 mod value;
 
+pub use activation::Activation;
 pub use augmentation::{Augmentation, Flip};
 pub(crate) use description::numbers_in_plain_words;
 pub use initializer::Initializer;

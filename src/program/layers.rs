@@ -6,15 +6,14 @@
 use super::lower::Options;
 use super::planner::Planner;
 use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Stage};
-use crate::kernels::activation::Function;
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
 use crate::kernels::erasing;
 use crate::kernels::{
-    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, elementwise, fc, loss, lrn, maxout, pool, relu,
+    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, elementwise, fc, loss, lrn, maxout, pool,
     softmax,
 };
-use crate::net::{Augmentation, Layer, Network, Node, Shape, Targets};
+use crate::net::{Activation, Augmentation, Layer, Network, Node, Shape, Targets};
 
 /// The state from which operations are made.
 pub(super) struct Lowering<'a> {
@@ -69,7 +68,7 @@ impl Lowering<'_> {
     pub fn is_fused(&self, i: usize) -> bool {
         let is = |i: usize, wanted: fn(&Layer) -> bool| self.network.nodes.get(i).is_some_and(|n| wanted(&n.layer));
         self.options.fuse
-            && is(i, |layer| matches!(layer, Layer::Relu))
+            && is(i, |layer| *layer == Layer::Activation(Activation::Relu))
             && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
             && self.network.readers(i) == [i + 1]
     }
@@ -116,10 +115,7 @@ impl Lowering<'_> {
                     let t = self.parameters(i);
                     fc::forward(self.fc_params(node), x, t.weight, t.bias, y)
                 }
-                Layer::Relu => relu::forward(x, y),
-                Layer::LeakyRelu { slope } => activation::forward(Function::LeakyRelu { slope: *slope }, x, y),
-                Layer::Sigmoid => activation::forward(Function::Sigmoid, x, y),
-                Layer::Tanh => activation::forward(Function::Tanh, x, y),
+                Layer::Activation(function) => activation::forward(*function, x, y),
                 Layer::MaxPool { .. } => {
                     let (from, p) = self.pool_params(i);
                     let winner = self.planner.words(format!("{}.winner", node.name), y.len);
@@ -280,15 +276,11 @@ impl Lowering<'_> {
                         self.emit(i, "backward_input", fc::backward_input(p, dy, t.weight, dx));
                     }
                 }
-                Layer::LeakyRelu { slope } => {
-                    self.activation_backward(i, Function::LeakyRelu { slope: *slope }, dy, dx)
-                }
-                Layer::Sigmoid => self.activation_backward(i, Function::Sigmoid, dy, dx),
-                Layer::Tanh => self.activation_backward(i, Function::Tanh, dy, dx),
-                Layer::Relu => {
+                Layer::Activation(function) => {
                     // If the pooling computes the ReLU, its backward pass already gave this gradient.
                     if let Some(dx) = dx.filter(|_| !self.is_fused(i)) {
-                        self.emit(i, "backward", relu::backward(self.nodes[i].activation, dy, dx));
+                        let op = activation::backward(*function, x, self.nodes[i].activation, dy, dx);
+                        self.emit(i, "backward", op);
                     }
                 }
                 Layer::Maxout { group } => {
@@ -367,13 +359,6 @@ impl Lowering<'_> {
     fn share_of(&self, i: usize, reader: usize) -> Tensor {
         let share = self.shares.iter().find(|(of, _)| *of == (i, reader));
         share.map_or_else(|| self.gradient(reader), |(_, share)| *share)
-    }
-
-    fn activation_backward(&mut self, i: usize, function: Function, dy: Tensor, dx: Option<Tensor>) {
-        if let Some(dx) = dx {
-            let op = activation::backward(function, self.nodes[i].activation, dy, dx);
-            self.emit(i, "backward", op);
-        }
     }
 
     fn conv_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {

@@ -1,7 +1,7 @@
 //! Allocates a program's buffers: roots that own memory, and slices of them.
 
 use super::{Instruction, Purpose, Stage};
-use crate::kernels::{BufferId, Element, Op, Tensor};
+use crate::kernels::{BufferId, Element, Op, Tensor, operations};
 
 /// A buffer with name, type and length. A slice has a parent and owns no memory.
 #[derive(Debug, Clone)]
@@ -57,6 +57,12 @@ impl Planner {
     }
 
     pub fn emit(&mut self, stage: Stage, node: Option<usize>, name: impl Into<String>, op: Op) {
+        // Only listed operations have cases that are checked.
+        debug_assert!(
+            operations().any(|listed| std::ptr::eq(listed, op.operation)),
+            "{} is in no family that src/kernels/mod.rs lists",
+            op.operation.name
+        );
         self.instructions.push(Instruction { name: name.into(), op });
         self.purposes.push(Purpose { stage, node });
     }

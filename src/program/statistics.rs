@@ -7,7 +7,7 @@ use super::planner::{Layout, Planner};
 use super::{NodeTensors, Stage};
 use crate::kernels::statistics::{COUNTS, Summary, VALUES, change, dead, summary};
 use crate::kernels::{Tensor, statistics};
-use crate::net::{Layer, Network};
+use crate::net::{Activation, Layer, Network};
 use serde::Serialize;
 
 /// A tensor of a layer.
@@ -197,7 +197,8 @@ pub(super) fn plan_statistics(
     batch: usize,
 ) -> StatisticsPlan {
     let tensors = summarised(nodes);
-    let relus: Vec<usize> = (0..nodes.len()).filter(|i| matches!(network.nodes[*i].layer, Layer::Relu)).collect();
+    let relus: Vec<usize> =
+        (0..nodes.len()).filter(|i| network.nodes[*i].layer == Layer::Activation(Activation::Relu)).collect();
     let moving: Vec<(usize, Tensor, Tensor)> = nodes
         .iter()
         .enumerate()
