@@ -14,7 +14,8 @@ const TANH = 2u;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-// 1 where the value is positive, else the slope, for a NaN too. Bits are compared: a driver may assume that no float is a NaN.
+// 1 if the value is positive, otherwise the slope, also for a NaN. Compares bits, because a driver may assume that no
+// float is a NaN.
 fn leak(value: f32) -> f32 {
     return select(p.slope, 1.0, bitcast<u32>(value) - 1u < 0x7f800000u);
 }

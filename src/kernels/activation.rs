@@ -72,7 +72,7 @@ macro_rules! function {
     }};
 }
 
-/// Forward and backward, like the next ones.
+/// The operations forward and backward, as for the next functions.
 pub static LEAKY_RELU: [Operation; 2] = function!(LeakyRelu, "leaky_relu");
 pub static SIGMOID: [Operation; 2] = function!(Sigmoid, "sigmoid");
 pub static TANH: [Operation; 2] = function!(Tanh, "tanh");
@@ -121,7 +121,7 @@ pub fn backward(activation: Activation, x: Tensor, y: Tensor, dy: Tensor, dx: Te
 
 /// A function and its derivative.
 trait Function {
-    /// The shader's number for it.
+    /// The function's number in the shader.
     const NUMBER: u32;
     /// The inputs of the backward pass: the point from which the derivative is computed, which is y or x, and dy.
     const BACKWARD: &'static [Operand] = &[Y, DY];
@@ -206,7 +206,7 @@ fn backward_reference<S: Scalar, F: Function>(args: &mut Args<'_, S>) {
     }
 }
 
-/// Elements of a task.
+/// The number of elements of a task.
 const TASK: usize = 4096;
 
 fn parallel<F: Function>(args: &mut Args<'_, f32>) {

@@ -13,19 +13,19 @@ macro_rules! activations {
         }
 
         impl Activation {
-            /// One of each, with the default of its constant.
+            /// Every function, with the default of its constant.
             pub const ALL: [Activation; [$($word),+].len()] = [$(Activation::$name $({ $constant: $default })?),+];
             /// The words, in the same order.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// Its word in descriptions.
+            /// The word in descriptions.
             pub fn word(self) -> &'static str {
                 match self {
                     $(Activation::$name { .. } => $word,)+
                 }
             }
 
-            /// Its constant, if it has one, with its key in descriptions.
+            /// The constant with its key in descriptions, if the function has one.
             pub(super) fn constant_mut(&mut self) -> Option<(&'static str, &mut f32)> {
                 match self {
                     $(Activation::$name $({ $constant })? => [$((stringify!($constant), $constant))?].into_iter().next(),)+
