@@ -60,6 +60,15 @@ pub fn cut(value: impl Display) -> String {
     shorten(&one_line(&value.to_string()), MAX_QUOTED, 0)
 }
 
+/// Words in a row, such as `a`, `a or b`, `a, b or c`.
+pub fn joined<T: AsRef<str>>(words: &[T], conjunction: &str) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match &words[..] {
+        [first @ .., last] if !first.is_empty() => format!("{} {conjunction} {last}", first.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 /// The first `most` names of a list, and the number of others, such as `a, b and 3 more`.
 pub fn listed<T: Display>(names: impl IntoIterator<Item = T>, most: usize) -> String {
     let mut names = names.into_iter();

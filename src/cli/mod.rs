@@ -9,6 +9,7 @@ mod check;
 mod compare;
 mod convert;
 mod data;
+mod defaults;
 mod devices;
 mod eval;
 mod inspect;

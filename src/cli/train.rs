@@ -1,6 +1,7 @@
 //! `glassnet train`: resolves the settings, trains, shows progress and the layers' statistics, and fills the run
 //! folder.
 
+use super::defaults::optimizer_help;
 use super::interrupt::Interrupt;
 use super::live::{self, LiveArgs};
 use super::notices::Notices;
@@ -32,9 +33,8 @@ pub struct TrainArgs {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called rmsprop),
-    /// adadelta, adam or adamw [default: the network's own, else adadelta]
-    #[arg(long, value_name = "NAME", aliases = ["trainer", "optimiser", "opt"])]
+    // Its help lists them.
+    #[arg(long, help = optimizer_help(), value_name = "NAME", aliases = ["trainer", "optimiser", "opt"])]
     optimizer: Option<OptimizerName>,
     /// Decides initial weights, the order of examples, all crops, all augmentation and what is dropped [default: 1]
     #[arg(long, value_name = "N", value_parser = options::whole::<u64>)]

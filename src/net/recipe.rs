@@ -172,8 +172,7 @@ macro_rules! settings {
 settings! {
     /// Training settings, each of which may be absent: those that a description recommends, or those that a user gives.
     pub struct Recipe {
-        /// The rule that turns gradients into updates: sgd, momentum, nesterov, adagrad, windowgrad (also called
-        /// rmsprop), adadelta, adam or adamw.
+        /// The rule that turns gradients into updates.
         #[arg(skip)]
         #[serde(alias = "trainer")]
         optimizer: OptimizerName = Rule::Any,
@@ -183,8 +182,7 @@ settings! {
         /// Examples per update [default: the network's own, else 20]
         #[arg(long, value_name = "N", aliases = ["batch", "batchsize", "bs"], value_parser = whole::<usize>)]
         batch_size: usize = Rule::Count(MAX_BATCH as u64),
-        /// The learning rate, before the schedule's factor [default: the network's own, else 1 for adadelta, 0.001 for
-        /// adam and adamw, 0.01 for the others]
+        /// The learning rate, before the schedule's factor
         #[arg(long, value_name = "X", alias = "lr", value_parser = number)]
         learning_rate: f64 = Rule::Positive,
         /// How the learning rate changes over the run: constant, step, cosine or one-cycle [default: the network's own,
@@ -206,24 +204,19 @@ settings! {
         /// For the schedule step: factor on the learning rate at each fall [default: the network's own, else 0.1]
         #[arg(long, value_name = "X", value_parser = number)]
         step_factor: f64 = Rule::AboveZero,
-        /// For the optimizers momentum and nesterov: share of the velocity that each update keeps [default: the
-        /// network's own, else 0.9]
+        /// Share of the velocity that each update keeps
         #[arg(long, value_name = "X", value_parser = number)]
         momentum: f64 = Rule::BelowOne,
-        /// For the optimizers windowgrad and adadelta: share of the running means that each update keeps [default: the
-        /// network's own, else 0.99 for windowgrad, 0.95 for adadelta]
+        /// Share of the running means that each update keeps
         #[arg(long, value_name = "X", value_parser = number)]
         rho: f64 = Rule::BelowOne,
-        /// Small number that keeps the denominators of adagrad, windowgrad, adadelta, adam and adamw away from 0
-        /// [default: the network's own, else 1e-10 for adagrad, 1e-6 for adadelta, 1e-8 for the others]
+        /// Small number that keeps denominators away from 0
         #[arg(long, value_name = "X", value_parser = number)]
         epsilon: f64 = Rule::Positive,
-        /// For the optimizers adam and adamw: share of the running mean of gradients that each update keeps [default:
-        /// the network's own, else 0.9]
+        /// Share of the running mean of gradients that each update keeps
         #[arg(long, value_name = "X", value_parser = number)]
         beta1: f64 = Rule::BelowOne,
-        /// For the optimizers adam and adamw: share of the running mean of squared gradients that each update keeps
-        /// [default: the network's own, else 0.999]
+        /// Share of the running mean of squared gradients that each update keeps
         #[arg(long, value_name = "X", value_parser = number)]
         beta2: f64 = Rule::BelowOne,
         /// Factor of the sum of |w| over all weights, without biases, in the loss [default: the network's own, else 0]

@@ -7,6 +7,7 @@ use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{ADADELTA, OPTIMIZERS, Rule};
 use crate::net::{Augmentation, Layer, Network, Node, OF_OPTIMIZER, OF_SCHEDULE, OptimizerName, Recipe, ScheduleName};
 use crate::program::{Options, Source};
+use crate::text;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -322,10 +323,8 @@ pub(super) fn check_effect(name: &'static str, optimizer: OptimizerName, schedul
     for ((of, chosen), having) in
         [("optimizer", optimizer.to_string()), ("schedule", schedule.to_string())].into_iter().zip(having)
     {
-        if let Some((last, others)) = having.split_last()
-            && !having.contains(&&chosen[..])
-        {
-            let having = if others.is_empty() { last.to_string() } else { format!("{} or {last}", others.join(", ")) };
+        if !having.is_empty() && !having.contains(&&chosen[..]) {
+            let having = text::joined(&having, "or");
             return Err(Error::NoEffect { name, of, chosen, having });
         }
     }
