@@ -397,7 +397,7 @@ fn a_run_on_a_folder_goes_on_where_its_pictures_are_the_same() {
     };
     assert_fails_with(&mut resume(&["--data-dir", "/tmp"]), &["--data-dir", "images"]);
     fs::rename(place.path("pictures"), place.path("moved")).unwrap();
-    assert_fails_with(&mut resume(&[]), &["config.toml says", "with --images"]);
+    assert_fails_with(&mut resume(&[]), &["config.toml, and is no longer there", "with --images"]);
     let moved = place.path("moved").display().to_string();
     save(&plain([9; 3], 3), &place.path("moved/red/another.png"));
     assert_fails_with(&mut resume(&["--images", &moved]), &["differs from this run's training data", "--images"]);
