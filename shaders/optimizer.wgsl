@@ -2,7 +2,7 @@
 //
 // factors contains (l1, l2, r, unused) for each block of 64 parameters. Tensors start at block borders, so that weights
 // decay and biases do not, and layers have their own learning rates. With s = scale[0], or 1 if p.scaled is 0, the
-// effective gradient is s*g + l2*w + l1*sign(w), except for ADAMW, which applies decay separately. sign(0) is
+// effective gradient is s*g + l2*w + l1*sign(w), or s*g if the decay is decoupled, as in AdamW. sign(0) is
 // -zero_pull. The learning rate is lr*r. State with two slots is [2, count]. The rules are those of
 // kernels/optimizer.rs. An invocation computes four parameters; the count is a multiple of 64.
 
@@ -14,6 +14,8 @@ struct Params {
 // The rule, and the number of state values per parameter.
 override RULE: u32 = 0u;
 override SLOTS: u32 = 0u;
+// 1 if decay is applied to the weights directly instead of through the gradient.
+override DECOUPLED: u32 = 0u;
 const SGD = 0u;
 const MOMENTUM = 1u;
 const NESTEROV = 2u;
@@ -21,7 +23,6 @@ const ADAGRAD = 3u;
 const WINDOWGRAD = 4u;
 const ADADELTA = 5u;
 const ADAM = 6u;
-const ADAMW = 7u;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> header: Header;
@@ -51,13 +52,19 @@ fn mixed(old: vec4f, value: vec4f, keep: f32, rest: f32) -> vec4f {
 // One of b and epsilon is 0.
 fn root(s: vec4f) -> vec4f { return sqrt(s + p.b) + p.epsilon; }
 
-// w' and state' of group i of four parameters. first and second are state; a rule returns state that it does not use as
-// it is.
+// w' and state' of group i of four parameters, decay included.
 fn updated(i: u32, w: vec4f, own: vec4f, first: vec4f, second: vec4f) -> Updated {
     let rate = header.learning_rate * factors[i / 16u].z;
     let decay = decay_gradient(i, w);
-    var g = scaled(own);
-    if RULE != ADAMW { g += decay; }
+    let g = scaled(own);
+    if DECOUPLED == 0u { return by_rule(rate, w, g + decay, first, second); }
+    var next = by_rule(rate, w, g, first, second);
+    next.w -= rate * decay;
+    return next;
+}
+
+// w' and state' by the rule. first and second are state; a rule returns state that it does not use as it is.
+fn by_rule(rate: f32, w: vec4f, g: vec4f, first: vec4f, second: vec4f) -> Updated {
     switch RULE {
         // v' = momentum*v - lr*g; w' = w + v'
         case MOMENTUM: {
@@ -87,14 +94,11 @@ fn updated(i: u32, w: vec4f, own: vec4f, first: vec4f, second: vec4f) -> Updated
             return Updated(w - rate * d, s, mixed(second, d * d, p.a, p.rest_a));
         }
         // m' = b1*m + (1-b1)g; v' = b2*v + (1-b2)g²; w' = w - lr * (m'/c1) / (sqrt(v'/c2) + eps)
-        // ADAMW: g without decay; lr * (l2*w + l1*sign(w)) is subtracted from w' too
-        case ADAM, ADAMW: {
+        case ADAM: {
             let m = mixed(first, g, p.a, p.rest_a);
             let v = mixed(second, g * g, p.b, p.rest_b);
             let corrected = sqrt(v / header.correction2) + p.epsilon;
-            var next = w - rate * (m / header.correction1) / corrected;
-            if RULE == ADAMW { next -= rate * decay; }
-            return Updated(next, m, v);
+            return Updated(w - rate * (m / header.correction1) / corrected, m, v);
         }
         // w' = w - lr*g
         default: { return Updated(w - rate * g, first, second); }

@@ -9,6 +9,7 @@ use glassnet::data::{Dataset, DatasetName, Origin, Sampler, split};
 use glassnet::exec::Device;
 use glassnet::formats::load_checkpoint;
 use glassnet::kernels::batch::Header;
+use glassnet::kernels::optimizer::OPTIMIZERS;
 use glassnet::net::{Network, Parameters, Recipe};
 use glassnet::program::Stage;
 use glassnet::train::Changeable::{BatchSize, L1Decay, L2Decay, LearningRate, Momentum};
@@ -267,7 +268,7 @@ fn weights_and_biases(parameters: &[Parameters]) -> Vec<u32> {
 
 #[test]
 fn a_learning_rate_of_0_freezes_the_weights_of_every_optimizer_and_another_thaws_them() {
-    for optimizer in ["sgd", "momentum", "nesterov", "adagrad", "windowgrad", "adadelta", "adam", "adamw"] {
+    for optimizer in OPTIMIZERS.map(|optimizer| optimizer.name) {
         let mut script =
             Script::changes(&[(5, Change::Set(LearningRate, 0.0)), (15, Change::Set(LearningRate, 0.125))]);
         script.measured = vec![9, 18];

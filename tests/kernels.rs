@@ -38,6 +38,10 @@ fn every_variant_has_cases_and_case_names_are_unique() {
         let takes = |case: &kernels::Case| Adapter::SORTS.into_iter().any(|adapter| fits(case, adapter));
         assert!(cases.iter().any(takes), "{} has no case", variant.name);
     }
+    for case in &cases {
+        let listed = kernels::operations().any(|operation| std::ptr::eq(operation, case.op.operation));
+        assert!(listed, "{} is in no family that src/kernels/mod.rs lists", case.op.operation.name);
+    }
     let mut names: Vec<&str> = cases.iter().map(|c| c.name.as_str()).collect();
     names.sort();
     let count = names.len();

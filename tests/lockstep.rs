@@ -7,7 +7,7 @@ use glassnet::error::Result;
 use glassnet::exec::lockstep::{Divergence, Report, lockstep};
 use glassnet::exec::{Capture, Device, DeviceInfo, Executor, Pending};
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::optimizer::{self, Rule};
+use glassnet::kernels::optimizer::{self, OPTIMIZERS, Rule};
 use glassnet::kernels::{BufferId, Element};
 use glassnet::net::Network;
 use glassnet::program::{Options, Program, TrainingStep};
@@ -157,15 +157,7 @@ fn every_loss_agrees_with_the_reference_on_every_device() {
 #[test]
 fn gpu_and_reference_agree_with_other_optimizers() {
     if let Some(gpu) = common::gpu() {
-        let rules = [
-            Rule::new(&optimizer::SGD),
-            Rule::new(&optimizer::MOMENTUM),
-            Rule::new(&optimizer::NESTEROV),
-            Rule::new(&optimizer::ADAGRAD),
-            Rule::new(&optimizer::WINDOWGRAD),
-            Rule::new(&optimizer::ADAMW),
-        ];
-        for rule in rules {
+        for rule in OPTIMIZERS.map(Rule::new) {
             Step { rule, ..Step::small() }.assert_agrees(&Device::Gpu(gpu.clone()));
         }
     }

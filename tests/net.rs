@@ -315,8 +315,8 @@ fn a_wrong_key_is_named() {
     assert_contains(&message_between(&["dropout"]), &["layer 2 (dropout)", "missing field `rate`"]);
     assert_contains(&message_between(&["conv filters = 8"]), &["layer 2 (conv)", "missing field `kernel`"]);
     assert_contains(
-        &message_between(&["fc outputs = 8; activation = \"swish\""]),
-        &["layer 2 (fc)", "`swish`", "`relu`"],
+        &message_between(&["fc outputs = 8; activation = \"nonsense\""]),
+        &["layer 2 (fc)", "`nonsense`", "`relu`"],
     );
     assert_contains(&message_of("[[layers]]\nheight = 3"), &["layer 1, line 1", "missing field `type`"]);
     assert_contains(&message_of("nmae = \"x\"\nlayers = []"), &["net.toml: ", "line 1", "unknown field `nmae`"]);

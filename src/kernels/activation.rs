@@ -20,9 +20,6 @@ pub struct Params {
     pub reserved: [u32; 2],
 }
 
-pub(super) static FAMILY: Family =
-    Family { operations: &[&LEAKY_RELU[0], &LEAKY_RELU[1], &SIGMOID[0], &SIGMOID[1], &TANH[0], &TANH[1]], cases };
-
 const X: Operand = per_example("x", F32);
 const Y: Operand = per_example("y", F32);
 const DY: Operand = per_example("dy", F32);
@@ -72,10 +69,20 @@ macro_rules! function {
     }};
 }
 
-/// The operations forward and backward, as for the next functions.
-pub static LEAKY_RELU: [Operation; 2] = function!(LeakyRelu, "leaky_relu");
-pub static SIGMOID: [Operation; 2] = function!(Sigmoid, "sigmoid");
-pub static TANH: [Operation; 2] = function!(Tanh, "tanh");
+/// Declares the operations of functions, forward and backward, and their family.
+macro_rules! functions {
+    ($($operations:ident = $function:ident, $name:literal;)+) => {
+        $(pub static $operations: [Operation; 2] = function!($function, $name);)+
+
+        pub(super) static FAMILY: Family = Family { operations: &[$(&$operations[0], &$operations[1]),+], cases };
+    };
+}
+
+functions! {
+    LEAKY_RELU = LeakyRelu, "leaky_relu";
+    SIGMOID = Sigmoid, "sigmoid";
+    TANH = Tanh, "tanh";
+}
 
 /// The operations of a function, forward and backward.
 fn operations_of(activation: Activation) -> [&'static Operation; 2] {
@@ -251,12 +258,14 @@ fn cases_of(activation: Activation) -> Vec<Case> {
     let backward_tolerance = Tolerance { atol: tolerance.atol.max(2e-7), ..tolerance };
     // The same tensor serves as x and as y; only one of them is read.
     let backward = |point, dy, dx| backward(activation, point, point, dy, dx);
+    // An output's range, or an input's.
+    let reach = if operations_of(activation)[1].inputs.contains(&X) { 4.0 } else { 1.0 };
     for count in [1, 63, 64, 65, 1009] {
         let mut b = CaseBuilder::default();
         let (x, y) = (b.between(count, -4.0, 4.0), b.out(count));
         cases.push(b.case(format_args!("count={count}"), forward(activation, x, y), tolerance));
         let mut b = CaseBuilder::default();
-        let (point, dy, dx) = (b.between(count, -1.0, 1.0), b.real(count), b.out(count));
+        let (point, dy, dx) = (b.between(count, -reach, reach), b.real(count), b.out(count));
         cases.push(b.case(format_args!("count={count}"), backward(point, dy, dx), backward_tolerance));
     }
     let mut b = CaseBuilder::default();
@@ -275,17 +284,41 @@ fn cases_of(activation: Activation) -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::{Slot, SlotMut};
 
     /// The reference and the fast function of `activation` at `x`.
     fn at(activation: Activation, x: f32) -> [f32; 2] {
         let operation = operations_of(activation)[0];
         [operation.reference.single, operation.cpu.expect("a fast function").run].map(|run| {
             let (params, input, mut y) = (params(activation, 1), [x], [f32::NAN]);
-            let inputs = vec![super::super::Slot::Real(&input[..])];
-            let outputs = vec![super::super::SlotMut::Real(&mut y[..])];
+            let inputs = vec![Slot::Real(&input[..])];
+            let outputs = vec![SlotMut::Real(&mut y[..])];
             run(&mut Args::new(operation, bytemuck::bytes_of(&params), inputs, outputs));
             y[0]
         })
+    }
+
+    /// Runs a reference on one value per input.
+    fn computed(operation: &'static Operation, params: Params, inputs: &[f64]) -> f64 {
+        let mut output = [f64::NAN];
+        let inputs = inputs.chunks(1).map(Slot::Real);
+        let outputs = [SlotMut::Real(&mut output[..])];
+        (operation.reference.double)(&mut Args::new(operation, bytemuck::bytes_of(&params), inputs, outputs));
+        output[0]
+    }
+
+    #[test]
+    fn derivatives_are_those_of_the_values() {
+        for activation in Activation::ALL {
+            let ([forward, backward], params) = (operations_of(activation), params(activation, 1));
+            let value = |x: f64| computed(forward, params, &[x]);
+            for x in [-3.0, -1.0, -0.25, 0.25, 1.0, 3.0] {
+                let point = if backward.inputs.contains(&X) { x } else { value(x) };
+                let derivative = computed(backward, params, &[point, 1.0]);
+                let expected = (value(x + 1e-5) - value(x - 1e-5)) / 2e-5;
+                assert!((derivative - expected).abs() < 1e-8, "{activation:?} at {x}: {derivative}, not {expected}");
+            }
+        }
     }
 
     #[test]

@@ -64,10 +64,6 @@ pub struct Optimizer {
     pub operation: Operation,
 }
 
-/// All optimizers. Rates and constants are PyTorch's defaults, except the rates of nesterov and momentum, which
-/// PyTorch leaves open, and adadelta's epsilon, which is Zeiler's.
-pub static OPTIMIZERS: [&Optimizer; 8] = [&SGD, &MOMENTUM, &NESTEROV, &ADAGRAD, &WINDOWGRAD, &ADADELTA, &ADAM, &ADAMW];
-
 pub(super) static FAMILY: Family = Family { operations: &OPERATIONS, cases };
 
 static OPERATIONS: [&Operation; OPTIMIZERS.len()] = {
@@ -221,6 +217,17 @@ macro_rules! optimizer {
     }};
 }
 
+/// Declares the rows, and the list of them.
+macro_rules! optimizers {
+    ($($row:ident = $step:ident, $name:literal, $aliases:expr, $learning_rate:expr, $constants:expr;)+) => {
+        $(pub static $row: Optimizer = optimizer!($step, $name, $aliases, $learning_rate, $constants);)+
+
+        /// All optimizers. Rates and constants are PyTorch's defaults, except the rates of nesterov and momentum, which
+        /// PyTorch leaves open, and adadelta's epsilon, which is Zeiler's.
+        pub static OPTIMIZERS: [&Optimizer; [$($name),+].len()] = [$(&$row),+];
+    };
+}
+
 const STATELESS_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT)];
 const STATEFUL_TEXTURES: &[Texture] = &[Texture::vectors(WEIGHTS), Texture::vectors(GRADIENT), Texture::vectors(STATE)];
 
@@ -231,23 +238,23 @@ const fn variants<T: Update>(name: &'static str, textured: &'static str) -> [Var
     let source = shader!("prelude/header", "prelude/index", "buffers/optimizer", "optimizer");
     let variant = Variant::new(name, source, entry, |op| {
         let launch = Launch::linear(op.params::<Params>().count as usize / 4, 64);
-        launch.with(vec![("RULE", T::NUMBER), ("SLOTS", T::SLOTS as u32)])
+        let constants = [("RULE", T::NUMBER), ("SLOTS", T::SLOTS as u32), ("DECOUPLED", T::DECOUPLED.into())];
+        launch.with(constants.to_vec())
     });
     let source = shader!("prelude/header", "prelude/index", "prelude/texel", "textures/optimizer", "optimizer");
     [variant.textured(textured, source, textures), variant]
 }
 
-pub static SGD: Optimizer = optimizer!(Sgd, "sgd", &[], 0.01, &[]);
-pub static MOMENTUM: Optimizer = optimizer!(Momentum, "momentum", &["sgd-momentum"], 0.01, &[("momentum", 0.9)]);
-pub static NESTEROV: Optimizer = optimizer!(Nesterov, "nesterov", &["nag"], 0.01, &[("momentum", 0.9)]);
-pub static ADAGRAD: Optimizer = optimizer!(Adagrad, "adagrad", &[], 0.01, &[("epsilon", 1e-10)]);
-pub static WINDOWGRAD: Optimizer =
-    optimizer!(Windowgrad, "windowgrad", &["rmsprop"], 0.01, &[("rho", 0.99), ("epsilon", 1e-8)]);
-pub static ADADELTA: Optimizer = optimizer!(Adadelta, "adadelta", &[], 1.0, &[("rho", 0.95), ("epsilon", 1e-6)]);
-pub static ADAM: Optimizer =
-    optimizer!(Adam, "adam", &[], 1e-3, &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)]);
-pub static ADAMW: Optimizer =
-    optimizer!(AdamW, "adamw", &[], 1e-3, &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)]);
+optimizers! {
+    SGD = Sgd, "sgd", &[], 0.01, &[];
+    MOMENTUM = Momentum, "momentum", &["sgd-momentum"], 0.01, &[("momentum", 0.9)];
+    NESTEROV = Nesterov, "nesterov", &["nag"], 0.01, &[("momentum", 0.9)];
+    ADAGRAD = Adagrad, "adagrad", &[], 0.01, &[("epsilon", 1e-10)];
+    WINDOWGRAD = Windowgrad, "windowgrad", &["rmsprop"], 0.01, &[("rho", 0.99), ("epsilon", 1e-8)];
+    ADADELTA = Adadelta, "adadelta", &[], 1.0, &[("rho", 0.95), ("epsilon", 1e-6)];
+    ADAM = Adam, "adam", &[], 1e-3, &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)];
+    ADAMW = AdamW, "adamw", &[], 1e-3, &[("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)];
+}
 
 /// The buffers of an update. `state` is (before, after), of `rule.slots() * w.len` values; `None` for SGD.
 #[derive(Debug, Clone, Copy)]
@@ -488,7 +495,8 @@ impl Update for Adam {
 }
 
 impl Update for AdamW {
-    const NUMBER: u32 = 7;
+    // Only the decay differs.
+    const NUMBER: u32 = Adam::NUMBER;
     const SLOTS: usize = 2;
     const DECOUPLED: bool = true;
     #[inline(always)]
@@ -497,17 +505,22 @@ impl Update for AdamW {
     }
 }
 
+/// The sign of `value`; `zero` if it is 0 or not a number.
+#[inline(always)]
+fn sign<N: Number>(value: N, zero: N) -> N {
+    if value > N::ZERO {
+        N::ONE
+    } else if value < N::ZERO {
+        N::ZERO - N::ONE
+    } else {
+        zero
+    }
+}
+
 /// The update with decay: with the gradient scale*g + l2*w + l1*sign(w), or with scale*g and separate decay.
 #[inline(always)]
 fn decayed<N: Number, T: Update>(c: &Constants<N>, w: N, g: N, [l1, l2]: [N; 2], state: [N; 2]) -> (N, [N; 2]) {
-    let sign = if w > N::ZERO {
-        N::ONE
-    } else if w < N::ZERO {
-        N::ZERO - N::ONE
-    } else {
-        c.zero_sign
-    };
-    let (decay, g) = (l2 * w + l1 * sign, c.scale * g);
+    let (decay, g) = (l2 * w + l1 * sign(w, c.zero_sign), c.scale * g);
     if T::DECOUPLED {
         let (value, state) = T::step(c, w, g, state);
         (value - c.learning_rate * decay, state)

@@ -32,8 +32,8 @@ pub const NAMED: &[Named] = &[
     named("optimizer.momentum", "let v = p.a * first - rate * g;", "let v = p.a * first + rate * g;"),
     named("optimizer.nesterov", "return Updated(w + p.a * v - step", "return Updated(w + v - step"),
     named("optimizer.adagrad", "let s = first + g * g;", "let s = g * g;"),
-    named("optimizer.adamw", "if RULE != ADAMW {", "{"),
-    named("optimizer.adamw", "next -= rate * decay;", "next -= decay;"),
+    named("optimizer.adamw", "DECOUPLED == 0u", "DECOUPLED != 2u"),
+    named("optimizer.adamw", "next.w -= rate * decay;", "next.w -= decay;"),
     named("optimizer.adam", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
     named("optimizer.adamw", "sqrt(v / header.correction2) + p.epsilon", "sqrt(v / header.correction2 + p.epsilon)"),
     // More than 32,768 parameters.
