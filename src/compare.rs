@@ -207,6 +207,13 @@ impl Field {
     /// rate with different optimizers; those of [`Settings::resolve`].
     pub fn settings(&self) -> Result<Vec<(String, Settings)>> {
         self.check()?;
+        if let Some(choice) = self.optimizers.iter().find(|choice| choice.learning_rate.is_some())
+            && self.given.learning_rate.is_some()
+        {
+            return Err(Error::Settings(format!(
+                "{choice} has its own learning rate, so a learning rate for all has no effect on it; leave one of the two out"
+            )));
+        }
         let choices = || self.optimizers.iter().map(Some).chain(self.optimizers.is_empty().then_some(None));
         let mut resolved: Vec<(String, Settings)> = Vec::new();
         for network in &self.networks {

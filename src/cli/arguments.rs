@@ -2,7 +2,7 @@
 //! programs.
 
 use super::Cli;
-use super::defaults::with_optimizers;
+use super::defaults;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use glassnet::text::cut;
@@ -50,7 +50,7 @@ const NAMED_ALONE: [&str; 3] = ["report", "view", "convert"];
 
 /// Reads the command line. On an error, or if help is requested, prints the text and ends the program.
 pub fn read() -> Cli {
-    let matches = with_optimizers(Cli::command()).try_get_matches_from(spelled(std::env::args_os().collect()));
+    let matches = defaults::explained(Cli::command()).try_get_matches_from(spelled(std::env::args_os().collect()));
     matches
         .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command())))
         .unwrap_or_else(|error| shortened(explained(error)).exit())

@@ -1,4 +1,5 @@
-//! Help texts that come from the table of optimizers: which optimizers have a constant, and its defaults.
+//! Help texts that clap's derive cannot make: which optimizers have a constant, and its defaults, from their table; and
+//! options of training that mean nothing in a comparison.
 
 use clap::Command;
 use glassnet::kernels::optimizer::OPTIMIZERS;
@@ -6,8 +7,13 @@ use glassnet::text;
 use std::collections::BTreeSet;
 use std::iter;
 
-/// The command line with these help texts in all commands that have such options.
-pub fn with_optimizers(mut command: Command) -> Command {
+/// The command line with these help texts.
+pub fn explained(command: Command) -> Command {
+    let hidden = |compare: Command| compare.mut_arg("checkpoint_every", |option| option.hide(true));
+    with_optimizers(command).mut_subcommand("compare", hidden)
+}
+
+fn with_optimizers(mut command: Command) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_string()).collect();
     for name in names {
         command = command.mut_subcommand(name, |mut sub| {

@@ -4,6 +4,7 @@
 //! writes are taken out of the table while it runs, and the borrow checker sees disjoint memory. They are put back even
 //! if it panics, so that the executor remains complete; the operation's outputs may then be partly written.
 
+use super::memory::Memory;
 use super::pieces::{self, Chain, Task};
 use super::{Capture, Clock, DeviceInfo, Executor, ExecutorKind, Pending, Timings};
 use crate::error::{Error, Result};
@@ -15,19 +16,6 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use web_time::Instant;
-
-/// Memory of one root buffer.
-#[derive(Debug)]
-pub(super) enum Memory<S> {
-    Real(Vec<S>),
-    Words(Vec<u32>),
-}
-
-impl<S> Default for Memory<S> {
-    fn default() -> Self {
-        Memory::Words(Vec::new())
-    }
-}
 
 /// Runs a program on the host, with reals stored as `S`.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::Executor;
 use super::check::compare;
 use crate::error::Result;
 use crate::kernels::case::Tolerance;
-use crate::kernels::{BufferId, Element, Op, Operation, batch_norm, conv, fc};
+use crate::kernels::{BufferId, Element, Op, Operand, Operation, batch_norm, conv, conv_params, fc};
 use serde::Serialize;
 
 /// The result of a comparison.
@@ -39,19 +39,22 @@ const SHARE: f64 = 2e-5;
 /// times those of the others that are above 1. Of the statistics of batch normalisation, the last third, 1 / deviation,
 /// is used.
 const CANCELLING: [(&Operation, &[Factor]); 6] = [
-    (&batch_norm::SUMS, &[Whole("dy"), Whole("x"), LastThird("statistics")]),
-    (&batch_norm::BACKWARD_WEIGHT, &[Whole("sums")]),
-    (&batch_norm::BACKWARD_INPUT, &[Whole("dy"), LastThird("statistics"), Whole("weight")]),
-    (&fc::BACKWARD_WEIGHT, &[Whole("dy"), Whole("x")]),
-    (&conv::BACKWARD_WEIGHT, &[Whole("dy"), Whole("x")]),
-    (&conv::SUM_SPLITS, &[Whole("partial")]),
+    (&batch_norm::SUMS, &[Whole(batch_norm::DY), Whole(batch_norm::X), LastThird(batch_norm::STATISTICS)]),
+    (&batch_norm::BACKWARD_WEIGHT, &[Whole(batch_norm::CHUNK_SUMS)]),
+    (
+        &batch_norm::BACKWARD_INPUT,
+        &[Whole(batch_norm::DY), LastThird(batch_norm::STATISTICS), Whole(batch_norm::WEIGHT)],
+    ),
+    (&fc::BACKWARD_WEIGHT, &[Whole(fc::DY), Whole(fc::X)]),
+    (&conv::BACKWARD_WEIGHT, &[Whole(conv_params::DY), Whole(conv_params::X)]),
+    (&conv::SUM_SPLITS, &[Whole(conv_params::PARTIAL)]),
 ];
 
 /// An input, or a part of it, whose values are factors of terms.
 #[derive(Clone, Copy)]
 enum Factor {
-    Whole(&'static str),
-    LastThird(&'static str),
+    Whole(Operand),
+    LastThird(Operand),
 }
 use Factor::{LastThird, Whole};
 
@@ -76,7 +79,7 @@ pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, input
             if let Some(difference) = judge(first, *output, &got, &want, rounding) {
                 let divergence = Divergence {
                     operation: instruction.name.clone(),
-                    kernel: instruction.op.operation.name,
+                    kernel: second.kernel(i),
                     buffer: first.program().buffer(*output).name.clone(),
                     index: difference.index,
                     problem: difference.problem,
@@ -97,7 +100,7 @@ async fn largest_term(executor: &mut dyn Executor, op: &Op) -> Result<f64> {
     let mut term = 1.0;
     for (place, factor) in factors.iter().enumerate() {
         let (Whole(input) | LastThird(input)) = *factor;
-        let buffer = op.operands().find(|(operand, _)| operand.name == input).map(|(_, buffer)| buffer);
+        let buffer = op.operands().find(|(operand, _)| *operand == input).map(|(_, buffer)| buffer);
         let words = executor.read(buffer.expect("an operand of this operation")).await?;
         let skipped = if matches!(factor, LastThird(_)) { words.len() / 3 * 2 } else { 0 };
         let size = largest(&words[skipped..]);

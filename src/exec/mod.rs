@@ -8,6 +8,7 @@ mod choice;
 pub mod gpu;
 mod host;
 pub mod lockstep;
+mod memory;
 mod pieces;
 mod transfer;
 

@@ -5,7 +5,7 @@
 //! depends on the pieces: every example (and every partial sum over a unit of examples) is computed separately in
 //! either case.
 
-use super::host::Memory;
+use super::memory::Memory;
 use crate::kernels::{Args, BufferId, Extent, Op, Operation, PerOperand, Prepared, Scalar, Slot, SlotMut};
 use crate::program::Program;
 use rayon::prelude::*;

@@ -198,7 +198,6 @@ fn named(what: &str, shape: &[usize], values: Vec<f32>) -> NamedTensor {
 
 /// The node whose maps Grad-CAM weights.
 fn feature_maps(network: &Network) -> Option<usize> {
-    let convolves = |layer: &Layer| matches!(layer, Layer::Conv { .. } | Layer::Residual { .. });
     let mut last =
         network.nodes.iter().rposition(|node| convolves(&node.layer) && node.output.height * node.output.width > 1)?;
     while let [next] = network.readers(last)[..]
@@ -207,6 +206,17 @@ fn feature_maps(network: &Network) -> Option<usize> {
         last = next;
     }
     Some(last)
+}
+
+/// Whether a layer makes feature maps by convolution.
+fn convolves(layer: &Layer) -> bool {
+    use Layer::*;
+    match layer {
+        Conv { .. } | Residual { .. } => true,
+        Activation(_) | Maxout { .. } | Lrn { .. } | BatchNorm { .. } | Dropout { .. } => false,
+        Input { .. } | MaxPool { .. } | AvgPool { .. } | GlobalAvgPool | Fc { .. } => false,
+        Softmax { .. } | Hinge | Mse { .. } => false,
+    }
 }
 
 fn each_pixel_by_itself(layer: &Layer) -> bool {

@@ -4,10 +4,9 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant,
-    per_example, relu,
+    Activation, Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor,
+    Variant, per_example, relu,
 };
-use crate::net::Activation;
 use multiversion::multiversion;
 use rayon::prelude::*;
 

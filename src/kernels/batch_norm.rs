@@ -90,20 +90,20 @@ impl Params {
 }
 
 const HEADER: Operand = whole("header", U32);
-const X: Operand = per_example("x", F32);
+pub(crate) const X: Operand = per_example("x", F32);
 /// Mean and squared deviations `[chunks, 2, C]`; zeros in evaluation.
 const CHUNK_MOMENTS: Operand = per_unit("moments", F32);
 /// `[2, C]`.
 const RUNNING_STATISTICS: Operand = whole("running", F32);
 /// `[3, C]`.
-const STATISTICS: Operand = whole("statistics", F32);
-const WEIGHT: Operand = whole("weight", F32);
+pub(crate) const STATISTICS: Operand = whole("statistics", F32);
+pub(crate) const WEIGHT: Operand = whole("weight", F32);
 const BIAS: Operand = whole("bias", F32);
 const Y: Operand = per_example("y", F32);
 const NEXT_RUNNING: Operand = whole("next_running", F32);
-const DY: Operand = per_example("dy", F32);
+pub(crate) const DY: Operand = per_example("dy", F32);
 /// Sums of dy and dy * x^ `[chunks, 2, C]`.
-const CHUNK_SUMS: Operand = per_unit("sums", F32);
+pub(crate) const CHUNK_SUMS: Operand = per_unit("sums", F32);
 const DWEIGHT: Operand = whole("dweight", F32);
 const DBIAS: Operand = whole("dbias", F32);
 const DX: Operand = per_example("dx", F32);

@@ -1,6 +1,6 @@
 //! Variants of the convolution for common shapes, made for software adapters; `shaders/conv_blocked.wgsl`.
 
-use super::conv::{BIAS, DY, Params, WEIGHT, X};
+use super::conv_params::{BIAS, DY, Params, WEIGHT, X};
 use super::variant::linear;
 use super::{Adapter, Launch, Op, Texture, Variant};
 

@@ -5,7 +5,7 @@
 //! Work is divided by example (or by split, for weight gradients), never by thread, and every sum has a fixed order, so
 //! results have the same bits for any number of threads.
 
-use super::conv::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, Params, WEIGHT, X, Y};
+use super::conv_params::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, Params, WEIGHT, X, Y};
 use super::conv_sparse::{self, Layout};
 use super::product::{product, product_columns, row_major, transposed};
 use super::{Args, Prepared, conv_depthwise, conv_direct, conv_grouped};

@@ -3,8 +3,8 @@
 //!
 //! With O/C filters per channel, filter o reads channel o/(O/C). Sums have a fixed order.
 
-use super::conv::Params;
 use super::conv_cpu::for_taps;
+use super::conv_params::Params;
 use multiversion::multiversion;
 
 pub(super) fn takes(p: &Params) -> bool {

@@ -5,7 +5,7 @@
 //! the pixels. Sums have a fixed order. Each function returns `false` if the shape or the processor does not suit it,
 //! and the caller then uses the matrix product.
 
-use super::conv::Params;
+use super::conv_params::Params;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::cell::RefCell;

@@ -3,8 +3,8 @@
 //!
 //! Zero times infinity is not zero, so values multiplied by those zeros must be finite.
 
-use super::conv::Params;
 use super::conv_depthwise;
+use super::conv_params::Params;
 
 /// The intended number of input and output channels per group.
 const WANTED: usize = 16;

@@ -7,8 +7,8 @@
 //! in registers. Whether an example is processed this way depends only on its values, and sums have a fixed order. All
 //! values must be finite, because zero times infinity is not zero.
 
-use super::conv::Params;
 use super::conv_direct::{MOST_PADDING, fills_vectors, in_tasks, vectorize};
+use super::conv_params::Params;
 use super::nonzero::Nonzero;
 use multiversion::multiversion;
 use pulp::{Simd, WithSimd};

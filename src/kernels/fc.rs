@@ -48,14 +48,13 @@ const SMALL: usize = 8192;
 
 const SCALAR: &str = shader!("prelude/lanes1", "buffers/fc", "fc");
 const VEC4: &str = shader!("prelude/lanes4", "buffers/fc", "fc");
-const SCALAR_TEXTURES: &str = shader!("prelude/lanes1", "prelude/texel", "textures/fc", "fc");
 const VEC4_TEXTURES: &str = shader!("prelude/lanes4", "prelude/texel", "textures/fc", "fc");
 
-const X: Operand = per_example("x", F32);
+pub(crate) const X: Operand = per_example("x", F32);
 const WEIGHT: Operand = whole("weight", F32);
 const BIAS: Operand = whole("bias", F32);
 const Y: Operand = per_example("y", F32);
-const DY: Operand = per_example("dy", F32);
+pub(crate) const DY: Operand = per_example("dy", F32);
 const DX: Operand = per_example("dx", F32);
 const DWEIGHT: Operand = whole("dweight", F32);
 const DBIAS: Operand = whole("dbias", F32);
@@ -77,11 +76,6 @@ pub static FORWARD: Operation = Operation {
             &[Texture::vectors(X), Texture::vectors(WEIGHT), Texture::vectors(BIAS)],
         ),
         &FORWARD_VEC4,
-        &FORWARD_SCALAR.textured(
-            "fc.forward_textures",
-            SCALAR_TEXTURES,
-            &[Texture::scalars(X), Texture::scalars(WEIGHT), Texture::scalars(BIAS)],
-        ),
         &FORWARD_SCALAR,
     ],
 };
@@ -107,11 +101,6 @@ pub static BACKWARD_INPUT: Operation = Operation {
             &[Texture::vectors(DY), Texture::vectors(WEIGHT)],
         ),
         &BACKWARD_INPUT_VEC4,
-        &BACKWARD_INPUT_SCALAR.textured(
-            "fc.backward_input_textures",
-            SCALAR_TEXTURES,
-            &[Texture::scalars(DY), Texture::scalars(WEIGHT)],
-        ),
         &BACKWARD_INPUT_SCALAR,
     ],
 };
@@ -138,11 +127,6 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
             &[Texture::vectors(X), Texture::vectors(DY)],
         ),
         &BACKWARD_WEIGHT_VEC4,
-        &BACKWARD_WEIGHT_SCALAR.textured(
-            "fc.backward_weight_textures",
-            SCALAR_TEXTURES,
-            &[Texture::scalars(X), Texture::scalars(DY)],
-        ),
         &BACKWARD_WEIGHT_SCALAR,
     ],
 };

@@ -12,6 +12,7 @@ macro_rules! shader {
 }
 
 pub mod activation;
+mod activation_table;
 pub mod augmentation;
 mod augmentation_cpu;
 pub mod avg_pool;
@@ -25,6 +26,7 @@ mod conv_cpu;
 mod conv_depthwise;
 mod conv_direct;
 mod conv_grouped;
+pub(crate) mod conv_params;
 mod conv_sparse;
 pub mod dropout;
 pub mod elementwise;
@@ -45,6 +47,7 @@ pub mod softmax;
 pub mod statistics;
 pub mod variant;
 
+pub use activation_table::Activation;
 pub use case::Case;
 pub use op::{Args, BufferId, Element, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
 pub use variant::{Adapter, Dispatch, Launch, Pass, TEXTURE_WIDTH, Texture, Variant};

@@ -197,6 +197,7 @@ const fn row<T: Update>(
     kernel: &'static str,
     gpu: &'static [&'static Variant],
 ) -> Optimizer {
+    assert!(constants.len() <= MOST_CONSTANTS, "an optimizer has more constants than a rule can hold");
     let (inputs, outputs): (&[Operand], &[Operand]) = if T::SLOTS > 0 {
         (&[HEADER, BLOCK_FACTORS, WEIGHTS, GRADIENT, SCALE, STATE], &[NEXT_WEIGHTS, NEXT_STATE])
     } else {
@@ -599,6 +600,21 @@ fn update_from<T: Update>(
         }
         if T::SLOTS > 1 {
             second_out[own].copy_from_slice(&results[2]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_constant_reaches_the_kernel() {
+        for optimizer in OPTIMIZERS {
+            for (name, value) in optimizer.constants {
+                let [rule, other] = [*value, value / 2.0].map(|value| Rule::new(optimizer).with(name, value));
+                assert_ne!(rule.places(), other.places(), "{name} of {optimizer}");
+            }
         }
     }
 }

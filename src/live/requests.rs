@@ -25,7 +25,7 @@ impl Board {
         inner.check_trains()?;
         (inner.paused, inner.steps_allowed) = (false, 0);
         self.signal(&inner);
-        Ok("going on".into())
+        Ok("resumed".into())
     }
 
     pub fn step(&self) -> Answer {

@@ -109,7 +109,12 @@ impl Layer {
 
     /// Whether the layer ends a network with a loss of the scores before it.
     pub fn is_loss(&self) -> bool {
-        matches!(self, Layer::Softmax { .. } | Layer::Hinge | Layer::Mse { .. })
+        use Layer::*;
+        match self {
+            Softmax { .. } | Hinge | Mse { .. } => true,
+            Input { .. } | Conv { .. } | Activation(_) | MaxPool { .. } | AvgPool { .. } | GlobalAvgPool => false,
+            Maxout { .. } | Lrn { .. } | BatchNorm { .. } | Residual { .. } | Fc { .. } | Dropout { .. } => false,
+        }
     }
 
     /// Whether a network has exactly one such layer, so that its name needs no number.

@@ -4,7 +4,6 @@
 //! Shapes are H, W, C of one example, without the batch. A [`Network`] that exists obeys every rule, so code that
 //! lowers it needs no checks of its own. Weights are stored as conv `[KH, KW, I, O]` and fc `[I, O]`, O fastest.
 
-mod activation;
 mod augmentation;
 mod block;
 mod description;
@@ -14,7 +13,7 @@ mod preset;
 mod recipe;
 mod value;
 
-pub use activation::Activation;
+pub use crate::kernels::Activation;
 pub use augmentation::{Augmentation, Flip};
 pub(crate) use description::numbers_in_plain_words;
 pub use initializer::Initializer;

@@ -328,6 +328,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_constant_of_an_optimizer_is_a_setting() {
+        for (name, value) in OPTIMIZERS.iter().flat_map(|optimizer| optimizer.constants) {
+            let mut recipe = Recipe::default();
+            *recipe.constant_mut(name) = Some(*value);
+            assert!(OF_OPTIMIZER.contains(name) && recipe.constants().contains(&(*name, Some(*value))), "{name}");
+        }
+    }
+
+    #[test]
     fn values_that_cannot_train_are_refused() {
         let none = Recipe::default;
         for (recipe, expected) in [

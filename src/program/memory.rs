@@ -42,17 +42,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// WebGPU's defaults.
-    pub const WEBGPU: Limits = Limits {
-        max_binding: 128 << 20,
-        max_buffer: 256 << 20,
-        memory: None,
-        host: None,
-        adapter: Some(Adapter::HARDWARE),
-        beside: 0,
-        along: |_| 0,
-    };
-
     /// These limits with more memory needed besides the program.
     pub fn beside(self, bytes: u64) -> Limits {
         Limits { beside: self.beside.saturating_add(bytes), ..self }

@@ -46,7 +46,13 @@ impl RecordedData {
             DataSource::Loaded(dataset) => (None, dataset.clone()),
             DataSource::Choice(given) => {
                 let choice = where_data_is(given, run, config)?;
-                let dataset = choice.load(&settings.network, notify)?;
+                // Another data set is no way out for a run that has begun.
+                let dataset = choice.load(&settings.network, notify).map_err(|error| match error {
+                    Error::NotObtained { why, .. } => {
+                        Error::DataMoved { why: format!("{why}; give the folder with the run's data"), pictures: false }
+                    }
+                    error => error,
+                })?;
                 (Some(choice), Arc::new(dataset))
             }
         };

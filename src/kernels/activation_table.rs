@@ -1,4 +1,4 @@
-//! Activation functions: layers without weights that keep the shape.
+//! The table of activation functions: their names, words and constants.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
@@ -26,7 +26,7 @@ macro_rules! activations {
             }
 
             /// The constant with its key in descriptions, if the function has one.
-            pub(super) fn constant_mut(&mut self) -> Option<(&'static str, &mut f32)> {
+            pub(crate) fn constant_mut(&mut self) -> Option<(&'static str, &mut f32)> {
                 match self {
                     $(Activation::$name $({ $constant })? => [$((stringify!($constant), $constant))?].into_iter().next(),)+
                 }
@@ -53,7 +53,7 @@ impl Activation {
     }
 
     /// The rule that its constant breaks.
-    pub(super) fn check(self) -> Result<(), String> {
+    pub(crate) fn check(self) -> Result<(), String> {
         match self {
             Activation::LeakyRelu { slope } if !(slope > 0.0 && slope < 1.0) => {
                 Err(format!("slope is {slope}; rule: 0 < slope < 1"))
