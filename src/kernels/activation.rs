@@ -117,7 +117,7 @@ pub fn forward(activation: Activation, x: Tensor, y: Tensor) -> Op {
     Op::new(operation, params(activation, x.len), &[(X, x)], &[(Y, y)], flops * x.len).in_pieces(1)
 }
 
-/// `dx = dy * derivative`. Reads x or y, depending on which one [`Function::BACKWARD`] names.
+/// `dx = dy * derivative`. Reads x or y, depending on the function.
 pub fn backward(activation: Activation, x: Tensor, y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     assert_eq!((y.len, y.len, y.len), (x.len, dy.len, dx.len), "activation: y, x, dy, dx");
     let ([_, operation], [_, flops]) = (operations_of(activation), flops_of(activation));
