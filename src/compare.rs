@@ -484,6 +484,9 @@ mod tests {
         let mut mixed = field(&["sgd", "adam"], &[1]);
         mixed.given.learning_rate = Some(0.1);
         assert!(refusal(mixed).contains("give each of the optimizers its own"));
+        let mut twice = field(&["sgd:0.2", "adam:0.001"], &[1]);
+        twice.given.learning_rate = Some(0.1);
+        assert!(refusal(twice).contains("sgd:0.2 has its own learning rate"));
     }
 
     #[test]

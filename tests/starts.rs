@@ -242,6 +242,15 @@ fn a_run_that_was_killed_before_its_report_gets_one() {
     let gone = ["the run's data was in", "config.toml, and is no longer there", "name its new folder with --data-dir"];
     assert_fails_with(glassnet(&["train", "--resume"]).arg(&run), &gone);
     assert_fails_with(glassnet(&["report"]).arg(&run), &gone);
+    // Other data is no way out for a run that has begun.
+    fs::create_dir(place.path("empty")).expect("a folder");
+    for arguments in [&["train", "--resume"][..], &["report"]] {
+        let mut command = glassnet(arguments);
+        let assert = command.arg(&run).arg("--data-dir").arg(place.path("empty")).assert().failure();
+        let told = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(told.contains("give the folder with the run's data with --data-dir"), "{told}");
+        assert!(!told.contains("--dataset"), "{told}");
+    }
 }
 
 #[cfg(target_os = "linux")]

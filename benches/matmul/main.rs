@@ -29,7 +29,7 @@ struct Arguments {
     /// Network whose convolutions are measured
     #[arg(long, default_value = "vgg-mnist")]
     preset: String,
-    /// Its batch size [default: 20, on hardware 512]
+    /// Batch size of the network [default: 20, on hardware 512]
     #[arg(long)]
     batch_size: Option<usize>,
     /// The longest product that is still measured, in seconds

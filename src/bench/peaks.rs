@@ -17,11 +17,11 @@ use std::time::Duration;
 const REPETITIONS: usize = 5;
 /// Bytes of each of the copy's two buffers: more than caches hold, but no more than every WebGPU adapter can bind.
 const HARDWARE_BYTES: usize = 128 << 20;
-/// The same size for devices that compute on the processor: twice a large third-level cache.
+/// Bytes of each buffer for devices that compute on the processor: twice a large third-level cache.
 const HOST_BYTES: usize = 64 << 20;
 /// Values that the compute probe works on, four per invocation: about thirty for every lane of the largest GPUs.
 const HARDWARE_VALUES: usize = 4 << 19;
-/// The same number for devices that compute on the processor: enough tasks for every thread.
+/// Values that the probe works on, on devices that compute on the processor: enough tasks for every thread.
 const HOST_VALUES: usize = 4 << 14;
 /// Steps of the first, short run; its time determines the number of steps in a repetition.
 const FIRST_ROUNDS: usize = 64;
@@ -96,7 +96,7 @@ struct Way {
 /// Probes a device; `repetition` is the intended duration of one repetition of the compute probe.
 ///
 /// # Errors
-/// None; failures of the device are part of the result.
+/// Never fails: failures of the device are part of the result.
 pub async fn peaks(device: &Device, repetition: Duration) -> Peaks {
     let mut peaks = Peaks::default();
     if matches!(device, Device::Reference) {

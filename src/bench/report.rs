@@ -77,7 +77,7 @@ pub struct DeviceReport {
     pub info: DeviceInfo,
     /// Whether it is a GPU that computes on the processor.
     pub software: bool,
-    /// Its peaks, measured before everything else.
+    /// Peaks of the device, measured before everything else.
     pub peaks: Peaks,
 }
 

@@ -26,7 +26,7 @@ impl Spread {
         Some(Spread { median, min: sorted[0], max: sorted[sorted.len() - 1] })
     }
 
-    /// The same values in another unit.
+    /// Converts the values to another unit.
     pub fn scaled(self, factor: f64) -> Spread {
         Spread { median: self.median * factor, min: self.min * factor, max: self.max * factor }
     }
