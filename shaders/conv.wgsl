@@ -10,7 +10,7 @@ struct Params {
     n: u32, h: u32, w: u32, c: u32,
     oh: u32, ow: u32, o: u32, kh: u32,
     kw: u32, stride_y: u32, stride_x: u32, pad_y: u32,
-    pad_x: u32, examples_per_split: u32, dilation_y: u32, dilation_x: u32,
+    pad_x: u32, pixels_per_split: u32, dilation_y: u32, dilation_x: u32,
     groups: u32, reserved0: u32, reserved1: u32, reserved2: u32,
 }
 
@@ -108,7 +108,7 @@ fn backward_weight(
     let inputs = p.c / p.groups;
     let taps = p.kh * p.kw * inputs;
     let i = index_of(group, groups, lane, 64u);
-    let splits = (p.n + p.examples_per_split - 1u) / p.examples_per_split;
+    let splits = (p.n * p.oh * p.ow + p.pixels_per_split - 1u) / p.pixels_per_split;
     if i >= splits * (taps + 1u) * p.o { return; }
     let o = i % p.o;
     let k = (i / p.o) % (taps + 1u);
@@ -116,24 +116,28 @@ fn backward_weight(
     let c = k % inputs + o / (p.o / p.groups) * inputs;
     let kx = (k / inputs) % p.kw;
     let ky = k / (inputs * p.kw);
-    let first = i / (p.o * (taps + 1u)) * p.examples_per_split;
-    let end = min(first + p.examples_per_split, p.n);
+    let first = i / (p.o * (taps + 1u)) * p.pixels_per_split;
+    let end = min(first + p.pixels_per_split, p.n * p.oh * p.ow);
     var sum = 0.0;
-    for (var n = first; n < end; n++) {
-        for (var oy = 0u; oy < p.oh; oy++) {
-            let y = i32(oy * p.stride_y + ky * p.dilation_y) - i32(p.pad_y);
-            let row_inside = y >= 0 && y < i32(p.h);
-            if !row_inside && !is_bias { continue; }
-            for (var ox = 0u; ox < p.ow; ox++) {
-                let dy = weight_dy[((n * p.oh + oy) * p.ow + ox) * p.o + o];
-                let x = i32(ox * p.stride_x + kx * p.dilation_x) - i32(p.pad_x);
-                if is_bias {
-                    sum += dy;
-                } else if x >= 0 && x < i32(p.w) {
-                    sum += dy * weight_x[((n * p.h + u32(y)) * p.w + u32(x)) * p.c + c];
-                }
+    var pixel = first;
+    // Row by row, because a division for every pixel would cost more than the rest; a split may start and end within a
+    // row.
+    while pixel < end {
+        let row = pixel / p.ow;
+        let n = row / p.oh;
+        let y = i32((row - n * p.oh) * p.stride_y + ky * p.dilation_y) - i32(p.pad_y);
+        let row_end = min((row + 1u) * p.ow, end);
+        if is_bias {
+            for (; pixel < row_end; pixel++) { sum += weight_dy[pixel * p.o + o]; }
+        } else if y >= 0 && y < i32(p.h) {
+            let image_row = (n * p.h + u32(y)) * p.w;
+            for (; pixel < row_end; pixel++) {
+                let x = i32((pixel - row * p.ow) * p.stride_x + kx * p.dilation_x) - i32(p.pad_x);
+                if x < 0 || x >= i32(p.w) { continue; }
+                sum += weight_dy[pixel * p.o + o] * weight_x[(image_row + u32(x)) * p.c + c];
             }
         }
+        pixel = row_end;
     }
     weight_partial[i] = sum;
 }
@@ -153,7 +157,7 @@ fn sum_splits(
     let total = weights + p.o;
     let i = index_of(group, groups, lane, 64u);
     if i >= total { return; }
-    let splits = (p.n + p.examples_per_split - 1u) / p.examples_per_split;
+    let splits = (p.n * p.oh * p.ow + p.pixels_per_split - 1u) / p.pixels_per_split;
     var sum = 0.0;
     for (var s = 0u; s < splits; s++) {
         sum += splits_partial[s * total + i];

@@ -9,7 +9,7 @@ struct Params {
     n: u32, h: u32, w: u32, c: u32,
     oh: u32, ow: u32, o: u32, kh: u32,
     kw: u32, stride_y: u32, stride_x: u32, pad_y: u32,
-    pad_x: u32, examples_per_split: u32, dilation_y: u32, dilation_x: u32,
+    pad_x: u32, pixels_per_split: u32, dilation_y: u32, dilation_x: u32,
     groups: u32, reserved0: u32, reserved1: u32, reserved2: u32,
 }
 
@@ -271,9 +271,10 @@ fn tap_block(invocation: u32, channel_blocks: u32, rows: u32) -> TapBlock {
     let index = invocation - split * (bias + 1u);
     let pixel = index / channel_blocks;
     let row = pixel / runs;
-    let first = split * p.examples_per_split;
+    let examples = p.pixels_per_split / (p.oh * p.ow);
+    let first = split * examples;
     return TapBlock(split, row * rows, (pixel - row * runs) * 5u, index - pixel * channel_blocks, first,
-        min(first + p.examples_per_split, p.n), index == bias, first < p.n);
+        min(first + examples, p.n), index == bias, first < p.n);
 }
 
 @compute @workgroup_size(32)

@@ -7,7 +7,9 @@
 
 pub use super::conv_params::Params;
 use super::conv_params::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, WEIGHT, X, Y};
-use super::{Args, Cpu, Family, Launch, Op, Operation, Reference, Scalar, Tensor, Variant, conv_blocked, conv_cpu};
+use super::{
+    Args, Cpu, Family, Launch, Op, Operation, Reference, Scalar, Tensor, Variant, conv_blocked, conv_cpu, conv_tile,
+};
 
 mod cases;
 
@@ -31,6 +33,9 @@ pub static FORWARD: Operation = Operation {
         &conv_blocked::FORWARD,
         &conv_blocked::FORWARD_NARROW_TEXTURES,
         &conv_blocked::FORWARD_NARROW,
+        &conv_tile::FORWARD_8,
+        &conv_tile::FORWARD_4,
+        &conv_tile::FORWARD_NARROW,
         &Variant::new("conv.forward", SOURCE, "forward", |op| Launch::linear(op.params::<Params>().y_len(), 64)),
     ],
 };
@@ -46,6 +51,8 @@ pub static BACKWARD_INPUT: Operation = Operation {
     gpu: &[
         &conv_blocked::BACKWARD_INPUT_TEXTURES,
         &conv_blocked::BACKWARD_INPUT,
+        &conv_tile::BACKWARD_INPUT_8,
+        &conv_tile::BACKWARD_INPUT_4,
         &Variant::new("conv.backward_input", SOURCE, "backward_input", |op| {
             Launch::linear(op.params::<Params>().x_len(), 64)
         }),
@@ -65,6 +72,8 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
         &conv_blocked::BACKWARD_WEIGHT,
         &conv_blocked::BACKWARD_WEIGHT_NARROW_TEXTURES,
         &conv_blocked::BACKWARD_WEIGHT_NARROW,
+        &conv_tile::BACKWARD_WEIGHT,
+        &conv_tile::BACKWARD_WEIGHT_NARROW,
         &Variant::new("conv.backward_weight", SOURCE, "backward_weight", |op| {
             Launch::linear(op.params::<Params>().partial_len(), 64)
         }),
@@ -101,7 +110,10 @@ pub fn backward_weight(p: Params, x: Tensor, dy: Tensor, partial: Tensor) -> Op 
     assert_eq!((x.len, dy.len), (p.x_len(), p.y_len()), "conv.backward_weight: x, dy of {p:?}");
     assert_eq!(partial.len, p.partial_len(), "conv.backward_weight: partial of {p:?}");
     let op = Op::new(&BACKWARD_WEIGHT, p, &[(X, x), (DY, dy)], &[(PARTIAL, partial)], p.flops());
-    op.in_pieces(p.examples_per_split as usize)
+    match p.examples_per_split() {
+        Some(examples) => op.in_pieces(examples),
+        None => op,
+    }
 }
 
 pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) -> Op {
@@ -139,7 +151,7 @@ fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (x, dy, partial) = (args.real(X), args.real(DY), args.out(PARTIAL));
-    let (c, o, split_rows) = (p.c as usize, p.o as usize, p.rows() * p.examples_per_split as usize);
+    let (c, o, split_rows) = (p.c as usize, p.o as usize, p.pixels_per_split as usize);
     let (stride, per_tap) = ((p.k() + 1) * o, p.group_inputs() * o);
     let mut sums = vec![0.0; partial.len()];
     p.for_each_tap(|at_x, at_y, tap| {

@@ -74,9 +74,9 @@ fn fits_wide(op: &Op, adapter: Adapter) -> bool {
     op.params::<Params>().c.is_multiple_of(4) && fits_narrow(op, adapter)
 }
 
-fn fits_narrow(op: &Op, _: Adapter) -> bool {
+fn fits_narrow(op: &Op, adapter: Adapter) -> bool {
     let p: Params = op.params();
-    p.o.is_multiple_of(4) && p.is_plain()
+    adapter.software && p.o.is_multiple_of(4) && p.is_plain() && p.examples_per_split().is_some()
 }
 
 /// The most adjacent pixels in a block, as in the shader's `MOST`.

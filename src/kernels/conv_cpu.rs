@@ -8,7 +8,7 @@
 use super::conv_params::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, Params, WEIGHT, X, Y};
 use super::conv_sparse::{self, Layout};
 use super::product::{product, product_columns, row_major, transposed};
-use super::{Args, Prepared, conv_depthwise, conv_direct, conv_grouped};
+use super::{Args, Prepared, conv, conv_depthwise, conv_direct, conv_grouped};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -223,8 +223,10 @@ pub(super) fn prepare_backward_weight(args: &Args<'_, f32>, prepared: &mut Prepa
 
 pub(super) fn backward_weight(args: &mut Args<'_, f32>) {
     let p: Params = args.params();
+    // Only a GPU needs splits of less than an example.
+    let Some(per) = p.examples_per_split() else { return (conv::BACKWARD_WEIGHT.reference.single)(args) };
     let (x, dy, partial) = (args.real(X), args.real(DY), args.out(PARTIAL));
-    let (k, o, per) = (p.k(), p.o as usize, p.examples_per_split as usize);
+    let (k, o) = (p.k(), p.o as usize);
     let examples = x.par_chunks(per * p.example_in()).zip(dy.par_chunks(per * p.rows() * o));
     let sparse: &Option<Layout> = args.prepared.get();
     // The products between groups are discarded, whatever they are.
@@ -339,7 +341,7 @@ fn add_all(values: &[f32], sums: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Operation, Slot, SlotMut, conv};
+    use super::super::{Operation, Slot, SlotMut};
     use super::*;
 
     /// Both backward passes by `function` of one example whose dy is mostly zero: which of their results are NaN.

@@ -18,8 +18,8 @@ pub struct Params {
     pub kw: u32,
     pub stride: [u32; 2],
     pub pad: [u32; 2],
-    /// Examples per partial sum of the weight gradient.
-    pub examples_per_split: u32,
+    /// Output pixels of the batch per partial sum of the weight gradient.
+    pub pixels_per_split: u32,
     pub dilation: [u32; 2],
     /// The number of groups that C and O are divided into; filters of a group read the channels of that group.
     pub groups: u32,
@@ -31,12 +31,12 @@ impl Params {
     pub fn new(input: [usize; 4], filters: usize, kernel: [usize; 2], stride: [usize; 2], pad: [usize; 2]) -> Params {
         let out = |i: usize| (input[1 + i] + 2 * pad[i] - kernel[i]) / stride[i] + 1;
         let (oh, ow) = (word(out(0)), word(out(1)));
-        let examples_per_split = word(unit(input[0]));
         let [n, h, w, c] = input.map(word);
         let ([kh, kw], o) = (kernel.map(word), word(filters));
         let (stride, pad) = (stride.map(word), pad.map(word));
         let (dilation, groups, reserved) = ([1, 1], 1, [0; 3]);
-        Params { n, h, w, c, oh, ow, o, kh, kw, stride, pad, examples_per_split, dilation, groups, reserved }
+        let p = Params { n, h, w, c, oh, ow, o, kh, kw, stride, pad, pixels_per_split: 1, dilation, groups, reserved };
+        p.split_by_examples()
     }
 
     /// The same shape with taps `dilation` pixels apart, and with `groups`, which divide C and O.
@@ -44,7 +44,18 @@ impl Params {
         let p = Params { dilation: dilation.map(word), groups: word(groups), ..self };
         assert!(p.c.is_multiple_of(p.groups) && p.o.is_multiple_of(p.groups), "groups of {p:?}");
         let out = |size: u32, i: usize, k: u32| (size + 2 * p.pad[i] - (k - 1) * p.dilation[i] - 1) / p.stride[i] + 1;
-        Params { oh: out(p.h, 0, p.kh), ow: out(p.w, 1, p.kw), ..p }
+        Params { oh: out(p.h, 0, p.kh), ow: out(p.w, 1, p.kw), ..p }.split_by_examples()
+    }
+
+    /// The same shape with splits of whole examples, few enough to be added cheaply.
+    fn split_by_examples(self) -> Params {
+        Params { pixels_per_split: word(unit(self.n as usize) * self.rows()), ..self }
+    }
+
+    /// The number of examples of a split, if it has whole ones.
+    pub(super) fn examples_per_split(&self) -> Option<usize> {
+        let (pixels, rows) = (self.pixels_per_split as usize, self.rows());
+        pixels.is_multiple_of(rows).then(|| pixels / rows)
     }
 
     /// Whether taps are adjacent and every filter reads every channel.
@@ -79,7 +90,7 @@ impl Params {
 
     /// The number of partial sums of the weight gradient.
     pub fn splits(&self) -> usize {
-        self.n.div_ceil(self.examples_per_split) as usize
+        (self.n as usize * self.rows()).div_ceil(self.pixels_per_split as usize)
     }
 
     /// The length of `backward_weight`'s output, `[splits, K+1, O]`.

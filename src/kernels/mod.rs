@@ -28,6 +28,7 @@ mod conv_direct;
 mod conv_grouped;
 pub(crate) mod conv_params;
 mod conv_sparse;
+mod conv_tile;
 pub mod dropout;
 pub mod elementwise;
 pub mod ema;
@@ -45,6 +46,7 @@ mod product;
 pub mod relu;
 pub mod softmax;
 pub mod statistics;
+mod tile;
 pub mod variant;
 
 pub use activation_table::Activation;

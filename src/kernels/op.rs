@@ -230,7 +230,7 @@ pub struct Op {
     /// Set if the processor's functions can be called for a piece of the batch: the number of examples that are
     /// computed together. Pieces start at multiples of it.
     pub unit: Option<usize>,
-    /// The variant that a GPU runs; `None` means the first that fits the adapter.
+    /// The variant that a GPU runs; `None` means the first that fits the adapter and suits the operation.
     pub variant: Option<&'static Variant>,
     /// The most workgroups in one dimension.
     pub most_workgroups: u32,
@@ -301,14 +301,14 @@ impl Op {
         self.unit.and(self.operation.cpu)?.prepare
     }
 
-    /// The variants that support this operation on an adapter, the preferred one first.
+    /// The variants that support this operation on an adapter, in order of preference.
     pub fn variants(&self, adapter: Adapter) -> impl Iterator<Item = &'static Variant> {
         self.operation.gpu.iter().copied().filter(move |variant| variant.fits(self, adapter))
     }
 
     /// The variant that a GPU runs.
     pub fn chosen(&self, adapter: Adapter) -> &'static Variant {
-        let first = || self.variants(adapter).next();
+        let first = || self.variants(adapter).find(|variant| (variant.suits)(self));
         self.variant.or_else(first).unwrap_or_else(|| panic!("no variant takes {}", self.operation.name))
     }
 

@@ -36,6 +36,8 @@ pub struct Variant {
     pub textures: &'static [Texture],
     /// Whether the variant supports an operation on an adapter, apart from its textures; see [`Variant::fits`].
     pub condition: fn(&Op, Adapter) -> bool,
+    /// Whether the variant may be chosen for an operation that it fits where nothing was measured.
+    pub suits: fn(&Op) -> bool,
 }
 
 impl Variant {
@@ -47,7 +49,7 @@ impl Variant {
         launch: fn(&Op) -> Launch,
     ) -> Variant {
         let first = Pass::new(entry, 64, launch);
-        Variant { name, source, first, then: &[], scratch: None, textures: &[], condition: always }
+        Variant { name, source, first, then: &[], scratch: None, textures: &[], condition: always, suits: |_| true }
     }
 
     /// Returns this variant with workgroups of another size.

@@ -77,6 +77,15 @@ pub fn cases() -> Vec<Case> {
         cases.extend([forward_case(p, &what), weight_case(p, &what), input_case(p, &what), sum_case(p, &what)]);
         cases.extend([sparse_input_case(shape), sparse_weight_case(shape)]);
     }
+    // Splits that begin and end within a row, and those that a hardware adapter gets.
+    for shape in SHAPES.iter().step_by(3) {
+        let p = params(shape);
+        let split = |pixels: u32| Params { pixels_per_split: pixels, ..p };
+        for p in [split(1 + p.oh * p.ow / 3), split(23), p.for_hardware()] {
+            let what = format!("{} split {}", describe(shape), p.pixels_per_split);
+            cases.extend([weight_case(p, &what), sum_case(p, &what)]);
+        }
+    }
     for (shape, dilation, groups) in SPREAD {
         let p = params(shape).with(*dilation, *groups);
         let what = format!("{} dilation {dilation:?} groups {groups}", describe(shape));
@@ -110,7 +119,7 @@ fn input_case(p: Params, what: &str) -> Case {
 fn weight_case(p: Params, what: &str) -> Case {
     let mut b = CaseBuilder::default();
     let (x, dy, partial) = (b.real(p.x_len()), b.real(p.y_len()), b.out(p.partial_len()));
-    let length = p.rows() * p.examples_per_split as usize;
+    let length = p.pixels_per_split as usize;
     b.case(what, backward_weight(p, x, dy, partial), Tolerance::sum(length, 1.0))
 }
 
@@ -125,7 +134,7 @@ fn sparse_input_case(shape: &Shape) -> Case {
 fn sparse_weight_case(shape: &Shape) -> Case {
     let (p, mut b) = (params(shape), CaseBuilder::default());
     let (x, dy, partial) = (b.real(p.x_len()), b.sparse(p.y_len()), b.out(p.partial_len()));
-    let tolerance = Tolerance::sum(p.rows() * p.examples_per_split as usize, 1.0);
+    let tolerance = Tolerance::sum(p.pixels_per_split as usize, 1.0);
     b.case(format!("{} sparse dy", describe(shape)), backward_weight(p, x, dy, partial), tolerance)
 }
 

@@ -1,0 +1,35 @@
+// The shape of a convolution for kernels that work in tiles. Sizes by which they divide are constants of the pipeline.
+
+struct Params {
+    n: u32, h: u32, w: u32, c: u32,
+    oh: u32, ow: u32, o: u32, kh: u32,
+    kw: u32, stride_y: u32, stride_x: u32, pad_y: u32,
+    pad_x: u32, pixels_per_split: u32, dilation_y: u32, dilation_x: u32,
+    groups: u32, reserved0: u32, reserved1: u32, reserved2: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+
+override C: u32 = 4;
+override O: u32 = 4;
+override H: u32 = 1;
+override W: u32 = 1;
+override OH: u32 = 1;
+override OW: u32 = 1;
+override KW: u32 = 1;
+override STRIDE_Y: u32 = 1;
+override STRIDE_X: u32 = 1;
+
+fn taps() -> u32 { return p.kh * KW; }
+
+// A row of an image that is never inside one.
+const NOWHERE: i32 = -0x40000000;
+
+// The first input row and column under the window of output pixel `pixel` of the batch, and the number of its image's
+// first pixel.
+fn window_of(pixel: u32, exists: bool) -> vec4i {
+    let n = pixel / (OH * OW);
+    let y = i32(pixel / OW % OH * STRIDE_Y) - i32(p.pad_y);
+    let x = i32(pixel % OW * STRIDE_X) - i32(p.pad_x);
+    return vec4i(i32(n * H * W), select(NOWHERE, y, exists), x, 0);
+}

@@ -1,0 +1,24 @@
+// dy and the result of a convolution's weight gradient; rows of the result are taps x channels, and the last one is the
+// bias.
+
+@group(0) @binding(2) var<storage, read> dy: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec4f>;
+
+fn inputs() -> u32 { return taps() * C; }
+fn columns() -> u32 { return O / 4u; }
+
+// The output pixels [first, end) of a split.
+fn range_of(split: u32) -> vec2u {
+    let first = split * p.pixels_per_split;
+    return min(vec2u(first, first + p.pixels_per_split), vec2u(p.n * OH * OW));
+}
+
+fn load_dy(pixel: u32, exists: bool, column: u32) -> vec4f {
+    let inside = exists && column < columns();
+    return select(vec4f(), dy[select(0u, pixel * columns() + column, inside)], inside);
+}
+
+fn store(split: u32, row: u32, column: u32, sum: vec4f) {
+    if row > inputs() || column >= columns() { return; }
+    partial[(split * (inputs() + 1u) + row) * columns() + column] = sum;
+}

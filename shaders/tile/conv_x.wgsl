@@ -1,0 +1,15 @@
+// x of a convolution in vectors of channels, C being a multiple of 4.
+
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+
+fn depth() -> u32 { return taps() * C / 4u; }
+
+fn load_a(place: vec4i, k: u32) -> vec4f {
+    let tap = k / (C / 4u);
+    let ky = tap / KW;
+    let row = u32(place.y + i32(ky * p.dilation_y));
+    let column = u32(place.z + i32((tap - ky * KW) * p.dilation_x));
+    let inside = row < H && column < W && k < depth();
+    let at = (u32(place.x) + row * W + column) * (C / 4u) + k % (C / 4u);
+    return select(vec4f(), x[select(0u, at, inside)], inside);
+}

@@ -1,0 +1,101 @@
+//! The tiles of matrix products on hardware adapters: `shaders/tile/product.wgsl` and `shaders/tile/gradient.wgsl`.
+
+use super::Launch;
+use super::variant::linear;
+
+/// The invocations of a workgroup: two warps of 32, so that small products also have many workgroups.
+const LANES: u32 = 64;
+
+/// Workgroups that fill a large GPU: four for each of an H200's 132 compute units.
+pub(super) const ENOUGH: usize = 528;
+
+/// Reduction steps per stage of a weight gradient.
+pub(super) const STEPS: usize = 16;
+
+/// A tile of a product: `LANES / across` times `rows` rows, `across` vectors of columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tile {
+    rows: u32,
+    across: u32,
+    columns: u32,
+}
+
+impl Tile {
+    /// A tile for a product with this number of columns, with 4 or 8 rows a lane.
+    pub fn new(rows: u32, columns: usize) -> Tile {
+        let columns = (columns as u32).div_ceil(4);
+        Tile { rows, across: across(columns), columns }
+    }
+
+    fn rows(&self) -> usize {
+        (LANES / self.across * self.rows) as usize
+    }
+
+    /// The workgroups of a product with this number of rows.
+    pub fn workgroups(&self, rows: usize) -> usize {
+        rows.div_ceil(self.rows()) * self.columns.div_ceil(self.across) as usize
+    }
+
+    /// The launch for a product with this number of rows.
+    pub fn launch(&self, rows: usize, mut constants: Vec<(&'static str, u32)>) -> Launch {
+        let [x, y, _] = linear(rows.div_ceil(self.rows()), 1);
+        // Less workgroup memory lets more workgroups be resident, which matters more than fewer barriers.
+        let depth = if self.rows == 8 { 2 } else { 4 };
+        constants.extend([("TX", self.across), ("ROWS", self.rows), ("DEPTH", depth)]);
+        Launch::of([x, y, self.columns.div_ceil(self.across)]).with(constants)
+    }
+}
+
+/// The vectors of columns of a tile: as many as leave few unused. A narrow tile copies more values per product.
+fn across(columns: u32) -> u32 {
+    let cost = |across: &u32| (columns.next_multiple_of(*across) * (2 * across + 3)).div_ceil(2 * across);
+    [16, 8, 4, 2, 1].into_iter().min_by_key(cost).unwrap_or(1)
+}
+
+/// The tiles of a weight gradient with few rows and columns, and a long reduction that is split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blocks {
+    /// Vectors of rows and of columns of the result.
+    size: [u32; 2],
+    /// Vectors of rows and of columns of a tile.
+    tile: [u32; 2],
+    /// Vectors of rows of a lane.
+    rows: u32,
+}
+
+impl Blocks {
+    /// `rows` includes the bias.
+    pub fn new(rows: usize, columns: usize) -> Blocks {
+        let size = [rows, columns].map(|size| (size as u32).div_ceil(4));
+        let across = across(size[1]).min(8);
+        let rows = if size[0] > 16 { 2 } else { 1 };
+        let down = (LANES / across).min(8).min(size[0].div_ceil(rows).next_power_of_two());
+        Blocks { size, tile: [down * rows, across], rows }
+    }
+
+    /// Tiles of one split.
+    fn tiles(&self) -> [usize; 2] {
+        [0, 1].map(|i| self.size[i].div_ceil(self.tile[i]) as usize)
+    }
+
+    /// The number of splits of a reduction over `length` that gives enough workgroups. Each split needs a few stages to
+    /// be worth it, and all of them together need memory for `results` values each.
+    pub fn splits(&self, length: usize, results: usize) -> usize {
+        const LEAST: usize = 4 * STEPS;
+        const MEMORY: usize = 8 << 20;
+        let [down, across] = self.tiles();
+        let most = (length.div_ceil(LEAST)).min((MEMORY / results).max(1));
+        ENOUGH.div_ceil(down * across).clamp(1, most)
+    }
+
+    pub fn launch(&self, splits: usize, mut constants: Vec<(&'static str, u32)>) -> Launch {
+        let [down, across] = self.tiles();
+        let [x, y, _] = linear(down * splits, 1);
+        let [width, tx] = self.tile;
+        let ty = width / self.rows;
+        // The sum over lanes that share a block needs 2 * LANES vectors.
+        let steps = (STEPS as u32).max((2 * LANES).div_ceil(width));
+        constants.extend([("TX", tx), ("TY", ty), ("ROWS", self.rows), ("STEPS", steps)]);
+        Launch::of([x, y, across as u32]).with(constants)
+    }
+}
