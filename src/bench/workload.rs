@@ -18,8 +18,6 @@ pub const SEED: u64 = 1;
 const EXAMPLES: usize = 4096;
 /// The most bytes of the data set; networks with large inputs get fewer examples.
 const DATA_BYTES: usize = 64 << 20;
-/// How much larger than the input the images are if the network crops: 28x28 for 24x24, as with MNIST.
-const CROP_MARGIN: usize = 4;
 /// Larger than any data set here.
 const PRIME: u64 = 2_654_435_761;
 
@@ -34,9 +32,7 @@ impl Workload {
     /// Draws as many images as the timing of `network` needs.
     pub fn new(settings: Settings) -> Workload {
         let network = &settings.network;
-        let shape = network.input_shape();
-        let margin = if network.crop { CROP_MARGIN } else { 0 };
-        let shape = [shape.height + margin, shape.width + margin, shape.channels];
+        let shape = Source::usual(network, EXAMPLES).shape();
         let bytes = shape.iter().product::<usize>();
         let count = (DATA_BYTES / bytes).clamp(1, EXAMPLES);
         let mut random = ChaCha8Rng::seed_from_u64(SEED);

@@ -3,6 +3,7 @@
 use super::lockstep;
 use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, Progress, Table, figure, note};
+use super::pipelines;
 use clap::{Args, ValueEnum};
 use glassnet::exec::check::{Outcome, run_case};
 use glassnet::exec::gpu::RuntimeChecks;
@@ -10,6 +11,7 @@ use glassnet::exec::{Device, DeviceInfo};
 use glassnet::kernels::{self, Adapter, Case, Op};
 use glassnet::{Error, Result};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Compare every kernel with the reference on this machine's own device
@@ -34,6 +36,16 @@ pub struct CheckArgs {
     /// Examples in the step of --lockstep [default: 20]
     #[arg(long, value_name = "N", requires = "lockstep", aliases = ["batch", "batchsize"], value_parser = options::whole::<usize>)]
     batch_size: Option<usize>,
+    /// Check nothing; write the WGSL text of every kernel that training a preset uses on a hardware GPU into this
+    /// folder, and pipelines.json, a list of the pipelines with entry points, constants and workgroups: for every
+    /// preset as it trains by default, statistics included, at batch sizes 20, 128 and 512. This needs no GPU
+    // What it writes does not depend on any other option.
+    #[arg(long, value_name = "DIR")]
+    #[arg(conflicts_with_all = ["lockstep", "filter", "device", "adapter", "preset", "net"])]
+    dump_pipelines: Option<PathBuf>,
+    /// Write into the folder of --dump-pipelines if it is not empty, and replace files of an earlier list in it
+    #[arg(long, requires = "dump_pipelines")]
+    force: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -70,6 +82,9 @@ struct KernelReport {
 /// Checks and prints. Returns [`ExitCode::FAILURE`] if anything differs.
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let output = args.output;
+    if let Some(folder) = &args.dump_pipelines {
+        return pipelines::dump(folder, args.force, output);
+    }
     if args.lockstep {
         let batch_size = args.batch_size.unwrap_or(lockstep::BATCH);
         return pollster::block_on(async {

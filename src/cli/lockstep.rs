@@ -23,9 +23,6 @@ pub(super) const BATCH: usize = 20;
 /// The seed of all random values.
 const SEED: u64 = 1;
 
-/// Extra pixels of the images for a network that crops.
-const SPARE: usize = 4;
-
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     reference: DeviceInfo,
@@ -41,8 +38,7 @@ struct Document<'a> {
 pub(super) async fn run(network: &Network, batch: usize, device: &Device, output: Output) -> Result<ExitCode> {
     let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
     let settings = Settings::resolve(network.clone(), &given)?;
-    let shape @ [height, width, channels] = image_shape(network);
-    let source = Source { height, width, channels, examples: batch };
+    let source = Source::usual(network, batch);
     let limits = device.limits();
     let options = Options { max_binding: limits.max_binding, one_batch: true, ..settings.options(source) };
     // Both executors at once, if both are on the host, and the buffers read back for comparison.
@@ -57,7 +53,7 @@ pub(super) async fn run(network: &Network, batch: usize, device: &Device, output
 
     let operations = step.program.instructions.len();
     note(format_args!("{operations} operations of one step of {} on reference and {}", network.name, device.info()));
-    let examples = random_examples(network, shape, batch);
+    let examples = random_examples(network, source.shape(), batch);
     let inputs = step_inputs(&step, &examples);
     let mut first = prepared(&Device::Reference, &step, network, &examples).await?;
     let mut second = prepared(device, &step, network, &examples).await?;
@@ -84,12 +80,6 @@ fn text(document: &Document) -> String {
             report.operations, d.operation, d.kernel, d.buffer, d.index, d.problem
         ),
     }
-}
-
-/// The size of images, slightly larger than the network's input if it crops.
-fn image_shape(network: &Network) -> [usize; 3] {
-    let (shape, spare) = (network.input_shape(), if network.crop { SPARE } else { 0 });
-    [shape.height + spare, shape.width + spare, shape.channels]
 }
 
 /// One random image per row of the batch.

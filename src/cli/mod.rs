@@ -17,6 +17,7 @@ mod interrupt;
 mod live;
 mod lockstep;
 mod notices;
+mod pipelines;
 mod predict;
 mod report;
 mod train;

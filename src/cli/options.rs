@@ -238,5 +238,5 @@ pub fn refuse_content(path: &Path, force: bool) -> Result<()> {
         return Ok(());
     }
     let path = path.display();
-    Err(Error::Settings(format!("{path} is not empty; choose another --out, or use --force to write into it")))
+    Err(Error::Settings(format!("{path} is not empty; choose another folder, or use --force to write into it")))
 }

@@ -26,6 +26,23 @@ pub struct Source {
     pub examples: usize,
 }
 
+/// How much larger than the input the usual images are if the network crops: 28x28 for 24x24, as with MNIST.
+const CROP_MARGIN: usize = 4;
+
+impl Source {
+    /// A data set whose images suit `network`: as large as its input, or a little larger if it crops.
+    pub fn usual(network: &Network, examples: usize) -> Source {
+        let (shape, margin) = (network.input_shape(), if network.crop { CROP_MARGIN } else { 0 });
+        let (height, width) = (shape.height + margin, shape.width + margin);
+        Source { height, width, channels: shape.channels, examples }
+    }
+
+    /// Height, width and channels of an image.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels]
+    }
+}
+
 /// The capabilities of a training step.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {

@@ -5,12 +5,14 @@ mod layers;
 mod lower;
 mod memory;
 mod parameters;
+mod pipelines;
 mod planner;
 mod statistics;
 mod step;
 
 pub use lower::{Options, Source};
 pub use memory::{Host, Limits, largest_batch};
+pub use pipelines::PipelineUse;
 pub use planner::{ALIGNMENT, BufferSpec};
 pub use statistics::{Entry, LayerStatistics, Quantity, StatisticsPlan, StepStatistics};
 pub use step::{Inputs, NodeTensors, Outputs, ParameterTensors, Purpose, Stage, Trainable, TrainingStep};
