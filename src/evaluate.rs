@@ -156,7 +156,7 @@ impl Pass<'_> {
         let source = Source { height, width, channels, examples: examples.len() };
         let limits = device.limits();
         let batch = batch.min(examples.len().max(1));
-        let options = Options { max_binding: limits.max_binding, ..Options::evaluation(batch, source) };
+        let options = Options::evaluation(batch, source).on(&limits);
         let step = fitting_step(device, network, &options)?;
         let (batch, outputs) = (step.batch, outputs(&step));
         let stages = step.stages(Stage::Batch, Stage::Forward);

@@ -33,3 +33,29 @@ fn window_of(pixel: u32, exists: bool) -> vec4i {
     let x = i32(pixel % OW * STRIDE_X) - i32(p.pad_x);
     return vec4i(i32(n * H * W), select(NOWHERE, y, exists), x, 0);
 }
+
+// Input pixel `pixel` of the batch with padding, and the number of the first output pixel of its image.
+fn pixel_of(pixel: u32, exists: bool) -> vec4i {
+    let n = pixel / (H * W);
+    let y = i32(pixel / W % H + p.pad_y);
+    let x = i32(pixel % W + p.pad_x);
+    return vec4i(i32(n * OH * OW), select(NOWHERE, y, exists), x, 0);
+}
+
+// The output pixel whose window covers an input pixel through a tap, or a negative number. The window at oy covers y
+// through tap ky where oy * stride = y + pad - ky * dilation.
+fn pixel_through(place: vec4i, tap: u32) -> i32 {
+    let ky = tap / KW;
+    let down = place.y - i32(ky * p.dilation_y);
+    let across = place.z - i32((tap - ky * KW) * p.dilation_x);
+    let row = u32(max(down, 0)) / STRIDE_Y;
+    let column = u32(max(across, 0)) / STRIDE_X;
+    let inside = i32(row * STRIDE_Y) == down && i32(column * STRIDE_X) == across && row < OH && column < OW;
+    return select(-1, place.x + i32(row * OW + column), inside);
+}
+
+// The output pixels [first, end) of a split.
+fn range_of(split: u32) -> vec2u {
+    let first = split * p.pixels_per_split;
+    return min(vec2u(first, first + p.pixels_per_split), vec2u(p.n * OH * OW));
+}

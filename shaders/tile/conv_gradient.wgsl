@@ -7,12 +7,6 @@
 fn inputs() -> u32 { return taps() * C; }
 fn columns() -> u32 { return O / 4u; }
 
-// The output pixels [first, end) of a split.
-fn range_of(split: u32) -> vec2u {
-    let first = split * p.pixels_per_split;
-    return min(vec2u(first, first + p.pixels_per_split), vec2u(p.n * OH * OW));
-}
-
 fn load_dy(pixel: u32, exists: bool, column: u32) -> vec4f {
     let inside = exists && column < columns();
     return select(vec4f(), dy[select(0u, pixel * columns() + column, inside)], inside);

@@ -9,26 +9,12 @@ fn rows() -> u32 { return p.n * H * W; }
 fn columns() -> u32 { return C / 4u; }
 fn depth() -> u32 { return taps() * O / 4u; }
 
-// The input pixel with padding, and the number of the first pixel of its image's gradient.
-fn place_of(row: u32) -> vec4i {
-    let n = row / (H * W);
-    let y = i32(row / W % H + p.pad_y);
-    let x = i32(row % W + p.pad_x);
-    return vec4i(i32(n * OH * OW), select(NOWHERE, y, row < rows()), x, 0);
-}
+fn place_of(row: u32) -> vec4i { return pixel_of(row, row < rows()); }
 
-// The window at oy covers y through tap ky where oy * stride = y + pad - ky * dilation.
 fn load_a(place: vec4i, k: u32) -> vec4f {
-    let tap = k / (O / 4u);
-    let ky = tap / KW;
-    let down = place.y - i32(ky * p.dilation_y);
-    let across = place.z - i32((tap - ky * KW) * p.dilation_x);
-    let row = u32(max(down, 0)) / STRIDE_Y;
-    let column = u32(max(across, 0)) / STRIDE_X;
-    let inside = i32(row * STRIDE_Y) == down && i32(column * STRIDE_X) == across && row < OH && column < OW
-        && k < depth();
-    let at = (u32(place.x) + row * OW + column) * (O / 4u) + k % (O / 4u);
-    return select(vec4f(), dy[select(0u, at, inside)], inside);
+    let pixel = pixel_through(place, k / (O / 4u));
+    let inside = pixel >= 0 && k < depth();
+    return select(vec4f(), dy[select(0u, u32(pixel) * (O / 4u) + k % (O / 4u), inside)], inside);
 }
 
 // Four channels x four filters of a tap, whose rows are those of channels, as columns of filters.

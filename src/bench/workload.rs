@@ -57,8 +57,8 @@ impl Workload {
 
     /// The executor of `device`, filled and ready to step.
     pub async fn runner(&self, device: &Device, network: &Network, batch: usize) -> Result<Runner> {
-        let options = self.options(batch);
-        let lowered = TrainingStep::lower_within(network, &options, &device.limits())?;
+        let limits = device.limits();
+        let lowered = TrainingStep::lower_within(network, &self.options(batch).on(&limits), &limits)?;
         let mut executor = device.executor(lowered.program.clone()).await?;
         self.fill(network, &lowered, executor.as_mut())?;
         let instructions = lowered.stages(Stage::Batch, Stage::Update);

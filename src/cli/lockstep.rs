@@ -40,7 +40,7 @@ pub(super) async fn run(network: &Network, batch: usize, device: &Device, output
     let settings = Settings::resolve(network.clone(), &given)?;
     let source = Source::usual(network, batch);
     let limits = device.limits();
-    let options = Options { max_binding: limits.max_binding, one_batch: true, ..settings.options(source) };
+    let options = Options { one_batch: true, ..settings.options(source).on(&limits) };
     // Both executors at once, if both are on the host, and the buffers read back for comparison.
     let along = |step: &TrainingStep| 3 * step.program.largest_buffer();
     let along_another = |step: &TrainingStep| {

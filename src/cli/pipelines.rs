@@ -6,7 +6,7 @@ use super::output::Output;
 use glassnet::formats::{MadeFolders, Target};
 use glassnet::kernels::Adapter;
 use glassnet::net::{Network, PRESETS, Recipe};
-use glassnet::program::{PipelineUse, Source, TrainingStep};
+use glassnet::program::{DeviceClass, Options, PipelineUse, Source, TrainingStep};
 use glassnet::train::Settings;
 use glassnet::{Error, Result};
 use serde::Serialize;
@@ -84,7 +84,8 @@ pub(super) fn dump(folder: &Path, force: bool, output: Output) -> Result<ExitCod
 fn pipelines(preset: &str, batch: usize) -> Result<Vec<PipelineUse>> {
     let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
     let settings = Settings::resolve(Network::preset(preset)?, &given)?;
-    let options = settings.options(Source::usual(&settings.network, EXAMPLES));
+    let source = Source::usual(&settings.network, EXAMPLES);
+    let options = Options { class: DeviceClass::Hardware, ..settings.options(source) };
     Ok(TrainingStep::lower(&settings.network, &options)?.program.pipelines(Adapter::HARDWARE))
 }
 

@@ -111,7 +111,12 @@ impl<S: Scalar> HostExecutor<S> {
         }
         let prepared = program.instructions.iter().map(|_| Prepared::default()).collect();
         let (info, schedules, captures) = (info(executor), Vec::new(), Vec::new());
-        Ok(HostExecutor { program, info, memory, functions, prepared, schedules, captures })
+        let constants = program.constants.clone();
+        let mut executor = HostExecutor { program, info, memory, functions, prepared, schedules, captures };
+        for (buffer, words) in &constants {
+            executor.write(*buffer, words)?;
+        }
+        Ok(executor)
     }
 
     fn slice(&self, buffer: BufferId) -> Slot<'_, S> {

@@ -7,7 +7,7 @@ use super::Executor;
 use super::check::compare;
 use crate::error::Result;
 use crate::kernels::case::Tolerance;
-use crate::kernels::{BufferId, Element, Op, Operand, Operation, batch_norm, conv, conv_params, fc};
+use crate::kernels::{BufferId, Element, Op, Operand, Operation, batch_norm, conv, conv_params, fc, sums};
 use serde::Serialize;
 
 /// The result of a comparison.
@@ -38,7 +38,7 @@ const SHARE: f64 = 2e-5;
 /// such as the gradient through the mean of a single value. A term is at most as large as the first of these inputs
 /// times those of the others that are above 1. Of the statistics of batch normalisation, the last third, 1 / deviation,
 /// is used.
-const CANCELLING: [(&Operation, &[Factor]); 6] = [
+const CANCELLING: [(&Operation, &[Factor]); 7] = [
     (&batch_norm::SUMS, &[Whole(batch_norm::DY), Whole(batch_norm::X), LastThird(batch_norm::STATISTICS)]),
     (&batch_norm::BACKWARD_WEIGHT, &[Whole(batch_norm::CHUNK_SUMS)]),
     (
@@ -48,6 +48,7 @@ const CANCELLING: [(&Operation, &[Factor]); 6] = [
     (&fc::BACKWARD_WEIGHT, &[Whole(fc::DY), Whole(fc::X)]),
     (&conv::BACKWARD_WEIGHT, &[Whole(conv_params::DY), Whole(conv_params::X)]),
     (&conv::SUM_SPLITS, &[Whole(conv_params::PARTIAL)]),
+    (&sums::SUMS, &[Whole(sums::PARTIALS)]),
 ];
 
 /// An input, or a part of it, whose values are factors of terms.

@@ -49,8 +49,7 @@ impl Inspector {
         network.check_fits(Shape::new(height, width, channels), classes)?;
         let source = Source { height, width, channels, examples: batch };
         let limits = device.limits();
-        let options =
-            Options { max_binding: limits.max_binding, one_batch: true, ..Options::inspection(batch, source) };
+        let options = Options { one_batch: true, ..Options::inspection(batch, source).on(&limits) };
         // The tensors read back: one tensor of the whole batch at a time, one example of all, weights and their
         // gradients.
         let along = |step: &TrainingStep| {

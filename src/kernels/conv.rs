@@ -36,6 +36,7 @@ pub static FORWARD: Operation = Operation {
         &conv_tile::FORWARD_8,
         &conv_tile::FORWARD_4,
         &conv_tile::FORWARD_NARROW,
+        &conv_tile::FORWARD_ANY,
         &Variant::new("conv.forward", SOURCE, "forward", |op| Launch::linear(op.params::<Params>().y_len(), 64)),
     ],
 };
@@ -53,6 +54,7 @@ pub static BACKWARD_INPUT: Operation = Operation {
         &conv_blocked::BACKWARD_INPUT,
         &conv_tile::BACKWARD_INPUT_8,
         &conv_tile::BACKWARD_INPUT_4,
+        &conv_tile::BACKWARD_INPUT_ANY,
         &Variant::new("conv.backward_input", SOURCE, "backward_input", |op| {
             Launch::linear(op.params::<Params>().x_len(), 64)
         }),
@@ -74,6 +76,7 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
         &conv_blocked::BACKWARD_WEIGHT_NARROW,
         &conv_tile::BACKWARD_WEIGHT,
         &conv_tile::BACKWARD_WEIGHT_NARROW,
+        &conv_tile::BACKWARD_WEIGHT_ANY,
         &Variant::new("conv.backward_weight", SOURCE, "backward_weight", |op| {
             Launch::linear(op.params::<Params>().partial_len(), 64)
         }),

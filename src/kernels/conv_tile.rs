@@ -6,13 +6,18 @@ use super::tile::{self, Blocks, Tile};
 use super::{Adapter, Launch, Op, Variant};
 
 const FORWARD_WIDE: &str = shader!("prelude/index", "tile/conv", "tile/conv_x", "tile/conv_forward", "tile/product");
-const FORWARD_ANY: &str =
+const FORWARD_X_NARROW: &str =
     shader!("prelude/index", "tile/conv", "tile/conv_x_narrow", "tile/conv_forward", "tile/product");
 const INPUT: &str = shader!("prelude/index", "tile/conv", "tile/conv_input", "tile/product");
 const GRADIENT_WIDE: &str =
     shader!("prelude/index", "tile/conv", "tile/conv_gradient", "tile/conv_gradient_x", "tile/gradient");
-const GRADIENT_ANY: &str =
+const GRADIENT_X_NARROW: &str =
     shader!("prelude/index", "tile/conv", "tile/conv_gradient", "tile/conv_gradient_x_narrow", "tile/gradient");
+const FORWARD_ALL: &str =
+    shader!("prelude/index", "tile/conv", "tile/conv_x_narrow", "tile/conv_forward_any", "tile/product");
+const INPUT_ALL: &str = shader!("prelude/index", "tile/conv", "tile/conv_input_any", "tile/product");
+const GRADIENT_ALL: &str =
+    shader!("prelude/index", "tile/conv", "tile/conv_gradient_any", "tile/conv_gradient_x_narrow", "tile/gradient");
 
 /// C and O multiples of 4, 4 or 8 rows a lane.
 pub(super) const FORWARD_4: Variant = Variant {
@@ -28,7 +33,13 @@ pub(super) const FORWARD_8: Variant = Variant {
 /// O a multiple of 4, any C.
 pub(super) const FORWARD_NARROW: Variant = Variant {
     condition: fits_narrow,
-    ..Variant::new("conv_tile.forward_narrow", FORWARD_ANY, "product", |op| launch_forward(op, 4))
+    ..Variant::new("conv_tile.forward_narrow", FORWARD_X_NARROW, "product", |op| launch_forward(op, 4))
+};
+
+/// Any C and O.
+pub(super) const FORWARD_ANY: Variant = Variant {
+    condition: fits_any,
+    ..Variant::new("conv_tile.forward_any", FORWARD_ALL, "product", |op| launch_forward(op, 4))
 };
 
 /// C and O multiples of 4, 4 or 8 rows a lane.
@@ -42,6 +53,12 @@ pub(super) const BACKWARD_INPUT_8: Variant = Variant {
     ..Variant::new("conv_tile.backward_input_8", INPUT, "product", |op| launch_input(op, 8))
 };
 
+/// Any C and O.
+pub(super) const BACKWARD_INPUT_ANY: Variant = Variant {
+    condition: fits_any,
+    ..Variant::new("conv_tile.backward_input_any", INPUT_ALL, "product", |op| launch_input(op, 4))
+};
+
 /// C and O multiples of 4.
 pub(super) const BACKWARD_WEIGHT: Variant = Variant {
     condition: fits_wide,
@@ -51,16 +68,25 @@ pub(super) const BACKWARD_WEIGHT: Variant = Variant {
 /// O a multiple of 4, any C.
 pub(super) const BACKWARD_WEIGHT_NARROW: Variant = Variant {
     condition: fits_narrow,
-    ..Variant::new("conv_tile.backward_weight_narrow", GRADIENT_ANY, "gradient", launch_gradient)
+    ..Variant::new("conv_tile.backward_weight_narrow", GRADIENT_X_NARROW, "gradient", launch_gradient)
+};
+
+/// Any C and O.
+pub(super) const BACKWARD_WEIGHT_ANY: Variant = Variant {
+    condition: fits_any,
+    ..Variant::new("conv_tile.backward_weight_any", GRADIENT_ALL, "gradient", launch_gradient)
 };
 
 fn fits_wide(op: &Op, adapter: Adapter) -> bool {
     op.params::<Params>().c.is_multiple_of(4) && fits_narrow(op, adapter)
 }
 
-fn fits_narrow(op: &Op, _: Adapter) -> bool {
-    let p: Params = op.params();
-    p.o.is_multiple_of(4) && p.groups == 1
+fn fits_narrow(op: &Op, adapter: Adapter) -> bool {
+    op.params::<Params>().o.is_multiple_of(4) && fits_any(op, adapter)
+}
+
+fn fits_any(op: &Op, _: Adapter) -> bool {
+    op.params::<Params>().groups == 1
 }
 
 /// Whether tiles of 8 rows a lane are enough to fill a large GPU.

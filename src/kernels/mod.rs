@@ -46,6 +46,7 @@ mod product;
 pub mod relu;
 pub mod softmax;
 pub mod statistics;
+pub mod sums;
 mod tile;
 pub mod variant;
 
@@ -158,7 +159,7 @@ pub(crate) struct Family {
     cases: fn() -> Vec<Case>,
 }
 
-static FAMILIES: [&Family; 19] = [
+static FAMILIES: [&Family; 20] = [
     &batch::FAMILY,
     &conv::FAMILY,
     &relu::FAMILY,
@@ -171,6 +172,7 @@ static FAMILIES: [&Family; 19] = [
     &elementwise::FAMILY,
     &maxout::FAMILY,
     &fc::FAMILY,
+    &sums::FAMILY,
     &loss::FAMILY,
     &softmax::FAMILY,
     &clip::FAMILY,

@@ -3,8 +3,9 @@
 //! A max-pooling computes a ReLU before it, forward and backward. The ReLU's own activation and gradient are computed
 //! in a separate stage, for inspection.
 
-use super::lower::Options;
+use super::lower::{DeviceClass, Options};
 use super::planner::Planner;
+use super::sums::Sums;
 use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Stage};
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
@@ -30,6 +31,8 @@ pub(super) struct Lowering<'a> {
     pub kept: Vec<(usize, Tensor)>,
     /// If several nodes read one, what each contributes to its gradient: (the one, the reader), the contribution.
     pub contributions: Vec<((usize, usize), Tensor)>,
+    /// The partial sums of weight gradients, if one operation adds those of all layers.
+    pub sums: Option<Sums>,
     /// The operations of [`Stage::Unfused`]: node, name, operation.
     pub unfused: Vec<(usize, String, Op)>,
 }
@@ -49,10 +52,13 @@ impl Lowering<'_> {
         self.planner.emit(Stage::Batch, Some(0), "input.gather", op);
     }
 
-    fn conv_params(&self, node: &Node) -> Option<conv::Params> {
-        let Layer::Conv { filters, kernel, stride, pad, dilation, groups } = node.layer else { return None };
-        let p = conv::Params::new(self.shape(node.input), filters, kernel, stride, pad).with(dilation, groups);
-        Some(p)
+    /// The convolution that computes a layer with weights.
+    fn conv_params(&self, node: &Node) -> conv::Params {
+        conv_params(node, self.options).expect("asked of convolutions, and of fully connected layers on hardware")
+    }
+
+    fn on_hardware(&self) -> bool {
+        self.options.class == DeviceClass::Hardware
     }
 
     fn fc_params(&self, node: &Node) -> fc::Params {
@@ -108,8 +114,12 @@ impl Lowering<'_> {
             let op = match &node.layer {
                 Layer::Input { .. } => unreachable!("only the first node is an input"),
                 Layer::Conv { .. } => {
-                    let (p, t) = (self.conv_params(node).expect("a convolution"), self.parameters(i));
-                    conv::forward(p, x, t.weight, t.bias, y)
+                    let t = self.parameters(i);
+                    conv::forward(self.conv_params(node), x, t.weight, t.bias, y)
+                }
+                Layer::Fc { .. } if self.on_hardware() => {
+                    let t = self.parameters(i);
+                    conv::forward(self.conv_params(node), x, t.weight, t.bias, y)
                 }
                 Layer::Fc { .. } => {
                     let t = self.parameters(i);
@@ -179,7 +189,10 @@ impl Lowering<'_> {
     fn batch_norm_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {
         let node = &self.network.nodes[i];
         let (p, t, header) = (self.batch_norm_params(node), self.parameters(i), self.inputs.header);
-        let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
+        let [dweight, dbias] = match &self.sums {
+            Some(sums) => sums.separate(i),
+            None => t.weight_gradient.zip(t.bias_gradient).expect("planned with backward").into(),
+        };
         let statistics = self.kept(i);
         let partial = self.planner.real(format!("{}.sums", node.name), p.partial_len());
         self.emit(i, "sums", batch_norm::sums(p, header, x, dy, statistics, partial));
@@ -268,6 +281,7 @@ impl Lowering<'_> {
                     unreachable!("the first and the last node, and what was passed over")
                 }
                 Layer::Conv { .. } => self.conv_backward(i, x, dy, dx),
+                Layer::Fc { .. } if self.on_hardware() => self.conv_backward(i, x, dy, dx),
                 Layer::Fc { .. } => {
                     let (p, t) = (self.fc_params(node), self.parameters(i));
                     let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
@@ -323,6 +337,9 @@ impl Lowering<'_> {
             }
         }
         self.sum_gradients(0);
+        if let Some(op) = self.sums.as_ref().map(Sums::operation) {
+            self.planner.emit(Stage::Backward, None, "sum_splits", op);
+        }
     }
 
     /// The buffer for what node `reader` contributes to the gradient of node `i`, which it reads; `None` if it is
@@ -362,17 +379,37 @@ impl Lowering<'_> {
     }
 
     fn conv_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {
-        let p = self.conv_params(&self.network.nodes[i]).expect("a convolution");
-        let t = self.parameters(i);
-        let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
-        let name = format!("{}.weight_gradient.partial", self.network.nodes[i].name);
-        let partial = self.planner.real(name, p.partial_len());
-        self.emit(i, "backward_weight", conv::backward_weight(p, x, dy, partial));
-        self.emit(i, "backward_weight.sum", conv::sum_splits(p, partial, dweight, dbias));
+        let (p, t) = (self.conv_params(&self.network.nodes[i]), self.parameters(i));
+        if let Some(partial) = self.sums.as_ref().map(|sums| sums.joint(i)) {
+            self.emit(i, "backward_weight", conv::backward_weight(p, x, dy, partial));
+        } else {
+            let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
+            let name = format!("{}.weight_gradient.partial", self.network.nodes[i].name);
+            let partial = self.planner.real(name, p.partial_len());
+            self.emit(i, "backward_weight", conv::backward_weight(p, x, dy, partial));
+            self.emit(i, "backward_weight.sum", conv::sum_splits(p, partial, dweight, dbias));
+        }
         if let Some(dx) = dx {
             self.emit(i, "backward_input", conv::backward_input(p, dy, t.weight, dx));
         }
     }
+}
+
+/// The convolution that computes a layer, if one does: a fully connected layer on hardware is one of a single pixel.
+pub(super) fn conv_params(node: &Node, options: &Options) -> Option<conv::Params> {
+    let p = match node.layer {
+        Layer::Conv { filters, kernel, stride, pad, dilation, groups } => {
+            let Shape { height, width, channels } = node.input;
+            conv::Params::new([options.batch, height, width, channels], filters, kernel, stride, pad)
+                .with(dilation, groups)
+        }
+        Layer::Fc { .. } if options.class == DeviceClass::Hardware => {
+            let input = [options.batch, 1, 1, node.input.len()];
+            conv::Params::new(input, node.output.len(), [1, 1], [1, 1], [0, 0])
+        }
+        _ => return None,
+    };
+    Some(if options.class == DeviceClass::Hardware { p.for_hardware() } else { p })
 }
 
 const _: () =

@@ -6,7 +6,8 @@
 use super::layers::Lowering;
 use super::planner::{Layout, Planner, aligned};
 use super::statistics::plan_statistics;
-use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable, TrainingStep};
+use super::sums::Sums;
+use super::{Inputs, Limits, NodeTensors, Outputs, ParameterTensors, Program, Stage, Trainable, TrainingStep};
 use crate::error::{Error, Result};
 use crate::kernels::Tensor;
 use crate::kernels::batch::{CHUNKS, Header};
@@ -43,6 +44,16 @@ impl Source {
     }
 }
 
+/// The kind of device that a step is lowered for. Every executor can run every step; another kind takes longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceClass {
+    /// The processor, or a graphics driver that computes on it. Weight gradients are split by examples.
+    Processor,
+    /// A hardware GPU, which needs thousands of invocations. Weight gradients are split as finely as that takes, and
+    /// the sums of all layers are one operation; fully connected layers are convolutions of one pixel.
+    Hardware,
+}
+
 /// The capabilities of a training step.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -60,6 +71,7 @@ pub struct Options {
     pub inspect: bool,
     /// Let operations also compute neighbouring layers where possible.
     pub fuse: bool,
+    pub class: DeviceClass,
     /// The largest buffer that can be bound, in bytes; it determines the chunks of the data set.
     pub max_binding: u64,
     /// Whether the examples are those of one batch, so that a smaller batch has fewer.
@@ -83,8 +95,15 @@ impl Options {
     /// Options for loss and predictions only.
     pub fn evaluation(batch: usize, source: Source) -> Options {
         let (backward, rule, clip_norm, ema, inspect, fuse) = (false, None, None, None, false, true);
-        let (max_binding, one_batch) = (DEFAULT_MAX_BINDING, false);
-        Options { batch, source, backward, rule, clip_norm, ema, inspect, fuse, max_binding, one_batch }
+        let (class, max_binding, one_batch) = (DeviceClass::Processor, DEFAULT_MAX_BINDING, false);
+        Options { batch, source, backward, rule, clip_norm, ema, inspect, fuse, class, max_binding, one_batch }
+    }
+
+    /// These options for a device with these limits.
+    pub fn on(self, limits: &Limits) -> Options {
+        let hardware = limits.adapter.is_some_and(|adapter| !adapter.software);
+        let class = if hardware { DeviceClass::Hardware } else { DeviceClass::Processor };
+        Options { max_binding: limits.max_binding.min(limits.max_buffer), class, ..self }
     }
 
     /// Options for forward and backward with every gradient.
@@ -104,13 +123,17 @@ impl TrainingStep {
         let inputs = plan_inputs(&mut planner, options.batch);
         let (chunks, examples_per_chunk) = plan_chunks(&mut planner, options)?;
         let (parameters, trainable, parameter_tensors) = plan_parameters(&mut planner, network, options);
+        let gradients = parameter_tensors.gradients;
+        let parameter_tensors = parameter_tensors.by_node;
+        let sums = gradients.filter(|_| options.class == DeviceClass::Hardware);
+        let sums = sums.map(|gradients| Sums::plan(&mut planner, network, options, &parameter_tensors, gradients));
         let nodes = plan_nodes(&mut planner, network, options, parameter_tensors);
         let outputs = plan_outputs(&mut planner, options.batch);
         let numbers = network.learns_numbers().then(|| planner.real("class.numbers", loss::NUMBERS));
 
         let (kept, unfused, contributions) = (Vec::new(), Vec::new(), Vec::new());
         let mut lowering =
-            Lowering { planner, network, options, inputs, nodes, outputs, numbers, kept, contributions, unfused };
+            Lowering { planner, network, options, inputs, nodes, outputs, numbers, kept, contributions, sums, unfused };
         lowering.batch(chunks, examples_per_chunk);
         lowering.forward();
         if options.backward {
@@ -127,9 +150,9 @@ impl TrainingStep {
             planner.emit(Stage::Unfused, Some(node), name, op);
         }
         let statistics = plan_statistics(&mut planner, network, &nodes, inputs.header, options.batch);
-        let Planner { buffers, instructions, purposes } = planner;
+        let Planner { buffers, instructions, purposes, constants } = planner;
         let (uploaded, examples) = (Some(inputs.all), Some(options.batch));
-        let program = Program { buffers, instructions, swaps, inputs: uploaded, examples, scratch: None };
+        let program = Program { buffers, instructions, swaps, constants, inputs: uploaded, examples, scratch: None };
         let trainable = trainable.map(|t| t.trainable);
         Ok(TrainingStep {
             program: Arc::new(program),
@@ -234,11 +257,17 @@ struct FlatBuffers {
     average_next: Option<Tensor>,
 }
 
+/// The tensors of parameters and the flat buffer of all their gradients.
+struct PlannedParameters {
+    by_node: Vec<Option<ParameterTensors>>,
+    gradients: Option<Tensor>,
+}
+
 fn plan_parameters(
     planner: &mut Planner,
     network: &Network,
     options: &Options,
-) -> (Tensor, Option<FlatBuffers>, Vec<Option<ParameterTensors>>) {
+) -> (Tensor, Option<FlatBuffers>, PlannedParameters) {
     let mut layout = Layout::default();
     let shapes = network.parameters();
     let places: Vec<_> = shapes.iter().map(|s| (s, layout.place(s.weight_len()), layout.place(s.bias))).collect();
@@ -292,7 +321,7 @@ fn plan_parameters(
         let trainable = Trainable { factors, gradients, state, average, parameters_next };
         FlatBuffers { trainable, learned, state_next, average_next }
     });
-    (parameters, flat, tensors)
+    (parameters, flat, PlannedParameters { by_node: tensors, gradients })
 }
 
 fn plan_nodes(

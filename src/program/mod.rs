@@ -9,8 +9,9 @@ mod pipelines;
 mod planner;
 mod statistics;
 mod step;
+mod sums;
 
-pub use lower::{Options, Source};
+pub use lower::{DeviceClass, Options, Source};
 pub use memory::{Host, Limits, largest_batch};
 pub use pipelines::PipelineUse;
 pub use planner::{ALIGNMENT, BufferSpec};
@@ -44,6 +45,8 @@ pub struct Program {
     pub scratch: Option<Tensor>,
     /// Pairs that exchange their contents at the end of a step with an update.
     pub swaps: Vec<(BufferId, BufferId)>,
+    /// Buffers that no instruction writes, with their contents.
+    pub constants: Vec<(BufferId, Vec<u32>)>,
     /// The data that the host writes before each step; a separate buffer.
     pub inputs: Option<Tensor>,
     /// The number of examples in the operands that are computed in pieces; `None` if every operation runs as a whole.
@@ -87,7 +90,8 @@ impl Program {
             Tensor { id, element, len }
         });
         let instructions = vec![Instruction { name: case.name.clone(), op: case.op.clone() }];
-        Program { buffers, instructions, swaps: Vec::new(), scratch, inputs: None, examples: None }
+        let (swaps, constants) = (Vec::new(), Vec::new());
+        Program { buffers, instructions, swaps, constants, scratch, inputs: None, examples: None }
     }
 
     /// The buffer that contains buffer `i` of a case and its guards; the index after the last one means the scratch.

@@ -26,6 +26,8 @@ pub struct Planner {
     pub instructions: Vec<Instruction>,
     /// One entry per instruction.
     pub purposes: Vec<Purpose>,
+    /// The contents of buffers that no instruction writes.
+    pub constants: Vec<(BufferId, Vec<u32>)>,
 }
 
 impl Planner {
@@ -46,6 +48,13 @@ impl Planner {
 
     pub fn words(&mut self, name: impl Into<String>, len: usize) -> Tensor {
         self.root(name, Element::U32, len)
+    }
+
+    /// Adds a buffer with fixed contents.
+    pub fn constant(&mut self, name: impl Into<String>, words: Vec<u32>) -> Tensor {
+        let tensor = self.words(name, words.len());
+        self.constants.push((tensor.id, words));
+        tensor
     }
 
     /// `len` elements of `parent` from `offset` on.

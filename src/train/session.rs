@@ -58,7 +58,7 @@ fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(Tr
     settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
     let source = Source { height, width, channels, examples: examples.len() };
     let limits = device.limits();
-    let options = Options { max_binding: limits.max_binding.min(limits.max_buffer), ..settings.options(source) };
+    let options = settings.options(source).on(&limits);
     let step = TrainingStep::lower_sized(&settings.network, &options, &limits)?;
     // On a device these take the host's memory, and the device's is weighed.
     let beside = step.checkpoints() + ORDER * examples.len() as u64;

@@ -105,6 +105,10 @@ impl Engine {
         log::debug!("memory plan: {scratch_bytes:>12} bytes  scratch of kernels");
         let upload = program.inputs.map(|inputs| upload(device, inputs.len));
         let params = params_buffer(gpu, &program);
+        for (buffer, words) in &program.constants {
+            let (target, offset) = located(&program, &buffers, *buffer, 0);
+            gpu.queue().write_buffer(target, offset, bytemuck::cast_slice(words));
+        }
         let mib = (program.memory() + textures.memory() + scratch_bytes) >> 20;
         let what = format!("the buffers of this program ({mib} MiB) on {}", gpu.summary().name);
         gpu.accepted(scopes.pop(), &what).await?;
