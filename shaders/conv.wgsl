@@ -11,7 +11,7 @@ struct Params {
     oh: u32, ow: u32, o: u32, kh: u32,
     kw: u32, stride_y: u32, stride_x: u32, pad_y: u32,
     pad_x: u32, pixels_per_split: u32, dilation_y: u32, dilation_x: u32,
-    groups: u32, reserved0: u32, reserved1: u32, reserved2: u32,
+    groups: u32, window_y: u32, window_x: u32, reserved: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -5,7 +5,7 @@ struct Params {
     oh: u32, ow: u32, o: u32, kh: u32,
     kw: u32, stride_y: u32, stride_x: u32, pad_y: u32,
     pad_x: u32, pixels_per_split: u32, dilation_y: u32, dilation_x: u32,
-    groups: u32, reserved0: u32, reserved1: u32, reserved2: u32,
+    groups: u32, window_y: u32, window_x: u32, reserved: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -19,6 +19,9 @@ override OW: u32 = 1;
 override KW: u32 = 1;
 override STRIDE_Y: u32 = 1;
 override STRIDE_X: u32 = 1;
+// The window of a max-pooling of the outputs, whose windows do not overlap.
+override WINDOW_Y: u32 = 1;
+override WINDOW_X: u32 = 1;
 
 fn taps() -> u32 { return p.kh * KW; }
 
@@ -59,3 +62,25 @@ fn range_of(split: u32) -> vec2u {
     let first = split * p.pixels_per_split;
     return min(vec2u(first, first + p.pixels_per_split), vec2u(p.n * OH * OW));
 }
+
+// Rows and columns after the pooling.
+fn pooled_rows() -> u32 { return OH / WINDOW_Y; }
+fn pooled_columns() -> u32 { return OW / WINDOW_X; }
+
+// The place of an output pixel's window in the pooled outputs, or a negative number if no window has the pixel.
+fn pooled_place(pixel: u32) -> i32 {
+    let n = pixel / (OH * OW);
+    let row = pixel / OW % OH / WINDOW_Y;
+    let column = pixel % OW / WINDOW_X;
+    let inside = row < pooled_rows() && column < pooled_columns();
+    return select(-1, i32((n * pooled_rows() + row) * pooled_columns() + column), inside);
+}
+
+// Zero if below zero or -0; a NaN passes through, so that it is visible. Compares bits, because a driver may assume that
+// no float is a NaN.
+fn rectified(v: vec4f) -> vec4f {
+    return select(v, vec4f(), bitcast<vec4u>(v) - vec4u(0x80000000u) <= vec4u(0x7f800000u));
+}
+
+// Whether a ReLU with these outputs passes gradients: above zero, and not a NaN.
+fn passes(v: vec4f) -> vec4<bool> { return bitcast<vec4u>(v) - vec4u(1u) < vec4u(0x7f800000u); }

@@ -2,12 +2,8 @@
 
 @group(0) @binding(2) var<storage, read> weight: array<vec4f>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
 
-fn rows() -> u32 { return p.n * OH * OW; }
 fn columns() -> u32 { return O / 4u; }
-
-fn place_of(row: u32) -> vec4i { return window_of(row, row < rows()); }
 
 fn load_b(k: u32, column: u32) -> mat4x4f {
     let exists = column < columns();
@@ -24,7 +20,3 @@ fn load_weight(k: u32, at: u32, exists: bool) -> vec4f {
 }
 
 fn first_sum(column: u32) -> vec4f { return bias[min(column, columns() - 1u)]; }
-
-fn store(row: u32, column: u32, sum: vec4f) {
-    if row < rows() && column < columns() { y[row * columns() + column] = sum; }
-}

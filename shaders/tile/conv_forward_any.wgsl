@@ -2,12 +2,8 @@
 
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-fn rows() -> u32 { return p.n * OH * OW; }
 fn columns() -> u32 { return (O + 3u) / 4u; }
-
-fn place_of(row: u32) -> vec4i { return window_of(row, row < rows()); }
 
 fn load_b(k: u32, column: u32) -> mat4x4f {
     return mat4x4f(load_weights(4u * k, 4u * column), load_weights(4u * k + 1u, 4u * column),
@@ -26,9 +22,4 @@ fn load_weight(k: u32, o: u32) -> f32 {
 fn first_sum(column: u32) -> vec4f {
     let o = min(vec4u(4u * column) + vec4u(0u, 1u, 2u, 3u), vec4u(O - 1u));
     return vec4f(bias[o.x], bias[o.y], bias[o.z], bias[o.w]);
-}
-
-fn store(row: u32, column: u32, sum: vec4f) {
-    if row >= rows() { return; }
-    for (var j = 0u; j < 4u && 4u * column + j < O; j++) { y[row * O + 4u * column + j] = sum[j]; }
 }

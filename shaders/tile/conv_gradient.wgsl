@@ -1,15 +1,11 @@
 // dy and the result of a convolution's weight gradient; rows of the result are taps x channels, and the last one is the
 // bias.
 
-@group(0) @binding(2) var<storage, read> dy: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> partial: array<vec4f>;
-
 fn inputs() -> u32 { return taps() * C; }
 fn columns() -> u32 { return O / 4u; }
 
 fn load_dy(pixel: u32, exists: bool, column: u32) -> vec4f {
-    let inside = exists && column < columns();
-    return select(vec4f(), dy[select(0u, pixel * columns() + column, inside)], inside);
+    return dy_at(i32(pixel), exists && column < columns(), column);
 }
 
 fn store(split: u32, row: u32, column: u32, sum: vec4f) {

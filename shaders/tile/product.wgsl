@@ -1,5 +1,5 @@
-// A matrix product in tiles: result [M,N] = a [M,K] * b [K,N], N and K counted in vectors of four. The file before this
-// one says what a and b are: rows(), columns(), depth(), place_of, load_a, load_b, first_sum, store.
+// A matrix product in tiles: result [M,N] = a [M,K] * b [K,N], N and K counted in vectors of four. The files before this
+// one say what a and b are, and what becomes of a lane's sums: depth(), place_of, load_a, load_b, first_sum, finish.
 //
 // A workgroup computes LANES/TX * ROWS rows x 4*TX columns. Per stage it copies 4*DEPTH columns of a and rows of b to
 // workgroup memory; a lane keeps ROWS x 4 sums in named vectors, because compilers put arrays that are indexed by a
@@ -12,8 +12,8 @@ override ROWS: u32 = 4; // 4, 8 or 9
 override DEPTH: u32 = 4;
 override TY: u32 = LANES / TX;
 override TILE_ROWS: u32 = TY * ROWS;
-// One more than the depth, so that the rows of a start in different banks.
-override PITCH: u32 = DEPTH + 1;
+// Odd, so that the rows of a start in different banks.
+override PITCH: u32 = DEPTH | 1u;
 override A_SIZE: u32 = TILE_ROWS * PITCH;
 override B_SIZE: u32 = 4 * DEPTH * TX;
 
@@ -81,17 +81,11 @@ fn product(
                 a = staged_a[row + 7u * down];
                 c7 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
             }
+            if ROWS > 8u {
+                a = staged_a[row + 8u * down];
+                c8 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+            }
         }
     }
-    let row = first_row + ty;
-    store(row, column, c0);
-    store(row + TY, column, c1);
-    store(row + 2u * TY, column, c2);
-    store(row + 3u * TY, column, c3);
-    if ROWS > 4u {
-        store(row + 4u * TY, column, c4);
-        store(row + 5u * TY, column, c5);
-        store(row + 6u * TY, column, c6);
-        store(row + 7u * TY, column, c7);
-    }
+    finish(first_row + ty, column, c0, c1, c2, c3, c4, c5, c6, c7, c8);
 }

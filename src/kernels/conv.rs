@@ -125,7 +125,7 @@ pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) ->
     Op::new(&SUM_SPLITS, p, &[(PARTIAL, partial)], &[(DWEIGHT, dweight), (DBIAS, dbias)], partial.len)
 }
 
-fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+pub(super) fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (x, weight, bias, y) = (args.real(X), args.real(WEIGHT), args.real(BIAS), args.out(Y));
     let (c, o, per_tap) = (p.c as usize, p.o as usize, p.group_inputs() * p.o as usize);
@@ -138,7 +138,7 @@ fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     store(y, &sums);
 }
 
-fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
+pub(super) fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (dy, weight, dx) = (args.real(DY), args.real(WEIGHT), args.out(DX));
     let (c, o, per_tap) = (p.c as usize, p.o as usize, p.group_inputs() * p.o as usize);
@@ -151,7 +151,7 @@ fn backward_input_reference<S: Scalar>(args: &mut Args<'_, S>) {
     store(dx, &sums);
 }
 
-fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
+pub(super) fn backward_weight_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (x, dy, partial) = (args.real(X), args.real(DY), args.out(PARTIAL));
     let (c, o, split_rows) = (p.c as usize, p.o as usize, p.pixels_per_split as usize);

@@ -1,7 +1,10 @@
 //! The shape of a convolution, and its operands.
 
 use super::op::{unit, word};
-use super::{Element::F32, Operand, per_example, per_unit, whole};
+use super::{
+    Element::{F32, U32},
+    Operand, per_example, per_unit, whole,
+};
 
 /// The shape of one convolution: output size floor((in + 2*pad - k)/stride) + 1 in each direction.
 #[repr(C)]
@@ -23,7 +26,9 @@ pub struct Params {
     pub dilation: [u32; 2],
     /// The number of groups that C and O are divided into; filters of a group read the channels of that group.
     pub groups: u32,
-    pub reserved: [u32; 3],
+    /// The window of a max-pooling that the operation also computes, after a ReLU; windows do not overlap. Otherwise 0.
+    pub window: [u32; 2],
+    pub reserved: u32,
 }
 
 impl Params {
@@ -34,8 +39,25 @@ impl Params {
         let [n, h, w, c] = input.map(word);
         let ([kh, kw], o) = (kernel.map(word), word(filters));
         let (stride, pad) = (stride.map(word), pad.map(word));
-        let (dilation, groups, reserved) = ([1, 1], 1, [0; 3]);
-        let p = Params { n, h, w, c, oh, ow, o, kh, kw, stride, pad, pixels_per_split: 1, dilation, groups, reserved };
+        let (dilation, groups, window, reserved) = ([1, 1], 1, [0; 2], 0);
+        let p = Params {
+            n,
+            h,
+            w,
+            c,
+            oh,
+            ow,
+            o,
+            kh,
+            kw,
+            stride,
+            pad,
+            pixels_per_split: 1,
+            dilation,
+            groups,
+            window,
+            reserved,
+        };
         p.split_by_examples()
     }
 
@@ -99,6 +121,25 @@ impl Params {
         self.splits().saturating_mul((self.k() + 1) * self.o as usize)
     }
 
+    /// This shape with a max-pooling of its outputs, after a ReLU, in the same operation.
+    pub fn with_pooling(self, window: [usize; 2]) -> Params {
+        let p = Params { window: window.map(word), ..self };
+        assert!(p.can_pool(window), "pooling of {p:?}");
+        p
+    }
+
+    /// Whether an operation can also compute a pooling with this window, which does not overlap its neighbours: four or
+    /// nine outputs, because an invocation of a GPU computes all of them.
+    pub fn can_pool(&self, window: [usize; 2]) -> bool {
+        let fits = window[0] <= self.oh as usize && window[1] <= self.ow as usize;
+        fits && [4, 9].contains(&(window[0] * window[1])) && self.groups == 1 && self.o.is_multiple_of(4)
+    }
+
+    /// Pixels of all examples after the pooling.
+    pub(super) fn pooled_pixels(&self) -> usize {
+        (self.n * (self.oh / self.window[0]) * (self.ow / self.window[1])) as usize
+    }
+
     pub(super) fn x_len(&self) -> usize {
         self.n as usize * self.example_in()
     }
@@ -155,6 +196,13 @@ pub(crate) const BIAS: Operand = whole("bias", F32);
 pub(crate) const Y: Operand = per_example("y", F32);
 pub(crate) const DY: Operand = per_example("dy", F32);
 pub(crate) const DX: Operand = per_example("dx", F32);
+/// The outputs after the pooling, and their gradient.
+pub(crate) const POOLED: Operand = per_example("y", F32);
+pub(crate) const DPOOLED: Operand = per_example("dy", F32);
+/// As [`pool`](super::pool) writes it with a ReLU.
+pub(crate) const WINNER: Operand = per_example("winner", U32);
+/// x, the output of a ReLU.
+pub(crate) const RECTIFIED: Operand = per_example("x", F32);
 /// Sums over the examples of a split, `[splits, K+1, O]`; row K is the bias gradient.
 pub(crate) const PARTIAL: Operand = per_unit("partial", F32);
 pub(crate) const DWEIGHT: Operand = whole("dweight", F32);

@@ -3,21 +3,70 @@
 
 use super::conv_params::Params;
 use super::tile::{self, Blocks, Tile};
-use super::{Adapter, Launch, Op, Variant};
+use super::{Adapter, Launch, Op, Pass, Variant};
 
-const FORWARD_WIDE: &str = shader!("prelude/index", "tile/conv", "tile/conv_x", "tile/conv_forward", "tile/product");
+/// The text of a variant: all files of `shaders/tile` that it is made of.
+macro_rules! tiled {
+    ($core:literal, $($file:literal),+) => {
+        shader!("prelude/index", "tile/conv", $($file,)+ $core)
+    };
+}
+
+const FORWARD_WIDE: &str =
+    tiled!("tile/product", "tile/conv_x", "tile/conv_forward", "tile/conv_y", "tile/finish_rows");
 const FORWARD_X_NARROW: &str =
-    shader!("prelude/index", "tile/conv", "tile/conv_x_narrow", "tile/conv_forward", "tile/product");
-const INPUT: &str = shader!("prelude/index", "tile/conv", "tile/conv_input", "tile/product");
-const GRADIENT_WIDE: &str =
-    shader!("prelude/index", "tile/conv", "tile/conv_gradient", "tile/conv_gradient_x", "tile/gradient");
-const GRADIENT_X_NARROW: &str =
-    shader!("prelude/index", "tile/conv", "tile/conv_gradient", "tile/conv_gradient_x_narrow", "tile/gradient");
+    tiled!("tile/product", "tile/conv_x_narrow", "tile/conv_forward", "tile/conv_y", "tile/finish_rows");
 const FORWARD_ALL: &str =
-    shader!("prelude/index", "tile/conv", "tile/conv_x_narrow", "tile/conv_forward_any", "tile/product");
-const INPUT_ALL: &str = shader!("prelude/index", "tile/conv", "tile/conv_input_any", "tile/product");
-const GRADIENT_ALL: &str =
-    shader!("prelude/index", "tile/conv", "tile/conv_gradient_any", "tile/conv_gradient_x_narrow", "tile/gradient");
+    tiled!("tile/product", "tile/conv_x_narrow", "tile/conv_forward_any", "tile/conv_y_any", "tile/finish_rows");
+const INPUT: &str =
+    tiled!("tile/product", "tile/bindings/input", "tile/dy", "tile/conv_input", "tile/dx", "tile/finish_rows");
+const INPUT_ALL: &str = tiled!("tile/product", "tile/conv_input_any", "tile/finish_rows");
+const GRADIENT_WIDE: &str =
+    tiled!("tile/gradient", "tile/bindings/gradient", "tile/dy", "tile/conv_gradient", "tile/conv_gradient_x");
+const GRADIENT_X_NARROW: &str =
+    tiled!("tile/gradient", "tile/bindings/gradient", "tile/dy", "tile/conv_gradient", "tile/conv_gradient_x_narrow");
+const GRADIENT_ALL: &str = tiled!("tile/gradient", "tile/conv_gradient_any", "tile/conv_gradient_x_narrow");
+
+const POOL_WIDE: &str = tiled!("tile/product", "tile/conv_x", "tile/conv_forward", "tile/conv_y_pooled");
+const POOL_X_NARROW: &str = tiled!("tile/product", "tile/conv_x_narrow", "tile/conv_forward", "tile/conv_y_pooled");
+const INPUT_RELU: &str = tiled!(
+    "tile/product",
+    "tile/bindings/input_relu",
+    "tile/dy",
+    "tile/conv_input",
+    "tile/dx_relu",
+    "tile/finish_rows"
+);
+const INPUT_POOL: &str = tiled!(
+    "tile/product",
+    "tile/bindings/input_pool",
+    "tile/dy_pooled",
+    "tile/conv_input",
+    "tile/dx",
+    "tile/finish_rows"
+);
+const INPUT_POOL_RELU: &str = tiled!(
+    "tile/product",
+    "tile/bindings/input_pool_relu",
+    "tile/dy_pooled",
+    "tile/conv_input",
+    "tile/dx_relu",
+    "tile/finish_rows"
+);
+const GRADIENT_POOL: &str = tiled!(
+    "tile/gradient",
+    "tile/bindings/gradient_pool",
+    "tile/dy_pooled",
+    "tile/conv_gradient",
+    "tile/conv_gradient_x"
+);
+const GRADIENT_POOL_X_NARROW: &str = tiled!(
+    "tile/gradient",
+    "tile/bindings/gradient_pool",
+    "tile/dy_pooled",
+    "tile/conv_gradient",
+    "tile/conv_gradient_x_narrow"
+);
 
 /// C and O multiples of 4, 4 or 8 rows a lane.
 pub(super) const FORWARD_4: Variant = Variant {
@@ -77,6 +126,57 @@ pub(super) const BACKWARD_WEIGHT_ANY: Variant = Variant {
     ..Variant::new("conv_tile.backward_weight_any", GRADIENT_ALL, "gradient", launch_gradient)
 };
 
+/// A forward pass with the ReLU after it, like [`FORWARD_4`] and the others.
+pub(super) const FORWARD_RELU_4: Variant =
+    relu("conv_tile.forward_relu_4", FORWARD_4, |op| with_relu(launch_forward(op, 4)));
+pub(super) const FORWARD_RELU_8: Variant =
+    relu("conv_tile.forward_relu_8", FORWARD_8, |op| with_relu(launch_forward(op, 8)));
+pub(super) const FORWARD_RELU_NARROW: Variant =
+    relu("conv_tile.forward_relu_narrow", FORWARD_NARROW, |op| with_relu(launch_forward(op, 4)));
+pub(super) const FORWARD_RELU_ANY: Variant =
+    relu("conv_tile.forward_relu_any", FORWARD_ANY, |op| with_relu(launch_forward(op, 4)));
+
+const fn relu(name: &'static str, variant: Variant, launch: fn(&Op) -> Launch) -> Variant {
+    Variant { name, first: Pass { launch, ..variant.first }, ..variant }
+}
+
+fn with_relu(mut launch: Launch) -> Launch {
+    launch.constants.push(("RELU", 1));
+    launch
+}
+
+/// A forward pass with the ReLU and the pooling after it; C a multiple of 4, or any C.
+pub(super) const FORWARD_POOL: Variant =
+    Variant { condition: fits_wide, ..Variant::new("conv_tile.forward_pool", POOL_WIDE, "product", launch_pool) };
+pub(super) const FORWARD_POOL_NARROW: Variant =
+    Variant::new("conv_tile.forward_pool_narrow", POOL_X_NARROW, "product", launch_pool);
+
+/// Gradients of x where dy comes from a pooling, or x from a ReLU, or both; 4 or 8 rows a lane.
+pub(super) const BACKWARD_INPUT_RELU: [Variant; 2] =
+    inputs(["conv_tile.backward_input_relu_8", "conv_tile.backward_input_relu_4"], INPUT_RELU);
+pub(super) const BACKWARD_INPUT_POOL: [Variant; 2] =
+    inputs(["conv_tile.backward_input_pool_8", "conv_tile.backward_input_pool_4"], INPUT_POOL);
+pub(super) const BACKWARD_INPUT_POOL_RELU: [Variant; 2] =
+    inputs(["conv_tile.backward_input_pool_relu_8", "conv_tile.backward_input_pool_relu_4"], INPUT_POOL_RELU);
+
+const fn inputs([eight, four]: [&'static str; 2], source: &'static str) -> [Variant; 2] {
+    [Variant { name: eight, source, ..BACKWARD_INPUT_8 }, Variant { name: four, source, ..BACKWARD_INPUT_4 }]
+}
+
+/// Weight gradients where dy comes from a pooling; C a multiple of 4, or any C.
+pub(super) const BACKWARD_WEIGHT_POOL: Variant =
+    Variant { name: "conv_tile.backward_weight_pool", source: GRADIENT_POOL, ..BACKWARD_WEIGHT };
+pub(super) const BACKWARD_WEIGHT_POOL_NARROW: Variant =
+    Variant { name: "conv_tile.backward_weight_pool_narrow", source: GRADIENT_POOL_X_NARROW, ..BACKWARD_WEIGHT_NARROW };
+
+fn launch_pool(op: &Op) -> Launch {
+    let p: Params = op.params();
+    let window = (p.window[0] * p.window[1]) as usize;
+    // A lane has the rows of one window.
+    let rows = p.pooled_pixels() * window;
+    Tile::new(window as u32, p.o as usize).launch(rows, p.pooled_constants())
+}
+
 fn fits_wide(op: &Op, adapter: Adapter) -> bool {
     op.params::<Params>().c.is_multiple_of(4) && fits_narrow(op, adapter)
 }
@@ -131,6 +231,12 @@ impl Params {
             ("STRIDE_X", stride_x),
         ]
     }
+
+    /// With those of the pooling.
+    fn pooled_constants(&self) -> Vec<(&'static str, u32)> {
+        let [y, x] = self.window.map(|size| size.max(1));
+        [self.constants(), vec![("WINDOW_Y", y), ("WINDOW_X", x)]].concat()
+    }
 }
 
 fn launch_forward(op: &Op, rows_per_lane: u32) -> Launch {
@@ -142,10 +248,10 @@ fn launch_forward(op: &Op, rows_per_lane: u32) -> Launch {
 fn launch_input(op: &Op, rows_per_lane: u32) -> Launch {
     let p: Params = op.params();
     let [rows, columns] = p.input_product();
-    Tile::new(rows_per_lane, columns).launch(rows, p.constants())
+    Tile::new(rows_per_lane, columns).launch(rows, p.pooled_constants())
 }
 
 fn launch_gradient(op: &Op) -> Launch {
     let p: Params = op.params();
-    p.blocks().launch(p.splits(), p.constants())
+    p.blocks().launch(p.splits(), p.pooled_constants())
 }

@@ -25,6 +25,7 @@ pub mod conv_blocked;
 mod conv_cpu;
 mod conv_depthwise;
 mod conv_direct;
+pub mod conv_fused;
 mod conv_grouped;
 pub(crate) mod conv_params;
 mod conv_sparse;
@@ -159,9 +160,10 @@ pub(crate) struct Family {
     cases: fn() -> Vec<Case>,
 }
 
-static FAMILIES: [&Family; 20] = [
+static FAMILIES: [&Family; 21] = [
     &batch::FAMILY,
     &conv::FAMILY,
+    &conv_fused::FAMILY,
     &relu::FAMILY,
     &activation::FAMILY,
     &dropout::FAMILY,

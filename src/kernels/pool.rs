@@ -190,7 +190,7 @@ pub fn backward(p: Params, dy: Tensor, winner: Tensor, dx: Tensor) -> Op {
     Op::new(&BACKWARD, p, &[(DY, dy), (WINNER, winner)], &[(DX, dx)], flops).in_pieces(1)
 }
 
-fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+pub(super) fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (x, y, winner) = (args.real(X), args.out(Y), args.out_words(WINNER));
     let (w, c) = (p.w as usize, p.c as usize);
@@ -233,7 +233,7 @@ fn rectified(p: &Params, oy: usize, ox: usize, value: f64, place: usize) -> (f64
     }
 }
 
-fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+pub(super) fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let p: Params = args.params();
     let (dy, winner, dx) = (args.real(DY), args.words(WINNER), args.out(DX));
     let c = p.c as usize;

@@ -101,13 +101,13 @@ pub fn backward(y: Tensor, dy: Tensor, dx: Tensor) -> Op {
     Op::new(&BACKWARD, params, &[(Y, y), (DY, dy)], &[(DX, dx)], y.len).in_pieces(1)
 }
 
-fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+pub(super) fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     for (y, x) in args.out(Y).iter_mut().zip(args.real(X)) {
         *y = if x.get() <= 0.0 { S::of(0.0) } else { *x };
     }
 }
 
-fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
+pub(super) fn backward_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let (y, dy) = (args.real(Y), args.real(DY));
     for (i, dx) in args.out(DX).iter_mut().enumerate() {
         *dx = if y[i].get() > 0.0 { dy[i] } else { S::of(0.0) };

@@ -9,6 +9,9 @@ const LANES: u32 = 64;
 /// Workgroups that fill a large GPU: four for each of an H200's 132 compute units.
 pub(super) const ENOUGH: usize = 528;
 
+/// The bytes of workgroup memory with which twelve workgroups fit a SIMD unit of an AMD RDNA3.
+const MEMORY: u32 = 5461;
+
 /// Reduction steps per stage of a weight gradient.
 pub(super) const STEPS: usize = 16;
 
@@ -21,7 +24,7 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// A tile for a product with this number of columns, with 4 or 8 rows a lane.
+    /// A tile for a product with this number of columns, with 4, 8 or 9 rows a lane.
     pub fn new(rows: u32, columns: usize) -> Tile {
         let columns = (columns as u32).div_ceil(4);
         Tile { rows, across: across(columns), columns }
@@ -29,6 +32,13 @@ impl Tile {
 
     fn rows(&self) -> usize {
         (LANES / self.across * self.rows) as usize
+    }
+
+    /// Vectors of the depth in a stage. Less workgroup memory lets more workgroups be resident, which matters more than
+    /// fewer barriers.
+    fn depth(&self) -> u32 {
+        let vectors = |depth: u32| self.rows() as u32 * (1 + (depth | 1)) + 4 * depth * self.across;
+        [4, 2].into_iter().find(|depth| 16 * vectors(*depth) <= MEMORY).unwrap_or(1)
     }
 
     /// The workgroups of a product with this number of rows.
@@ -39,9 +49,7 @@ impl Tile {
     /// The launch for a product with this number of rows.
     pub fn launch(&self, rows: usize, mut constants: Vec<(&'static str, u32)>) -> Launch {
         let [x, y, _] = linear(rows.div_ceil(self.rows()), 1);
-        // Less workgroup memory lets more workgroups be resident, which matters more than fewer barriers.
-        let depth = if self.rows == 8 { 2 } else { 4 };
-        constants.extend([("TX", self.across), ("ROWS", self.rows), ("DEPTH", depth)]);
+        constants.extend([("TX", self.across), ("ROWS", self.rows), ("DEPTH", self.depth())]);
         Launch::of([x, y, self.columns.div_ceil(self.across)]).with(constants)
     }
 }
