@@ -9,7 +9,7 @@ use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, Rule};
 use glassnet::kernels::{BufferId, Tensor};
 use glassnet::net::Network;
-use glassnet::program::{Options, Stage, TrainingStep};
+use glassnet::program::{DeviceClass, NodeTensors, Options, Stage, TrainingStep};
 use pollster::block_on;
 
 /// Non-square input, kernel, stride and padding, all different from each other.
@@ -216,10 +216,14 @@ impl Check {
     }
 
     fn lowered(toml: &str, valid: usize, fuse: bool, header: Header) -> Check {
+        Check::on(DeviceClass::Processor, toml, valid, fuse, header)
+    }
+
+    fn on(class: DeviceClass, toml: &str, valid: usize, fuse: bool, header: Header) -> Check {
         let network = network(toml);
         let input = network.input_shape();
         let examples = Examples::noise([input.height, input.width, input.channels], BATCH, network.example_classes());
-        let options = Options { fuse, ..Options::inspection(BATCH, examples.source()) };
+        let options = Options { fuse, class, ..Options::inspection(BATCH, examples.source()) };
         let lowered = TrainingStep::lower(&network, &options).expect("the network lowers");
         let mut executor = Reference64::new64(lowered.program.clone()).expect("small networks fit");
         load(&mut executor, &lowered, &examples, &parameters(&network, 5));
@@ -491,6 +495,99 @@ fn fused_layers_have_the_tensors_of_unfused_ones() {
             assert_eq!(fused.values(own.activation_gradient), plain.values(other.activation_gradient));
         }
         Check::lowered(toml, BATCH, true, Header::evaluation(0)).parameters();
+    }
+}
+
+/// Everything that a convolution computes on hardware: ReLU and pooling after it, with windows of four and of nine, and
+/// outputs that no window has; the ReLU before it; and what it leaves to others: windows that overlap, channels that
+/// fill no vector, a ReLU that two layers read.
+const FUSIBLE: [&str; 3] = [
+    r#"
+    layers = [
+        { type = "input", height = 11, width = 9, channels = 1 },
+        { type = "conv", filters = 4, kernel = 3, pad = 1, bias = 0.1, activation = "relu" },
+        { type = "max-pool", size = 2 },
+        { type = "conv", filters = 8, kernel = 2, pad = 1, bias = 0.1, activation = "relu" },
+        { type = "conv", filters = 4, kernel = 3, pad = 1, bias = 0.1, activation = "relu" },
+        { type = "max-pool", size = [1, 4] },
+        { type = "fc", outputs = 8, bias = 0.1, activation = "relu" },
+        { type = "fc", outputs = 4 },
+        { type = "softmax" },
+    ]"#,
+    r#"
+    layers = [
+        { type = "input", height = 8, width = 8, channels = 4 },
+        { type = "conv", filters = 4, kernel = 3, pad = 1 },
+        { type = "batch-norm" },
+        { type = "relu" },
+        { type = "residual", layers = [
+            { type = "conv", filters = 4, kernel = 3, pad = 1, activation = "relu" },
+            { type = "conv", filters = 4, kernel = 3, pad = 1 },
+        ] },
+        { type = "relu" },
+        { type = "conv", filters = 8, kernel = 3, stride = 2, pad = 1, bias = 0.1, activation = "relu" },
+        { type = "dropout", rate = 0.2 },
+        { type = "conv", filters = 3, kernel = 2, bias = 0.1, activation = "relu" },
+        { type = "max-pool", size = 2, stride = 1 },
+        { type = "fc", outputs = 4 },
+        { type = "softmax" },
+    ]"#,
+    r#"
+    layers = [
+        { type = "input", height = 10, width = 10, channels = 2 },
+        { type = "conv", filters = 8, kernel = 3, bias = 0.1, activation = "relu" },
+        { type = "max-pool", size = 3, stride = 2 },
+        { type = "conv", filters = 4, kernel = 1, bias = 0.1, activation = "relu" },
+        { type = "max-pool", size = 3 },
+        { type = "fc", outputs = 6, activation = "relu" },
+        { type = "fc", outputs = 3 },
+        { type = "hinge" },
+    ]"#,
+];
+
+#[test]
+fn every_class_of_device_has_the_same_tensors() {
+    let networks = [DEEP, RECTIFIED, POOLED, ACROSS_CHANNELS, RESIDUAL, AVERAGED, SPREAD, NORMALISED, REGULARISED];
+    for toml in networks.into_iter().chain(FUSIBLE) {
+        let plain = Check::lowered(toml, BATCH - 1, false, Header::evaluation(0));
+        for fuse in [false, true] {
+            let own = Check::on(DeviceClass::Hardware, toml, BATCH - 1, fuse, Header::evaluation(0));
+            assert!(own.lowered.fused.is_empty() || fuse, "{toml}");
+            for (i, (node, other)) in own.lowered.nodes.iter().zip(&plain.lowered.nodes).enumerate() {
+                let gradients = |node: &NodeTensors| node.parameters.map(|p| [p.weight_gradient, p.bias_gradient]);
+                let tensors = |node: &NodeTensors| {
+                    let [weight, bias] = gradients(node).unwrap_or_default();
+                    [Some(node.activation), node.activation_gradient, weight, bias].into_iter().flatten()
+                };
+                for (tensor, expected) in tensors(node).into_iter().zip(tensors(other)) {
+                    let (got, want): (&[f64], &[f64]) = (&own.values(Some(tensor)), &plain.values(Some(expected)));
+                    let largest = want.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+                    let far = |(got, want): (&f64, &f64)| (got - want).abs() > 1e-12 * largest;
+                    assert!(!got.iter().zip(want).any(far), "{} of {toml}, fused: {fuse}", plain.network.nodes[i].name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_convolution_on_hardware_computes_its_neighbours() {
+    let expected: [&[[&str; 2]]; 3] = [
+        &[
+            ["relu1", "conv1"],
+            ["pool1", "conv1"],
+            ["relu2", "conv2"],
+            ["relu3", "conv3"],
+            ["pool2", "conv3"],
+            ["relu4", "fc1"],
+        ],
+        &[["relu2", "conv2"], ["relu4", "conv4"], ["relu5", "pool1"]],
+        &[["relu1", "pool1"], ["relu2", "conv2"], ["pool2", "conv2"], ["relu3", "fc1"]],
+    ];
+    for (toml, expected) in FUSIBLE.into_iter().zip(expected) {
+        let own = Check::on(DeviceClass::Hardware, toml, BATCH, true, Header::evaluation(0));
+        let names = |(one, other): &(usize, usize)| [*one, *other].map(|i| own.network.nodes[i].name.clone());
+        assert_eq!(own.lowered.fused.iter().map(names).collect::<Vec<_>>(), expected, "{toml}");
     }
 }
 

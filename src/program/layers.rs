@@ -1,7 +1,8 @@
 //! The operations of every layer: batch, forward and loss, backward.
 //!
-//! A max-pooling computes a ReLU before it, forward and backward. The ReLU's own activation and gradient are computed
-//! in a separate stage, for inspection.
+//! A max-pooling computes a ReLU before it, forward and backward. On hardware, a convolution computes a ReLU after it, or
+//! that and a max-pooling, and backward also the ReLU before it. Activations and gradients that are thereby skipped are
+//! computed in a separate stage, for inspection.
 
 use super::lower::{DeviceClass, Options};
 use super::planner::Planner;
@@ -9,10 +10,11 @@ use super::sums::Sums;
 use super::{Inputs, NodeTensors, Outputs, ParameterTensors, Stage};
 use crate::kernels::augmentation::Limits;
 use crate::kernels::batch::CHUNKS;
+use crate::kernels::conv_fused::Gradient;
 use crate::kernels::erasing;
 use crate::kernels::{
-    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, dropout, elementwise, fc, loss, lrn, maxout, pool,
-    softmax,
+    Op, Tensor, activation, avg_pool, batch, batch_norm, conv, conv_fused, dropout, elementwise, fc, loss, lrn, maxout,
+    pool, softmax,
 };
 use crate::net::{Activation, Augmentation, Layer, Network, Node, Shape, Targets};
 
@@ -70,13 +72,59 @@ impl Lowering<'_> {
         if self.network.training.is_exact() { params.as_convnetjs(rate) } else { params }
     }
 
+    fn is_relu(&self, i: usize) -> bool {
+        self.network.nodes.get(i).is_some_and(|node| node.layer == Layer::Activation(Activation::Relu))
+    }
+
     /// Whether node `i` is a ReLU that the max-pooling after it computes.
-    pub fn is_fused(&self, i: usize) -> bool {
-        let is = |i: usize, wanted: fn(&Layer) -> bool| self.network.nodes.get(i).is_some_and(|n| wanted(&n.layer));
+    fn is_fused(&self, i: usize) -> bool {
+        let next = self.network.nodes.get(i + 1).map(|node| &node.layer);
         self.options.fuse
-            && is(i, |layer| *layer == Layer::Activation(Activation::Relu))
-            && is(i + 1, |layer| matches!(layer, Layer::MaxPool { .. }))
+            && self.is_relu(i)
+            && matches!(next, Some(Layer::MaxPool { .. }))
             && self.network.readers(i) == [i + 1]
+            && self.pooled_by(self.network.nodes[i].from) != Some(i + 1)
+    }
+
+    /// The ReLU after the convolution of node `i`, if the convolution can compute it.
+    fn relu_after(&self, i: usize) -> Option<usize> {
+        let p = conv_params(&self.network.nodes[i], self.options)?;
+        let fuses = self.options.fuse && self.on_hardware() && p.groups == 1;
+        (fuses && self.is_relu(i + 1) && self.network.readers(i) == [i + 1]).then_some(i + 1)
+    }
+
+    /// The ReLU that the convolution of node `i` computes.
+    fn rectified_by(&self, i: usize) -> Option<usize> {
+        self.relu_after(i).filter(|relu| !self.is_fused(*relu))
+    }
+
+    /// The max-pooling that the convolution of node `i` computes, with the ReLU between them.
+    fn pooled_by(&self, i: usize) -> Option<usize> {
+        let relu = self.relu_after(i)?;
+        let Layer::MaxPool { size, stride, pad } = self.network.nodes.get(relu + 1)?.layer else { return None };
+        let p = self.conv_params(&self.network.nodes[i]);
+        // The gradient of the input data is for inspection only, and can be computed separately.
+        let backward = p.can_rectify() || self.network.nodes[i].from == 0;
+        let fits = stride == size && pad == [0, 0] && p.can_pool(size) && backward;
+        (fits && self.network.readers(relu) == [relu + 1]).then_some(relu + 1)
+    }
+
+    /// The ReLU before the convolution of node `i` to whose input its backward pass goes directly.
+    fn rectifier_of(&self, i: usize) -> Option<usize> {
+        let p = conv_params(&self.network.nodes[i], self.options)?;
+        let relu = self.network.nodes[i].from;
+        let fuses = self.options.fuse && self.on_hardware() && p.can_rectify();
+        (fuses && self.is_relu(relu) && self.network.readers(relu) == [i]).then_some(relu)
+    }
+
+    /// Pairs of a node and the node whose operations compute it.
+    pub fn fused(&self) -> Vec<(usize, usize)> {
+        let pairs = |i: usize| {
+            let pool = self.is_fused(i).then_some((i, i + 1));
+            let relu = self.rectified_by(i).map(|relu| (relu, i));
+            pool.into_iter().chain(relu).chain(self.pooled_by(i).map(|pool| (pool, i)))
+        };
+        (0..self.network.nodes.len()).flat_map(pairs).collect()
     }
 
     fn lrn_params(&self, node: &Node) -> lrn::Params {
@@ -98,13 +146,31 @@ impl Lowering<'_> {
         }
     }
 
-    /// The node that a max-pooling reads, and its shape.
-    fn pool_params(&self, i: usize) -> (usize, pool::Params) {
+    /// The shape of a max-pooling without a ReLU.
+    fn pool_shape(&self, i: usize) -> pool::Params {
         let node = &self.network.nodes[i];
         let Layer::MaxPool { size, stride, pad } = node.layer else { unreachable!("asked of max-poolings only") };
-        let p = pool::Params::new(self.shape(node.input), size, stride, pad);
-        let below = &self.network.nodes[node.from];
-        if self.is_fused(node.from) { (below.from, p.with_relu()) } else { (node.from, p) }
+        pool::Params::new(self.shape(node.input), size, stride, pad)
+    }
+
+    /// The node that a max-pooling reads, and its shape.
+    fn pool_params(&self, i: usize) -> (usize, pool::Params) {
+        let (from, p) = (self.network.nodes[i].from, self.pool_shape(i));
+        if self.is_fused(from) { (self.network.nodes[from].from, p.with_relu()) } else { (from, p) }
+    }
+
+    /// The convolution that computes the max-pooling of node `i`.
+    fn pooling_conv(&self, i: usize) -> Option<usize> {
+        let relu = self.network.nodes[i].from;
+        let conv = self.network.nodes[relu].from;
+        (relu > 0 && self.pooled_by(conv) == Some(i)).then_some(conv)
+    }
+
+    fn winner(&mut self, i: usize) -> Tensor {
+        let name = format!("{}.winner", self.network.nodes[i].name);
+        let winner = self.planner.words(name, self.nodes[i].activation.len);
+        self.kept.push((i, winner));
+        winner
     }
 
     pub fn forward(&mut self) {
@@ -113,23 +179,17 @@ impl Lowering<'_> {
             let (x, y) = (self.nodes[node.from].activation, self.nodes[i].activation);
             let op = match &node.layer {
                 Layer::Input { .. } => unreachable!("only the first node is an input"),
-                Layer::Conv { .. } => {
-                    let t = self.parameters(i);
-                    conv::forward(self.conv_params(node), x, t.weight, t.bias, y)
-                }
-                Layer::Fc { .. } if self.on_hardware() => {
-                    let t = self.parameters(i);
-                    conv::forward(self.conv_params(node), x, t.weight, t.bias, y)
-                }
+                Layer::Conv { .. } => self.conv_forward(i, x, y),
+                Layer::Fc { .. } if self.on_hardware() => self.conv_forward(i, x, y),
                 Layer::Fc { .. } => {
                     let t = self.parameters(i);
                     fc::forward(self.fc_params(node), x, t.weight, t.bias, y)
                 }
                 Layer::Activation(function) => activation::forward(*function, x, y),
+                Layer::MaxPool { .. } if self.pooling_conv(i).is_some() => continue,
                 Layer::MaxPool { .. } => {
                     let (from, p) = self.pool_params(i);
-                    let winner = self.planner.words(format!("{}.winner", node.name), y.len);
-                    self.kept.push((i, winner));
+                    let winner = self.winner(i);
                     pool::forward(p, self.nodes[from].activation, y, winner)
                 }
                 Layer::Maxout { group } => {
@@ -151,7 +211,8 @@ impl Lowering<'_> {
                 Layer::Dropout { rate } => dropout::apply(self.dropout(node, *rate, i), self.inputs.header, x, y),
                 Layer::Softmax { .. } | Layer::Hinge | Layer::Mse { .. } => self.loss(i, self.gradient(i - 1)),
             };
-            if self.is_fused(i) {
+            let skipped = self.is_fused(i) || (self.is_relu(i) && self.rectified_by(node.from) == Some(i));
+            if skipped {
                 self.emit_unfused(i, "forward", op);
             } else {
                 self.planner.emit(Stage::Forward, Some(i), format!("{}.forward", node.name), op);
@@ -160,6 +221,23 @@ impl Lowering<'_> {
         let Outputs { loss, correct, losses, predictions } = self.outputs;
         let op = softmax::summary([self.inputs.header, self.inputs.labels, losses, predictions], loss, correct);
         self.planner.emit(Stage::Forward, Some(self.nodes.len() - 1), "loss", op);
+    }
+
+    /// The forward pass of a convolution with what it computes besides; then its own outputs are a separate operation.
+    fn conv_forward(&mut self, i: usize, x: Tensor, y: Tensor) -> Op {
+        let (p, ParameterTensors { weight, bias, .. }) = (self.conv_params(&self.network.nodes[i]), self.parameters(i));
+        let own = conv::forward(p, x, weight, bias, y);
+        let op = if let Some(pool) = self.pooled_by(i) {
+            let Layer::MaxPool { size, .. } = self.network.nodes[pool].layer else { unreachable!("a max-pooling") };
+            let outputs = [self.nodes[pool].activation, self.winner(pool)];
+            conv_fused::forward_pool(p.with_pooling(size), x, weight, bias, outputs)
+        } else if let Some(relu) = self.rectified_by(i) {
+            conv_fused::forward_relu(p, x, weight, bias, self.nodes[relu].activation)
+        } else {
+            return own;
+        };
+        self.emit_unfused(i, "activation", own);
+        op
     }
 
     fn batch_norm_params(&self, node: &Node) -> batch_norm::Params {
@@ -291,8 +369,11 @@ impl Lowering<'_> {
                     }
                 }
                 Layer::Activation(function) => {
-                    // If the pooling computes the ReLU, its backward pass already gave this gradient.
-                    if let Some(dx) = dx.filter(|_| !self.is_fused(i)) {
+                    // If the pooling computes the ReLU, or the convolution after it, that gives this gradient.
+                    let reader = self.network.readers(i)[0];
+                    let skipped =
+                        self.is_fused(i) || self.pooled_by(node.from).is_some() || self.rectifier_of(reader) == Some(i);
+                    if let Some(dx) = dx.filter(|_| !skipped) {
                         let op = activation::backward(*function, x, self.nodes[i].activation, dy, dx);
                         self.emit(i, "backward", op);
                     }
@@ -320,6 +401,16 @@ impl Lowering<'_> {
                     let p = self.dropout(node, *rate, i);
                     if let Some(dx) = dx {
                         self.emit(i, "backward", dropout::apply(p, self.inputs.header, dy, dx));
+                    }
+                }
+                Layer::MaxPool { .. } if self.pooling_conv(i).is_some() => {
+                    let (p, winner, relu) = (self.pool_shape(i), self.kept(i), node.from);
+                    if let Some(dx) = dx {
+                        self.emit_unfused(relu, "activation_gradient", pool::backward(p, dy, winner, dx));
+                    }
+                    let conv = self.network.nodes[relu].from;
+                    if let Some(dx) = self.contribution(conv, relu) {
+                        self.emit_unfused(conv, "activation_gradient", pool::backward(p.with_relu(), dy, winner, dx));
                     }
                 }
                 Layer::MaxPool { .. } => {
@@ -379,19 +470,36 @@ impl Lowering<'_> {
     }
 
     fn conv_backward(&mut self, i: usize, x: Tensor, dy: Tensor, dx: Option<Tensor>) {
-        let (p, t) = (self.conv_params(&self.network.nodes[i]), self.parameters(i));
+        let node = &self.network.nodes[i];
+        let (p, t) = (self.conv_params(node), self.parameters(i));
+        let pool = self.pooled_by(i).map(|pool| (pool, &self.network.nodes[pool].layer));
+        let (p, dy) = match pool {
+            Some((pool, Layer::MaxPool { size, .. })) => {
+                (p.with_pooling(*size), Gradient::Pooled(self.gradient(pool), self.kept(pool)))
+            }
+            _ => (p, Gradient::Outputs(dy)),
+        };
         if let Some(partial) = self.sums.as_ref().map(|sums| sums.joint(i)) {
-            self.emit(i, "backward_weight", conv::backward_weight(p, x, dy, partial));
+            self.emit(i, "backward_weight", conv_fused::backward_weight(p, x, dy, partial));
         } else {
             let (dweight, dbias) = t.weight_gradient.zip(t.bias_gradient).expect("planned with backward");
             let name = format!("{}.weight_gradient.partial", self.network.nodes[i].name);
             let partial = self.planner.real(name, p.partial_len());
-            self.emit(i, "backward_weight", conv::backward_weight(p, x, dy, partial));
+            self.emit(i, "backward_weight", conv_fused::backward_weight(p, x, dy, partial));
             self.emit(i, "backward_weight.sum", conv::sum_splits(p, partial, dweight, dbias));
         }
-        if let Some(dx) = dx {
-            self.emit(i, "backward_input", conv::backward_input(p, dy, t.weight, dx));
+        let Some(dx) = dx else { return };
+        if pool.is_some() && !p.can_rectify() {
+            let own = conv::backward_input(self.conv_params(node), self.gradient(i), t.weight, dx);
+            return self.emit_unfused(i, "backward_input", own);
         }
+        let whole = conv_fused::backward_input(p, dy, t.weight, None, dx);
+        let Some(relu) = self.rectifier_of(i) else { return self.emit(i, "backward_input", whole) };
+        if let Some(before) = self.contribution(self.network.nodes[relu].from, relu) {
+            let op = conv_fused::backward_input(p, dy, t.weight, Some(x), before);
+            self.emit(i, "backward_input", op);
+        }
+        self.emit_unfused(relu, "activation_gradient", whole);
     }
 }
 

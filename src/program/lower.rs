@@ -142,7 +142,7 @@ impl TrainingStep {
         if options.rule.is_some() {
             lowering.running_statistics();
         }
-        let fused = (0..network.nodes.len()).filter(|i| lowering.is_fused(*i)).map(|i| (i, i + 1)).collect();
+        let fused = lowering.fused();
         let Lowering { mut planner, nodes, unfused, .. } = lowering;
         let exact = network.training.is_exact();
         let swaps = plan_update(&mut planner, options, exact, inputs, parameters, trainable.as_ref());
