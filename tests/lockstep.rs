@@ -8,9 +8,9 @@ use glassnet::exec::lockstep::{Divergence, Report, lockstep};
 use glassnet::exec::{Capture, Device, DeviceInfo, Executor, Pending};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, OPTIMIZERS, Rule};
-use glassnet::kernels::{BufferId, Element};
+use glassnet::kernels::{Adapter, BufferId, Element};
 use glassnet::net::Network;
-use glassnet::program::{Options, Program, TrainingStep};
+use glassnet::program::{DeviceClass, Options, Program, TrainingStep};
 use pollster::block_on;
 use std::ops::Range;
 
@@ -29,12 +29,13 @@ struct Step {
     network: Network,
     examples: Examples,
     rule: Rule,
+    class: DeviceClass,
 }
 
 impl Step {
     fn new(network: Network, shape: [usize; 3], rule: Rule) -> Step {
         let examples = Examples::noise(shape, 9, network.classes());
-        Step { network, examples, rule }
+        Step { network, examples, rule, class: DeviceClass::Processor }
     }
 
     fn preset(name: &str, rule: Rule) -> Step {
@@ -63,8 +64,13 @@ impl Step {
         Step::new(network(layers), [6, 7, 1], adam())
     }
 
+    /// The same step, lowered for hardware.
+    fn for_hardware(self) -> Step {
+        Step { class: DeviceClass::Hardware, ..self }
+    }
+
     fn options(&self) -> Options {
-        Options::training(BATCH, self.examples.source(), self.rule)
+        Options { class: self.class, ..Options::training(BATCH, self.examples.source(), self.rule) }
     }
 
     fn lowered(&self) -> TrainingStep {
@@ -128,6 +134,26 @@ fn cpu_and_reference_agree_over_a_step_of_the_default_preset() {
 fn gpu_and_reference_agree_over_a_step_of_the_default_preset() {
     if let Some(gpu) = common::gpu() {
         Step::preset("convnetjs-mnist", adadelta()).assert_agrees(&Device::Gpu(gpu));
+    }
+}
+
+#[test]
+fn the_hardware_variants_agree_with_the_reference_over_a_step_of_each_preset() {
+    let Some(gpu) = common::gpu() else { return };
+    let device = Device::Gpu(gpu.assuming(Adapter::HARDWARE));
+    for preset in ["convnetjs-mnist", "fast-mnist", "vgg-mnist", "resnet-mnist"] {
+        Step::preset(preset, adadelta()).for_hardware().assert_agrees(&device);
+    }
+    Step::small().for_hardware().assert_agrees(&device);
+    for loss in ["hinge", "mse"] {
+        Step::small_with(loss).for_hardware().assert_agrees(&device);
+    }
+}
+
+#[test]
+fn cpu_and_reference_agree_over_a_step_for_hardware() {
+    for preset in ["convnetjs-mnist", "vgg-mnist"] {
+        Step::preset(preset, adam()).for_hardware().assert_agrees(&Device::Cpu);
     }
 }
 
