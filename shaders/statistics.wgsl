@@ -268,6 +268,9 @@ fn chunks() -> u32 {
     return (rows + chunk_rows() - 1u) / chunk_rows();
 }
 
+// By its bits, because a NaN is not positive.
+fn is_positive(v: f32) -> bool { return bitcast<u32>(v) - 1u < 0x7f800000u; }
+
 var<workgroup> lane_words: array<u32, LANES>;
 
 fn bits_of_all_lanes(lane: u32, own: u32) -> u32 {
@@ -299,7 +302,7 @@ fn dead(
         let first = chunk * chunk_rows() + row_lane;
         let end = min(rows, first + chunk_rows());
         for (var row = first; row < end; row += height) {
-            if dead_y[row * p.channels + c] > 0.0 {
+            if is_positive(dead_y[row * p.channels + c]) {
                 own = 1u << bit;
                 break;
             }
@@ -326,13 +329,17 @@ fn dead_total(
 }
 
 @compute @workgroup_size(64)
-fn dead_walk(@builtin(global_invocation_id) id: vec3u) {
-    let c = id.x;
+fn dead_walk(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let c = index_of(group, groups, lane, 64u);
     if c >= p.channels { return; }
     let end = min(p.count, dead_header.valid * p.per_example);
     var flag = 1u;
     for (var i = c; i < end; i += p.channels) {
-        if dead_y[i] > 0.0 {
+        if is_positive(dead_y[i]) {
             flag = 0u;
             break;
         }

@@ -214,25 +214,35 @@ pub static DEAD: Operation = Operation {
 const SUMMARY_WALK: Variant = Variant {
     then: &[Pass::new("finish_walk", 1, |_| Launch::of([1, 1, 1]))],
     scratch: Some(|op| op.params::<Params>().walkers() * PART_WORDS),
-    condition: on_software,
+    condition: walks,
     ..Variant::new("statistics.summary_walk", SOURCE, "partial_walk", launch_walkers)
 };
 const CHANGE_WALK: Variant = Variant {
     then: &[Pass::new("change_total_walk", 1, |_| Launch::of([1, 1, 1]))],
     scratch: Some(|op| op.params::<Params>().walkers() * 2),
-    condition: on_software,
+    condition: walks,
     ..Variant::new("statistics.change_walk", SOURCE, "change_walk", launch_walkers)
 };
 const DEAD_WALK: Variant = Variant {
-    condition: on_software,
+    condition: walks_over_rows,
     ..Variant::new("statistics.dead_walk", SOURCE, "dead_walk", |op| {
-        Launch::of([op.params::<Params>().channels.div_ceil(64), 1, 1])
+        Launch::linear(op.params::<Params>().channels as usize, 64)
     })
 };
 
-/// Walking is up to four times as fast there: a barrier costs as much as a hundred values.
-fn on_software(_: &Op, adapter: Adapter) -> bool {
-    adapter.software
+/// llvmpipe ends an invocation's loops after 65,535 iterations.
+const MOST_ITERATIONS: usize = 65_534;
+
+/// Walking is up to seven times as fast there: a barrier costs as much as a hundred values.
+fn walks(op: &Op, adapter: Adapter) -> bool {
+    let p: Params = op.params();
+    adapter.software && (p.count as usize).div_ceil(p.walkers()) <= MOST_ITERATIONS
+}
+
+/// A walker stops at the first positive value.
+fn walks_over_rows(op: &Op, adapter: Adapter) -> bool {
+    let p: Params = op.params();
+    adapter.software && (p.count / p.channels) as usize <= MOST_ITERATIONS
 }
 
 fn launch_parts(op: &Op) -> Launch {
