@@ -38,14 +38,32 @@ pub struct Params {
 
 /// The least number of rows per chunk; merging fewer would not be worthwhile.
 const CHUNK_ROWS: usize = 64;
-/// The most parts of a unit; with 32 units that is enough independent work for a large GPU.
+/// The most parts of a unit, unless a part would have more than [`most_rows`]; with 32 units that is enough independent
+/// work for a large GPU.
 const MAX_PARTS: usize = 32;
+
+/// The lanes of a workgroup on a GPU, and the most steps of one.
+const LANES: usize = 256;
+/// The most lanes side by side in a row of a workgroup's tile.
+const TILE: usize = 32;
+
+/// The number of tiles for a row of `width` lanes.
+fn tiles(width: usize) -> usize {
+    width.div_ceil(TILE)
+}
+
+/// The most rows of a chunk: 256 for each lane of a workgroup. It has 256 lanes, side by side for up to 32 channels,
+/// or up to 32 times 4 channels, for which there are never fewer rows at a time.
+fn most_rows(channels: usize) -> usize {
+    LANES * (LANES / channels.div_ceil(tiles(channels)))
+}
 
 impl Params {
     /// The parameters for `n` examples of `pixels` pixels each. `epsilon` is above 0, `momentum` from 0 to 1.
     pub fn new([n, pixels, channels]: [usize; 3], epsilon: f32, momentum: f32) -> Params {
         assert!(epsilon > 0.0 && (0.0..=1.0).contains(&momentum), "batch_norm: epsilon {epsilon}, momentum {momentum}");
-        let parts = (unit(n) * pixels / CHUNK_ROWS).clamp(1, MAX_PARTS);
+        let rows = unit(n) * pixels;
+        let parts = (rows / CHUNK_ROWS).clamp(1, MAX_PARTS).max(rows.div_ceil(most_rows(channels)));
         let [n, pixels, channels, unit, parts] = [n, pixels, channels, unit(n), parts].map(word);
         Params { n, pixels, channels, unit, parts, epsilon, momentum, reserved: 0 }
     }
@@ -127,18 +145,26 @@ pub static MOMENTS: Operation = Operation {
     reference: Reference::new(moments_reference, moments_reference),
     cpu: Cpu::new(moments_cpu),
     gpu: &[
-        &MOMENTS_VEC4.textured("batch_norm.moments_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(X)]),
+        &MOMENTS_WALK_VEC4.textured("batch_norm.moments_walk_vec4_textures", VEC4_TEXTURES, &[Texture::vectors(X)]),
+        &MOMENTS_WALK_VEC4,
+        &MOMENTS_WALK.textured("batch_norm.moments_walk_textures", SCALAR_TEXTURES, &[Texture::scalars(X)]),
+        &MOMENTS_WALK,
         &MOMENTS_VEC4,
-        &MOMENTS_SCALAR.textured("batch_norm.moments_textures", SCALAR_TEXTURES, &[Texture::scalars(X)]),
         &MOMENTS_SCALAR,
     ],
 };
 
-const MOMENTS_VEC4: Variant = Variant {
-    condition: fits_vec4,
-    ..Variant::new("batch_norm.moments_vec4", VEC4, "moments", |op| launch_chunks(op, 4))
+const MOMENTS_VEC4: Variant =
+    Variant { condition: fits_vec4, ..in_tiles("batch_norm.moments_vec4", VEC4, "moments", |op| launch_tiles(op, 4)) };
+const MOMENTS_SCALAR: Variant = in_tiles("batch_norm.moments", SCALAR, "moments", |op| launch_tiles(op, 1));
+const MOMENTS_WALK_VEC4: Variant = Variant {
+    condition: walks_vec4,
+    ..Variant::new("batch_norm.moments_walk_vec4", VEC4, "moments_walk", |op| launch_walks(op, 4))
 };
-const MOMENTS_SCALAR: Variant = Variant::new("batch_norm.moments", SCALAR, "moments", |op| launch_chunks(op, 1));
+const MOMENTS_WALK: Variant = Variant {
+    condition: walks,
+    ..Variant::new("batch_norm.moments_walk", SCALAR, "moments_walk", |op| launch_walks(op, 1))
+};
 
 /// Computes the statistics that the forward pass uses.
 pub static FINISH: Operation = Operation {
@@ -148,9 +174,17 @@ pub static FINISH: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(finish_reference, finish_reference),
     cpu: None,
-    gpu: &[&Variant::new("batch_norm.finish", SCALAR, "finish", |op| {
-        Launch::linear(op.params::<Params>().channels as usize, 1)
-    })],
+    gpu: &[
+        &Variant {
+            condition: walks,
+            ..Variant::new("batch_norm.finish_walk", SCALAR, "finish_walk", launch_channel_walks)
+        },
+        &Variant {
+            condition: fits_vec4,
+            ..in_tiles("batch_norm.finish_vec4", VEC4, "finish", |op| launch_channels(op, 4))
+        },
+        &in_tiles("batch_norm.finish", SCALAR, "finish", |op| launch_channels(op, 1)),
+    ],
 };
 
 /// y from x and these statistics.
@@ -197,24 +231,32 @@ pub static SUMS: Operation = Operation {
     reference: Reference::new(sums_reference, sums_reference),
     cpu: Cpu::new(sums_cpu),
     gpu: &[
-        &SUMS_VEC4.textured(
-            "batch_norm.sums_vec4_textures",
+        &SUMS_WALK_VEC4.textured(
+            "batch_norm.sums_walk_vec4_textures",
             VEC4_TEXTURES,
             &[Texture::vectors(X), Texture::vectors(DY)],
         ),
-        &SUMS_VEC4,
-        &SUMS_SCALAR.textured(
-            "batch_norm.sums_textures",
+        &SUMS_WALK_VEC4,
+        &SUMS_WALK.textured(
+            "batch_norm.sums_walk_textures",
             SCALAR_TEXTURES,
             &[Texture::scalars(X), Texture::scalars(DY)],
         ),
+        &SUMS_WALK,
+        &SUMS_VEC4,
         &SUMS_SCALAR,
     ],
 };
 
 const SUMS_VEC4: Variant =
-    Variant { condition: fits_vec4, ..Variant::new("batch_norm.sums_vec4", VEC4, "sums", |op| launch_chunks(op, 4)) };
-const SUMS_SCALAR: Variant = Variant::new("batch_norm.sums", SCALAR, "sums", |op| launch_chunks(op, 1));
+    Variant { condition: fits_vec4, ..in_tiles("batch_norm.sums_vec4", VEC4, "sums", |op| launch_tiles(op, 4)) };
+const SUMS_SCALAR: Variant = in_tiles("batch_norm.sums", SCALAR, "sums", |op| launch_tiles(op, 1));
+const SUMS_WALK_VEC4: Variant = Variant {
+    condition: walks_vec4,
+    ..Variant::new("batch_norm.sums_walk_vec4", VEC4, "sums_walk", |op| launch_walks(op, 4))
+};
+const SUMS_WALK: Variant =
+    Variant { condition: walks, ..Variant::new("batch_norm.sums_walk", SCALAR, "sums_walk", |op| launch_walks(op, 1)) };
 
 /// Computes the gradients with respect to weight and bias.
 pub static BACKWARD_WEIGHT: Operation = Operation {
@@ -224,9 +266,17 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(backward_weight_reference, backward_weight_reference),
     cpu: None,
-    gpu: &[&Variant::new("batch_norm.backward_weight", SCALAR, "backward_weight", |op| {
-        Launch::linear(op.params::<Params>().channels as usize, 1)
-    })],
+    gpu: &[
+        &Variant {
+            condition: walks,
+            ..Variant::new("batch_norm.backward_weight_walk", SCALAR, "backward_weight_walk", launch_channel_walks)
+        },
+        &Variant {
+            condition: fits_vec4,
+            ..in_tiles("batch_norm.backward_weight_vec4", VEC4, "backward_weight", |op| launch_channels(op, 4))
+        },
+        &in_tiles("batch_norm.backward_weight", SCALAR, "backward_weight", |op| launch_channels(op, 1)),
+    ],
 };
 
 /// Computes the gradient with respect to x.
@@ -269,8 +319,38 @@ fn launch_values(op: &Op, lanes: usize) -> Launch {
     Launch::linear(op.params::<Params>().len() / lanes, 64)
 }
 
+/// A variant whose workgroups merge 256 lanes by a tree.
+const fn in_tiles(name: &'static str, source: &'static str, entry: &'static str, launch: fn(&Op) -> Launch) -> Variant {
+    Variant::new(name, source, entry, launch).in_workgroups_of(256)
+}
+
+/// One workgroup per tile of every chunk, with `lanes` channels in each of its lanes.
+fn launch_tiles(op: &Op, lanes: usize) -> Launch {
+    let p: Params = op.params();
+    Launch::linear(p.chunks() * tiles(p.channels as usize / lanes), 1)
+}
+
+/// One workgroup per `lanes` channels.
+fn launch_channels(op: &Op, lanes: usize) -> Launch {
+    Launch::linear(op.params::<Params>().channels as usize / lanes, 1)
+}
+
+/// One invocation per channel.
+fn launch_channel_walks(op: &Op) -> Launch {
+    Launch::linear(op.params::<Params>().channels as usize, 64)
+}
+
+/// On a software adapter one invocation walks over a whole chunk, or over all chunks, because barriers are slow there.
+fn walks(_: &Op, adapter: Adapter) -> bool {
+    adapter.software
+}
+
+fn walks_vec4(op: &Op, adapter: Adapter) -> bool {
+    adapter.software && fits_vec4(op, adapter)
+}
+
 /// One invocation per `lanes` channels of every chunk.
-fn launch_chunks(op: &Op, lanes: usize) -> Launch {
+fn launch_walks(op: &Op, lanes: usize) -> Launch {
     Launch::linear(op.params::<Params>().partial_len() / 2 / lanes, 64)
 }
 

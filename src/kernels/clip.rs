@@ -11,14 +11,15 @@ use super::{
     Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant,
     whole,
 };
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Params {
     pub count: u32,
-    /// The number of partial norms of the gradient.
-    pub lanes: u32,
+    /// The most values that a lane of a GPU's first pass takes.
+    pub steps: u32,
     pub largest: f32,
     pub reserved: u32,
 }
@@ -31,8 +32,7 @@ const SCALE_AND_NORM: Operand = whole("scale", F32);
 
 pub(super) static FAMILY: Family = Family { operations: &[&SCALE], cases };
 
-/// Computes the factor for the gradient, and the gradient's norm. Lane l has the values at l, l + lanes, l + 2 lanes
-/// and so on; the norm is that of the lanes' norms.
+/// Computes the factor for the gradient, and the gradient's norm.
 pub static SCALE: Operation = Operation {
     name: "clip.scale",
     inputs: &[GRADIENT],
@@ -41,55 +41,62 @@ pub static SCALE: Operation = Operation {
     reference: Reference::new(scale_reference, scale_reference),
     cpu: Cpu::new(scale_cpu),
     gpu: &[&Variant {
-        then: &[Pass::new("scale", 64, |_| Launch::of([1, 1, 1]))],
-        scratch: Some(|op| op.params::<Params>().lanes as usize),
-        ..Variant::new("clip.scale", SOURCE, "norms", |op| Launch::of([op.params::<Params>().lanes.div_ceil(64), 1, 1]))
+        then: &[Pass::new("scale", 256, |_| Launch::of([1, 1, 1]))],
+        scratch: Some(|op| 2 * parts(op)),
+        ..Variant::new("clip.scale", SOURCE, "squares", |op| Launch::of([word(parts(op)), 1, 1])).in_workgroups_of(256)
     }],
 };
 
-/// The most lanes.
-const MOST_LANES: usize = 4096;
+/// The lanes of a workgroup.
+const LANES: usize = 256;
 
-/// The number of partial norms for `count` values.
-fn lanes(count: usize) -> usize {
-    count.div_ceil(16).min(MOST_LANES)
+/// [`Params::steps`] for `count` values: as in `statistics`, at most 256, so that 2^31 values are at most 65,536 parts.
+fn steps(count: usize) -> usize {
+    count.div_ceil(LANES * 1024).clamp(16, 256)
+}
+
+/// The number of workgroups in the first pass.
+fn parts(op: &Op) -> usize {
+    let p: Params = op.params();
+    (p.count as usize).div_ceil(LANES * p.steps as usize)
 }
 
 /// Computes the scale and the norm of `gradient` into `scale`, `[2]`.
 pub fn scale(largest: f32, gradient: Tensor, scale: Tensor) -> Op {
     assert_eq!(scale.len, 2, "clip.scale: scale and norm");
     assert!(largest > 0.0, "clip.scale: a largest norm of {largest}");
-    let lanes = lanes(gradient.len);
-    let params = Params { count: word(gradient.len), lanes: word(lanes), largest, reserved: 0 };
-    Op::new(&SCALE, params, &[(GRADIENT, gradient)], &[(SCALE_AND_NORM, scale)], 2 * (gradient.len + lanes))
+    let params = Params { count: word(gradient.len), steps: word(steps(gradient.len)), largest, reserved: 0 };
+    Op::new(&SCALE, params, &[(GRADIENT, gradient)], &[(SCALE_AND_NORM, scale)], 2 * gradient.len)
 }
 
 /// Computed in f64, in which no square of an f32 overflows.
-fn norm_of(values: impl Iterator<Item = f64>) -> f64 {
-    values.map(|v| v * v).sum::<f64>().sqrt()
+fn squares<S: Scalar>(values: &[S]) -> f64 {
+    values.iter().map(|v| v.get() * v.get()).sum()
 }
 
 fn scale_reference<S: Scalar>(args: &mut Args<'_, S>) {
-    let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(GRADIENT));
-    let norm = |lane: usize| S::of(norm_of(gradient[lane..].iter().step_by(lanes).map(|g| g.get()))).get();
-    finish(args, norm_of((0..lanes).map(norm)));
+    finish(args, squares(args.real(GRADIENT)).sqrt());
 }
 
-/// Lanes per task.
-const TASK: usize = 512;
+/// Values per task.
+const TASK: usize = 16_384;
+/// The sums that a task computes side by side, so that additions need not wait for each other.
+const SIDE_BY_SIDE: usize = 16;
 
 fn scale_cpu(args: &mut Args<'_, f32>) {
-    let (lanes, gradient) = (args.params::<Params>().lanes as usize, args.real(GRADIENT));
-    let mut all = [0.0f32; MOST_LANES];
-    all[..lanes].par_chunks_mut(TASK).enumerate().for_each(|(task, norms)| {
-        let mut sums = [0.0; TASK];
-        for row in gradient.chunks(lanes) {
-            let row = row.get(task * TASK..).unwrap_or_default();
-            sums[..norms.len()].iter_mut().zip(row).for_each(|(sum, g)| *sum += f64::from(*g) * f64::from(*g));
-        }
-        norms.iter_mut().zip(sums).for_each(|(norm, sum)| *norm = sum.sqrt() as f32);
-    });
-    finish(args, norm_of(all[..lanes].iter().map(|norm| f64::from(*norm))));
+    let tasks: Vec<f64> = args.real(GRADIENT).par_chunks(TASK).map(squares_of_task).collect();
+    finish(args, tasks.iter().sum::<f64>().sqrt());
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+fma", "x86_64+avx2+fma"))]
+fn squares_of_task(values: &[f32]) -> f64 {
+    let mut sums = [0.0; SIDE_BY_SIDE];
+    let rows = values.chunks_exact(SIDE_BY_SIDE);
+    let rest = squares(rows.remainder());
+    for row in rows {
+        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v) * f64::from(*v));
+    }
+    sums.iter().sum::<f64>() + rest
 }
 
 fn finish<S: Scalar>(args: &mut Args<'_, S>, norm: f64) {
@@ -101,17 +108,22 @@ fn finish<S: Scalar>(args: &mut Args<'_, S>, norm: f64) {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    // Up to one value fewer, and one more, than one per lane at the most lanes; norms above and below the largest one.
+    // Workgroups of the first pass take 4096 values, so there are up to 257 of them, one more than the second pass has
+    // lanes. Norms above and below the largest one.
     for (count, largest) in [
         (1, 0.5),
         (15, 100.0),
         (64, 0.1),
         (65, 2.5),
+        (255, 1.0),
+        (256, 1.0),
+        (257, 1.0),
         (1009, 1e6),
-        (1025, 0.1),
-        (MOST_LANES * 16 - 16, 1e6),
-        (MOST_LANES * 16 + 1, 1.0),
+        (4095, 0.1),
+        (4096, 1e6),
+        (4097, 1.0),
         (300_000, 3.0),
+        (256 * 4096 + 1, 1.0),
     ] {
         let mut b = CaseBuilder::default();
         let (gradient, out) = (b.real(count), b.out(2));
@@ -124,21 +136,31 @@ fn cases() -> Vec<Case> {
         let (gradient, out) = (b.reals(vec![norm]), b.out(2));
         cases.push(b.case(format_args!("norm={norm:e}"), scale(1e-6 / 3.0, gradient, out), tolerance));
     }
-    // Squares that overflow, alone and with others; NaN and infinity. In two lanes, then each in its own lane.
+    // Squares that overflow; NaN and infinity. In one workgroup, then each in its own.
     for (name, values) in [
         ("squares that overflow", [1e20, -3e30, 2e38, 1.0, -2e38, 0.0, 7e12, 1e18]),
         ("around the division", [1e11, 2e12, 1e12, -1.2e12, 1.099_511_7e12, 3.0, 5e9, 8e13]),
         ("a NaN", [1.0, 2.0, f32::NAN, 3.0, 1e30, 0.0, 1.0, 1.0]),
+        ("a NaN alone", [1.0, 2.0, 3.0, 1.0, 1.0, 0.0, 1.0, f32::NAN]),
         ("an infinity", [1.0, 2.0, 3.0, f32::NEG_INFINITY, 1.0, 0.0, 1.0, 1.0]),
     ] {
-        let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
-        // Sixteen values of a quarter have the norm of the value.
-        let quarters = values.map(|value| value / 4.0);
-        for (lanes, values) in [(2, quarters.repeat(4)), (8, quarters.repeat(16))] {
+        for apart in [1, 4097] {
+            let mut all = vec![0.0; 8 * apart];
+            values.into_iter().enumerate().for_each(|(i, value)| all[i * apart] = value);
             let mut b = CaseBuilder::default();
-            let (gradient, out) = (b.reals(values), b.out(2));
-            cases.push(b.case(format_args!("{name}, {lanes} lanes"), scale(0.5e3, gradient, out), tolerance));
+            let (gradient, out) = (b.reals(all), b.out(2));
+            let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
+            cases.push(b.case(format_args!("{name}, {apart} apart"), scale(0.5e3, gradient, out), tolerance));
         }
+    }
+    // The last value of the last workgroup, which merges after 256 others.
+    for (name, value) in [("largest", 3e20), ("NaN", f32::NAN)] {
+        let mut b = CaseBuilder::default();
+        let mut values = vec![1e-3; 256 * 4096 + 2];
+        values[256 * 4096 + 1] = value;
+        let (gradient, out) = (b.reals(values), b.out(2));
+        let tolerance = Tolerance { atol: 0.0, rtol: 2e-5 };
+        cases.push(b.case(format_args!("{name} at the end"), scale(0.5e3, gradient, out), tolerance));
     }
     cases
 }

@@ -25,24 +25,94 @@ const SHAPES: &[([usize; 3], u32, bool)] = &[
     ([4, 4, 4], 0, true),
     // Sums of many chunks.
     ([512, 4, 3], 511, true),
-    // Enough channels that all of these kernels have several workgroups.
+    // Enough channels that all of these kernels have several workgroups, and several tiles in a chunk.
     ([9, 3, 258], 8, true),
     ([9, 3, 256], 8, true),
+    ([6, 35, 132], 6, true),
+    ([4, 300, 33], 3, true),
+    // 512 chunks, two for each lane that merges them; several rows for each lane of a chunk.
+    ([64, 512, 3], 61, true),
+    ([64, 512, 4], 64, true),
+    // Chunks of more than 256 rows, for a single channel and for a whole tile.
+    ([32, 5000, 1], 31, true),
+    ([8, 2600, 32], 8, true),
 ];
 
 pub fn cases() -> Vec<Case> {
     let of_shapes = SHAPES.iter().flat_map(|&(size, valid, training)| cases_of(size, valid, training));
-    also_split(of_shapes.chain([large_means()]).collect(), &["[9, 3, 25"])
+    let special = [large_means(), spread_means(), infinite()].into_iter().flatten();
+    also_split(of_shapes.chain(special).collect(), &["[9, 3, 25"])
 }
 
 /// Means whose squares exceed f32; most lanes of a workgroup have no chunk.
-fn large_means() -> Case {
-    let p = Params::new([4, 1, 2], 1e-3, 0.1);
+fn large_means() -> Vec<Case> {
+    let case = |channels: usize| {
+        let p = Params::new([4, 1, channels], 1e-3, 0.1);
+        let mut b = CaseBuilder::default();
+        let header = b.header(Header { training: true, ..Header::evaluation(4) });
+        let chunk = [[3e19, -2e25].repeat(channels / 2), vec![0.0; channels]].concat();
+        let (moments, running) = (b.reals(chunk.repeat(p.chunks())), b.real(p.running_len()));
+        let op = finish(p, header, moments, running, b.out(p.statistics_len()));
+        b.case(format_args!("{channels} means of 3e19 and -2e25"), op, Tolerance::ELEMENTWISE)
+    };
+    vec![case(2), case(4)]
+}
+
+/// Values that grow with the row, so that the means of lanes, and of chunks, differ far more than their deviations.
+fn spread_means() -> Vec<Case> {
+    let case = |channels: usize| {
+        let p = Params::new([16, 640, channels], 1e-3, 0.1);
+        let mut b = CaseBuilder::default();
+        let header = b.header(Header { training: true, ..Header::evaluation(15) });
+        let x = b.reals((0..p.len()).map(|i| (i / channels) as f32 - 5000.0 + (i % channels) as f32).collect());
+        let op = moments(p, header, x, b.out(p.partial_len()));
+        b.case(format_args!("[16, 640, {channels}] of growing values"), op, Tolerance { atol: 1e-2, rtol: 1e-5 })
+    };
+    vec![case(3), case(8)]
+}
+
+/// A NaN or an infinity in the last row of one channel, which only the tree's last merge sees.
+fn infinite() -> Vec<Case> {
+    let (n, pixels, channels) = (2, 129, 4);
+    let p = Params::new([n, pixels, channels], 1e-3, 0.1);
+    let values = |odd: f32, at: usize| -> Vec<f32> {
+        (0..p.len()).map(|i| if i == at { odd } else { (i % 7) as f32 * 0.25 }).collect()
+    };
+    let mut cases = Vec::new();
+    for odd in [f32::NAN, f32::INFINITY] {
+        for at in [p.len() - 2, (p.rows(0, n * pixels).end - 1) * channels + 1] {
+            // With an infinity, the mean is infinite or a NaN, depending on the order.
+            if odd.is_nan() {
+                let mut b = CaseBuilder::default();
+                let header = b.header(Header { training: true, ..Header::evaluation(n as u32) });
+                let x = b.reals(values(odd, at));
+                let op = moments(p, header, x, b.out(p.partial_len()));
+                cases.push(b.case(format_args!("{odd} at {at}"), op, Tolerance { atol: 1e-4, rtol: 1e-5 }));
+            }
+            let mut b = CaseBuilder::default();
+            let header = b.header(Header { training: true, ..Header::evaluation(n as u32) });
+            let (x, dy, statistics) = (b.real(p.len()), b.reals(values(odd, at)), b.between(3 * channels, 0.5, 2.0));
+            let op = sums(p, header, x, dy, statistics, b.out(p.partial_len()));
+            cases.push(b.case(format_args!("{odd} at {at}"), op, Tolerance { atol: 1e-4, rtol: 1e-5 }));
+        }
+    }
+    // In the last of 512 chunks.
+    let p = Params::new([64, 512, channels], 1e-3, 0.1);
+    assert_eq!(p.chunks(), 512, "more chunks than a workgroup has lanes");
+    let partial = |at: usize| -> Vec<f32> {
+        (0..p.partial_len()).map(|i| if i == at { f32::NAN } else { 0.5 + (i % 3) as f32 * 0.25 }).collect()
+    };
+    let at = p.partial_len() - channels + 1;
     let mut b = CaseBuilder::default();
-    let header = b.header(Header { training: true, ..Header::evaluation(4) });
-    let (moments, running) = (b.reals([3e19, -2e25, 0.0, 0.0].repeat(p.chunks())), b.real(p.running_len()));
-    let op = finish(p, header, moments, running, b.out(p.statistics_len()));
-    b.case("means of 3e19 and -2e25", op, Tolerance::ELEMENTWISE)
+    let header = b.header(Header { training: true, ..Header::evaluation(64) });
+    let (moments, running) = (b.reals(partial(at)), b.between(2 * channels, 0.5, 2.0));
+    let op = finish(p, header, moments, running, b.out(3 * channels));
+    cases.push(b.case("NaN in the last chunk", op, Tolerance { atol: 1e-5, rtol: 1e-5 }));
+    let mut b = CaseBuilder::default();
+    let sums = b.reals(partial(at));
+    let op = backward_weight(p, sums, b.out(channels), b.out(channels));
+    cases.push(b.case("NaN in the last chunk", op, Tolerance { atol: 1e-3, rtol: 1e-5 }));
+    cases
 }
 
 fn cases_of(size @ [n, pixels, channels]: [usize; 3], valid: u32, training: bool) -> Vec<Case> {
