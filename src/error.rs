@@ -74,7 +74,7 @@ pub enum Error {
     /// A request that is impossible, alone or in combination.
     #[error("{0}")]
     Settings(String),
-    /// No adapter, no such adapter, or an adapter that lacks something required.
+    /// No adapter, no such adapter, or an adapter that lacks something required or fails the self-check.
     #[error("{0}")]
     Adapter(String),
     /// The device was lost, ran out of memory, or its driver refused a command.

@@ -4,13 +4,12 @@ mod chart;
 mod growth;
 mod tables;
 
-use super::options::{self, NetworkArgs};
+use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, note};
 use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum};
 use glassnet::bench::{self, GrowthSettings, Progress, Report, Settings};
 use glassnet::exec::Device;
-use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use glassnet::formats::Target;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +32,10 @@ pub struct BenchArgs {
     /// The GPU to time: a number from `glassnet devices`, or part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    /// Time a GPU even if it computes wrongly or not at all, such as a driver that only records commands; what is left
+    /// is the host's work
+    #[arg(long)]
+    skip_self_check: bool,
     /// Also time growing batches and widths, and draw images/s and memory over them into this SVG file
     #[arg(long, value_name = "FILE.svg", value_parser = svg_path())]
     growth: Option<PathBuf>,
@@ -122,9 +125,13 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
         match device {
             BenchDevice::Cpu => devices.push(Device::Cpu),
             BenchDevice::Gpu => {
-                let choice = args.adapter.clone().map_or(Choice::Any, Choice::Named);
-                match Gpu::open(&choice, RuntimeChecks::Off).await {
-                    Ok(gpu) => devices.push(Device::Gpu(gpu)),
+                let choice = DeviceArgs {
+                    device: Some(DeviceName::Gpu),
+                    adapter: args.adapter.clone(),
+                    skip_self_check: args.skip_self_check,
+                };
+                match options::device(&choice).await {
+                    Ok(gpu) => devices.push(gpu),
                     Err(Error::Adapter(why)) if args.devices.is_empty() && args.adapter.is_none() => {
                         notes.push(format!("the GPU is left out: {why}"));
                     }

@@ -108,7 +108,8 @@ async fn device(args: &CheckArgs) -> Result<Device> {
         Checked::Gpu => DeviceName::Gpu,
         Checked::Cpu => DeviceName::Cpu,
     };
-    let args = DeviceArgs { device: Some(device), adapter: args.adapter.clone() };
+    // A device that fails the self-check is checked like any other; this command finds out more.
+    let args = DeviceArgs { device: Some(device), adapter: args.adapter.clone(), skip_self_check: true };
     options::device_with(&args, RuntimeChecks::On).await
 }
 

@@ -3,8 +3,8 @@
 use super::output::Output;
 use clap::Args;
 use glassnet::Result;
-use glassnet::exec::gpu::{AdapterSummary, list_adapters};
-use glassnet::exec::{Device, DeviceInfo, automatic_choice};
+use glassnet::exec::gpu::{AdapterSummary, RuntimeChecks, list_adapters};
+use glassnet::exec::{self, Device, DeviceInfo};
 use glassnet::machine::mib;
 use serde::Serialize;
 use std::fmt::Write;
@@ -37,9 +37,10 @@ struct Automatic {
 /// Lists the devices. A machine without an adapter is not an error here.
 pub fn run(args: &DevicesArgs) -> Result<ExitCode> {
     let adapters = pollster::block_on(list_adapters());
-    let (chosen, reason) = automatic_choice(&adapters);
-    let device = if chosen.is_some() { "gpu" } else { "cpu" };
-    let auto = Automatic { device, adapter: chosen.map(|adapter| adapter.index), reason };
+    // Opened too, because only a GPU that passes the self-check is used.
+    let exec::Automatic { gpu, reason } = pollster::block_on(exec::automatic(RuntimeChecks::Off, true));
+    let device = if gpu.is_some() { "gpu" } else { "cpu" };
+    let auto = Automatic { device, adapter: gpu.map(|gpu| gpu.summary().index), reason };
     let report = Report { adapters: &adapters, cpu: Device::Cpu.info(), auto };
     args.output.result(&report, text(&report))?;
     Ok(ExitCode::SUCCESS)

@@ -39,6 +39,10 @@ pub struct DeviceArgs {
     /// The GPU to use: a number from `glassnet devices`, or part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     pub adapter: Option<String>,
+    /// Use a GPU even if it computes wrongly or not at all, such as a driver that only records commands; its results
+    /// mean nothing, but the host's work can be measured
+    #[arg(long)]
+    pub skip_self_check: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -101,7 +105,7 @@ impl DeviceArgs {
     /// # Errors
     /// [`Error::Settings`] for an adapter without the GPU device.
     pub fn choice(&self) -> Result<DeviceChoice> {
-        Ok(match (self.device.unwrap_or_default(), &self.adapter) {
+        let choice = match (self.device.unwrap_or_default(), &self.adapter) {
             (DeviceName::Auto | DeviceName::Gpu, Some(adapter)) => DeviceChoice::Adapter(adapter.clone()),
             (DeviceName::Gpu, None) => DeviceChoice::Gpu,
             (DeviceName::Auto, None) => DeviceChoice::Auto,
@@ -110,7 +114,13 @@ impl DeviceArgs {
             (DeviceName::Cpu | DeviceName::Reference, Some(_)) => {
                 return Err(Error::Settings("--adapter selects a GPU; leave it out, or use --device gpu".into()));
             }
-        })
+        };
+        Ok(self.with_self_check(choice))
+    }
+
+    /// This choice, without the self-check if that is skipped.
+    fn with_self_check(&self, choice: DeviceChoice) -> DeviceChoice {
+        if self.skip_self_check { DeviceChoice::WithoutSelfCheck(Box::new(choice)) } else { choice }
     }
 }
 
@@ -137,7 +147,7 @@ pub async fn device_with(args: &DeviceArgs, checks: RuntimeChecks) -> Result<Dev
 
 /// Opens the device on the command line, or else the one that the run began on.
 pub async fn device_of_run(args: &DeviceArgs, config: &RunConfig) -> Result<Device> {
-    let choice = if args.is_given() { args.choice()? } else { config.device_choice()? };
+    let choice = if args.is_given() { args.choice()? } else { args.with_self_check(config.device_choice()?) };
     opened(choice, RuntimeChecks::Off).await
 }
 

@@ -85,6 +85,10 @@ impl TrainArgs {
     fn launch(&self) -> Result<Launch> {
         if let Some(folder) = &self.resume {
             self.refuse_with_resume()?;
+            if self.device.skip_self_check && !self.device.is_given() {
+                let why = "--skip-self-check with --resume needs the device too; add --device gpu or --adapter";
+                return Err(Error::Settings(why.into()));
+            }
             let (end, data) = (Length::of(&self.given), DataSource::Choice(self.data.choice()));
             let device = self.device.is_given().then(|| self.device.choice()).transpose()?;
             return Ok(Launch::Resume(ResumedRun { folder: folder.clone(), end, data, device }));

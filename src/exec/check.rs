@@ -10,7 +10,7 @@
 
 use super::Device;
 use super::gpu::{Gpu, RuntimeChecks};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::case::{Fill, Tolerance};
 use crate::kernels::{Adapter, BufferId, Case, Element, Op, TEXTURE_WIDTH};
 use crate::program::{ALIGNMENT, Program, Scratch};
@@ -89,11 +89,23 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
+/// Runs one case once, with the variant and the shader checks that `gpu` would use in training. Returns what is wrong
+/// with the result, if anything is.
+///
+/// # Errors
+/// Those of [`run_case`].
+pub(super) async fn fault(gpu: &Gpu, case: &Case) -> Result<Option<String>> {
+    let op = Op { variant: Some(case.op.chosen(gpu.adapter())), ..case.op.clone() };
+    let case = Case { op, ..case.clone() };
+    let expected = Trial::of(&case).execute(&Device::Reference, POISONS[0]).await?;
+    let trial = Trial::with_scratch(&case);
+    let actual = trial.execute(&Device::Gpu(gpu.clone()), POISONS[0]).await?;
+    Ok(trial.judge(&expected, &actual, POISONS[0]).0)
+}
+
 /// Runs a case in these ways, up to the first failure; ways without bounds checks come after those with.
 async fn judge(case: &Case, kernel: &'static str, ways: &[Way], expected: &[Vec<u32>]) -> Result<Outcome> {
-    let words = case.op.variant.map_or(0, |variant| variant.scratch_words(&case.op));
-    let scratch = (words > 0).then_some(Scratch { words, guard: GUARD });
-    let trial = Trial { scratch, ..Trial::of(case) };
+    let trial = Trial::with_scratch(case);
     let mut outcome = Outcome { kernel, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
     for way in ways {
         let actual = trial.execute(&way.device, way.poison).await?;
@@ -146,6 +158,13 @@ impl Trial<'_> {
         Trial { case, contents: contents.collect(), guards, scratch: None }
     }
 
+    /// The same with the scratch of the case's variant.
+    fn with_scratch(case: &Case) -> Trial<'_> {
+        let words = case.op.variant.map_or(0, |variant| variant.scratch_words(&case.op));
+        let scratch = (words > 0).then_some(Scratch { words, guard: GUARD });
+        Trial { scratch, ..Trial::of(case) }
+    }
+
     fn is_output(&self, i: usize) -> bool {
         matches!(self.case.buffers[i].fill, Fill::Output)
     }
@@ -173,14 +192,12 @@ impl Trial<'_> {
             executor.write(scratch, &all)?;
         }
         executor.run(0..1)?;
-        let mut contents = Vec::with_capacity(self.contents.len());
-        for i in 0..self.contents.len() {
-            contents.push(executor.read(Program::around(self.case, i)).await?);
-        }
-        if self.scratch.is_some() {
-            contents.push(executor.read(scratch).await?);
-        }
-        Ok(contents)
+        let buffers = (0..self.contents.len()).map(|i| Program::around(self.case, i));
+        let all: Vec<BufferId> = buffers.chain(self.scratch.map(|_| scratch)).collect();
+        executor.capture(0, &all)?;
+        executor.finish().await?;
+        let captured = executor.captured()?.pop().map(|capture| capture.buffers);
+        captured.ok_or_else(|| Error::Device("the device returned nothing on a read".into()))
     }
 
     /// Why `actual` is wrong, and its largest error relative to the tolerance.
@@ -189,6 +206,10 @@ impl Trial<'_> {
         let mut fail = |problem: String| {
             failure.get_or_insert(problem);
         };
+        // No guard of an output is 0, so not even the host's writes have arrived, or nothing has come back.
+        if actual.iter().flatten().all(|word| *word == 0) {
+            fail("every word that was read back is 0, in inputs and guards too".into());
+        }
         let (mut names, mut worst) = ([0, 0], 0.0f64);
         for (i, buffer) in self.case.buffers.iter().enumerate() {
             let own = ALIGNMENT..ALIGNMENT + buffer.len;
@@ -200,7 +221,14 @@ impl Trial<'_> {
                 let (difference, ratio) = compare(buffer.element, got, want, self.case.tolerance);
                 worst = worst.max(ratio);
                 if let Some(d) = difference {
-                    fail(format!("{name}, index {}: {} ({} of {} differ)", d.index, d.problem, d.count, buffer.len));
+                    let problem = match (got[d.index], buffer.element) {
+                        (UNWRITTEN, Element::F32) => {
+                            format!("not written, {:e} expected", f32::from_bits(want[d.index]))
+                        }
+                        (UNWRITTEN, Element::U32) => format!("not written, {} expected", want[d.index]),
+                        _ => d.problem,
+                    };
+                    fail(format!("{name}, index {}: {problem} ({} of {} differ)", d.index, d.count, buffer.len));
                 }
             } else if let Some(at) =
                 self.contents[i].iter().zip(got).position(|(a, b)| !is_same(buffer.element, *a, *b))
@@ -276,6 +304,7 @@ fn compare_reals(got: f32, want: f32, tolerance: Tolerance) -> (Option<String>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::self_check;
     use crate::kernels::{Tensor, relu};
 
     fn words(values: &[f32]) -> Vec<u32> {
@@ -340,6 +369,60 @@ mod tests {
         assert!(failure(&|b| b[1][end + GUARD - 1] = 0).contains("63 elements beyond its end"));
         assert!(failure(&|b| b[0][end] = 0).contains("input 0 was written 0 elements beyond its end"));
         assert!(failure(&|b| b[1][first - 1] = 0).contains("1 elements before its start"));
+    }
+
+    /// What is found if a device returns this instead of `good`, for every output of every case of the self-check.
+    fn found_by_the_self_check(fault: impl Fn(Element, &mut [u32])) -> Vec<String> {
+        let mut found = Vec::new();
+        for case in self_check::cases() {
+            let trial = Trial::of(&case);
+            let good = contents(&trial);
+            assert_eq!(trial.judge(&good, &good, POISONS[0]).0, None, "{}", case.name);
+            for (i, buffer) in case.buffers.iter().enumerate().filter(|(i, _)| trial.is_output(*i)) {
+                let mut bad = good.clone();
+                fault(buffer.element, &mut bad[i][ALIGNMENT..ALIGNMENT + buffer.len]);
+                if bad != good {
+                    found.push(trial.judge(&good, &bad, POISONS[0]).0.unwrap_or_default());
+                }
+            }
+        }
+        assert!(found.len() >= 6, "{found:?}");
+        found
+    }
+
+    #[test]
+    fn the_self_check_finds_what_is_not_written() {
+        let found = found_by_the_self_check(|_, words| words.fill(UNWRITTEN));
+        assert!(found.iter().all(|problem| problem.contains("index 0: not written, ")), "{found:?}");
+        let found = found_by_the_self_check(|_, words| words[words.len() - 1] = UNWRITTEN);
+        assert!(found.iter().all(|problem| problem.contains("not written, ")), "{found:?}");
+    }
+
+    #[test]
+    fn the_self_check_finds_one_wrong_value() {
+        let found = found_by_the_self_check(|element, words| match element {
+            Element::U32 => words[0] += 1,
+            Element::F32 => words[0] = (f32::from_bits(words[0]) + 0.01).to_bits(),
+        });
+        assert!(
+            found.iter().all(|problem| problem.contains("index 0: ") && problem.contains(" instead of ")),
+            "{found:?}"
+        );
+        let nan = f32::NAN.to_bits();
+        let found =
+            found_by_the_self_check(|element, words| words[0] = if element == Element::F32 { nan } else { words[0] });
+        assert!(found.iter().all(|problem| problem.contains("index 0: NaN instead of ")), "{found:?}");
+    }
+
+    #[test]
+    fn the_self_check_finds_memory_that_stays_zero() {
+        for case in self_check::cases() {
+            let trial = Trial::of(&case);
+            let good = contents(&trial);
+            let zeros: Vec<Vec<u32>> = good.iter().map(|words| vec![0; words.len()]).collect();
+            let problem = trial.judge(&good, &zeros, POISONS[0]).0.unwrap_or_default();
+            assert!(problem.contains("every word that was read back is 0"), "{problem}");
+        }
     }
 
     #[test]

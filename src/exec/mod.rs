@@ -10,10 +10,12 @@ mod host;
 pub mod lockstep;
 mod memory;
 mod pieces;
+mod self_check;
 mod transfer;
 
-pub use choice::{DeviceChoice, automatic_choice};
+pub use choice::{Automatic, DeviceChoice, automatic};
 pub use host::{HostExecutor, Reference64};
+pub use self_check::self_check;
 pub use transfer::{upload_examples, upload_parameters};
 
 use crate::error::Result;

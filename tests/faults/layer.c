@@ -1,7 +1,8 @@
 /* A Vulkan layer whose calls fail on purpose, for tests/faults/main.rs: what a driver does when its device is lost, its memory
  * runs out, or it refuses a shader.
  *
- *   GLASSNET_FAULT        which calls: submit, wait, alloc, buffer, pipeline, shader, map, instance, device
+ *   GLASSNET_FAULT        which calls: submit, wait, alloc, buffer, pipeline, shader, map, instance, device; or
+ *                         dispatch, whose calls report no failure and do nothing
  *   GLASSNET_FAULT_AFTER  how many of them succeed first; all later ones fail
  *
  * A call that fails prints "[fault: NAME]" once. */
@@ -70,6 +71,10 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_shader(VkDevice device, const VkSha
     return fails("shader") ? VK_ERROR_OUT_OF_HOST_MEMORY : NEXT(vkCreateShaderModule)(device, info, allocator, shader);
 }
 
+static VKAPI_ATTR void VKAPI_CALL cmd_dispatch(VkCommandBuffer commands, uint32_t x, uint32_t y, uint32_t z) {
+    if (!fails("dispatch")) NEXT(vkCmdDispatch)(commands, x, y, z);
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL map_memory(VkDevice device, VkDeviceMemory memory, VkDeviceSize offset,
                                                  VkDeviceSize size, VkMemoryMapFlags flags, void **data) {
     return fails("map") ? VK_ERROR_MEMORY_MAP_FAILED : NEXT(vkMapMemory)(device, memory, offset, size, flags, data);
@@ -128,6 +133,7 @@ static const struct {
     {"vkCreateComputePipelines", (PFN_vkVoidFunction)create_pipelines, 1},
     {"vkCreateShaderModule", (PFN_vkVoidFunction)create_shader, 1},
     {"vkMapMemory", (PFN_vkVoidFunction)map_memory, 1},
+    {"vkCmdDispatch", (PFN_vkVoidFunction)cmd_dispatch, 1},
 };
 
 static PFN_vkVoidFunction ours(const char *name, int device_only) {

@@ -268,12 +268,64 @@ fn a_benchmark_without_a_measurement_is_no_success() {
     let Some(layer) = layer() else { return };
     let place = place();
     for (fault, after) in [("buffer", 3), ("buffer", 7), ("buffer", 15)] {
-        let mut bench = glassnet(&["bench", "--devices", "gpu", "--batch-sizes", "2"]);
+        // The self-check would meet the fault before any measurement.
+        let mut bench = glassnet(&["bench", "--devices", "gpu", "--batch-sizes", "2", "--skip-self-check"]);
         bench.arg("--net").arg(place.path("tiny.toml"));
         let failed = run_with(layer, &mut bench, fault, after);
         assert!(failed.hit, "{}: {}", failed.what, failed.stderr);
         failed.assert_contained();
     }
+}
+
+/// Every dispatch after a given number of them does nothing, and no call reports that.
+#[test]
+fn a_device_that_computes_nothing_is_refused_with_the_kernel_and_the_remedy() {
+    let Some(layer) = layer() else { return };
+    let place = place();
+    train(&place, "run").args(["--device", "cpu", "--no-report"]).assert().success();
+    for (after, kernel) in [(0, "conv.forward"), (1, "conv.backward_weight"), (5, "optimizer.adadelta")] {
+        let mut commands = vec![train(&place, &format!("refused-{after}"))];
+        commands[0].args(["--device", "gpu"]);
+        commands.extend(others(&place, after as usize).into_iter().take(5));
+        for mut command in commands {
+            let failed = run_with(layer, &mut command, "dispatch", after);
+            let error = failed.assert_contained();
+            let parts = ["computes wrongly", kernel, "output 0, index 0: not written, ", "update its driver"];
+            let remedies = ["`glassnet check`", "--device cpu"];
+            assert!(parts.iter().chain(&remedies).all(|part| error.contains(part)), "{}: {error}", failed.what);
+        }
+        assert!(!place.path(&format!("refused-{after}")).exists(), "a refused run leaves no folder");
+    }
+}
+
+#[test]
+fn a_device_that_computes_nothing_can_be_used_on_purpose() {
+    let Some(layer) = layer() else { return };
+    let place = place();
+    let mut command = train(&place, "on-purpose");
+    command.args(["--device", "gpu", "--skip-self-check", "--no-report"]);
+    let trained = run_with(layer, &mut command, "dispatch", 0);
+    assert_eq!((trained.code, trained.hit), (Some(0), true), "{}", trained.stderr);
+    let mut bench = glassnet(&["bench", "--devices", "gpu", "--batch-sizes", "2", "--skip-self-check"]);
+    bench.arg("--net").arg(place.path("tiny.toml"));
+    let timed = run_with(layer, &mut bench, "dispatch", 0);
+    assert_eq!((timed.code, timed.hit), (Some(0), true), "{}", timed.stderr);
+}
+
+#[test]
+fn a_device_that_computes_nothing_is_checked_and_listed() {
+    let Some(layer) = layer() else { return };
+    let mut check = glassnet(&["check", "--filter", "relu.forward", "--json"]);
+    check.env("VK_LAYER_PATH", layer).env("VK_INSTANCE_LAYERS", "VK_LAYER_GLASSNET_faults");
+    let output = check.env("GLASSNET_FAULT", "dispatch").output().expect("the program runs");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("stdout is one JSON document");
+    assert_eq!((output.status.code(), &report["passed"]), (Some(1), &serde_json::json!(false)));
+    assert_eq!(report["failed"], report["cases"]);
+    let failure = report["failures"][0]["failure"].as_str().unwrap_or_default();
+    assert!(failure.contains("output 0, index 0: not written, "), "{failure}");
+
+    let listed = run_with(layer, &mut glassnet(&["devices"]), "dispatch", 0);
+    assert_eq!(listed.code, Some(0), "{}", listed.stderr);
 }
 
 #[test]

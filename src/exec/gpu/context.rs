@@ -313,6 +313,15 @@ impl Gpu {
         Ok(wanted.iter().map(|wanted| known[&wanted.key].clone()).collect())
     }
 
+    /// Compiles the pipelines of these operations, with the variants that this device chooses, ahead of their use.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the name of the first kernel that the device refuses.
+    pub(in crate::exec) async fn prepare(&self, ops: impl Iterator<Item = &Op>) -> Result<()> {
+        let chosen: Vec<(&Op, &'static Variant)> = ops.map(|op| (op, op.chosen(self.adapter))).collect();
+        self.contain_future(self.pipelines(&chosen)).await.map(drop)
+    }
+
     fn wanted(&self, op: &Op, variant: &'static Variant) -> impl Iterator<Item = Wanted> + use<> {
         let (operation, checks) = (op.operation, self.checks);
         op.dispatches(variant).into_iter().map(move |Dispatch { entry, launch }| {

@@ -1,0 +1,164 @@
+//! The self-check of a GPU when it opens: a few small operations against the reference, in milliseconds. Without it, a
+//! device that computes nothing, or computes wrongly, would train to meaningless figures without a warning.
+//!
+//! `check` has all cases of all kernels. These few are operations of the default network, with fewer examples, so that
+//! its training finds the pipelines compiled.
+
+use super::DeviceInfo;
+use super::check::fault;
+use super::gpu::Gpu;
+use crate::error::{Error, Result};
+use crate::kernels::batch::Header;
+use crate::kernels::case::{CaseBuilder, Tolerance};
+use crate::kernels::optimizer::{ADADELTA, BLOCK, Buffers, FACTORS, Rule, update};
+use crate::kernels::softmax::{self, Outputs};
+use crate::kernels::{Case, conv, fc};
+
+/// Runs the self-check on a device that is open, with the kernels and the shader checks that training would use.
+///
+/// # Errors
+/// [`Error::Adapter`] with the first kernel whose result is wrong; [`Error::Device`] if the device refuses a kernel or
+/// is lost.
+pub async fn self_check(gpu: &Gpu) -> Result<()> {
+    let cases = cases();
+    // All at once, on all threads; the cases run one after another.
+    gpu.prepare(cases.iter().map(|case| &case.op)).await?;
+    for case in &cases {
+        if let Some(problem) = fault(gpu, case).await? {
+            return Err(refusal(gpu, case, &problem));
+        }
+    }
+    log::debug!("{} passed the self-check", gpu.info());
+    Ok(())
+}
+
+fn refusal(gpu: &Gpu, case: &Case, problem: &str) -> Error {
+    let DeviceInfo { name, backend, driver, .. } = gpu.info();
+    let kernel = case.op.chosen(gpu.adapter()).name;
+    Error::Adapter(format!(
+        "{name} ({backend}, {driver}) computes wrongly: kernel {kernel} on the case {}: {problem}; update its driver, and \
+         check every kernel with `glassnet check`",
+        case.name
+    ))
+}
+
+/// The default network's batch and classes.
+const BATCH: usize = 20;
+const CLASSES: usize = 10;
+/// Examples of the last layer, and its inputs.
+const FEW: usize = 4;
+const LAST: usize = 256;
+/// `[N,H,W,C]` and filters of the first convolution and of the second, with one example of a few rows. Kernels depend on
+/// the width and on the channels.
+const FIRST: ([usize; 4], usize) = ([1, 8, 24, 1], 8);
+const SECOND: ([usize; 4], usize) = ([1, 4, 12, 8], 16);
+
+/// Between them: long sums, workgroup memory with barriers, words as outputs, exponentials and logarithms, roots.
+pub(super) fn cases() -> Vec<Case> {
+    vec![conv_forward(), conv_backward_weight(), fc_forward(), softmax_forward(), softmax_summary(), optimizer_update()]
+}
+
+/// The shape of a layer with windows of 5x5 that keep the image's size.
+fn window((input, filters): ([usize; 4], usize)) -> conv::Params {
+    conv::Params::new(input, filters, [5, 5], [1, 1], [2, 2])
+}
+
+fn conv_forward() -> Case {
+    let (p, mut b) = (window(FIRST), CaseBuilder::default());
+    let [n, h, w, c] = FIRST.0;
+    let (x, weight) = (b.real(n * h * w * c), b.real(p.k() * FIRST.1));
+    let (bias, y) = (b.real(FIRST.1), b.out(n * p.rows() * FIRST.1));
+    b.case(shape(FIRST), conv::forward(p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
+}
+
+fn conv_backward_weight() -> Case {
+    let (p, mut b) = (window(SECOND), CaseBuilder::default());
+    let [n, h, w, c] = SECOND.0;
+    let (x, dy) = (b.real(n * h * w * c), b.real(n * p.rows() * SECOND.1));
+    let partial = b.out(p.partial_len());
+    b.case(shape(SECOND), conv::backward_weight(p, x, dy, partial), Tolerance::sum(p.rows() * n, 1.0))
+}
+
+fn shape((input, filters): ([usize; 4], usize)) -> String {
+    format!("{input:?} filters {filters}")
+}
+
+fn fc_forward() -> Case {
+    let (p, mut b) = (fc::Params::new(FEW, LAST, CLASSES), CaseBuilder::default());
+    let (x, weight) = (b.real(FEW * LAST), b.real(LAST * CLASSES));
+    let (bias, y) = (b.real(CLASSES), b.out(FEW * CLASSES));
+    b.case(format!("[{FEW}, {LAST}] -> {CLASSES}"), fc::forward(p, x, weight, bias, y), Tolerance::sum(LAST, 1.0))
+}
+
+fn softmax_forward() -> Case {
+    let mut b = CaseBuilder::default();
+    // The last rows are masked.
+    let header = b.header(Header { training: true, ..Header::evaluation(BATCH as u32 - 3) });
+    let (labels, logits) = (b.words(labels()), b.real(BATCH * CLASSES));
+    let out = Outputs {
+        y: b.out(BATCH * CLASSES),
+        dx: b.out(BATCH * CLASSES),
+        losses: b.out(BATCH),
+        predictions: b.out_words(BATCH),
+    };
+    let op = softmax::forward([BATCH, CLASSES], 0.0, header, labels, logits, out);
+    b.case(format!("[{BATCH}, {CLASSES}]"), op, Tolerance::ELEMENTWISE)
+}
+
+fn softmax_summary() -> Case {
+    let mut b = CaseBuilder::default();
+    let header = b.header(Header::evaluation(BATCH as u32 - 3));
+    // Every fifth prediction is another class.
+    let predictions = (0..).zip(labels()).map(|(i, label)| if i % 5 == 0 { label + 1 } else { label }).collect();
+    let inputs = [header, b.words(labels()), b.between(BATCH, 0.0, 5.0), b.words(predictions)];
+    let op = softmax::summary(inputs, b.out(1), b.out_words(1));
+    b.case(format!("[{BATCH}]"), op, Tolerance::sum(BATCH, 5.0))
+}
+
+/// Every class twice.
+fn labels() -> Vec<u32> {
+    (0..BATCH).map(|i| (i * 7 % CLASSES) as u32).collect()
+}
+
+fn optimizer_update() -> Case {
+    // One block of parameters with decay, one without.
+    let (count, mut b) = (2 * BLOCK, CaseBuilder::default());
+    let rule = Rule::new(&ADADELTA);
+    let header = b.header(Header { learning_rate: 0.5, ..Header::evaluation(1) });
+    let factors: [[f32; FACTORS]; 2] = [[0.01, 0.02, 1.0, 0.0], [0.0, 0.0, 0.5, 0.0]];
+    let factors = b.reals(factors.concat());
+    let (gradient, w) = (b.real(count), b.real(count));
+    let before = b.between(rule.slots() * count, 1e-3, 1.0);
+    let (w_out, after) = (b.out(count), b.out(before.len));
+    let state = Some((before, after));
+    let buffers = Buffers { header, factors, gradient, scale: None, zero_is_negative: false, w, w_out, state };
+    b.case(format!("count={count}"), update(rule, buffers), Tolerance { atol: 4e-6, rtol: 8e-6 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Adapter;
+    use crate::net::Network;
+    use crate::program::{Options, PipelineUse, Program, Source, TrainingStep};
+    use std::collections::BTreeSet;
+
+    fn pipelines(program: &Program, adapter: Adapter) -> BTreeSet<String> {
+        let key = |one: PipelineUse| format!("{} {} {:?}", one.variant.name, one.entry, one.constants);
+        program.pipelines(adapter).into_iter().map(key).collect()
+    }
+
+    #[test]
+    fn every_pipeline_is_one_that_the_default_network_trains_with() {
+        let network = Network::preset("convnetjs-mnist").expect("a preset");
+        let options = Options::training(BATCH, Source::usual(&network, 100), Rule::new(&ADADELTA));
+        let step = TrainingStep::lower(&network, &options).expect("it lowers");
+        for adapter in Adapter::SORTS {
+            let known = pipelines(&step.program, adapter);
+            for case in cases() {
+                let own = pipelines(&Program::of_case(&case, None, None), adapter);
+                assert!(own.is_subset(&known), "{own:?} are not all in {known:?}");
+            }
+        }
+    }
+}
