@@ -44,6 +44,9 @@ pub struct Program {
     pub swaps: Vec<(BufferId, BufferId)>,
     /// The data that the host writes before each step; a separate buffer.
     pub inputs: Option<Tensor>,
+    /// Separate buffers that every step overwrites and the host reads after it. From one step to the next their contents
+    /// may be lost, because a device may keep those of every step apart.
+    pub results: Vec<BufferId>,
     /// The number of examples in the operands that are computed in pieces; `None` if every operation runs as a whole.
     pub examples: Option<usize>,
 }
@@ -85,7 +88,7 @@ impl Program {
             Tensor { id, element, len }
         });
         let instructions = vec![Instruction { name: case.name.clone(), op: case.op.clone() }];
-        Program { buffers, instructions, swaps: Vec::new(), scratch, inputs: None, examples: None }
+        Program { buffers, instructions, scratch, swaps: Vec::new(), inputs: None, results: Vec::new(), examples: None }
     }
 
     /// The buffer that contains buffer `i` of a case and its guards; the index after the last one means the scratch.

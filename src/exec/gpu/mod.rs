@@ -3,13 +3,17 @@
 //! errors.
 
 mod adapters;
+mod bind;
 mod contain;
 mod context;
 mod copy;
 mod executor;
 mod failure;
 mod guarded;
+mod pace;
+mod places;
 mod readback;
+mod submit;
 mod textures;
 
 pub use adapters::{AdapterSummary, Choice, list_adapters};
