@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         steps.dispatches()
     );
     let columns = ["wall", "cpu", "begin", "record", "end", "inputs", "finish", "submit", "wait", "collect"];
-    println!("{}  steps/submission", columns.map(|column| format!("{column:>8}")).concat());
+    println!("{}  steps/submission", columns.map(|column| format!(" {column:>8}")).concat());
     // The first round compiles, allocates, and finds the length of submissions.
     block_on(steps.host_time(arguments.steps.div_ceil(4)))?;
     for _ in 0..arguments.rounds {
@@ -73,8 +73,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let HostTime { all, begin, record, end, waited, collect, submitting } = time;
         let parts =
             [begin, record, end, submitting.inputs, submitting.finish, submitting.submit, waited, collect].map(Some);
-        let each = |time: Duration| format!("{:8.2}", time.as_secs_f64() * 1e6 / arguments.steps as f64);
-        let show = |time: Option<Duration>| time.map_or_else(|| format!("{:>8}", "-"), each);
+        let each = |time: Duration| format!(" {:8.2}", time.as_secs_f64() * 1e6 / arguments.steps as f64);
+        let show = |time: Option<Duration>| time.map_or_else(|| format!(" {:>8}", "-"), each);
         let shown: String = [Some(all), cpu].into_iter().chain(parts).map(show).collect();
         println!("{shown}  {:16.1}", arguments.steps as f64 / submitting.submissions.max(1) as f64);
     }

@@ -77,7 +77,7 @@ impl Plan {
             }));
         }
         let mut outputs = program.instructions[range].iter().flat_map(|instruction| &instruction.op.outputs);
-        let writes_results = outputs.any(|output| places.result(*output).is_some());
+        let writes_results = outputs.any(|output| places.is_result(*output));
         Plan { launches, writes_results }
     }
 }

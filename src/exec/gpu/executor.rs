@@ -296,7 +296,7 @@ impl Executor for Engine {
     }
 
     fn copy(&mut self, from: BufferId, to: BufferId) -> Result<()> {
-        if self.places.result(to).is_some() {
+        if self.places.is_result(to) {
             self.submissions.keep_results(&self.places);
         }
         let Self { places, submissions, parity, .. } = self;
@@ -340,12 +340,13 @@ impl Executor for Engine {
     fn capture(&mut self, tag: u64, buffers: &[BufferId]) -> Result<()> {
         let Self { places, submissions, program, parity, .. } = self;
         let lengths = buffers.iter().map(|id| program.buffer(*id)).map(|spec| spec.len + spec.guard);
-        let results: Option<Vec<usize>> = buffers.iter().map(|id| places.result(*id)).collect();
-        if let Some(starts) = results.filter(|_| !buffers.is_empty()) {
-            submissions.capture_results(places, tag, starts.into_iter().zip(lengths));
+        let slot = submissions.slot();
+        let results =
+            buffers.iter().zip(lengths.clone()).map(|(id, len)| Some((places.staged_result(*id, slot)?, len)));
+        if let Some(results) = results.collect::<Option<Vec<_>>>().filter(|results| !results.is_empty()) {
+            submissions.capture_results(places, tag, results);
             return Ok(());
         }
-        let slot = submissions.slot();
         let recording = submissions.staged(places, lengths.clone().sum());
         let parts = buffers.iter().zip(lengths).map(|(id, len)| {
             let (source, offset) = places.located(*id, *parity, slot);

@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn work_within_the_budget_stays_together() {
-        assert_eq!(pace().cuts(0.0, [0.01; 5]), []);
-        assert_eq!(pace().cuts(0.03, [0.01, 0.01]), []);
+        assert!(pace().cuts(0.0, [0.01; 5]).is_empty());
+        assert!(pace().cuts(0.03, [0.01, 0.01]).is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The buffers of a program on the device.
 //!
 //! A step's inputs and results have a slot for every step of a submission, so that a submission writes all inputs with
-//! one upload and returns all results with one copy, and nothing separates its steps. Slots start at multiples of the
+//! one upload and copies all results back at its end, and nothing separates its steps. Slots start at multiples of the
 //! alignment that bindings need; bind groups select one with dynamic offsets.
 
 use crate::kernels::BufferId;
@@ -17,18 +17,18 @@ const MOST_INPUTS: usize = 8 << 20;
 #[derive(Debug)]
 struct Root {
     buffer: wgpu::Buffer,
-    /// Its start in the first slot, in bytes; 0 without slots.
-    start: u64,
-    /// The bytes from one slot to the next; 0 without slots.
-    stride: u64,
+    /// The bytes from one slot to the next, if it has slots.
+    stride: Option<u64>,
 }
 
-/// Buffers with a slot for every step of a submission.
+/// A result of a step: a small buffer that the host reads after every step.
 #[derive(Debug)]
-pub(super) struct Slotted {
-    pub buffer: wgpu::Buffer,
+pub(super) struct StepResult {
+    root: BufferId,
     /// The words of a slot.
-    pub words: usize,
+    words: usize,
+    /// The word at which all slots' values start in a staging buffer.
+    staged: usize,
 }
 
 /// The buffers of a program on the device.
@@ -37,69 +37,95 @@ pub(super) struct Places {
     program: Arc<Program>,
     /// By id; slices have none.
     roots: Vec<Option<Root>>,
-    /// The number of slots.
-    pub slots: usize,
+    slots: usize,
     /// The most steps of a submission.
     pub most_steps: usize,
-    pub inputs: Option<Slotted>,
-    pub results: Option<Slotted>,
+    results: Vec<StepResult>,
 }
 
 impl Places {
     /// Allocates all buffers.
     pub fn new(device: &wgpu::Device, program: &Arc<Program>) -> Places {
-        let stride = |id: BufferId| program.buffer(id).len.next_multiple_of(ALIGNMENT);
-        let inputs = program.inputs.map(|inputs| stride(inputs.id));
-        let slots = inputs.map_or(1, |words| (MOST_INPUTS / (4 * words)).clamp(1, MAX_SLOTS));
-        let slotted = |name: &str, words: usize| Slotted { buffer: storage(device, name, slots * words), words };
-        let most_steps = if inputs.is_some() { slots } else { MAX_SLOTS };
-        let inputs = inputs.map(|words| slotted("inputs", words));
-        let words: usize = program.results.iter().map(|id| stride(*id)).sum();
-        let results = (words > 0).then(|| slotted("results", words));
-        let root = |id: BufferId| {
-            let spec = program.buffer(id);
-            if spec.parent.is_some() {
-                return None;
-            }
-            let at = program.results.iter().position(|result| *result == id);
-            let (of_slots, start) = match at {
-                Some(at) => (&results, program.results[..at].iter().map(|id| 4 * stride(*id) as u64).sum()),
-                None if program.inputs.is_some_and(|inputs| inputs.id == id) => (&inputs, 0),
-                None => (&None, 0),
+        let words = |id: BufferId| program.buffer(id).len.next_multiple_of(ALIGNMENT);
+        let slots = program.inputs.map_or(1, |inputs| (MOST_INPUTS / (4 * words(inputs.id))).clamp(1, MAX_SLOTS));
+        let slotted =
+            |id: BufferId| program.inputs.is_some_and(|inputs| inputs.id == id) || program.results.contains(&id);
+        let roots = (0..).map(BufferId).zip(&program.buffers).map(|(id, spec)| {
+            let (len, stride) = match slotted(id) {
+                true => (slots * words(id), Some(4 * words(id) as u64)),
+                false => (spec.len + spec.guard, None),
             };
-            Some(match of_slots {
-                Some(slotted) => Root { buffer: slotted.buffer.clone(), start, stride: 4 * slotted.words as u64 },
-                None => Root { buffer: storage(device, &spec.name, spec.len + spec.guard), start: 0, stride: 0 },
-            })
-        };
-        let roots = (0..program.buffers.len() as u32).map(|id| root(BufferId(id))).collect();
-        Places { program: program.clone(), roots, slots, most_steps, inputs, results }
+            spec.parent.is_none().then(|| Root { buffer: storage(device, &spec.name, len), stride })
+        });
+        let roots = roots.collect();
+        let mut staged = 0;
+        let results = program.results.iter().map(|&root| {
+            let result = StepResult { root, words: words(root), staged };
+            staged += slots * result.words;
+            result
+        });
+        let results = results.collect();
+        let most_steps = if program.inputs.is_some() { slots } else { MAX_SLOTS };
+        Places { program: program.clone(), roots, slots, most_steps, results }
     }
 
     /// The bytes of all buffers.
     pub fn memory(&self) -> u64 {
-        let slotted = [&self.inputs, &self.results].into_iter().flatten();
-        self.program.memory() + slotted.map(|slotted| 4 * (slotted.words * (self.slots - 1)) as u64).sum::<u64>()
+        self.roots.iter().flatten().map(|root| root.buffer.size()).sum()
     }
 
-    /// Whether a buffer is in a root with slots, and the bytes from one slot to the next.
+    /// The number of slots.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The bytes from one slot to the next, if a buffer has slots.
     pub fn stride(&self, id: BufferId) -> Option<u64> {
-        let stride = self.root(self.program.root(id).0).stride;
-        (stride > 0).then_some(stride)
+        self.root(self.program.root(id).0).stride
     }
 
-    /// The word in a slot of the results at which a buffer starts, if it is one of them.
-    pub fn result(&self, id: BufferId) -> Option<usize> {
+    /// The buffer of a step's inputs and the words of its slots, if the program has inputs.
+    pub fn inputs(&self) -> Option<(&wgpu::Buffer, usize)> {
+        let root = self.root(self.program.inputs?.id);
+        Some((&root.buffer, root.stride? as usize / 4))
+    }
+
+    /// Whether a buffer is one of a step's results.
+    pub fn is_result(&self, id: BufferId) -> bool {
+        self.program.results.contains(&self.program.root(id).0)
+    }
+
+    /// The words at the front of a staging buffer that are for the results of all slots.
+    pub fn staged_results(&self) -> usize {
+        self.results.iter().map(|result| self.slots * result.words).sum()
+    }
+
+    /// The word in a staging buffer at which one of a step's results starts.
+    pub fn staged_result(&self, id: BufferId, slot: usize) -> Option<usize> {
         let (root, offset) = self.program.root(id);
-        self.program.results.contains(&root).then(|| (self.root(root).start / 4) as usize + offset)
+        let result = self.results.iter().find(|result| result.root == root)?;
+        Some(result.staged + slot * result.words + offset)
+    }
+
+    /// Copies the results of some slots to a staging buffer.
+    pub fn stage_results(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        staging: &wgpu::Buffer,
+        (first, last): (usize, usize),
+    ) {
+        for StepResult { root, words, staged } in &self.results {
+            let bytes = |words: usize| 4 * words as u64;
+            let (from, to, len) = (first * words, staged + first * words, (last + 1 - first) * words);
+            encoder.copy_buffer_to_buffer(&self.root(*root).buffer, bytes(from), staging, bytes(to), bytes(len));
+        }
     }
 
     /// The device's buffer behind an id, and the byte at which the id starts in its first slot, after `parity` steps
     /// (mod 2) have swapped.
     pub fn binding(&self, id: BufferId, parity: usize) -> (&wgpu::Buffer, u64) {
         let (root, offset) = physical(&self.program, id, parity);
-        let root = self.root(root);
-        (&root.buffer, root.start + 4 * offset as u64)
+        (&self.root(root).buffer, 4 * offset as u64)
     }
 
     /// The same in a certain slot.

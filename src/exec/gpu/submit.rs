@@ -113,7 +113,7 @@ pub(super) struct Submissions {
     slot: usize,
     /// The inputs of the steps that the next submission begins, for the slots up to the present one.
     inputs: Vec<u32>,
-    /// The words at the front of every staging buffer, for the results of all slots.
+    /// [`Places::staged_results`].
     result_words: usize,
     /// The cost of the present step so far.
     step_cost: f64,
@@ -135,7 +135,7 @@ impl Submissions {
             pace: Pace::new(SUBMISSION_TIME),
             slot: 0,
             inputs: Vec::new(),
-            result_words: places.results.as_ref().map_or(0, |results| places.slots * results.words),
+            result_words: places.staged_results(),
             step_cost: 0.0,
             last_done: None,
             waited: Duration::ZERO,
@@ -203,23 +203,22 @@ impl Submissions {
     pub fn begin_step(&mut self, places: &Places, words: &[u32]) {
         let fresh = self.recording.is_none() && self.inputs.is_empty();
         self.slot = if fresh { 0 } else { self.slot + 1 };
-        if self.slot == places.slots {
+        if self.slot == places.slots() {
             self.submit(places);
             self.slot = 0;
         }
-        let end = self.inputs.len() + places.inputs.as_ref().map_or(0, |slots| slots.words);
+        let end = self.inputs.len() + places.inputs().map_or(0, |(_, words)| words);
         self.inputs.extend_from_slice(words);
         self.inputs.resize(end, 0);
     }
 
-    /// Returns the results of the present slot, at these places (start and length in the slot), when the present
-    /// recording is done.
-    pub fn capture_results(&mut self, places: &Places, tag: u64, parts: impl Iterator<Item = (usize, usize)>) {
-        let (slot, words) = (self.slot, places.results.as_ref().map_or(0, |results| results.words));
+    /// Returns words of the present slot's results (start in the staging buffer, and length) when the present recording
+    /// is done.
+    pub fn capture_results(&mut self, places: &Places, tag: u64, buffers: Vec<(usize, usize)>) {
+        let slot = self.slot;
         let recording = self.staged(places, 0);
         let first = recording.captured.map_or(slot, |(first, _)| first);
         recording.captured = Some((first, slot));
-        let buffers = parts.map(|(start, len)| (slot * words + start, len)).collect();
         recording.capture(Region { tag, buffers, ticks: None });
     }
 
@@ -259,32 +258,23 @@ impl Submissions {
     /// next and after those submitted before, so the slots of earlier submissions can be written again.
     pub fn submit(&mut self, places: &Places) {
         let start = Instant::now();
-        if let Some(slots) = places.inputs.as_ref().filter(|_| !self.inputs.is_empty()) {
-            let steps = self.inputs.len() / slots.words;
-            let start = (self.slot + 1 - steps) * slots.words;
-            self.gpu.queue().write_buffer(&slots.buffer, 4 * start as u64, bytemuck::cast_slice(&self.inputs));
+        if let Some((buffer, words)) = places.inputs().filter(|_| !self.inputs.is_empty()) {
+            let start = (self.slot + 1) * words - self.inputs.len();
+            self.gpu.queue().write_buffer(buffer, 4 * start as u64, bytemuck::cast_slice(&self.inputs));
             self.inputs.clear();
         }
         let written = Instant::now();
         self.submitting.inputs += written - start;
-        let Some(mut recording) = self.recording.take() else { return };
-        let mut end = recording.used_words;
-        if let (Some((first, last)), Some(results)) = (recording.captured, &places.results) {
-            let (words, staging) = (results.words, recording.staging.clone());
-            let (start, bytes) = (4 * (first * words) as u64, 4 * ((last + 1 - first) * words) as u64);
-            if let Some(staging) = staging {
-                recording.encoder().copy_buffer_to_buffer(&results.buffer, start, &staging, start, bytes);
-            }
-            if end == self.result_words {
-                end = (last + 1) * words;
-            }
-        }
-        let Recording { pass, encoder, staging, regions, cost, .. } = recording;
+        let Some(recording) = self.recording.take() else { return };
+        let Recording { pass, mut encoder, staging, used_words, regions, captured, cost, .. } = recording;
         drop(pass);
+        if let Some((slots, staging)) = captured.zip(staging.as_ref()) {
+            places.stage_results(&mut encoder, staging, slots);
+        }
         let commands = encoder.finish();
         let finished = Instant::now();
         let index = self.gpu.queue().submit([commands]);
-        self.flights.push_back(Flight::new(self.gpu.queue(), index, staging, end, regions, cost));
+        self.flights.push_back(Flight::new(self.gpu.queue(), index, staging, used_words, regions, cost));
         let Submitting { submissions, finish, submit, .. } = &mut self.submitting;
         *submissions += 1;
         *finish += finished - written;
