@@ -24,7 +24,7 @@ pub use report::{
     BatchReport, DeviceReport, DeviceResult, LayerFigures, Machine, Measured, Method, OperationFigures, PassFigures,
     Report, StageFigures, StepFigures,
 };
-pub use steps::Steps;
+pub use steps::{HostTime, Steps};
 pub use summary::{Crossover, Spread, crossover, times};
 pub use workload::SEED;
 

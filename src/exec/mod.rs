@@ -116,6 +116,18 @@ pub struct Capture {
     pub timings: Option<Timings>,
 }
 
+/// The host's time for submissions, in all so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Submitting {
+    pub submissions: u64,
+    /// Writing the inputs of their steps.
+    pub inputs: Duration,
+    /// Turning recorded commands into the driver's.
+    pub finish: Duration,
+    /// Handing them to the driver.
+    pub submit: Duration,
+}
+
 /// Runs a program. Buffers keep their contents between steps; they are initially zero.
 pub trait Executor {
     /// The hardware that it runs on.
@@ -180,6 +192,11 @@ pub trait Executor {
     /// The total time for which the host has waited for the device.
     fn waited(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// The host's time for submissions to a device.
+    fn submitting(&self) -> Submitting {
+        Submitting::default()
     }
 
     /// Reads a whole buffer, including its guard, after everything queued.

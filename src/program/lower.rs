@@ -151,8 +151,16 @@ impl TrainingStep {
         }
         let statistics = plan_statistics(&mut planner, network, &nodes, inputs.header, options.batch);
         let Planner { buffers, instructions, purposes, constants } = planner;
-        let (uploaded, examples) = (Some(inputs.all), Some(options.batch));
-        let program = Program { buffers, instructions, swaps, constants, inputs: uploaded, examples, scratch: None };
+        let program = Program {
+            buffers,
+            instructions,
+            scratch: None,
+            swaps,
+            constants,
+            inputs: Some(inputs.all),
+            results: vec![outputs.loss.id, outputs.correct.id],
+            examples: Some(options.batch),
+        };
         let trainable = trainable.map(|t| t.trainable);
         Ok(TrainingStep {
             program: Arc::new(program),

@@ -49,6 +49,9 @@ pub struct Program {
     pub constants: Vec<(BufferId, Vec<u32>)>,
     /// The data that the host writes before each step; a separate buffer.
     pub inputs: Option<Tensor>,
+    /// Separate buffers that every step overwrites and the host reads after it. From one step to the next their contents
+    /// may be lost, because a device may keep those of every step apart.
+    pub results: Vec<BufferId>,
     /// The number of examples in the operands that are computed in pieces; `None` if every operation runs as a whole.
     pub examples: Option<usize>,
 }
@@ -90,8 +93,8 @@ impl Program {
             Tensor { id, element, len }
         });
         let instructions = vec![Instruction { name: case.name.clone(), op: case.op.clone() }];
-        let (swaps, constants) = (Vec::new(), Vec::new());
-        Program { buffers, instructions, swaps, constants, scratch, inputs: None, examples: None }
+        let (swaps, constants, results) = (Vec::new(), Vec::new(), Vec::new());
+        Program { buffers, instructions, scratch, swaps, constants, inputs: None, results, examples: None }
     }
 
     /// The buffer that contains buffer `i` of a case and its guards; the index after the last one means the scratch.

@@ -59,8 +59,8 @@ impl Scopes {
 }
 
 type Constants = Vec<(&'static str, u32)>;
-/// The key of a pipeline: variant, entry point, constants and checks.
-type PipelineKey = (&'static str, &'static str, Constants, RuntimeChecks);
+/// The key of a pipeline: variant, entry point, constants, operands with slots, and checks.
+type PipelineKey = (&'static str, &'static str, Constants, u32, RuntimeChecks);
 
 /// A pipeline needed by a pass of an operation.
 struct Wanted {
@@ -280,14 +280,16 @@ impl Gpu {
         refused.map_or(Ok(()), Err)
     }
 
-    /// The pipelines for each pass of these operations and variants. Pipelines that no program has used before are
+    /// The pipelines for each pass of these operations and variants. The operands that the bits select, inputs first, are
+    /// bound with dynamic offsets. Pipelines that no program has used before are
     /// compiled: natively on all threads at once, in the order of use.
     ///
     /// # Errors
     /// [`Error::Device`] with the name of the first kernel that the device refuses.
-    pub(super) async fn pipelines(&self, ops: &[(&Op, &'static Variant)]) -> Result<Vec<Arc<Pipeline>>> {
+    pub(super) async fn pipelines(&self, ops: &[(&Op, &'static Variant, u32)]) -> Result<Vec<Arc<Pipeline>>> {
         let handles = &self.inner.handles;
-        let wanted: Vec<Wanted> = ops.iter().flat_map(|(op, variant)| self.wanted(op, variant)).collect();
+        let wanted: Vec<Wanted> =
+            ops.iter().flat_map(|(op, variant, slotted)| self.wanted(op, variant, *slotted)).collect();
         let mut missing: Vec<&Wanted> = Vec::new();
         for wanted in &wanted {
             let known = lock(&handles.pipelines).contains_key(&wanted.key);
@@ -318,14 +320,14 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] with the name of the first kernel that the device refuses.
     pub(in crate::exec) async fn prepare(&self, ops: impl Iterator<Item = &Op>) -> Result<()> {
-        let chosen: Vec<(&Op, &'static Variant)> = ops.map(|op| (op, op.chosen(self.adapter))).collect();
+        let chosen: Vec<(&Op, &'static Variant, u32)> = ops.map(|op| (op, op.chosen(self.adapter), 0)).collect();
         self.contain_future(self.pipelines(&chosen)).await.map(drop)
     }
 
-    fn wanted(&self, op: &Op, variant: &'static Variant) -> impl Iterator<Item = Wanted> + use<> {
+    fn wanted(&self, op: &Op, variant: &'static Variant, slotted: u32) -> impl Iterator<Item = Wanted> + use<> {
         let (operation, checks) = (op.operation, self.checks);
         op.dispatches(variant).into_iter().map(move |Dispatch { entry, launch }| {
-            let key = (variant.name, entry, launch.constants, checks);
+            let key = (variant.name, entry, launch.constants, slotted, checks);
             Wanted { operation, variant, key }
         })
     }
@@ -360,11 +362,11 @@ impl Gpu {
         refused.map_or(Ok(all), |message| Err(Error::Device(message)))
     }
 
-    fn compile(&self, Wanted { operation, variant, key: (_, entry, constants, _) }: &Wanted) -> Pipeline {
+    fn compile(&self, Wanted { operation, variant, key: (_, entry, constants, slotted, _) }: &Wanted) -> Pipeline {
         let device = self.device();
         let module = lock(&self.inner.handles.modules)[&(variant.source, self.checks)].clone();
         let entries: Vec<_> = (0..)
-            .zip(binding_types(operation, variant))
+            .zip(binding_types(operation, variant, *slotted))
             .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
@@ -421,10 +423,12 @@ fn for_each<T>(wanted: &[&Wanted], make: impl Fn(&Wanted) -> T) -> Vec<T> {
     wanted.iter().map(|wanted| make(wanted)).collect()
 }
 
-/// The types of a variant's bindings, in this order: `Params`, inputs, outputs, scratch.
-fn binding_types(operation: &Operation, variant: &Variant) -> impl Iterator<Item = wgpu::BindingType> {
-    let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
-    let storage = move |read_only| buffer(wgpu::BufferBindingType::Storage { read_only });
+/// The types of a variant's bindings, in this order: `Params`, inputs, outputs, scratch. The operands that the bits of
+/// `slotted` select have dynamic offsets.
+fn binding_types(operation: &Operation, variant: &Variant, slotted: u32) -> impl Iterator<Item = wgpu::BindingType> {
+    let buffer = |ty, has_dynamic_offset| wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None };
+    let storage = move |read_only, dynamic| buffer(wgpu::BufferBindingType::Storage { read_only }, dynamic);
+    let dynamic = move |at: usize| slotted >> at & 1 == 1;
     let texture = |element| wgpu::BindingType::Texture {
         sample_type: match element {
             Element::F32 => wgpu::TextureSampleType::Float { filterable: false },
@@ -433,9 +437,13 @@ fn binding_types(operation: &Operation, variant: &Variant) -> impl Iterator<Item
         view_dimension: wgpu::TextureViewDimension::D2,
         multisampled: false,
     };
-    let input = move |input| variant.texture(input).map_or_else(|| storage(true), |t| texture(t.input.element));
-    let inputs = operation.inputs.iter().copied().map(input);
-    let outputs = operation.outputs.iter().map(move |_| storage(false));
-    let scratch = variant.scratch.map(|_| storage(false));
-    std::iter::once(buffer(wgpu::BufferBindingType::Uniform)).chain(inputs).chain(outputs).chain(scratch)
+    let input = move |(at, input)| match variant.texture(input) {
+        Some(texture_of) => texture(texture_of.input.element),
+        None => storage(true, dynamic(at)),
+    };
+    let inputs = operation.inputs.iter().copied().enumerate().map(input);
+    let count = operation.inputs.len();
+    let outputs = (0..operation.outputs.len()).map(move |at| storage(false, dynamic(count + at)));
+    let scratch = variant.scratch.map(|_| storage(false, false));
+    std::iter::once(buffer(wgpu::BufferBindingType::Uniform, false)).chain(inputs).chain(outputs).chain(scratch)
 }

@@ -3,7 +3,7 @@
 use super::context::{Gpu, drop_contained};
 use super::executor::Engine;
 use crate::error::Result;
-use crate::exec::{Capture, DeviceInfo, Executor, Pending};
+use crate::exec::{Capture, DeviceInfo, Executor, Pending, Submitting};
 use crate::kernels::BufferId;
 use crate::program::Program;
 use std::mem::ManuallyDrop;
@@ -26,6 +26,12 @@ impl GpuExecutor {
     pub async fn new(gpu: &Gpu, program: Arc<Program>) -> Result<GpuExecutor> {
         let engine = gpu.contain_future(Engine::new(gpu, program)).await?;
         Ok(GpuExecutor { gpu: gpu.clone(), engine: ManuallyDrop::new(engine) })
+    }
+
+    /// Changes the intended time of a submission on the device. Work is cut into submissions of about this length; a
+    /// single dispatch stays whole.
+    pub fn set_submission_time(&mut self, time: Duration) {
+        self.engine.set_submission_time(time);
     }
 }
 
@@ -110,6 +116,10 @@ impl Executor for GpuExecutor {
 
     fn waited(&self) -> Duration {
         self.engine.waited()
+    }
+
+    fn submitting(&self) -> Submitting {
+        self.engine.submitting()
     }
 
     fn read(&mut self, buffer: BufferId) -> Pending<'_, Vec<u32>> {

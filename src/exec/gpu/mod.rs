@@ -1,15 +1,19 @@
-//! The GPU through wgpu: adapters and the device (`context`), the queue and its buffers (`executor`), copies of buffers
-//! in textures, readback, the driver's copy (`copy`). `contain` contains wgpu's panics; `failure` explains the driver's
-//! errors.
+//! The GPU through wgpu: adapters and the device (`context`), a program's buffers (`places`), bind groups and dispatches
+//! (`bind`), commands (`executor`), submissions (`submit`) and their length (`pace`), copies of buffers in textures,
+//! readback, the driver's copy (`copy`). `contain` contains wgpu's panics; `failure` explains the driver's errors.
 
 mod adapters;
+mod bind;
 mod contain;
 mod context;
 mod copy;
 mod executor;
 mod failure;
 mod guarded;
+mod pace;
+mod places;
 mod readback;
+mod submit;
 mod textures;
 
 pub use adapters::{AdapterSummary, Choice, list_adapters};

@@ -7,6 +7,7 @@ use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
+use web_time::Instant;
 
 /// The contents of a region of a staging buffer.
 #[derive(Debug)]
@@ -22,10 +23,16 @@ pub(super) struct Region {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub index: wgpu::SubmissionIndex,
-    pub staging: wgpu::Buffer,
+    /// Present if something is read back.
+    pub staging: Option<wgpu::Buffer>,
+    /// The words at the front of the staging buffer that were written.
+    words: usize,
     pub regions: Vec<Region>,
-    pub steps: usize,
-    pub submitted: web_time::Instant,
+    /// Its estimated cost; see [`super::pace`].
+    pub cost: f64,
+    pub submitted: Instant,
+    /// The last moment at which it was known not to be done.
+    pub pending: Instant,
     /// Fires when the submission is done and its staging buffer, if it copied something, is mapped.
     ended: OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
     /// Set once the signal was received; a second receive would find an empty channel.
@@ -33,24 +40,29 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Follows the last submission to `queue`.
+    /// Follows the last submission to `queue`, which wrote `words` at the front of `staging`.
     pub fn new(
         queue: &wgpu::Queue,
         index: wgpu::SubmissionIndex,
-        staging: wgpu::Buffer,
+        staging: Option<wgpu::Buffer>,
+        words: usize,
         regions: Vec<Region>,
-        steps: usize,
+        cost: f64,
     ) -> Flight {
         let (sender, ended) = oneshot_channel();
         // If the receiver is gone, the signal is no longer wanted.
-        if regions.is_empty() {
+        match &staging {
+            Some(staging) if !regions.is_empty() => {
+                let end = 4 * words as u64;
+                staging.map_async(wgpu::MapMode::Read, ..end, move |result| drop(sender.send(result)));
+            }
             // A buffer that the submission does not use would be mapped at once, which would not show that the
             // submission is done.
-            queue.on_submitted_work_done(move || drop(sender.send(Ok(()))));
-        } else {
-            staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+            _ => queue.on_submitted_work_done(move || drop(sender.send(Ok(())))),
         }
-        Flight { index, staging, regions, steps, submitted: web_time::Instant::now(), ended, done: Cell::new(false) }
+        let submitted = Instant::now();
+        let (pending, done) = (submitted, Cell::new(false));
+        Flight { index, staging, words, regions, cost, submitted, pending, ended, done }
     }
 
     /// Whether the submission is done; never waits.
@@ -85,19 +97,19 @@ impl Flight {
 
     /// Copies the captures from the mapped buffer. `period` is the length of a tick in nanoseconds.
     pub fn captures(&mut self, period: f64) -> Result<Vec<Capture>> {
-        if self.regions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let view = self.staging.get_mapped_range(..).map_err(|e| Error::Device(format!("readback failed: {e:?}")))?;
-        let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..]);
-        drop(view);
-        self.staging.unmap();
+        let Some(staging) = self.staging.as_ref().filter(|_| !self.regions.is_empty()) else { return Ok(Vec::new()) };
+        let failed = |e| Error::Device(format!("readback failed: {e:?}"));
+        let view = staging.get_mapped_range(..4 * self.words as u64).map_err(failed)?;
+        let words = |at: usize, len: usize| -> Vec<u32> { bytemuck::pod_collect_to_vec(&view[4 * at..4 * (at + len)]) };
         let captures = self.regions.drain(..).map(|region| {
-            let buffers = region.buffers.iter().map(|&(at, len)| words[at..at + len].to_vec()).collect();
-            let timings = region.ticks.and_then(|(at, count)| timings(&words[at..at + 4 * count], period));
+            let buffers = region.buffers.iter().map(|&(at, len)| words(at, len)).collect();
+            let timings = region.ticks.and_then(|(at, count)| timings(&words(at, 4 * count), period));
             Capture { tag: region.tag, buffers, timings }
         });
-        Ok(captures.collect())
+        let captures = captures.collect();
+        drop(view);
+        staging.unmap();
+        Ok(captures)
     }
 }
 
