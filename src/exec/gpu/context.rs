@@ -280,8 +280,8 @@ impl Gpu {
         refused.map_or(Ok(()), Err)
     }
 
-    /// The pipelines for each pass of these operations and variants. The operands that the bits select, inputs first, are
-    /// bound with dynamic offsets. Pipelines that no program has used before are
+    /// The pipelines for each pass of these operations and variants. The operands that the bits select, inputs first,
+    /// are bound with dynamic offsets. Pipelines that no program has used before are
     /// compiled: natively on all threads at once, in the order of use.
     ///
     /// # Errors

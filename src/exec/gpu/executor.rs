@@ -1,7 +1,7 @@
 //! Runs a program on a GPU. Buffers, pipelines and bind groups are created once; a step only encodes.
 //!
-//! Pairs of buffers that swap at a step's end have two sets of bind groups, one for each parity. Steps follow each other
-//! in one compute pass until a copy, a timed range or the end of their submission.
+//! Pairs of buffers that swap at a step's end have two sets of bind groups, one for each parity. Steps follow each
+//! other in one compute pass until a copy, a timed range or the end of their submission.
 
 use super::bind::{Binder, Bound, Plan, params_buffer, slotted};
 use super::context::{Gpu, Scopes};

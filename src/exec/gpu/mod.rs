@@ -1,6 +1,7 @@
-//! The GPU through wgpu: adapters and the device (`context`), a program's buffers (`places`), bind groups and dispatches
-//! (`bind`), commands (`executor`), submissions (`submit`) and their length (`pace`), copies of buffers in textures,
-//! readback, the driver's copy (`copy`). `contain` contains wgpu's panics; `failure` explains the driver's errors.
+//! The GPU through wgpu: adapters and the device (`context`), a program's buffers (`places`), bind groups and
+//! dispatches (`bind`), commands (`executor`), submissions (`submit`) and their length (`pace`), copies of buffers in
+//! textures, readback, the driver's copy (`copy`). `contain` contains wgpu's panics; `failure` explains the driver's
+//! errors.
 
 mod adapters;
 mod bind;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// The intended time of a submission.
 pub(super) const SUBMISSION_TIME: Duration = Duration::from_millis(50);
-/// Rates of the slow device, for which the first submissions are sized: operations and bytes per second. Integrated GPUs
-/// are several times as fast.
+/// Rates of the slow device, for which the first submissions are sized: operations and bytes per second. Integrated
+/// GPUs are several times as fast.
 const FLOPS: f64 = 5e9;
 const BYTES: f64 = 1e9;
 /// The least seconds of a dispatch there.

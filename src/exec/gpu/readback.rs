@@ -40,10 +40,11 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Follows the last submission to `queue`, which wrote `words` at the front of `staging`.
+    /// Follows the last submission to `queue`, which began at `submitted` and writes `words` at the front of `staging`.
     pub fn new(
         queue: &wgpu::Queue,
         index: wgpu::SubmissionIndex,
+        submitted: Instant,
         staging: Option<wgpu::Buffer>,
         words: usize,
         regions: Vec<Region>,
@@ -60,7 +61,6 @@ impl Flight {
             // submission is done.
             _ => queue.on_submitted_work_done(move || drop(sender.send(Ok(())))),
         }
-        let submitted = Instant::now();
         let (pending, done) = (submitted, Cell::new(false));
         Flight { index, staging, words, regions, cost, submitted, pending, ended, done }
     }

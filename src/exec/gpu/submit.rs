@@ -274,7 +274,8 @@ impl Submissions {
         let commands = encoder.finish();
         let finished = Instant::now();
         let index = self.gpu.queue().submit([commands]);
-        self.flights.push_back(Flight::new(self.gpu.queue(), index, staging, used_words, regions, cost));
+        // Some drivers begin to compute before they return.
+        self.flights.push_back(Flight::new(self.gpu.queue(), index, finished, staging, used_words, regions, cost));
         let Submitting { submissions, finish, submit, .. } = &mut self.submitting;
         *submissions += 1;
         *finish += finished - written;
