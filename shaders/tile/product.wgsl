@@ -1,25 +1,42 @@
 // A matrix product in tiles: result [M,N] = a [M,K] * b [K,N], N and K counted in vectors of four. The files before this
 // one say what a and b are, and what becomes of a lane's sums: depth(), place_of, load_a, load_b, first_sum, finish.
 //
-// A workgroup computes LANES/TX * ROWS rows x 4*TX columns. Per stage it copies 4*DEPTH columns of a and rows of b to
-// workgroup memory; a lane keeps ROWS x 4 sums in named vectors, because compilers put arrays that are indexed by a
-// loop into memory. Lane (ty, tx) has rows ty, ty + TY, ty + 2*TY, ...: neighbours then read different banks.
+// A workgroup computes TY*ROWS rows x 4*TX columns. Per stage it copies 4*DEPTH columns of a and rows of b to workgroup
+// memory; a lane keeps ROWS x 4 sums in named vectors, because compilers put arrays that are indexed by a loop into
+// memory. Lane (ty, tx) has rows ty, ty + TY, ty + 2*TY, ...: neighbours then read different banks. In a small product,
+// SLICES lanes share a block: each takes every SLICES-th step of the depth, and their sums are added as a tree.
 
 const LANES = 64u;
 
 override TX: u32 = 8;
 override ROWS: u32 = 4; // 4, 8 or 9
 override DEPTH: u32 = 4;
-override TY: u32 = LANES / TX;
+override SLICES: u32 = 1; // at most DEPTH
+override TY: u32 = LANES / (TX * SLICES);
 override TILE_ROWS: u32 = TY * ROWS;
 // Odd, so that the rows of a start in different banks.
 override PITCH: u32 = DEPTH | 1u;
 override A_SIZE: u32 = TILE_ROWS * PITCH;
-override B_SIZE: u32 = 4 * DEPTH * TX;
+// The tree over slices needs half a workgroup's sums.
+override B_SIZE: u32 = max(4 * DEPTH * TX, LANES / 2);
 
 var<workgroup> staged_a: array<vec4f, A_SIZE>;
 var<workgroup> staged_b: array<vec4f, B_SIZE>;
 var<workgroup> places: array<vec4i, TILE_ROWS>;
+
+// The tree's sum over slices, in the lanes of slice 0; through the memory of staged values, which nothing reads then.
+fn summed(own: vec4f, lane: u32) -> vec4f {
+    if SLICES == 1u { return own; }
+    var sum = own;
+    let block = TX * TY;
+    for (var width = SLICES / 2u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if lane >= width * block && lane < 2u * width * block { staged_b[lane - width * block] = sum; }
+        workgroupBarrier();
+        if lane < width * block { sum += staged_b[lane]; }
+    }
+    return sum;
+}
 
 @compute @workgroup_size(64)
 fn product(
@@ -29,12 +46,13 @@ fn product(
 ) {
     let first_row = index_of(group, groups, 0u, 1u) * TILE_ROWS;
     let first_column = group.z * TX;
-    let ty = lane / TX;
+    let slice = lane / (TX * TY);
+    let ty = lane / TX % TY;
     let tx = lane % TX;
     let column = first_column + tx;
     for (var i = lane; i < TILE_ROWS; i += LANES) { places[i] = place_of(first_row + i); }
 
-    var c0 = first_sum(column); var c1 = c0; var c2 = c0; var c3 = c0;
+    var c0 = select(vec4f(), first_sum(column), slice == 0u); var c1 = c0; var c2 = c0; var c3 = c0;
     var c4 = c0; var c5 = c0; var c6 = c0; var c7 = c0; var c8 = c0;
     let end = depth();
     for (var k = 0u; k < end; k += DEPTH) {
@@ -55,7 +73,7 @@ fn product(
             staged_b[at + 3u * TX] = block[3];
         }
         workgroupBarrier();
-        for (var step = 0u; step < DEPTH; step++) {
+        for (var step = slice; step < DEPTH; step += SLICES) {
             let at = 4u * step * TX + tx;
             let b0 = staged_b[at];
             let b1 = staged_b[at + TX];
@@ -87,5 +105,16 @@ fn product(
             }
         }
     }
-    finish(first_row + ty, column, c0, c1, c2, c3, c4, c5, c6, c7, c8);
+    c0 = summed(c0, lane);
+    c1 = summed(c1, lane);
+    c2 = summed(c2, lane);
+    c3 = summed(c3, lane);
+    if ROWS > 4u {
+        c4 = summed(c4, lane);
+        c5 = summed(c5, lane);
+        c6 = summed(c6, lane);
+        c7 = summed(c7, lane);
+    }
+    if ROWS > 8u { c8 = summed(c8, lane); }
+    if slice == 0u { finish(first_row + ty, column, c0, c1, c2, c3, c4, c5, c6, c7, c8); }
 }

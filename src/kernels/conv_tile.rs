@@ -2,7 +2,8 @@
 //! are copied to workgroup memory; `shaders/tile/`.
 
 use super::conv_params::Params;
-use super::tile::{self, Blocks, Tile};
+use super::op::word;
+use super::tile::{self, Blocks, Product, Tile};
 use super::{Adapter, Launch, Op, Pass, Variant};
 
 /// The text of a variant: all files of `shaders/tile` that it is made of.
@@ -171,10 +172,8 @@ pub(super) const BACKWARD_WEIGHT_POOL_NARROW: Variant =
 
 fn launch_pool(op: &Op) -> Launch {
     let p: Params = op.params();
-    let window = (p.window[0] * p.window[1]) as usize;
     // A lane has the rows of one window.
-    let rows = p.pooled_pixels() * window;
-    Tile::new(window as u32, p.o as usize).launch(rows, p.pooled_constants())
+    Tile::new(p.window[0] * p.window[1], p.pooled_product()).launch(p.pooled_constants())
 }
 
 fn fits_wide(op: &Op, adapter: Adapter) -> bool {
@@ -190,19 +189,25 @@ fn fits_any(op: &Op, _: Adapter) -> bool {
 }
 
 /// Whether tiles of 8 rows a lane are enough to fill a large GPU.
-fn fills([rows, columns]: [usize; 2]) -> bool {
-    Tile::new(8, columns).workgroups(rows) >= tile::ENOUGH
+fn fills(product: Product) -> bool {
+    Tile::undivided(8, product).workgroups() >= tile::ENOUGH
 }
 
 impl Params {
-    /// Rows and columns of the forward product.
-    fn forward_product(&self) -> [usize; 2] {
-        [self.n as usize * self.rows(), self.o as usize]
+    fn forward_product(&self) -> Product {
+        Product { rows: self.n as usize * self.rows(), columns: self.o as usize, depth: self.k() }
     }
 
-    /// Rows and columns of the product for the gradient of x.
-    fn input_product(&self) -> [usize; 2] {
-        [self.n as usize * (self.h * self.w) as usize, self.c as usize]
+    /// The forward product with the rows of every window of a pooling.
+    fn pooled_product(&self) -> Product {
+        let window = (self.window[0] * self.window[1]) as usize;
+        Product { rows: self.pooled_pixels() * window, ..self.forward_product() }
+    }
+
+    /// The product for the gradient of x.
+    fn input_product(&self) -> Product {
+        let (rows, depth) = (self.n as usize * (self.h * self.w) as usize, (self.kh * self.kw * self.o) as usize);
+        Product { rows, columns: self.c as usize, depth }
     }
 
     /// The number of blocks of the weight gradient, for each split.
@@ -214,7 +219,9 @@ impl Params {
     pub fn for_hardware(self) -> Params {
         let pixels = self.n as usize * self.rows();
         let splits = self.blocks().splits(pixels, (self.k() + 1) * self.o as usize);
-        Params { pixels_per_split: super::op::word(pixels.div_ceil(splits).next_multiple_of(tile::STEPS)), ..self }
+        // Whole stages, and rather too many splits than too few.
+        let each = (pixels / splits / tile::STEPS * tile::STEPS).max(tile::STEPS);
+        Params { pixels_per_split: word(each), ..self }
     }
 
     fn constants(&self) -> Vec<(&'static str, u32)> {
@@ -241,14 +248,12 @@ impl Params {
 
 fn launch_forward(op: &Op, rows_per_lane: u32) -> Launch {
     let p: Params = op.params();
-    let [rows, columns] = p.forward_product();
-    Tile::new(rows_per_lane, columns).launch(rows, p.constants())
+    Tile::new(rows_per_lane, p.forward_product()).launch(p.constants())
 }
 
 fn launch_input(op: &Op, rows_per_lane: u32) -> Launch {
     let p: Params = op.params();
-    let [rows, columns] = p.input_product();
-    Tile::new(rows_per_lane, columns).launch(rows, p.pooled_constants())
+    Tile::new(rows_per_lane, p.input_product()).launch(p.pooled_constants())
 }
 
 fn launch_gradient(op: &Op) -> Launch {

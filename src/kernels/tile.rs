@@ -7,7 +7,7 @@ use super::variant::linear;
 const LANES: u32 = 64;
 
 /// Workgroups that fill a large GPU: four for each of an H200's 132 compute units.
-pub(super) const ENOUGH: usize = 528;
+pub(super) const ENOUGH: usize = 4 * 132;
 
 /// The bytes of workgroup memory with which twelve workgroups fit a SIMD unit of an AMD RDNA3.
 const MEMORY: u32 = 5461;
@@ -15,42 +15,78 @@ const MEMORY: u32 = 5461;
 /// Reduction steps per stage of a weight gradient.
 pub(super) const STEPS: usize = 16;
 
-/// A tile of a product: `LANES / across` times `rows` rows, `across` vectors of columns.
+/// The most lanes that share a block of a product.
+const MOST_SLICES: u32 = 16;
+
+/// The sizes of a product: rows and columns of the result, and the length of its sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Product {
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
+}
+
+/// The tiles of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tile {
+    product: Product,
+    /// Rows of a lane.
     rows: u32,
+    /// Vectors of columns, which are as many lanes.
     across: u32,
-    columns: u32,
+    /// Lanes that share a block.
+    slices: u32,
 }
 
 impl Tile {
-    /// A tile for a product with this number of columns, with 4, 8 or 9 rows a lane.
-    pub fn new(rows: u32, columns: usize) -> Tile {
-        let columns = (columns as u32).div_ceil(4);
-        Tile { rows, across: across(columns), columns }
+    /// Tiles of 4, 8 or 9 rows a lane. A product with too few blocks to fill a large GPU divides its sums as well.
+    pub fn new(rows: u32, product: Product) -> Tile {
+        let whole = Tile::undivided(rows, product);
+        let divided = |slices: u32| Tile { slices, ..whole };
+        let possible = |slices: &u32| {
+            *slices <= (LANES / whole.across).min(MOST_SLICES) && product.depth.div_ceil(4) >= 4 * *slices as usize
+        };
+        let mut tile = whole;
+        while tile.workgroups() < ENOUGH && possible(&(2 * tile.slices)) {
+            tile = divided(2 * tile.slices);
+        }
+        tile
+    }
+
+    /// Tiles whose blocks have one lane each.
+    pub fn undivided(rows: u32, product: Product) -> Tile {
+        Tile { product, rows, across: across(product.columns.div_ceil(4) as u32), slices: 1 }
     }
 
     fn rows(&self) -> usize {
-        (LANES / self.across * self.rows) as usize
+        (LANES / (self.across * self.slices) * self.rows) as usize
     }
 
     /// Vectors of the depth in a stage. Less workgroup memory lets more workgroups be resident, which matters more than
     /// fewer barriers.
     fn depth(&self) -> u32 {
         let vectors = |depth: u32| self.rows() as u32 * (1 + (depth | 1)) + 4 * depth * self.across;
-        [4, 2].into_iter().find(|depth| 16 * vectors(*depth) <= MEMORY).unwrap_or(1)
+        let depth = [4, 2].into_iter().find(|depth| 16 * vectors(*depth) <= MEMORY).unwrap_or(1);
+        depth.max(self.slices)
     }
 
-    /// The workgroups of a product with this number of rows.
-    pub fn workgroups(&self, rows: usize) -> usize {
-        rows.div_ceil(self.rows()) * self.columns.div_ceil(self.across) as usize
+    /// Tiles down and across.
+    fn tiles(&self) -> [usize; 2] {
+        let columns = self.product.columns.div_ceil(4);
+        [self.product.rows.div_ceil(self.rows()), columns.div_ceil(self.across as usize)]
     }
 
-    /// The launch for a product with this number of rows.
-    pub fn launch(&self, rows: usize, mut constants: Vec<(&'static str, u32)>) -> Launch {
-        let [x, y, _] = linear(rows.div_ceil(self.rows()), 1);
-        constants.extend([("TX", self.across), ("ROWS", self.rows), ("DEPTH", self.depth())]);
-        Launch::of([x, y, self.columns.div_ceil(self.across)]).with(constants)
+    /// The number of workgroups.
+    pub fn workgroups(&self) -> usize {
+        self.tiles().iter().product()
+    }
+
+    pub fn launch(&self, mut constants: Vec<(&'static str, u32)>) -> Launch {
+        let [down, across] = self.tiles();
+        let [x, y, _] = linear(down, 1);
+        let own = [("TX", self.across), ("ROWS", self.rows), ("DEPTH", self.depth()), ("SLICES", self.slices)];
+        constants.extend(own);
+        Launch::of([x, y, across as u32]).with(constants)
     }
 }
 

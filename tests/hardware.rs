@@ -1,0 +1,59 @@
+//! What a training step asks of a hardware GPU, computed from its launches: the number of dispatches, and enough
+//! workgroups to fill a large device.
+
+use glassnet::kernels::{Adapter, Op};
+use glassnet::net::{Network, Recipe};
+use glassnet::program::{DeviceClass, Options, Source, Stage, TrainingStep};
+use glassnet::train::Settings;
+
+/// The compute units of the largest device considered, and the workgroups that each of them needs at least to hide the
+/// latency of its memory.
+const COMPUTE_UNITS: u32 = 132;
+const EACH: u32 = 4;
+
+fn lowered(preset: &str, batch: usize) -> TrainingStep {
+    let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
+    let settings = Settings::resolve(Network::preset(preset).expect("a preset"), &given).expect("valid settings");
+    let source = Source::usual(&settings.network, 60_000);
+    let options = Options { class: DeviceClass::Hardware, ..settings.options(source) };
+    TrainingStep::lower(&settings.network, &options).expect("it lowers")
+}
+
+fn dispatches(op: &Op) -> Vec<glassnet::kernels::Dispatch> {
+    op.dispatches(op.chosen(Adapter::HARDWARE))
+}
+
+#[test]
+fn a_step_of_the_default_network_has_at_most_twelve_dispatches() {
+    for batch in [20, 128, 512] {
+        let step = lowered("convnetjs-mnist", batch);
+        let range = step.stages(Stage::Batch, Stage::Update);
+        let instructions = &step.program.instructions[range];
+        let names = || instructions.iter().map(|instruction| instruction.name.as_str()).collect::<Vec<_>>();
+        let count: usize = instructions.iter().map(|instruction| dispatches(&instruction.op).len()).sum();
+        assert!(count <= 12, "{count} at batch {batch}: {:?}", names());
+    }
+}
+
+#[test]
+fn convolutions_fill_a_large_gpu() {
+    for preset in ["convnetjs-mnist", "vgg-mnist"] {
+        let step = lowered(preset, 512);
+        let mut seen = 0;
+        for instruction in &step.program.instructions[step.stages(Stage::Forward, Stage::Backward)] {
+            let convolution =
+                instruction.name.starts_with("conv") && instruction.op.operation.name.starts_with("conv.");
+            if !convolution {
+                continue;
+            }
+            seen += 1;
+            for dispatch in dispatches(&instruction.op) {
+                let workgroups: u32 = dispatch.launch.workgroups.iter().product();
+                assert!(workgroups >= EACH * COMPUTE_UNITS, "{} of {preset}: {workgroups}", instruction.name);
+            }
+        }
+        // Three passes of every convolution, without the input's gradient.
+        let convolutions = step.nodes.iter().filter(|node| node.parameters.is_some()).count();
+        assert!(seen > convolutions, "{preset}: {seen}");
+    }
+}
