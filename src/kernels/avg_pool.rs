@@ -255,4 +255,25 @@ mod tests {
             assert_eq!(dx, [4.0 + 2.0 + 2.0 + 1.0; 4]);
         }
     }
+
+    #[test]
+    fn no_lane_of_a_gpu_takes_more_than_256_elements_or_chunks() {
+        // An image has at most 2^28 values, and at most 2^20 in a row or a column.
+        for c in (1..=300).chain([512, 1000, 1 << 20]) {
+            for side in [17, 24, 32, 64, 100, 224, 1000, 1 << 14] {
+                let [h, w] = [side, side].map(|side: usize| side.min((1 << 14) / (c as f64).sqrt().ceil() as usize));
+                let op = operation(Params::new([1, h, w, c], [h, w], [1, 1], [0, 0]));
+                let height = 256 / c.div_ceil(tiles(&op));
+                let steps = (h * w).div_ceil(chunks(&op)).div_ceil(height);
+                assert!(steps <= 256 && chunks(&op) <= 256 * height, "{steps} elements of [{h}, {w}, {c}]");
+            }
+        }
+    }
+
+    fn operation(p: Params) -> Op {
+        let mut b = CaseBuilder::default();
+        let tensor = |b: &mut CaseBuilder, len: usize| super::super::Tensor { len, ..b.out(0) };
+        let (x, y) = (tensor(&mut b, p.input_len()), tensor(&mut b, p.output_len()));
+        forward(p, x, y)
+    }
 }
