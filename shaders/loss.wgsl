@@ -2,7 +2,7 @@
 // classes; mse, scores [N,C]: half the squared distance from the one-hot target; number, scores [N]: half the squared
 // distance from the label's number. Each writes a copy of the scores, the gradient of the mean loss with respect to
 // them, losses [N] and predictions [N]. Rows from header.valid on belong to no example; their gradients and losses are
-// zero.
+// zero. Up to 256 classes are one invocation's; a row of more belongs to a workgroup, which merges its lanes by trees.
 
 struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
 
@@ -17,30 +17,43 @@ struct Params { n: u32, c: u32, reserved0: u32, reserved1: u32 }
 @group(0) @binding(6) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(7) var<storage, read_write> predictions: array<u32>;
 
-// The row that an invocation computes.
-fn row_of(group: vec3u, groups: vec3u, lane: u32) -> u32 {
-    return index_of(group, groups, lane, 64u);
-}
-
-// Writes a copy of the scores, and the class of the largest.
-fn predict(n: u32) {
-    let row = n * p.c;
-    var largest = scores[row];
-    var prediction = 0u;
-    for (var c = 0u; c < p.c; c++) {
-        let v = scores[row + c];
-        scores_out[row + c] = v;
-        if v > largest {
-            largest = v;
-            prediction = c;
-        }
-    }
-    predictions[n] = prediction;
-}
-
 // 1 / (number of examples in the whole batch) for an example; 0 for a row without one.
 fn share(n: u32) -> f32 {
     return select(0.0, 1.0 / f32(max(header.global_valid, 1u)), n < header.valid);
+}
+
+// Copies a class's score and offers it for the prediction.
+fn with_score(best: Candidate, n: u32, c: u32) -> Candidate {
+    let v = scores[n * p.c + c];
+    scores_out[n * p.c + c] = v;
+    return better(best, candidate(v, c));
+}
+
+// What all classes of a row share: the label and its score, and the row's share in the mean.
+struct Row { n: u32, label: u32, own: f32, share: f32 }
+
+fn row_of(n: u32) -> Row {
+    let label = min(labels[n], p.c - 1u);
+    return Row(n, label, scores[n * p.c + label], share(n));
+}
+
+// Writes a class's gradient, except the label's, and returns its loss and whether its margin is violated.
+fn hinge_class(row: Row, c: u32) -> vec2f {
+    if c == row.label { return vec2f(); }
+    let at = row.n * p.c + c;
+    let margin = scores[at] - row.own + 1.0;
+    // Zero or below, by its bits, so that a NaN counts and is visible: a driver may assume that no float is a NaN.
+    let bits = bitcast<u32>(margin);
+    let kept = bits == 0u || bits - 0x80000000u <= 0x7f800000u;
+    dscores[at] = select(row.share, 0.0, kept);
+    return select(vec2f(margin, 1.0), vec2f(), kept);
+}
+
+// `sums`: of hinge_class.
+fn write_hinge(row: Row, prediction: u32, sums: vec2f) {
+    dscores[row.n * p.c + row.label] = -sums.y * row.share;
+    losses[row.n] = select(0.0, sums.x, row.n < header.valid);
+    predictions[row.n] = prediction;
 }
 
 @compute @workgroup_size(64)
@@ -49,27 +62,49 @@ fn hinge(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = row_of(group, groups, lane);
+    let n = index_of(group, groups, lane, 64u);
     if n >= p.n { return; }
-    predict(n);
-    let row = n * p.c;
-    let label = min(labels[n], p.c - 1u);
-    let own = scores[row + label];
-    let each = share(n);
-    var loss = 0.0;
-    var violations = 0.0;
+    let row = row_of(n);
+    var best = no_candidate();
+    var sums = vec2f();
     for (var c = 0u; c < p.c; c++) {
-        if c == label { continue; }
-        let margin = scores[row + c] - own + 1.0;
-        // Zero or below, by its bits, so that a NaN counts and is visible: a driver may assume that no float is a NaN.
-        let bits = bitcast<u32>(margin);
-        let kept = bits == 0u || bits - 0x80000000u <= 0x7f800000u;
-        loss += select(margin, 0.0, kept);
-        violations += select(1.0, 0.0, kept);
-        dscores[row + c] = select(each, 0.0, kept);
+        best = with_score(best, n, c);
+        sums += hinge_class(row, c);
     }
-    dscores[row + label] = -violations * each;
-    losses[n] = select(0.0, loss, n < header.valid);
+    write_hinge(row, best.place, sums);
+}
+
+@compute @workgroup_size(256)
+fn hinge_wide(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = index_of(group, groups, 0u, 1u);
+    if n >= p.n { return; }
+    let row = row_of(n);
+    var best = no_candidate();
+    var own = vec2f();
+    for (var c = lane; c < p.c; c += 256u) {
+        best = with_score(best, n, c);
+        own += hinge_class(row, c);
+    }
+    let prediction = first_maximum(lane, best);
+    let sums = pair_sum(lane, own);
+    if lane == 0u { write_hinge(row, prediction, sums); }
+}
+
+// Writes a class's gradient and returns its loss.
+fn mse_class(row: Row, c: u32) -> f32 {
+    let at = row.n * p.c + c;
+    let distance = scores[at] - select(0.0, 1.0, c == row.label);
+    dscores[at] = select(0.0, distance * row.share, row.n < header.valid);
+    return 0.5 * distance * distance;
+}
+
+fn write_mse(row: Row, prediction: u32, loss: f32) {
+    losses[row.n] = select(0.0, loss, row.n < header.valid);
+    predictions[row.n] = prediction;
 }
 
 @compute @workgroup_size(64)
@@ -78,18 +113,36 @@ fn mse(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = row_of(group, groups, lane);
+    let n = index_of(group, groups, lane, 64u);
     if n >= p.n { return; }
-    predict(n);
-    let row = n * p.c;
-    let label = min(labels[n], p.c - 1u);
+    let row = row_of(n);
+    var best = no_candidate();
     var loss = 0.0;
     for (var c = 0u; c < p.c; c++) {
-        let distance = scores[row + c] - select(0.0, 1.0, c == label);
-        loss += 0.5 * distance * distance;
-        dscores[row + c] = select(0.0, distance * share(n), n < header.valid);
+        best = with_score(best, n, c);
+        loss += mse_class(row, c);
     }
-    losses[n] = select(0.0, loss, n < header.valid);
+    write_mse(row, best.place, loss);
+}
+
+@compute @workgroup_size(256)
+fn mse_wide(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = index_of(group, groups, 0u, 1u);
+    if n >= p.n { return; }
+    let row = row_of(n);
+    var best = no_candidate();
+    var own = 0.0;
+    for (var c = lane; c < p.c; c += 256u) {
+        best = with_score(best, n, c);
+        own += mse_class(row, c);
+    }
+    let prediction = first_maximum(lane, best);
+    let loss = pair_sum(lane, vec2f(own, 0.0)).x;
+    if lane == 0u { write_mse(row, prediction, loss); }
 }
 
 // ---- number: numbers [C] of the classes; the predicted class is the one with the nearest number ----
@@ -99,28 +152,46 @@ fn mse(
 @group(0) @binding(7) var<storage, read_write> number_losses: array<f32>;
 @group(0) @binding(8) var<storage, read_write> number_predictions: array<u32>;
 
-@compute @workgroup_size(64)
-fn number(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let n = row_of(group, groups, lane);
-    if n >= p.n { return; }
+// The nearest is the first maximum of the negative distance.
+fn with_number(best: Candidate, score: f32, c: u32) -> Candidate {
+    return better(best, candidate(-abs(score - numbers[c]), c));
+}
+
+fn write_number(n: u32, prediction: u32) {
     let score = scores[n];
-    var nearest = abs(score - numbers[0]);
-    var prediction = 0u;
-    for (var c = 1u; c < p.c; c++) {
-        let distance = abs(score - numbers[c]);
-        if distance < nearest {
-            nearest = distance;
-            prediction = c;
-        }
-    }
     let distance = score - numbers[min(labels[n], p.c - 1u)];
     let valid = n < header.valid;
     number_out[n] = score;
     dnumber[n] = select(0.0, distance * share(n), valid);
     number_losses[n] = select(0.0, 0.5 * distance * distance, valid);
     number_predictions[n] = prediction;
+}
+
+@compute @workgroup_size(64)
+fn number(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = index_of(group, groups, lane, 64u);
+    if n >= p.n { return; }
+    let score = scores[n];
+    var best = no_candidate();
+    for (var c = 0u; c < p.c; c++) { best = with_number(best, score, c); }
+    write_number(n, best.place);
+}
+
+@compute @workgroup_size(256)
+fn number_wide(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = index_of(group, groups, 0u, 1u);
+    if n >= p.n { return; }
+    let score = scores[n];
+    var own = no_candidate();
+    for (var c = lane; c < p.c; c += 256u) { own = with_number(own, score, c); }
+    let prediction = first_maximum(lane, own);
+    if lane == 0u { write_number(n, prediction); }
 }

@@ -1,6 +1,7 @@
 // Softmax with cross-entropy for one label per example; logits [N,C].
 // While training (header.training = 1), targets are (1 - smoothing) onehot + smoothing/C; p.rest is 1 - smoothing.
 // Rows from header.valid on belong to no example; their gradients and losses are zero.
+// Up to 256 classes are one invocation's; a row of more belongs to a workgroup, which merges its lanes by trees.
 
 struct Params { n: u32, c: u32, smoothing: f32, rest: f32 }
 
@@ -41,23 +42,67 @@ fn forward(
         sum += exp(-distance);
         mean_distance += distance / f32(p.c);
     }
-    let smoothing = select(p.smoothing, 0.0, header.training == 0u);
-    let rest = select(p.rest, 1.0, header.training == 0u);
-    let spread = smoothing / f32(p.c);
-    let valid = n < header.valid;
+    let shared_part = row_of(n, largest, sum, mean_distance);
+    for (var c = 0u; c < p.c; c++) { write_class(shared_part, c); }
+    write_example(shared_part, prediction);
+}
+
+// What all classes of a row share.
+struct Row {
+    n: u32, label: u32, valid: bool,
+    // The largest logit, the sum of exponentials, and the mean distance from the largest logit.
+    largest: f32, sum: f32, mean_distance: f32,
+    // Label smoothing while training: epsilon and 1 - epsilon.
+    smoothing: f32, rest: f32,
+    // 1 / (number of examples in the whole batch).
+    scale: f32,
+}
+
+fn row_of(n: u32, largest: f32, sum: f32, mean_distance: f32) -> Row {
+    let smoothing = select(vec2f(p.smoothing, p.rest), vec2f(0.0, 1.0), header.training == 0u);
     let scale = 1.0 / f32(max(header.global_valid, 1u));
-    let label = labels[n];
-    for (var c = 0u; c < p.c; c++) {
-        let probability = exp(logits[row + c] - largest) / sum;
-        probabilities[row + c] = probability;
-        let wanted = select(spread, rest + spread, c == label);
-        dlogits[row + c] = select(0.0, (probability - wanted) * scale, valid);
+    return Row(n, labels[n], n < header.valid, largest, sum, mean_distance, smoothing.x, smoothing.y, scale);
+}
+
+fn write_class(row: Row, c: u32) {
+    let i = row.n * p.c + c;
+    let probability = exp(logits[i] - row.largest) / row.sum;
+    let spread = row.smoothing / f32(p.c);
+    let wanted = select(spread, row.rest + spread, c == row.label);
+    probabilities[i] = probability;
+    dlogits[i] = select(0.0, (probability - wanted) * row.scale, row.valid);
+}
+
+fn write_example(row: Row, prediction: u32) {
+    let distance = row.largest - logits[row.n * p.c + min(row.label, p.c - 1u)];
+    var loss = log(row.sum) + distance;
+    if row.smoothing > 0.0 { loss += row.smoothing * (row.mean_distance - distance); }
+    losses[row.n] = select(0.0, loss, row.valid);
+    predictions[row.n] = prediction;
+}
+
+@compute @workgroup_size(256)
+fn forward_wide(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = index_of(group, groups, 0u, 1u);
+    if n >= p.n { return; }
+    let row = n * p.c;
+    var best = no_candidate();
+    for (var c = lane; c < p.c; c += 256u) { best = better(best, candidate(logits[row + c], c)); }
+    let prediction = first_maximum(lane, best);
+    let largest = logits[row + prediction];
+    var own = vec2f();
+    for (var c = lane; c < p.c; c += 256u) {
+        let distance = largest - logits[row + c];
+        own += vec2f(exp(-distance), distance / f32(p.c));
     }
-    let distance = largest - logits[row + min(label, p.c - 1u)];
-    var loss = log(sum) + distance;
-    if smoothing > 0.0 { loss += smoothing * (mean_distance - distance); }
-    losses[n] = select(0.0, loss, valid);
-    predictions[n] = prediction;
+    let all = pair_sum(lane, own);
+    let shared_part = row_of(n, largest, all.x, all.y);
+    for (var c = lane; c < p.c; c += 256u) { write_class(shared_part, c); }
+    if lane == 0u { write_example(shared_part, prediction); }
 }
 
 // ---- summary: [sum of losses, correct predictions] over the valid rows; one workgroup ----
@@ -68,26 +113,25 @@ fn forward(
 @group(0) @binding(5) var<storage, read_write> summary_loss: array<f32>;
 @group(0) @binding(6) var<storage, read_write> summary_correct: array<u32>;
 
-var<workgroup> lane_loss: array<f32, 64>;
-var<workgroup> lane_correct: array<u32, 64>;
+var<workgroup> lane_loss: array<f32, 256>;
+var<workgroup> lane_correct: array<u32, 256>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn summary(@builtin(local_invocation_index) lane: u32) {
     var loss = 0.0;
     var correct = 0u;
-    for (var n = lane; n < min(summary_header.valid, p.n); n += 64u) {
+    for (var n = lane; n < min(summary_header.valid, p.n); n += 256u) {
         loss += summary_losses[n];
         correct += select(0u, 1u, summary_predictions[n] == summary_labels[n]);
     }
     lane_loss[lane] = loss;
     lane_correct[lane] = correct;
-    workgroupBarrier();
-    for (var half = 32u; half > 0u; half /= 2u) {
-        if lane < half {
-            lane_loss[lane] += lane_loss[lane + half];
-            lane_correct[lane] += lane_correct[lane + half];
-        }
+    for (var width = 128u; width > 0u; width /= 2u) {
         workgroupBarrier();
+        if lane < width {
+            lane_loss[lane] += lane_loss[lane + width];
+            lane_correct[lane] += lane_correct[lane + width];
+        }
     }
     if lane == 0u {
         summary_loss[0] = lane_loss[0];

@@ -5,7 +5,8 @@
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::pool::Params;
 use super::{
-    Args, Case, Cpu, Element::F32, Family, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
+    Args, Case, Cpu, Element::F32, Family, Launch, Op, Operand, Operation, Pass, Reference, Scalar, Tensor, Variant,
+    per_example,
 };
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -27,8 +28,50 @@ pub static FORWARD: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::new(forward_cpu),
-    gpu: &[&Variant::new("avg_pool.forward", SOURCE, "forward", |op| op.params::<Params>().launch_outputs(4))],
+    gpu: &[
+        &Variant {
+            then: &[Pass::new("forward_total", 256, |op| Launch::linear(outputs(op) * tiles(op), 1))],
+            scratch: Some(|op| outputs(op) * chunks(op) * op.params::<Params>().c as usize),
+            condition: |op, adapter| window(op) > if adapter.software { WALKED } else { SERIAL },
+            ..Variant::new("avg_pool.forward_large", SOURCE, "forward_parts", |op| {
+                Launch::linear(outputs(op) * tiles(op) * chunks(op), 1)
+            })
+            .in_workgroups_of(256)
+        },
+        &Variant::new("avg_pool.forward", SOURCE, "forward", |op| op.params::<Params>().launch_outputs(4)),
+    ],
 };
+
+/// The largest window that one invocation adds.
+const SERIAL: usize = 256;
+/// The same on a software adapter, where barriers are slow. llvmpipe ends an invocation's loops after 65,535 iterations
+/// together; here they are rows and elements of a window, for four channels.
+const WALKED: usize = 8000;
+
+/// The number of elements of a window.
+fn window(op: &Op) -> usize {
+    let p: Params = op.params();
+    p.kh as usize * p.kw as usize
+}
+
+/// The number of output pixels of all examples.
+fn outputs(op: &Op) -> usize {
+    let p: Params = op.params();
+    [p.n, p.oh, p.ow].map(|size| size as usize).iter().product()
+}
+
+/// The number of tiles of channels.
+fn tiles(op: &Op) -> usize {
+    op.params::<Params>().c.div_ceil(16) as usize
+}
+
+/// The number of chunks of a window: of 32 elements for each lane, or more if a lane of the second pass would have more
+/// than 256 chunks.
+fn chunks(op: &Op) -> usize {
+    let height = 256 / (op.params::<Params>().c as usize).div_ceil(tiles(op));
+    let steps = window(op).div_ceil(256 * height * height).max(32);
+    window(op).div_ceil(height * steps)
+}
 
 /// Each element's share of the gradients of its windows.
 pub static BACKWARD: Operation = Operation {
@@ -157,6 +200,15 @@ fn cases() -> Vec<Case> {
         ([2, 8, 11, 6], [2, 3], [3, 4], [0, 0]),
         ([5, 7, 7, 16], [7, 7], [1, 1], [0, 0]),
         ([1, 13, 5, 65], [13, 5], [1, 1], [0, 0]),
+        // Windows of more than 256 elements: of one chunk, of several, of 25 for the 16 lanes that add them. Channels
+        // that fill a tile, some tiles, and not quite a tile.
+        ([2, 16, 16, 16], [16, 16], [1, 1], [0, 0]),
+        ([2, 17, 16, 3], [17, 16], [1, 1], [0, 0]),
+        ([2, 32, 33, 17], [32, 33], [1, 1], [0, 0]),
+        ([1, 97, 103, 1], [97, 103], [1, 1], [0, 0]),
+        ([1, 111, 112, 16], [111, 112], [1, 1], [0, 0]),
+        ([2, 23, 25, 5], [18, 21], [2, 3], [9, 2]),
+        ([5, 17, 18, 33], [17, 16], [1, 2], [0, 0]),
     ];
     let mut cases = Vec::new();
     for (input, window, stride, pad) in shapes {
@@ -172,7 +224,7 @@ fn cases() -> Vec<Case> {
         let (dy, dx) = (b.real(outputs), b.out(inputs));
         cases.push(b.case(&shape, backward(p, dy, dx), Tolerance::sum((p.kh * p.kw) as usize, 1.0)));
     }
-    also_split(cases, &["[2, 24, 24, 8]"])
+    also_split(cases, &["[2, 24, 24, 8]", "[5, 17, 18, 33]"])
 }
 
 #[cfg(test)]
@@ -202,5 +254,26 @@ mod tests {
             // A corner's own window, two of two elements, the one of four.
             assert_eq!(dx, [4.0 + 2.0 + 2.0 + 1.0; 4]);
         }
+    }
+
+    #[test]
+    fn no_lane_of_a_gpu_takes_more_than_256_elements_or_chunks() {
+        // An image has at most 2^28 values, and at most 2^20 in a row or a column.
+        for c in (1..=300).chain([512, 1000, 1 << 20]) {
+            for side in [17, 24, 32, 64, 100, 224, 1000, 1 << 14] {
+                let [h, w] = [side, side].map(|side: usize| side.min((1 << 14) / (c as f64).sqrt().ceil() as usize));
+                let op = operation(Params::new([1, h, w, c], [h, w], [1, 1], [0, 0]));
+                let height = 256 / c.div_ceil(tiles(&op));
+                let steps = (h * w).div_ceil(chunks(&op)).div_ceil(height);
+                assert!(steps <= 256 && chunks(&op) <= 256 * height, "{steps} elements of [{h}, {w}, {c}]");
+            }
+        }
+    }
+
+    fn operation(p: Params) -> Op {
+        let mut b = CaseBuilder::default();
+        let tensor = |b: &mut CaseBuilder, len: usize| super::super::Tensor { len, ..b.out(0) };
+        let (x, y) = (tensor(&mut b, p.input_len()), tensor(&mut b, p.output_len()));
+        forward(p, x, y)
     }
 }

@@ -677,3 +677,30 @@ fn spread_back([x, dy]: [&[f32]; 2], [means, scale, shift, slope]: [&[f32]; 4], 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lane_of_a_gpu_takes_more_than_256_rows_or_chunks() {
+        for channels in (1..=300).chain([512, 1000, 1 << 20]) {
+            for n in [1, 20, 128, 129, 4096, 65_535] {
+                for pixels in [1, 9, 64, 1024, 224 * 224, 1 << 20] {
+                    let len = n as u64 * pixels as u64 * channels as u64;
+                    if len > 1 << 31 {
+                        continue;
+                    }
+                    let p = Params::new([n, pixels, channels], 1e-3, 0.1);
+                    let rows = (p.unit as usize * pixels).div_ceil(p.parts as usize);
+                    for lanes in [1, 4].into_iter().filter(|lanes| channels.is_multiple_of(*lanes)) {
+                        let width = (channels / lanes).div_ceil(tiles(channels / lanes));
+                        let steps = rows.div_ceil(LANES / width);
+                        assert!(steps <= 256, "{steps} rows of [{n}, {pixels}, {channels}] by {lanes}");
+                    }
+                    assert!(p.chunks() <= 256 * 256, "{} chunks of [{n}, {pixels}, {channels}]", p.chunks());
+                }
+            }
+        }
+    }
+}

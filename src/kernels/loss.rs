@@ -9,7 +9,7 @@
 use super::batch::{Header, Part};
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
-use super::softmax::{HEADER, LABELS, LOSSES, Outputs, PREDICTIONS};
+use super::softmax::{HEADER, LABELS, LOSSES, Outputs, PREDICTIONS, is_wide};
 use super::{
     Args, Case, Element::F32, Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example,
     whole,
@@ -39,14 +39,14 @@ pub(super) static FAMILY: Family = Family { operations: &[&HINGE, &MSE, &NUMBER]
 /// The hinge loss of every example.
 pub static HINGE: Operation = over_scores(
     "loss.hinge",
-    &[&variant("loss.hinge", "hinge")],
+    &[&wide("loss.hinge_wide", "hinge_wide"), &variant("loss.hinge", "hinge")],
     Reference::new(reference::<f32, Hinge>, reference::<f64, Hinge>),
 );
 
 /// Half the squared distance from the one-hot target.
 pub static MSE: Operation = over_scores(
     "loss.mse",
-    &[&variant("loss.mse", "mse")],
+    &[&wide("loss.mse_wide", "mse_wide"), &variant("loss.mse", "mse")],
     Reference::new(reference::<f32, Mse>, reference::<f64, Mse>),
 );
 
@@ -55,7 +55,7 @@ pub static NUMBER: Operation = Operation {
     inputs: &[HEADER, LABELS, SCORES, CLASS_NUMBERS],
     ..over_scores(
         "loss.number",
-        &[&variant("loss.number", "number")],
+        &[&wide("loss.number_wide", "number_wide"), &variant("loss.number", "number")],
         Reference::new(number_reference, number_reference),
     )
 };
@@ -73,10 +73,20 @@ const fn over_scores(name: &'static str, gpu: &'static [&'static Variant], refer
     }
 }
 
+const SOURCE: &str = shader!("prelude/header", "prelude/index", "prelude/first_maximum", "prelude/pair_sum", "loss");
+
+/// One invocation per row.
 const fn variant(name: &'static str, entry: &'static str) -> Variant {
-    Variant::new(name, shader!("prelude/header", "prelude/index", "loss"), entry, |op| {
-        Launch::linear(op.params::<Params>().n as usize, 64)
-    })
+    Variant::new(name, SOURCE, entry, |op| Launch::linear(op.params::<Params>().n as usize, 64))
+}
+
+/// One workgroup per row of many classes.
+const fn wide(name: &'static str, entry: &'static str) -> Variant {
+    Variant {
+        condition: |op, adapter| is_wide(op.params::<Params>().c, adapter),
+        ..Variant::new(name, SOURCE, entry, |op| Launch::linear(op.params::<Params>().n as usize, 1))
+            .in_workgroups_of(256)
+    }
 }
 
 pub fn hinge(size: [usize; 2], header: Tensor, labels: Tensor, scores: Tensor, out: Outputs) -> Op {
@@ -210,9 +220,19 @@ fn number_reference<S: Scalar>(args: &mut Args<'_, S>) {
 fn cases() -> Vec<Case> {
     let mut cases = number_cases();
     // N, C, valid, largest score
-    for (n, c, valid, size) in
-        [(1, 2, 1, 1.0), (20, 10, 20, 1.0), (20, 10, 13, 8.0), (63, 2, 63, 30.0), (65, 17, 64, 3.0), (300, 3, 1, 1.0)]
-    {
+    for (n, c, valid, size) in [
+        (1, 2, 1, 1.0),
+        (20, 10, 20, 1.0),
+        (20, 10, 13, 8.0),
+        (63, 2, 63, 30.0),
+        (65, 17, 64, 3.0),
+        (300, 3, 1, 1.0),
+        (3, 255, 3, 3.0),
+        (3, 256, 2, 3.0),
+        (7, 257, 6, 3.0),
+        (5, 1000, 5, 8.0),
+        (2, 4099, 0, 1.0),
+    ] {
         for build in [hinge, mse] {
             let mut b = CaseBuilder::default();
             let header = b.header(Header::evaluation(valid));
@@ -256,15 +276,63 @@ fn cases() -> Vec<Case> {
         let op = build([2, 4], header, labels, scores, out);
         cases.push(b.case("margins of 0 and ties", op, Tolerance::EXACT));
     }
-    also_split(cases, &["[300"])
+    cases.extend(wide_cases());
+    also_split(cases, &["[300", "[7, 257]", "[7] of 257"])
+}
+
+/// Rows of more than 256 classes with ties and NaN. All margins are multiples of a half, and their sums are exact.
+fn wide_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    type Score = fn(usize) -> Option<f32>;
+    let rows: [(&str, Score); 6] = [
+        ("the last is the largest", |c| (c == 999).then_some(9.0)),
+        ("ties between lanes", |c| [301, 300, 999].contains(&c).then_some(9.0)),
+        ("ties in a lane", |c| [17, 17 + 256, 17 + 512].contains(&c).then_some(9.0)),
+        ("a NaN", |c| (c == 700).then_some(f32::NAN)),
+        ("a NaN at first", |c| (c == 0).then_some(f32::NAN)),
+        ("a NaN for the label", |c| (c == 3).then_some(f32::NAN)),
+    ];
+    for (name, value) in rows {
+        for build in [hinge, mse] {
+            let mut b = CaseBuilder::default();
+            let (header, labels) = (b.header(Header::evaluation(2)), b.words(vec![999, 3]));
+            let score = |i: usize| value(i % 1000).unwrap_or((i % 16) as f32 * 0.5 - 4.0);
+            let scores = b.reals((0..2000).map(score).collect());
+            let out = Outputs { y: b.out(2000), dx: b.out(2000), losses: b.out(2), predictions: b.out_words(2) };
+            let op = build([2, 1000], header, labels, scores, out);
+            cases.push(b.case(format_args!("[2, 1000] {name}"), op, Tolerance { atol: 1e-6, rtol: 1e-6 }));
+        }
+    }
+    // Scores as near to class 300 as to 301 and 812, nearest to the last, and a NaN.
+    let mut b = CaseBuilder::default();
+    let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![0, 999, 700]));
+    let at = |c: usize| {
+        if [300, 812].contains(&c) {
+            -2.0
+        } else if c == 301 {
+            -4.0
+        } else {
+            c as f32
+        }
+    };
+    let (scores, numbers) = (b.reals(vec![-3.0, 5000.0, f32::NAN]), b.reals((0..1000).map(at).collect()));
+    let out = Outputs { y: b.out(3), dx: b.out(3), losses: b.out(3), predictions: b.out_words(3) };
+    let op = self::number(header, labels, scores, numbers, out);
+    cases.push(b.case("[3] of 1000, ties and a NaN", op, Tolerance::ELEMENTWISE));
+    cases
 }
 
 fn number_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // N, classes, valid, largest score
-    for (n, c, valid, size) in
-        [(1, 1, 1, 1.0), (20, 10, 13, 12.0), (63, 2, 63, 3.0), (65, 256, 64, 300.0), (300, 3, 299, 2.0)]
-    {
+    for (n, c, valid, size) in [
+        (1, 1, 1, 1.0),
+        (20, 10, 13, 12.0),
+        (63, 2, 63, 3.0),
+        (65, 256, 64, 300.0),
+        (300, 3, 299, 2.0),
+        (7, 257, 6, 2.0),
+    ] {
         let mut b = CaseBuilder::default();
         let header = b.header(Header::evaluation(valid));
         let labels = b.words((0..n).map(|i| (i * 7 % c) as u32).collect());

@@ -8,7 +8,7 @@ use super::batch::{Header, Part};
 use super::case::{CaseBuilder, Tolerance, also_split};
 use super::op::word;
 use super::{
-    Args, Case, Cpu,
+    Adapter, Args, Case, Cpu,
     Element::{F32, U32},
     Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
 };
@@ -30,7 +30,18 @@ impl Params {
     }
 }
 
-const SOURCE: &str = shader!("prelude/header", "prelude/index", "softmax");
+const SOURCE: &str = shader!("prelude/header", "prelude/index", "prelude/first_maximum", "prelude/pair_sum", "softmax");
+
+/// The most classes that one invocation computes; a row of more is a workgroup's.
+const NARROW: u32 = 256;
+/// The same on a software adapter, where barriers are slow; llvmpipe ends an invocation's loops after 65,535 iterations,
+/// and an invocation walks over the classes three times.
+const WALKED: u32 = 16_384;
+
+/// Whether a row of `c` classes is a workgroup's, here and in `loss`.
+pub(super) fn is_wide(c: u32, adapter: Adapter) -> bool {
+    c > if adapter.software { WALKED } else { NARROW }
+}
 
 pub(super) const HEADER: Operand = whole("header", U32);
 pub(super) const LABELS: Operand = per_example("labels", U32);
@@ -57,9 +68,16 @@ pub static FORWARD: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::new(forward_cpu),
-    gpu: &[&Variant::new("softmax.forward", SOURCE, "forward", |op| {
-        Launch::linear(op.params::<Params>().n as usize, 64)
-    })],
+    gpu: &[
+        &Variant {
+            condition: |op, adapter| is_wide(op.params::<Params>().c, adapter),
+            ..Variant::new("softmax.forward_wide", SOURCE, "forward_wide", |op| {
+                Launch::linear(op.params::<Params>().n as usize, 1)
+            })
+            .in_workgroups_of(256)
+        },
+        &Variant::new("softmax.forward", SOURCE, "forward", |op| Launch::linear(op.params::<Params>().n as usize, 64)),
+    ],
 };
 
 /// A batch's loss and its number of correct predictions.
@@ -70,7 +88,7 @@ pub static SUMMARY: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(summary_reference, summary_reference),
     cpu: None,
-    gpu: &[&Variant::new("softmax.summary", SOURCE, "summary", |_| Launch::of([1, 1, 1]))],
+    gpu: &[&Variant::new("softmax.summary", SOURCE, "summary", |_| Launch::of([1, 1, 1])).in_workgroups_of(256)],
 };
 
 /// The gradient of the mean loss with respect to the probabilities.
@@ -239,6 +257,43 @@ fn gradient_reference<S: Scalar>(args: &mut Args<'_, S>) {
     }
 }
 
+/// A batch's summary, with wrong predictions everywhere but in the last row and a few others.
+fn large_batch(n: usize) -> Case {
+    let mut b = CaseBuilder::default();
+    let predictions = (0..n).map(|i| u32::from(i != n - 1 && i % 300 != 7)).collect();
+    let header = b.header(Header::evaluation(n as u32));
+    let inputs = [header, b.words(vec![0; n]), b.between(n, 0.0, 5.0), b.words(predictions)];
+    let (loss, correct) = (b.out(1), b.out_words(1));
+    // A lane adds up to 256 losses, and a tree the lanes.
+    b.case(format_args!("{n} rows"), summary(inputs, loss, correct), Tolerance::sum(n.div_ceil(256) + 8, 5.0))
+}
+
+/// Rows of more than 256 classes with ties, NaN and infinities.
+fn wide() -> Vec<Case> {
+    let plain = |c: usize| (c % 50) as f32 * 0.1;
+    type Logit = fn(usize) -> Option<f32>;
+    let rows: [(&str, Logit); 9] = [
+        ("the last is the largest", |c| (c == 999).then_some(9.0)),
+        ("ties between lanes", |c| [301, 300, 999].contains(&c).then_some(9.0)),
+        ("ties in a lane", |c| [17, 17 + 256, 17 + 512].contains(&c).then_some(9.0)),
+        ("all equal", |_| Some(-3.0)),
+        ("zeros of both signs", |c| Some(if c < 600 { -0.0 } else { 0.0 })),
+        ("a NaN", |c| (c == 700).then_some(f32::NAN)),
+        ("a NaN at first", |c| (c == 0).then_some(f32::NAN)),
+        ("minus infinities", |c| (c % 2 == 0).then_some(f32::NEG_INFINITY)),
+        ("NaN but for one", |c| (c != 0).then_some(f32::NAN)),
+    ];
+    let case = |(name, value): (&str, Logit)| {
+        let mut b = CaseBuilder::default();
+        let (header, labels) = (b.header(Header { training: true, ..Header::evaluation(2) }), b.words(vec![999, 3]));
+        let logits = b.reals((0..2000).map(|i| value(i % 1000).unwrap_or_else(|| plain(i))).collect());
+        let out = Outputs { y: b.out(2000), dx: b.out(2000), losses: b.out(2), predictions: b.out_words(2) };
+        let op = forward([2, 1000], 0.0, header, labels, logits, out);
+        b.case(format_args!("[2, 1000] {name}"), op, Tolerance { atol: 1e-5, rtol: 1e-5 })
+    };
+    rows.into_iter().map(case).collect()
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     // N, C, valid, largest logit, label smoothing, training
@@ -252,6 +307,12 @@ fn cases() -> Vec<Case> {
         (20, 10, 13, 8.0, 0.1, true),
         (20, 10, 20, 8.0, 0.1, false),
         (65, 17, 64, 90.0, 0.75, true),
+        (3, 255, 3, 8.0, 0.0, true),
+        (3, 256, 2, 8.0, 0.1, true),
+        (7, 257, 6, 8.0, 0.0, true),
+        (5, 1000, 5, 30.0, 0.1, true),
+        (2, 4099, 2, 8.0, 0.0, false),
+        (3, 300, 0, 8.0, 0.1, true),
     ] {
         let shape = format!("[{n}, {c}] valid {valid} logits within {size}");
         let header = Header { training, ..Header::evaluation(valid) };
@@ -325,7 +386,9 @@ fn cases() -> Vec<Case> {
     let inputs = [b.header(Header::evaluation(129)), b.words(labels), b.between(130, 0.0, 5.0), b.words(predictions)];
     let (loss, correct) = (b.out(1), b.out_words(1));
     cases.push(b.case("half wrong", summary(inputs, loss, correct), Tolerance::sum(129, 5.0)));
-    also_split(cases, &["softmax.forward [300, 3]", "softmax.gradient [300, 3]"])
+    cases.extend([1, 255, 256, 257, 1009, 65_535].map(large_batch));
+    cases.extend(wide());
+    also_split(cases, &["softmax.forward [300, 3]", "softmax.gradient [300, 3]", "softmax.forward [7, 257]"])
 }
 
 #[cfg(test)]

@@ -489,3 +489,22 @@ fn cases() -> Vec<Case> {
     }
     also_split(cases, &["statistics.dead [13, 31, 257]"])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lane_of_a_gpu_takes_more_than_256_values_or_parts() {
+        for channels in (1..=300).chain([512, 1000, 1 << 20]) {
+            for count in [1, 100, 4096, 1_000_003, 1 << 22, 1 << 26, (1 << 31) - 1, 1 << 31] {
+                let p = Params::new(count - count % channels, 0, channels);
+                if p.count == 0 {
+                    continue;
+                }
+                assert!(p.steps <= 256 && p.parts() <= 256 * LANES, "{p:?}");
+                assert!(p.dead_parts() / p.tiles() <= 256 * LANES, "{p:?}");
+            }
+        }
+    }
+}
