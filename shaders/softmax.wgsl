@@ -24,6 +24,16 @@ fn forward(
 ) {
     let n = index_of(group, groups, lane, 64u);
     if n >= p.n { return; }
+    let own = walked(n);
+    for (var c = 0u; c < p.c; c++) { write_class(own.row, c); }
+    write_example(own.row, own.prediction);
+}
+
+// A row, and the class of its largest logit.
+struct Walk { row: Row, prediction: u32 }
+
+// One invocation's walk over a row.
+fn walked(n: u32) -> Walk {
     let row = n * p.c;
     var largest = logits[row];
     var prediction = 0u;
@@ -42,9 +52,7 @@ fn forward(
         sum += exp(-distance);
         mean_distance += distance / f32(p.c);
     }
-    let shared_part = row_of(n, largest, sum, mean_distance);
-    for (var c = 0u; c < p.c; c++) { write_class(shared_part, c); }
-    write_example(shared_part, prediction);
+    return Walk(row_of(n, largest, sum, mean_distance), prediction);
 }
 
 // What all classes of a row share.
@@ -64,20 +72,30 @@ fn row_of(n: u32, largest: f32, sum: f32, mean_distance: f32) -> Row {
     return Row(n, labels[n], n < header.valid, largest, sum, mean_distance, smoothing.x, smoothing.y, scale);
 }
 
-fn write_class(row: Row, c: u32) {
-    let i = row.n * p.c + c;
-    let probability = exp(logits[i] - row.largest) / row.sum;
+fn probability_of(row: Row, c: u32) -> f32 { return exp(logits[row.n * p.c + c] - row.largest) / row.sum; }
+
+fn gradient_of(row: Row, c: u32, probability: f32) -> f32 {
     let spread = row.smoothing / f32(p.c);
     let wanted = select(spread, row.rest + spread, c == row.label);
-    probabilities[i] = probability;
-    dlogits[i] = select(0.0, (probability - wanted) * row.scale, row.valid);
+    return select(0.0, (probability - wanted) * row.scale, row.valid);
 }
 
-fn write_example(row: Row, prediction: u32) {
+fn loss_of(row: Row) -> f32 {
     let distance = row.largest - logits[row.n * p.c + min(row.label, p.c - 1u)];
     var loss = log(row.sum) + distance;
     if row.smoothing > 0.0 { loss += row.smoothing * (row.mean_distance - distance); }
-    losses[row.n] = select(0.0, loss, row.valid);
+    return select(0.0, loss, row.valid);
+}
+
+fn write_class(row: Row, c: u32) {
+    let i = row.n * p.c + c;
+    let probability = probability_of(row, c);
+    probabilities[i] = probability;
+    dlogits[i] = gradient_of(row, c, probability);
+}
+
+fn write_example(row: Row, prediction: u32) {
+    losses[row.n] = loss_of(row);
     predictions[row.n] = prediction;
 }
 
@@ -116,14 +134,8 @@ fn forward_wide(
 var<workgroup> lane_loss: array<f32, 256>;
 var<workgroup> lane_correct: array<u32, 256>;
 
-@compute @workgroup_size(256)
-fn summary(@builtin(local_invocation_index) lane: u32) {
-    var loss = 0.0;
-    var correct = 0u;
-    for (var n = lane; n < min(summary_header.valid, p.n); n += 256u) {
-        loss += summary_losses[n];
-        correct += select(0u, 1u, summary_predictions[n] == summary_labels[n]);
-    }
+// The sums of all lanes, in lane 0.
+fn add_lanes(lane: u32, loss: f32, correct: u32) {
     lane_loss[lane] = loss;
     lane_correct[lane] = correct;
     for (var width = 128u; width > 0u; width /= 2u) {
@@ -133,9 +145,73 @@ fn summary(@builtin(local_invocation_index) lane: u32) {
             lane_correct[lane] += lane_correct[lane + width];
         }
     }
+}
+
+@compute @workgroup_size(256)
+fn summary(@builtin(local_invocation_index) lane: u32) {
+    var loss = 0.0;
+    var correct = 0u;
+    for (var n = lane; n < min(summary_header.valid, p.n); n += 256u) {
+        loss += summary_losses[n];
+        correct += select(0u, 1u, summary_predictions[n] == summary_labels[n]);
+    }
+    add_lanes(lane, loss, correct);
     if lane == 0u {
         summary_loss[0] = lane_loss[0];
         summary_correct[0] = lane_correct[0];
+    }
+}
+
+// ---- step: forward without probabilities, and the summary; one workgroup ----
+@group(0) @binding(4) var<storage, read_write> step_dlogits: array<f32>;
+@group(0) @binding(5) var<storage, read_write> step_losses: array<f32>;
+@group(0) @binding(6) var<storage, read_write> step_predictions: array<u32>;
+@group(0) @binding(7) var<storage, read_write> step_loss: array<f32>;
+@group(0) @binding(8) var<storage, read_write> step_correct: array<u32>;
+
+@compute @workgroup_size(256)
+fn step(@builtin(local_invocation_index) lane: u32) {
+    var loss = 0.0;
+    var correct = 0u;
+    for (var n = lane; n < p.n; n += 256u) {
+        let own = walked(n);
+        for (var c = 0u; c < p.c; c++) {
+            step_dlogits[n * p.c + c] = gradient_of(own.row, c, probability_of(own.row, c));
+        }
+        let own_loss = loss_of(own.row);
+        step_losses[n] = own_loss;
+        step_predictions[n] = own.prediction;
+        loss += own_loss;
+        correct += select(0u, 1u, own.row.valid && own.prediction == own.row.label);
+    }
+    add_lanes(lane, loss, correct);
+    if lane == 0u {
+        step_loss[0] = lane_loss[0];
+        step_correct[0] = lane_correct[0];
+    }
+}
+
+// ---- probabilities: those of forward alone ----
+@group(0) @binding(1) var<storage, read> own_logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> own_probabilities: array<f32>;
+
+@compute @workgroup_size(64)
+fn probabilities_only(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let n = index_of(group, groups, lane, 64u);
+    if n >= p.n { return; }
+    var largest = own_logits[n * p.c];
+    for (var c = 1u; c < p.c; c++) {
+        let v = own_logits[n * p.c + c];
+        if v > largest { largest = v; }
+    }
+    var sum = 0.0;
+    for (var c = 0u; c < p.c; c++) { sum += exp(own_logits[n * p.c + c] - largest); }
+    for (var c = 0u; c < p.c; c++) {
+        own_probabilities[n * p.c + c] = exp(own_logits[n * p.c + c] - largest) / sum;
     }
 }
 

@@ -10,7 +10,7 @@ use super::op::word;
 use super::{
     Adapter, Args, Case, Cpu,
     Element::{F32, U32},
-    Family, Launch, Op, Operand, Operation, Reference, Scalar, Tensor, Variant, per_example, whole,
+    Family, Launch, Op, Operand, Operation, Reference, Scalar, Slot, SlotMut, Tensor, Variant, per_example, whole,
 };
 
 #[repr(C)]
@@ -58,7 +58,8 @@ const CORRECT: Operand = whole("correct", U32);
 /// The gradient of the mean loss with respect to the probabilities.
 const DPROBABILITIES: Operand = per_example("dprobabilities", F32);
 
-pub(super) static FAMILY: Family = Family { operations: &[&FORWARD, &SUMMARY, &GRADIENT], cases };
+pub(super) static FAMILY: Family =
+    Family { operations: &[&FORWARD, &SUMMARY, &STEP, &PROBABILITIES_ONLY, &GRADIENT], cases };
 
 /// Probabilities, the gradient of the logits, losses and predictions.
 pub static FORWARD: Operation = Operation {
@@ -89,6 +90,30 @@ pub static SUMMARY: Operation = Operation {
     reference: Reference::new(summary_reference, summary_reference),
     cpu: None,
     gpu: &[&Variant::new("softmax.summary", SOURCE, "summary", |_| Launch::of([1, 1, 1])).in_workgroups_of(256)],
+};
+
+/// [`FORWARD`] without probabilities and [`SUMMARY`] at once, for batches that one workgroup handles.
+pub static STEP: Operation = Operation {
+    name: "softmax.step",
+    inputs: &[HEADER, LABELS, LOGITS],
+    outputs: &[DLOGITS, LOSSES, PREDICTIONS, LOSS, CORRECT],
+    params: size_of::<Params>(),
+    reference: Reference::new(step_reference, step_reference),
+    cpu: None,
+    gpu: &[&Variant::new("softmax.step", SOURCE, "step", |_| Launch::of([1, 1, 1])).in_workgroups_of(256)],
+};
+
+/// Probabilities, which training does not need.
+pub static PROBABILITIES_ONLY: Operation = Operation {
+    name: "softmax.probabilities",
+    inputs: &[LOGITS],
+    outputs: &[PROBABILITIES],
+    params: size_of::<Params>(),
+    reference: Reference::new(probabilities_reference, probabilities_reference),
+    cpu: None,
+    gpu: &[&Variant::new("softmax.probabilities", SOURCE, "probabilities_only", |op| {
+        Launch::linear(op.params::<Params>().n as usize, 64)
+    })],
 };
 
 /// The gradient of the mean loss with respect to the probabilities.
@@ -131,6 +156,47 @@ pub fn forward([n, c]: [usize; 2], smoothing: f64, header: Tensor, labels: Tenso
     let (losses, predictions) = ((LOSSES, out.losses), (PREDICTIONS, out.predictions));
     let outputs = [(PROBABILITIES, out.y), (DLOGITS, out.dx), losses, predictions];
     Op::new(&FORWARD, params, &inputs, &outputs, 8 * n * c).in_pieces(1)
+}
+
+/// The outputs of [`step`].
+#[derive(Debug, Clone, Copy)]
+pub struct StepOutputs {
+    pub dlogits: Tensor,
+    pub losses: Tensor,
+    pub predictions: Tensor,
+    pub loss: Tensor,
+    pub correct: Tensor,
+}
+
+/// Whether [`step`] takes a batch: an invocation handles every 256th row, in at most 256 sequential steps.
+pub fn fits_step([n, c]: [usize; 2]) -> bool {
+    // Three walks over a row.
+    n.div_ceil(256) * 3 * c <= 256
+}
+
+/// `smoothing` is at least 0 and below 1.
+pub fn step(
+    [n, c]: [usize; 2],
+    smoothing: f64,
+    header: Tensor,
+    labels: Tensor,
+    logits: Tensor,
+    out: StepOutputs,
+) -> Op {
+    assert!((0.0..1.0).contains(&smoothing) && fits_step([n, c]), "softmax.step: {n} x {c}, smoothing {smoothing}");
+    let params = Params { smoothing: smoothing as f32, rest: (1.0 - smoothing) as f32, ..Params::new(n, c) };
+    assert_eq!((header.len, labels.len, logits.len), (Header::LEN, n, n * c), "softmax.step: header, labels, logits");
+    let StepOutputs { dlogits, losses, predictions, loss, correct } = out;
+    assert_eq!((dlogits.len, losses.len, predictions.len), (n * c, n, n), "softmax.step: outputs");
+    assert_eq!((loss.len, correct.len), (1, 1), "softmax.step: loss, correct");
+    let inputs = [(HEADER, header), (LABELS, labels), (LOGITS, logits)];
+    let outputs = [(DLOGITS, dlogits), (LOSSES, losses), (PREDICTIONS, predictions), (LOSS, loss), (CORRECT, correct)];
+    Op::new(&STEP, params, &inputs, &outputs, 8 * n * c)
+}
+
+pub fn probabilities([n, c]: [usize; 2], logits: Tensor, out: Tensor) -> Op {
+    assert_eq!((logits.len, out.len), (n * c, n * c), "softmax.probabilities");
+    Op::new(&PROBABILITIES_ONLY, Params::new(n, c), &[(LOGITS, logits)], &[(PROBABILITIES, out)], 5 * n * c)
 }
 
 /// `inputs` are header, labels, losses, predictions.
@@ -246,6 +312,36 @@ fn summary_reference<S: Scalar>(args: &mut Args<'_, S>) {
     args.out_words(CORRECT)[0] = correct as u32;
 }
 
+fn step_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let p: Params = args.params();
+    let (header, labels, logits) = (args.words(HEADER), args.words(LABELS), args.real(LOGITS));
+    let (dlogits, losses, predictions) = (args.out(DLOGITS), args.out(LOSSES), args.out_words(PREDICTIONS));
+    let mut probabilities = vec![S::of(0.0); logits.len()];
+    let inputs = [Slot::Words(header), Slot::Words(labels), Slot::Real(logits)];
+    let outputs = [
+        SlotMut::Real(&mut probabilities),
+        SlotMut::Real(dlogits),
+        SlotMut::Real(&mut *losses),
+        SlotMut::Words(&mut *predictions),
+    ];
+    forward_reference(&mut Args::new(&FORWARD, bytemuck::bytes_of(&p), inputs, outputs));
+    let inputs = [Slot::Words(header), Slot::Words(labels), Slot::Real(losses), Slot::Words(predictions)];
+    let outputs = [SlotMut::Real(args.out(LOSS)), SlotMut::Words(args.out_words(CORRECT))];
+    summary_reference(&mut Args::new(&SUMMARY, bytemuck::bytes_of(&p), inputs, outputs));
+}
+
+fn probabilities_reference<S: Scalar>(args: &mut Args<'_, S>) {
+    let c = args.params::<Params>().c as usize;
+    let rows = args.real(LOGITS).chunks_exact(c).zip(args.out(PROBABILITIES).chunks_exact_mut(c));
+    for (logits, probabilities) in rows {
+        let largest = logits.iter().fold(f64::NEG_INFINITY, |most, v| most.max(v.get()));
+        let sum: f64 = logits.iter().map(|v| (v.get() - largest).exp()).sum();
+        for (probability, v) in probabilities.iter_mut().zip(logits) {
+            *probability = S::of((v.get() - largest).exp() / sum);
+        }
+    }
+}
+
 fn gradient_reference<S: Scalar>(args: &mut Args<'_, S>) {
     let c = args.params::<Params>().c as usize;
     let (header, labels, probabilities) = (args.header(HEADER), args.words(LABELS), args.real(PROBABILITIES));
@@ -307,6 +403,7 @@ fn cases() -> Vec<Case> {
         (20, 10, 13, 8.0, 0.1, true),
         (20, 10, 20, 8.0, 0.1, false),
         (65, 17, 64, 90.0, 0.75, true),
+        (700, 10, 690, 8.0, 0.1, true),
         (3, 255, 3, 8.0, 0.0, true),
         (3, 256, 2, 8.0, 0.1, true),
         (7, 257, 6, 8.0, 0.0, true),
@@ -329,10 +426,25 @@ fn cases() -> Vec<Case> {
         let mode = if training { "training" } else { "evaluation" };
         let tolerance = Tolerance { atol: 2e-6 + 4.0 * rounding, rtol: 4e-6 + 4.0 * rounding };
         cases.push(b.case(format!("{shape}{smooth} {mode}"), op, tolerance));
+
+        if fits_step([n, c]) {
+            let mut b = CaseBuilder::default();
+            let (header, labels, logits) = (b.header(header), labels(&mut b), b.between(n * c, -size, size));
+            let (dlogits, losses, predictions) = (b.out(n * c), b.out(n), b.out_words(n));
+            let out = StepOutputs { dlogits, losses, predictions, loss: b.out(1), correct: b.out_words(1) };
+            let op = step([n, c], smoothing, header, labels, logits, out);
+            // The sum of the losses has the errors of all of them.
+            let tolerance = Tolerance { atol: tolerance.atol * (n as f64).sqrt(), ..tolerance };
+            cases.push(b.case(format!("{shape}{smooth} {mode}"), op, tolerance));
+        }
         // The other kernels do not use smoothing.
         if smoothing > 0.0 {
             continue;
         }
+
+        let mut b = CaseBuilder::default();
+        let (logits, out) = (b.between(n * c, -size, size), b.out(n * c));
+        cases.push(b.case(&shape, probabilities([n, c], logits, out), tolerance));
 
         let mut b = CaseBuilder::default();
         let inputs = [b.header(header), labels(&mut b), b.between(n, 0.0, 5.0), labels(&mut b)];

@@ -209,6 +209,7 @@ impl Lowering<'_> {
                 }
                 Layer::AvgPool { .. } | Layer::GlobalAvgPool => avg_pool::forward(self.avg_pool_params(node), x, y),
                 Layer::Dropout { rate } => dropout::apply(self.dropout(node, *rate, i), self.inputs.header, x, y),
+                Layer::Softmax { .. } if self.sums_with_loss() => return self.softmax_step(i),
                 Layer::Softmax { .. } | Layer::Hinge | Layer::Mse { .. } => self.loss(i, self.gradient(i - 1)),
             };
             let skipped = self.is_fused(i) || (self.is_relu(i) && self.rectified_by(node.from) == Some(i));
@@ -221,6 +222,24 @@ impl Lowering<'_> {
         let Outputs { loss, correct, losses, predictions } = self.outputs;
         let op = softmax::summary([self.inputs.header, self.inputs.labels, losses, predictions], loss, correct);
         self.planner.emit(Stage::Forward, Some(self.nodes.len() - 1), "loss", op);
+    }
+
+    /// Whether the loss and its sum over the batch are one operation.
+    fn sums_with_loss(&self) -> bool {
+        let training = self.options.rule.is_some() && self.options.fuse && self.on_hardware();
+        training && softmax::fits_step([self.options.batch, self.network.classes()])
+    }
+
+    /// The loss with its sum over the batch. Probabilities, which only statistics read, are a separate operation.
+    fn softmax_step(&mut self, i: usize) {
+        let Layer::Softmax { label_smoothing } = self.network.nodes[i].layer else { unreachable!("asked of softmax") };
+        let (size, logits) = ([self.options.batch, self.network.classes()], self.nodes[i - 1].activation);
+        let (Outputs { loss, correct, losses, predictions }, Inputs { header, labels, .. }) =
+            (self.outputs, self.inputs);
+        let out = softmax::StepOutputs { dlogits: self.gradient(i - 1), losses, predictions, loss, correct };
+        let op = softmax::step(size, label_smoothing, header, labels, logits, out);
+        self.planner.emit(Stage::Forward, Some(i), format!("{}.forward", self.network.nodes[i].name), op);
+        self.emit_unfused(i, "probabilities", softmax::probabilities(size, logits, self.nodes[i].activation));
     }
 
     /// The forward pass of a convolution with what it computes besides; then its own outputs are a separate operation.
