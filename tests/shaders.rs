@@ -9,6 +9,7 @@ use naga::{
     AddressSpace, GlobalVariable, Handle, ImageClass, ImageDimension, Module, ScalarKind, ShaderStage, StorageAccess,
     TypeInner,
 };
+use std::collections::HashSet;
 
 /// WebGPU's default limits.
 const MAX_STORAGE_BUFFERS: usize = 8;
@@ -282,6 +283,36 @@ fn workgroup_memory_stays_within_the_limit() {
     });
 }
 
+/// Arrays in workgroup memory whose lengths are constants of the pipeline.
+#[test]
+fn workgroup_memory_of_every_pipeline_of_the_cases_stays_within_the_limit() {
+    let mut seen = HashSet::new();
+    for (_, variant) in kernels::variants().filter(|(_, variant)| variant.source.contains("override")) {
+        let module = naga::front::wgsl::parse_str(variant.source).expect("a valid shader");
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).expect("valid");
+        let cases = kernels::cases();
+        let own = cases.iter().filter(|case| case.op.operation.gpu.iter().any(|other| other.name == variant.name));
+        let fits = |case: &&Case| Adapter::SORTS.into_iter().any(|adapter| variant.fits(&case.op, adapter));
+        for dispatch in own.filter(fits).flat_map(|case| case.op.dispatches(variant)) {
+            let constants = dispatch.launch.constants;
+            let sizes: Vec<_> = constants.iter().filter(|(name, _)| name.chars().count() > 1).copied().collect();
+            if !seen.insert((variant.name, dispatch.entry, sizes)) {
+                continue;
+            }
+            let constants = constants.iter().map(|(name, value)| (name.to_string(), f64::from(*value))).collect();
+            let entry = Some((ShaderStage::Compute, dispatch.entry));
+            let (module, _) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
+                .expect("constants");
+            let mut layouter = Layouter::default();
+            layouter.update(module.to_ctx()).expect("every type has a layout");
+            let shared = module.global_variables.iter().filter(|(_, global)| global.space == AddressSpace::WorkGroup);
+            let bytes: u32 = shared.map(|(_, global)| layouter[global.ty].size).sum();
+            assert!(bytes <= MAX_WORKGROUP_BYTES, "{} with {constants:?}: {bytes} bytes", variant.name);
+        }
+    }
+    assert!(seen.len() > 100, "{}", seen.len());
+}
+
 #[test]
 fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
@@ -311,10 +342,13 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
 
 #[test]
 fn every_prelude_is_in_use() {
-    for folder in ["prelude", "buffers", "textures"] {
+    for folder in ["prelude", "buffers", "textures", "tile", "tile/bindings"] {
         let folder = format!("{}/shaders/{folder}", env!("CARGO_MANIFEST_DIR"));
         for file in std::fs::read_dir(folder).expect("the folder") {
             let path = file.expect("a file").path();
+            if path.is_dir() {
+                continue;
+            }
             let text = std::fs::read_to_string(&path).expect("a readable prelude");
             let users = kernels::variants().filter(|(_, variant)| variant.source.contains(&text)).count();
             assert!(users > 0, "{} begins no variant", path.display());

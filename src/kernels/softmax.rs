@@ -500,7 +500,15 @@ fn cases() -> Vec<Case> {
     cases.push(b.case("half wrong", summary(inputs, loss, correct), Tolerance::sum(129, 5.0)));
     cases.extend([1, 255, 256, 257, 1009, 65_535].map(large_batch));
     cases.extend(wide());
-    also_split(cases, &["softmax.forward [300, 3]", "softmax.gradient [300, 3]", "softmax.forward [7, 257]"])
+    also_split(
+        cases,
+        &[
+            "softmax.forward [300, 3]",
+            "softmax.probabilities [300, 3]",
+            "softmax.gradient [300, 3]",
+            "softmax.forward [7, 257]",
+        ],
+    )
 }
 
 #[cfg(test)]

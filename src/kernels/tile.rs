@@ -90,10 +90,11 @@ impl Tile {
     }
 }
 
-/// The vectors of columns of a tile: as many as leave few unused. A narrow tile copies more values per product.
+/// The vectors of columns of a tile: as many as leave few unused. A narrow tile copies more values per product, and one
+/// of a single vector would need more workgroup memory than there is.
 fn across(columns: u32) -> u32 {
     let cost = |across: &u32| (columns.next_multiple_of(*across) * (2 * across + 3)).div_ceil(2 * across);
-    [16, 8, 4, 2, 1].into_iter().min_by_key(cost).unwrap_or(1)
+    [16, 8, 4, 2].into_iter().min_by_key(cost).unwrap_or(2)
 }
 
 /// The tiles of a weight gradient with few rows and columns, and a long reduction that is split.
