@@ -15,8 +15,8 @@ const MEMORY: u32 = 5461;
 /// Reduction steps per stage of a weight gradient.
 pub(super) const STEPS: usize = 16;
 
-/// The most lanes that share a block of a product.
-const MOST_SLICES: u32 = 16;
+/// The most lanes that share a block of a product. More would need more workgroup memory.
+const MOST_SLICES: u32 = 8;
 
 /// The sizes of a product: rows and columns of the result, and the length of its sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,8 +138,10 @@ impl Blocks {
         let [x, y, _] = linear(down * splits, 1);
         let [width, tx] = self.tile;
         let ty = width / self.rows;
+        let memory = |steps: u32| 16 * steps * (width + tx);
+        let steps = if memory(STEPS as u32) <= MEMORY { STEPS as u32 } else { STEPS as u32 / 2 };
         // The sum over lanes that share a block needs 2 * LANES vectors.
-        let steps = (STEPS as u32).max((2 * LANES).div_ceil(width));
+        let steps = steps.max((2 * LANES).div_ceil(width));
         constants.extend([("TX", tx), ("TY", ty), ("ROWS", self.rows), ("STEPS", steps)]);
         Launch::of([x, y, across as u32]).with(constants)
     }
