@@ -451,6 +451,8 @@ fn cases() -> Vec<Case> {
         (3, 100, 32, 3),
         (7, 59, 65, 7),
         (13, 31, 257, 12),
+        // Seven tiles of channels.
+        (2, 3, 200, 2),
         // No example is valid.
         (3, 700, 5, 0),
     ] {
@@ -487,7 +489,7 @@ fn cases() -> Vec<Case> {
         let op = dead(header, y, 3 * rows, b.out_words(3));
         cases.push(b.case(format_args!("[1, {rows}, 3], {name}"), op, Tolerance::EXACT));
     }
-    also_split(cases, &["statistics.dead [13, 31, 257]"])
+    also_split(cases, &["statistics.dead [13, 31, 257]", "statistics.dead [2, 3, 200]"])
 }
 
 #[cfg(test)]
