@@ -1,5 +1,5 @@
-// Clipping by the norm of a gradient: first the sums of its parts' squares, in scratch, then the factor for the gradient.
-// Both passes add by trees of fixed order over 256 lanes.
+// Clipping by the norm of a gradient: first the sums of its parts' squares, in scratch, then the factor for the
+// gradient. Both passes add by trees of fixed order over 256 lanes.
 
 struct Params { count: u32, steps: u32, largest: f32, reserved: u32 }
 

@@ -1,8 +1,8 @@
 // Statistics of a tensor: count, non-finite values, zeros; min, max, mean, sum of squared deviations (m2), Σ|v|, Σv².
 //
-// Two passes: a workgroup of `partial` takes 256 * p.steps adjacent values, p.steps in each of its 256 lanes, and writes
-// what a tree over its lanes gives, as bits, into nine words of scratch; `finish`, one workgroup, merges those of all
-// workgroups in the same way. counts are u32 [finite, non-finite, zeros, 0], values f32 [min, max, mean, m2, Σ|v|, Σv²,
+// Two passes: a workgroup of `partial` takes 256 * p.steps adjacent values, p.steps in each of its 256 lanes, merges the
+// lanes by a tree, and writes the result, as bits, into nine words of scratch; `finish`, one workgroup, merges those of
+// all workgroups in the same way. counts are u32 [finite, non-finite, zeros, 0], values f32 [min, max, mean, m2, Σ|v|, Σv²,
 // 0, 0]. Non-finite values are found by their bits, because a driver may assume that there is no NaN, and are excluded
 // from values. An empty set has min = +HUGE, max = -HUGE.
 //

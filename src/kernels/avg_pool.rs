@@ -209,6 +209,7 @@ fn cases() -> Vec<Case> {
         ([1, 111, 112, 16], [111, 112], [1, 1], [0, 0]),
         ([2, 23, 25, 5], [18, 21], [2, 3], [9, 2]),
         ([5, 17, 18, 33], [17, 16], [1, 2], [0, 0]),
+        ([7, 17, 16, 5], [17, 16], [1, 1], [0, 0]),
     ];
     let mut cases = Vec::new();
     for (input, window, stride, pad) in shapes {
@@ -224,7 +225,7 @@ fn cases() -> Vec<Case> {
         let (dy, dx) = (b.real(outputs), b.out(inputs));
         cases.push(b.case(&shape, backward(p, dy, dx), Tolerance::sum((p.kh * p.kw) as usize, 1.0)));
     }
-    also_split(cases, &["[2, 24, 24, 8]", "[5, 17, 18, 33]"])
+    also_split(cases, &["[2, 24, 24, 8]", "[5, 17, 18, 33]", "[7, 17, 16, 5]"])
 }
 
 #[cfg(test)]

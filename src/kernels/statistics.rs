@@ -346,8 +346,8 @@ fn dead_reference<S: Scalar>(args: &mut Args<'_, S>) {
 }
 
 /// For sums of values of magnitude `scale` by [`SUMMARY`] and [`CHANGE`]. The reference adds in f64; on a GPU a value
-/// passes through the additions of its lane in both passes and of two trees with eight levels, or of a walker and of the
-/// invocation that merges them.
+/// passes through the additions of its lane in both passes and of two trees with eight levels, or of its walker and of
+/// the invocation that merges walkers.
 fn tolerance(count: usize, scale: f64) -> Tolerance {
     let p = Params::new(count, 0, 0);
     let in_trees = p.steps as usize + p.parts().div_ceil(LANES) + 16;
@@ -451,6 +451,8 @@ fn cases() -> Vec<Case> {
         (3, 100, 32, 3),
         (7, 59, 65, 7),
         (13, 31, 257, 12),
+        // Seven tiles of channels.
+        (2, 3, 200, 2),
         // No example is valid.
         (3, 700, 5, 0),
     ] {
@@ -474,7 +476,7 @@ fn cases() -> Vec<Case> {
         let op = dead(header, y, 35, b.out_words(7));
         cases.push(b.case(format_args!("[{n}, 5, 7] valid {valid}, all dead"), op, Tolerance::EXACT));
     }
-    // Chunks of 1360 rows, one more than the second pass has lanes. Each channel is alive in one place; one is only NaN.
+    // Chunks of 1360 rows, one more than the second pass has lanes. Each channel is alive in one place; one has a NaN.
     let (rows, alive) = (256 * 1360 + 7, [256 * 1360 + 6, 255 * 1360 + 1359]);
     for (name, last) in [("a NaN", f32::NAN), ("alive first", 1.0)] {
         let value = |i: usize| match (i / 3, i % 3) {
@@ -487,7 +489,7 @@ fn cases() -> Vec<Case> {
         let op = dead(header, y, 3 * rows, b.out_words(3));
         cases.push(b.case(format_args!("[1, {rows}, 3], {name}"), op, Tolerance::EXACT));
     }
-    also_split(cases, &["statistics.dead [13, 31, 257]"])
+    also_split(cases, &["statistics.dead [13, 31, 257]", "statistics.dead [2, 3, 200]"])
 }
 
 #[cfg(test)]

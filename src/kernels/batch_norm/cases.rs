@@ -41,7 +41,7 @@ const SHAPES: &[([usize; 3], u32, bool)] = &[
 pub fn cases() -> Vec<Case> {
     let of_shapes = SHAPES.iter().flat_map(|&(size, valid, training)| cases_of(size, valid, training));
     let special = [large_means(), spread_means(), infinite()].into_iter().flatten();
-    also_split(of_shapes.chain(special).collect(), &["[9, 3, 25"])
+    also_split(of_shapes.chain(special).collect(), &["[9, 3, 25", "[7, 1, 64]"])
 }
 
 /// Means whose squares exceed f32; most lanes of a workgroup have no chunk.
