@@ -15,6 +15,7 @@ use crate::kernels::{Adapter, BufferId, Case, Op, Variant};
 use crate::program::{Choices, Instruction, Program};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 use web_time::Instant;
@@ -66,7 +67,7 @@ pub struct Found {
 }
 
 /// The variants for a program.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tuned {
     /// For every operation that has several.
     pub choices: Choices,
@@ -81,6 +82,25 @@ pub struct Tuned {
     /// Variants that were fast and wrong, and operations that the device refused, with the reasons.
     pub problems: Vec<String>,
     pub took: Duration,
+}
+
+impl Tuned {
+    /// Whether anything was measured, or known from earlier, or failed.
+    pub fn is_news(&self) -> bool {
+        self.known > 0 || self.unreached > 0 || !self.found.is_empty() || !self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for Tuned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tuned { found, known, changed, unreached, problems, took, .. } = self;
+        let (found, took) = (found.len(), took.as_secs_f64());
+        write!(f, "tuned kernels in {took:.1} s: {found} operations timed, {known} known, {changed} not the default")?;
+        if *unreached > 0 {
+            write!(f, "; {unreached} keep their defaults for lack of time")?;
+        }
+        problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
+    }
 }
 
 /// An operation to tune.
