@@ -10,7 +10,7 @@ use glassnet::formats::load_model;
 use glassnet::net::Recipe;
 use glassnet::train::{
     DataChoice, DataSource, EndedRun, Event, LatestWeights, Launch, Launched, Length, NewRun, NextRun, Notice,
-    Observer, ResumedRun, Run, settings_for,
+    Observer, ResumedRun, Run, Tuner, settings_for,
 };
 use glassnet::{Error, Result};
 use pollster::block_on;
@@ -58,7 +58,7 @@ fn data() -> DataSource {
 fn new(folder: &Path) -> Launch {
     let given = Recipe { steps: Some(30), ema: Some(0.9), checkpoint_every: Some(7), ..Recipe::default() };
     let (device, folder) = (DeviceChoice::Cpu, Some(folder.to_path_buf()));
-    Launch::New(NewRun { network: network(NET), given, data: data(), device, folder })
+    Launch::New(NewRun { network: network(NET), given, data: data(), device, folder, tuner: Tuner::OFF })
 }
 
 fn resumed(folder: &Path, end: Option<Length>) -> Launch {
@@ -178,7 +178,7 @@ fn a_run_that_never_began_leaves_nothing_and_another_one_follows_on_the_same_dat
     train(&mut first);
     let another = network(&NET.replace("filters = 4", "filters = 2"));
     let settings = settings_for(another, &first.now, &first.dataset).expect("it fits");
-    let next = NextRun { base: first.base(), settings, folder: Some(folder.clone()) };
+    let next = NextRun { base: first.base(), settings, folder: Some(folder.clone()), tuner: Tuner::OFF };
     let mut second = ready(Launch::Next(next));
     assert_eq!(second.folder.path(), place.path().join("run-2"));
     first.append_next(&second).expect("the row is written");

@@ -11,7 +11,7 @@ use crate::exec::{Device, ExecutorKind};
 use crate::net::Recipe;
 use crate::net::{Layer, Network};
 use crate::program::TrainingStep;
-use crate::train::Settings;
+use crate::train::{Settings, Tuner};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -87,13 +87,13 @@ pub async fn growth(
 ) -> Result<Growth> {
     let training = Settings::resolve(network.clone(), &Recipe::default())?;
     let width_batch_size = training.batch_size;
-    let mut curve = Curve::new(devices, settings, Workload::new(training.clone()));
+    let mut curve = Curve::new(devices, settings, Workload::new(training.clone(), Tuner::OFF));
     let mut by_batch_size = Vec::with_capacity(settings.batch_sizes.len());
     for &size in &settings.batch_sizes {
         progress(&format!("batch size {size}"));
         by_batch_size.push(curve.point(size, Ok(network.clone()), size).await?);
     }
-    let mut curve = Curve::new(devices, settings, Workload::new(training));
+    let mut curve = Curve::new(devices, settings, Workload::new(training, Tuner::OFF));
     let mut by_width = Vec::with_capacity(settings.widths.len());
     for &size in &settings.widths {
         progress(&format!("width x{size}"));

@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Device, ExecutorKind};
 use crate::net::Network;
 use crate::program::TrainingStep;
+use crate::train::Tuner;
 use measure::Subject;
 use std::time::Duration;
 use workload::Workload;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub budget: Duration,
     /// The intended duration of a repetition of the compute probe; each way of computing has six, after a short one.
     pub probe: Duration,
+    /// Chooses a GPU's kernels before they are timed.
+    pub tuner: Tuner,
 }
 
 impl Settings {
@@ -63,6 +66,7 @@ impl Default for Settings {
             round: Duration::from_millis(300),
             budget: Duration::from_secs(10),
             probe: Duration::from_millis(10),
+            tuner: Tuner::default(),
         }
     }
 }
@@ -100,7 +104,7 @@ pub async fn run(
 ) -> Result<Report> {
     let training = crate::train::Settings::resolve(network.clone(), &Default::default())?;
     let optimizer = training.optimizer.name();
-    let workload = Workload::new(training);
+    let workload = Workload::new(training, settings.tuner.clone());
     let mut batch_sizes = settings.batch_sizes.clone();
     batch_sizes.sort_unstable();
     batch_sizes.dedup();

@@ -7,7 +7,7 @@
 
 use super::Spread;
 use crate::error::{Error, Result};
-use crate::exec::{Clock, Device, Executor};
+use crate::exec::{Clock, Device, Timings, timed};
 use crate::kernels::{BufferId, Case, Work, case, probe};
 use crate::program::Program;
 use serde::Serialize;
@@ -223,19 +223,11 @@ pub async fn time_case(device: &Device, case: &Case) -> Result<(Clock, Vec<f64>)
     // If the device's clock proves unusable, the executor switches to the host's.
     for _ in 0..2 {
         executor.run(0..1)?;
-        if let Some((clock, nanoseconds)) = timed(executor.as_mut(), REPETITIONS).await? {
+        if let Some(Timings { clock, nanoseconds }) = timed(executor.as_mut(), &[const { 0..1 }; REPETITIONS]).await? {
             return Ok((clock, nanoseconds));
         }
     }
     Err(Error::Device(format!("{}: the device gave no times", case.op.operation.name)))
-}
-
-async fn timed(executor: &mut dyn Executor, times: usize) -> Result<Option<(Clock, Vec<f64>)>> {
-    executor.finish().await?;
-    executor.run_timed(0, &vec![0..1; times]).await?;
-    executor.finish().await?;
-    let timings = executor.captured()?.into_iter().find_map(|capture| capture.timings);
-    Ok(timings.map(|timings| (timings.clock, timings.nanoseconds)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::exec::{Device, Submitting};
 use crate::net::Network;
 use crate::net::Recipe;
-use crate::train::Settings;
+use crate::train::{Settings, Tuner};
 use std::time::Duration;
 use web_time::Instant;
 
@@ -40,7 +40,7 @@ impl Steps {
     /// # Errors
     /// Those of [`run`](super::run), and an error if the device cannot hold the network.
     pub async fn new(device: &Device, network: &Network, batch: usize) -> Result<Steps> {
-        let workload = Workload::new(Settings::resolve(network.clone(), &Recipe::default())?);
+        let workload = Workload::new(Settings::resolve(network.clone(), &Recipe::default())?, Tuner::OFF);
         Ok(Steps { runner: workload.runner(device, network, batch).await? })
     }
 

@@ -7,10 +7,11 @@ use crate::error::Result;
 use crate::exec::{Device, Executor, upload_examples, upload_parameters, write_reals};
 use crate::net::Network;
 use crate::program::{Options, Source, Stage, TrainingStep};
-use crate::train::Settings;
+use crate::train::{Settings, Tuner};
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The seed of images, labels, order and initial weights.
 pub const SEED: u64 = 1;
@@ -26,11 +27,12 @@ const PRIME: u64 = 2_654_435_761;
 pub struct Workload {
     pub examples: Examples,
     settings: Settings,
+    tuner: Tuner,
 }
 
 impl Workload {
     /// Draws as many images as the timing of `network` needs.
-    pub fn new(settings: Settings) -> Workload {
+    pub fn new(settings: Settings, tuner: Tuner) -> Workload {
         let network = &settings.network;
         let shape = Source::usual(network, EXAMPLES).shape();
         let bytes = shape.iter().product::<usize>();
@@ -41,7 +43,7 @@ impl Workload {
         let classes = network.example_classes();
         // Labels are bytes; a network with more classes is timed on the first 256.
         let labels = (0..count).map(|_| (random.next_u32() as usize % classes.min(256)) as u8).collect();
-        Workload { examples: Examples { shape, classes, pixels, labels, numbers: Vec::new() }, settings }
+        Workload { examples: Examples { shape, classes, pixels, labels, numbers: Vec::new() }, settings, tuner }
     }
 
     /// The source of batches.
@@ -58,7 +60,12 @@ impl Workload {
     /// The executor of `device`, filled and ready to step.
     pub async fn runner(&self, device: &Device, network: &Network, batch: usize) -> Result<Runner> {
         let limits = device.limits();
-        let lowered = TrainingStep::lower_within(network, &self.options(batch).on(&limits), &limits)?;
+        let mut lowered = TrainingStep::lower_within(network, &self.options(batch).on(&limits), &limits)?;
+        if let Device::Gpu(gpu) = device {
+            let tuned = self.tuner.tune(device, &lowered.program).await?;
+            tuned.problems.iter().for_each(|problem| log::warn!("{problem}"));
+            tuned.choices.apply(Arc::make_mut(&mut lowered.program), gpu.adapter());
+        }
         let mut executor = device.executor(lowered.program.clone()).await?;
         self.fill(network, &lowered, executor.as_mut())?;
         let instructions = lowered.stages(Stage::Batch, Stage::Update);

@@ -4,7 +4,7 @@ mod chart;
 mod growth;
 mod tables;
 
-use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
+use super::options::{self, DeviceArgs, DeviceName, NetworkArgs, TuneArgs};
 use super::output::{Output, note};
 use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum};
@@ -43,6 +43,8 @@ pub struct BenchArgs {
     #[arg(long, requires = "growth")]
     force: bool,
     #[command(flatten)]
+    tune: TuneArgs,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -74,7 +76,7 @@ fn svg_path() -> impl TypedValueParser<Value = PathBuf> {
 /// If a requested device does not exist, fails, or fits no batch size; or if a network or a batch size is not possible.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let network = options::network(&args.network)?;
-    let settings = Settings { batch_sizes: args.batch_sizes.clone(), ..Settings::default() };
+    let settings = Settings { batch_sizes: args.batch_sizes.clone(), tuner: args.tune.tuner(), ..Settings::default() };
     let mut notes = Vec::new();
     let devices = pollster::block_on(devices(args, &mut notes))?;
     // Checked before the minutes that measuring takes.

@@ -7,7 +7,7 @@ use glassnet::data::{Dataset, DatasetName, ImageFolder};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceChoice};
 use glassnet::net::{Network, PRESETS};
-use glassnet::train::{DataChoice, Notice, RunConfig, stood_in_for};
+use glassnet::train::{DataChoice, Effort, Notice, RunConfig, Tuner, stood_in_for};
 use glassnet::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,36 @@ pub struct DeviceArgs {
     /// mean nothing, but the host's work can be measured
     #[arg(long)]
     pub skip_self_check: bool,
+}
+
+/// How much time to spend on choosing kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TuneName {
+    /// Use the defaults
+    Off,
+    /// At most 2 seconds; earlier results on this device are used
+    Quick,
+    /// At most 120 seconds; everything is measured again
+    Full,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct TuneArgs {
+    /// Time each operation's kernels on the GPU, and use the fastest that computes correctly [default: quick on hardware
+    /// GPUs; off on software ones, where nothing is gained]
+    #[arg(long, value_enum, ignore_case = true, value_name = "EFFORT")]
+    pub tune: Option<TuneName>,
+}
+
+impl TuneArgs {
+    pub fn tuner(&self) -> Tuner {
+        let effort = self.tune.map(|name| match name {
+            TuneName::Off => Effort::Off,
+            TuneName::Quick => Effort::Quick,
+            TuneName::Full => Effort::Full,
+        });
+        Tuner { effort, ..Tuner::default() }
+    }
 }
 
 #[derive(Debug, Clone, Default, Args)]

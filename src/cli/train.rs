@@ -5,7 +5,7 @@ use super::defaults::optimizer_help;
 use super::interrupt::Interrupt;
 use super::live::{self, LiveArgs};
 use super::notices::Notices;
-use super::options::{self, DataArgs, DeviceArgs, NetworkArgs};
+use super::options::{self, DataArgs, DeviceArgs, NetworkArgs, TuneArgs};
 use super::output::{self, Output, note};
 use super::report;
 use super::train_reporter::{Reporter, begin_events};
@@ -33,6 +33,8 @@ pub struct TrainArgs {
     data: DataArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    tune: TuneArgs,
     // Its help lists them.
     #[arg(long, help = optimizer_help(), value_name = "NAME", aliases = ["trainer", "optimiser", "opt"])]
     optimizer: Option<OptimizerName>,
@@ -85,6 +87,9 @@ impl TrainArgs {
     fn launch(&self) -> Result<Launch> {
         if let Some(folder) = &self.resume {
             self.refuse_with_resume()?;
+            if self.tune.tune.is_some() {
+                note("--tune has no effect on a resumed run, which keeps its kernels");
+            }
             if self.device.skip_self_check && !self.device.is_given() {
                 let why = "--skip-self-check with --resume needs the device too; add --device gpu or --adapter";
                 return Err(Error::Settings(why.into()));
@@ -99,6 +104,7 @@ impl TrainArgs {
             data: DataSource::Choice(self.data.choice()),
             device: self.device.choice()?,
             folder: self.out.clone(),
+            tuner: self.tune.tuner(),
         }))
     }
 }
@@ -128,8 +134,9 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         });
         interrupt.nothing_to_save();
         let next = live::next_run(live, &interrupt, |settings| {
-            let next = NextRun { base: ready.run.base(), settings, folder: args.out.clone() };
-            begin(args, next.prepare()?)
+            let (base, folder, tuner) = (ready.run.base(), args.out.clone(), args.tune.tuner());
+            let next = NextRun { base, settings, folder, tuner };
+            begin(args, pollster::block_on(next.prepare(&mut |notice| note(notice)))?)
         })?;
         let Some(mut next) = next else { return code };
         // This run did not begin with the program.

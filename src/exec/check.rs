@@ -90,15 +90,15 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
 }
 
 /// Runs one case once, with the variant and the shader checks that `gpu` would use in training. Returns what is wrong
-/// with the result, if anything is.
+/// with the result, if anything is. `undecided` is the share of an output's words that may differ.
 ///
 /// # Errors
 /// Those of [`run_case`].
-pub(super) async fn fault(gpu: &Gpu, case: &Case) -> Result<Option<String>> {
+pub(super) async fn fault(gpu: &Gpu, case: &Case, undecided: f64) -> Result<Option<String>> {
     let op = Op { variant: Some(case.op.chosen(gpu.adapter())), ..case.op.clone() };
     let case = Case { op, ..case.clone() };
     let expected = Trial::of(&case).execute(&Device::Reference, POISONS[0]).await?;
-    let trial = Trial::with_scratch(&case);
+    let trial = Trial { undecided, ..Trial::with_scratch(&case) };
     let actual = trial.execute(&Device::Gpu(gpu.clone()), POISONS[0]).await?;
     Ok(trial.judge(&expected, &actual, POISONS[0]).0)
 }
@@ -146,6 +146,8 @@ struct Trial<'a> {
     guards: Vec<usize>,
     /// The scratch of a variant with several passes. Its contents and guard words are initially like those of outputs.
     scratch: Option<Scratch>,
+    /// The share of an output's words that may differ.
+    undecided: f64,
 }
 
 impl Trial<'_> {
@@ -155,7 +157,7 @@ impl Trial<'_> {
             _ => case.contents(i),
         });
         let guards = (0..case.buffers.len()).map(|i| guard(case, i)).collect();
-        Trial { case, contents: contents.collect(), guards, scratch: None }
+        Trial { case, contents: contents.collect(), guards, scratch: None, undecided: 0.0 }
     }
 
     /// The same with the scratch of the case's variant.
@@ -220,7 +222,8 @@ impl Trial<'_> {
             if self.is_output(i) {
                 let (difference, ratio) = compare(buffer.element, got, want, self.case.tolerance);
                 worst = worst.max(ratio);
-                if let Some(d) = difference {
+                let may_differ = most_undecided(buffer.element, buffer.len, self.undecided);
+                if let Some(d) = difference.filter(|difference| difference.count > may_differ) {
                     let problem = match (got[d.index], buffer.element) {
                         (UNWRITTEN, Element::F32) => {
                             format!("not written, {:e} expected", f32::from_bits(want[d.index]))
@@ -266,6 +269,11 @@ fn guard(case: &Case, i: usize) -> usize {
         let len = case.buffers[i].len;
         (len + GUARD).next_multiple_of(row) - len
     })
+}
+
+/// How many elements of an output may differ if this share of its words may.
+pub(super) fn most_undecided(element: Element, len: usize, share: f64) -> usize {
+    if element == Element::U32 { (share * len as f64).ceil() as usize } else { 0 }
 }
 
 /// The difference between two tensors, if there is one, and the largest error relative to the tolerance.

@@ -4,7 +4,7 @@
 //! separately and errors do not accumulate.
 
 use super::Executor;
-use super::check::compare;
+use super::check::{compare, most_undecided};
 use crate::error::Result;
 use crate::kernels::case::Tolerance;
 use crate::kernels::{BufferId, Element, Op, Operand, Operation, batch_norm, conv, conv_fused, conv_params, fc, sums};
@@ -60,6 +60,11 @@ const DECIDING: [&Operation; 1] = [&conv_fused::FORWARD_POOL];
 /// values of a window.
 const UNDECIDED: f64 = 1e-3;
 
+/// The share of an operation's output words that rounding may decide.
+pub(super) fn undecided(operation: &Operation) -> f64 {
+    if DECIDING.iter().any(|deciding| std::ptr::eq(*deciding, operation)) { UNDECIDED } else { 0.0 }
+}
+
 /// An input, or a part of it, whose values are factors of terms.
 #[derive(Clone, Copy)]
 enum Factor {
@@ -86,11 +91,10 @@ pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, input
         let rounding = ROUNDING * largest_term(first, &instruction.op).await?;
         for output in &instruction.op.outputs {
             let (want, got) = (first.read(*output).await?, second.read(*output).await?);
-            let decides = DECIDING.iter().any(|operation| std::ptr::eq(*operation, instruction.op.operation));
-            let undecided = if decides { (UNDECIDED * want.len() as f64).ceil() as usize } else { 0 };
+            let element = first.program().buffer(*output).element;
+            let may_differ = most_undecided(element, want.len(), undecided(instruction.op.operation));
             let difference = judge(first, *output, &got, &want, rounding);
-            let of_words = first.program().buffer(*output).element == Element::U32;
-            if let Some(difference) = difference.filter(|found| !of_words || found.count > undecided) {
+            if let Some(difference) = difference.filter(|found| found.count > may_differ) {
                 let divergence = Divergence {
                     operation: instruction.name.clone(),
                     kernel: second.kernel(i),

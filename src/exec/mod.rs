@@ -213,6 +213,18 @@ pub fn write_reals(executor: &mut dyn Executor, buffer: BufferId, values: &[f32]
     executor.write(buffer, bytemuck::cast_slice(values))
 }
 
+/// The durations of these ranges of instructions, on an idle device. `None` if the device's clock proves unusable; the
+/// executor then uses the host's.
+///
+/// # Errors
+/// Those of the device.
+pub async fn timed(executor: &mut dyn Executor, ranges: &[Range<usize>]) -> Result<Option<Timings>> {
+    executor.finish().await?;
+    executor.run_timed(0, ranges).await?;
+    executor.finish().await?;
+    Ok(executor.captured()?.into_iter().find_map(|capture| capture.timings))
+}
+
 /// The device of an executor.
 #[derive(Debug, Clone)]
 pub enum Device {

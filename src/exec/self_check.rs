@@ -24,7 +24,7 @@ pub async fn self_check(gpu: &Gpu) -> Result<()> {
     // All at once, on all threads; the cases run one after another.
     gpu.prepare(cases.iter().map(|case| &case.op)).await?;
     for case in &cases {
-        if let Some(problem) = fault(gpu, case).await? {
+        if let Some(problem) = fault(gpu, case, 0.0).await? {
             return Err(refusal(gpu, case, &problem));
         }
     }

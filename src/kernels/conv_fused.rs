@@ -180,7 +180,7 @@ impl Params {
     }
 
     /// The pooling alone.
-    fn pooling(&self) -> pool::Params {
+    pub(super) fn pooling(&self) -> pool::Params {
         let window = self.window.map(|size| size as usize);
         pool::Params::new([self.n, self.oh, self.ow, self.o].map(|size| size as usize), window, window, [0, 0])
             .with_relu()

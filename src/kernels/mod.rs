@@ -45,6 +45,7 @@ pub mod pool;
 pub mod probe;
 mod product;
 pub mod relu;
+pub mod sample;
 pub mod softmax;
 pub mod statistics;
 pub mod sums;

@@ -312,6 +312,22 @@ impl Op {
         self.variant.or_else(first).unwrap_or_else(|| panic!("no variant takes {}", self.operation.name))
     }
 
+    /// The shape in words: the length of every input, then the words of `Params`. With the operation's name, it is the
+    /// same for equal work alone.
+    pub fn shape(&self) -> String {
+        let lengths = self.operation.inputs.iter().zip(&self.lengths);
+        let lengths: Vec<String> = lengths.map(|(operand, len)| format!("{} {len}", operand.name)).collect();
+        let words =
+            self.params.chunks(4).map(|word| word.iter().rev().fold(0u32, |all, byte| all << 8 | u32::from(*byte)));
+        let words: Vec<String> = words.map(|word| word.to_string()).collect();
+        format!("{}; {}", lengths.join(", "), words.join(" "))
+    }
+
+    /// The variant with this name, if this operation has it and it fits the adapter.
+    pub fn named(&self, name: &str, adapter: Adapter) -> Option<&'static Variant> {
+        self.variants(adapter).find(|variant| variant.name == name)
+    }
+
     /// The dispatches of a variant for this operation, in the order of execution.
     pub fn dispatches(&self, variant: &Variant) -> Vec<Dispatch> {
         let dispatch = |pass: &Pass| {

@@ -1,6 +1,7 @@
 //! A program, the flat list of operations over named buffers that every executor runs; and the training step, which
 //! networks are lowered to and which contains a program.
 
+mod choices;
 mod layers;
 mod lower;
 mod memory;
@@ -11,6 +12,7 @@ mod statistics;
 mod step;
 mod sums;
 
+pub use choices::{Choices, Lost};
 pub use lower::{DeviceClass, Options, Source};
 pub use memory::{Host, Limits, largest_batch};
 pub use pipelines::PipelineUse;

@@ -6,6 +6,7 @@ use super::{Settings, Windows};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::net::Parameters;
+use crate::program::Choices;
 use std::pin::Pin;
 
 /// A future that the loop awaits. A native one may block its thread; in a browser it must let the page run.
@@ -25,6 +26,8 @@ pub struct State {
     pub best: Option<Best>,
     /// The changes since the run began, in order.
     pub changes: Vec<ChangeRow>,
+    /// The variants that a GPU computed it with; empty in checkpoints of older versions.
+    pub kernels: Choices,
     /// Training time so far.
     pub train_seconds: f64,
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
 use crate::net::{Network, Parameters, Recipe, numbers_in_plain_words};
+use crate::program::Choices;
 use crate::{reading, text};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -69,6 +70,10 @@ pub struct RunConfig {
     #[serde(default)]
     pub schedule: Schedule,
     pub device: ConfigDevice,
+    /// The variants that a GPU runs, by operation and shape, for every operation that has several. A resumed run keeps
+    /// them. Runs of older versions have none, and use the defaults.
+    #[serde(default, skip_serializing_if = "Choices::is_empty")]
+    pub kernels: Choices,
 }
 
 /// The choice of versions before the tenth was held out by class.
@@ -136,7 +141,7 @@ impl RunConfig {
                  with other settings"
             )));
         }
-        Ok(Settings { network, ..settings })
+        Ok(Settings { network, kernels: self.kernels.clone(), ..settings })
     }
 }
 
@@ -406,6 +411,8 @@ impl RunFolder {
         if changes.last().is_some_and(|row| row.step > checkpoint.step) {
             return Err(foreign("what was changed in the run"));
         }
+        let kernels = checkpoint.extra.get("kernels").cloned().unwrap_or_else(|| serde_json::json!({}));
+        let kernels: Choices = serde_json::from_value(kernels).map_err(|_| foreign("the list of kernels"))?;
         let mut tensors = checkpoint.optimizer;
         let mut take = |wanted: &str| {
             let tensor = tensors.iter_mut().find(|(name, _)| name == wanted);
@@ -423,6 +430,7 @@ impl RunFolder {
             windows,
             best,
             changes,
+            kernels,
             train_seconds,
         }))
     }
@@ -527,6 +535,9 @@ impl RunFolder {
         let mut extra = serde_json::json!({ "windows": windows, "best": state.best });
         if !state.changes.is_empty() {
             extra["changes"] = serde_json::to_value(&state.changes).map_err(|e| Error::Model(e.to_string()))?;
+        }
+        if !state.kernels.is_empty() {
+            extra["kernels"] = serde_json::to_value(&state.kernels).map_err(|e| Error::Model(e.to_string()))?;
         }
         let checkpoint = Checkpoint {
             model: model(settings, data, state.step, &state.parameters),

@@ -7,6 +7,7 @@ use super::data::{DataSource, Notify};
 use super::latest::weights_of;
 use super::recorded::{RecordedData, fingerprint};
 use super::run::split_for;
+use super::tuning::{Tuner, lost};
 use super::{Course, DataChoice, Length, MODEL, Notice, Run, RunConfig, RunFolder, Settings, State, Summary};
 use crate::data::{Dataset, HeldOut, Origin};
 use crate::evaluate::crops;
@@ -14,6 +15,7 @@ use crate::exec::gpu::RuntimeChecks;
 use crate::exec::{Device, DeviceChoice};
 use crate::formats::load_model;
 use crate::net::{Network, Recipe, Shape};
+use crate::program::Choices;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 /// ```no_run
 /// use glassnet::exec::DeviceChoice;
 /// use glassnet::net::{Network, Recipe};
-/// use glassnet::train::{DataChoice, DataSource, Event, Launch, Launched, NewRun, Observer};
+/// use glassnet::train::{DataChoice, DataSource, Event, Launch, Launched, NewRun, Observer, Tuner};
 ///
 /// struct Printer;
 ///
@@ -47,6 +49,7 @@ use std::sync::Arc;
 ///     data: DataSource::Choice(DataChoice::default()),
 ///     device: DeviceChoice::Auto,
 ///     folder: Some("runs/first".into()),
+///     tuner: Tuner::default(),
 /// });
 /// match pollster::block_on(launch.prepare(&mut |notice| println!("{notice}")))? {
 ///     Launched::Ready(mut run) => {
@@ -75,6 +78,8 @@ pub struct NewRun {
     pub device: DeviceChoice,
     /// The folder to create; `None` means [`default_folder`].
     pub folder: Option<PathBuf>,
+    /// Chooses the kernels on a GPU.
+    pub tuner: Tuner,
 }
 
 /// A run that continues in its folder, with its own settings.
@@ -97,6 +102,8 @@ pub struct NextRun {
     pub settings: Settings,
     /// The folder to create, with a number after its name if it exists; `None` means [`default_folder`].
     pub folder: Option<PathBuf>,
+    /// Chooses the kernels on a GPU.
+    pub tuner: Tuner,
 }
 
 /// The configuration, data and device that a run passes on to the next one.
@@ -138,7 +145,7 @@ impl Launch {
         match self {
             Launch::New(run) => run.prepare(notify).await.map(|run| Launched::Ready(Box::new(run))),
             Launch::Resume(run) => run.prepare(notify).await,
-            Launch::Next(run) => run.prepare().map(|run| Launched::Ready(Box::new(run))),
+            Launch::Next(run) => run.prepare(notify).await.map(|run| Launched::Ready(Box::new(run))),
         }
     }
 }
@@ -149,9 +156,9 @@ impl NewRun {
     /// # Errors
     /// Those of [`Launch::prepare`].
     pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Run> {
-        let NewRun { network, given, data, device, folder } = self;
+        let NewRun { network, given, data, device, folder, tuner } = self;
         let augmentation = network.augmentation;
-        let settings = Settings::resolve(network, &given)?;
+        let mut settings = Settings::resolve(network, &given)?;
         data.check(&settings.network)?;
         let (dataset, opened) = data_and_device(&data, &device, &settings.network, notify).await;
         let ((dataset, sum), (device, reason)) = (dataset?, opened?);
@@ -165,6 +172,7 @@ impl NewRun {
             let mended = given.no_augmentation == Some(true) && crops(&described, image, count).is_ok();
             return Err(if mended { Error::CropsWithoutAugmentation(count) } else { error });
         }
+        settings.kernels = tuned(&tuner, &device, &settings, &dataset, notify).await?;
         let path = folder.unwrap_or_else(|| default_folder(&settings.network.name));
         let config = RunConfig::of_new(&data.recorded(), &settings, &dataset, sum, &device);
         let folder = RunFolder::create(&path, &config)?;
@@ -206,12 +214,13 @@ impl DataSource {
 }
 
 impl NextRun {
-    /// Creates the run's folder; the data and the device are ready.
+    /// Chooses the kernels and creates the run's folder; the data and the device are ready.
     ///
     /// # Errors
-    /// Those of [`RunFolder::create`].
-    pub fn prepare(self) -> Result<Run> {
-        let NextRun { base: Base { config: before, dataset, device }, settings, folder } = self;
+    /// Those of [`Tuner::tune`] and [`RunFolder::create`].
+    pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Run> {
+        let NextRun { base: Base { config: before, dataset, device }, mut settings, folder, tuner } = self;
+        settings.kernels = tuned(&tuner, &device, &settings, &dataset, notify).await?;
         let path = match folder {
             Some(path) => {
                 let name = path.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
@@ -226,6 +235,22 @@ impl NextRun {
         let course = Course::new(dataset.split().train, &settings);
         Ok(Run::new(config, settings, dataset, device, folder, course))
     }
+}
+
+/// The kernels for a new run; reports them if they were measured.
+async fn tuned(
+    tuner: &Tuner,
+    device: &Device,
+    settings: &Settings,
+    dataset: &Dataset,
+    notify: &mut Notify<'_>,
+) -> Result<Choices> {
+    let tuned = tuner.for_training(device, settings, &dataset.train).await?;
+    let choices = tuned.choices.clone();
+    if tuned.is_news() {
+        notify(Notice::Tuned(tuned));
+    }
+    Ok(choices)
 }
 
 /// The settings of a run with another network that is otherwise like the one with the settings `before`: the new
@@ -255,7 +280,7 @@ impl ResumedRun {
             end.given().check()?;
             config.length = end;
         }
-        let settings = config.settings()?;
+        let mut settings = config.settings()?;
         let RecordedData { choice, dataset, changed } = RecordedData::find(&data, &path, &config, &settings, notify)?;
         if let Some(why) = changed {
             return Err(Error::Data(format!(
@@ -263,6 +288,13 @@ impl ResumedRun {
             )));
         }
         let state = folder.resume(&settings)?;
+        if let Some(state) = &state {
+            settings.keep_kernels(state);
+            config.kernels.clone_from(&settings.kernels);
+            if !state.kernels.is_empty() && state.kernels != settings.kernels {
+                notify(Notice::OtherKernels);
+            }
+        }
         let changes = state.as_ref().map_or(Vec::new(), |state| state.changes.clone());
         let (course, now) = Course::replay(dataset.split().train, &settings, &changes)?;
         let summary = summary_of_end(&folder, &settings, &course, state.as_ref(), notify)?;
@@ -274,6 +306,10 @@ impl ResumedRun {
         reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
         if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
             notify(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
+        }
+        let lost = lost(&device, &now, &dataset.train);
+        if !lost.is_empty() {
+            notify(Notice::KernelsLost(lost));
         }
         if !changes.is_empty() {
             notify(Notice::ChangesHold(changes));
@@ -361,6 +397,7 @@ impl RunConfig {
             optimizer: settings.optimizer,
             schedule: settings.schedule,
             device: (&device.info()).into(),
+            kernels: settings.kernels.clone(),
         }
     }
 }

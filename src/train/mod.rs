@@ -27,6 +27,7 @@ mod schedule;
 mod session;
 mod settings;
 mod stopwatch;
+mod tuning;
 mod windows;
 
 pub use control::{Change, Changeable, Command};
@@ -53,4 +54,5 @@ pub use run::{split_for, train};
 pub use schedule::Schedule;
 pub use session::Session;
 pub use settings::{Length, OptimizerSettings, Settings};
+pub use tuning::{Effort, Tuner};
 pub use windows::{Window, Windows};

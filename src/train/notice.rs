@@ -2,6 +2,8 @@
 
 use super::ChangeRow;
 use crate::data::{self, DatasetName};
+use crate::exec::gpu::Tuned;
+use crate::program::Lost;
 use crate::text;
 use std::fmt;
 
@@ -26,6 +28,12 @@ pub enum Notice {
     ChangesHold(Vec<ChangeRow>),
     /// The run keeps the validation set of an earlier version.
     HeldOutAtRandom,
+    /// Kernels were chosen for the run by their times.
+    Tuned(Tuned),
+    /// Kernels that the resumed run has recorded, and this device or version cannot run.
+    KernelsLost(Vec<Lost>),
+    /// `config.toml` has other kernels than the checkpoint was computed with.
+    OtherKernels,
 }
 
 impl fmt::Display for Notice {
@@ -60,6 +68,22 @@ impl fmt::Display for Notice {
             Notice::HeldOutAtRandom => {
                 f.write_str("this run holds out a random tenth for validation, as earlier versions did, and keeps it")
             }
+            Notice::Tuned(tuned) => tuned.fmt(f),
+            Notice::KernelsLost(lost) => {
+                let one = lost.first().map_or(String::new(), |Lost { operation, recorded, used }| {
+                    format!(": {} is recorded for {}, and {used} replaces it", text::cut(recorded), text::cut(operation))
+                });
+                write!(
+                    f,
+                    "WARNING: {} of the kernels in config.toml cannot run on this device or in this version{one}; the run \
+                     continues, but its bits may differ",
+                    lost.len()
+                )
+            }
+            Notice::OtherKernels => f.write_str(
+                "WARNING: the kernels in config.toml differ from those in the checkpoint; the run continues with those in \
+                 config.toml, but its bits may differ",
+            ),
         }
     }
 }

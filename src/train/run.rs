@@ -40,7 +40,10 @@ pub async fn train(
     {
         return Err(Error::Model(format!("the checkpoint of step {} has a change at step {}", state.step, last.step)));
     }
-    let (course, settings) = Course::replay(parts.train, settings, &changes)?;
+    let (course, mut settings) = Course::replay(parts.train, settings, &changes)?;
+    if let Some(state) = &resume {
+        settings.keep_kernels(state);
+    }
     let mut session = Session::new(device, &settings, &dataset.train).await?;
     let begins = resume.is_none();
     let state = resume.unwrap_or_else(|| first_state(&session, &settings));
@@ -115,6 +118,7 @@ fn first_state(session: &Session, settings: &Settings) -> State {
         windows: Windows::default(),
         best: None,
         changes: Vec::new(),
+        kernels: settings.kernels.clone(),
         train_seconds: 0.0,
     }
 }
@@ -339,6 +343,7 @@ impl TrainingLoop<'_> {
             windows: self.windows.clone(),
             best: self.best,
             changes: self.changes.clone(),
+            kernels: self.settings.kernels.clone(),
             train_seconds: self.stopwatch.elapsed(),
         }
     }

@@ -8,6 +8,7 @@ use crate::kernels::Tensor;
 use crate::kernels::batch::Header;
 use crate::net::{Network, Parameters, Shape};
 use crate::program::{Limits, Options, Source, Stage, TrainingStep};
+use std::sync::Arc;
 
 /// The kinds of captures, in the low bits of a capture's tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +53,21 @@ impl Snapshot {
     }
 }
 
-/// The training step for `settings`, its options, and the limits of the device.
-fn plan(device: &Device, settings: &Settings, examples: &Examples) -> Result<(TrainingStep, Options, Limits)> {
+/// The training step for `settings` with its recorded kernels, its options, and the limits of the device.
+pub(super) fn plan(
+    device: &Device,
+    settings: &Settings,
+    examples: &Examples,
+) -> Result<(TrainingStep, Options, Limits)> {
     let [height, width, channels] = examples.shape;
     settings.network.check_fits(Shape::new(height, width, channels), examples.classes)?;
     let source = Source { height, width, channels, examples: examples.len() };
     let limits = device.limits();
     let options = settings.options(source).on(&limits);
-    let step = TrainingStep::lower_sized(&settings.network, &options, &limits)?;
+    let mut step = TrainingStep::lower_sized(&settings.network, &options, &limits)?;
+    if let (Device::Gpu(gpu), false) = (device, settings.kernels.is_empty()) {
+        settings.kernels.apply(Arc::make_mut(&mut step.program), gpu.adapter());
+    }
     // On a device these take the host's memory, and the device's is weighed.
     let beside = step.checkpoints() + ORDER * examples.len() as u64;
     let limits = if limits.host.is_some() { limits.beside(beside) } else { limits };

@@ -1,12 +1,12 @@
 //! The resolved training settings: given values take precedence over the network's own recipe.
 
 use super::course::{Moment, Span};
-use super::{Best, Schedule, convnetjs};
+use super::{Best, Schedule, State, convnetjs};
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
 use crate::kernels::optimizer::{ADADELTA, OPTIMIZERS, Rule};
 use crate::net::{Augmentation, Layer, Network, Node, OF_OPTIMIZER, OF_SCHEDULE, OptimizerName, Recipe, ScheduleName};
-use crate::program::{Options, Source};
+use crate::program::{Choices, Options, Source};
 use crate::text;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -165,9 +165,18 @@ pub struct Settings {
     pub stats_every: u64,
     /// Steps between two checkpoints; the end of an epoch adds one.
     pub checkpoint_every: u64,
+    /// The variants of a GPU's operations. Validation uses them too, because it runs the training step's program.
+    pub kernels: Choices,
 }
 
 impl Settings {
+    /// Takes the kernels of a run's state unless there are others.
+    pub(super) fn keep_kernels(&mut self, state: &State) {
+        if self.kernels.is_empty() {
+            self.kernels.clone_from(&state.kernels);
+        }
+    }
+
     /// Whether a run of `epochs` whole epochs ends here because its validation loss has not fallen for `patience` of
     /// them.
     pub fn stops_early(&self, epochs: u64, best: Option<Best>) -> bool {
@@ -226,6 +235,7 @@ impl Settings {
             seed: recipe.seed.unwrap_or(1),
             stats_every: recipe.stats_every.unwrap_or(100),
             checkpoint_every: recipe.checkpoint_every.unwrap_or(1000),
+            kernels: Choices::default(),
         };
         settings.check()?;
         Ok(settings)

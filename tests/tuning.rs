@@ -1,0 +1,330 @@
+//! Kernels that are chosen by their times: only correct ones win, and a run keeps those that it began with.
+
+mod common;
+
+use common::command::examples;
+use common::rig::network;
+use glassnet::Result;
+use glassnet::data::{Dataset, DatasetName, Origin};
+use glassnet::exec::gpu::{Budget, Gpu, fitting, tune};
+use glassnet::exec::{Device, DeviceChoice};
+use glassnet::formats::load_checkpoint;
+use glassnet::kernels::optimizer::{ADADELTA, Rule};
+use glassnet::kernels::{Adapter, Launch as Workgroups, Op, Pass, Variant};
+use glassnet::net::Recipe;
+use glassnet::program::{Choices, Options, Program, Source, TrainingStep};
+use glassnet::train::{
+    DataSource, Effort, Event, Launch, Launched, NewRun, Notice, Observer, ResumedRun, Run, RunConfig, RunFolder, Tuner,
+};
+use pollster::block_on;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Its operations have several kernels each: convolutions before a ReLU, before a pooling, and alone.
+const NET: &str = r#"
+name = "small"
+layers = [
+    { type = "input", height = 24, width = 24, channels = 1, crop = true },
+    { type = "conv", filters = 8, kernel = 3, stride = 2, activation = "relu" },
+    { type = "conv", filters = 8, kernel = 3, pad = 1, activation = "relu" },
+    { type = "max-pool", size = 2 },
+    { type = "batch-norm" },
+    { type = "fc", outputs = 12, activation = "tanh" },
+    { type = "fc", outputs = 10 },
+    { type = "softmax" },
+]
+"#;
+const BATCH: usize = 20;
+
+/// The adapter with the variants for hardware, because those for software have other candidates.
+fn gpu() -> Option<Gpu> {
+    common::gpu().map(|gpu| gpu.assuming(Adapter::HARDWARE))
+}
+
+fn program(gpu: &Gpu) -> Program {
+    let network = network(NET);
+    let options = Options::training(BATCH, Source::usual(&network, 200), Rule::new(&ADADELTA));
+    let step = TrainingStep::lower(&network, &options.on(&Device::Gpu(gpu.clone()).limits())).expect("it lowers");
+    Program::clone(&step.program)
+}
+
+/// The first workgroup alone: much faster than all of them.
+fn first_workgroup(op: &Op) -> Workgroups {
+    let last = op.operation.gpu.last().expect("it has variants");
+    Workgroups { workgroups: [1; 3], ..(last.first.launch)(op) }
+}
+
+#[test]
+fn a_wrong_kernel_never_wins_although_it_is_the_fastest() {
+    let Some(gpu) = gpu() else { return };
+    let program = program(&gpu);
+    let planted = |op: &Op, adapter: Adapter| {
+        let last = **op.operation.gpu.last().expect("it has variants");
+        let first = Pass { launch: first_workgroup, ..last.first };
+        // Pipelines are found by their variants' names.
+        let name = Box::leak(format!("planted.{}", op.operation.name).into_boxed_str());
+        let wrong: &'static Variant = Box::leak(Box::new(Variant { name, first, ..last }));
+        [fitting(op, adapter), vec![wrong]].concat()
+    };
+    let tuned = block_on(tune(&gpu, &program, Budget::FULL, &[], &planted)).expect("it tunes");
+    assert_eq!(tuned.unreached, 0);
+    assert!(tuned.problems.iter().any(|problem| problem.starts_with("kernel planted.")), "{tuned:?}");
+    // Where one workgroup is enough, it is right.
+    let large = program.instructions.iter().map(|i| &i.op).filter(|op| op.work.flops > 1_000_000);
+    let chosen: Vec<&str> = large.filter_map(|op| tuned.choices.get(op)).collect();
+    assert!(chosen.len() > 2 && !chosen.iter().any(|name| name.starts_with("planted")), "{chosen:?}");
+}
+
+#[test]
+fn without_time_every_operation_keeps_its_default() {
+    let Some(gpu) = gpu() else { return };
+    let program = program(&gpu);
+    let tuned = block_on(tune(&gpu, &program, Budget(Duration::ZERO), &[], &fitting)).expect("it tunes");
+    assert_eq!((tuned.found.len(), tuned.changed), (0, 0));
+    assert_eq!(tuned.choices, Choices::of(&program, gpu.adapter()));
+    assert_eq!(tuned.unreached, distinct(&program, gpu.adapter()));
+}
+
+/// The number of operations of different shapes with several variants.
+fn distinct(program: &Program, adapter: Adapter) -> usize {
+    Choices::of(program, adapter).iter().count()
+}
+
+#[test]
+fn tuning_ends_soon_after_its_time() {
+    let Some(gpu) = gpu() else { return };
+    let tuned = block_on(tune(&gpu, &program(&gpu), Budget(Duration::from_millis(150)), &[], &fitting));
+    let tuned = tuned.expect("it tunes");
+    // What has begun is finished: at most the kernels of one operation are compiled, and one is checked.
+    assert!(tuned.took < Duration::from_secs(5), "{tuned:?}");
+}
+
+#[test]
+fn every_operation_of_a_network_can_be_timed_and_every_kernel_passes_its_check() {
+    let Some(gpu) = gpu() else { return };
+    let program = program(&gpu);
+    let tuned = block_on(tune(&gpu, &program, Budget::FULL, &[], &fitting)).expect("it tunes");
+    assert_eq!((&tuned.problems[..], tuned.unreached), (&[][..], 0));
+    assert_eq!(tuned.found.len(), distinct(&program, gpu.adapter()));
+    let again = block_on(tune(&gpu, &program, Budget(Duration::ZERO), &tuned.found, &fitting)).expect("it tunes");
+    assert_eq!((again.known, again.unreached, again.found.len()), (tuned.found.len(), 0, 0));
+    assert_eq!(again.choices, tuned.choices);
+}
+
+/// An observer that stops after a checkpoint at this step.
+struct Stopper(Option<u64>, bool);
+
+impl Observer for Stopper {
+    fn event(&mut self, event: &Event<'_>) -> Result<()> {
+        if let Event::Checkpoint(state) = event {
+            self.1 = self.0.is_some_and(|at| state.step >= at);
+        }
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.1
+    }
+}
+
+fn data() -> DataSource {
+    DataSource::Loaded(Arc::new(Dataset {
+        name: DatasetName::Mnist,
+        train: examples(200),
+        test: examples(40),
+        origin: Origin::Synthetic { fallback_reason: None },
+        held_out: Default::default(),
+    }))
+}
+
+fn device(gpu: &Gpu) -> DeviceChoice {
+    DeviceChoice::Open(Device::Gpu(gpu.clone()))
+}
+
+fn new(gpu: &Gpu, folder: &Path, tuner: Tuner) -> (Run, Vec<Notice>) {
+    let given = Recipe { steps: Some(12), checkpoint_every: Some(4), ..Recipe::default() };
+    let (device, folder) = (device(gpu), Some(folder.to_path_buf()));
+    ready(Launch::New(NewRun { network: network(NET), given, data: data(), device, folder, tuner }))
+}
+
+fn resumed(gpu: &Gpu, folder: &Path) -> (Run, Vec<Notice>) {
+    let device = Some(device(gpu));
+    ready(Launch::Resume(ResumedRun { folder: folder.to_path_buf(), end: None, data: data(), device }))
+}
+
+fn ready(launch: Launch) -> (Run, Vec<Notice>) {
+    let mut notices = Vec::new();
+    match block_on(launch.prepare(&mut |notice| notices.push(notice))).expect("it is prepared") {
+        Launched::Ready(run) => (*run, notices),
+        Launched::Ended(_) => panic!("the run is finished"),
+    }
+}
+
+fn train(mut run: Run) {
+    block_on(run.train(&mut Stopper(None, false))).expect("it trains");
+}
+
+fn config(folder: &Path) -> RunConfig {
+    RunFolder::read(folder).expect("a run").read_config().expect("a config.toml")
+}
+
+fn weights(folder: &Path) -> Vec<f32> {
+    let checkpoint = load_checkpoint(&folder.join("checkpoint.safetensors")).expect("a checkpoint");
+    let layers = checkpoint.model.parameters;
+    layers.iter().flat_map(|layer| layer.weight.iter().chain(&layer.bias)).copied().collect()
+}
+
+fn tuner(effort: Effort, cache: &Path) -> Tuner {
+    Tuner { effort: Some(effort), cache: Some(cache.to_path_buf()) }
+}
+
+/// A file in which every result is another variant than the default if there is one.
+fn fill_with_others(gpu: &Gpu, cache: &Path) {
+    let program = program(gpu);
+    let device = Device::Gpu(gpu.clone());
+    block_on(tuner(Effort::Full, cache).tune(&device, &program)).expect("it tunes");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(cache).expect("a file")).expect("JSON");
+    for result in json["results"].as_array_mut().expect("results") {
+        let is_its = |op: &&Op| result["operation"] == op.operation.name && result["shape"] == op.shape();
+        let op = program.instructions.iter().map(|i| &i.op).find(is_its).expect("an operation of the program");
+        let default = op.chosen(gpu.adapter()).name;
+        let other = op.variants(gpu.adapter()).find(|variant| variant.name != default).expect("there are several");
+        result["variant"] = other.name.into();
+    }
+    std::fs::write(cache, json.to_string()).expect("a file");
+}
+
+#[test]
+fn a_resumed_run_keeps_its_kernels_and_its_bits_also_if_the_cache_has_others() {
+    let Some(gpu) = gpu() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let [whole, stopped, plain] = ["whole", "stopped", "plain"].map(|name| place.path().join(name));
+    let cache = place.path().join("cache").join("kernels.json");
+    fill_with_others(&gpu, &cache);
+    let (run, notices) = new(&gpu, &whole, tuner(Effort::Quick, &cache));
+    let others = run.settings.kernels.clone();
+    let told = |notice: &Notice| matches!(notice, Notice::Tuned(tuned) if tuned.known > 0 && tuned.found.is_empty());
+    assert!(notices.iter().any(told), "{notices:?}");
+    train(run);
+    assert_eq!(config(&whole).kernels, others);
+
+    let (mut run, _) = new(&gpu, &stopped, tuner(Effort::Quick, &cache));
+    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
+    drop(run);
+    std::fs::remove_file(&cache).expect("the file is there");
+    let (run, notices) = resumed(&gpu, &stopped);
+    assert!(!notices.iter().any(|notice| matches!(notice, Notice::Tuned(_) | Notice::KernelsLost(_))), "{notices:?}");
+    assert_eq!((&run.now.kernels, &run.state.as_ref().expect("a state").kernels), (&others, &others));
+    train(run);
+    let [one, other] = [&whole, &stopped].map(|run| std::fs::read(run.join("checkpoint.safetensors")).expect("a file"));
+    assert!(one == other, "the bits differ");
+
+    // The defaults compute the same, but round otherwise.
+    let (run, notices) = new(&gpu, &plain, tuner(Effort::Off, &cache));
+    assert!(notices.is_empty() && !cache.exists(), "{notices:?}");
+    assert_eq!(run.settings.kernels, Choices::of(&program(&gpu), gpu.adapter()));
+    let variants = |choices: &Choices| choices.iter().map(|(_, variant)| variant.to_string()).collect::<BTreeSet<_>>();
+    assert!(variants(&run.settings.kernels) != variants(&others));
+    train(run);
+    let (defaults, others) = (weights(&plain), weights(&whole));
+    assert!(defaults != others, "the same bits");
+    let farthest = defaults.iter().zip(&others).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(farthest < 1e-3, "{farthest}");
+}
+
+#[test]
+fn a_kernel_in_config_toml_that_does_not_exist_is_a_warning_and_its_default_is_used() {
+    let Some(gpu) = gpu() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path().join("run");
+    let (mut run, _) = new(&gpu, &folder, Tuner::OFF);
+    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
+    let recorded = run.settings.kernels.clone();
+    drop(run);
+    let (_, first) = recorded.iter().next().expect("it has some");
+    let file = folder.join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("a config.toml");
+    assert!(text.contains("[kernels]"), "{text}");
+    std::fs::write(&file, text.replacen(&format!("\"{first}\""), "\"of_the_future\"", 1)).expect("a file");
+    let (run, notices) = resumed(&gpu, &folder);
+    let lost = notices.iter().find(|notice| matches!(notice, Notice::KernelsLost(_))).expect("a warning").to_string();
+    assert!(lost.contains("WARNING: 1 of the kernels") && lost.contains("of_the_future"), "{lost}");
+    assert!(lost.contains(first) && lost.contains("its bits may differ"), "{lost}");
+    assert!(notices.contains(&Notice::OtherKernels), "{notices:?}");
+    train(run);
+}
+
+#[test]
+fn a_run_without_recorded_kernels_goes_on_with_those_of_its_checkpoint() {
+    let Some(gpu) = gpu() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path().join("run");
+    let (mut run, _) = new(&gpu, &folder, Tuner::OFF);
+    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
+    let recorded = run.settings.kernels.clone();
+    drop(run);
+    let file = folder.join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("a config.toml");
+    std::fs::write(&file, text.split("[kernels]").next().expect("a beginning")).expect("a file");
+    let (run, notices) = resumed(&gpu, &folder);
+    assert_eq!((&run.settings.kernels, &run.config.kernels), (&recorded, &recorded));
+    assert!(!notices.iter().any(|n| matches!(n, Notice::KernelsLost(_) | Notice::OtherKernels)), "{notices:?}");
+}
+
+#[test]
+fn damaged_and_foreign_files_of_results_are_ignored_and_replaced() {
+    let Some(gpu) = gpu() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let (device, program) = (Device::Gpu(gpu.clone()), program(&gpu));
+    let cache = place.path().join("kernels.json");
+    let tuned = || block_on(tuner(Effort::Quick, &cache).tune(&device, &program)).expect("it tunes");
+    for content in ["", "no JSON", "{\"version\": 99, \"results\": []}", "{\"winners\": 3}", "[1, 2]"] {
+        std::fs::write(&cache, content).expect("a file");
+        assert!(!tuned().found.is_empty(), "{content}");
+        assert!(tuned().known > 0, "{content}");
+    }
+    // A folder cannot be replaced; that is no error either.
+    std::fs::remove_file(&cache).expect("a file");
+    std::fs::create_dir(&cache).expect("a folder");
+    assert!(tuned().known == 0);
+}
+
+#[test]
+fn results_of_another_driver_or_other_kernels_do_not_count() {
+    let Some(gpu) = gpu() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let (device, program) = (Device::Gpu(gpu.clone()), program(&gpu));
+    let cache = place.path().join("kernels.json");
+    fill_with_others(&gpu, &cache);
+    let text = std::fs::read_to_string(&cache).expect("a file");
+    let known = |text: &str| {
+        std::fs::write(&cache, text).expect("a file");
+        block_on(tuner(Effort::Quick, &cache).tune(&device, &program)).expect("it tunes").known
+    };
+    assert_eq!(known(&text), distinct(&program, gpu.adapter()));
+    for (key, other) in [("driver", "\"driver\":\"older "), ("candidates", "\"candidates\":\"0")] {
+        assert_eq!(known(&text.replace(&format!("\"{key}\":\""), other)), 0, "{key}");
+    }
+    assert_eq!(known(&text.replace("\"vendor\":", "\"vendor\":1")), 0);
+}
+
+#[test]
+fn a_software_adapter_is_not_tuned_unless_this_is_asked_for() {
+    let Some(gpu) = common::gpu().filter(|gpu| gpu.summary().software) else { return };
+    let device = Device::Gpu(gpu.clone());
+    let network = network(NET);
+    let options = Options::training(BATCH, Source::usual(&network, 200), Rule::new(&ADADELTA));
+    let step = TrainingStep::lower(&network, &options.on(&device.limits())).expect("it lowers");
+    let tuner = Tuner { effort: None, cache: None };
+    let tuned = block_on(tuner.tune(&device, &step.program)).expect("the defaults");
+    assert!(!tuned.is_news());
+    assert_eq!(tuned.choices, Choices::of(&step.program, gpu.adapter()));
+    let tuned =
+        block_on(Tuner { effort: Some(Effort::Quick), ..tuner }.tune(&device, &step.program)).expect("it tunes");
+    assert!(!tuned.found.is_empty() && tuned.problems.is_empty(), "{tuned:?}");
+    let none = block_on(tuner.tune(&Device::Cpu, &step.program)).expect("nothing");
+    assert!(none.choices.is_empty());
+}
