@@ -283,3 +283,55 @@ fn the_command_says_what_is_wrong_with_its_options() {
     let growth = ["--devices", "cpu", "--growth", "growth.svg", "--preset", "convnetjs-mnist,vgg-mnist"];
     refused(&growth, "--growth draws one network");
 }
+
+/// `benches/hardware.sh` with programs that all fail, and a Python that does not exist.
+#[cfg(unix)]
+fn hardware_script(arguments: &[&str]) -> std::process::Output {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    for program in ["glassnet", "compare", "host", "matmul"] {
+        let path = folder.path().join(program);
+        std::fs::write(&path, "#!/bin/sh\necho 'error: no GPU adapter'\nexit 1\n").expect("a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a program");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/hardware.sh");
+    let mut command = std::process::Command::new("sh");
+    command.arg(script).args(arguments).env("BIN", folder.path()).output().expect("a shell")
+}
+
+#[cfg(unix)]
+#[test]
+fn the_hardware_script_fills_its_table_with_reasons_where_nothing_runs() {
+    let output = hardware_script(&["--skip-self-check", "/no/such/python"]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.status.success(), "{text}");
+    let table: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    // Head, machine, check, five networks in lockstep, three at three batch sizes, accuracy, product, host.
+    assert_eq!(table.len(), 2 + 2 + 5 + 9 + 3, "{text}");
+    assert!(table.iter().all(|row| row.matches('|').count() == 8), "{text}");
+    let row = |start: &str| table.iter().find(|row| row.starts_with(start)).copied().expect(start);
+    assert!(row("| `check` |").contains("| not run: no GPU adapter |"), "{text}");
+    assert!(row("| lockstep, vgg-mnist |").contains("| not run: no GPU adapter |"), "{text}");
+    let speeds = row("| images/s, resnet-cifar10, batch 512 |");
+    assert!(speeds.contains("| no GPU adapter | no GPU adapter | no PyTorch |"), "{speeds}");
+    assert!(row("| 99 % on MNIST's test set, fast-mnist |").contains("| no data |"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_hardware_script_refuses_an_option_that_it_does_not_know() {
+    let output = hardware_script(&["--quick"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(message.contains("unknown option --quick; usage: sh benches/hardware.sh"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_shell_accepts_every_script() {
+    for script in ["benches/hardware.sh", "tests/run.sh"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+        let status = std::process::Command::new("sh").arg("-n").arg(&path).status().expect("a shell");
+        assert!(status.success(), "{script}");
+    }
+}
