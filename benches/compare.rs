@@ -2,14 +2,16 @@
 //!
 //! All use the same network, the same batch, float32, and update the weights every batch; each measurement begins and
 //! ends with an idle device. Contestants take turns, round by round; the result is the median over the rounds with its
-//! range.
+//! range. On CUDA, PyTorch also competes with TF32, which keeps 10 of float32's 23 bits of a factor's mantissa; its name
+//! says so. A contestant that cannot run is named with the reason, and the others go on.
 
 use clap::{Parser, ValueEnum};
 use glassnet::bench::{Steps, times};
-use glassnet::exec::Device;
-use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
+use glassnet::exec::gpu::RuntimeChecks;
+use glassnet::exec::{Device, DeviceChoice};
 use glassnet::net::Network;
 use pollster::block_on;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -31,9 +33,19 @@ struct Arguments {
     /// The least duration of one contestant's round, in seconds
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
-    /// The peers to compare with
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "pytorch")]
+    /// The peers to compare with; none if no name follows
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 0.., default_value = "pytorch")]
     peers: Vec<Rival>,
+    /// With --device gpu: Glassnet's cpu executor takes turns too
+    #[arg(long)]
+    with_cpu: bool,
+    /// Time a GPU even if it computes wrongly or not at all
+    #[arg(long)]
+    skip_self_check: bool,
+    /// Print lines of network, batch, contestant, median, least and most images/s between tabs; a contestant that did
+    /// not run has `-` and the reason
+    #[arg(long)]
+    tabs: bool,
     /// A Python with PyTorch
     #[arg(long, default_value = "python3")]
     python: String,
@@ -127,12 +139,32 @@ impl Rival {
     }
 }
 
-/// A process that answers every line with the images per second of one round.
+/// A process that greets with a line, and answers every line with one of [`Answers`].
 struct Peer {
     name: &'static str,
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
+    /// Contestants of this peer that cannot run here.
+    missing: Answers,
+}
+
+/// By contestant.
+type Answers = BTreeMap<String, Answer>;
+
+/// Images per second of one round, or why there are none.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Speed(f64),
+    Missing(String),
+}
+
+/// The first line of a peer; it may say more about itself.
+#[derive(Deserialize)]
+struct Greeting {
+    #[serde(default)]
+    missing: Answers,
 }
 
 impl Peer {
@@ -153,10 +185,11 @@ impl Peer {
             return Err(format!("{name} does not run: see above").into());
         }
         eprint!("{name}: {greeting}");
-        Ok(Peer { name, process, requests, answers })
+        let Greeting { missing } = serde_json::from_str(&greeting)?;
+        Ok(Peer { name, process, requests, answers, missing })
     }
 
-    fn round(&mut self) -> Result<BTreeMap<String, f64>, Box<dyn Error>> {
+    fn round(&mut self) -> Result<Answers, Box<dyn Error>> {
         writeln!(self.requests, "round")?;
         let mut line = String::new();
         if self.answers.read_line(&mut line)? == 0 {
@@ -173,57 +206,150 @@ impl Drop for Peer {
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
+/// The median of values in ascending order.
+fn median(values: &[f64]) -> f64 {
     (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let device = match arguments.device {
-        Place::Cpu => Device::Cpu,
-        Place::Gpu => Device::Gpu(block_on(Gpu::open(&Choice::Any, RuntimeChecks::Off))?),
+    let choice = match arguments.device {
+        Place::Cpu => DeviceChoice::Cpu,
+        Place::Gpu if arguments.skip_self_check => DeviceChoice::WithoutSelfCheck(Box::new(DeviceChoice::Gpu)),
+        Place::Gpu => DeviceChoice::Gpu,
     };
+    let opened = block_on(choice.open(RuntimeChecks::Off)).map(|(device, _)| device);
+    let mut own = vec![("Glassnet", opened.map_err(|why| why.to_string()))];
+    if arguments.with_cpu && arguments.device == Place::Gpu {
+        own.push(("Glassnet, cpu", Ok(Device::Cpu)));
+    } else if let (_, Err(why)) = &own[0] {
+        return Err(why.as_str().into());
+    }
     for rival in &arguments.peers {
         rival.prepare()?;
     }
-    println!("{}", device.info());
-    println!("{:16} {:>5}  {:24} {:>9} {:>19}  Glassnet is", "network", "batch", "contestant", "images/s", "range");
+    if !arguments.tabs {
+        own.iter().filter_map(|(_, device)| device.as_ref().ok()).for_each(|device| println!("{}", device.info()));
+        println!("{:16} {:>5}  {:24} {:>9} {:>19}  Glassnet is", "network", "batch", "contestant", "images/s", "range");
+    }
     for preset in &arguments.presets {
         for batch in &arguments.batch_sizes {
-            compare(&arguments, &device, preset, *batch)?;
+            let contest = compare(&arguments, &own, preset, *batch)?;
+            if arguments.tabs { contest.print_tabs(preset, *batch) } else { contest.print(preset, *batch) }
         }
     }
     Ok(())
 }
 
-fn compare(arguments: &Arguments, device: &Device, preset: &str, batch: usize) -> Result<(), Box<dyn Error>> {
+/// The outcome at one batch size, by contestant.
+#[derive(Default)]
+struct Contest {
+    speeds: BTreeMap<String, Vec<f64>>,
+    missing: BTreeMap<String, String>,
+}
+
+fn compare(
+    arguments: &Arguments,
+    devices: &[(&str, Result<Device, String>)],
+    preset: &str,
+    batch: usize,
+) -> Result<Contest, Box<dyn Error>> {
     let network = Network::preset(preset)?;
-    let rivals = arguments.peers.iter().filter(|rival| rival.has(preset));
-    let mut peers = rivals.map(|rival| Peer::start(*rival, arguments, preset, batch)).collect::<Result<Vec<_>, _>>()?;
-    let mut own = block_on(Steps::new(device, &network, batch))?;
-    let mut results: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut contest = Contest::default();
+    let mut peers = Vec::new();
+    for rival in arguments.peers.iter().filter(|rival| rival.has(preset)) {
+        match Peer::start(*rival, arguments, preset, batch) {
+            Ok(mut peer) => {
+                contest.add(std::mem::take(&mut peer.missing), 0);
+                peers.push(peer);
+            }
+            Err(why) => contest.leave_out(rival.name(), &*why),
+        }
+    }
+    let mut own = Vec::new();
+    for (name, device) in devices {
+        match device.as_ref().map(|device| block_on(Steps::new(device, &network, batch))) {
+            Ok(Ok(steps)) => own.push((*name, steps)),
+            Ok(Err(why)) => contest.leave_out(name, &why),
+            Err(why) => contest.leave_out(name, why),
+        }
+    }
     // The first round of each is a warm-up.
     for round in 0..=arguments.rounds {
-        let mut all = BTreeMap::new();
-        for peer in &mut peers {
-            all.extend(peer.round()?);
-        }
-        all.insert("Glassnet".into(), block_on(own.round(Duration::from_secs_f64(arguments.seconds)))?);
-        if round > 0 {
-            all.into_iter().for_each(|(name, speed)| results.entry(name).or_default().push(speed));
+        peers.retain_mut(|peer| match peer.round() {
+            Ok(answers) => {
+                contest.add(answers, round);
+                true
+            }
+            Err(why) => {
+                contest.leave_out(peer.name, &*why);
+                false
+            }
+        });
+        own.retain_mut(|(name, steps)| match block_on(steps.round(Duration::from_secs_f64(arguments.seconds))) {
+            Ok(speed) => {
+                contest.add([(name.to_string(), Answer::Speed(speed))].into(), round);
+                true
+            }
+            Err(why) => {
+                contest.leave_out(name, &why);
+                false
+            }
+        });
+    }
+    contest.speeds.values_mut().for_each(|speeds| speeds.sort_by(f64::total_cmp));
+    Ok(contest)
+}
+
+impl Contest {
+    /// Adds the answers of a round; the speeds of round 0 do not count.
+    fn add(&mut self, answers: Answers, round: usize) {
+        for (name, answer) in answers {
+            match answer {
+                Answer::Speed(speed) if round > 0 => self.speeds.entry(name).or_default().push(speed),
+                Answer::Speed(_) => {}
+                Answer::Missing(why) => {
+                    self.speeds.remove(&name);
+                    self.missing.insert(name, why);
+                }
+            }
         }
     }
-    let glassnet = median(results.get_mut("Glassnet").expect("inserted every round"));
-    for (name, speeds) in &mut results {
-        let middle = median(speeds);
-        let range = format!("{:.0}-{:.0}", speeds[0], speeds[speeds.len() - 1]);
-        let ratio = match glassnet / middle {
-            _ if name == "Glassnet" => String::new(),
-            faster if faster >= 1.0 => format!("{} as fast", times(faster)),
-            slower => times(slower),
-        };
-        println!("{preset:16} {batch:5}  {name:24} {middle:9.0} {range:>19}  {ratio}");
+
+    fn leave_out(&mut self, name: &str, why: &dyn std::fmt::Display) {
+        self.add([(name.to_string(), Answer::Missing(why.to_string()))].into(), 0);
     }
-    Ok(())
+
+    fn print(&self, preset: &str, batch: usize) {
+        let glassnet = self.speeds.get("Glassnet").map(|speeds| median(speeds));
+        for (name, speeds) in &self.speeds {
+            let middle = median(speeds);
+            let range = format!("{:.0}-{:.0}", speeds[0], speeds[speeds.len() - 1]);
+            let ratio = match glassnet.map(|glassnet| glassnet / middle) {
+                None => String::new(),
+                Some(_) if name == "Glassnet" => String::new(),
+                Some(faster) if faster >= 1.0 => format!("{} as fast", times(faster)),
+                Some(slower) => times(slower),
+            };
+            println!("{preset:16} {batch:5}  {name:24} {middle:9.0} {range:>19}  {ratio}");
+        }
+        for (name, why) in &self.missing {
+            println!("{preset:16} {batch:5}  {name:24} not measured: {}", line(why));
+        }
+    }
+
+    fn print_tabs(&self, preset: &str, batch: usize) {
+        for (name, speeds) in &self.speeds {
+            let [least, most] = [speeds[0], speeds[speeds.len() - 1]];
+            println!("{preset}\t{batch}\t{name}\t{:.0}\t{least:.0}\t{most:.0}", median(speeds));
+        }
+        for (name, why) in &self.missing {
+            println!("{preset}\t{batch}\t{name}\t-\t{}", line(why));
+        }
+    }
+}
+
+/// A reason on one line.
+fn line(why: &str) -> String {
+    why.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,31 +1,246 @@
 #!/bin/sh
-# Everything to be measured on a hardware GPU, in one go: kernel check, steps beside PyTorch (eager and CUDA graph),
-# matrix products, layers beside the adapter's peak, the host's cost of a step.
+# Everything to be measured on a hardware GPU, in one command. It ends with one Markdown table for docs/performance.md:
+# kernel check, lockstep, images/s beside PyTorch, time to accuracy, a matrix product, the host's cost of a step.
 #
-#   sh benches/hardware.sh [PYTHON]        where Rust is installed
-#   BIN=FOLDER sh benches/hardware.sh ...  with FOLDER/glassnet, compare, host and matmul, built elsewhere by
-#                                          `cargo build --release` and `cargo bench --no-run`
-set -eu
-[ -z "${BIN:-}" ] || BIN=$(cd "$BIN" && pwd)
-cd "$(dirname "$0")/.."
-python=${1:-python3}
+#   sh benches/hardware.sh [--skip-self-check] [PYTHON]   where Rust is installed; builds first
+#   BIN=FOLDER sh benches/hardware.sh ...                 with FOLDER/glassnet, compare, host and matmul, built elsewhere
+#                                                         by `cargo build --release` and `cargo bench --no-run`
+#
+# PYTHON is a Python with PyTorch; without one, or without CUDA, its cells say so. --skip-self-check goes on with a GPU
+# that computes wrongly or not at all, such as a driver that only records commands; what is timed then is the host.
+# MNIST comes from GLASSNET_DATA or from the user's data folder; nothing is downloaded.
+set -u
 
-program() {
-    name=$1
-    shift
-    if [ -n "${BIN:-}" ]; then
-        "$BIN/$name" "$@"
-    elif [ "$name" = glassnet ]; then
-        cargo run --quiet --release -- "$@"
-    else
-        cargo bench --quiet --bench "$name" -- "$@"
-    fi
+# Seconds: for everything after the build, for each part, and for the images/s of each network. A part that is out of
+# time leaves its cells empty, with the reason.
+TOTAL=${TOTAL:-470}
+LIMIT=${LIMIT:-60}
+COMPARE_LIMIT=${COMPARE_LIMIT:-90}
+# Rounds of each contestant after the warm-up, and the least seconds of one.
+ROUNDS=${ROUNDS:-3}
+SECONDS_EACH=${SECONDS_EACH:-0.25}
+
+networks="convnetjs-mnist vgg-mnist resnet-cifar10"
+batches="20 128 512"
+
+skip=
+python=python3
+for argument in "$@"; do
+    case $argument in
+    --skip-self-check) skip=--skip-self-check ;;
+    -*)
+        echo "hardware.sh: unknown option $argument; usage: sh benches/hardware.sh [--skip-self-check] [PYTHON]" >&2
+        exit 2
+        ;;
+    *) python=$argument ;;
+    esac
+done
+
+if [ -n "${BIN:-}" ]; then
+    BIN=$(cd "$BIN" && pwd) || exit 2
+fi
+cd "$(dirname "$0")/.." || exit 2
+folder=$(mktemp -d) || exit 2
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 130' INT TERM
+
+if [ -z "${BIN:-}" ]; then
+    cargo build --quiet --release || exit 1
+    cargo bench --quiet --no-run --bench compare --bench host --bench matmul || exit 1
+fi
+begin=$(date +%s)
+
+# The seconds that are left of everything, at most $1.
+seconds_left() {
+    left=$((begin + TOTAL - $(date +%s)))
+    if [ "$left" -gt "$1" ]; then echo "$1"; else echo "$left"; fi
 }
 
-program glassnet devices
-program glassnet check --device gpu
-program matmul
-program glassnet bench --devices gpu,cpu
-program glassnet bench --devices gpu --preset vgg-mnist
-program host
-program compare --device gpu --python "$python"
+# part NAME SECONDS PROGRAM ARGUMENTS...: runs a program for at most so long, shows its output, and keeps it in
+# $folder/NAME. The exit status is the program's, or 124 if it was out of time.
+part() {
+    log=$folder/$1
+    allowed=$(seconds_left "$2")
+    program=$3
+    shift 3
+    printf '\n--- %s %s\n' "$program" "$*"
+    if [ "$allowed" -le 0 ]; then
+        echo "error: no time was left" >"$log"
+        status=124
+    else
+        if [ -n "${BIN:-}" ]; then
+            set -- "$BIN/$program" "$@"
+        elif [ "$program" = glassnet ]; then
+            set -- cargo run --quiet --release -- "$@"
+        else
+            set -- cargo bench --quiet --bench "$program" -- "$@"
+        fi
+        # Where there is no `timeout`, as on macOS, a part takes as long as it takes.
+        if command -v timeout >/dev/null 2>&1; then
+            set -- timeout -k 5 "$allowed" "$@"
+        fi
+        "$@" >"$log" 2>&1
+        status=$?
+        # 137: it had to be killed.
+        if [ "$status" = 124 ] || [ "$status" = 137 ]; then
+            echo "error: no result within $allowed s" >>"$log"
+            status=124
+        fi
+    fi
+    tail -n 60 "$log"
+    return "$status"
+}
+
+# Text for a table's cell: one line, not too long.
+cell() {
+    tr '\n|' ' /' | cut -c 1-160 | sed 's/ *$//'
+}
+
+# The reason why the part NAME has no result.
+reason() {
+    why=$(grep -a '^error' "$folder/$1" | tail -n 1 | sed 's/^[Ee]rror: *//; s/^"//; s/"$//')
+    [ -n "$why" ] || why=$(grep -av '^ *$' "$folder/$1" | tail -n 1)
+    printf '%s' "$why" | cell
+}
+
+# row WHAT GPU CPU EAGER EAGER_TF32 GRAPH GRAPH_TF32: adds a row to the table.
+row() {
+    printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$1" "$2" "${3:-}" "${4:-}" "${5:-}" "${6:-}" "${7:-}" >>"$folder/table"
+}
+
+# PyTorch on CUDA, or why there is none.
+probe='
+import sys
+try:
+    import torch
+except Exception as error:
+    sys.exit("no PyTorch: " + str(error))
+if not torch.cuda.is_available():
+    sys.exit("PyTorch " + torch.__version__ + " has no CUDA")
+print("PyTorch", torch.__version__ + ",", torch.cuda.get_device_name())'
+if torch=$("$python" -c "$probe" 2>&1); then
+    peers=pytorch
+    no_torch=
+else
+    peers=
+    torch=$(printf '%s\n' "${torch:-no PyTorch}" | tail -n 1 | cell)
+    case $torch in
+    *"has no CUDA") no_torch="no CUDA" ;;
+    *) no_torch="no PyTorch" ;;
+    esac
+fi
+
+part devices 30 glassnet devices
+part check "$LIMIT" glassnet check --device gpu
+checked=$?
+adapter=$(sed -n 's/^.* cases on gpu: //p' "$folder/check" | head -n 1)
+cpu=$(sed -n 's/^cpu: //p' "$folder/devices" | head -n 1)
+row machine "${adapter:-$(reason check)}" "${cpu:-unknown}" "$torch"
+verdict=$(tail -n 1 "$folder/check" | cell)
+case $checked in
+0) row "\`check\`" "$verdict" ;;
+124) row "\`check\`" "$(reason check)" ;;
+*)
+    if [ -n "$adapter" ]; then
+        row "\`check\`" "FAILED: $(reason check); its speeds below are not those of a GPU that computes"
+    else
+        row "\`check\`" "not run: $(reason check)"
+    fi
+    ;;
+esac
+
+lockstep_end=$(($(date +%s) + LIMIT))
+for network in convnetjs-mnist fast-mnist vgg-mnist resnet-mnist resnet-cifar10; do
+    part lockstep $((lockstep_end - $(date +%s))) glassnet check --lockstep --device gpu --preset "$network"
+    case $? in
+    0) row "lockstep, $network" "$(sed -n 's/^.*: all/all/p' "$folder/lockstep" | tail -n 1 | cell)" ;;
+    124) row "lockstep, $network" "$(reason lockstep)" ;;
+    *)
+        differs=$(sed -n 's/^.*: \(operation .* differs\)/\1/p' "$folder/lockstep" | cell)
+        row "lockstep, $network" "${differs:+FAILED: }${differs:-not run: $(reason lockstep)}"
+        ;;
+    esac
+done
+
+# The cell of a contestant at a batch size, from compare's lines between tabs: median (least-most), or the reason.
+speed() {
+    found=$(awk -F '\t' -v network="$1" -v batch="$2" -v contestant="$3" '
+        $1 == network && $2 == batch && $3 == contestant {
+            if ($4 == "-") print $5; else print $4 " (" $5 "-" $6 ")"
+        }' "$folder/compare" | tail -n 1)
+    case "$found$3" in
+    PyTorch*) found=${no_torch:-$(reason compare)} ;;
+    Glassnet*) found=$(reason compare) ;;
+    esac
+    printf '%s' "$found" | cell
+}
+
+for network in $networks; do
+    # shellcheck disable=SC2086 # $peers and $skip are one word or none.
+    part compare "$COMPARE_LIMIT" compare --device gpu --with-cpu --tabs --presets "$network" \
+        --batch-sizes "$(echo "$batches" | tr ' ' ',')" --rounds "$ROUNDS" --seconds "$SECONDS_EACH" \
+        --python "$python" $skip --peers $peers
+    for batch in $batches; do
+        row "images/s, $network, batch $batch" "$(speed "$network" "$batch" Glassnet)" \
+            "$(speed "$network" "$batch" "Glassnet, cpu")" "$(speed "$network" "$batch" "PyTorch, eager")" \
+            "$(speed "$network" "$batch" "PyTorch, eager, TF32")" "$(speed "$network" "$batch" "PyTorch, CUDA graph")" \
+            "$(speed "$network" "$batch" "PyTorch, CUDA graph, TF32")"
+    done
+done
+
+# One figure of train's JSON.
+figure() {
+    sed -n "s/^ *\"$1\": *\([0-9.eE+-]*\),*\$/\1/p" "$folder/$2" | tail -n 1
+}
+
+# Time to 99 % with fast-mnist, on the device $1.
+accuracy() {
+    if ! grep -q '^mnist *verified' "$folder/data"; then
+        echo "no data"
+        return
+    fi
+    # shellcheck disable=SC2086
+    if ! part "train-$1" "$LIMIT" glassnet train --preset fast-mnist --dataset mnist --device "$1" --stats-every 500 \
+        --seed 1 --json --no-report --out "$folder/run-$1" $skip >&2; then
+        reason "train-$1"
+        return
+    fi
+    awk -v accuracy="$(figure test_accuracy "train-$1")" -v seconds="$(figure train_seconds "train-$1")" 'BEGIN {
+        if (accuracy == "") { print "no figures in the output"; exit }
+        # An accuracy of 0.99, or in percent.
+        percent = accuracy <= 1 ? 100 * accuracy : accuracy
+        printf percent >= 99 ? "%.1f s (%.2f %%)" : "not reached: %.1f s, %.2f %%", seconds, percent
+    }'
+}
+
+part data 30 glassnet data list
+row "99 % on MNIST's test set, fast-mnist" "$(accuracy gpu)" "$(accuracy cpu)"
+
+# The fastest kernel of lines such as `matmul.tiles128   1234.5 GFLOP/s (56 %)`.
+if part matmul "$LIMIT" matmul --sizes 4096 --longest 20 --products-only; then
+    product=$(awk '/^matmul\./ && $2 + 0 > best { best = $2 + 0; line = $0 } END { sub(/^[^ ]* */, "", line); print line }' \
+        "$folder/matmul")
+    kernel=$(awk '/^matmul\./ && $2 + 0 > best { best = $2 + 0; name = $1 } END { print name }' "$folder/matmul")
+    row "product 4096³, share of peak" "$product, $kernel"
+else
+    row "product 4096³, share of peak" "$(reason matmul)"
+fi
+
+# The last round of lines of figures; the second one is all threads' time.
+# shellcheck disable=SC2086
+if part host "$LIMIT" host --rounds 3 --steps 5000 $skip; then
+    host=$(awk '$1 + 0 > 0 && NF >= 11 { line = $2 " µs of all threads; finish " $7 ", submit " $8 } END { print line }' \
+        "$folder/host")
+    row "host's work a step, convnetjs-mnist, batch 20" "$host"
+else
+    row "host's work a step, convnetjs-mnist, batch 20" "$(reason host)"
+fi
+
+spent=$(($(date +%s) - begin))
+command="sh benches/hardware.sh${skip:+ $skip}"
+# shellcheck disable=SC2016 # Markdown's quotes.
+printf '\n`%s`, %s, took %s s; images/s: medians (range) of %s rounds in turns.\n\n' "$command" "$(date -u +%Y-%m-%d)" \
+    "$spent" "$ROUNDS"
+printf '| | Glassnet, GPU | Glassnet, CPU | PyTorch, eager | eager, TF32 | CUDA graph | CUDA graph, TF32 |\n'
+printf '|---|---|---|---|---|---|---|\n'
+cat "$folder/table"

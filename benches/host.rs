@@ -27,6 +27,9 @@ struct Arguments {
     batch: usize,
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// Time a GPU even if it computes wrongly or not at all, such as a driver that computes nothing
+    #[arg(long)]
+    skip_self_check: bool,
     /// Steps in a round
     #[arg(long, default_value_t = 10_000)]
     steps: usize,
@@ -52,6 +55,10 @@ fn cpu_time() -> Option<Duration> {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let choice = arguments.device.map_or(DeviceChoice::Gpu, DeviceChoice::Adapter);
+    let choice = match arguments.skip_self_check {
+        true => DeviceChoice::WithoutSelfCheck(Box::new(choice)),
+        false => choice,
+    };
     let (device, _) = block_on(choice.open(RuntimeChecks::Off))?;
     let network = Network::preset(&arguments.preset)?;
     let mut steps = block_on(Steps::new(&device, &network, arguments.batch))?;

@@ -207,6 +207,7 @@ fn the_command_prints_one_json_document() {
     assert_eq!(report["optimizer"], "momentum");
     assert_eq!(report["devices"][0]["executor"], "cpu");
     assert_eq!(report["gpu_wins"]["verdict"], "not-compared");
+    assert_eq!(report["verdict"], "There is no comparison of GPU and CPU: only one of them ran.");
     let peaks = &report["devices"][0]["peaks"];
     for (peak, probe) in [("compute", "12 chains of SIMD vectors"), ("memory", "a memory copy on every thread")] {
         assert!(peaks[peak]["best"].as_f64() > Some(0.0), "{peaks}");
@@ -218,6 +219,49 @@ fn the_command_prints_one_json_document() {
     assert!(measured["step"]["of_peak"]["share"].as_f64() > Some(0.0));
     let ratio = measured["operations_over_step"].as_f64().expect("layers and steps were timed");
     assert!((0.01..100.0).contains(&ratio), "operations take {ratio} of a step");
+}
+
+/// Several networks at once, by commas and by repeated options.
+const SEVERAL: [&str; 7] =
+    ["--devices", "cpu", "--batch-sizes", "1", "--preset", "convnetjs-mnist,resnet-mnist", "--preset=convnetjs-mnist"];
+
+#[test]
+fn several_networks_are_timed_in_one_run_with_a_verdict_for_each() {
+    let output = glassnet(&SEVERAL).assert().success();
+    let text = String::from_utf8(output.get_output().stdout.clone()).expect("UTF-8");
+    let verdicts: Vec<&str> = text.lines().rev().take(2).collect();
+    for (verdict, name) in verdicts.iter().zip(["resnet-mnist", "convnetjs-mnist"]) {
+        assert_eq!(*verdict, format!("{name}: There is no comparison of GPU and CPU: only one of them ran."));
+    }
+    assert_eq!(text.matches("Batch size 1: us per example in each layer").count(), 2, "{text}");
+}
+
+#[test]
+fn several_networks_make_a_list_of_reports() {
+    let output = glassnet(&SEVERAL).arg("--json").assert().success();
+    let reports: Value = serde_json::from_slice(&output.get_output().stdout).expect("one JSON document");
+    let names: Vec<&Value> = reports.as_array().expect("a list").iter().map(|report| &report["network"]).collect();
+    assert_eq!(names, ["convnetjs-mnist", "resnet-mnist"]);
+}
+
+#[test]
+fn zeros_that_the_processor_skips_are_named() {
+    let network = Network::preset("convnetjs-mnist").expect("a preset");
+    let devices = [Device::Cpu, Device::Reference];
+    let report = pollster::block_on(bench::run(&network, &devices, &settings(&[2]), &mut |_| {})).expect("both run");
+    let [cpu, reference] = [0, 1].map(|device| report.batches[0].results[device].measured.as_ref().expect("measured"));
+    let skipped = |name: &str| {
+        let operation = cpu.operations.iter().find(|o| o.operation == name).expect(name);
+        operation.figures.skipped
+    };
+    assert_eq!(skipped("conv1.forward"), None);
+    assert!(reference.operations.iter().all(|o| o.figures.skipped.is_none()), "the reference computes everything");
+    // Only winners of a 2x2 pooling have a gradient. Processors without vectors skip nothing.
+    if let Some(share) = skipped("conv1.backward_weight") {
+        assert!((0.75..1.0).contains(&share), "{share}");
+        let step = cpu.step.as_ref().and_then(|step| step.skipped).expect("a part of the step");
+        assert!(step > 0.0 && step < share, "{step} of the step, {share} of the operation");
+    }
 }
 
 #[test]
@@ -234,4 +278,60 @@ fn the_command_says_what_is_wrong_with_its_options() {
     refused(&["--devices", "cpu", "--adapter", "0"], "--adapter selects a GPU");
     refused(&["--adapter", "no such adapter"], "adapter");
     refused(&["--preset", "no-such"], "unknown preset `no-such`");
+    let known = "unknown preset `vgg`; known are convnetjs-mnist, fast-mnist";
+    refused(&["--devices", "cpu", "--preset", "convnetjs-mnist,vgg"], known);
+    let growth = ["--devices", "cpu", "--growth", "growth.svg", "--preset", "convnetjs-mnist,vgg-mnist"];
+    refused(&growth, "--growth draws one network");
+}
+
+/// `benches/hardware.sh` with programs that all fail, and a Python that does not exist.
+#[cfg(unix)]
+fn hardware_script(arguments: &[&str]) -> std::process::Output {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    for program in ["glassnet", "compare", "host", "matmul"] {
+        let path = folder.path().join(program);
+        std::fs::write(&path, "#!/bin/sh\necho 'error: no GPU adapter'\nexit 1\n").expect("a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a program");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/hardware.sh");
+    let mut command = std::process::Command::new("sh");
+    command.arg(script).args(arguments).env("BIN", folder.path()).output().expect("a shell")
+}
+
+#[cfg(unix)]
+#[test]
+fn the_hardware_script_fills_its_table_with_reasons_where_nothing_runs() {
+    let output = hardware_script(&["--skip-self-check", "/no/such/python"]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(output.status.success(), "{text}");
+    let table: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    // Head, machine, check, five networks in lockstep, three at three batch sizes, accuracy, product, host.
+    assert_eq!(table.len(), 2 + 2 + 5 + 9 + 3, "{text}");
+    assert!(table.iter().all(|row| row.matches('|').count() == 8), "{text}");
+    let row = |start: &str| table.iter().find(|row| row.starts_with(start)).copied().expect(start);
+    assert!(row("| `check` |").contains("| not run: no GPU adapter |"), "{text}");
+    assert!(row("| lockstep, vgg-mnist |").contains("| not run: no GPU adapter |"), "{text}");
+    let speeds = row("| images/s, resnet-cifar10, batch 512 |");
+    assert!(speeds.contains("| no GPU adapter | no GPU adapter | no PyTorch |"), "{speeds}");
+    assert!(row("| 99 % on MNIST's test set, fast-mnist |").contains("| no data |"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_hardware_script_refuses_an_option_that_it_does_not_know() {
+    let output = hardware_script(&["--quick"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(message.contains("unknown option --quick; usage: sh benches/hardware.sh"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_shell_accepts_every_script() {
+    for script in ["benches/hardware.sh", "tests/run.sh"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+        let status = std::process::Command::new("sh").arg("-n").arg(&path).status().expect("a shell");
+        assert!(status.success(), "{script}");
+    }
 }

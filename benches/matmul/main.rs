@@ -29,6 +29,9 @@ struct Arguments {
     /// Network whose convolutions are measured
     #[arg(long, default_value = "vgg-mnist")]
     preset: String,
+    /// Measure the products only
+    #[arg(long)]
+    products_only: bool,
     /// Batch size of the network [default: 20, on hardware 512]
     #[arg(long)]
     batch_size: Option<usize>,
@@ -65,6 +68,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     peaks.failures.iter().for_each(|failure| println!("warning: {failure}"));
     let variants: Vec<&'static Variant> = kernels::case([MULTIPLE; 3]).op.variants(adapter).collect();
     let best = products(&device, &variants, &sizes, &peaks, arguments.longest)?;
+    if arguments.products_only {
+        return Ok(());
+    }
     let batch = arguments.batch_size.unwrap_or(if software { 20 } else { 512 });
     convolutions(&device, &arguments.preset, batch, best, &peaks)
 }

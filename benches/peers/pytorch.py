@@ -3,9 +3,10 @@
     pip install torch
     python benches/peers/pytorch.py --preset convnetjs-mnist --batch-size 20 [--device cpu|cuda] [--threads N]
 
-A contestant is one way to run the same training: memory layout on a processor; eager, CUDA graph on a GPU. Reads lines
-from stdin: each asks for one round and gets one line of JSON on stdout, images per second by contestant. Weights are
-updated every batch; data lies on the device; a round ends with the device idle.
+A contestant is one way to run the same training: memory layout on a processor; eager or as a CUDA graph on a GPU, with
+TF32 off and on. Reads lines from stdin: each asks for one round and gets one line of JSON on stdout, by contestant the
+images per second, or a text that says why it cannot run. Weights are updated every batch; data lies on the device; a
+round ends with the device idle.
 """
 
 import argparse
@@ -36,27 +37,65 @@ def vgg_mnist():
     return net, 28
 
 
-PRESETS = {"convnetjs-mnist": convnetjs_mnist, "vgg-mnist": vgg_mnist}
+class Block(nn.Module):
+    """A block of ResNet-20: two convolutions, added to their input. Convolutions have biases, as Glassnet's do."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs))
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        return F.relu(self.path(x) + self.shortcut(x))
+
+
+def resnet_cifar10():
+    stages = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
+    blocks = [Block(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1)
+              for inputs, outputs, stride in stages for i in range(3)]
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), *blocks,
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return net, 32
+
+
+PRESETS = {"convnetjs-mnist": convnetjs_mnist, "vgg-mnist": vgg_mnist, "resnet-cifar10": resnet_cifar10}
+CHANNELS = {"resnet-cifar10": 3}
 
 
 def optimizer(preset, net, graph):
     if preset == "vgg-mnist":
         return torch.optim.Adam(net.parameters(), lr=1e-3, capturable=graph)
     weights = [p for p in net.parameters() if p.dim() > 1]
-    biases = [p for p in net.parameters() if p.dim() == 1]
-    groups = [{"params": weights, "weight_decay": 5e-5}, {"params": biases, "weight_decay": 0.0}]
+    others = [p for p in net.parameters() if p.dim() == 1]
+    decay = 1e-4 if preset == "resnet-cifar10" else 5e-5
+    groups = [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    if preset == "resnet-cifar10":
+        # The rate of the schedule does not matter for speed.
+        return torch.optim.SGD(groups, lr=0.01, momentum=0.9)
     return torch.optim.Adadelta(groups, lr=1.0, rho=0.95, eps=1e-6, capturable=graph)
+
+
+def allow_tf32(allowed):
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 class Contestant:
     """One network with its data, ready to step."""
 
-    def __init__(self, name, preset, batch, device, channels_last=False, graph=False):
+    def __init__(self, name, preset, batch, device, channels_last=False, graph=False, tf32=False):
         torch.manual_seed(1)
-        self.name, self.batch, self.device = name, batch, device
+        self.name, self.batch, self.device, self.tf32 = name, batch, device, tf32
+        # A graph keeps the kernels that were chosen when it was captured.
+        allow_tf32(tf32)
         net, size = PRESETS[preset]()
         self.net = net.to(device)
-        images = torch.rand(EXAMPLES, 1, size, size, device=device) - 0.5
+        images = torch.rand(EXAMPLES, CHANNELS.get(preset, 1), size, size, device=device) - 0.5
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last)
             images = images.contiguous(memory_format=torch.channels_last)
@@ -109,6 +148,7 @@ class Contestant:
             torch.cuda.synchronize()
 
     def round(self, seconds):
+        allow_tf32(self.tf32)
         self.step()
         self.finish()
         steps, start = 1, time.perf_counter()
@@ -123,13 +163,24 @@ class Contestant:
             steps *= 2
 
 
-def contestants(preset, batch, device):
+def contestants(device):
+    """The options of each contestant, by name."""
     if device == "cpu":
-        yield Contestant("PyTorch, NCHW", preset, batch, device)
-        yield Contestant("PyTorch, channels_last", preset, batch, device, channels_last=True)
-    else:
-        yield Contestant("PyTorch, eager", preset, batch, device)
-        yield Contestant("PyTorch, CUDA graph", preset, batch, device, graph=True)
+        return {"PyTorch, NCHW": {}, "PyTorch, channels_last": {"channels_last": True}}
+    return {
+        "PyTorch, eager": {},
+        "PyTorch, eager, TF32": {"tf32": True},
+        "PyTorch, CUDA graph": {"graph": True},
+        "PyTorch, CUDA graph, TF32": {"graph": True, "tf32": True},
+    }
+
+
+def attempt(action):
+    """The result of an action and None, or None and a line that says why there is none."""
+    try:
+        return action(), None
+    except Exception as error:
+        return None, " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def main():
@@ -142,14 +193,24 @@ def main():
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    # float32 throughout, as Glassnet computes.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    group = list(contestants(args.preset, args.batch_size, args.device))
-    print(json.dumps({"version": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
+    group, missing = [], {}
+    for name, options in contestants(args.device).items():
+        contestant, why = attempt(lambda: Contestant(name, args.preset, args.batch_size, args.device, **options))
+        if why is None:
+            group.append(contestant)
+        else:
+            missing[name] = why
+    greeting = {"version": torch.__version__, "threads": torch.get_num_threads(), "missing": missing}
+    print(json.dumps(greeting), flush=True)
     for _ in sys.stdin:
-        print(json.dumps({c.name: c.round(args.seconds) for c in group}), flush=True)
+        answers = {}
+        for contestant in list(group):
+            speed, why = attempt(lambda: contestant.round(args.seconds))
+            answers[contestant.name] = speed if why is None else why
+            if why is not None:
+                group.remove(contestant)
+        print(json.dumps(answers), flush=True)
 
 
 if __name__ == "__main__":

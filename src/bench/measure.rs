@@ -3,7 +3,8 @@
 use super::Settings;
 use super::workload::Runner;
 use crate::error::{Error, Result};
-use crate::exec::{Clock, read_reals};
+use crate::exec::{Clock, ExecutorKind, read_reals};
+use crate::kernels::conv;
 use std::time::Duration;
 use web_time::Instant;
 
@@ -12,6 +13,15 @@ const RANGES: usize = 512;
 
 /// Mean nanoseconds of every operation over one round's steps.
 type OperationRound = Vec<f64>;
+
+/// The host's seconds per step in one round, without waiting for the device, and the submissions' part of them.
+#[derive(Debug, Clone, Copy)]
+pub struct HostRound {
+    pub all: f64,
+    pub inputs: f64,
+    pub finish: f64,
+    pub submit: f64,
+}
 
 /// A runner with its measurements so far.
 pub struct Subject {
@@ -23,8 +33,8 @@ pub struct Subject {
     pub timed_steps: usize,
     /// Seconds per step, by round.
     pub step_seconds: Vec<f64>,
-    /// Seconds of host time per step without waiting, by round.
-    pub host_seconds: Vec<f64>,
+    /// The host's time, by round.
+    pub host: Vec<HostRound>,
     /// How operations were timed; the same in all rounds.
     pub clock: Option<Clock>,
     pub operations: Vec<OperationRound>,
@@ -40,7 +50,7 @@ impl Subject {
             steps: steps_in(settings.round, per_step),
             timed_steps: 1,
             step_seconds: Vec::new(),
-            host_seconds: Vec::new(),
+            host: Vec::new(),
             clock: None,
             operations: Vec::new(),
         };
@@ -65,7 +75,7 @@ impl Subject {
 
     async fn steps_round(&mut self) -> Result<()> {
         self.runner.executor.finish().await?;
-        let waited = self.runner.executor.waited();
+        let (waited, before) = (self.runner.executor.waited(), self.runner.executor.submitting());
         let start = Instant::now();
         for _ in 0..self.steps {
             self.runner.step().await?;
@@ -73,8 +83,15 @@ impl Subject {
         self.runner.executor.finish().await?;
         let taken = start.elapsed();
         let host = taken.saturating_sub(self.runner.executor.waited() - waited);
-        self.step_seconds.push(taken.as_secs_f64() / self.steps as f64);
-        self.host_seconds.push(host.as_secs_f64() / self.steps as f64);
+        let after = self.runner.executor.submitting();
+        let per_step = |time: Duration| time.as_secs_f64() / self.steps as f64;
+        self.step_seconds.push(per_step(taken));
+        self.host.push(HostRound {
+            all: per_step(host),
+            inputs: per_step(after.inputs - before.inputs),
+            finish: per_step(after.finish - before.finish),
+            submit: per_step(after.submit - before.submit),
+        });
         Ok(())
     }
 
@@ -99,6 +116,29 @@ impl Subject {
         }
         self.operations.extend(means.finish());
         Ok(())
+    }
+
+    /// Runs one more step and finds the share of gradients that each operation skips because they are zero; `None` for
+    /// those that skip none. Only the `cpu` executor skips any.
+    pub async fn skipped_zeros(&mut self) -> Result<Vec<Option<f64>>> {
+        let instructions = self.runner.instructions.clone();
+        let mut skipped = vec![None; instructions.len()];
+        if self.runner.executor.device().executor != ExecutorKind::Cpu {
+            return Ok(skipped);
+        }
+        self.runner.begin_step()?;
+        for (skipped, instruction) in skipped.iter_mut().zip(instructions) {
+            let op = &self.runner.lowered.program.instructions[instruction].op;
+            if let Some(gradient) = conv::sparse_gradient(op) {
+                // Read before the operation runs, because later ones may reuse its memory.
+                let mut values = read_reals(self.runner.executor.as_mut(), gradient).await?;
+                values.truncate(self.runner.lowered.program.buffer(gradient).len);
+                *skipped = conv::skipped_zeros(op, &values);
+            }
+            self.runner.executor.run(instruction..instruction + 1)?;
+        }
+        self.runner.executor.end_step(true).await?;
+        Ok(skipped)
     }
 
     /// Whether the loss is finite; arithmetic on infinities and NaN may be faster or slower than training.

@@ -21,8 +21,8 @@ mod workload;
 pub use growth::{Growth, GrowthPoint, GrowthResult, GrowthSettings, growth, widens};
 pub use peaks::{Bound, Peak, PeakShare, Peaks, peaks, time_case};
 pub use report::{
-    BatchReport, DeviceReport, DeviceResult, LayerFigures, Machine, Measured, Method, OperationFigures, PassFigures,
-    Report, StageFigures, StepFigures,
+    BatchReport, DeviceReport, DeviceResult, HostParts, LayerFigures, Machine, Measured, Method, OperationFigures,
+    PassFigures, Report, StageFigures, StepFigures,
 };
 pub use steps::{HostTime, Steps};
 pub use summary::{Crossover, Spread, crossover, times};

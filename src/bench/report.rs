@@ -1,7 +1,7 @@
 //! The report of a benchmark, in units that can be compared across batch sizes. One JSON document contains all of it.
 
 use super::growth::Growth;
-use super::measure::Subject;
+use super::measure::{HostRound, Subject};
 use super::peaks::{PeakShare, Peaks};
 use super::summary::{Crossover, Spread, crossover};
 use super::workload::SEED;
@@ -29,6 +29,8 @@ pub struct Report {
     /// By batch size, the smallest first.
     pub batches: Vec<BatchReport>,
     pub gpu_wins: Crossover,
+    /// [`Report::gpu_wins`] as a sentence.
+    pub verdict: String,
     /// Growth curves over batch size and width, if requested.
     pub growth: Option<Growth>,
     /// Notes for the reader, such as that a device was left out.
@@ -142,6 +144,38 @@ pub struct StepFigures {
     /// Host time per step without waiting for the device: writing inputs, recording operations, finishing and
     /// submitting commands. `None` on the host, which computes at that time.
     pub host_us: Option<Spread>,
+    /// The parts of `host_us` that are submissions.
+    pub host_parts: Option<HostParts>,
+    /// The share of `gflops` that was not computed; as in [`PassFigures`].
+    pub skipped: Option<f64>,
+}
+
+/// Medians of the parts of the host's time per step that are submissions, in microseconds. The rest is choosing the
+/// batch and recording operations.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct HostParts {
+    /// Writing the steps' inputs.
+    pub inputs_us: f64,
+    /// Turning recorded commands into the driver's.
+    pub finish_us: f64,
+    /// Handing them to the driver.
+    pub submit_us: f64,
+}
+
+impl HostParts {
+    fn of(rounds: &[HostRound]) -> HostParts {
+        // A part may take no measurable time, so these are no samples for `Spread`.
+        let median = |part: fn(&HostRound) -> f64| {
+            let mut parts: Vec<f64> = rounds.iter().map(part).collect();
+            parts.sort_by(f64::total_cmp);
+            parts.get(parts.len() / 2).map_or(0.0, |seconds| seconds * 1e6)
+        };
+        HostParts {
+            inputs_us: median(|round| round.inputs),
+            finish_us: median(|round| round.finish),
+            submit_us: median(|round| round.submit),
+        }
+    }
 }
 
 /// The sum over some operations of a step.
@@ -157,6 +191,9 @@ pub struct PassFigures {
     pub gigabytes_per_second: f64,
     /// How close they come to the device's peaks.
     pub of_peak: Option<PeakShare>,
+    /// The share of the arithmetic in `gflops` and `of_peak` that was not computed, because it multiplies gradients of
+    /// zero, from 0 to 1. `None` if nothing was skipped.
+    pub skipped: Option<f64>,
 }
 
 /// One stage of a step.
@@ -211,6 +248,7 @@ pub(super) fn report(
     };
     let host = Device::Cpu.info();
     let speed_ups: Vec<_> = batches.iter().map(|b| (b.batch_size, b.speed_up)).collect();
+    let gpu_wins = crossover(&speed_ups);
     Report {
         version: env!("CARGO_PKG_VERSION"),
         network: network.name.clone(),
@@ -225,7 +263,8 @@ pub(super) fn report(
         method: Method { rounds: settings.rounds, round_seconds: settings.round.as_secs_f64(), examples, seed: SEED },
         devices: devices.iter().zip(peaks).map(describe).collect(),
         batches,
-        gpu_wins: crossover(&speed_ups),
+        verdict: gpu_wins.sentence(speed_ups.iter().filter(|(_, speed_up)| speed_up.is_some()).count()),
+        gpu_wins,
         growth: None,
         notes: Vec::new(),
     }
@@ -257,6 +296,7 @@ pub(super) async fn batch(
 
 async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Result<Measured> {
     let finite = subject.loss_is_finite().await?;
+    let zeros = subject.skipped_zeros().await?;
     let (lowered, range) = (&subject.runner.lowered, subject.runner.instructions.clone());
     let (instructions, purposes) = (&lowered.program.instructions[range.clone()], &lowered.purposes[range]);
     let on_gpu = subject.runner.executor.device().executor == ExecutorKind::Gpu;
@@ -264,11 +304,14 @@ async fn measured(network: &Network, mut subject: Subject, peaks: &Peaks) -> Res
     if !finite {
         warnings.push("the loss is no longer a finite number; lower the learning rate".to_string());
     }
-    let step = step_figures(&subject, instructions, peaks, on_gpu, &mut warnings);
+    let mut step = step_figures(&subject, instructions, peaks, on_gpu, &mut warnings);
     let rounds = &subject.operations;
     let kernels = subject.runner.instructions.clone().map(|i| subject.runner.executor.kernel(i)).collect();
     let (fused, batch) = (&lowered.fused[..], lowered.batch);
-    let passes = Passes { instructions, purposes, kernels, fused, rounds, batch, peaks };
+    let passes = Passes { instructions, purposes, kernels, fused, rounds, zeros, batch, peaks };
+    if let Some(step) = &mut step {
+        step.skipped = passes.skipped(&|_| true);
+    }
     let total = passes.spread(&|_| true).map(|s| s.median);
     if total.is_none() {
         warnings.push("the clock of single operations gave nothing usable; there are no times of layers".to_string());
@@ -303,6 +346,8 @@ fn step_figures(
         warnings.push(format!("rounds differ by ±{percent:.0} %: something else may be using this machine"));
     }
     let batch = subject.runner.batch() as f64;
+    let host: Vec<f64> = subject.host.iter().map(|round| round.all).collect();
+    let host_us = Spread::of(&host).filter(|_| on_gpu);
     let flops: u64 = instructions.iter().map(|i| i.op.work.flops).sum();
     Some(StepFigures {
         steps: subject.steps,
@@ -312,7 +357,9 @@ fn step_figures(
         gflops: flops as f64 / seconds.median / 1e9,
         of_peak: peaks.share(instructions.iter().map(|i| i.op.work), seconds.median * 1e9),
         dispatches: subject.runner.executor.dispatches(subject.runner.instructions.clone()),
-        host_us: Spread::of(&subject.host_seconds).filter(|_| on_gpu).map(|s| s.scaled(1e6)),
+        host_us: host_us.map(|s| s.scaled(1e6)),
+        host_parts: host_us.map(|_| HostParts::of(&subject.host)),
+        skipped: None,
     })
 }
 
@@ -325,6 +372,8 @@ struct Passes<'a> {
     /// The pairs of [`TrainingStep::fused`](crate::program::TrainingStep::fused).
     fused: &'a [(usize, usize)],
     rounds: &'a [Vec<f64>],
+    /// The share of zero gradients that each instruction skips.
+    zeros: Vec<Option<f64>>,
     batch: usize,
     peaks: &'a Peaks,
 }
@@ -347,8 +396,8 @@ impl Passes<'_> {
 
     fn figures(&self, chosen: &dyn Fn(usize) -> bool) -> Option<PassFigures> {
         let (nanoseconds, total) = (self.spread(chosen)?, self.spread(&|_| true)?);
-        let chosen = || self.instructions.iter().enumerate().filter(|(i, _)| chosen(*i));
-        let work = || chosen().map(|(_, instruction)| instruction.op.work);
+        let these = || self.instructions.iter().enumerate().filter(|(i, _)| chosen(*i));
+        let work = || these().map(|(_, instruction)| instruction.op.work);
         Some(PassFigures {
             us_per_step: nanoseconds.scaled(1e-3),
             us_per_example: nanoseconds.median * 1e-3 / self.batch as f64,
@@ -356,7 +405,19 @@ impl Passes<'_> {
             gflops: work().map(|w| w.flops).sum::<u64>() as f64 / nanoseconds.median,
             gigabytes_per_second: work().map(|w| w.bytes).sum::<u64>() as f64 / nanoseconds.median,
             of_peak: self.peaks.share(work(), nanoseconds.median),
+            skipped: self.skipped(chosen),
         })
+    }
+
+    /// The share of the chosen operations' arithmetic that was skipped; a backward pass multiplies every gradient by
+    /// equally many values.
+    fn skipped(&self, chosen: &dyn Fn(usize) -> bool) -> Option<f64> {
+        let (mut all, mut skipped) = (0.0, 0.0);
+        for (i, instruction) in self.instructions.iter().enumerate().filter(|(i, _)| chosen(*i)) {
+            all += instruction.op.work.flops as f64;
+            skipped += instruction.op.work.flops as f64 * self.zeros[i].unwrap_or(0.0);
+        }
+        (skipped > 0.0).then(|| skipped / all)
     }
 
     fn stages(&self) -> Vec<StageFigures> {

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use glassnet::bench::{self, GrowthSettings, Progress, Report, Settings};
 use glassnet::exec::Device;
 use glassnet::formats::Target;
+use glassnet::net::Network;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -20,8 +21,12 @@ use std::process::ExitCode;
 /// Time training on the GPU and on the CPU, whole steps and single layers
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    #[command(flatten)]
-    network: NetworkArgs,
+    #[arg(long = "preset", value_delimiter = ',', value_name = "NAMES", conflicts_with = "net", alias = "presets")]
+    #[arg(help = preset_help())]
+    presets: Vec<String>,
+    /// A network of your own, described in TOML
+    #[arg(long, value_name = "FILE.toml")]
+    net: Option<PathBuf>,
     /// What to compare, separated by commas [default: gpu,cpu; without a GPU: cpu]
     #[arg(long, value_enum, ignore_case = true, value_delimiter = ',', value_name = "DEVICES", alias = "device")]
     devices: Vec<BenchDevice>,
@@ -58,6 +63,11 @@ enum BenchDevice {
     Cpu,
 }
 
+/// The help text of `--preset`.
+fn preset_help() -> String {
+    format!("{}; several, separated by commas, are timed one after another", options::preset_help())
+}
+
 fn batch_size(text: &str) -> std::result::Result<usize, String> {
     text.trim().parse().map_err(|_| "a batch size is a whole number, 1 or more".to_string())
 }
@@ -75,41 +85,77 @@ fn svg_path() -> impl TypedValueParser<Value = PathBuf> {
 /// # Errors
 /// If a requested device does not exist, fails, or fits no batch size; or if a network or a batch size is not possible.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let network = options::network(&args.network)?;
-    let settings = Settings { batch_sizes: args.batch_sizes.clone(), tuner: args.tune.tuner(), ..Settings::default() };
+    let networks = networks(args)?;
+    if args.growth.is_some() && networks.len() > 1 {
+        return Err(Error::Settings("--growth draws one network; name one preset".into()));
+    }
     let mut notes = Vec::new();
     let devices = pollster::block_on(devices(args, &mut notes))?;
     // Checked before the minutes that measuring takes.
-    let growth =
-        args.growth.as_ref().map(|path| Target::new(path, args.force)?.sparing(&args.network.net)).transpose()?;
-    let mut bar = Bar::new();
-    let report = pollster::block_on(bench::run(&network, &devices, &settings, &mut |progress| bar.show(progress)));
-    bar.clear();
-    let mut report: Report = report?;
-    report.notes = notes;
-    if let Some(target) = &growth {
-        let path = target.path();
-        let settings = GrowthSettings::default();
-        if !bench::widens(&network) {
-            report.notes.push(format!(
-                "only the last layer of {} has weights, and its outputs are the classes; the curve over the width is flat, \
-                 because every width is the same network",
-                network.name
-            ));
+    let growth = args.growth.as_ref().map(|path| Target::new(path, args.force)?.sparing(&args.net)).transpose()?;
+    let mut reports = Vec::with_capacity(networks.len());
+    for network in &networks {
+        if networks.len() > 1 {
+            note(format_args!("timing {}", network.name));
         }
-        let progress = &mut |size: &str| note(format_args!("timing {size}"));
-        let curves = pollster::block_on(bench::growth(&network, &devices, &settings, progress))?;
-        let picture = chart::svg(&report, &curves)
-            .map_err(|error| Error::Settings(format!("{} cannot be drawn: {error}", path.display())))?;
-        target.write(picture.as_bytes())?;
-        report.growth = Some(curves);
-        note(format_args!("drew {}", path.display()));
+        let mut report = measure(args, network, &devices)?;
+        report.notes.splice(0..0, notes.iter().cloned());
+        reports.push(report);
     }
-    args.output.result(&report, tables::render(&report))?;
+    if let (Some(target), [network], [report]) = (&growth, &networks[..], &mut reports[..]) {
+        draw_growth(target, network, &devices, report)?;
+    }
+    match &reports[..] {
+        [report] => args.output.result(report, tables::render_all(&reports))?,
+        _ => args.output.result(&reports, tables::render_all(&reports))?,
+    }
     // Prints what was measured before a device failed; the failure is still an error.
     let lost = devices.iter().filter_map(|device| if let Device::Gpu(gpu) = device { gpu.check().err() } else { None });
-    let failed = || report.failure().map(Error::Device);
+    let failed = || reports.iter().find_map(Report::failure).map(Error::Device);
     lost.into_iter().next().or_else(failed).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// The requested networks, each once.
+fn networks(args: &BenchArgs) -> Result<Vec<Network>> {
+    if args.presets.is_empty() {
+        return Ok(vec![options::network(&NetworkArgs { preset: None, net: args.net.clone() })?]);
+    }
+    let mut networks: Vec<Network> = Vec::with_capacity(args.presets.len());
+    for name in &args.presets {
+        let network = Network::preset(name.trim())?;
+        if networks.iter().all(|known| known.name != network.name) {
+            networks.push(network);
+        }
+    }
+    Ok(networks)
+}
+
+fn measure(args: &BenchArgs, network: &Network, devices: &[Device]) -> Result<Report> {
+    let settings = Settings { batch_sizes: args.batch_sizes.clone(), tuner: args.tune.tuner(), ..Settings::default() };
+    let mut bar = Bar::new();
+    let report = pollster::block_on(bench::run(network, devices, &settings, &mut |progress| bar.show(progress)));
+    bar.clear();
+    report
+}
+
+/// Times the growth curves, writes their picture, and adds them to the report.
+fn draw_growth(target: &Target, network: &Network, devices: &[Device], report: &mut Report) -> Result<()> {
+    let path = target.path();
+    if !bench::widens(network) {
+        report.notes.push(format!(
+            "only the last layer of {} has weights, and its outputs are the classes; the curve over the width is flat, \
+             because every width is the same network",
+            network.name
+        ));
+    }
+    let progress = &mut |size: &str| note(format_args!("timing {size}"));
+    let curves = pollster::block_on(bench::growth(network, devices, &GrowthSettings::default(), progress))?;
+    let picture = chart::svg(report, &curves)
+        .map_err(|error| Error::Settings(format!("{} cannot be drawn: {error}", path.display())))?;
+    target.write(picture.as_bytes())?;
+    report.growth = Some(curves);
+    note(format_args!("drew {}", path.display()));
+    Ok(())
 }
 
 /// Opens the requested devices; by default those that exist.

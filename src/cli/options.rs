@@ -103,7 +103,7 @@ pub struct NetworkArgs {
 }
 
 /// The help text of `--preset`.
-fn preset_help() -> String {
+pub fn preset_help() -> String {
     let mut names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
     let last = names.pop().unwrap_or_default();
     let names = names.join(", ").replacen(',', " (the default),", 1);

@@ -8,7 +8,8 @@
 pub use super::conv_params::Params;
 use super::conv_params::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, WEIGHT, X, Y};
 use super::{
-    Args, Cpu, Family, Launch, Op, Operation, Reference, Scalar, Tensor, Variant, conv_blocked, conv_cpu, conv_tile,
+    Args, BufferId, Cpu, Family, Launch, Op, Operation, Reference, Scalar, Tensor, Variant, conv_blocked, conv_cpu,
+    conv_tile,
 };
 
 mod cases;
@@ -123,6 +124,18 @@ pub fn sum_splits(p: Params, partial: Tensor, dweight: Tensor, dbias: Tensor) ->
     assert_eq!(partial.len, p.partial_len(), "conv.sum_splits: partial of {p:?}");
     assert_eq!((dweight.len, dbias.len), (p.k() * p.o as usize, p.o as usize), "conv.sum_splits of {p:?}");
     Op::new(&SUM_SPLITS, p, &[(PARTIAL, partial)], &[(DWEIGHT, dweight), (DBIAS, dbias)], partial.len)
+}
+
+/// The gradient of y that a backward pass reads, if its CPU function may skip the gradient's zeros.
+pub fn sparse_gradient(op: &Op) -> Option<BufferId> {
+    let backward = [&BACKWARD_INPUT, &BACKWARD_WEIGHT].iter().any(|operation| std::ptr::eq(op.operation, *operation));
+    backward.then(|| op.input(DY))
+}
+
+/// The share of the zeros in `dy` that the CPU skips in a backward pass, among all values of `dy`, from 0 to 1. `None`
+/// if it skips none. `op` is one for which [`sparse_gradient`] returns a buffer, and `dy` what that buffer holds.
+pub fn skipped_zeros(op: &Op, dy: &[f32]) -> Option<f64> {
+    conv_cpu::skipped_zeros(op, dy)
 }
 
 pub(super) fn forward_reference<S: Scalar>(args: &mut Args<'_, S>) {

@@ -3,7 +3,7 @@
 use super::growth;
 use crate::cli::output::{Table, figure};
 use glassnet::bench::{
-    BatchReport, Bound, Crossover, DeviceReport, DeviceResult, LayerFigures, Measured, PassFigures, Peak, PeakShare,
+    BatchReport, Bound, DeviceReport, DeviceResult, HostParts, LayerFigures, Measured, PassFigures, Peak, PeakShare,
     Report, StepFigures, times,
 };
 use glassnet::exec::{Clock, ExecutorKind};
@@ -13,11 +13,31 @@ use std::fmt::Write;
 /// The text of a missing value.
 const NONE: &str = "-";
 
-/// The whole report for a terminal.
-pub fn render(report: &Report) -> String {
+/// Marks figures that count arithmetic which was skipped.
+const MARK: &str = "*";
+
+/// The share of a step from which on the host's work is broken down.
+const MUCH_HOST: f64 = 0.1;
+
+/// Reports for a terminal; several end with the verdict on each network.
+pub fn render_all(reports: &[Report]) -> String {
+    let mut parts: Vec<String> = reports.iter().map(render).collect();
+    if reports.len() > 1 {
+        let verdicts = reports.iter().map(|report| format!("{}: {}", report.network, report.verdict));
+        parts.push(verdicts.collect::<Vec<_>>().join("\n"));
+    }
+    parts.join("\n\n")
+}
+
+/// The whole report on one network.
+fn render(report: &Report) -> String {
     let mut text = head(report);
     // Writing to a String cannot fail.
-    let _ = write!(text, "\n{}\n{}\n", steps(report), verdict(report));
+    let _ = writeln!(text, "\n{}", steps(report));
+    for line in skipped_in_steps(report).into_iter().chain(host(report)) {
+        let _ = writeln!(text, "{line}");
+    }
+    let _ = writeln!(text, "{}", report.verdict);
     for batch in &report.batches {
         if batch.results.iter().any(|r| r.measured.as_ref().is_some_and(|m| !m.stages.is_empty())) {
             let _ = write!(text, "\n{}\n", layers(batch));
@@ -61,11 +81,71 @@ fn peaks(device: &DeviceReport) -> String {
     format!("  at best {}, {}", peak(compute, "GFLOP/s"), peak(memory, "GB/s read and written"))
 }
 
-/// A share such as `41 c`: percent, and what limits it.
-fn share(of_peak: Option<PeakShare>) -> String {
+/// A share such as `41 c`: percent, and what limits it; `41 c*` if arithmetic was skipped.
+fn share(of_peak: Option<PeakShare>, skipped: Option<f64>) -> String {
     of_peak.map_or(NONE.into(), |PeakShare { share, bound }| {
         let letter = if bound == Bound::Compute { 'c' } else { 'm' };
-        format!("{:.0} {letter}", 100.0 * share)
+        format!("{:.0} {letter}{}", 100.0 * share, mark(skipped))
+    })
+}
+
+fn mark(skipped: Option<f64>) -> &'static str {
+    skipped.map_or("", |_| MARK)
+}
+
+/// The footnote to marked figures; each part names a place and the share that was skipped there.
+fn footnote(parts: &[(String, f64)]) -> Option<String> {
+    let parts: Vec<String> = parts.iter().map(|(place, share)| format!("{place} {:.0} %", 100.0 * share)).collect();
+    (!parts.is_empty()).then(|| {
+        format!(
+            "{MARK} counts arithmetic that was skipped, because it multiplies gradients of zero: {}",
+            parts.join(", ")
+        )
+    })
+}
+
+fn skipped_in_steps(report: &Report) -> Option<String> {
+    let mut parts = Vec::new();
+    for BatchReport { batch_size, results, .. } in &report.batches {
+        for DeviceResult { device, measured, .. } in results {
+            let skipped = measured.as_ref().and_then(|m| m.step.as_ref()?.skipped);
+            parts.extend(skipped.map(|share| (format!("{device} at batch {batch_size}"), share)));
+        }
+    }
+    footnote(&parts)
+}
+
+fn skipped_in_operations(measured: &[(&DeviceResult, &Measured)]) -> Option<String> {
+    let operations = measured.iter().flat_map(|(_, m)| &m.operations);
+    let parts = operations.filter_map(|o| Some((o.operation.clone(), o.figures.skipped?)));
+    footnote(&parts.collect::<Vec<_>>())
+}
+
+/// What the host's time consists of, where it is a large part of a step.
+fn host(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for BatchReport { batch_size, results, .. } in &report.batches {
+        for DeviceResult { device, measured, .. } in results {
+            let step = measured.as_ref().and_then(|m| m.step.as_ref());
+            lines.extend(
+                step.and_then(host_parts).map(|parts| format!("host us, {device} at batch {batch_size}: {parts}")),
+            );
+        }
+    }
+    lines
+}
+
+fn host_parts(step: &StepFigures) -> Option<String> {
+    let (all, HostParts { inputs_us, finish_us, submit_us }) = (step.host_us?.median, step.host_parts?);
+    let share = all / (1e3 * step.milliseconds.median);
+    let rest = (all - inputs_us - finish_us - submit_us).max(0.0);
+    let [finish, submit, inputs, rest] = [finish_us, submit_us, inputs_us, rest].map(figure);
+    (share >= MUCH_HOST).then(|| {
+        format!(
+            "{:.0} % of a step: finishing commands {finish}, submitting them {submit}, writing inputs {inputs}, recording \
+             and the rest {rest}",
+            100.0 * share
+        )
     })
 }
 
@@ -106,22 +186,11 @@ fn step_cells(step: &StepFigures) -> [String; 8] {
         format!("{:.0}", 100.0 * step.milliseconds.deviation()),
         figure(step.us_per_example),
         format!("{:.0}", step.images_per_second.median),
-        figure(step.gflops),
-        share(step.of_peak),
+        format!("{}{}", figure(step.gflops), mark(step.skipped)),
+        share(step.of_peak, step.skipped),
         step.dispatches.to_string(),
         step.host_us.map_or(NONE.into(), |s| figure(s.median)),
     ]
-}
-
-fn verdict(report: &Report) -> String {
-    let both = |b: &&BatchReport| b.speed_up.is_some();
-    let sizes: Vec<String> = report.batches.iter().filter(both).map(|b| b.batch_size.to_string()).collect();
-    let sizes = sizes.join(", ");
-    match report.gpu_wins {
-        Crossover::From { batch_size } => format!("The GPU wins from batch size {batch_size} on (compared: {sizes})."),
-        Crossover::Never => format!("The GPU does not win at the largest batch size compared ({sizes})."),
-        Crossover::NotCompared => "There is no comparison of GPU and CPU: only one of them ran.".into(),
-    }
 }
 
 /// The table of one batch size: a row for each layer, six columns for each device.
@@ -158,7 +227,8 @@ fn layers(batch: &BatchReport) -> String {
     table.row(sum);
     let clocks: Vec<String> = measured.iter().map(|(r, m)| format!("{}: {}", r.device, clock(m))).collect();
     let title = format!("Batch size {}: us per example in each layer", batch.batch_size);
-    format!("{title} ({})\n{table}", clocks.join("; "))
+    let footnote = skipped_in_operations(&measured).map_or(String::new(), |line| format!("\n{line}"));
+    format!("{title} ({})\n{}{footnote}", clocks.join("; "), table.to_string().trim_end())
 }
 
 fn layer_name(layer: &LayerFigures) -> String {
@@ -177,9 +247,9 @@ fn pass_cells(times: [Option<f64>; 2], both: Option<&PassFigures>) -> [String; 6
         forward,
         backward,
         of(&|f| figure(f.us_per_example)),
-        of(&|f| figure(f.gflops)),
+        of(&|f| format!("{}{}", figure(f.gflops), mark(f.skipped))),
         of(&|f| figure(f.gigabytes_per_second)),
-        of(&|f| share(f.of_peak)),
+        of(&|f| share(f.of_peak, f.skipped)),
     ]
 }
 
@@ -231,8 +301,34 @@ fn above_peak(report: &Report) -> Option<String> {
     let steps = measured().filter_map(|m| m.step.as_ref()?.of_peak);
     let mut shares = operations.chain(steps);
     shares.any(|s| s.share > 1.0).then(|| {
-        "note: shares above 100 % of peak have three possible causes: data stayed in caches, which the measured copy \
-         exceeds; zeros were skipped, as in the processor's backward convolutions; or the probe was disturbed"
+        "note: shares above 100 % of peak have three possible causes: data stayed in caches, which are faster than the \
+         measured copy; arithmetic was skipped, where a mark says so; or the probe was disturbed"
             .into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_marked_only_where_arithmetic_was_skipped() {
+        let of_peak = Some(PeakShare { share: 1.416, bound: Bound::Compute });
+        assert_eq!(share(of_peak, Some(0.75)), "142 c*");
+        assert_eq!(share(of_peak, None), "142 c");
+        assert_eq!(share(None, Some(0.75)), "-");
+    }
+
+    #[test]
+    fn the_footnote_names_every_share_of_zeros() {
+        assert_eq!(footnote(&[]), None);
+        let parts = [("conv1.backward_weight".to_string(), 0.831), ("conv2.backward_input".to_string(), 0.75)];
+        assert_eq!(
+            footnote(&parts).as_deref(),
+            Some(
+                "* counts arithmetic that was skipped, because it multiplies gradients of zero: conv1.backward_weight \
+                 83 %, conv2.backward_input 75 %"
+            )
+        );
+    }
 }
