@@ -323,7 +323,7 @@ fn a_software_adapter_is_not_tuned_unless_this_is_asked_for() {
     assert!(!tuned.is_news());
     assert_eq!(tuned.choices, Choices::of(&step.program, gpu.adapter()));
     let tuned =
-        block_on(Tuner { effort: Some(Effort::Quick), ..tuner }.tune(&device, &step.program)).expect("it tunes");
+        block_on(Tuner { effort: Some(Effort::Quick), cache: None }.tune(&device, &step.program)).expect("it tunes");
     assert!(!tuned.found.is_empty() && tuned.problems.is_empty(), "{tuned:?}");
     let none = block_on(tuner.tune(&Device::Cpu, &step.program)).expect("nothing");
     assert!(none.choices.is_empty());
