@@ -12,7 +12,7 @@ use super::Device;
 use super::gpu::{Gpu, RuntimeChecks};
 use crate::error::{Error, Result};
 use crate::kernels::case::{Fill, Tolerance};
-use crate::kernels::{Adapter, BufferId, Case, Element, Op, TEXTURE_WIDTH};
+use crate::kernels::{Adapter, BufferId, Case, Element, Op, TEXTURE_WIDTH, Variant};
 use crate::program::{ALIGNMENT, Program, Scratch};
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ fn is_same(element: Element, was: u32, is: u32) -> bool {
     was == is || (element == Element::F32 && both_nan())
 }
 
-/// Runs one case on `device` with every variant that fits it, with an outcome for each. A case whose operation names
+/// Runs one case on `device` with every variant that it can run, with an outcome for each. A case whose operation names
 /// its variant uses only that.
 ///
 /// # Errors
@@ -81,8 +81,7 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
         return Ok(vec![judge(case, case.op.operation.name, &[way], &expected).await?]);
     };
     let mut outcomes = Vec::new();
-    let all = || case.op.variants(gpu.adapter()).collect();
-    for variant in case.op.variant.map_or_else(all, |variant| vec![variant]) {
+    for variant in case.op.variant.map_or_else(|| variants(&case.op, gpu.adapter()), |variant| vec![variant]) {
         let case = Case { op: Op { variant: Some(variant), ..case.op.clone() }, ..case.clone() };
         outcomes.push(judge(&case, variant.name, &ways(gpu), &expected).await?);
     }
@@ -101,6 +100,12 @@ pub(super) async fn fault(gpu: &Gpu, case: &Case, undecided: f64) -> Result<Opti
     let trial = Trial { undecided, ..Trial::with_scratch(&case) };
     let actual = trial.execute(&Device::Gpu(gpu.clone()), POISONS[0]).await?;
     Ok(trial.judge(&expected, &actual, POISONS[0]).0)
+}
+
+/// The variants that fit an adapter. A software adapter can also run, and so test, those that only fit hardware.
+fn variants(op: &Op, adapter: Adapter) -> Vec<&'static Variant> {
+    let for_hardware = op.variants(Adapter::HARDWARE).filter(|variant| adapter.software && !variant.fits(op, adapter));
+    op.variants(adapter).chain(for_hardware).collect()
 }
 
 /// Runs a case in these ways, up to the first failure; ways without bounds checks come after those with.

@@ -136,6 +136,10 @@ fn cases() -> Vec<Case> {
         let (gradient, out) = (b.reals(vec![norm]), b.out(2));
         cases.push(b.case(format_args!("norm={norm:e}"), scale(1e-6 / 3.0, gradient, out), tolerance));
     }
+    // A factor that is infinite becomes 1.
+    let mut b = CaseBuilder::default();
+    let (gradient, out) = (b.reals(vec![0.0]), b.out(2));
+    cases.push(b.case("norm=0 largest=1e38", scale(1e38, gradient, out), Tolerance::EXACT));
     // Squares that overflow; NaN and infinity. In one workgroup, then each in its own.
     for (name, values) in [
         ("squares that overflow", [1e20, -3e30, 2e38, 1.0, -2e38, 0.0, 7e12, 1e18]),

@@ -303,22 +303,18 @@ fn wide_cases() -> Vec<Case> {
             cases.push(b.case(format_args!("[2, 1000] {name}"), op, Tolerance { atol: 1e-6, rtol: 1e-6 }));
         }
     }
-    // Scores as near to class 300 as to 301 and 812, nearest to the last, and a NaN.
+    // Scores as near to class 300 as to 301 and 812, nearest to the last, a NaN, and nearest to a 0 beyond the numbers.
     let mut b = CaseBuilder::default();
-    let (header, labels) = (b.header(Header::evaluation(3)), b.words(vec![0, 999, 700]));
-    let at = |c: usize| {
-        if [300, 812].contains(&c) {
-            -2.0
-        } else if c == 301 {
-            -4.0
-        } else {
-            c as f32
-        }
+    let (header, labels) = (b.header(Header::evaluation(4)), b.words(vec![0, 999, 700, 1]));
+    let at = |c: usize| match c {
+        300 | 812 => -2.0,
+        301 => -4.0,
+        _ => c as f32 + 10.0,
     };
-    let (scores, numbers) = (b.reals(vec![-3.0, 5000.0, f32::NAN]), b.reals((0..1000).map(at).collect()));
-    let out = Outputs { y: b.out(3), dx: b.out(3), losses: b.out(3), predictions: b.out_words(3) };
+    let (scores, numbers) = (b.reals(vec![-3.0, 5000.0, f32::NAN, 1.0]), b.reals((0..1000).map(at).collect()));
+    let out = Outputs { y: b.out(4), dx: b.out(4), losses: b.out(4), predictions: b.out_words(4) };
     let op = self::number(header, labels, scores, numbers, out);
-    cases.push(b.case("[3] of 1000, ties and a NaN", op, Tolerance::ELEMENTWISE));
+    cases.push(b.case("[4] of 1000, ties and a NaN", op, Tolerance::ELEMENTWISE));
     cases
 }
 

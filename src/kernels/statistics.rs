@@ -478,9 +478,9 @@ fn cases() -> Vec<Case> {
     }
     // Chunks of 1360 rows, one more than the second pass has lanes. Each channel is alive in one place; one has a NaN.
     let (rows, alive) = (256 * 1360 + 7, [256 * 1360 + 6, 255 * 1360 + 1359]);
-    for (name, last) in [("a NaN", f32::NAN), ("alive first", 1.0)] {
+    for (name, last) in [("a NaN", f32::from_bits(0x7f80_0001)), ("alive first", f32::INFINITY)] {
         let value = |i: usize| match (i / 3, i % 3) {
-            (row, c @ 0..2) if row == alive[c] => 1e-30,
+            (row, c @ 0..2) if row == alive[c] => f32::from_bits(1),
             (0, 2) => last,
             _ => -0.0,
         };
