@@ -167,24 +167,25 @@ for network in convnetjs-mnist fast-mnist vgg-mnist resnet-mnist resnet-cifar10;
 done
 
 # speed NETWORK BATCH CONTESTANT [WRONG]: the cell of a contestant, from compare's lines between tabs: median
-# (least-most) after the words WRONG, or the reason.
+# (least-most) after the words WRONG, or the reason; $failed is that of the whole part.
 speed() {
     found=$(awk -F '\t' -v network="$1" -v batch="$2" -v contestant="$3" '
         $1 == network && $2 == batch && $3 == contestant {
             if ($4 == "-") print $5; else print wrong $4 " (" $5 "-" $6 ")"
         }' wrong="${4:-}" "$folder/compare" | tail -n 1)
     case "$found$3" in
-    PyTorch*) found=${no_torch:-$(reason compare)} ;;
-    Glassnet*) found=$(reason compare) ;;
+    PyTorch*) found=${no_torch:-$failed} ;;
+    Glassnet*) found=$failed ;;
     esac
     printf '%s' "$found" | cell
 }
 
 for network in $networks; do
+    failed="not measured"
     # shellcheck disable=SC2086 # $peers and $skip are one word or none.
     part compare "$COMPARE_LIMIT" compare --device gpu --with-cpu --tabs --presets "$network" \
         --batch-sizes "$(echo "$batches" | tr ' ' ',')" --rounds "$ROUNDS" --seconds "$SECONDS_EACH" \
-        --python "$python" $skip --peers $peers
+        --python "$python" $skip --peers $peers || failed=$(reason compare)
     for batch in $batches; do
         row "images/s, $network, batch $batch" "$(speed "$network" "$batch" Glassnet "$wrong")" \
             "$(speed "$network" "$batch" "Glassnet, cpu")" "$(speed "$network" "$batch" "PyTorch, eager")" \
