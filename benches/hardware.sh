@@ -93,12 +93,12 @@ part() {
 
 # Text for a table's cell: one line, not too long.
 cell() {
-    tr '\n|' ' /' | cut -c 1-160 | sed 's/ *$//'
+    tr '\n\t|' '  /' | cut -c 1-160 | sed 's/ *$//'
 }
 
 # The reason why the part NAME has no result.
 reason() {
-    why=$(grep -a '^error' "$folder/$1" | tail -n 1 | sed 's/^[Ee]rror: *//; s/^"//; s/"$//')
+    why=$(grep -ai '^error' "$folder/$1" | tail -n 1 | sed 's/^[Ee]rror: *//; s/^"//; s/"$//')
     [ -n "$why" ] || why=$(grep -av '^ *$' "$folder/$1" | tail -n 1)
     printf '%s' "$why" | cell
 }
@@ -137,12 +137,15 @@ adapter=$(sed -n 's/^.* cases on gpu: //p' "$folder/check" | head -n 1)
 cpu=$(sed -n 's/^cpu: //p' "$folder/devices" | head -n 1)
 row machine "${adapter:-$(reason check)}" "${cpu:-unknown}" "$torch"
 verdict=$(tail -n 1 "$folder/check" | cell)
+# Stands before every speed of a GPU that computes wrongly.
+wrong=
 case $checked in
 0) row "\`check\`" "$verdict" ;;
 124) row "\`check\`" "$(reason check)" ;;
 *)
     if [ -n "$adapter" ]; then
-        row "\`check\`" "FAILED: $(reason check); its speeds below are not those of a GPU that computes"
+        row "\`check\`" "FAILED: $(reason check)"
+        wrong="computes wrongly, "
     else
         row "\`check\`" "not run: $(reason check)"
     fi
@@ -156,32 +159,35 @@ for network in convnetjs-mnist fast-mnist vgg-mnist resnet-mnist resnet-cifar10;
     0) row "lockstep, $network" "$(sed -n 's/^.*: all/all/p' "$folder/lockstep" | tail -n 1 | cell)" ;;
     124) row "lockstep, $network" "$(reason lockstep)" ;;
     *)
+        [ -z "$adapter" ] || wrong="computes wrongly, "
         differs=$(sed -n 's/^.*: \(operation .* differs\)/\1/p' "$folder/lockstep" | cell)
         row "lockstep, $network" "${differs:+FAILED: }${differs:-not run: $(reason lockstep)}"
         ;;
     esac
 done
 
-# The cell of a contestant at a batch size, from compare's lines between tabs: median (least-most), or the reason.
+# speed NETWORK BATCH CONTESTANT [WRONG]: the cell of a contestant, from compare's lines between tabs: median
+# (least-most) after the words WRONG, or the reason; $failed is that of the whole part.
 speed() {
     found=$(awk -F '\t' -v network="$1" -v batch="$2" -v contestant="$3" '
         $1 == network && $2 == batch && $3 == contestant {
-            if ($4 == "-") print $5; else print $4 " (" $5 "-" $6 ")"
-        }' "$folder/compare" | tail -n 1)
+            if ($4 == "-") print $5; else print wrong $4 " (" $5 "-" $6 ")"
+        }' wrong="${4:-}" "$folder/compare" | tail -n 1)
     case "$found$3" in
-    PyTorch*) found=${no_torch:-$(reason compare)} ;;
-    Glassnet*) found=$(reason compare) ;;
+    PyTorch*) found=${no_torch:-$failed} ;;
+    Glassnet*) found=$failed ;;
     esac
     printf '%s' "$found" | cell
 }
 
 for network in $networks; do
+    failed="not measured"
     # shellcheck disable=SC2086 # $peers and $skip are one word or none.
     part compare "$COMPARE_LIMIT" compare --device gpu --with-cpu --tabs --presets "$network" \
         --batch-sizes "$(echo "$batches" | tr ' ' ',')" --rounds "$ROUNDS" --seconds "$SECONDS_EACH" \
-        --python "$python" $skip --peers $peers
+        --python "$python" $skip --peers $peers || failed=$(reason compare)
     for batch in $batches; do
-        row "images/s, $network, batch $batch" "$(speed "$network" "$batch" Glassnet)" \
+        row "images/s, $network, batch $batch" "$(speed "$network" "$batch" Glassnet "$wrong")" \
             "$(speed "$network" "$batch" "Glassnet, cpu")" "$(speed "$network" "$batch" "PyTorch, eager")" \
             "$(speed "$network" "$batch" "PyTorch, eager, TF32")" "$(speed "$network" "$batch" "PyTorch, CUDA graph")" \
             "$(speed "$network" "$batch" "PyTorch, CUDA graph, TF32")"
@@ -209,7 +215,8 @@ accuracy() {
         if (accuracy == "") { print "no figures in the output"; exit }
         # An accuracy of 0.99, or in percent.
         percent = accuracy <= 1 ? 100 * accuracy : accuracy
-        printf percent >= 99 ? "%.1f s (%.2f %%)" : "not reached: %.1f s, %.2f %%", seconds, percent
+        reached = (percent >= 99)
+        printf (reached ? "%.1f s (%.2f %%)" : "not reached: %.1f s, %.2f %%"), seconds, percent
     }'
 }
 

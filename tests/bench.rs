@@ -5,6 +5,7 @@ use glassnet::Error;
 use glassnet::bench::{self, Growth, GrowthResult, GrowthSettings, Report, Settings};
 use glassnet::exec::Device;
 use glassnet::net::Network;
+use glassnet::train::Tuner;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ fn tiny() -> Network {
 
 fn settings(batch_sizes: &[usize]) -> Settings {
     let (round, budget, probe) = (Duration::from_millis(5), Duration::from_secs(1), Duration::from_millis(1));
-    Settings { batch_sizes: batch_sizes.to_vec(), rounds: 3, round, budget, probe }
+    Settings { batch_sizes: batch_sizes.to_vec(), rounds: 3, round, budget, probe, tuner: Tuner::default() }
 }
 
 fn run(batch_sizes: &[usize]) -> glassnet::Result<Report> {
