@@ -132,8 +132,7 @@ impl Device {
 
     fn describe(&self, pipeline: vk::Pipeline) -> Result<Compiled> {
         let pipeline = vk::PipelineInfoKHR::default().pipeline(pipeline);
-        // SAFETY: the pipeline exists and was made with both kinds of capture; a value has the format that stands beside
-        // it.
+        // SAFETY: the pipeline exists and was made with both kinds of capture; values have the format beside them.
         unsafe {
             let properties = self.executables.get_pipeline_executable_properties(&pipeline)?;
             let one = properties.first().ok_or("the driver lists no executable of the pipeline")?;

@@ -32,7 +32,7 @@ pub struct Facts {
     pub registers: u64,
     /// The driver's counts of spilled registers, or bytes of scratch memory, unless zero.
     pub spills: BTreeMap<String, u64>,
-    /// Bytes of a workgroup's memory.
+    /// Bytes of workgroup memory that the WGSL text declares; a driver may pack or round them.
     pub memory: u32,
     /// AMD: waves of 32 invocations in flight on a SIMD unit, at most 32. RADV calls it subgroups per SIMD, but counts
     /// a wave of 64 as two (`radv_get_max_waves`); a pipeline in waves of 32 reaches 16 at most. It rounds up what
