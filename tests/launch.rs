@@ -58,7 +58,7 @@ fn data() -> DataSource {
 fn new(folder: &Path) -> Launch {
     let given = Recipe { steps: Some(30), ema: Some(0.9), checkpoint_every: Some(7), ..Recipe::default() };
     let (device, folder) = (DeviceChoice::Cpu, Some(folder.to_path_buf()));
-    Launch::New(NewRun { network: network(NET), given, data: data(), device, folder, tuner: Tuner::OFF })
+    Launch::New(Box::new(NewRun { network: network(NET), given, data: data(), device, folder, tuner: Tuner::OFF }))
 }
 
 fn resumed(folder: &Path, end: Option<Length>) -> Launch {
@@ -179,7 +179,7 @@ fn a_run_that_never_began_leaves_nothing_and_another_one_follows_on_the_same_dat
     let another = network(&NET.replace("filters = 4", "filters = 2"));
     let settings = settings_for(another, &first.now, &first.dataset).expect("it fits");
     let next = NextRun { base: first.base(), settings, folder: Some(folder.clone()), tuner: Tuner::OFF };
-    let mut second = ready(Launch::Next(next));
+    let mut second = ready(Launch::Next(Box::new(next)));
     assert_eq!(second.folder.path(), place.path().join("run-2"));
     first.append_next(&second).expect("the row is written");
     train(&mut second);

@@ -147,7 +147,7 @@ fn device(gpu: &Gpu) -> DeviceChoice {
 fn new(gpu: &Gpu, folder: &Path, tuner: Tuner) -> (Run, Vec<Notice>) {
     let given = Recipe { steps: Some(12), checkpoint_every: Some(4), ..Recipe::default() };
     let (device, folder) = (device(gpu), Some(folder.to_path_buf()));
-    ready(Launch::New(NewRun { network: network(NET), given, data: data(), device, folder, tuner }))
+    ready(Launch::New(Box::new(NewRun { network: network(NET), given, data: data(), device, folder, tuner })))
 }
 
 fn resumed(gpu: &Gpu, folder: &Path) -> (Run, Vec<Notice>) {

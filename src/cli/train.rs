@@ -98,14 +98,14 @@ impl TrainArgs {
             let device = self.device.is_given().then(|| self.device.choice()).transpose()?;
             return Ok(Launch::Resume(ResumedRun { folder: folder.clone(), end, data, device }));
         }
-        Ok(Launch::New(NewRun {
+        Ok(Launch::New(Box::new(NewRun {
             network: options::network_for(&self.network, &self.data)?,
             given: self.given(),
             data: DataSource::Choice(self.data.choice()),
             device: self.device.choice()?,
             folder: self.out.clone(),
             tuner: self.tune.tuner(),
-        }))
+        })))
     }
 }
 

@@ -43,14 +43,14 @@ use std::sync::Arc;
 /// }
 ///
 /// # fn main() -> glassnet::Result<()> {
-/// let launch = Launch::New(NewRun {
+/// let launch = Launch::New(Box::new(NewRun {
 ///     network: Network::preset("convnetjs-mnist")?,
 ///     given: Recipe { epochs: Some(1), ..Recipe::default() },
 ///     data: DataSource::Choice(DataChoice::default()),
 ///     device: DeviceChoice::Auto,
 ///     folder: Some("runs/first".into()),
 ///     tuner: Tuner::default(),
-/// });
+/// }));
 /// match pollster::block_on(launch.prepare(&mut |notice| println!("{notice}")))? {
 ///     Launched::Ready(mut run) => {
 ///         let outcome = pollster::block_on(run.train(&mut Printer))?;
@@ -63,9 +63,9 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone)]
 pub enum Launch {
-    New(NewRun),
+    New(Box<NewRun>),
     Resume(ResumedRun),
-    Next(NextRun),
+    Next(Box<NextRun>),
 }
 
 /// A new run in a folder of its own.

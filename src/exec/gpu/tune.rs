@@ -293,7 +293,7 @@ impl Race {
             if clock.is_over() {
                 return Ok(None);
             }
-            let ranges = [place..place + 1];
+            let ranges = vec![place..place + 1; 1];
             // If the device's clock proves unusable, the host's takes over.
             let timings = match timed(self.executor.as_mut(), &ranges).await? {
                 None => timed(self.executor.as_mut(), &ranges).await?,
