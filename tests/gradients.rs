@@ -559,7 +559,7 @@ fn every_class_of_device_has_the_same_tensors() {
                     let [weight, bias] = gradients(node).unwrap_or_default();
                     [Some(node.activation), node.activation_gradient, weight, bias].into_iter().flatten()
                 };
-                for (tensor, expected) in tensors(node).into_iter().zip(tensors(other)) {
+                for (tensor, expected) in tensors(node).zip(tensors(other)) {
                     let (got, want): (&[f64], &[f64]) = (&own.values(Some(tensor)), &plain.values(Some(expected)));
                     let largest = want.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
                     let far = |(got, want): (&f64, &f64)| (got - want).abs() > 1e-12 * largest;
