@@ -75,6 +75,7 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
         &conv_blocked::BACKWARD_WEIGHT,
         &conv_blocked::BACKWARD_WEIGHT_NARROW_TEXTURES,
         &conv_blocked::BACKWARD_WEIGHT_NARROW,
+        &conv_tile::BACKWARD_WEIGHT_BAND,
         &conv_tile::BACKWARD_WEIGHT,
         &conv_tile::BACKWARD_WEIGHT_NARROW,
         &conv_tile::BACKWARD_WEIGHT_ANY,

@@ -89,7 +89,11 @@ pub static BACKWARD_WEIGHT_POOL: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(backward_weight_pool_reference, backward_weight_pool_reference),
     cpu: None,
-    gpu: &[&conv_tile::BACKWARD_WEIGHT_POOL, &conv_tile::BACKWARD_WEIGHT_POOL_NARROW],
+    gpu: &[
+        &conv_tile::BACKWARD_WEIGHT_POOL_BAND,
+        &conv_tile::BACKWARD_WEIGHT_POOL,
+        &conv_tile::BACKWARD_WEIGHT_POOL_NARROW,
+    ],
 };
 
 pub fn forward_relu(p: Params, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Op {

@@ -4,6 +4,7 @@
 use super::conv_params::Params;
 use super::op::word;
 use super::tile::{self, Blocks, Product, Tile};
+use super::variant::linear;
 use super::{Adapter, Launch, Op, Pass, Variant};
 
 /// The text of a variant: all files of `shaders/tile` that it is made of.
@@ -54,6 +55,8 @@ const INPUT_POOL_RELU: &str = tiled!(
     "tile/dx_relu",
     "tile/finish_rows"
 );
+const BAND: &str = tiled!("tile/band", "tile/bindings/gradient", "tile/dy", "tile/conv_gradient");
+const BAND_POOL: &str = tiled!("tile/band", "tile/bindings/gradient_pool", "tile/dy_pooled", "tile/conv_gradient");
 const GRADIENT_POOL: &str = tiled!(
     "tile/gradient",
     "tile/bindings/gradient_pool",
@@ -170,6 +173,30 @@ pub(super) const BACKWARD_WEIGHT_POOL: Variant =
 pub(super) const BACKWARD_WEIGHT_POOL_NARROW: Variant =
     Variant { name: "conv_tile.backward_weight_pool_narrow", source: GRADIENT_POOL_X_NARROW, ..BACKWARD_WEIGHT_NARROW };
 
+/// Weight gradients for few input channels, band by band.
+pub(super) const BACKWARD_WEIGHT_BAND: Variant =
+    Variant { condition: fits_band, ..Variant::new("conv_tile.backward_weight_band", BAND, "band", launch_band) };
+pub(super) const BACKWARD_WEIGHT_POOL_BAND: Variant =
+    Variant { name: "conv_tile.backward_weight_pool_band", source: BAND_POOL, ..BACKWARD_WEIGHT_BAND };
+
+/// The most taps in a row that an invocation of a band has sums for.
+const BAND_TAPS: u32 = 5;
+/// The most input channels, beyond which tiles copy less than they compute.
+const BAND_CHANNELS: u32 = 4;
+
+fn fits_band(op: &Op, adapter: Adapter) -> bool {
+    let p: Params = op.params();
+    fits_narrow(op, adapter) && p.band().is_some_and(|band| p.pixels_per_split.is_multiple_of(band * p.ow))
+}
+
+fn launch_band(op: &Op) -> Launch {
+    let p: Params = op.params();
+    let band = p.band().expect("asked of shapes that fit");
+    let [x, y, _] = linear(p.splits(), 1);
+    let constants = [p.pooled_constants(), vec![("KH", p.kh), ("BAND", band)]].concat();
+    Launch::of([x, y, 1]).with(constants)
+}
+
 fn launch_pool(op: &Op) -> Launch {
     let p: Params = op.params();
     // A lane has the rows of one window.
@@ -215,10 +242,27 @@ impl Params {
         Blocks::new(self.k() + 1, self.o as usize)
     }
 
+    /// The output rows of a band, if the weight gradient can be computed by bands: as many as a workgroup has
+    /// invocations for, in whole parts of an image.
+    fn band(&self) -> Option<u32> {
+        let blocks = (self.kh * self.c + 1) * self.o.div_ceil(8);
+        let plain = self.stride == [1, 1] && self.is_plain() && self.c <= BAND_CHANNELS && self.kw <= BAND_TAPS;
+        let most = (tile::LANES / blocks.max(1)).min(self.oh);
+        let divides = |rows: &u32| self.oh.is_multiple_of(*rows);
+        let band = (1..=most).rev().find(divides).filter(|_| plain)?;
+        let vectors = (band + self.kh - 1) * self.c * (self.ow.div_ceil(4) + 1);
+        (vectors <= tile::LARGEST).then_some(band)
+    }
+
     /// This shape with a split for so many output pixels that all workgroups of the weight gradient fill a large GPU.
     pub fn for_hardware(self) -> Params {
-        let pixels = self.n as usize * self.rows();
-        let splits = self.blocks().splits(pixels, (self.k() + 1) * self.o as usize);
+        let (pixels, results) = (self.n as usize * self.rows(), (self.k() + 1) * self.o as usize);
+        if let Some(band) = self.band() {
+            let (bands, each) = (self.n * self.oh / band, band * self.ow);
+            let splits = word(tile::splits(1, bands as usize, results));
+            return Params { pixels_per_split: bands / splits * each, ..self };
+        }
+        let splits = self.blocks().splits(pixels, results);
         // Whole stages, and rather too many splits than too few.
         let each = (pixels / splits / tile::STEPS * tile::STEPS).max(tile::STEPS);
         Params { pixels_per_split: word(each), ..self }

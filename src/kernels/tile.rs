@@ -4,13 +4,16 @@ use super::Launch;
 use super::variant::linear;
 
 /// The invocations of a workgroup: two warps of 32, so that small products also have many workgroups.
-const LANES: u32 = 64;
+pub(super) const LANES: u32 = 64;
 
 /// Workgroups that fill a large GPU: four for each of an H200's 132 compute units.
 pub(super) const ENOUGH: usize = 4 * 132;
 
 /// The bytes of workgroup memory with which twelve workgroups fit a SIMD unit of an AMD RDNA3.
 const MEMORY: u32 = 5461;
+
+/// The most vectors of a piece in workgroup memory, which leaves a quarter of it to other uses.
+pub(super) const LARGEST: u32 = 768;
 
 /// Reduction steps per stage of a weight gradient.
 pub(super) const STEPS: usize = 16;
@@ -97,6 +100,14 @@ fn across(columns: u32) -> u32 {
     [16, 8, 4, 2].into_iter().min_by_key(cost).unwrap_or(2)
 }
 
+/// The number of splits, at most `most`, that gives enough workgroups of `each` for a split. All splits together need
+/// memory for `results` values each.
+pub(super) fn splits(each: usize, most: usize, results: usize) -> usize {
+    /// Values of all splits of a layer.
+    const VALUES: usize = 8 << 20;
+    ENOUGH.div_ceil(each).clamp(1, most.min((VALUES / results).max(1)))
+}
+
 /// The tiles of a weight gradient with few rows and columns, and a long reduction that is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Blocks {
@@ -126,11 +137,8 @@ impl Blocks {
     /// The number of splits of a reduction over `length` that gives enough workgroups. Each split needs a few stages to
     /// be worth it, and all of them together need memory for `results` values each.
     pub fn splits(&self, length: usize, results: usize) -> usize {
-        const LEAST: usize = 4 * STEPS;
-        const MEMORY: usize = 8 << 20;
         let [down, across] = self.tiles();
-        let most = (length.div_ceil(LEAST)).min((MEMORY / results).max(1));
-        ENOUGH.div_ceil(down * across).clamp(1, most)
+        splits(down * across, length.div_ceil(4 * STEPS), results)
     }
 
     pub fn launch(&self, splits: usize, mut constants: Vec<(&'static str, u32)>) -> Launch {
