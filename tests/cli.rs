@@ -100,6 +100,16 @@ fn an_adapter_is_no_choice_for_the_cpu() {
 }
 
 #[test]
+fn only_a_gpu_can_skip_the_self_check() {
+    let folder = Folder::new();
+    let message = "--skip-self-check is for a GPU";
+    assert_fails_with(folder.command("eval").arg("--skip-self-check"), &[message, "--device gpu"]);
+    assert_fails_with(&mut glassnet(&["bench", "--devices", "cpu", "--skip-self-check"]), &[message, "--devices"]);
+    let resume = ["train", "--resume", "/nowhere", "--skip-self-check"];
+    assert_fails_with(&mut glassnet(&resume), &["--skip-self-check with --resume", "--device gpu"]);
+}
+
+#[test]
 fn check_reports_each_kernel() {
     let document = document(&mut glassnet(&["check", "--device", "cpu", "--filter", "relu."]));
     let kernels: Vec<_> = document["kernels"].as_array().expect("a list").iter().map(|k| &k["kernel"]).collect();

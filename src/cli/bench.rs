@@ -117,6 +117,9 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
     if args.adapter.is_some() && !wanted.contains(&BenchDevice::Gpu) {
         return Err(Error::Settings("--adapter selects a GPU; leave it out, or add gpu to --devices".into()));
     }
+    if args.skip_self_check && !wanted.contains(&BenchDevice::Gpu) {
+        return Err(Error::Settings("--skip-self-check is for a GPU; leave it out, or add gpu to --devices".into()));
+    }
     let mut devices = Vec::new();
     for (i, device) in wanted.iter().enumerate() {
         if wanted[..i].contains(device) {

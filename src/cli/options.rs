@@ -115,6 +115,10 @@ impl DeviceArgs {
                 return Err(Error::Settings("--adapter selects a GPU; leave it out, or use --device gpu".into()));
             }
         };
+        if self.skip_self_check && matches!(choice, DeviceChoice::Cpu | DeviceChoice::Reference) {
+            let why = "--skip-self-check is for a GPU; leave it out, or use --device gpu";
+            return Err(Error::Settings(why.into()));
+        }
         Ok(self.with_self_check(choice))
     }
 
