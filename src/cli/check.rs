@@ -108,8 +108,9 @@ async fn device(args: &CheckArgs) -> Result<Device> {
         Checked::Gpu => DeviceName::Gpu,
         Checked::Cpu => DeviceName::Cpu,
     };
-    // A device that fails the self-check is checked like any other; this command finds out more.
-    let args = DeviceArgs { device: Some(device), adapter: args.adapter.clone(), skip_self_check: true };
+    // A GPU that fails the self-check is checked like any other; this command finds out more.
+    let skip_self_check = device == DeviceName::Gpu;
+    let args = DeviceArgs { device: Some(device), adapter: args.adapter.clone(), skip_self_check };
     options::device_with(&args, RuntimeChecks::On).await
 }
 
