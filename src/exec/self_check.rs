@@ -2,7 +2,8 @@
 //! device that computes nothing, or computes wrongly, would train to meaningless figures without a warning.
 //!
 //! `check` has all cases of all kernels. These few are operations of the default network, with fewer examples, so that
-//! its training finds the pipelines compiled.
+//! on a software adapter, where compiling takes longest, its training finds the pipelines compiled. On hardware, a
+//! convolution's pipeline is for one shape.
 
 use super::DeviceInfo;
 use super::check::fault;
@@ -149,16 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn every_pipeline_is_one_that_the_default_network_trains_with() {
+    fn every_pipeline_on_a_software_adapter_is_one_that_the_default_network_trains_with() {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
         let options = Options::training(BATCH, Source::usual(&network, 100), Rule::new(&ADADELTA));
         let step = TrainingStep::lower(&network, &options).expect("it lowers");
-        for adapter in Adapter::SORTS {
-            let known = pipelines(&step.program, adapter);
-            for case in cases() {
-                let own = pipelines(&Program::of_case(&case, None, None), adapter);
-                assert!(own.is_subset(&known), "{own:?} are not all in {known:?}");
-            }
+        let known = pipelines(&step.program, Adapter::SOFTWARE);
+        for case in cases() {
+            let own = pipelines(&Program::of_case(&case, None, None), Adapter::SOFTWARE);
+            assert!(own.is_subset(&known), "{own:?} are not all in {known:?}");
         }
     }
 }

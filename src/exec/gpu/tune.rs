@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn only_a_clear_lead_over_the_default_counts_and_the_fastest_is_first() {
         assert_eq!(faster(&[100.0, 96.0, 100.0, 200.0]), [0; 0]);
-        assert_eq!(faster(&[100.0, 90.0, 95.0, 50.0]), [3, 1]);
+        assert_eq!(faster(&[100.0, 90.0, 95.5, 50.0]), [3, 1]);
         assert_eq!(faster(&[100.0]), [0; 0]);
     }
 
