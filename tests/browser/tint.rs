@@ -5,7 +5,7 @@
 use super::driver::Driver;
 use glassnet::kernels::{self, Adapter, Dispatch, Element, Op, Operand, Operation, Variant};
 use glassnet::net::{Network, PRESETS};
-use glassnet::program::{Options, Source, TrainingStep};
+use glassnet::program::{DeviceClass, Options, Source, TrainingStep};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -40,9 +40,14 @@ const COMPILE: &str = "
     if (error && !refused.length) refused.push(error.message);
     return { pipelines: pipelines.length, refused };";
 
-/// The operations of a training step of every preset with their variants; for unused variants, those of their cases.
+/// The cases of a variant that no preset uses: each shape is a pipeline, and a browser keeps all of them.
+const CASES: usize = 2;
+
+/// The operations of a training step of every preset with their variants, for both kinds of adapters; for unused
+/// variants, those of some of their cases.
 fn operations() -> Vec<(Op, &'static Variant)> {
-    let mut operations = Vec::new();
+    let mut chosen: Vec<(Op, &'static Variant)> = Vec::new();
+    let kinds = [(DeviceClass::Processor, Adapter::SOFTWARE), (DeviceClass::Hardware, Adapter::HARDWARE)];
     for (name, _) in PRESETS {
         let network = Network::preset(name).expect("a preset");
         let shape = network.input_shape();
@@ -50,19 +55,24 @@ fn operations() -> Vec<(Op, &'static Variant)> {
         let source =
             Source { height: shape.height + more, width: shape.width + more, channels: shape.channels, examples: 8 };
         let settings = glassnet::train::Settings::resolve(network.clone(), &Default::default()).expect("settings");
-        let options = Options::training(4, source, settings.rule());
-        let step = TrainingStep::lower(&network, &options).expect("it lowers");
-        operations.extend(step.program.instructions.iter().map(|instruction| instruction.op.clone()));
+        for (class, adapter) in kinds {
+            let options = Options { class, ..Options::training(4, source, settings.rule()) };
+            let step = TrainingStep::lower(&network, &options).expect("it lowers");
+            let ops = step.program.instructions.iter().map(|instruction| instruction.op.clone());
+            chosen.extend(ops.map(|op| (op.clone(), op.chosen(adapter))));
+        }
     }
-    // The variants that the presets choose, and the needs of the others' cases.
-    let chosen = operations.iter().flat_map(|op| Adapter::SORTS.map(|adapter| (op.clone(), op.chosen(adapter))));
-    let mut chosen: Vec<(Op, &Variant)> = chosen.collect();
-    let in_presets: Vec<&str> = chosen.iter().map(|(_, variant)| variant.name).collect();
-    let others = kernels::cases().into_iter().flat_map(|case| {
+    let mut left: BTreeMap<&str, usize> = kernels::variants().map(|(_, variant)| (variant.name, CASES)).collect();
+    left.retain(|name, _| chosen.iter().all(|(_, variant)| variant.name != *name));
+    for case in kernels::cases() {
         let variants: Vec<&Variant> = Adapter::SORTS.iter().flat_map(|adapter| case.op.variants(*adapter)).collect();
-        variants.into_iter().map(move |variant| (case.op.clone(), variant))
-    });
-    chosen.extend(others.filter(|(_, variant)| !in_presets.contains(&variant.name)));
+        for variant in variants {
+            if let Some(left) = left.get_mut(variant.name).filter(|left| **left > 0) {
+                *left -= 1;
+                chosen.push((case.op.clone(), variant));
+            }
+        }
+    }
     chosen
 }
 
