@@ -81,8 +81,9 @@ pub fn cases() -> Vec<Case> {
     for shape in SHAPES.iter().step_by(3) {
         let p = params(shape);
         let split = |pixels: u32| Params { pixels_per_split: pixels, ..p };
-        for p in [split(1 + p.oh * p.ow / 3), split(23), p.for_hardware()] {
-            let what = format!("{} split {}", describe(shape), p.pixels_per_split);
+        let whose = [("", split(1 + p.oh * p.ow / 3)), (" again", split(23)), (" on hardware", p.for_hardware())];
+        for (which, p) in whose {
+            let what = format!("{} split {}{which}", describe(shape), p.pixels_per_split);
             cases.extend([weight_case(p, &what), sum_case(p, &what)]);
         }
     }
