@@ -7,7 +7,7 @@ mod command;
 use command::{assert_fails_with, document, glassnet};
 use glassnet::kernels::Adapter;
 use glassnet::net::{Network, PRESETS, Recipe};
-use glassnet::program::{Program, Source, TrainingStep};
+use glassnet::program::{DeviceClass, Options, Program, Source, TrainingStep};
 use glassnet::train::Settings;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,7 +41,8 @@ fn program(preset: &str, batch: usize) -> Arc<Program> {
     let settings = Settings::resolve(Network::preset(preset).expect("a preset"), &given).expect("settings");
     let side = if settings.network.input_shape().channels == 3 { 32 } else { 28 };
     let source = Source { height: side, width: side, channels: settings.network.input_shape().channels, examples: 999 };
-    TrainingStep::lower(&settings.network, &settings.options(source)).expect("it lowers").program
+    let options = Options { class: DeviceClass::Hardware, ..settings.options(source) };
+    TrainingStep::lower(&settings.network, &options).expect("it lowers").program
 }
 
 fn files(folder: &Path) -> BTreeSet<String> {
