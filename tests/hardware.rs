@@ -1,7 +1,8 @@
 //! What a training step asks of a hardware GPU, computed from its launches: the number of dispatches, and enough
 //! workgroups to fill a large device.
 
-use glassnet::kernels::{Adapter, Op};
+use glassnet::kernels::sums::MAX_SPLITS;
+use glassnet::kernels::{Adapter, Op, conv};
 use glassnet::net::{Network, Recipe};
 use glassnet::program::{DeviceClass, Options, Source, Stage, TrainingStep};
 use glassnet::train::Settings;
@@ -32,6 +33,20 @@ fn a_step_of_the_default_network_has_at_most_twelve_dispatches() {
         let names = || instructions.iter().map(|instruction| instruction.name.as_str()).collect::<Vec<_>>();
         let count: usize = instructions.iter().map(|instruction| dispatches(&instruction.op).len()).sum();
         assert!(count <= 12, "{count} at batch {batch}: {:?}", names());
+    }
+}
+
+/// With batches of every size, the partial sums of a weight gradient are as many as one operation adds.
+#[test]
+fn no_batch_has_more_splits_than_a_sum_takes() {
+    for batch in 1..=1200 {
+        for (input, filters, kernel, pad) in [([24, 24, 1], 8, 5, 2), ([28, 28, 1], 32, 3, 1), ([12, 12, 8], 16, 5, 2)]
+        {
+            let [height, width, channels] = input;
+            let p = conv::Params::new([batch, height, width, channels], filters, [kernel; 2], [1, 1], [pad; 2]);
+            let splits = p.for_hardware().splits();
+            assert!(splits <= MAX_SPLITS, "{splits} of {input:?} at batch {batch}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::conv_params::Params;
 use super::op::word;
+use super::sums::MAX_SPLITS;
 use super::tile::{self, Blocks, Product, Tile};
 use super::variant::linear;
 use super::{Adapter, Launch, Op, Pass, Variant};
@@ -260,7 +261,9 @@ impl Params {
         if let Some(band) = self.band() {
             let (bands, each) = (self.n * self.oh / band, band * self.ow);
             let splits = word(tile::splits(1, bands as usize, results));
-            return Params { pixels_per_split: bands / splits * each, ..self };
+            // Rather too many splits than too few, but not more than one sum takes.
+            let own = if bands.div_ceil(bands / splits) as usize > MAX_SPLITS { 2 } else { bands / splits };
+            return Params { pixels_per_split: own * each, ..self };
         }
         let splits = self.blocks().splits(pixels, results);
         // Whole stages, and rather too many splits than too few.
