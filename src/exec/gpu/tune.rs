@@ -55,7 +55,6 @@ pub fn fitting(op: &Op, adapter: Adapter) -> Vec<&'static Variant> {
 
 /// The result for one operation of one shape, which holds for one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Found {
     pub operation: String,
     /// By [`Op::shape`].
