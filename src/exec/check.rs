@@ -72,8 +72,7 @@ fn is_same(element: Element, was: u32, is: u32) -> bool {
 /// its variant uses only that.
 ///
 /// # Errors
-/// [`Error::Device`](crate::Error::Device) and [`Error::TooLarge`](crate::Error::TooLarge) if the device cannot hold or
-/// run it.
+/// [`Error::Device`] and [`Error::TooLarge`] if the device cannot hold or run it.
 pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
     let expected = Trial::of(case).execute(&Device::Reference, POISONS[0]).await?;
     let Device::Gpu(gpu) = device else {

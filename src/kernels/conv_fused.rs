@@ -1,5 +1,5 @@
 //! Convolutions that also compute their neighbours, on hardware adapters: the ReLU or the ReLU and the max-pooling after
-//! them, and, backward, the ReLU before them. Layouts are those of [`conv`](super::conv) and [`pool`](super::pool).
+//! them, and, backward, the ReLU before them. Layouts are those of [`conv`] and [`pool`].
 //!
 //! A pooling's windows do not overlap. `winner` says which output of each window is the largest, and whether the ReLU
 //! passes its gradient, so that dy of the convolution's own outputs is never in memory.
