@@ -117,6 +117,34 @@ fn submissions_of_any_length_give_the_same_bits() {
 }
 
 #[test]
+fn a_submission_amid_a_step_changes_nothing_for_any_number_of_steps_after_it() {
+    let Some(mut whole) = Rig::new(Adapter::HARDWARE) else { return };
+    let mut broken = Rig::new(Adapter::HARDWARE).expect("there was one before");
+    for (rig, breaks) in [(&mut whole, false), (&mut broken, true)] {
+        rig.executor.set_submission_time(Duration::from_secs(3600));
+        for step in 0..STEPS {
+            let inputs = rig.inputs(step);
+            let Rig { lowered, executor, .. } = rig;
+            executor.begin_step(&inputs).expect("it begins");
+            executor.run(lowered.stages(Stage::Batch, Stage::Forward)).expect("it runs");
+            executor.capture(u64::from(step), &[lowered.outputs.loss.id]).expect("a capture");
+            if breaks && step % 80 == 10 {
+                // Reading submits.
+                words(executor, lowered.outputs.loss.id);
+            }
+            executor.run(lowered.stages(Stage::Backward, Stage::Update)).expect("it runs");
+            block_on(executor.end_step(true)).expect("it ends");
+        }
+    }
+    block_on(broken.executor.finish()).expect("it finishes");
+    block_on(whole.executor.finish()).expect("it finishes");
+    let captures = [&mut whole, &mut broken].map(|rig| bits(&rig.executor.captured().expect("captures")));
+    assert!(captures[0] == captures[1] && captures[0].len() == STEPS as usize, "captures");
+    let parameters = [&mut whole, &mut broken].map(|rig| words(&mut rig.executor, rig.lowered.parameters.id));
+    assert!(parameters[0] == parameters[1], "parameters");
+}
+
+#[test]
 fn a_result_that_was_captured_is_kept_from_later_writes_of_the_same_step() {
     let Some(mut rig) = Rig::new(Adapter::HARDWARE) else { return };
     let (loss, inputs) = (rig.lowered.outputs.loss.id, rig.inputs(0));

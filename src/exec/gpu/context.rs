@@ -12,6 +12,7 @@ use crate::text;
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use wgpu::{Features, ShaderRuntimeChecks};
 
@@ -84,6 +85,8 @@ struct Inner {
     info: DeviceInfo,
     /// The first error that the driver reported outside of any call that could return it, or its panic.
     failure: Failure,
+    /// Whether this driver's timestamps turned out unusable.
+    refuted_timestamps: AtomicBool,
 }
 
 /// All objects from wgpu. Dropping them also calls the driver.
@@ -174,7 +177,7 @@ impl Gpu {
         let handles =
             ManuallyDrop::new(Handles { modules: Mutex::default(), pipelines: Mutex::default(), queue, device });
         let adapter = Adapter { software: summary.software };
-        let inner = Arc::new(Inner { handles, summary, info, failure });
+        let inner = Arc::new(Inner { handles, summary, info, failure, refuted_timestamps: AtomicBool::new(false) });
         Ok(Gpu { inner, checks, adapter })
     }
 
@@ -213,6 +216,19 @@ impl Gpu {
     /// The facts that decide between variants.
     pub fn adapter(&self) -> Adapter {
         self.adapter
+    }
+
+    /// Whether passes can record times.
+    pub(super) fn has_timestamps(&self) -> bool {
+        self.device().features().contains(Features::TIMESTAMP_QUERY)
+            && !self.inner.refuted_timestamps.load(Ordering::Relaxed)
+    }
+
+    /// Gives this driver's timestamps up, for all programs that are still to be made.
+    pub(super) fn refute_timestamps(&self) {
+        if !self.inner.refuted_timestamps.swap(true, Ordering::Relaxed) {
+            log::warn!("this driver's timestamps are unusable; the host's clock takes over");
+        }
     }
 
     /// Whether all submitted work is done; never waits. In a browser this is unknown, and the answer is no.

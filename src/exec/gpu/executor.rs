@@ -98,7 +98,7 @@ impl Engine {
         let mut pipelines = pipelines.into_iter();
         let variants = variants.into_iter().enumerate();
         let bound = variants.map(|(i, variant)| binder.bound(i, variant, &mut pipelines)).collect();
-        let timestamps = device.features().contains(wgpu::Features::TIMESTAMP_QUERY).then(|| timestamps(gpu));
+        let timestamps = gpu.has_timestamps().then(|| timestamps(gpu));
         gpu.accepted(scopes.pop(), &format!("the bindings of this program on {}", gpu.summary().name)).await?;
         Ok(Engine {
             gpu: gpu.clone(),
@@ -244,7 +244,7 @@ impl Engine {
     /// Takes what has arrived; gives timestamps up if this driver's cannot be used.
     fn note_timestamps(&mut self) {
         if self.submissions.refuted_timestamps && self.timestamps.take().is_some() {
-            log::warn!("this driver's timestamps are unusable; the host's clock takes over");
+            self.gpu.refute_timestamps();
         }
     }
 }

@@ -201,12 +201,11 @@ impl Submissions {
 
     /// Begins a step with these inputs, in a slot that no recorded command uses.
     pub fn begin_step(&mut self, places: &Places, words: &[u32]) {
+        if self.slot + 1 == places.slots() {
+            self.submit(places);
+        }
         let fresh = self.recording.is_none() && self.inputs.is_empty();
         self.slot = if fresh { 0 } else { self.slot + 1 };
-        if self.slot == places.slots() {
-            self.submit(places);
-            self.slot = 0;
-        }
         let end = self.inputs.len() + places.inputs().map_or(0, |(_, words)| words);
         self.inputs.extend_from_slice(words);
         self.inputs.resize(end, 0);
