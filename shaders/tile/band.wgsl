@@ -1,27 +1,39 @@
 // A weight gradient for few input channels, where a product's tiles would copy more than they compute: rows of the result
-// are taps x channels, and the last one is the bias. The files before this one say what dy and the result are: load_dy,
-// store.
+// are taps x channels, and the last one is the bias. The files before this one say how many filters a lane has, and what
+// dy and the result are: Filters, Row, row_of, read_four, four_of, columns, partial.
 //
 // A workgroup takes bands of BAND output rows of an image, one after another, until its split ends. It copies the input
-// rows under a band to workgroup memory, with zeros around the image. A block of the result is one row of taps of a
-// channel (or the bias) x 8 filters; a lane computes a block over one output row of the band, four pixels at a time, and
-// at the end the lanes of a block add their sums in order.
+// rows under a band to workgroup memory, with zeros around the image. A lane has all taps of one channel for WIDTH
+// filters, over one of PARTS parts of an output row, four pixels at a time; each gradient is read by one lane of each
+// channel. At the end the lanes with the same filters and channel add their sums in order.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 
 const LANES = 64u;
 
 override BAND: u32 = 1; // output rows; divides the image's and the split's
-override KH: u32 = 1;
-override PAIRS: u32 = (O + 7) / 8;
-override BLOCKS: u32 = (KH * C + 1) * PAIRS;
+override PARTS: u32 = 1; // at most GROUPS
+override KH: u32 = 1; // at most 5, like KW
+override FILTER_LANES: u32 = 1; // lanes for different filters
+override BLOCKS: u32 = FILTER_LANES * C; // BLOCKS * BAND * PARTS is at most LANES
 override INPUT_ROWS: u32 = BAND + KH - 1;
-// Vectors of four adjacent columns in a row, one more than the last pixels begin at.
-override ACROSS: u32 = (OW + 3) / 4 + 1;
-override X_SIZE: u32 = INPUT_ROWS * C * ACROSS;
+// Groups of four adjacent pixels of an output row: all of them, and those of a part.
+override GROUPS: u32 = (OW + 3) / 4;
+override OWN_GROUPS: u32 = (GROUPS + PARTS - 1) / PARTS;
+// Vectors of four adjacent columns in an input row, one more than the last pixels begin at.
+override ACROSS: u32 = GROUPS + 1;
+override X_COUNT: u32 = INPUT_ROWS * C * ACROSS;
+override X_PASSES: u32 = (X_COUNT + LANES - 1) / LANES;
+override SUMS: u32 = LANES * KW;
 
-var<workgroup> staged: array<vec4f, X_SIZE>;
-var<workgroup> sums: array<vec4f, LANES>;
+var<workgroup> staged: array<vec4f, X_COUNT>;
+var<workgroup> sums: array<Filters, SUMS>;
+
+// The sums of a row of taps.
+struct Taps { t0: Filters, t1: Filters, t2: Filters, t3: Filters, t4: Filters }
+
+// The gradients of four adjacent pixels.
+struct Four { a: Filters, b: Filters, c: Filters, d: Filters }
 
 fn load_x(n: u32, row: i32, column: i32, channel: u32) -> f32 {
     let inside = row >= 0 && row < i32(H) && column >= 0 && column < i32(W);
@@ -29,17 +41,62 @@ fn load_x(n: u32, row: i32, column: i32, channel: u32) -> f32 {
     return select(0.0, x[select(0u, at, inside)], inside);
 }
 
-// The sum over the lanes of a block, in its first lane.
-fn summed(own: vec4f, lane: u32) -> vec4f {
-    workgroupBarrier();
-    sums[lane] = own;
-    workgroupBarrier();
-    var sum = own;
-    if lane < BLOCKS {
-        for (var row = 1u; row < BAND; row++) { sum += sums[lane + row * BLOCKS]; }
-    }
-    return sum;
+// The columns of an input row that four pixels' taps read.
+struct Eight { u: vec4f, v: vec4f }
+
+fn eight_at(at: u32) -> Eight { return Eight(staged[at], staged[at + 1u]); }
+
+// Adds what four pixels give.
+fn added(own: Taps, x: Eight, dy: Four) -> Taps {
+    var t = own;
+    let u = x.u;
+    let v = x.v;
+    t.t0 += u.x * dy.a;
+    if KW > 1u { t.t1 += u.y * dy.a; }
+    if KW > 2u { t.t2 += u.z * dy.a; }
+    if KW > 3u { t.t3 += u.w * dy.a; }
+    if KW > 4u { t.t4 += v.x * dy.a; }
+    t.t0 += u.y * dy.b;
+    if KW > 1u { t.t1 += u.z * dy.b; }
+    if KW > 2u { t.t2 += u.w * dy.b; }
+    if KW > 3u { t.t3 += v.x * dy.b; }
+    if KW > 4u { t.t4 += v.y * dy.b; }
+    t.t0 += u.z * dy.c;
+    if KW > 1u { t.t1 += u.w * dy.c; }
+    if KW > 2u { t.t2 += v.x * dy.c; }
+    if KW > 3u { t.t3 += v.y * dy.c; }
+    if KW > 4u { t.t4 += v.z * dy.c; }
+    t.t0 += u.w * dy.d;
+    if KW > 1u { t.t1 += v.x * dy.d; }
+    if KW > 2u { t.t2 += v.y * dy.d; }
+    if KW > 3u { t.t3 += v.z * dy.d; }
+    if KW > 4u { t.t4 += v.w * dy.d; }
+    return t;
 }
+
+// Writes the sums over all lanes of `count` taps from result row `first` on, and of one channel or of all.
+fn write(own: Taps, count: u32, first: u32, blocks: u32, place: Place) {
+    workgroupBarrier();
+    sums[place.lane] = own.t0;
+    if count > 1u { sums[LANES + place.lane] = own.t1; }
+    if count > 2u { sums[2u * LANES + place.lane] = own.t2; }
+    if count > 3u { sums[3u * LANES + place.lane] = own.t3; }
+    if count > 4u { sums[4u * LANES + place.lane] = own.t4; }
+    workgroupBarrier();
+    if !place.writes { return; }
+    for (var i = place.lane; i < count * blocks; i += LANES) {
+        let block = i % blocks;
+        let tap = i / blocks;
+        var sum = Filters();
+        for (var part = 0u; part < BAND * PARTS; part++) { sum += sums[tap * LANES + part * BLOCKS + block]; }
+        let row = first + tap * C + block / FILTER_LANES;
+        let filters = place.filters + block % FILTER_LANES;
+        if filters < columns() { partial[(place.split * (taps() * C + 1u) + row) * columns() + filters] = sum; }
+    }
+}
+
+// Where a workgroup's sums go.
+struct Place { split: u32, filters: u32, lane: u32, writes: bool }
 
 @compute @workgroup_size(64)
 fn band(
@@ -50,68 +107,59 @@ fn band(
     let split = index_of(group, groups, 0u, 1u);
     // Empty for the last workgroups if they have no split.
     let range = range_of(split);
-    let block = lane % BLOCKS;
-    let own_row = lane / BLOCKS;
-    let tap = block / PAIRS;
-    let column = block % PAIRS * 2u;
-    let is_bias = tap == KH * C;
-    let ky = tap / C;
-    let channel = tap % C;
+    let channel = lane % BLOCKS / FILTER_LANES;
+    let filters = group.z * FILTER_LANES + lane % FILTER_LANES;
+    // Lanes that are left over repeat others, and nobody reads their sums.
+    let own_row = lane / BLOCKS % BAND;
+    let part = min(lane / (BLOCKS * BAND), PARTS - 1u);
+    let down = C * ACROSS;
 
-    // By tap: sums of the lower and the higher four filters.
-    var l0 = vec4f(); var l1 = vec4f(); var l2 = vec4f(); var l3 = vec4f(); var l4 = vec4f();
-    var h0 = vec4f(); var h1 = vec4f(); var h2 = vec4f(); var h3 = vec4f(); var h4 = vec4f();
+    var r0 = Taps(); var r1 = Taps(); var r2 = Taps(); var r3 = Taps(); var r4 = Taps();
+    var bias = Filters();
     for (var first = range.x; first < range.y; first += BAND * OW) {
         let n = first / (OH * OW);
-        let top = i32(first / OW % OH) - i32(p.pad_y);
+        let row = first / OW % OH;
         workgroupBarrier();
-        for (var i = lane; i < X_SIZE; i += LANES) {
-            let row = top + i32(i / (C * ACROSS));
-            let of_channel = i / ACROSS % C;
-            let left = i32(i % ACROSS * 4u) - i32(p.pad_x);
-            staged[i] = vec4f(load_x(n, row, left, of_channel), load_x(n, row, left + 1, of_channel),
-                load_x(n, row, left + 2, of_channel), load_x(n, row, left + 3, of_channel));
+        for (var i = 0u; i < X_PASSES; i++) {
+            let number = i * LANES + lane;
+            let y = i32(row + number / down) - i32(p.pad_y);
+            let left = i32(number % ACROSS * 4u) - i32(p.pad_x);
+            let of_channel = number / ACROSS % C;
+            // Beyond the last vector it also reads, so that no branch separates the passes' reads.
+            let four = vec4f(load_x(n, y, left, of_channel), load_x(n, y, left + 1, of_channel),
+                load_x(n, y, left + 2, of_channel), load_x(n, y, left + 3, of_channel));
+            if X_COUNT % LANES == 0u || number < X_COUNT { staged[number] = four; }
         }
         workgroupBarrier();
-        if own_row < BAND {
-            let at = (min(own_row + ky, INPUT_ROWS - 1u) * C + channel) * ACROSS;
-            let pixel = first + own_row * OW;
-            var u = select(staged[at], vec4f(1.0), is_bias);
-            for (var i = 0u; i + 1u < ACROSS; i++) {
-                let v = select(staged[at + i + 1u], vec4f(1.0), is_bias);
-                let here = pixel + 4u * i;
-                let left = OW - 4u * i;
-                var low = load_dy(here, true, column);
-                var high = load_dy(here, true, column + 1u);
-                l0 += u.x * low; l1 += u.y * low; l2 += u.z * low; l3 += u.w * low; l4 += v.x * low;
-                h0 += u.x * high; h1 += u.y * high; h2 += u.z * high; h3 += u.w * high; h4 += v.x * high;
-                low = load_dy(here + 1u, left > 1u, column);
-                high = load_dy(here + 1u, left > 1u, column + 1u);
-                l0 += u.y * low; l1 += u.z * low; l2 += u.w * low; l3 += v.x * low; l4 += v.y * low;
-                h0 += u.y * high; h1 += u.z * high; h2 += u.w * high; h3 += v.x * high; h4 += v.y * high;
-                low = load_dy(here + 2u, left > 2u, column);
-                high = load_dy(here + 2u, left > 2u, column + 1u);
-                l0 += u.z * low; l1 += u.w * low; l2 += v.x * low; l3 += v.y * low; l4 += v.z * low;
-                h0 += u.z * high; h1 += u.w * high; h2 += v.x * high; h3 += v.y * high; h4 += v.z * high;
-                low = load_dy(here + 3u, left > 3u, column);
-                high = load_dy(here + 3u, left > 3u, column + 1u);
-                l0 += u.w * low; l1 += v.x * low; l2 += v.y * low; l3 += v.z * low; l4 += v.w * low;
-                h0 += u.w * high; h1 += v.x * high; h2 += v.y * high; h3 += v.z * high; h4 += v.w * high;
-                u = v;
-            }
+        let gradients = row_of(n, row + own_row);
+        // What the next pixels need is read before these are computed, because some compilers keep the order.
+        var read = read_four(gradients, 4u * part * OWN_GROUPS, filters);
+        for (var i = 0u; i < OWN_GROUPS; i++) {
+            let number = part * OWN_GROUPS + i;
+            if GROUPS % PARTS != 0u && number >= GROUPS { break; }
+            let at = own_row * down + channel * ACROSS + number;
+            var x = eight_at(at);
+            let dy = four_of(gradients, 4u * number, read);
+            read = read_four(gradients, 4u * number + 4u, filters);
+            var next = x;
+            if KH > 1u { next = eight_at(at + down); }
+            bias += dy.a + dy.b + dy.c + dy.d;
+            r0 = added(r0, x, dy);
+            if KH > 2u { x = eight_at(at + 2u * down); }
+            if KH > 1u { r1 = added(r1, next, dy); }
+            if KH > 3u { next = eight_at(at + 3u * down); }
+            if KH > 2u { r2 = added(r2, x, dy); }
+            if KH > 4u { x = eight_at(at + 4u * down); }
+            if KH > 3u { r3 = added(r3, next, dy); }
+            if KH > 4u { r4 = added(r4, x, dy); }
         }
     }
-    let writes = lane < BLOCKS && range.x < range.y;
-    let row = select((ky * KW) * C + channel, inputs(), is_bias);
-    write(split, row, column, summed(l0, lane), summed(h0, lane), writes);
-    if KW > 1u { write(split, row + C, column, summed(l1, lane), summed(h1, lane), writes && !is_bias); }
-    if KW > 2u { write(split, row + 2u * C, column, summed(l2, lane), summed(h2, lane), writes && !is_bias); }
-    if KW > 3u { write(split, row + 3u * C, column, summed(l3, lane), summed(h3, lane), writes && !is_bias); }
-    if KW > 4u { write(split, row + 4u * C, column, summed(l4, lane), summed(h4, lane), writes && !is_bias); }
-}
-
-fn write(split: u32, row: u32, column: u32, low: vec4f, high: vec4f, writes: bool) {
-    if !writes { return; }
-    store(split, row, column, low);
-    store(split, row, column + 1u, high);
+    let place = Place(split, group.z * FILTER_LANES, lane, range.x < range.y);
+    let rows = KW * C;
+    write(r0, KW, 0u, BLOCKS, place);
+    if KH > 1u { write(r1, KW, rows, BLOCKS, place); }
+    if KH > 2u { write(r2, KW, 2u * rows, BLOCKS, place); }
+    if KH > 3u { write(r3, KW, 3u * rows, BLOCKS, place); }
+    if KH > 4u { write(r4, KW, 4u * rows, BLOCKS, place); }
+    write(Taps(bias, bias, bias, bias, bias), 1u, KH * rows, FILTER_LANES, place);
 }

@@ -4,7 +4,8 @@
 //
 // A workgroup computes 4*TY*ROWS rows x 4*TX columns of one split. Per stage it copies STEPS rows of a and dy to
 // workgroup memory. If a tile has fewer blocks than the workgroup has lanes, SLICES lanes share a block: each takes
-// every SLICES-th step, and their sums are added as a tree, for which A_SIZE must be at least 2*LANES.
+// every SLICES-th step, and their sums are added as a tree, for which A_SIZE must be at least 2*LANES. Lanes that are
+// left over only copy. Loops have bounds that compilers know, so that they can unroll them.
 
 const LANES = 64u;
 
@@ -12,10 +13,15 @@ override TX: u32 = 8;
 override TY: u32 = 8;
 override ROWS: u32 = 1; // vectors of rows of a lane: 1 or 2
 override STEPS: u32 = 16;
-override SLICES: u32 = LANES / (TX * TY);
+override SLICES: u32 = 1; // divides STEPS
 override WIDTH: u32 = TY * ROWS; // vectors of a staged row of a
 override A_SIZE: u32 = STEPS * WIDTH;
 override B_SIZE: u32 = STEPS * TX;
+// Steps of a and of dy that all lanes copy at once.
+override A_AT_ONCE: u32 = LANES / WIDTH;
+override B_AT_ONCE: u32 = LANES / TX;
+override A_PASSES: u32 = (STEPS + A_AT_ONCE - 1) / A_AT_ONCE;
+override B_PASSES: u32 = (STEPS + B_AT_ONCE - 1) / B_AT_ONCE;
 
 var<workgroup> staged_a: array<vec4f, A_SIZE>;
 var<workgroup> staged_b: array<vec4f, B_SIZE>;
@@ -56,7 +62,7 @@ fn gradient(
     // Empty for the last workgroups if they have no split.
     let range = range_of(split);
 
-    let slice = lane / (TX * TY);
+    let slice = min(lane / (TX * TY), SLICES - 1u);
     let ty = lane / TX % TY;
     let tx = lane % TX;
     // While staging a, a lane keeps to one column.
@@ -65,14 +71,21 @@ fn gradient(
     var c0 = vec4f(); var c1 = vec4f(); var c2 = vec4f(); var c3 = vec4f();
     var c4 = vec4f(); var c5 = vec4f(); var c6 = vec4f(); var c7 = vec4f();
     for (var m = range.x; m < range.y; m += STEPS) {
-        for (var step = lane / WIDTH; step < STEPS; step += LANES / WIDTH) {
+        for (var i = 0u; i < A_PASSES; i++) {
+            let step = i * A_AT_ONCE + lane / WIDTH;
+            if STEPS % A_AT_ONCE != 0u && step >= STEPS { continue; }
+            if LANES % WIDTH != 0u && lane >= A_AT_ONCE * WIDTH { continue; }
             staged_a[step * WIDTH + lane % WIDTH] = load_a(m + step, m + step < range.y, own);
         }
-        for (var step = lane / TX; step < STEPS; step += LANES / TX) {
+        for (var i = 0u; i < B_PASSES; i++) {
+            let step = i * B_AT_ONCE + lane / TX;
+            if STEPS % B_AT_ONCE != 0u && step >= STEPS { continue; }
+            if LANES % TX != 0u && lane >= B_AT_ONCE * TX { continue; }
             staged_b[step * TX + tx] = load_dy(m + step, m + step < range.y, first_column + tx);
         }
         workgroupBarrier();
-        for (var step = slice; step < STEPS; step += SLICES) {
+        for (var i = 0u; i < STEPS / SLICES; i++) {
+            let step = i * SLICES + slice;
             let b = staged_b[step * TX + tx];
             var a = staged_a[step * WIDTH + ty];
             c0 += a.x * b;
@@ -90,7 +103,7 @@ fn gradient(
         workgroupBarrier();
     }
     let low = summed(mat4x4f(c0, c1, c2, c3), lane);
-    let writes = slice == 0u && range.x < range.y;
+    let writes = lane < TX * TY && range.x < range.y;
     let column = first_column + tx;
     let row = 4u * (first_row + ty);
     if writes {

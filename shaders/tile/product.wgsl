@@ -4,14 +4,16 @@
 // A workgroup computes TY*ROWS rows x 4*TX columns. Per stage it copies 4*DEPTH columns of a and rows of b to workgroup
 // memory; a lane keeps ROWS x 4 sums in named vectors, because compilers put arrays that are indexed by a loop into
 // memory. Lane (ty, tx) has rows ty, ty + TY, ty + 2*TY, ...: neighbours then read different banks. In a small product,
-// SLICES lanes share a block: each takes every SLICES-th step of the depth, and their sums are added as a tree.
+// SLICES lanes share a block: each takes every SLICES-th step of the depth, and their sums are added as a tree. Lanes
+// that are left over only copy. Loops inside a stage have bounds that compilers know, so that they can unroll them. Sums
+// take one product at a time, which is one instruction.
 
 const LANES = 64u;
 
 override TX: u32 = 8;
 override ROWS: u32 = 4; // 4, 8 or 9
 override DEPTH: u32 = 4;
-override SLICES: u32 = 1; // at most DEPTH
+override SLICES: u32 = 1; // divides DEPTH
 override TY: u32 = LANES / (TX * SLICES);
 override TILE_ROWS: u32 = TY * ROWS;
 // Odd, so that the rows of a start in different banks.
@@ -19,6 +21,11 @@ override PITCH: u32 = DEPTH | 1u;
 override A_SIZE: u32 = TILE_ROWS * PITCH;
 // The tree over slices needs half a workgroup's sums.
 override B_SIZE: u32 = max(4 * DEPTH * TX, LANES / 2);
+// Vectors of a and blocks of b in a stage, and how often all lanes copy one.
+override A_COUNT: u32 = TILE_ROWS * DEPTH;
+override B_COUNT: u32 = DEPTH * TX;
+override A_PASSES: u32 = (A_COUNT + LANES - 1) / LANES;
+override B_PASSES: u32 = (B_COUNT + LANES - 1) / LANES;
 
 var<workgroup> staged_a: array<vec4f, A_SIZE>;
 var<workgroup> staged_b: array<vec4f, B_SIZE>;
@@ -46,7 +53,7 @@ fn product(
 ) {
     let first_row = index_of(group, groups, 0u, 1u) * TILE_ROWS;
     let first_column = group.z * TX;
-    let slice = lane / (TX * TY);
+    let slice = min(lane / (TX * TY), SLICES - 1u);
     let ty = lane / TX % TY;
     let tx = lane % TX;
     let column = first_column + tx;
@@ -57,14 +64,18 @@ fn product(
     let end = depth();
     for (var k = 0u; k < end; k += DEPTH) {
         workgroupBarrier();
-        for (var i = lane; i < TILE_ROWS * DEPTH; i += LANES) {
-            let row = i / DEPTH;
-            let step = i % DEPTH;
+        for (var i = 0u; i < A_PASSES; i++) {
+            let number = i * LANES + lane;
+            if A_COUNT % LANES != 0u && number >= A_COUNT { continue; }
+            let row = number / DEPTH;
+            let step = number % DEPTH;
             staged_a[row * PITCH + step] = load_a(places[row], k + step);
         }
-        for (var i = lane; i < DEPTH * TX; i += LANES) {
-            let step = i / TX;
-            let across = i % TX;
+        for (var i = 0u; i < B_PASSES; i++) {
+            let number = i * LANES + lane;
+            if B_COUNT % LANES != 0u && number >= B_COUNT { continue; }
+            let step = number / TX;
+            let across = number % TX;
             let block = load_b(k + step, first_column + across);
             let at = 4u * step * TX + across;
             staged_b[at] = block[0];
@@ -73,7 +84,8 @@ fn product(
             staged_b[at + 3u * TX] = block[3];
         }
         workgroupBarrier();
-        for (var step = slice; step < DEPTH; step += SLICES) {
+        for (var i = 0u; i < DEPTH / SLICES; i++) {
+            let step = i * SLICES + slice;
             let at = 4u * step * TX + tx;
             let b0 = staged_b[at];
             let b1 = staged_b[at + TX];
@@ -82,26 +94,26 @@ fn product(
             let row = ty * PITCH + step;
             let down = TY * PITCH;
             var a = staged_a[row];
-            c0 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+            c0 += a.x * b0; c0 += a.y * b1; c0 += a.z * b2; c0 += a.w * b3;
             a = staged_a[row + down];
-            c1 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+            c1 += a.x * b0; c1 += a.y * b1; c1 += a.z * b2; c1 += a.w * b3;
             a = staged_a[row + 2u * down];
-            c2 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+            c2 += a.x * b0; c2 += a.y * b1; c2 += a.z * b2; c2 += a.w * b3;
             a = staged_a[row + 3u * down];
-            c3 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+            c3 += a.x * b0; c3 += a.y * b1; c3 += a.z * b2; c3 += a.w * b3;
             if ROWS > 4u {
                 a = staged_a[row + 4u * down];
-                c4 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+                c4 += a.x * b0; c4 += a.y * b1; c4 += a.z * b2; c4 += a.w * b3;
                 a = staged_a[row + 5u * down];
-                c5 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+                c5 += a.x * b0; c5 += a.y * b1; c5 += a.z * b2; c5 += a.w * b3;
                 a = staged_a[row + 6u * down];
-                c6 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+                c6 += a.x * b0; c6 += a.y * b1; c6 += a.z * b2; c6 += a.w * b3;
                 a = staged_a[row + 7u * down];
-                c7 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+                c7 += a.x * b0; c7 += a.y * b1; c7 += a.z * b2; c7 += a.w * b3;
             }
             if ROWS > 8u {
                 a = staged_a[row + 8u * down];
-                c8 += a.x * b0 + a.y * b1 + a.z * b2 + a.w * b3;
+                c8 += a.x * b0; c8 += a.y * b1; c8 += a.z * b2; c8 += a.w * b3;
             }
         }
     }
@@ -116,5 +128,5 @@ fn product(
         c7 = summed(c7, lane);
     }
     if ROWS > 8u { c8 = summed(c8, lane); }
-    if slice == 0u { finish(first_row + ty, column, c0, c1, c2, c3, c4, c5, c6, c7, c8); }
+    if lane < TX * TY { finish(first_row + ty, column, c0, c1, c2, c3, c4, c5, c6, c7, c8); }
 }

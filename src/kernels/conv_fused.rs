@@ -90,7 +90,8 @@ pub static BACKWARD_WEIGHT_POOL: Operation = Operation {
     reference: Reference::new(backward_weight_pool_reference, backward_weight_pool_reference),
     cpu: None,
     gpu: &[
-        &conv_tile::BACKWARD_WEIGHT_POOL_BAND,
+        &conv_tile::BACKWARD_WEIGHT_POOL_BAND[0],
+        &conv_tile::BACKWARD_WEIGHT_POOL_BAND[1],
         &conv_tile::BACKWARD_WEIGHT_POOL,
         &conv_tile::BACKWARD_WEIGHT_POOL_NARROW,
     ],

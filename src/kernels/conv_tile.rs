@@ -56,8 +56,10 @@ const INPUT_POOL_RELU: &str = tiled!(
     "tile/dx_relu",
     "tile/finish_rows"
 );
-const BAND: &str = tiled!("tile/band", "tile/bindings/gradient", "tile/dy", "tile/conv_gradient");
-const BAND_POOL: &str = tiled!("tile/band", "tile/bindings/gradient_pool", "tile/dy_pooled", "tile/conv_gradient");
+const BAND_2: &str = tiled!("tile/band", "tile/band_2", "tile/band_dy");
+const BAND_4: &str = tiled!("tile/band", "tile/band_4", "tile/band_dy");
+const BAND_POOL_2: &str = tiled!("tile/band", "tile/band_2", "tile/band_dy_pooled");
+const BAND_POOL_4: &str = tiled!("tile/band", "tile/band_4", "tile/band_dy_pooled");
 const GRADIENT_POOL: &str = tiled!(
     "tile/gradient",
     "tile/bindings/gradient_pool",
@@ -174,28 +176,88 @@ pub(super) const BACKWARD_WEIGHT_POOL: Variant =
 pub(super) const BACKWARD_WEIGHT_POOL_NARROW: Variant =
     Variant { name: "conv_tile.backward_weight_pool_narrow", source: GRADIENT_POOL_X_NARROW, ..BACKWARD_WEIGHT_NARROW };
 
-/// Weight gradients for few input channels, band by band.
-pub(super) const BACKWARD_WEIGHT_BAND: Variant =
-    Variant { condition: fits_band, ..Variant::new("conv_tile.backward_weight_band", BAND, "band", launch_band) };
-pub(super) const BACKWARD_WEIGHT_POOL_BAND: Variant =
-    Variant { name: "conv_tile.backward_weight_pool_band", source: BAND_POOL, ..BACKWARD_WEIGHT_BAND };
+/// Weight gradients for few input channels, band by band, with two or four filters an invocation.
+pub(super) const BACKWARD_WEIGHT_BAND: [Variant; 2] =
+    bands(["conv_tile.backward_weight_band_2", "conv_tile.backward_weight_band_4"], [BAND_2, BAND_4]);
+pub(super) const BACKWARD_WEIGHT_POOL_BAND: [Variant; 2] = bands(
+    ["conv_tile.backward_weight_pool_band_2", "conv_tile.backward_weight_pool_band_4"],
+    [BAND_POOL_2, BAND_POOL_4],
+);
 
-/// The most taps in a row that an invocation of a band has sums for.
-const BAND_TAPS: u32 = 5;
-/// The most input channels, beyond which tiles copy less than they compute.
-const BAND_CHANNELS: u32 = 4;
+const fn bands([two, four]: [&'static str; 2], sources: [&'static str; 2]) -> [Variant; 2] {
+    let two = Variant::new(two, sources[0], "band", launch_band);
+    let four = Variant::new(four, sources[1], "band", launch_band);
+    [
+        Variant { condition: |op, adapter| fits_band(op, adapter, 2), ..two },
+        Variant { condition: |op, adapter| fits_band(op, adapter, 4), ..four },
+    ]
+}
 
-fn fits_band(op: &Op, adapter: Adapter) -> bool {
+fn fits_band(op: &Op, adapter: Adapter, filters: u32) -> bool {
     let p: Params = op.params();
-    fits_narrow(op, adapter) && p.band().is_some_and(|band| p.pixels_per_split.is_multiple_of(band * p.ow))
+    let fits = |band: Band| band.filters == filters && p.pixels_per_split.is_multiple_of(band.rows * p.ow);
+    fits_narrow(op, adapter) && p.band().is_some_and(fits)
 }
 
 fn launch_band(op: &Op) -> Launch {
     let p: Params = op.params();
     let band = p.band().expect("asked of shapes that fit");
     let [x, y, _] = linear(p.splits(), 1);
-    let constants = [p.pooled_constants(), vec![("KH", p.kh), ("BAND", band)]].concat();
-    Launch::of([x, y, 1]).with(constants)
+    let own = [("KH", p.kh), ("BAND", band.rows), ("PARTS", band.parts), ("FILTER_LANES", band.lanes)];
+    Launch::of([x, y, band.chunks(&p)]).with([p.pooled_constants(), own.to_vec()].concat())
+}
+
+/// The bands of output rows in which a weight gradient for few input channels is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Band {
+    rows: u32,
+    /// Parts of a row, which as many invocations share.
+    parts: u32,
+    /// Filters of an invocation.
+    filters: u32,
+    /// Invocations with different filters.
+    lanes: u32,
+}
+
+impl Band {
+    /// The most taps down and across a window.
+    const TAPS: u32 = 5;
+    /// The most input channels, beyond which tiles copy less than they compute.
+    const CHANNELS: u32 = 4;
+
+    /// The bands of so many rows with so many invocations for different filters, if they fit a workgroup.
+    fn new(p: &Params, rows: u32, lanes: u32) -> Option<Band> {
+        let groups = p.ow.div_ceil(4);
+        let most = (tile::LANES / (lanes * p.c * rows)).min(groups);
+        let parts = groups.div_ceil(groups.div_ceil(most.max(1)));
+        // The sums of all taps are in registers.
+        let filters = if p.kh * p.kw <= 9 { 4 } else { 2 };
+        let band = Band { rows, parts, filters, lanes };
+        let sums = 4 * filters * tile::LANES * p.kw;
+        (most > 0 && 16 * band.copied(p) + sums <= tile::MEMORY).then_some(band)
+    }
+
+    /// Vectors of four columns of the input rows under a band.
+    fn copied(&self, p: &Params) -> u32 {
+        (self.rows + p.kh - 1) * p.c * (p.ow.div_ceil(4) + 1)
+    }
+
+    /// Workgroups that have different filters.
+    fn chunks(&self, p: &Params) -> u32 {
+        (p.o / self.filters).div_ceil(self.lanes)
+    }
+
+    /// Estimated instructions for sixteen output rows and all filters.
+    fn cost(&self, p: &Params) -> u32 {
+        /// Instructions of copying a vector, of a gradient, and of the rest of a band with its waits.
+        const COPY: u32 = 50;
+        const GRADIENT: u32 = 20;
+        const REST: u32 = 200;
+        let copies = COPY * self.copied(p).div_ceil(tile::LANES);
+        let pixels = 4 * (GRADIENT + self.filters * p.kh * p.kw) + 8 * p.kh;
+        let band = REST + copies + p.ow.div_ceil(4).div_ceil(self.parts) * pixels;
+        16 * self.chunks(p) * band / self.rows
+    }
 }
 
 fn launch_pool(op: &Op) -> Launch {
@@ -243,24 +305,24 @@ impl Params {
         Blocks::new(self.k() + 1, self.o as usize)
     }
 
-    /// The output rows of a band, if the weight gradient can be computed by bands: as many as a workgroup has
-    /// invocations for, in whole parts of an image.
-    fn band(&self) -> Option<u32> {
-        let blocks = (self.kh * self.c + 1) * self.o.div_ceil(8);
-        let plain = self.stride == [1, 1] && self.is_plain() && self.c <= BAND_CHANNELS && self.kw <= BAND_TAPS;
-        let most = (tile::LANES / blocks.max(1)).min(self.oh);
-        let divides = |rows: &u32| self.oh.is_multiple_of(*rows);
-        let band = (1..=most).rev().find(divides).filter(|_| plain)?;
-        let vectors = (band + self.kh - 1) * self.c * (self.ow.div_ceil(4) + 1);
-        (vectors <= tile::LARGEST).then_some(band)
+    /// The bands of the weight gradient, if it can be computed by bands.
+    fn band(&self) -> Option<Band> {
+        let small = self.c <= Band::CHANNELS && self.kh.max(self.kw) <= Band::TAPS;
+        let fits = self.stride == [1, 1] && self.is_plain() && small && self.o.is_multiple_of(4);
+        // A workgroup for every other compute unit of a large GPU at least.
+        let most = (2 * self.n * self.oh / tile::UNITS).clamp(1, self.oh);
+        let rows = (1..=most).filter(|rows| fits && self.oh.is_multiple_of(*rows));
+        let lanes = || 1..=tile::LANES.min(self.o);
+        let bands = rows.flat_map(|rows| lanes().filter_map(move |lanes| Band::new(self, rows, lanes)));
+        bands.min_by_key(|band| band.cost(self))
     }
 
     /// This shape with a split for so many output pixels that all workgroups of the weight gradient fill a large GPU.
     pub fn for_hardware(self) -> Params {
         let (pixels, results) = (self.n as usize * self.rows(), (self.k() + 1) * self.o as usize);
         if let Some(band) = self.band() {
-            let (bands, each) = (self.n * self.oh / band, band * self.ow);
-            let splits = word(tile::splits(1, bands as usize, results));
+            let (bands, each) = (self.n * self.oh / band.rows, band.rows * self.ow);
+            let splits = word(tile::splits(band.chunks(&self) as usize, bands as usize, results));
             // Rather too many splits than too few, but not more than one sum takes.
             let own = if bands.div_ceil(bands / splits) as usize > MAX_SPLITS { 2 } else { bands / splits };
             return Params { pixels_per_split: own * each, ..self };

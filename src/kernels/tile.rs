@@ -6,14 +6,14 @@ use super::variant::linear;
 /// The invocations of a workgroup: two warps of 32, so that small products also have many workgroups.
 pub(super) const LANES: u32 = 64;
 
-/// Workgroups that fill a large GPU: four for each of an H200's 132 compute units.
-pub(super) const ENOUGH: usize = 4 * 132;
+/// The compute units of a large GPU, an H200.
+pub(super) const UNITS: u32 = 132;
+
+/// Workgroups that fill it: four for each.
+pub(super) const ENOUGH: usize = 4 * UNITS as usize;
 
 /// The bytes of workgroup memory with which twelve workgroups fit a SIMD unit of an AMD RDNA3.
-const MEMORY: u32 = 5461;
-
-/// The most vectors of a piece in workgroup memory, which leaves a quarter of it to other uses.
-pub(super) const LARGEST: u32 = 768;
+pub(super) const MEMORY: u32 = 5461;
 
 /// Reduction steps per stage of a weight gradient.
 pub(super) const STEPS: usize = 16;
@@ -93,11 +93,15 @@ impl Tile {
     }
 }
 
-/// The vectors of columns of a tile: as many as leave few unused. A narrow tile copies more values per product, and one
-/// of a single vector would need more workgroup memory than there is.
+/// The vectors of columns of a tile: as many as leave few unused, and few lanes idle. A narrow tile copies more values
+/// per product, and one of a single vector would need more workgroup memory than there is.
 fn across(columns: u32) -> u32 {
-    let cost = |across: &u32| (columns.next_multiple_of(*across) * (2 * across + 3)).div_ceil(2 * across);
-    [16, 8, 4, 2].into_iter().min_by_key(cost).unwrap_or(2)
+    // In 1/256 of the work on one vector.
+    let cost = |across: &u32| {
+        let copies = 128 * (2 * across + 3) / across;
+        columns.next_multiple_of(*across) * copies * LANES / (LANES / across * across)
+    };
+    [16, 8, 7, 6, 5, 4, 3, 2].into_iter().min_by_key(cost).unwrap_or(2)
 }
 
 /// The number of splits, at most `most`, that gives enough workgroups of `each` for a split. All splits together need
@@ -113,25 +117,44 @@ pub(super) fn splits(each: usize, most: usize, results: usize) -> usize {
 pub(super) struct Blocks {
     /// Vectors of rows and of columns of the result.
     size: [u32; 2],
-    /// Vectors of rows and of columns of a tile.
-    tile: [u32; 2],
+    /// Lanes down and across a tile.
+    lanes: [u32; 2],
     /// Vectors of rows of a lane.
     rows: u32,
+    /// Lanes that share a block.
+    slices: u32,
 }
 
 impl Blocks {
+    /// Vectors of rows of a tile, with which its copies of a and dy are about as many.
+    const MOST_ROWS: u32 = 16;
+    /// Vectors of columns of a tile.
+    const MOST_COLUMNS: u32 = 8;
+
     /// `rows` includes the bias.
     pub fn new(rows: usize, columns: usize) -> Blocks {
         let size = [rows, columns].map(|size| (size as u32).div_ceil(4));
-        let across = across(size[1]).min(8);
+        let across = across(size[1]).min(Blocks::MOST_COLUMNS);
         let rows = if size[0] > 16 { 2 } else { 1 };
-        let down = (LANES / across).min(8).min(size[0].div_ceil(rows).next_power_of_two());
-        Blocks { size, tile: [down * rows, across], rows }
+        let down = |slices: u32| LANES / (across * slices);
+        let mut slices = 1;
+        while down(slices) * rows > Blocks::MOST_ROWS
+            || (down(2 * slices) * rows >= size[0] && 2 * slices <= MOST_SLICES)
+        {
+            slices *= 2;
+        }
+        Blocks { size, lanes: [down(slices), across], rows, slices }
+    }
+
+    /// Vectors of rows of a tile.
+    fn width(&self) -> u32 {
+        self.lanes[0] * self.rows
     }
 
     /// Tiles of one split.
     fn tiles(&self) -> [usize; 2] {
-        [0, 1].map(|i| self.size[i].div_ceil(self.tile[i]) as usize)
+        let tile = [self.width(), self.lanes[1]];
+        [0, 1].map(|i| self.size[i].div_ceil(tile[i]) as usize)
     }
 
     /// The number of splits of a reduction over `length` that gives enough workgroups. Each split needs a few stages to
@@ -141,16 +164,44 @@ impl Blocks {
         splits(down * across, length.div_ceil(4 * STEPS), results)
     }
 
+    /// Steps of a stage: a multiple of the slices.
+    fn steps(&self) -> u32 {
+        let memory = |steps: u32| 16 * steps * (self.width() + self.lanes[1]);
+        let steps = if memory(STEPS as u32) <= MEMORY { STEPS as u32 } else { STEPS as u32 / 2 };
+        // The sum over lanes that share a block needs 2 * LANES vectors.
+        let least = if self.slices > 1 { (2 * LANES).div_ceil(self.width()) } else { 1 };
+        steps.max(least).next_multiple_of(MOST_SLICES)
+    }
+
     pub fn launch(&self, splits: usize, mut constants: Vec<(&'static str, u32)>) -> Launch {
         let [down, across] = self.tiles();
         let [x, y, _] = linear(down * splits, 1);
-        let [width, tx] = self.tile;
-        let ty = width / self.rows;
-        let memory = |steps: u32| 16 * steps * (width + tx);
-        let steps = if memory(STEPS as u32) <= MEMORY { STEPS as u32 } else { STEPS as u32 / 2 };
-        // The sum over lanes that share a block needs 2 * LANES vectors.
-        let steps = steps.max((2 * LANES).div_ceil(width));
-        constants.extend([("TX", tx), ("TY", ty), ("ROWS", self.rows), ("STEPS", steps)]);
+        let ([ty, tx], steps) = (self.lanes, self.steps());
+        constants.extend([("TX", tx), ("TY", ty), ("ROWS", self.rows), ("SLICES", self.slices), ("STEPS", steps)]);
         Launch::of([x, y, across as u32]).with(constants)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_of_all_sizes_fit_a_workgroup() {
+        for rows in (1..200).chain([501, 3137]) {
+            for columns in 1..=130 {
+                let blocks = Blocks::new(rows, columns);
+                let [down, across] = blocks.lanes;
+                let lanes = down * across * blocks.slices;
+                assert!((LANES / 2..=LANES).contains(&lanes), "{blocks:?}");
+                assert!(blocks.steps().is_multiple_of(blocks.slices), "{blocks:?}");
+                assert!(blocks.slices == 1 || blocks.steps() * blocks.width() >= 2 * LANES, "{blocks:?}");
+                for rows_per_lane in [4, 8, 9] {
+                    let tile = Tile::new(rows_per_lane, Product { rows, columns, depth: 20 * rows });
+                    let whole = LANES / (tile.across * tile.slices) * tile.across * tile.slices;
+                    assert!((LANES / 2..=LANES).contains(&whole) && tile.depth() % tile.slices == 0, "{tile:?}");
+                }
+            }
+        }
     }
 }

@@ -3,13 +3,12 @@
 //!
 //! Useful are the K*O multiply-adds that an output pixel needs, K = KH*KW*C. A kernel also computes places of its
 //! blocks that have no weight: its share of useful ones follows from the shape and the block. Cycles and multiply-adds
-//! are both counted by the compiler's estimate, in which every loop has ten iterations:
+//! are both counted by the compiler's estimate, in which every loop that is not unrolled has ten iterations:
 //!
 //! cycles per useful multiply-add = cycles / (multiply-adds of all lanes * useful share)
 
 use crate::facts::{Before, Facts};
 use crate::list::Pipeline;
-use std::collections::BTreeMap;
 
 /// The entry points of the kernels before.
 pub const WIDE: &str = "backward_weight";
@@ -60,7 +59,7 @@ pub fn cost(pipeline: &Pipeline, facts: &Facts, before: &[Before]) -> Option<Cos
     if !pipeline.operation.starts_with("conv.backward_weight") {
         return None;
     }
-    let shape = Shape::new(&pipeline.constants)?;
+    let shape = Shape::new(pipeline)?;
     let entry = if shape.c.is_multiple_of(4) { WIDE } else { NARROW };
     let before = before.iter().find(|one| one.entry == entry && one.unit_stride == shape.unit_stride)?;
     let useful = f64::from(shape.k * shape.o);
@@ -81,26 +80,45 @@ struct Shape {
     window: u32,
     k: u32,
     unit_stride: bool,
-    /// Vectors of four rows and of four columns of a tile.
-    tile: [u32; 2],
+    kind: Kind,
+}
+
+enum Kind {
+    /// `shaders/tile/gradient.wgsl`, with the vectors of four rows and of four columns of a tile.
+    Tiles([u32; 2]),
+    /// `shaders/tile/band.wgsl`, with the filters of a workgroup.
+    Bands(u32),
 }
 
 impl Shape {
-    fn new(constants: &BTreeMap<String, u32>) -> Option<Shape> {
+    fn new(Pipeline { variant, constants, .. }: &Pipeline) -> Option<Shape> {
         let get = |name| constants.get(name).copied();
         let (c, o, window) = (get("C")?, get("O")?, get("KW")?);
         let unit_stride = [get("STRIDE_Y")?, get("STRIDE_X")?] == [1, 1];
-        let tile = [get("TY")? * get("ROWS")?, get("TX")?];
+        let kind = match get("BAND") {
+            Some(_) => {
+                // An invocation's filters are in the variant's name.
+                let filters = variant.rsplit('_').next()?.parse::<u32>().ok()?;
+                Kind::Bands(get("FILTER_LANES")? * filters)
+            }
+            None => Kind::Tiles([get("TY")? * get("ROWS")?, get("TX")?]),
+        };
         let is_connected = window == 1 && get("OH")? == 1 && get("OW")? == 1;
-        let shape = Shape { c, o, window, k: window * window * c, unit_stride, tile };
+        let shape = Shape { c, o, window, k: window * window * c, unit_stride, kind };
         (o.is_multiple_of(4) && !is_connected).then_some(shape)
     }
 
-    /// Multiply-adds for an output pixel in whole tiles of K + 1 rows and O columns (`shaders/tile/gradient.wgsl`).
+    /// Multiply-adds for an output pixel: in whole tiles of K + 1 rows and O columns, or for K rows and the filters of
+    /// whole workgroups.
     fn computed_now(&self) -> f64 {
-        let rows = (self.k + 1).div_ceil(4).next_multiple_of(self.tile[0]) * 4;
-        let columns = (self.o / 4).next_multiple_of(self.tile[1]) * 4;
-        f64::from(rows * columns)
+        let count = match self.kind {
+            Kind::Tiles([rows, columns]) => {
+                let rows = (self.k + 1).div_ceil(4).next_multiple_of(rows) * 4;
+                rows * (self.o / 4).next_multiple_of(columns) * 4
+            }
+            Kind::Bands(filters) => self.k * self.o.next_multiple_of(filters),
+        };
+        f64::from(count)
     }
 
     /// Multiply-adds for an output pixel before: blocks of five taps of a row x four channels, or of two rows x one

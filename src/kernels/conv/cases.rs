@@ -70,8 +70,29 @@ const SPREAD: &[(Shape, [usize; 2], usize)] = &[
     (([2, 6, 6, 8], 8, [1, 1], [1, 1], [0, 0]), [7, 7], 8),
 ];
 
+/// Weight gradients by bands of several rows: one and more channels; one row and column of taps to five; filters in twos
+/// and fours, in workgroups that share them and do not; rows of whole and of partial groups of four; more padding than
+/// the window has taps.
+const BANDS: &[Shape] = &[
+    ([34, 8, 7, 1], 12, [5, 5], [1, 1], [2, 2]),
+    ([30, 6, 9, 3], 4, [1, 1], [1, 1], [0, 0]),
+    ([40, 6, 10, 4], 36, [3, 3], [1, 1], [1, 1]),
+    ([50, 6, 11, 2], 8, [2, 4], [1, 1], [0, 3]),
+    ([12, 24, 6, 1], 8, [5, 3], [1, 1], [4, 1]),
+    ([24, 9, 13, 2], 20, [4, 5], [1, 1], [0, 6]),
+    ([16, 12, 21, 3], 16, [5, 2], [1, 1], [2, 0]),
+    ([20, 8, 18, 1], 64, [3, 3], [1, 1], [0, 0]),
+];
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    for shape in BANDS {
+        let p = params(shape).for_hardware();
+        // A split of three bands also begins and ends within an image.
+        for p in [p, Params { pixels_per_split: 3 * p.pixels_per_split, ..p }] {
+            cases.push(weight_case(p, &format!("{} split {} on hardware", describe(shape), p.pixels_per_split)));
+        }
+    }
     for shape in SHAPES {
         let (p, what) = (params(shape), describe(shape));
         cases.extend([forward_case(p, &what), weight_case(p, &what), input_case(p, &what), sum_case(p, &what)]);

@@ -28,8 +28,28 @@ const SHAPES: &[Shape] = &[
     ([40, 5, 8, 3], 8, [3, 3], [1, 1], [1, 1], [1, 1], [2, 2]),
 ];
 
+/// Weight gradients by bands of several rows: windows that four pixels share and that they do not, taller and wider than
+/// a band; rows and columns in no window; filters in twos and fours.
+const BANDS: &[Shape] = &[
+    ([34, 8, 7, 1], 12, [5, 5], [1, 1], [2, 2], [1, 1], [2, 2]),
+    ([40, 7, 11, 4], 36, [3, 3], [1, 1], [1, 1], [1, 1], [3, 3]),
+    ([50, 6, 13, 2], 8, [2, 4], [1, 1], [0, 3], [1, 1], [1, 4]),
+    ([24, 12, 6, 1], 8, [5, 3], [1, 1], [2, 1], [1, 1], [4, 1]),
+    ([16, 12, 21, 3], 16, [5, 2], [1, 1], [2, 0], [1, 1], [2, 2]),
+    ([24, 9, 13, 3], 20, [4, 5], [1, 1], [0, 6], [1, 1], [1, 9]),
+];
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    for (input, filters, kernel, stride, pad, _, window) in BANDS {
+        let p = Params::new(*input, *filters, *kernel, *stride, *pad).with_pooling(*window).for_hardware();
+        for p in [p, Params { pixels_per_split: 3 * p.pixels_per_split, ..p }] {
+            let split = p.pixels_per_split;
+            let what =
+                format!("{input:?} filters {filters} kernel {kernel:?} pad {pad:?} window {window:?} split {split}");
+            cases.push(weight_case(p, &what));
+        }
+    }
     for shape in SHAPES {
         let (input, filters, kernel, stride, pad, dilation, window) = *shape;
         let what = format!(
