@@ -134,9 +134,8 @@ fn band(
         let gradients = row_of(n, row + own_row);
         // What the next pixels need is read before these are computed, because some compilers keep the order.
         var read = read_four(gradients, 4u * part * OWN_GROUPS, filters);
-        for (var i = 0u; i < OWN_GROUPS; i++) {
-            let number = part * OWN_GROUPS + i;
-            if GROUPS % PARTS != 0u && number >= GROUPS { break; }
+        // This loop's end is no constant: unrolled, it would need more registers.
+        for (var number = part * OWN_GROUPS; number < min((part + 1u) * OWN_GROUPS, GROUPS); number++) {
             let at = own_row * down + channel * ACROSS + number;
             var x = eight_at(at);
             let dy = four_of(gradients, 4u * number, read);

@@ -249,8 +249,8 @@ impl Band {
 
     /// Estimated instructions for sixteen output rows and all filters.
     fn cost(&self, p: &Params) -> u32 {
-        /// Instructions of copying a vector, of a gradient, and of the rest of a band with its waits.
-        const COPY: u32 = 50;
+        /// Instructions, waits among them, of copying a vector, of a gradient, and of the rest of a band.
+        const COPY: u32 = 200;
         const GRADIENT: u32 = 20;
         const REST: u32 = 200;
         let copies = COPY * self.copied(p).div_ceil(tile::LANES);

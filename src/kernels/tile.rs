@@ -199,7 +199,8 @@ mod tests {
                 for rows_per_lane in [4, 8, 9] {
                     let tile = Tile::new(rows_per_lane, Product { rows, columns, depth: 20 * rows });
                     let whole = LANES / (tile.across * tile.slices) * tile.across * tile.slices;
-                    assert!((LANES / 2..=LANES).contains(&whole) && tile.depth() % tile.slices == 0, "{tile:?}");
+                    let divides = tile.depth().is_multiple_of(tile.slices);
+                    assert!((LANES / 2..=LANES).contains(&whole) && divides, "{tile:?}");
                 }
             }
         }

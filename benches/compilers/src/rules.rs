@@ -19,7 +19,11 @@ enum Rule {
 }
 
 /// Variants that may break a rule, each with its reason.
-const EXCEPTIONS: &[(&str, Rule, &str)] = &[];
+const EXCEPTIONS: &[(&str, Rule, &str)] = &[(
+    "conv_tile.backward_weight_pool_band_2",
+    Rule::Cost,
+    "it also does the pooling's backward pass, which was an operation of its own and is not among the cycles before",
+)];
 
 /// A line for every broken rule.
 pub fn broken(reports: &[Report]) -> Vec<String> {
