@@ -3,18 +3,20 @@
 
 mod common;
 
-use glassnet::exec::{Device, check::run_case};
+use glassnet::exec::Device;
+use glassnet::exec::check::{run_case, run_cases};
 use glassnet::kernels::{self, Adapter, Variant};
 
 fn check_all(device: &Device) {
     let mut failures = Vec::new();
-    for case in kernels::cases() {
-        for outcome in pollster::block_on(run_case(device, &case)).expect("the device runs") {
+    let run = run_cases(device, &kernels::cases(), |_, outcomes| {
+        for outcome in outcomes {
             if let Some(failure) = outcome.failure {
                 failures.push(format!("{} of {}: {failure}", outcome.kernel, outcome.case));
             }
         }
-    }
+    });
+    pollster::block_on(run).expect("the device runs");
     assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
 }
 

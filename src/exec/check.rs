@@ -68,6 +68,28 @@ fn is_same(element: Element, was: u32, is: u32) -> bool {
     was == is || (element == Element::F32 && both_nan())
 }
 
+/// Runs cases on `device` one after another, as [`run_case`] does, and passes on each one's outcomes. Kernels are compiled
+/// ahead, on all threads, which takes most of the time on a software adapter.
+///
+/// # Errors
+/// Those of [`run_case`].
+pub async fn run_cases(device: &Device, cases: &[Case], mut done: impl FnMut(&Case, Vec<Outcome>)) -> Result<()> {
+    /// The cases whose kernels are compiled together.
+    const TOGETHER: usize = 16;
+    for cases in cases.chunks(TOGETHER) {
+        if let Device::Gpu(gpu) = device {
+            let ops: Vec<Op> = cases.iter().flat_map(|case| with_variants(&case.op, gpu.adapter())).collect();
+            for checks in [RuntimeChecks::On, RuntimeChecks::Off] {
+                gpu.compiling(checks).prepare(ops.iter()).await?;
+            }
+        }
+        for case in cases {
+            done(case, run_case(device, case).await?);
+        }
+    }
+    Ok(())
+}
+
 /// Runs one case on `device` with every variant that it can run, with an outcome for each. A case whose operation names
 /// its variant uses only that.
 ///
@@ -80,9 +102,9 @@ pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
         return Ok(vec![judge(case, case.op.operation.name, &[way], &expected).await?]);
     };
     let mut outcomes = Vec::new();
-    for variant in case.op.variant.map_or_else(|| variants(&case.op, gpu.adapter()), |variant| vec![variant]) {
-        let case = Case { op: Op { variant: Some(variant), ..case.op.clone() }, ..case.clone() };
-        outcomes.push(judge(&case, variant.name, &ways(gpu), &expected).await?);
+    for op in with_variants(&case.op, gpu.adapter()) {
+        let kernel = op.chosen(gpu.adapter()).name;
+        outcomes.push(judge(&Case { op, ..case.clone() }, kernel, &ways(gpu), &expected).await?);
     }
     Ok(outcomes)
 }
@@ -101,10 +123,15 @@ pub(super) async fn fault(gpu: &Gpu, case: &Case, undecided: f64) -> Result<Opti
     Ok(trial.judge(&expected, &actual, POISONS[0]).0)
 }
 
-/// The variants that fit an adapter. A software adapter can also run, and so test, those that only fit hardware.
-fn variants(op: &Op, adapter: Adapter) -> Vec<&'static Variant> {
+/// The operation with each variant that fits an adapter, or with its own. A software adapter can also run, and so test,
+/// those that only fit hardware.
+fn with_variants(op: &Op, adapter: Adapter) -> Vec<Op> {
     let for_hardware = op.variants(Adapter::HARDWARE).filter(|variant| adapter.software && !variant.fits(op, adapter));
-    op.variants(adapter).chain(for_hardware).collect()
+    let variants: Vec<&'static Variant> = match op.variant {
+        Some(own) => vec![own],
+        None => op.variants(adapter).chain(for_hardware).collect(),
+    };
+    variants.into_iter().map(|variant| Op { variant: Some(variant), ..op.clone() }).collect()
 }
 
 /// Runs a case in these ways, up to the first failure; ways without bounds checks come after those with.
