@@ -1,6 +1,7 @@
 //! What a training step asks of a hardware GPU, computed from its launches: the number of dispatches, and enough
 //! workgroups to fill a large device.
 
+use glassnet::kernels::optimizer::{ADADELTA, Rule};
 use glassnet::kernels::sums::MAX_SPLITS;
 use glassnet::kernels::{Adapter, Op, conv};
 use glassnet::net::{Network, Recipe};
@@ -46,6 +47,29 @@ fn no_batch_has_more_splits_than_a_sum_takes() {
             let p = conv::Params::new([batch, height, width, channels], filters, [kernel; 2], [1, 1], [pad; 2]);
             let splits = p.for_hardware().splits();
             assert!(splits <= MAX_SPLITS, "{splits} of {input:?} at batch {batch}");
+        }
+    }
+}
+
+/// Every variant of every operation can be dispatched, up to the most inputs of a fully connected layer.
+#[test]
+fn layers_of_every_width_have_launches() {
+    for filters in [600, 766, 1_914, 5_349] {
+        let text = format!(
+            "layers = [{{ type = 'input', height = 28, width = 28, channels = 1 }},
+            {{ type = 'conv', filters = {filters}, kernel = 1, activation = 'relu' }}, {{ type = 'fc', outputs = 10 }},
+            {{ type = 'softmax' }}]"
+        );
+        let network = Network::from_toml(&text, "a test").expect("a network");
+        let options = Options::training(1, Source::usual(&network, 100), Rule::new(&ADADELTA));
+        for (class, adapter) in
+            [(DeviceClass::Processor, Adapter::SOFTWARE), (DeviceClass::Hardware, Adapter::HARDWARE)]
+        {
+            let step = TrainingStep::lower(&network, &Options { class, ..options.clone() }).expect("it lowers");
+            for op in step.program.instructions.iter().map(|instruction| &instruction.op) {
+                // Asserts that every dimension is legal.
+                op.variants(adapter).for_each(|variant| drop(op.dispatches(variant)));
+            }
         }
     }
 }

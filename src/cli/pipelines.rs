@@ -36,6 +36,8 @@ struct Entry {
     workgroup_size: [u32; 3],
     preset: &'static str,
     batch: usize,
+    /// Whether it is what training runs where nothing was measured; the tuner may choose the others.
+    default: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,13 +82,13 @@ pub(super) fn dump(folder: &Path, force: bool, output: Output) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pipelines of a preset's training step, lowered as in training.
+/// The pipelines that a preset's training step may run, lowered as in training.
 fn pipelines(preset: &str, batch: usize) -> Result<Vec<PipelineUse>> {
     let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
     let settings = Settings::resolve(Network::preset(preset)?, &given)?;
     let source = Source::usual(&settings.network, EXAMPLES);
     let options = Options { class: DeviceClass::Hardware, ..settings.options(source) };
-    Ok(TrainingStep::lower(&settings.network, &options)?.program.pipelines(Adapter::HARDWARE))
+    Ok(TrainingStep::lower(&settings.network, &options)?.program.candidates(Adapter::HARDWARE))
 }
 
 fn file(one: &PipelineUse) -> String {
@@ -95,6 +97,7 @@ fn file(one: &PipelineUse) -> String {
 
 fn entry(one: PipelineUse, preset: &'static str, batch: usize) -> Entry {
     let wgsl = file(&one);
-    let PipelineUse { operation, variant, entry, constants, workgroups, workgroup_size } = one;
-    Entry { operation, variant: variant.name, wgsl, entry, constants, workgroups, workgroup_size, preset, batch }
+    let PipelineUse { operation, variant, entry, constants, workgroups, workgroup_size, is_default } = one;
+    let (variant, default) = (variant.name, is_default);
+    Entry { operation, variant, wgsl, entry, constants, workgroups, workgroup_size, preset, batch, default }
 }

@@ -1,9 +1,9 @@
 //! The self-check of a GPU when it opens: a few small operations against the reference, in milliseconds. Without it, a
 //! device that computes nothing, or computes wrongly, would train to meaningless figures without a warning.
 //!
-//! `check` has all cases of all kernels. These few are operations of the default network, with fewer examples, so that
-//! on a software adapter, where compiling takes longest, its training finds the pipelines compiled. On hardware, a
-//! convolution's pipeline is for one shape.
+//! `check` has all cases of all kernels. These few are operations that the default network trains with, with fewer
+//! examples: other ones on a software adapter than on hardware. On a software adapter, where compiling takes longest,
+//! its training finds the pipelines compiled; on hardware, a convolution's pipeline is for one shape.
 
 use super::DeviceInfo;
 use super::check::fault;
@@ -11,17 +11,19 @@ use super::gpu::Gpu;
 use crate::error::{Error, Result};
 use crate::kernels::batch::Header;
 use crate::kernels::case::{CaseBuilder, Tolerance};
+use crate::kernels::conv_fused::{self, Gradient};
 use crate::kernels::optimizer::{ADADELTA, BLOCK, Buffers, FACTORS, Rule, update};
-use crate::kernels::softmax::{self, Outputs};
-use crate::kernels::{Case, conv, fc};
+use crate::kernels::softmax::{self, Outputs, StepOutputs};
+use crate::kernels::sums::{self, Entry};
+use crate::kernels::{Adapter, Case, conv, fc};
 
-/// Runs the self-check on a device that is open, with the kernels and the shader checks that training would use.
+/// Runs the self-check on a device that is open, with kernels and the shader checks that training would use.
 ///
 /// # Errors
 /// [`Error::Adapter`] with the first kernel whose result is wrong; [`Error::Device`] if the device refuses a kernel or
 /// is lost.
 pub async fn self_check(gpu: &Gpu) -> Result<()> {
-    let cases = cases();
+    let cases = cases(gpu.adapter());
     // All at once, on all threads; the cases run one after another.
     gpu.prepare(cases.iter().map(|case| &case.op)).await?;
     for case in &cases {
@@ -53,10 +55,25 @@ const LAST: usize = 256;
 /// the width and on the channels.
 const FIRST: ([usize; 4], usize) = ([1, 8, 24, 1], 8);
 const SECOND: ([usize; 4], usize) = ([1, 4, 12, 8], 16);
+/// Windows of the poolings after them.
+const POOLS: [[usize; 2]; 2] = [[2, 2], [3, 3]];
 
 /// Between them: long sums, workgroup memory with barriers, words as outputs, exponentials and logarithms, roots.
-pub(super) fn cases() -> Vec<Case> {
-    vec![conv_forward(), conv_backward_weight(), fc_forward(), softmax_forward(), softmax_summary(), optimizer_update()]
+pub(super) fn cases(adapter: Adapter) -> Vec<Case> {
+    if adapter.software {
+        let convolutions = [conv_forward(), conv_backward_weight(), fc_forward()];
+        return convolutions.into_iter().chain([softmax_forward(), softmax_summary(), optimizer_update()]).collect();
+    }
+    vec![
+        conv_forward_pool(),
+        conv_backward_weight_pool(FIRST, POOLS[0]),
+        conv_backward_weight_pool(SECOND, POOLS[1]),
+        conv_backward_input_pool(),
+        connected_forward(),
+        sums_of_gradients(),
+        softmax_step(),
+        optimizer_update(),
+    ]
 }
 
 /// The shape of a layer with windows of 5x5 that keep the image's size.
@@ -78,6 +95,81 @@ fn conv_backward_weight() -> Case {
     let (x, dy) = (b.real(n * h * w * c), b.real(n * p.rows() * SECOND.1));
     let partial = b.out(p.partial_len());
     b.case(shape(SECOND), conv::backward_weight(p, x, dy, partial), Tolerance::sum(p.rows() * n, 1.0))
+}
+
+/// Multiples of 1/8, with which the sums are exact, so that the winners are the same on every device.
+fn eighths(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 8.0).collect()
+}
+
+fn conv_forward_pool() -> Case {
+    let (p, mut b) = (window(FIRST).with_pooling(POOLS[0]), CaseBuilder::default());
+    let ([n, h, w, c], filters) = FIRST;
+    let (x, weight) = (b.reals(eighths(n * h * w * c)), b.reals(eighths(p.k() * filters)));
+    let (bias, len) = (b.reals(eighths(filters)), n * (h / POOLS[0][0]) * (w / POOLS[0][1]) * filters);
+    let out = [b.out(len), b.out_words(len)];
+    b.case(shape(FIRST), conv_fused::forward_pool(p, x, weight, bias, out), Tolerance::EXACT)
+}
+
+/// Gradients after a pooling, with the first output of every window as the winner, every third of them blocked.
+fn pooled(b: &mut CaseBuilder, ([n, h, w, _], filters): ([usize; 4], usize), pool: [usize; 2]) -> Gradient {
+    let [down, across] = [h / pool[0], w / pool[1]];
+    let winner = |i: usize| {
+        let window = i / filters;
+        let place = window / across % down * pool[0] * w + window % across * pool[1];
+        place as u32 | if i % 3 == 0 { 1 << 31 } else { 0 }
+    };
+    let len = n * down * across * filters;
+    Gradient::Pooled(b.real(len), b.words((0..len).map(winner).collect()))
+}
+
+fn conv_backward_weight_pool(layer: ([usize; 4], usize), pool: [usize; 2]) -> Case {
+    let (p, mut b) = (window(layer).with_pooling(pool).for_hardware(), CaseBuilder::default());
+    let [n, h, w, c] = layer.0;
+    let (x, dy) = (b.real(n * h * w * c), pooled(&mut b, layer, pool));
+    let partial = b.out(p.partial_len());
+    b.case(shape(layer), conv_fused::backward_weight(p, x, dy, partial), Tolerance::sum(p.rows() * n, 1.0))
+}
+
+fn conv_backward_input_pool() -> Case {
+    let (p, mut b) = (window(SECOND).with_pooling(POOLS[1]), CaseBuilder::default());
+    let ([n, h, w, c], filters) = SECOND;
+    let (dy, weight) = (pooled(&mut b, SECOND, POOLS[1]), b.real(p.k() * filters));
+    let dx = b.out(n * h * w * c);
+    b.case(shape(SECOND), conv_fused::backward_input(p, dy, weight, None, dx), Tolerance::sum(25 * filters, 1.0))
+}
+
+/// The last layer as a convolution of one pixel, which it is on hardware.
+fn connected_forward() -> Case {
+    let (input, mut b) = ([FEW, 1, 1, LAST], CaseBuilder::default());
+    let p = conv::Params::new(input, CLASSES, [1, 1], [1, 1], [0, 0]);
+    let (x, weight) = (b.real(FEW * LAST), b.real(LAST * CLASSES));
+    let (bias, y) = (b.real(CLASSES), b.out(FEW * CLASSES));
+    b.case(shape((input, CLASSES)), conv::forward(p, x, weight, bias, y), Tolerance::sum(LAST, 1.0))
+}
+
+fn sums_of_gradients() -> Case {
+    let ([len, distance, splits], mut b) = ([100, 110, 70], CaseBuilder::default());
+    let entries: Vec<Entry> = Entry::of_tensor(len, 3, distance, splits).collect();
+    let (partials, table) = (b.real(distance * splits), b.words(bytemuck::cast_slice(&entries).to_vec()));
+    let op = sums::gradients(partials, table, b.out(entries.len() * sums::BLOCK));
+    b.case(format!("{splits} of {len}"), op, Tolerance::sum(splits, 1.0))
+}
+
+fn softmax_step() -> Case {
+    let mut b = CaseBuilder::default();
+    // The last rows are masked.
+    let header = b.header(Header { training: true, ..Header::evaluation(BATCH as u32 - 3) });
+    let (labels, logits) = (b.words(labels()), b.real(BATCH * CLASSES));
+    let out = StepOutputs {
+        dlogits: b.out(BATCH * CLASSES),
+        losses: b.out(BATCH),
+        predictions: b.out_words(BATCH),
+        loss: b.out(1),
+        correct: b.out_words(1),
+    };
+    let op = softmax::step([BATCH, CLASSES], 0.0, header, labels, logits, out);
+    b.case(format!("[{BATCH}, {CLASSES}]"), op, Tolerance::sum(BATCH, 5.0))
 }
 
 fn shape((input, filters): ([usize; 4], usize)) -> String {
@@ -139,9 +231,9 @@ fn optimizer_update() -> Case {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Adapter;
+    use crate::kernels::Op;
     use crate::net::Network;
-    use crate::program::{Options, PipelineUse, Program, Source, TrainingStep};
+    use crate::program::{DeviceClass, Options, PipelineUse, Program, Source, Stage, TrainingStep};
     use std::collections::BTreeSet;
 
     fn pipelines(program: &Program, adapter: Adapter) -> BTreeSet<String> {
@@ -149,15 +241,31 @@ mod tests {
         program.pipelines(adapter).into_iter().map(key).collect()
     }
 
-    #[test]
-    fn every_pipeline_on_a_software_adapter_is_one_that_the_default_network_trains_with() {
+    /// A training step of the default network.
+    fn step(class: DeviceClass) -> TrainingStep {
         let network = Network::preset("convnetjs-mnist").expect("a preset");
         let options = Options::training(BATCH, Source::usual(&network, 100), Rule::new(&ADADELTA));
-        let step = TrainingStep::lower(&network, &options).expect("it lowers");
-        let known = pipelines(&step.program, Adapter::SOFTWARE);
-        for case in cases() {
+        TrainingStep::lower(&network, &Options { class, ..options }).expect("it lowers")
+    }
+
+    #[test]
+    fn every_pipeline_on_a_software_adapter_is_one_that_the_default_network_trains_with() {
+        let known = pipelines(&step(DeviceClass::Processor).program, Adapter::SOFTWARE);
+        for case in cases(Adapter::SOFTWARE) {
             let own = pipelines(&Program::of_case(&case, None, None), Adapter::SOFTWARE);
             assert!(own.is_subset(&known), "{own:?} are not all in {known:?}");
         }
+    }
+
+    #[test]
+    fn every_kernel_on_hardware_is_one_of_an_ordinary_step_of_the_default_network() {
+        let step = step(DeviceClass::Hardware);
+        let instructions = &step.program.instructions[step.stages(Stage::Batch, Stage::Update)];
+        let name = |op: &Op| op.chosen(Adapter::HARDWARE).name;
+        let known: BTreeSet<&str> = instructions.iter().map(|instruction| name(&instruction.op)).collect();
+        let own: BTreeSet<&str> = cases(Adapter::HARDWARE).iter().map(|case| name(&case.op)).collect();
+        assert!(own.is_subset(&known), "{own:?} are not all in {known:?}");
+        // Without the gather, and two of the last layer.
+        assert!(known.len() - own.len() <= 4, "{own:?} leave out too much of {known:?}");
     }
 }

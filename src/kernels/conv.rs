@@ -80,6 +80,7 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
         &conv_tile::BACKWARD_WEIGHT,
         &conv_tile::BACKWARD_WEIGHT_NARROW,
         &conv_tile::BACKWARD_WEIGHT_ANY,
+        &conv_tile::BACKWARD_WEIGHT_GROUPED,
         &Variant::new("conv.backward_weight", SOURCE, "backward_weight", |op| {
             Launch::linear(op.params::<Params>().partial_len(), 64)
         }),

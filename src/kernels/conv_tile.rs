@@ -10,8 +10,8 @@ use super::{Adapter, Launch, Op, Pass, Variant};
 
 /// The text of a variant: all files of `shaders/tile` that it is made of.
 macro_rules! tiled {
-    ($core:literal, $($file:literal),+) => {
-        shader!("prelude/index", "tile/conv", $($file,)+ $core)
+    ($core:literal $(, $file:literal)*) => {
+        shader!("prelude/index", "tile/conv", $($file,)* $core)
     };
 }
 
@@ -29,6 +29,8 @@ const GRADIENT_WIDE: &str =
 const GRADIENT_X_NARROW: &str =
     tiled!("tile/gradient", "tile/bindings/gradient", "tile/dy", "tile/conv_gradient", "tile/conv_gradient_x_narrow");
 const GRADIENT_ALL: &str = tiled!("tile/gradient", "tile/conv_gradient_any", "tile/conv_gradient_x_narrow");
+
+const GRADIENT_GROUPED: &str = tiled!("tile/conv_gradient_grouped");
 
 const POOL_WIDE: &str = tiled!("tile/product", "tile/conv_x", "tile/conv_forward", "tile/conv_y_pooled");
 const POOL_X_NARROW: &str = tiled!("tile/product", "tile/conv_x_narrow", "tile/conv_forward", "tile/conv_y_pooled");
@@ -81,7 +83,7 @@ pub(super) const FORWARD_4: Variant = Variant {
     ..Variant::new("conv_tile.forward_4", FORWARD_WIDE, "product", |op| launch_forward(op, 4))
 };
 pub(super) const FORWARD_8: Variant = Variant {
-    condition: fits_wide,
+    condition: |op, adapter| fits_wide(op, adapter) && fits_memory(op.params::<Params>().forward_product()),
     suits: |op| fills(op.params::<Params>().forward_product()),
     ..Variant::new("conv_tile.forward_8", FORWARD_WIDE, "product", |op| launch_forward(op, 8))
 };
@@ -104,7 +106,7 @@ pub(super) const BACKWARD_INPUT_4: Variant = Variant {
     ..Variant::new("conv_tile.backward_input_4", INPUT, "product", |op| launch_input(op, 4))
 };
 pub(super) const BACKWARD_INPUT_8: Variant = Variant {
-    condition: fits_wide,
+    condition: |op, adapter| fits_wide(op, adapter) && fits_memory(op.params::<Params>().input_product()),
     suits: |op| fills(op.params::<Params>().input_product()),
     ..Variant::new("conv_tile.backward_input_8", INPUT, "product", |op| launch_input(op, 8))
 };
@@ -132,6 +134,19 @@ pub(super) const BACKWARD_WEIGHT_ANY: Variant = Variant {
     condition: fits_any,
     ..Variant::new("conv_tile.backward_weight_any", GRADIENT_ALL, "gradient", launch_gradient)
 };
+
+/// In groups, with any C and O.
+pub(super) const BACKWARD_WEIGHT_GROUPED: Variant = Variant {
+    condition: |op, adapter| op.params::<Params>().groups > 1 && !adapter.software,
+    ..Variant::new("conv_tile.backward_weight_grouped", GRADIENT_GROUPED, "grouped", launch_grouped)
+}
+.in_workgroups_of(256);
+
+fn launch_grouped(op: &Op) -> Launch {
+    let p: Params = op.params();
+    let [x, y, _] = linear(p.grouped_blocks() * p.splits(), 1);
+    Launch::of([x, y, 1]).with([p.constants(), vec![("GROUPS", p.groups)]].concat())
+}
 
 /// A forward pass with the ReLU after it, like [`FORWARD_4`] and the others.
 pub(super) const FORWARD_RELU_4: Variant =
@@ -278,6 +293,11 @@ fn fits_any(op: &Op, _: Adapter) -> bool {
     op.params::<Params>().groups == 1
 }
 
+/// Whether tiles of 8 rows a lane leave workgroup memory to others. Narrow tiles have too many rows for that.
+fn fits_memory(product: Product) -> bool {
+    Tile::new(8, product).is_small()
+}
+
 /// Whether tiles of 8 rows a lane are enough to fill a large GPU.
 fn fills(product: Product) -> bool {
     Tile::undivided(8, product).workgroups() >= tile::ENOUGH
@@ -305,6 +325,11 @@ impl Params {
         Blocks::new(self.k() + 1, self.o as usize)
     }
 
+    /// Blocks of sixteen values of the weight gradient in groups, for each split.
+    fn grouped_blocks(&self) -> usize {
+        ((self.k() + 1) * self.o as usize).div_ceil(16)
+    }
+
     /// The bands of the weight gradient, if it can be computed by bands.
     fn band(&self) -> Option<Band> {
         let small = self.c <= Band::CHANNELS && self.kh.max(self.kw) <= Band::TAPS;
@@ -320,6 +345,12 @@ impl Params {
     /// This shape with a split for so many output pixels that all workgroups of the weight gradient fill a large GPU.
     pub fn for_hardware(self) -> Params {
         let (pixels, results) = (self.n as usize * self.rows(), (self.k() + 1) * self.o as usize);
+        if self.groups > 1 {
+            let splits = tile::splits(self.grouped_blocks(), pixels.div_ceil(64), results);
+            // At most 256 pixels for each of the sixteen lanes that share a value, while one sum takes the splits.
+            let splits = splits.max(pixels.div_ceil(16 * 256)).min(MAX_SPLITS);
+            return Params { pixels_per_split: word(pixels.div_ceil(splits)), ..self };
+        }
         if let Some(band) = self.band() {
             let (bands, each) = (self.n * self.oh / band.rows, band.rows * self.ow);
             let splits = word(tile::splits(band.chunks(&self) as usize, bands as usize, results));

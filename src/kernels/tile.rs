@@ -47,7 +47,9 @@ impl Tile {
         let whole = Tile::undivided(rows, product);
         let divided = |slices: u32| Tile { slices, ..whole };
         let possible = |slices: &u32| {
-            *slices <= (LANES / whole.across).min(MOST_SLICES) && product.depth.div_ceil(4) >= 4 * *slices as usize
+            *slices <= (LANES / whole.across).min(MOST_SLICES)
+                && product.depth.div_ceil(4) >= 4 * *slices as usize
+                && divided(*slices).memory(*slices) <= MEMORY
         };
         let mut tile = whole;
         while tile.workgroups() < ENOUGH && possible(&(2 * tile.slices)) {
@@ -68,9 +70,18 @@ impl Tile {
     /// Vectors of the depth in a stage. Less workgroup memory lets more workgroups be resident, which matters more than
     /// fewer barriers.
     fn depth(&self) -> u32 {
-        let vectors = |depth: u32| self.rows() as u32 * (1 + (depth | 1)) + 4 * depth * self.across;
-        let depth = [4, 2].into_iter().find(|depth| 16 * vectors(*depth) <= MEMORY).unwrap_or(1);
+        let depth = [4, 2].into_iter().find(|depth| self.memory(*depth) <= MEMORY).unwrap_or(1);
         depth.max(self.slices)
+    }
+
+    /// Whether enough workgroups can be resident.
+    pub fn is_small(&self) -> bool {
+        self.memory(self.depth()) <= MEMORY
+    }
+
+    /// The bytes of workgroup memory with stages of so many vectors of the depth.
+    fn memory(&self, depth: u32) -> u32 {
+        16 * (self.rows() as u32 * (1 + (depth | 1)) + 4 * depth * self.across)
     }
 
     /// Tiles down and across.
@@ -98,8 +109,9 @@ impl Tile {
 fn across(columns: u32) -> u32 {
     // In 1/256 of the work on one vector.
     let cost = |across: &u32| {
-        let copies = 128 * (2 * across + 3) / across;
-        columns.next_multiple_of(*across) * copies * LANES / (LANES / across * across)
+        let copies = u64::from(128 * (2 * across + 3) / across);
+        let lanes = LANES / across * across;
+        u64::from(columns.next_multiple_of(*across)) * copies * u64::from(LANES) / u64::from(lanes)
     };
     [16, 8, 7, 6, 5, 4, 3, 2].into_iter().min_by_key(cost).unwrap_or(2)
 }
@@ -107,8 +119,9 @@ fn across(columns: u32) -> u32 {
 /// The number of splits, at most `most`, that gives enough workgroups of `each` for a split. All splits together need
 /// memory for `results` values each.
 pub(super) fn splits(each: usize, most: usize, results: usize) -> usize {
-    /// Values of all splits of a layer.
-    const VALUES: usize = 8 << 20;
+    /// Values of all splits of a layer: a little more than the tiles of enough workgroups have, so that the sums of a deep
+    /// network also fit one binding.
+    const VALUES: usize = 5 << 18;
     ENOUGH.div_ceil(each).clamp(1, most.min((VALUES / results).max(1)))
 }
 

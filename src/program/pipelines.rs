@@ -18,6 +18,8 @@ pub struct PipelineUse {
     pub workgroups: [u32; 3],
     /// The number of invocations of a workgroup in x, y and z.
     pub workgroup_size: [u32; 3],
+    /// Whether it is the operation's choice where nothing was measured.
+    pub is_default: bool,
 }
 
 impl PipelineUse {
@@ -29,23 +31,35 @@ impl PipelineUse {
 }
 
 impl Program {
-    /// The pipelines for the variants that an adapter of this kind runs, in the order of their first dispatch. Equal
-    /// dispatches are listed once.
+    /// The pipelines for the variants that an adapter of this kind runs where nothing was measured, in the order of
+    /// their first dispatch. Equal dispatches are listed once.
     pub fn pipelines(&self, adapter: Adapter) -> Vec<PipelineUse> {
+        let mut uses = self.candidates(adapter);
+        uses.retain(|one| one.is_default);
+        uses
+    }
+
+    /// The pipelines for every variant that an adapter of this kind can run, each operation's default first.
+    pub fn candidates(&self, adapter: Adapter) -> Vec<PipelineUse> {
         let mut uses: Vec<PipelineUse> = Vec::new();
         for op in self.instructions.iter().map(|instruction| &instruction.op) {
-            let variant = op.chosen(adapter);
-            for (Dispatch { entry, launch }, pass) in op.dispatches(variant).into_iter().zip(variant.passes()) {
-                let one = PipelineUse {
-                    operation: op.operation.name,
-                    variant,
-                    entry,
-                    constants: launch.constants.into_iter().collect(),
-                    workgroups: launch.workgroups,
-                    workgroup_size: [pass.workgroup, 1, 1],
-                };
-                if !uses.iter().any(|known| known.is_same(&one)) {
-                    uses.push(one);
+            let default = op.chosen(adapter);
+            let others = op.variants(adapter).filter(|variant| variant.name != default.name);
+            for variant in std::iter::once(default).chain(others) {
+                for (Dispatch { entry, launch }, pass) in op.dispatches(variant).into_iter().zip(variant.passes()) {
+                    let one = PipelineUse {
+                        operation: op.operation.name,
+                        variant,
+                        entry,
+                        constants: launch.constants.into_iter().collect(),
+                        workgroups: launch.workgroups,
+                        workgroup_size: [pass.workgroup, 1, 1],
+                        is_default: variant.name == default.name,
+                    };
+                    match uses.iter_mut().find(|known| known.is_same(&one)) {
+                        Some(known) => known.is_default |= one.is_default,
+                        None => uses.push(one),
+                    }
                 }
             }
         }

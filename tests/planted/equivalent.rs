@@ -111,8 +111,14 @@ pub const NAMED: &[Named] = &[
     named("conv_tile.backward_weight", "first + p.pixels_per_split)", "first + p.pixels_per_split + 1u)"),
     named("conv_tile.backward_weight_pool", "(n * pooled_rows() + row)", "(n + row)"),
     // The sums of one slice forgotten, or of one half of them.
-    named("conv_tile.forward_any", "step += SLICES", "step += 2u * SLICES"),
-    named("conv_tile.backward_weight_narrow", "step += SLICES", "step += 2u * SLICES"),
+    named("conv_tile.forward_any", "i * SLICES + slice", "i * SLICES"),
+    named("conv_tile.backward_weight_narrow", "i * SLICES + slice", "i * SLICES"),
+    named("conv_tile.backward_weight_grouped", "width /= 2u", "width /= 4u"),
+    named("conv_tile.backward_weight_grouped", "factor * dy", "dy"),
+    named("conv_tile.backward_weight_band_2", "part * BLOCKS + block", "part * BLOCKS"),
+    named("conv_tile.backward_weight_band_4", "first + tap * C + block / FILTER_LANES", "first + tap * C"),
+    named("conv_tile.backward_weight_pool_band_2", "WINDOW_X % 4u != 0u", "WINDOW_X % 2u != 0u"),
+    named("conv_tile.backward_weight_pool_band_4", "row.pixel + column", "column"),
     named("conv_tile.backward_input_any", "c3 = summed(c3, lane);", ""),
     // A tie, a zero and a blocked winner of a pooling, and the ReLU before a convolution.
     named("conv_tile.forward_pool", "value > best.value", "value >= best.value"),

@@ -53,10 +53,11 @@ pub fn multiply_adds(assembly: &str) -> u64 {
     sum
 }
 
-/// The cost of a weight gradient, unless the kernels before did not do its shape: they needed O in fours, and fully
-/// connected layers (one pixel, one tap) had kernels of their own. Windows are squares in all presets.
+/// The cost of a weight gradient that runs where nothing was measured; others run only where they were measured to be
+/// faster. None if the kernels before did not do its shape: they needed O in fours, and fully connected layers (one
+/// pixel, one tap) had kernels of their own. Windows are squares in all presets.
 pub fn cost(pipeline: &Pipeline, facts: &Facts, before: &[Before]) -> Option<Cost> {
-    if !pipeline.operation.starts_with("conv.backward_weight") {
+    if !pipeline.default || !pipeline.operation.starts_with("conv.backward_weight") {
         return None;
     }
     let shape = Shape::new(pipeline)?;

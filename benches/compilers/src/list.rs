@@ -15,6 +15,7 @@ struct Entry {
     entry: String,
     constants: BTreeMap<String, u32>,
     preset: String,
+    default: bool,
 }
 
 /// A pipeline, and the presets that use it.
@@ -27,6 +28,8 @@ pub struct Pipeline {
     pub entry: String,
     pub constants: BTreeMap<String, u32>,
     pub presets: BTreeSet<String>,
+    /// Whether one of them runs it where nothing was measured.
+    pub default: bool,
 }
 
 /// Pipelines in the order of their operations and variants.
@@ -35,10 +38,13 @@ pub fn read(folder: &Path) -> Result<Vec<Pipeline>> {
     let text = crate::read(&path)?;
     let entries: Vec<Entry> = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut pipelines: BTreeMap<_, Pipeline> = BTreeMap::new();
-    for Entry { operation, variant, wgsl, entry, constants, preset } in entries {
+    for Entry { operation, variant, wgsl, entry, constants, preset, default } in entries {
         let key = (operation.clone(), wgsl.clone(), entry.clone(), constants.clone());
-        let new = || Pipeline { operation, variant, wgsl, entry, constants, presets: BTreeSet::new() };
-        pipelines.entry(key).or_insert_with(new).presets.insert(preset);
+        let new =
+            || Pipeline { operation, variant, wgsl, entry, constants, presets: BTreeSet::new(), default: false };
+        let pipeline = pipelines.entry(key).or_insert_with(new);
+        pipeline.presets.insert(preset);
+        pipeline.default |= default;
     }
     Ok(pipelines.into_values().collect())
 }

@@ -112,8 +112,16 @@ pub fn cases() -> Vec<Case> {
         let p = params(shape).with(*dilation, *groups);
         let what = format!("{} dilation {dilation:?} groups {groups}", describe(shape));
         cases.extend([forward_case(p, &what), weight_case(p, &what), input_case(p, &what), sum_case(p, &what)]);
+        let p = p.for_hardware();
+        cases.push(weight_case(p, &format!("{what} split {} on hardware", p.pixels_per_split)));
     }
-    also_split(cases, &["[40, 5, 8, "])
+    // Several pixels a lane in groups, in several splits and in one.
+    let p = Params::new([30, 6, 11, 6], 9, [2, 3], [1, 1], [1, 1]).with([1, 1], 3);
+    for pixels in [700, 30 * 7 * 11] {
+        let what = format!("[30, 6, 11, 6] filters 9 kernel [2, 3] pad [1, 1] groups 3 split {pixels}");
+        cases.push(weight_case(Params { pixels_per_split: pixels, ..p }, &what));
+    }
+    also_split(cases, &["[40, 5, 8, ", "[34, 8, 7, 1]", "[30, 6, 11, 6]"])
 }
 
 fn describe((input, filters, kernel, stride, pad): &Shape) -> String {

@@ -69,7 +69,7 @@ pub fn cases() -> Vec<Case> {
     // Filters and channels that fill no vector.
     let p = Params::new([3, 6, 7, 3], 5, [2, 3], [1, 1], [1, 1]);
     cases.push(relu_case(p, "[3, 6, 7, 3] filters 5 kernel [2, 3] pad [1, 1]"));
-    also_split(cases, &["[40, 5, 8, "])
+    also_split(cases, &["[40, 5, 8, ", "[34, 8, 7, 1]"])
 }
 
 /// Multiples of 1/8 in [-1, 1].
