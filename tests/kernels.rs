@@ -8,8 +8,8 @@ use glassnet::exec::check::{run_case, run_cases};
 use glassnet::kernels::{self, Adapter, Variant};
 
 fn check_all(device: &Device) {
-    let mut failures = Vec::new();
-    let run = run_cases(device, &kernels::cases(), |_, outcomes| {
+    let (cases, mut failures) = (kernels::cases(), Vec::new());
+    let run = run_cases(device, &cases, |_, outcomes| {
         for outcome in outcomes {
             if let Some(failure) = outcome.failure {
                 failures.push(format!("{} of {}: {failure}", outcome.kernel, outcome.case));
