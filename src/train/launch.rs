@@ -307,7 +307,7 @@ impl ResumedRun {
         if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
             notify(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
         }
-        let lost = lost(&device, &now, &dataset.train);
+        let lost = lost(&device, &settings, &now, &dataset.train);
         if !lost.is_empty() {
             notify(Notice::KernelsLost(lost));
         }

@@ -30,7 +30,7 @@ pub enum Notice {
     HeldOutAtRandom,
     /// Kernels were chosen for the run by their times.
     Tuned(Tuned),
-    /// Kernels that the resumed run has recorded, and this device or version cannot run.
+    /// Kernels that the resumed run has recorded, and this device or version cannot use.
     KernelsLost(Vec<Lost>),
     /// `config.toml` has other kernels than the checkpoint was computed with.
     OtherKernels,
@@ -70,9 +70,10 @@ impl fmt::Display for Notice {
             }
             Notice::Tuned(tuned) => tuned.fmt(f),
             Notice::KernelsLost(lost) => {
-                let one = lost.first().map_or(String::new(), |Lost { operation, recorded, used }| {
-                    format!(": {} is recorded for {}, and {used} replaces it", text::cut(recorded), text::cut(operation))
-                });
+                let mut shown: Vec<String> = lost.iter().take(SHOWN).map(explain).collect();
+                if lost.len() > SHOWN {
+                    shown.push(format!("and {} more", lost.len() - SHOWN));
+                }
                 write!(
                     f,
                     "WARNING: {} of the kernels in config.toml cannot run on this device or in this version{one}; the run \
@@ -92,3 +93,14 @@ impl fmt::Display for Notice {
 pub fn stood_in_for(dataset: DatasetName) -> &'static str {
     if dataset == DatasetName::SyntheticPictures { "CIFAR-10" } else { "MNIST" }
 }
+/// The number of lost kernels that a message explains.
+const SHOWN: usize = 3;
+
+fn explain(Lost { names, recorded, used }: &Lost) -> String {
+    let (recorded, names) = (text::cut(recorded), text::cut(names.join(", ")));
+    match used {
+        Some(used) => format!("{used} replaces {recorded} for {names}"),
+        None => format!("{recorded} is for a {names} in a shape that this run does not have"),
+    }
+}
+
