@@ -187,7 +187,7 @@ pub async fn device_of_run(args: &DeviceArgs, config: &RunConfig) -> Result<Devi
 
 async fn opened(choice: DeviceChoice, checks: RuntimeChecks) -> Result<Device> {
     let (device, reason) = choice.open(checks).await?;
-    reason.into_iter().for_each(|reason| note(Notice::OnProcessor(reason)));
+    reason.into_iter().for_each(|reason| note(Notice::automatic(&device, reason)));
     Ok(device)
 }
 

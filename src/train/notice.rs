@@ -2,6 +2,7 @@
 
 use super::ChangeRow;
 use crate::data::{self, DatasetName};
+use crate::exec::Device;
 use crate::exec::gpu::Tuned;
 use crate::program::Lost;
 use crate::text;
@@ -20,6 +21,8 @@ pub enum Notice {
     StandIn { dataset: DatasetName, reason: String },
     /// The automatic choice of a device chose the processor, for this reason.
     OnProcessor(String),
+    /// The automatic choice of a device chose this adapter, because others before it were refused.
+    OnAdapter { name: String, reason: String },
     /// `summary.json` is damaged, and will be written again.
     SummaryDamaged(String),
     /// The run began on this device; it continues on another one, with results that differ in their last bits.
@@ -36,6 +39,16 @@ pub enum Notice {
     OtherKernels,
 }
 
+impl Notice {
+    /// The notice about a device that was chosen automatically, and the reason.
+    pub fn automatic(device: &Device, reason: String) -> Notice {
+        match device {
+            Device::Gpu(gpu) => Notice::OnAdapter { name: gpu.info().name.clone(), reason },
+            _ => Notice::OnProcessor(reason),
+        }
+    }
+}
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,6 +63,7 @@ impl fmt::Display for Notice {
                 write!(f, "synthetic {} stand in for {}: {reason}", dataset.drawn(), stood_in_for(*dataset))
             }
             Notice::OnProcessor(reason) => write!(f, "computing on the cpu: {reason}"),
+            Notice::OnAdapter { name, reason } => write!(f, "computing on {}: {reason}", text::cut(name)),
             Notice::OtherDevice { executor, name } => write!(
                 f,
                 "this run began on {} ({}); it continues on another device, but not with the same bits",
@@ -76,9 +90,10 @@ impl fmt::Display for Notice {
                 }
                 write!(
                     f,
-                    "WARNING: {} of the kernels in config.toml cannot run on this device or in this version{one}; the run \
-                     continues, but its bits may differ",
-                    lost.len()
+                    "WARNING: {} of the kernels in config.toml cannot be used on this device or in this version: {}; the \
+                     run continues, but its bits may differ",
+                    lost.len(),
+                    shown.join(", ")
                 )
             }
             Notice::OtherKernels => f.write_str(
@@ -89,10 +104,6 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The published data set that a built-in one replaces.
-pub fn stood_in_for(dataset: DatasetName) -> &'static str {
-    if dataset == DatasetName::SyntheticPictures { "CIFAR-10" } else { "MNIST" }
-}
 /// The number of lost kernels that a message explains.
 const SHOWN: usize = 3;
 
@@ -104,3 +115,7 @@ fn explain(Lost { names, recorded, used }: &Lost) -> String {
     }
 }
 
+/// The published data set that a built-in one replaces.
+pub fn stood_in_for(dataset: DatasetName) -> &'static str {
+    if dataset == DatasetName::SyntheticPictures { "CIFAR-10" } else { "MNIST" }
+}
