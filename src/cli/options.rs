@@ -65,6 +65,22 @@ pub struct TuneArgs {
 }
 
 impl TuneArgs {
+    /// Whether measurements are requested.
+    pub fn is_effort(&self) -> bool {
+        self.tune.is_some_and(|name| name != TuneName::Off)
+    }
+
+    /// Refuses measurements on a device that has no choice of kernels.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for `cpu` and `reference`.
+    pub fn check_device(&self, device: &DeviceArgs) -> Result<()> {
+        if self.is_effort() && matches!(device.device, Some(DeviceName::Cpu | DeviceName::Reference)) {
+            return Err(Error::Settings("--tune is for a GPU; leave it out, or use --device gpu".into()));
+        }
+        Ok(())
+    }
+
     pub fn tuner(&self) -> Tuner {
         let effort = self.tune.map(|name| match name {
             TuneName::Off => Effort::Off,
