@@ -288,8 +288,11 @@ pub fn network(args: &NetworkArgs) -> Result<Network> {
     }
 }
 
-/// Refuses a folder that is not empty, unless `force` is set.
+/// Refuses a folder that is not empty, unless `force` is set; and a file.
 pub fn refuse_content(path: &Path, force: bool) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(Error::Settings(format!("{} is a file; choose a folder", path.display())));
+    }
     let mut entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(Error::io("list the folder", path))?,
