@@ -219,7 +219,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Place::Gpu => DeviceChoice::Gpu,
     };
     let opened = block_on(choice.open(RuntimeChecks::Off)).map(|(device, _)| device);
-    let mut own = vec![("Glassnet", opened.map_err(|why| why.to_string()))];
+    let refusal = |why: glassnet::Error| match why {
+        glassnet::Error::SelfCheck(why) => format!("{why}; --skip-self-check times this GPU all the same"),
+        why => why.to_string(),
+    };
+    let mut own = vec![("Glassnet", opened.map_err(refusal))];
     if arguments.with_cpu && arguments.device == Place::Gpu {
         own.push(("Glassnet, cpu", Ok(Device::Cpu)));
     } else if let (_, Err(why)) = &own[0] {

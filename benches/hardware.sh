@@ -8,11 +8,13 @@
 #
 # PYTHON is a Python with PyTorch; without one, or without CUDA, its cells say so. --skip-self-check goes on with a GPU
 # that computes wrongly or not at all, such as a driver that only records commands; what is timed then is the host.
-# MNIST comes from GLASSNET_DATA or from the user's data folder; nothing is downloaded.
+# MNIST comes from GLASSNET_DATA or from the user's data folder; nothing is downloaded. The exit status is 1 if `check`
+# or a step in lockstep fails, or has no result.
 set -u
 
-# Seconds: for everything after the build, for each part, and for the images/s of each network. A part that is out of
-# time leaves its cells empty, with the reason.
+# Seconds: for everything after the build; at most for each part, and for the images/s of each network. Where the parts'
+# limits are more than what is left of everything, each part has its share of that. A part that is out of time leaves
+# its cells empty, with the reason.
 TOTAL=${TOTAL:-470}
 LIMIT=${LIMIT:-60}
 COMPARE_LIMIT=${COMPARE_LIMIT:-90}
@@ -22,6 +24,14 @@ SECONDS_EACH=${SECONDS_EACH:-0.25}
 
 networks="convnetjs-mnist vgg-mnist resnet-cifar10"
 batches="20 128 512"
+
+# Seconds for a list of devices or of data.
+LIST_LIMIT=30
+# The limits of all parts that have not begun: two lists; check, lockstep, two trainings, matmul, host; the networks.
+planned=$((2 * LIST_LIMIT + 6 * LIMIT))
+for network in $networks; do
+    planned=$((planned + COMPARE_LIMIT))
+done
 
 skip=
 python=python3
@@ -50,19 +60,20 @@ if [ -z "${BIN:-}" ]; then
 fi
 begin=$(date +%s)
 
-# The seconds that are left of everything, at most $1.
-seconds_left() {
+# Sets `allowed` to the seconds of the next part, whose limit is $1: its share of what is left, at most the limit.
+share() {
     left=$((begin + TOTAL - $(date +%s)))
-    if [ "$left" -gt "$1" ]; then echo "$1"; else echo "$left"; fi
+    allowed=$((left * $1 / planned))
+    [ "$allowed" -le "$1" ] || allowed=$1
+    planned=$((planned - $1))
 }
 
-# part NAME SECONDS PROGRAM ARGUMENTS...: runs a program for at most so long, shows its output, and keeps it in
+# part NAME PROGRAM ARGUMENTS...: runs a program for at most `allowed` seconds, shows its output, and keeps it in
 # $folder/NAME. The exit status is the program's, or 124 if it was out of time.
 part() {
     log=$folder/$1
-    allowed=$(seconds_left "$2")
-    program=$3
-    shift 3
+    program=$2
+    shift 2
     printf '\n--- %s %s\n' "$program" "$*"
     if [ "$allowed" -le 0 ]; then
         echo "error: no time was left" >"$log"
@@ -130,9 +141,14 @@ else
     esac
 fi
 
-part devices 30 glassnet devices
-part check "$LIMIT" glassnet check --device gpu
+share "$LIST_LIMIT"
+part devices glassnet devices
+share "$LIMIT"
+part check glassnet check --device gpu
 checked=$?
+# The script's own exit status.
+code=0
+[ "$checked" = 0 ] || code=1
 adapter=$(sed -n 's/^.* cases on gpu: //p' "$folder/check" | head -n 1)
 cpu=$(sed -n 's/^cpu: //p' "$folder/devices" | head -n 1)
 row machine "${adapter:-$(reason check)}" "${cpu:-unknown}" "$torch"
@@ -152,10 +168,14 @@ case $checked in
     ;;
 esac
 
-lockstep_end=$(($(date +%s) + LIMIT))
+share "$LIMIT"
+lockstep_end=$(($(date +%s) + allowed))
 for network in convnetjs-mnist fast-mnist vgg-mnist resnet-mnist resnet-cifar10; do
-    part lockstep $((lockstep_end - $(date +%s))) glassnet check --lockstep --device gpu --preset "$network"
-    case $? in
+    allowed=$((lockstep_end - $(date +%s)))
+    part lockstep glassnet check --lockstep --device gpu --preset "$network"
+    status=$?
+    [ "$status" = 0 ] || code=1
+    case $status in
     0) row "lockstep, $network" "$(sed -n 's/^.*: all/all/p' "$folder/lockstep" | tail -n 1 | cell)" ;;
     124) row "lockstep, $network" "$(reason lockstep)" ;;
     *)
@@ -182,8 +202,9 @@ speed() {
 
 for network in $networks; do
     failed="not measured"
+    share "$COMPARE_LIMIT"
     # shellcheck disable=SC2086 # $peers and $skip are one word or none.
-    part compare "$COMPARE_LIMIT" compare --device gpu --with-cpu --tabs --presets "$network" \
+    part compare compare --device gpu --with-cpu --tabs --presets "$network" \
         --batch-sizes "$(echo "$batches" | tr ' ' ',')" --rounds "$ROUNDS" --seconds "$SECONDS_EACH" \
         --python "$python" $skip --peers $peers || failed=$(reason compare)
     for batch in $batches; do
@@ -199,32 +220,41 @@ figure() {
     sed -n "s/^ *\"$1\": *\([0-9.eE+-]*\),*\$/\1/p" "$folder/$2" | tail -n 1
 }
 
-# Time to 99 % with fast-mnist, on the device $1.
+# Trains fast-mnist on the device $1, with the options after it. Sets `cell` to the time if it reaches 99 %.
 accuracy() {
+    device=$1
+    shift
+    share "$LIMIT"
     if ! grep -q '^mnist *verified' "$folder/data"; then
-        echo "no data"
+        cell="no data"
         return
     fi
-    # shellcheck disable=SC2086
-    if ! part "train-$1" "$LIMIT" glassnet train --preset fast-mnist --dataset mnist --device "$1" --stats-every 500 \
-        --seed 1 --json --no-report --out "$folder/run-$1" $skip >&2; then
-        reason "train-$1"
+    if ! part "train-$device" glassnet train --preset fast-mnist --dataset mnist --device "$device" --stats-every 500 \
+        --seed 1 --json --no-report --out "$folder/run-$device" "$@"; then
+        cell=$(reason "train-$device")
         return
     fi
-    awk -v accuracy="$(figure test_accuracy "train-$1")" -v seconds="$(figure train_seconds "train-$1")" 'BEGIN {
+    cell=$(awk -v accuracy="$(figure test_accuracy "train-$device")" \
+        -v seconds="$(figure train_seconds "train-$device")" 'BEGIN {
         if (accuracy == "") { print "no figures in the output"; exit }
         # An accuracy of 0.99, or in percent.
         percent = accuracy <= 1 ? 100 * accuracy : accuracy
         reached = (percent >= 99)
         printf (reached ? "%.1f s (%.2f %%)" : "not reached: %.1f s, %.2f %%"), seconds, percent
-    }'
+    }')
 }
 
-part data 30 glassnet data list
-row "99 % on MNIST's test set, fast-mnist" "$(accuracy gpu)" "$(accuracy cpu)"
+share "$LIST_LIMIT"
+part data glassnet data list
+# shellcheck disable=SC2086
+accuracy gpu $skip
+on_gpu=$cell
+accuracy cpu
+row "99 % on MNIST's test set, fast-mnist" "$on_gpu" "$cell"
 
+share "$LIMIT"
 # The fastest kernel of lines such as `matmul.tiles128   1234.5 GFLOP/s (56 %)`.
-if part matmul "$LIMIT" matmul --sizes 4096 --longest 20 --products-only; then
+if part matmul matmul --sizes 4096 --longest 20 --products-only; then
     product=$(awk '/^matmul\./ && $2 + 0 > best { best = $2 + 0; line = $0 } END { sub(/^[^ ]* */, "", line); print line }' \
         "$folder/matmul")
     kernel=$(awk '/^matmul\./ && $2 + 0 > best { best = $2 + 0; name = $1 } END { print name }' "$folder/matmul")
@@ -233,9 +263,10 @@ else
     row "product 4096³, share of peak" "$(reason matmul)"
 fi
 
+share "$LIMIT"
 # The last round of lines of figures; the second one is all threads' time.
 # shellcheck disable=SC2086
-if part host "$LIMIT" host --rounds 3 --steps 5000 $skip; then
+if part host host --rounds 3 --steps 5000 $skip; then
     host=$(awk '$1 + 0 > 0 && NF >= 11 { line = $2 " µs of all threads; finish " $7 ", submit " $8 } END { print line }' \
         "$folder/host")
     row "host's work a step, convnetjs-mnist, batch 20" "$host"
@@ -251,3 +282,4 @@ printf '\n`%s`, %s, took %s s; images/s: medians (range) of %s rounds in turns.\
 printf '| | Glassnet, GPU | Glassnet, CPU | PyTorch, eager | eager, TF32 | CUDA graph | CUDA graph, TF32 |\n'
 printf '|---|---|---|---|---|---|---|\n'
 cat "$folder/table"
+exit "$code"

@@ -59,7 +59,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         true => DeviceChoice::WithoutSelfCheck(Box::new(choice)),
         false => choice,
     };
-    let (device, _) = block_on(choice.open(RuntimeChecks::Off))?;
+    let (device, _) = block_on(choice.open(RuntimeChecks::Off)).map_err(|why| match why {
+        glassnet::Error::SelfCheck(why) => format!("{why}; --skip-self-check times this GPU all the same"),
+        why => why.to_string(),
+    })?;
     let network = Network::preset(&arguments.preset)?;
     let mut steps = block_on(Steps::new(&device, &network, arguments.batch))?;
     println!("{}", device.info());

@@ -74,9 +74,12 @@ pub enum Error {
     /// A request that is impossible, alone or in combination.
     #[error("{0}")]
     Settings(String),
-    /// No adapter, no such adapter, or an adapter that lacks something required or fails the self-check.
+    /// No adapter, no such adapter, or an adapter that lacks something required.
     #[error("{0}")]
     Adapter(String),
+    /// A GPU fails the self-check.
+    #[error("{0}")]
+    SelfCheck(String),
     /// The device was lost, ran out of memory, or its driver refused a command.
     #[error("{0}")]
     Device(String),

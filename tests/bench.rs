@@ -285,27 +285,47 @@ fn the_command_says_what_is_wrong_with_its_options() {
     refused(&growth, "--growth draws one network");
 }
 
-/// `benches/hardware.sh` with programs that all fail, and a Python that does not exist.
+/// `benches/hardware.sh` with programs that are this shell script, and a Python that does not exist.
 #[cfg(unix)]
-fn hardware_script(arguments: &[&str]) -> std::process::Output {
+fn hardware_script(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> std::process::Output {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
-    for program in ["glassnet", "compare", "host", "matmul"] {
-        let path = folder.path().join(program);
-        std::fs::write(&path, "#!/bin/sh\necho 'error: no GPU adapter'\nexit 1\n").expect("a file");
+    for name in ["glassnet", "compare", "host", "matmul"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{program}\n")).expect("a file");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a program");
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/hardware.sh");
     let mut command = std::process::Command::new("sh");
-    command.arg(script).args(arguments).env("BIN", folder.path()).output().expect("a shell")
+    command.arg(script).args(arguments).env("BIN", folder.path()).envs(environment.iter().copied());
+    command.output().expect("a shell")
 }
+
+/// A program without a GPU.
+#[cfg(unix)]
+const FAILING: &str = "echo 'error: no GPU adapter'; exit 1";
+
+/// Programs that end well; the data is there, and only a GPU's options may be given to a training on it.
+#[cfg(unix)]
+const ENDING: &str = r#"
+case "$*" in
+"data list") echo "mnist verified" ;;
+*"--device cpu"*--skip-self-check*) echo "error: --skip-self-check is for a GPU"; exit 1 ;;
+train*) printf '{\n  "test_accuracy": 0.991,\n  "train_seconds": 4.5\n}\n' ;;
+"check --device gpu") echo "checking 2 cases on gpu: Shim"; [ -z "$WRONG" ] || { echo "error: 1 case FAILS"; exit 1; } ;;
+*--lockstep*) [ -z "$SLOW" ] || sleep 30 ;;
+*--tabs*) [ -z "$SLOW" ] || sleep 30 ;;
+*--rounds*) echo 1 2 3 4 5 6 7 8 9 10 11 ;;
+*--products-only*) echo "matmul.best 12 GFLOP/s" ;;
+esac
+"#;
 
 #[cfg(unix)]
 #[test]
 fn the_hardware_script_fills_its_table_with_reasons_where_nothing_runs() {
-    let output = hardware_script(&["--skip-self-check", "/no/such/python"]);
+    let output = hardware_script(FAILING, &["--skip-self-check", "/no/such/python"], &[]);
     let text = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(output.status.success(), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
     let table: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
     // Head, machine, check, five networks in lockstep, three at three batch sizes, accuracy, product, host.
     assert_eq!(table.len(), 2 + 2 + 5 + 9 + 3, "{text}");
@@ -320,8 +340,39 @@ fn the_hardware_script_fills_its_table_with_reasons_where_nothing_runs() {
 
 #[cfg(unix)]
 #[test]
+fn the_hardware_script_fails_after_its_table_if_a_check_fails() {
+    for (environment, code) in [(&[][..], 0), (&[("WRONG", "1")], 1)] {
+        let output = hardware_script(ENDING, &["--skip-self-check", "/no/such/python"], environment);
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        let accuracy = text.lines().find(|line| line.starts_with("| 99 %")).expect("the table");
+        assert!(accuracy.contains("| 4.5 s (99.10 %) | 4.5 s (99.10 %) |"), "{accuracy}");
+        assert!(text.trim_end().lines().last().is_some_and(|line| line.starts_with("| host's work")), "{text}");
+    }
+}
+
+/// With little time, the first parts do not take that of the last ones.
+#[cfg(unix)]
+#[test]
+fn every_part_of_the_hardware_script_has_its_share_of_the_time() {
+    if std::process::Command::new("timeout").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no `timeout` here");
+        return;
+    }
+    let output = hardware_script(ENDING, &["--skip-self-check", "/no/such/python"], &[("SLOW", "1"), ("TOTAL", "16")]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{text}"));
+    assert!(row("| product 4096").contains("12 GFLOP/s"), "{text}");
+    assert!(row("| host's work").contains("| 2 µs of all threads; finish 7, submit 8 |"), "{text}");
+    for start in ["| images/s, convnetjs-mnist, batch 20 |", "| images/s, resnet-cifar10, batch 20 |"] {
+        assert!(row(start).contains("no result within"), "{text}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn the_hardware_script_refuses_an_option_that_it_does_not_know() {
-    let output = hardware_script(&["--quick"]);
+    let output = hardware_script(FAILING, &["--quick"], &[]);
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(message.contains("unknown option --quick; usage: sh benches/hardware.sh"), "{message}");

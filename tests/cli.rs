@@ -110,6 +110,52 @@ fn only_a_gpu_can_skip_the_self_check() {
 }
 
 #[test]
+fn only_a_gpu_can_be_tuned() {
+    let folder = Folder::new();
+    let message = "--tune is for a GPU; leave it out";
+    for device in ["cpu", "reference"] {
+        let out = folder.path("tuned");
+        let mut train = glassnet(&["train", "--dataset", "synthetic", "--device", device, "--tune", "full", "--out"]);
+        assert_fails_with(train.arg(&out), &[message, "--device gpu"]);
+        assert!(!out.exists());
+    }
+    assert_fails_with(&mut glassnet(&["bench", "--devices", "cpu", "--tune", "quick"]), &[message, "--devices"]);
+    // The processor is what is left without a driver.
+    let mut train = glassnet(&["train", "--dataset", "synthetic", "--steps", "1", "--tune", "quick", "--no-report"]);
+    train.env("VK_DRIVER_FILES", "/nowhere").env("VK_ICD_FILENAMES", "/nowhere").arg("--out").arg(folder.path("auto"));
+    let output = train.output().expect("the program runs");
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && notes.contains("--tune has no effect on the processor"), "{notes}");
+}
+
+#[test]
+fn advice_about_an_adapter_names_the_options_of_the_command() {
+    for (args, advice, other) in [
+        (&["bench", "--adapter", "99"][..], "with --devices cpu", "--device cpu"),
+        (&["check", "--adapter", "99"], "with --device cpu", "--devices"),
+    ] {
+        let message = failure(&mut glassnet(args));
+        assert!(message.contains(advice) && !message.contains(other), "{message}");
+    }
+}
+
+#[test]
+fn options_of_check_that_have_no_effect_together_are_refused() {
+    for args in [
+        &["--filter", "relu", "--batch-size", "3"][..],
+        &["--filter", "relu", "--force"],
+        &["--lockstep", "--force"],
+        &["--device", "cpu", "--force"],
+        &["--adapter", "0", "--force"],
+        &["--preset", "fast-mnist", "--force"],
+        &["--batch-size", "3", "--force"],
+        &["--batch-size", "3"],
+    ] {
+        glassnet(&["check"]).args(args).assert().code(2);
+    }
+}
+
+#[test]
 fn check_reports_each_kernel() {
     let document = document(&mut glassnet(&["check", "--device", "cpu", "--filter", "relu."]));
     let kernels: Vec<_> = document["kernels"].as_array().expect("a list").iter().map(|k| &k["kernel"]).collect();

@@ -8,8 +8,7 @@ use glassnet::exec::check::{run_case, run_cases};
 use glassnet::kernels::{self, Adapter, Variant};
 
 fn check_all(device: &Device) {
-    let mut failures = Vec::new();
-    let cases = kernels::cases();
+    let (cases, mut failures) = (kernels::cases(), Vec::new());
     let run = run_cases(device, &cases, |_, outcomes| {
         for outcome in outcomes {
             if let Some(failure) = outcome.failure {

@@ -137,8 +137,42 @@ fn a_folder_that_is_not_empty_is_left_alone_unless_forced() {
 }
 
 #[test]
+fn shaders_of_an_earlier_list_are_removed_and_other_files_stay() {
+    let place = tempfile::tempdir().expect("a folder");
+    let inside = place.path().join("shaders");
+    fs::create_dir(&inside).expect("a folder");
+    for name in ["shaders/stale.wgsl", "shaders/mine.wgsl", "shaders/notes.txt", "outside.wgsl"] {
+        fs::write(place.path().join(name), "old").expect("a file");
+    }
+    let listed = ["stale.wgsl", "gone.wgsl", "notes.txt", "../outside.wgsl"].map(|name| json!({ "wgsl": name }));
+    fs::write(inside.join("pipelines.json"), json!(listed).to_string()).expect("a list");
+    glassnet(&["check", "--force", "--dump-pipelines"]).arg(&inside).assert().success();
+    let mut expected = files(&folder());
+    expected.extend(["mine.wgsl", "notes.txt"].map(String::from));
+    assert_eq!(files(&inside), expected);
+    assert!(place.path().join("outside.wgsl").exists());
+}
+
+#[test]
+fn a_file_instead_of_the_folder_is_named_as_one() {
+    let place = tempfile::tempdir().expect("a folder");
+    let file = place.path().join("file");
+    fs::write(&file, "mine").expect("a file");
+    for force in [&[][..], &["--force"]] {
+        let mut command = glassnet(&["check", "--dump-pipelines"]);
+        assert_fails_with(command.arg(&file).args(force), &["file is a file; choose a folder"]);
+    }
+}
+
+#[test]
 fn options_of_a_check_do_not_go_with_it() {
-    for args in [&["--lockstep"][..], &["--filter", "relu"], &["--device", "cpu"], &["--preset", "fast-mnist"]] {
+    for args in [
+        &["--lockstep"][..],
+        &["--filter", "relu"],
+        &["--device", "cpu"],
+        &["--preset", "fast-mnist"],
+        &["--batch-size", "3"],
+    ] {
         let mut command = glassnet(&["check", "--dump-pipelines", "/nowhere/dir"]);
         command.args(args).assert().code(2);
     }

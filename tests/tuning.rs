@@ -253,8 +253,65 @@ fn a_kernel_in_config_toml_that_does_not_exist_is_a_warning_and_its_default_is_u
     let lost = notices.iter().find(|notice| matches!(notice, Notice::KernelsLost(_))).expect("a warning").to_string();
     assert!(lost.contains("WARNING: 1 of the kernels") && lost.contains("of_the_future"), "{lost}");
     assert!(lost.contains(first) && lost.contains("its bits may differ"), "{lost}");
+    // The name of a layer's operation instead of its shape in words.
+    assert!(lost.contains(" for ") && !lost.contains("; 20 "), "{lost}");
     assert!(notices.contains(&Notice::OtherKernels), "{notices:?}");
     train(run);
+}
+
+/// As after an upgrade that changes the parameters of operations: `config.toml` and checkpoint have the same old keys.
+#[test]
+fn recorded_kernels_that_belong_to_no_operation_are_a_warning() {
+    let Some(gpu) = gpu() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path().join("run");
+    let (mut run, _) = new(&gpu, &folder, Tuner::OFF);
+    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
+    let recorded = run.settings.kernels.clone();
+    drop(run);
+    let (key, kernel) = recorded.iter().find(|(key, _)| key.starts_with("conv.backward_weight ")).expect("a key");
+    // Of the same length, because the header of the checkpoint's file holds its own length.
+    let (last, digit) = (key.len() - 1, if key.ends_with('7') { "8" } else { "7" });
+    let other = format!("{}{digit}", &key[..last]);
+    assert!(recorded.iter().all(|(known, _)| known != other));
+    for name in ["config.toml", "checkpoint.safetensors"] {
+        let file = folder.join(name);
+        let bytes = std::fs::read(&file).expect("a file");
+        std::fs::write(&file, replaced(&bytes, key.as_bytes(), other.as_bytes())).expect("a file");
+    }
+    let (run, notices) = resumed(&gpu, &folder);
+    let lost = notices.iter().find(|notice| matches!(notice, Notice::KernelsLost(_))).expect("a warning").to_string();
+    assert!(lost.contains("WARNING: 1 of the kernels") && lost.contains("its bits may differ"), "{lost}");
+    assert!(lost.contains(&format!("{kernel} is for a conv.backward_weight in a shape")), "{lost}");
+    assert!(!lost.contains(&key[key.len() / 2..]), "the shape in words: {lost}");
+    assert!(!notices.contains(&Notice::OtherKernels), "{notices:?}");
+    train(run);
+}
+
+/// The bytes with every occurrence of `old` replaced.
+fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    assert_eq!(old.len(), new.len());
+    let mut bytes = bytes.to_vec();
+    let places: Vec<usize> = (0..=bytes.len() - old.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
+    assert!(!places.is_empty(), "{}", String::from_utf8_lossy(old));
+    places.into_iter().for_each(|at| bytes[at..at + old.len()].copy_from_slice(new));
+    bytes
+}
+
+/// The batch size is the shape of every operation.
+#[test]
+fn a_batch_size_changed_during_the_run_is_no_lost_kernel() {
+    let Some(gpu) = gpu() else { return };
+    let program = |batch| {
+        let network = network(NET);
+        let options = Options::training(batch, Source::usual(&network, 200), Rule::new(&ADADELTA));
+        let step = TrainingStep::lower(&network, &options.on(&Device::Gpu(gpu.clone()).limits())).expect("it lowers");
+        Program::clone(&step.program)
+    };
+    let recorded = Choices::of(&program(BATCH), gpu.adapter());
+    assert_eq!(recorded.apply(&mut program(BATCH / 2), gpu.adapter()), []);
+    assert_eq!(recorded.unmatched(&program(BATCH)), []);
+    assert!(!recorded.unmatched(&program(BATCH / 2)).is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod growth;
 mod tables;
 
 use super::options::{self, DeviceArgs, DeviceName, NetworkArgs, TuneArgs};
-use super::output::{Output, note};
+use super::output::{Output, note, told_of_gpu};
 use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum};
 use glassnet::bench::{self, GrowthSettings, Progress, Report, Settings};
@@ -168,6 +168,9 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
     if args.skip_self_check && !wanted.contains(&BenchDevice::Gpu) {
         return Err(Error::Settings("--skip-self-check is for a GPU; leave it out, or add gpu to --devices".into()));
     }
+    if args.tune.is_effort() && !wanted.contains(&BenchDevice::Gpu) {
+        return Err(Error::Settings("--tune is for a GPU; leave it out, or add gpu to --devices".into()));
+    }
     let mut devices = Vec::new();
     for (i, device) in wanted.iter().enumerate() {
         if wanted[..i].contains(device) {
@@ -183,8 +186,14 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
                 };
                 match options::device(&choice).await {
                     Ok(gpu) => devices.push(gpu),
-                    Err(Error::Adapter(why)) if args.devices.is_empty() && args.adapter.is_none() => {
+                    Err(why @ (Error::Adapter(_) | Error::SelfCheck(_))) => {
+                        if !args.devices.is_empty() || args.adapter.is_some() {
+                            return Err(Error::Settings(told_of_gpu(&why, "--devices cpu")));
+                        }
                         notes.push(format!("the GPU is left out: {why}"));
+                        if args.tune.is_effort() {
+                            notes.push("--tune has no effect without a GPU".into());
+                        }
                     }
                     Err(error) => return Err(error),
                 }

@@ -34,7 +34,9 @@ pub struct CheckArgs {
     #[command(flatten)]
     network: NetworkArgs,
     /// Examples in the step of --lockstep [default: 20]
-    #[arg(long, value_name = "N", requires = "lockstep", aliases = ["batch", "batchsize"], value_parser = options::whole::<usize>)]
+    // clap drops `requires` where the required option conflicts with a given one, so these conflicts are named too.
+    #[arg(long, value_name = "N", requires = "lockstep", conflicts_with_all = ["filter", "dump_pipelines"])]
+    #[arg(aliases = ["batch", "batchsize"], value_parser = options::whole::<usize>)]
     batch_size: Option<usize>,
     /// Check nothing; write the WGSL text of every kernel that training a preset uses on a hardware GPU into this
     /// folder, and pipelines.json, a list of the pipelines with entry points, constants and workgroups: for every
@@ -45,6 +47,7 @@ pub struct CheckArgs {
     dump_pipelines: Option<PathBuf>,
     /// Write into the folder of --dump-pipelines if it is not empty, and replace files of an earlier list in it
     #[arg(long, requires = "dump_pipelines")]
+    #[arg(conflicts_with_all = ["lockstep", "batch_size", "filter", "device", "adapter", "preset", "net"])]
     force: bool,
     #[command(flatten)]
     output: Output,

@@ -38,7 +38,7 @@ struct Automatic {
 pub fn run(args: &DevicesArgs) -> Result<ExitCode> {
     let adapters = pollster::block_on(list_adapters());
     // Opened too, because only a GPU that passes the self-check is used.
-    let exec::Automatic { gpu, reason } = pollster::block_on(exec::automatic(RuntimeChecks::Off, true));
+    let exec::Automatic { gpu, reason, .. } = pollster::block_on(exec::automatic(RuntimeChecks::Off, true));
     let device = if gpu.is_some() { "gpu" } else { "cpu" };
     let auto = Automatic { device, adapter: gpu.map(|gpu| gpu.summary().index), reason };
     let report = Report { adapters: &adapters, cpu: Device::Cpu.info(), auto };

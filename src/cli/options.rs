@@ -65,6 +65,22 @@ pub struct TuneArgs {
 }
 
 impl TuneArgs {
+    /// Whether measurements are requested.
+    pub fn is_effort(&self) -> bool {
+        self.tune.is_some_and(|name| name != TuneName::Off)
+    }
+
+    /// Refuses measurements on a device that has no choice of kernels.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] for `cpu` and `reference`.
+    pub fn check_device(&self, device: &DeviceArgs) -> Result<()> {
+        if self.is_effort() && matches!(device.device, Some(DeviceName::Cpu | DeviceName::Reference)) {
+            return Err(Error::Settings("--tune is for a GPU; leave it out, or use --device gpu".into()));
+        }
+        Ok(())
+    }
+
     pub fn tuner(&self) -> Tuner {
         let effort = self.tune.map(|name| match name {
             TuneName::Off => Effort::Off,
@@ -187,7 +203,7 @@ pub async fn device_of_run(args: &DeviceArgs, config: &RunConfig) -> Result<Devi
 
 async fn opened(choice: DeviceChoice, checks: RuntimeChecks) -> Result<Device> {
     let (device, reason) = choice.open(checks).await?;
-    reason.into_iter().for_each(|reason| note(Notice::OnProcessor(reason)));
+    reason.into_iter().for_each(|reason| note(Notice::automatic(&device, reason)));
     Ok(device)
 }
 
@@ -272,8 +288,11 @@ pub fn network(args: &NetworkArgs) -> Result<Network> {
     }
 }
 
-/// Refuses a folder that is not empty, unless `force` is set.
+/// Refuses a folder that is not empty, unless `force` is set; and a file.
 pub fn refuse_content(path: &Path, force: bool) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(Error::Settings(format!("{} is a file; choose a folder", path.display())));
+    }
     let mut entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(Error::io("list the folder", path))?,

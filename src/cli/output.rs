@@ -96,9 +96,18 @@ pub fn told(error: &Error) -> String {
             format!("{path} already holds a run ({file}); continue it with --resume {path}, or choose another --out")
         }
         Error::PastEnd { .. } => told + " with --epochs or --steps",
-        Error::Adapter(_) => told + "; choose another --adapter, or compute on the processor with --device cpu",
+        Error::Adapter(_) | Error::SelfCheck(_) => told_of_gpu(error, "--device cpu"),
         _ => told,
     }
+}
+
+/// The message about a GPU that cannot be used; `processor` is the command's option that computes on the processor.
+pub fn told_of_gpu(error: &Error, processor: &str) -> String {
+    let mut told = format!("{error}; choose another --adapter, or compute on the processor with {processor}");
+    if let Error::SelfCheck(_) = error {
+        told += "; --skip-self-check uses this GPU all the same, to measure the host's work";
+    }
+    told
 }
 
 /// Prints a line on stderr; `eprintln!` would panic if stderr is closed.

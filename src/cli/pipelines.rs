@@ -9,8 +9,8 @@ use glassnet::net::{Network, PRESETS, Recipe};
 use glassnet::program::{DeviceClass, Options, PipelineUse, Source, TrainingStep};
 use glassnet::train::Settings;
 use glassnet::{Error, Result};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -52,6 +52,7 @@ struct Document<'a> {
 /// Writes `VARIANT.wgsl` for every variant in use, and finally the list.
 pub(super) fn dump(folder: &Path, force: bool, output: Output) -> Result<ExitCode> {
     refuse_content(folder, force)?;
+    let earlier = listed(folder);
     let mut shaders = BTreeMap::new();
     let mut entries = Vec::new();
     for (preset, _) in PRESETS {
@@ -71,6 +72,9 @@ pub(super) fn dump(folder: &Path, force: bool, output: Output) -> Result<ExitCod
         write(name, source)?;
         made.keep();
     }
+    for name in earlier.iter().filter(|name| !shaders.contains_key(*name)) {
+        remove(&folder.join(name))?;
+    }
     write(LIST, &format!("{list}\n"))?;
     let (pipelines, shaders) = (entries.len(), shaders.len());
     let document = Document { folder, batch_sizes: BATCH_SIZES, pipelines, shaders };
@@ -80,6 +84,26 @@ pub(super) fn dump(folder: &Path, force: bool, output: Output) -> Result<ExitCod
         format_args!("wrote {shaders} shaders and {}, a list of {pipelines} pipelines", path.display()),
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The shaders that an earlier list in the folder names. Other files are not this command's.
+fn listed(folder: &Path) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct Listed {
+        wgsl: String,
+    }
+    let list = Some(folder.join(LIST)).filter(|list| list.is_file()).and_then(|list| std::fs::read(list).ok());
+    let list = list.and_then(|list| serde_json::from_slice::<Vec<Listed>>(&list).ok()).unwrap_or_default();
+    let is_name = |name: &String| name.ends_with(".wgsl") && Path::new(name).file_name() == Some(name.as_ref());
+    list.into_iter().map(|one| one.wgsl).filter(is_name).collect()
+}
+
+/// Removes a file, so that no compiler reads it; it may be gone already.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// The pipelines that a preset's training step may run, lowered as in training.

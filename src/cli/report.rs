@@ -85,7 +85,11 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
         note(format_args!("the run is not finished; the report describes its checkpoint after {step} updates"));
     }
     let asked = DataArgs { data_dir: args.data_dir.clone(), images: args.images.clone(), ..DataArgs::default() };
-    let dataset = data_of_run(&asked, &args.run, &config, &settings, output)?;
+    let dataset = data_of_run(&asked, &args.run, &config, &settings, output).map_err(|error| match error {
+        // This command has no --skip-unreadable.
+        Error::Unreadable(why) => Error::Data(why),
+        error => error,
+    })?;
     let device = pollster::block_on(options::device_of_run(&args.device, &config))?;
     let target = target.map_or_else(|| own_page(&args.run), Ok)?.sparing(dataset.sources())?;
     let run = SavedRun { folder: &args.run, config: &config, settings: &settings, dataset: &dataset, latest: &latest };

@@ -11,6 +11,7 @@ use super::report;
 use super::train_reporter::{Reporter, begin_events};
 use super::train_view::View;
 use clap::Args;
+use glassnet::exec::Device;
 use glassnet::live::Live;
 use glassnet::net::{OptimizerName, Recipe};
 use glassnet::report::tensorboard::Events;
@@ -98,6 +99,7 @@ impl TrainArgs {
             let device = self.device.is_given().then(|| self.device.choice()).transpose()?;
             return Ok(Launch::Resume(ResumedRun { folder: folder.clone(), end, data, device }));
         }
+        self.tune.check_device(&self.device)?;
         Ok(Launch::New(Box::new(NewRun {
             network: options::network_for(&self.network, &self.data)?,
             given: self.given(),
@@ -122,6 +124,9 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         Launched::Ready(run) => begin(args, *run)?,
         Launched::Ended(run) => return complete(args, *run, output).map(|()| ExitCode::SUCCESS),
     };
+    if args.tune.is_effort() && args.resume.is_none() && !matches!(ready.run.device, Device::Gpu(_)) {
+        note("--tune has no effect on the processor; it chooses a GPU's kernels");
+    }
     ready.run.timed_from = Some(super::launched());
     let interrupt = Interrupt::handle("a checkpoint is saved")?;
     loop {

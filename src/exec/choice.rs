@@ -26,7 +26,8 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Opens the device. If [`DeviceChoice::Auto`] chooses the processor, also returns the reason.
+    /// Opens the device. If [`DeviceChoice::Auto`] chooses the processor, or refuses an adapter before the one that it
+    /// chooses, also returns the reason.
     ///
     /// # Errors
     /// [`Error::Adapter`](crate::Error::Adapter) if there is no such adapter, and those of [`Gpu::open`] and
@@ -39,8 +40,10 @@ impl DeviceChoice {
         let gpu = async |choice| open_gpu(&choice, checks, self_checked).await.map(Device::Gpu);
         let device = match self {
             DeviceChoice::Auto => match automatic(checks, self_checked).await {
-                Automatic { gpu: Some(gpu), .. } => Device::Gpu(gpu),
-                Automatic { gpu: None, reason } => return Ok((Device::Cpu, Some(reason))),
+                Automatic { gpu: Some(gpu), reason, refused } => {
+                    return Ok((Device::Gpu(gpu), Some(reason).filter(|_| refused > 0)));
+                }
+                Automatic { gpu: None, reason, .. } => return Ok((Device::Cpu, Some(reason))),
             },
             DeviceChoice::Gpu => gpu(Choice::Any).await?,
             DeviceChoice::Adapter(name) => gpu(Choice::Named(name.clone())).await?,
@@ -66,27 +69,65 @@ async fn open_gpu(choice: &Choice, checks: RuntimeChecks, self_checked: bool) ->
 pub struct Automatic {
     /// `None` if it is the processor.
     pub gpu: Option<Gpu>,
-    /// The reason for this choice.
+    /// The reason for this choice, with those against the hardware adapters that were tried before it.
     pub reason: String,
+    /// The number of those adapters.
+    pub refused: usize,
 }
 
-/// Opens the hardware GPU that [`DeviceChoice::Auto`] uses; with `self_checked`, only one that passes
+/// Opens the hardware GPU that [`DeviceChoice::Auto`] uses: the first one that opens and, with `self_checked`, passes
 /// [`self_check()`].
 pub async fn automatic(checks: RuntimeChecks, self_checked: bool) -> Automatic {
-    match hardware(&list_adapters().await) {
-        (None, reason) => Automatic { gpu: None, reason },
-        (Some(_), reason) => match open_gpu(&Choice::Hardware, checks, self_checked).await {
-            Ok(gpu) => Automatic { gpu: Some(gpu), reason },
-            Err(error) => Automatic { gpu: None, reason: error.to_string() },
-        },
+    let adapters = list_adapters().await;
+    let hardware = adapters.iter().filter(|adapter| !adapter.software);
+    let named = |adapter: &AdapterSummary| Choice::Named(adapter.index.to_string());
+    let open = async |adapter| open_gpu(&named(adapter), checks, self_checked).await;
+    let (gpu, mut reasons) = first_opened(hardware, open).await;
+    let refused = reasons.len();
+    match &gpu {
+        Some(gpu) => reasons.push(format!("{} is a hardware adapter", gpu.info().name)),
+        None if adapters.is_empty() => reasons.push("there is no GPU adapter".into()),
+        None if refused == 0 => {
+            reasons.push("there are only software adapters, and they are slower than Glassnet's CPU path".into());
+        }
+        None => {}
     }
+    Automatic { gpu, reason: reasons.join("; "), refused }
 }
 
-/// The best hardware adapter, and the reason for using it or none.
-fn hardware(adapters: &[AdapterSummary]) -> (Option<&AdapterSummary>, String) {
-    match adapters.iter().find(|adapter| !adapter.software) {
-        Some(adapter) => (Some(adapter), format!("{} is a hardware adapter", adapter.name)),
-        None if adapters.is_empty() => (None, "there is no GPU adapter".into()),
-        None => (None, "there are only software adapters, and they are slower than Glassnet's CPU path".into()),
+/// The first device that opens, and why those before it did not.
+async fn first_opened<A, D>(
+    adapters: impl Iterator<Item = A>,
+    open: impl AsyncFn(A) -> Result<D>,
+) -> (Option<D>, Vec<String>) {
+    let mut refused = Vec::new();
+    for adapter in adapters {
+        match open(adapter).await {
+            Ok(device) => return (Some(device), refused),
+            Err(why) => refused.push(why.to_string()),
+        }
+    }
+    (None, refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    fn opened(adapters: &[(&'static str, bool)]) -> (Option<&'static str>, Vec<String>) {
+        let open = async |&(name, works): &(&'static str, bool)| {
+            if works { Ok(name) } else { Err(Error::SelfCheck(format!("{name} computes wrongly"))) }
+        };
+        pollster::block_on(first_opened(adapters.iter(), open))
+    }
+
+    #[test]
+    fn the_next_adapter_is_tried_where_one_is_refused() {
+        assert_eq!(opened(&[("first", true), ("second", true)]), (Some("first"), vec![]));
+        let why = |name: &str| format!("{name} computes wrongly");
+        assert_eq!(opened(&[("first", false), ("second", true)]), (Some("second"), vec![why("first")]));
+        assert_eq!(opened(&[("first", false), ("second", false)]), (None, vec![why("first"), why("second")]));
+        assert_eq!(opened(&[]), (None, vec![]));
     }
 }

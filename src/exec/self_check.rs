@@ -20,7 +20,7 @@ use crate::kernels::{Adapter, Case, conv, fc};
 /// Runs the self-check on a device that is open, with kernels and the shader checks that training would use.
 ///
 /// # Errors
-/// [`Error::Adapter`] with the first kernel whose result is wrong; [`Error::Device`] if the device refuses a kernel or
+/// [`Error::SelfCheck`] with the first kernel whose result is wrong; [`Error::Device`] if the device refuses a kernel or
 /// is lost.
 pub async fn self_check(gpu: &Gpu) -> Result<()> {
     let cases = cases(gpu.adapter());
@@ -38,7 +38,7 @@ pub async fn self_check(gpu: &Gpu) -> Result<()> {
 fn refusal(gpu: &Gpu, case: &Case, problem: &str) -> Error {
     let DeviceInfo { name, backend, driver, .. } = gpu.info();
     let kernel = case.op.chosen(gpu.adapter()).name;
-    Error::Adapter(format!(
+    Error::SelfCheck(format!(
         "{name} ({backend}, {driver}) computes wrongly: kernel {kernel} on the case {}: {problem}; update its driver, and \
          check every kernel with `glassnet check`",
         case.name

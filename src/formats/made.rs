@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The folders that [`MadeFolders::create`] created. Dropping this value removes them, as far as they are empty, unless
@@ -18,6 +19,9 @@ impl MadeFolders {
     /// # Errors
     /// [`Error::Io`], which says that `what` cannot be created; nothing new remains in that case.
     pub fn create(path: &Path, what: &'static str) -> Result<MadeFolders> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::io(what, path)(io::Error::other("it is a file; choose a folder")));
+        }
         let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
         let made = MadeFolders { paths: missing.map(Path::to_path_buf).collect() };
         fs::create_dir_all(path).map_err(Error::io(what, path))?;

@@ -162,7 +162,7 @@ impl NewRun {
         data.check(&settings.network)?;
         let (dataset, opened) = data_and_device(&data, &device, &settings.network, notify).await;
         let ((dataset, sum), (device, reason)) = (dataset?, opened?);
-        reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
+        reason.into_iter().for_each(|reason| notify(Notice::automatic(&device, reason)));
         // Checked before a folder is created, because without a validation set or test crops the run cannot begin.
         let parts = split_for(&dataset, &settings.network)?;
         let [height, width, _] = dataset.test.shape;
@@ -303,11 +303,11 @@ impl ResumedRun {
             return Ok(Launched::Ended(Box::new(ended)));
         }
         let (device, reason) = device.map_or_else(|| config.device_choice(), Ok)?.open(RuntimeChecks::Off).await?;
-        reason.into_iter().for_each(|reason| notify(Notice::OnProcessor(reason)));
+        reason.into_iter().for_each(|reason| notify(Notice::automatic(&device, reason)));
         if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
             notify(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
         }
-        let lost = lost(&device, &now, &dataset.train);
+        let lost = lost(&device, &settings, &now, &dataset.train);
         if !lost.is_empty() {
             notify(Notice::KernelsLost(lost));
         }

@@ -2,6 +2,7 @@
 
 use super::ChangeRow;
 use crate::data::{self, DatasetName};
+use crate::exec::Device;
 use crate::exec::gpu::Tuned;
 use crate::program::Lost;
 use crate::text;
@@ -20,6 +21,8 @@ pub enum Notice {
     StandIn { dataset: DatasetName, reason: String },
     /// The automatic choice of a device chose the processor, for this reason.
     OnProcessor(String),
+    /// The automatic choice of a device chose this adapter, because others before it were refused.
+    OnAdapter { name: String, reason: String },
     /// `summary.json` is damaged, and will be written again.
     SummaryDamaged(String),
     /// The run began on this device; it continues on another one, with results that differ in their last bits.
@@ -30,10 +33,20 @@ pub enum Notice {
     HeldOutAtRandom,
     /// Kernels were chosen for the run by their times.
     Tuned(Tuned),
-    /// Kernels that the resumed run has recorded, and this device or version cannot run.
+    /// Kernels that the resumed run has recorded, and this device or version cannot use.
     KernelsLost(Vec<Lost>),
     /// `config.toml` has other kernels than the checkpoint was computed with.
     OtherKernels,
+}
+
+impl Notice {
+    /// The notice about a device that was chosen automatically, and the reason.
+    pub fn automatic(device: &Device, reason: String) -> Notice {
+        match device {
+            Device::Gpu(gpu) => Notice::OnAdapter { name: gpu.info().name.clone(), reason },
+            _ => Notice::OnProcessor(reason),
+        }
+    }
 }
 
 impl fmt::Display for Notice {
@@ -50,6 +63,7 @@ impl fmt::Display for Notice {
                 write!(f, "synthetic {} stand in for {}: {reason}", dataset.drawn(), stood_in_for(*dataset))
             }
             Notice::OnProcessor(reason) => write!(f, "computing on the cpu: {reason}"),
+            Notice::OnAdapter { name, reason } => write!(f, "computing on {}: {reason}", text::cut(name)),
             Notice::OtherDevice { executor, name } => write!(
                 f,
                 "this run began on {} ({}); it continues on another device, but not with the same bits",
@@ -70,14 +84,16 @@ impl fmt::Display for Notice {
             }
             Notice::Tuned(tuned) => tuned.fmt(f),
             Notice::KernelsLost(lost) => {
-                let one = lost.first().map_or(String::new(), |Lost { operation, recorded, used }| {
-                    format!(": {} is recorded for {}, and {used} replaces it", text::cut(recorded), text::cut(operation))
-                });
+                let mut shown: Vec<String> = lost.iter().take(SHOWN).map(explain).collect();
+                if lost.len() > SHOWN {
+                    shown.push(format!("and {} more", lost.len() - SHOWN));
+                }
                 write!(
                     f,
-                    "WARNING: {} of the kernels in config.toml cannot run on this device or in this version{one}; the run \
-                     continues, but its bits may differ",
-                    lost.len()
+                    "WARNING: {} of the kernels in config.toml cannot be used on this device or in this version: {}; the \
+                     run continues, but its bits may differ",
+                    lost.len(),
+                    shown.join(", ")
                 )
             }
             Notice::OtherKernels => f.write_str(
@@ -85,6 +101,17 @@ impl fmt::Display for Notice {
                  config.toml, but its bits may differ",
             ),
         }
+    }
+}
+
+/// The number of lost kernels that a message explains.
+const SHOWN: usize = 3;
+
+fn explain(Lost { names, recorded, used }: &Lost) -> String {
+    let (recorded, names) = (text::cut(recorded), text::cut(names.join(", ")));
+    match used {
+        Some(used) => format!("{used} replaces {recorded} for {names}"),
+        None => format!("{recorded} is for a {names} in a shape that this run does not have"),
     }
 }
 

@@ -150,13 +150,19 @@ impl Tuner {
     }
 }
 
-/// The recorded choices of a run that this device cannot follow.
-pub(super) fn lost(device: &Device, settings: &Settings, examples: &Examples) -> Vec<Lost> {
+/// The recorded choices of a run that this device cannot follow. Those are for the shapes of the settings `began`; with
+/// the settings `now` the run continues.
+pub(super) fn lost(device: &Device, began: &Settings, now: &Settings, examples: &Examples) -> Vec<Lost> {
     let Device::Gpu(gpu) = device else { return Vec::new() };
-    let bare = Settings { kernels: Choices::default(), ..settings.clone() };
+    let program = |settings: &Settings| {
+        let bare = Settings { kernels: Choices::default(), ..settings.clone() };
+        plan(device, &bare, examples).map(|(step, ..)| step.program)
+    };
     // What cannot be lowered is refused later.
-    let Ok((step, ..)) = plan(device, &bare, examples) else { return Vec::new() };
-    settings.kernels.apply(&mut Program::clone(&step.program), gpu.adapter())
+    let (Ok(first), Ok(next)) = (program(began), program(now)) else { return Vec::new() };
+    let mut lost = now.kernels.apply(&mut Program::clone(&next), gpu.adapter());
+    lost.extend(began.kernels.unmatched(&first));
+    lost
 }
 
 /// The results in a file; none if it is missing, or if it is not a file of results, which is a warning.

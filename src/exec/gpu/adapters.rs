@@ -40,8 +40,6 @@ pub struct AdapterLimits {
 pub enum Choice {
     /// The best hardware adapter, or a software one if there is no other.
     Any,
-    /// The best hardware adapter only.
-    Hardware,
     /// The adapter with a number from `glassnet devices`, or with a part of its name.
     Named(String),
 }
@@ -167,19 +165,14 @@ pub(super) async fn choose(choice: &Choice) -> Result<(Adapter, AdapterSummary)>
         ));
     }
     let index = match choice {
-        Choice::Any => summaries.iter().position(|s| !s.software).or(Some(0)),
-        Choice::Hardware => summaries.iter().position(|s| !s.software),
+        Choice::Any => summaries.iter().position(|s| !s.software).unwrap_or(0),
         Choice::Named(wanted) => named(wanted, &summaries)?,
-    };
-    let Some(index) = index else {
-        let names: Vec<&str> = summaries.iter().map(|s| s.name.as_str()).collect();
-        return Err(Error::Adapter(format!("no hardware adapter found, only software ones: {}", names.join(", "))));
     };
     let (adapter, summary) = adapters.into_iter().zip(summaries).nth(index).expect("the index is of this list");
     Ok((adapter, summary))
 }
 
-fn named(wanted: &str, summaries: &[AdapterSummary]) -> Result<Option<usize>> {
+fn named(wanted: &str, summaries: &[AdapterSummary]) -> Result<usize> {
     let by_name = |name: &str| summaries.iter().position(|s| s.name.to_lowercase().contains(&name.to_lowercase()));
     // A number is always an index, because names contain version numbers.
     let found = match wanted.parse::<usize>() {
@@ -187,11 +180,10 @@ fn named(wanted: &str, summaries: &[AdapterSummary]) -> Result<Option<usize>> {
         Err(_) if wanted.is_empty() => None,
         Err(_) => by_name(wanted),
     };
-    if found.is_some() {
-        return Ok(found);
-    }
-    let list: Vec<String> = summaries.iter().map(|s| format!("{}: {}", s.index, s.name)).collect();
-    Err(Error::Adapter(format!("no adapter {wanted:?}; there are: {}", list.join("; "))))
+    found.ok_or_else(|| {
+        let list: Vec<String> = summaries.iter().map(|s| format!("{}: {}", s.index, s.name)).collect();
+        Error::Adapter(format!("no adapter {wanted:?}; there are: {}", list.join("; ")))
+    })
 }
 
 #[cfg(test)]
