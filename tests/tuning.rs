@@ -6,7 +6,7 @@ use common::command::examples;
 use common::rig::network;
 use glassnet::Result;
 use glassnet::data::{Dataset, DatasetName, Origin};
-use glassnet::exec::gpu::{Budget, Gpu, fitting, tune};
+use glassnet::exec::gpu::{Budget, Gpu, Tuned, fitting, tune};
 use glassnet::exec::{Device, DeviceChoice};
 use glassnet::formats::load_checkpoint;
 use glassnet::kernels::optimizer::{ADADELTA, Rule};
@@ -92,6 +92,124 @@ fn without_time_every_operation_keeps_its_default() {
     assert_eq!((tuned.found.len(), tuned.changed), (0, 0));
     assert_eq!(tuned.choices, Choices::of(&step.program, gpu.adapter()));
     assert_eq!(tuned.unreached, distinct(&step, gpu.adapter()));
+}
+
+/// A step whose convolutions have a wrong kernel as their default, which is the fastest.
+fn step_with_wrong_defaults(gpu: &Gpu) -> TrainingStep {
+    let mut step = step(gpu);
+    for instruction in &mut Arc::make_mut(&mut step.program).instructions {
+        let op = &mut instruction.op;
+        let right = op.chosen(gpu.adapter());
+        let first = Pass { launch: first_workgroup_of_default, ..right.first };
+        if op.operation.name.starts_with("conv.forward") && op.variants(gpu.adapter()).count() > 1 {
+            let name = Box::leak(format!("planted_default.{}", op.operation.name).into_boxed_str());
+            op.variant = Some(Box::leak(Box::new(Variant { name, first, ..*right })));
+        }
+    }
+    step
+}
+
+/// The first workgroup of the kernel that is the default without measurements.
+fn first_workgroup_of_default(op: &Op) -> Workgroups {
+    let right = Op { variant: None, ..op.clone() }.chosen(Adapter::HARDWARE);
+    Workgroups { workgroups: [1; 3], ..(right.first.launch)(op) }
+}
+
+fn is_planted(variant: &str) -> bool {
+    variant.starts_with("planted")
+}
+
+#[test]
+fn a_wrong_default_is_named_and_a_right_kernel_replaces_it() {
+    let Some(gpu) = gpu() else { return };
+    let step = step_with_wrong_defaults(&gpu);
+    let tuned = block_on(tune(&gpu, &step, Budget::FULL, &[], &fitting)).expect("it tunes");
+    let planted = tuned.choices.iter().filter(|(_, variant)| is_planted(variant)).count();
+    assert_eq!((planted, tuned.unreached), (0, 0), "{tuned:?}");
+    assert!(!tuned.problems.is_empty());
+    for problem in &tuned.problems {
+        assert!(problem.starts_with("kernel planted_default.conv.") && problem.contains("the default"), "{problem}");
+    }
+}
+
+#[test]
+fn a_device_without_a_right_kernel_is_an_error_unless_its_self_check_was_skipped() {
+    let Some(gpu) = gpu() else { return };
+    let step = step_with_wrong_defaults(&gpu);
+    let planted = |op: &Op, adapter: Adapter| {
+        let wrong = op.chosen(adapter);
+        let name = Box::leak(format!("planted_rival.{}", op.operation.name).into_boxed_str());
+        let rival: &'static Variant = Box::leak(Box::new(Variant { name, ..*wrong }));
+        if is_planted(wrong.name) { vec![wrong, rival] } else { vec![wrong] }
+    };
+    let error = block_on(tune(&gpu, &step, Budget::FULL, &[], &planted)).expect_err("no kernel is right").to_string();
+    assert!(error.contains("no kernel of conv.forward") && error.contains("planted_default.conv"), "{error}");
+    assert!(error.contains(&gpu.summary().name), "{error}");
+    let tuned = block_on(tune(&gpu.without_self_check(), &step, Budget::FULL, &[], &planted)).expect("it goes on");
+    assert!(tuned.found.is_empty() && tuned.problems.iter().any(|problem| problem.contains("no kernel of")));
+}
+
+#[test]
+fn a_kernel_that_cannot_be_launched_is_a_problem_and_not_a_panic() {
+    let Some(gpu) = gpu() else { return };
+    let step = step(&gpu);
+    let planted = |op: &Op, adapter: Adapter| {
+        let last = **op.operation.gpu.last().expect("it has variants");
+        let first = Pass { launch: |_| Workgroups::of([0, 1, 1]), ..last.first };
+        let impossible: &'static Variant = Box::leak(Box::new(Variant { name: "planted.impossible", first, ..last }));
+        [fitting(op, adapter), vec![impossible]].concat()
+    };
+    let tuned = block_on(tune(&gpu, &step, Budget::FULL, &[], &planted)).expect("it tunes");
+    assert_eq!(tuned.choices, Choices::of(&step.program, gpu.adapter()));
+    assert!(tuned.problems.iter().all(|problem| problem.contains("keeps its default")), "{tuned:?}");
+    assert!(!tuned.problems.is_empty() && gpu.check().is_ok());
+}
+
+#[test]
+fn a_large_batch_takes_no_more_time_and_every_start_makes_progress() {
+    let Some(gpu) = gpu() else { return };
+    for batch in [512, 4096] {
+        let step = step_of(&gpu, &Network::preset("vgg-mnist").expect("a preset"), batch);
+        let (mut known, mut before) = (Vec::new(), 0);
+        for _ in 0..2 {
+            let tuned = block_on(tune(&gpu, &step, Budget::QUICK, &known, &fitting)).expect("it tunes");
+            // Twice the time that is allowed, because tests share the processor, which is the device.
+            assert!(tuned.took < Duration::from_secs(4), "{tuned:?}");
+            known.extend(tuned.found);
+            assert!(known.len() > before, "{batch}: {:?}", tuned.took);
+            before = known.len();
+        }
+    }
+}
+
+#[test]
+fn a_thorough_search_that_runs_out_of_time_uses_what_is_known() {
+    let Some(gpu) = gpu() else { return };
+    let step = step(&gpu);
+    let found = block_on(tune(&gpu, &step, Budget::FULL, &[], &fitting)).expect("it tunes").found;
+    let none = Budget { time: Duration::ZERO, again: true };
+    let tuned = block_on(tune(&gpu, &step, none, &found, &fitting)).expect("it tunes");
+    assert_eq!((tuned.known, tuned.unreached, tuned.found.len()), (found.len(), 0, 0));
+    let again = block_on(tune(&gpu, &step, Budget::FULL, &found, &fitting)).expect("it tunes");
+    assert_eq!((again.known, again.found.len()), (0, found.len()));
+}
+
+#[test]
+fn a_report_of_unreached_operations_names_the_options_that_help() {
+    let tuned = Tuned { unreached: 3, ..Tuned::default() }.to_string();
+    assert!(tuned.contains("--tune full") && tuned.contains("--tune off"), "{tuned}");
+}
+
+#[test]
+fn a_device_whose_self_check_was_skipped_is_tuned_only_on_request_and_nothing_is_kept() {
+    let Some(gpu) = gpu().map(|gpu| gpu.without_self_check()) else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let cache = place.path().join("kernels.json");
+    let (device, step) = (Device::Gpu(gpu.clone()), step(&gpu));
+    let unasked = Tuner { effort: None, cache: Some(cache.clone()) };
+    assert!(!block_on(unasked.tune(&device, &step)).expect("the defaults").is_news());
+    let tuned = block_on(tuner(Effort::Quick, &cache).tune(&device, &step)).expect("it tunes");
+    assert!(!tuned.found.is_empty() && !cache.exists());
 }
 
 /// The number of operations of different shapes with several variants that training always runs.

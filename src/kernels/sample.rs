@@ -17,14 +17,35 @@ const DIFFERENT: usize = 65_521;
 /// The examples whose winners differ; larger batches repeat them.
 const EXAMPLES: usize = 3;
 
+/// The operations that take any reals. Their parameters begin with the number of examples, or of values.
+static ANY_INPUTS: [&Family; 9] = [
+    &conv::FAMILY,
+    &conv_fused::FAMILY,
+    &batch_norm::FAMILY,
+    &pool::FAMILY,
+    &avg_pool::FAMILY,
+    &fc::FAMILY,
+    &softmax::FAMILY,
+    &relu::FAMILY,
+    &elementwise::FAMILY,
+];
+
+fn is_of(op: &Op, families: &[&Family]) -> bool {
+    families.iter().any(|family| family.has(op.operation))
+}
+
 /// Workgroups that occupy a software adapter.
 const ENOUGH_IN_SOFTWARE: u64 = 16;
 
 /// A case of an operation in a program. `outputs` are the lengths of its outputs, and `examples` is the number of
-/// examples that the step's header says. `None` if an input holds words of an unknown meaning.
+/// examples that the step's header says. `None` if random inputs may be out of an operation's domain, or if an input
+/// holds words of an unknown meaning.
 ///
 /// The tolerance is that of a sum with as many terms as the operation has multiply-adds per output.
 pub fn sample(op: &Op, outputs: &[usize], examples: usize) -> Option<Case> {
+    if !is_of(op, &ANY_INPUTS) {
+        return None;
+    }
     let mut b = CaseBuilder::default();
     let mut inputs = Vec::with_capacity(op.inputs.len());
     let mut scale = 1.0;
@@ -60,14 +81,11 @@ pub fn sample(op: &Op, outputs: &[usize], examples: usize) -> Option<Case> {
 /// The same operation on `n` of `examples` examples, with the lengths of its outputs; `None` if its work does not grow
 /// with the examples. A weight gradient that is split for a large GPU is split for one again.
 pub fn reduced(op: &Op, outputs: &[usize], examples: usize, n: usize) -> Option<(Op, Vec<usize>)> {
-    let is_of = |families: &[&Family]| families.iter().any(|family| family.has(op.operation));
-    let is_convolution = is_of(&[&conv::FAMILY, &conv_fused::FAMILY]);
-    let is_normalised = is_of(&[&batch_norm::FAMILY]);
-    // Their parameters begin with the number of examples or values.
-    let others = [&pool::FAMILY, &avg_pool::FAMILY, &fc::FAMILY, &softmax::FAMILY, &relu::FAMILY, &elementwise::FAMILY];
+    let is_convolution = is_of(op, &[&conv::FAMILY, &conv_fused::FAMILY]);
+    let is_normalised = is_of(op, &[&batch_norm::FAMILY]);
     let mut operands = op.operation.inputs.iter().chain(op.operation.outputs);
     let grows = operands.any(|operand| operand.extent == Extent::PerExample);
-    if !(grows && (is_convolution || is_normalised || is_of(&others))) || n == 0 || n > examples {
+    if !grows || !is_of(op, &ANY_INPUTS) || n == 0 || n > examples {
         return None;
     }
     let mut few = op.clone();

@@ -533,3 +533,71 @@ impl Checks<'_, '_> {
         Ok(is_right)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::optimizer::{ADADELTA, Rule};
+    use crate::net::{Network, PRESETS};
+    use crate::program::{DeviceClass, Options, Source};
+
+    fn step(network: &Network, batch: usize, adapter: Adapter) -> TrainingStep {
+        let class = if adapter.software { DeviceClass::Processor } else { DeviceClass::Hardware };
+        let options = Options::training(batch, Source::usual(network, 200), Rule::new(&ADADELTA));
+        TrainingStep::lower(network, &Options { class, ..options }).expect("it lowers")
+    }
+
+    fn sized(step: &TrainingStep, adapter: Adapter) -> Vec<Job<'_>> {
+        let mut jobs = jobs(step, adapter, &fitting, &mut Vec::new());
+        jobs.iter_mut().for_each(|job| job.find_sizes(adapter));
+        jobs
+    }
+
+    #[test]
+    fn every_candidate_supports_every_size_that_it_is_timed_or_checked_at() {
+        for ((preset, _), adapter) in PRESETS.iter().flat_map(|preset| Adapter::SORTS.map(|adapter| (preset, adapter)))
+        {
+            let network = Network::preset(preset).expect("a preset");
+            for batch in [1, 20, 52, 512, 4096] {
+                let step = step(&network, batch, adapter);
+                for job in sized(&step, adapter) {
+                    for size in job.sizes.iter().chain([&job.check]) {
+                        let fits = |variant: &&'static Variant| variant.fits(&size.op, adapter);
+                        let (name, shape) = (job.op.operation.name, job.op.shape());
+                        assert!(job.candidates.iter().all(fits), "{name} of {shape} on {}", size.examples);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_check_by_the_reference_does_not_grow_with_the_batch() {
+        let network = Network::preset("vgg-mnist").expect("a preset");
+        let checked = |batch| -> Vec<u64> {
+            let step = step(&network, batch, Adapter::HARDWARE);
+            sized(&step, Adapter::HARDWARE).iter().map(|job| job.check.op.work.flops).collect()
+        };
+        let (few, many) = (checked(64), checked(4096));
+        let most = |flops: &[u64]| flops.iter().copied().max().unwrap_or(0);
+        assert!(most(&many) <= 2 * most(&few).max(REFERENCE_FLOPS), "{few:?} {many:?}");
+    }
+
+    #[test]
+    fn a_slow_device_is_asked_for_fewer_examples() {
+        let network = Network::preset("vgg-mnist").expect("a preset");
+        let step = step(&network, 4096, Adapter::HARDWARE);
+        let jobs = sized(&step, Adapter::HARDWARE);
+        let on = |device: f64| {
+            let speeds = Speeds { device, ..Speeds::new(Adapter::HARDWARE, Budget::QUICK) };
+            jobs.iter().map(|job| speeds.size(job).examples).collect::<Vec<_>>()
+        };
+        let (fast, slow) = (on(1e-4), on(1.0));
+        assert!(slow.iter().zip(&fast).all(|(slow, fast)| slow <= fast), "{slow:?} {fast:?}");
+        assert!(slow[0] < 4096, "{slow:?}");
+        let whole = jobs.iter().map(|job| job.whole.op.work.bytes);
+        let timed = |speeds: &Speeds, job: &Job<'_>| speeds.size(job).op.work.bytes;
+        let speeds = Speeds { device: 1e-9, ..Speeds::new(Adapter::HARDWARE, Budget::FULL) };
+        assert!(jobs.iter().zip(whole).all(|(job, whole)| timed(&speeds, job) <= whole.min(MOST_BYTES)));
+    }
+}
