@@ -147,11 +147,12 @@ async fn tune_contained(
         }
     }
     waiting.iter_mut().for_each(|job| job.find_sizes(gpu.adapter()));
-    let mut begun = 0;
-    while let Some(job) = next(&mut waiting, &clock, &speeds, begun == 0) {
-        begun += 1;
+    let mut missed = false;
+    // After a job that took too long, the cheapest one makes sure that a start has a result at all.
+    while let Some(job) = next(&mut waiting, &clock, &speeds, missed && tuned.found.is_empty()) {
         let (start, expected) = (Instant::now(), speeds.job(&job));
-        let verdict = winner(gpu, &job, &clock, &mut speeds, &mut tuned.problems).await;
+        let before = tuned.problems.len();
+        let verdict = winner(gpu, &job, &clock.for_one(), &mut speeds, &mut tuned.problems).await;
         let (name, took) = (job.op.operation.name, start.elapsed().as_secs_f64());
         log::debug!("{name} of {} took {took:.3} s, {expected:.3} s expected", job.op.shape());
         match verdict {
@@ -160,13 +161,18 @@ async fn tune_contained(
                 tuned.choose(&job, variant);
                 speeds.learn(expected, took);
             }
-            Ok(Verdict::NoTime) => tuned.missed(&job),
+            Ok(Verdict::NoTime) => {
+                missed = true;
+                tuned.missed(&job);
+            }
             Ok(Verdict::NoneRight(problem)) => {
                 let (kernel, device) = (job.candidates[0].name, &gpu.summary().name);
                 let problem = format!("no kernel of {name} computes correctly on {device}; {kernel}: {problem}");
                 if !gpu.skipped_self_check() {
                     return Err(Error::Device(problem));
                 }
+                // This says it all.
+                tuned.problems.truncate(before);
                 tuned.problems.push(problem);
             }
             Err(error) => {
@@ -207,6 +213,11 @@ pub(super) struct TimeLimit {
 }
 
 impl TimeLimit {
+    /// The limit of one job that begins now: half of the time, so that no job can take all of it.
+    fn for_one(&self) -> TimeLimit {
+        TimeLimit { begin: self.begin, budget: self.budget.min(self.begin.elapsed() + self.budget / 2) }
+    }
+
     pub fn is_over(&self) -> bool {
         self.has_no(0.0)
     }
@@ -392,15 +403,17 @@ fn jobs<'a>(
     jobs
 }
 
-/// Takes the first job that can be finished in time. The cheapest one is taken if it is the only way to begin at all.
-fn next<'a>(waiting: &mut Vec<Job<'a>>, clock: &TimeLimit, speeds: &Speeds, is_first: bool) -> Option<Job<'a>> {
+/// Takes the first job that can be finished in time, or the cheapest one if that is wanted or none of them can.
+fn next<'a>(waiting: &mut Vec<Job<'a>>, clock: &TimeLimit, speeds: &Speeds, cheapest: bool) -> Option<Job<'a>> {
     if clock.is_over() {
         return None;
     }
-    let fitting = waiting.iter().position(|job| !clock.has_no(speeds.job(job)));
-    let cheapest = || (0..waiting.len()).min_by(|a, b| speeds.job(&waiting[*a]).total_cmp(&speeds.job(&waiting[*b])));
-    let at = fitting.or_else(|| cheapest().filter(|_| is_first))?;
-    Some(waiting.remove(at))
+    let first = waiting.iter().position(|job| !cheapest && !clock.has_no(speeds.job(job)));
+    let seconds = |at: &usize| speeds.job(&waiting[*at]);
+    let at = first.or_else(|| (0..waiting.len()).min_by(|a, b| seconds(a).total_cmp(&seconds(b))))?;
+    // What is cheapest may still not fit; it is begun only while there is much time.
+    let is_early = cheapest || clock.begin.elapsed() < clock.budget / 2;
+    (first.is_some() || is_early).then(|| waiting.remove(at))
 }
 
 /// A checksum of the texts, entry points, workgroups and constants of these variants, in hexadecimal.
