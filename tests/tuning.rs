@@ -6,13 +6,13 @@ use common::command::examples;
 use common::rig::network;
 use glassnet::Result;
 use glassnet::data::{Dataset, DatasetName, Origin};
-use glassnet::exec::gpu::{Budget, Gpu, fitting, tune};
+use glassnet::exec::gpu::{Budget, Gpu, Tuned, fitting, tune};
 use glassnet::exec::{Device, DeviceChoice};
 use glassnet::formats::load_checkpoint;
 use glassnet::kernels::optimizer::{ADADELTA, Rule};
 use glassnet::kernels::{Adapter, Launch as Workgroups, Op, Pass, Variant};
-use glassnet::net::Recipe;
-use glassnet::program::{Choices, Options, Program, Source, TrainingStep};
+use glassnet::net::{Network, Recipe};
+use glassnet::program::{Choices, Options, Program, Source, Stage, TrainingStep};
 use glassnet::train::{
     DataSource, Effort, Event, Launch, Launched, NewRun, Notice, Observer, ResumedRun, Run, RunConfig, RunFolder, Tuner,
 };
@@ -44,11 +44,17 @@ fn gpu() -> Option<Gpu> {
     common::gpu().map(|gpu| gpu.assuming(Adapter::HARDWARE))
 }
 
-fn program(gpu: &Gpu) -> Program {
-    let network = network(NET);
-    let options = Options::training(BATCH, Source::usual(&network, 200), Rule::new(&ADADELTA));
-    let step = TrainingStep::lower(&network, &options.on(&Device::Gpu(gpu.clone()).limits())).expect("it lowers");
-    Program::clone(&step.program)
+fn step(gpu: &Gpu) -> TrainingStep {
+    step_of(gpu, &network(NET), BATCH)
+}
+
+fn step_of(gpu: &Gpu, network: &Network, batch: usize) -> TrainingStep {
+    let options = Options::training(batch, Source::usual(network, 200), Rule::new(&ADADELTA));
+    TrainingStep::lower(network, &options.on(&Device::Gpu(gpu.clone()).limits())).expect("it lowers")
+}
+
+fn limited(time: Duration) -> Budget {
+    Budget { time, again: false }
 }
 
 /// The first workgroup alone: much faster than all of them.
@@ -60,7 +66,7 @@ fn first_workgroup(op: &Op) -> Workgroups {
 #[test]
 fn a_wrong_kernel_never_wins_although_it_is_the_fastest() {
     let Some(gpu) = gpu() else { return };
-    let program = program(&gpu);
+    let step = step(&gpu);
     let planted = |op: &Op, adapter: Adapter| {
         let last = **op.operation.gpu.last().expect("it has variants");
         let first = Pass { launch: first_workgroup, ..last.first };
@@ -69,11 +75,11 @@ fn a_wrong_kernel_never_wins_although_it_is_the_fastest() {
         let wrong: &'static Variant = Box::leak(Box::new(Variant { name, first, ..last }));
         [fitting(op, adapter), vec![wrong]].concat()
     };
-    let tuned = block_on(tune(&gpu, &program, Budget::FULL, &[], &planted)).expect("it tunes");
+    let tuned = block_on(tune(&gpu, &step, Budget::FULL, &[], &planted)).expect("it tunes");
     assert_eq!(tuned.unreached, 0);
     assert!(tuned.problems.iter().any(|problem| problem.starts_with("kernel planted.")), "{tuned:?}");
     // Where one workgroup is enough, it is right.
-    let large = program.instructions.iter().map(|i| &i.op).filter(|op| op.work.flops > 1_000_000);
+    let large = step.program.instructions.iter().map(|i| &i.op).filter(|op| op.work.flops > 1_000_000);
     let chosen: Vec<&str> = large.filter_map(|op| tuned.choices.get(op)).collect();
     assert!(chosen.len() > 2 && !chosen.iter().any(|name| name.starts_with("planted")), "{chosen:?}");
 }
@@ -81,22 +87,145 @@ fn a_wrong_kernel_never_wins_although_it_is_the_fastest() {
 #[test]
 fn without_time_every_operation_keeps_its_default() {
     let Some(gpu) = gpu() else { return };
-    let program = program(&gpu);
-    let tuned = block_on(tune(&gpu, &program, Budget(Duration::ZERO), &[], &fitting)).expect("it tunes");
+    let step = step(&gpu);
+    let tuned = block_on(tune(&gpu, &step, limited(Duration::ZERO), &[], &fitting)).expect("it tunes");
     assert_eq!((tuned.found.len(), tuned.changed), (0, 0));
-    assert_eq!(tuned.choices, Choices::of(&program, gpu.adapter()));
-    assert_eq!(tuned.unreached, distinct(&program, gpu.adapter()));
+    assert_eq!(tuned.choices, Choices::of(&step.program, gpu.adapter()));
+    assert_eq!(tuned.unreached, distinct(&step, gpu.adapter()));
 }
 
-/// The number of operations of different shapes with several variants.
-fn distinct(program: &Program, adapter: Adapter) -> usize {
-    Choices::of(program, adapter).iter().count()
+/// A step whose convolutions have a wrong kernel as their default, which is the fastest.
+fn step_with_wrong_defaults(gpu: &Gpu) -> TrainingStep {
+    let mut step = step(gpu);
+    let end = step.stage(Stage::Update).end;
+    for instruction in &mut Arc::make_mut(&mut step.program).instructions[..end] {
+        let op = &mut instruction.op;
+        let right = op.chosen(gpu.adapter());
+        let first = Pass { launch: first_workgroup_of_default, ..right.first };
+        // Where one workgroup is enough, it is right.
+        let is_large = op.work.flops > 100_000;
+        if is_large && op.operation.name.starts_with("conv.forward") && op.variants(gpu.adapter()).count() > 1 {
+            let name = Box::leak(format!("planted_default.{}", op.operation.name).into_boxed_str());
+            op.variant = Some(Box::leak(Box::new(Variant { name, first, ..*right })));
+        }
+    }
+    step
+}
+
+/// The first workgroup of the kernel that is the default without measurements.
+fn first_workgroup_of_default(op: &Op) -> Workgroups {
+    let right = Op { variant: None, ..op.clone() }.chosen(Adapter::HARDWARE);
+    Workgroups { workgroups: [1; 3], ..(right.first.launch)(op) }
+}
+
+fn is_planted(variant: &str) -> bool {
+    variant.starts_with("planted")
+}
+
+#[test]
+fn a_wrong_default_is_named_and_a_right_kernel_replaces_it() {
+    let Some(gpu) = gpu() else { return };
+    let step = step_with_wrong_defaults(&gpu);
+    let tuned = block_on(tune(&gpu, &step, Budget::FULL, &[], &fitting)).expect("it tunes");
+    let planted = tuned.choices.iter().filter(|(_, variant)| is_planted(variant)).count();
+    assert_eq!((planted, tuned.unreached), (0, 0), "{tuned:?}");
+    assert!(!tuned.problems.is_empty());
+    for problem in &tuned.problems {
+        assert!(problem.starts_with("kernel planted_default.conv.") && problem.contains("the default"), "{problem}");
+    }
+}
+
+#[test]
+fn a_device_without_a_right_kernel_is_an_error_unless_its_self_check_was_skipped() {
+    let Some(gpu) = gpu() else { return };
+    let step = step_with_wrong_defaults(&gpu);
+    let planted = |op: &Op, adapter: Adapter| {
+        let wrong = op.chosen(adapter);
+        let name = Box::leak(format!("planted_rival.{}", op.operation.name).into_boxed_str());
+        let rival: &'static Variant = Box::leak(Box::new(Variant { name, ..*wrong }));
+        if is_planted(wrong.name) { vec![wrong, rival] } else { vec![wrong] }
+    };
+    let error = block_on(tune(&gpu, &step, Budget::FULL, &[], &planted)).expect_err("no kernel is right").to_string();
+    assert!(error.contains("no kernel of conv.forward") && error.contains("planted_default.conv"), "{error}");
+    assert!(error.contains(&gpu.summary().name), "{error}");
+    let tuned = block_on(tune(&gpu.without_self_check(), &step, Budget::FULL, &[], &planted)).expect("it goes on");
+    assert!(tuned.found.is_empty() && tuned.problems.iter().any(|problem| problem.contains("no kernel of")));
+}
+
+#[test]
+fn a_kernel_that_cannot_be_launched_is_a_problem_and_not_a_panic() {
+    let Some(gpu) = gpu() else { return };
+    let step = step(&gpu);
+    let planted = |op: &Op, adapter: Adapter| {
+        let last = **op.operation.gpu.last().expect("it has variants");
+        let first = Pass { launch: |_| Workgroups::of([0, 1, 1]), ..last.first };
+        let impossible: &'static Variant = Box::leak(Box::new(Variant { name: "planted.impossible", first, ..last }));
+        [fitting(op, adapter), vec![impossible]].concat()
+    };
+    let tuned = block_on(tune(&gpu, &step, Budget::FULL, &[], &planted)).expect("it tunes");
+    assert_eq!(tuned.choices, Choices::of(&step.program, gpu.adapter()));
+    assert!(tuned.problems.iter().all(|problem| problem.contains("keeps its default")), "{tuned:?}");
+    assert!(!tuned.problems.is_empty() && gpu.check().is_ok());
+}
+
+#[test]
+fn a_large_batch_takes_no_more_time_and_every_start_makes_progress() {
+    let Some(gpu) = gpu() else { return };
+    for batch in [512, 4096] {
+        let step = step_of(&gpu, &Network::preset("vgg-mnist").expect("a preset"), batch);
+        let (mut known, mut before) = (Vec::new(), 0);
+        for _ in 0..2 {
+            let tuned = block_on(tune(&gpu, &step, Budget::QUICK, &known, &fitting)).expect("it tunes");
+            // Twice the time that is allowed, because tests share the processor, which is the device.
+            assert!(tuned.took < Duration::from_secs(4), "{tuned:?}");
+            known.extend(tuned.found);
+            assert!(known.len() > before, "{batch}: {:?}", tuned.took);
+            before = known.len();
+        }
+    }
+}
+
+#[test]
+fn a_thorough_search_that_runs_out_of_time_uses_what_is_known() {
+    let Some(gpu) = gpu() else { return };
+    let step = step(&gpu);
+    let found = block_on(tune(&gpu, &step, Budget::FULL, &[], &fitting)).expect("it tunes").found;
+    let none = Budget { time: Duration::ZERO, again: true };
+    let tuned = block_on(tune(&gpu, &step, none, &found, &fitting)).expect("it tunes");
+    assert_eq!((tuned.known, tuned.unreached, tuned.found.len()), (found.len(), 0, 0));
+    let again = block_on(tune(&gpu, &step, Budget::FULL, &found, &fitting)).expect("it tunes");
+    assert_eq!((again.known, again.found.len()), (0, found.len()));
+}
+
+#[test]
+fn a_report_of_unreached_operations_names_the_options_that_help() {
+    let tuned = Tuned { unreached: 3, ..Tuned::default() }.to_string();
+    assert!(tuned.contains("--tune full") && tuned.contains("--tune off"), "{tuned}");
+}
+
+#[test]
+fn a_device_whose_self_check_was_skipped_is_tuned_only_on_request_and_nothing_is_kept() {
+    let Some(gpu) = gpu().map(|gpu| gpu.without_self_check()) else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let cache = place.path().join("kernels.json");
+    let (device, step) = (Device::Gpu(gpu.clone()), step(&gpu));
+    let unasked = Tuner { effort: None, cache: Some(cache.clone()) };
+    assert!(!block_on(unasked.tune(&device, &step)).expect("the defaults").is_news());
+    let tuned = block_on(tuner(Effort::Quick, &cache).tune(&device, &step)).expect("it tunes");
+    assert!(!tuned.found.is_empty() && !cache.exists());
+}
+
+/// The number of operations of different shapes with several variants that training always runs.
+fn distinct(step: &TrainingStep, adapter: Adapter) -> usize {
+    let mut program = Program::clone(&step.program);
+    program.instructions.truncate(step.stage(Stage::Update).end);
+    Choices::of(&program, adapter).iter().count()
 }
 
 #[test]
 fn tuning_ends_soon_after_its_time() {
     let Some(gpu) = gpu() else { return };
-    let tuned = block_on(tune(&gpu, &program(&gpu), Budget(Duration::from_millis(150)), &[], &fitting));
+    let tuned = block_on(tune(&gpu, &step(&gpu), limited(Duration::from_millis(150)), &[], &fitting));
     let tuned = tuned.expect("it tunes");
     // What has begun is finished: at most the kernels of one operation are compiled, and one is checked.
     assert!(tuned.took < Duration::from_secs(5), "{tuned:?}");
@@ -105,11 +234,11 @@ fn tuning_ends_soon_after_its_time() {
 #[test]
 fn every_operation_of_a_network_can_be_timed_and_every_kernel_passes_its_check() {
     let Some(gpu) = gpu() else { return };
-    let program = program(&gpu);
-    let tuned = block_on(tune(&gpu, &program, Budget::FULL, &[], &fitting)).expect("it tunes");
+    let step = step(&gpu);
+    let tuned = block_on(tune(&gpu, &step, Budget::FULL, &[], &fitting)).expect("it tunes");
     assert_eq!((&tuned.problems[..], tuned.unreached), (&[][..], 0));
-    assert_eq!(tuned.found.len(), distinct(&program, gpu.adapter()));
-    let again = block_on(tune(&gpu, &program, Budget(Duration::ZERO), &tuned.found, &fitting)).expect("it tunes");
+    assert_eq!(tuned.found.len(), distinct(&step, gpu.adapter()));
+    let again = block_on(tune(&gpu, &step, limited(Duration::ZERO), &tuned.found, &fitting)).expect("it tunes");
     assert_eq!((again.known, again.unreached, again.found.len()), (tuned.found.len(), 0, 0));
     assert_eq!(again.choices, tuned.choices);
 }
@@ -183,13 +312,13 @@ fn tuner(effort: Effort, cache: &Path) -> Tuner {
 
 /// A file in which every result is another variant than the default if there is one.
 fn fill_with_others(gpu: &Gpu, cache: &Path) {
-    let program = program(gpu);
+    let step = step(gpu);
     let device = Device::Gpu(gpu.clone());
-    block_on(tuner(Effort::Full, cache).tune(&device, &program)).expect("it tunes");
+    block_on(tuner(Effort::Full, cache).tune(&device, &step)).expect("it tunes");
     let mut json: Value = serde_json::from_slice(&std::fs::read(cache).expect("a file")).expect("JSON");
     for result in json["results"].as_array_mut().expect("results") {
         let is_its = |op: &&Op| result["operation"] == op.operation.name && result["shape"] == op.shape();
-        let op = program.instructions.iter().map(|i| &i.op).find(is_its).expect("an operation of the program");
+        let op = step.program.instructions.iter().map(|i| &i.op).find(is_its).expect("an operation of the program");
         let default = op.chosen(gpu.adapter()).name;
         let other = op.variants(gpu.adapter()).find(|variant| variant.name != default).expect("there are several");
         result["variant"] = other.name.into();
@@ -225,7 +354,7 @@ fn a_resumed_run_keeps_its_kernels_and_its_bits_also_if_the_cache_has_others() {
     // The defaults compute the same, but round otherwise.
     let (run, notices) = new(&gpu, &plain, tuner(Effort::Off, &cache));
     assert!(notices.is_empty() && !cache.exists(), "{notices:?}");
-    assert_eq!(run.settings.kernels, Choices::of(&program(&gpu), gpu.adapter()));
+    assert_eq!(run.settings.kernels, Choices::of(&step(&gpu).program, gpu.adapter()));
     let variants = |choices: &Choices| choices.iter().map(|(_, variant)| variant.to_string()).collect::<BTreeSet<_>>();
     assert!(variants(&run.settings.kernels) != variants(&others));
     train(run);
@@ -335,9 +464,9 @@ fn a_run_without_recorded_kernels_goes_on_with_those_of_its_checkpoint() {
 fn damaged_and_foreign_files_of_results_are_ignored_and_replaced() {
     let Some(gpu) = gpu() else { return };
     let place = tempfile::tempdir().expect("a folder");
-    let (device, program) = (Device::Gpu(gpu.clone()), program(&gpu));
+    let (device, step) = (Device::Gpu(gpu.clone()), step(&gpu));
     let cache = place.path().join("kernels.json");
-    let tuned = || block_on(tuner(Effort::Quick, &cache).tune(&device, &program)).expect("it tunes");
+    let tuned = || block_on(tuner(Effort::Quick, &cache).tune(&device, &step)).expect("it tunes");
     for content in ["", "no JSON", "{\"version\": 99, \"results\": []}", "{\"winners\": 3}", "[1, 2]"] {
         std::fs::write(&cache, content).expect("a file");
         assert!(!tuned().found.is_empty(), "{content}");
@@ -353,15 +482,15 @@ fn damaged_and_foreign_files_of_results_are_ignored_and_replaced() {
 fn results_of_another_driver_or_other_kernels_do_not_count() {
     let Some(gpu) = gpu() else { return };
     let place = tempfile::tempdir().expect("a folder");
-    let (device, program) = (Device::Gpu(gpu.clone()), program(&gpu));
+    let (device, step) = (Device::Gpu(gpu.clone()), step(&gpu));
     let cache = place.path().join("kernels.json");
     fill_with_others(&gpu, &cache);
     let text = std::fs::read_to_string(&cache).expect("a file");
     let known = |text: &str| {
         std::fs::write(&cache, text).expect("a file");
-        block_on(tuner(Effort::Quick, &cache).tune(&device, &program)).expect("it tunes").known
+        block_on(tuner(Effort::Quick, &cache).tune(&device, &step)).expect("it tunes").known
     };
-    assert_eq!(known(&text), distinct(&program, gpu.adapter()));
+    assert_eq!(known(&text), distinct(&step, gpu.adapter()));
     for (key, other) in [("driver", "\"driver\":\"older "), ("candidates", "\"candidates\":\"0")] {
         assert_eq!(known(&text.replace(&format!("\"{key}\":\""), other)), 0, "{key}");
     }
@@ -376,12 +505,11 @@ fn a_software_adapter_is_not_tuned_unless_this_is_asked_for() {
     let options = Options::training(BATCH, Source::usual(&network, 200), Rule::new(&ADADELTA));
     let step = TrainingStep::lower(&network, &options.on(&device.limits())).expect("it lowers");
     let tuner = Tuner { effort: None, cache: None };
-    let tuned = block_on(tuner.tune(&device, &step.program)).expect("the defaults");
+    let tuned = block_on(tuner.tune(&device, &step)).expect("the defaults");
     assert!(!tuned.is_news());
     assert_eq!(tuned.choices, Choices::of(&step.program, gpu.adapter()));
-    let tuned =
-        block_on(Tuner { effort: Some(Effort::Quick), cache: None }.tune(&device, &step.program)).expect("it tunes");
+    let tuned = block_on(Tuner { effort: Some(Effort::Quick), cache: None }.tune(&device, &step)).expect("it tunes");
     assert!(!tuned.found.is_empty() && tuned.problems.is_empty(), "{tuned:?}");
-    let none = block_on(tuner.tune(&Device::Cpu, &step.program)).expect("nothing");
+    let none = block_on(tuner.tune(&Device::Cpu, &step)).expect("nothing");
     assert!(none.choices.is_empty());
 }

@@ -73,7 +73,7 @@ impl Workload {
         let limits = device.limits();
         let mut lowered = TrainingStep::lower_within(network, &self.options(batch).on(&limits), &limits)?;
         if let Device::Gpu(gpu) = device {
-            let tuned = self.tuner.tune(device, &lowered.program).await?;
+            let tuned = self.tuner.tune(device, &lowered).await?;
             tuned.problems.iter().for_each(|problem| log::warn!("{problem}"));
             tuned.choices.apply(Arc::make_mut(&mut lowered.program), gpu.adapter());
         }

@@ -50,16 +50,16 @@ pub struct DeviceArgs {
 pub enum TuneName {
     /// Use the defaults
     Off,
-    /// At most 2 seconds; earlier results on this device are used
+    /// About 2 seconds; earlier results on this device are used, and operations without one are timed
     Quick,
-    /// At most 120 seconds; everything is measured again
+    /// Up to 120 seconds; everything is measured again
     Full,
 }
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct TuneArgs {
     /// Time each operation's kernels on the GPU, and use the fastest that computes correctly [default: quick on hardware
-    /// GPUs; off on software ones, where nothing is gained]
+    /// GPUs; off on software ones, where nothing is gained, and with --skip-self-check]
     #[arg(long, value_enum, ignore_case = true, value_name = "EFFORT")]
     pub tune: Option<TuneName>,
 }

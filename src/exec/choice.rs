@@ -58,9 +58,10 @@ impl DeviceChoice {
 
 async fn open_gpu(choice: &Choice, checks: RuntimeChecks, self_checked: bool) -> Result<Gpu> {
     let gpu = Gpu::open(choice, checks).await?;
-    if self_checked {
-        self_check(&gpu).await?;
+    if !self_checked {
+        return Ok(gpu.without_self_check());
     }
+    self_check(&gpu).await?;
     Ok(gpu)
 }
 

@@ -57,6 +57,8 @@ pub enum Fill {
     Sparse,
     /// These words.
     Words(Vec<u32>),
+    /// These words again and again.
+    Repeated(Vec<u32>),
     /// Random words, every bit.
     RandomWords,
     /// An output, of which the operation must write every element.
@@ -92,6 +94,7 @@ impl Case {
             Fill::Sparse => (0..buffer.len).map(|_| sparse(&mut rng).to_bits()).collect(),
             Fill::Reals(values) => values.iter().map(|v| v.to_bits()).collect(),
             Fill::Words(words) => words.clone(),
+            Fill::Repeated(words) => words.iter().copied().cycle().take(buffer.len).collect(),
             Fill::RandomWords => (0..buffer.len).map(|_| rng.random()).collect(),
             Fill::Output => Vec::new(),
         }
@@ -139,6 +142,11 @@ impl CaseBuilder {
     /// An input of these words.
     pub fn words(&mut self, words: Vec<u32>) -> Tensor {
         self.push(Element::U32, words.len(), Fill::Words(words))
+    }
+
+    /// An input of `len` elements, which are these words again and again.
+    pub fn repeated(&mut self, element: Element, len: usize, words: Vec<u32>) -> Tensor {
+        self.push(element, len, Fill::Repeated(words))
     }
 
     /// An input of `len` random words.

@@ -161,6 +161,13 @@ pub(crate) struct Family {
     cases: fn() -> Vec<Case>,
 }
 
+impl Family {
+    /// Whether an operation is one of this family.
+    fn has(&self, operation: &Operation) -> bool {
+        self.operations.iter().any(|own| std::ptr::eq(*own, operation))
+    }
+}
+
 static FAMILIES: [&Family; 21] = [
     &batch::FAMILY,
     &conv::FAMILY,

@@ -8,7 +8,7 @@ use crate::data::{Examples, cache_folder};
 use crate::exec::Device;
 use crate::exec::gpu::{Budget, Found, Gpu, Tuned, fitting, tune};
 use crate::formats::atomic_write;
-use crate::program::{Choices, Lost, Program};
+use crate::program::{Choices, Lost, Program, TrainingStep};
 use crate::{Error, Result, reading, text};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -20,17 +20,17 @@ pub enum Effort {
     Off,
     /// [`Budget::QUICK`]; earlier results are used.
     Quick,
-    /// [`Budget::FULL`]; everything is measured again.
+    /// [`Budget::FULL`]; everything is measured again that there is time for.
     Full,
 }
 
 /// Chooses the variants of GPU operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuner {
-    /// `None` means quick on hardware adapters, and off on software adapters, which run every variant on the same few
-    /// cores.
+    /// `None` means quick on hardware adapters. It means off on software adapters, which run every variant on the same
+    /// few cores, and on a device whose self-check was skipped.
     pub effort: Option<Effort>,
-    /// The file with results; `None` keeps none.
+    /// The file with results; `None` keeps none. A device whose self-check was skipped does not use it.
     pub cache: Option<PathBuf>,
 }
 
@@ -101,28 +101,34 @@ impl Tuner {
     /// The defaults.
     pub const OFF: Tuner = Tuner { effort: Some(Effort::Off), cache: None };
 
-    /// The variants for a program on this device; none on the processor.
+    /// The variants for a training step on this device; none on the processor.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device is lost. A cache that cannot be read or written is only a warning in the log.
-    pub async fn tune(&self, device: &Device, program: &Program) -> Result<Tuned> {
+    /// [`Error::Device`] if the device is lost, or computes an operation wrongly with every variant. A cache that cannot be
+    /// read or written is only a warning in the log.
+    pub async fn tune(&self, device: &Device, step: &TrainingStep) -> Result<Tuned> {
         let Device::Gpu(gpu) = device else { return Ok(Tuned::default()) };
-        let usual = if gpu.adapter().software { Effort::Off } else { Effort::Quick };
-        let effort = self.effort.unwrap_or(usual);
-        let budget = match effort {
+        let unchecked = gpu.skipped_self_check();
+        let usual = if gpu.adapter().software || unchecked { Effort::Off } else { Effort::Quick };
+        let budget = match self.effort.unwrap_or(usual) {
             Effort::Off => {
-                return Ok(Tuned { choices: Choices::of(program, gpu.adapter()), ..Tuned::default() });
+                return Ok(Tuned { choices: Choices::of(&step.program, gpu.adapter()), ..Tuned::default() });
             }
             Effort::Quick => Budget::QUICK,
             Effort::Full => Budget::FULL,
         };
-        let entries = self.cache.as_deref().map(read).unwrap_or_default();
-        let own = entries.iter().filter(|entry| effort == Effort::Quick && entry.is_of(gpu));
-        let known: Vec<Found> = own.map(|entry| entry.found.clone()).collect();
-        let tuned = tune(gpu, program, budget, &known, &fitting).await?;
-        if let Some(path) = self.cache.as_deref().filter(|_| !tuned.found.is_empty()) {
+        let cache = self.cache.as_deref().filter(|_| !unchecked);
+        let entries = cache.map_or(Ok(Vec::new()), read).unwrap_or_else(|why| {
+            log::warn!("{why}");
+            Vec::new()
+        });
+        let own = entries.into_iter().filter(|entry| entry.is_of(gpu));
+        let known: Vec<Found> = own.map(|entry| entry.found).collect();
+        let tuned = tune(gpu, step, budget, &known, &fitting).await?;
+        if let Some(path) = cache.filter(|_| !tuned.found.is_empty()) {
             // Read again, because another process may have written it meanwhile.
-            let written = write(path, read(path), tuned.found.iter().map(|found| Entry::new(gpu, found.clone())));
+            let results = read(path).unwrap_or_default();
+            let written = write(path, results, tuned.found.iter().map(|found| Entry::new(gpu, found.clone())));
             if let Err(error) = written {
                 log::warn!("the times of kernels are not kept: {error}");
             }
@@ -143,7 +149,7 @@ impl Tuner {
     ) -> Result<Tuned> {
         match plan(device, settings, examples) {
             Ok((step, options, limits)) if step.check_limits(&settings.network, &options, &limits).is_ok() => {
-                self.tune(device, &step.program).await
+                self.tune(device, &step).await
             }
             _ => Ok(Tuned::default()),
         }
@@ -165,19 +171,19 @@ pub(super) fn lost(device: &Device, began: &Settings, now: &Settings, examples: 
     lost
 }
 
-/// The results in a file; none if it is missing, or if it is not a file of results, which is a warning.
-fn read(path: &Path) -> Vec<Entry> {
+/// The results in a file, none if it is missing; or why it is not a file of results.
+fn read(path: &Path) -> Result<Vec<Entry>, String> {
     let ignored = |why: String| {
-        log::warn!("{} is ignored, and kernels are timed again: {why}", text::path(path));
-        Vec::new()
+        let path = text::path(path);
+        Err(format!("{path} is ignored, and kernels are timed again: {why}"))
     };
     let bytes = match reading::regular(path, MOST_BYTES) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return ignored(error.to_string()),
     };
     match serde_json::from_slice::<Cache>(&bytes) {
-        Ok(cache) if cache.version == VERSION => cache.results,
+        Ok(cache) if cache.version == VERSION => Ok(cache.results),
         Ok(cache) => ignored(format!("its version is {} instead of {VERSION}", cache.version)),
         Err(error) => ignored(text::message(error)),
     }

@@ -76,6 +76,7 @@ pub struct Gpu {
     inner: Arc<Inner>,
     checks: RuntimeChecks,
     adapter: Adapter,
+    skipped_self_check: bool,
 }
 
 #[derive(Debug)]
@@ -178,7 +179,7 @@ impl Gpu {
             ManuallyDrop::new(Handles { modules: Mutex::default(), pipelines: Mutex::default(), queue, device });
         let adapter = Adapter { software: summary.software };
         let inner = Arc::new(Inner { handles, summary, info, failure, refuted_timestamps: AtomicBool::new(false) });
-        Ok(Gpu { inner, checks, adapter })
+        Ok(Gpu { inner, checks, adapter, skipped_self_check: false })
     }
 
     /// The same connection with another choice of shader checks.
@@ -190,6 +191,16 @@ impl Gpu {
     /// hardware variants.
     pub fn assuming(&self, adapter: Adapter) -> Gpu {
         Gpu { adapter, ..self.clone() }
+    }
+
+    /// The same connection, marked as one that may compute wrongly or not at all.
+    pub fn without_self_check(&self) -> Gpu {
+        Gpu { skipped_self_check: true, ..self.clone() }
+    }
+
+    /// Whether the self-check was skipped because it was asked for, so that results mean nothing.
+    pub fn skipped_self_check(&self) -> bool {
+        self.skipped_self_check
     }
 
     pub fn summary(&self) -> &AdapterSummary {

@@ -119,6 +119,29 @@ impl Engine {
         self.submissions.set_budget(time);
     }
 
+    /// Fills a whole buffer with these words again and again. Only a few of them are uploaded; copies on the device do
+    /// the rest.
+    pub fn repeat(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
+        /// The least number of words of a copy, so that a short pattern needs few copies.
+        const COPIED: usize = 1 << 16;
+        self.submit();
+        let len = self.program.buffer(buffer).len;
+        let times = COPIED.div_ceil(words.len()).min(len.div_ceil(words.len()));
+        let pattern = words.repeat(times);
+        let source = storage(self.gpu.device(), "pattern", pattern.len());
+        self.gpu.queue().write_buffer(&source, 0, bytemuck::cast_slice(&pattern));
+        let label = Some("repeat");
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        let (target, offset) = self.located(buffer);
+        for start in (0..len).step_by(pattern.len()) {
+            let (at, count) = (offset + 4 * start as u64, pattern.len().min(len - start));
+            encoder.copy_buffer_to_buffer(&source, 0, target, at, 4 * count as u64);
+        }
+        self.gpu.queue().submit([encoder.finish()]);
+        self.textures.outdate(&self.program, self.program.root(buffer).0);
+        self.gpu.check()
+    }
+
     /// The present location of a buffer, in bytes.
     fn located(&self, id: BufferId) -> (&wgpu::Buffer, u64) {
         self.places.located(id, self.parity, self.submissions.slot())

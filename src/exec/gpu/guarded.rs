@@ -33,6 +33,15 @@ impl GpuExecutor {
     pub fn set_submission_time(&mut self, time: Duration) {
         self.engine.set_submission_time(time);
     }
+
+    /// Fills a whole buffer with these words again and again, by copies on the device.
+    ///
+    /// # Errors
+    /// Those of [`Executor::write`].
+    pub(super) fn repeat(&mut self, buffer: BufferId, words: &[u32]) -> Result<()> {
+        let GpuExecutor { gpu, engine } = self;
+        gpu.contain(|| engine.repeat(buffer, words))
+    }
 }
 
 impl Drop for GpuExecutor {
