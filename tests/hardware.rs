@@ -65,7 +65,7 @@ fn layers_of_every_width_have_launches() {
         for (class, adapter) in
             [(DeviceClass::Processor, Adapter::SOFTWARE), (DeviceClass::Hardware, Adapter::HARDWARE)]
         {
-            let step = TrainingStep::lower(&network, &Options { class, ..options.clone() }).expect("it lowers");
+            let step = TrainingStep::lower(&network, &Options { class, ..options }).expect("it lowers");
             for op in step.program.instructions.iter().map(|instruction| &instruction.op) {
                 // Asserts that every dimension is legal.
                 op.variants(adapter).for_each(|variant| drop(op.dispatches(variant)));

@@ -3,20 +3,18 @@
 
 mod common;
 
-use glassnet::exec::Device;
-use glassnet::exec::check::{run_case, run_cases};
+use glassnet::exec::{Device, check::run_case};
 use glassnet::kernels::{self, Adapter, Variant};
 
 fn check_all(device: &Device) {
-    let (cases, mut failures) = (kernels::cases(), Vec::new());
-    let run = run_cases(device, &cases, |_, outcomes| {
-        for outcome in outcomes {
+    let mut failures = Vec::new();
+    for case in kernels::cases() {
+        for outcome in pollster::block_on(run_case(device, &case)).expect("the device runs") {
             if let Some(failure) = outcome.failure {
                 failures.push(format!("{} of {}: {failure}", outcome.kernel, outcome.case));
             }
         }
-    });
-    pollster::block_on(run).expect("the device runs");
+    }
     assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -136,7 +136,7 @@ fn a_wrong_default_is_named_and_a_right_kernel_replaces_it() {
 }
 
 #[test]
-fn a_device_without_a_right_kernel_is_an_error_unless_its_self_check_was_skipped() {
+fn an_operation_without_a_right_kernel_keeps_its_default_and_is_named() {
     let Some(gpu) = gpu() else { return };
     let step = step_with_wrong_defaults(&gpu);
     let planted = |op: &Op, adapter: Adapter| {
@@ -145,11 +145,11 @@ fn a_device_without_a_right_kernel_is_an_error_unless_its_self_check_was_skipped
         let rival: &'static Variant = Box::leak(Box::new(Variant { name, ..*wrong }));
         if is_planted(wrong.name) { vec![wrong, rival] } else { vec![wrong] }
     };
-    let error = block_on(tune(&gpu, &step, Budget::FULL, &[], &planted)).expect_err("no kernel is right").to_string();
-    assert!(error.contains("no kernel of conv.forward") && error.contains("planted_default.conv"), "{error}");
-    assert!(error.contains(&gpu.summary().name), "{error}");
-    let tuned = block_on(tune(&gpu.without_self_check(), &step, Budget::FULL, &[], &planted)).expect("it goes on");
-    assert!(tuned.found.is_empty() && tuned.problems.iter().any(|problem| problem.contains("no kernel of")));
+    let tuned = block_on(tune(&gpu, &step, Budget::FULL, &[], &planted)).expect("it goes on");
+    let problem = tuned.problems.iter().find(|problem| problem.contains("no kernel of conv.forward"));
+    let problem = problem.unwrap_or_else(|| panic!("{:?}", tuned.problems));
+    assert!(problem.contains("planted_default.conv") && problem.contains(&gpu.summary().name), "{problem}");
+    assert!(tuned.found.is_empty(), "{:?}", tuned.found);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
 use super::output::{Output, Progress, Table, figure, note};
 use super::pipelines;
 use clap::{Args, ValueEnum};
-use glassnet::exec::check::{Outcome, run_cases};
+use glassnet::exec::check::{Outcome, run_case};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceInfo};
 use glassnet::kernels::{self, Adapter, Case, Op};
@@ -123,11 +123,10 @@ async fn check(args: &CheckArgs) -> Result<Report> {
     note(format_args!("checking {} cases on {}", cases.len(), device.info()));
     let mut progress = Progress::new(cases.len() as u64, "cases");
     let mut outcomes = Vec::with_capacity(cases.len());
-    run_cases(&device, &cases, |case, of_case| {
-        outcomes.extend(of_case);
+    for case in &cases {
+        outcomes.extend(run_case(&device, case).await?);
         progress.step(&case.name);
-    })
-    .await?;
+    }
     drop(progress);
     let kernels = names(&outcomes).into_iter().map(|kernel| kernel_report(kernel, &outcomes)).collect();
     let (cases, failures) = (outcomes.len(), outcomes.into_iter().filter(|o| !o.passed).collect::<Vec<_>>());

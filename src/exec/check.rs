@@ -68,28 +68,6 @@ fn is_same(element: Element, was: u32, is: u32) -> bool {
     was == is || (element == Element::F32 && both_nan())
 }
 
-/// Runs cases on `device` one after another, as [`run_case`] does, and passes on each one's outcomes. Kernels are compiled
-/// ahead, on all threads, which takes most of the time on a software adapter.
-///
-/// # Errors
-/// Those of [`run_case`].
-pub async fn run_cases(device: &Device, cases: &[Case], mut done: impl FnMut(&Case, Vec<Outcome>)) -> Result<()> {
-    /// The cases whose kernels are compiled together.
-    const TOGETHER: usize = 16;
-    for cases in cases.chunks(TOGETHER) {
-        if let Device::Gpu(gpu) = device {
-            let ops: Vec<Op> = cases.iter().flat_map(|case| with_variants(&case.op, gpu.adapter())).collect();
-            for checks in [RuntimeChecks::On, RuntimeChecks::Off] {
-                gpu.compiling(checks).prepare(ops.iter()).await?;
-            }
-        }
-        for case in cases {
-            done(case, run_case(device, case).await?);
-        }
-    }
-    Ok(())
-}
-
 /// Runs one case on `device` with every variant that it can run, with an outcome for each. A case whose operation names
 /// its variant uses only that.
 ///

@@ -117,7 +117,7 @@ fn pooled(b: &mut CaseBuilder, ([n, h, w, _], filters): ([usize; 4], usize), poo
     let winner = |i: usize| {
         let window = i / filters;
         let place = window / across % down * pool[0] * w + window % across * pool[1];
-        place as u32 | if i % 3 == 0 { 1 << 31 } else { 0 }
+        place as u32 | if i.is_multiple_of(3) { 1 << 31 } else { 0 }
     };
     let len = n * down * across * filters;
     Gradient::Pooled(b.real(len), b.words((0..len).map(winner).collect()))
