@@ -46,7 +46,9 @@ fn forward(
 ) {
     let i = index_of(group, groups, lane, 64u);
     if i >= p.count { return; }
-    y[i] = value(x[i]);
+    let v = x[i];
+    // The exp of some devices loses a NaN.
+    y[i] = select(value(v), v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u);
 }
 
 // ---- backward: dx = dy * derivative ----

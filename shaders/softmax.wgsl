@@ -29,6 +29,12 @@ fn forward(
     write_example(own.row, own.prediction);
 }
 
+// `result`, which a function gave for `v`; a NaN stays one, which exp and log of some devices lose. Compares bits, because
+// a driver may assume that no float is a NaN.
+fn kept(v: f32, result: f32) -> f32 { return select(result, v, (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u); }
+
+fn exponential(v: f32) -> f32 { return kept(v, exp(v)); }
+
 // A row, and the class of its largest logit.
 struct Walk { row: Row, prediction: u32 }
 
@@ -49,7 +55,7 @@ fn walked(n: u32) -> Walk {
     var mean_distance = 0.0;
     for (var c = 0u; c < p.c; c++) {
         let distance = largest - logits[row + c];
-        sum += exp(-distance);
+        sum += exponential(-distance);
         mean_distance += distance / f32(p.c);
     }
     return Walk(row_of(n, largest, sum, mean_distance), prediction);
@@ -72,7 +78,7 @@ fn row_of(n: u32, largest: f32, sum: f32, mean_distance: f32) -> Row {
     return Row(n, labels[n], n < header.valid, largest, sum, mean_distance, smoothing.x, smoothing.y, scale);
 }
 
-fn probability_of(row: Row, c: u32) -> f32 { return exp(logits[row.n * p.c + c] - row.largest) / row.sum; }
+fn probability_of(row: Row, c: u32) -> f32 { return exponential(logits[row.n * p.c + c] - row.largest) / row.sum; }
 
 fn gradient_of(row: Row, c: u32, probability: f32) -> f32 {
     let spread = row.smoothing / f32(p.c);
@@ -82,7 +88,7 @@ fn gradient_of(row: Row, c: u32, probability: f32) -> f32 {
 
 fn loss_of(row: Row) -> f32 {
     let distance = row.largest - logits[row.n * p.c + min(row.label, p.c - 1u)];
-    var loss = log(row.sum) + distance;
+    var loss = kept(row.sum, log(row.sum)) + distance;
     if row.smoothing > 0.0 { loss += row.smoothing * (row.mean_distance - distance); }
     return select(0.0, loss, row.valid);
 }
@@ -115,7 +121,7 @@ fn forward_wide(
     var own = vec2f();
     for (var c = lane; c < p.c; c += 256u) {
         let distance = largest - logits[row + c];
-        own += vec2f(exp(-distance), distance / f32(p.c));
+        own += vec2f(exponential(-distance), distance / f32(p.c));
     }
     let all = pair_sum(lane, own);
     let shared_part = row_of(n, largest, all.x, all.y);
@@ -209,9 +215,9 @@ fn probabilities_only(
         if v > largest { largest = v; }
     }
     var sum = 0.0;
-    for (var c = 0u; c < p.c; c++) { sum += exp(own_logits[n * p.c + c] - largest); }
+    for (var c = 0u; c < p.c; c++) { sum += exponential(own_logits[n * p.c + c] - largest); }
     for (var c = 0u; c < p.c; c++) {
-        own_probabilities[n * p.c + c] = exp(own_logits[n * p.c + c] - largest) / sum;
+        own_probabilities[n * p.c + c] = exponential(own_logits[n * p.c + c] - largest) / sum;
     }
 }
 
