@@ -263,7 +263,7 @@ impl Band {
     }
 
     /// Estimated instructions for sixteen output rows and all filters.
-    fn cost(&self, p: &Params) -> u32 {
+    fn cost(&self, p: &Params) -> u64 {
         /// Instructions, waits among them, of copying a vector, of a gradient, and of the rest of a band.
         const COPY: u32 = 200;
         const GRADIENT: u32 = 20;
@@ -271,7 +271,7 @@ impl Band {
         let copies = COPY * self.copied(p).div_ceil(tile::LANES);
         let pixels = 4 * (GRADIENT + self.filters * p.kh * p.kw) + 8 * p.kh;
         let band = REST + copies + p.ow.div_ceil(4).div_ceil(self.parts) * pixels;
-        16 * self.chunks(p) * band / self.rows
+        16 * u64::from(self.chunks(p)) * u64::from(band) / u64::from(self.rows)
     }
 }
 
