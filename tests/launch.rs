@@ -62,7 +62,7 @@ fn new(folder: &Path) -> Launch {
 }
 
 fn resumed(folder: &Path, end: Option<Length>) -> Launch {
-    Launch::Resume(ResumedRun { folder: folder.to_path_buf(), end, data: data(), device: None })
+    Launch::Resume(ResumedRun { folder: folder.to_path_buf(), end, data: data(), device: None, precision: None })
 }
 
 fn prepared(launch: Launch) -> (Result<Launched>, Vec<Notice>) {
@@ -155,14 +155,20 @@ fn a_folder_is_one_runs_alone_and_other_data_is_refused() {
         end: None,
         data: DataSource::Choice(DataChoice { images: Some(place.path().into()), ..DataChoice::default() }),
         device: None,
+        precision: None,
     };
     let error = prepared(Launch::Resume(other)).0.expect_err("it was no folder of pictures");
     assert!(matches!(error, Error::NotOfData { name: "images", .. }) && !error.to_string().contains("--"), "{error}");
     let DataSource::Loaded(dataset) = data() else { panic!("it is loaded") };
     let mut dataset = Arc::unwrap_or_clone(dataset);
     dataset.train.pixels[0] ^= 1;
-    let other =
-        ResumedRun { folder, end: None, data: DataSource::Loaded(Arc::new(dataset)), device: Some(DeviceChoice::Cpu) };
+    let other = ResumedRun {
+        folder,
+        end: None,
+        data: DataSource::Loaded(Arc::new(dataset)),
+        device: Some(DeviceChoice::Cpu),
+        precision: None,
+    };
     let error = prepared(Launch::Resume(other)).0.expect_err("a pixel differs");
     assert!(matches!(error, Error::DataMoved { .. }) && !error.to_string().contains("--"), "{error}");
 }

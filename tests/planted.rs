@@ -11,6 +11,7 @@ mod equivalent;
 #[path = "planted/operators.rs"]
 mod operators;
 
+use common::emulated::{USUAL, emulated};
 use equivalent::{EQUIVALENT, Equivalent, NAMED};
 use glassnet::exec::gpu::Gpu;
 use glassnet::exec::{Device, check::run_case};
@@ -19,25 +20,29 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use operators::{Fault, faults};
 use std::collections::HashSet;
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
-/// Every kernel: the variants of all operations.
+/// Every kernel: the variants of all operations, with emulated matrices.
+static ALL: LazyLock<Vec<&'static Variant>> =
+    LazyLock::new(|| kernels::variants().map(|(_, variant)| emulated(variant, USUAL)).collect());
+
 fn all() -> impl Iterator<Item = &'static Variant> {
-    kernels::variants().map(|(_, variant)| variant)
+    ALL.iter().copied()
 }
 
 /// The cases that a kernel fits, the cheapest first.
 fn cases_of(kernel: &Variant) -> Vec<Case> {
     let mut cases = kernels::cases();
     let is_of = |case: &Case| case.op.operation.gpu.iter().any(|variant| variant.name == kernel.name);
-    cases.retain(|case| is_of(case) && Adapter::SORTS.into_iter().any(|adapter| kernel.fits(&case.op, adapter)));
+    cases.retain(|case| is_of(case) && Adapter::all().any(|adapter| kernel.fits(&case.op, adapter)));
     cases.sort_by_key(|case| case.op.work.flops + case.op.work.bytes);
     cases
 }
 
 fn is_valid(source: &str) -> bool {
-    naga::front::wgsl::parse_str(source)
-        .is_ok_and(|module| Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).is_ok())
+    // Emulated matrices round to f16, which is in f32 too.
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+    naga::front::wgsl::parse_str(source).is_ok_and(|module| validator.validate(&module).is_ok())
 }
 
 /// Those of [`named_faults`] that concern the dispatch; only cases with a second dimension can find them.

@@ -2,9 +2,10 @@
 //! limits.
 
 use glassnet::kernels::batch::Header;
-use glassnet::kernels::{self, Adapter, Case, Element, Operation, Pass, Variant};
+use glassnet::kernels::{self, Adapter, Case, Element, Factor, Matrices, Operation, Pass, Variant};
+use naga::front::wgsl::{Frontend, Options};
 use naga::proc::Layouter;
-use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, FunctionInfo, GlobalUse, ModuleInfo, ShaderStages, ValidationFlags, Validator};
 use naga::{
     AddressSpace, GlobalVariable, Handle, ImageClass, ImageDimension, Module, ScalarKind, ShaderStage, StorageAccess,
     TypeInner,
@@ -28,11 +29,7 @@ struct Shader {
 
 impl Shader {
     fn of(operation: &'static Operation, variant: &'static Variant) -> Shader {
-        let module = naga::front::wgsl::parse_str(variant.source)
-            .unwrap_or_else(|e| panic!("{}: {}", variant.name, e.emit_to_string(variant.source)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{}: {}", variant.name, e.emit_to_string(variant.source)));
+        let (module, info) = parsed(variant);
         let mut layouter = Layouter::default();
         layouter.update(module.to_ctx()).expect("every type has a layout");
         Shader { operation, variant, module, info, layouter }
@@ -118,10 +115,34 @@ impl Shader {
     }
 }
 
+/// The optional features that a variant may use: none without cooperative matrices.
+fn features(variant: &Variant) -> Capabilities {
+    match variant.matrices {
+        None => Capabilities::empty(),
+        Some(Matrices { factor: Factor::F32, .. }) => Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP,
+        Some(Matrices { factor: Factor::F16, .. }) => {
+            Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16
+        }
+    }
+}
+
+fn parsed(variant: &Variant) -> (Module, ModuleInfo) {
+    let capabilities = features(variant);
+    let options = Options { capabilities, ..Options::new() };
+    let module = Frontend::new_with_options(options)
+        .parse(variant.source)
+        .unwrap_or_else(|e| panic!("{}: {}", variant.name, e.emit_to_string(variant.source)));
+    let info = Validator::new(ValidationFlags::all(), capabilities)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}: {}", variant.name, e.emit_to_string(variant.source)));
+    (module, info)
+}
+
 /// The variants that support a case on any adapter.
 fn variants_of(case: &Case) -> Vec<&'static Variant> {
     let all = case.op.operation.gpu.iter().copied();
-    all.filter(|variant| Adapter::SORTS.into_iter().any(|adapter| variant.fits(&case.op, adapter))).collect()
+    all.filter(|variant| Adapter::all().any(|adapter| variant.fits(&case.op, adapter))).collect()
 }
 
 fn for_each_shader(check: impl Fn(&Shader)) {
@@ -132,7 +153,7 @@ fn for_each_shader(check: impl Fn(&Shader)) {
 }
 
 #[test]
-fn every_shader_is_valid_without_optional_features() {
+fn every_shader_is_valid_without_optional_features_except_those_of_its_matrices() {
     for_each_shader(|shader| assert!(!shader.module.entry_points.is_empty()));
 }
 
@@ -288,11 +309,10 @@ fn workgroup_memory_stays_within_the_limit() {
 fn workgroup_memory_of_every_pipeline_of_the_cases_stays_within_the_limit() {
     let mut seen = HashSet::new();
     for (_, variant) in kernels::variants().filter(|(_, variant)| variant.source.contains("override")) {
-        let module = naga::front::wgsl::parse_str(variant.source).expect("a valid shader");
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).expect("valid");
+        let (module, info) = parsed(variant);
         let cases = kernels::cases();
         let own = cases.iter().filter(|case| case.op.operation.gpu.iter().any(|other| other.name == variant.name));
-        let fits = |case: &&Case| Adapter::SORTS.into_iter().any(|adapter| variant.fits(&case.op, adapter));
+        let fits = |case: &&Case| Adapter::all().any(|adapter| variant.fits(&case.op, adapter));
         for dispatch in own.filter(fits).flat_map(|case| case.op.dispatches(variant)) {
             let constants = dispatch.launch.constants;
             let sizes: Vec<_> = constants.iter().filter(|(name, _)| name.chars().count() > 1).copied().collect();
@@ -342,7 +362,7 @@ fn every_entry_point_in_the_shaders_folder_belongs_to_a_variant_of_its_name() {
 
 #[test]
 fn every_prelude_is_in_use() {
-    for folder in ["prelude", "buffers", "textures", "tile", "tile/bindings"] {
+    for folder in ["prelude", "buffers", "textures", "tile", "tile/bindings", "matrix"] {
         let folder = format!("{}/shaders/{folder}", env!("CARGO_MANIFEST_DIR"));
         for file in std::fs::read_dir(folder).expect("the folder") {
             let path = file.expect("a file").path();

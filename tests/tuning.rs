@@ -281,7 +281,7 @@ fn new(gpu: &Gpu, folder: &Path, tuner: Tuner) -> (Run, Vec<Notice>) {
 
 fn resumed(gpu: &Gpu, folder: &Path) -> (Run, Vec<Notice>) {
     let device = Some(device(gpu));
-    ready(Launch::Resume(ResumedRun { folder: folder.to_path_buf(), end: None, data: data(), device }))
+    ready(Launch::Resume(ResumedRun { folder: folder.to_path_buf(), end: None, data: data(), device, precision: None }))
 }
 
 fn ready(launch: Launch) -> (Run, Vec<Notice>) {

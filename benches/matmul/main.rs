@@ -11,7 +11,7 @@ use glassnet::bench::{self, OperationFigures, Peaks, Settings};
 use glassnet::exec::check::run_case;
 use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use glassnet::exec::{Clock, Device};
-use glassnet::kernels::{Op, Variant};
+use glassnet::kernels::{Op, Precision, Variant};
 use glassnet::net::Network;
 use pollster::block_on;
 use std::error::Error;
@@ -50,7 +50,7 @@ const MULTIPLE: usize = 128;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let choice = arguments.adapter.clone().map_or(Choice::Any, Choice::Named);
-    let gpu = block_on(Gpu::open(&choice, RuntimeChecks::Off))?;
+    let gpu = block_on(Gpu::open(&choice, RuntimeChecks::Off, Precision::F32))?;
     let software = gpu.summary().software;
     let sizes = match (&arguments.sizes[..], software) {
         ([], true) => vec![256, 512, 1024],

@@ -15,14 +15,14 @@ override BAND: u32 = 1; // output rows; divides the image's and the split's
 override PARTS: u32 = 1; // at most GROUPS
 override KH: u32 = 1; // at most 5, like KW
 override FILTER_LANES: u32 = 1; // lanes for different filters
-override BLOCKS: u32 = FILTER_LANES * C; // BLOCKS * BAND * PARTS is at most LANES
+override BLOCKS: u32 = FILTER_LANES * IC; // BLOCKS * BAND * PARTS is at most LANES
 override INPUT_ROWS: u32 = BAND + KH - 1;
 // Groups of four adjacent pixels of an output row: all of them, and those of a part.
 override GROUPS: u32 = (OW + 3) / 4;
 override OWN_GROUPS: u32 = (GROUPS + PARTS - 1) / PARTS;
 // Vectors of four adjacent columns in an input row, one more than the last pixels begin at.
 override ACROSS: u32 = GROUPS + 1;
-override X_COUNT: u32 = INPUT_ROWS * C * ACROSS;
+override X_COUNT: u32 = INPUT_ROWS * IC * ACROSS;
 override X_PASSES: u32 = (X_COUNT + LANES - 1) / LANES;
 override SUMS: u32 = LANES * KW;
 
@@ -37,7 +37,7 @@ struct Four { a: Filters, b: Filters, c: Filters, d: Filters }
 
 fn load_x(n: u32, row: i32, column: i32, channel: u32) -> f32 {
     let inside = row >= 0 && row < i32(H) && column >= 0 && column < i32(W);
-    let at = ((n * H + u32(row)) * W + u32(column)) * C + channel;
+    let at = ((n * H + u32(row)) * W + u32(column)) * IC + channel;
     return select(0.0, x[select(0u, at, inside)], inside);
 }
 
@@ -89,9 +89,9 @@ fn write(own: Taps, count: u32, first: u32, blocks: u32, place: Place) {
         let tap = i / blocks;
         var sum = Filters();
         for (var part = 0u; part < BAND * PARTS; part++) { sum += sums[tap * LANES + part * BLOCKS + block]; }
-        let row = first + tap * C + block / FILTER_LANES;
+        let row = first + tap * IC + block / FILTER_LANES;
         let filters = place.filters + block % FILTER_LANES;
-        if filters < columns() { partial[(place.split * (taps() * C + 1u) + row) * columns() + filters] = sum; }
+        if filters < columns() { partial[(place.split * (taps() * IC + 1u) + row) * columns() + filters] = sum; }
     }
 }
 
@@ -112,7 +112,7 @@ fn band(
     // Lanes that are left over repeat others, and nobody reads their sums.
     let own_row = lane / BLOCKS % BAND;
     let part = min(lane / (BLOCKS * BAND), PARTS - 1u);
-    let down = C * ACROSS;
+    let down = IC * ACROSS;
 
     var r0 = Taps(); var r1 = Taps(); var r2 = Taps(); var r3 = Taps(); var r4 = Taps();
     var bias = Filters();
@@ -124,7 +124,7 @@ fn band(
             let number = i * LANES + lane;
             let y = i32(row + number / down) - i32(p.pad_y);
             let left = i32(number % ACROSS * 4u) - i32(p.pad_x);
-            let of_channel = number / ACROSS % C;
+            let of_channel = number / ACROSS % IC;
             // Beyond the last vector it also reads, so that no branch separates the passes' reads.
             let four = vec4f(load_x(n, y, left, of_channel), load_x(n, y, left + 1, of_channel),
                 load_x(n, y, left + 2, of_channel), load_x(n, y, left + 3, of_channel));
@@ -154,7 +154,7 @@ fn band(
         }
     }
     let place = Place(split, group.z * FILTER_LANES, lane, range.x < range.y);
-    let rows = KW * C;
+    let rows = KW * IC;
     write(r0, KW, 0u, BLOCKS, place);
     if KH > 1u { write(r1, KW, rows, BLOCKS, place); }
     if KH > 2u { write(r2, KW, 2u * rows, BLOCKS, place); }

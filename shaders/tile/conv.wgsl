@@ -10,7 +10,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 
-override C: u32 = 4;
+// Input channels. The name C would hide the role C of cooperative matrices.
+override IC: u32 = 4;
 override O: u32 = 4;
 override H: u32 = 1;
 override W: u32 = 1;

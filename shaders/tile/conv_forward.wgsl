@@ -15,7 +15,7 @@ fn load_b(k: u32, column: u32) -> mat4x4f {
 }
 
 fn load_weight(k: u32, at: u32, exists: bool) -> vec4f {
-    let inside = exists && k < taps() * C;
+    let inside = exists && k < taps() * IC;
     return select(vec4f(), weight[select(0u, at, inside)], inside);
 }
 

@@ -15,7 +15,7 @@ fn load_weights(k: u32, o: u32) -> vec4f {
 }
 
 fn load_weight(k: u32, o: u32) -> f32 {
-    let inside = k < taps() * C && o < O;
+    let inside = k < taps() * IC && o < O;
     return select(0.0, weight[select(0u, k * O + o, inside)], inside);
 }
 

@@ -1,7 +1,7 @@
 // dy and the result of a convolution's weight gradient; rows of the result are taps x channels, and the last one is the
 // bias.
 
-fn inputs() -> u32 { return taps() * C; }
+fn inputs() -> u32 { return taps() * IC; }
 fn columns() -> u32 { return O / 4u; }
 
 fn load_dy(pixel: u32, exists: bool, column: u32) -> vec4f {

@@ -3,7 +3,7 @@
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 
-fn inputs() -> u32 { return taps() * C; }
+fn inputs() -> u32 { return taps() * IC; }
 
 fn load_dy(pixel: u32, exists: bool, column: u32) -> vec4f {
     return vec4f(load_filter(pixel, exists, 4u * column), load_filter(pixel, exists, 4u * column + 1u),

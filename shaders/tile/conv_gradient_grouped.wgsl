@@ -19,7 +19,7 @@ fn grouped(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let inputs = C / GROUPS;
+    let inputs = IC / GROUPS;
     let bias = taps() * inputs;
     let blocks = ((bias + 1u) * O + VALUES - 1u) / VALUES;
     let number = index_of(group, groups, 0u, 1u);
@@ -40,7 +40,7 @@ fn grouped(
         let row = u32(window.y + down);
         let column = u32(window.z + across);
         let inside = row < H && column < W && k < bias;
-        let at = (u32(window.x) + row * W + column) * C + channel;
+        let at = (u32(window.x) + row * W + column) * IC + channel;
         let factor = select(1.0, x[select(0u, at, inside)], inside);
         sum += select(0.0, factor * dy[pixel * O + o], inside || k == bias);
     }

@@ -1,4 +1,4 @@
-// x of a convolution's weight gradient, one channel at a time, for any C.
+// x of a convolution's weight gradient, one channel at a time, for any IC.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 
@@ -7,9 +7,9 @@ struct Column { y: vec4i, x: vec4i, channel: vec4u, first: u32 }
 
 fn column_of(k: u32) -> Column {
     let rows = vec4u(4u * k) + vec4u(0u, 1u, 2u, 3u);
-    let tap = rows / C;
+    let tap = rows / IC;
     let ky = tap / KW;
-    return Column(vec4i(ky * p.dilation_y), vec4i((tap - ky * KW) * p.dilation_x), rows % C, 4u * k);
+    return Column(vec4i(ky * p.dilation_y), vec4i((tap - ky * KW) * p.dilation_x), rows % IC, 4u * k);
 }
 
 fn load_a(pixel: u32, exists: bool, own: Column) -> vec4f {
@@ -26,7 +26,7 @@ fn load_tap(window: vec4i, exists: bool, y: i32, across: i32, channel: u32, k: u
     let row = u32(window.y + y);
     let column = u32(window.z + across);
     let inside = row < H && column < W && k < inputs();
-    let at = (u32(window.x) + row * W + column) * C + channel;
+    let at = (u32(window.x) + row * W + column) * IC + channel;
     let outside = select(0.0, 1.0, exists && k == inputs());
     return select(outside, x[select(0u, at, inside)], inside);
 }

@@ -2,7 +2,7 @@
 // x filters. The files before and after this one say what dy is, and what becomes of the result.
 
 fn rows() -> u32 { return p.n * H * W; }
-fn columns() -> u32 { return C / 4u; }
+fn columns() -> u32 { return IC / 4u; }
 fn depth() -> u32 { return taps() * O / 4u; }
 
 fn place_of(row: u32) -> vec4i { return pixel_of(row, row < rows()); }
@@ -16,7 +16,7 @@ fn load_a(place: vec4i, k: u32) -> vec4f {
 fn load_b(k: u32, column: u32) -> mat4x4f {
     if k >= depth() || column >= columns() { return mat4x4f(); }
     let tap = k / (O / 4u);
-    let at = (tap * C + 4u * column) * (O / 4u) + k % (O / 4u);
+    let at = (tap * IC + 4u * column) * (O / 4u) + k % (O / 4u);
     return transpose(
         mat4x4f(weight[at], weight[at + O / 4u], weight[at + 2u * (O / 4u)], weight[at + 3u * (O / 4u)]));
 }

@@ -5,7 +5,7 @@
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 
 fn rows() -> u32 { return p.n * H * W; }
-fn columns() -> u32 { return (C + 3u) / 4u; }
+fn columns() -> u32 { return (IC + 3u) / 4u; }
 fn depth() -> u32 { return (taps() * O + 3u) / 4u; }
 
 fn place_of(row: u32) -> vec4i { return pixel_of(row, row < rows()); }
@@ -32,13 +32,13 @@ fn load_weights(k: u32, c: u32) -> vec4f {
 }
 
 fn load_weight(k: u32, c: u32) -> f32 {
-    let inside = k < taps() * O && c < C;
-    return select(0.0, weight[select(0u, (k / O * C + c) * O + k % O, inside)], inside);
+    let inside = k < taps() * O && c < IC;
+    return select(0.0, weight[select(0u, (k / O * IC + c) * O + k % O, inside)], inside);
 }
 
 fn first_sum(column: u32) -> vec4f { return vec4f(); }
 
 fn store(row: u32, column: u32, sum: vec4f) {
     if row >= rows() { return; }
-    for (var j = 0u; j < 4u && 4u * column + j < C; j++) { dx[row * C + 4u * column + j] = sum[j]; }
+    for (var j = 0u; j < 4u && 4u * column + j < IC; j++) { dx[row * IC + 4u * column + j] = sum[j]; }
 }

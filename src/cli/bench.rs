@@ -4,7 +4,7 @@ mod chart;
 mod growth;
 mod tables;
 
-use super::options::{self, DeviceArgs, DeviceName, NetworkArgs, TuneArgs};
+use super::options::{self, DeviceArgs, DeviceName, NetworkArgs, PrecisionName, TuneArgs};
 use super::output::{Output, note, told_of_gpu};
 use clap::builder::TypedValueParser;
 use clap::{Args, ValueEnum};
@@ -41,6 +41,9 @@ pub struct BenchArgs {
     /// is the host's work
     #[arg(long)]
     skip_self_check: bool,
+    /// How the GPU multiplies in convolutions and fully connected layers [default: f32]
+    #[arg(long, value_enum, ignore_case = true)]
+    precision: Option<PrecisionName>,
     /// Also time growing batches and widths, and draw images/s and memory over them into this SVG file
     #[arg(long, value_name = "FILE.svg", value_parser = svg_path())]
     growth: Option<PathBuf>,
@@ -171,6 +174,9 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
     if args.tune.is_effort() && !wanted.contains(&BenchDevice::Gpu) {
         return Err(Error::Settings("--tune is for a GPU; leave it out, or add gpu to --devices".into()));
     }
+    if args.precision.is_some() && !wanted.contains(&BenchDevice::Gpu) {
+        return Err(Error::Settings("--precision is for a GPU; leave it out, or add gpu to --devices".into()));
+    }
     let mut devices = Vec::new();
     for (i, device) in wanted.iter().enumerate() {
         if wanted[..i].contains(device) {
@@ -183,11 +189,12 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
                     device: Some(DeviceName::Gpu),
                     adapter: args.adapter.clone(),
                     skip_self_check: args.skip_self_check,
+                    precision: args.precision,
                 };
                 match options::device(&choice).await {
                     Ok(gpu) => devices.push(gpu),
                     Err(why @ (Error::Adapter(_) | Error::SelfCheck(_))) => {
-                        if !args.devices.is_empty() || args.adapter.is_some() {
+                        if !args.devices.is_empty() || args.adapter.is_some() || args.precision.is_some() {
                             return Err(Error::Settings(told_of_gpu(&why, "--devices cpu")));
                         }
                         notes.push(format!("the GPU is left out: {why}"));

@@ -1,7 +1,7 @@
 //! `glassnet check`: compares every kernel's cases with the reference on this machine, or a whole step in lockstep.
 
 use super::lockstep;
-use super::options::{self, DeviceArgs, DeviceName, NetworkArgs};
+use super::options::{self, DeviceArgs, DeviceName, NetworkArgs, PrecisionName};
 use super::output::{Output, Progress, Table, figure, note};
 use super::pipelines;
 use clap::{Args, ValueEnum};
@@ -23,6 +23,9 @@ pub struct CheckArgs {
     /// The GPU to check: a number from `glassnet devices`, or part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
+    /// Also check the kernels for a precision of products, which the GPU must have [default: f32]
+    #[arg(long, value_enum, ignore_case = true)]
+    precision: Option<PrecisionName>,
     /// Only the cases whose name contains this text, such as `conv.backward` or `stride`, or the cases of kernels whose
     /// name contains it, such as `pool.forward_vec4`
     #[arg(long, value_name = "TEXT", conflicts_with = "lockstep")]
@@ -43,11 +46,11 @@ pub struct CheckArgs {
     /// preset as it trains by default, statistics included, at batch sizes 20, 128 and 512. This needs no GPU
     // What it writes does not depend on any other option.
     #[arg(long, value_name = "DIR")]
-    #[arg(conflicts_with_all = ["lockstep", "filter", "device", "adapter", "preset", "net"])]
+    #[arg(conflicts_with_all = ["lockstep", "filter", "device", "adapter", "precision", "preset", "net"])]
     dump_pipelines: Option<PathBuf>,
     /// Write into the folder of --dump-pipelines if it is not empty, and replace files of an earlier list in it
     #[arg(long, requires = "dump_pipelines")]
-    #[arg(conflicts_with_all = ["lockstep", "batch_size", "filter", "device", "adapter", "preset", "net"])]
+    #[arg(conflicts_with_all = ["lockstep", "batch_size", "filter", "device", "adapter", "precision", "preset", "net"])]
     force: bool,
     #[command(flatten)]
     output: Output,
@@ -113,7 +116,8 @@ async fn device(args: &CheckArgs) -> Result<Device> {
     };
     // A GPU that fails the self-check is checked like any other; this command finds out more.
     let skip_self_check = device == DeviceName::Gpu;
-    let args = DeviceArgs { device: Some(device), adapter: args.adapter.clone(), skip_self_check };
+    let (adapter, precision) = (args.adapter.clone(), args.precision);
+    let args = DeviceArgs { device: Some(device), adapter, skip_self_check, precision };
     options::device_with(&args, RuntimeChecks::On).await
 }
 
@@ -145,7 +149,7 @@ fn chosen_cases(filter: Option<&str>, device: &Device) -> Result<Vec<Case>> {
         // A variant by its name alone; the processor has no variants.
         let Device::Gpu(gpu) = device else {
             let named = |adapter| case.op.variants(adapter).any(|variant| variant.name.contains(filter));
-            if Adapter::SORTS.into_iter().any(named) {
+            if Adapter::all().any(named) {
                 cases.push(case);
             }
             continue;

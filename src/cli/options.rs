@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use glassnet::data::{Dataset, DatasetName, ImageFolder};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceChoice};
+use glassnet::kernels::Precision;
 use glassnet::net::{Network, PRESETS};
 use glassnet::train::{DataChoice, Effort, Notice, RunConfig, Tuner, stood_in_for};
 use glassnet::{Error, Result};
@@ -43,6 +44,34 @@ pub struct DeviceArgs {
     /// mean nothing, but the host's work can be measured
     #[arg(long)]
     pub skip_self_check: bool,
+    /// How a GPU multiplies in convolutions and fully connected layers [default: f32; for a run that is resumed or
+    /// reported, what it began with]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub precision: Option<PrecisionName>,
+}
+
+/// A precision by the name that users type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// In f32, on any GPU
+    #[value(aliases = ["fp32", "float32", "single", "32"])]
+    F32,
+    /// In f32, by the matrix units of GPUs that have such ones, which are Apple's
+    MatrixF32,
+    /// By the matrix units of GPUs that have some, with factors rounded to f16 and sums in f32; weights, activations and
+    /// gradients stay f32. Faster on such GPUs, and slightly less exact
+    #[value(aliases = ["f16", "fp16", "float16", "half", "mixed", "amp", "16-mixed"])]
+    MatrixF16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Precision {
+        match name {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::MatrixF32 => Precision::MatrixF32,
+            PrecisionName::MatrixF16 => Precision::MatrixF16,
+        }
+    }
 }
 
 /// How much time to spend on choosing kernels.
@@ -146,11 +175,24 @@ impl DeviceArgs {
         self.device.is_some() || self.adapter.is_some()
     }
 
-    /// The requested device.
+    /// The requested precision.
+    pub fn precision(&self) -> Option<Precision> {
+        self.precision.map(Precision::from)
+    }
+
+    /// The requested device, in the requested precision or in f32.
+    ///
+    /// # Errors
+    /// Those of [`DeviceArgs::place`].
+    pub fn choice(&self) -> Result<DeviceChoice> {
+        Ok(self.place()?.in_precision(self.precision().unwrap_or_default()))
+    }
+
+    /// The requested device, whatever its precision.
     ///
     /// # Errors
     /// [`Error::Settings`] for an adapter without the GPU device.
-    pub fn choice(&self) -> Result<DeviceChoice> {
+    pub fn place(&self) -> Result<DeviceChoice> {
         let choice = match (self.device.unwrap_or_default(), &self.adapter) {
             (DeviceName::Auto | DeviceName::Gpu, Some(adapter)) => DeviceChoice::Adapter(adapter.clone()),
             (DeviceName::Gpu, None) => DeviceChoice::Gpu,
@@ -197,8 +239,8 @@ pub async fn device_with(args: &DeviceArgs, checks: RuntimeChecks) -> Result<Dev
 
 /// Opens the device on the command line, or else the one that the run began on.
 pub async fn device_of_run(args: &DeviceArgs, config: &RunConfig) -> Result<Device> {
-    let choice = if args.is_given() { args.choice()? } else { args.with_self_check(config.device_choice()?) };
-    opened(choice, RuntimeChecks::Off).await
+    let place = if args.is_given() { args.place()? } else { args.with_self_check(config.device_choice()?) };
+    opened(config.in_its_precision(place, args.precision()), RuntimeChecks::Off).await
 }
 
 async fn opened(choice: DeviceChoice, checks: RuntimeChecks) -> Result<Device> {

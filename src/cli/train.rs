@@ -96,8 +96,9 @@ impl TrainArgs {
                 return Err(Error::Settings(why.into()));
             }
             let (end, data) = (Length::of(&self.given), DataSource::Choice(self.data.choice()));
-            let device = self.device.is_given().then(|| self.device.choice()).transpose()?;
-            return Ok(Launch::Resume(ResumedRun { folder: folder.clone(), end, data, device }));
+            let device = self.device.is_given().then(|| self.device.place()).transpose()?;
+            let (folder, precision) = (folder.clone(), self.device.precision());
+            return Ok(Launch::Resume(ResumedRun { folder, end, data, device, precision }));
         }
         self.tune.check_device(&self.device)?;
         Ok(Launch::New(Box::new(NewRun {

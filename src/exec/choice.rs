@@ -2,7 +2,8 @@
 
 use super::gpu::{AdapterSummary, Choice, Gpu, RuntimeChecks, list_adapters};
 use super::{Device, self_check};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kernels::Precision;
 
 /// The device to compute on. A GPU must pass [`self_check()`] first.
 #[derive(Debug, Clone, Default)]
@@ -23,42 +24,84 @@ pub enum DeviceChoice {
     /// Another choice, whose GPU is used without the self-check: to examine it, or to measure the host's work on a
     /// device that computes nothing.
     WithoutSelfCheck(Box<DeviceChoice>),
+    /// Another choice, whose GPU computes products in this precision.
+    WithPrecision(Box<DeviceChoice>, Precision),
+}
+
+/// The way a GPU is opened.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    checks: RuntimeChecks,
+    self_checked: bool,
+    precision: Precision,
 }
 
 impl DeviceChoice {
+    /// This choice with products in a precision, instead of one that was chosen before.
+    pub fn in_precision(self, precision: Precision) -> DeviceChoice {
+        match self {
+            DeviceChoice::WithPrecision(choice, _) => choice.in_precision(precision),
+            choice => DeviceChoice::WithPrecision(Box::new(choice), precision),
+        }
+    }
+
+    /// Whether it is the processor, whatever devices there are.
+    pub fn is_processor(&self) -> bool {
+        match self {
+            DeviceChoice::Cpu | DeviceChoice::Reference => true,
+            DeviceChoice::WithoutSelfCheck(choice) | DeviceChoice::WithPrecision(choice, _) => choice.is_processor(),
+            DeviceChoice::Open(device) => !matches!(device, Device::Gpu(_)),
+            DeviceChoice::Auto | DeviceChoice::Gpu | DeviceChoice::Adapter(_) => false,
+        }
+    }
+
     /// Opens the device. If [`DeviceChoice::Auto`] chooses the processor, or refuses an adapter before the one that it
     /// chooses, also returns the reason.
     ///
     /// # Errors
-    /// [`Error::Adapter`](crate::Error::Adapter) if there is no such adapter, and those of [`Gpu::open`] and
-    /// [`self_check()`].
+    /// [`Error::Adapter`] if there is no such adapter or none for the precision, [`Error::Settings`] for a precision on
+    /// the processor, and those of [`Gpu::open`] and [`self_check()`].
     pub async fn open(&self, checks: RuntimeChecks) -> Result<(Device, Option<String>)> {
-        self.open_checked(checks, true).await
+        self.open_in(Way { checks, self_checked: true, precision: Precision::F32 }).await
     }
 
-    async fn open_checked(&self, checks: RuntimeChecks, self_checked: bool) -> Result<(Device, Option<String>)> {
-        let gpu = async |choice| open_gpu(&choice, checks, self_checked).await.map(Device::Gpu);
+    async fn open_in(&self, way: Way) -> Result<(Device, Option<String>)> {
+        let gpu = async |choice| open_gpu(&choice, way).await.map(Device::Gpu);
         let device = match self {
-            DeviceChoice::Auto => match automatic(checks, self_checked).await {
-                Automatic { gpu: Some(gpu), reason, refused } => {
-                    return Ok((Device::Gpu(gpu), Some(reason).filter(|_| refused > 0)));
-                }
-                Automatic { gpu: None, reason, .. } => return Ok((Device::Cpu, Some(reason))),
-            },
+            DeviceChoice::Auto => {
+                let Automatic { gpu, reason, refused } = automatic_in(way).await;
+                return match gpu {
+                    Some(gpu) => Ok((Device::Gpu(gpu), Some(reason).filter(|_| refused > 0))),
+                    None if way.precision == Precision::F32 => Ok((Device::Cpu, Some(reason))),
+                    None => Err(Error::Adapter(format!("no device for precision {}: {reason}", way.precision))),
+                };
+            }
             DeviceChoice::Gpu => gpu(Choice::Any).await?,
             DeviceChoice::Adapter(name) => gpu(Choice::Named(name.clone())).await?,
+            DeviceChoice::Cpu | DeviceChoice::Reference if way.precision != Precision::F32 => {
+                let precision = way.precision;
+                return Err(Error::Settings(format!(
+                    "precision {precision} is for a GPU, and the processor always computes in f32; choose a GPU, or precision \
+                     f32"
+                )));
+            }
             DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Reference => Device::Reference,
             DeviceChoice::Open(device) => device.clone(),
-            DeviceChoice::WithoutSelfCheck(choice) => return Box::pin(choice.open_checked(checks, false)).await,
+            DeviceChoice::WithoutSelfCheck(choice) => {
+                return Box::pin(choice.open_in(Way { self_checked: false, ..way })).await;
+            }
+            DeviceChoice::WithPrecision(choice, precision) => {
+                return Box::pin(choice.open_in(Way { precision: *precision, ..way })).await;
+            }
         };
         Ok((device, None))
     }
 }
 
-async fn open_gpu(choice: &Choice, checks: RuntimeChecks, self_checked: bool) -> Result<Gpu> {
-    let gpu = Gpu::open(choice, checks).await?;
-    if !self_checked {
+async fn open_gpu(choice: &Choice, way: Way) -> Result<Gpu> {
+    let gpu = Gpu::open(choice, way.checks, way.precision).await?;
+    if !way.self_checked {
         return Ok(gpu.without_self_check());
     }
     self_check(&gpu).await?;
@@ -79,10 +122,14 @@ pub struct Automatic {
 /// Opens the hardware GPU that [`DeviceChoice::Auto`] uses: the first one that opens and, with `self_checked`, passes
 /// [`self_check()`].
 pub async fn automatic(checks: RuntimeChecks, self_checked: bool) -> Automatic {
+    automatic_in(Way { checks, self_checked, precision: Precision::F32 }).await
+}
+
+async fn automatic_in(way: Way) -> Automatic {
     let adapters = list_adapters().await;
     let hardware = adapters.iter().filter(|adapter| !adapter.software);
     let named = |adapter: &AdapterSummary| Choice::Named(adapter.index.to_string());
-    let open = async |adapter| open_gpu(&named(adapter), checks, self_checked).await;
+    let open = async |adapter| open_gpu(&named(adapter), way).await;
     let (gpu, mut reasons) = first_opened(hardware, open).await;
     let refused = reasons.len();
     match &gpu {
@@ -114,7 +161,6 @@ async fn first_opened<A, D>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     fn opened(adapters: &[(&'static str, bool)]) -> (Option<&'static str>, Vec<String>) {
         let open = async |&(name, works): &(&'static str, bool)| {

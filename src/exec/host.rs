@@ -8,7 +8,9 @@ use super::memory::Memory;
 use super::pieces::{self, Chain, Task};
 use super::{Capture, Clock, DeviceInfo, Executor, ExecutorKind, Pending, Timings};
 use crate::error::{Error, Result};
-use crate::kernels::{Args, BufferId, Element, Op, Operation, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut};
+use crate::kernels::{
+    Args, BufferId, Element, Op, Operation, PerOperand, Precision, Prepare, Prepared, Scalar, Slot, SlotMut,
+};
 use crate::machine::{free_memory, mib};
 use crate::program::{Host, Limits, Program};
 use rayon::prelude::*;
@@ -348,7 +350,8 @@ impl<S: Scalar> Executor for HostExecutor<S> {
 /// The processor and its threads.
 pub(super) fn info(executor: ExecutorKind) -> DeviceInfo {
     let threads = if executor == ExecutorKind::Cpu { rayon::current_num_threads() } else { 1 };
-    DeviceInfo { executor, name: processor(), driver: String::new(), backend: "host".into(), threads }
+    let (driver, backend, precision) = (String::new(), "host".into(), Precision::F32);
+    DeviceInfo { executor, name: processor(), driver, backend, threads, precision }
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -19,7 +19,7 @@ pub use self_check::self_check;
 pub use transfer::{upload_examples, upload_parameters};
 
 use crate::error::Result;
-use crate::kernels::BufferId;
+use crate::kernels::{BufferId, Precision};
 use crate::program::{Host, Limits, Program};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -78,12 +78,19 @@ pub struct DeviceInfo {
     pub backend: String,
     /// Threads of the host executor; 0 on a GPU.
     pub threads: usize,
+    /// The precision of products; always f32 on the host.
+    pub precision: Precision,
 }
 
 impl std::fmt::Display for DeviceInfo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.executor {
-            ExecutorKind::Gpu => write!(f, "gpu: {} ({}, {})", self.name, self.backend, self.driver),
+            ExecutorKind::Gpu if self.precision == Precision::F32 => {
+                write!(f, "gpu: {} ({}, {})", self.name, self.backend, self.driver)
+            }
+            ExecutorKind::Gpu => {
+                write!(f, "gpu: {} ({}, {}) in {}", self.name, self.backend, self.driver, self.precision)
+            }
             host => write!(f, "{host}: {} ({} threads)", self.name, self.threads),
         }
     }

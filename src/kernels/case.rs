@@ -3,7 +3,7 @@
 //! A case is only data; `exec::check` runs it. Outputs are prefilled with NaN, and all operands are surrounded by guard
 //! words.
 
-use super::{BufferId, Element, Op, Tensor};
+use super::{BufferId, Element, Factor, Op, Tensor};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
 /// The allowed distance from the reference: `|a - r| <= atol + rtol * |r|`.
@@ -84,8 +84,31 @@ pub struct Case {
 }
 
 impl Case {
-    /// The initial words of buffer `i`; empty for outputs.
+    /// The initial words of buffer `i`; empty for outputs. If the operation's own variant rounds its factors, the values
+    /// are as they would be rounded, so that the reference computes the same products.
     pub fn contents(&self, i: usize) -> Vec<u32> {
+        self.rounded(i, self.unrounded(i))
+    }
+
+    /// Words of buffer `i` as the operation's own variant would round them.
+    pub fn rounded(&self, i: usize, words: Vec<u32>) -> Vec<u32> {
+        let factor = self.op.factor();
+        if factor == Factor::F32 || self.buffers[i].element != Element::F32 {
+            return words;
+        }
+        words.into_iter().map(|word| factor.exact(f32::from_bits(word)).to_bits()).collect()
+    }
+
+    /// The allowed distance from the reference with the operation's own variant. The errors of sums by cooperative
+    /// matrices may add up, because some devices truncate these sums instead of rounding them.
+    pub fn tolerance(&self) -> Tolerance {
+        const TRUNCATED: f64 = 4.0;
+        let by_matrices = self.op.variant.is_some_and(|variant| variant.matrices.is_some());
+        let times = if by_matrices { TRUNCATED } else { 1.0 };
+        Tolerance { atol: times * self.tolerance.atol, rtol: times * self.tolerance.rtol }
+    }
+
+    fn unrounded(&self, i: usize) -> Vec<u32> {
         let buffer = &self.buffers[i];
         let seed = self.name.bytes().fold(i as u64, |h, b| h.wrapping_mul(0x100_0000_01b3) ^ u64::from(b));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

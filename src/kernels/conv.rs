@@ -9,7 +9,7 @@ pub use super::conv_params::Params;
 use super::conv_params::{BIAS, DBIAS, DWEIGHT, DX, DY, PARTIAL, WEIGHT, X, Y};
 use super::{
     Args, BufferId, Cpu, Family, Launch, Op, Operation, Reference, Scalar, Tensor, Variant, conv_blocked, conv_cpu,
-    conv_tile,
+    conv_matrix, conv_tile,
 };
 
 mod cases;
@@ -30,6 +30,9 @@ pub static FORWARD: Operation = Operation {
     reference: Reference::new(forward_reference, forward_reference),
     cpu: Cpu::prepared(conv_cpu::forward, conv_cpu::prepare_forward),
     gpu: &[
+        &conv_matrix::FORWARD[0],
+        &conv_matrix::FORWARD[1],
+        &conv_matrix::FORWARD[2],
         &conv_blocked::FORWARD_TEXTURES,
         &conv_blocked::FORWARD,
         &conv_blocked::FORWARD_NARROW_TEXTURES,
@@ -51,6 +54,9 @@ pub static BACKWARD_INPUT: Operation = Operation {
     reference: Reference::new(backward_input_reference, backward_input_reference),
     cpu: Cpu::prepared(conv_cpu::backward_input, conv_cpu::prepare_backward_input),
     gpu: &[
+        &conv_matrix::BACKWARD_INPUT[0],
+        &conv_matrix::BACKWARD_INPUT[1],
+        &conv_matrix::BACKWARD_INPUT[2],
         &conv_blocked::BACKWARD_INPUT_TEXTURES,
         &conv_blocked::BACKWARD_INPUT,
         &conv_tile::BACKWARD_INPUT_8,
@@ -71,6 +77,9 @@ pub static BACKWARD_WEIGHT: Operation = Operation {
     reference: Reference::new(backward_weight_reference, backward_weight_reference),
     cpu: Cpu::prepared(conv_cpu::backward_weight, conv_cpu::prepare_backward_weight),
     gpu: &[
+        &conv_matrix::BACKWARD_WEIGHT[0],
+        &conv_matrix::BACKWARD_WEIGHT[1],
+        &conv_matrix::BACKWARD_WEIGHT[2],
         &conv_blocked::BACKWARD_WEIGHT_TEXTURES,
         &conv_blocked::BACKWARD_WEIGHT,
         &conv_blocked::BACKWARD_WEIGHT_NARROW_TEXTURES,

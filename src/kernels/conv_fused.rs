@@ -5,7 +5,9 @@
 //! passes its gradient, so that dy of the convolution's own outputs is never in memory.
 
 use super::conv_params::{BIAS, DPOOLED, DX, DY, PARTIAL, POOLED, Params, RECTIFIED, WEIGHT, WINNER, X, Y};
-use super::{Args, Family, Op, Operation, Reference, Scalar, Slot, SlotMut, Tensor, conv, conv_tile, pool, relu};
+use super::{
+    Args, Family, Op, Operation, Reference, Scalar, Slot, SlotMut, Tensor, conv, conv_matrix, conv_tile, pool, relu,
+};
 
 mod cases;
 
@@ -30,6 +32,9 @@ pub static FORWARD_RELU: Operation = Operation {
     reference: Reference::new(forward_relu_reference, forward_relu_reference),
     cpu: None,
     gpu: &[
+        &conv_matrix::FORWARD_RELU[0],
+        &conv_matrix::FORWARD_RELU[1],
+        &conv_matrix::FORWARD_RELU[2],
         &conv_tile::FORWARD_RELU_8,
         &conv_tile::FORWARD_RELU_4,
         &conv_tile::FORWARD_RELU_NARROW,
@@ -45,7 +50,13 @@ pub static FORWARD_POOL: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(forward_pool_reference, forward_pool_reference),
     cpu: None,
-    gpu: &[&conv_tile::FORWARD_POOL, &conv_tile::FORWARD_POOL_NARROW],
+    gpu: &[
+        &conv_matrix::FORWARD_POOL[0],
+        &conv_matrix::FORWARD_POOL[1],
+        &conv_matrix::FORWARD_POOL[2],
+        &conv_tile::FORWARD_POOL,
+        &conv_tile::FORWARD_POOL_NARROW,
+    ],
 };
 
 /// The gradient of the input of the ReLU whose output is x.
@@ -56,7 +67,13 @@ pub static BACKWARD_INPUT_RELU: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(backward_input_relu_reference, backward_input_relu_reference),
     cpu: None,
-    gpu: &[&conv_tile::BACKWARD_INPUT_RELU[0], &conv_tile::BACKWARD_INPUT_RELU[1]],
+    gpu: &[
+        &conv_matrix::BACKWARD_INPUT_RELU[0],
+        &conv_matrix::BACKWARD_INPUT_RELU[1],
+        &conv_matrix::BACKWARD_INPUT_RELU[2],
+        &conv_tile::BACKWARD_INPUT_RELU[0],
+        &conv_tile::BACKWARD_INPUT_RELU[1],
+    ],
 };
 
 /// The gradient of x from that of the pooled outputs.
@@ -67,7 +84,13 @@ pub static BACKWARD_INPUT_POOL: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(backward_input_pool_reference, backward_input_pool_reference),
     cpu: None,
-    gpu: &[&conv_tile::BACKWARD_INPUT_POOL[0], &conv_tile::BACKWARD_INPUT_POOL[1]],
+    gpu: &[
+        &conv_matrix::BACKWARD_INPUT_POOL[0],
+        &conv_matrix::BACKWARD_INPUT_POOL[1],
+        &conv_matrix::BACKWARD_INPUT_POOL[2],
+        &conv_tile::BACKWARD_INPUT_POOL[0],
+        &conv_tile::BACKWARD_INPUT_POOL[1],
+    ],
 };
 
 /// The gradient of the input of the ReLU whose output is x, from that of the pooled outputs.
@@ -78,7 +101,13 @@ pub static BACKWARD_INPUT_POOL_RELU: Operation = Operation {
     params: size_of::<Params>(),
     reference: Reference::new(backward_input_pool_relu_reference, backward_input_pool_relu_reference),
     cpu: None,
-    gpu: &[&conv_tile::BACKWARD_INPUT_POOL_RELU[0], &conv_tile::BACKWARD_INPUT_POOL_RELU[1]],
+    gpu: &[
+        &conv_matrix::BACKWARD_INPUT_POOL_RELU[0],
+        &conv_matrix::BACKWARD_INPUT_POOL_RELU[1],
+        &conv_matrix::BACKWARD_INPUT_POOL_RELU[2],
+        &conv_tile::BACKWARD_INPUT_POOL_RELU[0],
+        &conv_tile::BACKWARD_INPUT_POOL_RELU[1],
+    ],
 };
 
 /// The partial sums of the gradients of weight and bias from the gradient of the pooled outputs.
@@ -90,6 +119,9 @@ pub static BACKWARD_WEIGHT_POOL: Operation = Operation {
     reference: Reference::new(backward_weight_pool_reference, backward_weight_pool_reference),
     cpu: None,
     gpu: &[
+        &conv_matrix::BACKWARD_WEIGHT_POOL[0],
+        &conv_matrix::BACKWARD_WEIGHT_POOL[1],
+        &conv_matrix::BACKWARD_WEIGHT_POOL[2],
         &conv_tile::BACKWARD_WEIGHT_POOL_BAND[0],
         &conv_tile::BACKWARD_WEIGHT_POOL_BAND[1],
         &conv_tile::BACKWARD_WEIGHT_POOL,

@@ -304,7 +304,7 @@ fn fills(product: Product) -> bool {
 }
 
 impl Params {
-    fn forward_product(&self) -> Product {
+    pub(super) fn forward_product(&self) -> Product {
         Product { rows: self.n as usize * self.rows(), columns: self.o as usize, depth: self.k() }
     }
 
@@ -315,7 +315,7 @@ impl Params {
     }
 
     /// The product for the gradient of x.
-    fn input_product(&self) -> Product {
+    pub(super) fn input_product(&self) -> Product {
         let (rows, depth) = (self.n as usize * (self.h * self.w) as usize, (self.kh * self.kw * self.o) as usize);
         Product { rows, columns: self.c as usize, depth }
     }
@@ -364,10 +364,10 @@ impl Params {
         Params { pixels_per_split: word(each), ..self }
     }
 
-    fn constants(&self) -> Vec<(&'static str, u32)> {
+    pub(super) fn constants(&self) -> Vec<(&'static str, u32)> {
         let [stride_y, stride_x] = self.stride;
         vec![
-            ("C", self.c),
+            ("IC", self.c),
             ("O", self.o),
             ("H", self.h),
             ("W", self.w),
@@ -380,7 +380,7 @@ impl Params {
     }
 
     /// With those of the pooling.
-    fn pooled_constants(&self) -> Vec<(&'static str, u32)> {
+    pub(super) fn pooled_constants(&self) -> Vec<(&'static str, u32)> {
         let [y, x] = self.window.map(|size| size.max(1));
         [self.constants(), vec![("WINDOW_Y", y), ("WINDOW_X", x)]].concat()
     }

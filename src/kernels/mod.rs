@@ -27,6 +27,7 @@ mod conv_depthwise;
 mod conv_direct;
 pub mod conv_fused;
 mod conv_grouped;
+mod conv_matrix;
 pub(crate) mod conv_params;
 mod conv_sparse;
 mod conv_tile;
@@ -42,6 +43,7 @@ mod nonzero;
 pub mod op;
 pub mod optimizer;
 pub mod pool;
+pub mod precision;
 pub mod probe;
 mod product;
 pub mod relu;
@@ -55,6 +57,7 @@ pub mod variant;
 pub use activation_table::Activation;
 pub use case::Case;
 pub use op::{Args, BufferId, Element, Op, PerOperand, Prepare, Prepared, Scalar, Slot, SlotMut, Tensor, Work};
+pub use precision::{Factor, Matrices, Precision};
 pub use variant::{Adapter, Dispatch, Launch, Pass, TEXTURE_WIDTH, Texture, Variant};
 
 /// The part of an operand that a piece of the batch needs.

@@ -3,7 +3,7 @@
 //! Buffers have 4-byte elements, f32 or u32; the f64 reference executor stores its reals as f64.
 
 use super::batch::Header;
-use super::{Adapter, Dispatch, Operand, Operation, Pass, Variant};
+use super::{Adapter, Dispatch, Factor, Operand, Operation, Pass, Variant};
 use arrayvec::ArrayVec;
 use std::any::Any;
 use std::ops::Range;
@@ -310,6 +310,11 @@ impl Op {
     pub fn chosen(&self, adapter: Adapter) -> &'static Variant {
         let first = || self.variants(adapter).find(|variant| (variant.suits)(self));
         self.variant.or_else(first).unwrap_or_else(|| panic!("no variant takes {}", self.operation.name))
+    }
+
+    /// The type of the factors of products in the operation's own variant.
+    pub fn factor(&self) -> Factor {
+        self.variant.map_or(Factor::F32, Variant::factor)
     }
 
     /// The shape in words: the length of every input, then the words of `Params`. With the operation's name, it is the

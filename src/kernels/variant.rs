@@ -1,6 +1,7 @@
 //! Ways to compute an operation on a GPU ([`Variant`]), and the facts that decide between them ([`Adapter`]).
 
 use super::op::{MAX_WORKGROUPS, split};
+use super::precision::{Factor, Matrices};
 use super::{Op, Operand};
 
 /// The facts about an adapter that a variant may depend on.
@@ -9,13 +10,22 @@ pub struct Adapter {
     /// Whether the driver computes on the processor. Such drivers run a storage-buffer load lane by lane behind a
     /// bounds check, and read a texel about nine times as fast.
     pub software: bool,
+    /// The cooperative matrices that products may use; `None` unless a
+    /// [`Precision`](super::Precision) was chosen that needs them.
+    pub matrices: Option<Matrices>,
 }
 
 impl Adapter {
-    pub const HARDWARE: Adapter = Adapter { software: false };
-    pub const SOFTWARE: Adapter = Adapter { software: true };
-    /// One adapter of each kind; every variant fits one of them.
+    pub const HARDWARE: Adapter = Adapter { software: false, matrices: None };
+    pub const SOFTWARE: Adapter = Adapter { software: true, matrices: None };
+    /// One adapter of each kind, without cooperative matrices.
     pub const SORTS: [Adapter; 2] = [Adapter::SOFTWARE, Adapter::HARDWARE];
+
+    /// One adapter of every kind; every variant fits one of them.
+    pub fn all() -> impl Iterator<Item = Adapter> {
+        let with = |matrices| Adapter { matrices: Some(matrices), ..Adapter::HARDWARE };
+        Adapter::SORTS.into_iter().chain(Matrices::ALL.map(with))
+    }
 }
 
 /// A way to compute an operation on a GPU.
@@ -34,7 +44,10 @@ pub struct Variant {
     pub scratch: Option<fn(&Op) -> usize>,
     /// Inputs that are bound as textures. A variant with any of them only fits software adapters.
     pub textures: &'static [Texture],
-    /// Whether the variant supports an operation on an adapter, apart from its textures; see [`Variant::fits`].
+    /// The cooperative matrices that the text is written for.
+    pub matrices: Option<Matrices>,
+    /// Whether the variant supports an operation on an adapter, apart from its textures and matrices; see
+    /// [`Variant::fits`].
     pub condition: fn(&Op, Adapter) -> bool,
     /// Whether the variant may be chosen for an operation that it fits where nothing was measured.
     pub suits: fn(&Op) -> bool,
@@ -49,7 +62,18 @@ impl Variant {
         launch: fn(&Op) -> Launch,
     ) -> Variant {
         let first = Pass::new(entry, 64, launch);
-        Variant { name, source, first, then: &[], scratch: None, textures: &[], condition: always, suits: |_| true }
+        let (textures, matrices) = (&[], None);
+        Variant {
+            name,
+            source,
+            first,
+            then: &[],
+            scratch: None,
+            textures,
+            matrices,
+            condition: always,
+            suits: |_| true,
+        }
     }
 
     /// Returns this variant with workgroups of another size.
@@ -76,7 +100,13 @@ impl Variant {
     pub fn fits(&self, op: &Op, adapter: Adapter) -> bool {
         let in_textures =
             || adapter.software && self.textures.iter().all(|texture| texture.holds(op.len(texture.input)));
-        (self.textures.is_empty() || in_textures()) && (self.condition)(op, adapter)
+        let has_matrices = || self.matrices.is_none() || self.matrices == adapter.matrices;
+        (self.textures.is_empty() || in_textures()) && has_matrices() && (self.condition)(op, adapter)
+    }
+
+    /// The type of the factors of its products.
+    pub fn factor(&self) -> Factor {
+        self.matrices.map_or(Factor::F32, |matrices| matrices.factor)
     }
 
     /// The texture that an input is bound as; `None` if the input is bound as a buffer.

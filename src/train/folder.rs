@@ -12,6 +12,7 @@ use crate::data::{HeldOut, Provenance};
 use crate::error::{Error, Result};
 use crate::exec::DeviceInfo;
 use crate::formats::{self, Checkpoint, Model, atomic_write};
+use crate::kernels::Precision;
 use crate::net::{Network, Parameters, Recipe, numbers_in_plain_words};
 use crate::program::Choices;
 use crate::{reading, text};
@@ -96,12 +97,19 @@ pub struct ConfigDevice {
     pub name: String,
     pub driver: String,
     pub backend: String,
+    /// The precision of products; runs of older versions have none, and computed in f32.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
+}
+
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 impl From<&DeviceInfo> for ConfigDevice {
     fn from(info: &DeviceInfo) -> Self {
-        let DeviceInfo { executor, name, driver, backend, .. } = info.clone();
-        ConfigDevice { executor: executor.to_string(), name, driver, backend }
+        let DeviceInfo { executor, name, driver, backend, precision, .. } = info.clone();
+        ConfigDevice { executor: executor.to_string(), name, driver, backend, precision }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::evaluate::crops;
 use crate::exec::gpu::RuntimeChecks;
 use crate::exec::{Device, DeviceChoice};
 use crate::formats::load_model;
+use crate::kernels::Precision;
 use crate::net::{Network, Recipe, Shape};
 use crate::program::Choices;
 use crate::{Error, Result};
@@ -92,6 +93,8 @@ pub struct ResumedRun {
     pub data: DataSource,
     /// The device; `None` means the one that the run began on.
     pub device: Option<DeviceChoice>,
+    /// Another precision; `None` keeps the run's own, except on the processor.
+    pub precision: Option<Precision>,
 }
 
 /// Another run on the data and the device of the run before it.
@@ -272,7 +275,7 @@ impl ResumedRun {
     /// # Errors
     /// Those of [`Launch::prepare`].
     pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Launched> {
-        let ResumedRun { folder: path, end, data, device } = self;
+        let ResumedRun { folder: path, end, data, device, precision } = self;
         let mut folder = RunFolder::open(&path)?;
         let mut config = folder.read_config()?;
         if let Some(end) = end {
@@ -302,10 +305,15 @@ impl ResumedRun {
             let ended = EndedRun::new(config, settings, dataset, folder, summary, state)?;
             return Ok(Launched::Ended(Box::new(ended)));
         }
-        let (device, reason) = device.map_or_else(|| config.device_choice(), Ok)?.open(RuntimeChecks::Off).await?;
+        let device = device.map_or_else(|| config.device_choice(), Ok)?;
+        let (device, reason) = config.in_its_precision(device, precision).open(RuntimeChecks::Off).await?;
         reason.into_iter().for_each(|reason| notify(Notice::automatic(&device, reason)));
         if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
             notify(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
+        }
+        let (began, now_in) = (config.device.precision, device.info().precision);
+        if began != now_in {
+            notify(Notice::OtherPrecision { began, now: now_in });
         }
         let lost = lost(&device, &settings, &now, &dataset.train);
         if !lost.is_empty() {

@@ -4,6 +4,7 @@ use super::ChangeRow;
 use crate::data::{self, DatasetName};
 use crate::exec::Device;
 use crate::exec::gpu::Tuned;
+use crate::kernels::Precision;
 use crate::program::Lost;
 use crate::text;
 use std::fmt;
@@ -27,6 +28,8 @@ pub enum Notice {
     SummaryDamaged(String),
     /// The run began on this device; it continues on another one, with results that differ in their last bits.
     OtherDevice { executor: String, name: String },
+    /// The run began in one precision and continues in another.
+    OtherPrecision { began: Precision, now: Precision },
     /// Changes that were made while the run trained; they apply again.
     ChangesHold(Vec<ChangeRow>),
     /// The run keeps the validation set of an earlier version.
@@ -69,6 +72,11 @@ impl fmt::Display for Notice {
                 "this run began on {} ({}); it continues on another device, but not with the same bits",
                 text::cut(name),
                 text::cut(executor)
+            ),
+            Notice::OtherPrecision { began, now } => write!(
+                f,
+                "WARNING: this run began in precision {began} and continues in {now}, so its results differ from those of \
+                 a run in one precision"
             ),
             Notice::ChangesHold(changes) => match &changes[..] {
                 [] => Ok(()),

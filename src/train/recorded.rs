@@ -5,6 +5,7 @@ use super::{RunConfig, Settings};
 use crate::data::{Dataset, DatasetName, Examples, HeldOut};
 use crate::exec::{DeviceChoice, ExecutorKind};
 use crate::formats::load_extra;
+use crate::kernels::Precision;
 use crate::{Error, Result, text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -145,7 +146,7 @@ fn where_data_is(given: &DataChoice, run: &Path, config: &RunConfig) -> Result<D
 }
 
 impl RunConfig {
-    /// The device that the run began on.
+    /// The device that the run began on, whatever its precision.
     ///
     /// # Errors
     /// [`Error::UnknownDevice`] if the folder names an unknown executor.
@@ -156,6 +157,13 @@ impl RunConfig {
             Some(ExecutorKind::Gpu) => DeviceChoice::Adapter(self.device.name.clone()),
             None => return Err(Error::UnknownDevice(text::cut(&self.device.executor))),
         })
+    }
+
+    /// A device for this run, in the `precision` that is requested, or else in the run's own, which the processor does
+    /// not have.
+    pub fn in_its_precision(&self, device: DeviceChoice, precision: Option<Precision>) -> DeviceChoice {
+        let own = if device.is_processor() { Precision::F32 } else { self.device.precision };
+        device.in_precision(precision.unwrap_or(own))
     }
 }
 

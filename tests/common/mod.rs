@@ -3,18 +3,20 @@
 #![allow(dead_code)]
 
 pub mod command;
+pub mod emulated;
 pub mod exchange;
 pub mod golden;
 pub mod live;
 pub mod rig;
 
 use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
+use glassnet::kernels::Precision;
 use std::io::Write;
 
 /// The adapter for tests. Without one, the test is skipped with a prominent line, or fails if `GLASSNET_REQUIRE_GPU` is
 /// set, as in `tests/run.sh`.
 pub fn gpu() -> Option<Gpu> {
-    match pollster::block_on(Gpu::open(&Choice::Any, RuntimeChecks::On)) {
+    match pollster::block_on(Gpu::open(&Choice::Any, RuntimeChecks::On, Precision::F32)) {
         Ok(gpu) => Some(gpu),
         Err(error) if std::env::var_os("GLASSNET_REQUIRE_GPU").is_some() => {
             panic!("a GPU test needs an adapter: {error}")

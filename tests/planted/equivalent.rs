@@ -116,7 +116,7 @@ pub const NAMED: &[Named] = &[
     named("conv_tile.backward_weight_grouped", "width /= 2u", "width /= 4u"),
     named("conv_tile.backward_weight_grouped", "factor * dy", "dy"),
     named("conv_tile.backward_weight_band_2", "part * BLOCKS + block", "part * BLOCKS"),
-    named("conv_tile.backward_weight_band_4", "first + tap * C + block / FILTER_LANES", "first + tap * C"),
+    named("conv_tile.backward_weight_band_4", "first + tap * IC + block / FILTER_LANES", "first + tap * IC"),
     named("conv_tile.backward_weight_pool_band_2", "WINDOW_X % 4u != 0u", "WINDOW_X % 2u != 0u"),
     named("conv_tile.backward_weight_pool_band_4", "row.pixel + column", "column"),
     named("conv_tile.backward_input_any", "c3 = summed(c3, lane);", ""),

@@ -3,8 +3,9 @@
 use super::contain::contain_future;
 use super::context::drop_contained;
 use crate::error::{Error, Result};
+use crate::kernels::{Factor, Matrices, Precision};
 use serde::Serialize;
-use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor};
+use wgpu::{Adapter, Backends, CooperativeScalarType, DeviceType, Features, Instance, InstanceDescriptor};
 
 /// One adapter, for display and for JSON.
 #[derive(Debug, Clone, Serialize)]
@@ -22,6 +23,8 @@ pub struct AdapterSummary {
     pub device: u32,
     pub limits: AdapterLimits,
     pub features: Vec<String>,
+    /// Those that it can compute products in.
+    pub precisions: Vec<Precision>,
 }
 
 /// The limits that matter here.
@@ -150,7 +153,61 @@ fn summarize(index: usize, adapter: &Adapter) -> AdapterSummary {
             max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
         },
         features: adapter.features().iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-")).collect(),
+        precisions: Precision::ALL.into_iter().filter(|precision| has(adapter, *precision)).collect(),
     }
+}
+
+fn has(adapter: &Adapter, precision: Precision) -> bool {
+    precision.factor().is_none_or(|factor| matrices_with(adapter, factor).is_some())
+}
+
+/// The cooperative matrices with these factors, if the adapter lists any that kernels exist for.
+fn matrices_with(adapter: &Adapter, factor: Factor) -> Option<Matrices> {
+    let listed = adapter.cooperative_matrix_properties();
+    let kind = match factor {
+        Factor::F32 => CooperativeScalarType::F32,
+        Factor::F16 => CooperativeScalarType::F16,
+    };
+    let is_listed = |matrices: &Matrices| {
+        listed.iter().any(|one| {
+            [one.m_size, one.n_size, one.k_size] == [matrices.side; 3]
+                && (one.ab_type, one.cr_type) == (kind, CooperativeScalarType::F32)
+        })
+    };
+    let is_usable = |matrices: &Matrices| adapter.features().contains(needed_for(*matrices)) && is_listed(matrices);
+    Matrices::ALL.into_iter().filter(|matrices| matrices.factor == factor).find(is_usable)
+}
+
+/// The features that kernels with these matrices use.
+pub(super) fn needed_for(matrices: Matrices) -> Features {
+    let half = if matrices.factor == Factor::F16 { Features::SHADER_F16 } else { Features::empty() };
+    Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SUBGROUP | half
+}
+
+/// The cooperative matrices for products in `precision`.
+///
+/// # Errors
+/// [`Error::Adapter`] if it needs some that the adapter does not list.
+pub(super) fn matrices_for(
+    adapter: &Adapter,
+    summary: &AdapterSummary,
+    precision: Precision,
+) -> Result<Option<Matrices>> {
+    let Some(factor) = precision.factor() else { return Ok(None) };
+    let matrices = matrices_with(adapter, factor);
+    if matrices.is_none() {
+        let able: Vec<&str> = summary.precisions.iter().map(|precision| precision.name()).collect();
+        return Err(Error::Adapter(format!(
+            "{} ({}, {} {}) cannot compute in precision {precision}: its driver lists no cooperative matrices of a kind that \
+             kernels exist for; choose precision {}",
+            summary.name,
+            summary.backend,
+            summary.driver,
+            summary.driver_info,
+            able.join(" or "),
+        )));
+    }
+    Ok(matrices)
 }
 
 /// The adapter that `choice` selects, with its summary.

@@ -1,11 +1,11 @@
 //! The device: a connection to an adapter, its pipelines, and the errors that its driver reports.
 
-use super::adapters::{AdapterSummary, Choice, choose};
+use super::adapters::{AdapterSummary, Choice, choose, matrices_for, needed_for};
 use super::contain::{contain, contain_future};
 use super::failure::{describe, lost, panicked, panicked_opening};
 use crate::error::{Error, Result};
 use crate::exec::{DeviceInfo, ExecutorKind};
-use crate::kernels::{Adapter, Dispatch, Element, Op, Operation, Variant};
+use crate::kernels::{Adapter, Dispatch, Element, Op, Operation, Precision, Variant};
 use crate::machine::free_memory;
 use crate::program::{Host, Limits};
 use crate::text;
@@ -130,13 +130,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gpu {
-    /// Opens the adapter of `choice`.
-    pub async fn open(choice: &Choice, checks: RuntimeChecks) -> Result<Gpu> {
+    /// Opens the adapter of `choice`, for products in `precision`.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] if there is no such adapter, if it refuses a device, or if it lacks what the precision needs.
+    pub async fn open(choice: &Choice, checks: RuntimeChecks, precision: Precision) -> Result<Gpu> {
         let (adapter, summary) = choose(choice).await?;
-        let (features, best) = (adapter.features() & Features::TIMESTAMP_QUERY, adapter.limits());
+        let (matrices, best) = (matrices_for(&adapter, &summary, precision)?, adapter.limits());
+        let mut features = adapter.features() & Features::TIMESTAMP_QUERY;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if let Some(matrices) = matrices {
+            features |= needed_for(matrices);
+            // SAFETY: the only such feature here is that of cooperative matrices, whose kernels stay inside their
+            // memory, which `check` shows.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("glassnet"),
             required_features: features,
+            experimental_features,
             // WebGPU's defaults, which the driver then enforces; only larger buffers are requested if available.
             required_limits: wgpu::Limits {
                 max_buffer_size: best.max_buffer_size,
@@ -173,11 +185,12 @@ impl Gpu {
             driver: format!("{} {}", summary.driver, summary.driver_info).trim().to_string(),
             backend: summary.backend.clone(),
             threads: 0,
+            precision,
         };
         log::info!("opened {info}");
         let handles =
             ManuallyDrop::new(Handles { modules: Mutex::default(), pipelines: Mutex::default(), queue, device });
-        let adapter = Adapter { software: summary.software };
+        let adapter = Adapter { software: summary.software, matrices };
         let inner = Arc::new(Inner { handles, summary, info, failure, refuted_timestamps: AtomicBool::new(false) });
         Ok(Gpu { inner, checks, adapter, skipped_self_check: false })
     }

@@ -66,6 +66,7 @@ pub(super) struct Race<'a> {
 }
 
 impl<'a> Race<'a> {
+    /// Inputs are as the case's own variant rounds them.
     pub async fn new(gpu: &Gpu, case: &'a Case, candidates: &[&'static Variant]) -> Result<Race<'a>> {
         let mut program = Program::of_case(case, None, None);
         let instruction = |variant: &&'static Variant| Instruction {
@@ -84,9 +85,10 @@ impl<'a> Race<'a> {
         }
         let mut executor = GpuExecutor::new(gpu, Arc::new(program)).await?;
         for input in &case.op.inputs {
-            match &case.buffers[input.0 as usize].fill {
-                Fill::Repeated(words) => executor.repeat(*input, words)?,
-                _ => executor.write(*input, &case.contents(input.0 as usize))?,
+            let i = input.0 as usize;
+            match &case.buffers[i].fill {
+                Fill::Repeated(words) => executor.repeat(*input, &case.rounded(i, words.clone()))?,
+                _ => executor.write(*input, &case.contents(i))?,
             }
         }
         Ok(Race { case, executor, candidates: candidates.len(), windows })
@@ -146,7 +148,7 @@ impl<'a> Race<'a> {
         let share = undecided(self.case.op.operation);
         for (window, (want, got)) in self.windows.iter().zip(want.iter().zip(&got)) {
             let spec = self.executor.program().buffer(*window);
-            let (difference, _) = compare(spec.element, got, want, self.case.tolerance);
+            let (difference, _) = compare(spec.element, got, want, self.case.tolerance());
             let may_differ = most_undecided(spec.element, spec.len, share);
             if let Some(found) = difference.filter(|found| found.count > may_differ) {
                 let index = spec.parent.map_or(0, |(_, start)| start) + found.index;

@@ -444,7 +444,11 @@ async fn winner(
 ) -> Result<Verdict> {
     let candidates = &job.candidates;
     let size = speeds.size(job);
-    let Some(case) = sample(&size.op, &size.outputs, size.examples) else { return Ok(Verdict::Chosen(candidates[0])) };
+    let Some(mut case) = sample(&size.op, &size.outputs, size.examples) else {
+        return Ok(Verdict::Chosen(candidates[0]));
+    };
+    // Candidates that round their factors agree with the others on rounded ones.
+    case.op.variant = candidates.iter().copied().find(|variant| variant.matrices.is_some());
     for few in candidates.chunks(compiled_together()) {
         if clock.has_no(0.0) {
             return Ok(Verdict::NoTime);
