@@ -7,6 +7,9 @@
 #   DRIVERS=FOLDER sh benches/compilers.sh     with another Mesa, unpacked below FOLDER
 #   SHIMS=FOLDER sh benches/compilers.sh       also NVIDIA and Intel
 #   DUMP=FOLDER sh benches/compilers.sh        pipelines that `glassnet check --dump-pipelines` wrote before
+#   PRECISION=matrix-f16 sh benches/compilers.sh
+#                                              with the kernels for this precision, for AMD alone; the other two drivers
+#                                              list no such matrices
 #
 # target/compilers/{NAVI31,GA104,TGL}.txt then have a line for every pipeline.
 #
@@ -37,7 +40,7 @@ mkdir -p "$work"
 if [ -z "$dump" ]; then
     dump=$work/dump
     rm -rf "$dump"
-    cargo run --quiet --release -- check --dump-pipelines "$dump" >&2
+    cargo run --quiet --release -- check --dump-pipelines "$dump" --precision "${PRECISION:-f32}" >&2
 fi
 CARGO_TARGET_DIR=$work cargo build --quiet --manifest-path benches/compilers/Cargo.toml
 tool=$work/debug/compilers
@@ -78,7 +81,7 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$work}"
 rm -f "$work"/*.json
 measure NAVI31 libvulkan_radeon.so "" RADV_FORCE_FAMILY=NAVI31
 set -- "$work/NAVI31.json"
-if [ -n "$shims" ]; then
+if [ -n "$shims" ] && [ "${PRECISION:-f32}" = f32 ]; then
     # 0x174 is GA104's number.
     nouveau=$(find_file "$shims" libnouveau_noop_drm_shim.so)
     intel=$(find_file "$shims" libintel_noop_drm_shim.so)

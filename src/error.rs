@@ -77,6 +77,9 @@ pub enum Error {
     /// No adapter, no such adapter, or an adapter that lacks something required.
     #[error("{0}")]
     Adapter(String),
+    /// No device, or not the chosen one, can compute products in the requested precision.
+    #[error("{0}")]
+    Precision(String),
     /// A GPU fails the self-check.
     #[error("{0}")]
     SelfCheck(String),

@@ -13,11 +13,12 @@ fn stage_a(at: u32, v: vec4<Factor>) {
     staged_a[at + 3u] = v.w;
 }
 
-// Passes the sums of a column of matrices on.
-fn store_column(split: u32, first_row: u32, strips: u32, first_column: u32, lane: u32) {
+// Stores the sums of one matrix of every strip.
+fn store_matrices(split: u32, first_row: u32, strips: u32, first_column: u32, lane: u32) {
     let vectors = SIDE / 4u;
-    for (var i = lane; i < strips * STRIP * vectors; i += LANES) {
-        store(split, first_row + i / vectors, first_column + i % vectors, sums_at(4u * i));
+    for (var i = lane; i < strips * SIDE * vectors; i += LANES) {
+        let row = first_row + i / (SIDE * vectors) * STRIP + i / vectors % SIDE;
+        store(split, row, first_column + i % vectors, sums_at(4u * i));
     }
 }
 
@@ -69,19 +70,25 @@ fn gradient(
             }
             workgroupBarrier();
         }
-        let at = own_strip * STRIP * SIDE;
-        coopStoreT(c00, &sums[at], SIDE);
-        coopStoreT(c10, &sums[at + SIDE * SIDE], SIDE);
-        workgroupBarrier();
+        let at = own_strip * SIDE * SIDE;
         let exists = select(0u, strips, range.x < range.y);
-        store_column(split, 4u * first_row, exists, first_column, lane);
-        if ACROSS > 1u {
-            workgroupBarrier();
-            coopStoreT(c01, &sums[at], SIDE);
-            coopStoreT(c11, &sums[at + SIDE * SIDE], SIDE);
-            workgroupBarrier();
-            store_column(split, 4u * first_row, exists, first_column + SIDE / 4u, lane);
-        }
+        coopStoreT(c00, &sums[at], SIDE);
         workgroupBarrier();
+        store_matrices(split, 4u * first_row, exists, first_column, lane);
+        workgroupBarrier();
+        coopStoreT(c10, &sums[at], SIDE);
+        workgroupBarrier();
+        store_matrices(split, 4u * first_row + SIDE, exists, first_column, lane);
+        workgroupBarrier();
+        if ACROSS > 1u {
+            coopStoreT(c01, &sums[at], SIDE);
+            workgroupBarrier();
+            store_matrices(split, 4u * first_row, exists, first_column + SIDE / 4u, lane);
+            workgroupBarrier();
+            coopStoreT(c11, &sums[at], SIDE);
+            workgroupBarrier();
+            store_matrices(split, 4u * first_row + SIDE, exists, first_column + SIDE / 4u, lane);
+            workgroupBarrier();
+        }
     }
 }

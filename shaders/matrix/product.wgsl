@@ -1,19 +1,21 @@
 // A matrix product like that of tile/product.wgsl, with the same files before it, by cooperative matrices. If a lane's sums
-// are the outputs of one pooling window, it has ROWS of them, TY rows apart, and a strip has TY windows.
+// are the outputs of one pooling window, it has ROWS of them, TY rows apart. HEIGHT matrices, a tile, have TY windows.
 
 override ROWS: u32 = 1; // 1, 4 or 9
-override TY: u32 = STRIP / ROWS;
+override TY: u32 = HEIGHT * SIDE / ROWS;
 override TILE_ROWS: u32 = TY * ROWS;
+override TILES: u32 = 2 / HEIGHT; // of a strip
 
-const A_PITCH = DEPTH + 8u;
+const A_PITCH = DEPTH;
 // Rows that all lanes copy at once, four vectors of each.
 const AT_ONCE = LANES / 4u;
 
 var<workgroup> staged_a: array<Factor, STRIPS * STRIP * A_PITCH>;
 
-// The place of a staged row. The last rows of a strip may be in no window, and their sums are not used.
+// The place of a staged row. The last rows of a tile may be in no window, and their sums are not used.
 fn place_in(first_strip: u32, row: u32) -> vec4i {
-    return place_of((first_strip + row / STRIP) * TILE_ROWS + min(row % STRIP, TILE_ROWS - 1u));
+    let tile = first_strip * TILES + row / (HEIGHT * SIDE);
+    return place_of(tile * TILE_ROWS + min(row % (HEIGHT * SIDE), TILE_ROWS - 1u));
 }
 
 fn stage_a(row: u32, step: u32, place: vec4i, k: u32) {
@@ -37,15 +39,16 @@ fn stage_block(number: u32, k: u32, first_column: u32) {
     stage_b(at + 3u * PITCH, factors(block[3]));
 }
 
-// Passes the sums of a column of matrices on.
-fn finish_column(first_strip: u32, strips: u32, first_column: u32, lane: u32) {
+// Passes the sums of one tile of every strip on.
+fn finish_tiles(first_strip: u32, strips: u32, tile: u32, first_column: u32, lane: u32) {
     let vectors = SIDE / 4u;
     for (var i = lane; i < strips * TY * vectors; i += LANES) {
         let strip = i / (TY * vectors);
         let ty = i / vectors % TY;
         let column = first_column + i % vectors;
-        let at = (strip * STRIP + ty) * SIDE + 4u * (i % vectors);
+        let at = (strip * HEIGHT * SIDE + ty) * SIDE + 4u * (i % vectors);
         let down = TY * SIDE;
+        let row = ((first_strip + strip) * TILES + tile) * TILE_ROWS + ty;
         let first = first_sum(column);
         var c1 = first; var c2 = first; var c3 = first; var c4 = first;
         var c5 = first; var c6 = first; var c7 = first; var c8 = first;
@@ -61,7 +64,7 @@ fn finish_column(first_strip: u32, strips: u32, first_column: u32, lane: u32) {
             c7 += sums_at(at + 7u * down);
             c8 += sums_at(at + 8u * down);
         }
-        finish((first_strip + strip) * TILE_ROWS + ty, column, first + sums_at(at), c1, c2, c3, c4, c5, c6, c7, c8);
+        finish(row, column, first + sums_at(at), c1, c2, c3, c4, c5, c6, c7, c8);
     }
 }
 
@@ -110,18 +113,32 @@ fn product(
             }
             workgroupBarrier();
         }
-        let at = own_strip * STRIP * SIDE;
+        let at = own_strip * HEIGHT * SIDE * SIDE;
         coopStoreT(c00, &sums[at], SIDE);
-        coopStoreT(c10, &sums[at + SIDE * SIDE], SIDE);
-        workgroupBarrier();
-        finish_column(first_strip, strips, first_column, lane);
-        if ACROSS > 1u {
+        if HEIGHT > 1u {
+            coopStoreT(c10, &sums[at + SIDE * SIDE], SIDE);
+        } else {
             workgroupBarrier();
-            coopStoreT(c01, &sums[at], SIDE);
-            coopStoreT(c11, &sums[at + SIDE * SIDE], SIDE);
+            finish_tiles(first_strip, strips, 0u, first_column, lane);
             workgroupBarrier();
-            finish_column(first_strip, strips, first_column + SIDE / 4u, lane);
+            coopStoreT(c10, &sums[at], SIDE);
         }
         workgroupBarrier();
+        finish_tiles(first_strip, strips, TILES - 1u, first_column, lane);
+        workgroupBarrier();
+        if ACROSS > 1u {
+            coopStoreT(c01, &sums[at], SIDE);
+            if HEIGHT > 1u {
+                coopStoreT(c11, &sums[at + SIDE * SIDE], SIDE);
+            } else {
+                workgroupBarrier();
+                finish_tiles(first_strip, strips, 0u, first_column + SIDE / 4u, lane);
+                workgroupBarrier();
+                coopStoreT(c11, &sums[at], SIDE);
+            }
+            workgroupBarrier();
+            finish_tiles(first_strip, strips, TILES - 1u, first_column + SIDE / 4u, lane);
+            workgroupBarrier();
+        }
     }
 }

@@ -16,10 +16,12 @@ override SCALE: u32 = 1;
 // Multiples of 16 bytes, which rows of matrices must begin at.
 override PITCH: u32 = COLUMNS + 8;
 override B_SIZE: u32 = DEPTH * PITCH;
+// Matrices of a strip, one above the other, whose sums are in workgroup memory at the same time: 1, or both.
+override HEIGHT: u32 = 1;
+override SUMS: u32 = STRIPS * HEIGHT * SIDE * SIDE;
 
 var<workgroup> staged_b: array<Factor, B_SIZE>;
-// The sums of a column of matrices.
-var<workgroup> sums: array<f32, STRIPS * STRIP * SIDE>;
+var<workgroup> sums: array<f32, SUMS>;
 
 fn stage_b(at: u32, v: vec4<Factor>) {
     staged_b[at] = v.x;

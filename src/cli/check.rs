@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use glassnet::exec::check::{Outcome, run_case};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceInfo};
-use glassnet::kernels::{self, Adapter, Case, Op};
+use glassnet::kernels::{self, Adapter, Case, Op, Precision};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -23,7 +23,8 @@ pub struct CheckArgs {
     /// The GPU to check: a number from `glassnet devices`, or part of its name
     #[arg(long, value_name = "NAME_OR_INDEX")]
     adapter: Option<String>,
-    /// Also check the kernels for a precision of products, which the GPU must have [default: f32]
+    /// Also check the kernels for a precision of products, which the GPU must have [default: f32]; with
+    /// --dump-pipelines, write those that a GPU with the largest of its matrices may run
     #[arg(long, value_enum, ignore_case = true)]
     precision: Option<PrecisionName>,
     /// Only the cases whose name contains this text, such as `conv.backward` or `stride`, or the cases of kernels whose
@@ -46,11 +47,11 @@ pub struct CheckArgs {
     /// preset as it trains by default, statistics included, at batch sizes 20, 128 and 512. This needs no GPU
     // What it writes does not depend on any other option.
     #[arg(long, value_name = "DIR")]
-    #[arg(conflicts_with_all = ["lockstep", "filter", "device", "adapter", "precision", "preset", "net"])]
+    #[arg(conflicts_with_all = ["lockstep", "filter", "device", "adapter", "preset", "net"])]
     dump_pipelines: Option<PathBuf>,
     /// Write into the folder of --dump-pipelines if it is not empty, and replace files of an earlier list in it
     #[arg(long, requires = "dump_pipelines")]
-    #[arg(conflicts_with_all = ["lockstep", "batch_size", "filter", "device", "adapter", "precision", "preset", "net"])]
+    #[arg(conflicts_with_all = ["lockstep", "batch_size", "filter", "device", "adapter", "preset", "net"])]
     force: bool,
     #[command(flatten)]
     output: Output,
@@ -89,7 +90,8 @@ struct KernelReport {
 pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let output = args.output;
     if let Some(folder) = &args.dump_pipelines {
-        return pipelines::dump(folder, args.force, output);
+        let precision = args.precision.map(Precision::from).unwrap_or_default();
+        return pipelines::dump(folder, args.force, precision, output);
     }
     if args.lockstep {
         let batch_size = args.batch_size.unwrap_or(lockstep::BATCH);

@@ -96,6 +96,7 @@ pub fn told(error: &Error) -> String {
             format!("{path} already holds a run ({file}); continue it with --resume {path}, or choose another --out")
         }
         Error::PastEnd { .. } => told + " with --epochs or --steps",
+        Error::Precision(_) => format!("{told}; choose another device, or --precision f32"),
         Error::Adapter(_) | Error::SelfCheck(_) => told_of_gpu(error, "--device cpu"),
         _ => told,
     }

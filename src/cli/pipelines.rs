@@ -4,7 +4,7 @@
 use super::options::refuse_content;
 use super::output::Output;
 use glassnet::formats::{MadeFolders, Target};
-use glassnet::kernels::Adapter;
+use glassnet::kernels::{Adapter, Matrices, Precision};
 use glassnet::net::{Network, PRESETS, Recipe};
 use glassnet::program::{DeviceClass, Options, PipelineUse, Source, TrainingStep};
 use glassnet::train::Settings;
@@ -49,15 +49,18 @@ struct Document<'a> {
     shaders: usize,
 }
 
-/// Writes `VARIANT.wgsl` for every variant in use, and finally the list.
-pub(super) fn dump(folder: &Path, force: bool, output: Output) -> Result<ExitCode> {
+/// Writes `VARIANT.wgsl` for every variant in use on a hardware adapter, which has the largest of the cooperative
+/// matrices for `precision`; and finally the list.
+pub(super) fn dump(folder: &Path, force: bool, precision: Precision, output: Output) -> Result<ExitCode> {
     refuse_content(folder, force)?;
+    let of_factor = |factor| Matrices::ALL.into_iter().find(|matrices| matrices.factor == factor);
+    let adapter = Adapter { matrices: precision.factor().and_then(of_factor), ..Adapter::HARDWARE };
     let earlier = listed(folder);
     let mut shaders = BTreeMap::new();
     let mut entries = Vec::new();
     for (preset, _) in PRESETS {
         for batch in BATCH_SIZES {
-            for one in pipelines(preset, batch)? {
+            for one in pipelines(preset, batch, adapter)? {
                 shaders.insert(file(&one), one.variant.source);
                 entries.push(entry(one, preset, batch));
             }
@@ -107,12 +110,12 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 /// The pipelines that a preset's training step may run, lowered as in training.
-fn pipelines(preset: &str, batch: usize) -> Result<Vec<PipelineUse>> {
+fn pipelines(preset: &str, batch: usize, adapter: Adapter) -> Result<Vec<PipelineUse>> {
     let given = Recipe { batch_size: Some(batch), ..Recipe::default() };
     let settings = Settings::resolve(Network::preset(preset)?, &given)?;
     let source = Source::usual(&settings.network, EXAMPLES);
     let options = Options { class: DeviceClass::Hardware, ..settings.options(source) };
-    Ok(TrainingStep::lower(&settings.network, &options)?.program.candidates(Adapter::HARDWARE))
+    Ok(TrainingStep::lower(&settings.network, &options)?.program.candidates(adapter))
 }
 
 fn file(one: &PipelineUse) -> String {

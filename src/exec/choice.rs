@@ -59,8 +59,8 @@ impl DeviceChoice {
     /// chooses, also returns the reason.
     ///
     /// # Errors
-    /// [`Error::Adapter`] if there is no such adapter or none for the precision, [`Error::Settings`] for a precision on
-    /// the processor, and those of [`Gpu::open`] and [`self_check()`].
+    /// [`Error::Adapter`] if there is no such adapter, [`Error::Precision`] if none computes in the precision, and those
+    /// of [`Gpu::open`] and [`self_check()`].
     pub async fn open(&self, checks: RuntimeChecks) -> Result<(Device, Option<String>)> {
         self.open_in(Way { checks, self_checked: true, precision: Precision::F32 }).await
     }
@@ -73,16 +73,17 @@ impl DeviceChoice {
                 return match gpu {
                     Some(gpu) => Ok((Device::Gpu(gpu), Some(reason).filter(|_| refused > 0))),
                     None if way.precision == Precision::F32 => Ok((Device::Cpu, Some(reason))),
-                    None => Err(Error::Adapter(format!("no device for precision {}: {reason}", way.precision))),
+                    None => {
+                        Err(Error::Precision(format!("no device computes in precision {}: {reason}", way.precision)))
+                    }
                 };
             }
             DeviceChoice::Gpu => gpu(Choice::Any).await?,
             DeviceChoice::Adapter(name) => gpu(Choice::Named(name.clone())).await?,
             DeviceChoice::Cpu | DeviceChoice::Reference if way.precision != Precision::F32 => {
                 let precision = way.precision;
-                return Err(Error::Settings(format!(
-                    "precision {precision} is for a GPU, and the processor always computes in f32; choose a GPU, or precision \
-                     f32"
+                return Err(Error::Precision(format!(
+                    "precision {precision} is for a GPU, and the processor computes in f32"
                 )));
             }
             DeviceChoice::Cpu => Device::Cpu,

@@ -7,7 +7,9 @@ use super::Executor;
 use super::check::{compare, most_undecided};
 use crate::error::Result;
 use crate::kernels::case::Tolerance;
-use crate::kernels::{BufferId, Element, Op, Operand, Operation, batch_norm, conv, conv_fused, conv_params, fc, sums};
+use crate::kernels::{
+    BufferId, Element, Factor, Op, Operand, Operation, batch_norm, conv, conv_fused, conv_params, fc, sums,
+};
 use serde::Serialize;
 
 /// The result of a comparison.
@@ -38,7 +40,7 @@ const SHARE: f64 = 2e-5;
 /// such as the gradient through the mean of a single value. A term is at most as large as the first of these inputs
 /// times those of the others that are above 1. Of the statistics of batch normalisation, the last third, 1 / deviation,
 /// is used.
-const CANCELLING: [(&Operation, &[Factor]); 8] = [
+const CANCELLING: [(&Operation, &[Part]); 8] = [
     (&batch_norm::SUMS, &[Whole(batch_norm::DY), Whole(batch_norm::X), LastThird(batch_norm::STATISTICS)]),
     (&batch_norm::BACKWARD_WEIGHT, &[Whole(batch_norm::CHUNK_SUMS)]),
     (
@@ -67,11 +69,18 @@ pub(super) fn undecided(operation: &Operation) -> f64 {
 
 /// An input, or a part of it, whose values are factors of terms.
 #[derive(Clone, Copy)]
-enum Factor {
+enum Part {
     Whole(Operand),
     LastThird(Operand),
 }
-use Factor::{LastThird, Whole};
+use Part::{LastThird, Whole};
+
+/// How many times as large these errors are in a product whose factors are rounded to f16, of 11 bits instead of 24.
+const OF_F16: f64 = 8192.0;
+/// Such products have more terms than bits to tell them apart, so that a larger share of the largest magnitude is
+/// rounding; and more words are decided by it.
+const SHARE_OF_F16: f64 = 4e-3;
+const UNDECIDED_OF_F16: f64 = 0.02;
 
 /// Smaller differences are ignored: an operation whose inputs are only rounding errors also outputs only rounding
 /// errors.
@@ -88,12 +97,13 @@ pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, input
     for (i, instruction) in instructions.iter().enumerate() {
         first.run(i..i + 1)?;
         second.run(i..i + 1)?;
-        let rounding = ROUNDING * largest_term(first, &instruction.op).await?;
+        let errors = Errors::of(&instruction.op, second.kernel(i));
+        let rounding = errors.rounding * largest_term(first, &instruction.op).await?;
         for output in &instruction.op.outputs {
             let (want, got) = (first.read(*output).await?, second.read(*output).await?);
             let element = first.program().buffer(*output).element;
-            let may_differ = most_undecided(element, want.len(), undecided(instruction.op.operation));
-            let difference = judge(first, *output, &got, &want, rounding);
+            let may_differ = most_undecided(element, want.len(), errors.undecided);
+            let difference = judge(first, *output, &got, &want, [errors.share, rounding]);
             if let Some(difference) = difference.filter(|found| found.count > may_differ) {
                 let divergence = Divergence {
                     operation: instruction.name.clone(),
@@ -108,6 +118,26 @@ pub async fn lockstep(first: &mut dyn Executor, second: &mut dyn Executor, input
         }
     }
     Ok(Report { operations: instructions.len(), divergence: None })
+}
+
+/// The errors that are expected of an operation.
+struct Errors {
+    share: f64,
+    rounding: f64,
+    undecided: f64,
+}
+
+impl Errors {
+    /// Of an operation that this kernel computes.
+    fn of(op: &Op, kernel: &str) -> Errors {
+        let undecided = undecided(op.operation);
+        let variant = op.operation.gpu.iter().find(|variant| variant.name == kernel);
+        if variant.is_none_or(|variant| variant.factor() == Factor::F32) {
+            return Errors { share: SHARE, rounding: ROUNDING, undecided };
+        }
+        let undecided = if undecided > 0.0 { UNDECIDED_OF_F16 } else { 0.0 };
+        Errors { share: SHARE_OF_F16, rounding: OF_F16 * ROUNDING, undecided }
+    }
 }
 
 /// The largest term of an operation whose terms may cancel; 0 for others.
@@ -138,9 +168,9 @@ fn judge(
     output: BufferId,
     got: &[u32],
     want: &[u32],
-    rounding: f64,
+    [share, rounding]: [f64; 2],
 ) -> Option<super::check::Difference> {
     let element = executor.program().buffer(output).element;
     let largest = if element == Element::F32 { largest(want) } else { 0.0 };
-    compare(element, got, want, Tolerance { atol: (SHARE * largest + rounding).max(NOTHING), rtol: 1e-5 }).0
+    compare(element, got, want, Tolerance { atol: (share * largest + rounding).max(NOTHING), rtol: 1e-5 }).0
 }

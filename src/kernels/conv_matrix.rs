@@ -194,8 +194,10 @@ fn launch_forward<const SIDE: usize>(op: &Op, relu: u32) -> Launch {
 fn launch_pool<const SIDE: usize>(op: &Op) -> Launch {
     let p: Params = op.params();
     let window = p.window[0] * p.window[1];
-    let constants = [p.pooled_constants(), vec![("ROWS", window)]].concat();
-    let windows = STRIPS * (strip(SIDE) / window as usize);
+    // Nine outputs would leave much of one matrix unused, or be more than it has rows.
+    let height = if window > 4 { 2 } else { 1 };
+    let constants = [p.pooled_constants(), vec![("ROWS", window), ("HEIGHT", height)]].concat();
+    let windows = STRIPS * (2 / height as usize) * (height as usize * SIDE / window as usize);
     launch::<SIDE>(p.pooled_pixels().div_ceil(windows), p.o as usize, constants)
 }
 

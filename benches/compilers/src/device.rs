@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::shader::Shader;
-use ash::khr::pipeline_executable_properties as executables;
+use ash::khr::{self, pipeline_executable_properties as executables};
 use ash::{Entry, Instance, ext, vk};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
@@ -59,6 +59,10 @@ impl Device {
                 extensions.push(ext::robustness2::NAME.as_ptr());
                 features = features.push_next(&mut robustness);
             }
+            let matrices = has(khr::cooperative_matrix::NAME);
+            if matrices {
+                extensions.push(khr::cooperative_matrix::NAME.as_ptr());
+            }
             instance.get_physical_device_features2(physical, &mut features);
             let core = vk::PhysicalDeviceFeatures::default()
                 .robust_buffer_access(features.features.robust_buffer_access == vk::TRUE);
@@ -77,6 +81,13 @@ impl Device {
                 .push_next(&mut info);
             if robust {
                 create = create.push_next(&mut robustness);
+            }
+            let mut cooperative = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
+            let mut half = vk::PhysicalDeviceVulkan12Features::default()
+                .shader_float16(true)
+                .vulkan_memory_model(true);
+            if matrices {
+                create = create.push_next(&mut cooperative).push_next(&mut half);
             }
             let device = instance.create_device(physical, &create, None)?;
             let executables = executables::Device::new(&instance, &device);

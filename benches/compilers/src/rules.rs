@@ -19,11 +19,19 @@ enum Rule {
 }
 
 /// Variants that may break a rule, each with its reason.
-const EXCEPTIONS: &[(&str, Rule, &str)] = &[(
-    "conv_tile.backward_weight_pool_band_2",
-    Rule::Cost,
-    "it also does the pooling's backward pass, which was an operation of its own and is not among the cycles before",
-)];
+const EXCEPTIONS: &[(&str, Rule, &str)] = &[
+    (
+        "conv_tile.backward_weight_pool_band_2",
+        Rule::Cost,
+        "it also does the pooling's backward pass, which was an operation of its own and is not among the cycles before",
+    ),
+    (
+        "conv_matrix.forward_pool_f16_16",
+        Rule::Waves,
+        "windows of nine outputs need the sums of two matrices in workgroup memory; otherwise seven of sixteen rows of \
+         each product would be in no window",
+    ),
+];
 
 /// A line for every broken rule.
 pub fn broken(reports: &[Report]) -> Vec<String> {

@@ -6,7 +6,8 @@ use ash::vk::{self, DescriptorType};
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::spv::{self, WriterFlags, ZeroInitializeWorkgroupMemoryMode};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy, Layouter};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::front::wgsl::{Frontend, Options};
+use naga::valid::{Capabilities, ShaderStages, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,8 +24,11 @@ pub struct Shader {
 pub fn translate(path: &Path, entry: &str, constants: &BTreeMap<String, u32>) -> Result<Shader> {
     let source = read(path)?;
     let failed = |error: String| format!("{}, entry point {entry}: {error}", path.display());
-    let module = naga::front::wgsl::parse_str(&source).map_err(|error| failed(error.emit_to_string(&source)))?;
+    let features = Options { capabilities: Capabilities::all(), ..Options::new() };
+    let module = Frontend::new_with_options(features).parse(&source);
+    let module = module.map_err(|error| failed(error.emit_to_string(&source)))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+        .subgroup_stages(ShaderStages::COMPUTE)
         .validate(&module)
         .map_err(|error| failed(error.emit_to_string(&source)))?;
     let values = constants.iter().map(|(name, value)| (name.clone(), f64::from(*value))).collect();

@@ -187,7 +187,7 @@ pub(super) fn needed_for(matrices: Matrices) -> Features {
 /// The cooperative matrices for products in `precision`.
 ///
 /// # Errors
-/// [`Error::Adapter`] if it needs some that the adapter does not list.
+/// [`Error::Precision`] if it needs some that the adapter does not list.
 pub(super) fn matrices_for(
     adapter: &Adapter,
     summary: &AdapterSummary,
@@ -197,9 +197,9 @@ pub(super) fn matrices_for(
     let matrices = matrices_with(adapter, factor);
     if matrices.is_none() {
         let able: Vec<&str> = summary.precisions.iter().map(|precision| precision.name()).collect();
-        return Err(Error::Adapter(format!(
-            "{} ({}, {} {}) cannot compute in precision {precision}: its driver lists no cooperative matrices of a kind that \
-             kernels exist for; choose precision {}",
+        return Err(Error::Precision(format!(
+            "{} ({}, {} {}) cannot compute in precision {precision}, because its driver lists no cooperative matrices of \
+             that kind; it computes in {}",
             summary.name,
             summary.backend,
             summary.driver,

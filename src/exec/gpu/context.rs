@@ -133,7 +133,8 @@ impl Gpu {
     /// Opens the adapter of `choice`, for products in `precision`.
     ///
     /// # Errors
-    /// [`Error::Adapter`] if there is no such adapter, if it refuses a device, or if it lacks what the precision needs.
+    /// [`Error::Adapter`] if there is no such adapter, or if it refuses a device, and [`Error::Precision`] if it lacks
+    /// what the precision needs.
     pub async fn open(choice: &Choice, checks: RuntimeChecks, precision: Precision) -> Result<Gpu> {
         let (adapter, summary) = choose(choice).await?;
         let (matrices, best) = (matrices_for(&adapter, &summary, precision)?, adapter.limits());
