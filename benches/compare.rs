@@ -1,7 +1,7 @@
 //! Training steps of Glassnet and of its peers, side by side: `cargo bench --bench compare -- --help`.
 //!
 //! All use the same network, the same batch, float32, and update the weights every batch; each measurement begins and
-//! ends with an idle device. Contestants take turns, round by round; the result is the median over the rounds with its
+//! ends with an idle device. What multiplies with less than float32 says so in its name. Contestants take turns, round by round; the result is the median over the rounds with its
 //! range. On CUDA, PyTorch also competes with TF32, which keeps 10 of float32's 23 bits of a factor's mantissa; its name
 //! says so. A contestant that cannot run is named with the reason, and the others go on.
 
@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use glassnet::bench::{Steps, times};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceChoice};
+use glassnet::kernels::Precision;
 use glassnet::net::Network;
 use pollster::block_on;
 use serde::Deserialize;
@@ -39,6 +40,9 @@ struct Arguments {
     /// With --device gpu: Glassnet's cpu executor takes turns too
     #[arg(long)]
     with_cpu: bool,
+    /// With --device gpu: Glassnet's gpu executor in precision matrix-f16 takes turns too
+    #[arg(long)]
+    with_f16: bool,
     /// Time a GPU even if it computes wrongly or not at all
     #[arg(long)]
     skip_self_check: bool,
@@ -218,12 +222,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         Place::Gpu if arguments.skip_self_check => DeviceChoice::WithoutSelfCheck(Box::new(DeviceChoice::Gpu)),
         Place::Gpu => DeviceChoice::Gpu,
     };
-    let opened = block_on(choice.open(RuntimeChecks::Off)).map(|(device, _)| device);
+    let open = |choice: DeviceChoice| block_on(choice.open(RuntimeChecks::Off)).map(|(device, _)| device);
     let refusal = |why: glassnet::Error| match why {
         glassnet::Error::SelfCheck(why) => format!("{why}; --skip-self-check times this GPU all the same"),
         why => why.to_string(),
     };
-    let mut own = vec![("Glassnet", opened.map_err(refusal))];
+    let mut own = vec![("Glassnet", open(choice.clone()).map_err(refusal))];
+    if arguments.with_f16 && arguments.device == Place::Gpu {
+        own.push(("Glassnet, matrix-f16", open(choice.in_precision(Precision::MatrixF16)).map_err(refusal)));
+    }
     if arguments.with_cpu && arguments.device == Place::Gpu {
         own.push(("Glassnet, cpu", Ok(Device::Cpu)));
     } else if let (_, Err(why)) = &own[0] {

@@ -27,8 +27,9 @@ batches="20 128 512"
 
 # Seconds for a list of devices or of data.
 LIST_LIMIT=30
-# The limits of all parts that have not begun: two lists; check, lockstep, two trainings, matmul, host; the networks.
-planned=$((2 * LIST_LIMIT + 6 * LIMIT))
+# The limits of all parts that have not begun: two lists; two checks, lockstep, three trainings, matmul, host; the
+# networks.
+planned=$((2 * LIST_LIMIT + 8 * LIMIT))
 for network in $networks; do
     planned=$((planned + COMPARE_LIMIT))
 done
@@ -114,9 +115,10 @@ reason() {
     printf '%s' "$why" | cell
 }
 
-# row WHAT GPU CPU EAGER EAGER_TF32 GRAPH GRAPH_TF32: adds a row to the table.
+# row WHAT GPU GPU_F16 CPU EAGER EAGER_TF32 GRAPH GRAPH_TF32: adds a row to the table.
 row() {
-    printf '| %s | %s | %s | %s | %s | %s | %s |\n' "$1" "$2" "${3:-}" "${4:-}" "${5:-}" "${6:-}" "${7:-}" >>"$folder/table"
+    printf '| %s | %s | %s | %s | %s | %s | %s | %s |\n' "$1" "$2" "${3:-}" "${4:-}" "${5:-}" "${6:-}" "${7:-}" "${8:-}" \
+        >>"$folder/table"
 }
 
 # PyTorch on CUDA, or why there is none.
@@ -151,19 +153,34 @@ code=0
 [ "$checked" = 0 ] || code=1
 adapter=$(sed -n 's/^.* cases on gpu: //p' "$folder/check" | head -n 1)
 cpu=$(sed -n 's/^cpu: //p' "$folder/devices" | head -n 1)
-row machine "${adapter:-$(reason check)}" "${cpu:-unknown}" "$torch"
+
+# The kernels of --precision matrix-f16, where the driver lists such matrices.
+share "$LIMIT"
+part check-f16 glassnet check --device gpu --precision matrix-f16 --filter conv_matrix.
+checked_f16=$?
+row machine "${adapter:-$(reason check)}" "" "${cpu:-unknown}" "$torch"
 verdict=$(tail -n 1 "$folder/check" | cell)
 # Stands before every speed of a GPU that computes wrongly.
 wrong=
+wrong_f16=
+if ! grep -q ' cases on gpu: ' "$folder/check-f16" || [ "$checked_f16" = 124 ]; then
+    verdict_f16="not run: $(reason check-f16)"
+elif [ "$checked_f16" = 0 ]; then
+    verdict_f16=$(tail -n 1 "$folder/check-f16" | cell)
+else
+    verdict_f16="FAILED: $(reason check-f16)"
+    wrong_f16="computes wrongly, "
+    code=1
+fi
 case $checked in
-0) row "\`check\`" "$verdict" ;;
-124) row "\`check\`" "$(reason check)" ;;
+0) row "\`check\`" "$verdict" "$verdict_f16" ;;
+124) row "\`check\`" "$(reason check)" "$verdict_f16" ;;
 *)
     if [ -n "$adapter" ]; then
-        row "\`check\`" "FAILED: $(reason check)"
+        row "\`check\`" "FAILED: $(reason check)" "$verdict_f16"
         wrong="computes wrongly, "
     else
-        row "\`check\`" "not run: $(reason check)"
+        row "\`check\`" "not run: $(reason check)" "$verdict_f16"
     fi
     ;;
 esac
@@ -204,11 +221,12 @@ for network in $networks; do
     failed="not measured"
     share "$COMPARE_LIMIT"
     # shellcheck disable=SC2086 # $peers and $skip are one word or none.
-    part compare compare --device gpu --with-cpu --tabs --presets "$network" \
+    part compare compare --device gpu --with-cpu --with-f16 --tabs --presets "$network" \
         --batch-sizes "$(echo "$batches" | tr ' ' ',')" --rounds "$ROUNDS" --seconds "$SECONDS_EACH" \
         --python "$python" $skip --peers $peers || failed=$(reason compare)
     for batch in $batches; do
         row "images/s, $network, batch $batch" "$(speed "$network" "$batch" Glassnet "$wrong")" \
+            "$(speed "$network" "$batch" "Glassnet, matrix-f16" "$wrong_f16")" \
             "$(speed "$network" "$batch" "Glassnet, cpu")" "$(speed "$network" "$batch" "PyTorch, eager")" \
             "$(speed "$network" "$batch" "PyTorch, eager, TF32")" "$(speed "$network" "$batch" "PyTorch, CUDA graph")" \
             "$(speed "$network" "$batch" "PyTorch, CUDA graph, TF32")"
@@ -220,22 +238,23 @@ figure() {
     sed -n "s/^ *\"$1\": *\([0-9.eE+-]*\),*\$/\1/p" "$folder/$2" | tail -n 1
 }
 
-# Trains fast-mnist on the device $1, with the options after it. Sets `cell` to the time if it reaches 99 %.
+# Trains fast-mnist on the device $2 for the part train-$1, with the options after it. Sets `cell` to the time if it reaches 99 %.
 accuracy() {
-    device=$1
-    shift
+    name=$1
+    device=$2
+    shift 2
     share "$LIMIT"
     if ! grep -q '^mnist *verified' "$folder/data"; then
         cell="no data"
         return
     fi
-    if ! part "train-$device" glassnet train --preset fast-mnist --dataset mnist --device "$device" --stats-every 500 \
-        --seed 1 --json --no-report --out "$folder/run-$device" "$@"; then
-        cell=$(reason "train-$device")
+    if ! part "train-$name" glassnet train --preset fast-mnist --dataset mnist --device "$device" --stats-every 500 \
+        --seed 1 --json --no-report --out "$folder/run-$name" "$@"; then
+        cell=$(reason "train-$name")
         return
     fi
-    cell=$(awk -v accuracy="$(figure test_accuracy "train-$device")" \
-        -v seconds="$(figure train_seconds "train-$device")" 'BEGIN {
+    cell=$(awk -v accuracy="$(figure test_accuracy "train-$name")" \
+        -v seconds="$(figure train_seconds "train-$name")" 'BEGIN {
         if (accuracy == "") { print "no figures in the output"; exit }
         # An accuracy of 0.99, or in percent.
         percent = accuracy <= 1 ? 100 * accuracy : accuracy
@@ -247,10 +266,13 @@ accuracy() {
 share "$LIST_LIMIT"
 part data glassnet data list
 # shellcheck disable=SC2086
-accuracy gpu $skip
+accuracy gpu gpu $skip
 on_gpu=$cell
-accuracy cpu
-row "99 % on MNIST's test set, fast-mnist" "$on_gpu" "$cell"
+# shellcheck disable=SC2086
+accuracy f16 gpu --precision matrix-f16 $skip
+in_f16=$cell
+accuracy cpu cpu
+row "99 % on MNIST's test set, fast-mnist" "$on_gpu" "$in_f16" "$cell"
 
 share "$LIMIT"
 # The fastest kernel of lines such as `matmul.tiles128   1234.5 GFLOP/s (56 %)`.
@@ -279,7 +301,7 @@ command="sh benches/hardware.sh${skip:+ $skip}"
 # shellcheck disable=SC2016 # Markdown's quotes.
 printf '\n`%s`, %s, took %s s; images/s: medians (range) of %s rounds in turns.\n\n' "$command" "$(date -u +%Y-%m-%d)" \
     "$spent" "$ROUNDS"
-printf '| | Glassnet, GPU | Glassnet, CPU | PyTorch, eager | eager, TF32 | CUDA graph | CUDA graph, TF32 |\n'
-printf '|---|---|---|---|---|---|---|\n'
+printf '| | Glassnet, GPU | GPU, matrix-f16 | Glassnet, CPU | PyTorch, eager | eager, TF32 | CUDA graph | CUDA graph, TF32 |\n'
+printf '|---|---|---|---|---|---|---|---|\n'
 cat "$folder/table"
 exit "$code"

@@ -313,6 +313,9 @@ case "$*" in
 *"--device cpu"*--skip-self-check*) echo "error: --skip-self-check is for a GPU"; exit 1 ;;
 train*) printf '{\n  "test_accuracy": 0.991,\n  "train_seconds": 4.5\n}\n' ;;
 "check --device gpu") echo "checking 2 cases on gpu: Shim"; [ -z "$WRONG" ] || { echo "error: 1 case FAILS"; exit 1; } ;;
+"check --device gpu --precision"*)
+    [ -n "$NO_F16" ] && { echo "error: Shim cannot compute in precision matrix-f16"; exit 2; }
+    echo "checking 2 cases on gpu: Shim"; [ -z "$WRONG_F16" ] || { echo "error: 1 case FAILS"; exit 1; } ;;
 *--lockstep*) [ -z "$SLOW" ] || sleep 30 ;;
 *--tabs*) [ -z "$SLOW" ] || sleep 30 ;;
 *--rounds*) echo 1 2 3 4 5 6 7 8 9 10 11 ;;
@@ -329,24 +332,26 @@ fn the_hardware_script_fills_its_table_with_reasons_where_nothing_runs() {
     let table: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
     // Head, machine, check, five networks in lockstep, three at three batch sizes, accuracy, product, host.
     assert_eq!(table.len(), 2 + 2 + 5 + 9 + 3, "{text}");
-    assert!(table.iter().all(|row| row.matches('|').count() == 8), "{text}");
+    assert!(table.iter().all(|row| row.matches('|').count() == 9), "{text}");
     let row = |start: &str| table.iter().find(|row| row.starts_with(start)).copied().expect(start);
     assert!(row("| `check` |").contains("| not run: no GPU adapter |"), "{text}");
     assert!(row("| lockstep, vgg-mnist |").contains("| not run: no GPU adapter |"), "{text}");
     let speeds = row("| images/s, resnet-cifar10, batch 512 |");
-    assert!(speeds.contains("| no GPU adapter | no GPU adapter | no PyTorch |"), "{speeds}");
+    let nobody = "| no GPU adapter | no GPU adapter | no GPU adapter | no PyTorch |";
+    assert!(speeds.contains(nobody), "{speeds}");
     assert!(row("| 99 % on MNIST's test set, fast-mnist |").contains("| no data |"), "{text}");
 }
 
 #[cfg(unix)]
 #[test]
 fn the_hardware_script_fails_after_its_table_if_a_check_fails() {
-    for (environment, code) in [(&[][..], 0), (&[("WRONG", "1")], 1)] {
+    let environments = [(&[][..], 0), (&[("WRONG", "1")], 1), (&[("WRONG_F16", "1")], 1), (&[("NO_F16", "1")], 0)];
+    for (environment, code) in environments {
         let output = hardware_script(ENDING, &["--skip-self-check", "/no/such/python"], environment);
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         assert_eq!(output.status.code(), Some(code), "{text}");
         let accuracy = text.lines().find(|line| line.starts_with("| 99 %")).expect("the table");
-        assert!(accuracy.contains("| 4.5 s (99.10 %) | 4.5 s (99.10 %) |"), "{accuracy}");
+        assert!(accuracy.contains("| 4.5 s (99.10 %) | 4.5 s (99.10 %) | 4.5 s (99.10 %) |"), "{accuracy}");
         assert!(text.trim_end().lines().last().is_some_and(|line| line.starts_with("| host's work")), "{text}");
     }
 }

@@ -8,6 +8,7 @@ use glassnet::data::FILES;
 use glassnet::evaluate::{evaluate, evaluate_crops};
 use glassnet::exec::Device;
 use glassnet::formats::{Model, layout, save_model};
+use glassnet::kernels::Precision;
 use glassnet::net::{Network, PRESETS};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -43,7 +44,12 @@ impl Folder {
 
     /// `glassnet COMMAND --model model.safetensors --data-dir FOLDER --device cpu`.
     fn command(&self, command: &str) -> Command {
-        let mut glassnet = glassnet(&[command, "--device", "cpu", "--model"]);
+        self.command_on("cpu", command)
+    }
+
+    /// The same on another device.
+    fn command_on(&self, device: &str, command: &str) -> Command {
+        let mut glassnet = glassnet(&[command, "--device", device, "--model"]);
         glassnet.arg(self.path("model.safetensors")).arg("--data-dir").arg(self.folder.path());
         glassnet
     }
@@ -193,6 +199,45 @@ fn check_runs_every_variant_on_a_gpu_or_the_one_that_is_named() {
         names.sort_unstable();
         assert_eq!((names, &document["passed"]), (expected, &json!(true)), "{filter}");
     }
+}
+
+#[test]
+fn a_precision_that_a_device_does_not_have_is_refused() {
+    let folder = Folder::new();
+    let expected = ["precision matrix-f16 is for a GPU", "--precision f32"];
+    for name in ["matrix-f16", "fp16"] {
+        assert_fails_with(folder.command("eval").args(["--precision", name]), &expected);
+    }
+    let expected = ["--precision is for a GPU", "gpu to --devices"];
+    assert_fails_with(&mut glassnet(&["bench", "--devices", "cpu", "--precision", "matrix-f32"]), &expected);
+    let Some(gpu) = common::gpu() else { return };
+    for precision in Precision::ALL {
+        let mut command = folder.command_on("gpu", "eval");
+        command.args(["--precision", precision.name()]);
+        if gpu.summary().precisions.contains(&precision) {
+            assert_eq!(document(&mut command)["device"]["precision"], json!(precision.name()));
+            continue;
+        }
+        let expected =
+            [&format!("cannot compute in precision {precision}")[..], "it computes in f32", "--precision f32"];
+        assert_fails_with(&mut command, &expected);
+        assert_fails_with(&mut glassnet(&["check", "--precision", precision.name()]), &expected);
+    }
+    let listed = &document(&mut glassnet(&["devices"]))["adapters"];
+    let names: Vec<&str> = gpu.summary().precisions.iter().map(|precision| precision.name()).collect();
+    assert!(listed.as_array().is_some_and(|list| list.iter().any(|one| one["precisions"] == json!(names))), "{listed}");
+    assert_eq!(names[0], "f32");
+}
+
+#[test]
+fn kernels_for_another_precision_are_not_said_to_be_unknown() {
+    if common::gpu().is_none() {
+        return;
+    }
+    assert_fails_with(
+        &mut glassnet(&["check", "--filter", "conv_matrix."]),
+        &["conv_matrix.", "need their --precision"],
+    );
 }
 
 #[test]

@@ -853,6 +853,46 @@ fn an_output_folder_that_cannot_be_made_is_an_error() {
 }
 
 #[test]
+fn a_resumed_run_keeps_its_precision_unless_another_one_is_given() {
+    let place = Place::with_data(TRAIN, TEST);
+    place.train("run", &["--steps", "3"]).assert().success();
+    let config = place.path("run/config.toml");
+    let written = fs::read_to_string(&config).expect("the configuration");
+    assert!(!written.contains("precision"), "{written}");
+    let device = |name: &str, precision: &str| {
+        let text: Vec<String> = written.lines().map(str::to_string).collect();
+        let at = text.iter().position(|line| line == "[device]").expect("the device");
+        let mut text = text;
+        text[at + 1] = format!("executor = \"{name}\"");
+        text.insert(at + 2, format!("precision = \"{precision}\""));
+        fs::write(&config, text.join("\n") + "\n").expect("a file");
+    };
+    // On the processor it is in f32, which is said.
+    device("gpu", "matrix-f16");
+    let output = place.resume("run", &["--steps", "4"]).assert().success();
+    let message = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(message.contains("began in precision matrix-f16 and continues in f32"), "{message}");
+    device("cpu", "bf16");
+    assert_fails_with(&mut place.resume("run", &["--steps", "5"]), &["config.toml", "bf16", "matrix-f16"]);
+    let Some(gpu) = common::gpu() else { return };
+    if gpu.summary().precisions.len() > 1 {
+        common::skipped("the adapter has cooperative matrices, so no precision is refused");
+        return;
+    }
+    device("gpu", "matrix-f16");
+    let resume = |args: &[&str]| {
+        let mut command = glassnet(&["train", "--device", "gpu", "--data-dir"]);
+        command.arg(place.path("data")).arg("--resume").arg(place.path("run")).args(args);
+        command
+    };
+    assert_fails_with(&mut resume(&["--steps", "6"]), &["cannot compute in precision matrix-f16", "--precision f32"]);
+    let output = resume(&["--steps", "6", "--precision", "f32"]).assert().success();
+    let message = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    assert!(message.contains("began in precision matrix-f16 and continues in f32"), "{message}");
+    assert!(!fs::read_to_string(&config).expect("the configuration").contains("precision"));
+}
+
+#[test]
 fn what_is_no_run_cannot_be_resumed() {
     let place = Place::with_data(TRAIN, TEST);
     let path = place.path("data").display().to_string();

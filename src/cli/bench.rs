@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use glassnet::bench::{self, GrowthSettings, Progress, Report, Settings};
 use glassnet::exec::Device;
 use glassnet::formats::Target;
+use glassnet::kernels::Precision;
 use glassnet::net::Network;
 use glassnet::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -192,7 +193,16 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
                     precision: args.precision,
                 };
                 match options::device(&choice).await {
-                    Ok(gpu) => devices.push(gpu),
+                    Ok(gpu) => {
+                        if gpu.info().precision != Precision::F32 {
+                            notes.push(format!(
+                                "the GPU multiplies in {}; shares of peak are of its peak in f32 without matrix units, \
+                                 and may be above 100 %",
+                                gpu.info().precision
+                            ));
+                        }
+                        devices.push(gpu);
+                    }
                     Err(why @ (Error::Adapter(_) | Error::SelfCheck(_))) => {
                         if !args.devices.is_empty() || args.adapter.is_some() || args.precision.is_some() {
                             return Err(Error::Settings(told_of_gpu(&why, "--devices cpu")));

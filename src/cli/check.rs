@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use glassnet::exec::check::{Outcome, run_case};
 use glassnet::exec::gpu::RuntimeChecks;
 use glassnet::exec::{Device, DeviceInfo};
-use glassnet::kernels::{self, Adapter, Case, Op, Precision};
+use glassnet::kernels::{self, Adapter, Case, Op, Precision, Variant};
 use glassnet::{Error, Result};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -160,6 +160,14 @@ fn chosen_cases(filter: Option<&str>, device: &Device) -> Result<Vec<Case>> {
             let op = Op { variant: Some(variant), ..case.op.clone() };
             cases.push(Case { op, ..case.clone() });
         }
+    }
+    let is_named = |(_, variant): (_, &Variant)| variant.name.contains(filter);
+    if cases.is_empty() && kernels::variants().any(is_named) {
+        return Err(Error::Settings(format!(
+            "the kernels whose names contain {filter:?} are not for {}; those with cooperative matrices need their \
+             --precision",
+            device.info()
+        )));
     }
     if cases.is_empty() {
         let names: Vec<&str> = kernels::operations().map(|operation| operation.name).collect();
