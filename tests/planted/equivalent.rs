@@ -168,6 +168,21 @@ pub const NAMED: &[Named] = &[
     // The first of two identical lines; the second does not affect what dropout draws.
     named("dropout.apply", "v.y += v.z * v.x;", "v.y += v.z;"),
     named("dropout.apply", "v.z += v.x * v.y;", "v.z += v.x;"),
+    // Products by cooperative matrices, emulated here: strips, tiles and windows, the scale of gradients.
+    named("conv_matrix.forward_f16_8", "first_column + SIDE / 4u", "first_column"),
+    named("conv_matrix.forward_f16_16", "k + step, first_column + across", "k + step, across"),
+    named("conv_matrix.forward_f16_16", "let first = first_sum(column);", "let first = vec4f();"),
+    named("conv_matrix.forward_relu_f16_8", "row % (HEIGHT * SIDE)", "row % SIDE + SIDE"),
+    named("conv_matrix.forward_pool_f16_16", "row % (HEIGHT * SIDE)", "row % SIDE"),
+    named("conv_matrix.forward_pool_f16_16", "tile * TILE_ROWS + min", "tile * HEIGHT * SIDE + min"),
+    named("conv_matrix.forward_pool_f16_8", "if ROWS > 4u {", "if ROWS > 9u {"),
+    named("conv_matrix.backward_input_f16_16", " / f32(SCALE)", ""),
+    named("conv_matrix.backward_input_relu_f16_8", "load_a(place, k + step) * f32(SCALE)", "load_a(place, k + step)"),
+    named("conv_matrix.backward_weight_f16_16", "dy * f32(SCALE)", "dy"),
+    named("conv_matrix.backward_weight_f16_8", "loaded(false, ", "loaded(true, "),
+    named("conv_matrix.backward_weight_f16_16", "4u * first_row + SIDE, exists", "4u * first_row, exists"),
+    named("conv_matrix.backward_weight_pool_f16_8", "select(0u, strips, range.x < range.y)", "strips"),
+    named("conv_matrix.backward_weight_f32_8", "m + step < range.y, own", "true, own"),
     // A placed crop in a row or a column above 255.
     named("batch.gather", "(place >> 15u) & 0x7fffu", "(place >> 15u) & 0xffu"),
     named("batch.gather", "place & 0x7fffu)", "place & 0xffu)"),
