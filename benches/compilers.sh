@@ -7,9 +7,8 @@
 #   DRIVERS=FOLDER sh benches/compilers.sh     with another Mesa, unpacked below FOLDER
 #   SHIMS=FOLDER sh benches/compilers.sh       also NVIDIA and Intel
 #   DUMP=FOLDER sh benches/compilers.sh        pipelines that `glassnet check --dump-pipelines` wrote before
-#   PRECISION=matrix-f16 sh benches/compilers.sh
-#                                              with the kernels for this precision, for AMD alone; the other two drivers
-#                                              list no such matrices
+#   GPUS="GA104" ... sh benches/compilers.sh   these of NAVI31, GA104, TGL alone
+#   PRECISION=matrix-f16 GPUS=... ...          with the kernels for this precision; the drivers must have its matrices
 #
 # target/compilers/{NAVI31,GA104,TGL}.txt then have a line for every pipeline.
 #
@@ -33,6 +32,7 @@ folder() {
 drivers=$(folder DRIVERS "${DRIVERS:-}")
 shims=$(folder SHIMS "${SHIMS:-}")
 dump=$(folder DUMP "${DUMP:-}")
+gpus=" ${GPUS:-NAVI31 ${SHIMS:+GA104 TGL}} "
 cd "$(dirname "$0")/.."
 work=${CARGO_TARGET_DIR:-$PWD/target}/compilers
 mkdir -p "$work"
@@ -79,14 +79,28 @@ measure() {
 
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-$work}"
 rm -f "$work"/*.json
-measure NAVI31 libvulkan_radeon.so "" RADV_FORCE_FAMILY=NAVI31
-set -- "$work/NAVI31.json"
-if [ -n "$shims" ] && [ "${PRECISION:-f32}" = f32 ]; then
-    # 0x174 is GA104's number.
-    nouveau=$(find_file "$shims" libnouveau_noop_drm_shim.so)
-    intel=$(find_file "$shims" libintel_noop_drm_shim.so)
-    measure GA104 libvulkan_nouveau.so "$nouveau" NVK_I_WANT_A_BROKEN_VULKAN_DRIVER=1 NOUVEAU_CHIPSET=174
-    measure TGL libvulkan_intel.so "$intel" INTEL_STUB_GPU_PLATFORM=tgl
-    set -- "$@" "$work/GA104.json" "$work/TGL.json"
+set --
+# chosen NAME: whether this GPU is measured.
+chosen() {
+    case $gpus in
+    *" $1 "*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
+if chosen NAVI31; then
+    measure NAVI31 libvulkan_radeon.so "" RADV_FORCE_FAMILY=NAVI31
+    set -- "$@" "$work/NAVI31.json"
 fi
+if chosen GA104; then
+    # 0x174 is its number.
+    nouveau=$(find_file "${shims:?GA104 needs SHIMS}" libnouveau_noop_drm_shim.so)
+    measure GA104 libvulkan_nouveau.so "$nouveau" NVK_I_WANT_A_BROKEN_VULKAN_DRIVER=1 NOUVEAU_CHIPSET=174
+    set -- "$@" "$work/GA104.json"
+fi
+if chosen TGL; then
+    intel=$(find_file "${shims:?TGL needs SHIMS}" libintel_noop_drm_shim.so)
+    measure TGL libvulkan_intel.so "$intel" INTEL_STUB_GPU_PLATFORM=tgl
+    set -- "$@" "$work/TGL.json"
+fi
+[ $# -gt 0 ] || { echo "benches/compilers.sh: GPUS=$GPUS names none of NAVI31, GA104, TGL" >&2; exit 2; }
 "$tool" join --check "$@"

@@ -80,6 +80,8 @@ fn describe(adapter: &AdapterSummary, text: &mut String) {
         limits.max_compute_invocations_per_workgroup,
         limits.max_compute_workgroups_per_dimension,
     );
+    let precisions: Vec<&str> = adapter.precisions.iter().map(|precision| precision.name()).collect();
+    let _ = writeln!(text, "  precision {}", precisions.join(", "));
     // Features that kernels could use; --json lists all of them.
     let relevant = ["timestamp-query", "subgroup", "shader-f16", "cooperative-matrix"];
     let is_relevant = |feature: &&String| relevant.iter().any(|name| feature.contains(name));
