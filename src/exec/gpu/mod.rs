@@ -1,7 +1,7 @@
 //! The GPU through wgpu: adapters and the device (`context`), a program's buffers (`places`), bind groups and
 //! dispatches (`bind`), commands (`executor`), submissions (`submit`) and their length (`pace`), copies of buffers in
-//! textures, readback, the driver's copy (`copy`), the choice of variants by their times (`tune`, `race`). `contain` contains
-//! wgpu's panics; `failure` explains the driver's errors.
+//! textures, readback, the driver's copy (`copy`), the choice of variants by their times (`tune`). `contain` contains wgpu's
+//! panics; `failure` explains the driver's errors.
 
 mod adapters;
 mod bind;
@@ -13,7 +13,6 @@ mod failure;
 mod guarded;
 mod pace;
 mod places;
-mod race;
 mod readback;
 mod submit;
 mod textures;

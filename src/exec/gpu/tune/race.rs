@@ -1,10 +1,9 @@
 //! A race: the variants of an operation take turns on the same buffers and the same random inputs.
 
-use super::context::Gpu;
-use super::guarded::GpuExecutor;
-use super::tune::TimeLimit;
+use super::speeds::TimeLimit;
 use crate::error::{Error, Result};
 use crate::exec::check::{compare, most_undecided};
+use crate::exec::gpu::{Gpu, GpuExecutor};
 use crate::exec::lockstep::undecided;
 use crate::exec::{Executor, timed};
 use crate::kernels::case::Fill;
