@@ -348,7 +348,7 @@ mod tests {
         assert!(message.contains("no examples"), "{message}");
     }
 
-    /// The same network with another loss, with images that are larger than its input and may be flipped.
+    /// A network with this loss, whose images are larger than its input and may be flipped.
     fn cropping(loss: &str) -> Network {
         let text = format!(
             "layers = [{{ type = \"input\", height = 24, width = 25, channels = 1, crop = true }}, \

@@ -2,15 +2,14 @@
 
 mod common;
 
-use common::command::examples;
+use common::launching::{Stopper, data};
 use common::rig::network;
-use glassnet::data::{Dataset, DatasetName, Origin};
 use glassnet::exec::DeviceChoice;
 use glassnet::formats::load_model;
 use glassnet::net::Recipe;
 use glassnet::train::{
-    DataChoice, DataSource, EndedRun, Event, LatestWeights, Launch, Launched, Length, NewRun, NextRun, Notice,
-    Observer, ResumedRun, Run, Tuner, settings_for,
+    DataChoice, DataSource, EndedRun, LatestWeights, Launch, Launched, Length, NewRun, NextRun, Notice, ResumedRun,
+    Run, Tuner, settings_for,
 };
 use glassnet::{Error, Result};
 use pollster::block_on;
@@ -28,32 +27,6 @@ layers = [
     { type = "softmax" },
 ]
 "#;
-
-/// An observer that stops after a checkpoint at this step or later.
-struct Stopper(Option<u64>, bool);
-
-impl Observer for Stopper {
-    fn event(&mut self, event: &Event<'_>) -> Result<()> {
-        if let Event::Checkpoint(state) = event {
-            self.1 = self.0.is_some_and(|at| state.step >= at);
-        }
-        Ok(())
-    }
-
-    fn should_stop(&self) -> bool {
-        self.1
-    }
-}
-
-fn data() -> DataSource {
-    DataSource::Loaded(Arc::new(Dataset {
-        name: DatasetName::Mnist,
-        train: examples(200),
-        test: examples(40),
-        origin: Origin::Synthetic { fallback_reason: None },
-        held_out: Default::default(),
-    }))
-}
 
 fn new(folder: &Path) -> Launch {
     let given = Recipe { steps: Some(30), ema: Some(0.9), checkpoint_every: Some(7), ..Recipe::default() };

@@ -2,10 +2,8 @@
 
 mod common;
 
-use common::command::examples;
+use common::launching::{Stopper, data};
 use common::rig::network;
-use glassnet::Result;
-use glassnet::data::{Dataset, DatasetName, Origin};
 use glassnet::exec::gpu::{Budget, Gpu, Tuned, fitting, tune};
 use glassnet::exec::{Device, DeviceChoice};
 use glassnet::formats::load_checkpoint;
@@ -13,9 +11,7 @@ use glassnet::kernels::optimizer::{ADADELTA, Rule};
 use glassnet::kernels::{Adapter, Launch as Workgroups, Op, Pass, Variant};
 use glassnet::net::{Network, Recipe};
 use glassnet::program::{Choices, Options, Program, Source, Stage, TrainingStep};
-use glassnet::train::{
-    DataSource, Effort, Event, Launch, Launched, NewRun, Notice, Observer, ResumedRun, Run, RunConfig, RunFolder, Tuner,
-};
+use glassnet::train::{Effort, Launch, Launched, NewRun, Notice, ResumedRun, Run, RunConfig, RunFolder, Tuner};
 use pollster::block_on;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -241,32 +237,6 @@ fn every_operation_of_a_network_can_be_timed_and_every_kernel_passes_its_check()
     let again = block_on(tune(&gpu, &step, limited(Duration::ZERO), &tuned.found, &fitting)).expect("it tunes");
     assert_eq!((again.known, again.unreached, again.found.len()), (tuned.found.len(), 0, 0));
     assert_eq!(again.choices, tuned.choices);
-}
-
-/// An observer that stops after a checkpoint at this step.
-struct Stopper(Option<u64>, bool);
-
-impl Observer for Stopper {
-    fn event(&mut self, event: &Event<'_>) -> Result<()> {
-        if let Event::Checkpoint(state) = event {
-            self.1 = self.0.is_some_and(|at| state.step >= at);
-        }
-        Ok(())
-    }
-
-    fn should_stop(&self) -> bool {
-        self.1
-    }
-}
-
-fn data() -> DataSource {
-    DataSource::Loaded(Arc::new(Dataset {
-        name: DatasetName::Mnist,
-        train: examples(200),
-        test: examples(40),
-        origin: Origin::Synthetic { fallback_reason: None },
-        held_out: Default::default(),
-    }))
 }
 
 fn device(gpu: &Gpu) -> DeviceChoice {

@@ -48,7 +48,7 @@ struct ListArgs {
 #[derive(Debug, Serialize)]
 struct SetReport {
     dataset: DatasetName,
-    /// None if its files were not found, and for the synthetic sets, which have none.
+    /// The folder with its files; `None` if they were not found, and for the synthetic sets, which have no files.
     #[serde(serialize_with = "output::optional_path")]
     folder: Option<PathBuf>,
     /// `built-in`, `missing`, `verified`, `differs`, or `unverifiable` if no published checksum covers the files.

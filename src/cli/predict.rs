@@ -61,7 +61,7 @@ struct Report<'a> {
     shape: [usize; 3],
     /// The number of crops of each picture that the scores are averaged over.
     test_crops: usize,
-    /// None if no picture could be read.
+    /// The device that computed; `None` if no picture could be read.
     device: Option<DeviceInfo>,
     images: Vec<ImageReport>,
 }

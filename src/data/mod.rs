@@ -144,7 +144,7 @@ impl DatasetName {
         }
     }
 
-    /// Its files by their unpacked names; published files have `.gz` appended. Synthetic sets have none.
+    /// The data set's files by their unpacked names; published files have `.gz` appended. Synthetic sets have none.
     pub fn files(self) -> &'static [&'static str] {
         match self {
             DatasetName::Mnist | DatasetName::FashionMnist | DatasetName::Kmnist => &FILES,

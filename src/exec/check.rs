@@ -177,7 +177,7 @@ impl Trial<'_> {
         Trial { case, contents: contents.collect(), guards, scratch: None, undecided: 0.0 }
     }
 
-    /// The same with the scratch of the case's variant.
+    /// A trial of a case with the scratch of the case's variant.
     fn with_scratch(case: &Case) -> Trial<'_> {
         let words = case.op.variant.map_or(0, |variant| variant.scratch_words(&case.op));
         let scratch = (words > 0).then_some(Scratch { words, guard: GUARD });

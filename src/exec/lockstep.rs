@@ -128,7 +128,7 @@ struct Errors {
 }
 
 impl Errors {
-    /// Of an operation that this kernel computes.
+    /// The errors of an operation that this kernel computes.
     fn of(op: &Op, kernel: &str) -> Errors {
         let undecided = undecided(op.operation);
         let variant = op.operation.gpu.iter().find(|variant| variant.name == kernel);

@@ -6,6 +6,7 @@ pub mod command;
 pub mod emulated;
 pub mod exchange;
 pub mod golden;
+pub mod launching;
 pub mod live;
 pub mod rig;
 

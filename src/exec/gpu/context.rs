@@ -196,18 +196,18 @@ impl Gpu {
         Ok(Gpu { inner, checks, adapter, skipped_self_check: false })
     }
 
-    /// The same connection with another choice of shader checks.
+    /// Returns this connection with another choice of shader checks.
     pub fn compiling(&self, checks: RuntimeChecks) -> Gpu {
         Gpu { checks, ..self.clone() }
     }
 
-    /// The same connection with the variants of another kind of adapter, so that a software adapter can test the
+    /// Returns this connection with the variants of another kind of adapter, so that a software adapter can test the
     /// hardware variants.
     pub fn assuming(&self, adapter: Adapter) -> Gpu {
         Gpu { adapter, ..self.clone() }
     }
 
-    /// The same connection, marked as one that may compute wrongly or not at all.
+    /// Returns this connection, marked as one that may compute wrongly or not at all.
     pub fn without_self_check(&self) -> Gpu {
         Gpu { skipped_self_check: true, ..self.clone() }
     }

@@ -31,9 +31,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For every start of a new run.
+    /// The budget for every start of a new run.
     pub const QUICK: Budget = Budget { time: Duration::from_secs(2), again: false };
-    /// For users who asked for it.
+    /// The budget for users who asked for it.
     pub const FULL: Budget = Budget { time: Duration::from_secs(120), again: true };
 
     /// The intended seconds of one run of a kernel: far longer than a clock's errors, and short enough for many.
@@ -65,7 +65,7 @@ pub struct Found {
 /// The variants for a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tuned {
-    /// For every operation that has several.
+    /// The variants of every operation that has several.
     pub choices: Choices,
     /// What was measured now.
     pub found: Vec<Found>,
@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn every_candidate_supports_every_size_that_it_is_timed_or_checked_at() {
-        for ((preset, _), adapter) in PRESETS.iter().flat_map(|preset| Adapter::SORTS.map(|adapter| (preset, adapter)))
+        for ((preset, _), adapter) in
+            PRESETS.iter().flat_map(|preset| Adapter::all().map(move |adapter| (preset, adapter)))
         {
             let network = Network::preset(preset).expect("a preset");
             for batch in [1, 20, 52, 512, 4096] {

@@ -19,7 +19,7 @@ const ENOUGH_ROUNDS: usize = 3;
 /// A variant must be so much faster than the default. A closer race is decided by chance, and each outcome has other
 /// bits.
 const MARGIN: f64 = 1.05;
-/// The same after fewer rounds. A race that is closer has no result.
+/// The lead that is enough after fewer rounds. A race that is closer has no result.
 const CLEAR: f64 = 1.25;
 /// A variant whose first run takes so many times as long as the fastest one's is not timed again.
 const HOPELESS: f64 = 4.0;
