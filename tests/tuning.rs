@@ -262,6 +262,18 @@ fn ready(launch: Launch) -> (Run, Vec<Notice>) {
     }
 }
 
+/// A run with the default kernels that is stopped at a checkpoint; its kernels.
+fn stopped(gpu: &Gpu, folder: &Path) -> Choices {
+    let (mut run, _) = new(gpu, folder, Tuner::OFF);
+    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
+    run.settings.kernels.clone()
+}
+
+/// The warning about kernels that are lost.
+fn lost(notices: &[Notice]) -> String {
+    notices.iter().find(|notice| matches!(notice, Notice::KernelsLost(_))).expect("a warning").to_string()
+}
+
 fn train(mut run: Run) {
     block_on(run.train(&mut Stopper(None, false))).expect("it trains");
 }
@@ -339,17 +351,14 @@ fn a_kernel_in_config_toml_that_does_not_exist_is_a_warning_and_its_default_is_u
     let Some(gpu) = gpu() else { return };
     let place = tempfile::tempdir().expect("a folder");
     let folder = place.path().join("run");
-    let (mut run, _) = new(&gpu, &folder, Tuner::OFF);
-    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
-    let recorded = run.settings.kernels.clone();
-    drop(run);
+    let recorded = stopped(&gpu, &folder);
     let (_, first) = recorded.iter().next().expect("it has some");
     let file = folder.join("config.toml");
     let text = std::fs::read_to_string(&file).expect("a config.toml");
     assert!(text.contains("[kernels]"), "{text}");
     std::fs::write(&file, text.replacen(&format!("\"{first}\""), "\"of_the_future\"", 1)).expect("a file");
     let (run, notices) = resumed(&gpu, &folder);
-    let lost = notices.iter().find(|notice| matches!(notice, Notice::KernelsLost(_))).expect("a warning").to_string();
+    let lost = lost(&notices);
     assert!(lost.contains("WARNING: 1 of the kernels") && lost.contains("of_the_future"), "{lost}");
     assert!(lost.contains(first) && lost.contains("its bits may differ"), "{lost}");
     // The name of a layer's operation instead of its shape in words.
@@ -364,10 +373,7 @@ fn recorded_kernels_that_belong_to_no_operation_are_a_warning() {
     let Some(gpu) = gpu() else { return };
     let place = tempfile::tempdir().expect("a folder");
     let folder = place.path().join("run");
-    let (mut run, _) = new(&gpu, &folder, Tuner::OFF);
-    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
-    let recorded = run.settings.kernels.clone();
-    drop(run);
+    let recorded = stopped(&gpu, &folder);
     let (key, kernel) = recorded.iter().find(|(key, _)| key.starts_with("conv.backward_weight ")).expect("a key");
     // Of the same length, because the header of the checkpoint's file holds its own length.
     let (last, digit) = (key.len() - 1, if key.ends_with('7') { "8" } else { "7" });
@@ -379,7 +385,7 @@ fn recorded_kernels_that_belong_to_no_operation_are_a_warning() {
         std::fs::write(&file, replaced(&bytes, key.as_bytes(), other.as_bytes())).expect("a file");
     }
     let (run, notices) = resumed(&gpu, &folder);
-    let lost = notices.iter().find(|notice| matches!(notice, Notice::KernelsLost(_))).expect("a warning").to_string();
+    let lost = lost(&notices);
     assert!(lost.contains("WARNING: 1 of the kernels") && lost.contains("its bits may differ"), "{lost}");
     assert!(lost.contains(&format!("{kernel} is for a conv.backward_weight in a shape")), "{lost}");
     assert!(!lost.contains(&key[key.len() / 2..]), "the shape in words: {lost}");
@@ -418,10 +424,7 @@ fn a_run_without_recorded_kernels_goes_on_with_those_of_its_checkpoint() {
     let Some(gpu) = gpu() else { return };
     let place = tempfile::tempdir().expect("a folder");
     let folder = place.path().join("run");
-    let (mut run, _) = new(&gpu, &folder, Tuner::OFF);
-    block_on(run.train(&mut Stopper(Some(4), false))).expect_err("it is stopped");
-    let recorded = run.settings.kernels.clone();
-    drop(run);
+    let recorded = stopped(&gpu, &folder);
     let file = folder.join("config.toml");
     let text = std::fs::read_to_string(&file).expect("a config.toml");
     std::fs::write(&file, text.split("[kernels]").next().expect("a beginning")).expect("a file");
