@@ -236,7 +236,7 @@ fn kernels_for_another_precision_are_not_said_to_be_unknown() {
     }
     assert_fails_with(
         &mut glassnet(&["check", "--filter", "conv_matrix."]),
-        &["conv_matrix.", "need their --precision"],
+        &["conv_matrix.", "choose the --precision"],
     );
 }
 

@@ -25,6 +25,11 @@ fn dispatches(op: &Op) -> Vec<glassnet::kernels::Dispatch> {
     op.dispatches(op.chosen(Adapter::HARDWARE))
 }
 
+/// A hardware adapter without cooperative matrices, and one with each kind of them.
+fn adapters() -> impl Iterator<Item = Adapter> {
+    Adapter::all().filter(|adapter| !adapter.software)
+}
+
 #[test]
 fn a_step_of_the_default_network_has_at_most_twelve_dispatches() {
     for batch in [20, 128, 512] {
@@ -62,9 +67,8 @@ fn layers_of_every_width_have_launches() {
         );
         let network = Network::from_toml(&text, "a test").expect("a network");
         let options = Options::training(1, Source::usual(&network, 100), Rule::new(&ADADELTA));
-        for (class, adapter) in
-            [(DeviceClass::Processor, Adapter::SOFTWARE), (DeviceClass::Hardware, Adapter::HARDWARE)]
-        {
+        let on_hardware = adapters().map(|adapter| (DeviceClass::Hardware, adapter));
+        for (class, adapter) in on_hardware.chain([(DeviceClass::Processor, Adapter::SOFTWARE)]) {
             let step = TrainingStep::lower(&network, &Options { class, ..options }).expect("it lowers");
             for op in step.program.instructions.iter().map(|instruction| &instruction.op) {
                 // Asserts that every dimension is legal.
@@ -76,7 +80,8 @@ fn layers_of_every_width_have_launches() {
 
 #[test]
 fn convolutions_fill_a_large_gpu() {
-    for preset in ["convnetjs-mnist", "vgg-mnist"] {
+    let presets = ["convnetjs-mnist", "vgg-mnist"];
+    for (preset, adapter) in presets.into_iter().flat_map(|preset| adapters().map(move |adapter| (preset, adapter))) {
         let step = lowered(preset, 512);
         let mut seen = 0;
         for instruction in &step.program.instructions[step.stages(Stage::Forward, Stage::Backward)] {
@@ -86,9 +91,10 @@ fn convolutions_fill_a_large_gpu() {
                 continue;
             }
             seen += 1;
-            for dispatch in dispatches(&instruction.op) {
+            let chosen = instruction.op.chosen(adapter);
+            for dispatch in instruction.op.dispatches(chosen) {
                 let workgroups: u32 = dispatch.launch.workgroups.iter().product();
-                assert!(workgroups >= EACH * COMPUTE_UNITS, "{} of {preset}: {workgroups}", instruction.name);
+                assert!(workgroups >= EACH * COMPUTE_UNITS, "{} of {preset}: {workgroups}", chosen.name);
             }
         }
         // Three passes of every convolution, without the input's gradient.

@@ -2,17 +2,20 @@
 
 mod common;
 
-use common::rig::{Examples, executor, load_decay, network, parameters, step_inputs};
+use common::emulated::{USUAL, emulated};
+use common::rig::{Examples, executor, load, load_decay, network, parameters, step_inputs};
 use glassnet::error::Result;
+use glassnet::exec::gpu::{Choice, Gpu, RuntimeChecks};
 use glassnet::exec::lockstep::{Divergence, Report, lockstep};
 use glassnet::exec::{Capture, Device, DeviceInfo, Executor, Pending};
 use glassnet::kernels::batch::Header;
 use glassnet::kernels::optimizer::{self, OPTIMIZERS, Rule};
-use glassnet::kernels::{Adapter, BufferId, Element};
+use glassnet::kernels::{Adapter, BufferId, Element, Matrices, Variant};
 use glassnet::net::Network;
 use glassnet::program::{DeviceClass, Options, Program, TrainingStep};
 use pollster::block_on;
 use std::ops::Range;
+use std::sync::Arc;
 
 fn adam() -> Rule {
     Rule::new(&optimizer::ADAM)
@@ -85,6 +88,41 @@ impl Step {
         executor
     }
 
+    /// An executor whose products are computed by kernels with the cooperative matrices of `adapter`, wherever one fits,
+    /// after `replaced`; and the number of these products.
+    fn by_matrices(
+        &self,
+        device: &Device,
+        adapter: Adapter,
+        replaced: impl Fn(&'static Variant) -> &'static Variant,
+    ) -> (usize, Box<dyn Executor>) {
+        let lowered = self.lowered();
+        let (mut program, mut count) = (Program::clone(&lowered.program), 0);
+        for op in program.instructions.iter_mut().map(|instruction| &mut instruction.op) {
+            let own = op.variants(adapter).find(|variant| variant.matrices.is_some());
+            count += usize::from(own.is_some());
+            op.variant = own.map(&replaced);
+        }
+        let mut executor = block_on(device.executor(Arc::new(program))).expect("the device holds the program");
+        load(&mut *executor, &lowered, &self.examples, &parameters(&self.network, 2));
+        load_decay(&mut *executor, &lowered, 1e-4, 1e-3);
+        (count, executor)
+    }
+
+    /// Checks that the reference and such an executor agree on every operation.
+    fn assert_agrees_by_matrices(
+        &self,
+        device: &Device,
+        adapter: Adapter,
+        replaced: impl Fn(&'static Variant) -> &'static Variant,
+    ) {
+        let (count, mut other) = self.by_matrices(device, adapter, replaced);
+        let report = self.run(&mut *self.executor(&Device::Reference), &mut *other);
+        assert_eq!(report.divergence, None, "{}", self.network.name);
+        // The first convolution has one channel.
+        assert!(count >= 3, "{count} products of {}", self.network.name);
+    }
+
     fn run(&self, first: &mut dyn Executor, second: &mut dyn Executor) -> Report {
         let header = Header {
             step: 3,
@@ -147,6 +185,35 @@ fn the_hardware_variants_agree_with_the_reference_over_a_step_of_each_preset() {
     Step::small().for_hardware().assert_agrees(&device);
     for loss in ["hinge", "mse"] {
         Step::small_with(loss).for_hardware().assert_agrees(&device);
+    }
+}
+
+#[test]
+fn kernels_with_emulated_matrices_agree_with_the_reference_over_a_step() {
+    let Some(gpu) = common::gpu() else { return };
+    let device = Device::Gpu(gpu.assuming(Adapter::HARDWARE));
+    for (preset, matrices) in [("convnetjs-mnist", Matrices::F16_16), ("fast-mnist", Matrices::F16_8)] {
+        let adapter = Adapter { matrices: Some(matrices), ..Adapter::HARDWARE };
+        let step = Step::preset(preset, adadelta()).for_hardware();
+        step.assert_agrees_by_matrices(&device, adapter, |variant| emulated(variant, USUAL));
+    }
+}
+
+#[test]
+fn kernels_with_the_adapters_own_matrices_agree_with_the_reference_over_a_step() {
+    let Some(gpu) = common::gpu() else { return };
+    let own: Vec<_> = gpu.summary().precisions.iter().copied().filter(|one| one.factor().is_some()).collect();
+    if own.is_empty() {
+        common::skipped("the adapter has no cooperative matrices; emulated ones are tested");
+    }
+    for precision in own {
+        let gpu = block_on(Gpu::open(&Choice::Any, RuntimeChecks::Off, precision)).expect("it opens");
+        let adapter = Adapter { software: false, ..gpu.adapter() };
+        let device = Device::Gpu(gpu.assuming(adapter));
+        for preset in ["convnetjs-mnist", "fast-mnist", "vgg-mnist", "resnet-mnist"] {
+            let step = Step::preset(preset, adadelta()).for_hardware();
+            step.assert_agrees_by_matrices(&device, adapter, |variant| variant);
+        }
     }
 }
 

@@ -859,27 +859,30 @@ fn a_resumed_run_keeps_its_precision_unless_another_one_is_given() {
     let config = place.path("run/config.toml");
     let written = fs::read_to_string(&config).expect("the configuration");
     assert!(!written.contains("precision"), "{written}");
-    let device = |name: &str, precision: &str| {
-        let text: Vec<String> = written.lines().map(str::to_string).collect();
-        let at = text.iter().position(|line| line == "[device]").expect("the device");
-        let mut text = text;
-        text[at + 1] = format!("executor = \"{name}\"");
-        text.insert(at + 2, format!("precision = \"{precision}\""));
-        fs::write(&config, text.join("\n") + "\n").expect("a file");
+    let change = |executor: &str, precision: &str| {
+        let precision = format!("precision = \"{precision}\"\n{written}");
+        fs::write(&config, precision.replace("executor = \"cpu\"", &format!("executor = \"{executor}\"")))
+            .expect("a file");
     };
+    let recorded = || fs::read_to_string(&config).expect("the configuration");
     // On the processor it is in f32, which is said.
-    device("gpu", "matrix-f16");
-    let output = place.resume("run", &["--steps", "4"]).assert().success();
-    let message = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
-    assert!(message.contains("began in precision matrix-f16 and continues in f32"), "{message}");
-    device("cpu", "bf16");
-    assert_fails_with(&mut place.resume("run", &["--steps", "5"]), &["config.toml", "bf16", "matrix-f16"]);
+    change("gpu", "matrix-f16");
+    let warning = "computed in precision matrix-f16 and continues in f32";
+    for steps in ["4", "5"] {
+        let output = place.resume("run", &["--steps", steps]).assert().success();
+        let message = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(message.contains(warning), "{message}");
+        // It stays that of the run, for the next time on a GPU.
+        assert!(recorded().contains("precision = \"matrix-f16\""), "{}", recorded());
+    }
+    change("cpu", "bf16");
+    assert_fails_with(&mut place.resume("run", &["--steps", "6"]), &["config.toml", "bf16", "matrix-f16"]);
     let Some(gpu) = common::gpu() else { return };
     if gpu.summary().precisions.len() > 1 {
         common::skipped("the adapter has cooperative matrices, so no precision is refused");
         return;
     }
-    device("gpu", "matrix-f16");
+    change("gpu", "matrix-f16");
     let resume = |args: &[&str]| {
         let mut command = glassnet(&["train", "--device", "gpu", "--data-dir"]);
         command.arg(place.path("data")).arg("--resume").arg(place.path("run")).args(args);
@@ -888,8 +891,8 @@ fn a_resumed_run_keeps_its_precision_unless_another_one_is_given() {
     assert_fails_with(&mut resume(&["--steps", "6"]), &["cannot compute in precision matrix-f16", "--precision f32"]);
     let output = resume(&["--steps", "6", "--precision", "f32"]).assert().success();
     let message = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
-    assert!(message.contains("began in precision matrix-f16 and continues in f32"), "{message}");
-    assert!(!fs::read_to_string(&config).expect("the configuration").contains("precision"));
+    assert!(message.contains(warning) && !message.contains("cannot be used on this device"), "{message}");
+    assert!(!recorded().contains("precision"), "{}", recorded());
 }
 
 #[test]

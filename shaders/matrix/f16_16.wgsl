@@ -9,3 +9,5 @@ alias Right = coop_mat16x16<f16, B>;
 alias Sum = coop_mat16x16<f32, C>;
 
 const SIDE = 16u;
+// Strips of a workgroup, which then has 64 rows.
+const STRIPS = 2u;

@@ -9,3 +9,5 @@ alias Right = coop_mat8x8<f16, B>;
 alias Sum = coop_mat8x8<f32, C>;
 
 const SIDE = 8u;
+// Strips of a workgroup, which then has 64 rows.
+const STRIPS = 4u;

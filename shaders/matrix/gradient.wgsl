@@ -22,7 +22,7 @@ fn store_matrices(split: u32, first_row: u32, strips: u32, first_column: u32, la
     }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(LANES)
 fn gradient(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
@@ -46,13 +46,13 @@ fn gradient(
         var c00 = Sum(); var c01 = Sum(); var c10 = Sum(); var c11 = Sum();
         for (var m = range.x; m < range.y; m += DEPTH) {
             for (var step = lane / width; step < DEPTH; step += LANES / width) {
-                stage_a(step * A_PITCH + 4u * (lane % width), factors(load_a(m + step, m + step < range.y, own)));
+                stage_a(step * A_PITCH + 4u * (lane % width), factors(load_a(m + step, m + step < range.y, own), 1.0));
             }
             for (var i = lane; i < DEPTH * COLUMNS / 4u; i += LANES) {
                 let step = i / (COLUMNS / 4u);
                 let across = i % (COLUMNS / 4u);
                 let dy = load_dy(m + step, m + step < range.y, first_column + across);
-                stage_b(step * PITCH + 4u * across, factors(dy * f32(SCALE)));
+                stage_b(step * PITCH + 4u * across, factors(dy, scale()));
             }
             workgroupBarrier();
             for (var i = 0u; i < DEPTH; i += SIDE) {

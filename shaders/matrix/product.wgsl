@@ -1,5 +1,6 @@
-// A matrix product like that of tile/product.wgsl, with the same files before it, by cooperative matrices. If a lane's sums
-// are the outputs of one pooling window, it has ROWS of them, TY rows apart. HEIGHT matrices, a tile, have TY windows.
+// A matrix product like that of tile/product.wgsl, with the same files before it, by cooperative matrices. If a lane's
+// sums are the outputs of one pooling window, it has ROWS of them, TY rows apart. HEIGHT matrices, a tile, have TY
+// windows.
 
 override ROWS: u32 = 1; // 1, 4 or 9
 override TY: u32 = HEIGHT * SIDE / ROWS;
@@ -19,7 +20,7 @@ fn place_in(first_strip: u32, row: u32) -> vec4i {
 }
 
 fn stage_a(row: u32, step: u32, place: vec4i, k: u32) {
-    let v = factors(load_a(place, k + step) * f32(SCALE));
+    let v = factors(load_a(place, k + step), scale());
     let at = row * A_PITCH + 4u * step;
     staged_a[at] = v.x;
     staged_a[at + 1u] = v.y;
@@ -33,10 +34,10 @@ fn stage_block(number: u32, k: u32, first_column: u32) {
     let across = number % (COLUMNS / 4u);
     let block = load_b(k + step, first_column + across);
     let at = 4u * (step * PITCH + across);
-    stage_b(at, factors(block[0]));
-    stage_b(at + PITCH, factors(block[1]));
-    stage_b(at + 2u * PITCH, factors(block[2]));
-    stage_b(at + 3u * PITCH, factors(block[3]));
+    stage_b(at, factors(block[0], 1.0));
+    stage_b(at + PITCH, factors(block[1], 1.0));
+    stage_b(at + 2u * PITCH, factors(block[2], 1.0));
+    stage_b(at + 3u * PITCH, factors(block[3], 1.0));
 }
 
 // Passes the sums of one tile of every strip on.
@@ -68,7 +69,7 @@ fn finish_tiles(first_strip: u32, strips: u32, tile: u32, first_column: u32, lan
     }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(LANES)
 fn product(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,

@@ -161,12 +161,15 @@ fn chosen_cases(filter: Option<&str>, device: &Device) -> Result<Vec<Case>> {
             cases.push(Case { op, ..case.clone() });
         }
     }
+    let own = if let Device::Gpu(gpu) = device { gpu.adapter().matrices } else { None };
     let is_named = |(_, variant): (_, &Variant)| variant.name.contains(filter);
     if cases.is_empty() && kernels::variants().any(is_named) {
         return Err(Error::Settings(format!(
-            "the kernels whose names contain {filter:?} are not for {}; those with cooperative matrices need their \
-             --precision",
-            device.info()
+            "no kernel whose name contains {filter:?} is for {}; {}",
+            device.info(),
+            own.map_or("choose the --precision of kernels with cooperative matrices".to_string(), |matrices| format!(
+                "choose kernels for its matrices, which are {matrices}"
+            ))
         )));
     }
     if cases.is_empty() {

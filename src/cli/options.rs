@@ -44,8 +44,8 @@ pub struct DeviceArgs {
     /// mean nothing, but the host's work can be measured
     #[arg(long)]
     pub skip_self_check: bool,
-    /// How a GPU multiplies in convolutions and fully connected layers [default: f32; for a run that is resumed or
-    /// reported, what it began with]
+    /// How a GPU multiplies in convolutions and fully connected layers with 8 or more channels [default: f32; for a run
+    /// that is resumed or reported, its own]
     #[arg(long, value_enum, ignore_case = true)]
     pub precision: Option<PrecisionName>,
 }
@@ -56,11 +56,12 @@ pub enum PrecisionName {
     /// In f32, on any GPU
     #[value(aliases = ["fp32", "float32", "single", "32"])]
     F32,
-    /// In f32, by the matrix units of GPUs that have such ones, which are Apple's
+    /// In f32, with a GPU's matrix units (Apple's)
+    #[value(alias = "matrix_f32")]
     MatrixF32,
-    /// By the matrix units of GPUs that have some, with factors rounded to f16 and sums in f32; weights, activations and
-    /// gradients stay f32. Faster on such GPUs, and slightly less exact
-    #[value(aliases = ["f16", "fp16", "float16", "half", "mixed", "amp", "16-mixed"])]
+    /// With a GPU's matrix units, which round factors to f16 and add in f32; weights, activations and gradients stay
+    /// f32 in memory
+    #[value(aliases = ["matrix_f16", "f16", "fp16", "float16", "half", "mixed", "amp", "16-mixed"])]
     MatrixF16,
 }
 

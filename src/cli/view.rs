@@ -6,6 +6,7 @@ use super::options::{self, DataArgs};
 use super::output::{Output, note};
 use super::report::data_of_run;
 use clap::Args;
+use glassnet::kernels::Precision;
 use glassnet::live::{Live, RunningPage, running_page};
 use glassnet::look::message::{RunState, SettingsMessage};
 use glassnet::look::{Introduction, Subject};
@@ -59,9 +60,13 @@ pub fn run(args: &ViewArgs) -> Result<ExitCode> {
     let dataset = data_of_run(&asked, &args.run, &config, &settings, output)?;
     let history = History::read(&args.run.join("metrics.jsonl"))?;
     let parts = dataset.split();
+    let precision = match config.precision {
+        Precision::F32 => String::new(),
+        other => format!(" in {other}"),
+    };
     let introduction = Introduction {
         folder: args.run.display().to_string(),
-        device: format!("{}: {}", config.device.executor, config.device.name),
+        device: format!("{}: {}{precision}", config.device.executor, config.device.name),
         training_examples: parts.train.len(),
         validation_examples: parts.validation.len(),
         first_step: 0,

@@ -10,6 +10,7 @@
 
 use super::Device;
 use super::gpu::{Gpu, RuntimeChecks};
+use super::lockstep::undecided_of_f16;
 use crate::error::{Error, Result};
 use crate::kernels::case::{Fill, Tolerance};
 use crate::kernels::{Adapter, BufferId, Case, Element, Factor, Op, TEXTURE_WIDTH, Variant};
@@ -74,23 +75,32 @@ fn is_same(element: Element, was: u32, is: u32) -> bool {
 /// # Errors
 /// [`Error::Device`] and [`Error::TooLarge`] if the device cannot hold or run it.
 pub async fn run_case(device: &Device, case: &Case) -> Result<Vec<Outcome>> {
-    let expected = async |case: &Case| Trial::of(case).execute(&Device::Reference, POISONS[0]).await;
     let Device::Gpu(gpu) = device else {
+        let expected = Trial::of(case).execute(&Device::Reference, POISONS[0]).await?;
         let way = Way { device: device.clone(), poison: POISONS[0], name: "" };
-        return Ok(vec![judge(case, case.op.operation.name, &[way], &expected(case).await?).await?]);
+        return Ok(vec![judge(Trial::of(case), case.op.operation.name, &[way], &expected).await?]);
     };
     let mut outcomes = Vec::new();
-    // Variants that round their factors are given rounded inputs, and are compared with their product.
-    let mut known: Vec<(Factor, Vec<Vec<u32>>)> = Vec::new();
+    // The inputs are those of a case without a variant, which may round them.
+    let bare = Case { op: Op { variant: None, ..case.op.clone() }, ..case.clone() };
+    let plain = Trial::of(&bare).execute(&Device::Reference, POISONS[0]).await?;
     for op in with_variants(&case.op, gpu.adapter()) {
         let (kernel, factor) = (op.chosen(gpu.adapter()).name, op.factor());
         let case = Case { op, ..case.clone() };
-        if !known.iter().any(|(own, _)| *own == factor) {
-            known.push((factor, expected(&case).await?));
+        let trial = Trial::with_scratch(&case);
+        if factor == Factor::F32 {
+            outcomes.push(judge(trial, kernel, &ways(gpu), &plain).await?);
+            continue;
         }
-        for (_, expected) in known.iter().filter(|(own, _)| *own == factor) {
-            outcomes.push(judge(&case, kernel, &ways(gpu), expected).await?);
+        // First with inputs that it does not round, and a tolerance that finds a wrong term; then with the others.
+        let exact = Trial::of(&case).execute(&Device::Reference, POISONS[0]).await?;
+        let mut outcome = judge(trial, kernel, &ways(gpu), &exact).await?;
+        if outcome.passed {
+            let [way, ..] = ways(gpu);
+            let rounded = judge(Trial::rounding(&case), kernel, &[way], &plain).await?;
+            outcome = Outcome { worst: outcome.worst.max(rounded.worst), ..rounded };
         }
+        outcomes.push(outcome);
     }
     Ok(outcomes)
 }
@@ -121,9 +131,8 @@ fn with_variants(op: &Op, adapter: Adapter) -> Vec<Op> {
 }
 
 /// Runs a case in these ways, up to the first failure; ways without bounds checks come after those with.
-async fn judge(case: &Case, kernel: &'static str, ways: &[Way], expected: &[Vec<u32>]) -> Result<Outcome> {
-    let trial = Trial::with_scratch(case);
-    let mut outcome = Outcome { kernel, case: case.name.clone(), passed: true, failure: None, worst: 0.0 };
+async fn judge(trial: Trial<'_>, kernel: &'static str, ways: &[Way], expected: &[Vec<u32>]) -> Result<Outcome> {
+    let mut outcome = Outcome { kernel, case: trial.case.name.clone(), passed: true, failure: None, worst: 0.0 };
     for way in ways {
         let actual = trial.execute(&way.device, way.poison).await?;
         let (failure, worst) = trial.judge(expected, &actual, way.poison);
@@ -165,6 +174,7 @@ struct Trial<'a> {
     scratch: Option<Scratch>,
     /// The share of an output's words that may differ.
     undecided: f64,
+    tolerance: Tolerance,
 }
 
 impl Trial<'_> {
@@ -174,7 +184,18 @@ impl Trial<'_> {
             _ => case.contents(i),
         });
         let guards = (0..case.buffers.len()).map(|i| guard(case, i)).collect();
-        Trial { case, contents: contents.collect(), guards, scratch: None, undecided: 0.0 }
+        let (contents, tolerance) = (contents.collect(), case.tolerance());
+        Trial { case, contents, guards, scratch: None, undecided: 0.0, tolerance }
+    }
+
+    /// A trial of a case whose variant rounds its factors, with inputs that it has to round.
+    fn rounding(case: &Case) -> Trial<'_> {
+        let exact = Trial::of(case);
+        let inputs = exact.contents.iter().enumerate();
+        let contents =
+            inputs.map(|(i, own)| if exact.is_output(i) { own.clone() } else { case.unrounded(i) }).collect();
+        let undecided = undecided_of_f16(case.op.operation);
+        Trial { contents, tolerance: case.tolerance_of_rounding(), undecided, ..exact }
     }
 
     /// A trial of a case with the scratch of the case's variant.
@@ -237,7 +258,7 @@ impl Trial<'_> {
             let name = format!("{} {number}", if self.is_output(i) { "output" } else { "input" });
             *number += 1;
             if self.is_output(i) {
-                let (difference, ratio) = compare(buffer.element, got, want, self.case.tolerance());
+                let (difference, ratio) = compare(buffer.element, got, want, self.tolerance);
                 worst = worst.max(ratio);
                 let may_differ = most_undecided(buffer.element, buffer.len, self.undecided);
                 if let Some(d) = difference.filter(|difference| difference.count > may_differ) {

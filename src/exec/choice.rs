@@ -33,7 +33,8 @@ pub enum DeviceChoice {
 struct Way {
     checks: RuntimeChecks,
     self_checked: bool,
-    precision: Precision,
+    /// `None` if none was chosen; then a GPU that is opened now computes in f32.
+    precision: Option<Precision>,
 }
 
 impl DeviceChoice {
@@ -41,6 +42,9 @@ impl DeviceChoice {
     pub fn in_precision(self, precision: Precision) -> DeviceChoice {
         match self {
             DeviceChoice::WithPrecision(choice, _) => choice.in_precision(precision),
+            DeviceChoice::WithoutSelfCheck(choice) => {
+                DeviceChoice::WithoutSelfCheck(Box::new(choice.in_precision(precision)))
+            }
             choice => DeviceChoice::WithPrecision(Box::new(choice), precision),
         }
     }
@@ -62,7 +66,7 @@ impl DeviceChoice {
     /// [`Error::Adapter`] if there is no such adapter, [`Error::Precision`] if none computes in the precision, and those
     /// of [`Gpu::open`] and [`self_check()`].
     pub async fn open(&self, checks: RuntimeChecks) -> Result<(Device, Option<String>)> {
-        self.open_in(Way { checks, self_checked: true, precision: Precision::F32 }).await
+        self.open_in(Way { checks, self_checked: true, precision: None }).await
     }
 
     async fn open_in(&self, way: Way) -> Result<(Device, Option<String>)> {
@@ -70,22 +74,17 @@ impl DeviceChoice {
         let device = match self {
             DeviceChoice::Auto => {
                 let Automatic { gpu, reason, refused } = automatic_in(way).await;
-                return match gpu {
-                    Some(gpu) => Ok((Device::Gpu(gpu), Some(reason).filter(|_| refused > 0))),
-                    None if way.precision == Precision::F32 => Ok((Device::Cpu, Some(reason))),
-                    None => {
-                        Err(Error::Precision(format!("no device computes in precision {}: {reason}", way.precision)))
-                    }
+                return match (gpu, way.precision.unwrap_or_default()) {
+                    (Some(gpu), _) => Ok((Device::Gpu(gpu), Some(reason).filter(|_| refused > 0))),
+                    (None, Precision::F32) => Ok((Device::Cpu, Some(reason))),
+                    (None, precision) => Err(Error::Precision(format!(
+                        "no GPU was chosen automatically for precision {precision}: {reason}{}",
+                        others_in(precision).await
+                    ))),
                 };
             }
             DeviceChoice::Gpu => gpu(Choice::Any).await?,
             DeviceChoice::Adapter(name) => gpu(Choice::Named(name.clone())).await?,
-            DeviceChoice::Cpu | DeviceChoice::Reference if way.precision != Precision::F32 => {
-                let precision = way.precision;
-                return Err(Error::Precision(format!(
-                    "precision {precision} is for a GPU, and the processor computes in f32"
-                )));
-            }
             DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Reference => Device::Reference,
             DeviceChoice::Open(device) => device.clone(),
@@ -93,15 +92,34 @@ impl DeviceChoice {
                 return Box::pin(choice.open_in(Way { self_checked: false, ..way })).await;
             }
             DeviceChoice::WithPrecision(choice, precision) => {
-                return Box::pin(choice.open_in(Way { precision: *precision, ..way })).await;
+                return Box::pin(choice.open_in(Way { precision: Some(*precision), ..way })).await;
             }
         };
-        Ok((device, None))
+        match (&device, way.precision) {
+            (_, None) => Ok((device, None)),
+            (_, Some(precision)) if device.info().precision == precision => Ok((device, None)),
+            (Device::Gpu(gpu), Some(precision)) => Err(Error::Precision(format!(
+                "{} is open in precision {}, not in {precision}; open it again",
+                gpu.info().name,
+                gpu.info().precision
+            ))),
+            (_, Some(precision)) => {
+                Err(Error::Precision(format!("precision {precision} is for a GPU, and the processor computes in f32")))
+            }
+        }
     }
 }
 
+/// The adapters that compute in this precision, as the end of a sentence about the automatic choice.
+async fn others_in(precision: Precision) -> String {
+    let adapters = list_adapters().await;
+    let able = adapters.iter().filter(|adapter| adapter.precisions.contains(&precision));
+    let named: Vec<String> = able.map(|adapter| format!("{}: {}", adapter.index, adapter.name)).collect();
+    if named.is_empty() { String::new() } else { format!("; adapters with it are {}", named.join(", ")) }
+}
+
 async fn open_gpu(choice: &Choice, way: Way) -> Result<Gpu> {
-    let gpu = Gpu::open(choice, way.checks, way.precision).await?;
+    let gpu = Gpu::open(choice, way.checks, way.precision.unwrap_or_default()).await?;
     if !way.self_checked {
         return Ok(gpu.without_self_check());
     }
@@ -123,7 +141,7 @@ pub struct Automatic {
 /// Opens the hardware GPU that [`DeviceChoice::Auto`] uses: the first one that opens and, with `self_checked`, passes
 /// [`self_check()`].
 pub async fn automatic(checks: RuntimeChecks, self_checked: bool) -> Automatic {
-    automatic_in(Way { checks, self_checked, precision: Precision::F32 }).await
+    automatic_in(Way { checks, self_checked, precision: None }).await
 }
 
 async fn automatic_in(way: Way) -> Automatic {
@@ -168,6 +186,21 @@ mod tests {
             if works { Ok(name) } else { Err(Error::SelfCheck(format!("{name} computes wrongly"))) }
         };
         pollster::block_on(first_opened(adapters.iter(), open))
+    }
+
+    #[test]
+    fn a_precision_that_a_device_does_not_have_is_an_error_and_the_last_one_holds() {
+        let open = |choice: DeviceChoice| pollster::block_on(choice.open(RuntimeChecks::Off));
+        for place in [DeviceChoice::Cpu, DeviceChoice::Reference, DeviceChoice::Open(Device::Cpu)] {
+            assert!(place.is_processor());
+            let refused = open(place.clone().in_precision(Precision::MatrixF16)).expect_err("a processor").to_string();
+            assert!(refused.contains("matrix-f16 is for a GPU"), "{refused}");
+            let wrapped = DeviceChoice::WithoutSelfCheck(Box::new(place.in_precision(Precision::MatrixF16)));
+            assert!(open(wrapped.clone()).is_err());
+            open(wrapped.in_precision(Precision::F32)).expect("f32 is the last word");
+        }
+        let refused = open(DeviceChoice::Auto.in_precision(Precision::MatrixF32));
+        assert!(refused.is_err() || refused.is_ok_and(|(device, _)| device.info().precision == Precision::MatrixF32));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::check::{compare, most_undecided};
 use crate::error::Result;
 use crate::kernels::case::Tolerance;
 use crate::kernels::{
-    BufferId, Element, Factor, Op, Operand, Operation, batch_norm, conv, conv_fused, conv_params, fc, sums,
+    BufferId, Element, Factor, Matrices, Op, Operand, Operation, batch_norm, conv, conv_fused, conv_params, fc, sums,
 };
 use serde::Serialize;
 
@@ -77,9 +77,12 @@ use Part::{LastThird, Whole};
 
 /// How many times as large these errors are in a product whose factors are rounded to f16, of 11 bits instead of 24.
 const OF_F16: f64 = 8192.0;
-/// Such products have more terms than bits to tell them apart, so that a larger share of the largest magnitude is
-/// rounding; and more words are decided by it.
-const SHARE_OF_F16: f64 = 4e-3;
+/// [`SHARE`] of such a product. Rounding two factors changes a term by at most 2^-10 of it, and a sum of k terms by about
+/// sqrt(k) times that, while the largest of many sums is some times sqrt(k) terms.
+const SHARE_OF_F16: f64 = 4.0 / 1024.0;
+/// [`SHARE`] of a sum by cooperative matrices, which devices may truncate.
+const SHARE_OF_MATRICES: f64 = 4.0 * SHARE;
+/// [`UNDECIDED`] of such a product.
 const UNDECIDED_OF_F16: f64 = 0.02;
 
 /// Smaller differences are ignored: an operation whose inputs are only rounding errors also outputs only rounding
@@ -130,14 +133,21 @@ struct Errors {
 impl Errors {
     /// The errors of an operation that this kernel computes.
     fn of(op: &Op, kernel: &str) -> Errors {
-        let undecided = undecided(op.operation);
+        let plain = Errors { share: SHARE, rounding: ROUNDING, undecided: undecided(op.operation) };
         let variant = op.operation.gpu.iter().find(|variant| variant.name == kernel);
-        if variant.is_none_or(|variant| variant.factor() == Factor::F32) {
-            return Errors { share: SHARE, rounding: ROUNDING, undecided };
+        match variant.and_then(|variant| variant.matrices) {
+            None => plain,
+            Some(Matrices { factor: Factor::F32, .. }) => Errors { share: SHARE_OF_MATRICES, ..plain },
+            Some(Matrices { factor: Factor::F16, .. }) => {
+                Errors { share: SHARE_OF_F16, rounding: OF_F16 * ROUNDING, undecided: undecided_of_f16(op.operation) }
+            }
         }
-        let undecided = if undecided > 0.0 { UNDECIDED_OF_F16 } else { 0.0 };
-        Errors { share: SHARE_OF_F16, rounding: OF_F16 * ROUNDING, undecided }
     }
+}
+
+/// The share of an operation's output words that the rounding of its factors to f16 may decide.
+pub(super) fn undecided_of_f16(operation: &Operation) -> f64 {
+    if undecided(operation) > 0.0 { UNDECIDED_OF_F16 } else { 0.0 }
 }
 
 /// The largest term of an operation whose terms may cancel; 0 for others.

@@ -61,10 +61,14 @@ const POOLS: [[usize; 2]; 2] = [[2, 2], [3, 3]];
 /// Between them: long sums, workgroup memory with barriers, words as outputs, exponentials and logarithms, roots.
 pub(super) fn cases(adapter: Adapter) -> Vec<Case> {
     if adapter.software {
-        let convolutions = [conv_forward(), conv_backward_weight(), fc_forward()];
-        return convolutions.into_iter().chain([softmax_forward(), softmax_summary(), optimizer_update()]).collect();
+        let mut cases = vec![conv_forward(FIRST), conv_backward_weight(), fc_forward()];
+        cases.extend([softmax_forward(), softmax_summary(), optimizer_update()]);
+        if adapter.matrices.is_some() {
+            cases.extend(by_matrices(adapter));
+        }
+        return cases;
     }
-    vec![
+    let mut cases = vec![
         conv_forward_pool(),
         conv_backward_weight_pool(FIRST, POOLS[0]),
         conv_backward_weight_pool(SECOND, POOLS[1]),
@@ -73,7 +77,22 @@ pub(super) fn cases(adapter: Adapter) -> Vec<Case> {
         sums_of_gradients(),
         softmax_step(),
         optimizer_update(),
-    ]
+    ];
+    if adapter.matrices.is_some() {
+        cases.extend(by_matrices(adapter));
+    }
+    cases
+}
+
+/// The three passes of the second convolution by cooperative matrices, which suit larger batches.
+fn by_matrices(adapter: Adapter) -> Vec<Case> {
+    let passes = [conv_forward(SECOND), conv_backward_weight_pool(SECOND, POOLS[1]), conv_backward_input_pool()];
+    let own = |mut case: Case| {
+        let own = case.op.variants(adapter).find(|variant| variant.matrices.is_some());
+        case.op.variant = own;
+        case
+    };
+    passes.map(own).to_vec()
 }
 
 /// The shape of a layer with windows of 5x5 that keep the image's size.
@@ -81,12 +100,12 @@ fn window((input, filters): ([usize; 4], usize)) -> conv::Params {
     conv::Params::new(input, filters, [5, 5], [1, 1], [2, 2])
 }
 
-fn conv_forward() -> Case {
-    let (p, mut b) = (window(FIRST), CaseBuilder::default());
-    let [n, h, w, c] = FIRST.0;
-    let (x, weight) = (b.real(n * h * w * c), b.real(p.k() * FIRST.1));
-    let (bias, y) = (b.real(FIRST.1), b.out(n * p.rows() * FIRST.1));
-    b.case(shape(FIRST), conv::forward(p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
+fn conv_forward(layer: ([usize; 4], usize)) -> Case {
+    let (p, mut b) = (window(layer), CaseBuilder::default());
+    let ([n, h, w, c], filters) = layer;
+    let (x, weight) = (b.real(n * h * w * c), b.real(p.k() * filters));
+    let (bias, y) = (b.real(filters), b.out(n * p.rows() * filters));
+    b.case(shape(layer), conv::forward(p, x, weight, bias, y), Tolerance::sum(p.k(), 1.0))
 }
 
 fn conv_backward_weight() -> Case {
@@ -254,6 +273,21 @@ mod tests {
         for case in cases(Adapter::SOFTWARE) {
             let own = pipelines(&Program::of_case(&case, None, None), Adapter::SOFTWARE);
             assert!(own.is_subset(&known), "{own:?} are not all in {known:?}");
+        }
+    }
+
+    #[test]
+    fn all_passes_by_cooperative_matrices_are_checked_where_there_are_some() {
+        for adapter in Adapter::all().filter(|adapter| adapter.matrices.is_some()) {
+            for adapter in [adapter, Adapter { software: true, ..adapter }] {
+                let cases = cases(adapter);
+                let kernels = cases.iter().filter_map(|case| case.op.variant).map(|variant| variant.name);
+                let kernels: Vec<&str> = kernels.collect();
+                for pass in ["forward", "backward_input", "backward_weight"] {
+                    let name = format!("conv_matrix.{pass}_");
+                    assert!(kernels.iter().any(|kernel| kernel.starts_with(&name)), "{pass} of {kernels:?}");
+                }
+            }
         }
     }
 

@@ -14,6 +14,10 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
+    fn times(self, factor: f64) -> Tolerance {
+        Tolerance { atol: factor * self.atol, rtol: factor * self.rtol }
+    }
+
     /// For copies, selections and indices: no bit may differ (except a zero's sign).
     pub const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0 };
     /// For a few rounded operations per element; WGSL allows division 2.5 ULP, and `exp` and `log` about 3e-7 near 1.
@@ -84,14 +88,14 @@ pub struct Case {
 }
 
 impl Case {
-    /// The initial words of buffer `i`; empty for outputs. If the operation's own variant rounds its factors, the values
-    /// are as they would be rounded, so that the reference computes the same products.
+    /// The initial words of buffer `i`; empty for outputs. If the operation's own variant rounds its factors, these are
+    /// values that it does not round, so that the reference computes the same products.
     pub fn contents(&self, i: usize) -> Vec<u32> {
-        self.rounded(i, self.unrounded(i))
+        self.exact(i, self.unrounded(i))
     }
 
-    /// Words of buffer `i` as the operation's own variant would round them.
-    pub fn rounded(&self, i: usize, words: Vec<u32>) -> Vec<u32> {
+    /// Words of buffer `i` as values that the operation's own variant does not round.
+    pub fn exact(&self, i: usize, words: Vec<u32>) -> Vec<u32> {
         let factor = self.op.factor();
         if factor == Factor::F32 || self.buffers[i].element != Element::F32 {
             return words;
@@ -100,15 +104,21 @@ impl Case {
     }
 
     /// The allowed distance from the reference with the operation's own variant. The errors of sums by cooperative
-    /// matrices may add up, because some devices truncate these sums instead of rounding them.
+    /// matrices may add up, because devices may truncate these sums instead of rounding them.
     pub fn tolerance(&self) -> Tolerance {
         const TRUNCATED: f64 = 4.0;
         let by_matrices = self.op.variant.is_some_and(|variant| variant.matrices.is_some());
-        let times = if by_matrices { TRUNCATED } else { 1.0 };
-        Tolerance { atol: times * self.tolerance.atol, rtol: times * self.tolerance.rtol }
+        self.tolerance.times(if by_matrices { TRUNCATED } else { 1.0 })
     }
 
-    fn unrounded(&self, i: usize) -> Vec<u32> {
+    /// The allowed distance with factors that are rounded, each by at most 2^-10 of it: four times the expected error of
+    /// the sum, where [`Tolerance::sum`] is sixteen times that with 2^-23.
+    pub fn tolerance_of_rounding(&self) -> Tolerance {
+        self.tolerance.times(2048.0)
+    }
+
+    /// The initial words of buffer `i` as they are; empty for outputs.
+    pub fn unrounded(&self, i: usize) -> Vec<u32> {
         let buffer = &self.buffers[i];
         let seed = self.name.bytes().fold(i as u64, |h, b| h.wrapping_mul(0x100_0000_01b3) ^ u64::from(b));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,5 +1,6 @@
 //! The precision of products on a GPU, and the cooperative matrices that compute them ([`Matrices`]).
 
+use super::{Op, conv, conv_fused, fc};
 use half::f16;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,6 +21,13 @@ impl Matrices {
     pub const ALL: [Matrices; 3] = [Matrices::F16_16, Matrices::F16_8, Matrices::F32_8];
 }
 
+impl fmt::Display for Matrices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let factor = if self.factor == Factor::F16 { "f16" } else { "f32" };
+        write!(f, "{0}x{0} with factors in {factor} and sums in f32", self.side)
+    }
+}
+
 /// The type of a product's factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Factor {
@@ -28,8 +36,8 @@ pub enum Factor {
 }
 
 impl Factor {
-    /// The value next to `value` that every device uses as it is. Devices may round others up or down, and take those
-    /// below the smallest normal f16 as 0.
+    /// Returns a value near `value` that no device rounds. Other values may be rounded up or down, and those below the
+    /// smallest normal f16 may become 0.
     pub fn exact(self, value: f32) -> f32 {
         if self == Factor::F32 || !value.is_finite() {
             return value;
@@ -42,7 +50,14 @@ impl Factor {
 /// The largest finite f16.
 const LARGEST_F16: f32 = 65504.0;
 
-/// How the products of convolutions and fully connected layers are computed on a GPU. Everything else is always f32.
+/// Whether an operation is a convolution or a fully connected layer, or one of their gradients.
+pub fn is_product(op: &Op) -> bool {
+    let families = [&conv::FAMILY, &conv_fused::FAMILY, &fc::FAMILY];
+    families.iter().any(|family| family.has(op.operation)) && !std::ptr::eq(op.operation, &conv::SUM_SPLITS)
+}
+
+/// How the products of convolutions and fully connected layers are computed on a GPU, where there are kernels for that;
+/// those with few channels, or in groups, are always computed in f32, and so is everything else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {
     /// In f32, one product at a time.

@@ -59,6 +59,9 @@ pub struct RunConfig {
     pub test_crops: usize,
     pub stats_every: u64,
     pub checkpoint_every: u64,
+    /// The precision of products on a GPU. Runs of older versions have none, and compute in f32.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// The settings that are in neither `optimizer` nor `schedule`, as the network's `[training]` table has them.
     #[serde(flatten)]
     pub training: toml::Table,
@@ -97,9 +100,6 @@ pub struct ConfigDevice {
     pub name: String,
     pub driver: String,
     pub backend: String,
-    /// The precision of products; runs of older versions have none, and computed in f32.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub precision: Precision,
 }
 
 fn is_default(precision: &Precision) -> bool {
@@ -108,8 +108,8 @@ fn is_default(precision: &Precision) -> bool {
 
 impl From<&DeviceInfo> for ConfigDevice {
     fn from(info: &DeviceInfo) -> Self {
-        let DeviceInfo { executor, name, driver, backend, precision, .. } = info.clone();
-        ConfigDevice { executor: executor.to_string(), name, driver, backend, precision }
+        let DeviceInfo { executor, name, driver, backend, .. } = info.clone();
+        ConfigDevice { executor: executor.to_string(), name, driver, backend }
     }
 }
 

@@ -7,7 +7,7 @@ use super::data::{DataSource, Notify};
 use super::latest::weights_of;
 use super::recorded::{RecordedData, fingerprint};
 use super::run::split_for;
-use super::tuning::{Tuner, lost};
+use super::tuning::{Tuner, defaults, lost, products};
 use super::{Course, DataChoice, Length, MODEL, Notice, Run, RunConfig, RunFolder, Settings, State, Summary};
 use crate::data::{Dataset, HeldOut, Origin};
 use crate::evaluate::crops;
@@ -176,6 +176,7 @@ impl NewRun {
             return Err(if mended { Error::CropsWithoutAugmentation(count) } else { error });
         }
         settings.kernels = tuned(&tuner, &device, &settings, &dataset, notify).await?;
+        notify_of_products(&device, &settings, &dataset, notify);
         let path = folder.unwrap_or_else(|| default_folder(&settings.network.name));
         let config = RunConfig::of_new(&data.recorded(), &settings, &dataset, sum, &device);
         let folder = RunFolder::create(&path, &config)?;
@@ -224,6 +225,7 @@ impl NextRun {
     pub async fn prepare(self, notify: &mut Notify<'_>) -> Result<Run> {
         let NextRun { base: Base { config: before, dataset, device }, mut settings, folder, tuner } = self;
         settings.kernels = tuned(&tuner, &device, &settings, &dataset, notify).await?;
+        notify_of_products(&device, &settings, &dataset, notify);
         let path = match folder {
             Some(path) => {
                 let name = path.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
@@ -254,6 +256,13 @@ async fn tuned(
         notify(Notice::Tuned(tuned));
     }
     Ok(choices)
+}
+
+/// Reports how many products are computed in the precision of a GPU with cooperative matrices.
+fn notify_of_products(device: &Device, settings: &Settings, dataset: &Dataset, notify: &mut Notify<'_>) {
+    if let Some([by_matrices, all]) = products(device, settings, &dataset.train) {
+        notify(Notice::Products { precision: device.info().precision, by_matrices, all });
+    }
 }
 
 /// The settings of a run with another network that is otherwise like the one with the settings `before`: the new
@@ -299,7 +308,7 @@ impl ResumedRun {
             }
         }
         let changes = state.as_ref().map_or(Vec::new(), |state| state.changes.clone());
-        let (course, now) = Course::replay(dataset.split().train, &settings, &changes)?;
+        let (course, mut now) = Course::replay(dataset.split().train, &settings, &changes)?;
         let summary = summary_of_end(&folder, &settings, &course, state.as_ref(), notify)?;
         if let Some((state, summary)) = state.as_ref().zip(summary) {
             let ended = EndedRun::new(config, settings, dataset, folder, summary, state)?;
@@ -311,10 +320,18 @@ impl ResumedRun {
         if device.info().executor.as_str() != config.device.executor || device.info().name != config.device.name {
             notify(Notice::OtherDevice { executor: config.device.executor.clone(), name: config.device.name.clone() });
         }
-        let (began, now_in) = (config.device.precision, device.info().precision);
-        if began != now_in {
-            notify(Notice::OtherPrecision { began, now: now_in });
+        let precision = device.info().precision;
+        if precision != config.precision {
+            notify(Notice::OtherPrecision { of_run: config.precision, now: precision });
+            if matches!(device, Device::Gpu(_)) {
+                // The recorded kernels are for the other precision.
+                config.precision = precision;
+                config.kernels = defaults(&device, &settings, &dataset.train)?;
+                settings.kernels.clone_from(&config.kernels);
+                now.kernels.clone_from(&config.kernels);
+            }
         }
+        notify_of_products(&device, &now, &dataset, notify);
         let lost = lost(&device, &settings, &now, &dataset.train);
         if !lost.is_empty() {
             notify(Notice::KernelsLost(lost));
@@ -404,6 +421,7 @@ impl RunConfig {
             length: settings.length,
             optimizer: settings.optimizer,
             schedule: settings.schedule,
+            precision: device.info().precision,
             device: (&device.info()).into(),
             kernels: settings.kernels.clone(),
         }

@@ -28,8 +28,10 @@ pub enum Notice {
     SummaryDamaged(String),
     /// The run began on this device; it continues on another one, with results that differ in their last bits.
     OtherDevice { executor: String, name: String },
-    /// The run began in one precision and continues in another.
-    OtherPrecision { began: Precision, now: Precision },
+    /// The run has one precision and continues in another.
+    OtherPrecision { of_run: Precision, now: Precision },
+    /// The number of products of a training step that are computed by cooperative matrices, of all.
+    Products { precision: Precision, by_matrices: usize, all: usize },
     /// Changes that were made while the run trained; they apply again.
     ChangesHold(Vec<ChangeRow>),
     /// The run keeps the validation set of an earlier version.
@@ -73,11 +75,19 @@ impl fmt::Display for Notice {
                 text::cut(name),
                 text::cut(executor)
             ),
-            Notice::OtherPrecision { began, now } => write!(
+            Notice::OtherPrecision { of_run, now } => write!(
                 f,
-                "WARNING: this run began in precision {began} and continues in {now}, so its results differ from those of \
-                 a run in one precision"
+                "WARNING: this run computed in precision {of_run} and continues in {now}, so its results differ from those \
+                 of a run in one precision"
             ),
+            Notice::Products { precision, by_matrices: 0, .. } => write!(
+                f,
+                "WARNING: no product of this network is computed in {precision}; layers with fewer than 8 inputs or \
+                 outputs, numbers of them that are no multiples of 4, groups, and kernels that the tuner chose are in f32"
+            ),
+            Notice::Products { precision, by_matrices, all } => {
+                write!(f, "{by_matrices} of {all} products of a step are computed in {precision}, the others in f32")
+            }
             Notice::ChangesHold(changes) => match &changes[..] {
                 [] => Ok(()),
                 [change] => write!(f, "a change made during the run applies again: {change}"),

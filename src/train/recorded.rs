@@ -159,10 +159,9 @@ impl RunConfig {
         })
     }
 
-    /// A device for this run, in the `precision` that is requested, or else in the run's own, which the processor does
-    /// not have.
+    /// Returns this device in the `precision` that is requested, or else in the run's own; the processor has f32 alone.
     pub fn in_its_precision(&self, device: DeviceChoice, precision: Option<Precision>) -> DeviceChoice {
-        let own = if device.is_processor() { Precision::F32 } else { self.device.precision };
+        let own = if device.is_processor() { Precision::F32 } else { self.precision };
         device.in_precision(precision.unwrap_or(own))
     }
 }

@@ -8,7 +8,8 @@ use crate::data::{Examples, cache_folder};
 use crate::exec::Device;
 use crate::exec::gpu::{Budget, Found, Gpu, Tuned, fitting, tune};
 use crate::formats::atomic_write;
-use crate::program::{Choices, Lost, Program, TrainingStep};
+use crate::kernels::precision::is_product;
+use crate::program::{Choices, Lost, Program, Stage, TrainingStep};
 use crate::{Error, Result, reading, text};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -154,6 +155,28 @@ impl Tuner {
             _ => Ok(Tuned::default()),
         }
     }
+}
+
+/// The default variants for training with these settings.
+///
+/// # Errors
+/// Those of [`plan`].
+pub(super) fn defaults(device: &Device, settings: &Settings, examples: &Examples) -> Result<Choices> {
+    let Device::Gpu(gpu) = device else { return Ok(Choices::default()) };
+    let bare = Settings { kernels: Choices::default(), ..settings.clone() };
+    plan(device, &bare, examples).map(|(step, ..)| Choices::of(&step.program, gpu.adapter()))
+}
+
+/// The number of products of a training step that are computed by cooperative matrices, and of all; `None` on a device
+/// without them, or if the step cannot be lowered.
+pub(super) fn products(device: &Device, settings: &Settings, examples: &Examples) -> Option<[usize; 2]> {
+    let Device::Gpu(gpu) = device else { return None };
+    gpu.adapter().matrices?;
+    let (step, ..) = plan(device, settings, examples).ok()?;
+    let trained = &step.program.instructions[step.stages(Stage::Batch, Stage::Update)];
+    let products = || trained.iter().map(|instruction| &instruction.op).filter(|op| is_product(op));
+    let by_matrices = products().filter(|op| op.chosen(gpu.adapter()).matrices.is_some()).count();
+    Some([by_matrices, products().count()])
 }
 
 /// The recorded choices of a run that this device cannot follow. Those are for the shapes of the settings `began`; with

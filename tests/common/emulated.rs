@@ -5,7 +5,8 @@
 use glassnet::kernels::{Factor, Variant};
 
 /// What stands in for the types and functions of the language extension. `own` is a lane's place in its subgroup; it has
-/// every SUBGROUP-th value of a sum.
+/// every SUBGROUP-th value of a sum. Vulkan wants matrices and their rows to begin at multiples of 16 bytes, which are
+/// ALIGNED factors or four sums; a product that does not keep to that is a NaN.
 const MATRICES: &str = "
 struct Loaded { at: u32, pitch: u32, by_rows: bool }
 alias Left = Loaded;
@@ -13,7 +14,11 @@ alias Right = Loaded;
 const SHARE = (SIDE * SIDE + SUBGROUP - 1u) / SUBGROUP;
 alias Sum = array<f32, SHARE>;
 var<private> own: u32;
-fn loaded(by_rows: bool, at: u32, pitch: u32) -> Loaded { return Loaded(at, pitch, by_rows); }
+var<private> misaligned: bool;
+fn loaded(by_rows: bool, at: u32, pitch: u32) -> Loaded {
+    misaligned = misaligned || at % ALIGNED != 0u || pitch % ALIGNED != 0u;
+    return Loaded(at, pitch, by_rows);
+}
 fn multiplied(left: Left, right: Right, before: Sum) -> Sum {
     var sum = before;
     for (var i = own; i < SIDE * SIDE; i += SUBGROUP) {
@@ -26,7 +31,11 @@ fn multiplied(left: Left, right: Right, before: Sum) -> Sum {
 }
 fn stored(sum: Sum, at: u32, pitch: u32) {
     var values = sum;
-    for (var i = own; i < SIDE * SIDE; i += SUBGROUP) { sums[at + i / SIDE * pitch + i % SIDE] = values[i / SUBGROUP]; }
+    let nan = bitcast<f32>(0x7fc00000u | own);
+    let wrong = misaligned || at % 4u != 0u || pitch % 4u != 0u;
+    for (var i = own; i < SIDE * SIDE; i += SUBGROUP) {
+        sums[at + i / SIDE * pitch + i % SIDE] = select(values[i / SUBGROUP], nan, wrong);
+    }
 }
 ";
 
@@ -62,7 +71,10 @@ pub fn emulated(variant: &'static Variant, subgroup: u32) -> &'static Variant {
     if matrices.factor == Factor::F16 {
         replace("enable f16;\n", "");
         replace("alias Factor = f16;", "alias Factor = f32;");
-        replace("return vec4<Factor>(", "return quantizeToF16(");
+        replace(
+            "return vec4<Factor>(select(v, clamp(v, -largest, largest), finite) * scale);",
+            "return quantizeToF16(select(v, clamp(v, -largest, largest), finite) * scale);",
+        );
     }
     for (name, factor, role) in [("Left", factor, "A"), ("Right", factor, "B"), ("Sum", "f32", "C")] {
         replace(&format!("alias {name} = coop_mat{side}x{side}<{factor}, {role}>;\n"), "");
@@ -75,7 +87,9 @@ pub fn emulated(variant: &'static Variant, subgroup: u32) -> &'static Variant {
         ),
     );
     let source: Vec<String> = source.lines().map(line).collect();
-    let source = format!("{}\nconst SUBGROUP = {subgroup}u;\n{MATRICES}", source.join("\n"));
+    let aligned = if matrices.factor == Factor::F16 { 8 } else { 4 };
+    let constants = format!("const SUBGROUP = {subgroup}u;\nconst ALIGNED = {aligned}u;");
+    let source = format!("{}\n{constants}\n{MATRICES}", source.join("\n"));
     assert!(!source.contains("coop"), "{}: {source}", variant.name);
     let name =
         if subgroup == USUAL { variant.name.into() } else { format!("{} in subgroups of {subgroup}", variant.name) };

@@ -5,7 +5,10 @@ use super::context::drop_contained;
 use crate::error::{Error, Result};
 use crate::kernels::{Factor, Matrices, Precision};
 use serde::Serialize;
-use wgpu::{Adapter, Backends, CooperativeScalarType, DeviceType, Features, Instance, InstanceDescriptor};
+use wgpu::{
+    Adapter, Backends, CooperativeMatrixProperties, CooperativeScalarType, DeviceType, Features, Instance,
+    InstanceDescriptor,
+};
 
 /// One adapter, for display and for JSON.
 #[derive(Debug, Clone, Serialize)]
@@ -163,7 +166,10 @@ fn has(adapter: &Adapter, precision: Precision) -> bool {
 
 /// The cooperative matrices with these factors, if the adapter lists any that kernels exist for.
 fn matrices_with(adapter: &Adapter, factor: Factor) -> Option<Matrices> {
-    let listed = adapter.cooperative_matrix_properties();
+    matrices_among(&adapter.cooperative_matrix_properties(), adapter.features(), factor)
+}
+
+fn matrices_among(listed: &[CooperativeMatrixProperties], features: Features, factor: Factor) -> Option<Matrices> {
     let kind = match factor {
         Factor::F32 => CooperativeScalarType::F32,
         Factor::F16 => CooperativeScalarType::F16,
@@ -174,7 +180,7 @@ fn matrices_with(adapter: &Adapter, factor: Factor) -> Option<Matrices> {
                 && (one.ab_type, one.cr_type) == (kind, CooperativeScalarType::F32)
         })
     };
-    let is_usable = |matrices: &Matrices| adapter.features().contains(needed_for(*matrices)) && is_listed(matrices);
+    let is_usable = |matrices: &Matrices| features.contains(needed_for(*matrices)) && is_listed(matrices);
     Matrices::ALL.into_iter().filter(|matrices| matrices.factor == factor).find(is_usable)
 }
 
@@ -196,14 +202,17 @@ pub(super) fn matrices_for(
     let Some(factor) = precision.factor() else { return Ok(None) };
     let matrices = matrices_with(adapter, factor);
     if matrices.is_none() {
+        let of_factor = Matrices::ALL.into_iter().filter(|matrices| matrices.factor == factor);
+        let kinds: Vec<String> = of_factor.map(|matrices| matrices.to_string()).collect();
         let able: Vec<&str> = summary.precisions.iter().map(|precision| precision.name()).collect();
         return Err(Error::Precision(format!(
-            "{} ({}, {} {}) cannot compute in precision {precision}, because its driver lists no cooperative matrices of \
-             that kind; it computes in {}",
+            "{} ({}, {} {}) cannot compute in precision {precision}, which needs cooperative matrices of {} and \
+             subgroups; it computes in {}",
             summary.name,
             summary.backend,
             summary.driver,
             summary.driver_info,
+            kinds.join(" or "),
             able.join(" or "),
         )));
     }
@@ -251,6 +260,32 @@ mod tests {
         let (driver, info) =
             (driver.to_string(), wgpu::AdapterInfo::new(DeviceType::Other, wgpu::Backend::BrowserWebGpu));
         wgpu::AdapterInfo { name: name.into(), vendor, device, driver, ..info }
+    }
+
+    /// A line of an adapter's list, with sums of the last type.
+    fn listed(size: [u32; 3], [ab_type, cr_type]: [CooperativeScalarType; 2]) -> CooperativeMatrixProperties {
+        let [m_size, n_size, k_size] = size;
+        CooperativeMatrixProperties { m_size, n_size, k_size, ab_type, cr_type, saturating_accumulation: false }
+    }
+
+    #[test]
+    fn matrices_are_taken_where_kernels_for_them_exist() {
+        use CooperativeScalarType::{F16, F32, I32};
+        let all = Features::EXPERIMENTAL_COOPERATIVE_MATRIX | Features::SUBGROUP | Features::SHADER_F16;
+        let nvidia = [listed([16; 3], [F16, F16]), listed([16; 3], [F16, F32]), listed([16, 8, 16], [F16, F32])];
+        assert_eq!(matrices_among(&nvidia, all, Factor::F16), Some(Matrices::F16_16));
+        assert_eq!(matrices_among(&nvidia, all, Factor::F32), None);
+        let apple = [listed([8; 3], [F32, F32]), listed([8; 3], [F16, F16]), listed([8; 3], [F16, F32])];
+        assert_eq!(matrices_among(&apple, all, Factor::F16), Some(Matrices::F16_8));
+        assert_eq!(matrices_among(&apple, all, Factor::F32), Some(Matrices::F32_8));
+        // Sums in f16, matrices that are no squares, integers.
+        for other in [listed([16; 3], [F16, F16]), listed([8, 16, 16], [F16, F32]), listed([16; 3], [I32, I32])] {
+            assert_eq!(matrices_among(&[other], all, Factor::F16), None);
+        }
+        for missing in [Features::EXPERIMENTAL_COOPERATIVE_MATRIX, Features::SUBGROUP, Features::SHADER_F16] {
+            assert_eq!(matrices_among(&nvidia, all - missing, Factor::F16), None);
+        }
+        assert_eq!(matrices_among(&apple, all - Features::SHADER_F16, Factor::F32), Some(Matrices::F32_8));
     }
 
     #[test]

@@ -142,8 +142,8 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if let Some(matrices) = matrices {
             features |= needed_for(matrices);
-            // SAFETY: the only such feature here is that of cooperative matrices, whose kernels stay inside their
-            // memory, which `check` shows.
+            // SAFETY: the only such feature that is requested is that of cooperative matrices. The kernels that use it only
+            // load and store workgroup memory through them, inside its arrays.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let descriptor = wgpu::DeviceDescriptor {

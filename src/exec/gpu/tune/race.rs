@@ -65,7 +65,7 @@ pub(super) struct Race<'a> {
 }
 
 impl<'a> Race<'a> {
-    /// Inputs are as the case's own variant rounds them.
+    /// Inputs are values that the case's own variant does not round.
     pub async fn new(gpu: &Gpu, case: &'a Case, candidates: &[&'static Variant]) -> Result<Race<'a>> {
         let mut program = Program::of_case(case, None, None);
         let instruction = |variant: &&'static Variant| Instruction {
@@ -86,7 +86,7 @@ impl<'a> Race<'a> {
         for input in &case.op.inputs {
             let i = input.0 as usize;
             match &case.buffers[i].fill {
-                Fill::Repeated(words) => executor.repeat(*input, &case.rounded(i, words.clone()))?,
+                Fill::Repeated(words) => executor.repeat(*input, &case.exact(i, words.clone()))?,
                 _ => executor.write(*input, &case.contents(i))?,
             }
         }
