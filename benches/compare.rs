@@ -1,9 +1,10 @@
 //! Training steps of Glassnet and of its peers, side by side: `cargo bench --bench compare -- --help`.
 //!
 //! All use the same network, the same batch, float32, and update the weights every batch; each measurement begins and
-//! ends with an idle device. What multiplies with less than float32 says so in its name. Contestants take turns, round by round; the result is the median over the rounds with its
-//! range. On CUDA, PyTorch also competes with TF32, which keeps 10 of float32's 23 bits of a factor's mantissa; its name
-//! says so. A contestant that cannot run is named with the reason, and the others go on.
+//! ends with an idle device. A contestant that multiplies with less than float32 says so in its name. Contestants take
+//! turns, round by round; the result is the median over the rounds with its range. On CUDA, PyTorch also competes with
+//! TF32, which keeps 10 of float32's 23 bits of a factor's mantissa. A contestant that cannot run is named with the
+//! reason, and the others go on.
 
 use clap::{Parser, ValueEnum};
 use glassnet::bench::{Steps, times};

@@ -83,9 +83,7 @@ impl Device {
                 create = create.push_next(&mut robustness);
             }
             let mut cooperative = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
-            let mut half = vk::PhysicalDeviceVulkan12Features::default()
-                .shader_float16(true)
-                .vulkan_memory_model(true);
+            let mut half = vk::PhysicalDeviceVulkan12Features::default().shader_float16(true).vulkan_memory_model(true);
             if matrices {
                 create = create.push_next(&mut cooperative).push_next(&mut half);
             }

@@ -40,8 +40,7 @@ pub fn read(folder: &Path) -> Result<Vec<Pipeline>> {
     let mut pipelines: BTreeMap<_, Pipeline> = BTreeMap::new();
     for Entry { operation, variant, wgsl, entry, constants, preset, default } in entries {
         let key = (operation.clone(), wgsl.clone(), entry.clone(), constants.clone());
-        let new =
-            || Pipeline { operation, variant, wgsl, entry, constants, presets: BTreeSet::new(), default: false };
+        let new = || Pipeline { operation, variant, wgsl, entry, constants, presets: BTreeSet::new(), default: false };
         let pipeline = pipelines.entry(key).or_insert_with(new);
         pipeline.presets.insert(preset);
         pipeline.default |= default;
