@@ -129,7 +129,7 @@ fn wrongly_rounded(device: &Device, variant: &'static Variant) -> Option<String>
     let inf = f32::INFINITY;
     let is_gradient = variant.name.contains(".backward");
     let mut values = vec![1.0, 0.1, -0.3333, 1e-3, inf, -inf, f32::NAN];
-    // Of gradients, those are within range that are far smaller, and those are beyond it that are a little larger than 16.
+    // The range of gradients begins at far smaller ones, and ends a little below 16.
     values.extend(if is_gradient {
         [2.3e-8, -1e-7, 15.9, 17.0, -1e30, 1e38]
     } else {

@@ -77,8 +77,8 @@ use Part::{LastThird, Whole};
 
 /// How many times as large these errors are in a product whose factors are rounded to f16, of 11 bits instead of 24.
 const OF_F16: f64 = 8192.0;
-/// [`SHARE`] of such a product. Rounding two factors changes a term by at most 2^-10 of it, and a sum of k terms by about
-/// sqrt(k) times that, while the largest of many sums is some times sqrt(k) terms.
+/// [`SHARE`] of such a product. Rounding two factors changes a term by at most 2^-10 of it, and a sum of k terms by
+/// about sqrt(k) times that, while the largest of many sums is some times sqrt(k) terms.
 const SHARE_OF_F16: f64 = 4.0 / 1024.0;
 /// [`SHARE`] of a sum by cooperative matrices, which devices may truncate.
 const SHARE_OF_MATRICES: f64 = 4.0 * SHARE;

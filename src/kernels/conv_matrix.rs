@@ -1,5 +1,5 @@
-//! Variants of the convolution that multiply by cooperative matrices; `shaders/matrix/`, after the files of `shaders/tile/`
-//! that say what the factors are, and what becomes of the sums.
+//! Variants of the convolution that multiply by cooperative matrices; `shaders/matrix/`, after the files of
+//! `shaders/tile/` that say what the factors are, and what becomes of the sums.
 
 use super::conv_params::Params;
 use super::precision::Matrices;
