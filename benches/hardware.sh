@@ -223,6 +223,9 @@ for network in convnetjs-mnist fast-mnist vgg-mnist resnet-mnist resnet-cifar10;
     row "lockstep, $network" "$in_f32" "$verdict"
 done
 
+# A GPU that computes wrongly in f32 is not trusted in f16 either.
+wrong_f16=${wrong_f16:-$wrong}
+
 # speed NETWORK BATCH CONTESTANT [WRONG]: the cell of a contestant, from compare's lines between tabs: median
 # (least-most) after the words WRONG, or the reason; $failed is that of the whole part.
 speed() {
