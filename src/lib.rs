@@ -22,6 +22,7 @@ pub mod program;
 mod reading;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod report;
+pub mod terms;
 pub mod text;
 pub mod train;
 pub mod words;

@@ -12,6 +12,7 @@ mod data;
 mod defaults;
 mod devices;
 mod eval;
+mod explain;
 mod inspect;
 mod interrupt;
 mod live;
@@ -50,6 +51,7 @@ enum Command {
     #[command(alias = "classify")]
     Predict(predict::PredictArgs),
     Inspect(inspect::InspectArgs),
+    Explain(explain::ExplainArgs),
     Convert(convert::ConvertArgs),
     Bench(bench::BenchArgs),
     Check(check::CheckArgs),
@@ -74,6 +76,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Check(args) => check::run(&args),
