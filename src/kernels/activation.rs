@@ -134,7 +134,7 @@ trait Function {
     fn value(x: f64, slope: f64) -> f64;
     /// The derivative, from the first input in [`Function::BACKWARD`].
     fn derivative(point: f64, slope: f64) -> f64;
-    /// The same in f32.
+    /// The function in f32.
     fn fast_value(x: f32, slope: f32) -> f32;
     fn fast_derivative(point: f32, slope: f32) -> f32;
 }

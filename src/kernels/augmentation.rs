@@ -30,7 +30,7 @@ pub struct Limits {
     pub elastic: f32,
     /// Pixels of 0 around the image, which crops reach into.
     pub pad: u32,
-    /// Of [`Limits::ALL`] examples, those that lose a rectangle.
+    /// The number of examples, of [`Limits::ALL`], that lose a rectangle.
     pub erase: u32,
     /// A bit for each class whose examples are mirrored half of the time.
     pub flip: [u32; 8],

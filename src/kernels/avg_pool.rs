@@ -44,8 +44,8 @@ pub static FORWARD: Operation = Operation {
 
 /// The largest window that one invocation adds.
 const SERIAL: usize = 256;
-/// The same on a software adapter, where barriers are slow. llvmpipe ends an invocation's loops after 65,535 iterations
-/// together; here they are rows and elements of a window, for four channels.
+/// The largest such window on a software adapter, where barriers are slow. llvmpipe ends an invocation's loops after
+/// 65,535 iterations together; here they are rows and elements of a window, for four channels.
 const WALKED: usize = 8000;
 
 /// The number of elements of a window.

@@ -34,8 +34,8 @@ const SOURCE: &str = shader!("prelude/header", "prelude/index", "prelude/first_m
 
 /// The most classes that one invocation computes; a row of more is a workgroup's.
 const NARROW: u32 = 256;
-/// The same on a software adapter, where barriers are slow. llvmpipe ends an invocation's loops after 65,535 iterations
-/// together, and an invocation walks over the classes three times.
+/// The most such classes on a software adapter, where barriers are slow. llvmpipe ends an invocation's loops after
+/// 65,535 iterations together, and an invocation walks over the classes three times.
 const WALKED: u32 = 16_384;
 
 /// Whether a row of `c` classes is a workgroup's, here and in `loss`.

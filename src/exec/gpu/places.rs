@@ -128,7 +128,7 @@ impl Places {
         (&self.root(root).buffer, 4 * offset as u64)
     }
 
-    /// The same as [`Places::binding`], in a certain slot.
+    /// Returns what [`Places::binding`] does, in a certain slot.
     pub fn located(&self, id: BufferId, parity: usize, slot: usize) -> (&wgpu::Buffer, u64) {
         let (buffer, start) = self.binding(id, parity);
         (buffer, start + slot as u64 * self.stride(id).unwrap_or(0))

@@ -28,7 +28,7 @@ pub(super) struct Flight {
     /// The words at the front of the staging buffer that were written.
     words: usize,
     pub regions: Vec<Region>,
-    /// Its estimated cost; see [`super::pace`].
+    /// The submission's estimated cost; see [`super::pace`].
     pub cost: f64,
     pub submitted: Instant,
     /// The last moment at which it was known not to be done.

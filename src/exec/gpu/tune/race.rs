@@ -31,7 +31,7 @@ const COMPARED: usize = 1 << 16;
 /// The best times of all variants.
 #[derive(Debug)]
 pub(super) struct Times {
-    /// Of each variant, infinite for those that were left behind.
+    /// The best time of each variant, infinite for those that were left behind.
     pub nanoseconds: Vec<f64>,
     pub rounds: usize,
 }
