@@ -162,6 +162,11 @@ fn draw_growth(target: &Target, network: &Network, devices: &[Device], report: &
     Ok(())
 }
 
+/// Whether only some GPUs compute in it.
+fn is_special(precision: PrecisionName) -> bool {
+    Precision::from(precision) != Precision::F32
+}
+
 /// Opens the requested devices; by default those that exist.
 async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device>> {
     let wanted: &[BenchDevice] =
@@ -204,7 +209,8 @@ async fn devices(args: &BenchArgs, notes: &mut Vec<String>) -> Result<Vec<Device
                         devices.push(gpu);
                     }
                     Err(why @ (Error::Adapter(_) | Error::SelfCheck(_))) => {
-                        if !args.devices.is_empty() || args.adapter.is_some() || args.precision.is_some() {
+                        if !args.devices.is_empty() || args.adapter.is_some() || args.precision.is_some_and(is_special)
+                        {
                             return Err(Error::Settings(told_of_gpu(&why, "--devices cpu")));
                         }
                         notes.push(format!("the GPU is left out: {why}"));
