@@ -8,7 +8,7 @@ use glassnet::exec::gpu::{Budget, Gpu, Tuned, fitting, tune};
 use glassnet::exec::{Device, DeviceChoice};
 use glassnet::formats::load_checkpoint;
 use glassnet::kernels::optimizer::{ADADELTA, Rule};
-use glassnet::kernels::{Adapter, Launch as Workgroups, Op, Pass, Variant};
+use glassnet::kernels::{Adapter, Launch as Workgroups, Op, Pass, Precision, Variant};
 use glassnet::net::{Network, Recipe};
 use glassnet::program::{Choices, Options, Program, Source, Stage, TrainingStep};
 use glassnet::train::{Effort, Launch, Launched, NewRun, Notice, ResumedRun, Run, RunConfig, RunFolder, Tuner};
@@ -364,6 +364,30 @@ fn a_kernel_in_config_toml_that_does_not_exist_is_a_warning_and_its_default_is_u
     // The name of a layer's operation instead of its shape in words.
     assert!(lost.contains(" for ") && !lost.contains("; 20 "), "{lost}");
     assert!(notices.contains(&Notice::OtherKernels), "{notices:?}");
+    train(run);
+}
+
+/// The kernels of the run's precision are of no use in another one, and the defaults of that one are recorded.
+#[test]
+fn a_run_that_continues_in_another_precision_gets_its_kernels_anew() {
+    let Some(gpu) = gpu() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path().join("run");
+    let defaults = stopped(&gpu, &folder);
+    let file = folder.join("config.toml");
+    let text = std::fs::read_to_string(&file).expect("a config.toml");
+    let line = text.lines().find(|line| line.starts_with("\"conv.forward ")).expect("a convolution's kernel");
+    let key = line.split(" = ").next().expect("a key");
+    let other = text.replace(line, &format!("{key} = \"conv_matrix.forward_f16_8\""));
+    std::fs::write(&file, format!("precision = \"matrix-f16\"\n{other}")).expect("a file");
+    assert_ne!(config(&folder).kernels, defaults);
+    let (device, precision) = (Some(device(&gpu)), Some(Precision::F32));
+    let resumed = ResumedRun { folder: folder.clone(), end: None, data: data(), device, precision };
+    let (run, notices) = ready(Launch::Resume(resumed));
+    assert!(notices.contains(&Notice::OtherPrecision { of_run: Precision::MatrixF16, now: Precision::F32 }));
+    assert!(!notices.iter().any(|notice| matches!(notice, Notice::KernelsLost(_))), "{notices:?}");
+    assert_eq!((&run.settings.kernels, &config(&folder).kernels), (&defaults, &defaults));
+    assert_eq!(config(&folder).precision, Precision::F32);
     train(run);
 }
 
